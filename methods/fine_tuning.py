@@ -1,0 +1,70 @@
+"""Fine-tuning: the backbone's own parameters, all or some, and the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from methods.base import Backbone, Method, Streams, Unsupported, require
+
+if TYPE_CHECKING:
+    from methods.sites import Slots
+    from methods.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Method):
+    """Trains the backbone itself: all of it, its top layers, or nothing but the head.
+
+    Sources: Devlin et al. 2019 for the whole; Li & Liang 2021 for the top two layers; the rate and the decay as advised
+    for few examples by Mosbach et al. 2021 and Zhang et al. 2021.
+    """
+
+    name: ClassVar[str] = "fine-tuning"
+    summary: ClassVar[str] = "trains the backbone itself: all of it, its top layers (layers=top-2), or only the head (none)"
+    paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
+
+    layers: str = "all"  # all, none, or top-K
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        top = self.layers.removeprefix("top-")
+        valid = self.layers in ("all", "none") or (self.layers.startswith("top-") and top.isdecimal() and int(top) > 0)
+        require(valid, f"layers must be all, none or top-K such as top-2, got {self.layers!r}")
+
+    @property
+    def default_lr(self) -> float:
+        """The fewer parameters move, the further each has to."""
+        return {"all": 2e-5, "none": 1e-3}.get(self.layers, 5e-5)
+
+    @property
+    def resolved_dropout(self) -> bool:
+        """On unless only the head is trained."""
+        return self.layers != "none" if self.dropout is None else self.dropout
+
+    def slots(self, backbone: Backbone) -> Slots:
+        from methods.sites import Slots, add_head, layer_of
+
+        anatomy, slots = backbone.anatomy, Slots(backbone)
+        if self.layers != "none":
+            wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
+            for name in sorted(anatomy.trained):
+                if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
+                    slots.replace(name, layer_of(anatomy, name), role="backbone")
+        add_head(slots, backbone)
+        return slots
+
+    def _blocks(self, layers: tuple[str, ...]) -> tuple[str, ...]:
+        if self.layers == "all":
+            return layers
+        top = int(self.layers.removeprefix("top-"))
+        if top > len(layers):
+            raise Unsupported(f"layers={self.layers}: this backbone has {len(layers)} layers of its own")
+        return layers[-top:]
+
+    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
+        from methods.source import Source, draw_head
+
+        given = {slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"}
+        return Source(slots, draw_head(slots, streams, vertices, slots.anatomy.init_range), given)
