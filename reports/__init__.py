@@ -1,0 +1,65 @@
+"""Numbers in, tables and words out; knows nothing of training or databases.
+
+Importing this package costs nothing: numpy and rich are loaded by the first call.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.comparison import Comparison
+    from reports.frame import Run
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+
+
+def compare(
+    runs: Iterable["Run"],
+    *,
+    baseline: str | None = None,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
+) -> "Comparison":
+    """What the runs say about each method against one baseline, as numbers only.
+
+    Args:
+        runs: one per job, finished or not; their order does not matter.
+        baseline: what the others are tested against; `fine-tuning` if it is there, else the first method.
+        methods: which to keep, by full name or by the name before the bracket; the baseline is kept anyway.
+        tasks: which to keep, in this order.
+        sizes: which to keep.
+
+    Raises:
+        reports.frame.Nothing: there is no run, or none is left, or the baseline is not among the methods.
+        reports.frame.Mixed: the runs left belong to several backbones or recipes.
+    """
+    from reports.comparison import compute
+    from reports.frame import arrange
+
+    return compute(arrange(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes))
+
+
+def render(
+    comparison: "Comparison",
+    *,
+    format: str = "terminal",  # noqa: A002 - as the option of the command is called
+    command: str = "",
+    width: int = 100,
+    color: bool = False,
+) -> str:
+    """The comparison as text, ending in a newline; the same comparison gives the same bytes.
+
+    Args:
+        comparison: what `compare` returned.
+        format: one of `FORMATS`.
+        command: the command line that reproduces the report, printed in its header.
+        width: columns of the terminal; other formats ignore it.
+        color: whether the terminal understands styles; other formats ignore it.
+
+    Raises:
+        ValueError: the format is unknown.
+    """
+    from reports.writers import write
+
+    return write(comparison, form=format, command=command, width=width, color=color)

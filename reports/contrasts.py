@@ -1,0 +1,198 @@
+"""Each method against the baseline: effect, interval, test, and what the design could have found, in points.
+
+A method is compared with the baseline on the blocks that both finished on the same rows, and on no others.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from reports import statistics
+from reports.frame import Block, Frame, Run, finished, over_sizes, overlap, per_draw, sizes_of
+
+Family = Literal["overall", "per size", "cells"]
+ROPE: Final = 1.0  # points: a design that cannot detect this much is called under-powered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """One method against the baseline: effect, interval, p; everything in points."""
+
+    family: Family
+    method: str
+    baseline: str
+    task: str | None
+    size: int | None
+    test: str
+    estimand: str  # of the p: "E1" new draws on these tasks, "E3" new tasks
+    unit: Literal["tasks", "draws"]
+    n: int
+    planned: int  # units that a complete comparison would have
+    draws: tuple[int, int]  # fewest and most per task
+    pairs: int  # blocks used
+    planned_pairs: int
+    effect: float
+    ci: tuple[float, float]  # E1: these tasks, new draws; not adjusted
+    sd: float  # of the units
+    wins: int
+    ties: int
+    losses: int
+    p_raw: float
+    p_adj: float = math.nan
+    correction: str = ""
+    m: int = 0
+    smallest: float  # the smallest adjusted p that the design allows
+    mde: float  # what a power of 80 % detects at .05 / m; NaN if p cannot get there
+    needed: int | None = None  # units that would settle a difference of this size
+    notes: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the adjusted p is at most .05."""
+        return self.p_adj <= statistics.ALPHA
+
+
+def contrasts(frame: Frame) -> list[Contrast]:
+    """Overall by Holm over the methods, each size likewise, and all cells by Benjamini and Hochberg as exploration."""
+    others = [method for method in frame.methods if method != frame.baseline]
+    if frame.baseline not in frame.methods or not others:
+        return []
+    overall = [_contrast(frame, "overall", method, frame.tasks, None) for method in others]
+    cells: list[Contrast] = []
+    per_size: list[Contrast] = []
+    for size in frame.sizes if len(frame.sizes) > 1 else ():
+        per_size += _adjusted([_contrast(frame, "per size", method, frame.tasks, size) for method in others], "Holm")
+    if len(frame.tasks) > 1:
+        cells = [_contrast(frame, "cells", m, (t,), s) for s in frame.sizes for t in frame.tasks for m in others]
+    cells = [test for test in cells if test.planned_pairs]
+    return [*_adjusted(overall, "Holm"), *per_size, *_adjusted(cells, "Benjamini-Hochberg")]
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """The differences of one task, one per draw, and how many blocks they come from."""
+
+    values: statistics.Array
+    used: int
+    planned: int
+    overlap: float
+
+
+def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Paired:
+    per_size, planned, used, partners = [], 0, 0, []
+    for size in sizes:
+        blocks = frame.blocks[task, size]
+        planned += len(blocks)
+        here, there = [], []
+        for mine, base in (_pair(frame, method, block) for block in blocks):
+            if finished(mine) and finished(base) and mine.rows == base.rows:
+                here.append(mine)
+                there.append(base)
+        partners += here
+        first, second = per_draw(here), per_draw(there)
+        per_size.append({draw: first[draw] - second[draw] for draw in first})
+        used += len(here)
+    values = over_sizes(per_size)
+    whole = set.intersection(*(set(values) for values in per_size)) if per_size else set()
+    used = sum(run.draw in whole for run in partners)
+    return _Paired(statistics.differences(values, np.zeros(len(values))), used, planned, overlap(partners))
+
+
+def _pair(frame: Frame, method: str, block: Block) -> tuple[Run | None, Run | None]:
+    return frame.index.get((method, block)), frame.index.get((frame.baseline, block))
+
+
+def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], scope: int | None) -> Contrast:
+    """One method against the baseline over the tasks at one size or all; p and notes of the family come later.
+
+    The unit is the task, so that the p answers for other tasks; with one task it can only be the draw.
+    """
+    planned = [task for task in tasks if sizes_of(frame, task, scope)]
+    pairs = [_paired(frame, method, task, sizes_of(frame, task, scope)) for task in planned]
+    used = [pair for pair in pairs if pair.values.size]
+    interval = statistics.stratified([pair.values for pair in used], overlaps=[pair.overlap for pair in used])
+    over_tasks = len(tasks) > 1
+    corrected = not over_tasks and any(pair.overlap > 0 for pair in used)
+    values = np.array([pair.values.mean() for pair in used]) if over_tasks else used[0].values if used else np.empty(0)
+    values = np.round(values, statistics.DIGITS)
+    n = int(values.size)
+    factor = math.sqrt(1 + n * used[0].overlap) if corrected else 1.0  # the draws are worth that much less
+    if corrected:
+        test, p = "t test corrected for shared rows (Nadeau-Bengio)", statistics.t_test(values, overlap=used[0].overlap)
+    else:
+        name = "exact sign flip" if n <= statistics.EXACT else "sign flip, sampled"
+        test, p = f"{name} over {'tasks' if over_tasks else 'draws'}", statistics.sign_flip(values) if n > 1 else math.nan
+    sd = float(np.std(values, ddof=1)) if n > 1 and np.ptp(values) > 0 else 0.0 if n > 1 else math.nan
+    counts = [pair.values.size for pair in used]
+    return Contrast(
+        family=family,
+        method=method,
+        baseline=frame.baseline,
+        task=tasks[0] if family == "cells" else None,
+        size=scope,
+        test=test,
+        estimand="E3" if over_tasks else "E1",
+        unit="tasks" if over_tasks else "draws",
+        n=n,
+        planned=len(planned) if over_tasks else max((_draws(frame, task, scope) for task in planned), default=0),
+        draws=(min(counts, default=0), max(counts, default=0)),
+        pairs=sum(pair.used for pair in pairs),
+        planned_pairs=sum(pair.planned for pair in pairs),
+        effect=interval.mean,
+        ci=(interval.low, interval.high),
+        sd=sd,
+        wins=int((values > 0).sum()),
+        ties=int((values == 0).sum()),
+        losses=int((values < 0).sum()),
+        p_raw=p,
+        smallest=0.0 if corrected else statistics.smallest(n) if n else 1.0,
+        mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
+    )
+
+
+def _draws(frame: Frame, task: str, scope: int | None) -> int:
+    return len({block.draw for size in sizes_of(frame, task, scope) for block in frame.blocks[task, size]})
+
+
+def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]) -> list[Contrast]:
+    """The tests of one family with adjusted p, what they can detect, and what is doubtful about them."""
+    held = [test for test in tests if not math.isnan(test.p_raw)]
+    adjust = statistics.holm if correction == "Holm" else statistics.benjamini_hochberg
+    values = iter(adjust([test.p_raw for test in held]))
+    m = len(held)
+    strict = m if correction == "Holm" else 1  # a false discovery rate has no fixed level per test
+    result = []
+    for test in tests:
+        p = math.nan if math.isnan(test.p_raw) else float(next(values))
+        alpha = statistics.ALPHA / max(strict, 1)
+        exact = test.smallest > 0
+        smallest = min(1.0, test.smallest * max(strict, 1))
+        adjusted = replace(
+            test,
+            p_adj=p,
+            correction=correction,
+            m=m,
+            smallest=smallest,
+            mde=statistics.detectable(test.n, test.mde, alpha=alpha) if smallest <= statistics.ALPHA else math.nan,
+            needed=statistics.pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
+        )
+        result.append(replace(adjusted, notes=tuple(_doubts(adjusted))))
+    return result
+
+
+def _doubts(test: Contrast) -> Iterable[str]:
+    if math.isnan(test.p_raw):
+        yield "NO_TEST"
+    elif test.smallest > statistics.ALPHA:
+        yield "NOT_REACHABLE"
+    if test.n > 1 and test.sd == 0:
+        yield "NO_VARIANCE"
+    if test.n > 1 and not test.settled and not test.mde <= ROPE:
+        yield "UNDERPOWERED"
+    if test.ties > 0.3 * max(test.n, 1):
+        yield "ZERO_DIFFS"
+    if test.pairs < test.planned_pairs:
+        yield "INCOMPLETE"

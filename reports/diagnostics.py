@@ -1,0 +1,176 @@
+"""What a reader must know before believing a table: each finding with a code, a level and a sentence."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from reports.frame import Frame, Run, fate, finished
+
+if TYPE_CHECKING:
+    from reports.cells import Cell
+    from reports.contrasts import Contrast
+
+MENTIONED = 6  # places named in a sentence before it says how many more there are
+
+
+@dataclass(frozen=True)
+class Note:
+    """One finding. Red: it stands in the way of a claim. Amber: it is to be kept in mind."""
+
+    code: str
+    level: Literal["red", "amber"]
+    text: str
+
+
+def inspect(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"]) -> tuple[Note, ...]:
+    """All findings, red ones first; `cells` are those of one task and one size."""
+    found = [*_pairing(frame), *_holes(frame, cells), *_runs(frame, cells), *_designs(frame, cells, tests)]
+    return tuple(sorted(found, key=lambda note: note.level != "red"))
+
+
+def _pairing(frame: Frame) -> Iterator[Note]:
+    unpaired = []
+    for (task, size), blocks in frame.blocks.items():
+        for block in blocks:
+            runs = [frame.index.get((method, block)) for method in frame.methods]
+            if len({run.rows for run in runs if finished(run)}) > 1:
+                unpaired.append(f"{task} size {size} draw {block.draw} seed {block.seed}")
+    if unpaired:
+        text = "methods were given different rows in the same block, so methods that differ are not compared there"
+        yield Note("UNPAIRED", "red", f"{text}: {_some(unpaired)}.")
+    if frame.repeated:
+        places = [f"{run.method} on {_place(run)}" for run in frame.repeated]
+        text = "a method has several different results for one block; the first by digest was used"
+        yield Note("DUPLICATE_RUNS", "red", f"{text}: {_some(places)}.")
+    if frame.unknown:
+        yield Note("NOT_FOUND", "amber", f"asked for and not among the runs: {_some(frame.unknown)}.")
+
+
+def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
+    bad = [run for run in frame.all() if fate(run) in ("failed", "diverged")]
+    if bad:
+        counts = " and ".join(
+            f"{count} {name}" for name in ("diverged", "failed") if (count := sum(fate(run) == name for run in bad))
+        )
+        names = ("failed", "diverged")
+        places = [
+            f"{cell.method} on {cell.task} size {cell.size} ({cell.fates[name]} {name})"
+            for cell in cells
+            for name in names
+            if name in cell.fates
+        ]
+        text = f"{counts}: {_some(places)}. They are in no mean, which flatters a method that fails on what is hard"
+        yield Note("DROPPED_FAILURES", "red", f"{text}.")
+    done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
+    holes = [cell for cell in cells if cell.state not in ("complete", "infeasible", "unplanned")]
+    if holes:
+        places = [f"{cell.method} on {cell.task} size {cell.size} ({cell.done}/{cell.planned})" for cell in holes]
+        yield Note("INCOMPLETE", "red", f"{done} of {planned} planned runs have a score: {_some(places)}.")
+    never = [cell for cell in cells if cell.state == "infeasible"]
+    if never:
+        places = list(dict.fromkeys(f"{cell.method} on {cell.task} size {cell.size}" for cell in never))
+        text = "A task that no method can be run on at a size is left out of that size's average"
+        yield Note("INFEASIBLE", "amber", f"cannot be run: {_some(places)}. {text}.")
+
+
+def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
+    runs = [run for run in frame.all() if finished(run)]
+    collapsed = [run for run in runs if run.collapsed]
+    if collapsed:
+        places = [
+            f"{cell.method} on {cell.task} size {cell.size} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
+        ]
+        text = f"{len(collapsed)} of {len(runs)} runs predict one answer for every test row; they count in the means"
+        yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
+    same = [cell for cell in cells if cell.done >= 3 and cell.collapsed == 0 and _alike(frame, cell)]
+    if same:
+        places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
+        text = "all runs of a cell have the very same score; were the draws and seeds applied?"
+        yield Note("DUPLICATE_RUNS", "red", f"{text} {_some(places)}.")
+    versions = sorted({run.versions for run in runs})
+    if len(versions) > 1:
+        yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")
+    if frame.holdout:
+        text = (
+            "test rows were split off anew for every draw, so draws share rows; the intervals and p values of these tasks are "
+            "widened for it (Nadeau and Bengio 2003) by test rows over training rows, which is an approximation and a wide "
+            "one when few rows are trained on"
+        )
+        yield Note("HOLDOUT", "amber", f"{', '.join(frame.holdout)}: {text}.")
+    if frame.seen:
+        text = "the backbone's own training is known to have included this data; high scores there may be memory"
+        yield Note("SEEN", "amber", f"{', '.join(frame.seen)}: {text}.")
+
+
+def _alike(frame: Frame, cell: "Cell") -> bool:
+    runs = [run for run in frame.runs(cell.method, cell.task or "", cell.size or 0) if finished(run)]
+    return len({round(run.score or 0.0, 12) for run in runs}) == 1
+
+
+def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"]) -> Iterator[Note]:
+    few = [cell for cell in cells if 0 < cell.draws < 3]
+    if few:
+        single = sum(cell.draws == 1 for cell in few)
+        text = f"{len(few)} of {len(cells)} cells rest on fewer than 3 draws"
+        yield Note("FEW_SEEDS", "amber", f"{text}; {single} of them on a single one, which allows no interval.")
+    per_draw: dict[tuple[str, int, int], set[int]] = {}
+    for _, block in frame.index:
+        per_draw.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
+    if any(len(seeds) > 1 for seeds in per_draw.values()):
+        yield Note("SHARED_DRAW", "amber", "several seeds share a draw; they are averaged inside it and n counts draws.")
+    yield from _powers(tests)
+    zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
+    if zeros:
+        places = [f"{_where(test)} ({test.ties} of {test.n})" for test in zeros]
+        yield Note("ZERO_DIFFS", "amber", f"more than 30 % of the paired differences are zero: {_some(places)}.")
+    flat = [test for test in tests if "NO_VARIANCE" in test.notes]
+    if flat:
+        text = "all differences are equal, so there is no variance to make an interval or a t test from"
+        yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_where(test) for test in flat])}.")
+
+
+def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
+    for family in ("overall", "per size", "cells"):
+        members = [test for test in tests if test.family == family]
+        label = {"overall": "overall", "per size": "per size", "cells": "per cell"}[family]
+        stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
+        if stuck:
+            worst = max(stuck, key=lambda test: test.smallest)
+            held = f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
+            text = f"{len(stuck)} of {len(members)} comparisons {label} cannot reach .05: with {_units(stuck)}"
+            yield Note("NOT_REACHABLE", "red", f"{text} the smallest p possible is {worst.smallest:.3g}{held}.")
+        weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
+        if weak:
+            text = (
+                f"{len(weak)} of {len(members)} comparisons {label} that are not settled detect only differences above 1 point"
+            )
+            yield Note("UNDERPOWERED", "amber", f"{text}; absence of significance is not evidence of equality.")
+
+
+def underpowered(test: "Contrast") -> str:
+    """The sentence that must stand beside a difference which is not settled."""
+    design = f"with n={test.n} {test.unit} and SD {test.sd:.1f} points this comparison"
+    end = "absence of significance is not evidence of equality."
+    if math.isnan(test.mde):
+        return f"Under-powered: {end}"
+    return f"Under-powered: {design} detects only differences >= {test.mde:.1f} points; {end}"
+
+
+def _units(tests: Iterable["Contrast"]) -> str:
+    pairs = sorted({(test.n, test.unit) for test in tests})
+    return " or ".join(f"{n} {unit if n != 1 else unit[:-1]}" for n, unit in pairs[:3])
+
+
+def _where(test: "Contrast") -> str:
+    place = f" on {test.task}" if test.task else ""
+    return f"{test.method}{place}" + (f" size {test.size}" if test.size is not None else " overall")
+
+
+def _place(run: Run) -> str:
+    return f"{run.task} size {run.size} draw {run.draw} seed {run.seed}"
+
+
+def _some(places: Sequence[str]) -> str:
+    shown = "; ".join(places[:MENTIONED])
+    return shown if len(places) <= MENTIONED else f"{shown}; and {len(places) - MENTIONED} more"

@@ -1,0 +1,190 @@
+"""Estimates and tests: pure functions on arrays, each with its shapes and its source.
+
+Differences are rounded to nine digits before anything is ranked, flipped or counted: scores are quotients of small
+integers, and their last bits would decide which differences are tied.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+DIGITS: Final = 9
+EXACT: Final = 20  # pairs up to which all sign vectors are counted
+FLIPS: Final = 99_999  # sign vectors drawn above that
+ALPHA: Final = 0.05
+POWER: Final = 0.8
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval, in the units of the data; NaN where the data allow none."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float  # of the values; for several strata, of the strata's means
+    df: float
+
+
+def differences(first: ArrayLike, second: ArrayLike) -> Array:
+    """`first - second`, both (n,), rounded so that equal differences are equal."""
+    return np.round(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), DIGITS)
+
+
+def sign_flip(values: ArrayLike) -> float:
+    """Two-sided p that paired differences (n,) are symmetric about zero, by flipping their signs (Fisher 1935).
+
+    Exact up to `EXACT` pairs: the sums of all sign vectors of one half meet those of the other half, in whole numbers.
+    Above that, (b + 1) / (B + 1) over B random sign vectors from a fixed stream. NaN for no pairs.
+    """
+    units = np.rint(np.asarray(values, dtype=np.float64) * 10**DIGITS).astype(np.int64)
+    if units.size == 0:
+        return math.nan
+    bound = abs(int(units.sum())) - units.size  # each value was rounded by up to half a unit
+    if units.size > EXACT:
+        return _sampled(units, bound)
+    left, right = _sums(units[: units.size // 2]), np.sort(_sums(units[units.size // 2 :]))
+    above = right.size - np.searchsorted(right, bound - left, side="left")
+    below = np.searchsorted(right, -bound - left, side="right")
+    extreme = int(above.sum() + below.sum()) if bound > 0 else left.size * right.size
+    return extreme / (left.size * right.size)
+
+
+def _sums(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sums (2**n,) of all sign vectors of (n,)."""
+    sums = np.zeros(1, dtype=np.int64)
+    for unit in units:
+        sums = np.concatenate((sums + unit, sums - unit))
+    return sums
+
+
+def _sampled(units: NDArray[np.int64], bound: int) -> float:
+    rng = np.random.default_rng(0)  # fixed: the same data give the same report
+    extreme = 0
+    for start in range(0, FLIPS, 10_000):
+        signs = rng.integers(0, 2, size=(min(10_000, FLIPS - start), units.size)) * 2 - 1
+        extreme += int((np.abs(signs @ units) >= bound).sum())
+    return (extreme + 1) / (FLIPS + 1)
+
+
+def smallest(n: int) -> float:
+    """The smallest two-sided p that flipping `n` signs can give."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - ALPHA) -> Interval:
+    """The mean of (n,) with its t interval.
+
+    `overlap` is the rows tested over the rows trained on when both are split anew for each value: the values then share
+    rows, and their variance is s² (1/n + overlap) (Nadeau & Bengio 2003). 0 for a fixed test set.
+    No interval for fewer than two values, and none for values without variance.
+    """
+    return stratified([values], overlaps=[overlap], level=level)
+
+
+def stratified(strata: Sequence[ArrayLike], *, overlaps: Sequence[float], level: float = 1 - ALPHA) -> Interval:
+    """The unweighted mean of the means of strata (n_t,) with its t interval, degrees of freedom by Satterthwaite (1946)."""
+    arrays = [np.asarray(values, dtype=np.float64) for values in strata]
+    if not arrays or any(values.size == 0 for values in arrays):
+        return Interval(math.nan, math.nan, math.nan, math.nan, math.nan)
+    means = np.array([values.mean() for values in arrays])
+    mean = float(means.mean())
+    spread = arrays[0] if len(arrays) == 1 else means
+    sd = _sd(spread)
+    if any(values.size < 2 for values in arrays):
+        return Interval(mean, math.nan, math.nan, sd, math.nan)
+    parts = np.array([_sd(v) ** 2 * (1 / v.size + o) for v, o in zip(arrays, overlaps, strict=True)]) / len(arrays) ** 2
+    total = float(parts.sum())
+    if total == 0:
+        return Interval(mean, math.nan, math.nan, sd, math.nan)
+    shares = parts / total  # before squaring: tiny variances would vanish
+    df = 1 / float(sum(share**2 / (v.size - 1) for share, v in zip(shares, arrays, strict=True)))
+    half = quantile(df, (1 + level) / 2) * math.sqrt(total)
+    return Interval(mean, mean - half, mean + half, sd, df)
+
+
+def _sd(values: Array) -> float:
+    """The standard deviation of (n,); exactly 0 for values that differ by rounding only."""
+    if values.size < 2:
+        return math.nan
+    sd = float(values.std(ddof=1))
+    return sd if sd > 10.0**-DIGITS else 0.0
+
+
+def quantile(df: float, probability: float) -> float:
+    """The quantile of Student's t."""
+    from scipy.special import stdtrit  # scipy.stats would cost a second at start
+
+    return float(stdtrit(df, probability))
+
+
+def t_test(values: ArrayLike, *, overlap: float = 0.0) -> float:
+    """Two-sided p that the mean of (n,) is zero, assuming normal values; NaN where there is no interval."""
+    from scipy.special import stdtr
+
+    array = np.asarray(values, dtype=np.float64)
+    sd = _sd(array)
+    if not sd > 0:
+        return math.nan
+    statistic = float(array.mean()) / (sd * math.sqrt(1 / array.size + overlap))
+    return float(2 * stdtr(array.size - 1, -abs(statistic)))
+
+
+def holm(p: ArrayLike) -> Array:
+    """Adjusted p (m,) that bound the chance of any false rejection, under any dependence (Holm 1979)."""
+    raw = np.asarray(p, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")
+    steps = np.maximum.accumulate(raw[order] * np.arange(raw.size, 0, -1)) if raw.size else raw
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p: ArrayLike) -> Array:
+    """Adjusted p (m,) that bound the expected share of false rejections (Benjamini & Hochberg 1995)."""
+    raw = np.asarray(p, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")[::-1]
+    steps = np.minimum.accumulate(raw[order] * raw.size / np.arange(raw.size, 0, -1)) if raw.size else raw
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
+    """The chance that a two-sided paired t test over `n` pairs finds a mean of `effect` standard deviations."""
+    from scipy.special import nctdtr
+
+    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), quantile(n - 1, 1 - alpha / 2)))
+
+
+def detectable(n: int, sd: float, *, alpha: float = ALPHA) -> float:
+    """The smallest mean difference, in the units of `sd`, that `n` pairs find with a power of 80 %.
+
+    A t test's figure, taken for the sign flip too, whose power is close where it can reject at all (Card et al. 2020
+    on why to print it). NaN for fewer than two pairs or no variance.
+    """
+    if n < 2 or not sd > 0:
+        return math.nan
+    low, high = 0.0, 1.0
+    while power(n, high, alpha=alpha) < POWER:
+        high *= 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(n, middle, alpha=alpha) < POWER else (low, middle)
+    return high * sd
+
+
+def pairs_needed(effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000) -> int | None:
+    """The pairs that find a mean difference of `effect` with a power of 80 %, None if more than `limit`."""
+    fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
+    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha) > abs(effect):
+        return None
+    low, high = fewest - 1, max(limit, fewest)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if detectable(middle, sd, alpha=alpha) <= abs(effect) else (middle, high)
+    return high

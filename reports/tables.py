@@ -1,0 +1,264 @@
+"""One neutral document: words, tables and notes that every text format writes in its own way.
+
+Text in it is raw; the writers escape it. Marks are single characters that say without colour what they mean.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports.cells import Cell
+from reports.comparison import Comparison
+from reports.contrasts import Contrast
+from reports.diagnostics import Note
+from reports.verdict import points, probability, verdict
+
+DASH = "—"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands at one place of a table."""
+
+    text: str
+    marks: str = ""  # what follows it, in room of its own
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labels on the left, then columns of numbers; `legend` explains the marks that occur."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    labels: int = 1  # columns at the left that are repeated when a table is split
+    legend: str = ""
+
+    def part(self, columns: Sequence[int], *, last: bool = True) -> "Table":
+        """The labels and some of the columns of numbers; the last part keeps the legend."""
+        places = [*range(self.labels), *(self.labels + column for column in columns)]
+        return Table(
+            title=self.title,
+            head=tuple(self.head[i] for i in places),
+            rows=tuple(tuple(row[i] for i in places) for row in self.rows),
+            labels=self.labels,
+            legend=self.legend if last else "",
+        )
+
+    def split(self, columns: int) -> list["Table"]:
+        """The table as several with at most that many columns of numbers."""
+        numbers = len(self.head) - self.labels
+        starts = range(0, max(numbers, 1), columns)
+        return [self.part(range(s, min(s + columns, numbers)), last=s == starts[-1]) for s in starts]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: the answer first, then what it rests on."""
+
+    title: str
+    verdict: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    notes: tuple[Note, ...]
+    appendix: tuple[Table, ...]
+    command: str
+
+
+def document(comparison: Comparison, *, command: str = "") -> Document:
+    """The report of a comparison."""
+    scopes: list[int | None] = [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
+    tables = [_scores(comparison, scope) for scope in scopes]
+    tests = [_tests(comparison, comparison.family("overall")), _tests(comparison, comparison.family("per size"))]
+    methods, tasks = _count(len(comparison.methods), "method"), _count(len(comparison.tasks), "task")
+    return Document(
+        title=f"{methods} on {tasks}",
+        verdict=verdict(comparison),
+        facts=tuple(_facts(comparison)),
+        tables=(*tables, *(table for table in tests if table is not None)),
+        notes=comparison.notes,
+        appendix=tuple(table for size in comparison.sizes if (table := _parts(comparison, size)) is not None),
+        command=command,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _facts(comparison: Comparison) -> list[tuple[str, str]]:
+    chosen = "" if comparison.declared else " (by default)"
+    labels = "; ".join(f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items())
+    corrected = "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
+    facts = [
+        ("Backbone", comparison.backbone),
+        ("Recipe", comparison.recipe),
+        ("Baseline", f"{comparison.baseline}{chosen}"),
+        ("Runs", f"{comparison.done} of {comparison.planned} have a score"),
+        ("Labels seen", labels),
+        ("Numbers", "points (score × 100), higher is better, ± half of the 95 % interval"),
+        ("Intervals", f"E1: these tasks, these test rows; t interval over draws and their seeds{corrected}"),
+    ]
+    tests = comparison.family("overall")
+    if tests:
+        carries = "E3: other tasks" if tests[0].estimand == "E3" else "E1: other draws of this task"
+        facts.append(("Tests", f"{carries}; two-sided, paired on the same rows, {tests[0].test}; {_families(comparison)}"))
+    return facts
+
+
+def _labels(pairs: Sequence[tuple[int, int]]) -> str:
+    return " or ".join(f"{train + dev} ({train} train + {dev} dev)" for train, dev in pairs)
+
+
+def _families(comparison: Comparison) -> str:
+    parts = []
+    for name in ("overall", "per size", "cells"):
+        tests = comparison.family(name)
+        if tests and tests[0].m:
+            label = {"overall": "overall", "per size": "at each size", "cells": "per cell (exploratory)"}[name]
+            parts.append(f"{tests[0].correction} over {max(test.m for test in tests)} {label}")
+    return ", ".join(parts)
+
+
+# Scores
+
+
+def _scores(comparison: Comparison, scope: int | None) -> Table:
+    columns: list[tuple[str | None, bool]] = [(task, False) for task in comparison.tasks]
+    averages = {c.without_seen for c in comparison.cells if c.task is None and c.size == scope}
+    columns += [(None, without) for without in sorted(averages)]
+    rows, cells = [], []
+    for method in comparison.methods:
+        row = [comparison.cell(method, task, scope, without_seen=without) for task, without in columns]
+        cells += row
+        rows.append((Entry(method), *(_entry(cell) for cell in row)))
+    kept = [any(cell.task is None or cell.planned for cell in cells[i :: len(columns)]) for i in range(len(columns))]
+    head = [_heading(comparison, task, without) for task, without in columns]
+    title = "Over all sizes" if scope is None else f"Size {scope}"
+    return Table(
+        title=title,
+        head=("method", *(text for text, keep in zip(head, kept, strict=True) if keep)),
+        rows=tuple((row[0], *(e for e, keep in zip(row[1:], kept, strict=True) if keep)) for row in rows),
+        legend=_legend(comparison, cells),
+    )
+
+
+def _heading(comparison: Comparison, task: str | None, without: bool) -> str:
+    if task is None:
+        return "average without †" if without else "average"
+    return f"{task}{' †' if task in comparison.seen else ''}{' §' if task in comparison.holdout else ''}"
+
+
+def _entry(cell: Cell) -> Entry:
+    """`84.3 ± 1.2`, then marks, then how many runs it is of where some are missing."""
+    if cell.state == "unplanned":
+        return Entry(DASH)
+    if cell.state == "infeasible":
+        return Entry("infeasible")
+    share = "" if cell.state == "complete" else f" {cell.done}/{cell.planned}"
+    if math.isnan(cell.mean):
+        word = cell.state if cell.task is not None and cell.state in ("failed", "diverged") else DASH
+        return Entry(f"{word}{share}")
+    half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
+    arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
+    return Entry(f"{cell.mean:.1f}{half}", marks=f"{arrow}{'‡' if cell.collapsed else ''}{share}", strong=cell.best)
+
+
+def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
+    parts = []
+    if any(cell.best for cell in cells):
+        parts.append("* or bold: best mean of the column among complete cells")
+    if any(cell.direction for cell in cells):
+        where = "average: over tasks, Holm; cell: over draws, Benjamini-Hochberg, exploratory"
+        where = where if len(comparison.tasks) > 1 else "Holm"
+        parts.append(f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({where})")
+    if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
+        parts.append(f"n/N: runs with a score of those planned; {DASH}: no number, or an average that is not complete")
+    if any(cell.planned and cell.draws == 1 and cell.task for cell in cells):
+        parts.append("no ±: a single draw allows no interval")
+    elif any(cell.interval == "none: no variance" for cell in cells):
+        parts.append("no ±: all draws alike")
+    if any(cell.collapsed for cell in cells):
+        parts.append("‡: some runs predict one answer for every row")
+    if comparison.seen:
+        parts.append("†: the backbone has been trained on this data")
+    if comparison.holdout:
+        parts.append("§: test rows split anew for each draw")
+    return ". ".join(parts) + "." if parts else ""
+
+
+# Tests
+
+
+def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
+    if not tests:
+        return None
+    sized = tests[0].family == "per size"
+    unit = tests[0].unit
+    head = ["method", "points", "95 % interval", "p", f"p {tests[0].correction}", "+/=/-", "detects", unit]
+    rows = []
+    for test in tests:
+        mark = ("↑" if test.effect > 0 else "↓") if test.settled else ""
+        low, high = test.ci
+        row = [
+            Entry(test.method),
+            Entry(points(test.effect), marks=mark, strong=test.settled),
+            Entry(DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"),
+            Entry(probability(test.p_raw)),
+            Entry(probability(test.p_adj)),
+            Entry(f"{test.wins}/{test.ties}/{test.losses}"),
+            Entry(_detects(test)),
+            Entry(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
+        ]
+        rows.append((Entry("" if test.size is None else str(test.size)), *row) if sized else tuple(row))
+    most = max(test.m for test in tests)
+    family = "one size; the sizes are not adjusted for each other" if sized else "this table"
+    held = f"p Holm: over the {most} comparisons of {family}" if most > 1 else "One comparison: p needs no adjustment"
+    legend = (
+        f"+/=/-: {unit} where the method is better, equal, worse. detects: the difference found with a power of 80 % "
+        f"(never: the smallest p possible is above .05). {held}. Intervals are E1, p is {tests[0].estimand}; bold or * with "
+        "↑ ↓: settled."
+    )
+    scope = " at each size" if sized else " over all sizes" if len(comparison.sizes) > 1 else ""
+    return Table(
+        title=f"Against {comparison.baseline}{scope}",
+        head=("size", *head) if sized else tuple(head),
+        rows=tuple(rows),
+        labels=2 if sized else 1,
+        legend=legend,
+    )
+
+
+def _detects(test: Contrast) -> str:
+    if "NOT_REACHABLE" in test.notes:
+        return "never"
+    return DASH if math.isnan(test.mde) else f"{test.mde:.1f}"
+
+
+# Appendix
+
+
+def _parts(comparison: Comparison, size: int) -> Table | None:
+    """The metrics of tasks that have several, as means in their own units."""
+    columns = []
+    for task in comparison.tasks:
+        cells = [comparison.cell(method, task, size) for method in comparison.methods]
+        names = sorted({name for cell in cells for name in cell.metrics})
+        columns += [(task, name) for name in names] if len(names) > 1 else []
+    if not columns:
+        return None
+    rows = []
+    for method in comparison.methods:
+        cells = [comparison.cell(method, task, size) for task, _ in columns]
+        values = [cell.metrics.get(name, math.nan) for cell, (_, name) in zip(cells, columns, strict=True)]
+        holes = [cell.undefined.get(name, 0) for cell, (_, name) in zip(cells, columns, strict=True)]
+        entries = [
+            Entry((DASH if math.isnan(value) else f"{value:.4g}") + (f" ({cell.done - hole}/{cell.done})" if hole else ""))
+            for value, hole, cell in zip(values, holes, cells, strict=True)
+        ]
+        rows.append((Entry(method), *entries))
+    lower = {name for name, way in comparison.better.items() if way == "lower"}
+    head = [f"{task} {name}{' (lower is better)' if name in lower else ''}" for task, name in columns]
+    legend = "Means over runs in the metrics' own units; (n/N): the runs where the metric is defined."
+    return Table(title=f"All metrics, size {size}", head=("method", *head), rows=tuple(rows), legend=legend)

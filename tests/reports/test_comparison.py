@@ -1,0 +1,281 @@
+"""The numbers of a comparison, recomputed by hand from the runs."""
+
+import itertools
+import math
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports import compare
+
+
+def codes(comparison):
+    return {note.code for note in comparison.notes}
+
+
+def test_cell(grid):
+    """A cell is the mean over draws with its t interval, in points."""
+    runs = grid()
+    cell = compare(runs).cell("simplex", "rte", 50)
+    values = np.array([100 * r.score for r in runs if (r.method, r.task, r.size) == ("simplex", "rte", 50)])
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((values.mean(), interval.low, interval.high))
+    assert (cell.state, cell.done, cell.planned, cell.draws) == ("complete", 5, 5, 5)
+
+
+def test_seeds_are_averaged_inside_draws(grid):
+    """Several seeds of a draw are one observation, in cells and in tests."""
+    runs = grid(seeds=3, sizes=(50,), tasks=("rte",))
+    comparison = compare(runs)
+    cell = comparison.cell("prefix", "rte", 50)
+    draws = [fmean(100 * r.score for r in runs if r.method == "prefix" and r.draw == d) for d in range(5)]
+    assert cell.draws == 5
+    assert cell.planned == 15
+    assert cell.sd == pytest.approx(np.std(draws, ddof=1))
+    assert all(test.n == 5 and test.pairs == 15 for test in comparison.tests)
+    assert "SHARED_DRAW" in codes(comparison)
+
+
+def test_average(grid):
+    """The average is over tasks alike, and only where every run is there."""
+    runs = grid()
+    comparison = compare(runs)
+    cells = [comparison.cell("prefix", task, 50) for task in comparison.tasks]
+    assert comparison.cell("prefix", None, 50).mean == pytest.approx(fmean(cell.mean for cell in cells))
+    holed = compare([r for r in runs if not (r.method == "prefix" and r.task == "rte" and r.draw == 2 and r.size == 50)])
+    cell = holed.cell("prefix", None, 50)
+    assert (cell.state, cell.done, cell.planned) == ("incomplete", 29, 30)
+    assert math.isnan(cell.mean)
+    assert math.isnan(holed.cell("prefix", None, None).mean)
+    assert not math.isnan(holed.cell("prefix", None, 200).mean)
+    assert "INCOMPLETE" in codes(holed)
+
+
+def test_overall_test_is_over_tasks(grid):
+    """The overall p flips the signs of task means, and Holm's family is the other methods."""
+    runs = grid(draws=3)
+    comparison = compare(runs)
+    score = {(r.method, r.task, r.size, r.draw): 100 * r.score for r in runs}
+    for test in comparison.family("overall"):
+        means = [
+            fmean(
+                score[test.method, task, size, draw] - score["fine-tuning", task, size, draw]
+                for size in (50, 200)
+                for draw in range(3)
+            )
+            for task in comparison.tasks
+        ]
+        flips = [abs(sum(s * m for s, m in zip(signs, means, strict=True))) for signs in itertools.product((1, -1), repeat=6)]
+        assert test.p_raw == pytest.approx(np.mean(np.array(flips) >= abs(sum(means)) - 1e-9))
+        assert test.effect == pytest.approx(fmean(means))
+        assert (test.estimand, test.unit, test.n, test.m, test.correction) == ("E3", "tasks", 6, 2, "Holm")
+
+
+def test_families(grid):
+    """Per size Holm is over the methods of that size; cells are adjusted together, by another method."""
+    comparison = compare(grid())
+    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 2), (50, 2), (200, 2), (200, 2)]
+    cells = comparison.family("cells")
+    assert {test.m for test in cells} == {24}
+    assert {test.correction for test in cells} == {"Benjamini-Hochberg"}
+    assert {test.unit for test in cells} == {"draws"}
+
+
+def test_turned_round(grid):
+    """A over B is B over A with the sign changed, and the same p."""
+    runs = [r for r in grid() if r.method != "prefix"]
+    for one, other in zip(compare(runs).tests, compare(runs, baseline="simplex").tests, strict=True):
+        assert one.effect == pytest.approx(-other.effect)
+        assert one.ci == pytest.approx((-other.ci[1], -other.ci[0]))
+        assert one.p_raw == other.p_raw
+
+
+def test_block_effects_cancel(grid):
+    """Adding one amount to every method of a block changes no test."""
+    runs = grid()
+    shifted = [replace(r, score=r.score / 2 + 0.01 * r.draw + 0.1 * (r.task == "rte")) for r in runs]
+    halved = [replace(r, score=r.score / 2) for r in runs]
+    for one, other in zip(compare(shifted).tests, compare(halved).tests, strict=True):
+        assert one.effect == pytest.approx(other.effect)
+        assert one.p_raw == other.p_raw
+
+
+def test_order_of_runs_does_not_matter(grid):
+    """The same runs in another order are the same comparison."""
+    runs = grid()
+    assert compare(runs) == compare(reversed(runs))
+
+
+def test_only_common_blocks(grid):
+    """A draw that one method lacks is left out for both, and the count says so."""
+    runs = [r for r in grid(tasks=("rte",), sizes=(50,)) if r.method != "prefix"]
+    lost = [replace(r, score=0.0, status="diverged") if r.method == "simplex" and r.draw == 0 else r for r in runs]
+    (test,) = compare(lost).tests
+    scores = {(r.method, r.draw): 100 * r.score for r in runs}
+    expected = fmean(scores["simplex", d] - scores["fine-tuning", d] for d in range(1, 5))
+    assert test.effect == pytest.approx(expected)
+    assert (test.n, test.planned, test.pairs, test.planned_pairs) == (4, 5, 4, 5)
+
+
+def test_draws_lacking_a_size_leave_the_overall_test(grid):
+    """A draw enters the overall difference only with all its sizes, so that sizes weigh alike."""
+    runs = [r for r in grid(tasks=("rte",)) if not (r.method == "simplex" and r.size == 200 and r.draw == 4)]
+    test = next(t for t in compare(runs).family("overall") if t.method == "simplex")
+    assert (test.n, test.pairs, test.planned_pairs) == (4, 8, 10)
+
+
+def test_unpaired(grid):
+    """A block whose methods had different rows is not compared, and is named."""
+    runs = [
+        replace(r, rows="others") if r.method == "simplex" and r.draw == 1 else r for r in grid(tasks=("rte",), sizes=(50,))
+    ]
+    comparison = compare(runs)
+    assert {test.method: test.n for test in comparison.tests} == {"prefix": 5, "simplex": 4}
+    (note,) = [note for note in comparison.notes if note.code == "UNPAIRED"]
+    assert "rte size 50 draw 1 seed 0" in note.text
+    assert note.level == "red"
+
+
+def test_one_draw(grid):
+    """One draw has a mean and no interval, and its cell no test."""
+    comparison = compare(grid(draws=1))
+    cell = comparison.cell("prefix", "rte", 50)
+    assert math.isnan(cell.low)
+    assert cell.interval == "none: fewer than two draws"
+    assert all(math.isnan(test.p_raw) for test in comparison.family("cells"))
+    assert "FEW_SEEDS" in codes(comparison)
+
+
+def test_equal_differences(grid):
+    """Differences that are all equal have no interval; the sign flip still counts them."""
+    runs = [r for r in grid(tasks=("rte",), sizes=(50,), draws=8) if r.method == "fine-tuning"]
+    (test,) = compare([*runs, *(replace(r, method="simplex", digest=r.digest + "s", score=r.score + 0.1) for r in runs)]).tests
+    assert test.p_raw == 2 / 2**8
+    assert math.isnan(test.ci[0])
+    assert math.isnan(test.mde)
+    assert "NO_VARIANCE" in test.notes
+
+
+def test_equal_scores(grid):
+    """Methods with equal scores share the best mark; the zeros are counted and nothing is settled."""
+    runs = [r for r in grid() if r.method == "fine-tuning"]
+    comparison = compare([*runs, *(replace(r, method="copy", digest=r.digest + "c") for r in runs)])
+    assert comparison.cell("copy", "rte", 50).best
+    assert comparison.cell("fine-tuning", "rte", 50).best
+    assert not any(test.settled for test in comparison.tests)
+    assert {"ZERO_DIFFS", "NO_VARIANCE"} <= codes(comparison)
+
+
+def test_unreachable(grid):
+    """Where even the clearest result cannot reach .05 the test says so and promises no detection."""
+    comparison = compare(grid({"fine-tuning": 0.0, "simplex": 0.2}, tasks=("cola", "rte", "sst2")))
+    (test,) = comparison.family("overall")
+    assert test.p_raw == test.smallest == 0.25
+    assert "NOT_REACHABLE" in test.notes
+    assert math.isnan(test.mde)
+    assert "NOT_REACHABLE" in codes(comparison)
+
+
+def test_holdout(grid):
+    """Where test rows are split anew the corrected t test takes the place of the sign flip, and intervals widen."""
+    runs = grid(tasks=("mine", "rte"), sizes=(50,), draws=6)
+    split = [replace(r, holdout=r.task == "mine", n_test=25) for r in runs]
+    plain, held = compare(runs), compare(split)
+    one, other = plain.cell("prefix", "mine", 50), held.cell("prefix", "mine", 50)
+    assert (other.high - other.low) / (one.high - one.low) == pytest.approx(math.sqrt((1 / 6 + 0.5) * 6))
+    tests = {test.task: test for test in held.family("cells") if test.method == "prefix"}
+    assert "Nadeau-Bengio" in tests["mine"].test
+    assert "sign flip" in tests["rte"].test
+    values = np.array(
+        [
+            100 * (a.score - b.score)
+            for a, b in itertools.product(runs, runs)
+            if a.task == b.task == "mine" and a.draw == b.draw and (a.method, b.method) == ("prefix", "fine-tuning")
+        ]
+    )
+    t = values.mean() / (values.std(ddof=1) * math.sqrt(1 / 6 + 0.5))
+    assert tests["mine"].p_raw == pytest.approx(2 * stats.t.sf(abs(t), 5))
+    assert "HOLDOUT" in codes(held)
+
+
+def test_seen(grid):
+    """The average is also given without the tasks that the backbone has been trained on."""
+    comparison = compare([replace(r, seen=r.task == "cola") for r in grid()])
+    rest = [comparison.cell("simplex", task, 50).mean for task in comparison.tasks if task != "cola"]
+    assert comparison.cell("simplex", None, 50, without_seen=True).mean == pytest.approx(fmean(rest))
+    assert comparison.seen == ("cola",)
+    with pytest.raises(KeyError):
+        compare(grid()).cell("simplex", None, 50, without_seen=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [("failed", "failed"), ("diverged", "diverged"), ("infeasible", "infeasible"), ("missing", "missing")]
+)
+def test_states(grid, status, state):
+    """A cell without any score says what became of its runs."""
+    runs = [replace(r, status=status, score=None) if (r.method, r.task, r.size) == ("prefix", "rte", 50) else r for r in grid()]
+    comparison = compare(runs)
+    cell = comparison.cell("prefix", "rte", 50)
+    assert (cell.state, cell.done, cell.planned) == (state, 0, 5)
+    assert cell.fates == {status: 5}
+    test = next(t for t in comparison.family("overall") if t.method == "prefix")
+    assert (test.n, test.planned) == (5, 6)
+    assert ("DROPPED_FAILURES" in codes(comparison)) == (status in ("failed", "diverged"))
+
+
+def test_infeasible_for_all(grid):
+    """A size that no method can be run at does not make the averages of the others incomplete."""
+    runs = [replace(r, status="infeasible", score=None) if (r.task, r.size) == ("rte", 200) else r for r in grid()]
+    comparison = compare(runs)
+    assert comparison.cell("prefix", None, 200).state == "complete"
+    assert comparison.cell("prefix", "rte", None).state == "complete"
+    assert next(t for t in comparison.family("overall")).n == 6
+    assert "INFEASIBLE" in codes(comparison)
+
+
+def test_scores_that_are_no_numbers(grid):
+    """A finished run whose score is not a number counts as diverged."""
+    runs = [replace(r, score=math.nan) if (r.method, r.draw) == ("prefix", 0) else r for r in grid()]
+    comparison = compare(runs)
+    assert comparison.cell("prefix", "rte", 50).fates == {"done": 4, "diverged": 1}
+
+
+def test_only_complete_cells_are_best(grid):
+    """A mean over the runs that survived is never marked as the best of its column."""
+    runs = [replace(r, status="diverged", score=None) if (r.method, r.draw) == ("simplex", 0) else r for r in grid()]
+    comparison = compare(runs)
+    assert not any(cell.best for cell in comparison.cells if cell.method == "simplex")
+
+
+def test_directions(grid):
+    """Arrows follow the adjusted p of the family that the cell belongs to."""
+    comparison = compare(grid({"fine-tuning": 0.0, "simplex": 0.1}, draws=10))
+    assert comparison.cell("simplex", None, None).direction == "better"
+    assert comparison.cell("simplex", "rte", 50).direction == "better"
+    assert comparison.cell("fine-tuning", "rte", 50).direction == ""
+    single = compare(grid({"fine-tuning": 0.1, "simplex": 0.0}, draws=10, tasks=("rte",), sizes=(50,)))
+    assert single.cell("simplex", "rte", 50).direction == "worse"
+
+
+def test_notes(grid):
+    """Collapse, identical results and several versions are each told with a code."""
+    runs = grid()
+    assert codes(compare(runs)) == {"NOT_REACHABLE"}
+    assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
+    assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
+    assert "NOT_FOUND" in codes(compare(runs, tasks=["rte", "rtee"]))
+    same = [replace(r, score=0.5) if (r.method, r.task) == ("prefix", "rte") else r for r in runs]
+    assert "DUPLICATE_RUNS" in codes(compare(same))
+    levels = [note.level for note in compare([replace(runs[0], collapsed=True, versions="program 2"), *runs[1:]]).notes]
+    assert levels == sorted(levels, reverse=True)
+
+
+def test_undefined_metrics(grid):
+    """A metric that some runs do not define is averaged over the others, and the holes are counted."""
+    runs = [replace(r, metrics={"accuracy": 0.5, "r": math.nan if r.draw == 0 else 0.25}) for r in grid()]
+    cell = compare(runs).cell("prefix", "rte", 50)
+    assert cell.metrics == {"accuracy": 0.5, "r": 0.25}
+    assert cell.undefined == {"r": 1}

@@ -1,0 +1,64 @@
+"""Names from anywhere, made harmless for each sink."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports import escape
+
+anything = st.text(st.characters(), max_size=40) | st.text("=+-@|\\`*_[]<>&#~${}%^\"'\x1b\u202e\t\n\r a1.", max_size=40)
+
+
+@given(anything)
+def test_plain(text):
+    """Nothing is left that a terminal obeys or an eye misses, and cleaning twice changes nothing more."""
+    cleaned = escape.plain(text)
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in cleaned)
+    assert escape.plain(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mred", "\x1b]8;;http://e.com\x07red", "\x1b]0;title\x1b\\red", "\x9b1mred", "\u202ered"]
+)
+def test_terminal_sequences(text):
+    """Whole sequences go, not only their first byte."""
+    assert escape.plain(text) == "red"
+
+
+@given(anything)
+def test_csv(text):
+    """No field begins with what a spreadsheet evaluates, after any spaces and quotes; removing the mark gives the text back."""
+    field = escape.csv(text)
+    assert not field.lstrip(" ").startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    assert field in (escape.plain(text), "'" + escape.plain(text))
+
+
+@given(anything)
+def test_markdown(text):
+    """Unescaping gives the text back, and no pipe, bracket, tag or address stays active."""
+    source = escape.markdown(text)
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", source) == escape.plain(text)
+    bare = re.sub(r"\\.", "", source)
+    assert not set(bare) & set("|`*_[]<>&#~$")
+    assert "://" not in source
+
+
+@given(anything)
+def test_latex(text):
+    """Every special character is escaped, braces balance, and what is left is ASCII or a Latin letter."""
+    source = escape.latex(text)
+    bare = re.sub(r"\\[{}$&#%_]", "", source)
+    assert bare.count("{") == bare.count("}")
+    assert not set(bare) & set("%#&_~^<>|\"'`")
+    assert not re.search(r"--|(?<!\{)[\[*]", source)
+    assert all(c.isascii() or "\u00c0" <= c <= "\u017f" for c in source)
+
+
+def test_numbers_read_well():
+    """Ordinary names and numbers are not disfigured."""
+    assert escape.markdown("fine-tuning (rank 4) -0.9 84.3 ± 1.2") == "fine-tuning (rank 4) -0.9 84.3 ± 1.2"
+    assert escape.latex("fine-tuning -0.9 84.3 ± 1.2 %") == r"fine-tuning $-$0.9 84.3 $\pm$ 1.2 \%"
+    assert escape.csv("fine-tuning") == "fine-tuning"

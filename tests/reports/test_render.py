@@ -1,0 +1,193 @@
+"""What the reports look like and what they never say."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from rich.cells import cell_len
+
+from reports import FORMATS, compare, render
+
+NASTY = "=a|b_<c>&\x1b[31m\u202e"
+
+
+@pytest.fixture
+def holed(grid):
+    """Runs with every kind of hole and mark, and names that try to break out."""
+    runs = []
+    for r in grid(tasks=("cola", "mrpc", "rte", "[x](http://e.com)", "my/very_long_name_of_a_file_of_examples.csv")):
+        fail = (r.method, r.task, r.size) == ("prefix", "rte", 50)
+        r = replace(r, status="failed", score=None) if fail else r
+        r = replace(r, collapsed=r.task == "mrpc" and r.draw == 1, seen=r.task == "cola", holdout=r.task.startswith("my"))
+        if not (r.method == "simplex" and r.task == "cola" and r.draw == 3):
+            runs.append(replace(r, method=NASTY if r.method == "simplex" else r.method))
+    return runs
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_same_bytes(holed, form):
+    """The same runs give the same bytes, in whatever order they come."""
+    first = render(compare(holed), format=form, command="bench report")
+    assert first == render(compare(holed[::-1]), format=form, command="bench report")
+    assert first.endswith("\n")
+    assert not first.endswith("\n\n")
+
+
+def test_unknown_format(holed):
+    """A format that there is not is answered with those that there are."""
+    with pytest.raises(ValueError, match="terminal, markdown"):
+        render(compare(holed), format="html")
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
+def test_verdict_comes_first(grid, form):
+    """The first line that is not a heading says in words what is settled."""
+    text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.1}, draws=10)), format=form)
+    first = next(line for line in text.splitlines() if line and not line.startswith(("#", "%")))
+    assert "Settled: simplex is better than fine" in first
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])
+@pytest.mark.parametrize("draws", [1, 2, 3, 10])
+def test_equality_is_never_claimed(grid, form, draws):
+    """No report says that there is no difference; one that settles nothing says what that does not mean."""
+    text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.0}, draws=draws)), format=form)
+    words = " ".join(text.split())
+    assert "no difference" not in words.lower()
+    assert "n.s." not in words
+    assert "not evidence of equality" in words
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_terminal_fits(holed, width):
+    """No line is wider than the terminal, and no number is cut or wrapped."""
+    comparison = compare(holed)
+    text = render(comparison, format="terminal", width=width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    for cell in comparison.cells:
+        if cell.low == cell.low:
+            assert f"{cell.mean:.1f} ± {(cell.high - cell.low) / 2:.1f}" in text
+    assert "failed 0/5" in text
+    assert re.search(r"± \d+\.\d\s*[*↑↓‡]* +4/5", text)
+
+
+def test_terminal_style_only_if_asked(holed):
+    """Escape sequences appear only with colour, and never those of a name."""
+    comparison = compare(holed)
+    plain, styled = (render(comparison, format="terminal", color=color) for color in (False, True))
+    assert "\x1b" not in plain
+    assert "\x1b[1m" in styled
+    assert "\x1b[31m" not in styled
+    assert "\u202e" not in styled
+    assert re.sub(r"\x1b\[[0-9;]*m", "", styled).split() == plain.split()
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR", "COLUMNS"])
+def test_environment_does_not_matter(holed, monkeypatch, variable):
+    """Variables of the terminal do not change the report."""
+    before = render(compare(holed), format="terminal", width=90, color=True)
+    monkeypatch.setenv(variable, "40")
+    assert render(compare(holed), format="terminal", width=90, color=True) == before
+
+
+def test_markdown_tables_are_square(holed):
+    """Every row of a pipe table has as many cells as its head, whatever the names hold."""
+    text = render(compare(holed), format="markdown")
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(counts) == 1
+    assert not re.search(r"(?<!\\)\]\(|://", text)
+    assert "<c>" not in text
+    assert "**" in text
+
+
+def test_latex_balances(holed):
+    """Braces and environments close, rows have the columns of their table, and nothing is left unescaped."""
+    text = render(compare(holed), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}")
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    bare = re.sub(r"\\[{}&%#$_\\]", "", body)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert "%" not in bare
+    assert "#" not in bare
+    assert body.count("\\begin{") == body.count("\\end{")
+    assert "\\input" not in body
+    for columns, rows in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", body, flags=re.DOTALL):
+        for line in rows.splitlines():
+            if line.endswith("\\\\"):
+                assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
+    unset = set(re.findall(r"[^\x00-\x7f]", body))
+    assert not unset
+
+
+def test_json_carries_every_test(holed):
+    """JSON has schema, sorted keys, no NaN, and for every test all that is needed to judge it."""
+    text = render(compare(holed), format="json", command="bench report")
+    assert "NaN" not in text
+    content = json.loads(text)
+    assert content["schema"] == 1
+    assert list(content) == sorted(content)
+    assert content["verdict"]
+    keys = {"test", "estimand", "n", "p_raw", "p_adj", "family", "m", "effect", "ci", "mde", "notes"}
+    assert all(keys <= set(test) for test in content["tests"])
+    assert any(test["p_raw"] is None for test in content["tests"])
+
+
+def test_csv_has_a_row_per_cell(holed):
+    """CSV has a row for each method, task and size; no field begins a formula, and negative numbers stay numbers."""
+    comparison = compare(holed)
+    rows = list(csv.DictReader(io.StringIO(render(comparison, format="csv"))))
+    assert len(rows) == 3 * 5 * 2
+    assert len({(row["method"], row["task"], row["size"]) for row in rows}) == len(rows)
+    assert any(row["method"].startswith("'=a|b") for row in rows)
+    assert min(float(row["effect"]) for row in rows if row["effect"]) < 0
+    assert not any(str(value).startswith(("=", "+", "@")) for row in rows for value in row.values())
+    (row,) = [r for r in rows if (r["method"], r["task"], r["size"]) == ("prefix", "rte", "50")]
+    assert (row["state"], row["failed"], row["mean"]) == ("failed", "5", "")
+
+
+def test_one_method(grid):
+    """One method alone is shown without marks and without tests."""
+    text = render(compare(grid({"lora": 0.0})), format="terminal")
+    assert text.startswith("Only lora is here")
+    assert "*" not in text
+    assert "p Holm" not in text
+
+
+def test_nothing_finished(grid):
+    """A plan without any result yet is a table of holes, in every format."""
+    comparison = compare([replace(r, status="missing", score=None) for r in grid()])
+    for form in FORMATS:
+        assert render(comparison, format=form)
+    assert render(comparison).startswith("Nothing to say yet: none of the 180 planned runs")
+
+
+def test_one_task_one_draw(plain):
+    """The smallest comparison of all is rendered, and says that one draw tells nothing."""
+    comparison = compare([plain, replace(plain, method="simplex", digest="1", score=0.7)])
+    for form in FORMATS:
+        assert render(comparison, format=form)
+    assert "a single draw tells nothing" in " ".join(render(comparison).split())
+
+
+def test_what_was_seen_is_in_the_header(holed):
+    """The header gives the labels that a method saw per size, the estimand, and the command."""
+    text = " ".join(render(compare(holed), format="terminal", command="bench run --sizes 50", width=200).split())
+    assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
+    assert "E1: these tasks, these test rows" in text
+    assert "E3: other tasks" in text
+    assert "bench run --sizes 50" in text
+    assert "cola †" in text
+    assert "average without †" in render(compare(holed), format="markdown")
+
+
+def test_two_metrics_are_both_shown(grid):
+    """A task whose score is the mean of two metrics shows both in an appendix."""
+    assert "mrpc f1" in render(compare(grid()), format="markdown")
+    assert "rte accuracy" not in render(compare(grid()), format="markdown")

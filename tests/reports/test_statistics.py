@@ -1,0 +1,191 @@
+"""Estimates and tests against published numbers, other programs and laws they must keep."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports import statistics
+
+# Demšar 2006, table 6: AUC of C4.5 and of C4.5 with the parameter m tuned, on 14 data sets
+C45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.940, 0.619, 0.972, 0.957]
+TUNED = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978]
+
+DROR = [0.168, 0.297, 0.357, 0.019, 0.218, 0.001]
+BENJAMINI = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1]
+
+whole = st.lists(st.integers(-40, 40), min_size=1, max_size=10)
+chances = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+def test_demsar():
+    """The sign flip over Demšar's 14 data sets gives 120 of 16384."""
+    assert statistics.sign_flip(statistics.differences(TUNED, C45)) == 120 / 16384
+
+
+def test_zeros_and_ties():
+    """Counts out of 277 that win and lose alike give p = 1, however their quotients round."""
+    first = np.array([172, 152, 160, 159, 151, 152, 170, 161]) / 277
+    second = np.array([170, 155, 157, 161, 151, 149, 170, 164]) / 277
+    exact = statistics.sign_flip(np.array([2, -3, 3, -2, 0, 3, 0, -3]))
+    assert statistics.sign_flip(statistics.differences(first, second)) == exact == 1
+
+
+@given(whole)
+@settings(max_examples=60, deadline=None)
+def test_sign_flip_agrees_with_scipy(values):
+    """The exact sign flip is the exhaustive paired permutation test."""
+    if len(values) < 2:
+        assert statistics.sign_flip(values) == 1
+        return
+    zero = np.zeros(len(values))
+    oracle = stats.permutation_test(
+        (np.array(values, dtype=float), zero),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert statistics.sign_flip(values) == pytest.approx(oracle.pvalue, abs=1e-12)
+
+
+@given(whole)
+def test_sign_flip_laws(values):
+    """The p does not change with the order of the methods or of the pairs, and never falls below 2 / 2^n."""
+    p = statistics.sign_flip(values)
+    assert p == statistics.sign_flip([-value for value in values]) == statistics.sign_flip(sorted(values))
+    assert statistics.smallest(len(values)) <= p <= 1
+
+
+def test_all_positive_reaches_the_smallest():
+    """Differences of one sign give exactly the smallest p, up to the limit of counting."""
+    for n in range(1, statistics.EXACT + 1):
+        assert statistics.sign_flip(np.arange(1, n + 1) / 7) == statistics.smallest(n)
+
+
+def test_sampled_flips():
+    """Above the limit p is sampled from a fixed stream, close to the exact value and never zero."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(0.3, 1, statistics.EXACT + 1)
+    assert statistics.sign_flip(values) == statistics.sign_flip(values)
+    exact = statistics.sign_flip(values[:-1])
+    assert statistics.sign_flip([*values[:-1], 0.0]) == pytest.approx(exact, abs=0.006)
+    assert statistics.sign_flip(np.ones(40)) == 1 / (statistics.FLIPS + 1)
+
+
+def test_nothing_to_flip():
+    """No pairs give no p."""
+    assert math.isnan(statistics.sign_flip([]))
+
+
+def test_holm_on_dror():
+    """Of Dror's six p values Holm's method rejects the last alone, at .006."""
+    adjusted = statistics.holm(DROR)
+    assert adjusted[-1] == pytest.approx(0.006)
+    assert [p <= 0.05 for p in adjusted] == [False] * 5 + [True]
+
+
+def test_benjamini_hochberg_1995():
+    """The fifteen p values of the paper adjust as published: four rejected, three by Holm."""
+    adjusted = statistics.benjamini_hochberg(BENJAMINI)
+    published = [0.0015, 0.003, 0.0095, 0.035625, 0.0603, 0.063857, 0.063857, 0.0645, 0.0765]
+    assert adjusted[:9] == pytest.approx(published, abs=1e-6)
+    assert (adjusted <= 0.05).sum() == 4
+    assert (statistics.holm(BENJAMINI) <= 0.05).sum() == 3
+
+
+@given(chances)
+def test_adjusting_keeps_order(p):
+    """Adjusted p are at least the raw ones, at most 1 and in the same order; Holm's are the larger; scipy agrees."""
+    held, found = statistics.holm(p), statistics.benjamini_hochberg(p)
+    for adjusted in (held, found):
+        assert np.all(adjusted >= np.array(p) - 1e-15)
+        assert np.all(adjusted <= 1)
+        assert np.all(np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0)
+    assert np.all(held >= found - 1e-12)
+    assert found == pytest.approx(stats.false_discovery_control(p, method="bh"))
+
+
+def test_nothing_to_adjust():
+    """An empty family stays empty."""
+    assert statistics.holm([]).size == statistics.benjamini_hochberg([]).size == 0
+
+
+def test_t_interval_agrees_with_scipy():
+    """One stratum gives the ordinary t interval and t test."""
+    values = np.array([1.0, 2.5, 0.5, 3.0, 1.5])
+    ours = statistics.t_interval(values)
+    theirs = stats.ttest_1samp(values, 0)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval()))
+    assert ours.df == pytest.approx(4)
+    assert statistics.t_test(values) == pytest.approx(theirs.pvalue)
+
+
+def test_two_strata_agree_with_welch():
+    """The mean of two strata has half the interval of Welch's difference, with its degrees of freedom."""
+    first, second = np.array([1.0, 2.0, 4.0, 3.0]), np.array([10.0, 12.0, 9.0, 15.0, 30.0])
+    ours = statistics.stratified([first, second], overlaps=[0, 0])
+    welch = stats.ttest_ind(first, second, equal_var=False)
+    interval = welch.confidence_interval()
+    assert ours.df == pytest.approx(welch.df)
+    assert ours.high - ours.low == pytest.approx((interval.high - interval.low) / 2)
+    assert ours.mean == pytest.approx((first.mean() + second.mean()) / 2)
+
+
+def test_correction_for_overlap():
+    """With test over training rows r, the variance of a mean over J splits is s² (1/J + r)."""
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    plain, wide = statistics.t_interval(values), statistics.t_interval(values, overlap=0.25)
+    assert (wide.high - wide.low) / (plain.high - plain.low) == pytest.approx(math.sqrt(2))
+    sd = values.std(ddof=1)
+    expected = 2 * stats.t.sf(values.mean() / (sd * math.sqrt(0.5)), 3)
+    assert statistics.t_test(values, overlap=0.25) == pytest.approx(expected)
+
+
+@given(st.lists(st.lists(st.integers(-50, 50), min_size=2, max_size=6), min_size=1, max_size=5))
+def test_interval_is_antisymmetric(strata):
+    """The interval of B - A is that of A - B turned round."""
+    ours = statistics.stratified(strata, overlaps=[0.0] * len(strata))
+    other = statistics.stratified([[-v for v in values] for values in strata], overlaps=[0.0] * len(strata))
+    assert ours.mean == pytest.approx(-other.mean)
+    assert [ours.low, ours.high] == pytest.approx([-other.high, -other.low], nan_ok=True)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0], [0.1 + 0.2, 0.3, 0.3]])
+def test_no_interval(values):
+    """None, one, or equal values have no interval and no t test."""
+    interval = statistics.t_interval(values)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert math.isnan(statistics.t_test(values))
+
+
+def test_tiny_variances():
+    """Variances whose squares vanish still have degrees of freedom."""
+    interval = statistics.stratified([[1e-8, 2e-8], [1e-8, 3e-8]], overlaps=[0, 0])
+    assert 1 <= interval.df <= 2
+
+
+@pytest.mark.parametrize(("n", "effect"), [(3, 3.26), (5, 1.68), (8, 1.16), (10, 1.00), (15, 0.78), (20, 0.66)])
+def test_detectable(n, effect):
+    """The smallest effects that n pairs find with 80 % power are those of a power calculation for the paired t test."""
+    assert statistics.detectable(n, 1.0) == pytest.approx(effect, abs=0.005)
+    assert statistics.detectable(n, 3.0) == pytest.approx(3 * statistics.detectable(n, 1.0))
+
+
+@pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.75, 16), (1.0, 10), (1.5, 6), (2.0, 6)])
+def test_pairs_needed(effect, n):
+    """The pairs needed are those of a power calculation, and never fewer than a sign flip needs to reach .05."""
+    assert statistics.pairs_needed(effect, 1.0) == n
+
+
+def test_out_of_reach():
+    """No number of pairs is named for no effect, no variance, or more than a thousand pairs."""
+    assert statistics.pairs_needed(0.0, 1.0) is None
+    assert statistics.pairs_needed(1.0, 0.0) is None
+    assert statistics.pairs_needed(0.01, 1.0) is None
+    assert math.isnan(statistics.detectable(1, 1.0))
+    assert math.isnan(statistics.detectable(5, 0.0))
