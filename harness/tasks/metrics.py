@@ -1,0 +1,198 @@
+"""Metrics: numbers from predictions and labels, each with its direction.
+
+A model that collapsed to one answer scores 0 where a correlation is undefined, so a failed run is counted and never
+dropped; predictions that are not finite score NaN, which is no score at all.
+
+Metrics of the `evaluate` library are named `evaluate:NAME`, with `[KEY]` for one of several numbers and `:lower` where
+less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`, `evaluate:wer:lower`. A name that is no local path is a
+script on the Hub, which `evaluate` downloads and runs.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from harness.errors import Unavailable, UsageError
+
+Values = Sequence[int] | Sequence[float]
+Suits = Literal["classes", "two classes", "numbers", "anything"]
+
+_BRIDGE: Final = re.compile(r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that says how good predictions are; called with predictions and labels."""
+
+    name: str
+    better: Literal["higher", "lower"] = "higher"
+    suits: Suits  # kinds of labels it makes sense for
+    function: Callable[[Values, Values], float]
+    version: int = 1  # raised when a correction changes numbers
+
+    def __call__(self, predictions: Values, labels: Values) -> float:
+        """The metric of all predictions at once; NaN if any of them is not finite.
+
+        Raises:
+            ValueError: there is nothing to score, or not as many predictions as labels.
+        """
+        if len(predictions) != len(labels) or not len(labels):
+            raise ValueError(
+                f"{self.name} needs as many predictions as labels and at least one, got {len(predictions)} and {len(labels)}"
+            )
+        if not all(math.isfinite(value) for value in predictions):
+            return math.nan
+        return float(self.function(predictions, labels))
+
+
+def _accuracy(predictions: Values, labels: Values) -> float:
+    return sum(map(int.__eq__, map(int, predictions), map(int, labels))) / len(labels)
+
+
+def _f1(predictions: Values, labels: Values) -> float:
+    from sklearn.metrics import f1_score
+
+    # Naming the class keeps the number defined where predictions or labels hold one class only.
+    return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
+
+
+def _macro_f1(predictions: Values, labels: Values) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def _matthews(predictions: Values, labels: Values) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
+
+
+def _correlation(which: Literal["pearsonr", "spearmanr"], predictions: Values, labels: Values) -> float:
+    from scipy import stats
+
+    if _constant(predictions) or _constant(labels):
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nearly constant: said by the number itself
+        value = float(getattr(stats, which)(predictions, labels)[0])
+    return value if math.isfinite(value) else 0.0
+
+
+def _mse(predictions: Values, labels: Values) -> float:
+    return math.fsum((float(p) - float(y)) ** 2 for p, y in zip(predictions, labels, strict=True)) / len(labels)
+
+
+def _rmse(predictions: Values, labels: Values) -> float:
+    return math.sqrt(_mse(predictions, labels))
+
+
+def _constant(values: Values) -> bool:
+    return all(value == values[0] for value in values)
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "accuracy": Metric(name="accuracy", suits="classes", function=_accuracy),
+    "f1": Metric(name="f1", suits="two classes", function=_f1),  # of the class with number 1
+    "macro-f1": Metric(name="macro-f1", suits="classes", function=_macro_f1),
+    "matthews": Metric(name="matthews", suits="classes", function=_matthews),
+    "pearson": Metric(name="pearson", suits="numbers", function=partial(_correlation, "pearsonr")),
+    "spearman": Metric(name="spearman", suits="numbers", function=partial(_correlation, "spearmanr")),
+    "mse": Metric(name="mse", better="lower", suits="numbers", function=_mse),
+    "rmse": Metric(name="rmse", better="lower", suits="numbers", function=_rmse),
+}
+
+
+def get(name: str) -> Metric:
+    """The metric of that name, or one of `evaluate`'s for `evaluate:NAME`; nothing is loaded before it is called.
+
+    Raises:
+        UsageError: there is no such metric; the nearest names are given.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    match = _BRIDGE.fullmatch(name)
+    if match is None:
+        near = get_close_matches(name, METRICS, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UsageError(
+            f"no metric {name!r}; {hint}there are {', '.join(METRICS)}, "
+            "and evaluate:NAME, evaluate:NAME[KEY] or evaluate:NAME:lower"
+        )
+    source = match["source"]
+    if _is_path(source) and not Path(source).expanduser().exists():
+        raise UsageError(f"metric {name!r}: there is no file or folder {source}")
+    better: Literal["higher", "lower"] = "lower" if match["better"] == "lower" else "higher"
+    return Metric(name=name, better=better, suits="anything", function=partial(_evaluate, source, match["key"]))
+
+
+def check(name: str) -> None:
+    """See that a metric's name is known, cheaply: `evaluate` is not imported, the Hub not asked.
+
+    Raises:
+        UsageError: there is no such metric; the nearest names are given.
+    """
+    get(name)
+
+
+def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
+    """Each metric's value, by name.
+
+    Raises:
+        UsageError: a metric of `evaluate` cannot be used with these labels, or gives several numbers.
+        Unavailable: a metric of `evaluate` cannot be loaded.
+    """
+    return {name: get(name)(predictions, labels) for name in metrics}
+
+
+def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
+    """A task's score: the mean of its metrics, those where less is better with the sign turned."""
+    return math.fsum(values[name] if get(name).better == "higher" else -values[name] for name in metrics) / len(metrics)
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.endswith(".py") or Path(source).is_absolute()
+
+
+def _evaluate(source: str, key: str | None, predictions: Values, labels: Values) -> float:
+    classes = all(isinstance(label, int) for label in labels) and all(float(value).is_integer() for value in predictions)
+    kind: type[int] | type[float] = int if classes else float  # some metrics take class numbers only as integers
+    module = _module(source)
+    try:
+        results = module.compute(
+            predictions=[kind(value) for value in predictions], references=[kind(value) for value in labels]
+        )
+    except Exception as problem:  # a script's own errors are of any kind
+        raise UsageError(f"metric evaluate:{source} failed: {str(problem).strip() or type(problem).__name__}") from None
+    numbers = {
+        name: value for name, value in (results or {}).items() if isinstance(value, int | float) or hasattr(value, "item")
+    }
+    if key is None and len(numbers) == 1:
+        key = next(iter(numbers))
+    if key not in numbers:
+        wanted = "gives several numbers" if key is None else f"gives no number {key!r}"
+        raise UsageError(
+            f"metric evaluate:{source} {wanted}; choose with evaluate:{source}[KEY] one of: {', '.join(numbers) or 'none'}"
+        )
+    return float(numbers[key])
+
+
+@lru_cache(maxsize=16)
+def _module(source: str) -> Any:
+    import evaluate
+
+    try:
+        path = str(Path(source).expanduser()) if _is_path(source) else source
+        return evaluate.load(path, keep_in_memory=True)
+    except ImportError as problem:
+        raise UsageError(f"metric evaluate:{source} needs another package: {problem}") from None
+    except Exception as problem:  # a script's own errors are of any kind
+        raise Unavailable(
+            f"metric evaluate:{source} cannot be loaded: {str(problem).strip() or type(problem).__name__}"
+        ) from None

@@ -1,0 +1,124 @@
+"""Metrics against answers worked out by hand."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.tasks import metrics
+
+TRUE = [1, 1, 1, 0, 0, 0, 0, 0]
+SAID = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too many
+
+
+@pytest.mark.parametrize(
+    ("name", "predictions", "labels", "expected"),
+    [
+        ("accuracy", SAID, TRUE, 6 / 8),
+        ("f1", SAID, TRUE, 2 * 2 / (2 * 2 + 1 + 1)),
+        ("macro-f1", SAID, TRUE, (4 / 6 + 8 / 10) / 2),  # class 0: four right, one missed, one too many
+        ("macro-f1", [0, 1, 2, 2], [0, 1, 2, 1], (1 + 2 / 3 + 2 / 3) / 3),
+        ("matthews", SAID, TRUE, (2 * 4 - 1 * 1) / math.sqrt(3 * 3 * 5 * 5)),
+        ("pearson", [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], 4 / 5),
+        ("spearman", [1.0, 2.0, 3.0, 100.0], [0.1, 0.3, 0.2, 0.4], 1 - 6 * 2 / (4 * 15)),
+        ("mse", [1.0, 2.0], [0.0, 4.0], (1 + 4) / 2),
+        ("rmse", [1.0, 5.0], [1.0, 2.0], math.sqrt(9 / 2)),
+    ],
+)
+def test_each_metric_gives_the_answer_worked_out_by_hand(name, predictions, labels, expected):
+    """Every metric agrees with arithmetic done beside it."""
+    assert metrics.METRICS[name](predictions, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_metric_has_a_known_answer():
+    """No metric is without a case in the test above."""
+    cases = test_each_metric_gives_the_answer_worked_out_by_hand.pytestmark[0].args[1]
+    assert {case[0] for case in cases} == set(metrics.METRICS)
+
+
+@pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])
+@pytest.mark.parametrize(("predictions", "labels"), [([1] * 4, [0, 1, 0, 1]), ([0, 1, 0, 1], [1] * 4)])
+def test_a_collapsed_run_scores_0(name, predictions, labels):
+    """Where a correlation is undefined because one side is constant, the metric is 0, without a warning."""
+    assert metrics.METRICS[name](predictions, labels) == 0.0
+
+
+@pytest.mark.parametrize("constant", [0, 1])
+def test_f1_of_one_answer_is_defined(constant):
+    """Saying always 0 gives F1 0; saying always 1 gives the F1 of the base rate."""
+    assert metrics.METRICS["f1"]([constant] * 4, [0, 0, 0, 1]) == pytest.approx(2 / 5 if constant else 0.0)
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_predictions_that_are_not_finite_score_nan(name, bad):
+    """A diverged run has no score, whatever the metric."""
+    assert math.isnan(metrics.METRICS[name]([0.0, bad], [0, 1]))
+
+
+@pytest.mark.parametrize(("predictions", "labels"), [([], []), ([1], [1, 0])])
+def test_nothing_or_unequal_lengths_are_refused(predictions, labels):
+    """A metric of no rows, or of rows that do not match, is an error and not a number."""
+    with pytest.raises(ValueError, match="accuracy needs"):
+        metrics.METRICS["accuracy"](predictions, labels)
+
+
+def test_the_score_is_the_mean_with_errors_negated():
+    """Two metrics are averaged; a metric where less is better counts with its sign turned."""
+    assert metrics.score(("accuracy", "f1"), {"accuracy": 0.5, "f1": 1.0, "other": 9.0}) == 0.75
+    assert metrics.score(("rmse",), {"rmse": 2.0}) == -2.0
+    assert metrics.score(("evaluate:wer:lower",), {"evaluate:wer:lower": 0.25}) == -0.25
+
+
+def test_an_unknown_metric_answers_with_the_nearest():
+    """A misspelt name is refused with the name that was probably meant."""
+    with pytest.raises(UsageError, match="did you mean accuracy"):
+        metrics.check("acuracy")
+
+
+@pytest.mark.parametrize("name", ["evaluate:", "evaluate:./not-there", "evaluate:x[", "evaluate:x[k]:sideways"])
+def test_a_bridge_without_a_metric_is_refused(name):
+    """`evaluate:` needs a name, a script that exists, and a key in closed brackets."""
+    with pytest.raises(UsageError):
+        metrics.check(name)
+
+
+def test_checking_a_name_imports_nothing_heavy():
+    """Names are checked without `evaluate`, scikit-learn or scipy."""
+    code = (
+        "import sys; from harness.tasks import metrics; metrics.check('evaluate:f1'); "
+        "sys.exit(bool({'evaluate', 'sklearn', 'scipy', 'torch', 'datasets'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SCRIPT = """
+import datasets
+import evaluate
+
+
+class Hits(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        hits = sum(p == r for p, r in zip(predictions, references))
+        return {"hits": hits, "misses": len(references) - hits}
+"""
+
+
+def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
+    """A folder with an `evaluate.Metric` counts offline; its numbers are chosen by key, and a missing key names them."""
+    pytest.importorskip("evaluate")
+    folder = tmp_path / "hits"
+    folder.mkdir()
+    (folder / "hits.py").write_text(SCRIPT)
+    name = f"evaluate:{folder}"
+    assert metrics.compute([f"{name}[hits]"], [1.0, 0.0, 1.0], [1, 1, 1]) == {f"{name}[hits]": 2.0}
+    assert metrics.get(f"{name}[misses]:lower").better == "lower"
+    with pytest.raises(UsageError, match=r"one of: hits, misses"):
+        metrics.get(name)([1], [1])

@@ -1,0 +1,213 @@
+"""The user's own files: what is read, and what is refused with every problem named."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.errors import CorruptData, UsageError
+from harness.tasks.base import Row
+from harness.tasks.own import from_options, from_toml
+
+GOOD = 'text,label\nfine,pos\n"bad, \nreally",neg\nnice,pos\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    def to(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return to
+
+
+def problems(*args, **kwargs) -> str:
+    with pytest.raises(UsageError) as caught:
+        from_options(*args, **kwargs)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_csv_file_becomes_a_task(write):
+    """Classes are the sorted distinct labels, rows keep their order, and quoted fields may span lines."""
+    task = from_options(write("reviews.csv", GOOD), ["text"], "label")
+    assert (task.name, task.labels, task.metrics, task.holdout, task.train_rows) == (
+        "reviews",
+        ("neg", "pos"),
+        ("accuracy",),
+        True,
+        3,
+    )
+    rows = task.reader.rows("train", task.reader.revision())
+    assert rows == [Row(("fine",), 1), Row(("bad, \nreally",), 0), Row(("nice",), 1)]
+
+
+def test_every_format_gives_the_same_rows(write, tmp_path):
+    """CSV, TSV, JSONL and Parquet with the same contents give equal rows; a byte order mark changes nothing."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    records = [{"a": "x", "b": "y", "label": 1}, {"a": "z é", "b": "w", "label": 0}]
+    parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "d.parquet")
+    paths = [
+        write("d.csv", "\ufeffa,b,label\nx,y,1\nz é,w,0\n"),
+        write("d.tsv", "a\tb\tlabel\r\nx\ty\t1\r\nz é\tw\t0\r\n"),
+        write("d.jsonl", "\n".join(json.dumps(record) for record in records)),
+        tmp_path / "d.parquet",
+    ]
+    for path in paths:
+        task = from_options(path, ["a", "b"], "label")
+        assert task.pair
+        assert task.labels == ("0", "1")
+        assert task.reader.rows("train", task.reader.revision()) == [Row(("x", "y"), 1), Row(("z é", "w"), 0)]
+
+
+def test_a_number_is_read_as_one_when_asked(write):
+    """With numbers as labels the task has one output, correlations as metrics, and values as labels."""
+    task = from_options(write("d.csv", "text,label\na,0.5\nb,-2e1\n"), ["text"], "label", regression=True)
+    assert task.regression
+    assert task.metrics == ("pearson", "spearman")
+    assert [row.label for row in task.reader.rows("train", task.reader.revision())] == [0.5, -20.0]
+
+
+def test_many_different_numbers_need_a_word(write):
+    """Over 20 distinct numbers may be classes or measurements: the user is asked, and either answer works."""
+    path = write("d.csv", "text,label\n" + "".join(f"t{number},{number}\n" for number in range(21)))
+    assert "say `--kind number` or `--kind classes`" in problems(path, ["text"], "label")
+    assert from_options(path, ["text"], "label", regression=True).outputs == 1
+    assert from_options(path, ["text"], "label", regression=False).outputs == 21
+
+
+def test_a_test_file_is_used_and_none_means_holding_out(write):
+    """With a test file nothing is held out, and its rows use the numbers of the training file's classes."""
+    task = from_options(write("a.csv", GOOD), ["text"], "label", test=write("b.csv", "label,text\npos,t\n"))
+    assert not task.holdout
+    assert task.reader.rows(task.tests[""], task.reader.revision()) == [Row(("t",), 1)]
+
+
+def test_the_revision_follows_the_bytes(write):
+    """A changed file has another revision, and rows of the old one are refused."""
+    path = write("a.csv", GOOD)
+    reader = from_options(path, ["text"], "label").reader
+    before = reader.revision()
+    assert before == reader.revision()
+    write("a.csv", GOOD + "more,neg\n")
+    assert reader.revision() != before
+    with pytest.raises(CorruptData, match="changed"):
+        reader.rows("train", before)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("text,label\nfine,pos\n,neg\n", "row 2 (line 3), column 'text': no text"),
+        ('text,label\nfine,pos\n"a\nb",neg\nx,\n', "row 3 (line 5), column 'label': no label"),
+        ("text,label\nfine,pos\nb,pos\n", "every row is of one class ('pos')"),
+        ("text,label\nfine,pos\nx,neg,more\n", "row 2 (line 3): 3 columns, where the header has 2"),
+        ('text,label\nfine,pos\n"x"y,neg\n', "a field that begins with a quote must end with one"),
+        ('text,label\nfine,pos\n"x,neg\n', "row 2 (line 3): unexpected end of data"),
+        ("Txt,label\nfine,pos\nb,neg\n", "no column 'text' (did you mean 'Txt'?); there are Txt, label"),
+        ("text,text,label\na,b,c\n", "more than one column is called 'text'"),
+        ("text,label\n", "there are no rows"),
+        ("", "is empty"),
+        (b"text,label\nfine,pos\n\xff,neg\n", "line 3: byte 0xff at position 1 is not UTF-8"),
+        (b"text,label\nfi\x00ne,pos\nx,neg\n", "line 2: a NUL byte"),
+        ("text,label\na,b\nc,d\n".encode("utf-16"), "is UTF-16"),
+    ],
+)
+def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
+    """Each fault is named with the data row, the line of the file and the column."""
+    assert expected in problems(write("d.csv", content), ["text"], "label")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"text": "a", "label": "x"}\n{"text": "b"\n', "row 2 (line 2): no valid JSON"),
+        ('{"text": "a", "label": "x"}\n\n[1]\n', "row 2 (line 3): no JSON object"),
+        ('{"text": "a", "label": "x"}\n{"text": 7, "label": "y"}\n', "column 'text': '7' is no text"),
+        ('{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n', "row 2 (line 2), column 'label': no label"),
+        ("{}\n", "there are no columns"),
+    ],
+)
+def test_a_bad_jsonl_file_is_refused_by_row(write, content, expected):
+    """Each fault of a JSONL file is named with its row and line."""
+    assert expected in problems(write("d.jsonl", content), ["text"], "label")
+
+
+def test_every_problem_is_told_at_once(write):
+    """Faults of both files and of the request come together; ten are listed and the rest counted."""
+    train = write("a.csv", "text,label\nfine,pos\n,neg\n,neg\n")
+    test = write("b.csv", "text,label\nfine,poss\n" + ",neg\n" * 10)
+    text = problems(train, ["text"], "label", test=test, metrics=["acuracy"], name="a b")
+    for part in (
+        "a task's name",
+        "row 2 (line 3), column 'text'",
+        "'poss' is no label of the training file",
+        "(did you mean 'pos'?)",
+    ):
+        assert part in text
+    assert text.splitlines()[-1] == "and 5 more problems"
+
+
+def test_labels_that_are_no_numbers_are_named(write):
+    """Where numbers are expected, texts, NaN and infinities are refused."""
+    text = problems(write("d.csv", "text,label\na,1\nb,x\nc,nan\nd,inf\n"), ["text"], "label", regression=True)
+    assert [line.count("is not a finite number") for line in text.splitlines()] == [1, 1, 1]
+
+
+def test_metrics_must_suit_the_labels(write):
+    """A metric for numbers is refused for classes, and F1 of one class where there are three."""
+    three = write("d.csv", "text,label\na,x\nb,y\nc,z\n")
+    assert "metric pearson is for numbers" in problems(three, ["text"], "label", metrics=["pearson"])
+    assert "use macro-f1" in problems(three, ["text"], "label", metrics=["f1"])
+
+
+def test_files_that_cannot_be_read_are_named(write, tmp_path):
+    """A missing file, a folder, an unknown suffix and a false Parquet file are refused in words."""
+    assert "there is no file" in problems(tmp_path / "no.csv", ["text"], "label")
+    (tmp_path / "f.csv").mkdir()
+    assert "cannot be read" in problems(tmp_path / "f.csv", ["text"], "label")
+    assert "must be one of .csv, .tsv, .jsonl, .parquet" in problems(write("d.xlsx", "x"), ["text"], "label")
+    pytest.importorskip("pyarrow")
+    assert "no readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
+
+
+def test_a_task_file_is_read_relative_to_itself(write):
+    """A TOML file names its data relative to its own folder, and may fix the order of the classes."""
+    write("a.csv", GOOD)
+    task = from_toml(
+        write("t.toml", 'name = "mine"\ndata = "a.csv"\ntext = "text"\nlabel = "label"\nlabels = ["pos", "neg"]\n')
+    )
+    assert (task.name, task.labels) == ("mine", ("pos", "neg"))
+    assert task.reader.rows("train", task.reader.revision())[0].label == 0
+
+
+def test_a_bad_task_file_names_every_key(write):
+    """Unknown keys answer with the nearest valid one; missing keys and wrong kinds come along."""
+    with pytest.raises(UsageError) as caught:
+        from_toml(write("t.toml", 'dat = "a.csv"\ntext = ["text"]\nkind = "many"\n'))
+    text = str(caught.value)
+    for part in (
+        "unknown key 'dat' (did you mean 'data'?)",
+        "the key 'data' is missing",
+        "the key 'label' is missing",
+        "'kind' must be",
+    ):
+        assert part in text
+    with pytest.raises(UsageError, match="no valid TOML"):
+        from_toml(write("u.toml", "data = \n"))
+
+
+def test_reading_a_file_imports_nothing_heavy(write):
+    """A CSV file is read without torch, pandas, datasets or pyarrow."""
+    path = write("d.csv", GOOD)
+    code = (
+        "import sys; from pathlib import Path; from harness.tasks.own import from_options; "
+        f"from_options(Path({str(path)!r}), ['text'], 'label'); "
+        "sys.exit(bool({'torch', 'pandas', 'datasets', 'pyarrow'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
