@@ -1,0 +1,47 @@
+"""Where a pretrained model's files are, and what identifies their contents. No torch here: a plan needs only the names."""
+
+import hashlib
+from pathlib import Path
+
+from harness import hub
+from harness.errors import Unavailable
+
+TINY = Path(__file__).parent / "tiny"
+
+
+def locate(name: str, revision: str) -> Path:
+    """The folder that holds a model's files, fetched into the cache where it is not local.
+
+    Raises:
+        Unavailable: it cannot be had, or has no safetensors.
+    """
+    folder = local_folder(name)
+    if folder is None:
+        return hub.fetch_model(name, revision)
+    if not any(folder.glob("*.safetensors")):
+        raise Unavailable(f"{folder} holds no .safetensors file, and no other kind of weights is read")
+    return folder
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of the embedded model or of a path; None for a name on the Hub."""
+    if name == "tiny":
+        return TINY
+    return Path(name) if Path(name).is_dir() else None
+
+
+def revision_of(name: str) -> str:
+    """What identifies a model's contents: a commit of the Hub, or a hash of a folder's files.
+
+    Raises:
+        Unavailable: the Hub is out of reach and nothing is cached, or it has no such model.
+    """
+    folder = local_folder(name)
+    if folder is None:
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise Unavailable(f"no folder {name!r} here, and no model of the Hub has such a name")
+        return hub.revision("model", name)
+    content = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
+        content.update(path.name.encode() + b"\0" + path.read_bytes())
+    return content.hexdigest()[:40]

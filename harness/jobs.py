@@ -1,0 +1,139 @@
+"""Jobs: what there is to compute, and the identity of each.
+
+A job's digest covers everything that changes its number and nothing else: not the host, the device, the number of
+workers or a library's version, which are provenance. Standard library only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How rows are drawn and how long every method is trained: what all methods of a comparison share."""
+
+    steps: int = 500
+    batch_size: int = 16
+    eval_every: int = 50
+    patience: int = 0  # evaluations without a better dev score before a job stops; 0: never
+    max_length: int = 128  # tokens a row
+    dev: str = "extra"  # round(0.3 size) further rows; carved: 30 % of the size itself; or a number of rows
+    sampling: Literal["random", "stratified"] = "random"
+    per_class: bool = False  # the size counts rows of each class
+    test_limit: int = 2000  # rows of a test split at most, a fixed subset; 0: all
+
+    def line(self) -> str:
+        """The recipe on one line, with what differs from the defaults at its end."""
+        text = f"{self.steps} steps of {self.batch_size}, dev {self.dev} every {self.eval_every}, length {self.max_length}"
+        extra = [f"test limit {self.test_limit or 'none'}"] if self.test_limit != Recipe.test_limit else []
+        extra += [f"patience {self.patience}"] if self.patience else []
+        extra += [self.sampling] if self.sampling != "random" else []
+        extra += ["size per class"] if self.per_class else []
+        return ", ".join([text, *extra])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """Which pretrained model, exactly."""
+
+    name: str
+    revision: str
+    pooling: str = "model"
+    dtype: str = "float32"
+
+    def line(self) -> str:
+        """The backbone on one line."""
+        return f"{self.name}@{self.revision[:8]}, pooling {self.pooling}, {self.dtype}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which examples: a draw of a task at a revision, with the fingerprint of their contents."""
+
+    task: str
+    version: int
+    revision: str
+    size: int
+    draw: int
+    fingerprint: str
+    n_train: int
+    n_dev: int
+    n_test: int
+    redrawn: int = 0  # draws thrown away because they missed a class
+    metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
+    holdout: bool = False  # test rows are held out anew for every draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One cell to fill."""
+
+    backbone: BackboneSpec
+    rows: Rows
+    seed: int
+    method: str
+    method_version: int
+    options: Mapping[str, Scalar]  # every option with the value in use
+    label: str  # for people; not part of the identity
+    recipe: Recipe
+
+    def setting(self) -> dict[str, Any]:
+        """What the jobs of one method on one task share, in plain types."""
+        rows = asdict(self.rows)
+        shared = {name: rows[name] for name in ("task", "version", "revision", "metrics", "holdout")}
+        return {
+            "backbone": asdict(self.backbone),
+            "task": shared,
+            "method": {"name": self.method, "version": self.method_version, "options": dict(self.options)},
+            "recipe": asdict(self.recipe),
+        }
+
+    def coordinates(self) -> dict[str, Any]:
+        """What tells those jobs apart."""
+        return {"size": self.rows.size, "draw": self.rows.draw, "seed": self.seed, "rows": self.rows.fingerprint}
+
+    @property
+    def digest(self) -> str:
+        """The job's identity, the same in every process and on every machine."""
+        return digest(self.setting(), self.coordinates())
+
+    @property
+    def place(self) -> tuple[str, int, int, int]:
+        """Where the job's random streams stand: (task, size, draw, seed)."""
+        return (self.rows.task, self.rows.size, self.rows.draw, self.seed)
+
+
+def digest(setting: Mapping[str, Any], coordinates: Mapping[str, Any]) -> str:
+    """The identity of a job from its two halves, as the ledger keeps them: 32 hexadecimal digits."""
+    text = "bench-job-v1\n" + canonical({"setting": setting, "at": coordinates})
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def canonical(value: Any) -> str:
+    """JSON in one form only: sorted keys, no spaces, shortest floats; numbers that JSON cannot hold are refused.
+
+    Raises:
+        ValueError: for NaN or an infinity.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value == 0:
+        return 0.0  # and not -0.0
+    return value
+
+
+def recipe_from(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that the ledger keeps as plain values; fields that it does not know take their defaults."""
+    known = {f.name for f in fields(Recipe)}
+    return Recipe(**{name: value for name, value in values.items() if name in known})

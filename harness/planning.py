@@ -1,0 +1,147 @@
+"""From a request to jobs: revisions looked up, draws fingerprinted, cells that cannot be drawn named. Trains nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import methods
+from harness import checkpoints
+from harness.cache import Kept
+from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.ledger import Infeasible
+from harness.tasks import draws, metrics
+from harness.tasks.base import Row, Task
+from methods import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, checked: the lists whose product is the grid."""
+
+    methods: tuple[Method, ...]
+    tasks: tuple[Task, ...]
+    sizes: tuple[int, ...]
+    draws: int
+    seeds: int
+    model: str
+    pooling: str
+    dtype: str
+    recipe: Recipe
+
+    @property
+    def cells(self) -> int:
+        """How many cells the grid has."""
+        return len(self.methods) * len(self.tasks) * len(self.sizes) * self.draws * self.seeds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a request, in the order in which they run, and the cells that cannot be drawn."""
+
+    backbone: BackboneSpec
+    jobs: tuple[Job, ...]
+    infeasible: tuple[Infeasible, ...]
+    tasks: dict[str, Task]
+
+
+def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> Plan:
+    """Resolve a request.
+
+    Args:
+        request: the lists.
+        progress: told in words what is being looked up.
+
+    Raises:
+        Unavailable: a dataset or the model is out of reach and not cached, or does not exist.
+    """
+    progress(f"looking up {request.model}")
+    backbone = BackboneSpec(
+        name=request.model, revision=checkpoints.revision_of(request.model), pooling=request.pooling, dtype=request.dtype
+    )
+    blocks: list[Rows | tuple[Rows, str]] = []
+    for task in request.tasks:
+        progress(f"drawing rows of {task.name}")
+        blocks += _blocks(task, request)
+    # All methods of a block stand together, and small draws come first: a study that is cut short still compares.
+    jobs, infeasible = [], []
+    for block in sorted(blocks, key=lambda b: _order(b if isinstance(b, Rows) else b[0], request)):
+        for seed in range(request.seeds):
+            for method in request.methods:
+                if isinstance(block, Rows):
+                    jobs.append(_job(backbone, block, seed, method, request.recipe))
+                else:
+                    infeasible.append(Infeasible(_job(backbone, block[0], seed, method, request.recipe), block[1]))
+    return Plan(backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks})
+
+
+def _order(rows: Rows, request: Request) -> tuple[int, int, int]:
+    names = [task.name for task in request.tasks]
+    return (rows.draw, request.sizes.index(rows.size), names.index(rows.task))
+
+
+def _job(backbone: BackboneSpec, rows: Rows, seed: int, method: Method, recipe: Recipe) -> Job:
+    return Job(
+        backbone=backbone,
+        rows=rows,
+        seed=seed,
+        method=method.name,
+        method_version=method.VERSION,
+        options=method.resolved(),
+        label=methods.label(method),
+        recipe=recipe,
+    )
+
+
+def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
+    """The draws of one task, from the cache where their rows were seen before; or rows without content and the reason."""
+    revision = task.reader.revision()
+    recipe = request.recipe
+    sampled: dict[str, Any] = {"dev": recipe.dev, "sampling": recipe.sampling, "per_class": recipe.per_class}
+    known = Kept("draws", task.name, task.version, revision, sampled, recipe.test_limit, task.train, dict(task.tests))
+    read = cache(lambda split: task.reader.rows(split, revision))
+    blocks: list[Rows | tuple[Rows, str]] = []
+    for size in request.sizes:
+        for number in range(request.draws):
+            empty = _rows(task, revision, size, number)
+            key = f"{size}/{number}"
+            if (found := known.get(key)) is None:
+                found = _draw(task, read, size, number, recipe)
+                known.set(key, found)
+            blocks.append((empty, found["reason"]) if "reason" in found else replace(empty, **found))
+    known.save()
+    return blocks
+
+
+def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
+    scored = tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics)
+    return Rows(
+        task=task.name,
+        version=task.version,
+        revision=revision,
+        size=size,
+        draw=number,
+        fingerprint="",
+        n_train=0,
+        n_dev=0,
+        n_test=0,
+        metrics=scored,
+        holdout=task.holdout,
+    )
+
+
+def _draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe) -> dict[str, Any]:
+    """What is worth keeping of a draw."""
+    if reason := draws.feasible(task, size, recipe):
+        return {"reason": reason}
+    try:
+        drawn = draws.draw(task, read, size, number, recipe)
+    except draws.Infeasible as reason:
+        return {"reason": str(reason)}
+    return {
+        "fingerprint": drawn.fingerprint,
+        "n_train": len(drawn.train),
+        "n_dev": len(drawn.dev),
+        "n_test": sum(len(rows) for rows in drawn.tests.values()),
+        "redrawn": drawn.redrawn,
+    }
