@@ -1,0 +1,296 @@
+"""The one training loop and the one evaluation, for every method.
+
+Nothing here knows a method by name: a method's slots say where tensors go, its source what is trained, and its
+`dev_scoring` how the dev rows are scored while it trains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.backbones import Backbone
+from harness.jobs import Recipe
+from harness.streams import Shuffle, stream
+from harness.tasks import metrics
+from harness.tasks.base import Row, Task
+from methods.base import DevScoring
+from methods.sites import Slots
+from methods.source import Folded, Source
+
+WARM_UP = 0.1  # share of the steps (Mosbach et al. 2021; Zhang et al. 2021)
+CLIP = 1.0  # greatest norm of a job's gradient
+TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}  # padded tokens in one batch of an evaluation
+SCORED = 300  # rows that stochastic validation aims to score: a dev row's copies
+
+Encoded = dict[str, list[int]]
+Tensors = Callable[[Tensor | None], dict[str, Tensor]]  # points of a simplex (None: its centroid) to slots
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one job, at its place (task, size, draw, seed)."""
+
+    place: tuple[str, int, int, int]
+
+    def seed(self, purpose: str, *more: str | int) -> int:
+        """The seed of one purpose."""
+        return stream(purpose, *self.place, *more)
+
+    def generator(self, purpose: str, *more: str | int, device: str = "cpu") -> torch.Generator:
+        """A generator for one purpose."""
+        return torch.Generator(device).manual_seed(self.seed(purpose, *more))
+
+    def init(self, tensor: str, vertex: int) -> torch.Generator:
+        """The generator for one new tensor of one vertex."""
+        return self.generator("init", tensor, vertex)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The labels of a job as the model sees them: class numbers, or values scaled by the training rows' mean and spread."""
+
+    task: Task
+    mean: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, task: Task, train: Sequence[Row]) -> Target:
+        """A regression's head starts at 0 and moves slowly, so its values are brought to mean 0 and spread 1."""
+        if not task.regression:
+            return cls(task)
+        values = torch.tensor([float(row.label) for row in train], dtype=torch.float64)
+        spread = float(values.std(correction=0))
+        return cls(task, float(values.mean()), spread if spread > 0 else 1.0)
+
+    def tensor(self, rows: Sequence[Row], device: torch.device) -> Tensor:
+        """Labels `[rows]`."""
+        if not self.task.regression:
+            return torch.tensor([row.label for row in rows], dtype=torch.long, device=device)
+        values = torch.tensor([row.label for row in rows], dtype=torch.float64)
+        return ((values - self.mean) / self.spread).float().to(device)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss over the rows."""
+        return F.mse_loss(logits[:, 0], labels) if self.task.regression else F.cross_entropy(logits, labels)
+
+    def predictions(self, logits: Tensor) -> list[float] | list[int]:
+        """A class number or a value a row."""
+        if not self.task.regression:
+            return logits.argmax(1).tolist()
+        return (logits[:, 0].double() * self.spread + self.mean).tolist()
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A backbone with a method's slots in it, and the source that fills them."""
+
+    backbone: Backbone
+    slots: Slots
+    source: Source
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The rows that a job may look at while it trains, and what their labels mean."""
+
+    train: Sequence[Row]
+    dev: Sequence[Row]
+    target: Target
+
+
+@dataclass
+class Point:
+    """One evaluation while training."""
+
+    step: int
+    train_loss: float  # mean since the evaluation before
+    dev_score: float
+    dev_loss: float
+
+
+@dataclass
+class Fit:
+    """What training gave: the curve, and the source at its best point (its parameters are set to it)."""
+
+    curve: list[Point] = field(default_factory=list)
+    best: Point | None = None
+    diverged: int | None = None  # the first step whose loss was not finite
+    steps: int = 0
+
+
+def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
+    """Tokens of each row, cut to the job's length."""
+    if not rows:
+        return []
+    texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
+    table = backbone.tokenizer(*texts, truncation=True, max_length=backbone.max_length)
+    return [{name: table[name][index] for name in table} for index in range(len(rows))]
+
+
+def collate(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Rows padded on the right to the longest of them: `{name: [rows, tokens]}`."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    fill = {"input_ids": backbone.tokenizer.pad_token_id}
+    return {
+        name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]).to(backbone.device)
+        for name in rows[0]
+    }
+
+
+def fit(
+    adapted: Adapted,
+    options: Mapping[str, Any],
+    scoring: DevScoring,
+    examples: Examples,
+    recipe: Recipe,
+    streams: Streams,
+    progress: Callable[[int], None],
+) -> Fit:
+    """Train a source on the training rows and leave it at the point that its dev rows chose.
+
+    Args:
+        adapted: where tensors go and what produces them.
+        options: of the method; `lr`, `weight_decay` and `dropout` are read here.
+        scoring: how the dev rows are scored.
+        examples: training and dev rows.
+        recipe: steps, batch, evaluations.
+        streams: the job's random numbers.
+        progress: told the number of each finished step.
+    """
+    backbone, slots, source = adapted.backbone, adapted.slots, adapted.source
+    train, target = examples.train, examples.target
+    encoded, labels = encode(backbone, train), target.tensor(train, backbone.device)
+    dev_rows = DevRows(adapted, examples, scoring, streams)
+    optimizer = torch.optim.AdamW(_groups(source, options["weight_decay"]), lr=options["lr"], betas=(0.9, 0.999), eps=1e-8)
+    order = _order(streams, len(train))
+    simplex = streams.generator("simplex")
+    masks = streams.generator("dropout", device=backbone.device.type) if options["dropout"] else None
+    result, losses, best_state, stale = Fit(), [], {}, 0
+    for step in range(1, recipe.steps + 1):
+        chosen = [next(order) for _ in range(recipe.batch_size)]
+        slots.install(source(source.weights(len(chosen), simplex)))
+        with backbone.dropout(masks):
+            logits = backbone(collate(backbone, [encoded[index] for index in chosen]))
+        loss = target.loss(logits, labels[chosen])
+        loss.backward()
+        _update(optimizer, source, options["lr"] * _rate(step, recipe.steps))
+        losses.append(loss.detach())
+        result.steps = step
+        progress(step)
+        if step % recipe.eval_every and step != recipe.steps:
+            continue
+        if (bad := _first_bad(losses)) is not None:
+            result.diverged = step - len(losses) + 1 + bad
+            break
+        point = Point(step, float(torch.stack(losses).mean()), *dev_rows.score(step))
+        losses = []
+        result.curve.append(point)
+        if result.best is None or (point.dev_score, -point.dev_loss) >= (result.best.dev_score, -result.best.dev_loss):
+            result.best, stale = point, 0
+            best_state = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+        else:
+            stale += 1
+        if recipe.patience and stale >= recipe.patience:
+            break
+    if best_state:
+        source.load_state_dict(best_state)
+    return result
+
+
+class DevRows:
+    """A job's dev rows, scored at the centroid or by sampled models (Falissard et al. 2023: the stochastic dev metric)."""
+
+    def __init__(self, adapted: Adapted, examples: Examples, scoring: DevScoring, streams: Streams) -> None:
+        self._adapted, self._target, self._streams = adapted, examples.target, streams
+        self._rows, self._encoded = examples.dev, encode(adapted.backbone, examples.dev)
+        self._stochastic = scoring.stochastic and adapted.source.stochastic
+        self._copies = (scoring.copies or max(2, math.ceil(SCORED / len(self._rows)))) if self._stochastic else 1
+
+    def score(self, step: int) -> tuple[float, float]:
+        """Score (higher is better) and mean loss."""
+        source, target = self._adapted.source, self._target
+        rows = [row for _ in range(self._copies) for row in self._rows]
+        weights = source.weights(len(rows), self._streams.generator("dev", step)) if self._stochastic else None
+        logits = predict(self._adapted, Folded(source), self._encoded * self._copies, weights)
+        loss = float(target.loss(logits, target.tensor(rows, logits.device)))
+        values = metrics.compute(target.task.metrics, target.predictions(logits), [row.label for row in rows])
+        return metrics.score(target.task.metrics, values), loss
+
+
+@torch.no_grad()
+def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None) -> Tensor:
+    """Logits `[rows, outputs]` on the CPU, in the order of the rows; batches are cut by tokens from rows sorted by length.
+
+    Args:
+        adapted: the model and its slots.
+        tensors: gives what goes into the slots, at the points asked for.
+        rows: encoded rows.
+        weights: a point of the simplex for every row, `[rows, layers, vertices]`; None: the centroid.
+    """
+    backbone, slots = adapted.backbone, adapted.slots
+    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
+    if weights is None:
+        slots.install(tensors(None))
+    parts = []
+    for batch in _batches(order, rows, TOKENS[backbone.device.type]):
+        if weights is not None:
+            slots.install(tensors(weights[batch]))
+        parts.append(backbone(collate(backbone, [rows[index] for index in batch])).cpu())
+    logits = torch.cat(parts)
+    out = torch.empty_like(logits)
+    out[order] = logits
+    return out
+
+
+def _batches(order: Sequence[int], rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
+    """Runs of rows, already sorted by length, of at most so many padded tokens."""
+    batch: list[int] = []
+    for index in order:
+        if batch and len(rows[index]["input_ids"]) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _order(streams: Streams, count: int) -> Iterator[int]:
+    """Training rows without replacement, epoch after epoch, each epoch from a stream of its own."""
+    epoch = 0
+    while True:
+        yield from Shuffle(streams.seed("order", epoch), count)
+        epoch += 1
+
+
+def _groups(source: Source, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without decay; biases and the scales of norms never decay."""
+    decayed = [p for n, p in source.named_parameters() if p.dim() - n.startswith("_drawn.") >= 2]  # less the vertex axis
+    rest = [p for n, p in source.named_parameters() if p.dim() - n.startswith("_drawn.") < 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _update(optimizer: torch.optim.Optimizer, source: Source, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.nn.utils.clip_grad_norm_(source.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the learning rate at a step counted from 1: a linear rise over the warm-up, then a linear fall towards 0."""
+    warm = max(1, round(WARM_UP * steps))
+    return step / warm if step <= warm else (steps - step + 1) / (steps - warm + 1)
+
+
+def _first_bad(losses: Sequence[Tensor]) -> int | None:
+    """The index of the first loss that is not finite."""
+    bad = torch.nonzero(~torch.isfinite(torch.stack(list(losses))))
+    return int(bad[0]) if len(bad) else None

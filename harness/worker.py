@@ -1,0 +1,270 @@
+"""A pack of jobs in, outcomes out: the one function that every executor calls.
+
+A worker keeps what jobs share (the backbone, the rows of a split) and nothing that one job leaves behind: slots are
+taken out again, every random number comes from the job's own streams. It never opens the ledger.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import BenchError
+from harness.jobs import BackboneSpec, Job
+from harness.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from harness.training import Adapted, Target
+
+Status = Literal["done", "diverged", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """A job as it travels to a worker."""
+
+    job: Job
+    task: Task
+    keep: str  # which trained tensors to keep
+    artefacts: Path
+    zeroed: bool = False  # test again with the method's own slots at zero
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a job; plain values, ready for the ledger."""
+
+    digest: str
+    status: Status
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    score: float | None = None
+    dev_score: float | None = None
+    best_step: int | None = None
+    collapsed: bool = False
+    trained: int = 0
+    stored: int = 0
+    seconds_training: float = 0.0
+    seconds_evaluation: float = 0.0
+    peak_bytes: int = 0
+    artefact: str | None = None  # SHA-256 of the file with the trained tensors
+    curve: bytes = b""  # compressed JSON
+    predictions: bytes = b""  # compressed, one number a test row
+    device: str = ""
+    geometry: str = "1"  # jobs in the pack
+    error: str = ""  # class and message
+    trace: str = ""
+
+
+Progress = Callable[[str, int, int, str], None]  # digest, step, steps, phase
+
+
+def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
+    """Train and test the jobs of a pack; a job that fails is an outcome, never an exception."""
+    return [_run(ticket, device, progress) for ticket in tickets]
+
+
+def _run(ticket: Ticket, device: str, progress: Progress) -> Outcome:
+    job = ticket.job
+    try:
+        return _train_and_test(ticket, device, progress)
+    except (BenchError, ValueError) as error:  # said in words by whoever raised it
+        return Outcome(digest=job.digest, status="failed", error=f"{type(error).__name__}: {error}", trace=_trace())
+    except Exception as error:  # a result must say what went wrong, whatever it was; the study goes on
+        return Outcome(digest=job.digest, status="failed", error=f"{type(error).__name__}: {error}", trace=_trace())
+    finally:
+        gc.collect()
+
+
+def _trace() -> str:
+    return traceback.format_exc(limit=-12)[-16_000:]
+
+
+def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
+    import torch
+
+    import methods
+    from harness import artefacts, provenance, training
+    from harness.tasks import draws
+
+    job, task = ticket.job, ticket.task
+    method = methods.build(job.method, job.options)
+    rows = draws.draw(task, lambda split: _rows(task, split, job.rows.revision), job.rows.size, job.rows.draw, job.recipe)
+    if rows.fingerprint != job.rows.fingerprint:
+        raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
+    backbone = replace(_backbone(job.backbone, device), outputs=task.outputs, max_length=job.recipe.max_length)
+    streams = training.Streams(job.place)
+    target = training.Target.of(task, rows.train)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    slots = method.slots(backbone)
+    try:
+        started = time.perf_counter()
+        source = method.source(slots, streams).to(backbone.device)
+        adapted = training.Adapted(backbone, slots, source)
+        examples = training.Examples(rows.train, rows.dev, target)
+        options = method.resolved()
+
+        def step_done(step: int) -> None:
+            progress(job.digest, step, job.recipe.steps, "training")
+
+        result = training.fit(adapted, options, method.dev_scoring, examples, job.recipe, streams, step_done)
+        trained_at = time.perf_counter()
+        curve = zlib.compress(json.dumps([[p.step, p.train_loss, p.dev_score, p.dev_loss] for p in result.curve]).encode(), 9)
+        if result.diverged is not None or result.best is None:
+            error = f"the loss stopped being a finite number at step {result.diverged}"
+            return Outcome(digest=job.digest, status="diverged", curve=curve, error=error)
+        progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
+        tested = _test(ticket, adapted, rows.tests, target)
+        finished = time.perf_counter()
+        tensors = source.folded()
+        big = any(slot.role == "backbone" for slot in slots)
+        kept = None
+        if ticket.keep == "all" or (ticket.keep == "small" and not big):
+            kept = artefacts.write(ticket.artefacts, job.digest, tensors, {"job": job.setting() | job.coordinates()})
+        return Outcome(
+            digest=job.digest,
+            status="done",
+            dev_score=result.best.dev_score,
+            best_step=result.best.step,
+            trained=sum(parameter.numel() for parameter in source.parameters()),
+            stored=sum(slot_bytes(slot.shape) for slot in slots),
+            seconds_training=trained_at - started,
+            seconds_evaluation=finished - trained_at,
+            peak_bytes=_peak(device),
+            artefact=kept,
+            curve=curve,
+            device=provenance.device_name(device),
+            **tested,
+        )
+    finally:
+        slots.remove()
+
+
+def slot_bytes(shape: tuple[int, ...]) -> int:
+    """Bytes to store a slot's tensor in float32: of the model that is used in the end, the centroid of a simplex."""
+    count = 4
+    for length in shape:
+        count *= length
+    return count
+
+
+def _test(ticket: Ticket, adapted: Adapted, tests: Mapping[str, Sequence[Row]], target: Target) -> dict[str, Any]:
+    """Metrics on the test rows, looked at once, at the point that the dev rows chose."""
+    from harness import training
+    from harness.tasks import metrics
+    from methods.source import Folded
+
+    task, folded = ticket.task, Folded(adapted.source)
+    values: dict[str, float] = {}
+    scores: list[float] = []
+    predictions: list[float] = []
+    for suffix, rows in tests.items():
+        encoded = _encoded(adapted.backbone, task, ticket.job, suffix, rows)
+        found = target.predictions(training.predict(adapted, folded, encoded))
+        predictions += found
+        scored = metrics.compute(task.metrics, found, [row.label for row in rows])
+        scores.append(metrics.score(task.metrics, scored))
+        values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+        if ticket.zeroed and any(slot.role == "added" for slot in adapted.slots):
+            zeros = {slot.name for slot in adapted.slots if slot.role == "added"}
+            bare = target.predictions(training.predict(adapted, Zeroed(folded, zeros), encoded))
+            without = metrics.compute(task.metrics, bare, [row.label for row in rows])
+            values |= {f"zeroed {name}/{suffix}" if suffix else f"zeroed {name}": value for name, value in without.items()}
+    return {
+        "metrics": values,
+        "score": math.fsum(scores) / len(scores),
+        "predictions": pack_predictions(predictions, task.regression),
+        "collapsed": len(set(predictions)) == 1,
+    }
+
+
+class Zeroed:
+    """Tensors of which those of the named slots are zero: what remains is the backbone with the trained head."""
+
+    def __init__(self, folded: Any, names: set[str]) -> None:
+        self._folded, self._names = folded, names
+
+    def __call__(self, weights: Any = None) -> dict[str, Any]:
+        """The slots' tensors."""
+        return {name: tensor * 0 if name in self._names else tensor for name, tensor in self._folded(weights).items()}
+
+
+def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
+    """One number a test row, compressed: class numbers as bytes, values as 32-bit floats in the machine-independent order."""
+    import struct
+
+    code = "f" if regression else "B"
+    return zlib.compress(code.encode() + struct.pack(f"<{len(values)}{code}", *values), 9)
+
+
+def unpack_predictions(data: bytes) -> list[float]:
+    """The inverse of `pack_predictions`."""
+    import struct
+
+    raw = zlib.decompress(data)
+    code = raw[:1].decode()
+    return list(struct.unpack(f"<{(len(raw) - 1) // struct.calcsize('<' + code)}{code}", raw[1:]))
+
+
+def _peak(device: str) -> int:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+
+
+@lru_cache(maxsize=1)
+def _backbone(spec: BackboneSpec, device: str) -> Any:
+    """The backbone, read once a worker."""
+    from harness import backbones
+
+    return backbones.load(spec, device)
+
+
+_ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
+_TOKENS: dict[tuple[str, ...], Any] = {}
+
+
+def _rows(task: Task, split: str, revision: str) -> Sequence[Row]:
+    """A split's rows, read once a worker."""
+    key = (task.name, split, revision)
+    if key not in _ROWS:
+        _ROWS[key] = task.reader.rows(split, revision)
+    return _ROWS[key]
+
+
+def _encoded(backbone: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -> Any:
+    """A test set's tokens, made once a worker; held-out rows differ from draw to draw and are not kept."""
+    from harness import training
+
+    if task.holdout:
+        return training.encode(backbone, rows)
+    recipe = job.recipe
+    key = (
+        job.backbone.name,
+        job.backbone.revision,
+        task.name,
+        job.rows.revision,
+        suffix,
+        f"{recipe.max_length}/{recipe.test_limit}",
+    )
+    if key not in _TOKENS:
+        _TOKENS[key] = training.encode(backbone, rows)
+    return _TOKENS[key]
