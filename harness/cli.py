@@ -1,0 +1,214 @@
+"""The commands: parse, call, print. No torch at import; what a command needs is imported in its body."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import BenchError
+from harness.options import GridOptions, with_grid
+
+app = typer.Typer(
+    name="bench",
+    help="Which way of adapting a pretrained language model to few labelled examples, and is the difference real?",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Database = Annotated[
+    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results: a file, or a database's URL.", metavar="FILE")
+]
+Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
+Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]
+Model = Annotated[str | None, typer.Option("--model", help="Only this backbone (part of its name will do).", metavar="NAME")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+class Kind(StrEnum):
+    """What `list` lists."""
+
+    methods = "methods"
+    tasks = "tasks"
+    models = "models"
+
+
+class Keep(StrEnum):
+    """Which trained tensors stay."""
+
+    none = "none"
+    small = "small"
+    all = "all"
+
+
+def run_command_line() -> None:
+    """Run the command; what the user can mend is told in a sentence, with the exit code that belongs to it."""
+    try:
+        app()
+    except BenchError as error:
+        for line in str(error).splitlines():
+            print(f"bench: {line}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
+        sys.exit(error.exit_code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from harness.provenance import program_version, python_line
+
+        typer.echo(f"bench {program_version()}, {python_line()}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Which way of adapting a pretrained language model to few labelled examples, and is the difference real?
+
+    A first look, with nothing to download:  bench run --preset smoke
+    """
+
+
+@app.command(rich_help_panel="Compute")
+@with_grid
+def run(
+    grid: GridOptions,
+    *,
+    db: Database = "results.db",
+    devices: Annotated[
+        str, typer.Option("--devices", help="auto, cpu, mps, cuda or cuda:0,1.", rich_help_panel="Running")
+    ] = "auto",
+    jobs: Annotated[
+        str,
+        typer.Option(
+            "-j", "--jobs", help="Jobs at once on each device; 0: chosen here.", rich_help_panel="Running", metavar="N"
+        ),
+    ] = "0",
+    keep: Annotated[
+        Keep,
+        typer.Option("--keep", help="Trained tensors to keep: all but whole backbones by default.", rich_help_panel="Running"),
+    ] = Keep.small,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed or diverged.", rich_help_panel="Running")
+    ] = False,
+    zeroed: Annotated[
+        bool,
+        typer.Option(
+            "--zeroed", help="Also test with the method's own tensors at zero: what do they carry?", rich_help_panel="Running"
+        ),
+    ] = False,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="Run the jobs in this process, for a debugger.", rich_help_panel="Running")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a long run.", rich_help_panel="Running")] = False,
+) -> None:
+    """Train and test what is not in the database yet. The same command again goes on where it was stopped.
+
+    Example:  bench run --model tiny --methods prefix,simplex --tasks toy --sizes 50,100 --draws 3
+    """
+    from harness.running import Running, run_grid
+
+    how = Running(
+        db=db, devices=devices, jobs=jobs, keep=keep.value, retry_failed=retry_failed, zeroed=zeroed, inline=inline, yes=yes
+    )
+    raise typer.Exit(run_grid(grid, how))
+
+
+@app.command(rich_help_panel="Compute")
+@with_grid
+def plan(grid: GridOptions, *, db: Database = "results.db", as_json: Json = False) -> None:
+    """Show what `run` would do: how many jobs, what is done, missing or impossible. Trains nothing, writes nothing."""
+    from harness.running import show_plan
+
+    show_plan(grid, db, as_json=as_json)
+
+
+@app.command(rich_help_panel="Compute")
+@with_grid
+def fetch(grid: GridOptions) -> None:
+    """Bring the model and the data into the cache, for a machine that goes offline."""
+    from harness.running import fetch_grid
+
+    fetch_grid(grid)
+
+
+@app.command(rich_help_panel="Read")
+def report(
+    *,
+    db: Database = "results.db",
+    format: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.terminal,  # noqa: A002  # the option's name
+    methods: Methods = None,
+    tasks: Tasks = None,
+    sizes: Sizes = None,
+    model: Model = None,
+    recipe: Annotated[
+        int | None, typer.Option("--recipe", help="Which recipe, by its number, if there are several.", metavar="N")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
+) -> None:
+    """Say whether the differences are real: the verdict in words, the tables, the tests."""
+    from harness.reading import Selection, write_report
+
+    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+    write_report(chosen, format.value, baseline, output)
+
+
+@app.command(rich_help_panel="Read")
+def status(*, db: Database = "results.db", as_json: Json = False) -> None:
+    """Show what is done, failed and still to do, and the last errors."""
+    from harness.reading import show_status
+
+    show_status(db, as_json=as_json)
+
+
+@app.command(rich_help_panel="Read")
+def show(
+    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    *,
+    db: Database = "results.db",
+    as_json: Json = False,
+) -> None:
+    """Show everything about one job: options, rows, metrics, dev curve, provenance."""
+    from harness.reading import show_job
+
+    show_job(db, digest, as_json=as_json)
+
+
+@app.command("list", rich_help_panel="Read")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="methods, tasks or models.")],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="With methods: what this backbone allows, and how many parameters.", metavar="NAME"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods with their options, the tasks, or the models at hand."""
+    from harness.listing import list_methods, list_models, list_tasks
+
+    if kind is Kind.methods:
+        list_methods(model, as_json=as_json)
+    elif kind is Kind.tasks:
+        list_tasks(as_json=as_json)
+    else:
+        list_models(as_json=as_json)

@@ -1,0 +1,1 @@
+"""What places packs on devices. All call the same `run_pack`."""

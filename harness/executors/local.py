@@ -1,0 +1,174 @@
+"""One worker process for each device slot of this machine.
+
+Every slot has a pool of its own with a single worker: a worker that dies takes down nothing but its own pack. Workers
+end with this process, whatever ends it, and never see Ctrl-C; how far they are stands in shared memory without locks,
+so a worker that is killed cannot leave one taken.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import signal
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from harness.executors.base import Finished, Lost, Where
+from harness.worker import Outcome, Ticket, run_pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STEP, _STEPS, _TESTING = range(3)
+
+
+class LocalExecutor:
+    """Worker processes on this machine.
+
+    Args:
+        devices: one for each slot, such as `cpu` or `cuda:0`; a device may stand there several times.
+        threads: processor threads for each slot.
+    """
+
+    def __init__(self, devices: Sequence[str], threads: int = 1) -> None:
+        self.devices = tuple(devices)
+        self._slots = [_Slot(device, threads) for device in devices]
+
+    def idle(self) -> list[int]:
+        """The slots that have nothing to do."""
+        return [number for number, slot in enumerate(self._slots) if slot.future is None]
+
+    def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
+        """Give a pack to an idle slot."""
+        self._slots[slot].submit(tuple(tickets))
+
+    def events(self, timeout: float) -> list[Finished | Lost]:
+        """What came back within the time."""
+        busy = [slot.future for slot in self._slots if slot.future is not None]
+        if not busy:
+            sleep(timeout if not self.idle() else 0)
+            return []
+        wait(busy, timeout=timeout, return_when=FIRST_COMPLETED)
+        return [slot.take(number) for number, slot in enumerate(self._slots) if slot.future is not None and slot.future.done()]
+
+    def where(self) -> list[Where]:
+        """How far each slot is."""
+        return [slot.where() for slot in self._slots]
+
+    def close(self, *, kill: bool) -> None:
+        """Let go of all workers."""
+        for slot in self._slots:
+            slot.close(kill=kill)
+
+
+class _Slot:
+    """One device, one process."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self._device, self._threads = device, threads
+        self._context = multiprocessing.get_context("spawn")  # a fork would copy locks and a CUDA context
+        self._board: Any = self._context.RawArray("q", 3)
+        self._pool: ProcessPoolExecutor | None = None
+        self.future: Future[list[Outcome]] | None = None
+        self._tickets: tuple[Ticket, ...] = ()
+        self._started = 0.0
+
+    def submit(self, tickets: tuple[Ticket, ...]) -> None:
+        self._tickets, self._started = tickets, monotonic()
+        self._board[:] = [0, 0, 0]
+        with _interrupts_ignored():  # inherited by a worker that starts here, until it says so itself
+            if self._pool is None:
+                arguments = (self._device, self._threads, os.getpid(), self._board)
+                self._pool = ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
+            self.future = self._pool.submit(_work, tickets)
+
+    def take(self, number: int) -> Finished | Lost:
+        assert self.future is not None
+        future, self.future = self.future, None
+        try:
+            return Finished(number, tuple(future.result()))
+        except Exception as error:  # the pool is broken, or the pack or its outcome could not travel
+            self.close(kill=True)
+            return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), f"{type(error).__name__}: {error}")
+
+    def where(self) -> Where:
+        digest = self._tickets[0].job.digest if self.future is not None else None
+        step, steps, testing = self._board[:]
+        return Where(self._device, digest, step, steps, bool(testing), monotonic() - self._started)
+
+    def close(self, *, kill: bool) -> None:
+        if self._pool is None:
+            return
+        if kill:
+            for process in list((self._pool._processes or {}).values()):  # the pool has no public way to end a busy worker
+                with suppress(ProcessLookupError):
+                    process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool, self.future = None, None
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+_here: dict[str, Any] = {}
+
+
+def _begin(device: str, threads: int, parent: int, board: Any) -> None:
+    """Set the process up before anything heavy is imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent)
+    kind, _, index = device.partition(":")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    mine = visible.split(",")[int(index or 0)] if visible else index or "0"
+    os.environ["CUDA_VISIBLE_DEVICES"] = mine if kind == "cuda" else ""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # everything was fetched before workers start
+    _here["device"], _here["board"] = "cuda:0" if kind == "cuda" else device, board
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end when its parent does, even by SIGKILL."""
+    if platform.system() == "Linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it went before we asked
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(tickets: tuple[Ticket, ...]) -> list[Outcome]:
+    board = _here["board"]
+
+    def note(_digest: str, step: int, steps: int, phase: str) -> None:
+        board[:] = [step, steps, phase == "testing"]
+
+    return run_pack(tickets, _here["device"], note)

@@ -1,0 +1,248 @@
+"""What `report`, `status` and `show` do: they open the ledger for reading only."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import request, scores
+from harness.display import duration
+from harness.errors import CannotWrite, UsageError
+from harness.ledger import Entry, Ledger
+from harness.ledger.ledger import payload_hash, rebuilt_digest
+from harness.options import GridOptions
+from harness.tasks import GROUPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which results to read."""
+
+    db: str
+    methods: str | None
+    tasks: str | None
+    sizes: str | None
+    model: str | None
+    recipe: int | None
+
+
+# -- report ------------------------------------------------------------------------------------------------------------
+
+
+def write_report(chosen: Selection, form: str, baseline: str | None, output: Path | None) -> None:
+    """`bench report`.
+
+    Raises:
+        UsageError: the selection is empty, or mixes backbones or recipes.
+    """
+    import shutil
+
+    from reports import compare, render
+    from reports.frame import Mixed, Nothing
+
+    reading = request.Reading(GridOptions())
+    sizes = [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)] if chosen.sizes else None
+    if reading.problems:
+        raise UsageError(*reading.problems)
+    with Ledger(chosen.db) as ledger:
+        runs = scores.runs(ledger.entries())
+    runs = _one_backbone(runs, chosen.model)
+    runs = _one_recipe(runs, chosen.recipe)
+    methods = request.split(chosen.methods) if chosen.methods else None
+    tasks = _expanded(chosen.tasks)
+    try:
+        comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes)
+    except (Mixed, Nothing) as error:
+        raise UsageError(str(error)) from error
+    color = form == "terminal" and output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 40)).columns
+    command = " ".join(["bench", *sys.argv[1:]])
+    text = render(comparison, format=form, command=command, width=width, color=color)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _expanded(tasks: str | None) -> list[str] | None:
+    if not tasks:
+        return None
+    names = [member for name in request.split(tasks) for member in GROUPS.get(name, (name,))]
+    return list(dict.fromkeys(names))
+
+
+def _one_backbone(runs: list[Any], model: str | None) -> list[Any]:
+    if model is None:
+        return runs
+    chosen = [run for run in runs if model.lower() in run.backbone.lower()]
+    if not chosen and runs:
+        raise UsageError(
+            f"no results of a backbone called {model!r}; there are: {'; '.join(sorted({run.backbone for run in runs}))}"
+        )
+    return chosen
+
+
+def _one_recipe(runs: list[Any], number: int | None) -> list[Any]:
+    if number is None:
+        return runs
+    recipes = sorted({run.recipe for run in runs})
+    if not 1 <= number <= len(recipes):
+        raise UsageError(f"--recipe: there is no recipe {number}; there are 1 to {len(recipes)}")
+    return [run for run in runs if run.recipe == recipes[number - 1]]
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def show_status(db: str, *, as_json: bool) -> None:
+    """`bench status`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console()
+    with Ledger(db) as ledger:
+        entries, errors = ledger.entries(), dict(ledger.errors())
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for entry in entries:
+        counts.setdefault((entry.setting["backbone"]["name"], entry.label), Counter())[entry.state] += 1
+    if as_json:
+        typed = [{"model": model, "method": label, **count} for (model, label), count in counts.items()]
+        bad = [{"digest": digest, "error": error} for digest, error in errors.items()]
+        out.print_json(json.dumps({"schema": 1, "methods": typed, "errors": bad}))
+        return
+    states = [
+        state
+        for state in ("done", "planned", "claimed", "failed", "diverged", "infeasible")
+        if any(c[state] for c in counts.values())
+    ]
+    table = Table("backbone", "method", box=None, pad_edge=False)
+    for state in states:
+        table.add_column({"planned": "to do", "claimed": "running"}.get(state, state), justify="right")
+    for (model, label), count in counts.items():
+        table.add_row(model, label, *(str(count[state] or "·") for state in states))
+    out.print(table)
+    spent = sum(e.result["seconds_training"] + e.result["seconds_evaluation"] for e in entries if e.result)
+    out.print(
+        f"{sum(e.state == 'done' for e in entries)} of {len(entries)} cells done, {duration(spent)} of work", highlight=False
+    )
+    for digest, error in list(errors.items())[-10:]:
+        out.print(f"{digest[:12]}  {error.splitlines()[0] if error else ''}", markup=False, highlight=False, soft_wrap=True)
+
+
+# -- show --------------------------------------------------------------------------------------------------------------
+
+
+def show_job(db: str, digest: str, *, as_json: bool) -> None:
+    """`bench show`.
+
+    Raises:
+        UsageError: no job or several begin so.
+    """
+    from rich.console import Console
+
+    out = Console()
+    with Ledger(db) as ledger:
+        found = ledger.entries(digest.lower())
+        if len(found) != 1:
+            several = (
+                f"{len(found)} jobs begin with {digest!r}: give more digits" if found else f"no job begins with {digest!r}"
+            )
+            raise UsageError(f"{several} (`bench plan --json` and `bench report --format csv` list digests)")
+        entry = found[0]
+        blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
+    curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
+    if as_json:
+        out.print_json(json.dumps(_job_json(entry, curve, blobs, attempts), allow_nan=False))
+        return
+    _print_job(out, entry, curve, attempts)
+    for problem in _doubts(entry, blobs):
+        out.print(f"! {problem}", style="red", highlight=False)
+
+
+def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    from harness.worker import unpack_predictions
+
+    finite = {
+        name: value if value == value and abs(value) != float("inf") else str(value) for name, value in entry.metrics.items()
+    }
+    return {
+        "schema": 1,
+        "digest": entry.digest,
+        "state": entry.state,
+        "note": entry.note,
+        "setting": entry.setting,
+        "at": {"size": entry.size, "draw": entry.draw, "seed": entry.seed, "rows": entry.fingerprint},
+        "rows": {"train": entry.n_train, "dev": entry.n_dev, "test": entry.n_test},
+        "metrics": finite,
+        "result": entry.result,
+        "curve": [dict(zip(("step", "train_loss", "dev_score", "dev_loss"), point, strict=True)) for point in curve],
+        "predictions": unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None,
+        "attempts": attempts,
+    }
+
+
+def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempts: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    setting = entry.setting
+    out.print(
+        f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}", style="bold", highlight=False
+    )
+    table = Table.grid(padding=(0, 2))
+    rows: list[tuple[str, str]] = [("digest", entry.digest), ("state", f"{entry.state} {entry.note}".strip())]
+    rows.append(("backbone", ", ".join(f"{name} {value}" for name, value in setting["backbone"].items())))
+    rows.append(("options", ", ".join(f"{name}={value}" for name, value in setting["method"]["options"].items())))
+    rows.append(("recipe", ", ".join(f"{name}={value}" for name, value in setting["recipe"].items())))
+    rows.append(("rows", f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test; {entry.fingerprint}"))
+    rows += [(name, f"{100 * value:.2f}") for name, value in sorted(entry.metrics.items())]
+    if entry.result:
+        rows += _result_rows(entry.result)
+    if curve:
+        rows.append(("dev curve", f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}"))
+    rows += [("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts]
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/dim]", _plain(value))
+    out.print(table)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _result_rows(result: Any) -> list[tuple[str, str]]:
+    times = f"{duration(result['seconds_training'])} training, {duration(result['seconds_evaluation'])} testing"
+    kept = f"artefact {result['artefact']}" if result["artefact"] else "artefact not kept"
+    return [
+        ("chosen", f"step {result['best_step']}, dev score {100 * result['dev_score']:.2f}"),
+        ("trained", f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"),
+        ("cost", f"{times}, peak {result['peak_bytes'] / 2**20:,.0f} MiB"),
+        ("place", f"{result['device']}, {result['geometry']} job in the pack"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in result["versions"].items())),
+    ]
+
+
+def _sparkline(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    marks = "▁▂▃▄▅▆▇█"
+    return "".join(marks[round((value - low) / (high - low) * 7) if high > low else 0] for value in values)
+
+
+def _doubts(entry: Entry, blobs: dict[str, bytes]) -> list[str]:
+    """What does not fit together in a stored job."""
+    doubts = []
+    if entry.fingerprint and rebuilt_digest(entry) != entry.digest:
+        doubts.append("the digest is not that of the job stored here: the database was changed by hand")
+    if entry.result and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs}) != entry.result["payload"]:
+        doubts.append("metrics or predictions are not those that were recorded: the database was changed or is damaged")
+    return doubts

@@ -1,0 +1,291 @@
+"""What `run`, `plan` and `fetch` do, between the command line and the scheduler."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from harness import checkpoints, planning, request
+from harness.artefacts import folder as artefact_folder
+from harness.display import LiveDisplay, PlainDisplay, duration, job_line
+from harness.errors import UsageError
+from harness.executors import devices as device_choice
+from harness.ledger import Ledger
+from harness.ledger.database import is_url
+from harness.options import GridOptions
+from harness.planning import Plan
+
+if TYPE_CHECKING:
+    from harness.executors.base import Executor
+    from harness.scheduler import Progress, Stop
+    from harness.worker import Ticket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How to run: options of `run` that change no number."""
+
+    db: str
+    devices: str
+    jobs: str
+    keep: str
+    retry_failed: bool
+    zeroed: bool
+    inline: bool
+    yes: bool
+
+
+def run_grid(grid: GridOptions, how: Running) -> int:
+    """`bench run`; gives the exit code.
+
+    Raises:
+        BenchError: the request is wrong, or something that it needs cannot be had.
+    """
+    with ExitStack() as stack:
+        out, log = Console(), Console(stderr=True)
+        wanted, asked = _checked(grid, how, log)
+        db = how.db
+        if grid.preset == "smoke" and db == "results.db":  # a check must check anew each time, and leave nothing behind
+            db = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-smoke-"))) / "smoke.db")
+        the_plan = planning.plan(wanted, _saying(log))
+        ledger = stack.enter_context(Ledger(db, write=True))
+        ledger.enter(the_plan.jobs, the_plan.infeasible)
+        retry = ("failed", "diverged") if how.retry_failed else ()
+        states = ledger.states([job.digest for job in the_plan.jobs])
+        to_do = [job for job in the_plan.jobs if states[job.digest] in ("planned", "claimed", *retry)]
+        _announce(out, the_plan, len(to_do))
+        if not to_do:
+            return _code(out, ledger, the_plan, bad=0, db=db)
+        if checkpoints.local_folder(the_plan.backbone.name) is None:
+            _saying(log)(f"fetching {the_plan.backbone.name}")
+            checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)
+        slots = device_choice.choose(asked, request.Reading(grid).number("jobs", how.jobs), len(to_do))
+        tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
+        return _work(out, ledger, the_plan, tickets, slots, how, retry, db)
+
+
+def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Request, str | list[str]]:
+    """Everything that can be wrong with the command, at once."""
+    problems: list[str] = []
+    wanted: planning.Request | None = None
+    asked: str | list[str] = "auto"
+    try:
+        wanted, notices = request.read(grid)
+        for notice in notices:
+            log.print(f"note: {notice}", markup=False, highlight=False, soft_wrap=True)
+    except UsageError as error:
+        problems += error.problems
+    reading = request.Reading(grid)
+    reading.number("jobs", how.jobs)
+    asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
+    if not is_url(how.db) and Path(how.db).is_dir():
+        reading.problems.append(f"--db: {how.db} is a folder; name a file")
+    problems += reading.problems
+    if problems or wanted is None:
+        raise UsageError(*problems)
+    return wanted, asked
+
+
+def _saying(log: Console) -> Callable[[str], None]:
+    """Say what is waited for, on a terminal only."""
+
+    def say(text: str) -> None:
+        if log.is_terminal:
+            log.print(f"… {text}", markup=False, highlight=False, style="dim")
+
+    return say
+
+
+def _announce(out: Console, the_plan: Plan, left: int) -> None:
+    total, cannot = len(the_plan.jobs), len(the_plan.infeasible)
+    first = f"{total} jobs on {the_plan.backbone.line()}: {total - left} done before, {left} to do"
+    out.print(first, markup=False, highlight=False, soft_wrap=True)
+    if cannot:
+        reasons = {(cell.job.rows.task, cell.job.rows.size): cell.reason for cell in the_plan.infeasible}
+        text = "; ".join(f"{task} at {size} ({reason})" for (task, size), reason in reasons.items())
+        out.print(f"{cannot} cells cannot be drawn: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[str, Ticket]:
+    from harness.worker import Ticket
+
+    where = artefact_folder(Path(db if not is_url(db) else "results.db"))
+    return {
+        job.digest: Ticket(job=job, task=the_plan.tasks[job.rows.task], keep=how.keep, artefacts=where, zeroed=how.zeroed)
+        for job in the_plan.jobs
+        if job.digest in wanted
+    }
+
+
+def _work(
+    out: Console,
+    ledger: Ledger,
+    the_plan: Plan,
+    tickets: dict[str, Ticket],
+    slots: list[str],
+    how: Running,
+    retry: tuple[str, ...],
+    db: str,
+) -> int:
+    """Run the jobs, then say how it went."""
+    from harness import scheduler
+
+    ledger.begin(" ".join(["bench", *sys.argv[1:]]))
+    if freed := ledger.reap():
+        out.print(f"{freed} jobs of a run that was cut short are taken up again", highlight=False)
+    jobs = {digest: ticket.job for digest, ticket in tickets.items()}
+    progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
+    live = out.is_terminal and not how.inline
+    display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
+    executor = _executor(slots, inline=how.inline)
+    with scheduler.watch_signals() as stop, display:
+        confirm = None if how.yes else _confirmation(out, display, progress)
+        scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm)
+    return _summary(out, ledger, the_plan, progress, stop, db)
+
+
+def _executor(slots: list[str], *, inline: bool) -> Executor:
+    if inline:
+        from harness.executors.inline import InlineExecutor
+
+        return InlineExecutor(slots[0])
+    from harness.executors.local import LocalExecutor
+
+    return LocalExecutor(slots)
+
+
+def _confirmation(out: Console, display: LiveDisplay | PlainDisplay, progress: Progress) -> Callable[[float], bool]:
+    """Ask before a long run; where nobody can answer, say how long it will take and go on."""
+
+    def confirm(seconds: float) -> bool:
+        text = f"{progress.left} jobs will take about {duration(seconds)}"
+        if not isinstance(display, LiveDisplay) or not sys.stdin.isatty():
+            display.note(f"{text} (there is no terminal to ask; --yes says so from the start)")
+            return True
+        display.pause()
+        try:
+            answer = out.input(f"{text}. Go on? [y/N] ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+        display.resume()
+        return answer.strip().lower() in ("y", "yes")
+
+    return confirm
+
+
+def _summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str) -> int:
+    counts = [f"{progress.done} done"]
+    counts += [f"{progress.bad} failed"] if progress.bad else []
+    counts += [f"{progress.elsewhere} in the hands of another bench run"] if progress.elsewhere else []
+    counts += [f"{progress.left} left"] if progress.left else []
+    from time import monotonic
+
+    out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
+    if stop.times:
+        out.print("stopped; nothing that finished is lost: the same command goes on from here", highlight=False)
+        return stop.exit_code
+    return _code(out, ledger, the_plan, bad=progress.bad, db=db)
+
+
+def _code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> int:
+    """0 if every cell of the plan that can be filled is."""
+    states = Counter(ledger.states([job.digest for job in the_plan.jobs]).values())
+    unfilled = states["failed"] + states["diverged"]
+    if unfilled:
+        again = "" if bad else "; `--retry-failed` tries them again"
+        out.print(f"{unfilled} cells failed: `bench status` says why{again}", highlight=False, soft_wrap=True)
+        return 1
+    if "smoke.db" in db:
+        out.print("every cell is filled", highlight=False)
+    else:
+        out.print(
+            f"results in {db}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return 0
+
+
+# -- plan and fetch ----------------------------------------------------------------------------------------------------
+
+
+def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
+    """`bench plan`."""
+    out, log = Console(), Console(stderr=True)
+    wanted, notices = request.read(grid)
+    for notice in notices:
+        log.print(f"note: {notice}", markup=False, highlight=False, soft_wrap=True)
+    the_plan = planning.plan(wanted, _saying(log))
+    states = _known_states(db, the_plan)
+    if as_json:
+        typed = [_plan_row(job, states.get(job.digest, "planned"), "") for job in the_plan.jobs]
+        typed += [_plan_row(cell.job, "infeasible", cell.reason) for cell in the_plan.infeasible]
+        out.print_json(json.dumps({"schema": 1, "jobs": typed}))
+        return
+    out.print(f"{wanted.recipe.line()}; {the_plan.backbone.line()}", markup=False, highlight=False, soft_wrap=True)
+    out.print(_plan_table(the_plan, states))
+    done = sum(state == "done" for state in states.values())
+    first = next((job for job in the_plan.jobs if states.get(job.digest) != "done"), None)
+    out.print(
+        f"{len(the_plan.jobs)} jobs, {done} done, {len(the_plan.jobs) - done} to do, {len(the_plan.infeasible)} infeasible",
+        highlight=False,
+    )
+    for reason in dict.fromkeys(f"{cell.job.rows.task} at {cell.job.rows.size}: {cell.reason}" for cell in the_plan.infeasible):
+        out.print(f"infeasible: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if first is not None:
+        out.print(f"next: {job_line(first)}  {first.digest}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _known_states(db: str, the_plan: Plan) -> dict[str, str]:
+    if not is_url(db) and not Path(db).exists():
+        return {}
+    with Ledger(db) as ledger:
+        return ledger.states([job.digest for job in the_plan.jobs])
+
+
+def _plan_row(job: Any, state: str, reason: str) -> dict[str, Any]:
+    rows = job.rows
+    where = {"task": rows.task, "size": rows.size, "draw": rows.draw, "seed": job.seed, "method": job.label}
+    return where | {"digest": job.digest if not reason else None, "state": state, "reason": reason, "rows": rows.fingerprint}
+
+
+def _plan_table(the_plan: Plan, states: dict[str, str]) -> Any:
+    from rich.table import Table
+
+    counts: dict[str, Counter[str]] = {}
+    for job in the_plan.jobs:
+        counts.setdefault(job.label, Counter())[states.get(job.digest, "planned")] += 1
+    for cell in the_plan.infeasible:
+        counts.setdefault(cell.job.label, Counter())["infeasible"] += 1
+    table = Table("method", box=None, pad_edge=False)
+    columns = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
+    shown = [column for column in columns if column in ("done", "planned") or any(count[column] for count in counts.values())]
+    for column in shown:
+        table.add_column({"planned": "to do", "claimed": "running"}.get(column, column), justify="right")
+    for label, count in counts.items():
+        table.add_row(label, *(str(count[column] or "·") for column in shown))
+    return table
+
+
+def fetch_grid(grid: GridOptions) -> None:
+    """`bench fetch`."""
+    out, log = Console(), Console(stderr=True)
+    wanted, _ = request.read(grid)
+    the_plan = planning.plan(wanted, _saying(log))
+    for task in wanted.tasks:  # a plan whose draws are known reads no rows
+        revision = task.reader.revision()
+        for split in dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())]):
+            count = len(task.reader.rows(split, revision))
+            out.print(f"{task.name} {split}: {count} rows at {revision[:12]}", highlight=False)
+    where = checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)
+    out.print(f"{the_plan.backbone.name}: {where}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,221 @@
+"""Ledger to packs to executor to ledger: the loop of `bench run`.
+
+What is left to do is what the ledger says is not done; nothing else records progress. The first interrupt ends the
+loop when what is in flight has finished, the second at once; either way claims without result are given back.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol
+
+from harness.executors.base import Executor, Finished, Lost, Where
+from harness.jobs import Job
+from harness.ledger import Claim, Ledger
+from harness.worker import Outcome, Ticket
+
+LOSSES = 3  # times that a job may lose its worker before it is set aside
+ASK_ABOVE = 3600.0  # seconds of estimated work that need a yes
+MEASURED = 20  # steps before the first estimate
+
+
+class Display(Protocol):
+    """Who is told what happens."""
+
+    def show(self, progress: Progress, where: Sequence[Where]) -> None:
+        """Called several times a second."""
+        ...
+
+    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:
+        """Called for every outcome that was kept."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        ...
+
+
+@dataclass
+class Progress:
+    """Counts for the display and the exit code."""
+
+    total: int
+    before: int  # done by earlier runs
+    done: int = 0
+    bad: int = 0  # failed or diverged in this run
+    elsewhere: int = 0  # being computed by another run
+    started: float = field(default_factory=monotonic)
+    seconds_a_job: float | None = None  # of one slot
+
+    @property
+    def left(self) -> int:
+        """Jobs without an outcome."""
+        return self.total - self.before - self.done - self.bad - self.elsewhere
+
+    def seconds_left(self, slots: int) -> float | None:
+        """Estimated; None before anything was measured."""
+        return None if self.seconds_a_job is None else self.left * self.seconds_a_job / max(1, slots)
+
+
+@dataclass
+class Stop:
+    """Whether to stop, and how."""
+
+    signal: int | None = None
+    times: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a program ended by that signal."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def __call__(self, number: int, _frame: Any) -> None:
+        """Note a signal."""
+        self.signal, self.times = number, self.times + 1
+
+
+@contextmanager
+def watch_signals() -> Iterator[Stop]:
+    """Count Ctrl-C and the like instead of being ended by them."""
+    stop = Stop()
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    ledger: Ledger,
+    tickets: Mapping[str, Ticket],
+    executor: Executor,
+    display: Display,
+    progress: Progress,
+    stop: Stop,
+    *,
+    retry: Sequence[str] = (),
+    confirm: Callable[[float], bool] | None = None,
+) -> None:
+    """Work through the jobs until none is left or somebody says stop.
+
+    Args:
+        ledger: open for writing, with a run begun and the jobs entered.
+        tickets: the jobs to do, by digest, in their order.
+        executor: what runs them.
+        display: who is told.
+        progress: counted up as outcomes come in.
+        stop: filled by signals.
+        retry: states that are tried again, such as `failed`.
+        confirm: asked once if the whole will take more than an hour, with the seconds; None: nobody to ask.
+    """
+    queue = deque(tickets)
+    flight: dict[str, Claim] = {}
+    losses: Counter[str] = Counter()
+    asked = confirm is None
+    while True:
+        if stop.times >= 2:
+            break
+        if not stop.times:
+            _fill(ledger, tickets, executor, queue, flight, retry)
+        if not flight:
+            break
+        for event in executor.events(0.15):
+            if isinstance(event, Finished):
+                for outcome in event.outcomes:
+                    _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
+            else:
+                _lost(ledger, event, flight, losses, queue, tickets, display, progress)
+        where = executor.where()
+        _estimate(progress, where)
+        display.show(progress, where)
+        seconds = progress.seconds_left(len(executor.devices))
+        if not asked and confirm is not None and seconds is not None and not stop.times:
+            asked = True
+            if seconds > ASK_ABOVE and not confirm(seconds):
+                stop.times = 2
+    executor.close(kill=stop.times >= 2)
+    ledger.release(list(flight.values()))
+    if not stop.times:
+        states = ledger.states(tickets)
+        progress.elsewhere = sum(state == "claimed" for state in states.values())
+
+
+def _fill(
+    ledger: Ledger,
+    tickets: Mapping[str, Ticket],
+    executor: Executor,
+    queue: deque[str],
+    flight: dict[str, Claim],
+    retry: Sequence[str],
+) -> None:
+    """Give every idle slot a job that nobody else has."""
+    for slot in executor.idle():
+        while queue:
+            window = [queue[index] for index in range(min(len(queue), 50))]
+            claims = ledger.claim(window, 1, retry=retry)
+            passed = window.index(claims[0].digest) + 1 if claims else len(window)
+            for _ in range(passed):
+                queue.popleft()  # what stands before the claim is done or claimed by somebody else
+            if claims:
+                flight[claims[0].digest] = claims[0]
+                executor.submit(slot, [tickets[claims[0].digest]])
+                break
+
+
+def _keep(
+    ledger: Ledger, claim: Claim, outcome: Outcome, tickets: Mapping[str, Ticket], display: Display, progress: Progress
+) -> None:
+    """Commit an outcome, then tell."""
+    job = tickets[outcome.digest].job
+    if not ledger.record(outcome, claim.epoch):
+        display.note(f"{job.label} on {job.rows.task}: another run has recorded this job; its result stands")
+        progress.elsewhere += 1
+        return
+    progress.done += outcome.status == "done"
+    progress.bad += outcome.status != "done"
+    display.finished(job, outcome, progress)
+
+
+def _lost(
+    ledger: Ledger,
+    event: Lost,
+    flight: dict[str, Claim],
+    losses: Counter[str],
+    queue: deque[str],
+    tickets: Mapping[str, Ticket],
+    display: Display,
+    progress: Progress,
+) -> None:
+    """Try the jobs of a dead worker again, up to a limit."""
+    for digest in event.digests:
+        claim = flight.pop(digest)
+        losses[digest] += 1
+        label = tickets[digest].job.label
+        if losses[digest] < LOSSES:
+            display.note(f"the worker of {label} died ({event.reason}); trying again")
+            ledger.release([claim])
+            queue.appendleft(digest)
+        else:
+            error = f"WorkerDied: {LOSSES} times ({event.reason}); is there enough memory?"
+            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress)
+
+
+def _estimate(progress: Progress, where: Sequence[Where]) -> None:
+    """Seconds a job: those of the jobs that are done, before that from the steps of those at hand."""
+    slots = max(1, len(where))
+    finished = progress.done + progress.bad
+    if finished >= slots:
+        progress.seconds_a_job = (
+            (monotonic() - progress.started) * slots / (finished + 0.5 * sum(w.digest is not None for w in where))
+        )
+        return
+    measured = [w.since * w.steps / w.step for w in where if w.step >= MEASURED]
+    if measured:
+        progress.seconds_a_job = max(measured)

@@ -1,0 +1,70 @@
+"""What the ledger holds, as the report wants it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+from harness.jobs import BackboneSpec, recipe_from
+from harness.ledger import Entry
+from harness.tasks import REGISTRY, metrics
+from reports.frame import Run
+
+Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
+
+
+def runs(entries: Iterable[Entry]) -> list[Run]:
+    """One run for each job."""
+    return [_run(entry) for entry in entries]
+
+
+def _run(entry: Entry) -> Run:
+    setting, result = entry.setting, entry.result or {}
+    backbone = BackboneSpec(**setting["backbone"])
+    names = [name.rpartition("/")[0] for name in setting["task"]["metrics"]]
+    task = REGISTRY.get(entry.task)
+    own = {name: value for name, value in entry.metrics.items() if name != "score"}
+    return Run(
+        digest=entry.digest,
+        backbone=backbone.line(),
+        recipe=recipe_from(setting["recipe"]).line(),
+        method=entry.label,
+        task=entry.task,
+        size=entry.size,
+        draw=entry.draw,
+        seed=entry.seed,
+        status=_status(entry.state),
+        score=entry.metrics.get("score"),
+        metrics=own,
+        better={name: _better(name, names) for name in own},
+        dev_score=result.get("dev_score"),
+        collapsed=bool(result.get("collapsed")),
+        rows=entry.fingerprint,
+        n_train=entry.n_train,
+        n_dev=entry.n_dev,
+        n_test=entry.n_test,
+        holdout=bool(setting["task"].get("holdout")),
+        seen=task is not None and backbone.name in task.seen_by,
+        trained=result.get("trained", 0),
+        stored=result.get("stored", 0),
+        seconds_training=result.get("seconds_training", 0.0),
+        seconds_evaluation=result.get("seconds_evaluation", 0.0),
+        peak_bytes=result.get("peak_bytes", 0),
+        versions=_versions(result),
+    )
+
+
+def _status(state: str) -> Status:
+    return state if state in get_args(Status) else "missing"  # type: ignore[return-value]  # planned and claimed are missing
+
+
+def _better(name: str, known: list[str]) -> Literal["higher", "lower"]:
+    plain = name.removeprefix("zeroed ")
+    base = next((one for one in known if plain == one or plain.startswith(f"{one}/")), None)
+    return metrics.get(base).better if base else "higher"
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    found = result.get("versions")
+    if not found:
+        return ""
+    shown = ("simplexbench", "python", "torch", "transformers")
+    return ", ".join([*(f"{name} {found[name]}" for name in shown if name in found), str(result["device"])])
