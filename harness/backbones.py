@@ -117,19 +117,23 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
         inner = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         raise Unavailable(f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}") from error
+    return prepare(spec, inner, tokenizer, device)
+
+
+def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu") -> Backbone:
+    """Make a backbone of a model of the library: frozen, in evaluation mode, its anatomy studied."""
     own = inner.base_model_prefix
     with suppress(ValueError, KeyError):  # a model with attention code of its own; its anatomy will show no call
         inner.set_attn_implementation(ATTENTION)
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)
-    model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    model.to(device=device, dtype=getattr(torch, spec.dtype)).eval().requires_grad_(False)
     add_row_axis(model, body)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-        inner.config.pad_token_id = tokenizer.pad_token_id
-    return Backbone(
-        spec=spec, model=model, tokenizer=tokenizer, anatomy=study(model, body, inner.config), device=torch.device(device)
-    )
+    inner.config.pad_token_id = tokenizer.pad_token_id
+    anatomy = study(model, body, inner.config)
+    return Backbone(spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device))
 
 
 def _with_pooling(inner: Any, own: str, pooling: str) -> tuple[nn.Module, str]:

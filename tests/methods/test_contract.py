@@ -1,0 +1,149 @@
+"""What every method of the registry promises."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import methods
+from methods import REGISTRY
+from tests.methods.conftest import attached, random_bert, shaken
+
+EVERY = [
+    *((name, {}) for name in REGISTRY),
+    ("fine-tuning", {"layers": "none"}),
+    ("fine-tuning", {"layers": "top-1"}),
+    ("prefix", {"decoder": "per-layer", "hidden": 16}),
+    ("prefix", {"decoder": "none"}),
+    ("prefix", {"positions": "kept"}),
+    ("simplex", {"base": "lora"}),
+    ("simplex", {"base": "adapter"}),
+    ("simplex", {"decoder": "per-layer", "hidden": 16, "granularity": "batch"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY, ids=lambda value: str(value))
+def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backbone, batch, labels):
+    """Every declared tensor gets a gradient and moves; the backbone's own parameters stay bit for bit."""
+    before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
+    slots, source = attached(backbone, name, **options)
+    shaken(source)
+    optimizer = torch.optim.SGD(source.parameters(), lr=0.1)
+    start = {key: value.detach().clone() for key, value in source.named_parameters()}
+    slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
+    F.cross_entropy(backbone(batch), labels).backward()
+    without = [key for key, value in source.named_parameters() if value.grad is None or not value.grad.any()]
+    # A key's bias shifts all scores of a query alike, so its gradient vanishes whatever the data.
+    assert all(key.endswith("key/bias") for key in without)
+    optimizer.step()
+    moved = [key for key, value in source.named_parameters() if not torch.equal(value, start[key])]
+    assert set(moved) >= set(start) - set(without)
+    slots.remove()
+    after = backbone.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY, ids=lambda value: str(value))
+def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, batch):
+    """After `remove` the model gives the logits it gave before, and keeps no hook."""
+    before = backbone(batch)
+    slots, source = attached(backbone, name, **options)
+    slots.install(shaken(source)())
+    assert not torch.equal(backbone(batch), before)
+    slots.remove()
+    assert torch.equal(backbone(batch), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.model.modules())
+
+
+@pytest.mark.parametrize(("name", "options"), [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {})])
+def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
+    """LoRA and adapters start as the identity: with the same head, the logits are those of the backbone alone."""
+    bare, head = attached(backbone, "fine-tuning", layers="none")
+    bare.install(head())
+    expected = backbone(batch)
+    bare.remove()
+    slots, source = attached(backbone, name, **options)
+    tensors = source() | {key: value for key, value in head().items()}
+    slots.install(tensors)
+    assert torch.allclose(backbone(batch), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY, ids=lambda value: str(value))
+def test_gradients_agree_with_finite_differences(name, options, backbone, batch, labels):
+    """The derivative along a random direction is the difference quotient, in float64."""
+    slots, source = attached(backbone, name, **options)
+    shaken(source)
+    weights = source.weights(4, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(5)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in source.parameters()]
+
+    def loss():
+        slots.install(source(weights))
+        return F.cross_entropy(backbone.model(**batch), labels)
+
+    loss().backward()
+    slope = sum((p.grad * d).sum() for p, d in zip(source.parameters(), direction, strict=True) if p.grad is not None)
+    values = []
+    with torch.no_grad():
+        for sign in (1, -2):
+            for p, d in zip(source.parameters(), direction, strict=True):
+                p += sign * 1e-5 * d
+            values.append(float(loss()))
+    assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_variants_start_from_the_same_tensors(name, backbone):
+    """The head, and all that two methods share by name, starts alike: methods stay paired in their start as in their rows."""
+    slots, source = attached(backbone, name)
+    head = {key: value[0] for key, value in source.corners().items() if "classifier" in key}
+    slots.remove()
+    slots, other = attached(backbone, "fine-tuning", layers="none")
+    assert head.keys() == other.corners().keys()
+    assert all(torch.equal(head[key], value[0]) for key, value in other.corners().items())
+
+
+def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
+    """With a point for every row, each row's logits are those it gets alone at its own point."""
+    slots, source = attached(backbone, "simplex")
+    shaken(source)
+    weights = source.weights(4, torch.Generator().manual_seed(3))
+    slots.install(source(weights))
+    together = backbone(batch)
+    for row in range(4):
+        slots.install(source(weights[row : row + 1]))
+        alone = backbone({key: value[row : row + 1] for key, value in batch.items()})
+        assert torch.allclose(alone[0], together[row], rtol=0, atol=1e-6)
+
+
+def test_numbers_of_trained_parameters_are_the_published_ones():
+    """At BERT-base: prefix of length 10 after folding 184,320; LoRA of rank 8 294,912; adapter of 48 894,528 (UniPELT, table 4)."""
+    base = random_bert(
+        "float32", vocab_size=30, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
+    )
+    counts = {}
+    for name in ("prefix", "lora", "adapter"):
+        slots = methods.build(name).slots(base)
+        counts[name] = sum(torch.Size(slot.shape).numel() for slot in slots if slot.role == "added")
+        slots.remove()
+    assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528}
+
+
+def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):
+    """Rows and prefix together may not need more positions than the backbone has."""
+    with pytest.raises(methods.Unsupported, match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64"):
+        methods.build("prefix", {"length": 50}).slots(backbone)
+
+
+def test_top_layers_beyond_those_there_are_refused(backbone):
+    """A backbone of two layers has no top three."""
+    with pytest.raises(methods.Unsupported, match="2 layers"):
+        methods.build("fine-tuning", {"layers": "top-3"}).slots(backbone)
+
+
+def test_top_layers_train_the_top(backbone):
+    """`layers=top-1` trains the last block and the head, and nothing below."""
+    slots = methods.build("fine-tuning", {"layers": "top-1"}).slots(backbone)
+    names = {slot.name for slot in slots if slot.role == "backbone"}
+    assert names
+    assert all(".layer.1." in name for name in names)

@@ -1,0 +1,119 @@
+"""What makes a simplex one."""
+
+import pytest
+import torch
+from scipy import stats
+
+from methods.source import Folded, Mixture
+from tests.methods.conftest import attached, shaken
+
+
+@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
+    """Without points asked for, every slot holds the mean of what the vertices decode to."""
+    _, source = attached(backbone, "simplex", base=base)
+    shaken(source)
+    folded = source.folded()
+    for name, tensor in source().items():
+        assert torch.equal(tensor, folded[name].mean(0))
+        assert len(folded[name]) == 6
+
+
+@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
+    """Weights of 1 for one vertex give the logits of the base method holding that vertex's tensors."""
+    slots, source = attached(backbone, "simplex", base=base)
+    shaken(source)
+    weights = torch.zeros(4, source.layers, 6)
+    weights[:, :, 2] = 1
+    slots.install(source(weights))
+    ours = backbone(batch)
+    vertex = {name: tensor[2] for name, tensor in source.folded().items()}
+    slots.remove()
+    slots, _ = attached(backbone, base)
+    slots.install(vertex)
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+def test_one_vertex_is_the_base_bit_for_bit(base, backbone):
+    """Every tensor, its start and its place are those of the base."""
+    slots, one = attached(backbone, "simplex", base=base, vertices=1)
+    slots.remove()
+    _, plain = attached(backbone, base)
+    assert one().keys() == plain().keys()
+    assert all(torch.equal(tensor, plain()[name]) for name, tensor in one().items())
+    assert one.weights(4, torch.Generator()) is None
+    assert not one.stochastic
+
+
+@pytest.mark.parametrize("vertices", [2, 3, 6])
+def test_points_are_uniform_on_the_simplex(vertices):
+    """Each weight of a uniform point follows Beta(1, n - 1); their sum is 1."""
+    points = Mixture().weights(4000, 1, vertices, torch.Generator().manual_seed(0))[:, 0]
+    assert torch.allclose(points.sum(1), torch.ones(4000), atol=1e-6)
+    for vertex in range(vertices):
+        assert stats.kstest(points[:, vertex].numpy(), stats.beta(1, vertices - 1).cdf).pvalue > 1e-3
+
+
+def test_rows_and_layers_get_points_of_their_own():
+    """Points of different rows and of different layers are uncorrelated; coarser granularities share them."""
+    generator = torch.Generator().manual_seed(0)
+    points = Mixture().weights(4000, 3, 6, generator)
+    across_layers = torch.corrcoef(points[:, :, 0].T)
+    across_rows = torch.corrcoef(torch.stack([points[:-1, 0, 0], points[1:, 0, 0]]))
+    assert (across_layers - torch.eye(3)).abs().max() < 0.06
+    assert abs(across_rows[0, 1]) < 0.06
+    for granularity, rows, layers in (("row", True, False), ("batch-layer", False, True), ("batch", False, False)):
+        points = Mixture(granularity).weights(5, 3, 6, generator)
+        assert bool((points != points[:1]).any()) is rows
+        assert bool((points != points[:, :1]).any()) is layers
+
+
+def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backbone):
+    """A layer's slots are mixed with the same weights; the head's with others."""
+    slots, source = attached(backbone, "simplex")
+    places = {slot.name: source._layer[slot.name] for slot in slots}
+    keys = [places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"] for layer in range(2)]
+    values = [places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_value_0"] for layer in range(2)]
+    assert keys == values
+    assert len({*keys, places["inner.classifier.weight"]}) == 3
+    assert places["inner.classifier.weight"] == places["inner.classifier.bias"]
+
+
+def test_vertices_start_apart_and_share_one_decoder(backbone):
+    """Vertices differ where they are drawn at random; the perceptron serves them all."""
+    _, source = attached(backbone, "simplex", hidden=16)
+    corners = source.corners()
+    for name, tensor in corners.items():
+        if not name.endswith("bias"):
+            assert all(not torch.equal(tensor[0], tensor[vertex]) for vertex in range(1, 6)), name
+    _, plain = attached(backbone_again(), "prefix", hidden=16)
+    grown = sum(p.numel() for p in source.parameters()) - sum(p.numel() for p in plain.parameters())
+    drawn = 10 * 32 + 3 * 32 + 3  # latent rows and the head
+    assert grown == 5 * drawn
+
+
+def backbone_again():
+    from tests.methods.conftest import random_bert
+
+    return random_bert()
+
+
+def test_a_folded_source_gives_the_same_points(backbone):
+    """Decoding once before an evaluation changes no number."""
+    _, source = attached(backbone, "simplex")
+    shaken(source)
+    weights = source.weights(4, torch.Generator().manual_seed(3))
+    folded = Folded(source)
+    for point in (None, weights):
+        expected = source(point)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in folded(point).items())
+
+
+def test_fine_tuning_cannot_be_the_base():
+    """All vertices would start at the one checkpoint and coincide; the refusal says so."""
+    import methods
+
+    with pytest.raises(ValueError, match="all vertices would coincide"):
+        methods.build("simplex", {"base": "fine-tuning"})
