@@ -1,6 +1,7 @@
 """The report on a terminal: tables that fit the width by being split, never by cutting a number."""
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 GAP = 2  # columns between two cells
 NARROW = 40  # below this nothing fits; lines are then left to the terminal
 LABEL = 12  # a label is folded to no less
-HEADING = 14  # a longer name of a column is broken into several lines
+HEADING = 10  # a longer name of a column is broken at its hyphens
 
 
 def as_terminal(page: Document, *, width: int, color: bool) -> str:
@@ -113,11 +114,30 @@ def _widths(table: Table, width: int) -> list[int]:
     for i, name in enumerate(table.head):
         inside = max((cell_len(text) for text in _column(row[i] for row in table.rows)), default=1)
         heading = cell_len(escape.plain(name))
-        widths.append(max(inside, heading if i < table.labels else min(heading, HEADING)))
+        if i >= table.labels and heading > HEADING:
+            heading = max(HEADING, *(cell_len(piece) for piece in _syllables(escape.plain(name))))
+        widths.append(max(inside, heading))
     last = table.labels - 1
     spare = width - sum(needed + GAP for needed in widths) + GAP + widths[last]
     widths[last] = min(widths[last], spare if spare >= LABEL else max(width // 3, LABEL))
     return widths
+
+
+def _syllables(name: str) -> list[str]:
+    """A name cut where it may be broken: after hyphens and spaces."""
+    return re.findall(r"[^- ]*[- ]?", name)[:-1]
+
+
+def _broken(name: str, width: int) -> str:
+    """A name on lines of at most `width` columns, as far as its hyphens allow."""
+    from rich.cells import cell_len
+
+    lines = [""]
+    for piece in _syllables(name):
+        if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _marks(entry: Entry) -> str:
@@ -139,7 +159,8 @@ def _grid(table: Table, widths: list[int]) -> "RenderableType":
     grid = Grid.grid(padding=(0, GAP, 0, 0))
     for i, needed in enumerate(widths):
         grid.add_column(justify="left" if i < table.labels else "right", width=needed)
-    grid.add_row(*(Text(escape.plain(name), style="bold", overflow="fold") for name in table.head))
+    heads = (_broken(escape.plain(name), needed) for name, needed in zip(table.head, widths, strict=True))
+    grid.add_row(*(Text(head, style="bold", overflow="fold") for head in heads))
     grid.add_row(*("─" * needed for needed in widths))
     texts = [_column(row[i] for row in table.rows) for i in range(len(table.head))]
     for number, row in enumerate(table.rows):

@@ -47,9 +47,21 @@ def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
         parts.append(f"{_names(worse)} {'is' if len(worse) == 1 else 'are'} worse than {comparison.baseline}")
     task = f" on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else ""
     if not parts:
-        return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
+        return _unsettled(comparison, tests, task)
     tail = f"; {rest} of {len(tests)} comparisons {'is' if rest == 1 else 'are'} not settled" if rest else ""
     return f"Settled: {', and '.join(parts)}{task}{tail}."
+
+
+def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
+    """What can be said of these tasks where nothing can be said of others."""
+    above = [test.method for test in tests if test.unit == "tasks" and test.ci[0] > 0]
+    below = [test.method for test in tests if test.unit == "tasks" and test.ci[1] < 0]
+    here = [f"{_names(above)} above"] if above else []
+    here += [f"{_names(below)} below"] if below else []
+    if not here:
+        return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
+    found = f"On these tasks {', and '.join(here)} {comparison.baseline}"
+    return f"{found}, by intervals over draws; that it carries over to other tasks is not settled."
 
 
 def sentence(test: Contrast) -> str:

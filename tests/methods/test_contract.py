@@ -55,7 +55,9 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.model.modules())
 
 
-@pytest.mark.parametrize(("name", "options"), [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {})]
+)
 def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
     """LoRA and adapters start as the identity: with the same head, the logits are those of the backbone alone."""
     bare, head = attached(backbone, "fine-tuning", layers="none")
@@ -131,7 +133,9 @@ def test_numbers_of_trained_parameters_are_the_published_ones():
 
 def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):
     """Rows and prefix together may not need more positions than the backbone has."""
-    with pytest.raises(methods.Unsupported, match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64"):
+    with pytest.raises(
+        methods.Unsupported, match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64"
+    ):
         methods.build("prefix", {"length": 50}).slots(backbone)
 
 

@@ -1,0 +1,135 @@
+"""What tests of the running half share: made-up jobs and outcomes, and the command itself in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.worker import Outcome, pack_predictions
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))  # where workers find the work of `faults.py`
+
+# Starts the command, and says at its end which of the slow libraries were imported.
+PROBE = """
+import atexit, sys
+SLOW = {"torch", "transformers", "datasets", "evaluate", "sqlmodel", "sqlalchemy"}
+atexit.register(lambda: print("\\nloaded:", *sorted(SLOW & set(sys.modules)), file=sys.stderr))
+from harness.__main__ import main
+main()
+"""
+GRID = "--model tiny --sizes 20 --steps 4 --eval-every 2 --test-limit 30".split()
+
+
+def _job(label: str = "lora", draw: int = 0, *, task: str = "toy-sentiment", size: int = 20, fingerprint: str = "rows") -> Job:
+    rows = Rows(
+        task=task, version=1, revision="g1", size=size, draw=draw, fingerprint=fingerprint, n_train=size, n_dev=6, n_test=3
+    )
+    return Job(
+        backbone=BackboneSpec(name="tiny", revision="0123456789"),
+        rows=rows,
+        seed=0,
+        method=label,
+        method_version=1,
+        options={"rank": 8, "lr": 0.001},
+        label=label,
+        recipe=Recipe(steps=4),
+    )
+
+
+def _outcome(job: Job, **changes: object) -> Outcome:
+    given = {
+        "digest": job.digest,
+        "status": "done",
+        "metrics": {"accuracy": 0.5},
+        "score": 0.5,
+        "dev_score": 0.75,
+        "best_step": 4,
+        "curve": zlib.compress(json.dumps([[2, 0.7, 0.5, 0.69], [4, 0.6, 0.75, 0.66]]).encode()),
+        "predictions": pack_predictions([0, 1, 1], regression=False),
+        "device": "cpu",
+    }
+    return Outcome(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def make_job() -> Callable[..., Job]:
+    """Makes a job that nobody trains."""
+    return _job
+
+
+@pytest.fixture(scope="session")
+def make_outcome() -> Callable[..., Outcome]:
+    """Makes what might have come of a job."""
+    return _outcome
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+    loaded: frozenset[str]  # slow libraries that it imported
+
+
+class Bench:
+    """The command in a process of its own, away from the network and from the user's caches."""
+
+    grid = GRID
+
+    def __init__(self, cache: Path) -> None:
+        hidden = {"BENCH_DB", "TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR"}
+        kept = {name: value for name, value in os.environ.items() if name not in hidden}
+        self.env = kept | {
+            "BENCH_CACHE": str(cache),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(cache / "hub"),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+        }
+
+    def command(self, *words: object) -> list[str]:
+        """The words that start it."""
+        return [sys.executable, "-c", PROBE, *map(str, words)]
+
+    def start(self, folder: Path, *words: object) -> subprocess.Popen[str]:
+        """Start it and let it run."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(self.command(*words), cwd=folder, env=self.env, text=True, start_new_session=True, **pipes)
+
+    def end(self, process: subprocess.Popen[str], timeout: float = 120) -> Ended:
+        """Wait for it."""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        said, _, loaded = err.rpartition("\nloaded:")
+        return Ended(process.returncode, out, said, frozenset(loaded.split()))
+
+    def __call__(self, folder: Path, *words: object) -> Ended:
+        """Run it to its end."""
+        return self.end(self.start(folder, *words))
+
+    def run(self, folder: Path, db: str = "r.db", *more: object) -> Ended:
+        """`bench run` on a small grid of the embedded model."""
+        return self(folder, *self.run_words(db, *more))
+
+    def run_words(self, db: str = "r.db", *more: object) -> Sequence[object]:
+        """Its words."""
+        return ["run", *GRID, "--db", db, *more]
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory) -> Bench:
+    """Starts the command."""
+    return Bench(tmp_path_factory.mktemp("cache"))

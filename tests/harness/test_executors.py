@@ -1,0 +1,180 @@
+"""Executors: one contract, kept by all; and what only worker processes can promise."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faults
+import pytest
+
+from harness.executors.base import Finished, Lost
+from harness.executors.inline import InlineExecutor
+from harness.executors.local import LocalExecutor
+from harness.tasks import REGISTRY
+from harness.worker import Ticket
+
+ALL = ("inline", "local")
+
+
+@pytest.fixture(scope="module")
+def executors():
+    """One executor of each kind, kept for the module: a worker takes seconds to start."""
+    made = {"inline": InlineExecutor("cpu", faults.work), "local": LocalExecutor(["cpu"], work=faults.work)}
+    yield made
+    for executor in made.values():
+        executor.close(kill=True)
+
+
+@pytest.fixture
+def ticket(make_job, tmp_path):
+    """Makes a ticket whose label says what goes wrong."""
+
+    def make(label: str, draw: int = 0) -> Ticket:
+        return Ticket(job=make_job(label, draw), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
+
+    return make
+
+
+def wait_for(executor, count: int = 1, seconds: float = 60):
+    """The next events."""
+    found, end = [], time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < end:
+        found += executor.events(0.1)
+    return found
+
+
+def wait_until_under_way(executor, slot: int = 0) -> None:
+    """Until the job of a slot has taken its first step."""
+    end = time.monotonic() + 60
+    while not executor.where()[slot].step and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def worker_of(executor, slot: int = 0) -> int:
+    """The number of a slot's process."""
+    return next(iter(executor._slots[slot]._pool._processes))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_job_comes_back(kind, executors, ticket):
+    """A pack's outcomes come back in one event, once, and the slot is idle again and shows nothing of it."""
+    executor, one, two = executors[kind], ticket("ok", 1), ticket("ok", 2)
+    assert executor.idle() == [0]
+    executor.submit(0, [one, two])
+    assert executor.idle() == []
+    [event] = wait_for(executor)
+    assert isinstance(event, Finished)
+    assert [outcome.digest for outcome in event.outcomes] == [one.job.digest, two.job.digest]
+    assert executor.idle() == [0]
+    assert executor.events(0) == []
+    [where] = executor.where()
+    assert (where.digest, where.step, where.testing) == (None, 0, False)
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit"])
+@pytest.mark.parametrize("kind", ALL)
+def test_work_that_raises_loses_only_its_job(kind, fault, executors, ticket):
+    """An exception that leaves the work, SystemExit too, loses the pack and nothing else: the slot takes the next."""
+    executor, bad = executors[kind], ticket(fault)
+    executor.submit(0, [bad])
+    [event] = wait_for(executor)
+    assert isinstance(event, Lost)
+    assert event.digests == (bad.job.digest,)
+    assert ("out of luck" if fault == "raise" else "SystemExit") in event.reason
+    executor.submit(0, [ticket("ok")])
+    [event] = wait_for(executor)
+    assert isinstance(event, Finished)
+
+
+@pytest.mark.parametrize("fault", ["die", "vanish", "unpicklable"])
+def test_a_worker_that_dies_loses_only_its_job(fault, executors, ticket):
+    """A worker killed in the middle, one that leaves, an outcome that cannot travel: the job is lost, the slot works again."""
+    executor, bad = executors["local"], ticket(fault)
+    executor.submit(0, [bad])
+    [event] = wait_for(executor)
+    assert isinstance(event, Lost)
+    assert event.digests == (bad.job.digest,)
+    executor.submit(0, [ticket("ok")])
+    [event] = wait_for(executor)
+    assert isinstance(event, Finished)
+
+
+def test_slots_are_independent(ticket):
+    """A worker's death leaves the other slot's worker and its job alone; a worker ignores what the terminal sends to all."""
+    executor = LocalExecutor(["cpu", "cpu"], work=faults.work)
+    try:
+        slow, bad = ticket("sleep"), ticket("die")
+        executor.submit(0, [slow])
+        wait_until_under_way(executor)
+        process = worker_of(executor)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(process, number)
+        executor.submit(1, [bad])
+        lost, finished = sorted(wait_for(executor, 2), key=lambda event: -event.slot)
+        assert isinstance(lost, Lost)
+        assert lost.digests == (bad.job.digest,)
+        assert isinstance(finished, Finished)
+        assert finished.outcomes[0].device == f"cpu {process}"
+    finally:
+        executor.close(kill=True)
+
+
+def test_closing_with_kill_does_not_wait(executors, ticket):
+    """`close(kill=True)` ends a busy worker at once, and the executor can be used again."""
+    executor = executors["local"]
+    executor.submit(0, [ticket("for ever")])
+    wait_until_under_way(executor)
+    process, started = worker_of(executor), time.monotonic()
+    executor.close(kill=True)
+    assert time.monotonic() - started < 5
+    assert not alive(process)
+    assert executor.idle() == [0]
+
+
+ORPHAN = """
+import sys, time
+sys.path[:0] = sys.argv[1:]
+import faults, pathlib
+from conftest import _job
+from harness.executors.local import LocalExecutor
+from harness.tasks import REGISTRY
+from harness.worker import Ticket
+if __name__ == "__main__":
+    executor = LocalExecutor(["cpu"], work=faults.work)
+    task = REGISTRY["toy-sentiment"]
+    executor.submit(0, [Ticket(job=_job("for ever"), task=task, keep="none", artefacts=pathlib.Path())])
+    while not executor.where()[0].step:
+        time.sleep(0.02)
+    print(next(iter(executor._slots[0]._pool._processes)), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel to end workers")
+def test_no_orphans(tmp_path):
+    """When the command is killed outright, its workers are gone within a second or two."""
+    script, tests = tmp_path / "orphan.py", Path(__file__).resolve().parent.parent
+    script.write_text(ORPHAN)
+    words = [sys.executable, str(script), str(tests), str(tests / "support"), str(tests.parent)]
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    assert alive(worker)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 2
+    while alive(worker) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not alive(worker)
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False

@@ -1,0 +1,87 @@
+"""The identity of a job."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
+
+ROWS = Rows(
+    task="rte",
+    version=1,
+    revision="r",
+    size=50,
+    draw=0,
+    fingerprint="f",
+    n_train=50,
+    n_dev=15,
+    n_test=277,
+    metrics=("accuracy/1",),
+)
+JOB = Job(
+    backbone=BackboneSpec(name="m", revision="v"),
+    rows=ROWS,
+    seed=0,
+    method="prefix",
+    method_version=1,
+    options={"lr": 5e-4, "length": 10, "dropout": False},
+    label="prefix",
+    recipe=Recipe(),
+)
+
+
+def test_the_digest_is_what_it_was():
+    """Stored results are found again: this digest was computed when the form was fixed."""
+    assert JOB.digest == "43e4be28eca011988cf5970bae7b0a82"
+
+
+CHANGES = [
+    {"seed": 1},
+    {"method": "lora"},
+    {"method_version": 2},
+    {"options": {**JOB.options, "length": 11}},
+    {"recipe": Recipe(steps=501)},
+    {"recipe": Recipe(dev="carved")},
+    {"recipe": Recipe(test_limit=0)},
+    {"backbone": replace(JOB.backbone, revision="w")},
+    {"backbone": replace(JOB.backbone, pooling="mean")},
+    {"backbone": replace(JOB.backbone, dtype="bfloat16")},
+    {"rows": replace(ROWS, fingerprint="g")},
+    {"rows": replace(ROWS, version=2)},
+    {"rows": replace(ROWS, revision="s")},
+    {"rows": replace(ROWS, size=51)},
+    {"rows": replace(ROWS, draw=1)},
+    {"rows": replace(ROWS, metrics=("accuracy/2",))},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_whatever_changes_the_number_changes_the_digest(change):
+    """Options, rows, revisions, versions, recipe and seed are all part of the identity."""
+    assert replace(JOB, **change).digest != JOB.digest
+
+
+def test_what_does_not_change_the_number_does_not():
+    """Neither the name for people nor the order in which options were given."""
+    assert replace(JOB, label="another").digest == JOB.digest
+    assert replace(JOB, options=dict(reversed(JOB.options.items()))).digest == JOB.digest
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())))
+def test_canonical_json_does_not_know_the_order(values):
+    """However a mapping was built, its text is the same."""
+    assert canonical(values) == canonical(dict(reversed(list(values.items()))))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_cannot_hold_are_refused(value):
+    """A NaN in an option never becomes part of an identity."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical({"x": value})
+
+
+def test_minus_zero_is_zero():
+    """-0.0 and 0.0 are one number, so one identity."""
+    assert canonical({"x": -0.0}) == canonical({"x": 0.0})

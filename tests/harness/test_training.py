@@ -1,0 +1,247 @@
+"""The training loop and the evaluation, on a small random BERT."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+
+import methods
+from harness import training
+from harness.jobs import Recipe
+from harness.tasks.base import Row, Task
+from methods.base import DevScoring
+from methods.source import Folded
+from tests.methods.conftest import random_bert
+
+CLASSES = Task(name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False)
+NUMBERS = replace(CLASSES, labels=(), metrics=("pearson",))
+STREAMS = training.Streams(("made", 50, 0, 0))
+
+
+class Letters:
+    """A tokenizer of letters: `a` is 5, `b` is 6, ..."""
+
+    pad_token_id = 0
+
+    def __call__(self, texts, truncation, max_length):
+        ids = [[5 + ord(letter) - ord("a") for letter in text][:max_length] for text in texts]
+        return {"input_ids": ids, "attention_mask": [[1] * len(one) for one in ids]}
+
+
+def rows(count, seed=0):
+    """Words of 3 to 12 letters; class 1 starts with a letter of the second half."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(count):
+        length = int(torch.randint(3, 13, (), generator=generator))
+        letters = torch.randint(0, 26, (length,), generator=generator).tolist()
+        found.append(Row(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13)))
+    return found
+
+
+def adapted(name="lora", outputs=2, dtype="float32", **options):
+    backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
+    method = methods.build(name, options)
+    slots = method.slots(backbone)
+    return method, training.Adapted(backbone, slots, method.source(slots, STREAMS))
+
+
+def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, **options):
+    method, one = adapted(name, outputs=task.outputs, **options)
+    train, dev = data or (rows(20), rows(10, seed=1))
+    examples = training.Examples(train, dev, training.Target.of(task, train))
+    recipe = recipe or Recipe(steps=10, eval_every=4)
+    steps = []
+    result = training.fit(one, method.resolved(), scoring or method.dev_scoring, examples, recipe, STREAMS, steps.append)
+    assert steps == list(range(1, result.steps + 1))
+    return one, result
+
+
+def test_the_last_step_is_always_evaluated():
+    """With an evaluation every 4 of 10 steps, the curve has points at 4, 8 and 10."""
+    assert [point.step for point in fitted()[1].curve] == [4, 8, 10]
+
+
+def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
+    """Linear warm-up over 10 % of the steps, then linear decay that never quite reaches 0."""
+    rates = [training._rate(step, 100) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert rates[9] == max(rates) == 1
+    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert 0 < rates[-1] < 0.02
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_very_short_trainings_have_a_rate(steps):
+    """Even one step trains."""
+    assert all(0 < training._rate(step, steps) <= 1 for step in range(1, steps + 1))
+
+
+def test_rows_come_without_replacement_epoch_by_epoch():
+    """Each epoch shows each row once, in an order of its own."""
+    order = training._order(STREAMS, 7)
+    epochs = [list(islice(order, 7)) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
+    """Sixteen rows a step from a set of five still train."""
+    _, result = fitted(data=(rows(5), rows(4, seed=1)))
+    assert result.diverged is None
+    assert result.steps == 10
+
+
+def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
+    """Equal dev scores are decided by dev loss; equal losses too, by the later step."""
+    given = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
+    monkeypatch.setattr(training.DevRows, "score", lambda self, step: next(given))
+    _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
+    assert result.best.step == 4
+
+
+def test_the_source_is_left_at_its_best_point(monkeypatch):
+    """What is tested is what the dev rows chose, not what the last step left."""
+    seen = {}
+    given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
+
+    def score(self, step):
+        seen[step] = {name: p.detach().clone() for name, p in self._adapted.source.named_parameters()}
+        return given[step]
+
+    monkeypatch.setattr(training.DevRows, "score", score)
+    one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
+    assert all(torch.equal(p, seen[1][name]) for name, p in one.source.named_parameters())
+    assert any(not torch.equal(p, seen[3][name]) for name, p in one.source.named_parameters())
+
+
+def test_patience_ends_a_job_early(monkeypatch):
+    """Two evaluations without a better one are enough with patience 2."""
+    given = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
+    monkeypatch.setattr(training.DevRows, "score", lambda self, step: next(given))
+    _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
+    assert (result.steps, result.best.step) == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["lora", "simplex"])
+def test_a_loss_that_is_no_number_ends_the_job_with_its_step(name):
+    """A rate that blows up is found at the next evaluation and dated to the first bad step."""
+    _, result = fitted(name, recipe=Recipe(steps=40, eval_every=10), lr=1e30)
+    assert result.diverged is not None
+    assert 1 < result.diverged <= 40
+    assert all(math.isfinite(point.dev_score) for point in result.curve)
+
+
+def test_the_same_streams_give_the_same_training():
+    """Curve and parameters are equal to the last bit, also with dropout and sampled points."""
+    for name in ("fine-tuning", "simplex"):
+        (one, first), (two, second) = fitted(name), fitted(name)
+        assert first.curve == second.curve
+        assert all(torch.equal(a, b) for a, b in zip(one.source.parameters(), two.source.parameters(), strict=True))
+
+
+def test_dropout_trains_fine_tuning_only():
+    """Fine-tuning's losses change with the dropout switched off; a frozen backbone runs without it."""
+    assert fitted("fine-tuning", dropout=False)[1].curve != fitted("fine-tuning")[1].curve
+    assert fitted("lora", dropout=False)[1].curve == fitted("lora")[1].curve
+    assert fitted("lora", dropout=True)[1].curve != fitted("lora")[1].curve
+
+
+def test_nothing_global_decides():
+    """Torch's own random state neither moves a training nor is moved by it."""
+    torch.manual_seed(1)
+    first = fitted("fine-tuning")[1].curve
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    # building the test's random backbone seeds torch itself; everything after it must leave the state alone
+    _, one = adapted("fine-tuning")
+    state = torch.random.get_rng_state()
+    train, dev = rows(20), rows(10, seed=1)
+    examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
+    method = methods.build("fine-tuning")
+    second = training.fit(one, method.resolved(), method.dev_scoring, examples, Recipe(steps=10, eval_every=4), STREAMS, print)
+    assert first == second.curve
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert before is not None
+
+
+def test_predictions_come_in_the_order_of_the_rows():
+    """Sorting by length and cutting into batches of few tokens changes neither order nor answers."""
+    _, one = adapted("prefix")
+    encoded = training.encode(one.backbone, rows(30))
+    expected = torch.cat([training.predict(one, Folded(one.source), [row]) for row in encoded])
+    for tokens in (1, 40, 10_000):
+        training.TOKENS["cpu"], kept = tokens, training.TOKENS["cpu"]
+        try:
+            found = training.predict(one, Folded(one.source), encoded)
+        finally:
+            training.TOKENS["cpu"] = kept
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
+    """Stochastic validation scores copies x rows, and two evaluations sample anew."""
+    method, one = adapted("simplex")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    dev = rows(10, seed=1)
+    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
+    stochastic = training.DevRows(one, examples, DevScoring(stochastic=True, copies=7), STREAMS)
+    assert len(stochastic._encoded) * stochastic._copies == 70
+    assert stochastic.score(1) == stochastic.score(1)
+    assert stochastic.score(1)[1] != stochastic.score(2)[1]
+    centroid = training.DevRows(one, examples, DevScoring(stochastic=False, copies=7), STREAMS)
+    assert centroid.score(1) == centroid.score(2)
+    assert method.dev_scoring == DevScoring(stochastic=True, copies=0)
+
+
+@pytest.mark.parametrize(("count", "copies"), [(15, 20), (30, 10), (150, 2), (1000, 2)])
+def test_small_dev_sets_are_copied_more(count, copies):
+    """About 300 scored rows, and at least two copies."""
+    _, one = adapted("simplex")
+    dev = rows(count)
+    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
+    assert training.DevRows(one, examples, DevScoring(stochastic=True, copies=0), STREAMS)._copies == copies
+
+
+def test_values_are_scaled_for_training_and_scaled_back():
+    """A regression's labels have mean 0 and spread 1 in the loss, and predictions come in their own units."""
+    train = [Row((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
+    target = training.Target.of(NUMBERS, train)
+    scaled = target.tensor(train, torch.device("cpu"))
+    assert float(scaled.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(scaled.std(correction=0)) == pytest.approx(1)
+    assert target.predictions(scaled[:, None]) == pytest.approx([1, 3, 5])
+
+
+def test_labels_that_are_all_alike_still_train():
+    """A draw whose values are all 2.5 has no spread; it is trained and scored all the same."""
+    train = [Row(("abc",), 2.5), Row(("bcd",), 2.5), Row(("cde",), 2.5)]
+    _, result = fitted(data=(train, train), task=NUMBERS)
+    assert result.best.dev_score == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", list(methods.REGISTRY))
+def test_every_method_trains_in_every_precision(name, dtype):
+    """The backbone computes in the precision asked for; what is trained stays in float32 and every loss is finite."""
+    method, one = adapted(name, dtype=dtype)
+    train, dev = rows(20), rows(10, seed=1)
+    examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
+    result = training.fit(
+        one, method.resolved(), method.dev_scoring, examples, Recipe(steps=4, eval_every=2), STREAMS, lambda _: None
+    )
+    assert result.diverged is None
+    assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
+    assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
+
+
+def test_methods_learn():
+    """On words whose first letter decides, every method but the bare head gets the training rows nearly right."""
+    train = rows(40)
+    for name in methods.REGISTRY:
+        _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=5e-3, dropout=False)
+        assert result.best.dev_score > 0.9, name
