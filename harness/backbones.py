@@ -107,6 +107,7 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
+    from safetensors import SafetensorError
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -115,7 +116,7 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         inner = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Unavailable(f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}") from error
     return prepare(spec, inner, tokenizer, device)
 
@@ -127,8 +128,8 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
         inner.set_attn_implementation(ATTENTION)
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)
-    model.to(device=device, dtype=getattr(torch, spec.dtype)).eval().requires_grad_(False)
     add_row_axis(model, body)
+    model.to(device=device, dtype=getattr(torch, spec.dtype)).eval().requires_grad_(False)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     inner.config.pad_token_id = tokenizer.pad_token_id
