@@ -35,9 +35,14 @@ class Backbone:
     max_length: int = 128
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits `[rows, outputs]` in float32."""
+        """Logits `[rows, outputs]` in float32, or float64 where that was asked for."""
         logits: Tensor = self.model(**batch)
-        return logits.float()
+        return logits.to(self.trained_in)
+
+    @property
+    def trained_in(self) -> torch.dtype:
+        """The precision of trained tensors and losses: never less than float32, whatever the backbone computes in."""
+        return torch.float64 if self.spec.dtype == "float64" else torch.float32
 
     @contextmanager
     def dropout(self, generator: torch.Generator | None) -> Iterator[None]:

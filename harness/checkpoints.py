@@ -42,6 +42,6 @@ def revision_of(name: str) -> str:
             raise Unavailable(f"no folder {name!r} here, and no model of the Hub has such a name")
         return hub.revision("model", name)
     content = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt")]):
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt"), *folder.glob("*.model")]):
         content.update(path.name.encode() + b"\0" + path.read_bytes())
     return content.hexdigest()[:40]

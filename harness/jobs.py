@@ -66,6 +66,7 @@ class Rows:
     n_test: int
     redrawn: int = 0  # draws thrown away because they missed a class
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
+    labels: tuple[str, ...] = ()  # the classes; empty for a regression
     holdout: bool = False  # test rows are held out anew for every draw
 
 
@@ -85,7 +86,7 @@ class Job:
     def setting(self) -> dict[str, Any]:
         """What the jobs of one method on one task share, in plain types."""
         rows = asdict(self.rows)
-        shared = {name: rows[name] for name in ("task", "version", "revision", "metrics", "holdout")}
+        shared = {name: rows[name] for name in ("task", "version", "revision", "metrics", "labels", "holdout")}
         return {
             "backbone": asdict(self.backbone),
             "task": shared,

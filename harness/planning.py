@@ -97,8 +97,9 @@ def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
     """The draws of one task, from the cache where their rows were seen before; or rows without content and the reason."""
     revision = task.reader.revision()
     recipe = request.recipe
-    sampled: dict[str, Any] = {"dev": recipe.dev, "sampling": recipe.sampling, "per_class": recipe.per_class}
-    known = Kept("draws", task.name, task.version, revision, sampled, recipe.test_limit, task.train, dict(task.tests))
+    sampled = [draws.VERSION, recipe.dev, recipe.sampling, recipe.per_class, recipe.test_limit]
+    drawn_from = [task.name, task.version, revision, task.train, dict(task.tests), task.holdout, task.labels]
+    known = Kept("draws", *sampled, *drawn_from)
     read = cache(lambda split: task.reader.rows(split, revision))
     blocks: list[Rows | tuple[Rows, str]] = []
     for size in request.sizes:
@@ -126,6 +127,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
         n_dev=0,
         n_test=0,
         metrics=scored,
+        labels=task.labels,
         holdout=task.holdout,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from harness.jobs import BackboneSpec, recipe_from
+from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry
 from harness.tasks import REGISTRY, metrics
 from reports.frame import Run
@@ -37,7 +37,7 @@ def _run(entry: Entry) -> Run:
         better={name: _better(name, names) for name in own},
         dev_score=result.get("dev_score"),
         collapsed=bool(result.get("collapsed")),
-        rows=entry.fingerprint,
+        rows=_comparable(entry),
         n_train=entry.n_train,
         n_dev=entry.n_dev,
         n_test=entry.n_test,
@@ -50,6 +50,12 @@ def _run(entry: Entry) -> Run:
         peak_bytes=result.get("peak_bytes", 0),
         versions=_versions(result),
     )
+
+
+def _comparable(entry: Entry) -> str:
+    """What two methods must share to be compared: the rows, and how they are scored."""
+    task = entry.setting["task"]
+    return canonical([entry.fingerprint, task["revision"], task["version"], task["metrics"], task["labels"]])
 
 
 def _status(state: str) -> Status:

@@ -78,7 +78,7 @@ class Target:
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss over the rows."""
-        return F.mse_loss(logits[:, 0], labels) if self.task.regression else F.cross_entropy(logits, labels)
+        return F.mse_loss(logits[:, 0], labels.to(logits)) if self.task.regression else F.cross_entropy(logits, labels)
 
     def predictions(self, logits: Tensor) -> list[float] | list[int]:
         """A class number or a value a row."""
@@ -121,7 +121,7 @@ class Fit:
 
     curve: list[Point] = field(default_factory=list)
     best: Point | None = None
-    diverged: int | None = None  # the first step whose loss was not finite
+    diverged: int | None = None  # the first step whose loss, or whose dev loss, was not finite
     steps: int = 0
 
 
@@ -191,6 +191,9 @@ def fit(
             break
         point = Point(step, float(torch.stack(losses).mean()), *dev_rows.score(step))
         losses = []
+        if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
+            result.diverged = step  # the last update ruined the tensors
+            break
         result.curve.append(point)
         if result.best is None or (point.dev_score, -point.dev_loss) >= (result.best.dev_score, -result.best.dev_loss):
             result.best, stale = point, 0
@@ -217,7 +220,11 @@ class DevRows:
         """Score (higher is better) and mean loss."""
         source, target = self._adapted.source, self._target
         rows = [row for _ in range(self._copies) for row in self._rows]
-        weights = source.weights(len(rows), self._streams.generator("dev", step)) if self._stochastic else None
+        weights = None
+        if self._stochastic:  # a batch may share a point, the copies never do
+            generator = self._streams.generator("dev", step)
+            points = [source.weights(len(self._rows), generator) for _ in range(self._copies)]
+            weights = torch.cat([point for point in points if point is not None])
         logits = predict(self._adapted, Folded(source), self._encoded * self._copies, weights)
         loss = float(target.loss(logits, target.tensor(rows, logits.device)))
         values = metrics.compute(target.task.metrics, target.predictions(logits), [row.label for row in rows])
@@ -271,9 +278,11 @@ def _order(streams: Streams, count: int) -> Iterator[int]:
 
 def _groups(source: Source, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with and without decay; biases and the scales of norms never decay."""
-    decayed = [p for n, p in source.named_parameters() if p.dim() - n.startswith("_drawn.") >= 2]  # less the vertex axis
-    rest = [p for n, p in source.named_parameters() if p.dim() - n.startswith("_drawn.") < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for name, parameter in source.named_parameters():
+        axes = parameter.dim() - name.startswith("_drawn.")  # less the vertex axis
+        groups[axes >= 2 and "bias" not in name].append(parameter)
+    return [{"params": groups[decays], "weight_decay": weight_decay * decays} for decays in (True, False)]
 
 
 def _update(optimizer: torch.optim.Optimizer, source: Source, rate: float) -> None:

@@ -23,6 +23,7 @@ from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
+    from harness.tasks.draws import Draw
     from harness.training import Adapted, Target
 
 Status = Literal["done", "diverged", "failed"]
@@ -101,6 +102,11 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
     if rows.fingerprint != job.rows.fingerprint:
         raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
     backbone = replace(_backbone(job.backbone, device), outputs=task.outputs, max_length=job.recipe.max_length)
+    room = backbone.anatomy.positions
+    if room is not None and job.recipe.max_length > room:
+        raise BenchError(
+            f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
+        )
     streams = training.Streams(job.place)
     target = training.Target.of(task, rows.train)
     if device.startswith("cuda"):
@@ -108,7 +114,7 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
     slots = method.slots(backbone)
     try:
         started = time.perf_counter()
-        source = method.source(slots, streams).to(backbone.device)
+        source = method.source(slots, streams).to(device=backbone.device, dtype=backbone.trained_in)
         adapted = training.Adapted(backbone, slots, source)
         examples = training.Examples(rows.train, rows.dev, target)
         options = method.resolved()
@@ -120,10 +126,11 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
         trained_at = time.perf_counter()
         curve = zlib.compress(json.dumps([[p.step, p.train_loss, p.dev_score, p.dev_loss] for p in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
-            error = f"the loss stopped being a finite number at step {result.diverged}"
-            return Outcome(digest=job.digest, status="diverged", curve=curve, error=error)
+            return _diverged(ticket, rows, curve, f"the loss stopped being a finite number at step {result.diverged}")
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         tested = _test(ticket, adapted, rows.tests, target)
+        if tested is None:
+            return _diverged(ticket, rows, curve, "the model chosen gives no finite numbers on the test rows")
         finished = time.perf_counter()
         tensors = source.folded()
         big = any(slot.role == "backbone" for slot in slots)
@@ -157,8 +164,25 @@ def slot_bytes(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _test(ticket: Ticket, adapted: Adapted, tests: Mapping[str, Sequence[Row]], target: Target) -> dict[str, Any]:
-    """Metrics on the test rows, looked at once, at the point that the dev rows chose."""
+def _diverged(ticket: Ticket, rows: Draw, curve: bytes, error: str) -> Outcome:
+    """A run that broke down counts with what one constant answer scores: dropping it would flatter its method."""
+    from harness.tasks import metrics
+
+    task = ticket.task
+    labels = [row.label for row in rows.train]
+    constant = math.fsum(labels) / len(labels) if task.regression else max(sorted(set(labels)), key=labels.count)
+    values: dict[str, float] = {}
+    scores: list[float] = []
+    for suffix, part in rows.tests.items():
+        scored = metrics.compute(task.metrics, [constant] * len(part), [row.label for row in part])
+        scores.append(metrics.score(task.metrics, scored))
+        values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+    score = math.fsum(scores) / len(scores)
+    return Outcome(digest=ticket.job.digest, status="diverged", curve=curve, error=error, metrics=values, score=score)
+
+
+def _test(ticket: Ticket, adapted: Adapted, tests: Mapping[str, Sequence[Row]], target: Target) -> dict[str, Any] | None:
+    """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
     from harness import training
     from harness.tasks import metrics
     from methods.source import Folded
@@ -169,7 +193,10 @@ def _test(ticket: Ticket, adapted: Adapted, tests: Mapping[str, Sequence[Row]], 
     predictions: list[float] = []
     for suffix, rows in tests.items():
         encoded = _encoded(adapted.backbone, task, ticket.job, suffix, rows)
-        found = target.predictions(training.predict(adapted, folded, encoded))
+        logits = training.predict(adapted, folded, encoded)
+        if not bool(logits.isfinite().all()):
+            return None
+        found = target.predictions(logits)
         predictions += found
         scored = metrics.compute(task.metrics, found, [row.label for row in rows])
         scores.append(metrics.score(task.metrics, scored))
@@ -199,10 +226,12 @@ class Zeroed:
 
 
 def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
-    """One number a test row, compressed: class numbers as bytes, values as 32-bit floats in the machine-independent order."""
+    """One number a test row, compressed: class numbers in as few bytes as they need, values as floats."""
     import struct
 
-    code = "f" if regression else "B"
+    largest = max((abs(value) for value in values), default=0)
+    classes = "B" if largest < 1 << 8 else "H" if largest < 1 << 16 else "I"
+    code = ("f" if largest < 3e38 else "d") if regression else classes
     return zlib.compress(code.encode() + struct.pack(f"<{len(values)}{code}", *values), 9)
 
 

@@ -6,6 +6,7 @@ A new method is one file with one class and one line in `REGISTRY`.
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from difflib import get_close_matches
+from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
@@ -116,10 +117,14 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
     try:
         if kind == "bool":
             return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[text.lower()]
+        if kind in ("int", "float") and not set(text) <= set("0123456789+-.eE"):
+            raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
         if kind == "int":
             return int(text)
+        if kind == "float" and isfinite(number := float(text)):
+            return number
         if kind == "float":
-            return float(text)
+            raise ValueError(text)
     except (ValueError, KeyError):
         raise ValueError(f"{option} must be {_KINDS[kind]}, got {text!r}") from None
     return text
@@ -129,4 +134,4 @@ _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
 
 
 def _show(value: Scalar) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    return repr(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,14 +30,14 @@ class OneMlp(nn.Module):
         self._names, self._shapes = names, shapes
         out = sum(heads * width for heads, width in shapes)
         self.w1 = _weights(streams, "decoder.w1", (dim, hidden), dim)
-        self.b1 = _weights(streams, "decoder.b1", (hidden,), dim)
+        self.bias1 = _weights(streams, "decoder.bias1", (hidden,), dim)
         self.w2 = _weights(streams, "decoder.w2", (hidden, out), hidden)
-        self.b2 = _weights(streams, "decoder.b2", (out,), hidden)
+        self.bias2 = _weights(streams, "decoder.bias2", (out,), hidden)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
-        hidden = torch.tanh(tensors[LATENT] @ self.w1 + self.b1)  # [vertices, length, hidden]
-        flat = hidden @ self.w2 + self.b2  # [vertices, length, all heads and widths]
+        hidden = torch.tanh(tensors[LATENT] @ self.w1 + self.bias1)  # [vertices, length, hidden]
+        flat = hidden @ self.w2 + self.bias2  # [vertices, length, all heads and widths]
         parts = flat.split([heads * width for heads, width in self._shapes], dim=-1)
         out = {n: p.unflatten(-1, s).transpose(1, 2) for n, s, p in zip(self._names, self._shapes, parts, strict=True)}
         return {name: tensor for name, tensor in tensors.items() if name != LATENT} | out
@@ -56,14 +56,14 @@ class PerLayerMlp(nn.Module):
         self._names, self._shape = names, shapes[0]
         slots, out = len(names), shapes[0][0] * shapes[0][1]
         self.w1 = _weights(streams, "decoder.w1", (slots, dim, hidden), dim)
-        self.b1 = _weights(streams, "decoder.b1", (slots, 1, hidden), dim)
+        self.bias1 = _weights(streams, "decoder.bias1", (slots, 1, hidden), dim)
         self.w2 = _weights(streams, "decoder.w2", (slots, hidden, out), hidden)
-        self.b2 = _weights(streams, "decoder.b2", (slots, 1, out), hidden)
+        self.bias2 = _weights(streams, "decoder.bias2", (slots, 1, out), hidden)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
-        hidden = torch.tanh(tensors[LATENT][:, None] @ self.w1 + self.b1)  # [vertices, slots, length, hidden]
-        flat = hidden @ self.w2 + self.b2  # [vertices, slots, length, heads * width]
+        hidden = torch.tanh(tensors[LATENT][:, None] @ self.w1 + self.bias1)  # [vertices, slots, length, hidden]
+        flat = hidden @ self.w2 + self.bias2  # [vertices, slots, length, heads * width]
         out = flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)  # slots x [vertices, heads, length, width]
         others = {name: tensor for name, tensor in tensors.items() if name != LATENT}
         return others | dict(zip(self._names, out, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,6 +37,10 @@ class Lora(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.rank >= 1, f"rank must be 1 or more, got {self.rank}")
+        try:
+            re.compile(self.targets)
+        except re.error as error:
+            raise ValueError(f"targets must be names separated by |, got {self.targets!r} ({error})") from None
         require(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
 
     @property

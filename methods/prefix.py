@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Backbone, Method, Streams, Unsupported, one_of, require
+from methods.base import Backbone, Method, Scalar, Streams, Unsupported, one_of, require
 
 if TYPE_CHECKING:
     from methods.sites import Anatomy, Slots
@@ -51,15 +51,21 @@ class Prefix(Method):
             for part in ("prefix_key", "prefix_value"):
                 slots.add(call.module, f"{part}_{call.turn}", (call.heads, self.length, call.width), call.layer)
         add_head(slots, backbone)
-        if self.positions == "shifted" and anatomy.positions is not None:
+        if self.positions == "shifted":
             self._shift(slots, anatomy, backbone)
         return slots
+
+    def resolved(self) -> dict[str, Scalar]:
+        return super().resolved() | ({"hidden": 0} if self.decoder == "none" else {})  # there is no hidden layer then
 
     def _shift(self, slots: Slots, anatomy: Anatomy, backbone: Backbone) -> None:
         """Number the text's positions from `length` on, through the argument that the embeddings have for cached keys."""
         import inspect
 
-        room = anatomy.positions or 0
+        room = anatomy.positions
+        if room is None:
+            slots.remove()
+            raise Unsupported("this backbone has no table of positions that could be shifted: choose positions=kept")
         if self.length + backbone.max_length > room:
             slots.remove()
             raise Unsupported(

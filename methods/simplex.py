@@ -70,6 +70,10 @@ class Simplex(Method):
             "validation": self.validation,
             "copies": self.copies,
         }
+        if self.vertices == 1:  # there is nothing to sample
+            own |= {"granularity": Simplex.granularity, "validation": "centroid", "copies": 0}
+        elif self.validation == "centroid":
+            own["copies"] = 0
         return self.base.resolved() | own
 
     def slots(self, backbone: Backbone) -> Slots:

@@ -108,6 +108,10 @@ class Slots:
         site = self._model.get_submodule(module)
         self._handles.append(site.register_forward_pre_hook(function, with_kwargs=True))
 
+    def is_linear(self, name: str) -> bool:
+        """Whether a slot is a weight or bias of a linear layer; the scales of norms have no row axis."""
+        return isinstance(self._sites[name][0], nn.Linear)
+
     def held(self, name: str) -> Tensor:
         """The model's own tensor that a slot replaces."""
         return self._held[name].detach()
@@ -120,6 +124,8 @@ class Slots:
         """
         if tensors.keys() != self._slots.keys():
             raise KeyError(f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}")
+        for call in self.anatomy.attention:  # a forward pass that broke off may have left a shared layer between two turns
+            self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
             site, attribute = self._sites[name]

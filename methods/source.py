@@ -60,7 +60,10 @@ class Source(nn.Module):
     ) -> None:
         super().__init__()
         self._drawn = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in drawn.items()})
-        self._given = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in (given or {}).items()})
+        # The scales of a norm in the head start where the model has them, like everything that is not drawn.
+        norms = [slot.name for slot in slots if slot.role == "head" and slot.name not in drawn]
+        given = dict(given or {}) | {name: slots.held(name).float().clone() for name in norms}
+        self._given = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in given.items()})
         self.decoder = decoder
         self.mixture = mixture
         self.vertices = next(iter(drawn.values())).shape[0]
@@ -144,18 +147,10 @@ def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001
 
 
 def draw_head(slots: Slots, streams: Streams, vertices: int, init_range: float) -> dict[str, Tensor]:
-    """New tensors for the head: weights from N(0, init_range^2), biases 0, the scales of norms as they were."""
-    head: dict[str, Tensor] = {}
-    for slot in slots:
-        if slot.role != "head":
-            continue
-        if len(slot.shape) >= 2:
-            head[slot.name] = draw(streams, slot.name, slot.shape, vertices, normal(init_range))
-        elif slot.name.endswith("bias"):
-            head[slot.name] = torch.zeros(vertices, *slot.shape)
-        else:
-            head[slot.name] = slots.held(slot.name).float().expand(vertices, *slot.shape).clone()
-    return head
+    """New tensors for the head's linear layers: weights from N(0, init_range^2), biases 0."""
+    head = [slot for slot in slots if slot.role == "head" and slots.is_linear(slot.name)]
+    laws = {slot.name: normal(init_range) if len(slot.shape) >= 2 else zeros for slot in head}
+    return {slot.name: draw(streams, slot.name, slot.shape, vertices, laws[slot.name]) for slot in head}
 
 
 def _key(name: str) -> str:

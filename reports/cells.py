@@ -27,6 +27,7 @@ class Cell:
     planned: int
     fates: Mapping[str, int]  # planned runs by what became of them
     collapsed: int = 0
+    diverged: int = 0  # runs that broke down and count with the score of one constant answer
     draws: int = 0  # what the interval rests on; the fewest of any task in an average
     mean: float = math.nan  # points
     low: float = math.nan
@@ -71,8 +72,9 @@ def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
         planned=len(runs),
         fates=fates,
         collapsed=sum(run.collapsed for run in done),
+        diverged=sum(run.status == "diverged" for run in done),
         draws=len(values),
-        costs=_costs(done),
+        costs=_costs([run for run in done if run.status == "done"]),
         metrics=metrics,
         undefined=undefined,
     )

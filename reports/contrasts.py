@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from reports import statistics
-from reports.frame import Block, Frame, Run, finished, over_sizes, overlap, per_draw, sizes_of
+from reports.frame import Block, Frame, Run, fate, finished, over_sizes, overlap, per_draw, sizes_of
 
 Family = Literal["overall", "per size", "cells"]
 ROPE: Final = 1.0  # points: a design that cannot detect this much is called under-powered
@@ -34,6 +34,7 @@ class Contrast:
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks used
     planned_pairs: int
+    failed: int = 0  # planned pairs that are missing because a run failed
     effect: float
     ci: tuple[float, float]  # E1: these tasks, new draws; not adjusted
     sd: float  # of the units
@@ -51,8 +52,8 @@ class Contrast:
 
     @property
     def settled(self) -> bool:
-        """Whether the adjusted p is at most .05."""
-        return self.p_adj <= statistics.ALPHA
+        """Whether the adjusted p is at most .05, and no run was lost by failing: what fails may not be left out."""
+        return self.p_adj <= statistics.ALPHA and not self.failed
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
@@ -78,11 +79,12 @@ class _Paired:
     values: statistics.Array
     used: int
     planned: int
+    failed: int
     overlap: float
 
 
 def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Paired:
-    per_size, planned, used, partners = [], 0, 0, []
+    per_size, planned, used, failed, partners = [], 0, 0, 0, []
     for size in sizes:
         blocks = frame.blocks[task, size]
         planned += len(blocks)
@@ -91,6 +93,8 @@ def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Pair
             if finished(mine) and finished(base) and mine.rows == base.rows:
                 here.append(mine)
                 there.append(base)
+            else:
+                failed += any(not finished(run) and fate(run) in ("failed", "diverged") for run in (mine, base))
         partners += here
         first, second = per_draw(here), per_draw(there)
         per_size.append({draw: first[draw] - second[draw] for draw in first})
@@ -98,7 +102,7 @@ def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Pair
     values = over_sizes(per_size)
     whole = set.intersection(*(set(values) for values in per_size)) if per_size else set()
     used = sum(run.draw in whole for run in partners)
-    return _Paired(statistics.differences(values, np.zeros(len(values))), used, planned, overlap(partners))
+    return _Paired(statistics.differences(values, np.zeros(len(values))), used, planned, failed, overlap(partners))
 
 
 def _pair(frame: Frame, method: str, block: Block) -> tuple[Run | None, Run | None]:
@@ -141,6 +145,7 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
         planned_pairs=sum(pair.planned for pair in pairs),
+        failed=sum(pair.failed for pair in pairs),
         effect=interval.mean,
         ci=(interval.low, interval.high),
         sd=sd,

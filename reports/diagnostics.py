@@ -48,7 +48,12 @@ def _pairing(frame: Frame) -> Iterator[Note]:
 
 
 def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
-    bad = [run for run in frame.all() if fate(run) in ("failed", "diverged")]
+    broken = [cell for cell in cells if cell.diverged]
+    if broken:
+        places = [f"{cell.method} on {cell.task} size {cell.size} ({cell.diverged}/{cell.done})" for cell in broken]
+        text = "their training broke down, and they count with the score of one constant answer"
+        yield Note("DIVERGED", "red", f"{sum(cell.diverged for cell in broken)} runs: {text}: {_some(places)}.")
+    bad = [run for run in frame.all() if fate(run) in ("failed", "diverged") and not finished(run)]
     if bad:
         counts = " and ".join(
             f"{count} {name}" for name in ("diverged", "failed") if (count := sum(fate(run) == name for run in bad))
@@ -58,7 +63,7 @@ def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
             f"{cell.method} on {cell.task} size {cell.size} ({cell.fates[name]} {name})"
             for cell in cells
             for name in names
-            if name in cell.fates
+            if name in cell.fates and cell.done < cell.planned
         ]
         text = f"{counts}: {_some(places)}. They are in no mean, which flatters a method that fails on what is hard"
         yield Note("DROPPED_FAILURES", "red", f"{text}.")
@@ -88,7 +93,7 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
         text = "all runs of a cell have the very same score; were the draws and seeds applied?"
         yield Note("DUPLICATE_RUNS", "red", f"{text} {_some(places)}.")
-    versions = sorted({run.versions for run in runs})
+    versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
         yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")
     if frame.holdout:

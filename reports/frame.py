@@ -23,12 +23,12 @@ class Run:
     draw: int
     seed: int
     status: Literal["done", "diverged", "failed", "infeasible", "missing"]
-    score: float | None  # the task's score, higher is better, 1.0 = perfect; None unless done
+    score: float | None  # the task's score, higher is better, 1.0 = perfect; of a diverged run that of one constant answer
     metrics: Mapping[str, float]  # every metric by name; NaN where the metric is undefined
     better: Mapping[str, Literal["higher", "lower"]]  # per metric
     dev_score: float | None
     collapsed: bool  # all test predictions alike
-    rows: str  # fingerprint of the rows used: equal for all methods of a block
+    rows: str  # identifies the rows used and how they are scored: equal for all methods of a block
     n_train: int
     n_dev: int
     n_test: int
@@ -115,7 +115,7 @@ class Frame:
 
 def finished(run: Run | None) -> TypeGuard[Run]:
     """Whether the run has a score that can be averaged; one that is not a number counts as diverged."""
-    return run is not None and run.status == "done" and run.score is not None and math.isfinite(run.score)
+    return run is not None and run.status in ("done", "diverged") and run.score is not None and math.isfinite(run.score)
 
 
 def fate(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible", "missing"]:

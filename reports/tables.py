@@ -162,7 +162,11 @@ def _entry(cell: Cell) -> Entry:
         return Entry(f"{word}{share}")
     half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
-    return Entry(f"{cell.mean:.1f}{half}", marks=f"{arrow}{'‡' if cell.collapsed else ''}{share}", strong=cell.best)
+    return Entry(
+        f"{cell.mean:.1f}{half}",
+        marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
+        strong=cell.best,
+    )
 
 
 def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
@@ -181,6 +185,8 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
         parts.append("no ±: all draws alike")
     if any(cell.collapsed for cell in cells):
         parts.append("‡: some runs predict one answer for every row")
+    if any(cell.diverged for cell in cells):
+        parts.append("!: some runs broke down and count as one constant answer")
     if comparison.seen:
         parts.append("†: the backbone has been trained on this data")
     if comparison.holdout:

@@ -61,7 +61,8 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     if not here:
         return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
     found = f"On these tasks {', and '.join(here)} {comparison.baseline}"
-    return f"{found}, by intervals over draws; that it carries over to other tasks is not settled."
+    alone = ", each interval taken alone" if len(above) + len(below) > 1 else ""
+    return f"{found} (95 % intervals over draws{alone}); that it carries over to other tasks is not settled."
 
 
 def sentence(test: Contrast) -> str:
@@ -75,6 +76,12 @@ def sentence(test: Contrast) -> str:
     how = f"{test.test}{_family(test)}"
     if test.settled:
         return f"{name}: {size}; settled (p = {probability(test.p_adj)}, {how}). {' '.join(_caveats(test))}".rstrip()
+    if test.p_adj <= ALPHA:
+        lost = f"{test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed"
+        text = "A method that fails where it is hard would look better than it is; try them again, then decide."
+        return f"{name}: {size}; not settled, with {lost} (p = {probability(test.p_adj)} without them, {how}). {text}"
+    if test.unit == "draws" and test.sd == 0 and test.effect == 0:
+        return f"{name}: {size}; the scores are equal in every pair, so nothing speaks for either on these rows."
     return f"{name}: {size}; not settled (p = {probability(test.p_adj)}, {how}). {' '.join(_prospects(test))}"
 
 
@@ -102,7 +109,7 @@ def _caveats(test: Contrast) -> Iterator[str]:
     if not math.isnan(test.mde):
         yield f"This design detects about {test.mde:.1f} points."
     if test.unit == "tasks" and test.ci[0] <= 0 <= test.ci[1]:
-        yield "The tasks agree on it, although the interval over draws includes 0."
+        yield f"Of {test.n} tasks {max(test.wins, test.losses)} agree on it, although the interval over draws includes 0."
     if abs(test.effect) < ROPE:
         yield "Settled says that it is there, not that it is large."
 

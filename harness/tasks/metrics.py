@@ -8,6 +8,7 @@ less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`, `evaluate:wer:lowe
 script on the Hub, which `evaluate` downloads and runs.
 """
 
+import hashlib
 import math
 import re
 import warnings
@@ -34,7 +35,7 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     suits: Suits  # kinds of labels it makes sense for
     function: Callable[[Values, Values], float]
-    version: int = 1  # raised when a correction changes numbers
+    version: int | str = 1  # raised when a correction changes numbers; a hash for a script of the user's own
 
     def __call__(self, predictions: Values, labels: Values) -> float:
         """The metric of all predictions at once; NaN if any of them is not finite.
@@ -129,7 +130,8 @@ def get(name: str) -> Metric:
     if _is_path(source) and not Path(source).expanduser().exists():
         raise UsageError(f"metric {name!r}: there is no file or folder {source}")
     better: Literal["higher", "lower"] = "lower" if match["better"] == "lower" else "higher"
-    return Metric(name=name, better=better, suits="anything", function=partial(_evaluate, source, match["key"]))
+    function = partial(_evaluate, source, match["key"])
+    return Metric(name=name, better=better, suits="anything", function=function, version=_script_version(source))
 
 
 def check(name: str) -> None:
@@ -158,6 +160,17 @@ def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
 
 def _is_path(source: str) -> bool:
     return source.startswith((".", "/", "~")) or source.endswith(".py") or Path(source).is_absolute()
+
+
+def _script_version(source: str) -> int | str:
+    """A hash of a local script, or of a folder's scripts, so that an edited metric is another one."""
+    if not _is_path(source):
+        return 1
+    path = Path(source).expanduser()
+    content = hashlib.sha256()
+    for script in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        content.update(script.read_bytes())
+    return content.hexdigest()[:12]
 
 
 def _evaluate(source: str, key: str | None, predictions: Values, labels: Values) -> float:

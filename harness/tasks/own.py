@@ -25,7 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class FileReader:
-    """Rows of a training file and perhaps a test file. The revision is a hash of their bytes."""
+    """Rows of a training file and perhaps a test file. The revision is a hash of their bytes and of what is read of them."""
 
     data: Path
     test: Path | None = None
@@ -34,12 +34,12 @@ class FileReader:
     labels: tuple[str, ...] = ()  # names of the classes; empty where the label is a number
 
     def revision(self) -> str:
-        """A hash of the files' bytes.
+        """A hash of the files' bytes and of the columns and classes chosen.
 
         Raises:
             UsageError: a file cannot be read.
         """
-        return digest([read_bytes(path) for path in self._paths()])
+        return self._digest([read_bytes(path) for path in self._paths()])
 
     def rows(self, split: str, revision: str) -> Sequence[Row]:
         """All rows of `train` or `test`, of exactly that revision.
@@ -52,13 +52,17 @@ class FileReader:
         if path is None:
             raise UsageError(f"{self.data} has no split {split!r}; there {'are train, test' if self.test else 'is train'}")
         contents = {file: read_bytes(file) for file in self._paths()}
-        if digest(list(contents.values())) != revision:
+        if self._digest(list(contents.values())) != revision:
             raise CorruptData(f"{' or '.join(map(str, contents))} changed while in use; run the same command again")
         problems = Problems()
         sheet = read_sheet(path, contents[path], problems)
         rows = self.parse(sheet, problems)
         problems.done()
         return rows
+
+    def _digest(self, contents: Sequence[bytes]) -> str:
+        chosen = repr((self.text, self.label, self.labels)).encode()  # other columns of the same file are another task
+        return digest([*contents, chosen])
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)

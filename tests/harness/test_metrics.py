@@ -122,3 +122,12 @@ def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
     assert metrics.get(f"{name}[misses]:lower").better == "lower"
     with pytest.raises(UsageError, match=r"one of: hits, misses"):
         metrics.get(name)([1], [1])
+
+
+def test_an_edited_script_is_another_metric(tmp_path):
+    """The version of a local script is a hash of its text, so results under the old one are not taken for the new one's."""
+    script = tmp_path / "mine.py"
+    script.write_text("a = 1\n")
+    before = metrics.get(f"evaluate:{script}").version
+    script.write_text("a = 2\n")
+    assert metrics.get(f"evaluate:{script}").version != before

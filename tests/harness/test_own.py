@@ -211,3 +211,17 @@ def test_reading_a_file_imports_nothing_heavy(write):
         "sys.exit(bool({'torch', 'pandas', 'datasets', 'pyarrow'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_columns_or_classes_of_one_file_are_another_task(tmp_path):
+    """The revision follows what is read of the file, not its bytes alone."""
+    path = tmp_path / "two.csv"
+    path.write_text("a,b,y\nx,u,1\nz,v,0\n")
+    revisions = {
+        from_options(path, ["a"], "y").reader.revision(),
+        from_options(path, ["b"], "y").reader.revision(),
+        from_options(path, ["a", "b"], "y").reader.revision(),
+        from_options(path, ["a"], "y", labels=["1", "0"]).reader.revision(),
+        from_options(path, ["a"], "y", labels=["0", "1", "2"]).reader.revision(),
+    }
+    assert len(revisions) == 5

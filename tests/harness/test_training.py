@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ class Letters:
     pad_token_id = 0
 
     def __call__(self, texts, truncation, max_length):
+        assert truncation
         ids = [[5 + ord(letter) - ord("a") for letter in text][:max_length] for text in texts]
         return {"input_ids": ids, "attention_mask": [[1] * len(one) for one in ids]}
 
@@ -69,7 +70,7 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
     rates = [training._rate(step, 100) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert rates[9] == max(rates) == 1
-    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[9:]))
     assert 0 < rates[-1] < 0.02
 
 
@@ -97,7 +98,7 @@ def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
 def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
     """Equal dev scores are decided by dev loss; equal losses too, by the later step."""
     given = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
-    monkeypatch.setattr(training.DevRows, "score", lambda self, step: next(given))
+    monkeypatch.setattr(training.DevRows, "score", lambda *_: next(given))
     _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
     assert result.best.step == 4
 
@@ -120,7 +121,7 @@ def test_the_source_is_left_at_its_best_point(monkeypatch):
 def test_patience_ends_a_job_early(monkeypatch):
     """Two evaluations without a better one are enough with patience 2."""
     given = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
-    monkeypatch.setattr(training.DevRows, "score", lambda self, step: next(given))
+    monkeypatch.setattr(training.DevRows, "score", lambda *_: next(given))
     _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
     assert (result.steps, result.best.step) == (3, 1)
 
@@ -245,3 +246,36 @@ def test_methods_learn():
     for name in methods.REGISTRY:
         _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=5e-3, dropout=False)
         assert result.best.dev_score > 0.9, name
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_last_step_that_ruins_the_tensors_is_found(task):
+    """A rate so high that the only update gives no finite logits is a divergence, not a guess of class 0."""
+    _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
+    assert result.diverged == 1
+    assert result.best is None
+
+
+def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
+    """With `granularity=batch` each copy of the dev rows is one batch, so two copies are seen by two points."""
+    _, one = adapted("simplex", granularity="batch")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    dev = rows(6, seed=1)
+    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
+    losses = [
+        training.DevRows(one, examples, DevScoring(stochastic=True, copies=copies), STREAMS).score(1)[1] for copies in (1, 2)
+    ]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_float64_is_float64_throughout():
+    """With `--dtype float64` trained tensors, logits and losses are in float64."""
+    method, one = adapted(dtype="float64")
+    source = one.source.to(dtype=one.backbone.trained_in)
+    one.slots.install(source())
+    logits = one.backbone(training.collate(one.backbone, training.encode(one.backbone, rows(3))))
+    assert logits.dtype == torch.float64
+    assert {parameter.dtype for parameter in source.parameters()} == {torch.float64}
+    assert method.name == "lora"

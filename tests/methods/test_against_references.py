@@ -34,7 +34,7 @@ def test_a_prefix_equals_keys_and_values_that_the_library_caches(decoder, positi
     mask = torch.cat([torch.ones(4, 5, dtype=torch.long), batch["attention_mask"]], dim=1)
     more = {} if positions == "shifted" else {"position_ids": torch.arange(9)[None]}
     theirs = model(**(batch | {"attention_mask": mask}), past_key_values=cache, **more).logits
-    assert torch.allclose(ours, theirs.float(), rtol=0, atol=1e-6)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
 def test_lora_equals_merged_weights(backbone, batch):
@@ -51,7 +51,7 @@ def test_lora_equals_merged_weights(backbone, batch):
             if name.endswith("lora_a"):
                 place = name.removesuffix(".lora_a")
                 backbone.model.get_parameter(f"{place}.weight").add_(5 / 3 * tensors[f"{place}.lora_b"] @ tensor)
-    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-6)
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
 def test_an_adapter_equals_its_formula(batch):
@@ -78,4 +78,4 @@ def test_the_plain_model_is_untouched_by_our_attention(batch):
     backbone = random_bert()
     ours = backbone(batch)
     stock(backbone).set_attn_implementation("eager")
-    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-6)
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)

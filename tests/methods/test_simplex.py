@@ -32,7 +32,7 @@ def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
     slots.remove()
     slots, _ = attached(backbone, base)
     slots.install(vertex)
-    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-6)
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import compare
+from reports import compare, render
 
 
 def codes(comparison):
@@ -112,7 +112,7 @@ def test_order_of_runs_does_not_matter(grid):
 def test_only_common_blocks(grid):
     """A draw that one method lacks is left out for both, and the count says so."""
     runs = [r for r in grid(tasks=("rte",), sizes=(50,)) if r.method != "prefix"]
-    lost = [replace(r, score=0.0, status="diverged") if r.method == "simplex" and r.draw == 0 else r for r in runs]
+    lost = [replace(r, score=None, status="failed") if r.method == "simplex" and r.draw == 0 else r for r in runs]
     (test,) = compare(lost).tests
     scores = {(r.method, r.draw): 100 * r.score for r in runs}
     expected = fmean(scores["simplex", d] - scores["fine-tuning", d] for d in range(1, 5))
@@ -279,3 +279,30 @@ def test_undefined_metrics(grid):
     cell = compare(runs).cell("prefix", "rte", 50)
     assert cell.metrics == {"accuracy": 0.5, "r": 0.25}
     assert cell.undefined == {"r": 1}
+
+
+def test_a_diverged_run_counts_with_the_score_it_is_given(grid):
+    """Breaking down is a result of the method: the mean falls, the cell stays complete, and a red note names it."""
+    runs = [r for r in grid(tasks=("rte",), sizes=(50,)) if r.method != "prefix"]
+    broken = [replace(r, score=0.0, status="diverged") if r.method == "simplex" and r.draw == 0 else r for r in runs]
+    comparison = compare(broken)
+    cell = comparison.cell("simplex", "rte", 50)
+    expected = fmean([0.0, *(100 * r.score for r in runs if r.method == "simplex" and r.draw > 0)])
+    assert cell.mean == pytest.approx(expected)
+    assert (cell.done, cell.planned, cell.diverged, cell.state) == (5, 5, 1, "complete")
+    assert [note.level for note in comparison.notes if note.code == "DIVERGED"] == ["red"]
+    assert comparison.tests[0].draws == (5, 5)
+
+
+def test_nothing_is_settled_while_runs_failed(grid):
+    """A method that fails on some draws is not called better for the draws that it survived."""
+    runs = [r for r in grid(tasks=("rte",), sizes=(50,), draws=12) if r.method != "prefix"]
+    better = [replace(r, score=r.score + 0.3) if r.method == "simplex" else r for r in runs]
+    assert compare(better).tests[0].settled
+    failing = [replace(r, score=None, status="failed") if r.method == "simplex" and r.draw < 2 else r for r in better]
+    comparison = compare(failing)
+    assert comparison.tests[0].p_adj <= 0.05
+    assert not comparison.tests[0].settled
+    text = render(comparison, format="markdown")
+    assert "2 pairs missing because runs failed" in text
+    assert "**Settled" not in text
