@@ -1,0 +1,1 @@
+"""What is timed or takes long: run by hand, never by the tests."""
