@@ -17,9 +17,12 @@ def main() -> None:
                 f"bench: the package {name!r} that Python finds ({where}) is not the one of bench ({here / name}): "
                 "start in another folder, or take it off PYTHONPATH"
             )
-    from harness.cli import run_command_line
+    try:
+        from harness.cli import run_command_line
 
-    run_command_line()
+        run_command_line()
+    except KeyboardInterrupt:  # before the command line could say so itself
+        sys.exit(130)
 
 
 if __name__ == "__main__":

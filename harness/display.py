@@ -122,17 +122,18 @@ class LiveDisplay:
 
         ended = progress.before + progress.done + progress.bad
         seconds = progress.seconds_left(len(where))
-        left = f"about {duration(seconds)} left" if seconds is not None else "measuring"
+        left = "" if not progress.left else f" · about {duration(seconds)} left" if seconds is not None else " · measuring"
         parts: list[Any] = [(f"{ended}", "bold"), f" of {progress.total} done"]
         parts += [" · ", (f"{progress.bad} failed", "red")] if progress.bad else []
-        parts += [f" · {progress.left} left · {left}"]
+        parts += [f" · {progress.left} to do{left}"]
         head = Table.grid(padding=(0, 1))
-        head.add_row(ProgressBar(total=max(1, progress.total), completed=ended, width=24), Text.assemble(*parts))
+        whole = ProgressBar(total=max(1, progress.total), completed=ended, width=24, complete_style="cyan")
+        head.add_row(whole, Text.assemble(*parts))
         slots = Table.grid(padding=(0, 1))
         for one in where:
             job = self._jobs[one.digest] if one.digest else None
-            doing = "testing" if one.testing else f"step {one.step}" if one.step else "starting"
-            bar = ProgressBar(total=max(1, one.steps), completed=one.step, width=12)
+            doing = "" if job is None else "testing" if one.testing else f"step {one.step}" if one.step else "starting"
+            bar = ProgressBar(total=max(1, one.steps), completed=one.step, width=12, complete_style="cyan")
             slots.add_row(
                 Text(one.device, "cyan"), bar, Text(doing.ljust(9), "dim"), Text(job_line(job) if job else "idle", no_wrap=True)
             )

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import request, scores
 from harness.display import duration
-from harness.errors import CannotWrite, UsageError
+from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.ledger import Entry, Ledger
 from harness.ledger.ledger import payload_hash, rebuilt_digest
 from harness.options import GridOptions
 from harness.tasks import GROUPS
+
+POINT = ("step", "train_loss", "dev_score", "dev_loss")  # of a dev curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,17 @@ class Selection:
     sizes: str | None
     model: str | None
     recipe: int | None
+
+
+@contextmanager
+def _opened(db: str) -> Iterator[Ledger]:
+    """A ledger to read from. What cannot be read as the ledger wrote it is damage, whatever error it ends in."""
+    try:
+        with Ledger(db) as ledger:
+            yield ledger
+    except (ValueError, TypeError, LookupError, ArithmeticError, zlib.error, struct.error) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise CorruptData(f"{db} holds what bench did not write ({reason}); it was left as it is") from error
 
 
 # -- report ------------------------------------------------------------------------------------------------------------
@@ -50,7 +66,7 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     sizes = [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)] if chosen.sizes else None
     if reading.problems:
         raise UsageError(*reading.problems)
-    with Ledger(chosen.db) as ledger:
+    with _opened(chosen.db) as ledger:
         runs = scores.runs(ledger.entries())
     runs = _one_backbone(runs, chosen.model)
     runs = _one_recipe(runs, chosen.recipe)
@@ -109,11 +125,11 @@ def show_status(db: str, *, as_json: bool) -> None:
     from rich.table import Table
 
     out = Console()
-    with Ledger(db) as ledger:
-        entries, errors = ledger.entries(), dict(ledger.errors())
     counts: dict[tuple[str, str], Counter[str]] = {}
-    for entry in entries:
-        counts.setdefault((entry.setting["backbone"]["name"], entry.label), Counter())[entry.state] += 1
+    with _opened(db) as ledger:
+        entries, errors = ledger.entries(), dict(ledger.errors())
+        for entry in entries:
+            counts.setdefault((entry.setting["backbone"]["name"], entry.label), Counter())[entry.state] += 1
     if as_json:
         typed = [{"model": model, "method": label, **count} for (model, label), count in counts.items()]
         bad = [{"digest": digest, "error": error} for digest, error in errors.items()]
@@ -150,7 +166,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
     from rich.console import Console
 
     out = Console()
-    with Ledger(db) as ledger:
+    with _opened(db) as ledger:
         found = ledger.entries(digest.lower())
         if len(found) != 1:
             several = (
@@ -159,21 +175,19 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
             raise UsageError(f"{several} (`bench plan --json` and `bench report --format csv` list digests)")
         entry = found[0]
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
-    curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
-    if as_json:
-        out.print_json(json.dumps(_job_json(entry, curve, blobs, attempts), allow_nan=False))
-        return
-    _print_job(out, entry, curve, attempts)
-    for problem in _doubts(entry, blobs):
-        out.print(f"! {problem}", style="red", highlight=False)
+        curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
+        if as_json:
+            out.print_json(json.dumps(_job_json(entry, curve, blobs, attempts), allow_nan=False))
+            return
+        _print_job(out, entry, curve, attempts)
+        for problem in _doubts(entry, blobs):
+            out.print(f"! {problem}", style="red", highlight=False)
 
 
 def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]) -> dict[str, Any]:
     from harness.worker import unpack_predictions
 
-    finite = {
-        name: value if value == value and abs(value) != float("inf") else str(value) for name, value in entry.metrics.items()
-    }
+    predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None
     return {
         "schema": 1,
         "digest": entry.digest,
@@ -182,12 +196,17 @@ def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[
         "setting": entry.setting,
         "at": {"size": entry.size, "draw": entry.draw, "seed": entry.seed, "rows": entry.fingerprint},
         "rows": {"train": entry.n_train, "dev": entry.n_dev, "test": entry.n_test},
-        "metrics": finite,
+        "metrics": {name: _writable(value) for name, value in entry.metrics.items()},
         "result": entry.result,
-        "curve": [dict(zip(("step", "train_loss", "dev_score", "dev_loss"), point, strict=True)) for point in curve],
-        "predictions": unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None,
+        "curve": [dict(zip(POINT, map(_writable, point), strict=True)) for point in curve],
+        "predictions": predictions and [_writable(value) for value in predictions],
         "attempts": attempts,
     }
+
+
+def _writable(value: float) -> float | str:
+    """A number as JSON can hold it; what is not finite by its name."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempts: list[dict[str, Any]]) -> None:
@@ -222,9 +241,10 @@ def _plain(text: str) -> Any:
 
 def _result_rows(result: Any) -> list[tuple[str, str]]:
     times = f"{duration(result['seconds_training'])} training, {duration(result['seconds_evaluation'])} testing"
+    score = "not a number" if result["dev_score"] is None else f"{100 * result['dev_score']:.2f}"
     kept = f"artefact {result['artefact']}" if result["artefact"] else "artefact not kept"
     return [
-        ("chosen", f"step {result['best_step']}, dev score {100 * result['dev_score']:.2f}"),
+        ("chosen", f"step {result['best_step']}, dev score {score}"),
         ("trained", f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"),
         ("cost", f"{times}, peak {result['peak_bytes'] / 2**20:,.0f} MiB"),
         ("place", f"{result['device']}, {result['geometry']} job in the pack"),
@@ -233,9 +253,11 @@ def _result_rows(result: Any) -> list[tuple[str, str]]:
 
 
 def _sparkline(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
     marks = "▁▂▃▄▅▆▇█"
-    return "".join(marks[round((value - low) / (high - low) * 7) if high > low else 0] for value in values)
+    step = 7 / (high - low) if high > low else 0.0
+    return "".join(marks[round((value - low) * step)] if math.isfinite(value) else "?" for value in values)
 
 
 def _doubts(entry: Entry, blobs: dict[str, bytes]) -> list[str]:

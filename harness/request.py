@@ -158,7 +158,12 @@ def _methods(reading: Reading) -> list[Method]:
     chosen: list[Method] = []
     for name, options in variants.items():
         combinations = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
-        chosen += reading.attempt_all(partial(methods.build, name), combinations)
+        built = reading.attempt_all(partial(methods.build, name), combinations)
+        if len(built) < len(combinations):  # of each the first complaint was heard; its other options may be wrong as well
+            base = {"base": options["base"][0]} if "base" in options else {}
+            single = [base | {option: value} for option, values in options.items() for value in values]
+            reading.attempt_all(partial(methods.build, name), single)
+        chosen += built
     return reading.distinct("set", chosen)
 
 

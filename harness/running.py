@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -108,7 +109,7 @@ def _saying(log: Console) -> Callable[[str], None]:
 
 def _announce(out: Console, the_plan: Plan, left: int) -> None:
     total, cannot = len(the_plan.jobs), len(the_plan.infeasible)
-    first = f"{total} jobs on {the_plan.backbone.line()}: {total - left} done before, {left} to do"
+    first = f"{total} jobs on {the_plan.backbone.line()}: {total - left} ended before, {left} to do"
     out.print(first, markup=False, highlight=False, soft_wrap=True)
     if cannot:
         reasons = {(cell.job.rows.task, cell.job.rows.size): cell.reason for cell in the_plan.infeasible}
@@ -145,7 +146,7 @@ def _work(
         out.print(f"{freed} jobs of a run that was cut short are taken up again", highlight=False)
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
-    live = out.is_terminal and not how.inline
+    live = out.is_terminal and not out.is_dumb_terminal and not how.inline
     display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
     executor = _executor(slots, inline=how.inline)
     with scheduler.watch_signals() as stop, display:
@@ -156,8 +157,11 @@ def _work(
 
 def _executor(slots: list[str], *, inline: bool) -> Executor:
     if inline:
+        import torch
+
         from harness.executors.inline import InlineExecutor
 
+        torch.set_num_threads(1)  # as in a worker, where sums are added in the same order
         return InlineExecutor(slots[0])
     from harness.executors.local import LocalExecutor
 
@@ -173,10 +177,13 @@ def _confirmation(out: Console, display: LiveDisplay | PlainDisplay, progress: P
             display.note(f"{text} (there is no terminal to ask; --yes says so from the start)")
             return True
         display.pause()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # at a question, Ctrl-C is an answer
         try:
-            answer = out.input(f"{text}. Go on? [y/N] ")
+            answer = out.input(f"{text}. Go on? [y/N] ", markup=False)
         except (EOFError, KeyboardInterrupt):
             answer = ""
+        finally:
+            signal.signal(signal.SIGINT, before)
         display.resume()
         return answer.strip().lower() in ("y", "yes")
 

@@ -62,6 +62,36 @@ class Progress:
         return None if self.seconds_a_job is None else self.left * self.seconds_a_job / max(1, slots)
 
 
+class Pace:
+    """How long a job takes: as the jobs that are done took; before that, as the steps of those at hand do."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[int, float]] = {}  # where and when a job was first seen to move: starting is no pace
+
+    def estimate(self, progress: Progress, where: Sequence[Where]) -> None:
+        """Note the seconds that a job takes in one slot, if anything is known."""
+        slots = max(1, len(where))
+        finished = progress.done + progress.bad
+        if finished >= slots:
+            busy = sum(one.digest is not None for one in where)
+            progress.seconds_a_job = (monotonic() - progress.started) * slots / (finished + 0.5 * busy)
+            return
+        measured = [seconds for one in where if (seconds := self._seconds(one)) is not None]
+        if measured:
+            progress.seconds_a_job = max(measured)
+
+    def _seconds(self, one: Where) -> float | None:
+        if one.digest is None or not one.step:
+            return None
+        step, since = self._first.setdefault(one.digest, (one.step, one.since))
+        if one.since < since:  # lost its worker and began again
+            del self._first[one.digest]
+            return None
+        if one.step - step < MEASURED:
+            return None
+        return (one.since - since) / (one.step - step) * one.steps
+
+
 @dataclass
 class Stop:
     """Whether to stop, and how."""
@@ -118,33 +148,39 @@ def run(
     queue = deque(tickets)
     flight: dict[str, Claim] = {}
     losses: Counter[str] = Counter()
-    asked = confirm is None
-    while True:
-        if stop.times >= 2:
-            break
-        if not stop.times:
-            _fill(ledger, tickets, executor, queue, flight, retry)
-        if not flight:
-            break
-        for event in executor.events(0.15):
-            if isinstance(event, Finished):
-                for outcome in event.outcomes:
-                    _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
-            else:
-                _lost(ledger, event, flight, losses, queue, tickets, display, progress)
-        where = executor.where()
-        _estimate(progress, where)
-        display.show(progress, where)
-        seconds = progress.seconds_left(len(executor.devices))
-        if not asked and confirm is not None and seconds is not None and not stop.times:
-            asked = True
-            if seconds > ASK_ABOVE and not confirm(seconds):
-                stop.times = 2
+    pace = Pace()
+    asked, told = confirm is None, False
+    try:
+        while stop.times < 2:
+            if not stop.times:
+                _fill(ledger, tickets, executor, queue, flight, retry)
+            if not flight:
+                break
+            if stop.times and not told:
+                told = True
+                display.note("stopping when the jobs at hand are done; once more stops at once")
+            for event in executor.events(0.15):
+                if isinstance(event, Finished):
+                    for outcome in event.outcomes:
+                        _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
+                else:
+                    _lost(ledger, event, flight, losses, queue, tickets, display, progress)
+            where = executor.where()
+            pace.estimate(progress, where)
+            display.show(progress, where)
+            seconds = progress.seconds_left(len(executor.devices))
+            if not asked and confirm is not None and seconds is not None and not stop.times:
+                asked = True
+                if seconds > ASK_ABOVE and not confirm(seconds):
+                    stop.times = 2
+    except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
+        executor.close(kill=True)
+        raise
     executor.close(kill=stop.times >= 2)
     ledger.release(list(flight.values()))
     if not stop.times:
-        states = ledger.states(tickets)
-        progress.elsewhere = sum(state == "claimed" for state in states.values())
+        taken = sum(state != "planned" for state in ledger.states(tickets).values())
+        progress.elsewhere = taken - progress.done - progress.bad  # claimed by another run, or ended by it meanwhile
 
 
 def _fill(
@@ -205,17 +241,3 @@ def _lost(
         else:
             error = f"WorkerDied: {LOSSES} times ({event.reason}); is there enough memory?"
             _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress)
-
-
-def _estimate(progress: Progress, where: Sequence[Where]) -> None:
-    """Seconds a job: those of the jobs that are done, before that from the steps of those at hand."""
-    slots = max(1, len(where))
-    finished = progress.done + progress.bad
-    if finished >= slots:
-        progress.seconds_a_job = (
-            (monotonic() - progress.started) * slots / (finished + 0.5 * sum(w.digest is not None for w in where))
-        )
-        return
-    measured = [w.since * w.steps / w.step for w in where if w.step >= MEASURED]
-    if measured:
-        progress.seconds_a_job = max(measured)

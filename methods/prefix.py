@@ -68,9 +68,10 @@ class Prefix(Method):
             raise Unsupported("this backbone has no table of positions that could be shifted: choose positions=kept")
         if self.length + backbone.max_length > room:
             slots.remove()
+            way = f"--max-length {room - self.length}" if room - self.length >= 16 else "a shorter prefix"
             raise Unsupported(
                 f"a prefix of {self.length} and rows of {backbone.max_length} tokens need {self.length + backbone.max_length} "
-                f"positions, this backbone has {room}: choose --max-length {room - self.length} or positions=kept"
+                f"positions, this backbone has {room}: choose {way} or positions=kept"
             )
         body = backbone.model.get_submodule(anatomy.body)
         embeddings = getattr(body, "embeddings", None)

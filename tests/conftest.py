@@ -22,10 +22,11 @@ PROBE = """
 import atexit, sys
 SLOW = {"torch", "transformers", "datasets", "evaluate", "sqlmodel", "sqlalchemy"}
 atexit.register(lambda: print("\\nloaded:", *sorted(SLOW & set(sys.modules)), file=sys.stderr))
+sys.argv[0] = "bench"
 from harness.__main__ import main
 main()
 """
-GRID = "--model tiny --sizes 20 --steps 4 --eval-every 2 --test-limit 30".split()
+GRID = ["--model", "tiny", "--sizes", "20", "--steps", "4", "--eval-every", "2", "--test-limit", "30"]
 
 
 def _job(label: str = "lora", draw: int = 0, *, task: str = "toy-sentiment", size: int = 20, fingerprint: str = "rows") -> Job:

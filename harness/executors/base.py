@@ -1,10 +1,12 @@
 """What the scheduler expects of an executor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.worker import Outcome, Ticket
+from harness.worker import Outcome, Progress, Ticket
+
+Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # what `run_pack` is
 
 
 @dataclass(frozen=True)

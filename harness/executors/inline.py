@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from time import monotonic
 
-from harness.executors.base import Finished, Lost, Where
+from harness.executors.base import Finished, Lost, Where, Work
 from harness.worker import Ticket, run_pack
 
 
 class InlineExecutor:
     """One slot, in this process. `events` runs the pack."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, work: Work = run_pack) -> None:
         self.devices = (device,)
+        self._work = work
         self._tickets: tuple[Ticket, ...] = ()
         self._at = (0, 0, False)
         self._started = 0.0
@@ -32,14 +33,17 @@ class InlineExecutor:
         def note(_digest: str, step: int, steps: int, phase: str) -> None:
             self._at = (step, steps, phase == "testing")
 
-        outcomes = run_pack(self._tickets, self.devices[0], note)
-        self._tickets = ()
-        return [Finished(0, tuple(outcomes))]
+        tickets, self._tickets = self._tickets, ()
+        try:
+            return [Finished(0, tuple(self._work(tickets, self.devices[0], note)))]
+        except (Exception, SystemExit) as error:
+            return [Lost(0, tuple(ticket.job.digest for ticket in tickets), f"{type(error).__name__}: {error}")]
 
     def where(self) -> list[Where]:
         """How far the pack is."""
-        digest = self._tickets[0].job.digest if self._tickets else None
-        return [Where(self.devices[0], digest, *self._at, since=monotonic() - self._started)]
+        if not self._tickets:
+            return [Where(self.devices[0], None, 0, 0, False, 0.0)]
+        return [Where(self.devices[0], self._tickets[0].job.digest, *self._at, since=monotonic() - self._started)]
 
     def close(self, *, kill: bool) -> None:
         """There is nothing to let go of."""

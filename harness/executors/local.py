@@ -1,7 +1,7 @@
 """One worker process for each device slot of this machine.
 
 Every slot has a pool of its own with a single worker: a worker that dies takes down nothing but its own pack. Workers
-end with this process, whatever ends it, and never see Ctrl-C; how far they are stands in shared memory without locks,
+end with this process, whatever ends it, and never heed Ctrl-C; how far they are stands in shared memory without locks,
 so a worker that is killed cannot leave one taken.
 """
 
@@ -15,16 +15,17 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from harness.executors.base import Finished, Lost, Where
+from harness.executors.base import Finished, Lost, Where, Work
 from harness.worker import Outcome, Ticket, run_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STEP, _STEPS, _TESTING = range(3)
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # a terminal or a cluster sends them to every process; the parent decides
 
 
 class LocalExecutor:
@@ -33,11 +34,12 @@ class LocalExecutor:
     Args:
         devices: one for each slot, such as `cpu` or `cuda:0`; a device may stand there several times.
         threads: processor threads for each slot.
+        work: what a worker does with a pack; found by its name in the worker.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int = 1) -> None:
+    def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
-        self._slots = [_Slot(device, threads) for device in devices]
+        self._slots = [_Slot(device, threads, work) for device in devices]
 
     def idle(self) -> list[int]:
         """The slots that have nothing to do."""
@@ -69,8 +71,8 @@ class LocalExecutor:
 class _Slot:
     """One device, one process."""
 
-    def __init__(self, device: str, threads: int) -> None:
-        self._device, self._threads = device, threads
+    def __init__(self, device: str, threads: int, work: Work) -> None:
+        self._device, self._threads, self._work = device, threads, work
         self._context = multiprocessing.get_context("spawn")  # a fork would copy locks and a CUDA context
         self._board: Any = self._context.RawArray("q", 3)
         self._pool: ProcessPoolExecutor | None = None
@@ -81,25 +83,26 @@ class _Slot:
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
         self._tickets, self._started = tickets, monotonic()
         self._board[:] = [0, 0, 0]
-        with _interrupts_ignored():  # inherited by a worker that starts here, until it says so itself
+        with _signals_held():
             if self._pool is None:
                 arguments = (self._device, self._threads, os.getpid(), self._board)
                 self._pool = ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
-            self.future = self._pool.submit(_work, tickets)
+            self.future = self._pool.submit(_do, self._work, tickets)
 
     def take(self, number: int) -> Finished | Lost:
         assert self.future is not None
         future, self.future = self.future, None
-        try:
+        error = future.exception()  # asked, not raised: a job's SystemExit would end this process
+        if error is None:
             return Finished(number, tuple(future.result()))
-        except Exception as error:  # the pool is broken, or the pack or its outcome could not travel
-            self.close(kill=True)
-            return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), f"{type(error).__name__}: {error}")
+        self.close(kill=True)  # the pool is broken, or the pack or its outcome could not travel
+        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), f"{type(error).__name__}: {error}")
 
     def where(self) -> Where:
-        digest = self._tickets[0].job.digest if self.future is not None else None
+        if self.future is None:
+            return Where(self._device, None, 0, 0, False, 0.0)
         step, steps, testing = self._board[:]
-        return Where(self._device, digest, step, steps, bool(testing), monotonic() - self._started)
+        return Where(self._device, self._tickets[0].job.digest, step, steps, bool(testing), monotonic() - self._started)
 
     def close(self, *, kill: bool) -> None:
         if self._pool is None:
@@ -113,15 +116,17 @@ class _Slot:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
+def _signals_held() -> Iterator[None]:
+    """Hold signals back while a worker is started: it inherits that, and for this process none is lost."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # its start would let some of them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in SIGNALS})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # -- in the worker -----------------------------------------------------------------------------------------------------
@@ -131,7 +136,9 @@ _here: dict[str, Any] = {}
 
 def _begin(device: str, threads: int, parent: int, board: Any) -> None:
     """Set the process up before anything heavy is imported."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     _end_with(parent)
     kind, _, index = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -165,10 +172,10 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(tickets: tuple[Ticket, ...]) -> list[Outcome]:
+def _do(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:
     board = _here["board"]
 
     def note(_digest: str, step: int, steps: int, phase: str) -> None:
         board[:] = [step, steps, phase == "testing"]
 
-    return run_pack(tickets, _here["device"], note)
+    return work(tickets, _here["device"], note)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from harness.errors import Busy, CannotWrite, CorruptData, DiskTrouble, Unavailable
+from harness.errors import BenchError, Busy, CannotWrite, CorruptData, DiskTrouble, Unavailable, UsageError
 from harness.ledger.migrations import CURRENT, migrate
 
 WAIT = 30.0  # seconds to wait for another process's transaction
@@ -29,7 +29,7 @@ def open_engine(name: str, *, write: bool) -> Engine:
 
     Raises:
         CorruptData: the file is damaged, no ledger, or written by a newer program.
-        CannotWrite: it cannot be created or written. Unavailable: there is none to read.
+        CannotWrite: it cannot be created or written. Unavailable: there is none to read. UsageError: a URL of SQLite.
     """
     engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=write)
     try:
@@ -48,7 +48,14 @@ def open_engine(name: str, *, write: bool) -> Engine:
             with engine.begin() as connection:
                 migrate(connection, _schema_in(connection))  # asked again under the lock: another process may have been first
     except DatabaseError as error:
+        engine.dispose()
         raise explain(error, name) from error
+    except UnicodeDecodeError as error:  # the driver itself does not expect damage in a table's definition
+        engine.dispose()
+        raise CorruptData(f"{name} is damaged ({error}); it was left as it is") from error
+    except BenchError:
+        engine.dispose()
+        raise
     return engine
 
 
@@ -83,7 +90,7 @@ def _by_path(path: Path, *, write: bool) -> Engine:
     if write and (not folder.is_dir() or not os.access(folder, os.W_OK) or (exists and not os.access(path, os.W_OK))):
         raise CannotWrite(f"{path} cannot be written: {folder} is missing or read-only; choose another place with --db")
     mode = "rwc" if write else "ro"
-    url = URL.create("sqlite", database=f"file:{path.absolute().as_posix()}", query={"mode": mode, "uri": "true"})
+    url = URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": mode, "uri": "true"})
     engine = create_engine(url, connect_args={"timeout": WAIT})
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin_immediate if write else _begin)
@@ -91,6 +98,8 @@ def _by_path(path: Path, *, write: bool) -> Engine:
 
 
 def _by_url(name: str) -> Engine:
+    if name.startswith("sqlite"):
+        raise UsageError(f"--db: for SQLite name the file itself, without a URL, got {name!r}")
     try:
         return create_engine(name)
     except Exception as error:  # a malformed URL or a missing driver, each with an exception class of its own
@@ -124,4 +133,7 @@ def _schema(engine: Engine, name: str) -> int:
 def _schema_in(connection: Any) -> int:
     if not inspect(connection).get_table_names():
         return 0
-    return int(connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema'").scalar_one())
+    found = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema'").scalar()
+    if found is None or not str(found).isdecimal():
+        raise CorruptData(f"the database does not say what it holds (schema {found!r}); it was left as it is")
+    return int(found)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlmodel import SQLModel
 
 from harness import provenance
@@ -108,6 +108,8 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 yield connection
+        except IntegrityError:
+            raise  # a value that the tables refuse: a fault of this program, not of the file
         except DatabaseError as error:
             raise explain(error, self.name) from error
 
@@ -148,7 +150,7 @@ class Ledger:
         known: dict[str, int] = {}
         for part in _chunks(texts, CHUNK):
             found = connection.execute(select(table.c.json, table.c.id).where(table.c.json.in_(part)))
-            known |= dict(found.tuples().all())
+            known |= dict(found.all())
         return known
 
     def states(self, digests: Iterable[str]) -> dict[str, str]:
@@ -158,7 +160,7 @@ class Ledger:
         with self._transaction() as connection:
             for part in _chunks(list(digests), CHUNK):
                 found = connection.execute(select(table.c.digest, table.c.state).where(table.c.digest.in_(part)))
-                states |= dict(found.tuples().all())
+                states |= dict(found.all())
         return states
 
     # -- claims ----------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class Ledger:
                 wanted = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
                 if connection.dialect.name == "postgresql":
                     wanted = wanted.with_for_update(skip_locked=True)
-                epochs: dict[str, int] = dict(connection.execute(wanted).tuples().all())
+                epochs: dict[str, int] = dict(connection.execute(wanted).all())
                 claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
                 if len(claims) >= count:
                     break
@@ -230,14 +232,17 @@ class Ledger:
                 connection.execute(_t(Blob).insert(), kept)
             if outcome.status == "done":
                 connection.execute(_t(Result).insert().values(self._result(number, outcome)))
+            connection.execute(_t(MetricRow).delete().where(_t(MetricRow).c.job == number))
+            if outcome.score is not None:  # a diverged job has the score that it counts with
                 connection.execute(_t(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
         return True
 
     def _result(self, number: int, outcome: Outcome) -> dict[str, Any]:
-        same = ("device", "geometry", "dev_score", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
+        same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
+        dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
         payload = payload_hash(_all_metrics(outcome), {"curve": outcome.curve, "predictions": outcome.predictions})
-        rest = {"job": number, "environment": self._environment, "payload": payload, "finished": _now()}
+        rest = {"job": number, "environment": self._environment, "payload": payload, "finished": _now(), "dev_score": dev_score}
         return {name: getattr(outcome, name) for name in same} | times | rest
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -268,7 +273,7 @@ class Ledger:
         jobs, blobs = _t(JobRow), _t(Blob)
         wanted = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id).where(jobs.c.digest == digest_)
         with self._transaction() as connection:
-            return dict(connection.execute(wanted).tuples().all())
+            return dict(connection.execute(wanted).all())
 
     def attempts(self, digest_: str) -> list[dict[str, Any]]:
         """Every try at one job, oldest first."""
@@ -287,14 +292,14 @@ class Ledger:
             select(jobs.c.digest, attempts.c.error).join(jobs, attempts.c.job == jobs.c.id).where(bad).order_by(attempts.c.id)
         )
         with self._transaction() as connection:
-            return list(dict(connection.execute(wanted).tuples().all()).items())
+            return list(dict(connection.execute(wanted).all()).items())
 
 
 def payload_hash(metrics: Mapping[str, float], blobs: Mapping[str, bytes]) -> str:
     """A hash over what a result says, to notice changed bytes."""
     content = hashlib.sha256()
     for name in sorted(metrics):
-        content.update(f"{name}={float(metrics[name]).hex()}\n".encode())
+        content.update(f"{name}={(metrics[name] + 0.0).hex()}\n".encode())  # SQLite turns -0.0 into 0.0, and so does the sum
     for kind in sorted(blobs):
         content.update(f"{kind}:{len(blobs[kind])}\n".encode() + blobs[kind])
     return content.hexdigest()

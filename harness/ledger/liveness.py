@@ -6,6 +6,7 @@ An operating system's lock goes with its process, whatever ends it, so neither c
 import os
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -21,10 +22,14 @@ class Lock:
     @classmethod
     def new(cls, folder: Path) -> "Lock":
         """A lock under a name that nobody else has, held."""
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock = cls(folder / f"{secrets.token_hex(8)}.lock")
-        lock.take()
-        return lock
+        for left in folder.glob("*.lock"):
+            alive(left)  # which clears away what a killed run left
+        while True:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            lock = cls(folder / f"{secrets.token_hex(8)}.lock")
+            with suppress(FileNotFoundError):  # the run that was last in the folder has just taken it away
+                if lock.take() and lock.path.exists():  # and not cleared away between its making and its locking
+                    return lock
 
     def take(self) -> bool:
         """Whether the lock could be had."""
@@ -38,11 +43,13 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back and remove its file."""
+        """Give the lock back and remove its file, and its folder if it was the last there."""
         if self._file is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
+            with suppress(OSError):
+                self.path.parent.rmdir()
 
     def __enter__(self) -> "Lock":
         return self

@@ -27,7 +27,7 @@ def _m001_first(connection: Connection) -> None:
         CREATE INDEX attempt_job ON attempt (job);
         CREATE TABLE result (job BIGINT PRIMARY KEY REFERENCES job (id),
             environment BIGINT NOT NULL REFERENCES environment (id), device TEXT NOT NULL, geometry TEXT NOT NULL,
-            dev_score DOUBLE PRECISION NOT NULL, best_step INTEGER NOT NULL, collapsed BOOLEAN NOT NULL,
+            dev_score DOUBLE PRECISION, best_step INTEGER NOT NULL, collapsed BOOLEAN NOT NULL,
             trained BIGINT NOT NULL, stored BIGINT NOT NULL, seconds_training DOUBLE PRECISION NOT NULL,
             seconds_evaluation DOUBLE PRECISION NOT NULL, peak_bytes BIGINT NOT NULL, artefact TEXT,
             payload TEXT NOT NULL, finished TEXT NOT NULL);

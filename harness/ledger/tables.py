@@ -79,7 +79,7 @@ class Result(SQLModel, table=True):
     environment: int = Field(foreign_key="environment.id")
     device: str
     geometry: str
-    dev_score: float
+    dev_score: float | None  # None where it is not a finite number
     best_step: int
     collapsed: bool
     trained: int

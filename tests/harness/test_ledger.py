@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,9 @@ from sqlmodel import SQLModel
 
 from harness import reading
 from harness.errors import BenchError, CannotWrite, CorruptData, Unavailable, UsageError
+from harness.jobs import canonical
 from harness.ledger import Infeasible, Ledger
-from harness.ledger.ledger import rebuilt_digest
+from harness.ledger.ledger import payload_hash, rebuilt_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,13 @@ def test_what_goes_in_comes_out(filled, make_job, make_outcome):
         entries = {entry.digest: entry for entry in opened.entries()}
         blobs, attempts, errors = opened.blobs(job.digest), opened.attempts(job.digest), opened.errors()
     entry = entries[job.digest]
-    assert (entry.state, entry.task, entry.size, entry.draw, entry.setting) == ("done", job.rows.task, 20, 1, job.setting())
+    assert (entry.state, entry.task, entry.size, entry.draw, canonical(entry.setting)) == (
+        "done",
+        job.rows.task,
+        20,
+        1,
+        canonical(job.setting()),
+    )
     assert entry.metrics == {"score": 0.5, "accuracy": 0.5}
     given = make_outcome(job)
     assert blobs == {"curve": given.curve, "predictions": given.predictions}
@@ -117,9 +123,10 @@ def test_any_number_survives(value, ledger, make_job, make_outcome):
     assert ledger.record(make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.epoch)
     [entry] = ledger.entries()
     for name in ("pearson", "score"):
-        assert entry.metrics[name].hex() == value.hex() or (math.isnan(value) and math.isnan(entry.metrics[name]))
+        assert entry.metrics[name] == value or (math.isnan(value) and math.isnan(entry.metrics[name]))
     assert entry.result is not None
     assert entry.result["dev_score"] == (value if math.isfinite(value) else None)
+    assert entry.result["payload"] == payload_hash(entry.metrics, ledger.blobs(job.digest))
 
 
 def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
@@ -144,7 +151,8 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
             count = failing + 1  # nothing fails while we look
         assert ledger.states([job.digest]) == {job.digest: "claimed"}
         assert [rows_of(db, table) for table in ("result", "metric", "blob", "attempt")] == [[], [], [], []]
-    assert failing > 6
+    statements, failing = failing, 0
+    assert statements > 6
     assert ledger.states([job.digest]) == {job.digest: "done"}
     assert [len(rows_of(db, table)) for table in ("result", "metric", "blob", "attempt")] == [1, 2, 2, 1]
 
@@ -221,6 +229,18 @@ def test_claims_of_the_dead_only_are_reaped(ledger, db, make_job):
     assert len(ledger.claim(digests, 4)) == 2
 
 
+def test_what_a_killed_run_leaves_is_cleared_away(db, make_job):
+    """The next run takes away the lock of one that was killed, and at its end nothing lies beside the ledger."""
+    with Ledger(db, write=True) as opened:
+        opened.enter([make_job()])
+    holder = started(HOLDER, db)
+    assert holder.stdout.readline() == "1\n"
+    finish(holder)
+    with Ledger(db, write=True) as opened:
+        opened.begin("bench run")
+    assert [path.name for path in Path(db).parent.iterdir()] == ["r.db"]
+
+
 CLAIMER = """
 import sys, time
 from pathlib import Path
@@ -232,7 +252,8 @@ with Ledger(sys.argv[1], write=True) as ledger:
     ledger.begin("bench run")
     digests = [entry.digest for entry in ledger.entries()]
     while claims := ledger.claim(digests, 1):
-        print(claims[0].digest, flush=True)
+        print(claims[0].digest)
+    print("none left", flush=True)
     sys.stdin.read()
 """
 
@@ -246,13 +267,9 @@ def test_two_processes_never_claim_the_same_job(db, tmp_path, make_job):
     for claimer in claimers:
         assert claimer.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        with Ledger(db) as opened:
-            if all(entry.state == "claimed" for entry in opened.entries()):
-                break
-        time.sleep(0.05)
-    claimed = [line for claimer in claimers for line in claimer.communicate("")[0].split()]
+    claimed = [line.strip() for claimer in claimers for line in iter(claimer.stdout.readline, "none left\n")]
+    for claimer in claimers:  # each holds its claims until all have found nothing more
+        claimer.communicate("")
     assert sorted(claimed) == sorted(job.digest for job in jobs)
 
 
@@ -392,7 +409,7 @@ def test_reading_changes_nothing(filled, tmp_path, capsys, make_job):
     "statement",
     [
         "UPDATE metric SET value = 0.99 WHERE name = 'accuracy'",
-        "UPDATE blob SET data = x'00' || data WHERE kind = 'predictions'",
+        "UPDATE blob SET data = CAST(data || x'00' AS BLOB) WHERE kind = 'predictions'",
         "UPDATE job SET draw = draw + 10",
         "DELETE FROM metric WHERE name = 'accuracy'",
     ],
