@@ -67,7 +67,10 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     if reading.problems:
         raise UsageError(*reading.problems)
     with _opened(chosen.db) as ledger:
-        runs = scores.runs(ledger.entries())
+        entries, outdated = _current(ledger.entries())
+        runs = scores.runs(entries)
+    for task, count in outdated.items():
+        print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
     runs = _one_backbone(runs, chosen.model)
     runs = _one_recipe(runs, chosen.recipe)
     methods = request.split(chosen.methods) if chosen.methods else None
@@ -87,6 +90,13 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
         output.write_text(text, "utf-8")
     except OSError as error:
         raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _current(entries: Sequence[Entry]) -> tuple[list[Entry], Counter[str]]:
+    """The entries on the data that each task was last run on; and how many others there are, by task."""
+    last = {entry.task: entry.setting["task"] for entry in entries}
+    current = [entry for entry in entries if entry.setting["task"] == last[entry.task]]
+    return current, Counter(entry.task for entry in entries if entry.setting["task"] != last[entry.task])
 
 
 def _expanded(tasks: str | None) -> list[str] | None:
@@ -224,7 +234,7 @@ def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempt
     rows.append(("rows", f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test; {entry.fingerprint}"))
     rows += [(name, f"{100 * value:.2f}") for name, value in sorted(entry.metrics.items())]
     if entry.result:
-        rows += _result_rows(entry.result)
+        rows += _result_rows(entry.result, entry.n_test)
     if curve:
         rows.append(("dev curve", f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}"))
     rows += [("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts]
@@ -239,8 +249,10 @@ def _plain(text: str) -> Any:
     return Text(text)
 
 
-def _result_rows(result: Any) -> list[tuple[str, str]]:
+def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
+    each = 1000 * result["seconds_evaluation"] / max(1, tested)
     times = f"{duration(result['seconds_training'])} training, {duration(result['seconds_evaluation'])} testing"
+    times = f"{times} ({each:.1f} ms a row)"
     score = "not a number" if result["dev_score"] is None else f"{100 * result['dev_score']:.2f}"
     kept = f"artefact {result['artefact']}" if result["artefact"] else "artefact not kept"
     return [

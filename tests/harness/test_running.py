@@ -383,3 +383,19 @@ def test_plain_lines(make_job, make_outcome):
 def test_durations(seconds, text):
     """Lengths of time are told in two units at most."""
     assert duration(seconds) == text
+
+
+def test_own_data_from_file_to_report(bench, tmp_path):
+    """A CSV of one's own is trained on and reported; after an edit the report shows the new data only and says so."""
+    path, words = tmp_path / "reviews.csv", ("good", "bad")
+    path.write_text("review,stars\n" + "".join(f"the film was {words[i % 2]} {i},{words[i % 2]}\n" for i in range(80)))
+    own = ("--data", path, "--text", "review", "--label", "stars", "--methods", "lora,adapter", "--draws", 2, "-j", 1)
+    assert bench.run(tmp_path, "own.db", *own).code == 0
+    report = bench(tmp_path, "report", "--format", "markdown", "--db", "own.db")
+    assert "| lora |" in report.out
+    assert "Nadeau" in report.out
+    path.write_text(path.read_text().replace("film", "play"))
+    assert bench.run(tmp_path, "own.db", *own).code == 0
+    report = bench(tmp_path, "report", "--format", "markdown", "--db", "own.db")
+    assert "reviews: 4 results on earlier data of that name are left out" in report.err
+    assert "4 of 4 have a score" in report.out
