@@ -151,7 +151,8 @@ def _recipe(reading: Reading) -> Recipe:
 
 def _methods(reading: Reading) -> list[Method]:
     """Each method once for every combination of its options' values."""
-    names = reading.attempt_all(methods.canonical, reading.names("methods"))
+    asked = [name for one in reading.names("methods") for name in (methods.REGISTRY if one == "all" else [one])]
+    names = reading.attempt_all(methods.canonical, asked)
     variants: dict[str, dict[str, list[str]]] = {name: {} for name in reading.distinct("methods", names)}
     for target, option, values in reading.attempt_all(_setting, reading.grid.set_):
         _apply(reading, variants, target, option, values)

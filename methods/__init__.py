@@ -12,7 +12,9 @@ from typing import Final
 
 from methods.adapter import Adapter
 from methods.base import Method, Scalar, Unsupported
+from methods.bitfit import Bitfit
 from methods.fine_tuning import FineTuning
+from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.simplex import Simplex
@@ -20,7 +22,7 @@ from methods.simplex import Simplex
 __all__ = ["ALIASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "options_of"]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
-    {method.name: method for method in (FineTuning, Prefix, Lora, Adapter, Simplex)}
+    {method.name: method for method in (FineTuning, Bitfit, Prefix, Lora, Adapter, Ia3, Simplex)}
 )
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {"prefix-tuning": "prefix", "simplex-prefix": "simplex", "adapters": "adapter", "finetuning": "fine-tuning"}

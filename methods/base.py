@@ -70,6 +70,7 @@ class Method(ABC):
     VERSION: ClassVar[int] = 1  # raised when a correction changes numbers
     summary: ClassVar[str] = ""  # one line for `bench list methods`
     paper: ClassVar[str] = ""
+    starts_at_random: ClassVar[bool] = True  # whether its own tensors are drawn, so that vertices of a simplex start apart
 
     lr: float | None = None  # learning rate of AdamW
     weight_decay: float = 0.0

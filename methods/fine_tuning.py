@@ -24,6 +24,8 @@ class FineTuning(Method):
     summary: ClassVar[str] = "trains the backbone itself: all of it, its top layers (layers=top-2), or only the head (none)"
     paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
 
+    starts_at_random: ClassVar[bool] = False
+
     layers: str = "all"  # all, none, or top-K
     weight_decay: float = 0.01
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from methods.base import Backbone, DevScoring, Method, Scalar, Streams, one_of, require
-from methods.fine_tuning import FineTuning
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class Simplex(Method):
     summary: ClassVar[str] = "a simplex of models (prefixes and heads) trained together; its centroid is tested"
     paper: ClassVar[str] = "Falissard et al. 2023, arXiv 2310.15793"
 
+    starts_at_random: ClassVar[bool] = False  # no simplex of simplexes
+
     base: Method = field(default_factory=Prefix)
     vertices: int = 6
     granularity: str = "row-layer"  # what gets a point of its own: each row and layer, each row, each layer of a batch, a batch
@@ -42,9 +43,9 @@ class Simplex(Method):
         one_of("granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch"))
         one_of("validation", self.validation, ("stochastic", "centroid"))
         require(
-            not isinstance(self.base, Simplex | FineTuning),
-            "the base of a simplex must be drawn at random: fine-tuning starts every vertex at the same checkpoint, "
-            "so all vertices would coincide; choose base=prefix, lora or adapter",
+            self.base.starts_at_random,
+            f"the base of a simplex must be drawn at random: {self.base.name} has one start, so all vertices would coincide; "
+            "choose base=prefix, lora or adapter",
         )
 
     @property

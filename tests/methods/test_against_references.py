@@ -79,3 +79,24 @@ def test_the_plain_model_is_untouched_by_our_attention(batch):
     ours = backbone(batch)
     stock(backbone).set_attn_implementation("eager")
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
+
+
+def test_ia3_equals_scaled_weights(backbone, batch):
+    """Factors on keys, values and the feed-forward block are the same as rows and columns of their weights scaled."""
+    slots, source = attached(backbone, "ia3")
+    tensors = shaken(source)()
+    slots.install(tensors)
+    ours = backbone(batch)
+    slots.remove()
+    head, plain = attached(backbone, "fine-tuning", layers="none")
+    head.install({key: tensors[key] for key in plain()})
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name.endswith(".scale"):
+                linear = backbone.model.get_submodule(name.removesuffix(".scale"))
+                if name.endswith("output.dense.scale"):
+                    linear.weight *= tensor  # columns: what it reads
+                else:
+                    linear.weight *= tensor[:, None]
+                    linear.bias *= tensor
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)

@@ -56,7 +56,8 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {})]
+    ("name", "options"),
+    [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {}), ("bitfit", {}), ("ia3", {})],
 )
 def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
     """LoRA and adapters start as the identity: with the same head, the logits are those of the backbone alone."""
@@ -124,11 +125,13 @@ def test_numbers_of_trained_parameters_are_the_published_ones():
         "float32", vocab_size=30, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
     )
     counts = {}
-    for name in ("prefix", "lora", "adapter"):
+    for name in ("prefix", "lora", "adapter", "bitfit", "ia3"):
         slots = methods.build(name).slots(base)
-        counts[name] = sum(torch.Size(slot.shape).numel() for slot in slots if slot.role == "added")
+        counts[name] = sum(torch.Size(slot.shape).numel() for slot in slots if slot.role != "head")
         slots.remove()
-    assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528}
+    # BitFit: 8,448 biases a layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 + 3,072 factors a layer.
+    by_definition = {"bitfit": 12 * 8_448 + 2 * 768, "ia3": 12 * (2 * 768 + 3_072)}
+    assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528} | by_definition
 
 
 def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):

@@ -111,9 +111,10 @@ def test_a_folded_source_gives_the_same_points(backbone):
         assert all(torch.equal(tensor, expected[name]) for name, tensor in folded(point).items())
 
 
-def test_fine_tuning_cannot_be_the_base():
-    """All vertices would start at the one checkpoint and coincide; the refusal says so."""
+@pytest.mark.parametrize("base", ["fine-tuning", "bitfit", "ia3", "simplex"])
+def test_a_base_with_one_start_is_refused(base):
+    """All vertices would start at one place and coincide; the refusal says so."""
     import methods
 
     with pytest.raises(ValueError, match="all vertices would coincide"):
-        methods.build("simplex", {"base": "fine-tuning"})
+        methods.build("simplex", {"base": base})
