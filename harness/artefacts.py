@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import CorruptData, Unavailable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,6 +22,27 @@ KEEP = ("none", "small", "all")  # small: everything but full backbones
 def folder(ledger: Path) -> Path:
     """Where the artefacts of a ledger lie."""
     return ledger.with_name(ledger.name + ".artefacts")
+
+
+def read(where: Path, digest: str, sha: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a job and what is known about them.
+
+    Raises:
+        Unavailable: the file is not there.
+        CorruptData: it is not what was written.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load
+
+    path = where / f"{digest}.safetensors"
+    if not path.exists():
+        raise Unavailable(f"the trained tensors are not at {path}: were they moved away from the database?")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha:
+        raise CorruptData(f"{path} is not what was written after training; it was left as it is")
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["bench"])
+    return load(content), about
 
 
 def write(where: Path, digest: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:

@@ -26,6 +26,12 @@ Methods = Annotated[str | None, typer.Option("--methods", help="Only these metho
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
 Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]
 Model = Annotated[str | None, typer.Option("--model", help="Only this backbone (part of its name will do).", metavar="NAME")]
+Point = Annotated[
+    str | None,
+    typer.Option(
+        "--at", help="A vertex's number from 1, or weights that sum to 1; the centre if not given.", metavar="N|W,W,.."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -45,6 +51,13 @@ class Kind(StrEnum):
     methods = "methods"
     tasks = "tasks"
     models = "models"
+
+
+class Export(StrEnum):
+    """How trained tensors are written."""
+
+    peft = "peft"
+    safetensors = "safetensors"
 
 
 class Keep(StrEnum):
@@ -191,6 +204,36 @@ def show(
     from harness.reading import show_job
 
     show_job(db, digest, as_json=as_json)
+
+
+@app.command(rich_help_panel="Use")
+def export(
+    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    *,
+    db: Database = "results.db",
+    format: Annotated[Export, typer.Option("--format", help="peft: what PeftModel.from_pretrained reads.")] = Export.peft,  # noqa: A002
+    at: Point = None,
+) -> None:
+    """Write a trained model out: the centre of a simplex, a vertex, or any point of it."""
+    from harness.exporting import export_job
+
+    export_job(db, digest, folder, format.value, at)
+
+
+@app.command(rich_help_panel="Use")
+def predict(
+    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    text: Annotated[list[str], typer.Argument(help="The text, or the two texts of a pair.")],
+    *,
+    db: Database = "results.db",
+    at: Point = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a trained model answers for a text."""
+    from harness.exporting import predict_text
+
+    predict_text(db, digest, text, at, as_json=as_json)
 
 
 @app.command("list", rich_help_panel="Read")

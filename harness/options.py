@@ -65,7 +65,7 @@ def _option(name: str, text: str, panel: str, *, default: str = "", metavar: str
 class GridOptions:
     """The grid as typed; None where nothing was said."""
 
-    methods: Annotated[Text, _option("--methods", "Methods, separated by commas, or all (see `bench list methods`).", WHAT)] = None
+    methods: Annotated[Text, _option("--methods", "Methods, or all (see `bench list methods`).", WHAT)] = None
     tasks: Annotated[Text, _option("--tasks", "Tasks or groups: glue, toy (see `bench list tasks`).", WHAT)] = None
     sizes: Annotated[Text, _option("--sizes", "Numbers of labelled examples.", WHAT, metavar="N,N")] = None
     draws: Annotated[Text, _option("--draws", "Few-shot samples of each size; more can be added later.", WHAT, metavar="N")] = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import request, scores
+from harness import request, scores, stored
 from harness.display import duration
 from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.ledger import Entry, Ledger
@@ -177,13 +177,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
 
     out = Console()
     with _opened(db) as ledger:
-        found = ledger.entries(digest.lower())
-        if len(found) != 1:
-            several = (
-                f"{len(found)} jobs begin with {digest!r}: give more digits" if found else f"no job begins with {digest!r}"
-            )
-            raise UsageError(f"{several} (`bench plan --json` and `bench report --format csv` list digests)")
-        entry = found[0]
+        entry = stored.find(ledger, digest)
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
         curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
         if as_json:

@@ -136,7 +136,7 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
         big = any(slot.role == "backbone" for slot in slots)
         kept = None
         if ticket.keep == "all" or (ticket.keep == "small" and not big):
-            kept = artefacts.write(ticket.artefacts, job.digest, tensors, {"job": job.setting() | job.coordinates()})
+            kept = artefacts.write(ticket.artefacts, job.digest, tensors, _about(job, adapted, target))
         return Outcome(
             digest=job.digest,
             status="done",
@@ -154,6 +154,18 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
         )
     finally:
         slots.remove()
+
+
+def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
+    """What must be known to use trained tensors without the rows that they were trained on."""
+    return {
+        "job": job.setting() | job.coordinates(),
+        "label": job.label,
+        "scale": {"mean": target.mean, "spread": target.spread},
+        "without_vertices": adapted.source.given_names,
+        "head": [slot.name for slot in adapted.slots if slot.role == "head"],
+        "output_layer": adapted.backbone.anatomy.output_layer,
+    }
 
 
 def slot_bytes(shape: tuple[int, ...]) -> int:

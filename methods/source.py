@@ -76,6 +76,11 @@ class Source(nn.Module):
         """Whether there is more than one point to sample."""
         return self.mixture is not None and self.vertices > 1
 
+    @property
+    def given_names(self) -> list[str]:
+        """The slots whose tensors have no vertex axis."""
+        return [_name(key) for key in self._given]
+
     def corners(self) -> dict[str, Tensor]:
         """The vertices of every slot that has any: `{slot: [vertices, ...]}`."""
         tensors: dict[str, Tensor] = {_name(key): tensor for key, tensor in self._drawn.items()}
