@@ -195,15 +195,20 @@ def status(*, db: Database = "results.db", as_json: Json = False) -> None:
 
 @app.command(rich_help_panel="Read")
 def show(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    digest: Annotated[
+        str | None, typer.Argument(help="A job's digest, or its beginning; without, all jobs are listed.")
+    ] = None,
     *,
     db: Database = "results.db",
     as_json: Json = False,
 ) -> None:
-    """Show everything about one job: options, rows, metrics, dev curve, provenance."""
-    from harness.reading import show_job
+    """Show everything about one job: options, rows, metrics, dev curve, provenance. Without a digest, list the jobs."""
+    from harness.reading import show_job, show_jobs
 
-    show_job(db, digest, as_json=as_json)
+    if digest is None:
+        show_jobs(db, as_json=as_json)
+    else:
+        show_job(db, digest, as_json=as_json)
 
 
 @app.command(rich_help_panel="Use")

@@ -167,6 +167,27 @@ def show_status(db: str, *, as_json: bool) -> None:
 # -- show --------------------------------------------------------------------------------------------------------------
 
 
+def show_jobs(db: str, *, as_json: bool) -> None:
+    """`bench show` without a digest: one line a job."""
+    from rich.console import Console
+    from rich.table import Table
+
+    out = Console()
+    with _opened(db) as ledger:
+        entries = ledger.entries()
+    if as_json:
+        names = ("digest", "label", "task", "size", "draw", "seed", "state")
+        typed = [{n: getattr(e, n) for n in names} | {"score": _writable(e.metrics.get("score"))} for e in entries]
+        out.print_json(json.dumps({"schema": 1, "jobs": typed}))
+        return
+    table = Table("digest", "method", "task", "size", "draw", "seed", "state", "score", box=None, pad_edge=False)
+    for entry in entries:
+        score = f"{100 * entry.metrics['score']:.1f}" if "score" in entry.metrics else ""
+        where = (str(entry.size), str(entry.draw), str(entry.seed))
+        table.add_row(entry.digest[:12], _plain(entry.label), entry.task, *where, entry.state, score)
+    out.print(table)
+
+
 def show_job(db: str, digest: str, *, as_json: bool) -> None:
     """`bench show`.
 
@@ -208,9 +229,9 @@ def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[
     }
 
 
-def _writable(value: float) -> float | str:
+def _writable(value: float | None) -> float | str | None:
     """A number as JSON can hold it; what is not finite by its name."""
-    return value if math.isfinite(value) else str(value)
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempts: list[dict[str, Any]]) -> None:

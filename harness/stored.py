@@ -90,7 +90,7 @@ def find(ledger: Ledger, digest: str) -> Entry:
     found = ledger.entries(digest.lower())
     if len(found) != 1:
         several = f"{len(found)} jobs begin with {digest!r}: give more digits" if found else f"no job begins with {digest!r}"
-        raise UsageError(f"{several} (`bench plan --json` and `bench report --format csv` list digests)")
+        raise UsageError(f"{several} (`bench show` lists them)")
     return found[0]
 
 

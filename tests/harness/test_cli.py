@@ -206,3 +206,13 @@ def test_a_closed_pipe_is_no_error(bench, tmp_path):
     process.stdout = None
     ended = bench.end(process)
     assert "Traceback" not in ended.err
+
+
+def test_show_without_a_digest_lists_the_jobs(bench, tmp_path):
+    """Every job with its digest, state and score, as a table and as JSON."""
+    ended = bench.run(tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1)
+    assert ended.code == 0
+    jobs = json.loads(bench(tmp_path, "show", "--json", "--db", "r.db").out)["jobs"]
+    assert [(job["label"], job["draw"], job["state"]) for job in jobs] == [("lora", 0, "done"), ("lora", 1, "done")]
+    table = bench(tmp_path, "show", "--db", "r.db").out
+    assert all(job["digest"][:12] in table for job in jobs)
