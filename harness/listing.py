@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 import methods
 from harness import checkpoints
@@ -33,14 +35,14 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
     for name, cls in methods.REGISTRY.items():
         aliases = [alias for alias, meant in methods.ALIASES.items() if meant == name]
         out.print(f"[bold]{name}[/bold]" + (f"  [dim](also {', '.join(aliases)})[/dim]" if aliases else ""))
-        out.print(f"  {cls.summary}", markup=False, highlight=False)
-        out.print(f"  {cls.paper}", markup=False, highlight=False, style="dim")
-        options = ", ".join(f"{option}={value}" for option, value in names[name].items())
-        out.print(f"  {options}", markup=False, highlight=False, style="cyan")
+        lines = [(cls.summary, ""), (cls.paper, "dim")]
+        lines.append((", ".join(f"{option}={value}" for option, value in names[name].items()), "cyan"))
         if name in support:
             found = support[name]
             text = found.get("refused") or f"{found['trained']:,} parameters trained, {found['stored']:,} bytes to store"
-            out.print(f"  on {model}: {text}", markup=False, highlight=False, style="yellow" if "refused" in found else "green")
+            lines.append((f"on {model}: {text}", "yellow" if "refused" in found else "green"))
+        for text, style in lines:
+            out.print(Padding(Text(text, style), (0, 0, 0, 2)))
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -82,12 +84,18 @@ def list_tasks(*, as_json: bool) -> None:
             json.dumps({"schema": 1, "groups": {name: list(members) for name, members in GROUPS.items()}, "tasks": typed})
         )
         return
-    table = Table("task", "groups", "label", "metrics", "rows", "what", box=None, pad_edge=False)
-    for task in REGISTRY.values():
-        label = "number" if task.regression else f"{len(task.labels)} classes"
-        rows = f"{task.train_rows:,}" if task.train_rows else ""
-        table.add_row(task.name, _groups(task), label, ", ".join(task.metrics), rows, task.title)
-    out.print(table)
+    for group in dict.fromkeys(_groups(task) for task in REGISTRY.values()):
+        table = Table(box=None, pad_edge=False, show_header=True)
+        table.add_column(f"{group}" if group else "by its name only", no_wrap=True)
+        for column in ("label", "metrics", "rows", "what"):
+            table.add_column(column, no_wrap=column == "label", justify="right" if column == "rows" else "left")
+        for task in REGISTRY.values():
+            if _groups(task) == group:
+                label = "number" if task.regression else f"{len(task.labels)} classes"
+                rows = f"{task.train_rows:,}" if task.train_rows else ""
+                table.add_row(task.name, label, ", ".join(task.metrics), rows, task.title)
+        out.print(table)
+        out.print()
     out.print("Your own: --task-file FILE.toml, or --data FILE --text COLUMN --label COLUMN", highlight=False)
 
 
