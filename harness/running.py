@@ -67,9 +67,7 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         _announce(out, the_plan, len(to_do))
         if not to_do:
             return _code(out, ledger, the_plan, bad=0, db=db)
-        if checkpoints.local_folder(the_plan.backbone.name) is None:
-            _saying(log)(f"fetching {the_plan.backbone.name}")
-            checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)
+        _fetch(the_plan, {job.rows.task for job in to_do}, _saying(log))
         slots = device_choice.choose(asked, request.Reading(grid).number("jobs", how.jobs), len(to_do))
         tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
         return _work(out, ledger, the_plan, tickets, slots, how, retry, db)
@@ -289,10 +287,21 @@ def fetch_grid(grid: GridOptions) -> None:
     out, log = Console(), Console(stderr=True)
     wanted, _ = request.read(grid)
     the_plan = planning.plan(wanted, _saying(log))
-    for task in wanted.tasks:  # a plan whose draws are known reads no rows
+    for line in _fetch(the_plan, set(the_plan.tasks), _saying(log)):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _fetch(the_plan: Plan, names: set[str], say: Callable[[str], None]) -> list[str]:
+    """See that the model and the rows of these tasks are at hand, for workers have no network; a line on each.
+
+    A plan whose draws are known has read no rows.
+    """
+    say(f"fetching {the_plan.backbone.name}")
+    lines = [f"{the_plan.backbone.name}: {checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)}"]
+    for task in (task for name, task in the_plan.tasks.items() if name in names):
+        say(f"reading {task.name}")
         revision = task.reader.revision()
-        for split in dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())]):
-            count = len(task.reader.rows(split, revision))
-            out.print(f"{task.name} {split}: {count} rows at {revision[:12]}", highlight=False)
-    where = checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)
-    out.print(f"{the_plan.backbone.name}: {where}", markup=False, highlight=False, soft_wrap=True)
+        splits = dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())])
+        counts = {split: len(task.reader.rows(split, revision)) for split in splits}
+        lines += [f"{task.name} {split}: {count} rows at {revision[:12]}" for split, count in counts.items()]
+    return lines
