@@ -279,3 +279,14 @@ def test_float64_is_float64_throughout():
     assert logits.dtype == torch.float64
     assert {parameter.dtype for parameter in source.parameters()} == {torch.float64}
     assert method.name == "lora"
+
+
+@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+def test_a_simplex_of_one_vertex_trains_as_its_base(base):
+    """Over a whole training, curve, choice and every tensor are those of the base to the last digit."""
+    recipe = Recipe(steps=30, eval_every=7)
+    (one, first), (two, second) = fitted("simplex", recipe=recipe, base=base, vertices=1), fitted(base, recipe=recipe)
+    assert first.curve == second.curve
+    assert first.best == second.best
+    expected = two.source()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in one.source().items())
