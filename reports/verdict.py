@@ -56,11 +56,12 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     """What can be said of these tasks where nothing can be said of others."""
     above = [test.method for test in tests if test.unit == "tasks" and test.ci[0] > 0]
     below = [test.method for test in tests if test.unit == "tasks" and test.ci[1] < 0]
-    here = [f"{_names(above)} above"] if above else []
-    here += [f"{_names(below)} below"] if below else []
-    if not here:
+    if not above and not below:
         return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
-    found = f"On these tasks {', and '.join(here)} {comparison.baseline}"
+    here = [f"{_names(above)} score{'s' * (len(above) == 1)} above {comparison.baseline}"] if above else []
+    it = "it" if above else comparison.baseline
+    here += [f"{_names(below)}{'' if above else ' score' + 's' * (len(below) == 1)} below {it}"] if below else []
+    found = f"On these tasks {', and '.join(here)}"
     alone = ", each interval taken alone" if len(above) + len(below) > 1 else ""
     return f"{found} (95 % intervals over draws{alone}); that it carries over to other tasks is not settled."
 

@@ -65,8 +65,9 @@ def test_the_readme_shows_what_the_example_says():
     table = [line for line in shown.splitlines() if line.startswith("|")]
     assert len(table) >= 4
     assert "\n".join(table) in printed
-    for sentence in (line for line in shown.splitlines() if line.startswith("**")):
-        assert sentence in printed
+    sentences = [line for line in shown.splitlines() if line.startswith(("**", "- "))]
+    assert len(sentences) >= 2
+    assert all(sentence in printed for sentence in sentences)
 
 
 def test_the_example_is_a_whole_ledger_of_a_real_run():
