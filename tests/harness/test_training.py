@@ -240,12 +240,13 @@ def test_every_method_trains_in_every_precision(name, dtype):
     assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
 
 
-def test_methods_learn():
-    """On words whose first letter decides, every method but the bare head gets the training rows nearly right."""
+@pytest.mark.parametrize("name", list(methods.REGISTRY))
+def test_methods_learn(name):
+    """On words whose first letter decides, every method gets the training rows nearly right."""
     train = rows(40)
-    for name in methods.REGISTRY:
-        _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=5e-3, dropout=False)
-        assert result.best.dev_score > 0.9, name
+    rate = 5e-2 if name in ("bitfit", "ia3") else 5e-3  # the fewer numbers there are, the further each has to go
+    _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=rate, dropout=False)
+    assert result.best.dev_score > 0.9
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
