@@ -20,7 +20,7 @@ class Simplex(Method):
     The dev metric is taken over several copies of the dev rows, each seen by a point of its own; the model that is tested
     is the centroid. Source: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads of six vertices; points
     drawn for each observation and each layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law and the
-    coarser granularities. Where the paper's text is silent, the choices are those of docs/methods.md.
+    coarser granularities. What was chosen where descriptions of it are silent: docs/methods.md.
 
     With one vertex it is the base method, to the last digit.
     """
