@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 Database = Annotated[
-    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results: a file, or a database's URL.", metavar="FILE")
+    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
 ]
 Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
