@@ -19,9 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Database = Annotated[
-    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
-]
+Database = Annotated[str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")]
 Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
 Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]

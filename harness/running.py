@@ -109,6 +109,10 @@ def _announce(out: Console, the_plan: Plan, left: int) -> None:
     total, cannot = len(the_plan.jobs), len(the_plan.infeasible)
     first = f"{total} jobs on {the_plan.backbone.line()}: {total - left} ended before, {left} to do"
     out.print(first, markup=False, highlight=False, soft_wrap=True)
+    redrawn = {(job.rows.task, job.rows.size, job.rows.draw) for job in the_plan.jobs if job.rows.redrawn}
+    if redrawn:
+        tasks = ", ".join(sorted({task for task, _, _ in redrawn}))
+        out.print(f"{len(redrawn)} draws missed a class and were drawn again ({tasks})", markup=False, highlight=False)
     if cannot:
         reasons = {(cell.job.rows.task, cell.job.rows.size): cell.reason for cell in the_plan.infeasible}
         text = "; ".join(f"{task} at {size} ({reason})" for (task, size), reason in reasons.items())

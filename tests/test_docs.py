@@ -39,7 +39,9 @@ def test_commands_of_the_documents_parse(command):
     words = shlex.split(command)[1:]
     group = get_command(app)
     chosen = group.commands[words[0]]
-    chosen.make_context(words[0], words[1:], resilient_parsing=False).close()
+    context = chosen.make_context(words[0], words[1:], resilient_parsing=False)
+    assert context.info_name == words[0]
+    context.close()
 
 
 def test_every_command_and_method_is_mentioned():

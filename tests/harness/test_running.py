@@ -399,3 +399,12 @@ def test_own_data_from_file_to_report(bench, tmp_path):
     report = bench(tmp_path, "report", "--format", "markdown", "--db", "own.db")
     assert "reviews: 4 results on earlier data of that name are left out" in report.err
     assert "4 of 4 have a score" in report.out
+
+
+def test_draws_that_missed_a_class_are_named(bench, tmp_path):
+    """With a class that is rare, the command says that draws were drawn again."""
+    rows = [f"the film was {i},{'rare' if i < 4 else 'common'}" for i in range(80)]
+    (tmp_path / "rare.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    own = ("--data", tmp_path / "rare.csv", "--text", "text", "--label", "label", "--methods", "lora", "--draws", 4, "-j", 1)
+    ended = bench.run(tmp_path, "r.db", *own)
+    assert "missed a class and were drawn again (rare)" in ended.out
