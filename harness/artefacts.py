@@ -16,8 +16,6 @@ from harness.errors import CorruptData, Unavailable
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEEP = ("none", "small", "all")  # small: everything but full backbones
-
 
 def folder(ledger: Path) -> Path:
     """Where the artefacts of a ledger lie."""

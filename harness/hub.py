@@ -156,12 +156,6 @@ def dataset_split(name: str, config: str | None, split: str, revision: str) -> S
     return Split(columns=data[:], classes=classes)
 
 
-def dataset_rows(name: str, config: str | None, split: str, revision: str) -> list[dict[str, Any]]:
-    """The rows of one split of a dataset at a commit; raises what `dataset_split` raises."""
-    columns = dataset_split(name, config, split, revision).columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 # What is cached
 
 

@@ -25,7 +25,7 @@ from harness import provenance
 from harness.jobs import Job, canonical, digest
 from harness.ledger.database import explain, is_url, open_engine
 from harness.ledger.liveness import Lock, alive
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
 from harness.worker import Outcome
 
 CHUNK = 500  # values in one statement: some SQLite builds allow 999
@@ -364,6 +364,3 @@ def _chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-_ = Meta  # its table is made by the migrations; imported so that it is known

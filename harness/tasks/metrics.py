@@ -134,15 +134,6 @@ def get(name: str) -> Metric:
     return Metric(name=name, better=better, suits="anything", function=function, version=_script_version(source))
 
 
-def check(name: str) -> None:
-    """See that a metric's name is known, cheaply: `evaluate` is not imported, the Hub not asked.
-
-    Raises:
-        UsageError: there is no such metric; the nearest names are given.
-    """
-    get(name)
-
-
 def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
     """Each metric's value, by name.
 

@@ -253,8 +253,8 @@ def cached_dataset(home: Path, sha: str) -> None:
 def test_a_cached_dataset_needs_no_network(tmp_path, offline):
     """A split loaded before is read at once with a dead Hub, with its class names."""
     cached_dataset(tmp_path, SHA)
-    rows, _, seconds = ask(f"hub.dataset_rows('a/b', 'c', 'train', {SHA!r})", DEAD, tmp_path, HF_HUB_OFFLINE=offline)
-    assert rows == "[{'s': 'x', 'label': 1}]"
+    rows, _, seconds = ask(f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).columns", DEAD, tmp_path, HF_HUB_OFFLINE=offline)
+    assert rows == "{'s': ['x'], 'label': [1]}"
     assert seconds < 3
     classes = ask(f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).classes", DEAD, tmp_path, HF_HUB_OFFLINE=offline)[0]
     assert classes == "{'label': ('no', 'yes')}"
@@ -263,7 +263,7 @@ def test_a_cached_dataset_needs_no_network(tmp_path, offline):
 def test_another_revision_never_stands_in_for_a_dataset(tmp_path):
     """Where only another commit is cached, rows are refused: they would be other rows under the same name."""
     cached_dataset(tmp_path, OTHER)
-    code = f"hub.dataset_rows('a/b', 'c', 'train', {SHA!r})"
+    code = f"hub.dataset_split('a/b', 'c', 'train', {SHA!r})"
     assert ask(code, DEAD, tmp_path)[0].startswith("69 the Hub")
     assert "is not in the cache" in ask(code, DEAD, tmp_path, HF_HUB_OFFLINE="1")[0]
 
@@ -291,7 +291,7 @@ def test_glue_comes_from_a_hub_and_then_from_the_cache(tmp_path):
 def test_a_wrong_configuration_or_split_names_those_there_are(tmp_path, config, split, expected):
     """A configuration or split that a dataset has not is a wrong request, answered with what there is."""
     said = ask(
-        f"hub.dataset_rows('nyu-mll/glue', {config!r}, {split!r}, hub.revision('dataset', 'nyu-mll/glue'))", SERVED, tmp_path
+        f"hub.dataset_split('nyu-mll/glue', {config!r}, {split!r}, hub.revision('dataset', 'nyu-mll/glue'))", SERVED, tmp_path
     )[0]
     assert said.startswith("2 ")
     assert expected in said

@@ -76,20 +76,20 @@ def test_the_score_is_the_mean_with_errors_negated():
 def test_an_unknown_metric_answers_with_the_nearest():
     """A misspelt name is refused with the name that was probably meant."""
     with pytest.raises(UsageError, match="did you mean accuracy"):
-        metrics.check("acuracy")
+        metrics.get("acuracy")
 
 
 @pytest.mark.parametrize("name", ["evaluate:", "evaluate:./not-there", "evaluate:x[", "evaluate:x[k]:sideways"])
 def test_a_bridge_without_a_metric_is_refused(name):
     """`evaluate:` needs a name, a script that exists, and a key in closed brackets."""
     with pytest.raises(UsageError):
-        metrics.check(name)
+        metrics.get(name)
 
 
 def test_checking_a_name_imports_nothing_heavy():
     """Names are checked without `evaluate`, scikit-learn or scipy."""
     code = (
-        "import sys; from harness.tasks import metrics; metrics.check('evaluate:f1'); "
+        "import sys; from harness.tasks import metrics; metrics.get('evaluate:f1'); "
         "sys.exit(bool({'evaluate', 'sklearn', 'scipy', 'torch', 'datasets'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
