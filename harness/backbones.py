@@ -1,25 +1,25 @@
 """Reading a pretrained model: safetensors only, never code of a repository, in the precision asked for.
 
-What methods need to know of a model's structure is found by looking at one forward and backward pass, so no family of
-models is named here.
+What methods need to know of a model's structure is found by `methods.anatomy`; no family of models is named here.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness import checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
-from methods.sites import ATTENTION, Anatomy, AttentionCall, RowLinear, add_row_axis, repeated_blocks
+from methods.anatomy import ATTENTION, Anatomy, study
+from methods.sites import RowLinear, add_row_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Backbone:
     def trained_in(self) -> torch.dtype:
         """The precision of trained tensors and losses: never less than float32, whatever the backbone computes in."""
         return torch.float64 if self.spec.dtype == "float64" else torch.float32
+
+    def tokens(self, text: str) -> list[int]:
+        """The numbers of a text's tokens, without those that mark its beginning and end."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @contextmanager
     def dropout(self, generator: torch.Generator | None) -> Iterator[None]:
@@ -100,7 +104,8 @@ class PooledClassifier(nn.Module):
         states = self.inner(**batch).last_hidden_state  # [rows, tokens, hidden]
         if self.pooling == "cls":
             return self.classifier(states[:, 0])  # type: ignore[no-any-return]  # nn.Module is untyped here
-        mask = batch["attention_mask"].unsqueeze(-1).to(states)  # [rows, tokens, 1]
+        mask = batch["attention_mask"]  # shorter than the states where a prompt stays in front of them
+        mask = F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1).to(states)  # [rows, tokens, 1]
         return self.classifier((states * mask).sum(1) / mask.sum(1))  # type: ignore[no-any-return]
 
 
@@ -153,65 +158,3 @@ def _replace_dropout(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
                 setattr(module, name, StreamDropout(child.p))
-
-
-def study(model: nn.Module, body: str, config: Any) -> Anatomy:
-    """Learn a model's structure from one pass over four tokens."""
-    device = next(model.parameters()).device
-    tokens = torch.arange(5, 9, device=device)[None] % config.vocab_size  # [1, 4]
-    paths = {id(module): path for path, module in model.named_modules()}
-    calls: list[AttentionCall] = []
-    turns: Counter[str] = Counter()
-    with _watch_attention(paths, calls, turns), torch.enable_grad():
-        model.requires_grad_(True)
-        model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).float().square().sum().backward()
-    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.grad is not None)
-    model.zero_grad(set_to_none=True)
-    model.requires_grad_(False)
-    for path, number in turns.items():
-        module = model.get_submodule(path)
-        module._slots_turns, module._slots_turn = number, 0  # type: ignore[assignment]  # read by the attention function
-    linear = [p for p, module in model.named_modules() if isinstance(module, nn.Linear) and not p.startswith(body + ".")]
-    inside = [call.module for call in calls] or [path for path, module in model.named_modules() if _is_attention(path, module)]
-    return Anatomy(
-        body=body,
-        hidden=config.hidden_size,
-        positions=_positions(model.get_submodule(body)),
-        attention=tuple(calls),
-        layers=repeated_blocks(model, inside),
-        trained=trained,
-        init_range=float(getattr(config, "initializer_range", 0.02)),
-        output_layer=linear[-1],
-    )
-
-
-@contextmanager
-def _watch_attention(paths: dict[int, str], calls: list[AttentionCall], turns: Counter[str]) -> Iterator[None]:
-    """Note every call of the attention function while the block runs."""
-    from transformers import AttentionInterface
-
-    ours = AttentionInterface()[ATTENTION]
-
-    def watch(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
-        path = paths[id(module)]
-        calls.append(AttentionCall(path, turns[path], len(calls), key.shape[1], key.shape[3]))
-        turns[path] += 1
-        return ours(module, query, key, value, mask, **options)
-
-    AttentionInterface.register(ATTENTION, watch)
-    try:
-        yield
-    finally:
-        AttentionInterface.register(ATTENTION, ours)
-
-
-def _is_attention(path: str, module: nn.Module) -> bool:
-    return "attention" in type(module).__name__.lower() and path.rpartition(".")[2] not in ("output",)
-
-
-def _positions(body: nn.Module) -> int | None:
-    for path, module in body.named_modules():
-        if isinstance(module, nn.Embedding) and "position" in path.rpartition(".")[2]:
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
-            return module.num_embeddings - offset
-    return None

@@ -33,7 +33,7 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         out.print_json(json.dumps({"schema": 1, "methods": typed}))
         return
     for name, cls in methods.REGISTRY.items():
-        aliases = [alias for alias, meant in methods.ALIASES.items() if meant == name]
+        aliases = [alias for alias, (meant, _) in methods.ALIASES.items() if meant == name]
         out.print(f"[bold]{name}[/bold]" + (f"  [dim](also {', '.join(aliases)})[/dim]" if aliases else ""))
         lines = [(cls.summary, ""), (cls.paper, "dim")]
         lines.append((", ".join(f"{option}={value}" for option, value in names[name].items()), "cyan"))
@@ -46,7 +46,7 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
 
 
 def _options(name: str) -> dict[str, Any]:
-    return {option: value for option, value in methods.build(name).resolved().items() if option != "targets"}
+    return {option: value for option, value in methods.build(name).options().items() if option != "targets"}
 
 
 def _support(model: str) -> dict[str, dict[str, Any]]:

@@ -85,8 +85,12 @@ class Reading:
 
 
 def split(text: str) -> list[str]:
-    """Entries separated by commas or spaces, except inside brackets: `prefix,simplex(vertices=2, length=5)` are two."""
-    return [entry for entry in re.split(r"[,\s]+(?![^(]*\))", text.strip()) if entry]
+    """Entries separated by commas or spaces, except inside brackets or quotes, which are taken off.
+
+    `prefix,simplex(vertices=2, length=5)` are two, and so are `"good film",review`.
+    """
+    found = re.findall(r"""(?:"[^"]*"|'[^']*'|\([^)]*\)|[^,\s"'(])+""", text.strip())
+    return [re.sub(r"""(["'])(.*?)\1""", r"\2", entry) for entry in found]
 
 
 def read(grid: GridOptions) -> tuple[Request, list[str]]:
@@ -152,8 +156,9 @@ def _recipe(reading: Reading) -> Recipe:
 def _methods(reading: Reading) -> list[Method]:
     """Each method once for every combination of its options' values."""
     asked = [name for one in reading.names("methods") for name in (methods.REGISTRY if one == "all" else [one])]
-    names = reading.attempt_all(methods.canonical, asked)
-    variants: dict[str, dict[str, list[str]]] = {name: {} for name in reading.distinct("methods", names)}
+    found = reading.attempt_all(lambda name: (name, *methods.meant(name)), asked)
+    names = reading.distinct("methods", [_short(*one) for one in found])
+    variants: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     for target, option, values in reading.attempt_all(_setting, reading.grid.set_):
         _apply(reading, variants, target, option, values)
     chosen: list[Method] = []
@@ -168,21 +173,28 @@ def _methods(reading: Reading) -> list[Method]:
     return reading.distinct("set", chosen)
 
 
+def _short(name: str, canonical: str, options: Mapping[str, str]) -> str:
+    """The name under which a method's variants are gathered: an alias only where it stands for options."""
+    return name if options else canonical
+
+
 def _setting(text: str) -> tuple[str, str, list[str]]:
     """`METHOD.OPTION=VALUE,VALUE` in its three parts; the method is empty where none was named."""
     match = re.fullmatch(r"(?:([\w-]+)\.)?([\w-]+)=(.*)", text.strip())
     values = split(match[3]) if match else []
     if match is None or not values:
         raise ValueError(f"--set wants [METHOD.]OPTION=VALUE[,VALUE], got {text!r}")
-    return methods.canonical(match[1]) if match[1] else "", match[2].replace("-", "_"), values
+    name = _short(match[1], *methods.meant(match[1])) if match[1] else ""
+    return name, match[2].replace("-", "_"), values
 
 
 def _apply(reading: Reading, variants: dict[str, dict[str, list[str]]], target: str, option: str, values: list[str]) -> None:
     """Note an option's values for the methods that it is meant for."""
-    if target and target not in variants:
+    named = [name for name in variants if target in (name, methods.canonical(name))]  # `simplex` means `simplex-lora` as well
+    if target and not named:
         reading.problems.append(f"--set {target}.{option}: {target} is not among --methods")
         return
-    targets = [target] if target else [name for name in variants if option in _options(name, variants[name])]
+    targets = named if target else [name for name in variants if option in _options(name, variants[name])]
     if not targets and variants:
         known = {one for name in variants for one in _options(name, variants[name])}
         near = get_close_matches(option, known, n=1)
@@ -193,8 +205,10 @@ def _apply(reading: Reading, variants: dict[str, dict[str, list[str]]], target: 
 
 
 def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
-    bases = chosen.get("base", ["prefix"])
-    return {option for base in bases if base in methods.REGISTRY for option in methods.options_of(name, base)}
+    canonical, preset = methods.meant(name)
+    bases = chosen.get("base", [preset.get("base", "prefix")])
+    known = [base for base in bases if base in methods.REGISTRY or base in methods.ALIASES]
+    return {option for base in known for option in methods.options_of(canonical, base)}
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------

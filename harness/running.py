@@ -42,6 +42,7 @@ class Running:
     keep: str
     retry_failed: bool
     zeroed: bool
+    rules: str
     inline: bool
     yes: bool
 
@@ -124,7 +125,7 @@ def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[st
 
     where = artefact_folder(Path(db if not is_url(db) else "results.db"))
     return {
-        job.digest: Ticket(job=job, task=the_plan.tasks[job.rows.task], keep=how.keep, artefacts=where, zeroed=how.zeroed)
+        job.digest: Ticket(job=job, task=the_plan.tasks[job.rows.task], keep=how.keep, artefacts=where, zeroed=how.zeroed, rules=how.rules == "all")
         for job in the_plan.jobs
         if job.digest in wanted
     }

@@ -1,5 +1,6 @@
 """What the ledger holds, as the report wants it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -63,7 +64,7 @@ def _status(state: str) -> Status:
 
 
 def _better(name: str, known: list[str]) -> Literal["higher", "lower"]:
-    plain = name.removeprefix("zeroed ")
+    plain = re.sub(r"^(zeroed|rule \w+) ", "", name)
     base = next((one for one in known if plain == one or plain.startswith(f"{one}/")), None)
     return metrics.get(base).better if base else "higher"
 

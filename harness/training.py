@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.backbones import Backbone
 from harness.jobs import Recipe
+from harness.selection import Point, Selection
 from harness.streams import Shuffle, stream
 from harness.tasks import metrics
 from harness.tasks.base import Row, Task
@@ -106,16 +107,6 @@ class Examples:
 
 
 @dataclass
-class Point:
-    """One evaluation while training."""
-
-    step: int
-    train_loss: float  # mean since the evaluation before
-    dev_score: float
-    dev_loss: float
-
-
-@dataclass
 class Fit:
     """What training gave: the curve, and the source at its best point (its parameters are set to it)."""
 
@@ -123,6 +114,7 @@ class Fit:
     best: Point | None = None
     diverged: int | None = None  # the first step whose loss, or whose dev loss, was not finite
     steps: int = 0
+    rules: dict[str, Selection] = field(default_factory=dict)  # what other rules would have chosen, where that was asked for
 
 
 def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
@@ -152,6 +144,8 @@ def fit(
     recipe: Recipe,
     streams: Streams,
     progress: Callable[[int], None],
+    *,
+    rules: bool = False,
 ) -> Fit:
     """Train a source on the training rows and leave it at the point that its dev rows chose.
 
@@ -163,22 +157,26 @@ def fit(
         recipe: steps, batch, evaluations.
         streams: the job's random numbers.
         progress: told the number of each finished step.
+        rules: keep what each of the other selection rules would choose as well.
     """
     backbone, slots, source = adapted.backbone, adapted.slots, adapted.source
     train, target = examples.train, examples.target
     encoded, labels = encode(backbone, train), target.tensor(train, backbone.device)
     dev_rows = DevRows(adapted, examples, scoring, streams)
+    judges = _judges(adapted, examples, scoring, streams) if rules else {}
     optimizer = torch.optim.AdamW(_groups(source, options["weight_decay"]), lr=options["lr"], betas=(0.9, 0.999), eps=1e-8)
     order = _order(streams, len(train))
-    simplex = streams.generator("simplex")
-    masks = streams.generator("dropout", device=backbone.device.type) if options["dropout"] else None
-    result, losses, best_state, stale = Fit(), [], {}, 0
+    simplex, pairs = streams.generator("simplex"), streams.generator("diversity")
+    device = backbone.device.type
+    masks = streams.generator("dropout", device=device) if options["dropout"] else None
+    own_masks = streams.generator("method dropout", device=device)
+    result, losses, own, stale = Fit(), [], Selection(), 0
     for step in range(1, recipe.steps + 1):
         chosen = [next(order) for _ in range(recipe.batch_size)]
         slots.install(source(source.weights(len(chosen), simplex)))
-        with backbone.dropout(masks):
+        with backbone.dropout(masks), slots.dropout(own_masks):
             logits = backbone(collate(backbone, [encoded[index] for index in chosen]))
-        loss = target.loss(logits, labels[chosen])
+        loss = target.loss(logits, labels[chosen]) + source.penalty(pairs)
         loss.backward()
         _update(optimizer, source, options["lr"] * _rate(step, recipe.steps))
         losses.append(loss.detach())
@@ -195,16 +193,42 @@ def fit(
             result.diverged = step  # the last update ruined the tensors
             break
         result.curve.append(point)
-        if result.best is None or (point.dev_score, -point.dev_loss) >= (result.best.dev_score, -result.best.dev_loss):
+        for rule, key in _keys(judges, point).items():
+            result.rules.setdefault(rule, Selection()).offer(key, step, source)
+        if own.offer((point.dev_score, -point.dev_loss), step, source):
             result.best, stale = point, 0
-            best_state = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
         else:
             stale += 1
         if recipe.patience and stale >= recipe.patience:
             break
-    if best_state:
-        source.load_state_dict(best_state)
+    if own.state:
+        source.load_state_dict(own.state)
     return result
+
+
+def _judges(adapted: Adapted, examples: Examples, scoring: DevScoring, streams: Streams) -> dict[str, DevRows]:
+    """Dev rows as each of the rules that look at a score has them scored."""
+    kinds = {"centroid": DevScoring(stochastic=False, copies=1)}
+    if adapted.source.stochastic:
+        kinds["stochastic"] = DevScoring(stochastic=True, copies=scoring.copies)
+    return {rule: DevRows(adapted, examples, kind, streams) for rule, kind in kinds.items()}
+
+
+def _keys(judges: Mapping[str, DevRows], point: Point) -> dict[str, tuple[float, ...]]:
+    """How good the moment is to each rule; nothing where no rules were asked for."""
+    if not judges:
+        return {}
+    scored = {rule: judge.score(point.step) for rule, judge in judges.items()}
+    keys: dict[str, tuple[float, ...]] = {rule: (found.score, -found.loss) for rule, found in scored.items()}
+    return keys | {"loss": (-point.dev_loss,), "last": (float(point.step),)}
+
+
+class Scored(NamedTuple):
+    """What the dev rows say: score (higher is better), mean loss, and the score of each copy seen by sampled models."""
+
+    score: float
+    loss: float
+    copies: tuple[float, ...] = ()
 
 
 class DevRows:
@@ -216,19 +240,30 @@ class DevRows:
         self._stochastic = scoring.stochastic and adapted.source.stochastic
         self._copies = (scoring.copies or max(2, math.ceil(SCORED / len(self._rows)))) if self._stochastic else 1
 
-    def score(self, step: int) -> tuple[float, float]:
-        """Score (higher is better) and mean loss."""
-        source, target = self._adapted.source, self._target
-        rows = [row for _ in range(self._copies) for row in self._rows]
-        weights = None
-        if self._stochastic:  # a batch may share a point, the copies never do
-            generator = self._streams.generator("dev", step)
-            points = [source.weights(len(self._rows), generator) for _ in range(self._copies)]
-            weights = torch.cat([point for point in points if point is not None])
-        logits = predict(self._adapted, Folded(source), self._encoded * self._copies, weights)
+    def score(self, step: int) -> Scored:
+        """Score them at a moment of the training."""
+        target, rows = self._target, [row for _ in range(self._copies) for row in self._rows]
+        logits = self._logits(step)  # [copies * rows, outputs]
         loss = float(target.loss(logits, target.tensor(rows, logits.device)))
-        values = metrics.compute(target.task.metrics, target.predictions(logits), [row.label for row in rows])
-        return metrics.score(target.task.metrics, values), loss
+        found = target.predictions(logits)
+        each = [self._judged(found[start : start + len(self._rows)]) for start in range(0, len(rows), len(self._rows))]
+        return Scored(self._judged(found), loss, tuple(each) if self._stochastic else ())
+
+    def _judged(self, found: Sequence[float]) -> float:
+        target, times = self._target, len(found) // len(self._rows)
+        values = metrics.compute(target.task.metrics, found, [row.label for row in self._rows] * times)
+        return metrics.score(target.task.metrics, values)
+
+    def _logits(self, step: int) -> Tensor:
+        source, folded = self._adapted.source, Folded(self._adapted.source)
+        if not self._stochastic:
+            return predict(self._adapted, folded, self._encoded)
+        generator = self._streams.generator("dev", step)  # a batch may share a point, the copies never do
+        points = [source.weights(len(self._rows), generator) for _ in range(self._copies)]
+        given = [point for point in points if point is not None]
+        if len(given[0]) == len(self._rows):
+            return predict(self._adapted, folded, self._encoded * self._copies, torch.cat(given))
+        return torch.cat([predict(self._adapted, folded, self._encoded, point) for point in given])
 
 
 @torch.no_grad()
@@ -239,15 +274,16 @@ def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights
         adapted: the model and its slots.
         tensors: gives what goes into the slots, at the points asked for.
         rows: encoded rows.
-        weights: a point of the simplex for every row, `[rows, layers, vertices]`; None: the centroid.
+        weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all; None: the centroid.
     """
     backbone, slots = adapted.backbone, adapted.slots
     order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
-    if weights is None:
-        slots.install(tensors(None))
+    each = weights is not None and len(weights) == len(rows) > 1
+    if not each:
+        slots.install(tensors(weights))
     parts = []
     for batch in _batches(order, rows, TOKENS[backbone.device.type]):
-        if weights is not None:
+        if each and weights is not None:
             slots.install(tensors(weights[batch]))
         parts.append(backbone(collate(backbone, [rows[index] for index in batch])).cpu())
     logits = torch.cat(parts)

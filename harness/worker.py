@@ -23,8 +23,13 @@ from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.closed_form import FeatureStore
+    from harness.exam import Answers
     from harness.tasks.draws import Draw
-    from harness.training import Adapted, Target
+    from harness.training import Adapted, Encoded, Examples, Fit, Target, Tensors
+    from methods import Method
 
 Status = Literal["done", "diverged", "failed"]
 
@@ -38,6 +43,7 @@ class Ticket:
     keep: str  # which trained tensors to keep
     artefacts: Path
     zeroed: bool = False  # test again with the method's own slots at zero
+    rules: bool = False  # test as well what the other selection rules would have chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,26 +123,24 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
         source = method.source(slots, streams).to(device=backbone.device, dtype=backbone.trained_in)
         adapted = training.Adapted(backbone, slots, source)
         examples = training.Examples(rows.train, rows.dev, target)
-        options = method.resolved()
 
         def step_done(step: int) -> None:
             progress(job.digest, step, job.recipe.steps, "training")
 
-        result = training.fit(adapted, options, method.dev_scoring, examples, job.recipe, streams, step_done)
+        result = _fit(ticket, method, adapted, examples, step_done)
         trained_at = time.perf_counter()
-        curve = zlib.compress(json.dumps([[p.step, p.train_loss, p.dev_score, p.dev_loss] for p in result.curve]).encode(), 9)
+        curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
             return _diverged(ticket, rows, curve, f"the loss stopped being a finite number at step {result.diverged}")
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
-        tested = _test(ticket, adapted, rows.tests, target)
+        tested = _test(ticket, method, adapted, rows.tests, target, result)
         if tested is None:
             return _diverged(ticket, rows, curve, "the model chosen gives no finite numbers on the test rows")
         finished = time.perf_counter()
-        tensors = source.folded()
         big = any(slot.role == "backbone" for slot in slots)
         kept = None
         if ticket.keep == "all" or (ticket.keep == "small" and not big):
-            kept = artefacts.write(ticket.artefacts, job.digest, tensors, _about(job, adapted, target))
+            kept = artefacts.write(ticket.artefacts, job.digest, source.folded(), _about(job, adapted, target))
         return Outcome(
             digest=job.digest,
             status="done",
@@ -156,13 +160,25 @@ def _train_and_test(ticket: Ticket, device: str, progress: Progress) -> Outcome:
         slots.remove()
 
 
+def _fit(ticket: Ticket, method: Method, adapted: Adapted, examples: Examples, done: Callable[[int], None]) -> Fit:
+    """Train by gradient or in closed form, as the method is fitted."""
+    from harness import closed_form, training
+
+    options, recipe = method.options(), ticket.job.recipe
+    if (solver := method.closed_form) is not None:
+        return closed_form.fit(adapted, solver, examples, _features().reader(adapted, solver, options))
+    streams = training.Streams(ticket.job.place)
+    return training.fit(adapted, options, method.dev_scoring, examples, recipe, streams, done, rules=ticket.rules)
+
+
 def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
     """What must be known to use trained tensors without the rows that they were trained on."""
     return {
         "job": job.setting() | job.coordinates(),
         "label": job.label,
         "scale": {"mean": target.mean, "spread": target.spread},
-        "without_vertices": adapted.source.given_names,
+        "without_vertices": list(adapted.source.given),
+        "products": dict(adapted.source.products),
         "head": [slot.name for slot in adapted.slots if slot.role == "head"],
         "output_layer": adapted.backbone.anatomy.output_layer,
     }
@@ -193,48 +209,56 @@ def _diverged(ticket: Ticket, rows: Draw, curve: bytes, error: str) -> Outcome:
     return Outcome(digest=ticket.job.digest, status="diverged", curve=curve, error=error, metrics=values, score=score)
 
 
-def _test(ticket: Ticket, adapted: Adapted, tests: Mapping[str, Sequence[Row]], target: Target) -> dict[str, Any] | None:
+def _test(
+    ticket: Ticket, method: Method, adapted: Adapted, tests: Mapping[str, Sequence[Row]], target: Target, result: Fit
+) -> dict[str, Any] | None:
     """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
-    from harness import training
-    from harness.tasks import metrics
+    from harness import exam
     from methods.source import Folded
 
-    task, folded = ticket.task, Folded(adapted.source)
-    values: dict[str, float] = {}
-    scores: list[float] = []
-    predictions: list[float] = []
-    for suffix, rows in tests.items():
-        encoded = _encoded(adapted.backbone, task, ticket.job, suffix, rows)
-        logits = training.predict(adapted, folded, encoded)
-        if not bool(logits.isfinite().all()):
-            return None
-        found = target.predictions(logits)
-        predictions += found
-        scored = metrics.compute(task.metrics, found, [row.label for row in rows])
-        scores.append(metrics.score(task.metrics, scored))
-        values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
-        if ticket.zeroed and any(slot.role == "added" for slot in adapted.slots):
-            zeros = {slot.name for slot in adapted.slots if slot.role == "added"}
-            bare = target.predictions(training.predict(adapted, Zeroed(folded, zeros), encoded))
-            without = metrics.compute(task.metrics, bare, [row.label for row in rows])
-            values |= {f"zeroed {name}/{suffix}" if suffix else f"zeroed {name}": value for name, value in without.items()}
+    job, task, source = ticket.job, ticket.task, adapted.source
+    papers = {suffix: (rows, _encoded(adapted.backbone, task, job, suffix, rows)) for suffix, rows in tests.items()}
+    answers = _answers(ticket, method, adapted)
+    marks = exam.sit(Folded(source), papers, target, answers)
+    if marks is None:
+        return None
+    values, names = dict(marks.metrics), list(marks.metrics)
+    own = {slot.name for slot in adapted.slots if slot.role == "added"}
+    if ticket.zeroed and own:
+        values |= exam.extra("zeroed", exam.sit(exam.Zeroed(Folded(source), own), papers, target, answers), keys=names)
+    seen = {result.best.step if result.best else None: marks}
+    final = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+    for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
+        if selection.step not in seen:
+            source.load_state_dict(selection.state)
+            seen[selection.step] = exam.sit(Folded(source), papers, target, answers)
+        values |= exam.extra(f"rule {rule}", seen[selection.step], keys=names)
+    source.load_state_dict(final)
     return {
         "metrics": values,
-        "score": math.fsum(scores) / len(scores),
-        "predictions": pack_predictions(predictions, task.regression),
-        "collapsed": len(set(predictions)) == 1,
+        "score": marks.score,
+        "predictions": pack_predictions(marks.predictions, task.regression),
+        "collapsed": len(set(marks.predictions)) == 1,
     }
 
 
-class Zeroed:
-    """Tensors of which those of the named slots are zero: what remains is the backbone with the trained head."""
+def _answers(ticket: Ticket, method: Method, adapted: Adapted) -> Answers:
+    """How logits come about: by the centroid, by sampled models, or from features that are kept."""
+    import torch
 
-    def __init__(self, folded: Any, names: set[str]) -> None:
-        self._folded, self._names = folded, names
+    from harness import exam, training
 
-    def __call__(self, weights: Any = None) -> dict[str, Any]:
-        """The slots' tensors."""
-        return {name: tensor * 0 if name in self._names else tensor for name, tensor in self._folded(weights).items()}
+    if (solver := method.closed_form) is not None:
+        read = _features().reader(adapted, solver, method.options())
+
+        def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
+            solution = {name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()}
+            return torch.from_numpy(solver.answer(read(rows), solution))
+
+        return from_features
+    if method.test_samples:
+        return exam.averaged(adapted, method.test_samples, training.Streams(ticket.job.place), ticket.task)
+    return exam.plain(adapted)
 
 
 def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
@@ -277,6 +301,14 @@ def _backbone(spec: BackboneSpec, device: str) -> Any:
     from harness import backbones
 
     return backbones.load(spec, device)
+
+
+@lru_cache(maxsize=1)
+def _features() -> FeatureStore:
+    """Features of frozen backbones, computed once a worker."""
+    from harness.closed_form import FeatureStore
+
+    return FeatureStore()
 
 
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}

@@ -3,8 +3,8 @@
 A new method is one file with one class and one line in `REGISTRY`.
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from math import isfinite
 from types import MappingProxyType
@@ -13,19 +13,34 @@ from typing import Final
 from methods.adapter import Adapter
 from methods.base import Method, Scalar, Unsupported
 from methods.bitfit import Bitfit
+from methods.features import Features
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
-from methods.simplex import Simplex
+from methods.prompt import Prompt
+from methods.simplex import OWN, Simplex
+from methods.unipelt import Unipelt
 
-__all__ = ["ALIASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "options_of"]
+__all__ = ["ALIASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "meant", "options_of"]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
-    {method.name: method for method in (FineTuning, Bitfit, Prefix, Lora, Adapter, Ia3, Simplex)}
+    {
+        method.name: method
+        for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)
+    }
 )
-ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {"prefix-tuning": "prefix", "simplex-prefix": "simplex", "adapters": "adapter", "finetuning": "fine-tuning"}
+BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")  # what a simplex may be over
+# Other names, each with the method and the options that it stands for.
+ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
+    {
+        "finetuning": ("fine-tuning", {}),
+        "head": ("fine-tuning", {"layers": "none"}),
+        "prompt-tuning": ("prompt", {}),
+        "prefix-tuning": ("prefix", {}),
+        "adapters": ("adapter", {}),
+        **{f"simplex-{base}": ("simplex", {"base": base}) for base in BASES},
+    }
 )
 
 
@@ -35,25 +50,32 @@ def canonical(name: str) -> str:
     Raises:
         ValueError: there is no such method; the text names the nearest.
     """
-    name = ALIASES.get(name, name)
-    if name not in REGISTRY:
+    return meant(name)[0]
+
+
+def meant(name: str) -> tuple[str, Mapping[str, str]]:
+    """The registered name for a name or an alias, and the options that the alias stands for.
+
+    Raises:
+        ValueError: there is no such method; the text names the nearest.
+    """
+    if name in REGISTRY:
+        return name, {}
+    if name not in ALIASES:
         raise ValueError(f"no method {name!r}{nearest(name, [*REGISTRY, *ALIASES])}; there are {', '.join(REGISTRY)}")
-    return name
+    return ALIASES[name]
 
 
-def options_of(name: str, base: str = "prefix") -> dict[str, Scalar | None]:
-    """The options of a method with their defaults; a simplex has those of its base as well.
+def options_of(name: str, base: str = "prefix") -> set[str]:
+    """The names of a method's options; a simplex has those of its base as well.
 
     Raises:
         ValueError: there is no method of that name.
     """
     cls = REGISTRY[canonical(name)]
-    values = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
-    return (
-        options_of(base) | {n: v for n, v in values.items() if n in cls.__annotations__} | {"base": base}
-        if cls is Simplex
-        else values
-    )
+    if cls is Simplex:
+        return options_of(base) | {*OWN, "base"}
+    return {one.name for one in fields(cls)}
 
 
 def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Method:
@@ -62,27 +84,30 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     Raises:
         ValueError: an unknown method or option, or a value that has no meaning; the text names what is valid.
     """
-    name, options = canonical(name), dict(options or {})
+    name, preset = meant(name)
+    given = {**preset, **(options or {})}
     cls = REGISTRY[name]
-    base = str(options.pop("base", "prefix")) if cls is Simplex else ""
-    known = options_of(name, base) if base else options_of(name)
-    typed: dict[str, Scalar] = {}
-    for option, value in options.items():
+    base = str(given.pop("base", "prefix")) if cls is Simplex else ""
+    if cls is Simplex and (base not in REGISTRY and base not in ALIASES):
+        raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
+    known = options_of(name, base or "prefix")
+    for option in given:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}; it has {', '.join(sorted(known))}")
-        typed[option] = _read(option, value, _type_of(option, cls, base))
-    if cls is not Simplex:
-        return cls(**typed)  # type: ignore[arg-type]  # each was read as its field's type
-    own = {option: typed.pop(option) for option in list(typed) if option in Simplex.__annotations__}
-    return Simplex(base=build(base, typed), **own)  # type: ignore[arg-type]
+    own = {option: given.pop(option) for option in list(given) if cls is not Simplex or option in OWN}
+    typed = {option: _read(option, value, _type_of(option, cls)) for option, value in own.items()}
+    if cls is Simplex:
+        return Simplex(base=build(base, given), **typed)  # type: ignore[arg-type]  # each was read as its field's type
+    return cls(**typed)  # type: ignore[arg-type]
 
 
 def label(method: Method) -> str:
     """A short readable name: the method's, with the options that differ from their defaults, e.g. `simplex(vertices=2)`."""
     shown = _differing(method)
     if isinstance(method, Simplex):
-        base = [] if isinstance(method.base, Prefix) else [f"base={method.base.name}"]
-        shown = base + _differing(method.base) + shown
+        head = method.base.name == "fine-tuning"
+        base = [] if isinstance(method.base, Prefix) else [f"base={'head' if head else method.base.name}"]
+        shown = base + ([] if head else _differing(method.base)) + shown
     return f"{method.name}({', '.join(shown)})" if shown else method.name
 
 
@@ -91,25 +116,29 @@ def _differing(method: Method) -> list[str]:
     shown = []
     for one in fields(method):
         value = getattr(method, one.name)
-        if one.default is MISSING or value == one.default:
+        if one.name == "base" or value == one.default:
             continue
-        if replace(method, **{one.name: one.default}).resolved() != method.resolved():  # lr=2e-5 may be the default in words
+        if _makes_a_difference(method, one.name, one.default):
             shown.append(f"{one.name}={_show(value)}")
     return shown
 
 
-def nearest(name: str, names: "Mapping[str, object] | list[str]") -> str:
+def _makes_a_difference(method: Method, option: str, default: object) -> bool:
+    """Whether the option's value matters: lr=2e-5 may be the default in words."""
+    try:
+        return replace(method, **{option: default}).resolved() != method.resolved()
+    except ValueError:  # the default would not go with the other options
+        return True
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
     """`, did you mean 'x'?` if some name is near, else nothing."""
     near = get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _type_of(option: str, cls: type[Method], base: str) -> str:
-    for owner in (cls, REGISTRY[base]) if base else (cls,):
-        for one in fields(owner):
-            if one.name == option and (owner is not Simplex or option in Simplex.__annotations__):
-                return str(one.type)
-    raise AssertionError(option)
+def _type_of(option: str, cls: type[Method]) -> str:
+    return str(next(one.type for one in fields(cls) if one.name == option))
 
 
 def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
@@ -119,12 +148,13 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
     try:
         if kind == "bool":
             return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[text.lower()]
-        if kind in ("int", "float") and not set(text) <= set("0123456789+-.eE"):
+        number = text.removesuffix("%") if kind == "float" else text
+        if kind in ("int", "float") and not set(number) <= set("0123456789+-.eE"):
             raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
         if kind == "int":
             return int(text)
-        if kind == "float" and isfinite(number := float(text)):
-            return number
+        if kind == "float" and isfinite(value := float(number)):
+            return value / 100 if text.endswith("%") else value
         if kind == "float":
             raise ValueError(text)
     except (ValueError, KeyError):

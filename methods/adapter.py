@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Backbone, Method, Streams, Unsupported, require
+from methods.base import Method, Streams, Unsupported, later, one_of, require, share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
+    from methods.anatomy import Anatomy
     from methods.sites import Slots
-    from methods.source import Source
+    from methods.source import Start
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
     """Adds `up(relu(down(x)))` to what each feed-forward block puts out, before it joins the residual stream; `up` starts at 0.
 
-    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck; Pfeiffer et al. 2021, arXiv 2005.00247, for its one
-    place a layer; 48 is 768 / 16, the reduction used there.
+    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck and for its two places a layer (`placement=both`);
+    Pfeiffer et al. 2021, arXiv 2005.00247, for the one place behind the feed-forward block; 48 is 768 / 16, the reduction
+    used there; Li & Liang 2021, arXiv 2101.00190, compare at budgets of 3 % and 0.1 %; `gate` as in UniPELT (Mao et al.
+    2022, arXiv 2110.07577).
     """
 
     name: ClassVar[str] = "adapter"
@@ -27,48 +32,78 @@ class Adapter(Method):
     paper: ClassVar[str] = "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
 
     bottleneck: int = 48
+    placement: str = later("feed-forward")  # or both: behind the attention part as well
+    budget: float = later(0.0)  # share of the backbone's parameters, such as 3%, from which the bottleneck follows; 0: as said
+    gate: bool = later(False)  # each bottleneck weighed by a gate that looks at the row
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bottleneck >= 1, f"bottleneck must be 1 or more, got {self.bottleneck}")
+        one_of("placement", self.placement, ("feed-forward", "both"))
+        share("budget", self.budget)
 
     @property
     def default_lr(self) -> float:
         """As for the other small trained parts."""
         return 5e-4
 
-    def slots(self, backbone: Backbone) -> Slots:
+    @property
+    def unused(self) -> frozenset[str]:
+        """A width that the budget says."""
+        return frozenset({"bottleneck"} if self.budget else ())
+
+    def place(self, slots: Slots) -> None:
+        hidden, places = slots.anatomy.hidden, self._places(slots.anatomy)
+        width = self._width(slots.anatomy, len(places))
+        for number, path in places:
+            slots.add(path, "down", (width, hidden), number)
+            slots.add(path, "down_bias", (width,), number)
+            slots.add(path, "up", (hidden, width), number)
+            slots.add(path, "up_bias", (hidden,), number)
+            slots.hook_linear(path, self._adapt(slots, path, number))
+
+    def _places(self, anatomy: Anatomy) -> list[tuple[int, str]]:
+        """Layer number and linear layer behind which a bottleneck goes."""
+        places = []
+        for number, block in enumerate(anatomy.blocks):
+            if block.feed_forward_out is None:
+                raise Unsupported("the feed-forward block of this backbone does not end in a linear layer of the hidden size")
+            if self.placement == "both" and block.attention_out is None:
+                raise Unsupported("the end of this backbone's attention part was not found: choose placement=feed-forward")
+            places += [(number, path) for path in (block.attention_out, block.feed_forward_out)[self.placement != "both" :] if path]
+        if not places:
+            raise Unsupported("no repeated blocks were found in this backbone")
+        return places
+
+    def _width(self, anatomy: Anatomy, places: int) -> int:
+        if not self.budget:
+            return self.bottleneck
+        width = round((self.budget * anatomy.size / places - anatomy.hidden) / (2 * anatomy.hidden + 1))
+        if width < 1:
+            least = places * (3 * anatomy.hidden + 1) / anatomy.size
+            raise Unsupported(f"budget={self.budget} is less than a bottleneck of 1 needs in each place: {least:.2%}")
+        return width
+
+    def _adapt(self, slots: Slots, path: str, layer: int) -> Callable[..., Tensor]:
         import torch
 
-        from methods.sites import Slots, add_head, linear_layers, row_bias
+        from methods.sites import row_bias
 
-        slots = Slots(backbone)
+        gate = slots.gate(path, "adapter", layer) if self.gate else None
 
-        def adapt(module: Any, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        def adapt(module: Any, _x: Tensor, output: Tensor) -> Tensor:
             low = torch.relu(output @ module.down.mT + row_bias(module.down_bias))  # [rows, tokens, bottleneck]
             high: Tensor = low @ module.up.mT + row_bias(module.up_bias)  # [rows, tokens, hidden]
-            return output + high
+            return output + (high if gate is None else high * gate(module, output))
 
-        hidden = backbone.anatomy.hidden
-        for number, block in enumerate(backbone.anatomy.layers):
-            last = linear_layers(backbone.model, block)[-1:]  # blocks end with the layer that leaves the feed-forward part
-            if not last or backbone.model.get_submodule(last[0]).out_features != hidden:
-                slots.remove()
-                raise Unsupported("the feed-forward block of this backbone does not end in a linear layer of the hidden size")
-            slots.add(last[0], "down", (self.bottleneck, hidden), number)
-            slots.add(last[0], "down_bias", (self.bottleneck,), number)
-            slots.add(last[0], "up", (hidden, self.bottleneck), number)
-            slots.add(last[0], "up_bias", (hidden,), number)
-            slots.hook(last[0], adapt)
-        add_head(slots, backbone)
-        return slots
+        return adapt
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
-        from methods.source import Source, draw, draw_head, normal, zeros
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        from methods.source import Start, draw, draw_gates, normal, zeros
 
-        drawn = draw_head(slots, streams, vertices, slots.anatomy.init_range)
+        drawn = draw_gates(slots, streams, vertices, "adapter")
         for slot in slots:
-            if slot.role == "added":
+            if slot.name.endswith((".down", ".down_bias", ".up", ".up_bias")) and slot.role == "added":
                 law = normal(slots.anatomy.init_range) if slot.name.endswith(".down") else zeros
                 drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
-        return Source(slots, drawn)
+        return Start(drawn)

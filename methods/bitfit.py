@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Backbone, Method, Streams
+from methods.base import Method, Streams, Unsupported
 
 if TYPE_CHECKING:
     from methods.sites import Slots
-    from methods.source import Source
+    from methods.source import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +22,26 @@ class Bitfit(Method):
     name: ClassVar[str] = "bitfit"
     summary: ClassVar[str] = "the backbone's biases"
     paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv 2106.10199"
-    starts_at_random: ClassVar[bool] = False
 
     @property
     def default_lr(self) -> float:
         """Within the range of 1e-4 to 1e-3 and above that the paper searches for biases."""
         return 1e-3
 
-    def slots(self, backbone: Backbone) -> Slots:
-        from methods.sites import Slots, add_head, layer_of
+    @property
+    def starts_at_random(self) -> bool:
+        """A bias starts where the checkpoint has it."""
+        return False
 
-        slots = Slots(backbone)
-        for name in sorted(backbone.anatomy.trained):
-            if name.endswith("bias") and not backbone.anatomy.is_head(name):
-                slots.replace(name, layer_of(backbone.anatomy, name), role="backbone")
-        add_head(slots, backbone)
-        return slots
+    def place(self, slots: Slots) -> None:
+        anatomy = slots.anatomy
+        for name in sorted(anatomy.trained):
+            if name.endswith("bias") and not anatomy.is_head(name):
+                slots.replace(name, anatomy.layer_of(name), role="backbone")
+        if not len(slots):
+            raise Unsupported("this backbone has no biases: try ia3, which is as small")
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
-        from methods.source import Source, draw_head
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
+        from methods.source import Start
 
-        given = {slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"}
-        return Source(slots, draw_head(slots, streams, vertices, slots.anatomy.init_range), given)
+        return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})

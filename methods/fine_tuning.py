@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Backbone, Method, Streams, Unsupported, require
+from methods.base import Method, Streams, Unsupported, require
 
 if TYPE_CHECKING:
     from methods.sites import Slots
-    from methods.source import Source
+    from methods.source import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,6 @@ class FineTuning(Method):
     name: ClassVar[str] = "fine-tuning"
     summary: ClassVar[str] = "trains the backbone itself: all of it, its top layers (layers=top-2), or only the head (none)"
     paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
-
-    starts_at_random: ClassVar[bool] = False
 
     layers: str = "all"  # all, none, or top-K
     weight_decay: float = 0.01
@@ -45,17 +43,19 @@ class FineTuning(Method):
         """On unless only the head is trained."""
         return self.layers != "none" if self.dropout is None else self.dropout
 
-    def slots(self, backbone: Backbone) -> Slots:
-        from methods.sites import Slots, add_head, layer_of
+    @property
+    def starts_at_random(self) -> bool:
+        """A new head is drawn; the backbone's own parameters have one start."""
+        return self.layers == "none"
 
-        anatomy, slots = backbone.anatomy, Slots(backbone)
-        if self.layers != "none":
-            wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
-            for name in sorted(anatomy.trained):
-                if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
-                    slots.replace(name, layer_of(anatomy, name), role="backbone")
-        add_head(slots, backbone)
-        return slots
+    def place(self, slots: Slots) -> None:
+        anatomy = slots.anatomy
+        if self.layers == "none":
+            return
+        wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
+        for name in sorted(anatomy.trained):
+            if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
+                slots.replace(name, anatomy.layer_of(name), role="backbone")
 
     def _blocks(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         if self.layers == "all":
@@ -65,8 +65,7 @@ class FineTuning(Method):
             raise Unsupported(f"layers={self.layers}: this backbone has {len(layers)} layers of its own")
         return layers[-top:]
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
-        from methods.source import Source, draw_head
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
+        from methods.source import Start
 
-        given = {slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"}
-        return Source(slots, draw_head(slots, streams, vertices, slots.anatomy.init_range), given)
+        return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})

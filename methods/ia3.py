@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Backbone, Method, Streams, Unsupported
+from methods.base import Method, Streams, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from methods.anatomy import Projection
     from methods.sites import Slots
-    from methods.source import Source
-
-# What the key and value projections are called in the encoders and decoders of the library.
-KEY_VALUE = "key|value|k_lin|v_lin|k_proj|v_proj|key_proj|value_proj"
+    from methods.source import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,43 +25,62 @@ class Ia3(Method):
     name: ClassVar[str] = "ia3"
     summary: ClassVar[str] = "trained factors on keys, values and the feed-forward block's hidden layer"
     paper: ClassVar[str] = "Liu et al. 2022, arXiv 2205.05638"
-    starts_at_random: ClassVar[bool] = False
 
     @property
     def default_lr(self) -> float:
         """The paper trains its factors at 3e-3; so few numbers need a high rate."""
         return 5e-3
 
-    def slots(self, backbone: Backbone) -> Slots:
-        from methods.sites import Slots, add_head, linear_layers
+    @property
+    def starts_at_random(self) -> bool:
+        """All factors start at 1."""
+        return False
 
-        slots = Slots(backbone)
-
-        def scale_output(module: Any, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            scaled: Tensor = output * module.scale
-            return scaled
-
-        def scale_input(
-            module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]
-        ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-            return (inputs[0] * module.scale, *inputs[1:]), named
-
-        for number, block in enumerate(backbone.anatomy.layers):
-            for path in linear_layers(backbone.model, block, KEY_VALUE):
-                slots.add(path, "scale", (backbone.model.get_submodule(path).out_features,), number)  # type: ignore[arg-type]
-                slots.hook(path, scale_output)
-            for path in linear_layers(backbone.model, block)[-1:]:  # what leaves the feed-forward part reads its hidden layer
-                slots.add(path, "scale", (backbone.model.get_submodule(path).in_features,), number)  # type: ignore[arg-type]
-                slots.hook_inputs(path, scale_input)
+    def place(self, slots: Slots) -> None:
+        for number, block in enumerate(slots.anatomy.blocks):
+            if block.key is None or block.value is None or block.feed_forward_out is None:
+                raise Unsupported(f"keys, values or the feed-forward part of {block.path} were not found: try lora or adapter")
+            for part, projection in (("key", block.key), ("value", block.value)):
+                self._scale_outputs(slots, projection, "scale" if projection.columns is None else f"{part}_scale", number)
+            self._scale_inputs(slots, block.feed_forward_out, number)
         if not len(slots):
-            raise Unsupported("no repeated blocks with linear layers were found in this backbone")
-        add_head(slots, backbone)
-        return slots
+            raise Unsupported("no repeated blocks were found in this backbone")
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
+    def _scale_outputs(self, slots: Slots, projection: Projection, name: str, layer: int) -> None:
+        """Factors on those outputs of a linear layer that are keys, or values."""
         import torch
 
-        from methods.source import Source, draw_head
+        from methods.anatomy import features
+        from methods.sites import row_bias
 
-        ones = {slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"}
-        return Source(slots, draw_head(slots, streams, vertices, slots.anatomy.init_range), ones)
+        width, own = features(slots.backbone.model.get_submodule(projection.path))[1], projection.columns
+        slots.add(projection.path, name, (len(own) if own else width,), layer)
+        where = None if own is None else torch.tensor(own, device=next(slots.backbone.model.parameters()).device)
+
+        def scale(module: Any, _x: Tensor, output: Tensor) -> Tensor:
+            factors = row_bias(getattr(module, name))  # [own] or [rows, 1, own]
+            if where is None:
+                return output * factors
+            return output.index_copy(-1, where, output.index_select(-1, where) * factors)
+
+        slots.hook_linear(projection.path, scale)
+
+    def _scale_inputs(self, slots: Slots, path: str, layer: int) -> None:
+        """Factors on what a linear layer reads."""
+        from methods.anatomy import features
+        from methods.sites import row_bias
+
+        def scale(
+            module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]
+        ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+            return (inputs[0] * row_bias(module.scale), *inputs[1:]), named
+
+        slots.add(path, "scale", (features(slots.backbone.model.get_submodule(path))[0],), layer)
+        slots.hook_inputs(path, scale)
+
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
+        import torch
+
+        from methods.source import Start
+
+        return Start(given={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"})

@@ -7,15 +7,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Backbone, Method, Streams, Unsupported, require
+from methods.base import Method, Streams, Unsupported, later, require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
+    from methods.anatomy import Block
     from methods.sites import Slots
-    from methods.source import Source
+    from methods.source import Start
 
-# What the query and value projections are called in the encoders and decoders of the library.
+# The names of query and value projections in most families. As the default it stands for these layers whatever their names.
 QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 
 
@@ -23,7 +26,9 @@ QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 class Lora(Method):
     """Adds `alpha / rank * B A` to the weight of the query and value projections; B starts at 0.
 
-    Source: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in UniPELT's comparison.
+    Sources: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in UniPELT's comparison;
+    `rslora` divides by the root of the rank (Kalajdzievski 2023, arXiv 2312.03732); `gate` as in UniPELT (Mao et al. 2022,
+    arXiv 2110.07577). Where one layer gives queries, keys and values, the whole layer is updated, as PEFT does.
     """
 
     name: ClassVar[str] = "lora"
@@ -33,6 +38,9 @@ class Lora(Method):
     rank: int = 8
     alpha: float = 16.0  # the update is scaled by alpha / rank, so its size does not hang on the rank
     targets: str = QUERY_VALUE  # names of linear layers inside the repeated blocks, separated by |
+    lora_dropout: float = later(0.0)  # on what the update reads
+    rslora: bool = later(False)  # scale by alpha / sqrt(rank)
+    gate: bool = later(False)  # each update weighed by a gate that looks at the row
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,39 +50,56 @@ class Lora(Method):
         except re.error as error:
             raise ValueError(f"targets must be names separated by |, got {self.targets!r} ({error})") from None
         require(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
+        require(0 <= self.lora_dropout < 1, f"lora_dropout must be from 0 to below 1, got {self.lora_dropout}")
 
     @property
     def default_lr(self) -> float:
         """As for the other small trained parts."""
         return 5e-4
 
-    def slots(self, backbone: Backbone) -> Slots:
-        from methods.sites import Slots, add_head, linear_layers
+    @property
+    def scale(self) -> float:
+        """What the product of the factors is multiplied with."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
-        slots, scale = Slots(backbone), self.alpha / self.rank
+    def place(self, slots: Slots) -> None:
+        from methods.anatomy import features
 
-        def update(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            low: Tensor = inputs[0] @ module.lora_a.mT  # [rows, tokens, rank]; the factors may carry a row axis
-            high: Tensor = low @ module.lora_b.mT  # [rows, tokens, out]
-            return output + scale * high
-
-        for number, block in enumerate(backbone.anatomy.layers):
-            for path in linear_layers(backbone.model, block, self.targets):
-                linear = backbone.model.get_submodule(path)
-                slots.add(path, "lora_a", (self.rank, linear.in_features), number)  # type: ignore[arg-type]  # nn.Linear has them
-                slots.add(path, "lora_b", (linear.out_features, self.rank), number)  # type: ignore[arg-type]
-                slots.hook(path, update)
+        for number, block in enumerate(slots.anatomy.blocks):
+            for path in self._layers(slots, block):
+                read, given = features(slots.backbone.model.get_submodule(path))
+                slots.add(path, "lora_a", (self.rank, read), number)
+                slots.add(path, "lora_b", (given, self.rank), number)
+                slots.hook_linear(path, self._update(slots, path, number, gated=self.gate and read == slots.anatomy.hidden))
         if not len(slots):
             raise Unsupported(f"no linear layer of this backbone is called {self.targets}: name some with targets=...")
-        add_head(slots, backbone)
-        return slots
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
-        from methods.source import Source, draw, draw_head, uniform, zeros
+    def _layers(self, slots: Slots, block: Block) -> list[str]:
+        from methods.anatomy import linear_layers
 
-        drawn = draw_head(slots, streams, vertices, slots.anatomy.init_range)
+        if self.targets != QUERY_VALUE:
+            return linear_layers(slots.backbone.model, block.path, self.targets)
+        return list(dict.fromkeys(found.path for found in (block.query, block.value) if found is not None))
+
+    def _update(self, slots: Slots, path: str, layer: int, *, gated: bool) -> Callable[..., Tensor]:
+        gate = slots.gate(path, "lora", layer) if gated else None
+
+        def update(module: Any, x: Tensor, output: Tensor) -> Tensor:
+            low: Tensor = slots.drop(x, self.lora_dropout) @ module.lora_a.mT  # [rows, tokens, rank]; factors may have rows
+            high: Tensor = low @ module.lora_b.mT  # [rows, tokens, out]
+            return output + self.scale * (high if gate is None else high * gate(module, x))
+
+        return update
+
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        from methods.source import Start, draw, draw_gates, uniform, zeros
+
+        drawn, factors = draw_gates(slots, streams, vertices, "lora"), {}
         for slot in slots:
-            if slot.role == "added":
-                law = uniform(1 / math.sqrt(slot.shape[1])) if slot.name.endswith("lora_a") else zeros
+            if slot.name.endswith("lora_a"):
+                law = uniform(1 / math.sqrt(slot.shape[1]))
                 drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
-        return Source(slots, drawn)
+                factors[slot.name] = f"{slot.name[:-1]}b"
+            elif slot.name.endswith("lora_b"):
+                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, zeros)
+        return Start(drawn, factors=factors)

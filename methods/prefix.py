@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Backbone, Method, Scalar, Streams, Unsupported, one_of, require
+from methods.base import Method, Streams, Unsupported, later, one_of, require, share
 
 if TYPE_CHECKING:
-    from methods.sites import Anatomy, Slots
-    from methods.source import Source
+    from torch import Tensor, nn
+
+    from methods.anatomy import Anatomy, AttentionCall
+    from methods.sites import Slot, Slots
+    from methods.source import Start
+
+DECODERS = ("one", "per-layer", "simple-share", "none")
+# What arXiv 2410.02200 calls the structures that it compares, in language models.
+ALSO: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-share": "none"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
     """Trains `length` keys and values for every layer, through a perceptron that is folded away afterwards.
 
-    Source: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults of its released code.
+    Sources: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults of its released code, and
+    the activations of real words as a start are from its section 7.4. Le et al. 2024, arXiv 2410.02200, compare ways to
+    share tensors between keys and values: `decoder=one` (deep-share), `simple-share` (trained rows through the layer's own
+    frozen projections) and `none` (no-share). `prefix_dropout` is from P-tuning v2 (Liu et al. 2022, arXiv 2110.07602).
+    `gate=input` weighs the prefix by a gate that looks at the row (Mao et al. 2022, arXiv 2110.07577); `gate=zero` attends
+    to it apart and adds that with a factor a head that starts at 0 (Zhang et al. 2023, arXiv 2303.16199).
     """
 
     name: ClassVar[str] = "prefix"
@@ -27,75 +41,197 @@ class Prefix(Method):
     hidden: int = 512  # width of the perceptron's hidden layer
     decoder: str = "one"  # one MLP for all layers; per-layer: one a layer for keys and one for values; none: free tensors
     positions: str = "shifted"  # the text's positions start after the prefix, as in PEFT, so that a prefix can be exported
+    budget: float = later(0.0)  # share of the backbone's parameters, such as 0.1%, from which the length follows; 0: as said
+    init: str = later("random")  # or words: the activations of real words in the frozen backbone
+    words: str = later("")  # the words; repeated or cut to the length
+    depth: str = later("all")  # or first: a prefix in the first layer only
+    prefix_dropout: float = later(0.0)  # on keys and values of the prefix
+    gate: str = later("none")  # or input, or zero
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "decoder", ALSO.get(self.decoder, self.decoder))
         require(self.length >= 1, f"length must be 1 or more, got {self.length}")
         require(self.hidden >= 1, f"hidden must be 1 or more, got {self.hidden}")
-        one_of("decoder", self.decoder, ("one", "per-layer", "none"))
+        one_of("decoder", self.decoder, (*DECODERS, *ALSO))
         one_of("positions", self.positions, ("shifted", "kept"))
+        one_of("init", self.init, ("random", "words"))
+        one_of("depth", self.depth, ("all", "first"))
+        one_of("gate", self.gate, ("none", "input", "zero"))
+        share("budget", self.budget)
+        require(0 <= self.prefix_dropout < 1, f"prefix_dropout must be from 0 to below 1, got {self.prefix_dropout}")
+        words(self.init, self.words)
+        require(
+            self.init == "random" or self.decoder != "simple-share",
+            "init=words gives keys and values, which decoder=simple-share cannot start from: choose decoder=one or none",
+        )
 
     @property
     def default_lr(self) -> float:
         """The ranges used with and without an MLP in published code differ by a factor of ten and more."""
-        return 5e-3 if self.decoder == "none" else 5e-4
+        return 5e-4 if self.decoder in ("one", "per-layer") else 5e-3
 
-    def slots(self, backbone: Backbone) -> Slots:
-        from methods.sites import Slots, add_head
+    @property
+    def starts_at_random(self) -> bool:
+        """Real words are one start."""
+        return self.init == "random"
 
-        anatomy = backbone.anatomy
-        if not anatomy.attention:
+    @property
+    def unused(self) -> frozenset[str]:
+        """The width of a perceptron that is not there, and a length that the budget says."""
+        hidden = () if self.decoder in ("one", "per-layer") else ("hidden",)
+        return frozenset([*hidden, *(("length",) if self.budget else ())])
+
+    def place(self, slots: Slots) -> None:
+        if not slots.anatomy.attention:
             raise Unsupported("this backbone has attention code of its own, where no prefix can enter: try lora or adapter")
-        slots = Slots(backbone)
-        for call in anatomy.attention:
+        calls, length = self._calls(slots.anatomy), self._length(slots.anatomy)
+        for call in calls:
             for part in ("prefix_key", "prefix_value"):
-                slots.add(call.module, f"{part}_{call.turn}", (call.heads, self.length, call.width), call.layer)
-        add_head(slots, backbone)
+                slots.add(call.module, f"{part}_{call.turn}", (call.heads, length, call.width), call.layer)
+        for module, layer in {call.module: call.layer for call in reversed(calls)}.items():
+            self._change(slots, module, layer)
+        if self.gate == "zero":
+            for call in calls:
+                heads = slots.backbone.model.get_submodule(call.module)
+                slots.add(call.module, f"prefix_share_{call.turn}", (_query_heads(heads, call),), call.layer)
         if self.positions == "shifted":
-            self._shift(slots, anatomy, backbone)
-        return slots
+            shift_positions(slots, length)
 
-    def resolved(self) -> dict[str, Scalar]:
-        return super().resolved() | ({"hidden": 0} if self.decoder == "none" else {})  # there is no hidden layer then
+    def _calls(self, anatomy: Anatomy) -> tuple[AttentionCall, ...]:
+        return anatomy.attention if self.depth == "all" else anatomy.attention[:1]
 
-    def _shift(self, slots: Slots, anatomy: Anatomy, backbone: Backbone) -> None:
-        """Number the text's positions from `length` on, through the argument that the embeddings have for cached keys."""
-        import inspect
+    def _length(self, anatomy: Anatomy) -> int:
+        """The length in use."""
+        if not self.budget:
+            return self.length
+        each = sum(2 * call.heads * call.width for call in self._calls(anatomy))
+        length = round(self.budget * anatomy.size / each)
+        if length < 1:
+            raise Unsupported(f"budget={self.budget} is less than a prefix of length 1 needs: {each / anatomy.size:.2%}")
+        return length
 
-        room = anatomy.positions
-        if room is None:
-            slots.remove()
-            raise Unsupported("this backbone has no table of positions that could be shifted: choose positions=kept")
-        if self.length + backbone.max_length > room:
-            slots.remove()
-            way = f"--max-length {room - self.length}" if room - self.length >= 16 else "a shorter prefix"
-            raise Unsupported(
-                f"a prefix of {self.length} and rows of {backbone.max_length} tokens need {self.length + backbone.max_length} "
-                f"positions, this backbone has {room}: choose {way} or positions=kept"
-            )
-        body = backbone.model.get_submodule(anatomy.body)
-        embeddings = getattr(body, "embeddings", None)
-        if embeddings is None or "past_key_values_length" not in inspect.signature(embeddings.forward).parameters:
-            slots.remove()
-            raise Unsupported("this backbone numbers its positions in code of its own: choose positions=kept")
+    def _change(self, slots: Slots, module: str, layer: int) -> None:
+        """What happens to a prefix on its way into the attention of one module: gate and dropout."""
+        opening: list[Tensor] = []
+        if self.gate == "input":
+            gate = slots.gate(module, "prefix", layer)
 
-        def shift(_module: Any, inputs: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return inputs, named | {"past_key_values_length": self.length}
+            def look(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+                x = inputs[0] if inputs else named["hidden_states"]  # [rows, tokens, hidden]
+                opening[:] = [gate(site, x)[..., None]]  # [rows, 1, 1, 1]
 
-        slots.hook_inputs(f"{anatomy.body}.embeddings", shift)
+            slots.hook_inputs(module, look)
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:
-        from methods.decoders import LATENT, OneMlp, PerLayerMlp
-        from methods.source import Source, draw, draw_head, normal
+        def change(prefix: Tensor) -> Tensor:  # [rows, heads, length, width]
+            return slots.drop(prefix * opening[0] if opening else prefix, self.prefix_dropout)
 
-        added = [slot for slot in slots if slot.role == "added"]
-        drawn = draw_head(slots, streams, vertices, slots.anatomy.init_range)
+        if self.gate == "input" or self.prefix_dropout:
+            slots.set(module, "_slots_prefix", change)
+
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        from methods.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
+        from methods.source import Start, draw, draw_gates, normal, zeros
+
+        drawn = draw_gates(slots, streams, vertices, "prefix")
+        shares = [slot for slot in slots if ".prefix_share_" in slot.name]
+        drawn |= {s.name: draw(streams, s.name, s.shape, vertices, zeros) for s in shares}
+        added = [slot for slot in slots if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))]
+        length, hidden = added[0].shape[1], slots.anatomy.hidden
+        wanted = self._activations(slots, added) if self.init == "words" else None
         if self.decoder == "none":
-            return Source(slots, drawn | {s.name: draw(streams, s.name, s.shape, vertices, normal(1.0)) for s in added})
-        drawn[LATENT] = draw(streams, LATENT, (self.length, slots.anatomy.hidden), vertices, normal(1.0))
-        kind = OneMlp if self.decoder == "one" else PerLayerMlp
-        shapes = [(slot.shape[0], slot.shape[2]) for slot in added]
-        if self.decoder == "per-layer" and len(set(shapes)) > 1:
-            raise Unsupported("this backbone's layers differ in their heads: choose decoder=one")
-        decoder = kind([slot.name for slot in added], shapes, slots.anatomy.hidden, self.hidden, streams)
-        return Source(slots, drawn, decoder=decoder)
+            free = {s.name: draw(streams, s.name, s.shape, vertices, normal(1.0)) for s in added}
+            if wanted is not None:
+                free = {name: tensor.expand(vertices, -1, -1, -1).clone() for name, tensor in wanted.items()}
+            return Start(drawn | free)
+        if self.decoder == "simple-share":
+            frozen = FrozenProjections([slot.name for slot in added], self._calls(slots.anatomy), slots)
+            rows = (len(added) // 2, length, hidden)
+            return Start(drawn | {LATENT: draw(streams, LATENT, rows, vertices, normal(1.0))}, decoder=frozen)
+        drawn[LATENT] = draw(streams, LATENT, (length, hidden), vertices, normal(1.0))
+        decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
+        if wanted is not None:
+            start_at(decoder, drawn[LATENT][0], wanted)
+        return Start(drawn, decoder=decoder)
+
+    def _activations(self, slots: Slots, added: list[Slot]) -> dict[str, Tensor]:
+        """Keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
+        import torch
+
+        from methods.sites import caught
+
+        ids = repeated(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
+        device = next(slots.backbone.model.parameters()).device
+        batch = {"input_ids": torch.tensor([ids], device=device), "attention_mask": torch.ones(1, len(ids), device=device).long()}
+        with caught() as pairs, torch.no_grad():
+            slots.backbone.model(**batch)
+        calls = pairs if self.depth == "all" else pairs[:1]
+        tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]
+        return dict(zip([slot.name for slot in added], tensors, strict=True))
+
+
+def _query_heads(module: Any, call: AttentionCall) -> int:
+    """How many heads look: those of keys and values, or a multiple of them."""
+    return call.heads * int(getattr(module, "num_key_value_groups", 1))
+
+
+def words(init: str, text: str) -> None:
+    """Raise `ValueError` unless words are given exactly where they are the start."""
+    require(init != "words" or bool(text.strip()), 'init=words needs the words: words="..."')
+    require(init == "words" or not text, "words goes with init=words")
+
+
+def repeated(tokens: list[int], length: int, text: str) -> list[int]:
+    """Tokens repeated or cut to a length, so that a start from words changes no length.
+
+    Raises:
+        Unsupported: the backbone's tokenizer knows none of the words.
+    """
+    if not tokens:
+        raise Unsupported(f"the backbone's tokenizer makes no tokens of words={text!r}")
+    return (tokens * -(-length // len(tokens)))[:length]
+
+
+def shift_positions(slots: Slots, length: int) -> None:
+    """Number the text's positions from `length` on, by the learned table's input or by the body's own argument.
+
+    Raises:
+        Unsupported: there is no room for so many positions, or no place to say so.
+    """
+    import inspect
+
+    import torch
+
+    anatomy, backbone = slots.anatomy, slots.backbone
+    room_for(slots, length, "choose {way} or positions=kept")
+    if anatomy.position_table is not None:
+
+        def later_rows(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return (inputs[0] + length, *inputs[1:]), named
+
+        slots.hook_inputs(anatomy.position_table, later_rows)
+        return
+    body = backbone.model.get_submodule(anatomy.body)
+    if "position_ids" not in inspect.signature(body.forward).parameters:
+        raise Unsupported("this backbone numbers its positions in code of its own: choose positions=kept")
+
+    def numbered(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
+        return inputs, named | {"position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]}
+
+    slots.hook_inputs(anatomy.body, numbered)
+
+
+def room_for(slots: Slots, length: int, advice: str) -> None:
+    """See that the positions of a row and of `length` more are there.
+
+    Raises:
+        Unsupported: they are not; with the numbers and the advice, in which `{way}` stands for what would fit.
+    """
+    room, most = slots.anatomy.positions, slots.backbone.max_length
+    if room is not None and length + most > room:
+        way = f"--max-length {room - length}" if room - length >= 16 else "a shorter one"
+        raise Unsupported(
+            f"a prefix of {length} and rows of {most} tokens need {length + most} positions, this backbone has {room}: "
+            f"{advice.format(way=way)}"
+        )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Backbone, DevScoring, Method, Scalar, Streams, one_of, require
+from methods.base import DevScoring, Method, Scalar, Streams, Unsupported, later, one_of, require
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
     from methods.sites import Slots
-    from methods.source import Source
+    from methods.source import Source, Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,8 @@ class Simplex(Method):
 
     The dev metric is taken over several copies of the dev rows, each seen by a point of its own; the model that is tested
     is the centroid. Source: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads of six vertices; points
-    drawn for each observation and each layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law and the
-    coarser granularities. What was chosen where descriptions of it are silent: docs/methods.md.
+    drawn for each observation and each layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law, the coarser
+    granularities and the penalty `diversity`. What was chosen where descriptions of it are silent: docs/methods.md.
 
     With one vertex it is the base method, to the last digit.
     """
@@ -29,24 +29,39 @@ class Simplex(Method):
     summary: ClassVar[str] = "a simplex of models (prefixes and heads) trained together; its centroid is tested"
     paper: ClassVar[str] = "Falissard et al. 2023, arXiv 2310.15793"
 
-    starts_at_random: ClassVar[bool] = False  # no simplex of simplexes
-
     base: Method = field(default_factory=Prefix)
     vertices: int = 6
     granularity: str = "row-layer"  # what gets a point of its own: each row and layer, each row, each layer of a batch, a batch
     validation: str = "stochastic"  # or centroid
     copies: int = 0  # of the dev rows in stochastic validation; 0: as many as give about 300 scored rows, at least 2
+    concentration: float = later(1.0)  # of the Dirichlet law; 1: uniform, less: near the vertices, more: near the centre
+    diversity: float = later(0.0)  # weight of the squared cosine between two vertices in the loss
+    decoders: str = later("shared")  # or per-vertex: the base's perceptron once for each vertex
+    head: bool = later(True)  # the head has vertices as well; false: one head for the whole simplex
+    mix: str = later("factors")  # of LoRA: mix A and B each; product: mix the updates B A
+    test: str = later("centroid")  # or mean-of-samples: the mean answer of sampled models
+    samples: int = later(10)  # how many, for test=mean-of-samples
 
     def __post_init__(self) -> None:
         require(self.vertices >= 1, f"vertices must be 1 or more, got {self.vertices}")
         require(self.copies >= 0, f"copies must not be negative, got {self.copies}")
+        require(self.concentration > 0, f"concentration must be above 0, got {self.concentration}")
+        require(self.diversity >= 0, f"diversity must not be negative, got {self.diversity}")
+        require(self.samples >= 1, f"samples must be 1 or more, got {self.samples}")
         one_of("granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch"))
         one_of("validation", self.validation, ("stochastic", "centroid"))
+        one_of("decoders", self.decoders, ("shared", "per-vertex"))
+        one_of("mix", self.mix, ("factors", "product"))
+        one_of("test", self.test, ("centroid", "mean-of-samples"))
         require(
-            self.base.starts_at_random,
-            f"the base of a simplex must be drawn at random: {self.base.name} has one start, so all vertices would coincide; "
-            "choose base=prefix, lora or adapter",
+            self.base.starts_at_random and not isinstance(self.base, Simplex),
+            f"the base of a simplex must be drawn at random: {self.base.name} as it is has one start, so all vertices would "
+            "coincide; choose base=prefix, lora, adapter, prompt or head",
         )
+        require(
+            self.head or self.base.name != "fine-tuning", "head=false leaves a simplex over heads (base=head) without vertices"
+        )
+        require(self.mix == "factors" or self.base.name == "lora", "mix=product mixes products of factors: it needs base=lora")
 
     @property
     def default_lr(self) -> float:
@@ -63,26 +78,62 @@ class Simplex(Method):
         """Sampled points by default, so that a small dev set does not judge by one point alone."""
         return DevScoring(stochastic=self.validation == "stochastic", copies=self.copies)
 
+    @property
+    def test_samples(self) -> int:
+        """As asked for."""
+        return self.samples if self.test == "mean-of-samples" and self.vertices > 1 else 0
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """What goes with sampling where nothing is sampled."""
+        if self.vertices == 1:
+            return frozenset(OWN) - {"vertices"}
+        copies = () if self.validation == "stochastic" else ("copies",)
+        return frozenset([*copies, *(() if self.test_samples else ("samples",))])
+
+    def options(self) -> dict[str, Scalar]:
+        own: dict[str, Scalar] = {name: getattr(self, name) for name in OWN if name not in self.unused}
+        return self.base.options() | own | {"base": self._base_name}
+
     def resolved(self) -> dict[str, Scalar]:
-        own: dict[str, Scalar] = {
-            "base": self.base.name,
-            "vertices": self.vertices,
-            "granularity": self.granularity,
-            "validation": self.validation,
-            "copies": self.copies,
-        }
-        if self.vertices == 1:  # there is nothing to sample
-            own |= {"granularity": Simplex.granularity, "validation": "centroid", "copies": 0}
-        elif self.validation == "centroid":
-            own["copies"] = 0
-        return self.base.resolved() | own
+        said = {one.name: one.default for one in fields(self) if one.metadata.get("later")}
+        values = self.options()
+        own = {name: values[name] for name in OWN if name in values and (name not in said or values[name] != said[name])}
+        return self.base.resolved() | own | {"base": self._base_name}
 
-    def slots(self, backbone: Backbone) -> Slots:
-        return self.base.slots(backbone)
+    @property
+    def _base_name(self) -> str:
+        return "head" if self.base.name == "fine-tuning" else self.base.name
 
-    def source(self, slots: Slots, streams: Streams, vertices: int = 1) -> Source:  # noqa: ARG002  # it has its own number
-        from methods.source import Mixture
+    def place(self, slots: Slots) -> None:
+        self.base.place(slots)
+        both = [slot for slot in slots if slot.name.rpartition(".")[0] in slots.anatomy.shared]
+        if both and self.vertices > 1 and self.granularity.startswith("row"):
+            raise Unsupported(
+                f"rows cannot have points of their own, for {both[0].name.rpartition('.')[0]} also works on what all rows "
+                "share: choose granularity=batch-layer"
+            )
 
-        source = self.base.source(slots, streams, self.vertices)
-        source.mixture = Mixture(self.granularity)  # type: ignore[arg-type]  # checked when the method was made
-        return source
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        return self.base.start(slots, streams, vertices)
+
+    def source(self, slots: Slots, streams: Streams) -> Source:
+        from methods.source import Decoders, Mixture, Source, VertexStreams, with_head
+
+        start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
+        if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:
+            each = [self.start(slots, VertexStreams(streams, vertex), 1).decoder for vertex in range(self.vertices)]
+            start = replace(start, decoder=Decoders(decoder for decoder in each if decoder is not None))
+        if not self.head:
+            heads = {slot.name for slot in slots if slot.role == "head"} & start.drawn.keys()
+            start = replace(
+                start,
+                drawn={name: tensor for name, tensor in start.drawn.items() if name not in heads},
+                given={name: start.drawn[name][0] for name in heads} | dict(start.given),
+            )
+        products = start.factors if self.mix == "product" else {}
+        mixture = Mixture(self.granularity, self.concentration, self.diversity, products)  # type: ignore[arg-type]  # checked
+        return Source(slots, start, mixture)
+
+
+OWN = tuple(one.name for one in fields(Simplex) if one.name in Simplex.__annotations__ and one.name != "base")

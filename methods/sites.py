@@ -1,14 +1,14 @@
 """Where tensors enter a stock model: named slots, installed on its own modules and taken away again.
 
 A slot is a named parameter of a module of the model. Slots that *replace* a parameter hold it back until they are
-removed; slots that are *added* are read by a hook or by the attention function, which do nothing while they are empty.
-So the same names serve a plain call and `torch.func.functional_call`.
+removed; slots that are *added* are read by a hook or by the attention function, which do nothing while the slots are
+empty. So the same names serve a plain call and `torch.func.functional_call`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from methods.anatomy import ATTENTION, Anatomy, is_linear
 from methods.base import Backbone
 
-ATTENTION = "slots"  # the name under which the attention function below is registered
+Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
 
 
 @dataclass(frozen=True)
@@ -34,45 +35,32 @@ class Slot:
     role: Literal["added", "backbone", "head"]
 
 
-@dataclass(frozen=True)
-class AttentionCall:
-    """One call of the attention function in a forward pass."""
-
-    module: str  # its path; a model that shares layers calls one module several times
-    turn: int  # the how-manieth call of that module
-    layer: int  # the how-manieth call of all
-    heads: int  # of keys and values
-    width: int  # numbers a head
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """The parts of a model that methods address."""
-
-    body: str  # path of the pretrained part; what lies outside is the head
-    hidden: int
-    positions: int | None  # rows of a learned position table, if there is one
-    attention: tuple[AttentionCall, ...]  # in the order of a forward pass; empty if the model has its own attention code
-    layers: tuple[str, ...]  # paths of the repeated blocks, from the embeddings up
-    trained: frozenset[str]  # names of parameters that a classification loss reaches
-    init_range: float  # standard deviation for new weights
-    output_layer: str  # path of the linear layer that gives the logits
-
-    def is_head(self, name: str) -> bool:
-        """Whether a parameter lies outside the pretrained part."""
-        return not name.startswith(self.body + ".")
-
-
 class Slots:
     """The slots of one method on one model. Iterates over `Slot`; `remove` leaves the model as it was."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.anatomy = backbone.anatomy
+        self.backbone = backbone
         self._model = backbone.model
         self._slots: dict[str, Slot] = {}
         self._sites: dict[str, tuple[nn.Module, str]] = {}
         self._held: dict[str, nn.Parameter] = {}
         self._handles: list[Any] = []
+        self._filled = False
+        self._rows = 1  # of the batch in the model
+        self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
+        self._masks: torch.Generator | None = None  # of the methods' own dropout, while training
+
+        self.hook_inputs(self.anatomy.body, self._note)
+
+    def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Remember what the batch at hand is like."""
+        self._rows = len(inputs[0] if inputs else named["input_ids"])
+        self._attended = named.get("attention_mask")
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The structure of the model."""
+        return self.backbone.anatomy
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -80,11 +68,13 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def add(self, module: str, name: str, shape: tuple[int, ...], layer: int) -> None:
-        """A new, empty slot on a module."""
+    def add(self, module: str, name: str, shape: tuple[int, ...], layer: int) -> str:
+        """A new, empty slot on a module; gives its name."""
         site = self._model.get_submodule(module)
         site.register_parameter(name, None)
-        self._enter(Slot(f"{module}.{name}", shape, layer, "added"), site, name)
+        slot = Slot(f"{module}.{name}" if module else name, shape, layer, "added")
+        self._enter(slot, site, name)
+        return slot.name
 
     def replace(
         self, parameter: str, layer: int, role: Literal["backbone", "head"], shape: tuple[int, ...] | None = None
@@ -99,18 +89,83 @@ class Slots:
         self._slots[slot.name] = slot
         self._sites[slot.name] = (site, name)
 
-    def hook(self, module: str, function: Any) -> None:
-        """Let `function(module, inputs, output)` change a module's output for as long as the slots are there."""
-        self._handles.append(self._model.get_submodule(module).register_forward_hook(function))
+    def hook(self, module: str, function: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
+        """Let `function(module, inputs, output)` change a module's output while the slots are filled."""
 
-    def hook_inputs(self, module: str, function: Any) -> None:
-        """Let `function(module, inputs, named inputs)` change what a module is called with."""
+        def run(site: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            return function(site, inputs, output) if self._filled else None
+
+        self._handles.append(self._model.get_submodule(module).register_forward_hook(run))
+
+    def hook_linear(self, module: str, function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        """Let `function(module, input, output)` change what a linear layer gives for `[rows, tokens, width]`.
+
+        Some models lay rows end to end before a linear layer; the function never sees that.
+        """
+
+        def run(site: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            if output.dim() == 3:
+                return function(site, inputs[0], output)
+            x, y = (tensor.unflatten(0, (self._rows, -1)) for tensor in (inputs[0], output))
+            return function(site, x, y).flatten(0, 1)
+
+        self.hook(module, run)
+
+    def hook_inputs(self, module: str, function: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        """Let `function(module, inputs, named inputs)` change what a module is called with while the slots are filled."""
+
+        def run(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return function(site, inputs, named) if self._filled else None
+
+        self._handles.append(self._model.get_submodule(module).register_forward_pre_hook(run, with_kwargs=True))
+
+    def set(self, module: str, name: str, value: object) -> None:
+        """Give a module an attribute for as long as the slots are there."""
         site = self._model.get_submodule(module)
-        self._handles.append(site.register_forward_pre_hook(function, with_kwargs=True))
+        setattr(site, name, value)
+        self._handles.append(_Attribute(site, name))
+
+    def gate(self, module: str, name: str, layer: int) -> Gate:
+        """Slots for a gate on a module's input: a sigmoid of one linear output, averaged over the row's real tokens.
+
+        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding is averaged as well.
+        """
+        weight, bias = f"{name}_gate", f"{name}_gate_bias"
+        self.add(module, weight, (self.anatomy.hidden,), layer)
+        self.add(module, bias, (1,), layer)
+
+        def opening(site: nn.Module, x: Tensor) -> Tensor:
+            row = row_bias(getattr(site, weight))  # [hidden] or [rows, 1, hidden]
+            open_ = torch.sigmoid((x * row).sum(-1) + getattr(site, bias))  # [rows, tokens]
+            real = self.attended(x)
+            mean = (open_ * real).sum(-1) / real.sum(-1)
+            return mean[:, None, None]  # [rows, 1, 1]
+
+        return opening
+
+    def attended(self, states: Tensor) -> Tensor:
+        """Which of the tokens `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0."""
+        return torch.ones_like(states[..., 0]) if self._attended is None else self._attended.to(states)
+
+    def drop(self, x: Tensor, p: float) -> Tensor:
+        """Dropout of a method's own, its masks from the job's stream; nothing outside training."""
+        if self._masks is None or p == 0:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1 - p, generator=self._masks)
+        return x * keep / (1 - p)
+
+    @contextmanager
+    def dropout(self, generator: torch.Generator) -> Iterator[None]:
+        """The methods' own dropout on, its masks from the generator, inside the block."""
+        self._masks = generator
+        try:
+            yield
+        finally:
+            self._masks = None
 
     def is_linear(self, name: str) -> bool:
         """Whether a slot is a weight or bias of a linear layer; the scales of norms have no row axis."""
-        return isinstance(self._sites[name][0], nn.Linear)
+        return is_linear(self._sites[name][0])
 
     def held(self, name: str) -> Tensor:
         """The model's own tensor that a slot replaces."""
@@ -130,9 +185,11 @@ class Slots:
         for name, tensor in tensors.items():
             site, attribute = self._sites[name]
             site._parameters[attribute] = tensor.to(dtype)  # type: ignore[assignment]  # a plain tensor keeps its graph
+        self._filled = True
 
     def remove(self) -> None:
         """Empty every slot and give the model its own parameters back."""
+        self._filled = False
         for handle in self._handles:
             handle.remove()
         for name, (site, attribute) in self._sites.items():
@@ -142,9 +199,20 @@ class Slots:
                 del site._parameters[attribute]
 
 
-def add_head(slots: Slots, backbone: Backbone) -> None:
+@dataclass(frozen=True)
+class _Attribute:
+    """An attribute that is taken away like a hook."""
+
+    site: nn.Module
+    name: str
+
+    def remove(self) -> None:
+        delattr(self.site, self.name)
+
+
+def add_head(slots: Slots) -> None:
     """Slots for the head, which every method trains."""
-    anatomy = backbone.anatomy
+    anatomy, backbone = slots.anatomy, slots.backbone
     for name in sorted(anatomy.trained):
         if anatomy.is_head(name):
             shape = tuple(backbone.model.get_parameter(name).shape)
@@ -187,53 +255,69 @@ def _attention(
     """The library's own attention with this call's prefix, if there is one, in front of keys and values.
 
     Shapes: query `[rows, heads, tokens, width]`; a prefix is `[heads, length, width]` or `[rows, heads, length, width]`.
+    Returns `[rows, tokens, heads, width]`.
     """
     turn: int = getattr(module, "_slots_turn", 0)
     module._slots_turn = (turn + 1) % getattr(module, "_slots_turns", 1)  # type: ignore[assignment]
     prefix_key = getattr(module, f"prefix_key_{turn}", None)
     if prefix_key is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
-    prefix_value = getattr(module, f"prefix_value_{turn}")
+        return _plain(module, query, key, value, attention_mask, **options)
     rows, length = key.shape[0], prefix_key.shape[-2]
-    if attention_mask is None and getattr(module, "is_causal", False):
+    change: Callable[[Tensor], Tensor] = getattr(module, "_slots_prefix", lambda tensor: tensor)
+    prefix_key = change(prefix_key.expand(rows, -1, -1, -1))
+    prefix_value = change(getattr(module, f"prefix_value_{turn}").expand(rows, -1, -1, -1))
+    share = getattr(module, f"prefix_share_{turn}", None)
+    if share is not None:  # the prefix is attended to apart, and a factor a head says how much of that is added
+        text, _ = _plain(module, query, key, value, attention_mask, **options)
+        apart, _ = _plain(module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False}))
+        return text + apart * share[..., None, :, None], None  # share [heads], or [rows, 1, heads, 1]
+    if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         tokens = query.shape[2]  # the library would apply its causal rule to the prefix as well
         attention_mask = torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device=query.device).tril()
-    key = torch.cat([prefix_key.expand(rows, -1, -1, -1), key], dim=2)
-    value = torch.cat([prefix_value.expand(rows, -1, -1, -1), value], dim=2)
+    key = torch.cat([prefix_key, key], dim=2)
+    value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:
         open_to_all = 1 if attention_mask.dtype == torch.bool else 0  # an additive mask adds nothing where all may look
         front = attention_mask.new_full((*attention_mask.shape[:-1], length), open_to_all)
         attention_mask = torch.cat([front, attention_mask], dim=-1)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
+    return _plain(module, query, key, value, attention_mask, **options)
+
+
+def _plain(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """The library's fused attention; written out where scores are capped (Gemma 2), which the fused one cannot do."""
+    softcap = options.get("softcap")
+    if softcap is None:
+        return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
+    groups = query.shape[1] // key.shape[1]
+    scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    scores = query @ repeat_kv(key, groups).mT * scaling  # [rows, heads, tokens, keys]
+    scores = torch.tanh(scores / softcap) * softcap
+    if mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    weights = scores.softmax(-1, dtype=torch.float32 if scores.dtype != torch.float64 else None).to(query.dtype)
+    return (weights @ repeat_kv(value, groups)).transpose(1, 2), None
+
+
+@contextmanager
+def caught() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Key and value `[rows, heads, tokens, width]` of every attention call inside the block, in order."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    now = AttentionInterface()[ATTENTION]
+
+    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+        pairs.append((key, value))
+        return now(module, query, key, value, mask, **options)
+
+    AttentionInterface.register(ATTENTION, attend)
+    try:
+        yield pairs
+    finally:
+        AttentionInterface.register(ATTENTION, now)
 
 
 AttentionInterface.register(ATTENTION, _attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
-def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
-    """The paths of the blocks (elements of a module list) that hold the given modules, in the modules' order."""
-    blocks: dict[str, None] = {}
-    for path in inside:
-        steps = path.split(".")
-        for end in range(len(steps), 0, -1):
-            parent = model.get_submodule(".".join(steps[: end - 1]))
-            if isinstance(parent, nn.ModuleList):
-                blocks[".".join(steps[:end])] = None
-                break
-    return tuple(blocks)
-
-
-def layer_of(anatomy: Anatomy, parameter: str) -> int:
-    """The block that a parameter belongs to, counted from 0; what lies below or between the blocks counts as block 0."""
-    for number, block in enumerate(anatomy.layers):
-        if parameter.startswith(block + "."):
-            return number
-    return 0
-
-
-def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
-    """The paths of the linear layers below a module whose own name matches `names` in full."""
-    root = model.get_submodule(under)
-    found = [path for path, module in root.named_modules() if isinstance(module, nn.Linear) and path]
-    return [f"{under}.{path}" for path in found if re.fullmatch(names, path.rpartition(".")[2])]

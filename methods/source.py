@@ -7,10 +7,11 @@ ordinary set of tensors (Falissard et al. 2023; Wortsman et al. 2021 for the law
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,55 +19,84 @@ from methods.base import Law, Streams
 from methods.sites import Slots
 
 Granularity = Literal["row-layer", "row", "batch-layer", "batch"]
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a method trains, as it starts.
+
+    Attributes:
+        drawn: tensors drawn at random, `[vertices, ...]`; without a decoder their names are slots.
+        given: tensors with one start, without vertex axis; their names are slots.
+        decoder: maps latent tensors `{name: [vertices, ...]}` to slots `{name: [vertices, ...]}`, and lets others pass.
+        factors: pairs of slots whose product counts: `{name of A: name of B}` for an update B A.
+    """
+
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    decoder: nn.Module | None = None
+    factors: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Start]) -> Start:
+        """Several methods' starts as one."""
+        parts = list(parts)
+        decoders = [part.decoder for part in parts if part.decoder is not None]
+        return cls(
+            drawn={name: tensor for part in parts for name, tensor in part.drawn.items()},
+            given={name: tensor for part in parts for name, tensor in part.given.items()},
+            decoder=None if not decoders else decoders[0] if len(decoders) == 1 else nn.Sequential(*decoders),
+            factors={a: b for part in parts for a, b in part.factors.items()},
+        )
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The law of the points that are sampled from a simplex: uniform, drawn anew per row or batch, per layer or for all."""
+    """How points of a simplex are sampled, and what a mixture of vertices is.
+
+    Attributes:
+        granularity: what gets a point of its own: each row and layer, each row, each layer of a batch, or a batch.
+        concentration: of a symmetric Dirichlet law; 1 is uniform, less goes to the vertices, more to the centre.
+        diversity: weight of the penalty on vertices that point the same way.
+        products: slots of which products are mixed rather than factors: `{name of A: name of B}`.
+    """
 
     granularity: Granularity = "row-layer"
+    concentration: float = 1.0
+    diversity: float = 0.0
+    products: Mapping[str, str] = field(default_factory=dict)
 
     def weights(self, rows: int, layers: int, vertices: int, generator: torch.Generator) -> Tensor:
-        """Points `[rows, layers, vertices]` that sum to 1 over the vertices.
+        """Points `[rows, layers, vertices]` that sum to 1 over the vertices; `[1, ...]` where all rows share theirs.
 
-        Standard exponential numbers divided by their sum are uniform on the simplex (a Dirichlet law with all parameters 1).
+        Standard exponential numbers divided by their sum are uniform on the simplex (a Dirichlet law with all parameters
+        1); gamma numbers of another shape give that concentration.
         """
         free_rows = rows if self.granularity.startswith("row") else 1
         free_layers = layers if self.granularity.endswith("layer") else 1
-        uniform = torch.rand(free_rows, free_layers, vertices, generator=generator, dtype=torch.float64)
-        exponential = -torch.log1p(-uniform)  # 1 - U is never 0, so no weight is infinite
-        points = exponential / exponential.sum(-1, keepdim=True)
-        return points.expand(rows, layers, vertices).float()
+        shape = (free_rows, free_layers, vertices)
+        if self.concentration == 1:
+            uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+            parts = -torch.log1p(-uniform)  # 1 - U is never 0, so no weight is infinite
+        else:
+            seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
+            parts = torch.from_numpy(np.random.default_rng(seed).standard_gamma(self.concentration, shape))
+            parts = parts.clamp_min(torch.finfo(torch.float64).tiny)  # a small shape may round all of a point to 0
+        points = parts / parts.sum(-1, keepdim=True)
+        return points.expand(free_rows, layers, vertices).float()
 
 
 class Source(nn.Module):
-    """Trained tensors, and the way from them to the slots.
+    """Trained tensors, and the way from them to the slots."""
 
-    Args:
-        slots: the slots to fill.
-        drawn: tensors drawn at random, `[vertices, ...]`; without a decoder their names are slots.
-        given: tensors that start from the checkpoint, without vertex axis; their names are slots.
-        decoder: maps latent tensors `{name: [vertices, ...]}` to slots `{name: [vertices, ...]}`; one serves all vertices.
-        mixture: how points are sampled; None for a method of one vertex.
-    """
-
-    def __init__(
-        self,
-        slots: Slots,
-        drawn: Mapping[str, Tensor],
-        given: Mapping[str, Tensor] | None = None,
-        decoder: nn.Module | None = None,
-        mixture: Mixture | None = None,
-    ) -> None:
+    def __init__(self, slots: Slots, start: Start, mixture: Mixture | None = None) -> None:
         super().__init__()
-        self._drawn = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in drawn.items()})
-        # The scales of a norm in the head start where the model has them, like everything that is not drawn.
-        norms = [slot.name for slot in slots if slot.role == "head" and slot.name not in drawn]
-        given = dict(given or {}) | {name: slots.held(name).float().clone() for name in norms}
-        self._given = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in given.items()})
-        self.decoder = decoder
+        self._drawn = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in start.drawn.items()})
+        self._given = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in start.given.items()})
+        self.decoder = start.decoder
         self.mixture = mixture
-        self.vertices = next(iter(drawn.values())).shape[0]
+        self.vertices = next((len(tensor) for tensor in start.drawn.values()), 1)
         order = sorted({slot.layer for slot in slots})
         self._layer = {slot.name: order.index(slot.layer) for slot in slots}
         self.layers = len(order)
@@ -77,40 +107,53 @@ class Source(nn.Module):
         return self.mixture is not None and self.vertices > 1
 
     @property
-    def given_names(self) -> list[str]:
-        """The slots whose tensors have no vertex axis."""
-        return [_name(key) for key in self._given]
+    def given(self) -> dict[str, nn.Parameter]:
+        """The slots whose tensors have no vertex axis, and these tensors."""
+        return {_name(key): tensor for key, tensor in self._given.items()}
+
+    @property
+    def products(self) -> Mapping[str, str]:
+        """The slots of which products are mixed: `{name of A: name of B}`."""
+        return self.mixture.products if self.stochastic and self.mixture is not None else {}
 
     def corners(self) -> dict[str, Tensor]:
         """The vertices of every slot that has any: `{slot: [vertices, ...]}`."""
         tensors: dict[str, Tensor] = {_name(key): tensor for key, tensor in self._drawn.items()}
-        if self.decoder is not None:
-            tensors = self.decoder(tensors)
-        return tensors
+        return tensors if self.decoder is None else self.decoder(tensors)
 
     def weights(self, rows: int, generator: torch.Generator) -> Tensor | None:
-        """A point for every row and layer, `[rows, layers, vertices]`; None where there is only one point."""
+        """A point for every row and layer, `[rows, layers, vertices]`, or `[1, ...]` for all rows; None: there is only one."""
         if self.mixture is None or self.vertices == 1:
             return None
         return self.mixture.weights(rows, self.layers, self.vertices, generator)
 
     def forward(self, weights: Tensor | None = None) -> dict[str, Tensor]:
         """The tensors of the slots: at the points given (`[rows, ...]` each), else at the centroid."""
-        given: dict[str, Tensor] = {_name(key): tensor for key, tensor in self._given.items()}
-        return given | {name: self._at(name, corner, weights) for name, corner in self.corners().items()}
+        return self.given | self.mix(self.corners(), weights)
 
-    def _at(self, name: str, corner: Tensor, weights: Tensor | None) -> Tensor:
+    def mix(self, corners: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
+        """Vertices to slots: at the points given, else at the centroid."""
         if self.vertices == 1:
-            return corner[0]
-        if weights is None:
-            return corner.mean(0)
-        point = weights[:, self._layer[name]].to(corner)  # [rows, vertices]
-        mixed: Tensor = point @ corner.flatten(1)
-        return mixed.reshape(-1, *corner.shape[1:])  # [rows, ...]
+            return {name: corner[0] for name, corner in corners.items()}
+        points = {name: None if weights is None else weights[:, self._layer[name]] for name in corners}
+        return mix(corners, points, self.products)
+
+    def penalty(self, generator: torch.Generator) -> Tensor | float:
+        """What is added to the loss: of a simplex with `diversity`, the squared cosine of two vertices drawn at random.
+
+        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together make one direction, biases are left out.
+        """
+        if self.mixture is None or self.mixture.diversity == 0 or self.vertices == 1:
+            return 0.0
+        one, two = torch.randperm(self.vertices, generator=generator)[:2].tolist()
+        matrices = [corner for corner in self.corners().values() if corner.dim() >= 3]
+        dot = torch.stack([(corner[one] * corner[two]).sum() for corner in matrices]).sum()
+        lengths = [torch.stack([corner[vertex].square().sum() for corner in matrices]).sum() for vertex in (one, two)]
+        return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
     def folded(self) -> dict[str, Tensor]:
-        """The slots' tensors without decoder, as they are kept: `[vertices, ...]`, or without that axis from a checkpoint."""
-        given = {_name(key): tensor.detach().clone() for key, tensor in self._given.items()}
+        """The slots' tensors without decoder, as they are kept: `[vertices, ...]`, or without that axis if given."""
+        given = {name: tensor.detach().clone() for name, tensor in self.given.items()}
         return given | {name: corner.detach().clone() for name, corner in self.corners().items()}
 
 
@@ -119,13 +162,65 @@ class Folded:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._given = {_name(key): tensor.detach() for key, tensor in source._given.items()}
+        self._given = {name: tensor.detach() for name, tensor in source.given.items()}
         self._corners = {name: corner.detach() for name, corner in source.corners().items()}
 
     def __call__(self, weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Source.forward`, without gradients."""
-        mixed = {name: self._source._at(name, corner, weights) for name, corner in self._corners.items()}
-        return self._given | mixed
+        return self._given | self._source.mix(self._corners, weights)
+
+
+def mix(corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]) -> dict[str, Tensor]:
+    """Mixtures of vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`; at the centroid where a point is None.
+
+    Of `products`, the mean of B_v A_v is wanted and not the product of means. It is one product of longer factors: all
+    A_v below each other `[vertices * rank, in]`, all weighted B_v side by side `[out, vertices * rank]`.
+    """
+    joined: dict[str, Tensor] = {}
+    for a, b in products.items():
+        first, second, point = corners[a], corners[b], points[b]
+        vertices, out, rank = second.shape
+        even = second.new_full((1, vertices), 1 / vertices)
+        weights = even if point is None else point.to(second)  # [rows, vertices]
+        wide = weights[:, None, :, None] * second.transpose(0, 1)  # [rows, out, vertices, rank]
+        joined[a] = first.reshape(vertices * rank, -1)
+        joined[b] = wide.reshape(-1, out, vertices * rank) if point is not None else wide.reshape(out, vertices * rank)
+    return joined | {name: _at(corner, points[name]) for name, corner in corners.items() if name not in joined}
+
+
+def _at(corner: Tensor, point: Tensor | None) -> Tensor:
+    if point is None:
+        return corner.mean(0)
+    mixed: Tensor = point.to(corner) @ corner.flatten(1)
+    return mixed.reshape(-1, *corner.shape[1:])  # [rows, ...]
+
+
+class Decoders(nn.Module):
+    """A decoder of its own for each vertex."""
+
+    def __init__(self, decoders: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.decoders = nn.ModuleList(decoders)
+
+    def forward(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Each vertex's latents through its own decoder: `{name: [vertices, ...]}` to slots of the same first axis."""
+        each = [
+            decoder({name: tensor[vertex : vertex + 1] for name, tensor in tensors.items()})
+            for vertex, decoder in enumerate(self.decoders)
+        ]
+        return {name: torch.cat([one[name] for one in each]) for name in each[0]}
+
+
+@dataclass(frozen=True)
+class VertexStreams:
+    """The streams of one vertex, for what is otherwise drawn once."""
+
+    streams: Streams
+    vertex: int
+
+    def init(self, tensor: str, vertex: int) -> torch.Generator:
+        """The generator of the tensor at `vertex` vertices further on."""
+        return self.streams.init(tensor, self.vertex + vertex)
 
 
 def draw(streams: Streams, name: str, shape: tuple[int, ...], vertices: int, law: Law) -> Tensor:
@@ -151,11 +246,23 @@ def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001
     return tensor.zero_()
 
 
-def draw_head(slots: Slots, streams: Streams, vertices: int, init_range: float) -> dict[str, Tensor]:
-    """New tensors for the head's linear layers: weights from N(0, init_range^2), biases 0."""
-    head = [slot for slot in slots if slot.role == "head" and slots.is_linear(slot.name)]
-    laws = {slot.name: normal(init_range) if len(slot.shape) >= 2 else zeros for slot in head}
-    return {slot.name: draw(streams, slot.name, slot.shape, vertices, laws[slot.name]) for slot in head}
+def draw_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
+    """New tensors for the gates of one part: weights as PyTorch draws a linear layer's, biases 0."""
+    law = uniform(slots.anatomy.hidden**-0.5)
+    gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
+    return {s.name: draw(streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else law) for s in gates}
+
+
+def with_head(slots: Slots, streams: Streams, vertices: int, start: Start) -> Start:
+    """A start with the head's: weights from N(0, init_range^2), biases 0, the scales of norms where the model has them."""
+    head = [slot for slot in slots if slot.role == "head"]
+    drawn = {}
+    for slot in head:
+        if slots.is_linear(slot.name):
+            law = normal(slots.anatomy.init_range) if len(slot.shape) >= 2 else zeros
+            drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
+    norms = {slot.name: slots.held(slot.name).float().clone() for slot in head if slot.name not in drawn}
+    return replace(start, drawn=drawn | dict(start.drawn), given=dict(start.given) | norms)
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,94 @@
+"""The exam: test rows, looked at once, by the model that the dev rows chose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import training
+from harness.tasks import metrics
+from harness.tasks.base import Row, Task
+from harness.training import Adapted, Encoded, Streams, Target, Tensors
+from methods.source import Folded
+
+Answers = Callable[[Tensors, Sequence[Encoded]], Tensor]  # what fills the slots, rows -> logits [rows, outputs]
+
+
+@dataclass
+class Marks:
+    """What came of it."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    score: float = math.nan
+    predictions: list[float] = field(default_factory=list)
+
+
+def sit(
+    tensors: Tensors,
+    tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
+    target: Target,
+    answers: Answers,
+) -> Marks | None:
+    """Metrics of one model on a task's test splits; None if a logit is not finite.
+
+    Args:
+        tensors: what fills the slots.
+        tests: for each suffix of a metric its rows, as they are and encoded.
+        target: what labels mean.
+        answers: how logits come about.
+    """
+    marks, scores = Marks(), []
+    for suffix, (rows, encoded) in tests.items():
+        logits = answers(tensors, encoded)
+        if not bool(logits.isfinite().all()):
+            return None
+        found = target.predictions(logits)
+        marks.predictions += found
+        scored = metrics.compute(target.task.metrics, found, [row.label for row in rows])
+        scores.append(metrics.score(target.task.metrics, scored))
+        marks.metrics |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+    marks.score = math.fsum(scores) / len(scores)
+    return marks
+
+
+def plain(adapted: Adapted) -> Answers:
+    """The centroid's own logits."""
+    return lambda tensors, rows: training.predict(adapted, tensors, rows)
+
+
+def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> Answers:
+    """The mean answer of sampled models: of their probabilities for classes, of their values for a regression."""
+
+    def answer(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
+        total: Tensor | None = None
+        for sample in range(samples):
+            points = adapted.source.weights(len(rows), streams.generator("test", sample))
+            logits = training.predict(adapted, tensors, rows, points).double()
+            each = logits if task.regression else logits.softmax(1)
+            total = each if total is None else total + each
+        assert total is not None
+        mean = total / samples
+        return mean if task.regression else mean.log()
+
+    return answer
+
+
+def extra(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:
+    """The metrics of a further look, under names that tell it; NaN where that model gives no finite numbers."""
+    return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
+
+
+class Zeroed:
+    """Tensors of which those of the named slots are zero: what remains is the backbone with the trained head."""
+
+    def __init__(self, folded: Folded, names: set[str]) -> None:
+        self._folded, self._names = folded, names
+
+    def __call__(self, weights: Tensor | None = None) -> dict[str, Any]:
+        """The slots' tensors."""
+        return {name: torch.zeros_like(t) if name in self._names else t for name, t in self._folded(weights).items()}

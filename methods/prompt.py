@@ -1,0 +1,141 @@
+"""Prompt tuning: trained rows in front of the embedded text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from methods.base import Method, Streams, later, one_of, require
+from methods.prefix import repeated, room_for, words
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from methods.sites import Slots
+    from methods.source import Start
+
+COMMON = 5000  # the vocabulary's first entries, which `init=vocabulary` draws from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(Method):
+    """Trains `length` rows in front of the embedded tokens; every layer sees them as if they were text.
+
+    Source: Lester et al. 2021, arXiv 2104.08691: length up to 100 and a start from common tokens or from words, section
+    3.2; length 20 is where more helps little. `decoder=mlp` makes the rows from latent ones by a perceptron (Le et al.
+    2024, arXiv 2410.02200).
+
+    What is classified is the text: behind the last layer the prompt's rows are dropped, so that an encoder pools its real
+    first token. `pool=prompt` leaves them there, and BERT pools the prompt's first row: so PEFT does, and only so a prompt
+    for an encoder can be exported to it.
+    """
+
+    name: ClassVar[str] = "prompt"
+    summary: ClassVar[str] = "trained rows in front of the embedded text"
+    paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
+
+    length: int = 20
+    init: str = "vocabulary"  # embeddings of tokens drawn from the 5,000 first; random: as new embeddings; words: those of words
+    words: str = later("")  # the words; repeated or cut to the length
+    decoder: str = "none"  # or mlp: through a perceptron of width `hidden`
+    hidden: int = 512
+    pool: str = "text"  # or prompt
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.length >= 1, f"length must be 1 or more, got {self.length}")
+        require(self.hidden >= 1, f"hidden must be 1 or more, got {self.hidden}")
+        one_of("init", self.init, ("random", "vocabulary", "words"))
+        one_of("decoder", self.decoder, ("none", "mlp"))
+        one_of("pool", self.pool, ("text", "prompt"))
+        words(self.init, self.words)
+        require(
+            self.decoder == "none" or self.init == "random",
+            "decoder=mlp starts from latent rows that are drawn: it needs init=random",
+        )
+
+    @property
+    def default_lr(self) -> float:
+        """Through a perceptron as for prefixes with one, else as for those without."""
+        return 5e-3 if self.decoder == "none" else 5e-4
+
+    @property
+    def starts_at_random(self) -> bool:
+        """Real words are one start."""
+        return self.init != "words"
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The width of a perceptron that is not there."""
+        return frozenset({"hidden"} if self.decoder == "none" else ())
+
+    def place(self, slots: Slots) -> None:
+        room_for(slots, self.length, "choose {way}")
+        table = _table(slots)
+        name = slots.add(slots.anatomy.stack, "prompt", (self.length, table.shape[1]), 0)
+        embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
+        site = slots.backbone.model.get_submodule(name.rpartition(".")[0])
+
+        def put_in_front(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
+            named = _in_front(site.prompt, embed(ids), named)  # type: ignore[arg-type]
+            return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
+
+        slots.hook_inputs(slots.anatomy.body, put_in_front)
+        if self.pool == "text":
+            slots.hook(slots.anatomy.stack, lambda _module, _inputs, output: _behind(output, self.length))
+
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        import torch
+
+        from methods.decoders import LATENT, PromptMlp
+        from methods.source import Start, draw, normal
+
+        slot = next(slot for slot in slots if slot.role == "added")
+        if self.decoder == "mlp":
+            mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
+            return Start({LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp)
+        table = _table(slots).detach().float().cpu()  # [vocabulary, width]
+        if self.init == "random":
+            return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(float(table.std())))})
+        if self.init == "words":
+            ids = repeated(slots.backbone.tokens(self.words), self.length, self.words)
+            return Start({slot.name: table[ids].expand(vertices, -1, -1).clone()})
+
+        def some_tokens(tensor: Tensor, generator: torch.Generator) -> object:
+            return tensor.copy_(table[torch.randint(min(COMMON, len(table)), (self.length,), generator=generator)])
+
+        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)})
+
+
+def _table(slots: Slots) -> Tensor:
+    """The embeddings of the vocabulary, `[vocabulary, width]`."""
+    body = slots.backbone.model.get_submodule(slots.anatomy.body)
+    table: Tensor = body.get_input_embeddings().weight  # type: ignore[operator]  # every model of the library has them
+    return table
+
+
+def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any]) -> dict[str, Any]:
+    """The body's arguments with the prompt in front of the embedded text `[rows, tokens, width]`."""
+    import torch
+    import torch.nn.functional as F
+
+    rows, length, named = len(embedded), prompt.shape[-2], dict(named)
+    front = prompt.expand(rows, -1, -1)  # [rows, length, width]
+    named["inputs_embeds"] = torch.cat([front.to(embedded), embedded], dim=1)
+    if named.get("attention_mask") is not None:
+        named["attention_mask"] = F.pad(named["attention_mask"], (length, 0), value=1)
+    if named.get("token_type_ids") is not None:
+        named["token_type_ids"] = F.pad(named["token_type_ids"], (length, 0), value=0)
+    return named
+
+
+def _behind(output: Any, length: int) -> Any:
+    """A model's output without the states of its first positions."""
+    if not isinstance(output, tuple | dict):
+        return output[:, length:]
+    if isinstance(output, tuple):
+        return (output[0][:, length:], *output[1:])
+    output["last_hidden_state"] = output["last_hidden_state"][:, length:]
+    return output

@@ -1,0 +1,69 @@
+"""UniPELT: a prefix, adapters and LoRA at once, each weighed by a gate that looks at the row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from methods.adapter import Adapter
+from methods.base import Method, Streams, require
+from methods.lora import Lora
+from methods.prefix import Prefix
+
+if TYPE_CHECKING:
+    from methods.sites import Slots
+    from methods.source import Start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unipelt(Method):
+    """Trains several methods together; in every layer a gate a method says how much of it a row needs.
+
+    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width 512, adapters of 48, LoRA
+    of rank 8 and alpha 16; a gate is a sigmoid of one linear output, averaged over the row's tokens.
+    """
+
+    name: ClassVar[str] = "unipelt"
+    summary: ClassVar[str] = "prefix, adapter and LoRA together, each behind a gate that looks at the row"
+    paper: ClassVar[str] = "Mao et al. 2022, arXiv 2110.07577"
+
+    parts: str = "prefix+adapter+lora"  # or some of them, such as prefix+adapter
+    length: int = 10
+    hidden: int = 512
+    positions: str = "shifted"
+    bottleneck: int = 48
+    rank: int = 8
+    alpha: float = 16.0
+    gates: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named = self.parts.split("+")
+        valid = set(named) <= {"prefix", "adapter", "lora"} and len(set(named)) == len(named)
+        require(valid, f"parts must be some of prefix, adapter and lora joined by +, got {self.parts!r}")
+        self.methods()  # checks their options
+
+    @property
+    def default_lr(self) -> float:
+        """As for each of its parts."""
+        return 5e-4
+
+    def methods(self) -> list[Method]:
+        """The parts, always in one order."""
+        made: dict[str, Method] = {
+            "prefix": Prefix(
+                length=self.length, hidden=self.hidden, positions=self.positions, gate="input" if self.gates else "none"
+            ),
+            "adapter": Adapter(bottleneck=self.bottleneck, gate=self.gates),
+            "lora": Lora(rank=self.rank, alpha=self.alpha, gate=self.gates),
+        }
+        return [method for name, method in made.items() if name in self.parts.split("+")]
+
+    def place(self, slots: Slots) -> None:
+        for method in self.methods():
+            method.place(slots)
+
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+        from methods.source import Start
+
+        return Start.joined(method.start(slots, streams, vertices) for method in self.methods())
