@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from harness import cache, training
 from harness.selection import Point, Selection
@@ -86,7 +85,9 @@ class FeatureStore:
     @staticmethod
     def _compute(adapted: Adapted, method: ClosedForm, rows: Sequence[Encoded]) -> np.ndarray:
         """With the identity in place of a classifier, the backbone answers with its features."""
-        tensors = {name: torch.from_numpy(value).float() for name, value in method.identity(adapted.backbone.anatomy.hidden).items()}
+        tensors = {
+            name: torch.from_numpy(value).float() for name, value in method.identity(adapted.backbone.anatomy.hidden).items()
+        }
         tensors = {name: tensor.to(adapted.backbone.device) for name, tensor in tensors.items()}
         found: np.ndarray = training.predict(adapted, lambda _: tensors, rows).double().numpy()
         return found

@@ -78,7 +78,7 @@ def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> An
     return answer
 
 
-def extra(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:
+def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:
     """The metrics of a further look, under names that tell it; NaN where that model gives no finite numbers."""
     return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
 

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 import methods
-from harness import checkpoints
+from harness import checkpoints, support
+from harness.jobs import BackboneSpec, Recipe
 from harness.options import DEFAULTS
+from harness.support import Support
 from harness.tasks import GROUPS, REGISTRY, Task
 
 
@@ -23,11 +25,11 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         Unavailable: the model cannot be had.
     """
     out = Console()
-    support = _support(model) if model else {}
+    found = _support(model) if model else {}
     names = {name: _options(name) for name in methods.REGISTRY}
     if as_json:
         typed = [
-            {"name": name, "summary": cls.summary, "paper": cls.paper, "options": names[name], **support.get(name, {})}
+            {"name": name, "summary": cls.summary, "paper": cls.paper, "options": names[name], **_typed(found.get(name))}
             for name, cls in methods.REGISTRY.items()
         ]
         out.print_json(json.dumps({"schema": 1, "methods": typed}))
@@ -37,42 +39,29 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         out.print(f"[bold]{name}[/bold]" + (f"  [dim](also {', '.join(aliases)})[/dim]" if aliases else ""))
         lines = [(cls.summary, ""), (cls.paper, "dim")]
         lines.append((", ".join(f"{option}={value}" for option, value in names[name].items()), "cyan"))
-        if name in support:
-            found = support[name]
-            text = found.get("refused") or f"{found['trained']:,} parameters trained, {found['stored']:,} bytes to store"
-            lines.append((f"on {model}: {text}", "yellow" if "refused" in found else "green"))
+        if name in found:
+            one = found[name]
+            text = one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
+            lines.append((f"on {model}: {text}", "yellow" if one.refused else "green"))
         for text, style in lines:
             out.print(Padding(Text(text, style), (0, 0, 0, 2)))
+
+
+def _typed(found: Support | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {"refused": found.refused} if found.refused else {"trained": found.trained, "stored": found.stored}
 
 
 def _options(name: str) -> dict[str, Any]:
     return {option: value for option, value in methods.build(name).options().items() if option != "targets"}
 
 
-def _support(model: str) -> dict[str, dict[str, Any]]:
-    """What each method would train on a backbone, found by attaching it."""
-    import torch
-
-    from harness import backbones, training
-    from harness.jobs import BackboneSpec
-    from harness.worker import slot_bytes
-
+def _support(model: str) -> dict[str, Support]:
+    """What each method would train on a backbone, as it is by default."""
     spec = BackboneSpec(name=model, revision=checkpoints.revision_of(model))
-    backbone = backbones.load(spec, "cpu")
-    found: dict[str, dict[str, Any]] = {}
-    for name in methods.REGISTRY:
-        method = methods.build(name)
-        try:
-            slots = method.slots(backbone)
-        except ValueError as reason:
-            found[name] = {"refused": str(reason)}
-            continue
-        with torch.no_grad():
-            source = method.source(slots, training.Streams((name, 1, 0, 0)))
-        trained = sum(parameter.numel() for parameter in source.parameters())
-        found[name] = {"trained": trained, "stored": sum(slot_bytes(slot.shape) for slot in slots)}
-        slots.remove()
-    return found
+    built = [methods.build(name) for name in methods.REGISTRY]
+    return dict(zip(methods.REGISTRY, support.find(spec, built, Recipe.max_length), strict=True))
 
 
 def list_tasks(*, as_json: bool) -> None:

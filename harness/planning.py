@@ -6,10 +6,12 @@ from functools import cache
 from typing import Any
 
 import methods
-from harness import checkpoints
+from harness import checkpoints, support
 from harness.cache import Kept
+from harness.errors import UsageError
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
 from harness.ledger import Infeasible
+from harness.support import Support
 from harness.tasks import draws, metrics
 from harness.tasks.base import Row, Task
 from methods import Method
@@ -37,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a request, in the order in which they run, and the cells that cannot be drawn."""
+    """The jobs of a request, in the order in which they run, and the cells that cannot be filled."""
 
     backbone: BackboneSpec
     jobs: tuple[Job, ...]
@@ -54,6 +56,7 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
 
     Raises:
         Unavailable: a dataset or the model is out of reach and not cached, or does not exist.
+        UsageError: the backbone allows none of the methods.
     """
     progress(f"looking up {request.model}")
     backbone = BackboneSpec(
@@ -63,16 +66,28 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     for task in request.tasks:
         progress(f"drawing rows of {task.name}")
         blocks += _blocks(task, request)
+    allowed = support.find(backbone, request.methods, request.recipe.max_length, progress)
+    if all(found.refused for found in allowed):
+        raise UsageError(*(_refusal(method, backbone, found) for method, found in zip(request.methods, allowed, strict=True)))
     # All methods of a block stand together, and small draws come first: a study that is cut short still compares.
     jobs, infeasible = [], []
     for block in sorted(blocks, key=lambda b: _order(b if isinstance(b, Rows) else b[0], request)):
         for seed in range(request.seeds):
-            for method in request.methods:
-                if isinstance(block, Rows):
-                    jobs.append(_job(backbone, block, seed, method, request.recipe))
+            for method, found in zip(request.methods, allowed, strict=True):
+                rows, reason = (block, "") if isinstance(block, Rows) else block
+                reason = reason and f"{rows.task} at {rows.size}: {reason}"
+                if found.refused:
+                    rows, reason = replace(rows, fingerprint=""), _refusal(method, backbone, found)
+                job = _job(backbone, rows, seed, method, request.recipe)
+                if reason:
+                    infeasible.append(Infeasible(job, reason))
                 else:
-                    infeasible.append(Infeasible(_job(backbone, block[0], seed, method, request.recipe), block[1]))
+                    jobs.append(job)
     return Plan(backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks})
+
+
+def _refusal(method: Method, backbone: BackboneSpec, found: Support) -> str:
+    return f"{methods.label(method)} on {backbone.name}: {found.refused}"
 
 
 def _order(rows: Rows, request: Request) -> tuple[int, int, int]:

@@ -115,9 +115,14 @@ def _announce(out: Console, the_plan: Plan, left: int) -> None:
         tasks = ", ".join(sorted({task for task, _, _ in redrawn}))
         out.print(f"{len(redrawn)} draws missed a class and were drawn again ({tasks})", markup=False, highlight=False)
     if cannot:
-        reasons = {(cell.job.rows.task, cell.job.rows.size): cell.reason for cell in the_plan.infeasible}
-        text = "; ".join(f"{task} at {size} ({reason})" for (task, size), reason in reasons.items())
-        out.print(f"{cannot} cells cannot be drawn: {text}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"{cannot} cells cannot be filled: {'; '.join(_reasons(the_plan))}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _reasons(the_plan: Plan) -> list[str]:
+    """Why cells cannot be filled, each reason once."""
+    return list(dict.fromkeys(cell.reason for cell in the_plan.infeasible))
 
 
 def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[str, Ticket]:
@@ -125,7 +130,14 @@ def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[st
 
     where = artefact_folder(Path(db if not is_url(db) else "results.db"))
     return {
-        job.digest: Ticket(job=job, task=the_plan.tasks[job.rows.task], keep=how.keep, artefacts=where, zeroed=how.zeroed, rules=how.rules == "all")
+        job.digest: Ticket(
+            job=job,
+            task=the_plan.tasks[job.rows.task],
+            keep=how.keep,
+            artefacts=where,
+            zeroed=how.zeroed,
+            rules=how.rules == "all",
+        )
         for job in the_plan.jobs
         if job.digest in wanted
     }
@@ -250,7 +262,7 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
         f"{len(the_plan.jobs)} jobs, {done} done, {len(the_plan.jobs) - done} to do, {len(the_plan.infeasible)} infeasible",
         highlight=False,
     )
-    for reason in dict.fromkeys(f"{cell.job.rows.task} at {cell.job.rows.size}: {cell.reason}" for cell in the_plan.infeasible):
+    for reason in _reasons(the_plan):
         out.print(f"infeasible: {reason}", markup=False, highlight=False, soft_wrap=True)
     if first is not None:
         out.print(f"next: {job_line(first)}  {first.digest}", markup=False, highlight=False, soft_wrap=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.closed_form import FeatureStore
-    from harness.exam import Answers
+    from harness.exam import Answers, Marks
     from harness.tasks.draws import Draw
     from harness.training import Adapted, Encoded, Examples, Fit, Target, Tensors
     from methods import Method
@@ -225,14 +225,14 @@ def _test(
     values, names = dict(marks.metrics), list(marks.metrics)
     own = {slot.name for slot in adapted.slots if slot.role == "added"}
     if ticket.zeroed and own:
-        values |= exam.extra("zeroed", exam.sit(exam.Zeroed(Folded(source), own), papers, target, answers), keys=names)
-    seen = {result.best.step if result.best else None: marks}
+        values |= exam.further("zeroed", exam.sit(exam.Zeroed(Folded(source), own), papers, target, answers), keys=names)
+    seen: dict[int | None, Marks | None] = {result.best.step if result.best else None: marks}
     final = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
     for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
         if selection.step not in seen:
             source.load_state_dict(selection.state)
             seen[selection.step] = exam.sit(Folded(source), papers, target, answers)
-        values |= exam.extra(f"rule {rule}", seen[selection.step], keys=names)
+        values |= exam.further(f"rule {rule}", seen[selection.step], keys=names)
     source.load_state_dict(final)
     return {
         "metrics": values,

@@ -25,10 +25,7 @@ from methods.unipelt import Unipelt
 __all__ = ["ALIASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "meant", "options_of"]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
-    {
-        method.name: method
-        for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)
-    }
+    {method.name: method for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)}
 )
 BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")  # what a simplex may be over
 # Other names, each with the method and the options that it stands for.
@@ -126,7 +123,7 @@ def _differing(method: Method) -> list[str]:
 def _makes_a_difference(method: Method, option: str, default: object) -> bool:
     """Whether the option's value matters: lr=2e-5 may be the default in words."""
     try:
-        return replace(method, **{option: default}).resolved() != method.resolved()
+        return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of it
     except ValueError:  # the default would not go with the other options
         return True
 
@@ -153,8 +150,8 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
             raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
         if kind == "int":
             return int(text)
-        if kind == "float" and isfinite(value := float(number)):
-            return value / 100 if text.endswith("%") else value
+        if kind == "float" and isfinite(found := float(number)):
+            return found / 100 if text.endswith("%") else found
         if kind == "float":
             raise ValueError(text)
     except (ValueError, KeyError):

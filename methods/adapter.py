@@ -70,7 +70,8 @@ class Adapter(Method):
                 raise Unsupported("the feed-forward block of this backbone does not end in a linear layer of the hidden size")
             if self.placement == "both" and block.attention_out is None:
                 raise Unsupported("the end of this backbone's attention part was not found: choose placement=feed-forward")
-            places += [(number, path) for path in (block.attention_out, block.feed_forward_out)[self.placement != "both" :] if path]
+            places += [(number, block.attention_out)] if self.placement == "both" and block.attention_out else []
+            places += [(number, block.feed_forward_out)]
         if not places:
             raise Unsupported("no repeated blocks were found in this backbone")
         return places

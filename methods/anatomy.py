@@ -215,9 +215,7 @@ def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Project
     return None
 
 
-def _block(
-    model: nn.Module, path: str, seen: _Seen, roles: dict[str, tuple[Projection | None, ...]], hidden: int
-) -> Block:
+def _block(model: nn.Module, path: str, seen: _Seen, roles: dict[str, tuple[Projection | None, ...]], hidden: int) -> Block:
     """The parts of one block."""
     inside = [(number, name) for number, (name, _) in enumerate(seen.linear) if name.startswith(path + ".")]
     call = next((number for number, call in enumerate(seen.calls) if call.module.startswith(path + ".")), None)
@@ -230,7 +228,8 @@ def _block(
         after = [name for _, name in inside if features(model.get_submodule(name)) == (hidden, hidden)][-1:]
     names = list(dict.fromkeys(name for _, name in inside))
     last = names[-1] if names and features(model.get_submodule(names[-1]))[1] == hidden else None
-    return Block(path, *found, attention_out=after[0] if after else None, feed_forward_out=last)
+    query, key, value = found
+    return Block(path, query, key, value, after[0] if after else None, last)
 
 
 def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +111,7 @@ def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str,
         else:
             hidden, target = decoder.hidden(latent[None]), torch.stack(flat)  # [slots, length, ...]
         missing = target - (hidden @ decoder.w2 + decoder.bias2)
-        decoder.w2 += (torch.linalg.pinv(hidden.double()) @ missing.double()).to(decoder.w2)
+        decoder.w2.add_((torch.linalg.pinv(hidden.double()) @ missing.double()).to(decoder.w2))
 
 
 class FrozenProjections(nn.Module):
@@ -152,9 +153,9 @@ class FrozenProjections(nn.Module):
 
 def _affine(slots: Slots, projection: Projection) -> tuple[Tensor, Tensor]:
     """The frozen weight `[out, hidden]` and bias `[out]` of a projection, in float32."""
-    layer = slots.backbone.model.get_submodule(projection.path)
-    weight = layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T  # type: ignore[operator, union-attr]  # GPT-2's lie the other way
-    bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(weight))  # type: ignore[union-attr, operator]
+    layer: Any = slots.backbone.model.get_submodule(projection.path)
+    weight = layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T  # GPT-2's lie the other way
+    bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(weight))
     own = list(projection.columns) if projection.columns is not None else slice(None)
     return weight[own].float(), bias[own].float()
 

@@ -70,9 +70,7 @@ class Ia3(Method):
         from methods.anatomy import features
         from methods.sites import row_bias
 
-        def scale(
-            module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]
-        ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        def scale(module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
             return (inputs[0] * row_bias(module.scale), *inputs[1:]), named
 
         slots.add(path, "scale", (features(slots.backbone.model.get_submodule(path))[0],), layer)

@@ -162,9 +162,9 @@ class Prefix(Method):
 
         ids = repeated(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
         device = next(slots.backbone.model.parameters()).device
-        batch = {"input_ids": torch.tensor([ids], device=device), "attention_mask": torch.ones(1, len(ids), device=device).long()}
+        tokens = torch.tensor([ids], device=device)
         with caught() as pairs, torch.no_grad():
-            slots.backbone.model(**batch)
+            slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         calls = pairs if self.depth == "all" else pairs[:1]
         tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]
         return dict(zip([slot.name for slot in added], tensors, strict=True))

@@ -36,7 +36,7 @@ class Prompt(Method):
     paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
 
     length: int = 20
-    init: str = "vocabulary"  # embeddings of tokens drawn from the 5,000 first; random: as new embeddings; words: those of words
+    init: str = "vocabulary"  # embeddings of some of the 5,000 first tokens; random: new ones; words: those of words
     words: str = later("")  # the words; repeated or cut to the length
     decoder: str = "none"  # or mlp: through a perceptron of width `hidden`
     hidden: int = 512

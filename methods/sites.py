@@ -144,8 +144,10 @@ class Slots:
         return opening
 
     def attended(self, states: Tensor) -> Tensor:
-        """Which of the tokens `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0."""
-        return torch.ones_like(states[..., 0]) if self._attended is None else self._attended.to(states)
+        """Which of the tokens `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0; all, if these are not the batch's."""
+        if self._attended is None or self._attended.shape != states.shape[:2]:
+            return torch.ones_like(states[..., 0])
+        return self._attended.to(states)
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         """Dropout of a method's own, its masks from the job's stream; nothing outside training."""

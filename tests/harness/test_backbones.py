@@ -1,7 +1,6 @@
 """Reading a backbone: what is read, in which precision, and what is found out about it."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -116,66 +115,3 @@ def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
     attention = made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
     with attention.dropout(torch.Generator().manual_seed(1)):
         assert torch.equal(attention(BATCH), made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH))
-
-
-FAMILIES = {
-    "Bert": {},
-    "Roberta": {"pad_token_id": 1, "max_position_embeddings": 66},
-    "XLMRoberta": {"pad_token_id": 1, "max_position_embeddings": 66},
-    "Electra": {"embedding_size": 16},
-    "DistilBert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
-}
-SMALL = {
-    "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
-    "max_position_embeddings": 64,
-}  # fmt: skip
-
-
-def family(name, **more):
-    import transformers
-
-    torch.manual_seed(0)
-    options = FAMILIES[name] if name == "DistilBert" else SMALL | FAMILIES[name]
-    config = getattr(transformers, f"{name}Config")(**({"vocab_size": 99, "max_position_embeddings": 64} | options | more))
-    inner = getattr(transformers, f"{name}ForSequenceClassification")(config)
-    return replace(backbones.prepare(BackboneSpec(name="random", revision="0"), inner, NoTokenizer()), outputs=3, max_length=20)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_anatomy_is_found_by_looking(name):
-    """Layers, attention calls, positions and head are found in each family without its name."""
-    anatomy = family(name).anatomy
-    assert len(anatomy.layers) == 2
-    assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [(0, 4, 8), (1, 4, 8)]
-    assert anatomy.positions == 64
-    assert anatomy.hidden == 32
-    heads = {parameter for parameter in anatomy.trained if anatomy.is_head(parameter)}
-    assert any(parameter.startswith(anatomy.output_layer) for parameter in heads)
-
-
-@pytest.mark.parametrize("method", ["fine-tuning", "prefix", "lora", "adapter", "simplex"])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_methods_attach_to_every_family_of_encoders(name, method):
-    """Every trained tensor of every method gets a gradient, in each family; where a method cannot serve, it says what would."""
-    import methods
-    from harness import training
-
-    one = family(name)
-    built = methods.build(method)
-    if name == "DistilBert" and method in ("prefix", "simplex"):  # it numbers its positions in code of its own
-        with pytest.raises(methods.Unsupported, match="positions=kept"):
-            built.slots(one)
-        built = methods.build(method, {"positions": "kept"})
-    slots = built.slots(one)
-    source = built.source(slots, training.Streams(("task", 50, 0, 0)))
-    with torch.no_grad():
-        for parameter in source.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape)
-    tokens = torch.randint(5, 99, (4, 9))
-    slots.install(source(source.weights(4, torch.Generator().manual_seed(0))))
-    logits = one({"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
-    assert logits.shape == (4, 3)
-    logits.square().sum().backward()
-    without = [key for key, value in source.named_parameters() if value.grad is None]
-    assert without == []
-    slots.remove()

@@ -1,0 +1,109 @@
+"""What a backbone allows: whether each method can be attached to it, and how many numbers it would train.
+
+Found by doing it: the method puts its slots in, starts, and two rows go through. What was found is kept, so that a plan
+that was made before needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.cache import Kept
+from harness.jobs import BackboneSpec, canonical
+from harness.provenance import environment
+from methods import Method
+
+if TYPE_CHECKING:
+    from harness.backbones import Backbone
+
+LONGEST = 128  # tokens in the rows of the trial: longer ones would only take longer
+
+
+class Support(NamedTuple):
+    """What came of attaching a method."""
+
+    refused: str = ""  # why it cannot be attached; empty if it can
+    trained: int = 0  # parameters
+    stored: int = 0  # bytes to keep the model that is used in the end, without the backbone
+
+
+def find(
+    spec: BackboneSpec,
+    wanted: Sequence[Method],
+    max_length: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Support]:
+    """What a backbone allows of each method.
+
+    Args:
+        spec: the backbone.
+        wanted: methods.
+        max_length: tokens a row.
+        progress: told in words what is being done.
+
+    Raises:
+        Unavailable: the backbone cannot be had.
+    """
+    known = Kept("support", canonical(asdict(spec)), max_length, environment())
+    backbone: Backbone | None = None
+    found = []
+    for method in wanted:
+        key = canonical({"name": method.name, "version": method.VERSION, "options": method.resolved()})
+        kept = known.get(key)
+        if kept is None:
+            if backbone is None:
+                progress(f"looking at {spec.name}")
+                backbone = _load(spec, max_length)
+            kept = list(_attach(backbone, method))
+            known.set(key, kept)
+        found.append(Support(*kept))
+    known.save()
+    return found
+
+
+def _load(spec: BackboneSpec, max_length: int) -> Backbone:
+    from dataclasses import replace
+
+    from harness import backbones
+
+    return replace(backbones.load(spec, "cpu"), max_length=max_length)
+
+
+def _attach(backbone: Backbone, method: Method) -> Support:
+    """Attach a method and let two rows through, each at its own point of a simplex."""
+    import torch
+
+    from harness import training
+    from harness.worker import slot_bytes
+
+    try:
+        slots = method.slots(backbone)
+    except ValueError as reason:
+        return Support(refused=str(reason))
+    streams = training.Streams(("support", 1, 0, 0))
+    try:
+        with torch.no_grad():
+            source = method.source(slots, streams).to(dtype=backbone.trained_in)
+            slots.install(source(source.weights(2, streams.generator("simplex"))))
+            backbone(_rows(backbone))
+        trained = sum(parameter.numel() for parameter in source.parameters())
+        return Support(trained=trained, stored=sum(slot_bytes(slot.shape) for slot in slots))
+    except ValueError as reason:
+        return Support(refused=str(reason))
+    except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return Support(refused=f"it does not work on this backbone ({type(error).__name__}: {str(error).splitlines()[0]})")
+    finally:
+        slots.remove()
+
+
+def _rows(backbone: Backbone) -> dict[str, Any]:
+    """Two rows as long as may be, the second with padding."""
+    import torch
+
+    length = min(backbone.max_length, LONGEST)
+    token = 5 % int(backbone.model.get_submodule(backbone.anatomy.body).get_input_embeddings().num_embeddings)  # type: ignore[operator]
+    mask = torch.ones(2, length, dtype=torch.long)
+    mask[1, length // 2 :] = 0
+    return {"input_ids": torch.full((2, length), token), "attention_mask": mask}

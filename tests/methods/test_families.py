@@ -1,0 +1,175 @@
+"""Every method on every family of backbones, small and random, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import methods
+from harness import training
+from tests.methods.conftest import attached, shaken
+from tests.methods.families import FAMILIES, LOCALS, backbone, batch, library, refusal, shared
+from tests.methods.test_contract import EVERY
+
+LABELS = torch.tensor([0, 2, 1, 0])
+CROSS = [(family, name, options) for family in FAMILIES for name, options in EVERY]
+
+
+def served(family, name, options):
+    """The slots and source of a method on a family; skips what the family cannot serve, which another test holds."""
+    if refusal(family, name, options):
+        pytest.skip(f"{family} cannot serve {name}")
+    return shared(family), *attached(shared(family), name, **options)
+
+
+@pytest.mark.parametrize(("family", "name", "options"), CROSS, ids=str)
+def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options):
+    """Every declared tensor has a gradient (an absent one is an error), the backbone stays bit for bit, and padding is not seen."""
+    before = {key: value.clone() for key, value in shared(family).model.state_dict().items()}
+    one, slots, source = served(family, name, options)
+    try:
+        shaken(source)
+        rows = batch(family)
+        slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
+        F.cross_entropy(one(rows), LABELS).backward()
+        if name != "features":  # which is not fitted by gradient
+            assert [key for key, value in source.named_parameters() if value.grad is None] == []
+        with torch.no_grad():
+            slots.install(source())
+            alone = one({key: value[1:2, :6] for key, value in rows.items()})
+            assert torch.allclose(one(rows)[1], alone[0], rtol=0, atol=1e-9)
+    finally:
+        slots.remove()
+    assert all(torch.equal(value, one.model.state_dict()[key]) for key, value in before.items())
+    assert not any(parameter.grad is not None for parameter in one.model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in one.model.modules())
+
+
+@pytest.mark.parametrize(("family", "name", "options"), [one for one in CROSS if refusal(*one)], ids=str)
+def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
+    """The refusal says what is missing and what would work, and leaves the model as it was."""
+    one = shared(family)
+    with pytest.raises(methods.Unsupported, match=refusal(family, name, options)):
+        methods.build(name, options).slots(one)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in one.model.modules())
+
+
+def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
+    """The way out that the refusal names works."""
+    one, slots, source = served("DebertaV2", "simplex-lora", {"granularity": "batch-layer"})
+    try:
+        slots.install(shaken(source)(source.weights(4, torch.Generator().manual_seed(3))))
+        assert one(batch("DebertaV2")).shape == (4, 3)
+    finally:
+        slots.remove()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_slots_a_backbone_gives_the_librarys_logits(family):
+    """Those of its eager attention, also at lengths beyond the window of families with local attention, and with padding."""
+    rows, one = batch(family, tokens=40), backbone(family, dtype="float32")
+    theirs = library(family)
+    theirs.config.pad_token_id = FAMILIES[family].get("pad_token_id", 0)
+    theirs.set_attn_implementation("eager")
+    slots, source = attached(one, "fine-tuning", layers="none")
+    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
+    assert torch.allclose(one(rows), theirs(**rows).logits, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", LOCALS)
+def test_a_prefix_leaves_local_attention_local(family):
+    """With a prefix, a token still does not see what lies beyond the windows of all layers, and sees the prefix from anywhere."""
+    one = backbone(family, layer_types=["sliding_attention"] * 2)
+    assert family == "ModernBert" or one.anatomy.causal
+    slots, source = attached(one, "prefix", decoder="none", length=3)
+    tensors = shaken(source, 1.0)()
+    rows = batch(family, rows=1, tokens=40)
+    far = {"input_ids": rows["input_ids"].clone(), "attention_mask": rows["attention_mask"]}
+    pooled = -1 if one.anatomy.causal else 0  # where the classifier looks
+    far["input_ids"][0, 0 if pooled else -1] = 50 if rows["input_ids"][0, 0 if pooled else -1] != 50 else 51
+    slots.install(tensors)
+    near, distant = one(rows), one(far)
+    assert torch.equal(near, distant)
+    moved = {name: tensor + 1 if "prefix_value" in name else tensor for name, tensor in tensors.items()}
+    slots.install(moved)
+    assert not torch.allclose(one(rows), near)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_anatomy_is_found_by_looking(family):
+    """Blocks, projections, positions and head are found in each family without its name."""
+    anatomy = shared(family).anatomy
+    assert len(anatomy.blocks) == (1 if family == "Albert" else 2)  # whose one block is run through twice
+    assert anatomy.positions == 64
+    assert anatomy.hidden == 32
+    for block in anatomy.blocks:
+        parts = (block.query, block.key, block.value, block.attention_out, block.feed_forward_out)
+        assert all(parts)
+        assert block.attention_out != block.feed_forward_out
+        fused = [part.columns for part in parts[:3] if part.columns]
+        assert len(fused) in (0, 3)
+        assert sorted(column for columns in fused for column in columns) == list(range(96 if fused else 0))
+    if family in ("MPNet", "DebertaV2"):
+        assert anatomy.attention == ()
+    else:
+        heads = shared(family).model.inner.config.to_dict().get("num_key_value_heads", 4)
+        assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [(0, heads, 8), (1, heads, 8)]
+    head = {parameter for parameter in anatomy.trained if anatomy.is_head(parameter)}
+    assert any(parameter.startswith(anatomy.output_layer) for parameter in head)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(family, name):
+    """With as many positions as the backbone has a method works; with one more token it says what is needed and what there is."""
+    if refusal(family, name, {}):
+        pytest.skip(f"{family} cannot serve {name}")
+    one = backbone(family, max_length=54, dtype="float32")
+    slots, source = attached(one, name, length=10)
+    slots.install(source())
+    assert one(batch(family, rows=2, tokens=54)).isfinite().all()
+    slots.remove()
+    with pytest.raises(methods.Unsupported, match=r"11 and rows of 54 tokens need 65 positions, this backbone has 64"):
+        methods.build(name, {"length": 11}).slots(one)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if not refusal(family, "prefix", {})])
+def test_positions_are_shifted_as_by_a_cache(family):
+    """Shifted positions are those of a text behind `length` cached tokens: with the prefix shut out, only they change."""
+    one = shared(family)
+    rows = batch(family)
+    slots, source = attached(one, "prefix", length=5, gate="zero")  # a factor of 0 shuts the prefix out
+    tensors = source()
+    slots.install(tensors)
+    ours = one(rows)
+    slots.remove()
+    head, plain = attached(one, "fine-tuning", layers="none")
+    head.install({name: tensors[name] for name in plain()})
+    try:
+        start = 5 + (2 if "Roberta" in family else 0)  # the first positions of RoBERTa's table are not for tokens
+        ids = torch.arange(start, start + 9).expand(4, -1)
+        expected = one(rows | {"position_ids": ids})
+    finally:
+        head.remove()
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["prefix", "lora", "adapter", "simplex"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_both_precisions_train(family, name, dtype):
+    """One AdamW step in float32 and in bfloat16 leaves finite tensors and a finite loss; a batch of a single row as well."""
+    if refusal(family, name, {}):
+        pytest.skip(f"{family} cannot serve {name}")
+    one = backbone(family, dtype=dtype)
+    method = methods.build(name)
+    slots = method.slots(one)
+    source = method.source(slots, training.Streams(("task", 50, 0, 0)))
+    optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3)
+    for rows in (4, 1):
+        slots.install(source(source.weights(rows, torch.Generator().manual_seed(0))))
+        loss = F.cross_entropy(one(batch(family, rows=rows)), LABELS[:rows])
+        assert loss.isfinite()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert all(parameter.isfinite().all() and parameter.dtype == torch.float32 for parameter in source.parameters())
