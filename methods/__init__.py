@@ -22,7 +22,7 @@ from methods.prompt import Prompt
 from methods.simplex import OWN, Simplex
 from methods.unipelt import Unipelt
 
-__all__ = ["ALIASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "meant", "options_of"]
+__all__ = ["ALIASES", "BASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "meant", "options_of"]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
     {method.name: method for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)}

@@ -54,7 +54,8 @@ class Slots:
 
     def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Remember what the batch at hand is like."""
-        self._rows = len(inputs[0] if inputs else named["input_ids"])
+        given = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
+        self._rows = next(len(tensor) for tensor in given if tensor is not None)
         self._attended = named.get("attention_mask")
 
     @property
@@ -144,7 +145,7 @@ class Slots:
         return opening
 
     def attended(self, states: Tensor) -> Tensor:
-        """Which of the tokens `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0; all, if these are not the batch's."""
+        """Which tokens of states `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0; all, if not the batch's."""
         if self._attended is None or self._attended.shape != states.shape[:2]:
             return torch.ones_like(states[..., 0])
         return self._attended.to(states)

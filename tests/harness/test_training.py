@@ -281,7 +281,7 @@ def test_float64_is_float64_throughout():
     assert method.name == "lora"
 
 
-@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+@pytest.mark.parametrize("base", methods.BASES)
 def test_a_simplex_of_one_vertex_trains_as_its_base(base):
     """Over a whole training, curve, choice and every tensor are those of the base to the last digit."""
     recipe = Recipe(steps=30, eval_every=7)

@@ -30,8 +30,8 @@ FAMILIES = {
     "Albert": SMALL | {"embedding_size": 16},
     "ModernBert": SMALL | {"local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
     "GPT2": {
-        "vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.2, "pad_token_id": 0,
-        "bos_token_id": 1, "eos_token_id": 2,
+        "vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.2,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
     },
     "Llama": GROUPED,
     "Qwen2": GROUPED | LOCAL,

@@ -100,3 +100,152 @@ def test_ia3_equals_scaled_weights(backbone, batch):
                     linear.weight *= tensor[:, None]
                     linear.bias *= tensor
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
+
+
+def plain_head(backbone, tensors):
+    """Leave the backbone with the head that is in some tensors, and nothing else."""
+    slots, source = attached(backbone, "fine-tuning", layers="none")
+    slots.install({name: tensors[name] for name in source()})
+
+
+def activations(backbone, tokens):
+    """Keys and values that the library caches for tokens, layer by layer: `[heads, tokens, width]`."""
+    with torch.no_grad():
+        model = stock(backbone).bert
+        states = model.embeddings(input_ids=tokens)
+        found = []
+        for layer in model.encoder.layer:
+            own = layer.attention.self
+            found += [part(states)[0].unflatten(-1, (4, 8)).transpose(0, 1) for part in (own.key, own.value)]
+            states = layer(states)
+    return found
+
+
+@pytest.mark.parametrize("decoder", ["none", "one", "per-layer"])
+@pytest.mark.parametrize("length", [2, 5, 7])
+def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone):
+    """Keys and values of real words in the frozen backbone, also through a perceptron; words fill the length asked for."""
+    ids = torch.tensor([([6, 7, 8, 9, 10] * 2)[:length]])  # the tokenizer makes 5 + a word's length
+    expected = activations(backbone, ids)
+    slots, source = attached(
+        backbone, "prefix", decoder=decoder, hidden=64, length=length, init="words", words="a bb ccc dddd eeeee"
+    )
+    found = [tensor for name, tensor in source().items() if "prefix_" in name]
+    assert len(found) == len(expected) == 4
+    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(found, expected, strict=True))
+    slots.remove()
+
+
+def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(backbone):
+    """One table a layer; its rows, brought to mean 0 and spread 1, through that layer's own key and value projection."""
+    slots, source = attached(backbone, "prefix", decoder="simple-share", length=3)
+    latent = source._drawn["latent"][0]  # [layers, length, hidden]
+    tensors = source()
+    slots.remove()
+    for layer in range(2):
+        rows = (latent[layer] - latent[layer].mean(-1, keepdim=True)) / (
+            latent[layer].var(-1, correction=0, keepdim=True) + 1e-5
+        ).sqrt()
+        own = stock(backbone).bert.encoder.layer[layer].attention.self
+        for part, name in ((own.key, "prefix_key_0"), (own.value, "prefix_value_0")):
+            expected = part(rows).unflatten(-1, (4, 8)).transpose(0, 1)
+            found = tensors[f"inner.bert.encoder.layer.{layer}.attention.self.{name}"]
+            assert torch.allclose(found, expected, atol=1e-5)
+    assert [name for name, _ in source.named_parameters() if "classifier" not in name] == ["_drawn.latent"]
+
+
+@pytest.mark.parametrize("pool", ["text", "prompt"])
+def test_a_prompt_equals_embeddings_put_in_front_by_hand(pool, backbone, batch):
+    """The library's encoder on prompt and text together, pooled at the text's first token, or at the prompt's as PEFT does."""
+    slots, source = attached(backbone, "prompt", length=3, pool=pool)
+    tensors = shaken(source)()
+    slots.install(tensors)
+    ours = backbone(batch)
+    slots.remove()
+    plain_head(backbone, tensors)
+    model = stock(backbone)
+    prompt = next(tensor for name, tensor in tensors.items() if name.endswith("prompt"))
+    embedded = model.bert.embeddings.word_embeddings(batch["input_ids"])
+    together = torch.cat([prompt.expand(4, -1, -1), embedded], dim=1)
+    mask = torch.cat([torch.ones(4, 3, dtype=torch.long), batch["attention_mask"]], dim=1)
+    states = model.bert(inputs_embeds=together, attention_mask=mask).last_hidden_state
+    first = states[:, 3 if pool == "text" else 0]
+    pooled = torch.tanh(model.bert.pooler.dense(first))
+    assert torch.allclose(ours, model.classifier(pooled), rtol=0, atol=1e-12)
+
+
+def test_a_prompt_of_words_is_their_embeddings(backbone):
+    """As many rows as asked for, each the embedding of a token; tokens of the vocabulary's beginning otherwise."""
+    table = stock(backbone).bert.embeddings.word_embeddings.weight
+    slots, source = attached(backbone, "prompt", length=4, init="words", words="a bb ccc")
+    prompt = next(tensor for name, tensor in source().items() if name.endswith("prompt"))
+    assert torch.allclose(prompt, table[[6, 7, 8, 6]], atol=1e-6)
+    slots.remove()
+    slots, source = attached(backbone, "prompt", length=4)
+    prompt = next(tensor for name, tensor in source().items() if name.endswith("prompt"))
+    assert all((row - table).abs().sum(1).min() < 1e-5 for row in prompt)
+
+
+def test_a_causal_model_pools_the_last_real_token_behind_a_prompt():
+    """GPT-2 classifies at the last token that is no padding, with a prompt in front as without."""
+    from tests.methods.families import backbone as family
+    from tests.methods.families import batch as rows_of
+
+    one, rows = family("GPT2"), rows_of("GPT2")
+    slots, source = attached(one, "prompt", length=3)
+    tensors = shaken(source)()
+    slots.install(tensors)
+    ours = one(rows)
+    slots.remove()
+    plain_head(one, tensors)
+    model = stock(one)
+    prompt = next(tensor for name, tensor in tensors.items() if name.endswith("prompt"))
+    for row, length in enumerate([9, 6, 9, 9]):
+        text = model.transformer.wte(rows["input_ids"][row : row + 1, :length])
+        states = model.transformer(inputs_embeds=torch.cat([prompt[None], text], dim=1)).last_hidden_state
+        assert torch.allclose(ours[row], model.score(states[0, -1]), rtol=0, atol=1e-9)
+
+
+def test_a_gated_part_is_weighed_by_its_gate(backbone, batch):
+    """The gate is the mean over real tokens of a sigmoid of one linear output; it multiplies the part's contribution."""
+    slots, source = attached(backbone, "lora", gate=True, targets="query", rank=3)
+    tensors = shaken(source)()
+    place = "inner.bert.encoder.layer.0.attention.self.query"
+    seen = {}
+    slots.install(tensors)
+
+    def watch(_module, inputs, output):
+        seen["found"] = (inputs[0], output)
+
+    handle = backbone.model.get_submodule(place).register_forward_hook(watch)
+    backbone(batch)
+    handle.remove()
+    slots.remove()
+    x, found = seen["found"]
+    own = backbone.model.get_submodule(place)(x)
+    opening = torch.sigmoid(x @ tensors[f"{place}.lora_gate"] + tensors[f"{place}.lora_gate_bias"])  # [rows, tokens]
+    real = batch["attention_mask"]
+    gate = (opening * real).sum(1) / real.sum(1)
+    update = 16 / 3 * x @ tensors[f"{place}.lora_a"].T @ tensors[f"{place}.lora_b"].T
+    assert torch.allclose(found, own + gate[:, None, None] * update, rtol=0, atol=1e-12)
+
+
+def test_a_gated_prefix_is_scaled_row_by_row(backbone, batch):
+    """UniPELT's gate multiplies keys and values of the prefix, so each row equals a plain prefix scaled by its own gate."""
+    options = {"decoder": "none", "depth": "first", "length": 3, "positions": "kept"}
+    slots, source = attached(backbone, "prefix", gate="input", **options)
+    tensors = shaken(source)()
+    slots.install(tensors)
+    ours = backbone(batch)
+    slots.remove()
+    place = "inner.bert.encoder.layer.0.attention.self"
+    x = stock(backbone).bert.embeddings(batch["input_ids"])
+    opening = torch.sigmoid(x @ tensors[f"{place}.prefix_gate"] + tensors[f"{place}.prefix_gate_bias"])
+    real = batch["attention_mask"]
+    for row, gate in enumerate((opening * real).sum(1) / real.sum(1)):
+        slots, _ = attached(backbone, "prefix", **options)
+        plain = {name: tensor * gate if "prefix_" in name else tensor for name, tensor in tensors.items() if "gate" not in name}
+        slots.install(plain)
+        alone = backbone({name: tensor[row : row + 1] for name, tensor in batch.items()})
+        slots.remove()
+        assert torch.allclose(ours[row], alone[0], rtol=0, atol=1e-12)

@@ -75,10 +75,21 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("lora", {}), ("adapter", {}), ("simplex", {"base": "lora"}), ("fine-tuning", {}), ("bitfit", {}), ("ia3", {})],
+    [
+        ("lora", {}),
+        ("adapter", {}),
+        ("adapter", {"placement": "both", "gate": True}),
+        ("simplex", {"base": "lora"}),
+        ("simplex", {"base": "lora", "mix": "product"}),
+        ("fine-tuning", {}),
+        ("bitfit", {}),
+        ("ia3", {}),
+        ("prefix", {"gate": "zero", "positions": "kept"}),
+        ("unipelt", {"parts": "adapter+lora"}),
+    ],
 )
 def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
-    """LoRA and adapters start as the identity: with the same head, the logits are those of the backbone alone."""
+    """LoRA, adapters, factors, a prefix behind a closed gate: with the same head, the logits are the backbone's alone."""
     bare, head = attached(backbone, "fine-tuning", layers="none")
     bare.install(head())
     expected = backbone(batch)
@@ -137,19 +148,50 @@ def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
         assert torch.allclose(alone[0], together[row], rtol=0, atol=1e-12)
 
 
-def test_numbers_of_trained_parameters_are_the_published_ones():
+@pytest.fixture(scope="module")
+def base():
+    """BERT-base, but for a small vocabulary."""
+    shape = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    return random_bert("float32", vocab_size=30, max_position_embeddings=512, **shape)
+
+
+def count(base, name, **options):
+    """Numbers in a method's slots, without the head's."""
+    slots = methods.build(name, options).slots(base)
+    slots.remove()
+    return sum(torch.Size(slot.shape).numel() for slot in slots if slot.role != "head")
+
+
+def test_numbers_of_trained_parameters_are_the_published_ones(base):
     """At BERT-base: a folded prefix of 10 has 184,320, LoRA of rank 8 294,912, an adapter of 48 894,528 (UniPELT, table 4)."""
-    base = random_bert(
-        "float32", vocab_size=30, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
-    )
-    counts = {}
-    for name in ("prefix", "lora", "adapter", "bitfit", "ia3"):
-        slots = methods.build(name).slots(base)
-        counts[name] = sum(torch.Size(slot.shape).numel() for slot in slots if slot.role != "head")
-        slots.remove()
+    counts = {name: count(base, name) for name in ("prefix", "lora", "adapter", "bitfit", "ia3")}
     # BitFit: 8,448 biases a layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 + 3,072 factors a layer.
     by_definition = {"bitfit": 12 * 8_448 + 2 * 768, "ia3": 12 * (2 * 768 + 3_072)}
     assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528} | by_definition
+
+
+def test_a_whole_is_its_parts_and_their_gates(base):
+    """UniPELT has its parts' tensors and 769 numbers a gate: in each layer one for prefix and adapter each, two for LoRA."""
+    assert count(base, "unipelt") == 184_320 + 294_912 + 894_528 + 12 * 4 * 769
+    assert count(base, "unipelt", parts="prefix+adapter", gates=False) == 184_320 + 894_528
+    assert count(base, "adapter", placement="both") == 2 * 894_528
+    assert count(base, "prompt") == 20 * 768
+    assert count(base, "prefix", depth="first") == 184_320 / 12
+
+
+@pytest.mark.parametrize(("name", "share"), [("prefix", "0.1%"), ("prefix", "2%"), ("adapter", "0.1%"), ("adapter", "3%")])
+def test_a_budget_gives_the_size(base, name, share):
+    """Within half a step of the length or width, a method trains the share of the backbone that it was given."""
+    wanted = float(share.removesuffix("%")) / 100 * base.anatomy.size
+    step = {"prefix": 2 * 12 * 768, "adapter": 12 * (2 * 768 + 1)}[name]
+    assert abs(count(base, name, budget=share) - wanted) <= step / 2
+
+
+@pytest.mark.parametrize("name", ["prefix", "adapter"])
+def test_a_budget_that_is_too_small_is_refused_with_what_is_needed(base, name):
+    """Less than a length or width of 1 cannot be trained; the message says what share that would be."""
+    with pytest.raises(methods.Unsupported, match=r"0\.\d+%"):
+        methods.build(name, {"budget": 1e-6}).slots(base)
 
 
 def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):

@@ -12,20 +12,17 @@ from tests.methods.test_contract import EVERY
 
 LABELS = torch.tensor([0, 2, 1, 0])
 CROSS = [(family, name, options) for family in FAMILIES for name, options in EVERY]
+SERVED, REFUSED = [one for one in CROSS if not refusal(*one)], [one for one in CROSS if refusal(*one)]
+SHORT = [(family, name) for family in FAMILIES for name in ("prefix", "prompt") if not refusal(family, name, {})]
+MAIN = [(family, name) for family in FAMILIES for name in ("prefix", "lora", "adapter", "simplex")]
 
 
-def served(family, name, options):
-    """The slots and source of a method on a family; skips what the family cannot serve, which another test holds."""
-    if refusal(family, name, options):
-        pytest.skip(f"{family} cannot serve {name}")
-    return shared(family), *attached(shared(family), name, **options)
-
-
-@pytest.mark.parametrize(("family", "name", "options"), CROSS, ids=str)
+@pytest.mark.parametrize(("family", "name", "options"), SERVED, ids=str)
 def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options):
-    """Every declared tensor has a gradient (an absent one is an error), the backbone stays bit for bit, and padding is not seen."""
-    before = {key: value.clone() for key, value in shared(family).model.state_dict().items()}
-    one, slots, source = served(family, name, options)
+    """Every declared tensor has a gradient (none absent), the backbone stays bit for bit, and padding is not seen."""
+    one = shared(family)
+    before = {key: value.clone() for key, value in one.model.state_dict().items()}
+    slots, source = attached(one, name, **options)
     try:
         shaken(source)
         rows = batch(family)
@@ -44,7 +41,7 @@ def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in one.model.modules())
 
 
-@pytest.mark.parametrize(("family", "name", "options"), [one for one in CROSS if refusal(*one)], ids=str)
+@pytest.mark.parametrize(("family", "name", "options"), REFUSED, ids=str)
 def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
     """The refusal says what is missing and what would work, and leaves the model as it was."""
     one = shared(family)
@@ -55,7 +52,8 @@ def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
 
 def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
     """The way out that the refusal names works."""
-    one, slots, source = served("DebertaV2", "simplex-lora", {"granularity": "batch-layer"})
+    one = shared("DebertaV2")
+    slots, source = attached(one, "simplex-lora", granularity="batch-layer")
     try:
         slots.install(shaken(source)(source.weights(4, torch.Generator().manual_seed(3))))
         assert one(batch("DebertaV2")).shape == (4, 3)
@@ -77,7 +75,7 @@ def test_without_slots_a_backbone_gives_the_librarys_logits(family):
 
 @pytest.mark.parametrize("family", LOCALS)
 def test_a_prefix_leaves_local_attention_local(family):
-    """With a prefix, a token still does not see what lies beyond the windows of all layers, and sees the prefix from anywhere."""
+    """With a prefix, a token does not see beyond the windows of all layers, but sees the prefix from anywhere."""
     one = backbone(family, layer_types=["sliding_attention"] * 2)
     assert family == "ModernBert" or one.anatomy.causal
     slots, source = attached(one, "prefix", decoder="none", length=3)
@@ -117,12 +115,9 @@ def test_anatomy_is_found_by_looking(family):
     assert any(parameter.startswith(anatomy.output_layer) for parameter in head)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ["prefix", "prompt"])
+@pytest.mark.parametrize(("family", "name"), SHORT)
 def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(family, name):
-    """With as many positions as the backbone has a method works; with one more token it says what is needed and what there is."""
-    if refusal(family, name, {}):
-        pytest.skip(f"{family} cannot serve {name}")
+    """With all the positions that there are a method works; with one more token it says what it needs and what there is."""
     one = backbone(family, max_length=54, dtype="float32")
     slots, source = attached(one, name, length=10)
     slots.install(source())
@@ -154,12 +149,9 @@ def test_positions_are_shifted_as_by_a_cache(family):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["prefix", "lora", "adapter", "simplex"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "name"), [one for one in MAIN if not refusal(*one, {})])
 def test_both_precisions_train(family, name, dtype):
     """One AdamW step in float32 and in bfloat16 leaves finite tensors and a finite loss; a batch of a single row as well."""
-    if refusal(family, name, {}):
-        pytest.skip(f"{family} cannot serve {name}")
     one = backbone(family, dtype=dtype)
     method = methods.build(name)
     slots = method.slots(one)

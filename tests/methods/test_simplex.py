@@ -4,22 +4,24 @@ import pytest
 import torch
 from scipy import stats
 
+from methods import BASES
 from methods.source import Folded, Mixture
 from tests.methods.conftest import attached, shaken
 
 
-@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+@pytest.mark.parametrize("base", BASES)
 def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
     """Without points asked for, every slot holds the mean of what the vertices decode to."""
     _, source = attached(backbone, "simplex", base=base)
     shaken(source)
     folded = source.folded()
+    assert not source.given
     for name, tensor in source().items():
         assert torch.equal(tensor, folded[name].mean(0))
         assert len(folded[name]) == 6
 
 
-@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+@pytest.mark.parametrize("base", BASES)
 def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
     """Weights of 1 for one vertex give the logits of the base method holding that vertex's tensors."""
     slots, source = attached(backbone, "simplex", base=base)
@@ -35,7 +37,7 @@ def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("base", ["prefix", "lora", "adapter"])
+@pytest.mark.parametrize("base", BASES)
 def test_one_vertex_is_the_base_bit_for_bit(base, backbone):
     """Every tensor, its start and its place are those of the base."""
     slots, one = attached(backbone, "simplex", base=base, vertices=1)
@@ -111,10 +113,92 @@ def test_a_folded_source_gives_the_same_points(backbone):
         assert all(torch.equal(tensor, expected[name]) for name, tensor in folded(point).items())
 
 
-@pytest.mark.parametrize("base", ["fine-tuning", "bitfit", "ia3", "simplex"])
-def test_a_base_with_one_start_is_refused(base):
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [(base, {}) for base in ("fine-tuning", "bitfit", "ia3", "features", "simplex")]
+    + [("prefix", {"init": "words", "words": "one start"}), ("prompt", {"init": "words", "words": "one start"})],
+)
+def test_a_base_with_one_start_is_refused(base, more):
     """All vertices would start at one place and coincide; the refusal says so."""
     import methods
 
     with pytest.raises(ValueError, match="all vertices would coincide"):
-        methods.build("simplex", {"base": base})
+        methods.build("simplex", {"base": base} | more)
+
+
+@pytest.mark.parametrize("concentration", [0.3, 4.0])
+def test_other_concentrations_follow_their_law(concentration):
+    """A weight of a symmetric Dirichlet law follows Beta(c, (n - 1) c): near the vertices, or near the centre."""
+    mixture = Mixture(concentration=concentration)
+    points = mixture.weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
+    law = stats.beta(concentration, 3 * concentration)
+    assert all(stats.kstest(points[:, vertex].numpy(), law.cdf).pvalue > 1e-3 for vertex in range(4))
+
+
+def test_products_are_mixed_as_products(backbone, batch):
+    """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
+    found = {}
+    for mix in ("factors", "product"):
+        slots, source = attached(backbone, "simplex-lora", mix=mix, granularity="batch")
+        shaken(source)
+        corners = source.folded()
+        for where, point in (("centre", None), ("elsewhere", source.weights(4, torch.Generator().manual_seed(3)))):
+            tensors = source(point)
+            weights = torch.full((6,), 1 / 6, dtype=torch.float64) if point is None else point[0, 0].double()
+            a, b = next((name, f"{name[:-1]}b") for name in tensors if name.endswith("lora_a"))
+            update = tensors[b].reshape(32, -1) @ tensors[a].reshape(-1, 32)
+            each = corners[b] @ corners[a]  # [vertices, out, in]
+            found[mix, where] = (update - torch.einsum("v,voi->oi", weights, each)).abs().max()
+        slots.install(tensors)
+        assert backbone(batch).isfinite().all()
+        slots.remove()
+    assert all((difference < 1e-7) == (mix == "product") for (mix, _), difference in found.items())
+
+
+def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
+    """Weights of 1 for one vertex leave the update of that vertex alone."""
+    slots, source = attached(backbone, "simplex-lora", mix="product")
+    shaken(source)
+    weights = torch.zeros(4, source.layers, 6)
+    weights[:, :, 4] = 1
+    slots.install(source(weights))
+    ours = backbone(batch)
+    slots.remove()
+    vertex = {name: tensor[4] for name, tensor in source.folded().items()}
+    slots, _ = attached(backbone, "lora")
+    slots.install(vertex)
+    assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
+
+
+def test_a_head_outside_the_simplex_is_one(backbone):
+    """With `head=false` the vertices share one head, which starts where a head always starts."""
+    slots, source = attached(backbone, "simplex", head=False)
+    slots.remove()
+    _, plain = attached(backbone, "prefix")
+    head = {name for name in source.given if "classifier" in name}
+    assert head == {name for name in plain() if "classifier" in name}
+    assert all(torch.equal(source.given[name], plain()[name]) for name in head)
+
+
+def test_each_vertex_may_have_a_decoder_of_its_own(backbone):
+    """With `decoders=per-vertex` each vertex is its latent rows through its own perceptron; the first is the base's."""
+    slots, source = attached(backbone, "simplex", decoders="per-vertex", hidden=16)
+    slots.remove()
+    _, plain = attached(backbone, "prefix", hidden=16)
+    corners = source.corners()
+    for name, tensor in plain().items():
+        assert torch.equal(corners[name][0], tensor)
+    weights = [decoder.w1 for decoder in source.decoder.decoders]
+    assert len(weights) == 6
+    assert all(not torch.equal(weights[0], other) for other in weights[1:])
+
+
+def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
+    """Computed by hand from the flattened weight matrices of two vertices, times its weight."""
+    _, source = attached(backbone, "simplex-lora", diversity=2.0, vertices=2)
+    shaken(source)
+    flat = [torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2]) for v in (0, 1)]
+    by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
+    assert float(source.penalty(torch.Generator())) == pytest.approx(float(by_hand), rel=1e-9)
+    _, off = attached(backbone_again(), "simplex-lora")
+    assert off.penalty(torch.Generator()) == 0.0

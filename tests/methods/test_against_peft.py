@@ -1,0 +1,108 @@
+"""Prefixes, prompts and LoRA against PEFT, which computes them in its own way, from the same tensors."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness import training
+from tests.methods.conftest import attached, shaken
+from tests.methods.families import backbone, batch, library
+
+peft = pytest.importorskip("peft")
+LABELS = torch.tensor([0, 2, 1, 0])
+# Each as it must be for PEFT: no perceptron, positions behind the prefix, and for a prompt PEFT's choice of a token to pool.
+METHODS = {
+    "prefix": {"decoder": "none", "length": 4},
+    "prompt": {"length": 4, "pool": "prompt"},
+    "lora": {"rank": 3, "alpha": 5.0},
+    "rslora": {"rank": 3, "alpha": 5.0, "rslora": True},
+}
+KINDS = [("Bert", name) for name in METHODS] + [("Roberta", "prefix"), ("Roberta", "prompt"), ("Electra", "lora")]
+KINDS += [(family, name) for family in ("GPT2", "Llama", "Qwen2") for name in ("prefix", "lora")] + [("ModernBert", "lora")]
+# PEFT puts prefixes into the cache, where a window hides them from later tokens; ours are seen from everywhere.
+FULL = {"Qwen2": {"layer_types": ["full_attention"] * 2}}
+
+
+def config(name, head, targets):
+    """PEFT's description of the method."""
+    if name in ("prefix", "prompt"):
+        kind = peft.PrefixTuningConfig if name == "prefix" else peft.PromptTuningConfig
+        return kind(task_type="SEQ_CLS", num_virtual_tokens=4, modules_to_save=head)
+    options = {"r": 3, "lora_alpha": 5, "target_modules": targets, "use_rslora": name == "rslora", "lora_dropout": 0.0}
+    return peft.LoraConfig(task_type="SEQ_CLS", modules_to_save=head, **options)
+
+
+def theirs(family, name, tensors):
+    """A PEFT model that holds our tensors, and its own by our slots' names."""
+    inner = library(family, **FULL.get(family, {}))
+    inner.config.pad_token_id = inner.config.pad_token_id or 0
+    targets = sorted({key.split(".")[-2] for key in tensors if key.endswith("lora_a")})
+    head = sorted({key.split(".")[1] for key in tensors if not any(part in key for part in ("lora_", "prefix_", ".prompt"))})
+    model = peft.get_peft_model(inner, config(name, head, targets)).eval()
+    named = dict(model.named_parameters())
+    ours = {}
+    for key, tensor in tensors.items():
+        place = key.removeprefix("inner.")
+        if "lora_" in key:
+            found = named[f"base_model.model.{place[:-7]}.lora_{key[-1].upper()}.default.weight"]
+        elif "prefix_" in key or "prompt" in key:
+            continue
+        else:
+            wanted = ".modules_to_save.default.".join(place.split(".", 1))
+            found = next(parameter for key_, parameter in named.items() if key_.endswith(wanted))
+        found.data.copy_(tensor)
+        ours[key] = found
+    if name == "prompt":
+        ours["prompt"] = named["prompt_encoder.default.embedding.weight"]
+        ours["prompt"].data.copy_(next(tensor for key, tensor in tensors.items() if key.endswith(".prompt")))
+    if name == "prefix":
+        ours["prefix"] = named["prompt_encoder.default.embedding.weight"]
+        ours["prefix"].data.copy_(columns(tensors))
+    return model, ours
+
+
+def columns(tensors):
+    """Our prefixes as PEFT lays them out: for each layer its keys, then its values, head by head: `[length, ...]`."""
+    flat = [tensor.transpose(0, 1).flatten(1) for key, tensor in tensors.items() if "prefix_" in key]
+    return torch.cat(flat, dim=1)
+
+
+@pytest.mark.parametrize(("family", "name"), KINDS)
+def test_logits_and_one_step_are_those_of_peft(family, name):
+    """From the same tensors: equal logits, and equal tensors after one AdamW step, to 1e-5."""
+    one = backbone(family, dtype="float32", **FULL.get(family, {}))
+    slots, source = attached(one, "lora" if "lora" in name else name, **METHODS[name])
+    shaken(source)
+    model, ours = theirs(family, name, {key: tensor.detach().clone() for key, tensor in source().items()})
+    rows = batch(family)
+    if name == "prompt" and one.anatomy.causal:
+        rows = {key: value[:1] for key, value in rows.items()}
+    slots.install(source())
+    logits = one(rows)
+    expected = model(**rows).logits
+    assert torch.allclose(logits, expected, rtol=0, atol=1e-5)
+    step(source, F.cross_entropy(logits, LABELS))
+    trained = list(ours.values())
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    model.zero_grad()
+    before = copy.deepcopy([parameter.detach() for parameter in trained])
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0)
+    F.cross_entropy(model(**rows).logits, LABELS).backward()
+    torch.nn.utils.clip_grad_norm_(trained, training.CLIP)
+    optimizer.step()
+    after = {key: tensor.detach() for key, tensor in source().items()}
+    flat = {"prefix": columns(after)} if name == "prefix" else {}
+    flat |= {key.rpartition(".")[2]: tensor for key, tensor in after.items() if key.endswith(".prompt")}
+    for (key, parameter), start in zip(ours.items(), before, strict=True):
+        assert not torch.equal(parameter.detach(), start), key
+        assert torch.allclose(parameter.detach(), (after | flat)[key], rtol=0, atol=1e-5), key
+
+
+def step(source, loss):
+    """One step as the training loop takes it."""
+    optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3, weight_decay=0.0)
+    loss.backward()
+    training._update(optimizer, source, 1e-3)
