@@ -92,7 +92,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         return Support(trained=trained, stored=sum(slot_bytes(slot.shape) for slot in slots))
     except ValueError as reason:
         return Support(refused=str(reason))
-    except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever it was, better now than in the middle of a study
         return Support(refused=f"it does not work on this backbone ({type(error).__name__}: {str(error).splitlines()[0]})")
     finally:
         slots.remove()

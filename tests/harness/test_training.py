@@ -50,13 +50,14 @@ def adapted(name="lora", outputs=2, dtype="float32", **options):
     return method, training.Adapted(backbone, slots, method.source(slots, STREAMS))
 
 
-def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, **options):
+def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
     method, one = adapted(name, outputs=task.outputs, **options)
     train, dev = data or (rows(20), rows(10, seed=1))
     examples = training.Examples(train, dev, training.Target.of(task, train))
     recipe = recipe or Recipe(steps=10, eval_every=4)
     steps = []
-    result = training.fit(one, method.resolved(), scoring or method.dev_scoring, examples, recipe, STREAMS, steps.append)
+    scoring = scoring or method.dev_scoring
+    result = training.fit(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules=rules)
     assert steps == list(range(1, result.steps + 1))
     return one, result
 
@@ -290,3 +291,70 @@ def test_a_simplex_of_one_vertex_trains_as_its_base(base):
     assert first.best == second.best
     expected = two.source()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in one.source().items())
+
+
+def test_the_dev_score_of_every_copy_is_kept():
+    """The curve tells the dev metric of each copy's sampled models; their mean is the score where the metric is a mean."""
+    _, result = fitted("simplex", scoring=DevScoring(stochastic=True, copies=7))
+    for point in result.curve:
+        assert len(point.copies) == 7
+        assert sum(point.copies) / 7 == pytest.approx(point.dev_score)
+        assert point.row()[4] == list(point.copies)
+    assert all(point.copies == () for point in fitted("prefix")[1].curve)
+
+
+@pytest.mark.parametrize("granularity", ["row-layer", "row", "batch-layer", "batch"])
+def test_every_granularity_trains_and_scores(granularity):
+    """Points for rows or for batches, in steps of a few rows and in scoring."""
+    _, result = fitted("simplex", granularity=granularity)
+    assert result.diverged is None
+    assert all(len(point.copies) == 30 for point in result.curve)
+
+
+def test_other_rules_are_followed_without_moving_the_own_choice():
+    """Asking what other rules would choose changes no number of the job; each rule's choice is its best moment."""
+    recipe = Recipe(steps=24, eval_every=4)
+    plain, found = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
+    assert plain[1].curve == found[1].curve
+    assert plain[1].best == found[1].best
+    assert all(torch.equal(a, b) for a, b in zip(plain[0].source.parameters(), found[0].source.parameters(), strict=True))
+    rules = found[1].rules
+    assert set(rules) == {"stochastic", "centroid", "loss", "last"}
+    assert rules["stochastic"].step == found[1].best.step
+    assert rules["last"].step == 24
+    assert rules["loss"].step == min(found[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
+    by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
+    assert rules["centroid"].step == by_centroid.best.step
+    assert set(fitted("lora", rules=True)[1].rules) == {"centroid", "loss", "last"}
+
+
+@pytest.mark.parametrize(("name", "option"), [("lora", "lora_dropout"), ("prefix", "prefix_dropout")])
+def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, option):
+    """It changes the training, gives the same training again, and leaves evaluation alone."""
+    (one, first), (_, again), (_, without) = fitted(name, **{option: 0.5}), fitted(name, **{option: 0.5}), fitted(name)
+    assert first.curve == again.curve
+    assert first.curve != without.curve
+    encoded = training.encode(one.backbone, rows(5))
+    logits = [training.predict(one, Folded(one.source), encoded) for _ in range(2)]
+    assert torch.equal(*logits)
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
+    """Probabilities of classes are averaged, or values; sampled models of one vertex's simplex answer as one."""
+    from harness import exam
+
+    _, one = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    encoded = training.encode(one.backbone, rows(6))
+    folded = Folded(one.source)
+    found = exam.averaged(one, 4, STREAMS, task)(folded, encoded)
+    each = [
+        training.predict(one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))).double()
+        for sample in range(4)
+    ]
+    expected = torch.stack(each if task.regression else [logits.softmax(1) for logits in each]).mean(0)
+    assert torch.allclose(found if task.regression else found.exp(), expected)
+    assert torch.equal(found, exam.averaged(one, 4, STREAMS, task)(folded, encoded))

@@ -1,0 +1,128 @@
+"""Features of the frozen backbone: computed once, solved in closed form, tested like any other method."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness import cache, closed_form, exam, training
+from harness.closed_form import FeatureStore
+from methods.source import Folded
+from tests.harness.test_training import CLASSES, NUMBERS, adapted, rows
+
+THREE = replace(CLASSES, labels=("a", "b", "c"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+
+def labelled(task, count=60, seed=0):
+    """Rows with as many classes as the task has, or a number that hangs on the first letter."""
+    if task.regression:
+        return [row._replace(label=float(ord(row.texts[0][0]))) for row in rows(count, seed)]
+    return [row._replace(label=(ord(row.texts[0][0]) - ord("a")) % len(task.labels)) for row in rows(count, seed)]
+
+
+def fitted(task, **options):
+    method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
+    train, dev = labelled(task), labelled(task, 20, seed=1)
+    examples = training.Examples(train, dev, training.Target.of(task, train))
+    features = FeatureStore().reader(one, method.closed_form, method.options())
+    return one, closed_form.fit(one, method.closed_form, examples, features), examples, features
+
+
+def pooled(one, encoded, pooling):
+    """Features by hand: the last hidden states' mean over tokens, or their first."""
+    found = []
+    for row in encoded:
+        batch = training.collate(one.backbone, [row])
+        states = one.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
+        found.append(states.mean(0) if pooling == "mean" else states[0])
+    return torch.stack(found).numpy()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("task", [CLASSES, THREE], ids=["two", "three"])
+def test_answers_are_those_of_scikit_learn(task, pooling):
+    """Logistic regression on features that were scaled by the training rows: the same probabilities, through the backbone."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    one, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
+    assert [point.step for point in result.curve] == [1]
+    encoded = [training.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(one, part, pooling) for part in encoded)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(x, [r.label for r in examples.train])
+    ours = training.predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
+    assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
+
+
+def test_a_number_is_answered_by_ridge_regression():
+    """On labels brought to mean 0 and spread 1 by the training rows, and brought back."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    one, _, examples, _ = fitted(NUMBERS, c=2.0)
+    encoded = [training.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(one, part, "mean") for part in encoded)
+    y = np.array([row.label for row in examples.train])
+    theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
+    ours = examples.target.predictions(training.predict(one, Folded(one.source), encoded[1]))
+    assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
+
+
+def test_the_dev_rows_choose_the_strength():
+    """With `c=0` five strengths are tried; the best dev score is kept, of equals the lower loss."""
+    one, result, examples, _ = fitted(CLASSES)
+    assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
+    assert result.best == max(result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step))
+    marks = exam.sit(
+        Folded(one.source), {"": (examples.dev, training.encode(one.backbone, examples.dev))}, examples.target, exam.plain(one)
+    )
+    assert marks.score == result.best.dev_score
+
+
+def test_features_are_computed_once(monkeypatch):
+    """Every size, draw and seed reads the same test set: one pass for all, also in another worker, from the disk."""
+    monkeypatch.setattr(closed_form, "DISK", 10)
+    one, _, examples, _ = fitted(CLASSES)
+    method = adapted("features")[0]
+    passes = []
+    monkeypatch.setattr(training, "predict", counted(training.predict, passes))
+    encoded = training.encode(one.backbone, examples.dev)
+    store = FeatureStore()
+    for _ in range(3):
+        first = store.reader(one, method.closed_form, method.options())(encoded)
+    assert len(passes) == 0  # the fit left them on the disk
+    (cache.folder() / "features").rename(cache.folder() / "gone")
+    other = FeatureStore().reader(one, method.closed_form, method.options())
+    again = [other(encoded) for _ in range(3)]
+    assert len(passes) == 1
+    assert all(np.array_equal(first, found) for found in again)
+    FeatureStore().reader(one, method.closed_form, method.options() | {"pooling": "cls"})(encoded)
+    assert len(passes) == 2
+
+
+def test_a_damaged_file_of_features_is_made_again(monkeypatch):
+    """A half-written file costs a pass, never a number."""
+    monkeypatch.setattr(closed_form, "DISK", 10)
+    one, _, examples, features = fitted(CLASSES)
+    encoded = training.encode(one.backbone, examples.dev)
+    expected = features(encoded)
+    for path in (cache.folder() / "features").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    method = adapted("features")[0]
+    assert np.array_equal(FeatureStore().reader(one, method.closed_form, method.options())(encoded), expected)
+
+
+def counted(function, calls):
+    def run(*args):
+        calls.append(args)
+        return function(*args)
+
+    return run

@@ -1,0 +1,65 @@
+"""What a backbone allows is known before anything is trained."""
+
+import pytest
+import torch
+
+import methods
+from harness import backbones, support
+from harness.jobs import BackboneSpec
+from tests.methods.families import backbone
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Backbones of a family by name, counted as they are read; with a cache of the test's own."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    read = []
+
+    def fake(spec, _device):
+        read.append(spec.name)
+        return backbone(spec.name, dtype="float32")
+
+    monkeypatch.setattr(backbones, "load", fake)
+    return read
+
+
+def find(family, names, max_length=20, **options):
+    built = [methods.build(name, options) for name in names]
+    return support.find(BackboneSpec(name=family, revision="0"), built, max_length)
+
+
+def test_refusals_and_counts_come_from_attaching(load):
+    """DeBERTa takes no prefix and says so; of what it takes, the numbers of trained parameters are counted."""
+    prefix, lora, features = find("DebertaV2", ["prefix", "lora", "features"])
+    assert "no prefix can enter" in prefix.refused
+    assert (lora.refused, features.refused) == ("", "")
+    head = 3 * 32 + 3
+    pooler = 32 * 32 + 32
+    assert lora.trained == 2 * 2 * 2 * 8 * 32 + head + pooler
+    assert features.trained == head
+    assert load == ["DebertaV2"]
+
+
+def test_what_was_found_is_kept(load):
+    """The second look reads no backbone; another method or length does."""
+    first = find("Bert", ["prefix", "lora"])
+    assert find("Bert", ["lora", "prefix"]) == first[::-1]
+    assert load == ["Bert"]
+    find("Bert", ["adapter"])
+    find("Bert", ["prefix"], max_length=30)
+    assert len(load) == 3
+
+
+@pytest.mark.usefixtures("load")
+def test_rows_that_leave_no_room_are_refused_with_the_numbers():
+    """A prefix of 10 and rows of 60 tokens do not fit into 64 positions."""
+    (found,) = find("Bert", ["prefix"], max_length=60)
+    assert "a prefix of 10 and rows of 60 tokens need 70 positions, this backbone has 64" in found.refused
+
+
+@pytest.mark.usefixtures("load")
+def test_whatever_goes_wrong_in_the_trial_is_a_refusal(monkeypatch):
+    """A backbone that breaks with a method in it is refused for that method alone."""
+    monkeypatch.setattr(support, "_rows", lambda _: {"input_ids": torch.tensor([[10_000]])})
+    (found,) = find("Bert", ["lora"])
+    assert found.refused.startswith("it does not work on this backbone")
