@@ -38,7 +38,7 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         aliases = [alias for alias, (meant, _) in methods.ALIASES.items() if meant == name]
         out.print(f"[bold]{name}[/bold]" + (f"  [dim](also {', '.join(aliases)})[/dim]" if aliases else ""))
         lines = [(cls.summary, ""), (cls.paper, "dim")]
-        lines.append((", ".join(f"{option}={value}" for option, value in names[name].items()), "cyan"))
+        lines.append((", ".join(f"{option}={methods.show(value)}" for option, value in names[name].items()), "cyan"))
         if name in found:
             one = found[name]
             text = one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
@@ -54,7 +54,11 @@ def _typed(found: Support | None) -> dict[str, Any]:
 
 
 def _options(name: str) -> dict[str, Any]:
-    return {option: value for option, value in methods.build(name).options().items() if option != "targets"}
+    """Every option with its default, also those that the other defaults leave unused."""
+    method = methods.build(name)
+    owners = [method, getattr(method, "base", method)]
+    idle = {option: getattr(owner, option) for owner in owners for option in sorted(owner.unused) if method.closed_form is None}
+    return {option: value for option, value in (method.options() | idle).items() if option != "targets"}
 
 
 def _support(model: str) -> dict[str, Support]:

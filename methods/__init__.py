@@ -22,7 +22,19 @@ from methods.prompt import Prompt
 from methods.simplex import OWN, Simplex
 from methods.unipelt import Unipelt
 
-__all__ = ["ALIASES", "BASES", "REGISTRY", "Method", "Unsupported", "build", "canonical", "label", "meant", "options_of"]
+__all__ = [
+    "ALIASES",
+    "BASES",
+    "REGISTRY",
+    "Method",
+    "Unsupported",
+    "build",
+    "canonical",
+    "label",
+    "meant",
+    "options_of",
+    "show",
+]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
     {method.name: method for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)}
@@ -116,7 +128,7 @@ def _differing(method: Method) -> list[str]:
         if one.name == "base" or value == one.default:
             continue
         if _makes_a_difference(method, one.name, one.default):
-            shown.append(f"{one.name}={_show(value)}")
+            shown.append(f"{one.name}={show(value)}")
     return shown
 
 
@@ -162,5 +174,6 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
 
 
-def _show(value: Scalar) -> str:
+def show(value: Scalar) -> str:
+    """A value as it is typed."""
     return repr(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,5 +1,7 @@
 """Every method on every family of backbones, small and random, in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -71,6 +73,22 @@ def test_without_slots_a_backbone_gives_the_librarys_logits(family):
     slots, source = attached(one, "fine-tuning", layers="none")
     slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
     assert torch.allclose(one(rows), theirs(**rows).logits, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_number_is_answered_by_one_output(family):
+    """A regression's head gives one value a row, at points of a simplex and without."""
+    one = replace(shared(family), outputs=1)
+    for name, options in (("lora", {}), ("simplex-adapter", {})):
+        slots, source = attached(one, name, **options)
+        try:
+            slots.install(shaken(source)(source.weights(4, torch.Generator().manual_seed(3))))
+            logits = one(batch(family))
+            assert logits.shape == (4, 1)
+            F.mse_loss(logits[:, 0], LABELS.double()).backward()
+            assert all(parameter.grad is not None for parameter in source.parameters())
+        finally:
+            slots.remove()
 
 
 @pytest.mark.parametrize("family", LOCALS)

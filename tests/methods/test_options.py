@@ -1,0 +1,112 @@
+"""Methods by name: options as they are typed, aliases, labels, and what makes a job the same."""
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import methods
+from methods import ALIASES, BASES, REGISTRY
+
+# Values that some method takes for an option, besides its default.
+OTHERS = {
+    "lr": ["3e-4"], "weight_decay": ["0.1"], "dropout": ["on", "off"], "layers": ["none", "top-2"], "length": ["3", "7"],
+    "hidden": ["16"], "decoder": ["none", "per-layer", "simple-share", "no-share", "deep-share", "mlp"],
+    "positions": ["kept"], "budget": ["0.1%", "0.02"], "init": ["random", "words"], "words": ["some words"],
+    "depth": ["first"], "prefix_dropout": ["0.1"], "gate": ["input", "zero", "true"], "rank": ["4"], "alpha": ["8"],
+    "targets": ["dense"], "lora_dropout": ["0.1"], "rslora": ["true"], "bottleneck": ["6"], "placement": ["both"],
+    "parts": ["prefix+lora"], "gates": ["false"], "pooling": ["cls"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
+    "granularity": ["row", "batch"], "validation": ["centroid"], "copies": ["3"], "concentration": ["0.5"],
+    "diversity": ["1"], "decoders": ["per-vertex"], "head": ["false"], "mix": ["product"], "test": ["mean-of-samples"],
+    "samples": ["3"], "base": list(BASES),
+}  # fmt: skip
+
+
+def test_every_option_is_tried_here():
+    """No option of any method is missing from the values above."""
+    named = {one.name for cls in REGISTRY.values() for one in fields(cls)}
+    assert named == set(OTHERS)
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_a_method_is_what_its_identity_says(data):
+    """Built again from the options that make a job what it is, it is the same method with the same options in use."""
+    name = data.draw(st.sampled_from([*REGISTRY, *ALIASES]))
+    base = data.draw(st.sampled_from(BASES)) if name == "simplex" else ALIASES.get(name, ("", {}))[1].get("base", "prefix")
+    known = sorted(methods.options_of(name, base) - {"base"})
+    chosen = data.draw(st.lists(st.sampled_from(known), unique=True, max_size=5))
+    options = {option: data.draw(st.sampled_from(OTHERS[option])) for option in chosen}
+    options |= {"base": base} if name == "simplex" else {}
+    try:
+        method = methods.build(name, options)
+    except ValueError:
+        return  # options that do not go together; the refusals have a test of their own
+    again = methods.build(method.name, method.resolved())
+    assert again.resolved() == method.resolved()
+    assert again.options() == method.options()
+    assert methods.label(again) == methods.label(method)
+    assert set(method.resolved()) <= set(method.options())
+
+
+@given(st.sampled_from(sorted(REGISTRY)), st.data())
+@settings(max_examples=200, deadline=None)
+def test_an_option_that_is_in_use_and_not_at_its_default_changes_the_identity(name, data):
+    """Two methods that differ in an option in use never share a job."""
+    option = data.draw(st.sampled_from(sorted(methods.options_of(name) - {"base"})))
+    value = data.draw(st.sampled_from(OTHERS[option]))
+    plain = methods.build(name)
+    try:
+        other = methods.build(name, {option: value})
+    except ValueError:
+        return
+    assert (other.options() == plain.options()) == (other.resolved() == plain.resolved())
+
+
+def test_what_was_not_there_before_is_left_out_at_its_default():
+    """Results from before an option came are still those of the same job."""
+    assert set(methods.build("lora").resolved()) == {"lr", "weight_decay", "dropout", "rank", "alpha", "targets"}
+    assert "rslora" in methods.build("lora", {"rslora": True}).resolved()
+    assert "rslora" in methods.build("lora").options()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("deep-share", "one"), ("no-share", "none")])
+def test_structures_go_by_their_names_in_the_paper(typed, meant):
+    """A name of the paper and our own give one job under one label."""
+    assert methods.build("prefix", {"decoder": typed}) == methods.build("prefix", {"decoder": meant})
+
+
+def test_short_names_stand_for_a_base():
+    """`simplex-lora` is a simplex over LoRA, `head` a head alone."""
+    assert methods.build("simplex-lora") == methods.build("simplex", {"base": "lora"})
+    assert methods.build("head") == methods.build("fine-tuning", {"layers": "none"})
+    assert methods.label(methods.build("simplex-head")) == "simplex(base=head)"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("prefix", {"decoder": "two"}, "decoder must be one of one, per-layer, simple-share, none"),
+        ("prefix", {"init": "words"}, "init=words needs the words"),
+        ("prefix", {"words": "a film"}, "words goes with init=words"),
+        ("prefix", {"init": "words", "words": "a", "decoder": "simple-share"}, "choose decoder=one or none"),
+        ("prefix", {"budget": "150%"}, "budget must be a share"),
+        ("prompt", {"decoder": "mlp"}, "it needs init=random"),
+        ("adapter", {"placement": "attention"}, "placement must be one of feed-forward, both"),
+        ("unipelt", {"parts": "prefix+ia3"}, "parts must be some of prefix, adapter and lora"),
+        ("features", {"lr": "1e-3"}, "closed form"),
+        ("simplex", {"base": "nothing"}, "base must be one of prefix, lora, adapter, prompt, head, unipelt"),
+        ("simplex", {"base": "fine-tuning"}, "all vertices would coincide"),
+        ("simplex-head", {"head": "false"}, "without vertices"),
+        ("simplex", {"mix": "product"}, "it needs base=lora"),
+        ("lora", {"lora_dropout": "1"}, "from 0 to below 1"),
+        ("lorra", {}, "did you mean 'lora'"),
+        ("lora", {"ranks": "4"}, "did you mean 'rank'"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_with_what_has(name, options, words):
+    """The message names the option and what it takes, or the way out."""
+    with pytest.raises(ValueError, match=r".*") as caught:
+        methods.build(name, options)
+    assert words in str(caught.value)
