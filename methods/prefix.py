@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from methods.base import Method, Streams, Unsupported, later, one_of, require, share
+from methods.words import check_words, repeated
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +61,7 @@ class Prefix(Method):
         one_of("gate", self.gate, ("none", "input", "zero"))
         share("budget", self.budget)
         require(0 <= self.prefix_dropout < 1, f"prefix_dropout must be from 0 to below 1, got {self.prefix_dropout}")
-        words(self.init, self.words)
+        check_words(self.init, self.words)
         require(
             self.init == "random" or self.decoder != "simple-share",
             "init=words gives keys and values, which decoder=simple-share cannot start from: choose decoder=one or none",
@@ -96,7 +97,9 @@ class Prefix(Method):
                 heads = slots.backbone.model.get_submodule(call.module)
                 slots.add(call.module, f"prefix_share_{call.turn}", (_query_heads(heads, call),), call.layer)
         if self.positions == "shifted":
-            shift_positions(slots, length)
+            from methods.positions import shift
+
+            shift(slots, length)
 
     def _calls(self, anatomy: Anatomy) -> tuple[AttentionCall, ...]:
         return anatomy.attention if self.depth == "all" else anatomy.attention[:1]
@@ -173,65 +176,3 @@ class Prefix(Method):
 def _query_heads(module: Any, call: AttentionCall) -> int:
     """How many heads look: those of keys and values, or a multiple of them."""
     return call.heads * int(getattr(module, "num_key_value_groups", 1))
-
-
-def words(init: str, text: str) -> None:
-    """Raise `ValueError` unless words are given exactly where they are the start."""
-    require(init != "words" or bool(text.strip()), 'init=words needs the words: words="..."')
-    require(init == "words" or not text, "words goes with init=words")
-
-
-def repeated(tokens: list[int], length: int, text: str) -> list[int]:
-    """Tokens repeated or cut to a length, so that a start from words changes no length.
-
-    Raises:
-        Unsupported: the backbone's tokenizer knows none of the words.
-    """
-    if not tokens:
-        raise Unsupported(f"the backbone's tokenizer makes no tokens of words={text!r}")
-    return (tokens * -(-length // len(tokens)))[:length]
-
-
-def shift_positions(slots: Slots, length: int) -> None:
-    """Number the text's positions from `length` on, by the learned table's input or by the body's own argument.
-
-    Raises:
-        Unsupported: there is no room for so many positions, or no place to say so.
-    """
-    import inspect
-
-    import torch
-
-    anatomy, backbone = slots.anatomy, slots.backbone
-    room_for(slots, length, "choose {way} or positions=kept")
-    if anatomy.position_table is not None:
-
-        def later_rows(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return (inputs[0] + length, *inputs[1:]), named
-
-        slots.hook_inputs(anatomy.position_table, later_rows)
-        return
-    body = backbone.model.get_submodule(anatomy.body)
-    if "position_ids" not in inspect.signature(body.forward).parameters:
-        raise Unsupported("this backbone numbers its positions in code of its own: choose positions=kept")
-
-    def numbered(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-        return inputs, named | {"position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]}
-
-    slots.hook_inputs(anatomy.body, numbered)
-
-
-def room_for(slots: Slots, length: int, advice: str) -> None:
-    """See that the positions of a row and of `length` more are there.
-
-    Raises:
-        Unsupported: they are not; with the numbers and the advice, in which `{way}` stands for what would fit.
-    """
-    room, most = slots.anatomy.positions, slots.backbone.max_length
-    if room is not None and length + most > room:
-        way = f"--max-length {room - length}" if room - length >= 16 else "a shorter one"
-        raise Unsupported(
-            f"a prefix of {length} and rows of {most} tokens need {length + most} positions, this backbone has {room}: "
-            f"{advice.format(way=way)}"
-        )

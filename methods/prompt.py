@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from methods.base import Method, Streams, later, one_of, require
-from methods.prefix import repeated, room_for, words
+from methods.words import check_words, repeated
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class Prompt(Method):
         one_of("init", self.init, ("random", "vocabulary", "words"))
         one_of("decoder", self.decoder, ("none", "mlp"))
         one_of("pool", self.pool, ("text", "prompt"))
-        words(self.init, self.words)
+        check_words(self.init, self.words)
         require(
             self.decoder == "none" or self.init == "random",
             "decoder=mlp starts from latent rows that are drawn: it needs init=random",
@@ -71,7 +71,9 @@ class Prompt(Method):
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:
-        room_for(slots, self.length, "choose {way}")
+        from methods.positions import see_room
+
+        see_room(slots, self.length, "prompt", "choose {way}")
         table = _table(slots)
         name = slots.add(slots.anatomy.stack, "prompt", (self.length, table.shape[1]), 0)
         embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]

@@ -141,7 +141,9 @@ def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(fam
     slots.install(source())
     assert one(batch(family, rows=2, tokens=54)).isfinite().all()
     slots.remove()
-    with pytest.raises(methods.Unsupported, match=r"11 and rows of 54 tokens need 65 positions, this backbone has 64"):
+    with pytest.raises(
+        methods.Unsupported, match=rf"a {name} of 11 and rows of 54 tokens need 65 positions, this backbone has 64"
+    ):
         methods.build(name, {"length": 11}).slots(one)
 
 

@@ -199,6 +199,6 @@ def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     shaken(source)
     flat = [torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2]) for v in (0, 1)]
     by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
-    assert float(source.penalty(torch.Generator())) == pytest.approx(float(by_hand), rel=1e-9)
+    assert source.penalty(torch.Generator()).item() == pytest.approx(by_hand.item(), rel=1e-9)
     _, off = attached(backbone_again(), "simplex-lora")
     assert off.penalty(torch.Generator()) == 0.0
