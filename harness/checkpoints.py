@@ -1,6 +1,7 @@
 """Where a pretrained model's files are, and what identifies their contents. No torch here: a plan needs only the names."""
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from harness import hub
@@ -19,7 +20,9 @@ def locate(name: str, revision: str) -> Path:
     if folder is None:
         return hub.fetch_model(name, revision)
     if not any(folder.glob("*.safetensors")):
-        raise Unavailable(f"{folder} holds no .safetensors file, and no other kind of weights is read")
+        pickled = any(folder.glob("pytorch_model*.bin"))
+        out = f": `bench convert {shlex.quote(name)} FOLDER` makes one of pytorch_model.bin" if pickled else ""
+        raise Unavailable(f"{folder} holds no .safetensors file, and no other kind of weights is read{out}")
     return folder
 
 

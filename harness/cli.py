@@ -58,6 +58,13 @@ class Export(StrEnum):
     safetensors = "safetensors"
 
 
+class Rules(StrEnum):
+    """Whose choice of a checkpoint is tested."""
+
+    own = "own"
+    all = "all"
+
+
 class Keep(StrEnum):
     """Which trained tensors stay."""
 
@@ -124,6 +131,12 @@ def run(
             "--zeroed", help="Also test with the method's own tensors at zero: what do they carry?", rich_help_panel="Running"
         ),
     ] = False,
+    rules: Annotated[
+        Rules,
+        typer.Option(
+            "--rules", help="all: also test what other selection rules would choose in this run.", rich_help_panel="Running"
+        ),
+    ] = Rules.own,
     inline: Annotated[
         bool, typer.Option("--inline", help="Run the jobs in this process, for a debugger.", rich_help_panel="Running")
     ] = False,
@@ -136,7 +149,15 @@ def run(
     from harness.running import Running, run_grid
 
     how = Running(
-        db=db, devices=devices, jobs=jobs, keep=keep.value, retry_failed=retry_failed, zeroed=zeroed, inline=inline, yes=yes
+        db=db,
+        devices=devices,
+        jobs=jobs,
+        keep=keep.value,
+        retry_failed=retry_failed,
+        zeroed=zeroed,
+        rules=rules.value,
+        inline=inline,
+        yes=yes,
     )
     raise typer.Exit(run_grid(grid, how))
 
@@ -157,6 +178,20 @@ def fetch(grid: GridOptions) -> None:
     from harness.running import fetch_grid
 
     fetch_grid(grid)
+
+
+@app.command(rich_help_panel="Compute")
+def convert(
+    name: Annotated[str, typer.Argument(help="A model of the Hub, or a folder, with pytorch_model.bin.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+) -> None:
+    """Make safetensors of a model that is published only as pytorch_model.bin, without running anything in it.
+
+    Example:  bench convert microsoft/deberta-v3-base deberta && bench run --model deberta
+    """
+    from harness.convert import convert_model
+
+    convert_model(name, folder)
 
 
 @app.command(rich_help_panel="Read")
@@ -227,16 +262,29 @@ def export(
 @app.command(rich_help_panel="Use")
 def predict(
     digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
-    text: Annotated[list[str], typer.Argument(help="The text, or the two texts of a pair.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")] = None,
     *,
     db: Database = "results.db",
     at: Point = None,
     as_json: Json = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="A file of rows to answer: CSV, TSV, JSONL or Parquet.", metavar="FILE")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", help="Its column with the text, or two; the task's own by default.", metavar="COLUMN[,COLUMN]"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the answered rows to a file.", metavar="FILE.csv")
+    ] = None,
 ) -> None:
-    """Say what a trained model answers for a text."""
-    from harness.exporting import predict_text
+    """Say what a trained model answers for a text, or for every row of a file, written out as CSV with the answers added.
 
-    predict_text(db, digest, text, at, as_json=as_json)
+    Example:  bench predict 3f2a --csv reviews.csv --text review -o answered.csv
+    """
+    from harness.exporting import Question, predict_job
+
+    predict_job(db, digest, Question(texts=texts or [], sheet=csv, columns=text, output=output), at, as_json=as_json)
 
 
 @app.command("list", rich_help_panel="Read")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from harness import checkpoints, stored
+from harness import card, peft_format, stored
 from harness.errors import CannotWrite, UsageError
 from harness.stored import Stored
+from harness.tasks import own
 from harness.tasks.base import Row, Task
+from harness.tasks.sheets import Problems, Sheet, as_number, read_bytes, read_sheet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Tensors = Mapping[str, "Tensor"]
+
+_FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -31,7 +40,7 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
 
     one = stored.load(db, digest)
     tensors = one.point(at)
-    files = peft_files(one, tensors) if form == "peft" else {"model.safetensors": dict(tensors), "job.json": _job(one)}
+    files = peft_format.files(one, tensors) if form == "peft" else {"model.safetensors": dict(tensors), "job.json": _job(one)}
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -42,130 +51,70 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
             save_file(flat, folder / name, metadata={"format": "pt"})
         else:
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    (folder / "README.md").write_text(_card(one, form, at), "utf-8")
+    (folder / "README.md").write_text(card.text(one, form, at), "utf-8")
     Console().print(f"{folder}: {', '.join([*files, 'README.md'])}", markup=False, highlight=False, soft_wrap=True)
-
-
-def peft_files(one: Stored, tensors: Tensors) -> dict[str, Any]:
-    """The files of a folder that `PeftModel.from_pretrained` reads with equal logits.
-
-    Raises:
-        UsageError: PEFT has no such method, or the model's head or positions are not those that PEFT would use.
-    """
-    if one.backbone.pooling != "model":
-        raise UsageError(
-            f"PEFT reads the library's own classifiers only, this one pools by {one.backbone.pooling}: --format safetensors"
-        )
-    options = one.entry.setting["method"]["options"]
-    kind = options.get("base", one.entry.setting["method"]["name"])
-    if kind == "prefix" and options["positions"] != "shifted":
-        raise UsageError("PEFT shifts positions by the prefix, this one was trained with positions=kept: --format safetensors")
-    if kind == "prefix":
-        config, weights = _peft_prefix(tensors), {"prompt_embeddings": _prompt_embeddings(tensors)}
-    elif kind == "lora":
-        config, weights = _peft_lora(tensors, options), _lora_weights(tensors)
-    else:
-        raise UsageError(f"PEFT has no {kind}: --format safetensors")
-    start = "base_model." if kind == "prefix" else "base_model.model."
-    head = {name.removeprefix("inner."): tensor for name, tensor in _unscaled(one, tensors).items()}
-    modules = sorted({name.split(".")[0] for name in head})
-    shared = {
-        "task_type": "SEQ_CLS",
-        "inference_mode": True,
-        "base_model_name_or_path": str(checkpoints.local_folder(one.backbone.name) or one.backbone.name),
-        "revision": None if checkpoints.local_folder(one.backbone.name) else one.backbone.revision,
-        "modules_to_save": modules,
-    }
-    weights |= {f"{start}{name}": tensor for name, tensor in head.items()}
-    return {"adapter_config.json": shared | config, "adapter_model.safetensors": weights}
-
-
-def _unscaled(one: Stored, tensors: Tensors) -> dict[str, Tensor]:
-    """The head, with a regression's scale folded into its last layer, so that it answers in the labels' own units."""
-    head = {name: tensors[name] for name in one.about["head"]}
-    if not one.labels:
-        mean, spread = one.about["scale"]["mean"], one.about["scale"]["spread"]
-        weight, bias = (f"{one.about['output_layer']}.{part}" for part in ("weight", "bias"))
-        if bias not in head:
-            raise UsageError("this head has no bias that could hold the mean of the labels: --format safetensors")
-        head |= {weight: head[weight] * spread, bias: head[bias] * spread + mean}
-    return head
-
-
-def _natural(name: str) -> list[int | str]:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def _prefixes(tensors: Tensors, part: str) -> list[Tensor]:
-    """Keys or values of every layer from the lowest up, `[heads, length, width]` each."""
-    return [tensors[name] for name in sorted(tensors, key=_natural) if f".prefix_{part}_" in name]
-
-
-def _prompt_embeddings(tensors: Tensors) -> Tensor:
-    """`[length, layers * 2 * heads * width]`: for each layer its keys, then its values, head by head."""
-    import torch
-
-    pairs = zip(_prefixes(tensors, "key"), _prefixes(tensors, "value"), strict=True)
-    columns = [one.transpose(0, 1).flatten(1) for pair in pairs for one in pair]  # [length, heads * width]
-    return torch.cat(columns, dim=1)
-
-
-def _peft_prefix(tensors: Tensors) -> dict[str, Any]:
-    heads, length, width = _prefixes(tensors, "key")[0].shape
-    return {
-        "peft_type": "PREFIX_TUNING",
-        "num_virtual_tokens": length,
-        "token_dim": heads * width,
-        "num_attention_heads": heads,
-        "num_layers": len(_prefixes(tensors, "key")),
-        "num_transformer_submodules": 1,
-        "encoder_hidden_size": heads * width,
-        "prefix_projection": False,
-    }
-
-
-def _peft_lora(tensors: Tensors, options: Mapping[str, Any]) -> dict[str, Any]:
-    targets = sorted({name.split(".")[-2] for name in tensors if name.endswith(".lora_a")})
-    shared = {"peft_type": "LORA", "r": options["rank"], "lora_alpha": options["alpha"], "lora_dropout": 0.0}
-    return shared | {"bias": "none", "target_modules": targets}
-
-
-def _lora_weights(tensors: Tensors) -> dict[str, Tensor]:
-    factors = {name: tensor for name, tensor in tensors.items() if re.search(r"\.lora_[ab]$", name)}
-    return {f"base_model.model.{n[:-7].removeprefix('inner.')}.lora_{n[-1].upper()}.weight": t for n, t in factors.items()}
 
 
 def _job(one: Stored) -> dict[str, Any]:
     return {"digest": one.entry.digest, "label": one.entry.label, "labels": one.labels, **one.about}
 
 
-def _card(one: Stored, form: str, at: str | None) -> str:
-    entry = one.entry
-    where = "the centre of its simplex" if at is None else f"the point {at} of its simplex"
-    point = f", {where}" if one.vertices > 1 else ""
-    metrics = ", ".join(f"{name} {100 * value:.1f}" for name, value in sorted(entry.metrics.items()) if "zeroed" not in name)
-    tested = f"On {entry.n_test} test rows{' at the centre' if at is not None else ''}: {metrics}."
-    return (
-        f"# {entry.label} on {entry.task}\n\n"
-        f"{one.backbone.line()}{point}. Trained on {entry.n_train} rows (draw {entry.draw}, seed {entry.seed}), chosen on "
-        f"{entry.n_dev} dev rows. {tested} One training: other draws of the same size differ, see the report.\n\n"
-        f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; classes: {', '.join(one.labels) or 'a number'}.\n"
-    )
-
-
 # -- predict -----------------------------------------------------------------------------------------------------------
 
 
-def predict_text(db: str, digest: str, text: Sequence[str], at: str | None, *, as_json: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What to answer: one row's texts, or the rows of a file."""
+
+    texts: Sequence[str]
+    sheet: Path | None
+    columns: str | None  # of the sheet, separated by commas
+    output: Path | None
+
+
+def predict_job(db: str, digest: str, question: Question, at: str | None, *, as_json: bool) -> None:
     """`bench predict`.
 
     Raises:
-        UsageError: the number of texts is not that of the task.
+        UsageError: the question is none, the number of texts is not that of the task, or rows have no text.
+        CannotWrite: the answers cannot be written.
     """
+    _check(question, as_json=as_json)
+    one = stored.load(db, digest)
+    if question.sheet is None:
+        _check_count(one, len(question.texts))
+        _say(one, answer(one, [tuple(question.texts)], at)[0], as_json=as_json)
+    else:
+        sheet, texts = rows_of(one, question.sheet, question.columns)
+        _write(_answered(one, sheet, answer(one, texts, at)), question.output)
+
+
+def _check(question: Question, *, as_json: bool) -> None:
+    sheet, output = question.sheet, question.output
+    problems = []
+    if bool(question.texts) == (sheet is not None):
+        problems.append("give one text, the two texts of a pair, or --csv FILE" + (", not both" if sheet else ""))
+    if sheet is None and (question.columns is not None or output is not None):
+        problems.append("--text and --output go with --csv FILE")
+    if sheet is not None and as_json:
+        problems.append("--json goes with texts; the answers to a file's rows are written as CSV")
+    if output is not None and output.suffix.lower() != ".csv":
+        problems.append(f"the answers are written as CSV: --output must end in .csv, got {output}")
+    if sheet is not None and output is not None and output.resolve() == sheet.resolve():
+        problems.append(f"{output} is the file with the rows: name another one for the answers")
+    if problems:
+        raise UsageError(*problems)
+
+
+def _check_count(one: Stored, count: int) -> None:
+    """Refuse too many or too few texts, as far as the task is known."""
+    if one.task is not None and count != 1 + one.task.pair:
+        raise UsageError(f"{one.task.name} has {'two texts' if one.task.pair else 'one text'} a row, got {count}")
+
+
+def _say(one: Stored, found: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
 
-    one = stored.load(db, digest)
-    found = answer(one, [tuple(text)], at)[0]
     if as_json:
         Console().print_json(json.dumps(found))
     elif one.labels:
@@ -177,14 +126,78 @@ def predict_text(db: str, digest: str, text: Sequence[str], at: str | None, *, a
         Console().print(f"{found['answer']:.3f}", highlight=False)
 
 
+def rows_of(one: Stored, path: Path, asked: str | None) -> tuple[Sheet, list[tuple[str, ...]]]:
+    """A file's table and the texts of its rows, from the columns asked for or those of the task.
+
+    Raises:
+        UsageError: the file cannot be read, it is not certain which columns are meant, or rows have no text.
+    """
+    problems = Problems()
+    sheet = read_sheet(path, read_bytes(path), problems)
+    problems.done()
+    columns = [name.strip() for name in asked.split(",")] if asked is not None else _text_columns(one, sheet)
+    own.columns_of(sheet, columns, problems)
+    if taken := [name for name in _added(one) if name in sheet.columns]:
+        problems.add(f"{path} has a column {taken[0]!r} already: rename it, the answers go there")
+    problems.done()
+    _check_count(one, len(columns))
+    rows = [[own.text_of(row, name, sheet.at(number), problems) for name in columns] for number, row in enumerate(sheet.rows)]
+    problems.done()
+    return sheet, [tuple(text for text in row if text is not None) for row in rows]
+
+
+def _text_columns(one: Stored, sheet: Sheet) -> Sequence[str]:
+    """The columns that the task's own data have; or all, where there are no more than it has texts."""
+    named: Sequence[str] = getattr(one.task.reader, "fields", ()) if one.task else ()
+    if named and set(named) <= set(sheet.columns):
+        return named
+    if len(sheet.columns) == 1 + bool(one.task and one.task.pair):
+        return sheet.columns
+    raise UsageError(
+        f"{sheet.path}: which columns hold the texts? Say --text COLUMN[,COLUMN]; there are {', '.join(sheet.columns)}"
+    )
+
+
+def _added(one: Stored) -> list[str]:
+    return ["answer", *(f"p({name})" for name in one.labels)]
+
+
+def _answered(one: Stored, sheet: Sheet, found: Sequence[Mapping[str, Any]]) -> bytes:
+    """The rows as they are with their answers added, as CSV. The user's own cells stay as they are, formulas too."""
+    text = io.StringIO(newline="")
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow([*sheet.columns, *_added(one)])
+    for row, said in zip(sheet.rows, found, strict=True):
+        chances = [f"{said['probabilities'][name]:.6g}" for name in one.labels]
+        answered = harmless(said["answer"]) if one.labels else f"{said['answer']:.6g}"
+        out.writerow([*(row.get(name) for name in sheet.columns), answered, *chances])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def harmless(name: str) -> str:
+    """A class's name that no spreadsheet takes for a formula, by the rule of the reports; numbers stay numbers."""
+    return f"'{name}" if _FORMULA.match(name) and as_number(name) is None else name
+
+
+def _write(content: bytes, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    draft = output.with_name(f".{output.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(output)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+
+
 def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None) -> list[dict[str, Any]]:
     """What a trained model says of each text or pair: the answer, and for classes their probabilities.
 
     Raises:
         UsageError: the number of texts is not that of the task.
     """
-    from dataclasses import replace
-
     import methods
     from harness import backbones, training
 

@@ -1,16 +1,16 @@
 """Reaching the Hub: revisions, models, datasets. The one rule: what is cached is used without asking anybody.
 
 The Hub's own client tries for up to a minute and a half before it gives up, so nothing is fetched before a short
-question about the repository has been answered. Nothing here runs code of a repository, and no weights are read from
-anything but safetensors.
+question about the repository has been answered. Nothing here runs code of a repository or opens weights, and only
+`bench convert` asks for any but safetensors.
 """
 
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -57,9 +57,18 @@ _BESIDE_WEIGHTS: Final = (
     "chat_template.*",
 )
 _TOKENIZERS: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_WEIGHTS: Final = "model.safetensors"
-_INDEX: Final = "model.safetensors.index.json"
-_SHARDS: Final = "model-*-of-*.safetensors"
+
+
+class Weights(NamedTuple):
+    """How a kind of weights is called: as one file, or as shards with a listing of them."""
+
+    whole: str
+    listing: str
+    shards: str
+
+
+SAFE: Final = Weights("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+PICKLED: Final = Weights("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
 
 class Split(NamedTuple):
@@ -110,23 +119,24 @@ def revision(kind: Kind, name: str, asked: str = "main") -> str:
     return found
 
 
-def fetch_model(name: str, revision: str) -> Path:
-    """The folder with a model's configuration, tokenizer and safetensors at a commit; fetched where not cached.
+def fetch_model(name: str, revision: str, weights: Weights = SAFE) -> Path:
+    """The folder with a model's configuration, tokenizer and weights at a commit; fetched where not cached.
 
     Raises:
-        Unavailable: the repository holds no safetensors, access is refused, or the Hub stays out of reach.
+        Unavailable: the repository holds no such weights, access is refused, or the Hub stays out of reach.
+        UsageError: pickled weights are asked for where there are safetensors.
         CannotWrite, DiskTrouble: the cache cannot take the files.
     """
     from huggingface_hub import hf_hub_download
 
     folder = _snapshot("model", name, revision)
-    if _is_complete(folder):
+    if _is_complete(folder, weights):
         return folder
     if _offline():
         raise Unavailable(nothing_cached("model", name, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
     info = _info("model", name, revision)
     _quiet()
-    for file in _model_files(name, info.files):
+    for file in _model_files(name, info.files, weights):
 
         def fetch(file: str = file) -> str:
             return hf_hub_download(name, file, revision=info.sha)
@@ -154,6 +164,23 @@ def dataset_split(name: str, config: str | None, split: str, revision: str) -> S
         )
     classes = {column: tuple(kind.names) for column, kind in data.features.items() if hasattr(kind, "names")}
     return Split(columns=data[:], classes=classes)
+
+
+def beside_weights(files: Iterable[str]) -> list[str]:
+    """Those of a model's files that make its weights usable: the configuration and the tokenizer."""
+    return [file for file in files if "/" not in file and any(fnmatchcase(file, pattern) for pattern in _BESIDE_WEIGHTS)]
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Inside the block nobody is asked: what is not cached is Unavailable, as it is everywhere under HF_HUB_OFFLINE=1."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 # What is cached
@@ -199,33 +226,48 @@ def _remember(kind: Kind, name: str, asked: str, sha: str) -> None:
             note.write_text(sha)
 
 
-def _is_complete(folder: Path) -> bool:
+def _is_complete(folder: Path, weights: Weights) -> bool:
     """Whether a snapshot can be read. Weights are fetched last, so what they stand beside is there too."""
     import json
 
     if not (folder / "config.json").is_file() or not any(file.is_file() for name in _TOKENIZERS for file in folder.glob(name)):
         return False
     try:
-        shards = set(json.loads((folder / _INDEX).read_text())["weight_map"].values())
+        shards = set(json.loads((folder / weights.listing).read_text())["weight_map"].values())
     except FileNotFoundError:
-        shards = {_WEIGHTS}
+        shards = {weights.whole}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     return bool(shards) and all((folder / str(shard)).is_file() for shard in shards)
 
 
-def _model_files(name: str, files: tuple[str, ...]) -> list[str]:
+def _model_files(name: str, files: tuple[str, ...], wanted: Weights) -> list[str]:
     """What to fetch of a model's repository, weights last."""
-    weights = [file for file in files if fnmatchcase(file, _SHARDS)] if _INDEX in files else [_WEIGHTS]
-    if not weights or not set(weights) <= set(files):
-        raise Unavailable(
-            f"model {name!r} has no {_WEIGHTS}: only safetensors are read, since files such as pytorch_model.bin can run "
-            "code when opened and never are; choose a model that offers safetensors"
+    if wanted is PICKLED and set(_of(SAFE, files)) & set(files):
+        raise UsageError(
+            f"model {name!r} offers safetensors: there is nothing to convert, use it as it is: bench run --model {name}"
         )
+    weights = _of(wanted, files)
+    if not weights or not set(weights) <= set(files):
+        raise Unavailable(_missing(name, files, wanted))
     if "config.json" not in files:
         raise Unavailable(f"model {name!r} has no config.json: it is no model of transformers; choose another one")
-    beside = [f for f in files if "/" not in f and any(fnmatchcase(f, pattern) for pattern in _BESIDE_WEIGHTS)]
-    return [*beside, *([_INDEX] if _INDEX in files else []), *weights]
+    return [*beside_weights(files), *([wanted.listing] if wanted.listing in files else []), *weights]
+
+
+def _of(wanted: Weights, files: tuple[str, ...]) -> list[str]:
+    return [file for file in files if fnmatchcase(file, wanted.shards)] if wanted.listing in files else [wanted.whole]
+
+
+def _missing(name: str, files: tuple[str, ...], wanted: Weights) -> str:
+    """What to do where a repository lacks the weights wanted."""
+    if wanted is PICKLED:
+        return f"model {name!r} has no {PICKLED.whole}: there is nothing that could be converted; choose another one"
+    if set(_of(PICKLED, files)) & set(files):
+        out = f"`bench convert {name} FOLDER` writes them out of {PICKLED.whole} without running anything"
+    else:
+        out = "choose a model that offers safetensors"
+    return f"model {name!r} has no {SAFE.whole}: only safetensors are read, since other files can run code when opened; {out}"
 
 
 def _prepared(name: str, config: str | None, split: str, sha: str) -> "Dataset | None":

@@ -12,6 +12,8 @@ from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import is_url
+from harness.tasks import REGISTRY, Task
+from harness.worker import unpack_predictions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +26,12 @@ class Stored:
     entry: Entry
     tensors: Mapping[str, Tensor]  # [vertices, ...], or as they are in the backbone
     about: Mapping[str, Any]
+    predictions: Sequence[float] = ()  # for the test rows in their order, at the centre
+
+    @property
+    def task(self) -> Task | None:
+        """Its task; None for one of the user's own files, which the ledger does not name."""
+        return REGISTRY.get(self.entry.task)
 
     @property
     def backbone(self) -> BackboneSpec:
@@ -43,7 +51,7 @@ class Stored:
     @property
     def vertices(self) -> int:
         """How many vertices the tensors have."""
-        return next(len(t) for name, t in self.tensors.items() if name not in self.about["without_vertices"])
+        return next((len(t) for name, t in self.tensors.items() if name not in self.about["without_vertices"]), 1)
 
     def point(self, at: str | None) -> dict[str, Tensor]:
         """The slots' tensors at the centre, at a vertex (`3`) or at weights (`.5,.5,0`).
@@ -53,10 +61,16 @@ class Stored:
         """
         import torch
 
-        weights = torch.tensor(weights_of(at, self.vertices), dtype=torch.float64)
+        from methods.source import mix
+
         fixed = self.about["without_vertices"]
-        mixed = {n: t if n in fixed else torch.tensordot(weights.to(t), t, 1) for n, t in self.tensors.items()}
-        return mixed if at is not None else mixed | {n: t.mean(0) for n, t in self.tensors.items() if n not in fixed}
+        corners = {name: tensor for name, tensor in self.tensors.items() if name not in fixed}
+        weights = torch.tensor([weights_of(at, self.vertices)], dtype=torch.float64)  # [1, vertices]
+        products = self.about.get("products", {})
+        mixed = mix(corners, dict.fromkeys(corners, None if at is None else weights), products)
+        if at is not None:  # all but the first factors of products carry a row axis then
+            mixed = {name: tensor if name in products else tensor[0] for name, tensor in mixed.items()}
+        return mixed | {name: self.tensors[name] for name in fixed}
 
 
 def weights_of(at: str | None, vertices: int) -> Sequence[float]:
@@ -102,6 +116,7 @@ def load(db: str, digest: str) -> Stored:
     """
     with Ledger(db) as ledger:
         entry = find(ledger, digest)
+        blobs = ledger.blobs(entry.digest)
     if entry.result is None:
         raise Unavailable(f"{entry.digest[:12]} is {entry.state}, not done: there are no trained tensors")
     if entry.result["artefact"] is None:
@@ -110,4 +125,4 @@ def load(db: str, digest: str) -> Stored:
         )
     where = artefacts.folder(Path(db if not is_url(db) else "results.db"))
     tensors, about = artefacts.read(where, entry.digest, entry.result["artefact"])
-    return Stored(entry, tensors, about)
+    return Stored(entry, tensors, about, unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ())

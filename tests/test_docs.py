@@ -93,23 +93,26 @@ def test_methods_of_the_example_learn():
 
 
 def test_the_example_method_of_the_readme_works():
-    """The class shown in the README, put into the registry, trains and is tested through the contract's interface."""
+    """The class shown in the README trains through the contract's interface, alone and as the base of a simplex."""
     import torch
 
     import methods.base
+    from harness import training
+    from methods.simplex import Simplex
+    from methods.sites import row_bias
+    from methods.source import Start, draw, normal
     from tests.methods.conftest import random_bert
 
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
-    names = {"Method": methods.base.Method, "__name__": "example"}
+    names = {"Method": methods.base.Method, "row_bias": row_bias, "Start": Start, "draw": draw, "normal": normal}
+    names["__name__"] = "example"
     exec("from dataclasses import dataclass\nfrom typing import ClassVar\n" + code, names)  # noqa: S102  # our own README
-    from harness import training
-
+    batch = {"input_ids": torch.arange(5, 11).expand(2, -1), "attention_mask": torch.ones(2, 6, dtype=torch.long)}
     backbone = random_bert()
-    method = names["Shift"]()
-    slots = method.slots(backbone)
-    source = method.source(slots, training.Streams(("task", 50, 0, 0))).double()
-    batch = {"input_ids": torch.arange(5, 11)[None], "attention_mask": torch.ones(1, 6, dtype=torch.long)}
-    slots.install(source())
-    backbone(batch).sum().backward()
-    assert all(parameter.grad is not None for parameter in source.parameters())
-    slots.remove()
+    for method in (names["Shift"](), Simplex(base=names["Shift"]())):
+        slots = method.slots(backbone)
+        source = method.source(slots, training.Streams(("task", 50, 0, 0))).double()
+        slots.install(source(source.weights(2, torch.Generator())))
+        backbone(batch).sum().backward()
+        assert all(parameter.grad is not None for parameter in source.parameters())
+        slots.remove()

@@ -1,6 +1,7 @@
 """Imports run one way."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,11 +66,15 @@ def test_what_answers_at_once_imports_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
-def test_no_pickle_is_opened_and_no_remote_code_allowed():
-    """Nothing loads a pickle, and no option lets a repository's code run."""
+def test_no_pickle_runs_anything_and_no_remote_code_is_allowed():
+    """One file opens pickles, each time as weights only, and no option lets a repository's code run."""
+    opening = set()
     for package in ("harness", "methods", "reports"):
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text("utf-8")
-            assert "torch.load" not in text, path
+            opened = re.findall(r"torch\.load\b[^\n]*", text)
+            assert all("weights_only=True" in line for line in opened), path
+            opening |= {path.relative_to(ROOT).as_posix()} if opened else set()
             assert "import pickle" not in text, path
             assert "trust_remote_code" not in text, path
+    assert opening == {"harness/convert.py"}

@@ -69,12 +69,12 @@ class FileReader:
 
     def parse(self, sheet: Sheet, problems: Problems) -> list[Row]:
         """The rows of a sheet; what cannot be used goes to `problems`."""
-        have = _columns(sheet, (*self.text, self.label), problems)
+        have = columns_of(sheet, (*self.text, self.label), problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
         rows = []
         for index, record in enumerate(sheet.rows):
             at = sheet.at(index)
-            texts = [_text(record, name, at, problems) for name in self.text if name in have]
+            texts = [text_of(record, name, at, problems) for name in self.text if name in have]
             if self.label not in have:
                 continue
             label = self._label(record.get(self.label), numbers, at, problems)
@@ -147,7 +147,7 @@ def from_options(
     else:  # without its labels, the columns of every file can still be checked
         for sheet in sheets:
             if sheet is not None:
-                _columns(sheet, (*text, label), problems)
+                columns_of(sheet, (*text, label), problems)
     chosen = tuple(metrics) if metrics else (("pearson", "spearman") if regression else ("accuracy",))
     _check_metrics(chosen, classes, regression, problems)
     problems.done()
@@ -251,7 +251,7 @@ def _check(reader: FileReader, sheet: Sheet, labels_known: bool, problems: Probl
     if labels_known:
         reader.parse(sheet, problems)
     else:
-        _columns(sheet, (*reader.text, reader.label), problems)
+        columns_of(sheet, (*reader.text, reader.label), problems)
 
 
 def _check_metrics(chosen: Iterable[str], classes: tuple[str, ...], regression: bool | None, problems: Problems) -> None:
@@ -269,7 +269,7 @@ def _check_metrics(chosen: Iterable[str], classes: tuple[str, ...], regression: 
             problems.add(f"metric {name} is for two classes, and there are {len(classes)}; use macro-f1")
 
 
-def _columns(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[str]:
+def columns_of(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[str]:
     """Those of the wanted columns that a sheet has; each missing one is a problem."""
     missing = [name for name in wanted if name not in sheet.columns]
     for name in missing:
@@ -277,10 +277,14 @@ def _columns(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[str
     return set(wanted) - set(missing)
 
 
-def _text(record: dict[str, Any], name: str, at: str, problems: Problems) -> str | None:
+def text_of(record: dict[str, Any], name: str, at: str, problems: Problems) -> str | None:
+    """The text in a column of a row; None, with a problem noted, where there is none."""
     value = record.get(name)
     if isinstance(value, str) and value.strip():
-        return value
+        if not re.search("[\ud800-\udfff]", value):
+            return value
+        problems.add(f"{at}, column {name!r}: half a character, which no tokenizer reads")
+        return None
     empty = value is None or (isinstance(value, str) and not value.strip())
     problems.add(f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text"))
     return None
