@@ -15,20 +15,20 @@ from harness.errors import UsageError
 from harness.ledger import Ledger
 from tests.harness.test_hub import asked, serving
 
-# A process that knows nothing of this program: stock transformers and PEFT.
+# A process that knows nothing of this program: stock transformers and PEFT. Reads folders and numbers of outputs.
 LOAD = """
 import json, sys, torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
-config = json.load(open(folder + "/adapter_config.json"))
-weights = int(sys.argv[3])
-name = config["base_model_name_or_path"]
-base = AutoModelForSequenceClassification.from_pretrained(name, num_labels=weights, dtype=torch.float32)
-model = PeftModel.from_pretrained(base, folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(name)
-with torch.no_grad():
-    print(json.dumps(model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()))
+texts, found = json.loads(sys.argv[1]), {}
+for folder, outputs in json.loads(sys.argv[2]).items():
+    name = json.load(open(folder + "/adapter_config.json"))["base_model_name_or_path"]
+    base = AutoModelForSequenceClassification.from_pretrained(name, num_labels=outputs, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    with torch.no_grad():
+        found[folder] = model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.tolist()
+print(json.dumps(found))
 assert "harness" not in sys.modules
 """
 TEXTS = ["the film was clever", "although the play was not dull the concert was really weak", "anna smiled"]
@@ -39,52 +39,109 @@ PAIRS = ["a film", "the play was dull"]
 def trained(bench, tmp_path_factory):
     """A ledger with trained models of several methods, on classes and on a number."""
     folder = tmp_path_factory.mktemp("trained")
-    words = ("--methods", "prefix,lora,adapter,simplex,fine-tuning", "--tasks", "toy-sentiment,toy-similarity", "--draws", 1)
-    assert bench.run(folder, "r.db", *words, "--set", "lr=5e-3", "-j", 1).code == 0
+    plain = ("--methods", "prefix,lora,adapter,simplex,fine-tuning", "--set", "lr=5e-3")
+    more = (
+        *("--methods", "prefix,prompt,simplex-prompt,lora,simplex-lora,head,features", "--set", "prefix.decoder=simple-share"),
+        *("--set", "pool=prompt,text", "--set", "lora.rslora=true", "--set", "simplex-lora.mix=product"),
+    )
+    words = ("--tasks", "toy-sentiment,toy-similarity", "--draws", 1, "-j", 1)
+    for one in (plain, more):
+        ended = bench.run(folder, "r.db", *words, *one)
+        assert ended.code == 0, ended.err
     return folder
 
 
-def digest(folder, method, task):
-    """The digest of the one job of a method on a task."""
+def digest(folder, label, task):
+    """The digest of the one job of a method on a task, by the method's label without its rate."""
     with Ledger(str(folder / "r.db")) as ledger:
-        (found,) = (e.digest for e in ledger.entries() if (e.setting["method"]["name"], e.task) == (method, task))
+        labels = {
+            e.digest: re.sub(r"\(lr=0.005\)|, lr=0.005|lr=0.005, ", "", e.label) for e in ledger.entries() if e.task == task
+        }
+    (found,) = (digest for digest, other in labels.items() if other == label)
     return found
 
 
 def ours(folder, name, texts, at=None):
     """Logits by this program; of a regression the answers in the labels' own units."""
-    code = (
-        "import json, sys\nfrom harness import stored, exporting\n"
-        "one = stored.load(sys.argv[1], sys.argv[2]); at = sys.argv[4] or None\n"
-        "found = exporting.answer(one, [(text,) for text in json.loads(sys.argv[3])], at)\n"
-        "print(json.dumps([list(f['probabilities'].values()) if one.labels else [f['answer']] for f in found]))"
-    )
-    words = [sys.executable, "-c", code, str(folder / "r.db"), name, json.dumps(texts), at or ""]
-    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    one = stored.load(str(folder / "r.db"), name)
+    found = exporting.answer(one, [(text,) for text in texts], at)
+    return [list(f["probabilities"].values()) if one.labels else [f["answer"]] for f in found]
 
 
-@pytest.mark.parametrize("task", ["toy-sentiment", "toy-similarity"])
-@pytest.mark.parametrize(
-    ("method", "at"), [("prefix", None), ("lora", None), ("simplex", None), ("simplex", "2"), ("simplex", ".5,.5,0,0,0,0")]
-)
-def test_an_export_gives_the_same_answers_in_peft(bench, trained, tmp_path, method, at, task):
+EXPORTS = [
+    ("prefix", None),
+    ("lora", None),
+    ("simplex", None),
+    ("simplex", "2"),
+    ("simplex", ".5,.5,0,0,0,0"),
+    ("prefix(decoder=simple-share)", None),
+    ("prompt(pool=prompt)", None),
+    ("simplex(base=prompt, pool=prompt)", "3"),
+    ("lora(rslora=true)", None),
+    ("simplex(base=lora, mix=product)", None),
+    ("simplex(base=lora, mix=product)", "5"),
+    ("simplex(base=lora, mix=product)", ".1,.2,.3,.4,0,0"),
+]
+NUMBERED = [(*case, task, outputs) for case in EXPORTS for task, outputs in (("toy-sentiment", 2), ("toy-similarity", 1))]
+
+
+@pytest.fixture(scope="module")
+def in_peft(trained, tmp_path_factory):
+    """What `PeftModel.from_pretrained` makes of every export, in one process of its own; and the cards."""
+    where, folders = tmp_path_factory.mktemp("exports"), {}
+    for number, (label, at, task, outputs) in enumerate(NUMBERED):
+        folder = where / str(number)
+        exporting.export_job(str(trained / "r.db"), digest(trained, label, task), folder, "peft", at)
+        folders[str(folder)] = outputs
+    words = [sys.executable, "-c", LOAD, json.dumps(TEXTS), json.dumps(folders)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    logits = list(json.loads(done.stdout).values())
+    cards = [(where / str(number) / "README.md").read_text() for number in range(len(NUMBERED))]
+    return dict(zip(NUMBERED, zip(logits, cards, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("case", NUMBERED, ids=str)
+def test_an_export_gives_the_same_answers_in_peft(trained, in_peft, case):
     """`PeftModel.from_pretrained` in a new process computes what this program computes: at the centre, a vertex, a point."""
     import torch
 
-    name = digest(trained, method, task)
-    point = ("--at", at) if at else ()
-    ended = bench(trained, "export", name, tmp_path / "out", "--db", "r.db", *point)
-    assert ended.code == 0, ended.err
-    outputs = 2 if task == "toy-sentiment" else 1
-    words = [sys.executable, "-c", LOAD, str(tmp_path / "out"), json.dumps(TEXTS), str(outputs)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    theirs = torch.tensor(json.loads(done.stdout))
-    theirs = theirs.softmax(1) if outputs == 2 else theirs
+    label, at, task, outputs = case
+    logits, card = in_peft[case]
+    theirs = torch.tensor(logits).softmax(1) if outputs == 2 else torch.tensor(logits)
+    name = digest(trained, label, task)
     assert torch.allclose(torch.tensor(ours(trained, name, TEXTS, at)), theirs, rtol=0, atol=1e-5)
-    card = (tmp_path / "out" / "README.md").read_text()
     assert task in card
     assert name in card
+
+
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        ("prompt", "trained with pool=text"),
+        ("fine-tuning(layers=none)", "PEFT has no fine-tuning"),
+        ("features", "PEFT has no features"),
+    ],
+)
+def test_what_peft_would_compute_otherwise_is_refused(bench, trained, tmp_path, label, why):
+    """The reason and the way out; nothing is written."""
+    name = digest(trained, label, "toy-sentiment")
+    ended = bench(trained, "export", name, tmp_path / "out", "--db", "r.db")
+    assert (ended.code, why in ended.err, "--format safetensors" in ended.err) == (2, True, True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("label", ["features", "fine-tuning(layers=none)", "prompt", "simplex(base=lora, mix=product)"])
+def test_what_was_trained_answers_as_it_was_tested(trained, label):
+    """Read back, each model answers the test rows as it did after its training."""
+    from harness.tasks import draws
+
+    one = stored.load(str(trained / "r.db"), digest(trained, label, "toy-sentiment"))
+    read = draws.draw(
+        one.task, lambda split: one.task.reader.rows(split, one.entry.setting["task"]["revision"]), 20, 0, one.recipe
+    )
+    found = exporting.answer(one, [row.texts for row in read.tests[""]])
+    assert [one.labels.index(answer["answer"]) for answer in found] == list(one.predictions)
 
 
 def test_vertices_answer_differently(trained):
