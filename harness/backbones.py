@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,10 @@ class Backbone:
 
 
 class StreamDropout(nn.Module):
-    """Dropout whose masks come from a generator of the job's own; without one it does nothing."""
+    """Dropout on hidden states, its masks from a generator of the job's own; without one it does nothing.
+
+    Attention probabilities, which have an axis more than hidden states, are never dropped.
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class StreamDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x`, with entries dropped while a generator is set."""
-        if self.generator is None or self.p == 0:
+        if self.generator is None or self.p == 0 or x.dim() > 3:
             return x
         keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
         return x * keep / (1 - self.p)
@@ -128,23 +131,46 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
         inner = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Unavailable(f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}") from error
-    return prepare(spec, inner, tokenizer, device)
+    try:
+        return prepare(spec, inner, tokenizer, device)
+    except Exception as error:  # code of a family that is unlike those of encoders and decoders
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise Unavailable(f"{spec.name} ({type(inner).__name__}) cannot be used as a classifier here ({what})") from error
 
 
 def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu") -> Backbone:
     """Make a backbone of a model of the library: frozen, in evaluation mode, its anatomy studied."""
     own = inner.base_model_prefix
-    with suppress(ValueError, KeyError):  # a model with attention code of its own; its anatomy will show no call
-        inner.set_attn_implementation(ATTENTION)
+    inner.eval()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    inner.config.pad_token_id = tokenizer.pad_token_id
+    _attend_here(inner)
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)
     add_row_axis(model, body)
     model.to(device=device, dtype=getattr(torch, spec.dtype)).eval().requires_grad_(False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    inner.config.pad_token_id = tokenizer.pad_token_id
     anatomy = study(model, body, inner.config)
     return Backbone(spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device))
+
+
+@torch.no_grad()
+def _attend_here(inner: Any) -> None:
+    """Let a model attend through our function, unless it computes something else that way.
+
+    A model with attention code of its own stays as it is; its anatomy will show no call. So does one whose attention takes
+    more than ours gives it, such as sinks.
+    """
+    rows = torch.arange(12).remainder(inner.config.vocab_size)[None]
+    before, usual = inner(input_ids=rows).logits, inner.config._attn_implementation
+    try:
+        inner.set_attn_implementation(ATTENTION)
+    except (ValueError, KeyError):
+        return
+    after = inner(input_ids=rows).logits
+    near = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(before.abs().max())  # rounding is less
+    if not torch.allclose(after.float(), before.float(), rtol=0, atol=near):
+        inner.set_attn_implementation(usual)
 
 
 def _with_pooling(inner: Any, own: str, pooling: str) -> tuple[nn.Module, str]:

@@ -128,7 +128,9 @@ def run(
     zeroed: Annotated[
         bool,
         typer.Option(
-            "--zeroed", help="Also test with the method's own tensors at zero: what do they carry?", rich_help_panel="Running"
+            "--zeroed",
+            help="Also test the trained head alone: what do the method's own tensors carry?",
+            rich_help_panel="Running",
         ),
     ] = False,
     rules: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness import cache, training
+from harness.provenance import environment
 from harness.selection import Point, Selection
 from harness.tasks import metrics
 from harness.training import Adapted, Encoded, Examples, Fit
@@ -66,10 +67,10 @@ class FeatureStore:
         """What gives the features of encoded rows on this backbone, as the method pools them."""
         backbone = adapted.backbone
         spec = backbone.spec
-        base = [spec.name, spec.revision, spec.pooling, spec.dtype, options["pooling"], backbone.device.type, torch.__version__]
+        base = [spec.name, spec.revision, spec.pooling, spec.dtype, options["pooling"], backbone.device.type, environment()]
 
         def read(rows: Sequence[Encoded]) -> np.ndarray:
-            content = hashlib.sha256(json.dumps([base, [row["input_ids"] for row in rows], list(rows[0])]).encode())
+            content = hashlib.sha256(json.dumps([base, rows], sort_keys=True).encode())
             key = content.hexdigest()[:32]
             if key not in self._kept:
                 if len(self._kept) >= self.MOST:

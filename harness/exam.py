@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+import methods
 from harness import training
 from harness.tasks import metrics
 from harness.tasks.base import Row, Task
@@ -73,7 +73,7 @@ def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> An
             total = each if total is None else total + each
         assert total is not None
         mean = total / samples
-        return mean if task.regression else mean.log()
+        return mean if task.regression else mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
     return answer
 
@@ -83,12 +83,16 @@ def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[st
     return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
 
 
-class Zeroed:
-    """Tensors of which those of the named slots are zero: what remains is the backbone with the trained head."""
+def bare(adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]], target: Target) -> Marks | None:
+    """Metrics of the trained head on the backbone alone: what the method's own tensors carry is missing here.
 
-    def __init__(self, folded: Folded, names: set[str]) -> None:
-        self._folded, self._names = folded, names
-
-    def __call__(self, weights: Tensor | None = None) -> dict[str, Any]:
-        """The slots' tensors."""
-        return {name: torch.zeros_like(t) if name in self._names else t for name, t in self._folded(weights).items()}
+    Takes the method's slots out of the backbone for good, so it comes last.
+    """
+    trained = Folded(adapted.source)(None)
+    adapted.slots.remove()
+    head = methods.build("head").slots(adapted.backbone)
+    tensors = {slot.name: trained[slot.name] for slot in head}
+    try:
+        return sit(lambda _: tensors, tests, target, plain(Adapted(adapted.backbone, head, adapted.source)))
+    finally:
+        head.remove()

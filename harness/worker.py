@@ -42,7 +42,7 @@ class Ticket:
     task: Task
     keep: str  # which trained tensors to keep
     artefacts: Path
-    zeroed: bool = False  # test again with the method's own slots at zero
+    zeroed: bool = False  # test the trained head on the bare backbone as well
     rules: bool = False  # test as well what the other selection rules would have chosen
 
 
@@ -223,9 +223,6 @@ def _test(
     if marks is None:
         return None
     values, names = dict(marks.metrics), list(marks.metrics)
-    own = {slot.name for slot in adapted.slots if slot.role == "added"}
-    if ticket.zeroed and own:
-        values |= exam.further("zeroed", exam.sit(exam.Zeroed(Folded(source), own), papers, target, answers), keys=names)
     seen: dict[int | None, Marks | None] = {result.best.step if result.best else None: marks}
     final = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
     for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
@@ -234,6 +231,8 @@ def _test(
             seen[selection.step] = exam.sit(Folded(source), papers, target, answers)
         values |= exam.further(f"rule {rule}", seen[selection.step], keys=names)
     source.load_state_dict(final)
+    if ticket.zeroed and any(slot.role == "added" for slot in adapted.slots) and method.closed_form is None:
+        values |= exam.further("zeroed", exam.bare(adapted, papers, target), keys=names)
     return {
         "metrics": values,
         "score": marks.score,

@@ -90,7 +90,7 @@ class Adapter(Method):
 
         from methods.sites import row_bias
 
-        gate = slots.gate(path, "adapter", layer) if self.gate else None
+        gate = slots.gate(path, "adapter", layer, slots.anatomy.hidden) if self.gate else None
 
         def adapt(module: Any, _x: Tensor, output: Tensor) -> Tensor:
             low = torch.relu(output @ module.down.mT + row_bias(module.down_bias))  # [rows, tokens, bottleneck]

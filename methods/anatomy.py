@@ -76,6 +76,7 @@ class Anatomy:
     output_layer: str  # path of the linear layer that gives the logits
     size: int  # parameters of the pretrained part
     causal: bool  # whether a token sees only those before it
+    pools_inside: bool  # whether a linear layer of the pretrained part works on what the last block gives
     shared: frozenset[str]  # linear layers that also work on something that all rows share, such as DeBERTa's distances
 
     @property
@@ -111,8 +112,7 @@ def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
 
 def study(model: nn.Module, body: str, config: Any) -> Anatomy:
     """Learn a model's structure from one pass over two rows. Leaves the model frozen and without gradients."""
-    device = next(model.parameters()).device
-    tokens = torch.tensor([[7, 5, 8, 6]] * 2, device=device) % config.vocab_size  # not in order, as positions are
+    tokens = torch.tensor([_words(config)] * 2, device=next(model.parameters()).device)
     seen = _Seen()
     with _watch(model, seen), torch.enable_grad():
         model.requires_grad_(True)
@@ -143,7 +143,8 @@ def study(model: nn.Module, body: str, config: Any) -> Anatomy:
         output_layer=[path for path, _ in seen.linear if not path.startswith(body + ".")][-1],
         size=sum(parameter.numel() for parameter in model.get_submodule(body).parameters()),
         shared=frozenset(path for path, out in seen.linear if out.dim() == 3 and len(out) == 1),
-        causal=any(bool(getattr(model.get_submodule(call.module), "is_causal", False)) for call in seen.calls),
+        causal=_causal(model.get_submodule(body), tokens),
+        pools_inside=_pools_inside(seen, paths, body),
     )
 
 
@@ -165,13 +166,15 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
     turns: Counter[str] = Counter()
     ours = AttentionInterface()[ATTENTION]
 
-    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:
         path = paths[id(module)]
         seen.calls.append(AttentionCall(path, turns[path], len(seen.calls), key.shape[1], key.shape[3]))
         seen.tensors.append((query, key, value))
         seen.before.append(len(seen.linear))
         turns[path] += 1
-        return ours(module, query, key, value, mask, **options)
+        return ours(module, query, key, value, attention_mask, **options)
 
     def linear(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         seen.linear.append((paths[id(module)], output))
@@ -223,24 +226,30 @@ def _block(model: nn.Module, path: str, seen: _Seen, roles: dict[str, tuple[Proj
         found = roles[seen.calls[call].module]
         after = [name for number, name in inside if number >= seen.before[call]]
     else:
-        layers = {role: linear_layers(model, path, names) for role, names in NAMES.items()}
-        found = tuple(Projection(layers[role][0]) if layers[role] else None for role in ("query", "key", "value"))
+        found = (None, None, None)
         after = [name for _, name in inside if features(model.get_submodule(name)) == (hidden, hidden)][-1:]
+    query, key, value = (one or _by_name(model, path, role) for one, role in zip(found, NAMES, strict=True))
+    out = after[0] if after else None
     names = list(dict.fromkeys(name for _, name in inside))
     last = names[-1] if names and features(model.get_submodule(names[-1]))[1] == hidden else None
-    query, key, value = found
-    return Block(path, query, key, value, after[0] if after else None, last)
+    return Block(path, query, key, value, out, None if last == out else last)
+
+
+def _by_name(model: nn.Module, block: str, role: str) -> Projection | None:
+    """A projection by its usual names, where no gradient tells: attention code of a model's own, or weights that are 0."""
+    layers = linear_layers(model, block, NAMES[role])
+    return Projection(layers[0]) if layers else None
 
 
 def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
-    """The paths of the blocks (elements of a module list) that hold the given modules, in the modules' order."""
+    """The paths of the blocks: all elements of the module lists that hold the given modules, in order."""
     blocks: dict[str, None] = {}
     for path in inside:
         steps = path.split(".")
         for end in range(len(steps), 0, -1):
-            parent = model.get_submodule(".".join(steps[: end - 1]))
-            if isinstance(parent, nn.ModuleList):
-                blocks[".".join(steps[:end])] = None
+            above = ".".join(steps[: end - 1])
+            if isinstance(parent := model.get_submodule(above), nn.ModuleList):
+                blocks |= {f"{above}.{name}": None for name, _ in parent.named_children()}
                 break
     return tuple(blocks)
 
@@ -250,6 +259,27 @@ def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
     steps = blocks[0].split(".") if blocks else []
     lists = [end for end in range(1, len(steps)) if isinstance(model.get_submodule(".".join(steps[:end])), nn.ModuleList)]
     return ".".join(steps[: lists[0] - 1]) if lists else body
+
+
+def _words(config: Any) -> list[int]:
+    """Four tokens that are no padding, and not in order, as positions are."""
+    known = [token for token in range(5, 5 + 5) if token != config.pad_token_id and token < config.vocab_size]
+    return [known[place % len(known)] for place in (2, 0, 3, 1)] if known else [0, 0, 0, 0]
+
+
+@torch.no_grad()
+def _causal(body: nn.Module, tokens: Tensor) -> bool:
+    """Whether the states of tokens stay the same when the one behind them changes."""
+    other = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
+    states = [body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1] for ids in (tokens, other)]
+    return torch.equal(*states)
+
+
+def _pools_inside(seen: _Seen, blocks: tuple[str, ...], body: str) -> bool:
+    """Whether the pretrained part has linear layers behind its blocks."""
+    inside = [number for number, (path, _) in enumerate(seen.linear) if path.startswith(tuple(f"{b}." for b in blocks))]
+    behind = seen.linear[max(inside) + 1 :] if inside else []
+    return any(path.startswith(body + ".") for path, _ in behind)
 
 
 def _positions(model: nn.Module, seen: _Seen, config: Any) -> tuple[str | None, int | None]:

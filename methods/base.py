@@ -116,6 +116,11 @@ class Method(ABC):
         return True
 
     @property
+    def decodes(self) -> bool:
+        """Whether a trained decoder makes its tensors from latent ones."""
+        return False
+
+    @property
     def dev_scoring(self) -> DevScoring:
         """How the dev rows are scored while training."""
         return DevScoring(stochastic=False, copies=1)

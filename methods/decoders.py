@@ -103,8 +103,13 @@ def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str,
         decoder: changed in place.
         latent: `[length, dim]`.
         wanted: `{slot: [heads, length, width]}` in the order of the decoder's slots.
+
+    Raises:
+        Unsupported: there are more rows than hidden units.
     """
     flat = [tensor.transpose(0, 1).flatten(1) for tensor in wanted.values()]  # slots x [length, heads * width]
+    if decoder.bias1.shape[-1] < len(latent):
+        raise Unsupported(f"init=words with a length of {len(latent)} needs a perceptron as wide: hidden={len(latent)} or more")
     with torch.no_grad():
         if isinstance(decoder, OneMlp):
             hidden, target = decoder.hidden(latent), torch.cat(flat, dim=1)  # [length, hidden], [length, out]

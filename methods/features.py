@@ -64,6 +64,8 @@ class Features(Method):
         return frozenset({"lr", "weight_decay", "dropout"})
 
     def place(self, slots: Slots) -> None:
+        import torch
+
         from methods.sites import row_bias
 
         slots.add("", "readout", (slots.backbone.outputs, slots.anatomy.hidden), -1)
@@ -73,11 +75,12 @@ class Features(Method):
 
         def pool(_module: Any, _inputs: Any, output: Any) -> None:
             states = output[0]  # [rows, tokens, hidden]
-            real = slots.attended(states)[..., None]  # [rows, tokens, 1]
+            real = slots.attended(states).long()  # [rows, tokens]
             if self.pooling == "mean":
-                pooled[:] = [(states * real).sum(1) / real.sum(1)]
+                sums = (states * real[..., None]).sum(1, dtype=torch.promote_types(states.dtype, torch.float32))
+                pooled[:] = [(sums / real.sum(1, keepdim=True)).to(states)]
             else:
-                last = real[..., 0].cumsum(1).argmax(1) if causal else 0 * real[:, 0, 0].long()
+                last = real.cumsum(1).argmax(1) if causal else 0 * real[:, 0]
                 pooled[:] = [states[range(len(states)), last]]
 
         def read(module: Any, _inputs: Any, _output: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class Lora(Method):
                 read, given = features(slots.backbone.model.get_submodule(path))
                 slots.add(path, "lora_a", (self.rank, read), number)
                 slots.add(path, "lora_b", (given, self.rank), number)
-                slots.hook_linear(path, self._update(slots, path, number, gated=self.gate and read == slots.anatomy.hidden))
+                slots.hook_linear(path, self._update(slots, path, number, read))
         if not len(slots):
             raise Unsupported(f"no linear layer of this backbone is called {self.targets}: name some with targets=...")
 
@@ -81,8 +81,8 @@ class Lora(Method):
             return linear_layers(slots.backbone.model, block.path, self.targets)
         return list(dict.fromkeys(found.path for found in (block.query, block.value) if found is not None))
 
-    def _update(self, slots: Slots, path: str, layer: int, *, gated: bool) -> Callable[..., Tensor]:
-        gate = slots.gate(path, "lora", layer) if gated else None
+    def _update(self, slots: Slots, path: str, layer: int, read: int) -> Callable[..., Tensor]:
+        gate = slots.gate(path, "lora", layer, read) if self.gate else None
 
         def update(module: Any, x: Tensor, output: Tensor) -> Tensor:
             low: Tensor = slots.drop(x, self.lora_dropout) @ module.lora_a.mT  # [rows, tokens, rank]; factors may have rows

@@ -70,7 +70,7 @@ class Prefix(Method):
     @property
     def default_lr(self) -> float:
         """The ranges used with and without an MLP in published code differ by a factor of ten and more."""
-        return 5e-4 if self.decoder in ("one", "per-layer") else 5e-3
+        return 5e-4 if self.decodes else 5e-3
 
     @property
     def starts_at_random(self) -> bool:
@@ -78,9 +78,14 @@ class Prefix(Method):
         return self.init == "random"
 
     @property
+    def decodes(self) -> bool:
+        """Through a perceptron."""
+        return self.decoder in ("one", "per-layer")
+
+    @property
     def unused(self) -> frozenset[str]:
         """The width of a perceptron that is not there, and a length that the budget says."""
-        hidden = () if self.decoder in ("one", "per-layer") else ("hidden",)
+        hidden = () if self.decodes else ("hidden",)
         return frozenset([*hidden, *(("length",) if self.budget else ())])
 
     def place(self, slots: Slots) -> None:
@@ -118,7 +123,7 @@ class Prefix(Method):
         """What happens to a prefix on its way into the attention of one module: gate and dropout."""
         opening: list[Tensor] = []
         if self.gate == "input":
-            gate = slots.gate(module, "prefix", layer)
+            gate = slots.gate(module, "prefix", layer, slots.anatomy.hidden)
 
             def look(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
                 x = inputs[0] if inputs else named["hidden_states"]  # [rows, tokens, hidden]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, Streams, later, one_of, require
+from methods.base import Method, Streams, Unsupported, later, one_of, require
 from methods.words import check_words, repeated
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class Prompt(Method):
         return self.init != "words"
 
     @property
+    def decodes(self) -> bool:
+        """Through a perceptron."""
+        return self.decoder == "mlp"
+
+    @property
     def unused(self) -> frozenset[str]:
         """The width of a perceptron that is not there."""
         return frozenset({"hidden"} if self.decoder == "none" else ())
@@ -73,9 +78,11 @@ class Prompt(Method):
     def place(self, slots: Slots) -> None:
         from methods.positions import see_room
 
+        anatomy = slots.anatomy
         see_room(slots, self.length, "prompt", "choose {way}")
-        table = _table(slots)
-        name = slots.add(slots.anatomy.stack, "prompt", (self.length, table.shape[1]), 0)
+        if anatomy.causal and self.pool == "prompt":
+            raise Unsupported("a causal model classifies the text's last token whatever stands before it: leave pool=text")
+        name = slots.add(anatomy.stack, "prompt", (self.length, _table(slots).shape[1]), 0)
         embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
         site = slots.backbone.model.get_submodule(name.rpartition(".")[0])
 
@@ -86,7 +93,9 @@ class Prompt(Method):
 
         slots.hook_inputs(slots.anatomy.body, put_in_front)
         if self.pool == "text":
-            slots.hook(slots.anatomy.stack, lambda _module, _inputs, output: _behind(output, self.length))
+            early = anatomy.stack == anatomy.body and anatomy.pools_inside  # then the body itself must not see the prompt
+            where = anatomy.blocks[-1].path if early else anatomy.stack
+            slots.hook(where, lambda _module, _inputs, output: _behind(output, self.length))
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
         import torch
@@ -98,15 +107,16 @@ class Prompt(Method):
         if self.decoder == "mlp":
             mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
             return Start({LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp)
-        table = _table(slots).detach().float().cpu()  # [vocabulary, width]
+        common = min(COMMON, len(_table(slots)))
         if self.init == "random":
-            return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(float(table.std())))})
+            spread = float(_embedded(slots, torch.arange(common)).std())
+            return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(spread))})
         if self.init == "words":
-            ids = repeated(slots.backbone.tokens(self.words), self.length, self.words)
-            return Start({slot.name: table[ids].expand(vertices, -1, -1).clone()})
+            rows = _embedded(slots, torch.tensor(repeated(slots.backbone.tokens(self.words), self.length, self.words)))
+            return Start({slot.name: rows.expand(vertices, -1, -1).clone()})
 
         def some_tokens(tensor: Tensor, generator: torch.Generator) -> object:
-            return tensor.copy_(table[torch.randint(min(COMMON, len(table)), (self.length,), generator=generator)])
+            return tensor.copy_(_embedded(slots, torch.randint(common, (self.length,), generator=generator)))
 
         return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)})
 
@@ -116,6 +126,16 @@ def _table(slots: Slots) -> Tensor:
     body = slots.backbone.model.get_submodule(slots.anatomy.body)
     table: Tensor = body.get_input_embeddings().weight  # type: ignore[operator]  # every model of the library has them
     return table
+
+
+def _embedded(slots: Slots, ids: Tensor) -> Tensor:
+    """Tokens as the model embeds them, which may scale its table: `[tokens, width]` in float32."""
+    import torch
+
+    with torch.no_grad():
+        embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
+        found: Tensor = embed(ids.to(_table(slots).device)).float().cpu()
+    return found
 
 
 def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +160,6 @@ def _behind(output: Any, length: int) -> Any:
     if isinstance(output, tuple):
         return (output[0][:, length:], *output[1:])
     output["last_hidden_state"] = output["last_hidden_state"][:, length:]
+    if output.get("hidden_states"):  # DeBERTa reads the last of these
+        output["hidden_states"] = tuple(states[:, length:] for states in output["hidden_states"])
     return output

@@ -85,11 +85,11 @@ class Simplex(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """What goes with sampling where nothing is sampled."""
+        """What goes with sampling where nothing is sampled, and with a decoder where there is none."""
         if self.vertices == 1:
             return frozenset(OWN) - {"vertices"}
-        copies = () if self.validation == "stochastic" else ("copies",)
-        return frozenset([*copies, *(() if self.test_samples else ("samples",))])
+        idle = {"copies": self.validation == "centroid", "samples": not self.test_samples, "decoders": not self.base.decodes}
+        return frozenset(name for name, unused in idle.items() if unused)
 
     def options(self) -> dict[str, Scalar]:
         own: dict[str, Scalar] = {name: getattr(self, name) for name in OWN if name not in self.unused}

@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from methods.anatomy import ATTENTION, Anatomy, is_linear
-from methods.base import Backbone
+from methods.base import Backbone, Unsupported
 
 Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
 
@@ -72,6 +72,8 @@ class Slots:
     def add(self, module: str, name: str, shape: tuple[int, ...], layer: int) -> str:
         """A new, empty slot on a module; gives its name."""
         site = self._model.get_submodule(module)
+        if name in site._parameters:
+            raise Unsupported(f"two of the method's parts would stand in one place, {module}")
         site.register_parameter(name, None)
         slot = Slot(f"{module}.{name}" if module else name, shape, layer, "added")
         self._enter(slot, site, name)
@@ -126,17 +128,18 @@ class Slots:
         setattr(site, name, value)
         self._handles.append(_Attribute(site, name))
 
-    def gate(self, module: str, name: str, layer: int) -> Gate:
-        """Slots for a gate on a module's input: a sigmoid of one linear output, averaged over the row's real tokens.
+    def gate(self, module: str, name: str, layer: int, width: int) -> Gate:
+        """Slots for a gate on a module's input `[rows, tokens, width]`.
 
+        It is a sigmoid of one linear output, averaged over the row's real tokens.
         Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding is averaged as well.
         """
         weight, bias = f"{name}_gate", f"{name}_gate_bias"
-        self.add(module, weight, (self.anatomy.hidden,), layer)
+        self.add(module, weight, (width,), layer)
         self.add(module, bias, (1,), layer)
 
         def opening(site: nn.Module, x: Tensor) -> Tensor:
-            row = row_bias(getattr(site, weight))  # [hidden] or [rows, 1, hidden]
+            row = row_bias(getattr(site, weight))  # [width] or [rows, 1, width]
             open_ = torch.sigmoid((x * row).sum(-1) + getattr(site, bias))  # [rows, tokens]
             real = self.attended(x)
             mean = (open_ * real).sum(-1) / real.sum(-1)
@@ -200,6 +203,7 @@ class Slots:
                 site._parameters[attribute] = self._held[name]
             else:
                 del site._parameters[attribute]
+        self._handles, self._sites = [], {}  # once is enough
 
 
 @dataclass(frozen=True)
@@ -311,9 +315,11 @@ def caught() -> Iterator[list[tuple[Tensor, Tensor]]]:
     pairs: list[tuple[Tensor, Tensor]] = []
     now = AttentionInterface()[ATTENTION]
 
-    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any) -> Any:
+    def attend(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:
         pairs.append((key, value))
-        return now(module, query, key, value, mask, **options)
+        return now(module, query, key, value, attention_mask, **options)
 
     AttentionInterface.register(ATTENTION, attend)
     try:

@@ -81,10 +81,18 @@ class Mixture:
             parts = -torch.log1p(-uniform)  # 1 - U is never 0, so no weight is infinite
         else:
             seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
-            parts = torch.from_numpy(np.random.default_rng(seed).standard_gamma(self.concentration, shape))
-            parts = parts.clamp_min(torch.finfo(torch.float64).tiny)  # a small shape may round all of a point to 0
+            parts = _gamma(np.random.default_rng(seed), self.concentration, shape)
         points = parts / parts.sum(-1, keepdim=True)
         return points.expand(free_rows, layers, vertices).float()
+
+
+def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, ...]) -> Tensor:
+    """Gamma numbers up to a common factor for each last axis, also where the numbers themselves would round to 0.
+
+    A gamma number of shape c is one of shape c + 1 times U^(1/c); the product is taken in logarithms.
+    """
+    logs = np.log(random.standard_gamma(concentration + 1, shape)) + np.log1p(-random.random(shape)) / concentration
+    return torch.from_numpy(np.exp(logs - logs.max(-1, keepdims=True)))
 
 
 class Source(nn.Module):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from methods.source import Start
 
 
+# The parts, and the options that go with each.
+PARTS = {"prefix": ("length", "hidden", "positions"), "adapter": ("bottleneck",), "lora": ("rank", "alpha")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unipelt(Method):
     """Trains several methods together; in every layer a gate a method says how much of it a row needs.
@@ -39,14 +43,25 @@ class Unipelt(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         named = self.parts.split("+")
-        valid = set(named) <= {"prefix", "adapter", "lora"} and len(set(named)) == len(named)
+        valid = set(named) <= set(PARTS) and len(set(named)) == len(named)
         require(valid, f"parts must be some of prefix, adapter and lora joined by +, got {self.parts!r}")
+        object.__setattr__(self, "parts", "+".join(part for part in PARTS if part in named))  # their order makes no difference
         self.methods()  # checks their options
 
     @property
     def default_lr(self) -> float:
         """As for each of its parts."""
         return 5e-4
+
+    @property
+    def decodes(self) -> bool:
+        """Its prefix does."""
+        return "prefix" in self.parts
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The options of parts that are not there."""
+        return frozenset(option for part, options in PARTS.items() if part not in self.parts for option in options)
 
     def methods(self) -> list[Method]:
         """The parts, always in one order."""

@@ -339,6 +339,26 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
     assert torch.equal(*logits)
 
 
+@pytest.mark.parametrize("name", ["prefix", "ia3", "prompt", "simplex-lora"])
+def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
+    """The trained head on the backbone alone, also where tensors of zero would not be nothing."""
+    from harness import exam
+
+    one, result = fitted(name)
+    head = {slot.name for slot in one.slots if slot.role == "head"}
+    trained = {key: tensor.detach() for key, tensor in one.source().items() if key in head}
+    dev = rows(10, seed=1)
+    encoded, target = training.encode(one.backbone, dev), training.Target.of(CLASSES, dev)
+    marks = exam.bare(one, {"": (dev, encoded)}, target)
+    assert not any(module._forward_hooks for module in one.backbone.model.modules())
+    slots = methods.build("head").slots(one.backbone)
+    slots.install(trained)
+    with torch.no_grad():
+        logits = torch.cat([one.backbone(training.collate(one.backbone, [row])) for row in encoded])
+    assert marks.predictions == target.predictions(logits)
+    assert result.best is not None
+
+
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
 def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     """Probabilities of classes are averaged, or values; sampled models of one vertex's simplex answer as one."""

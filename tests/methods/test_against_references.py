@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+import methods
+from harness import training
 from tests.methods.conftest import attached, random_bert, shaken
 
 
@@ -133,6 +135,15 @@ def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone
     found = [tensor for name, tensor in source().items() if "prefix_" in name]
     assert len(found) == len(expected) == 4
     assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(found, expected, strict=True))
+    slots.remove()
+
+
+def test_a_perceptron_that_is_too_narrow_for_the_words_is_refused(backbone):
+    """More rows than hidden units cannot all be fitted; the message says how wide it must be."""
+    method = methods.build("prefix", {"length": 9, "hidden": 8, "init": "words", "words": "a bb"})
+    slots = method.slots(backbone)
+    with pytest.raises(methods.Unsupported, match="hidden=9 or more"):
+        method.source(slots, training.Streams(("task", 50, 0, 0)))
     slots.remove()
 
 

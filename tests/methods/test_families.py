@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 import methods
-from harness import training
-from tests.methods.conftest import attached, shaken
-from tests.methods.families import FAMILIES, LOCALS, backbone, batch, library, refusal, shared
+from harness import backbones, training
+from harness.jobs import BackboneSpec
+from tests.methods.conftest import NoTokenizer, attached, shaken
+from tests.methods.families import CAUSAL, FAMILIES, GROUPED, LOCALS, SMALL, backbone, batch, library, refusal, shared
 from tests.methods.test_contract import EVERY
 
 LABELS = torch.tensor([0, 2, 1, 0])
@@ -124,6 +125,7 @@ def test_anatomy_is_found_by_looking(family):
         fused = [part.columns for part in parts[:3] if part.columns]
         assert len(fused) in (0, 3)
         assert sorted(column for columns in fused for column in columns) == list(range(96 if fused else 0))
+    assert anatomy.causal == (family in CAUSAL)
     if family in ("MPNet", "DebertaV2"):
         assert anatomy.attention == ()
     else:
@@ -185,3 +187,82 @@ def test_both_precisions_train(family, name, dtype):
         optimizer.step()
         optimizer.zero_grad()
     assert all(parameter.isfinite().all() and parameter.dtype == torch.float32 for parameter in source.parameters())
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in CAUSAL])
+def test_an_encoder_pools_its_text_or_the_prompt_as_asked(family):
+    """Behind a prompt the real first token is another than the prompt's first row, in every encoder."""
+    found = {}
+    for pool in ("text", "prompt"):
+        slots, source = attached(shared(family), "prompt", length=3, pool=pool)
+        slots.install(source())
+        found[pool] = shared(family)(batch(family))
+        slots.remove()
+    assert (found["text"] - found["prompt"]).abs().min(0).values.max() > 1e-3
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_prompt_of_words_is_the_words_in_front_of_the_text(family):
+    """A causal model answers as if the words were text, also where it scales what it embeds."""
+    one, rows = shared(family), batch(family, rows=1)
+    slots, source = attached(one, "prompt", length=3, init="words", words="a bb ccc")
+    tensors = source()
+    slots.install(tensors)
+    ours = one(rows)
+    slots.remove()
+    slots, plain = attached(one, "head")
+    slots.install({name: tensors[name] for name in plain()})
+    together = torch.cat([torch.tensor([[6, 7, 8]]), rows["input_ids"]], dim=1)
+    theirs = one({"input_ids": together, "attention_mask": torch.ones_like(together)})
+    slots.remove()
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_attention_that_ours_cannot_compute_stays_the_models_own():
+    """GPT-OSS has sinks in its attention: the backbone gives the library's logits, and takes no prefix."""
+    more = GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 8}
+    theirs, one = made("GptOss", more), as_backbone("GptOss", more)
+    slots, source = attached(one, "head")
+    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
+    assert torch.allclose(one(batch("Llama")), theirs(**batch("Llama")).logits, rtol=0, atol=1e-4)
+    slots.remove()
+    with pytest.raises(methods.Unsupported, match="no prefix can enter"):
+        methods.build("prefix").slots(one)
+
+
+def test_a_feed_forward_part_that_is_not_found_is_not_guessed():
+    """Mixtral's experts are no linear layers: no adapter is put behind its attention in their place."""
+    one = as_backbone("Mixtral", GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1})
+    for name in ("adapter", "ia3"):
+        with pytest.raises(methods.Unsupported, match="feed-forward"):
+            methods.build(name).slots(one)
+    slots, source = attached(one, "lora")
+    slots.install(source())
+    assert one(batch("Llama")).isfinite().all()
+
+
+@pytest.mark.parametrize("pad", [5, 7])
+def test_positions_are_found_whatever_the_padding_is_called(pad):
+    """The pass that looks for them uses no padding token, which RoBERTa would not count."""
+    one = as_backbone("Roberta", SMALL | {"max_position_embeddings": 65 + pad, "pad_token_id": pad})
+    assert one.anatomy.positions == 64
+    assert one.anatomy.position_table.endswith("position_embeddings")
+
+
+def made(family, config):
+    """A classifier of a family that is tested for one thing only."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**config, num_labels=3)
+    return getattr(transformers, f"{family}ForSequenceClassification")(config).eval()
+
+
+def as_backbone(family, config):
+    """The same as a backbone."""
+
+    class Padding(NoTokenizer):
+        pad_token_id = config["pad_token_id"]
+
+    spec = BackboneSpec(name=family, revision="0", dtype="float32")
+    return replace(backbones.prepare(spec, made(family, config), Padding()), outputs=3, max_length=20)

@@ -92,6 +92,7 @@ def test_short_names_stand_for_a_base():
         ("prefix", {"words": "a film"}, "words goes with init=words"),
         ("prefix", {"init": "words", "words": "a", "decoder": "simple-share"}, "choose decoder=one or none"),
         ("prefix", {"budget": "150%"}, "budget must be a share"),
+        ("unipelt", {"parts": "prefix+prefix"}, "parts must be some of"),
         ("prompt", {"decoder": "mlp"}, "it needs init=random"),
         ("adapter", {"placement": "attention"}, "placement must be one of feed-forward, both"),
         ("unipelt", {"parts": "prefix+ia3"}, "parts must be some of prefix, adapter and lora"),

@@ -135,6 +135,14 @@ def test_other_concentrations_follow_their_law(concentration):
     assert all(stats.kstest(points[:, vertex].numpy(), law.cdf).pvalue > 1e-3 for vertex in range(4))
 
 
+@pytest.mark.parametrize("concentration", [1e-4, 0.01])
+def test_a_small_concentration_stays_at_the_vertices(concentration):
+    """The spread of the law is right also where the gamma numbers themselves would round to 0."""
+    points = Mixture(concentration=concentration).weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0].double()
+    assert points.var(0).mean() == pytest.approx(stats.beta(concentration, 3 * concentration).var(), rel=0.03)
+    assert torch.allclose(points.sum(1), torch.ones(4000, dtype=torch.float64), atol=1e-6)
+
+
 def test_products_are_mixed_as_products(backbone, batch):
     """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
     found = {}
