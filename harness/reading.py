@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 from harness import request, scores, stored
@@ -22,7 +23,8 @@ from harness.ledger.ledger import payload_hash, rebuilt_digest
 from harness.options import GridOptions
 from harness.tasks import GROUPS
 
-POINT = ("step", "train_loss", "dev_score", "dev_loss")  # of a dev curve
+# Of a dev curve; the scores of copies are there where sampled models saw them.
+POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +225,7 @@ def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[
         "rows": {"train": entry.n_train, "dev": entry.n_dev, "test": entry.n_test},
         "metrics": {name: _writable(value) for name, value in entry.metrics.items()},
         "result": entry.result,
-        "curve": [dict(zip(POINT, map(_writable, point), strict=True)) for point in curve],
+        "curve": [_named(point) for point in curve],
         "predictions": predictions and [_writable(value) for value in predictions],
         "attempts": attempts,
     }
@@ -234,7 +236,13 @@ def _writable(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
 
 
-def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempts: list[dict[str, Any]]) -> None:
+def _named(point: Sequence[Any]) -> dict[str, Any]:
+    """One point of a dev curve."""
+    numbers = dict(zip(POINT, map(_writable, point[:4]), strict=False))
+    return numbers | ({"copies": [_writable(copy) for copy in point[4]]} if len(point) > 4 else {})
+
+
+def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     setting = entry.setting
@@ -252,6 +260,11 @@ def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[float]], attempt
         rows += _result_rows(entry.result, entry.n_test)
     if curve:
         rows.append(("dev curve", f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}"))
+    chosen = [point for point in curve if entry.result and point[0] == entry.result["best_step"]]
+    if chosen and len(chosen[0]) > 4:  # the dev metric of every copy, each seen by sampled models of its own
+        copies = [100 * copy for copy in chosen[0][4]]
+        spread = f"{min(copies):.1f} to {max(copies):.1f}, mean {fmean(copies):.1f}, spread {pstdev(copies):.1f}"
+        rows.append(("sampled models", f"{len(copies)} dev scores at the step chosen: {spread}"))
     rows += [("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts]
     for name, value in rows:
         table.add_row(f"[dim]{name}[/dim]", _plain(value))

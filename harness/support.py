@@ -1,6 +1,6 @@
 """What a backbone allows: whether each method can be attached to it, and how many numbers it would train.
 
-Found by doing it: the method puts its slots in, starts, and two rows go through. What was found is kept, so that a plan
+Found by doing it: the method puts its slots in, starts, and two rows go through and back. What was found is kept, so a plan
 that was made before needs no torch.
 """
 
@@ -72,9 +72,7 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 
 
 def _attach(backbone: Backbone, method: Method) -> Support:
-    """Attach a method and let two rows through, each at its own point of a simplex."""
-    import torch
-
+    """Attach a method and let two rows through and back, each at its own point of a simplex."""
     from harness import training
     from harness.worker import slot_bytes
 
@@ -83,13 +81,17 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     except ValueError as reason:
         return Support(refused=str(reason))
     streams = training.Streams(("support", 1, 0, 0))
+    stored = sum(slot_bytes(slot.shape) for slot in slots)
     try:
-        with torch.no_grad():
-            source = method.source(slots, streams).to(dtype=backbone.trained_in)
-            slots.install(source(source.weights(2, streams.generator("simplex"))))
-            backbone(_rows(backbone))
-        trained = sum(parameter.numel() for parameter in source.parameters())
-        return Support(trained=trained, stored=sum(slot_bytes(slot.shape) for slot in slots))
+        if stored > 2 * backbone.anatomy.size:  # most of the backbone itself: it fits, and a copy may not
+            return Support(trained=stored // 4, stored=stored)
+        source = method.source(slots, streams).to(dtype=backbone.trained_in)
+        slots.install(source(source.weights(2, streams.generator("simplex"))))
+        logits = backbone(_rows(backbone))
+        if method.closed_form is None:
+            logits.square().sum().backward()
+            training.see_gradients(source)
+        return Support(trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored)
     except ValueError as reason:
         return Support(refused=str(reason))
     except Exception as error:  # whatever it was, better now than in the middle of a study

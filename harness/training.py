@@ -178,6 +178,8 @@ def fit(
             logits = backbone(collate(backbone, [encoded[index] for index in chosen]))
         loss = target.loss(logits, labels[chosen]) + source.penalty(pairs)
         loss.backward()
+        if step == 1:
+            see_gradients(source)
         _update(optimizer, source, options["lr"] * _rate(step, recipe.steps))
         losses.append(loss.detach())
         result.steps = step
@@ -319,6 +321,20 @@ def _groups(source: Source, weight_decay: float) -> list[dict[str, Any]]:
         axes = parameter.dim() - name.startswith("_drawn.")  # less the vertex axis
         groups[axes >= 2 and "bias" not in name].append(parameter)
     return [{"params": groups[decays], "weight_decay": weight_decay * decays} for decays in (True, False)]
+
+
+def see_gradients(source: Source) -> None:
+    """See that every trained tensor has a gradient: one without stands where the backbone does not look.
+
+    Raises:
+        ValueError: some have none.
+    """
+    absent = [name for name, parameter in source.named_parameters() if parameter.grad is None]
+    if absent:
+        shown = ", ".join(name.removeprefix("_given.").removeprefix("_drawn.").replace("/", ".") for name in absent[:3])
+        raise ValueError(
+            f"{len(absent)} trained tensors get no gradient on this backbone: {shown}{', ...' * (len(absent) > 3)}"
+        )
 
 
 def _update(optimizer: torch.optim.Optimizer, source: Source, rate: float) -> None:

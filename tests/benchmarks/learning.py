@@ -3,7 +3,7 @@
     python -m tests.benchmarks.learning [DATABASE]
 
 Every method that trains inside the backbone must beat a head on the frozen backbone by 5 points on at least three toy
-tasks at size 500, and must lose 5 points there when its own tensors are set to zero: mean of the draws.
+tasks at size 500, and must lose 5 points there without its own tensors, as the trained head alone: mean of the draws.
 """
 
 import subprocess
@@ -64,7 +64,7 @@ def show(table: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     print(f"{'':10}" + "".join(f"{task.removeprefix('toy-'):>18}" for task in tasks))
     for method, row in table.items():
         print(f"{method:10}" + "".join(f"{row[task][0]:+10.1f} ({row[task][1]:+.1f})" for task in tasks))
-    print("points above a head on the frozen backbone; in brackets, points lost with the method's own tensors at zero")
+    print("points above a head on the frozen backbone; in brackets, points lost without the method's own tensors")
 
 
 def main() -> int:

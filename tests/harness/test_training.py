@@ -378,3 +378,14 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     expected = torch.stack(each if task.regression else [logits.softmax(1) for logits in each]).mean(0)
     assert torch.allclose(found if task.regression else found.exp(), expected)
     assert torch.equal(found, exam.averaged(one, 4, STREAMS, task)(folded, encoded))
+
+
+def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
+    """A trained tensor that the backbone does not look at ends the job in words."""
+    method, one = adapted("lora")
+    one.source._given["nowhere"] = torch.nn.Parameter(torch.zeros(2))
+    one.slots._slots["nowhere"], one.slots._sites["nowhere"] = next(iter(one.slots)), (torch.nn.Linear(1, 1), "weight")
+    train = rows(8)
+    examples = training.Examples(train, train, training.Target.of(CLASSES, train))
+    with pytest.raises(ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"):
+        training.fit(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS, lambda _: None)
