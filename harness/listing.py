@@ -12,7 +12,7 @@ from rich.text import Text
 
 import methods
 from harness import checkpoints, support
-from harness.jobs import BackboneSpec, Recipe
+from harness.jobs import BackboneSpec
 from harness.options import DEFAULTS
 from harness.support import Support
 from harness.tasks import GROUPS, REGISTRY, Task
@@ -65,7 +65,7 @@ def _support(model: str) -> dict[str, Support]:
     """What each method would train on a backbone, as it is by default."""
     spec = BackboneSpec(name=model, revision=checkpoints.revision_of(model))
     built = [methods.build(name) for name in methods.REGISTRY]
-    return dict(zip(methods.REGISTRY, support.find(spec, built, Recipe.max_length), strict=True))
+    return dict(zip(methods.REGISTRY, support.find(spec, built, max_length=0), strict=True))
 
 
 def list_tasks(*, as_json: bool) -> None:

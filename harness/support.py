@@ -40,7 +40,7 @@ def find(
     Args:
         spec: the backbone.
         wanted: methods.
-        max_length: tokens a row.
+        max_length: tokens a row; 0: so many as leave room for a method's own.
         progress: told in words what is being done.
 
     Raises:
@@ -68,7 +68,9 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 
     from harness import backbones
 
-    return replace(backbones.load(spec, "cpu"), max_length=max_length)
+    backbone = backbones.load(spec, "cpu")
+    fits = min(LONGEST, (backbone.anatomy.positions or 2 * LONGEST) // 2)
+    return replace(backbone, max_length=max_length or fits)
 
 
 def _attach(backbone: Backbone, method: Method) -> Support:
@@ -76,6 +78,11 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     from harness import training
     from harness.worker import slot_bytes
 
+    room = backbone.anatomy.positions
+    if room is not None and backbone.max_length > room:
+        return Support(
+            refused=f"rows of {backbone.max_length} tokens need as many positions, there are {room}: --max-length {room}"
+        )
     try:
         slots = method.slots(backbone)
     except ValueError as reason:

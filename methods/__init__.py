@@ -19,7 +19,7 @@ from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.prompt import Prompt
-from methods.simplex import OWN, Simplex
+from methods.simplex import DECODERS, OWN, Simplex
 from methods.unipelt import Unipelt
 
 __all__ = [
@@ -97,6 +97,8 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     given = {**preset, **(options or {})}
     cls = REGISTRY[name]
     base = str(given.pop("base", "prefix")) if cls is Simplex else ""
+    if cls is Simplex and given.get("decoder") in DECODERS:  # a base has an option of that name with other values
+        given["decoders"] = given.pop("decoder")
     if cls is Simplex and (base not in REGISTRY and base not in ALIASES):
         raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
     known = options_of(name, base or "prefix")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from methods.source import Source, Start
 
 
+DECODERS = ("shared", "per-vertex")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Simplex(Method):
     """Trains `vertices` models of the base method at once: every row of a step is seen by a point drawn from their simplex.
@@ -50,7 +53,7 @@ class Simplex(Method):
         require(self.samples >= 1, f"samples must be 1 or more, got {self.samples}")
         one_of("granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch"))
         one_of("validation", self.validation, ("stochastic", "centroid"))
-        one_of("decoders", self.decoders, ("shared", "per-vertex"))
+        one_of("decoders", self.decoders, DECODERS)
         one_of("mix", self.mix, ("factors", "product"))
         one_of("test", self.test, ("centroid", "mean-of-samples"))
         require(

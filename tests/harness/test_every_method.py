@@ -1,11 +1,14 @@
 """Every method of the registry through the command: planned, trained, tested, shown, listed."""
 
 import json
+import shutil
 
 import pytest
 
+from harness import checkpoints
 from harness.ledger import Ledger
 from methods import BASES, REGISTRY
+from tests.methods.families import library
 
 METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")]
 
@@ -72,3 +75,32 @@ def test_the_list_says_what_each_method_is(bench, tmp_path):
     for one in listed:
         assert one["summary"] in " ".join(shown.split())
         assert all(option in shown for option in one["options"])
+
+
+@pytest.fixture(scope="module")
+def deberta(tmp_path_factory):
+    """A folder with a small random DeBERTa, whose attention code is its own, and a tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "deberta"
+    library("DebertaV2", vocab_size=500).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoints.TINY / name, folder)
+    return folder
+
+
+def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, deberta):
+    """`plan` and `list methods` say it, `run` trains the rest and marks the cells; where nothing is left, it is refused."""
+    words = ("--model", deberta, "--tasks", "toy-sentiment", "--sizes", 20, "--draws", 1, "--steps", 4, "--max-length", 32)
+    both, reason = ("--methods", "prefix,lora"), "attention code of its own, where no prefix can enter"
+    planned = bench(tmp_path, "plan", *words, *both, "--db", "r.db")
+    assert planned.code == 0
+    assert "1 jobs, 0 done, 1 to do, 1 infeasible" in planned.out
+    assert f"prefix on {deberta}: this backbone has {reason}" in planned.out
+    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)["methods"]
+    assert {one["name"] for one in listed if "refused" in one} == {"prefix", "unipelt", "simplex"}
+    ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
+    assert ended.code == 0
+    assert f"1 cells cannot be filled: prefix on {deberta}" in ended.out
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert {entry.label: entry.state for entry in ledger.entries()} == {"prefix": "infeasible", "lora": "done"}
+    alone = bench(tmp_path, "run", *words, "--methods", "prefix", "--db", "r.db")
+    assert (alone.code, reason in alone.err) == (2, True)

@@ -63,3 +63,11 @@ def test_whatever_goes_wrong_in_the_trial_is_a_refusal(monkeypatch):
     monkeypatch.setattr(support, "_rows", lambda _: {"input_ids": torch.tensor([[10_000]])})
     (found,) = find("Bert", ["lora"])
     assert found.refused.startswith("it does not work on this backbone")
+
+
+@pytest.mark.usefixtures("load")
+def test_rows_longer_than_the_backbone_takes_are_refused_for_every_method():
+    """The message says how long they may be; without a length asked for, one is taken that fits."""
+    for found in find("Bert", ["lora", "features"], max_length=65):
+        assert found.refused == "rows of 65 tokens need as many positions, there are 64: --max-length 64"
+    assert all(not found.refused for found in find("Bert", ["lora", "prefix", "prompt"], max_length=0))

@@ -84,6 +84,13 @@ def test_short_names_stand_for_a_base():
     assert methods.label(methods.build("simplex-head")) == "simplex(base=head)"
 
 
+def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
+    """`decoder=per-vertex` means the simplex's own option; other values are the base's."""
+    assert methods.build("simplex", {"decoder": "per-vertex"}) == methods.build("simplex", {"decoders": "per-vertex"})
+    both = methods.build("simplex", {"decoder": "per-layer", "decoders": "per-vertex"})
+    assert (both.base.decoder, both.decoders) == ("per-layer", "per-vertex")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
