@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from harness import checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
-from methods.anatomy import ATTENTION, Anatomy, study
+from methods.anatomy import Anatomy, study
+from methods.attention import ATTENTION
 from methods.sites import RowLinear, add_row_axis
 
 

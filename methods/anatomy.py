@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 from transformers.pytorch_utils import Conv1D
 
-ATTENTION = "slots"  # the name under which `methods.sites` registers its attention function
+from methods.attention import observed
 
 # Names of projections, for the few models whose attention code cannot be watched (DeBERTa, MPNet).
 NAMES = {
@@ -164,17 +163,13 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
     """Note what is called while the block runs."""
     paths = {id(module): path for path, module in model.named_modules()}
     turns: Counter[str] = Counter()
-    ours = AttentionInterface()[ATTENTION]
 
-    def attend(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-    ) -> Any:
+    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
         path = paths[id(module)]
         seen.calls.append(AttentionCall(path, turns[path], len(seen.calls), key.shape[1], key.shape[3]))
         seen.tensors.append((query, key, value))
         seen.before.append(len(seen.linear))
         turns[path] += 1
-        return ours(module, query, key, value, attention_mask, **options)
 
     def linear(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         seen.linear.append((paths[id(module)], output))
@@ -185,11 +180,10 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
 
     handles = [module.register_forward_hook(linear) for module in model.modules() if is_linear(module)]
     handles += [m.register_forward_pre_hook(embed) for m in model.modules() if type(m) is nn.Embedding]
-    AttentionInterface.register(ATTENTION, attend)
     try:
-        yield
+        with observed(attend):
+            yield
     finally:
-        AttentionInterface.register(ATTENTION, ours)
         for handle in handles:
             handle.remove()
 

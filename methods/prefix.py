@@ -166,12 +166,13 @@ class Prefix(Method):
         """Keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
         import torch
 
-        from methods.sites import caught
+        from methods.attention import observed
 
         ids = repeated(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
         device = next(slots.backbone.model.parameters()).device
         tokens = torch.tensor([ids], device=device)
-        with caught() as pairs, torch.no_grad():
+        pairs: list[tuple[Tensor, Tensor]] = []
+        with observed(lambda _module, _query, key, value: pairs.append((key, value))), torch.no_grad():
             slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         calls = pairs if self.depth == "all" else pairs[:1]
         tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]
