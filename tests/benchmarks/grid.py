@@ -1,0 +1,91 @@
+"""One grid by transformers.Trainer + peft in one process and by `bench run`, in turn: jobs an hour and the ratio.
+
+    python -m tests.benchmarks.grid [--model NAME --methods .. --tasks .. --sizes .. --steps ..] [--repeat 3]
+
+Equal work: the same rows in a step, steps, evaluations, test rows, trained parameters, precision; dropout where fine-tuning.
+Each side is timed as a whole command, start-up included, in turn and `--repeat` times; medians are printed. Then one job of
+each method is taken apart: what share of its time goes where, how much of a batch is padding, and how near the arithmetic
+comes to the rate of a plain product of matrices, measured in the same run.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.trainer_peer import arguments
+
+FLAGS = ("model", "methods", "tasks", "sizes", "draws", "steps", "batch-size", "eval-every", "test-limit", "max-length")
+
+
+def main() -> int:
+    """Time both sides and print what came of it."""
+    parser = arguments()
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--skip-peer", action="store_true", help="only bench")
+    options = parser.parse_args()
+    flags = [word for name in FLAGS for word in (f"--{name}", str(getattr(options, name.replace("-", "_"))))]
+    sides = {"trainer + peft": peer, "bench": ours}
+    if options.skip_peer:
+        del sides["trainer + peft"]
+    ours(flags)  # once before: what a first run brings into the caches is no part of the comparison
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    jobs = 0
+    for _ in range(options.repeat):
+        for name, run in sides.items():
+            jobs, took = run(flags)
+            seconds[name].append(took)
+            print(f"{name}: {jobs} jobs in {took:.1f} s", flush=True)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, median in medians.items():
+        ratio = f", {medians['trainer + peft'] / median:.2f} times the peer" if "trainer + peft" in medians else ""
+        print(f"{name:15} {3600 * jobs / median:8.0f} jobs/h (median of {options.repeat}){ratio}")
+    take_apart(flags)
+    return 0
+
+
+def peer(flags: list[str]) -> tuple[int, float]:
+    """Jobs and seconds of the peer."""
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "tests.benchmarks.trainer_peer", *flags]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])["jobs"], time.perf_counter() - began
+
+
+def ours(flags: list[str]) -> tuple[int, float]:
+    """Jobs and seconds of `bench run` into a new database."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        began = time.perf_counter()
+        words = [sys.executable, "-m", "harness", "run", *flags, "--db", str(folder / "grid.db"), "--keep", "none", "--yes"]
+        subprocess.run(words, check=True, capture_output=True, text=True)
+        took = time.perf_counter() - began
+        from harness.ledger import Ledger
+
+        with Ledger(str(folder / "grid.db")) as ledger:
+            return len(ledger.entries()), took
+    finally:
+        shutil.rmtree(folder)
+
+
+def take_apart(flags: list[str]) -> None:
+    """Where the time of one job of each method goes, in a process of one thread as a worker is."""
+    words = [sys.executable, "-m", "tests.benchmarks.anatomy_of_a_job", *flags]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    print(subprocess.run(words, check=True, capture_output=True, text=True, env=env).stdout, end="")
+
+
+def shares(spent: dict[str, float], total: float) -> dict[str, Any]:
+    """Each part's share of the whole, and the rest."""
+    found = {name: seconds / total for name, seconds in spent.items()}
+    return found | {"everything else": 1 - sum(found.values())}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
