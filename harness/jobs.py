@@ -7,7 +7,8 @@ workers or a library's version, which are provenance. Standard library only.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 Scalar = str | int | float | bool
@@ -85,23 +86,27 @@ class Job:
 
     def setting(self) -> dict[str, Any]:
         """What the jobs of one method on one task share, in plain types."""
-        rows = asdict(self.rows)
-        shared = {name: rows[name] for name in ("task", "version", "revision", "metrics", "labels", "holdout")}
+        shared = {name: getattr(self.rows, name) for name in ("task", "version", "revision", "metrics", "labels", "holdout")}
         return {
-            "backbone": asdict(self.backbone),
+            "backbone": dict(vars(self.backbone)),
             "task": shared,
             "method": {"name": self.method, "version": self.method_version, "options": dict(self.options)},
-            "recipe": asdict(self.recipe),
+            "recipe": dict(vars(self.recipe)),
         }
+
+    @cached_property
+    def setting_text(self) -> str:
+        """The setting in its one canonical form."""
+        return canonical(self.setting())
 
     def coordinates(self) -> dict[str, Any]:
         """What tells those jobs apart."""
         return {"size": self.rows.size, "draw": self.rows.draw, "seed": self.seed, "rows": self.rows.fingerprint}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The job's identity, the same in every process and on every machine."""
-        return digest(self.setting(), self.coordinates())
+        return _digest(canonical(self.coordinates()), self.setting_text)
 
     @property
     def place(self) -> tuple[str, int, int, int]:
@@ -111,7 +116,11 @@ class Job:
 
 def digest(setting: Mapping[str, Any], coordinates: Mapping[str, Any]) -> str:
     """The identity of a job from its two halves, as the ledger keeps them: 32 hexadecimal digits."""
-    text = "bench-job-v1\n" + canonical({"setting": setting, "at": coordinates})
+    return _digest(canonical(coordinates), canonical(setting))
+
+
+def _digest(at: str, setting: str) -> str:
+    text = f'bench-job-v1\n{{"at":{at},"setting":{setting}}}'  # the canonical form of both together
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

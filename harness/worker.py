@@ -299,7 +299,11 @@ def _backbone(spec: BackboneSpec, device: str) -> Any:
     """The backbone, read once a worker."""
     from harness import backbones
 
-    return backbones.load(spec, device)
+    gc.unfreeze()
+    loaded = backbones.load(spec, device)
+    gc.collect()
+    gc.freeze()  # libraries and backbone stay: to look through them after every job would take a quarter of a second
+    return loaded
 
 
 @lru_cache(maxsize=1)

@@ -133,12 +133,13 @@ class Ledger:
     def enter(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
         """Note the jobs that are asked for; those already known stay as they are."""
         table = _t(JobRow)
+        everything = [(job, "planned", "") for job in jobs] + [(cell.job, "infeasible", cell.reason) for cell in infeasible]
+        known = self.states([job.digest for job, _, _ in everything])
+        new = [one for one in everything if one[0].digest not in known]
         with self._transaction() as connection:
-            everything = [(job, "planned", "") for job in jobs] + [(cell.job, "infeasible", cell.reason) for cell in infeasible]
-            settings = {canonical(job.setting()) for job, _, _ in everything}
-            ids = self._known(connection, Setting, sorted(settings))
-            for part in _chunks(everything, CHUNK // 14):
-                rows = [_job_row(job, ids[canonical(job.setting())], state, note) for job, state, note in part]
+            ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
+            for part in _chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
+                rows = [_job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
                 connection.execute(self._insert(table).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
 
     def _known(self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]) -> dict[str, int]:
