@@ -75,6 +75,7 @@ class Anatomy:
     output_layer: str  # path of the linear layer that gives the logits
     size: int  # parameters of the pretrained part
     causal: bool  # whether a token sees only those before it
+    scattered: bool  # whether the parts of a block lie in lists of their own, as in XLM
     pools_inside: bool  # whether a linear layer of the pretrained part works on what the last block gives
     shared: frozenset[str]  # linear layers that also work on something that all rows share, such as DeBERTa's distances
 
@@ -143,6 +144,7 @@ def study(model: nn.Module, body: str, config: Any) -> Anatomy:
         size=sum(parameter.numel() for parameter in model.get_submodule(body).parameters()),
         shared=frozenset(path for path, out in seen.linear if out.dim() == 3 and len(out) == 1),
         causal=_causal(model.get_submodule(body), tokens),
+        scattered=_scattered(model, paths),
         pools_inside=_pools_inside(seen, paths, body),
     )
 
@@ -267,6 +269,13 @@ def _causal(body: nn.Module, tokens: Tensor) -> bool:
     other = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
     states = [body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1] for ids in (tokens, other)]
     return torch.equal(*states)
+
+
+def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
+    """Whether another list of as many modules stands beside that of the blocks."""
+    above = blocks[0].rpartition(".")[0].rpartition(".")[0] if blocks else ""
+    lists = [module for module in model.get_submodule(above).children() if isinstance(module, nn.ModuleList)]
+    return sum(len(one) == len(blocks) for one in lists) > 1
 
 
 def _pools_inside(seen: _Seen, blocks: tuple[str, ...], body: str) -> bool:

@@ -52,6 +52,8 @@ class FineTuning(Method):
         anatomy = slots.anatomy
         if self.layers == "none":
             return
+        if self.layers != "all" and anatomy.scattered:
+            raise Unsupported("this backbone keeps the parts of a layer in lists of their own: choose layers=all or none")
         wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
         for name in sorted(anatomy.trained):
             if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):

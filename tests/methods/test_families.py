@@ -241,6 +241,15 @@ def test_a_feed_forward_part_that_is_not_found_is_not_guessed():
     assert one(batch("Llama")).isfinite().all()
 
 
+def test_layers_whose_parts_lie_apart_are_not_cut():
+    """XLM keeps attention and feed-forward parts in lists of their own: its top layers are refused, all of it trains."""
+    config = {"vocab_size": 99, "emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "pad_token_id": 2}
+    one = as_backbone("XLM", config)
+    with pytest.raises(methods.Unsupported, match="lists of their own"):
+        methods.build("fine-tuning", {"layers": "top-1"}).slots(one)
+    assert methods.build("fine-tuning").slots(one)
+
+
 @pytest.mark.parametrize("pad", [5, 7])
 def test_positions_are_found_whatever_the_padding_is_called(pad):
     """The pass that looks for them uses no padding token, which RoBERTa would not count."""
