@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from methods.adapter import Adapter
-from methods.base import Method, Scalar, Unsupported
+from methods.base import Method, Scalar
 from methods.bitfit import Bitfit
+from methods.contract import Unsupported
 from methods.features import Features
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3

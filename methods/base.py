@@ -6,60 +6,19 @@ Torch is imported inside the two verbs only, so that a command line is checked w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from methods.contract import Backbone, Streams
+
 if TYPE_CHECKING:
     import numpy as np
-    import torch
-    from torch import nn
 
-    from methods.anatomy import Anatomy
     from methods.sites import Slots
     from methods.source import Source, Start
 
 Scalar = str | int | float | bool
-
-
-class Backbone(Protocol):
-    """What a method may know of the pretrained model."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The frozen model; called with token tensors it returns logits `[rows, outputs]`."""
-        ...
-
-    @property
-    def anatomy(self) -> Anatomy:
-        """Its layers, attention calls and head, found by looking, not by the family's name."""
-        ...
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers the head gives for the task at hand."""
-        ...
-
-    @property
-    def max_length(self) -> int:
-        """How many tokens a row may have."""
-        ...
-
-    def tokens(self, text: str) -> list[int]:
-        """The numbers of a text's tokens, without those that mark its beginning and end."""
-        ...
-
-
-class Streams(Protocol):
-    """Random numbers for the tensors of one job."""
-
-    def init(self, tensor: str, vertex: int) -> torch.Generator:
-        """The generator for one tensor of one vertex; the same for every method and option."""
-        ...
-
-
-class Unsupported(ValueError):
-    """The backbone's structure does not allow this method; the text says why and what would."""
 
 
 def later(default: Scalar | None) -> Any:
@@ -232,6 +191,3 @@ def share(name: str, value: float) -> None:
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise `ValueError` unless the option's value is among those allowed."""
     require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-Law = Callable[["torch.Tensor", "torch.Generator"], object]  # fills a tensor in place

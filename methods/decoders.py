@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.anatomy import AttentionCall, Projection
-from methods.base import Streams, Unsupported
+from methods.contract import Streams, Unsupported
 from methods.sites import Slot, Slots
 from methods.source import draw, uniform
 

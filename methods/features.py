@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import ClosedForm, Method, Streams, one_of, require
+from methods.base import ClosedForm, Method, one_of, require
+from methods.contract import Streams
 
 if TYPE_CHECKING:
     import numpy as np

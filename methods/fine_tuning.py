@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Method, Streams, Unsupported, require
+from methods.base import Method, require
+from methods.contract import Streams, Unsupported
 
 if TYPE_CHECKING:
     from methods.sites import Slots

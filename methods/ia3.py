@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, Streams, Unsupported
+from methods.base import Method
+from methods.contract import Streams, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor

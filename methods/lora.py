@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, Streams, Unsupported, later, require
+from methods.base import Method, later, require
+from methods.contract import Streams, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from methods.base import Unsupported
+from methods.contract import Unsupported
 from methods.sites import Slots
 
 

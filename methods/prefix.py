@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, Streams, Unsupported, later, one_of, require, share
+from methods.base import Method, later, one_of, require, share
+from methods.contract import Streams, Unsupported
 from methods.words import check_words, repeated
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, Streams, Unsupported, later, one_of, require
+from methods.base import Method, later, one_of, require
+from methods.contract import Streams, Unsupported
 from methods.words import check_words, repeated
 
 if TYPE_CHECKING:

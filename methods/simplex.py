@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import DevScoring, Method, Scalar, Streams, Unsupported, later, one_of, require
+from methods.base import DevScoring, Method, Scalar, later, one_of, require
+from methods.contract import Streams, Unsupported
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:

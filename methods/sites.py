@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.anatomy import Anatomy, is_linear
-from methods.base import Backbone, Unsupported
+from methods.contract import Backbone, Unsupported
 
 Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.base import Law, Streams
+from methods.contract import Law, Streams
 from methods.sites import Slots
 
 Granularity = Literal["row-layer", "row", "batch-layer", "batch"]

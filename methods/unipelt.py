@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from methods.adapter import Adapter
-from methods.base import Method, Streams, require
+from methods.base import Method, require
+from methods.contract import Streams
 from methods.lora import Lora
 from methods.prefix import Prefix
 

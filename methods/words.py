@@ -1,6 +1,7 @@
 """Real words as the start of a prefix or prompt."""
 
-from methods.base import Unsupported, require
+from methods.base import require
+from methods.contract import Unsupported
 
 
 def check_words(init: str, text: str) -> None:
