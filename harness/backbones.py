@@ -19,7 +19,7 @@ from harness import checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
 from methods.anatomy import Anatomy, study
-from methods.attention import ATTENTION
+from methods.attention import ATTENTION, real_tokens
 from methods.sites import RowLinear, add_row_axis
 
 
@@ -108,7 +108,7 @@ class PooledClassifier(nn.Module):
         states = self.inner(**batch).last_hidden_state  # [rows, tokens, hidden]
         if self.pooling == "cls":
             return self.classifier(states[:, 0])  # type: ignore[no-any-return]  # nn.Module is untyped here
-        mask = batch["attention_mask"]  # shorter than the states where a prompt stays in front of them
+        mask = real_tokens(batch["attention_mask"])  # shorter than the states where a prompt stays in front of them
         mask = F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1).to(states)  # [rows, tokens, 1]
         return self.classifier((states * mask).sum(1) / mask.sum(1))  # type: ignore[no-any-return]
 

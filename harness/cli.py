@@ -133,6 +133,10 @@ def run(
             rich_help_panel="Running",
         ),
     ] = False,
+    pack: Annotated[
+        str,
+        typer.Option("--pack", help="Jobs in one forward pass, where they can be.", rich_help_panel="Running", metavar="N"),
+    ] = "1",
     rules: Annotated[
         Rules,
         typer.Option(
@@ -158,6 +162,7 @@ def run(
         retry_failed=retry_failed,
         zeroed=zeroed,
         rules=rules.value,
+        pack=pack,
         inline=inline,
         yes=yes,
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.executors.base import Where
 from harness.jobs import Job
+from harness.outcome import Outcome
 from harness.scheduler import Progress
-from harness.worker import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -212,7 +212,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
 
 
 def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    from harness.worker import unpack_predictions
+    from harness.outcome import unpack_predictions
 
     predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None
     return {
@@ -287,9 +287,17 @@ def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
         ("chosen", f"step {result['best_step']}, dev score {score}"),
         ("trained", f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"),
         ("cost", f"{times}, peak {result['peak_bytes'] / 2**20:,.0f} MiB"),
-        ("place", f"{result['device']}, {result['geometry']} job in the pack"),
+        ("place", f"{result['device']}, {_place(result['geometry'])}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in result["versions"].items())),
     ]
+
+
+def _place(geometry: str) -> str:
+    """How a job was trained: alone, or in a pack whose seconds are shared."""
+    if geometry == "1":
+        return "trained alone"
+    places, rows, tokens = geometry.split("x")
+    return f"trained in a pack of {places} places, {rows} rows, {tokens} tokens; its seconds are a share of the pack's"
 
 
 def _sparkline(values: Sequence[float]) -> str:

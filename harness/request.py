@@ -17,7 +17,7 @@ from methods import Method
 
 S = TypeVar("S")
 T = TypeVar("T")
-MOST = {"draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
+MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
 POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64")
 

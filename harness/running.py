@@ -28,8 +28,8 @@ from harness.planning import Plan
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
+    from harness.outcome import Ticket
     from harness.scheduler import Progress, Stop
-    from harness.worker import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Running:
     retry_failed: bool
     zeroed: bool
     rules: str
+    pack: str
     inline: bool
     yes: bool
 
@@ -87,6 +88,7 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
         problems += error.problems
     reading = request.Reading(grid)
     reading.number("jobs", how.jobs)
+    reading.number("pack", how.pack, least=1)
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
     if not is_url(how.db) and Path(how.db).is_dir():
         reading.problems.append(f"--db: {how.db} is a folder; name a file")
@@ -126,7 +128,7 @@ def _reasons(the_plan: Plan) -> list[str]:
 
 
 def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[str, Ticket]:
-    from harness.worker import Ticket
+    from harness.outcome import Ticket
 
     where = artefact_folder(Path(db if not is_url(db) else "results.db"))
     return {
@@ -137,6 +139,7 @@ def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[st
             artefacts=where,
             zeroed=how.zeroed,
             rules=how.rules == "all",
+            places=int(how.pack),
         )
         for job in the_plan.jobs
         if job.digest in wanted

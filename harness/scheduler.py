@@ -11,13 +11,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
 from typing import Any, Protocol
 
 from harness.executors.base import Executor, Finished, Lost, Where
 from harness.jobs import Job
 from harness.ledger import Claim, Ledger
-from harness.worker import Outcome, Ticket
+from harness.outcome import Outcome, Ticket
 
 LOSSES = 3  # times that a job may lose its worker before it is set aside
 ASK_ABOVE = 3600.0  # seconds of estimated work that need a yes
@@ -153,7 +154,7 @@ def run(
     try:
         while stop.times < 2:
             if not stop.times:
-                _fill(ledger, tickets, executor, queue, flight, retry)
+                _fill(ledger, tickets, executor, queue, flight, losses, retry)
             if not flight:
                 break
             if stop.times and not told:
@@ -189,20 +190,37 @@ def _fill(
     executor: Executor,
     queue: deque[str],
     flight: dict[str, Claim],
+    losses: Counter[str],
     retry: Sequence[str],
 ) -> None:
-    """Give every idle slot a job that nobody else has."""
+    """Give every idle slot a pack of jobs that nobody else has."""
     for slot in executor.idle():
         while queue:
-            window = [queue[index] for index in range(min(len(queue), 50))]
-            claims = ledger.claim(window, 1, retry=retry)
-            passed = window.index(claims[0].digest) + 1 if claims else len(window)
-            for _ in range(passed):
-                queue.popleft()  # what stands before the claim is done or claimed by somebody else
+            places = 1 if losses[queue[0]] else tickets[queue[0]].places  # who lost a worker is tried again by itself
+            window = _mates(queue, tickets, places)
+            claims = ledger.claim(window, places, retry=retry)
+            passed = window.index(claims[-1].digest) + 1 if len(claims) == places else len(window)
+            for digest in window[:passed]:  # what is not claimed of these is done, or claimed by somebody else
+                queue.remove(digest)
             if claims:
-                flight[claims[0].digest] = claims[0]
-                executor.submit(slot, [tickets[claims[0].digest]])
+                flight |= {claim.digest: claim for claim in claims}
+                executor.submit(slot, [tickets[claim.digest] for claim in claims])
                 break
+
+
+def _mates(queue: Sequence[str], tickets: Mapping[str, Ticket], places: int) -> list[str]:
+    """Jobs to claim from, in their order: the next ones, or for a pack those that may go with the first."""
+    if places == 1:
+        return list(islice(queue, 50))
+    kind = _kind(tickets[queue[0]])
+    return list(islice((digest for digest in queue if _kind(tickets[digest]) == kind), max(50, 2 * places)))
+
+
+def _kind(ticket: Ticket) -> tuple[object, ...]:
+    """What jobs of a pack share: the method but for its rate and decay, and the task and size, so that rows are alike long."""
+    job = ticket.job
+    shape = {name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")}
+    return job.method, tuple(sorted(shape.items())), job.rows.task, job.rows.size
 
 
 def _keep(

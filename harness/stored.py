@@ -12,8 +12,8 @@ from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import is_url
+from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
-from harness.worker import unpack_predictions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -76,7 +76,7 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 def _attach(backbone: Backbone, method: Method) -> Support:
     """Attach a method and let two rows through and back, each at its own point of a simplex."""
     from harness import training
-    from harness.worker import slot_bytes
+    from harness.outcome import slot_bytes
 
     room = backbone.anatomy.positions
     if room is not None and backbone.max_length > room:

@@ -7,7 +7,7 @@ Nothing here knows a method by name: a method's slots say where tensors go, its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -126,9 +126,9 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
     return [{name: table[name][index] for name in table} for index in range(len(rows))]
 
 
-def collate(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, Tensor]:
-    """Rows padded on the right to the longest of them: `{name: [rows, tokens]}`."""
-    longest = max(len(row["input_ids"]) for row in rows)
+def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
+    """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
+    longest = length or max(len(row["input_ids"]) for row in rows)
     fill = {"input_ids": backbone.tokenizer.pad_token_id}
     return {
         name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]).to(backbone.device)
@@ -136,7 +136,38 @@ def collate(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, Tensor]:
     }
 
 
-def fit(
+class Asked(NamedTuple):
+    """What a job wants the model to see next: rows, and what is in its slots meanwhile."""
+
+    tensors: dict[str, Tensor]
+    rows: Sequence[Encoded]
+    masks: torch.Generator | None  # of the backbone's dropout
+    own_masks: torch.Generator  # of the method's
+
+
+# A training that leaves the model to whoever runs it: it asks, is sent logits, gives its loss and, when that has been followed
+# back to its tensors, goes on. So one job alone and several in one pass are trained by the same lines.
+Lesson = Generator[Asked | Tensor, Tensor | None, Fit]
+
+
+def fit(adapted: Adapted, lesson: Lesson) -> Fit:
+    """Run one training alone, by plain calls of the model."""
+    try:
+        while True:
+            asked = next(lesson)
+            assert isinstance(asked, Asked)
+            adapted.slots.install(asked.tensors)
+            with adapted.backbone.dropout(asked.masks), adapted.slots.dropout(asked.own_masks):
+                logits = adapted.backbone(collate(adapted.backbone, asked.rows))
+            loss = lesson.send(logits)
+            assert isinstance(loss, Tensor)
+            loss.backward()
+    except StopIteration as end:
+        found: Fit = end.value
+        return found
+
+
+def lesson(
     adapted: Adapted,
     options: Mapping[str, Any],
     scoring: DevScoring,
@@ -146,7 +177,7 @@ def fit(
     progress: Callable[[int], None],
     *,
     rules: bool = False,
-) -> Fit:
+) -> Lesson:
     """Train a source on the training rows and leave it at the point that its dev rows chose.
 
     Args:
@@ -159,7 +190,7 @@ def fit(
         progress: told the number of each finished step.
         rules: keep what each of the other selection rules would choose as well.
     """
-    backbone, slots, source = adapted.backbone, adapted.slots, adapted.source
+    backbone, source = adapted.backbone, adapted.source
     train, target = examples.train, examples.target
     encoded, labels = encode(backbone, train), target.tensor(train, backbone.device)
     dev_rows = DevRows(adapted, examples, scoring, streams)
@@ -173,11 +204,11 @@ def fit(
     result, losses, own, stale = Fit(), [], Selection(), 0
     for step in range(1, recipe.steps + 1):
         chosen = [next(order) for _ in range(recipe.batch_size)]
-        slots.install(source(source.weights(len(chosen), simplex)))
-        with backbone.dropout(masks), slots.dropout(own_masks):
-            logits = backbone(collate(backbone, [encoded[index] for index in chosen]))
+        tensors = source(source.weights(len(chosen), simplex))
+        logits = yield Asked(tensors, [encoded[index] for index in chosen], masks, own_masks)
+        assert logits is not None
         loss = target.loss(logits, labels[chosen]) + source.penalty(pairs)
-        loss.backward()
+        yield loss
         if step == 1:
             see_gradients(source)
         _update(optimizer, source, options["lr"] * _rate(step, recipe.steps))

@@ -72,6 +72,20 @@ def _plain(
     return (weights @ repeat_kv(value, groups)).transpose(1, 2), None
 
 
+def ready_mask(mask: Tensor, *, causal: bool) -> Tensor:
+    """A mask `[rows, tokens]` as the model's layers use it, `[rows, 1, tokens, tokens]`, true where a token is seen.
+
+    The library makes it from the other by looking at its values, which no pass over several jobs can do.
+    """
+    seen = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+    return seen & torch.ones_like(seen[0, 0]).tril() if causal else seen.contiguous()
+
+
+def real_tokens(mask: Tensor) -> Tensor:
+    """Which tokens are real, `[rows, tokens]`, of such a mask or of a ready one: a row's last token sees all of them."""
+    return mask[:, 0, -1] if mask.dim() == 4 else mask
+
+
 @contextmanager
 def observed(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]) -> Iterator[None]:
     """Inside the block, tell of every call: the module, and query, key and value `[rows, heads, tokens, width]`."""

@@ -80,6 +80,11 @@ class Method(ABC):
         return False
 
     @property
+    def own_dropout(self) -> float:
+        """The share of a dropout of its own, in training."""
+        return 0.0
+
+    @property
     def dev_scoring(self) -> DevScoring:
         """How the dev rows are scored while training."""
         return DevScoring(stochastic=False, copies=1)

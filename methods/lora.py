@@ -59,6 +59,11 @@ class Lora(Method):
         return 5e-4
 
     @property
+    def own_dropout(self) -> float:
+        """On what the update reads."""
+        return self.lora_dropout
+
+    @property
     def scale(self) -> float:
         """What the product of the factors is multiplied with."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)

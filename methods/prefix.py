@@ -79,6 +79,11 @@ class Prefix(Method):
         return self.init == "random"
 
     @property
+    def own_dropout(self) -> float:
+        """On keys and values of the prefix."""
+        return self.prefix_dropout
+
+    @property
     def decodes(self) -> bool:
         """Through a perceptron."""
         return self.decoder in ("one", "per-layer")

@@ -89,7 +89,7 @@ class Prompt(Method):
 
         def put_in_front(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-            named = _in_front(site.prompt, embed(ids), named)  # type: ignore[arg-type]
+            named = _in_front(site.prompt, embed(ids), named, causal=anatomy.causal)  # type: ignore[arg-type]
             return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
 
         slots.hook_inputs(slots.anatomy.body, put_in_front)
@@ -139,16 +139,20 @@ def _embedded(slots: Slots, ids: Tensor) -> Tensor:
     return found
 
 
-def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any]) -> dict[str, Any]:
+def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any], *, causal: bool) -> dict[str, Any]:
     """The body's arguments with the prompt in front of the embedded text `[rows, tokens, width]`."""
     import torch
     import torch.nn.functional as F
+
+    from methods.attention import ready_mask, real_tokens
 
     rows, length, named = len(embedded), prompt.shape[-2], dict(named)
     front = prompt.expand(rows, -1, -1)  # [rows, length, width]
     named["inputs_embeds"] = torch.cat([front.to(embedded), embedded], dim=1)
     if named.get("attention_mask") is not None:
-        named["attention_mask"] = F.pad(named["attention_mask"], (length, 0), value=1)
+        mask = named["attention_mask"]
+        longer = F.pad(real_tokens(mask), (length, 0), value=1)
+        named["attention_mask"] = ready_mask(longer, causal=causal) if mask.dim() == 4 else longer
     if named.get("token_type_ids") is not None:
         named["token_type_ids"] = F.pad(named["token_type_ids"], (length, 0), value=0)
     return named

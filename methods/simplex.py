@@ -78,6 +78,11 @@ class Simplex(Method):
         return self.base.resolved_dropout
 
     @property
+    def own_dropout(self) -> float:
+        """The base's."""
+        return self.base.own_dropout
+
+    @property
     def dev_scoring(self) -> DevScoring:
         """Sampled points by default, so that a small dev set does not judge by one point alone."""
         return DevScoring(stochastic=self.validation == "stochastic", copies=self.copies)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.anatomy import Anatomy, is_linear
+from methods.attention import real_tokens
 from methods.contract import Backbone, Unsupported
 
 Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
@@ -53,7 +54,8 @@ class Slots:
         """Remember what the batch at hand is like."""
         given = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
         self._rows = next(len(tensor) for tensor in given if tensor is not None)
-        self._attended = named.get("attention_mask")
+        mask = named.get("attention_mask")
+        self._attended = None if mask is None else real_tokens(mask)
 
     @property
     def anatomy(self) -> Anatomy:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
-from harness.worker import Outcome, pack_predictions
+from harness.outcome import Outcome, pack_predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))  # where workers find the work of `faults.py`

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.worker import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress, Ticket
 
 Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # what `run_pack` is
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from time import monotonic
 
 from harness.executors.base import Finished, Lost, Where, Work
-from harness.worker import Ticket, run_pack
+from harness.outcome import Ticket
+from harness.worker import run_pack
 
 
 class InlineExecutor:

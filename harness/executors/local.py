@@ -20,7 +20,8 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from harness.executors.base import Finished, Lost, Where, Work
-from harness.worker import Outcome, Ticket, run_pack
+from harness.outcome import Outcome, Ticket
+from harness.worker import run_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from harness.jobs import Job, canonical, digest
 from harness.ledger.database import explain, is_url, open_engine
 from harness.ledger.liveness import Lock, alive
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
-from harness.worker import Outcome
+from harness.outcome import Outcome
 
 CHUNK = 500  # values in one statement: some SQLite builds allow 999
 

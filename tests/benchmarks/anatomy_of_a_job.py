@@ -94,9 +94,10 @@ def _seconds(run: Callable[[], object]) -> float:
 def run(job: Any, plan: Any) -> Any:
     """Train and test one job in this process."""
     from harness import worker
+    from harness.outcome import Ticket
 
     where = Path(tempfile.gettempdir())
-    ticket = worker.Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where)
+    ticket = Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where)
     (outcome,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     return outcome
 

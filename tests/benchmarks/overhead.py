@@ -21,7 +21,7 @@ from harness import planning, request
 from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.options import GridOptions
-from harness.worker import Outcome, pack_predictions
+from harness.outcome import Outcome, pack_predictions
 
 METHODS, TASKS, SIZES = "fine-tuning,prefix,lora,adapter,simplex", 6, "50,100,200,500"
 BATCH = 500  # jobs claimed at once

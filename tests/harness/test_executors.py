@@ -13,8 +13,8 @@ import pytest
 from harness.executors.base import Finished, Lost
 from harness.executors.inline import InlineExecutor
 from harness.executors.local import LocalExecutor
+from harness.outcome import Ticket
 from harness.tasks import REGISTRY
-from harness.worker import Ticket
 
 ALL = ("inline", "local")
 
@@ -141,7 +141,7 @@ import faults, pathlib
 from conftest import _job
 from harness.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
-from harness.worker import Ticket
+from harness.outcome import Ticket
 if __name__ == "__main__":
     executor = LocalExecutor(["cpu"], work=faults.work)
     task = REGISTRY["toy-sentiment"]

@@ -11,9 +11,9 @@ from harness.errors import DiskTrouble
 from harness.executors.base import Finished, Lost, Where
 from harness.jobs import Job
 from harness.ledger import Ledger
+from harness.outcome import Outcome, Ticket
 from harness.scheduler import Progress, Stop
 from harness.tasks import REGISTRY
-from harness.worker import Outcome, Ticket
 
 
 class FakeExecutor:

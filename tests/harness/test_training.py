@@ -57,7 +57,8 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
     recipe = recipe or Recipe(steps=10, eval_every=4)
     steps = []
     scoring = scoring or method.dev_scoring
-    result = training.fit(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules=rules)
+    lesson = training.lesson(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules=rules)
+    result = training.fit(one, lesson)
     assert steps == list(range(1, result.steps + 1))
     return one, result
 
@@ -163,7 +164,9 @@ def test_nothing_global_decides():
     train, dev = rows(20), rows(10, seed=1)
     examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
     method = methods.build("fine-tuning")
-    second = training.fit(one, method.resolved(), method.dev_scoring, examples, Recipe(steps=10, eval_every=4), STREAMS, print)
+    recipe = Recipe(steps=10, eval_every=4)
+    lesson = training.lesson(one, method.options(), method.dev_scoring, examples, recipe, STREAMS, lambda _: None)
+    second = training.fit(one, lesson)
     assert first == second.curve
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -232,9 +235,9 @@ def test_every_method_trains_in_every_precision(name, dtype):
     method, one = adapted(name, dtype=dtype)
     train, dev = rows(20), rows(10, seed=1)
     examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
-    result = training.fit(
-        one, method.resolved(), method.dev_scoring, examples, Recipe(steps=4, eval_every=2), STREAMS, lambda _: None
-    )
+    recipe = Recipe(steps=4, eval_every=2)
+    lesson = training.lesson(one, method.options(), method.dev_scoring, examples, recipe, STREAMS, lambda _: None)
+    result = training.fit(one, lesson)
     assert result.diverged is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
     assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
@@ -388,4 +391,6 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     train = rows(8)
     examples = training.Examples(train, train, training.Target.of(CLASSES, train))
     with pytest.raises(ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"):
-        training.fit(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS, lambda _: None)
+        training.fit(
+            one, training.lesson(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS, lambda _: None)
+        )

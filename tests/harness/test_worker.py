@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness.worker import pack_predictions, unpack_predictions
+from harness.outcome import pack_predictions, unpack_predictions
 
 
 @pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 255, 256, 65_536], []])

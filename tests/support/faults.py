@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from harness.worker import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress, Ticket
 
 
 def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:

@@ -1,0 +1,246 @@
+"""One job in a worker's hands: made ready, trained alone or in a pack, tested, and made into an outcome."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness import held
+from harness.errors import BenchError
+from harness.jobs import Job
+from harness.outcome import Outcome, Progress, Ticket, pack_predictions
+from harness.tasks.base import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.backbones import Backbone
+    from harness.exam import Answers, Marks
+    from harness.tasks.draws import Draw
+    from harness.training import Adapted, Encoded, Fit, Lesson, Streams, Target, Tensors
+    from methods import Method
+    from methods.sites import Slots
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A job with everything that its training needs but the slots."""
+
+    ticket: Ticket
+    device: str
+    method: Method
+    rows: Draw
+    backbone: Backbone  # with this job's outputs and length
+    streams: Streams
+    target: Target
+
+    @classmethod
+    def of(cls, ticket: Ticket, device: str) -> Attempt:
+        """Draw the rows and read what is not yet in memory.
+
+        Raises:
+            BenchError: the rows changed since the plan was made, or are longer than the backbone takes.
+        """
+        import methods
+        from harness import training
+        from harness.tasks import draws
+
+        job, task = ticket.job, ticket.task
+
+        def read(split: str) -> Sequence[Row]:
+            return held.rows(task, split, job.rows.revision)
+
+        rows = draws.draw(task, read, job.rows.size, job.rows.draw, job.recipe)
+        if rows.fingerprint != job.rows.fingerprint:
+            raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
+        backbone = replace(held.backbone(job.backbone, device), outputs=task.outputs, max_length=job.recipe.max_length)
+        room = backbone.anatomy.positions
+        if room is not None and job.recipe.max_length > room:
+            raise BenchError(
+                f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
+            )
+        target = training.Target.of(task, rows.train)
+        return cls(ticket, device, methods.build(job.method, job.options), rows, backbone, training.Streams(job.place), target)
+
+    @property
+    def packable(self) -> bool:
+        """Whether it may train in a pack: by gradient, without random masks, which no pass over several jobs draws yet."""
+        method = self.method
+        alone = method.closed_form is not None or method.resolved_dropout or method.own_dropout > 0 or self.ticket.zeroed
+        return self.ticket.places > 1 and not alone
+
+    def adapted(self, slots: Slots) -> Adapted:
+        """The backbone with slots in it and this job's source."""
+        from harness import training
+
+        source = self.method.source(slots, self.streams).to(device=self.backbone.device, dtype=self.backbone.trained_in)
+        return training.Adapted(self.backbone, slots, source)
+
+    def lesson(self, adapted: Adapted, progress: Progress) -> Lesson:
+        """Its training."""
+        from harness import training
+
+        job = self.ticket.job
+        examples = training.Examples(self.rows.train, self.rows.dev, self.target)
+
+        def step_done(step: int) -> None:
+            progress(job.digest, step, job.recipe.steps, "training")
+
+        options, scoring = self.method.options(), self.method.dev_scoring
+        rules = self.ticket.rules
+        return training.lesson(adapted, options, scoring, examples, job.recipe, self.streams, step_done, rules=rules)
+
+    def alone(self, progress: Progress) -> Outcome:
+        """Train and test by plain calls of the model."""
+        import torch
+
+        from harness import closed_form, training
+
+        if self.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(self.device)
+        slots = self.method.slots(self.backbone)
+        try:
+            started = time.perf_counter()
+            adapted = self.adapted(slots)
+            if (solver := self.method.closed_form) is not None:
+                examples = training.Examples(self.rows.train, self.rows.dev, self.target)
+                features = held.features().reader(adapted, solver, self.method.options())
+                result = closed_form.fit(adapted, solver, examples, features)
+            else:
+                result = training.fit(adapted, self.lesson(adapted, progress))
+            return self.outcome(adapted, result, time.perf_counter() - started, progress)
+        finally:
+            slots.remove()
+
+    def outcome(self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1") -> Outcome:
+        """Test what was trained, keep its tensors if they are to be kept, and say what came of it."""
+        from harness import artefacts, provenance
+
+        job, began = self.ticket.job, time.perf_counter()
+        curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
+        if result.diverged is not None or result.best is None:
+            return self._diverged(curve, f"the loss stopped being a finite number at step {result.diverged}")
+        progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
+        source = adapted.source
+        big = any(slot.role == "backbone" for slot in adapted.slots)
+        tested = self._test(adapted, result)
+        if tested is None:
+            return self._diverged(curve, "the model chosen gives no finite numbers on the test rows")
+        tested_at = time.perf_counter()
+        kept = None
+        if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
+            kept = artefacts.write(self.ticket.artefacts, job.digest, source.folded(), _about(job, adapted, self.target))
+        return Outcome(
+            digest=job.digest,
+            status="done",
+            dev_score=result.best.dev_score,
+            best_step=result.best.step,
+            trained=sum(parameter.numel() for parameter in source.parameters()),
+            stored=4 * sum(tensor.numel() for tensor in source().values()),  # in float32
+            seconds_training=seconds,
+            seconds_evaluation=tested_at - began,
+            peak_bytes=_peak(self.device),
+            artefact=kept,
+            curve=curve,
+            device=provenance.device_name(self.device),
+            geometry=geometry,
+            **tested,
+        )
+
+    def _diverged(self, curve: bytes, error: str) -> Outcome:
+        """A run that broke down counts with what one constant answer scores: dropping it would flatter its method."""
+        from harness.tasks import metrics
+
+        task = self.ticket.task
+        labels = [row.label for row in self.rows.train]
+        constant = math.fsum(labels) / len(labels) if task.regression else max(sorted(set(labels)), key=labels.count)
+        values: dict[str, float] = {}
+        scores: list[float] = []
+        for suffix, part in self.rows.tests.items():
+            scored = metrics.compute(task.metrics, [constant] * len(part), [row.label for row in part])
+            scores.append(metrics.score(task.metrics, scored))
+            values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+        score = math.fsum(scores) / len(scores)
+        return Outcome(digest=self.ticket.job.digest, status="diverged", curve=curve, error=error, metrics=values, score=score)
+
+    def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
+        """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
+        from harness import exam
+        from methods.source import Folded
+
+        job, task, source = self.ticket.job, self.ticket.task, adapted.source
+        papers = {
+            suffix: (rows, held.encoded(self.backbone, task, job, suffix, rows)) for suffix, rows in self.rows.tests.items()
+        }
+        answers, target = self._answers(adapted), self.target
+        marks = exam.sit(Folded(source), papers, target, answers)
+        if marks is None:
+            return None
+        values, names = dict(marks.metrics), list(marks.metrics)
+        seen: dict[int | None, Marks | None] = {result.best.step if result.best else None: marks}
+        final = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+        for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
+            if selection.step not in seen:
+                source.load_state_dict(selection.state)
+                seen[selection.step] = exam.sit(Folded(source), papers, target, answers)
+            values |= exam.further(f"rule {rule}", seen[selection.step], keys=names)
+        source.load_state_dict(final)
+        if self.ticket.zeroed and any(slot.role == "added" for slot in adapted.slots) and self.method.closed_form is None:
+            values |= exam.further("zeroed", exam.bare(adapted, papers, target), keys=names)
+        return {
+            "metrics": values,
+            "score": marks.score,
+            "predictions": pack_predictions(marks.predictions, task.regression),
+            "collapsed": len(set(marks.predictions)) == 1,
+        }
+
+    def _answers(self, adapted: Adapted) -> Answers:
+        """How logits come about: by the centroid, by sampled models, or from features that are kept."""
+        import torch
+
+        from harness import exam
+
+        if (solver := self.method.closed_form) is not None:
+            read = held.features().reader(adapted, solver, self.method.options())
+
+            def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
+                solution = {name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()}
+                return torch.from_numpy(solver.answer(read(rows), solution))
+
+            return from_features
+        if self.method.test_samples:
+            return exam.averaged(adapted, self.method.test_samples, self.streams, self.ticket.task)
+        return exam.plain(adapted)
+
+
+def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
+    """What must be known to use trained tensors without the rows that they were trained on."""
+    return {
+        "job": job.setting() | job.coordinates(),
+        "label": job.label,
+        "scale": {"mean": target.mean, "spread": target.spread},
+        "without_vertices": list(adapted.source.given),
+        "products": dict(adapted.source.products),
+        "head": [slot.name for slot in adapted.slots if slot.role == "head"],
+        "output_layer": adapted.backbone.anatomy.output_layer,
+    }
+
+
+def _peak(device: str) -> int:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

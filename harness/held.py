@@ -1,0 +1,66 @@
+"""What a worker keeps from job to job: backbone, rows of splits, tokens of test sets, features; nothing that a job leaves."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from harness.jobs import BackboneSpec, Job
+from harness.tasks.base import Row, Task
+
+if TYPE_CHECKING:
+    from harness.closed_form import FeatureStore
+
+
+@lru_cache(maxsize=1)
+def backbone(spec: BackboneSpec, device: str) -> Any:
+    """The backbone, read once a worker."""
+    from harness import backbones
+
+    gc.unfreeze()
+    loaded = backbones.load(spec, device)
+    gc.collect()
+    gc.freeze()  # libraries and backbone stay: to look through them after every job would take a quarter of a second
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def features() -> FeatureStore:
+    """Features of frozen backbones, computed once a worker."""
+    from harness.closed_form import FeatureStore
+
+    return FeatureStore()
+
+
+_ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
+_TOKENS: dict[tuple[str, ...], Any] = {}
+
+
+def rows(task: Task, split: str, revision: str) -> Sequence[Row]:
+    """A split's rows, read once a worker."""
+    key = (task.name, split, revision)
+    if key not in _ROWS:
+        _ROWS[key] = task.reader.rows(split, revision)
+    return _ROWS[key]
+
+
+def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -> Any:
+    """A test set's tokens, made once a worker; held-out rows differ from draw to draw and are not kept."""
+    from harness import training
+
+    if task.holdout:
+        return training.encode(read, rows)
+    recipe = job.recipe
+    key = (
+        job.backbone.name,
+        job.backbone.revision,
+        task.name,
+        job.rows.revision,
+        suffix,
+        f"{recipe.max_length}/{recipe.test_limit}",
+    )
+    if key not in _TOKENS:
+        _TOKENS[key] = training.encode(read, rows)
+    return _TOKENS[key]
