@@ -1,6 +1,6 @@
 """One grid by transformers.Trainer + peft in one process and by `bench run`, in turn: jobs an hour and the ratio.
 
-    python -m tests.benchmarks.grid [--model NAME --methods .. --tasks .. --sizes .. --steps ..] [--repeat 3]
+    python -m tests.benchmarks.grid [--model NAME --methods .. --tasks .. --sizes .. --steps ..] [--repeat 3] [--pack N]
 
 Equal work: the same rows in a step, steps, evaluations, test rows, trained parameters, precision; dropout where fine-tuning.
 Each side is timed as a whole command, start-up included, in turn and `--repeat` times; medians are printed. Then one job of
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ def main() -> int:
     """Time both sides and print what came of it."""
     parser = arguments()
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--pack", type=int, default=0, help="time bench in packs of so many as well")
     parser.add_argument("--skip-peer", action="store_true", help="only bench")
     options = parser.parse_args()
     flags = [word for name in FLAGS for word in (f"--{name}", str(getattr(options, name.replace("-", "_"))))]
-    sides = {"trainer + peft": peer, "bench": ours}
+    sides: dict[str, Any] = {"trainer + peft": peer, "bench": ours}
     if options.skip_peer:
         del sides["trainer + peft"]
+    if options.pack:
+        sides[f"bench --pack {options.pack}"] = partial(ours, pack=options.pack)
     ours(flags)  # once before: what a first run brings into the caches is no part of the comparison
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     jobs = 0
@@ -58,12 +62,13 @@ def peer(flags: list[str]) -> tuple[int, float]:
     return json.loads(done.stdout.splitlines()[-1])["jobs"], time.perf_counter() - began
 
 
-def ours(flags: list[str]) -> tuple[int, float]:
+def ours(flags: list[str], pack: int = 1) -> tuple[int, float]:
     """Jobs and seconds of `bench run` into a new database."""
     folder = Path(tempfile.mkdtemp())
     try:
         began = time.perf_counter()
         words = [sys.executable, "-m", "harness", "run", *flags, "--db", str(folder / "grid.db"), "--keep", "none", "--yes"]
+        words += ["--pack", str(pack)]
         subprocess.run(words, check=True, capture_output=True, text=True)
         took = time.perf_counter() - began
         from harness.ledger import Ledger
