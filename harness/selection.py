@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# What may choose a checkpoint: the dev score of sampled models, that of the centroid, the dev loss, or nothing (the last).
-RULES = ("stochastic", "centroid", "loss", "last")
-
 
 @dataclass
 class Point:

@@ -248,7 +248,10 @@ def _judges(adapted: Adapted, examples: Examples, scoring: DevScoring, streams: 
 
 
 def _keys(judges: Mapping[str, DevRows], point: Point) -> dict[str, tuple[float, ...]]:
-    """How good the moment is to each rule; nothing where no rules were asked for."""
+    """How good the moment is to each rule; nothing where no rules were asked for.
+
+    Rules are the dev score of sampled models (stochastic), that of the centroid, the job's own dev loss, and the last step.
+    """
     if not judges:
         return {}
     scored = {rule: judge.score(point.step) for rule, judge in judges.items()}

@@ -165,17 +165,21 @@ def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(back
     assert [name for name, _ in source.named_parameters() if "classifier" not in name] == ["_drawn.latent"]
 
 
-@pytest.mark.parametrize("pool", ["text", "prompt"])
-def test_a_prompt_equals_embeddings_put_in_front_by_hand(pool, backbone, batch):
-    """The library's encoder on prompt and text together, pooled at the text's first token, or at the prompt's as PEFT does."""
-    slots, source = attached(backbone, "prompt", length=3, pool=pool)
+def prompted(backbone, batch, **options):
+    """Logits with a prompt, the prompt, and the library's model with the same head and no prompt."""
+    slots, source = attached(backbone, "prompt", length=3, **options)
     tensors = shaken(source)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()
     plain_head(backbone, tensors)
-    model = stock(backbone)
-    prompt = next(tensor for name, tensor in tensors.items() if name.endswith("prompt"))
+    return ours, next(tensor for name, tensor in tensors.items() if name.endswith("prompt")), stock(backbone)
+
+
+@pytest.mark.parametrize("pool", ["text", "prompt"])
+def test_a_prompt_equals_embeddings_put_in_front_by_hand(pool, backbone, batch):
+    """The library's encoder on prompt and text together, pooled at the text's first token, or at the prompt's as PEFT does."""
+    ours, prompt, model = prompted(backbone, batch, pool=pool)
     embedded = model.bert.embeddings.word_embeddings(batch["input_ids"])
     together = torch.cat([prompt.expand(4, -1, -1), embedded], dim=1)
     mask = torch.cat([torch.ones(4, 3, dtype=torch.long), batch["attention_mask"]], dim=1)
@@ -202,15 +206,8 @@ def test_a_causal_model_pools_the_last_real_token_behind_a_prompt():
     from tests.methods.families import backbone as family
     from tests.methods.families import batch as rows_of
 
-    one, rows = family("GPT2"), rows_of("GPT2")
-    slots, source = attached(one, "prompt", length=3)
-    tensors = shaken(source)()
-    slots.install(tensors)
-    ours = one(rows)
-    slots.remove()
-    plain_head(one, tensors)
-    model = stock(one)
-    prompt = next(tensor for name, tensor in tensors.items() if name.endswith("prompt"))
+    rows = rows_of("GPT2")
+    ours, prompt, model = prompted(family("GPT2"), rows)
     for row, length in enumerate([9, 6, 9, 9]):
         text = model.transformer.wte(rows["input_ids"][row : row + 1, :length])
         states = model.transformer(inputs_embeds=torch.cat([prompt[None], text], dim=1)).last_hidden_state

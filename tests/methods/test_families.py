@@ -247,7 +247,11 @@ def test_layers_whose_parts_lie_apart_are_not_cut():
     one = as_backbone("XLM", config)
     with pytest.raises(methods.Unsupported, match="lists of their own"):
         methods.build("fine-tuning", {"layers": "top-1"}).slots(one)
-    assert methods.build("fine-tuning").slots(one)
+    slots = methods.build("fine-tuning").slots(one)
+    assert {slot.name for slot in slots if slot.role == "backbone"} == {
+        n for n in one.anatomy.trained if not one.anatomy.is_head(n)
+    }
+    slots.remove()
 
 
 @pytest.mark.parametrize("pad", [5, 7])
