@@ -99,13 +99,10 @@ def test_the_example_method_of_the_readme_works():
     import methods.base
     from harness import training
     from methods.simplex import Simplex
-    from methods.sites import row_bias
-    from methods.source import Start, draw, normal
     from tests.methods.conftest import random_bert
 
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
-    names = {"Method": methods.base.Method, "row_bias": row_bias, "Start": Start, "draw": draw, "normal": normal}
-    names["__name__"] = "example"
+    names = {"Method": methods.base.Method, "__name__": "example"}
     exec("from dataclasses import dataclass\nfrom typing import ClassVar\n" + code, names)  # noqa: S102  # our own README
     batch = {"input_ids": torch.arange(5, 11).expand(2, -1), "attention_mask": torch.ones(2, 6, dtype=torch.long)}
     backbone = random_bert()
