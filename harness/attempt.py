@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.backbones import Backbone
+    from harness.batches import Encoded
     from harness.exam import Answers, Marks
     from harness.tasks.draws import Draw
-    from harness.training import Adapted, Encoded, Fit, Lesson, Streams, Target, Tensors
+    from harness.training import Adapted, Fit, Lesson, Streams, Target, Tensors
     from methods import Method
     from methods.sites import Slots
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness import cache, training
+from harness import batches, cache, training
+from harness.batches import Encoded
 from harness.provenance import environment
 from harness.selection import Point, Selection
 from harness.tasks import metrics
-from harness.training import Adapted, Encoded, Examples, Fit
+from harness.training import Adapted, Examples, Fit
 from methods.base import ClosedForm
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def fit(adapted: Adapted, method: ClosedForm, examples: Examples, features: Feat
     A point of the curve is a candidate; its number stands where other methods have a step.
     """
     target, backbone = examples.target, adapted.backbone
-    x, held = (features(training.encode(backbone, rows)) for rows in (examples.train, examples.dev))
+    x, held = (features(batches.encode(backbone, rows)) for rows in (examples.train, examples.dev))
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = Fit(), Selection()
     for number, tensors in enumerate(method.solve(x, labels.numpy(), classes=len(target.task.labels)), 1):

@@ -11,9 +11,10 @@ from torch import Tensor
 
 import methods
 from harness import training
+from harness.batches import Encoded
 from harness.tasks import metrics
 from harness.tasks.base import Row, Task
-from harness.training import Adapted, Encoded, Streams, Target, Tensors
+from harness.training import Adapted, Streams, Target, Tensors
 from methods.source import Folded
 
 Answers = Callable[[Tensors, Sequence[Encoded]], Tensor]  # what fills the slots, rows -> logits [rows, outputs]

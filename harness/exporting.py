@@ -199,7 +199,7 @@ def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None)
         UsageError: the number of texts is not that of the task.
     """
     import methods
-    from harness import backbones, training
+    from harness import backbones, batches, training
 
     setting = one.entry.setting["method"]
     backbone = replace(backbones.load(one.backbone, "cpu"), outputs=len(one.labels) or 1, max_length=one.recipe.max_length)
@@ -207,7 +207,7 @@ def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None)
         raise UsageError("give one text, or the two texts of a pair")
     slots = methods.build(setting["name"], setting["options"]).slots(backbone)
     adapted = training.Adapted(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
-    rows = training.encode(backbone, [Row(text, 0) for text in texts])
+    rows = batches.encode(backbone, [Row(text, 0) for text in texts])
     logits = training.predict(adapted, lambda _: one.point(at), rows)
     slots.remove()
     task = Task(name="", title="", reader=None, labels=tuple(one.labels), metrics=(), pair=False)  # type: ignore[arg-type]

@@ -48,10 +48,10 @@ def rows(task: Task, split: str, revision: str) -> Sequence[Row]:
 
 def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -> Any:
     """A test set's tokens, made once a worker; held-out rows differ from draw to draw and are not kept."""
-    from harness import training
+    from harness import batches
 
     if task.holdout:
-        return training.encode(read, rows)
+        return batches.encode(read, rows)
     recipe = job.recipe
     key = (
         job.backbone.name,
@@ -62,5 +62,5 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -
         f"{recipe.max_length}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = training.encode(read, rows)
+        _TOKENS[key] = batches.encode(read, rows)
     return _TOKENS[key]

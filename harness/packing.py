@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.backbones import Backbone
-from harness.training import Adapted, Asked, Encoded, Fit, Lesson, collate
+from harness.batches import Encoded, collate
+from harness.training import Adapted, Asked, Fit, Lesson
 from methods.attention import ready_mask
 from methods.sites import Slots
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.backbones import Backbone
+from harness.batches import Encoded, by_groups, collate, encode
 from harness.jobs import Recipe
 from harness.selection import Point, Selection
 from harness.streams import Shuffle, stream
@@ -27,10 +28,8 @@ from methods.source import Folded, Source
 
 WARM_UP = 0.1  # share of the steps (Mosbach et al. 2021; Zhang et al. 2021)
 CLIP = 1.0  # greatest norm of a job's gradient
-TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}  # padded tokens in one batch of an evaluation
 SCORED = 300  # rows that stochastic validation aims to score: a dev row's copies
 
-Encoded = dict[str, list[int]]
 Tensors = Callable[[Tensor | None], dict[str, Tensor]]  # points of a simplex (None: its centroid) to slots
 
 
@@ -117,25 +116,6 @@ class Fit:
     rules: dict[str, Selection] = field(default_factory=dict)  # what other rules would have chosen, where that was asked for
 
 
-def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
-    """Tokens of each row, cut to the job's length."""
-    if not rows:
-        return []
-    texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
-    table = backbone.tokenizer(*texts, truncation=True, max_length=backbone.max_length)
-    return [{name: table[name][index] for name in table} for index in range(len(rows))]
-
-
-def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
-    """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
-    longest = length or max(len(row["input_ids"]) for row in rows)
-    fill = {"input_ids": backbone.tokenizer.pad_token_id}
-    return {
-        name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]).to(backbone.device)
-        for name in rows[0]
-    }
-
-
 class Asked(NamedTuple):
     """What a job wants the model to see next: rows, and what is in its slots meanwhile."""
 
@@ -156,9 +136,8 @@ def fit(adapted: Adapted, lesson: Lesson) -> Fit:
         while True:
             asked = next(lesson)
             assert isinstance(asked, Asked)
-            adapted.slots.install(asked.tensors)
             with adapted.backbone.dropout(asked.masks), adapted.slots.dropout(asked.own_masks):
-                logits = adapted.backbone(collate(adapted.backbone, asked.rows))
+                logits = see(adapted, asked.rows, asked.tensors)
             loss = lesson.send(logits)
             assert isinstance(loss, Tensor)
             loss.backward()
@@ -195,7 +174,9 @@ def lesson(
     encoded, labels = encode(backbone, train), target.tensor(train, backbone.device)
     dev_rows = DevRows(adapted, examples, scoring, streams)
     judges = _judges(adapted, examples, scoring, streams) if rules else {}
-    optimizer = torch.optim.AdamW(_groups(source, options["weight_decay"]), lr=options["lr"], betas=(0.9, 0.999), eps=1e-8)
+    optimizer = torch.optim.AdamW(
+        _groups(source, options["weight_decay"]), lr=options["lr"], betas=(0.9, 0.999), eps=1e-8, fused=True
+    )
     order = _order(streams, len(train))
     simplex, pairs = streams.generator("simplex"), streams.generator("diversity")
     device = backbone.device.type
@@ -302,9 +283,23 @@ class DevRows:
         return torch.cat([predict(self._adapted, folded, self._encoded, point) for point in given])
 
 
+def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Logits `[rows, outputs]` with tensors in the slots, each for all rows or `[rows, ...]`.
+
+    Rows of like length go through the model together: one loss over all of them gives the same gradient, with less padding.
+    """
+    backbone, slots = adapted.backbone, adapted.slots
+
+    def answer(group: list[int]) -> Tensor:
+        slots.install(tensors, group)
+        return backbone(collate(backbone, [rows[index] for index in group]))
+
+    return by_groups(rows, backbone.device.type, answer)
+
+
 @torch.no_grad()
 def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None) -> Tensor:
-    """Logits `[rows, outputs]` on the CPU, in the order of the rows; batches are cut by tokens from rows sorted by length.
+    """Logits `[rows, outputs]` on the CPU, in the order of the rows.
 
     Args:
         adapted: the model and its slots.
@@ -313,31 +308,15 @@ def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights
         weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all; None: the centroid.
     """
     backbone, slots = adapted.backbone, adapted.slots
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index))
-    each = weights is not None and len(weights) == len(rows) > 1
-    if not each:
-        slots.install(tensors(weights))
-    parts = []
-    for batch in _batches(order, rows, TOKENS[backbone.device.type]):
-        if each and weights is not None:
-            slots.install(tensors(weights[batch]))
-        parts.append(backbone(collate(backbone, [rows[index] for index in batch])).cpu())
-    logits = torch.cat(parts)
-    out = torch.empty_like(logits)
-    out[order] = logits
-    return out
+    if weights is None or len(weights) != len(rows):
+        return see(adapted, rows, tensors(weights)).cpu()
+    points = weights
 
+    def answer(group: list[int]) -> Tensor:  # tensors for many rows at once would fill the memory
+        slots.install(tensors(points[group]))
+        return backbone(collate(backbone, [rows[index] for index in group]))
 
-def _batches(order: Sequence[int], rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
-    """Runs of rows, already sorted by length, of at most so many padded tokens."""
-    batch: list[int] = []
-    for index in order:
-        if batch and len(rows[index]["input_ids"]) * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    return by_groups(rows, backbone.device.type, answer).cpu()
 
 
 def _order(streams: Streams, count: int) -> Iterator[int]:

@@ -51,9 +51,9 @@ def _failed(ticket: Ticket, error: Exception) -> Outcome:
 
 def _length(attempt: Attempt) -> int:
     """The length of a job's rows in a pack; 0 if its backbone gives other numbers in one."""
-    from harness import packing, training
+    from harness import batches, packing
 
-    rows = training.encode(attempt.backbone, attempt.rows.train)
+    rows = batches.encode(attempt.backbone, attempt.rows.train)
     length = packing.length_of(rows, attempt.backbone.max_length)
     slots = attempt.method.slots(attempt.backbone)
     try:

@@ -7,7 +7,7 @@ empty. So the same names serve a plain call and `torch.func.functional_call`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -176,8 +176,12 @@ class Slots:
         """The model's own tensor that a slot replaces."""
         return self._held[name].detach()
 
-    def install(self, tensors: Mapping[str, Tensor]) -> None:
+    def install(self, tensors: Mapping[str, Tensor], rows: Sequence[int] | None = None) -> None:
         """Put tensors into the slots, in the model's own precision. A tensor may carry a leading row axis.
+
+        Args:
+            tensors: one for each slot.
+            rows: which of the rows go through the model now, where not all of them do.
 
         Raises:
             KeyError: names and slots differ.
@@ -189,6 +193,8 @@ class Slots:
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
             site, attribute = self._sites[name]
+            if rows is not None and tensor.dim() > len(self._slots[name].shape) and len(tensor) > 1:
+                tensor = tensor[rows]
             site._parameters[attribute] = tensor.to(dtype)  # type: ignore[assignment]  # a plain tensor keeps its graph
         self._filled = True
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import cache, closed_form, exam, training
+from harness import batches, cache, closed_form, exam, training
 from harness.closed_form import FeatureStore
 from methods.source import Folded
 from tests.harness.test_training import CLASSES, NUMBERS, adapted, rows
@@ -38,7 +38,7 @@ def pooled(one, encoded, pooling):
     """Features by hand: the last hidden states' mean over tokens, or their first."""
     found = []
     for row in encoded:
-        batch = training.collate(one.backbone, [row])
+        batch = batches.collate(one.backbone, [row])
         states = one.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
         found.append(states.mean(0) if pooling == "mean" else states[0])
     return torch.stack(found).numpy()
@@ -54,7 +54,7 @@ def test_answers_are_those_of_scikit_learn(task, pooling):
 
     one, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
     assert [point.step for point in result.curve] == [1]
-    encoded = [training.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    encoded = [batches.encode(one.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(one, part, pooling) for part in encoded)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(x, [r.label for r in examples.train])
     ours = training.predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
@@ -68,7 +68,7 @@ def test_a_number_is_answered_by_ridge_regression():
     from sklearn.preprocessing import StandardScaler
 
     one, _, examples, _ = fitted(NUMBERS, c=2.0)
-    encoded = [training.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    encoded = [batches.encode(one.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(one, part, "mean") for part in encoded)
     y = np.array([row.label for row in examples.train])
     theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
@@ -82,7 +82,7 @@ def test_the_dev_rows_choose_the_strength():
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
     assert result.best == max(result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step))
     marks = exam.sit(
-        Folded(one.source), {"": (examples.dev, training.encode(one.backbone, examples.dev))}, examples.target, exam.plain(one)
+        Folded(one.source), {"": (examples.dev, batches.encode(one.backbone, examples.dev))}, examples.target, exam.plain(one)
     )
     assert marks.score == result.best.dev_score
 
@@ -94,7 +94,7 @@ def test_features_are_computed_once(monkeypatch):
     method = adapted("features")[0]
     passes = []
     monkeypatch.setattr(training, "predict", counted(training.predict, passes))
-    encoded = training.encode(one.backbone, examples.dev)
+    encoded = batches.encode(one.backbone, examples.dev)
     store = FeatureStore()
     for _ in range(3):
         first = store.reader(one, method.closed_form, method.options())(encoded)
@@ -112,7 +112,7 @@ def test_a_damaged_file_of_features_is_made_again(monkeypatch):
     """A half-written file costs a pass, never a number."""
     monkeypatch.setattr(closed_form, "DISK", 10)
     one, _, examples, features = fitted(CLASSES)
-    encoded = training.encode(one.backbone, examples.dev)
+    encoded = batches.encode(one.backbone, examples.dev)
     expected = features(encoded)
     for path in (cache.folder() / "features").iterdir():
         path.write_bytes(path.read_bytes()[:50])

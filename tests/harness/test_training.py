@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import methods
-from harness import training
+from harness import batches, training
 from harness.jobs import Recipe
 from harness.tasks.base import Row, Task
 from methods.base import DevScoring
@@ -171,20 +171,6 @@ def test_nothing_global_decides():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_predictions_come_in_the_order_of_the_rows():
-    """Sorting by length and cutting into batches of few tokens changes neither order nor answers."""
-    _, one = adapted("prefix")
-    encoded = training.encode(one.backbone, rows(30))
-    expected = torch.cat([training.predict(one, Folded(one.source), [row]) for row in encoded])
-    for tokens in (1, 40, 10_000):
-        training.TOKENS["cpu"], kept = tokens, training.TOKENS["cpu"]
-        try:
-            found = training.predict(one, Folded(one.source), encoded)
-        finally:
-            training.TOKENS["cpu"] = kept
-        assert torch.allclose(found, expected, atol=1e-5)
-
-
 def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
     """Stochastic validation scores copies x rows, and two evaluations sample anew."""
     method, one = adapted("simplex")
@@ -279,7 +265,7 @@ def test_float64_is_float64_throughout():
     method, one = adapted(dtype="float64")
     source = one.source.to(dtype=one.backbone.trained_in)
     one.slots.install(source())
-    logits = one.backbone(training.collate(one.backbone, training.encode(one.backbone, rows(3))))
+    logits = one.backbone(batches.collate(one.backbone, batches.encode(one.backbone, rows(3))))
     assert logits.dtype == torch.float64
     assert {parameter.dtype for parameter in source.parameters()} == {torch.float64}
     assert method.name == "lora"
@@ -337,7 +323,7 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
     (one, first), (_, again), (_, without) = fitted(name, **{option: 0.5}), fitted(name, **{option: 0.5}), fitted(name)
     assert first.curve == again.curve
     assert first.curve != without.curve
-    encoded = training.encode(one.backbone, rows(5))
+    encoded = batches.encode(one.backbone, rows(5))
     logits = [training.predict(one, Folded(one.source), encoded) for _ in range(2)]
     assert torch.equal(*logits)
 
@@ -351,13 +337,13 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     head = {slot.name for slot in one.slots if slot.role == "head"}
     trained = {key: tensor.detach() for key, tensor in one.source().items() if key in head}
     dev = rows(10, seed=1)
-    encoded, target = training.encode(one.backbone, dev), training.Target.of(CLASSES, dev)
+    encoded, target = batches.encode(one.backbone, dev), training.Target.of(CLASSES, dev)
     marks = exam.bare(one, {"": (dev, encoded)}, target)
     assert not any(module._forward_hooks for module in one.backbone.model.modules())
     slots = methods.build("head").slots(one.backbone)
     slots.install(trained)
     with torch.no_grad():
-        logits = torch.cat([one.backbone(training.collate(one.backbone, [row])) for row in encoded])
+        logits = torch.cat([one.backbone(batches.collate(one.backbone, [row])) for row in encoded])
     assert marks.predictions == target.predictions(logits)
     assert result.best is not None
 
@@ -371,7 +357,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     with torch.no_grad():
         for parameter in one.source.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    encoded = training.encode(one.backbone, rows(6))
+    encoded = batches.encode(one.backbone, rows(6))
     folded = Folded(one.source)
     found = exam.averaged(one, 4, STREAMS, task)(folded, encoded)
     each = [

@@ -1,0 +1,65 @@
+"""Rows of text as batches of tokens, cut where padding would cost more than a further call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from harness.backbones import Backbone
+from harness.tasks.base import Row
+
+MOST = {"cpu": 4096, "cuda": 65536, "mps": 16384}  # tokens of one call, padding included
+CALL = {"cpu": 40, "cuda": 4096, "mps": 2048}  # tokens that cost as much as one more call (README, "How fast")
+
+Encoded = dict[str, list[int]]
+
+
+def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
+    """Tokens of each row, cut to the job's length."""
+    if not rows:
+        return []
+    texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
+    table = backbone.tokenizer(*texts, truncation=True, max_length=backbone.max_length)
+    return [{name: table[name][index] for name in table} for index in range(len(rows))]
+
+
+def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
+    """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
+    longest = length or max(map(_tokens, rows))
+    fill = {"input_ids": backbone.tokenizer.pad_token_id}
+    return {
+        name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]).to(backbone.device)
+        for name in rows[0]
+    }
+
+
+def cut(rows: Sequence[Encoded], device: str) -> list[list[int]]:
+    """Numbers of rows in groups of like length, short ones first.
+
+    A group ends where the next row would bring more padding than a further call costs, or more tokens than a call may have.
+    """
+    groups: list[list[int]] = []
+    tokens = 0  # of the group at hand, without padding
+    for index in sorted(range(len(rows)), key=lambda index: (_tokens(rows[index]), index)):
+        length = _tokens(rows[index])
+        if groups and length * (len(groups[-1]) + 1) <= MOST[device] and length * len(groups[-1]) - tokens <= CALL[device]:
+            groups[-1].append(index)
+            tokens += length
+        else:
+            groups.append([index])
+            tokens = length
+    return groups
+
+
+def by_groups(rows: Sequence[Encoded], device: str, answer: Callable[[list[int]], Tensor]) -> Tensor:
+    """What `answer` gives for the numbers of each group, `[rows, outputs]`, put together in the order of the rows."""
+    groups = cut(rows, device)
+    found = torch.cat([answer(group) for group in groups])
+    places = torch.tensor([index for group in groups for index in group], device=found.device)
+    return found[places.argsort()]
+
+
+def _tokens(row: Encoded) -> int:
+    return len(row["input_ids"])
