@@ -19,11 +19,14 @@ from harness.tasks.base import Row
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.adapted import Adapted, Tensors
     from harness.backbones import Backbone
     from harness.batches import Encoded
     from harness.exam import Answers, Marks
+    from harness.streams import Streams
+    from harness.target import Target
     from harness.tasks.draws import Draw
-    from harness.training import Adapted, Fit, Lesson, Streams, Target, Tensors
+    from harness.training import Examples, Fit, Training
     from methods import Method
     from methods.sites import Slots
 
@@ -48,7 +51,8 @@ class Attempt:
             BenchError: the rows changed since the plan was made, or are longer than the backbone takes.
         """
         import methods
-        from harness import training
+        from harness.streams import Streams
+        from harness.target import Target
         from harness.tasks import draws
 
         job, task = ticket.job, ticket.task
@@ -65,36 +69,39 @@ class Attempt:
             raise BenchError(
                 f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
             )
-        target = training.Target.of(task, rows.train)
-        return cls(ticket, device, methods.build(job.method, job.options), rows, backbone, training.Streams(job.place), target)
+        target = Target.of(task, rows.train)
+        return cls(ticket, device, methods.build(job.method, job.options), rows, backbone, Streams(job.place), target)
 
     @property
     def packable(self) -> bool:
-        """Whether it may train in a pack: by gradient, without random masks, which no pass over several jobs draws yet."""
-        method = self.method
-        alone = method.closed_form is not None or method.resolved_dropout or method.own_dropout > 0 or self.ticket.zeroed
-        return self.ticket.places > 1 and not alone
+        """Whether it may train in a pack: by gradient, and with slots that stay to the end."""
+        return self.ticket.geometry is not None and self.method.closed_form is None and not self.ticket.zeroed
 
     def adapted(self, slots: Slots) -> Adapted:
         """The backbone with slots in it and this job's source."""
-        from harness import training
+        from harness.adapted import Adapted
 
         source = self.method.source(slots, self.streams).to(device=self.backbone.device, dtype=self.backbone.trained_in)
-        return training.Adapted(self.backbone, slots, source)
+        return Adapted(self.backbone, slots, source)
 
-    def lesson(self, adapted: Adapted, progress: Progress) -> Lesson:
+    @property
+    def examples(self) -> Examples:
+        """What it may look at while it trains."""
+        from harness.training import Examples
+
+        return Examples(self.rows.train, self.rows.dev, self.target)
+
+    def training(self, adapted: Adapted, progress: Progress) -> Training:
         """Its training."""
-        from harness import training
+        from harness.training import Training
 
         job = self.ticket.job
-        examples = training.Examples(self.rows.train, self.rows.dev, self.target)
 
         def step_done(step: int) -> None:
             progress(job.digest, step, job.recipe.steps, "training")
 
-        options, scoring = self.method.options(), self.method.dev_scoring
-        rules = self.ticket.rules
-        return training.lesson(adapted, options, scoring, examples, job.recipe, self.streams, step_done, rules=rules)
+        options, scoring, rules = self.method.options(), self.method.dev_scoring, self.ticket.rules
+        return Training(adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules)
 
     def alone(self, progress: Progress) -> Outcome:
         """Train and test by plain calls of the model."""
@@ -109,11 +116,10 @@ class Attempt:
             started = time.perf_counter()
             adapted = self.adapted(slots)
             if (solver := self.method.closed_form) is not None:
-                examples = training.Examples(self.rows.train, self.rows.dev, self.target)
                 features = held.features().reader(adapted, solver, self.method.options())
-                result = closed_form.fit(adapted, solver, examples, features)
+                result = closed_form.fit(adapted, solver, self.examples, features)
             else:
-                result = training.fit(adapted, self.lesson(adapted, progress))
+                result = training.fit(self.training(adapted, progress))
             return self.outcome(adapted, result, time.perf_counter() - started, progress)
         finally:
             slots.remove()

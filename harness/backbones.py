@@ -20,6 +20,7 @@ from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
 from methods.anatomy import Anatomy, study
 from methods.attention import ATTENTION, real_tokens
+from methods.dropout import Masks, drop
 from methods.sites import RowLinear, add_row_axis
 
 
@@ -50,20 +51,20 @@ class Backbone:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @contextmanager
-    def dropout(self, generator: torch.Generator | None) -> Iterator[None]:
-        """Hidden dropout on, its masks from the generator, inside the block; without generator it stays off."""
+    def dropout(self, masks: Masks | None) -> Iterator[None]:
+        """Hidden dropout on inside the block; without masks it stays off."""
         layers = [module for module in self.model.modules() if isinstance(module, StreamDropout)]
         for layer in layers:
-            layer.generator = generator
+            layer.masks = masks
         try:
             yield
         finally:
             for layer in layers:
-                layer.generator = None
+                layer.masks = None
 
 
 class StreamDropout(nn.Module):
-    """Dropout on hidden states, its masks from a generator of the job's own; without one it does nothing.
+    """Dropout on hidden states, its masks from a stream of the job's own; without masks it does nothing.
 
     Attention probabilities, which have an axis more than hidden states, are never dropped.
     """
@@ -71,14 +72,11 @@ class StreamDropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.generator: torch.Generator | None = None
+        self.masks: Masks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x`, with entries dropped while a generator is set."""
-        if self.generator is None or self.p == 0 or x.dim() > 3:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
-        return x * keep / (1 - self.p)
+        """`x`, with entries dropped while there are masks."""
+        return x if x.dim() > 3 else drop(x, self.p, self.masks)
 
 
 class Classifier(nn.Module):

@@ -135,8 +135,13 @@ def run(
     ] = False,
     pack: Annotated[
         str,
-        typer.Option("--pack", help="Jobs in one forward pass, where they can be.", rich_help_panel="Running", metavar="N"),
-    ] = "1",
+        typer.Option(
+            "--pack",
+            help="Jobs in one forward pass, where they can be; auto: as many as a GPU holds, 1 elsewhere.",
+            rich_help_panel="Running",
+            metavar="auto|N",
+        ),
+    ] = "auto",
     rules: Annotated[
         Rules,
         typer.Option(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness import batches, cache, training
+from harness import batches, cache
+from harness.adapted import Adapted, predict
 from harness.batches import Encoded
 from harness.provenance import environment
 from harness.selection import Point, Selection
 from harness.tasks import metrics
-from harness.training import Adapted, Examples, Fit
+from harness.training import Examples, Fit
 from methods.base import ClosedForm
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class FeatureStore:
             name: torch.from_numpy(value).float() for name, value in method.identity(adapted.backbone.anatomy.hidden).items()
         }
         tensors = {name: tensor.to(adapted.backbone.device) for name, tensor in tensors.items()}
-        found: np.ndarray = training.predict(adapted, lambda _: tensors, rows).double().numpy()
+        found: np.ndarray = predict(adapted, lambda _: tensors, rows).double().numpy()
         return found
 
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 import methods
-from harness import training
+from harness.adapted import Adapted, Tensors, predict
 from harness.batches import Encoded
+from harness.streams import Streams
+from harness.target import Target
 from harness.tasks import metrics
 from harness.tasks.base import Row, Task
-from harness.training import Adapted, Streams, Target, Tensors
 from methods.source import Folded
 
 Answers = Callable[[Tensors, Sequence[Encoded]], Tensor]  # what fills the slots, rows -> logits [rows, outputs]
@@ -59,7 +60,7 @@ def sit(
 
 def plain(adapted: Adapted) -> Answers:
     """The centroid's own logits."""
-    return lambda tensors, rows: training.predict(adapted, tensors, rows)
+    return lambda tensors, rows: predict(adapted, tensors, rows)
 
 
 def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> Answers:
@@ -69,7 +70,7 @@ def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> An
         total: Tensor | None = None
         for sample in range(samples):
             points = adapted.source.weights(len(rows), streams.generator("test", sample))
-            logits = training.predict(adapted, tensors, rows, points).double()
+            logits = predict(adapted, tensors, rows, points).double()
             each = logits if task.regression else logits.softmax(1)
             total = each if total is None else total + each
         assert total is not None

@@ -36,6 +36,7 @@ def features() -> FeatureStore:
 
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
+MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
 
 
 def rows(task: Task, split: str, revision: str) -> Sequence[Row]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from harness import geometry
+from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.tasks.base import Task
 
@@ -24,7 +27,15 @@ class Ticket:
     artefacts: Path
     zeroed: bool = False  # test the trained head on the bare backbone as well
     rules: bool = False  # test as well what the other selection rules would have chosen
-    places: int = 1  # jobs in one forward pass
+    geometry: Geometry | None = None  # of the pack in which it trains; None: alone
+
+    @cached_property
+    def kind(self) -> tuple[object, ...]:
+        """What jobs of one pack share: shape, method but for its rate and decay, and how they are trained."""
+        job = self.job
+        options = {name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")}
+        width = geometry.outputs(self.task.outputs)
+        return self.geometry, width, job.backbone, job.method, tuple(sorted(options.items())), job.recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,7 @@ class Outcome:
     predictions: bytes = b""  # compressed, one number a test row
     device: str = ""
     geometry: str = "1"  # alone; or places x rows x tokens of a pack, whose seconds are shared
+    note: str = ""  # something that the user should know
     error: str = ""  # class and message
     trace: str = ""
 

@@ -1,119 +1,230 @@
 """Several trainings in one forward pass over one frozen backbone.
 
-Each job keeps its own source, optimiser, rates, streams, early stop and end; only the model is asked for all of them at
-once, by `torch.func.vmap` over an axis of jobs in front of what is in the slots. A pack has a geometry, (places, rows,
-length), that hangs on the jobs' plan and not on who is left: places whose job has ended, or never was, repeat a question
-whose answer nobody reads, and rows are padded to one length. With the same geometry a job's numbers are the same to the
-bit, whoever trains beside it; with another they differ by rounding, so it is recorded.
+The sources of all jobs are stacked: every parameter gets an axis of places in front, and each job's source looks into its
+own place. `torch.func.vmap` over that axis runs sources and model for all of them at once; loss, clip, rate and decay are
+each job's own, and so are its streams, early stop and end. A pack has a geometry (places, rows, length) that hangs on the
+jobs' plan and not on who is left: places whose job has ended, or never was, repeat a question whose answer nobody reads.
+With the same geometry a job's numbers are the same to the bit, whoever trains beside it; with another they differ by
+rounding, so it is recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
+from harness.adapted import Adapted
 from harness.backbones import Backbone
 from harness.batches import Encoded, collate
-from harness.training import Adapted, Asked, Fit, Lesson
-from methods.attention import ready_mask
-from methods.sites import Slots
+from harness.geometry import Geometry
+from harness.optimiser import Stacked
+from harness.training import Fit, Step, Training
+from harness.validation import Look
+from methods.attention import ready_mask, side_by_side
+from methods.dropout import Counted, Ready, draw
+from methods.source import Source
 
-STEP = 16  # lengths are rounded up to multiples of this, so that jobs of one task mostly share theirs
+LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
 
-
-def length_of(rows: Sequence[Encoded], most: int) -> int:
-    """The length to which a job's training rows are padded: that of its own longest, rounded up."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    return min(most, -(-longest // STEP) * STEP)
+Batch = dict[str, Tensor]
 
 
 class Pack:
     """A number of places in one forward pass.
 
     Args:
-        backbone: with as many outputs as any of its jobs has.
-        slots: of the method that all of them share, in the backbone.
-        places: how many jobs go through at once; those missing are filled up.
-        length: tokens a row.
+        adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs share, and a source
+            of which only the structure counts.
+        geometry: places, rows and tokens.
     """
 
-    def __init__(self, backbone: Backbone, slots: Slots, places: int, length: int) -> None:
-        self._backbone, self._slots, self._places, self._length = backbone, slots, places, length
+    def __init__(self, adapted: Adapted, geometry: Geometry) -> None:
+        self._adapted, self._geometry = adapted, geometry
+        self._asking = _Asking(adapted.source)
 
-    def fit(self, lessons: Sequence[Lesson]) -> list[Fit]:
+    def fit(self, trainings: Sequence[Training]) -> list[Fit]:
         """Run up to as many trainings as there are places, side by side."""
-        results: list[Fit | None] = [None] * len(lessons)
-        asked: dict[int, Asked] = {}
-        for place in range(len(lessons)):
-            self._go_on(place, lessons, asked, results)
+        places = self._geometry.places
+        filled = [trainings[place] if place < len(trainings) else trainings[0] for place in range(places)]
+        stack = _Stack(self._adapted.source, [training.adapted.source for training in trainings], places)
+        optimiser = Stacked(stack.tensors, [training.options["weight_decay"] for training in filled])
+        texts = _Texts(self._adapted.backbone, [training.rows for training in trainings], self._geometry.length)
+        masks = _Masks(self, trainings, texts)
+        results: dict[int, Fit] = {}
+        asked: dict[int, Step | Look] = {}
+        lessons = [training.lesson() for training in trainings]
+
+        def go_on(place: int, answer: Tensor | None) -> None:
+            try:
+                asked[place] = lessons[place].send(answer)  # type: ignore[arg-type]  # None begins a generator
+            except StopIteration as end:
+                asked.pop(place, None)
+                results[place] = end.value
+                stack.release(place)
+
+        for place in range(len(trainings)):
+            go_on(place, None)
         while asked:
-            idle = next(iter(asked.values()))
-            logits = self.forward([asked.get(place, idle) for place in range(self._places)])  # [places, rows, outputs]
-            losses = [lessons[place].send(logits[place, :, : self._outputs(one)]) for place, one in asked.items()]
-            torch.stack([loss for loss in losses if isinstance(loss, Tensor)]).sum().backward()
-            for place in list(asked):
-                self._go_on(place, lessons, asked, results)
-        return [result for result in results if result is not None]
+            looks = {place: wish for place, wish in asked.items() if isinstance(wish, Look)}
+            if looks:  # whoever wants a step waits for who wants to look
+                for place, logits in self._look(stack, texts, looks).items():
+                    go_on(place, logits[:, : trainings[place].adapted.backbone.outputs])
+                continue
+            idle = next(iter(asked.items()))
+            wishes = [(place, asked[place]) if place in asked else idle for place in range(places)]
+            steps = [(place, wish) for place, wish in wishes if isinstance(wish, Step)]
+            logits, penalties = self.forward(
+                stack.tensors,
+                texts.batch([place for place, _ in steps], [wish.chosen for _, wish in steps]),
+                _stacked([wish.points for _, wish in steps]),
+                _stacked([wish.pair for _, wish in steps]),
+                masks.draw([place for place, _ in steps]),
+            )
+            chosen = torch.tensor([list(wish.chosen) for _, wish in steps]).to(logits.device)
+            losses = {  # one by one: in one call over all of them the place would change their last digit
+                place: trainings[place].loss(logits[place], chosen[place]) + penalties[place] for place in asked
+            }
+            torch.stack(list(losses.values())).sum().backward()
+            optimiser.step([wish.rate for _, wish in steps])
+            for place, loss in losses.items():
+                go_on(place, loss.detach())
+        return [results[place] for place in range(len(trainings))]
 
-    @staticmethod
-    def _go_on(place: int, lessons: Sequence[Lesson], asked: dict[int, Asked], results: list[Fit | None]) -> None:
-        """Let a training go on to its next question, or to its end."""
-        try:
-            question = next(lessons[place])
-        except StopIteration as end:
-            asked.pop(place, None)
-            results[place] = end.value
-            return
-        assert isinstance(question, Asked)
-        asked[place] = question
+    def forward(
+        self,
+        parameters: Mapping[str, Tensor],
+        batch: Batch,
+        points: Tensor | None = None,
+        pair: Tensor | None = None,
+        masks: tuple[Any, Any] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `[places, rows, outputs]` and penalties `[places]` of all places in one pass."""
+        backbone, slots = self._adapted.backbone, self._adapted.slots
 
-    def forward(self, asked: Sequence[Asked]) -> Tensor:
-        """Logits `[places, rows, outputs]` of all questions in one pass; outputs that a job does not have are 0."""
-        slots, model = self._slots, self._backbone.model
-        tensors = _stacked([self._wide(one.tensors) for one in asked])
-        batches = _stacked([self._batch(one.rows) for one in asked])
+        def one(given: dict[str, Any]) -> tuple[Tensor, Tensor]:
+            tensors, penalty = functional_call(self._asking, given["source"], (given.get("points"), given.get("pair")))
+            slots.install(tensors)
+            hidden, added = (Ready(given[kind]) if given[kind] else None for kind in ("hidden", "added"))
+            with backbone.dropout(hidden), slots.dropout(added):
+                logits: Tensor = backbone.model(**given["batch"])
+            return logits, penalty
 
-        def one(own: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
-            slots.install(own)
-            logits: Tensor = model(**batch)
-            return logits
+        hidden, added = masks or ({}, {})
+        given = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
+        given["source"] = {f"source.{name}": tensor for name, tensor in parameters.items()}
+        with side_by_side():
+            logits, penalty = vmap(one)({name: value for name, value in given.items() if value is not None})
+        return logits.to(backbone.trained_in), penalty
 
-        with _attending(self._backbone.device):
-            found: Tensor = torch.func.vmap(one)(tensors, batches)
-        return found.to(self._backbone.trained_in)
-
-    def _outputs(self, asked: Asked) -> int:
-        """How many outputs a job's own head has."""
-        return asked.tensors[f"{self._backbone.anatomy.output_layer}.weight"].shape[-2]
-
-    def _batch(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
-        batch = collate(self._backbone, rows, self._length)
-        return batch | {"attention_mask": ready_mask(batch["attention_mask"], causal=self._backbone.anatomy.causal)}
-
-    def _wide(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The last layer with rows of 0 for the outputs that a job does not have."""
-        layer, outputs = self._backbone.anatomy.output_layer, self._backbone.outputs
-        wide = dict(tensors)
-        for name, axis in ((f"{layer}.weight", -2), (f"{layer}.bias", -1)):
-            if name in wide:
-                missing = outputs - wide[name].shape[axis]
-                wide[name] = F.pad(wide[name], (0, 0) * (-1 - axis) + (0, missing))
-        return wide
-
-
-def _attending(device: torch.device) -> AbstractContextManager[None]:
-    """On the CPU attention written out: the fused kind knows no pass over several jobs there and would go job by job."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    @torch.no_grad()
+    def _look(self, stack: _Stack, texts: _Texts, looks: Mapping[int, Look]) -> dict[int, Tensor]:
+        """Logits `[rows, outputs]` of each look, on the CPU; rows go through in parts of a size that the geometry fixes."""
+        rows = LOOKED_AT * self._geometry.rows
+        idle = next(iter(looks.items()))
+        wishes = [(place, looks[place]) if place in looks else idle for place in range(self._geometry.places)]
+        parts = []
+        for start in range(0, max(len(wish.chosen) for wish in looks.values()), rows):
+            numbers = [[min(start + at, len(wish.chosen) - 1) for at in range(rows)] for _, wish in wishes]
+            chosen = [[wish.chosen[at] for at in own] for own, (_, wish) in zip(numbers, wishes, strict=True)]
+            points = [
+                wish.points if wish.points is None or len(wish.points) == 1 else wish.points[own]
+                for own, (_, wish) in zip(numbers, wishes, strict=True)
+            ]
+            batch = texts.batch([place for place, _ in wishes], chosen)
+            parts.append(self.forward(stack.tensors, batch, _stacked(points))[0].cpu())
+        logits = torch.cat(parts, dim=1)
+        return {place: logits[place, : len(wish.chosen)] for place, wish in looks.items()}
 
 
-def _stacked(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """`{name: [...]}` of every place as `{name: [places, ...]}`."""
-    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+class _Asking(nn.Module):
+    """A source's tensors and its penalty in one call, as `functional_call` wants it."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, points: Tensor | None, pair: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+        some = next(self.source.parameters())
+        return self.source(points), torch.as_tensor(self.source.penalty(pair), dtype=some.dtype, device=some.device)
+
+
+class _Stack:
+    """The parameters of several sources with an axis of places in front; each source's own look into its place."""
+
+    def __init__(self, shape: Source, sources: Sequence[Source], places: int) -> None:
+        self._sources = sources
+        self.tensors: dict[str, Tensor] = {}
+        for name, parameter in shape.named_parameters():
+            tensor = parameter.new_zeros((places, *parameter.shape))
+            for place in range(places):
+                self._view(tensor, place, name).copy_(self._own(place, name).detach())
+            for place, source in enumerate(sources):
+                source.get_parameter(name).data = self._view(tensor, place, name)
+            self.tensors[name] = tensor.requires_grad_()
+
+    def _own(self, place: int, name: str) -> Tensor:
+        return self._sources[place if place < len(self._sources) else 0].get_parameter(name)
+
+    def _view(self, tensor: Tensor, place: int, name: str) -> Tensor:
+        """A job's part of its place: heads are as wide as the widest, and what a job does not have stays 0."""
+        return tensor[place][tuple(slice(count) for count in self._own(place, name).shape)]
+
+    def release(self, place: int) -> None:
+        """Give a source parameters of its own: its training has ended, its place goes on."""
+        for parameter in self._sources[place].parameters():
+            parameter.data = parameter.data.clone()
+
+
+class _Texts:
+    """The rows of all jobs, padded once to the pack's length and kept on the device."""
+
+    def __init__(self, backbone: Backbone, rows: Sequence[Sequence[Encoded]], length: int) -> None:
+        self._causal, self._device = backbone.anatomy.causal, backbone.device
+        self._first = [0, *accumulate(map(len, rows))]
+        self._rows = collate(backbone, [row for own in rows for row in own], length)
+
+    def batch(self, places: Sequence[int], chosen: Sequence[Sequence[int]]) -> Batch:
+        """The rows of the jobs at some places, `{name: [places, rows, tokens]}`, with a mask that is ready for use."""
+        numbers = [[self._first[place] + index for index in own] for place, own in zip(places, chosen, strict=True)]
+        wanted = torch.tensor(numbers).to(self._device)  # [places, rows]
+        batch = {name: tensor[wanted] for name, tensor in self._rows.items()}
+        mask = ready_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
+        return batch | {"attention_mask": mask.unflatten(0, wanted.shape)}
+
+
+class _Masks:
+    """Masks of dropout for every place, drawn from the streams of its own job."""
+
+    def __init__(self, pack: Pack, trainings: Sequence[Training], texts: _Texts) -> None:
+        first = trainings[0]
+        self._streams = [training.masks() for training in trainings]
+        counted = Counted(), Counted()
+        adapted, batch = pack._adapted, texts.batch([0], [[0] * pack._geometry.rows])
+        hidden = counted[0] if first.options["dropout"] else None
+        points = adapted.source.weights(pack._geometry.rows, torch.Generator())
+        with torch.no_grad(), adapted.backbone.dropout(hidden), adapted.slots.dropout(counted[1]):
+            adapted.slots.install(adapted.source(points))
+            adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
+        self._entries = counted[0].entries, counted[1].entries
+
+    def draw(self, places: Sequence[int]) -> tuple[dict[float, Tensor], dict[float, Tensor]]:
+        """For one step: `{p: [places, entries]}` of the backbone's dropout, and of the methods' own."""
+        drawn: list[dict[float, Tensor]] = []
+        for kind, entries in enumerate(self._entries):
+            streams = {place: self._streams[place][kind] for place in dict.fromkeys(places)}
+            each = {place: draw(entries, stream) for place, stream in streams.items() if stream is not None}
+            drawn.append({p: torch.stack([each[place][p] for place in places]) for p in entries})
+        return drawn[0], drawn[1]
+
+
+def _stacked(each: Sequence[Tensor | None]) -> Tensor | None:
+    given = [one for one in each if one is not None]
+    return torch.stack(given) if given else None
 
 
 @torch.no_grad()
@@ -123,16 +234,17 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     Models that need another mask for each layer, or look at the mask's values, do not; they are trained alone.
     """
     rows = [row(length), row(length // 2 + 1)]
-    tensors = {name: tensor.detach() for name, tensor in adapted.source().items()}
-    asked = Asked(tensors, rows, None, torch.Generator())
+    backbone, source = adapted.backbone, adapted.source
+    pack = Pack(adapted, Geometry(2, 2, length))
+    parameters = {name: torch.stack([tensor, tensor]) for name, tensor in source.named_parameters()}
     try:
-        together = Pack(adapted.backbone, adapted.slots, 2, length).forward([asked, asked])
+        together, _ = pack.forward(parameters, _Texts(backbone, [rows], length).batch([0, 0], [[0, 1], [0, 1]]))
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
-    adapted.slots.install(tensors)
-    alone = adapted.backbone(collate(adapted.backbone, rows))
-    near = (1e-4 if adapted.backbone.spec.dtype != "bfloat16" else 0.05) * max(1.0, float(alone.abs().max()))
-    return all(bool((one[:, : alone.shape[1]] - alone).abs().max() <= near) for one in together)
+    adapted.slots.install(source())
+    alone = backbone(collate(backbone, rows))
+    near = (1e-4 if backbone.spec.dtype != "bfloat16" else 0.05) * max(1.0, float(alone.abs().max()))
+    return all(bool((one - alone).abs().max() <= near) for one in together)
 
 
 def row(tokens: int) -> Encoded:

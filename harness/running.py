@@ -72,6 +72,10 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         _fetch(the_plan, {job.rows.task for job in to_do}, _saying(log))
         slots = device_choice.choose(asked, request.Reading(grid).number("jobs", how.jobs), len(to_do))
         tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
+        if how.pack != "1":
+            from harness import packs
+
+            tickets = packs.geometries(the_plan, tickets, how.pack, slots)
         return _work(out, ledger, the_plan, tickets, slots, how, retry, db)
 
 
@@ -88,7 +92,8 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
         problems += error.problems
     reading = request.Reading(grid)
     reading.number("jobs", how.jobs)
-    reading.number("pack", how.pack, least=1)
+    if how.pack != "auto":
+        reading.number("pack", how.pack, least=1)
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
     if not is_url(how.db) and Path(how.db).is_dir():
         reading.problems.append(f"--db: {how.db} is a folder; name a file")
@@ -139,7 +144,6 @@ def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[st
             artefacts=where,
             zeroed=how.zeroed,
             rules=how.rules == "all",
-            places=int(how.pack),
         )
         for job in the_plan.jobs
         if job.digest in wanted

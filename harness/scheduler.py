@@ -10,12 +10,13 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import monotonic
 from typing import Any, Protocol
 
 from harness.executors.base import Executor, Finished, Lost, Where
+from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome, Ticket
@@ -162,6 +163,7 @@ def run(
                 display.note("stopping when the jobs at hand are done; once more stops at once")
             for event in executor.events(0.15):
                 if isinstance(event, Finished):
+                    tickets = _smaller(event.outcomes, tickets, display)
                     for outcome in event.outcomes:
                         _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
                 else:
@@ -196,7 +198,8 @@ def _fill(
     """Give every idle slot a pack of jobs that nobody else has."""
     for slot in executor.idle():
         while queue:
-            places = 1 if losses[queue[0]] else tickets[queue[0]].places  # who lost a worker is tried again by itself
+            first = tickets[queue[0]]
+            places = first.geometry.places if first.geometry and not losses[queue[0]] else 1  # who lost a worker goes by itself
             window = _mates(queue, tickets, places)
             claims = ledger.claim(window, places, retry=retry)
             passed = window.index(claims[-1].digest) + 1 if len(claims) == places else len(window)
@@ -212,15 +215,20 @@ def _mates(queue: Sequence[str], tickets: Mapping[str, Ticket], places: int) -> 
     """Jobs to claim from, in their order: the next ones, or for a pack those that may go with the first."""
     if places == 1:
         return list(islice(queue, 50))
-    kind = _kind(tickets[queue[0]])
-    return list(islice((digest for digest in queue if _kind(tickets[digest]) == kind), max(50, 2 * places)))
+    kind = tickets[queue[0]].kind
+    return list(islice((digest for digest in queue if tickets[digest].kind == kind), max(50, 2 * places)))
 
 
-def _kind(ticket: Ticket) -> tuple[object, ...]:
-    """What jobs of a pack share: the method but for its rate and decay, and the task and size, so that rows are alike long."""
-    job = ticket.job
-    shape = {name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")}
-    return job.method, tuple(sorted(shape.items())), job.rows.task, job.rows.size
+def _smaller(outcomes: Sequence[Outcome], tickets: Mapping[str, Ticket], display: Display) -> Mapping[str, Ticket]:
+    """Tickets of jobs whose kind turned out to be too much for the device, in packs as small as those that it held."""
+    for outcome in outcomes:
+        if outcome.note:
+            display.note(outcome.note)
+            kind, shape = tickets[outcome.digest].kind, Geometry.read(outcome.geometry)
+            tickets = {
+                digest: replace(ticket, geometry=shape) if ticket.kind == kind else ticket for digest, ticket in tickets.items()
+            }
+    return tickets
 
 
 def _keep(

@@ -4,14 +4,42 @@ A stream's seed depends on what it is for and where it stands, never on how many
 never on a method's options: every method sees the same draws, and variants of a method start from the same tensors.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream(purpose: str, *coordinates: str | int) -> int:
     """A 64-bit seed for one purpose at one place, e.g. `stream("draw", "rte", 50, 0)`."""
     text = json.dumps([purpose, *coordinates], ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one job, at its place (task, size, draw, seed)."""
+
+    place: tuple[str, int, int, int]
+
+    def seed(self, purpose: str, *more: str | int) -> int:
+        """The seed of one purpose."""
+        return stream(purpose, *self.place, *more)
+
+    def generator(self, purpose: str, *more: str | int, device: str = "cpu") -> torch.Generator:
+        """A generator for one purpose."""
+        import torch
+
+        return torch.Generator(device).manual_seed(self.seed(purpose, *more))
+
+    def init(self, tensor: str, vertex: int) -> torch.Generator:
+        """The generator for one new tensor of one vertex."""
+        return self.generator("init", tensor, vertex)
 
 
 class Shuffle:
@@ -26,7 +54,7 @@ class Shuffle:
         self._moved: dict[int, int] = {}
         self._position = 0
 
-    def __iter__(self) -> "Shuffle":
+    def __iter__(self) -> Shuffle:
         return self
 
     def __next__(self) -> int:

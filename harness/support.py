@@ -75,8 +75,9 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 
 def _attach(backbone: Backbone, method: Method) -> Support:
     """Attach a method and let two rows through and back, each at its own point of a simplex."""
-    from harness import training
+    from harness.optimiser import see_gradients
     from harness.outcome import slot_bytes
+    from harness.streams import Streams
 
     room = backbone.anatomy.positions
     if room is not None and backbone.max_length > room:
@@ -87,7 +88,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         slots = method.slots(backbone)
     except ValueError as reason:
         return Support(refused=str(reason))
-    streams = training.Streams(("support", 1, 0, 0))
+    streams = Streams(("support", 1, 0, 0))
     stored = sum(slot_bytes(slot.shape) for slot in slots)
     try:
         if stored > 2 * backbone.anatomy.size:  # most of the backbone itself: it fits, and a copy may not
@@ -97,7 +98,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         logits = backbone(_rows(backbone))
         if method.closed_form is None:
             logits.square().sum().backward()
-            training.see_gradients(source)
+            see_gradients(source.named_parameters())
         return Support(trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored)
     except ValueError as reason:
         return Support(refused=str(reason))

@@ -9,38 +9,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness import geometry, held
 from harness.errors import BenchError
 from harness.outcome import Outcome, Progress, Ticket
 
 if TYPE_CHECKING:
     from harness.attempt import Attempt
+    from harness.geometry import Geometry
 
 
 def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
     """Train and test the jobs of a pack; a job that fails is an outcome, never an exception.
 
-    Jobs that may train in one forward pass do, in as many places as their tickets say; the others train alone.
+    Jobs that may train in one forward pass do, in the geometry that their tickets say; the others train alone.
     """
     from harness.attempt import Attempt
 
     outcomes: dict[str, Outcome] = {}
-    together: dict[int, list[Attempt]] = {}  # by the length of their rows
+    together: dict[tuple[object, ...], list[Attempt]] = {}
     for ticket in tickets:
         try:
             attempt = Attempt.of(ticket, device)
-            if attempt.packable and (length := _length(attempt)):
-                together.setdefault(length, []).append(attempt)
+            if attempt.packable and _may_pack(attempt):
+                together.setdefault(ticket.kind, []).append(attempt)
             else:
                 outcomes[ticket.job.digest] = attempt.alone(progress)
         except Exception as error:  # a result must say what went wrong, whatever it was; the study goes on
             outcomes[ticket.job.digest] = _failed(ticket, error)
         finally:
             gc.collect()
-    for length, attempts in together.items():
-        places = attempts[0].ticket.places
-        for start in range(0, len(attempts), places):
-            outcomes |= _side_by_side(attempts[start : start + places], length, progress)
-            gc.collect()
+    for attempts in together.values():
+        outcomes |= _in_packs(attempts, attempts[0].ticket.geometry, progress)
     return [outcomes[ticket.job.digest] for ticket in tickets]
 
 
@@ -49,49 +48,71 @@ def _failed(ticket: Ticket, error: Exception) -> Outcome:
     return Outcome(digest=ticket.job.digest, status="failed", error=f"{type(error).__name__}: {error}", trace=trace)
 
 
-def _length(attempt: Attempt) -> int:
-    """The length of a job's rows in a pack; 0 if its backbone gives other numbers in one."""
-    from harness import batches, packing
+def _may_pack(attempt: Attempt) -> bool:
+    """Whether this method's slots on this backbone give the same numbers in a pass over several jobs; tried once."""
+    from harness import packing
 
-    rows = batches.encode(attempt.backbone, attempt.rows.train)
-    length = packing.length_of(rows, attempt.backbone.max_length)
-    slots = attempt.method.slots(attempt.backbone)
+    key = attempt.ticket.kind
+    if key not in held.MAY_PACK:
+        slots = attempt.method.slots(attempt.backbone)
+        try:
+            held.MAY_PACK[key] = packing.may_pack(attempt.adapted(slots), attempt.backbone.max_length)
+        finally:
+            slots.remove()
+    return held.MAY_PACK[key]
+
+
+def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Progress) -> dict[str, Outcome]:
+    """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
+    import torch
+
+    if shape is None:
+        return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
     try:
-        return length if packing.may_pack(attempt.adapted(slots), length) else 0
-    finally:
-        slots.remove()
+        outcomes: dict[str, Outcome] = {}
+        for start in range(0, len(attempts), shape.places):
+            outcomes |= _side_by_side(attempts[start : start + shape.places], shape, progress)
+            gc.collect()
+        return outcomes
+    except torch.OutOfMemoryError:
+        smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
+    except (RuntimeError, ValueError) as error:
+        smaller, note = None, f"no pass over several jobs ({type(error).__name__}: {str(error).splitlines()[0]})"
+    gc.collect()  # what the failed pass held, its frames included, is free only now
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    outcomes = _in_packs(attempts, smaller, progress)
+    digest = attempts[0].ticket.job.digest
+    then = f"{smaller.places} from now on" if smaller else "one by one from now on"
+    return outcomes | {digest: replace(outcomes[digest], note=outcomes[digest].note or f"{note}: {then}")}
 
 
-def _side_by_side(attempts: Sequence[Attempt], length: int, progress: Progress) -> dict[str, Outcome]:
-    """Train jobs of one slot shape in one pack and test each; jobs of a pack that breaks are trained alone."""
-    from harness import packing, training
+def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progress) -> dict[str, Outcome]:
+    """Train jobs of one kind in one pack and test each."""
+    from harness.adapted import Adapted
+    from harness.packing import Pack
 
     first = attempts[0]
-    places, rows = first.ticket.places, first.ticket.job.recipe.batch_size
     sources = []
     for attempt in attempts:  # a source is made for its own job's head
         own = attempt.method.slots(attempt.backbone)
         sources.append(attempt.adapted(own).source)
         own.remove()
-    wide = replace(first.backbone, outputs=max(attempt.backbone.outputs for attempt in attempts))
-    slots = first.method.slots(wide)
+    wide = replace(first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs)))
+    slots = first.method.slots(wide.backbone)
     try:
         started = time.perf_counter()
-        adapted = [training.Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
-        lessons = [attempt.lesson(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
-        results = packing.Pack(wide, slots, places, length).fit(lessons)
+        adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
+        trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
+        results = Pack(wide.adapted(slots), shape).fit(trainings)
         each = (time.perf_counter() - started) / len(attempts)
-        geometry = f"{places}x{rows}x{length}"
         outcomes = {}
         for attempt, one, result in zip(attempts, adapted, results, strict=True):
             try:
-                outcomes[attempt.ticket.job.digest] = attempt.outcome(one, result, each, progress, geometry)
+                outcomes[attempt.ticket.job.digest] = attempt.outcome(one, result, each, progress, str(shape))
             except (BenchError, ValueError, RuntimeError, OSError) as error:
                 outcomes[attempt.ticket.job.digest] = _failed(attempt.ticket, error)
         return outcomes
-    except (RuntimeError, ValueError):  # out of memory, say
-        slots.remove()
-        return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
     finally:
         slots.remove()
 

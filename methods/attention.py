@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,6 +59,12 @@ def _plain(
 ) -> tuple[Tensor, None]:
     """The library's fused attention; written out where scores are capped (Gemma 2), which the fused one cannot do."""
     softcap = options.get("softcap")
+    if softcap is None and _pack["open"]:
+        mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
+        found: Tensor = _Folded.apply(  # type: ignore[no-untyped-call]
+            partial(sdpa_attention_forward, module, **options), query, key, value, mask
+        )
+        return found, None
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
     groups = query.shape[1] // key.shape[1]
@@ -70,6 +77,48 @@ def _plain(
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
     weights = scores.softmax(-1, dtype=torch.float32 if scores.dtype != torch.float64 else None).to(query.dtype)
     return (weights @ repeat_kv(value, groups)).transpose(1, 2), None
+
+
+class _Folded(torch.autograd.Function):
+    """The library's attention in a pass over several jobs: as one call over the rows of all of them, by its fused kernel.
+
+    Left to itself, such a pass would write attention out, or go job by job.
+    """
+
+    @staticmethod
+    def forward(*_: Any) -> Tensor:
+        raise RuntimeError("attention is folded only in a pass over several jobs")
+
+    @staticmethod
+    def setup_context(*_: Any) -> None: ...
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], attention: Callable[..., tuple[Tensor, None]], *tensors: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Axes of jobs and rows become one: `[jobs, rows, ...]` to `[jobs * rows, ...]` and back."""
+
+        def folded(tensor: Tensor | None, axis: int | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            first = tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+            return first.flatten(0, 1)
+
+        found, _ = attention(*(folded(tensor, axis) for tensor, axis in zip(tensors, in_dims[1:], strict=True)))
+        return found.unflatten(0, (info.batch_size, -1)), 0
+
+
+_pack = {"open": False}
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Inside the block the model is called for several jobs at once, by `torch.func.vmap`."""
+    _pack["open"] = True
+    try:
+        yield
+    finally:
+        _pack["open"] = False
 
 
 def ready_mask(mask: Tensor, *, causal: bool) -> Tensor:

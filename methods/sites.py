@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from methods.anatomy import Anatomy, is_linear
 from methods.attention import real_tokens
 from methods.contract import Backbone, Unsupported
+from methods.dropout import Masks, drop
 
 Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
 
@@ -46,7 +47,7 @@ class Slots:
         self._filled = False
         self._rows = 1  # of the batch in the model
         self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
-        self._masks: torch.Generator | None = None  # of the methods' own dropout, while training
+        self._masks: Masks | None = None  # of the methods' own dropout, while training
 
         self.hook_inputs(self.anatomy.body, self._note)
 
@@ -154,15 +155,12 @@ class Slots:
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         """Dropout of a method's own, its masks from the job's stream; nothing outside training."""
-        if self._masks is None or p == 0:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - p, generator=self._masks)
-        return x * keep / (1 - p)
+        return drop(x, p, self._masks)
 
     @contextmanager
-    def dropout(self, generator: torch.Generator) -> Iterator[None]:
-        """The methods' own dropout on, its masks from the generator, inside the block."""
-        self._masks = generator
+    def dropout(self, masks: Masks | None) -> Iterator[None]:
+        """The methods' own dropout on, inside the block."""
+        self._masks = masks
         try:
             yield
         finally:

@@ -146,17 +146,23 @@ class Source(nn.Module):
         points = {name: None if weights is None else weights[:, self._layer[name]] for name in corners}
         return mix(corners, points, self.products)
 
-    def penalty(self, generator: torch.Generator) -> Tensor | float:
-        """What is added to the loss: of a simplex with `diversity`, the squared cosine of two vertices drawn at random.
+    def pair(self, generator: torch.Generator) -> Tensor | None:
+        """Two vertices drawn at random, `[2]`, for the penalty; None: there is no penalty."""
+        if self.mixture is None or self.mixture.diversity == 0 or self.vertices == 1:
+            return None
+        return torch.randperm(self.vertices, generator=generator)[:2]
+
+    def penalty(self, pair: Tensor | None) -> Tensor | float:
+        """What is added to the loss: of a simplex with `diversity`, the squared cosine of two vertices.
 
         Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together make one direction, biases are left out.
         """
-        if self.mixture is None or self.mixture.diversity == 0 or self.vertices == 1:
+        if pair is None or self.mixture is None:
             return 0.0
-        one, two = torch.randperm(self.vertices, generator=generator)[:2].tolist()
-        matrices = [corner for corner in self.corners().values() if corner.dim() >= 3]
-        dot = torch.stack([(corner[one] * corner[two]).sum() for corner in matrices]).sum()
-        lengths = [torch.stack([corner[vertex].square().sum() for corner in matrices]).sum() for vertex in (one, two)]
+        corners = [corner for corner in self.corners().values() if corner.dim() >= 3]
+        matrices = [corner.index_select(0, pair.to(corner.device)) for corner in corners]  # [2, ...] each
+        dot = torch.stack([(matrix[0] * matrix[1]).sum() for matrix in matrices]).sum()
+        lengths = [torch.stack([matrix[which].square().sum() for matrix in matrices]).sum() for which in (0, 1)]
         return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
     def folded(self) -> dict[str, Tensor]:

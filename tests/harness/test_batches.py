@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import batches, training
+from harness.adapted import predict
 from harness.jobs import Recipe
+from harness.target import Target
+from harness.training import Training
 from methods.source import Folded
 from tests.harness.test_training import CLASSES, STREAMS, TRAINED, adapted, rows
 
@@ -39,10 +42,10 @@ def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
     """Sorting by length and cutting into small batches changes no answer."""
     _, one = adapted("prefix")
     encoded = batches.encode(one.backbone, rows(30))
-    expected = torch.cat([training.predict(one, Folded(one.source), [row]) for row in encoded])
+    expected = torch.cat([predict(one, Folded(one.source), [row]) for row in encoded])
     monkeypatch.setitem(batches.MOST, "cpu", most)
     monkeypatch.setitem(batches.CALL, "cpu", call)
-    assert torch.allclose(training.predict(one, Folded(one.source), encoded), expected, atol=1e-5)
+    assert torch.allclose(predict(one, Folded(one.source), encoded), expected, atol=1e-5)
 
 
 KINDS = [(name, {"dropout": False} if name == "fine-tuning" else {}) for name in TRAINED]
@@ -59,10 +62,9 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
         one.source.to(torch.float64)
         seen = []
         one.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
-        examples = training.Examples(rows(20), rows(10, seed=1), training.Target.of(CLASSES, rows(20)))
+        examples = training.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
-        lesson = training.lesson(one, method.options(), method.dev_scoring, examples, recipe, STREAMS, lambda _: None)
-        training.fit(one, lesson)
+        training.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
         found.append((len(seen), {key: tensor.detach() for key, tensor in one.source.named_parameters()}))
     (calls, apart), (fewer, together) = found
     assert calls > 5 * fewer / 2

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness import batches, cache, closed_form, exam, training
+from harness import batches, cache, closed_form, exam
+from harness.adapted import predict
 from harness.closed_form import FeatureStore
+from harness.target import Target
+from harness.training import Examples
 from methods.source import Folded
 from tests.harness.test_training import CLASSES, NUMBERS, adapted, rows
 
@@ -29,7 +32,7 @@ def labelled(task, count=60, seed=0):
 def fitted(task, **options):
     method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
     train, dev = labelled(task), labelled(task, 20, seed=1)
-    examples = training.Examples(train, dev, training.Target.of(task, train))
+    examples = Examples(train, dev, Target.of(task, train))
     features = FeatureStore().reader(one, method.closed_form, method.options())
     return one, closed_form.fit(one, method.closed_form, examples, features), examples, features
 
@@ -57,7 +60,7 @@ def test_answers_are_those_of_scikit_learn(task, pooling):
     encoded = [batches.encode(one.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(one, part, pooling) for part in encoded)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(x, [r.label for r in examples.train])
-    ours = training.predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
+    ours = predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
 
 
@@ -72,7 +75,7 @@ def test_a_number_is_answered_by_ridge_regression():
     x, held = (pooled(one, part, "mean") for part in encoded)
     y = np.array([row.label for row in examples.train])
     theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
-    ours = examples.target.predictions(training.predict(one, Folded(one.source), encoded[1]))
+    ours = examples.target.predictions(predict(one, Folded(one.source), encoded[1]))
     assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
 
 
@@ -93,7 +96,7 @@ def test_features_are_computed_once(monkeypatch):
     one, _, examples, _ = fitted(CLASSES)
     method = adapted("features")[0]
     passes = []
-    monkeypatch.setattr(training, "predict", counted(training.predict, passes))
+    monkeypatch.setattr(closed_form, "predict", counted(closed_form.predict, passes))
     encoded = batches.encode(one.backbone, examples.dev)
     store = FeatureStore()
     for _ in range(3):

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 import methods
-from harness import packing, training
+from harness import batches, geometry, packing, worker
+from harness.adapted import Adapted
+from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.packing import Pack
-from harness.training import Adapted
+from harness.streams import Streams
+from harness.target import Target
+from harness.training import Examples, Training, fit
 from tests.harness.test_training import CLASSES, NUMBERS, Letters, rows
 from tests.methods.conftest import random_bert
 from tests.methods.families import FAMILIES, LOCALS, backbone, refusal
@@ -20,18 +24,31 @@ LENGTH, PLACES = 16, 4
 THREE = replace(CLASSES, labels=("a", "b", "c"))
 KINDS = [
     ("prefix", {"hidden": 16}),
+    ("prefix", {"hidden": 16, "prefix_dropout": 0.1}),
     ("lora", {}),
+    ("lora", {"lora_dropout": 0.1}),
     ("adapter", {}),
     ("ia3", {}),
     ("prompt", {"length": 3}),
     ("unipelt", {"hidden": 16}),
-]
-KINDS += [
     ("simplex", {"hidden": 16}),
+    ("simplex", {"hidden": 16, "granularity": "batch", "diversity": 1.0}),
     ("simplex-lora", {"mix": "product"}),
     ("fine-tuning", {"dropout": False}),
+    ("fine-tuning", {}),
     ("bitfit", {}),
 ]
+UNMASKED = [kind for kind in KINDS if "dropout" not in str(kind) and kind[0] != "fine-tuning"]
+UNMASKED += [("fine-tuning", {"dropout": False})]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_worker():
+    """One thread: where several share a tensor, the borders between their parts would decide about last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Job:
@@ -42,40 +59,39 @@ class Job:
         labelled = [
             row._replace(label=float(ord(row.texts[0][0])) if task.regression else row.label) for row in rows(count, draw)
         ]
-        self.train, self.dev = labelled, labelled[:6]
+        self.train, self.dev = labelled, labelled[: count // 3]
 
 
 def trained(name, options, jobs, places, dtype="float32", length=LENGTH):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
-    wide = replace(random_bert(dtype, outputs=3), tokenizer=Letters())
+    wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
-    own = [replace(wide, outputs=job.task.outputs) for job in jobs]
-    streams = [training.Streams(("made", 50, job.draw, 0)) for job in jobs]
     sources = []
-    for one, stream in zip(own, streams, strict=True):
-        slots = method.slots(one)
-        sources.append(method.source(slots, stream).to(wide.trained_in))
+    for job in jobs:
+        slots = method.slots(replace(wide, outputs=job.task.outputs))
+        sources.append(method.source(slots, Streams(("made", 50, job.draw, 0))).to(wide.trained_in))
         slots.remove()
     found = []
-    for place in range(0, len(jobs), places or 1):
-        part = slice(place, place + (places or 1))
-        slots = method.slots(wide if places else own[place])
-        adapted = [Adapted(one, slots, source) for one, source in zip(own[part], sources[part], strict=True)]
-        lessons = [
-            training.lesson(
-                one, method.options() | {"lr": job.rate}, method.dev_scoring,
-                training.Examples(job.train, job.dev, training.Target.of(job.task, job.train)),
-                replace(RECIPE, patience=job.patience), stream, lambda _: None,
+    for first in range(0, len(jobs), places or 1):
+        part = slice(first, first + (places or 1))
+        slots = method.slots(wide if places else replace(wide, outputs=jobs[first].task.outputs))
+        trainings = [
+            Training(
+                Adapted(replace(wide, outputs=job.task.outputs), slots, source),
+                method.options() | {"lr": job.rate}, method.dev_scoring,
+                Examples(job.train, job.dev, Target.of(job.task, job.train)),
+                replace(RECIPE, patience=job.patience), Streams(("made", 50, job.draw, 0)),
             )
-            for one, job, stream in zip(adapted, jobs[part], streams[part], strict=True)
+            for job, source in zip(jobs[part], sources[part], strict=True)
         ]  # fmt: skip
         if places:
-            fits = Pack(wide, slots, places, length).fit(lessons)
+            template = method.source(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
+            shape = Geometry(places, RECIPE.batch_size, length)
+            found += Pack(Adapted(wide, slots, template), shape).fit(trainings)
         else:
-            fits = [training.fit(one, lesson) for one, lesson in zip(adapted, lessons, strict=True)]
+            found += [fit(training) for training in trainings]
         slots.remove()
-        found += fits
-    return [(fit, source.folded()) for fit, source in zip(found, sources, strict=True)]
+    return [(result, source.folded()) for result, source in zip(found, sources, strict=True)]
 
 
 def same(one, other):
@@ -88,7 +104,7 @@ def same(one, other):
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
     """Other mates, another order, another place, idle places: with one geometry a job's curve and tensors stay."""
-    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3), Job(2, THREE, rate=1e-2), Job(3, rate=1e30), Job(4, patience=1)]
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2), Job(3, rate=1e30), Job(4, patience=1)]
     together = trained(name, options, jobs[:4], PLACES)
     shuffled = trained(name, options, [jobs[4], jobs[2], jobs[0]], PLACES)
     single = trained(name, options, [jobs[0]], PLACES)
@@ -99,19 +115,33 @@ def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
     assert [fit.diverged for fit, _ in together[:3]] == [None] * 3
 
 
-@pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
+@pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_a_pack_trains_each_job_as_if_alone(name, options):
     """In float64 a whole run in packs of 2, 3 and 7 gives the curves and tensors of plain calls."""
-    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3), Job(2, THREE)]
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE)]
     alone = trained(name, options, jobs, 0, "float64")
     for places in (2, 3, 7):
         packed = trained(name, options, jobs, places, "float64")
-        for (fit, tensors), (other, others) in zip(alone, packed, strict=True):
-            assert [point.dev_score for point in fit.curve] == pytest.approx([point.dev_score for point in other.curve])
+        for (plain, tensors), (other, others) in zip(alone, packed, strict=True):
+            assert [point.dev_score for point in plain.curve] == pytest.approx([point.dev_score for point in other.curve])
             assert all(torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
 
 
-@pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
+@pytest.mark.parametrize(("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str)
+def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
+    """In float64 whole runs with dropout in packs of 2, 3 and 7 give the same curves and tensors, which dropout has changed."""
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE)]
+    first, *others = [trained(name, options, jobs, places, "float64") for places in (2, 3, 7)]
+    for other in others:
+        for (fitted, tensors), (again, same) in zip(first, other, strict=True):
+            assert [point.dev_score for point in fitted.curve] == pytest.approx([point.dev_score for point in again.curve])
+            assert all(torch.allclose(tensor, same[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
+    without = {key: 0.0 if key.endswith("_dropout") else value for key, value in options.items()} or {"dropout": False}
+    off = trained(name, without, jobs, 2, "float64")
+    assert off[0][0].curve != first[0][0].curve
+
+
+@pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch):
     """Across geometries the loss of one step agrees to 1e-6."""
     monkeypatch.setitem(globals(), "RECIPE", Recipe(steps=1, eval_every=1, batch_size=8))
@@ -128,18 +158,28 @@ def test_a_probe_says_who_may_pack(family):
     one = backbone(family, dtype="float32")
     method = methods.build("lora")
     slots = method.slots(one)
-    adapted = Adapted(one, slots, method.source(slots, training.Streams(("task", 50, 0, 0))))
+    adapted = Adapted(one, slots, method.source(slots, Streams(("task", 50, 0, 0))))
     assert packing.may_pack(adapted, 20) == (family not in (*LOCALS, "MPNet", "DebertaV2", "OPT"))
     slots.remove()
     assert refusal(family, "lora", {}) is None
 
 
-def test_a_length_hangs_on_a_jobs_own_rows():
-    """The longest training row, rounded up to sixteens, and never more than asked for."""
-    encoded = [{"input_ids": [5] * count} for count in (3, 17, 9)]
-    assert packing.length_of(encoded, 128) == 32
-    assert packing.length_of(encoded, 20) == 20
-    assert packing.length_of(encoded[:1], 128) == 16
+def test_lengths_come_in_steps_and_never_exceed_what_a_row_may_have():
+    """The longest row, rounded up by a half at most, so that tasks share packs."""
+    assert [geometry.bucket(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [16, 16, 24, 48, 96, 128, 128]
+    assert geometry.bucket(19, 20) == 20
+    assert geometry.bucket(600, 600) == 600
+    assert all(geometry.bucket(n, 1000) < 1.5 * n + 1 for n in range(16, 513))
+
+
+def test_a_geometry_is_read_as_it_is_written():
+    """Places x rows x tokens, and 1 for a job alone; half of it has half the places, and less than two are none."""
+    shape = Geometry(8, 16, 64)
+    assert Geometry.read(str(shape)) == shape
+    assert Geometry.read("1") is None
+    assert str(shape.halved()) == "4x16x64"
+    assert Geometry(3, 16, 64).halved() is None
+    assert [geometry.outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
 
 
 def test_a_ready_mask_is_what_the_library_makes_of_the_other():
@@ -156,38 +196,106 @@ def test_a_ready_mask_is_what_the_library_makes_of_the_other():
     assert real_tokens(mask) is mask
 
 
-def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
-    """Two workers or one process, other draws beside it: the same geometry gives the same results; it is recorded and shown.
+def test_attention_in_a_pack_is_the_fused_kernel():
+    """One call a layer over the rows of all jobs: the kernel that a plain call has, neither written out nor job by job."""
+    from torch.profiler import ProfilerActivity, profile
 
-    Fine-tuning draws random masks and features are fitted in closed form, so both are done alone.
+    one = replace(random_bert("float32", outputs=8), tokenizer=Letters())
+    method = methods.build("prefix")
+    slots = method.slots(one)
+    source = method.source(slots, Streams(("task", 50, 0, 0)))
+    parameters = {name: torch.stack([tensor] * 4) for name, tensor in source.named_parameters()}
+    encoded = batches.encode(one, rows(6))
+    texts = packing._Texts(one, [encoded], 16)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
+        Pack(Adapted(one, slots, source), Geometry(4, 6, 16)).forward(parameters, texts.batch([0] * 4, [range(6)] * 4))
+    slots.remove()
+    calls = {event.key: event.count for event in profiled.key_averages()}
+    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(one.anatomy.attention)
+    assert "aten::_scaled_dot_product_attention_math" not in calls
+
+
+def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
+    """Two workers or one process, other draws and tasks beside it: one geometry gives the same results; it is kept and shown.
+
+    Tasks with two classes, three and a regression share packs, as far as their rows are alike long; features are fitted in
+    closed form, so they are done alone.
     """
-    words = ("--methods", "prefix,lora,features,fine-tuning", "--tasks", "toy-sentiment", "--pack", 3)
-    assert bench.run(tmp_path, "many.db", *words, "--draws", 4, "-j", 2).code == 0
-    assert bench.run(tmp_path, "few.db", *words, "--draws", 2, "--inline").code == 0
+    words = ("--methods", "prefix,lora,features,fine-tuning", "--pack", 3)
+    tasks = "toy-sentiment,toy-similarity,toy-entailment"
+    assert bench.run(tmp_path, "many.db", *words, "--tasks", tasks, "--draws", 2, "-j", 2).code == 0
+    assert bench.run(tmp_path, "few.db", *words, "--tasks", "toy-similarity", "--draws", 1, "--inline").code == 0
     with Ledger(str(tmp_path / "many.db")) as many, Ledger(str(tmp_path / "few.db")) as few:
         found = {entry.digest: entry for entry in many.entries()}
         for entry in few.entries():
             assert found[entry.digest].metrics == entry.metrics
             assert many.blobs(entry.digest) == few.blobs(entry.digest)
-            packed = entry.label in ("prefix", "lora")
-            assert entry.result["geometry"] == found[entry.digest].result["geometry"] == ("3x16x16" if packed else "1")
+            shape = "1" if entry.label == "features" else "3x16x24"
+            assert entry.result["geometry"] == found[entry.digest].result["geometry"] == shape
         digest = next(entry.digest for entry in few.entries() if entry.label == "lora")
-    assert "a pack of 3 places, 16 rows, 16 tokens" in " ".join(bench(tmp_path, "show", digest, "--db", "few.db").out.split())
+    assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(bench(tmp_path, "show", digest, "--db", "few.db").out.split())
     assert bench.run(tmp_path, "few.db", *words, "--pack", 0).code == 2
 
 
-def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch):
-    """What no pass over several jobs can do, such as more than the memory holds, costs time and no result."""
-    from harness import worker
+@pytest.mark.parametrize(("most", "shape"), [(2, "2x16x16"), (1, "1")])
+def test_out_of_memory_halves_the_pack(tmp_path, monkeypatch, most, shape):
+    """What the device cannot hold is trained in smaller packs, at last alone; somebody is told, and nothing is lost."""
+    whole = Pack.fit
 
-    tickets = tickets_of(tmp_path, draws=2, places=2)
+    def small(self, trainings):
+        if self._geometry.places > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(self, trainings)
+
+    monkeypatch.setattr(Pack, "fit", small)
+    found = worker.run_pack(tickets_of(tmp_path, draws=5, places=8), "cpu", lambda *_: None)
+    assert [(one.status, one.geometry) for one in found] == [("done", shape)] * 5
+    notes = [one.note for one in found if one.note]
+    assert len(notes) == 1
+    assert "no memory for" in notes[0]
+    monkeypatch.undo()
+    again = worker.run_pack(tickets_of(tmp_path, draws=5, places=most), "cpu", lambda *_: None)
+    assert [one.predictions for one in found] == [one.predictions for one in again]
+
+
+def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
+    """After a halving the jobs still to come of the same kind are given out in the smaller geometry, and the user is told."""
+    from harness import scheduler
+    from harness.executors.inline import InlineExecutor
+    from tests.harness.test_scheduler import Notes
+
+    whole, tried = Pack.fit, []
+
+    def small(self, trainings):
+        tried.append(self._geometry.places)
+        if self._geometry.places > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(self, trainings)
+
+    monkeypatch.setattr(Pack, "fit", small)
+    monkeypatch.setattr(Notes, "show", lambda *_: None)
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, places=4)}
+    display, progress = Notes(), scheduler.Progress(total=10, before=0)
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.begin("bench run")
+        ledger.enter([ticket.job for ticket in tickets.values()])
+        scheduler.run(ledger, tickets, InlineExecutor("cpu"), display, progress, scheduler.Stop())
+        assert {entry.result["geometry"] for entry in ledger.entries()} == {"2x16x16"}
+    assert display.lines == ["the device has no memory for 4 jobs at once: 2 from now on"]
+    assert tried == [4, 2, 2, 2, 2, 2]
+    assert progress.done == 10
+
+
+def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch):
+    """What no pass over several jobs can do costs time and no result."""
 
     def broken(*_):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(Pack, "fit", broken)
-    found = worker.run_pack(tickets, "cpu", lambda *_: None)
+    found = worker.run_pack(tickets_of(tmp_path, draws=2, places=2), "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
+    assert "RuntimeError: no such kernel" in found[0].note
     monkeypatch.undo()
     plain = worker.run_pack(tickets_of(tmp_path, draws=2, places=1), "cpu", lambda *_: None)
     assert [one.predictions for one in found] == [one.predictions for one in plain]
@@ -203,4 +311,5 @@ def tickets_of(folder, draws, places):
         model="tiny", methods="lora", tasks="toy-sentiment", sizes="20", draws=str(draws), steps="4", test_limit="30"
     )
     plan = planning.plan(request.read(grid)[0])
-    return [Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, places=places) for job in plan.jobs]
+    shape = Geometry(places, 16, 16) if places > 1 else None
+    return [Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape) for job in plan.jobs]

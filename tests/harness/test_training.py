@@ -9,15 +9,20 @@ import torch
 
 import methods
 from harness import batches, training
+from harness.adapted import Adapted, predict
 from harness.jobs import Recipe
+from harness.streams import Streams
+from harness.target import Target
 from harness.tasks.base import Row, Task
+from harness.training import Examples, Training
+from harness.validation import DevRows, Scored
 from methods.base import DevScoring
 from methods.source import Folded
 from tests.methods.conftest import random_bert
 
 CLASSES = Task(name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False)
 NUMBERS = replace(CLASSES, labels=(), metrics=("pearson",))
-STREAMS = training.Streams(("made", 50, 0, 0))
+STREAMS = Streams(("made", 50, 0, 0))
 TRAINED = [name for name in methods.REGISTRY if methods.build(name).closed_form is None]  # by gradient
 
 
@@ -47,20 +52,42 @@ def adapted(name="lora", outputs=2, dtype="float32", **options):
     backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
     method = methods.build(name, options)
     slots = method.slots(backbone)
-    return method, training.Adapted(backbone, slots, method.source(slots, STREAMS))
+    return method, Adapted(backbone, slots, method.source(slots, STREAMS))
 
 
 def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
     method, one = adapted(name, outputs=task.outputs, **options)
     train, dev = data or (rows(20), rows(10, seed=1))
-    examples = training.Examples(train, dev, training.Target.of(task, train))
+    examples = Examples(train, dev, Target.of(task, train))
     recipe = recipe or Recipe(steps=10, eval_every=4)
     steps = []
     scoring = scoring or method.dev_scoring
-    lesson = training.lesson(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules=rules)
-    result = training.fit(one, lesson)
+    result = training.fit(Training(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules))
     assert steps == list(range(1, result.steps + 1))
     return one, result
+
+
+def dev_rows_say(monkeypatch, say):
+    """Let `say(dev rows, step)` give score and loss in place of the dev rows."""
+
+    def score(self, step):
+        yield from ()
+        return Scored(*say(self, step))
+
+    monkeypatch.setattr(DevRows, "score", score)
+
+
+def scored(one, dev, scoring, step):
+    """What dev rows say at a step."""
+    encoded = batches.encode(one.backbone, dev)
+    asking = DevRows(dev, range(len(dev)), Target.of(CLASSES, dev), one.source, scoring, STREAMS).score(step)
+    answer = None
+    while True:
+        try:
+            look = asking.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = predict(one, Folded(one.source), [encoded[index] for index in look.chosen], look.points)
 
 
 def test_the_last_step_is_always_evaluated():
@@ -101,7 +128,7 @@ def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
 def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
     """Equal dev scores are decided by dev loss; equal losses too, by the later step."""
     given = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
-    monkeypatch.setattr(training.DevRows, "score", lambda *_: training.Scored(*next(given)))
+    dev_rows_say(monkeypatch, lambda *_: next(given))
     _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
     assert result.best.step == 4
 
@@ -111,11 +138,11 @@ def test_the_source_is_left_at_its_best_point(monkeypatch):
     seen = {}
     given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
 
-    def score(self, step):
-        seen[step] = {name: p.detach().clone() for name, p in self._adapted.source.named_parameters()}
-        return training.Scored(*given[step])
+    def say(dev_rows, step):
+        seen[step] = {name: p.detach().clone() for name, p in dev_rows._source.named_parameters()}
+        return given[step]
 
-    monkeypatch.setattr(training.DevRows, "score", score)
+    dev_rows_say(monkeypatch, say)
     one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
     assert all(torch.equal(p, seen[1][name]) for name, p in one.source.named_parameters())
     assert any(not torch.equal(p, seen[3][name]) for name, p in one.source.named_parameters())
@@ -124,7 +151,7 @@ def test_the_source_is_left_at_its_best_point(monkeypatch):
 def test_patience_ends_a_job_early(monkeypatch):
     """Two evaluations without a better one are enough with patience 2."""
     given = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
-    monkeypatch.setattr(training.DevRows, "score", lambda *_: training.Scored(*next(given)))
+    dev_rows_say(monkeypatch, lambda *_: next(given))
     _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
     assert (result.steps, result.best.step) == (3, 1)
 
@@ -162,11 +189,10 @@ def test_nothing_global_decides():
     _, one = adapted("fine-tuning")
     state = torch.random.get_rng_state()
     train, dev = rows(20), rows(10, seed=1)
-    examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
+    examples = Examples(train, dev, Target.of(CLASSES, train))
     method = methods.build("fine-tuning")
     recipe = Recipe(steps=10, eval_every=4)
-    lesson = training.lesson(one, method.options(), method.dev_scoring, examples, recipe, STREAMS, lambda _: None)
-    second = training.fit(one, lesson)
+    second = training.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
     assert first == second.curve
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -178,13 +204,11 @@ def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
         for parameter in one.source.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(10, seed=1)
-    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
-    stochastic = training.DevRows(one, examples, DevScoring(stochastic=True, copies=7), STREAMS)
-    assert len(stochastic._encoded) * stochastic._copies == 70
-    assert stochastic.score(1) == stochastic.score(1)
-    assert stochastic.score(1)[1] != stochastic.score(2)[1]
-    centroid = training.DevRows(one, examples, DevScoring(stochastic=False, copies=7), STREAMS)
-    assert centroid.score(1) == centroid.score(2)
+    stochastic, centroid = (DevScoring(stochastic=kind, copies=7) for kind in (True, False))
+    assert len(scored(one, dev, stochastic, 1).copies) == 7
+    assert scored(one, dev, stochastic, 1) == scored(one, dev, stochastic, 1)
+    assert scored(one, dev, stochastic, 1).loss != scored(one, dev, stochastic, 2).loss
+    assert scored(one, dev, centroid, 1) == scored(one, dev, centroid, 2)
     assert method.dev_scoring == DevScoring(stochastic=True, copies=0)
 
 
@@ -193,14 +217,13 @@ def test_small_dev_sets_are_copied_more(count, copies):
     """About 300 scored rows, and at least two copies."""
     _, one = adapted("simplex")
     dev = rows(count)
-    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
-    assert training.DevRows(one, examples, DevScoring(stochastic=True, copies=0), STREAMS)._copies == copies
+    assert len(scored(one, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
 
 
 def test_values_are_scaled_for_training_and_scaled_back():
     """A regression's labels have mean 0 and spread 1 in the loss, and predictions come in their own units."""
     train = [Row((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
-    target = training.Target.of(NUMBERS, train)
+    target = Target.of(NUMBERS, train)
     scaled = target.tensor(train, torch.device("cpu"))
     assert float(scaled.mean()) == pytest.approx(0, abs=1e-6)
     assert float(scaled.std(correction=0)) == pytest.approx(1)
@@ -220,10 +243,9 @@ def test_every_method_trains_in_every_precision(name, dtype):
     """The backbone computes in the precision asked for; what is trained stays in float32 and every loss is finite."""
     method, one = adapted(name, dtype=dtype)
     train, dev = rows(20), rows(10, seed=1)
-    examples = training.Examples(train, dev, training.Target.of(CLASSES, train))
+    examples = Examples(train, dev, Target.of(CLASSES, train))
     recipe = Recipe(steps=4, eval_every=2)
-    lesson = training.lesson(one, method.options(), method.dev_scoring, examples, recipe, STREAMS, lambda _: None)
-    result = training.fit(one, lesson)
+    result = training.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
     assert result.diverged is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
     assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
@@ -253,10 +275,7 @@ def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
         for parameter in one.source.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(6, seed=1)
-    examples = training.Examples(dev, dev, training.Target.of(CLASSES, dev))
-    losses = [
-        training.DevRows(one, examples, DevScoring(stochastic=True, copies=copies), STREAMS).score(1)[1] for copies in (1, 2)
-    ]
+    losses = [scored(one, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
@@ -324,7 +343,7 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
     assert first.curve == again.curve
     assert first.curve != without.curve
     encoded = batches.encode(one.backbone, rows(5))
-    logits = [training.predict(one, Folded(one.source), encoded) for _ in range(2)]
+    logits = [predict(one, Folded(one.source), encoded) for _ in range(2)]
     assert torch.equal(*logits)
 
 
@@ -337,7 +356,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     head = {slot.name for slot in one.slots if slot.role == "head"}
     trained = {key: tensor.detach() for key, tensor in one.source().items() if key in head}
     dev = rows(10, seed=1)
-    encoded, target = batches.encode(one.backbone, dev), training.Target.of(CLASSES, dev)
+    encoded, target = batches.encode(one.backbone, dev), Target.of(CLASSES, dev)
     marks = exam.bare(one, {"": (dev, encoded)}, target)
     assert not any(module._forward_hooks for module in one.backbone.model.modules())
     slots = methods.build("head").slots(one.backbone)
@@ -361,8 +380,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     folded = Folded(one.source)
     found = exam.averaged(one, 4, STREAMS, task)(folded, encoded)
     each = [
-        training.predict(one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))).double()
-        for sample in range(4)
+        predict(one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))).double() for sample in range(4)
     ]
     expected = torch.stack(each if task.regression else [logits.softmax(1) for logits in each]).mean(0)
     assert torch.allclose(found if task.regression else found.exp(), expected)
@@ -375,8 +393,6 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     one.source._given["nowhere"] = torch.nn.Parameter(torch.zeros(2))
     one.slots._slots["nowhere"], one.slots._sites["nowhere"] = next(iter(one.slots)), (torch.nn.Linear(1, 1), "weight")
     train = rows(8)
-    examples = training.Examples(train, train, training.Target.of(CLASSES, train))
+    examples = Examples(train, train, Target.of(CLASSES, train))
     with pytest.raises(ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"):
-        training.fit(
-            one, training.lesson(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS, lambda _: None)
-        )
+        training.fit(Training(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS))

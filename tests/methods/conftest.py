@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import methods
-from harness import backbones, training
+from harness import backbones
 from harness.jobs import BackboneSpec
+from harness.streams import Streams
 from methods.source import Source
 
 
@@ -57,7 +58,7 @@ def attached(backbone, name, **options):
     """The slots of a method on a backbone and a source for them, in the backbone's precision."""
     method = methods.build(name, options)
     slots = method.slots(backbone)
-    source = method.source(slots, training.Streams(("task", 50, 0, 0)))
+    source = method.source(slots, Streams(("task", 50, 0, 0)))
     return slots, source.to(next(backbone.model.parameters()).dtype)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness import training
+from harness import optimiser
 from tests.methods.conftest import attached, shaken
 from tests.methods.families import backbone, batch, library
 
@@ -91,7 +91,7 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
     before = copy.deepcopy([parameter.detach() for parameter in trained])
     optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0)
     F.cross_entropy(model(**rows).logits, LABELS).backward()
-    torch.nn.utils.clip_grad_norm_(trained, training.CLIP)
+    torch.nn.utils.clip_grad_norm_(trained, optimiser.CLIP)
     optimizer.step()
     after = {key: tensor.detach() for key, tensor in source().items()}
     flat = {"prefix": columns(after)} if name == "prefix" else {}
@@ -103,6 +103,5 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
 
 def step(source, loss):
     """One step as the training loop takes it."""
-    optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3, weight_decay=0.0)
     loss.backward()
-    training._update(optimizer, source, 1e-3)
+    optimiser.Alone(source, 0.0).step(1e-3)

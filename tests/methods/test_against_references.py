@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import methods
-from harness import training
+from harness.streams import Streams
 from tests.methods.conftest import attached, random_bert, shaken
 
 
@@ -143,7 +143,7 @@ def test_a_perceptron_that_is_too_narrow_for_the_words_is_refused(backbone):
     method = methods.build("prefix", {"length": 9, "hidden": 8, "init": "words", "words": "a bb"})
     slots = method.slots(backbone)
     with pytest.raises(methods.Unsupported, match="hidden=9 or more"):
-        method.source(slots, training.Streams(("task", 50, 0, 0)))
+        method.source(slots, Streams(("task", 50, 0, 0)))
     slots.remove()
 
 

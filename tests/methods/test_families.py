@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import methods
-from harness import backbones, training
+from harness import backbones
 from harness.jobs import BackboneSpec
+from harness.streams import Streams
 from tests.methods.conftest import NoTokenizer, attached, shaken
 from tests.methods.families import CAUSAL, FAMILIES, GROUPED, LOCALS, SMALL, backbone, batch, library, refusal, shared
 from tests.methods.test_contract import EVERY
@@ -177,7 +178,7 @@ def test_both_precisions_train(family, name, dtype):
     one = backbone(family, dtype=dtype)
     method = methods.build(name)
     slots = method.slots(one)
-    source = method.source(slots, training.Streams(("task", 50, 0, 0)))
+    source = method.source(slots, Streams(("task", 50, 0, 0)))
     optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3)
     for rows in (4, 1):
         slots.install(source(source.weights(rows, torch.Generator().manual_seed(0))))

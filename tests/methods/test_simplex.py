@@ -207,6 +207,7 @@ def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     shaken(source)
     flat = [torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2]) for v in (0, 1)]
     by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
-    assert source.penalty(torch.Generator()).item() == pytest.approx(by_hand.item(), rel=1e-9)
+    assert source.penalty(source.pair(torch.Generator())).item() == pytest.approx(by_hand.item(), rel=1e-9)
     _, off = attached(backbone_again(), "simplex-lora")
-    assert off.penalty(torch.Generator()) == 0.0
+    assert off.pair(torch.Generator()) is None
+    assert off.penalty(None) == 0.0

@@ -1,0 +1,40 @@
+"""The shape of a pack: how many jobs go through the model at once, and how many rows of how many tokens each brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # lengths; rows are padded by a half at most
+OUTPUTS = 8  # heads are widened to multiples of this, so that tasks with other classes share a pack
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Hangs on the plan and never on who is left of a pack: with one geometry a job's numbers are the same to the bit."""
+
+    places: int
+    rows: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.places}x{self.rows}x{self.length}"
+
+    @classmethod
+    def read(cls, text: str) -> Geometry | None:
+        """The inverse of `str`; None for a job that was trained alone."""
+        places, *shape = map(int, text.split("x"))
+        return cls(places, *shape) if shape else None
+
+    def halved(self) -> Geometry | None:
+        """With half the places; None: alone."""
+        return Geometry(self.places // 2, self.rows, self.length) if self.places > 3 else None
+
+
+def bucket(longest: int, most: int) -> int:
+    """The length to which rows are padded of which the longest has so many tokens."""
+    return next((length for length in BUCKETS if length >= longest and length <= most), most)
+
+
+def outputs(own: int) -> int:
+    """The width of the head in a pack, of a job whose own has so many outputs."""
+    return -(-own // OUTPUTS) * OUTPUTS
