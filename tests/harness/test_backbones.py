@@ -8,6 +8,7 @@ import torch
 from harness import backbones, checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
+from methods.dropout import Drawn
 from tests.methods.conftest import NoTokenizer
 
 
@@ -106,12 +107,12 @@ def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
         return backbones.prepare(BackboneSpec(name="random", revision=""), inner, NoTokenizer())
 
     hidden = made(hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.0)
-    with hidden.dropout(torch.Generator().manual_seed(1)):
+    with hidden.dropout(Drawn(torch.Generator().manual_seed(1))):
         first, second = hidden(BATCH), hidden(BATCH)
-    with hidden.dropout(torch.Generator().manual_seed(1)):
+    with hidden.dropout(Drawn(torch.Generator().manual_seed(1))):
         again = hidden(BATCH)
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     attention = made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
-    with attention.dropout(torch.Generator().manual_seed(1)):
+    with attention.dropout(Drawn(torch.Generator().manual_seed(1))):
         assert torch.equal(attention(BATCH), made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH))
