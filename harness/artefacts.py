@@ -32,15 +32,26 @@ def read(where: Path, digest: str, sha: str) -> tuple[dict[str, Tensor], dict[st
     from safetensors import safe_open
     from safetensors.torch import load
 
+    content = check(where, digest, sha)
+    with safe_open(where / f"{digest}.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["bench"])
+    return load(content), about
+
+
+def check(where: Path, digest: str, sha: str) -> bytes:
+    """The content of a job's file, as it was written.
+
+    Raises:
+        Unavailable: the file is not there.
+        CorruptData: it is not what was written.
+    """
     path = where / f"{digest}.safetensors"
     if not path.exists():
         raise Unavailable(f"the trained tensors are not at {path}: were they moved away from the database?")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha:
         raise CorruptData(f"{path} is not what was written after training; it was left as it is")
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["bench"])
-    return load(content), about
+    return content
 
 
 def write(where: Path, digest: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:

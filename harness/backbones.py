@@ -124,7 +124,8 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = checkpoints.locate(spec.name, spec.revision)
-    dtype = getattr(torch, spec.dtype)
+    dtype = getattr(torch, spec.number)
+    torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "tf32"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         inner = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
@@ -148,7 +149,7 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)
     add_row_axis(model, body)
-    model.to(device=device, dtype=getattr(torch, spec.dtype)).eval().requires_grad_(False)
+    model.to(device=device, dtype=getattr(torch, spec.number)).eval().requires_grad_(False)
     anatomy = study(model, body, inner.config)
     return Backbone(spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device))
 

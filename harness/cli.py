@@ -19,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+database = typer.Typer(help="Look after a database of results.", no_args_is_help=True)
+app.add_typer(database, name="db", rich_help_panel="Read")
+
 Database = Annotated[str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")]
 Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
@@ -142,6 +145,14 @@ def run(
             metavar="auto|N",
         ),
     ] = "auto",
+    timing: Annotated[
+        bool,
+        typer.Option(
+            "--timing",
+            help="One job at a time on each device, so that seconds and memory are its own.",
+            rich_help_panel="Running",
+        ),
+    ] = False,
     rules: Annotated[
         Rules,
         typer.Option(
@@ -168,6 +179,7 @@ def run(
         zeroed=zeroed,
         rules=rules.value,
         pack=pack,
+        timing=timing,
         inline=inline,
         yes=yes,
     )
@@ -297,6 +309,28 @@ def predict(
     from harness.exporting import Question, predict_job
 
     predict_job(db, digest, Question(texts=texts or [], sheet=csv, columns=text, output=output), at, as_json=as_json)
+
+
+@database.command()
+def verify(
+    *,
+    db: Database = "results.db",
+    rerun: Annotated[
+        str | None,
+        typer.Option("--rerun", help="Train so many results once more, chosen at random, and compare.", metavar="1%|N"),
+    ] = None,
+    task_file: Annotated[
+        list[Path] | None, typer.Option("--task-file", help="A TOML file that describes a task.", metavar="FILE")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to train: cpu, cuda:0.", metavar="NAME")] = "cpu",
+) -> None:
+    """Is the database whole, and do its numbers come out again? Changes nothing.
+
+    Example:  bench db verify --rerun 1%
+    """
+    from harness import upkeep
+
+    raise typer.Exit(upkeep.verify(db, rerun, task_file or [], device))
 
 
 @app.command("list", rich_help_panel="Read")

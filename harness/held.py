@@ -48,8 +48,8 @@ def rows(task: Task, split: str, revision: str) -> Sequence[Row]:
 
 
 def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -> Any:
-    """A test set's tokens, made once a worker; held-out rows differ from draw to draw and are not kept."""
-    from harness import batches
+    """A test set's tokens, made once and kept, also on disk; held-out rows differ from draw to draw and are not kept."""
+    from harness import batches, tokens
 
     if task.holdout:
         return batches.encode(read, rows)
@@ -63,5 +63,5 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -
         f"{recipe.max_length}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = batches.encode(read, rows)
+        _TOKENS[key] = tokens.encode(read, rows)
     return _TOKENS[key]

@@ -47,6 +47,11 @@ class BackboneSpec:
     pooling: str = "model"
     dtype: str = "float32"
 
+    @property
+    def number(self) -> str:
+        """The type in which its numbers are held; tf32 is float32 whose products a GPU rounds."""
+        return "float32" if self.dtype == "tf32" else self.dtype
+
     def line(self) -> str:
         """The backbone on one line."""
         return f"{self.name}@{self.revision[:8]}, pooling {self.pooling}, {self.dtype}"

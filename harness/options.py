@@ -124,7 +124,9 @@ class GridOptions:
     ] = None
     max_length: Annotated[Text, _option("--max-length", "Tokens a row.", TRAIN, metavar="N")] = None
     pooling: Annotated[Text, _option("--pooling", "model (its own), cls, or mean (for sentence encoders).", TRAIN)] = None
-    dtype: Annotated[Text, _option("--dtype", "float32, bfloat16 or float64.", TRAIN)] = None
+    dtype: Annotated[
+        Text, _option("--dtype", "float32, bfloat16, float64, or tf32 (float32 whose products CUDA rounds).", TRAIN)
+    ] = None
 
     def value(self, name: str) -> str:
         """An option as typed, else as the preset has it, else the default."""

@@ -243,7 +243,7 @@ def may_pack(adapted: Adapted, length: int) -> bool:
         return False
     adapted.slots.install(source())
     alone = backbone(collate(backbone, rows))
-    near = (1e-4 if backbone.spec.dtype != "bfloat16" else 0.05) * max(1.0, float(alone.abs().max()))
+    near = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4) * max(1.0, float(alone.abs().max()))
     return all(bool((one - alone).abs().max() <= near) for one in together)
 
 

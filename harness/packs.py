@@ -95,7 +95,7 @@ def _room(spec: BackboneSpec, devices: Sequence[str]) -> Room:
     config = transformers.AutoConfig.from_pretrained(checkpoints.locate(spec.name, spec.revision))
     memory = min(torch.cuda.get_device_properties(device).total_memory for device in devices)
     a_device = max(Counter(devices).values())  # slots that share one
-    number = torch.finfo(getattr(torch, spec.dtype)).bits // 8
+    number = torch.finfo(getattr(torch, spec.number)).bits // 8
     layers, width = config.num_hidden_layers, config.hidden_size
     size = 12 * layers * width**2 + config.vocab_size * width
     return Room(memory // a_device, size, width, layers, number)

@@ -19,9 +19,9 @@ from harness import request, scores, stored
 from harness.display import duration
 from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.ledger import Entry, Ledger
-from harness.ledger.ledger import payload_hash, rebuilt_digest
 from harness.options import GridOptions
 from harness.tasks import GROUPS
+from harness.verifying import doubts
 
 # Of a dev curve; the scores of copies are there where sampled models saw them.
 POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
@@ -207,7 +207,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
             out.print_json(json.dumps(_job_json(entry, curve, blobs, attempts), allow_nan=False))
             return
         _print_job(out, entry, curve, attempts)
-        for problem in _doubts(entry, blobs):
+        for problem in doubts(entry, blobs):
             out.print(f"! {problem}", style="red", highlight=False)
 
 
@@ -306,13 +306,3 @@ def _sparkline(values: Sequence[float]) -> str:
     marks = "▁▂▃▄▅▆▇█"
     step = 7 / (high - low) if high > low else 0.0
     return "".join(marks[round((value - low) * step)] if math.isfinite(value) else "?" for value in values)
-
-
-def _doubts(entry: Entry, blobs: dict[str, bytes]) -> list[str]:
-    """What does not fit together in a stored job."""
-    doubts = []
-    if entry.fingerprint and rebuilt_digest(entry) != entry.digest:
-        doubts.append("the digest is not that of the job stored here: the database was changed by hand")
-    if entry.result and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs}) != entry.result["payload"]:
-        doubts.append("metrics or predictions are not those that were recorded: the database was changed or is damaged")
-    return doubts

@@ -19,7 +19,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
 POOLINGS = ("model", "cls", "mean")
-DTYPES = ("float32", "bfloat16", "float64")
+DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
 
 class Reading:

@@ -44,6 +44,7 @@ class Running:
     zeroed: bool
     rules: str
     pack: str
+    timing: bool
     inline: bool
     yes: bool
 
@@ -70,9 +71,10 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         if not to_do:
             return _code(out, ledger, the_plan, bad=0, db=db)
         _fetch(the_plan, {job.rows.task for job in to_do}, _saying(log))
-        slots = device_choice.choose(asked, request.Reading(grid).number("jobs", how.jobs), len(to_do))
+        at_once = 1 if how.timing else request.Reading(grid).number("jobs", how.jobs)
+        slots = device_choice.choose(asked, at_once, len(to_do))
         tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
-        if how.pack != "1":
+        if how.pack != "1" and not how.timing:
             from harness import packs
 
             tickets = packs.geometries(the_plan, tickets, how.pack, slots)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
+from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry
 from harness.tasks import REGISTRY, metrics
@@ -49,6 +50,7 @@ def _run(entry: Entry) -> Run:
         seconds_training=result.get("seconds_training", 0.0),
         seconds_evaluation=result.get("seconds_evaluation", 0.0),
         peak_bytes=result.get("peak_bytes", 0),
+        places=_places(result),
         versions=_versions(result),
     )
 
@@ -67,6 +69,11 @@ def _better(name: str, known: list[str]) -> Literal["higher", "lower"]:
     plain = re.sub(r"^(zeroed|rule \w+) ", "", name)
     base = next((one for one in known if plain == one or plain.startswith(f"{one}/")), None)
     return metrics.get(base).better if base else "higher"
+
+
+def _places(result: Mapping[str, Any]) -> int:
+    shape = Geometry.read(result.get("geometry", "1"))
+    return shape.places if shape else 1
 
 
 def _versions(result: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ COSTS: Final = (
     "seconds_training",
     "seconds_evaluation",
     "peak_bytes",
+    "packed",  # how many of the runs shared their seconds and bytes with a pack
 )
 
 

@@ -93,6 +93,14 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
         text = "all runs of a cell have the very same score; were the draws and seeds applied?"
         yield Note("DUPLICATE_RUNS", "red", f"{text} {_some(places)}.")
+    packs = sorted({run.places for run in runs if finished(run)})
+    if len(packs) > 1:
+        shown = _some(["alone" if places == 1 else f"in packs of {places}" for places in packs])
+        text = (
+            "numbers of one shape are equal to the last digit, those of several to rounding; seconds and bytes of a pack are "
+            "shared, so costs are compared by `bench run --timing`"
+        )
+        yield Note("PACK_MIX", "amber", f"the runs were trained {shown}: {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
         yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")

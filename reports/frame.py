@@ -39,6 +39,7 @@ class Run:
     seconds_training: float
     seconds_evaluation: float
     peak_bytes: int
+    places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
     versions: str  # program, libraries and device in one line: a comparison over several is noted
 
 

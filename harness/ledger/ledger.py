@@ -246,6 +246,17 @@ class Ledger:
         rest = {"job": number, "environment": self._environment, "payload": payload, "finished": _now(), "dev_score": dev_score}
         return {name: getattr(outcome, name) for name in same} | times | rest
 
+    # -- its own state ---------------------------------------------------------------------------------------------
+
+    def damage(self) -> list[str]:
+        """What the database engine finds wrong with its own file; nothing where it has no such check."""
+        if self._engine.dialect.name != "sqlite":
+            return []
+        with self._transaction() as connection:
+            said = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()]
+            dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        return [line for line in said if line != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in dangling]
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def entries(self, digest_prefix: str = "") -> list[Entry]:

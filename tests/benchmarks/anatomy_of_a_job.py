@@ -2,28 +2,32 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.anatomy_of_a_job --model tiny --methods prefix,lora --tasks toy-sentiment
 
-Runs the second job of each method in this process, with a clock around the passes, the optimiser and the evaluations.
+Runs the last job of each method in this process (with `--pack N` the last N in one pack), once to warm up, once to count
+operations and once with a clock around the passes, the optimiser and the evaluations. `start` is what goes by before the
+first pass of a job in a process that is warm.
 """
 
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.grid import shares
-from tests.benchmarks.trainer_peer import arguments
+from tests.benchmarks.trainer_peer import arguments, typed
 
 
 class Clock:
     """Seconds by name; what runs inside a running clock of another name is the other's."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
         self.seconds: dict[str, float] = {}
         self.running = False
         self.padding = [0, 0]  # real and all tokens of training batches
+        self.first = 0.0  # when the first pass began
+        self._cuda = device.startswith("cuda")
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with the clock around it."""
@@ -31,14 +35,23 @@ class Clock:
         def timed(*args: Any, **named: Any) -> Any:
             if self.running:
                 return function(*args, **named)
-            self.running, began = True, time.perf_counter()
+            self.running, began = True, self.now()
+            self.first = self.first or began
             try:
                 return function(*args, **named)
             finally:
                 self.running = False
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+                self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - began
 
         return timed
+
+    def now(self) -> float:
+        """The time, when the device has done what it was told."""
+        if self._cuda:
+            import torch
+
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 @contextmanager
@@ -46,28 +59,36 @@ def instrumented(clock: Clock) -> Iterator[None]:
     """The training loop with clocks in it."""
     import torch
 
-    from harness import backbones, exam, training
+    from harness import adapted, backbones, exam, optimiser, packing, training
 
-    kept = [
-        (backbones.Backbone, "__call__", backbones.Backbone.__call__),
-        (torch.Tensor, "backward", torch.Tensor.backward),
-        (training, "_update", training._update),
-        (training.DevRows, "score", training.DevRows.score),
-        (exam, "sit", exam.sit),
-        (training, "collate", training.collate),
+    timed = [
+        (backbones.Backbone, "__call__", "forward and backward"),
+        (packing.Pack, "forward", "forward and backward"),
+        (torch.Tensor, "backward", "forward and backward"),
+        (optimiser.Alone, "step", "optimiser"),
+        (optimiser.Stacked, "step", "optimiser"),
+        (training, "predict", "evaluation"),
+        (packing.Pack, "_look", "evaluation"),
+        (exam, "sit", "evaluation"),
     ]
-    names = ("forward and backward", "forward and backward", "optimiser", "evaluation", "evaluation")
-    for (owner, attribute, function), name in zip(kept[:5], names, strict=True):
-        setattr(owner, attribute, clock.around(name, function))
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
+    kept += [(adapted, "collate", adapted.collate), (packing._Texts, "batch", packing._Texts.batch)]
+    for owner, attribute, name in timed:
+        setattr(owner, attribute, clock.around(name, getattr(owner, attribute)))
 
-    def collate(backbone: Any, rows: Any) -> Any:
-        batch = kept[5][2](backbone, rows)
-        if not clock.running:
-            clock.padding[0] += int(batch["attention_mask"].sum())
-            clock.padding[1] += batch["attention_mask"].numel()
-        return batch
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def collate(*args: Any) -> Any:
+            batch = function(*args)
+            if not clock.running:
+                ids = batch["input_ids"]
+                clock.padding[0] += int((ids != 0).sum())  # the padding of every backbone here is token 0
+                clock.padding[1] += ids.numel()
+            return batch
 
-    training.collate = collate
+        return collate
+
+    for owner, attribute, function in kept[-2:]:
+        setattr(owner, attribute, counted(function))
     try:
         yield
     finally:
@@ -75,62 +96,75 @@ def instrumented(clock: Clock) -> Iterator[None]:
             setattr(owner, attribute, function)
 
 
-def matmul_rate() -> float:
-    """Floating-point operations a second of a product of two matrices of 1024 x 1024 in float32."""
+def matmul_rate(device: str, dtype: str) -> float:
+    """Floating-point operations a second of a product of two square matrices in the precision asked for."""
     import torch
 
-    a = torch.randn(1024, 1024)
-    a @ a
-    best = min(_seconds(lambda: a @ a) for _ in range(10))
-    return float(2 * 1024**3 / best)
+    side, number = (
+        (8192, getattr(torch, dtype.replace("tf32", "float32"))) if device.startswith("cuda") else (1024, torch.float32)
+    )
+    torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+    a = torch.randn(side, side, device=device, dtype=number)
+    clock = Clock(device)
+
+    def seconds() -> float:
+        began = clock.now()
+        a @ a
+        return clock.now() - began
+
+    seconds()
+    return float(2 * side**3 / min(seconds() for _ in range(10)))
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def run(job: Any, plan: Any) -> Any:
-    """Train and test one job in this process."""
-    from harness import worker
+def run(jobs: Sequence[Any], plan: Any, device: str, pack: int) -> list[Any]:
+    """Train and test jobs in this process."""
+    from harness import packs, worker
     from harness.outcome import Ticket
 
     where = Path(tempfile.gettempdir())
-    ticket = Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where)
-    (outcome,) = worker.run_pack([ticket], "cpu", lambda *_: None)
-    return outcome
+    tickets = {job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where) for job in jobs}
+    shaped = packs.geometries(plan, tickets, str(pack), [device])
+    outcomes = worker.run_pack(list(shaped.values()), device, lambda *_: None)
+    assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
+    return outcomes
 
 
 def main() -> None:
-    """Take one job of each method apart."""
-    options = arguments().parse_args()
+    """Take the last job, or pack, of each method apart."""
+    parser = arguments()
+    parser.add_argument("--pack", type=int, default=1)
+    options = parser.parse_args()
     import torch
 
     from harness import planning, request
     from harness.options import GridOptions
 
-    torch.set_num_threads(1)
-    wanted, _ = request.read(GridOptions(**vars(options)))
+    if options.devices == "cpu":
+        torch.set_num_threads(1)
+    device = "cuda:0" if options.devices.startswith("cuda") else options.devices
+    wanted, _ = request.read(GridOptions(**typed(options)))
     plan = planning.plan(wanted)
-    rate = matmul_rate()
+    rate = matmul_rate(device, options.dtype)
     for method in dict.fromkeys(job.method for job in plan.jobs):
-        first, second = [job for job in plan.jobs if job.method == method][:2]
-        run(first, plan)  # reads the backbone and the rows
-        with counting() as flops:  # which takes time
-            run(second, plan)
-        clock, began = Clock(), time.perf_counter()
+        jobs = [job for job in plan.jobs if job.method == method][-options.pack :]
+        run(jobs, plan, device, options.pack)
+        with counting() as flops:
+            run(jobs, plan, device, options.pack)
+        clock = Clock(device)
+        began = clock.now()
         with instrumented(clock):
-            outcome = run(second, plan)
-        total = time.perf_counter() - began
-        assert outcome.status == "done", outcome.error
-        found = shares(clock.seconds, total)
-        parts = ", ".join(f"{name} {share:.0%}" for name, share in found.items())
+            outcomes = run(jobs, plan, device, options.pack)
+        total = clock.now() - began
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items())
         padding = 1 - clock.padding[0] / max(1, clock.padding[1])
-        reached = flops[0] / total / rate if flops[0] else float("nan")
-        memory = outcome.peak_bytes / 2**20
+        training = clock.seconds.get("forward and backward", 0.0) + clock.seconds.get("optimiser", 0.0)
+        step = 1000 * training / wanted.recipe.steps
+        memory = max(outcome.peak_bytes for outcome in outcomes) / 2**20
         print(
-            f"{method}: {total:.2f} s; {parts}; padding {padding:.0%}; {reached:.2f} of the matmul rate; peak {memory:.0f} MiB"
+            f"{method} ({outcomes[-1].geometry}): {total:.2f} s; {parts}; {step:.1f} ms a step; "
+            f"start {1000 * (clock.first - began):.0f} ms; padding {padding:.0%}; "
+            f"{flops[0] / total / rate:.2f} of the matmul rate; peak {memory:.0f} MiB",
+            flush=True,
         )
     print(json.dumps({"matmul": rate}))
 

@@ -1,6 +1,7 @@
 """One grid by transformers.Trainer + peft in one process and by `bench run`, in turn: jobs an hour and the ratio.
 
     python -m tests.benchmarks.grid [--model NAME --methods .. --tasks .. --sizes .. --steps ..] [--repeat 3] [--pack N]
+    python -m tests.benchmarks.grid --devices cuda --dtype bfloat16 --model google-bert/bert-base-cased --pack 32 --fresh
 
 Equal work: the same rows in a step, steps, evaluations, test rows, trained parameters, precision; dropout where fine-tuning.
 Each side is timed as a whole command, start-up included, in turn and `--repeat` times; medians are printed. Then one job of
@@ -22,7 +23,7 @@ from typing import Any
 
 from tests.benchmarks.trainer_peer import arguments
 
-FLAGS = ("model", "methods", "tasks", "sizes", "draws", "steps", "batch-size", "eval-every", "test-limit", "max-length")
+GRID = ("model", "methods", "tasks", "sizes", "draws", "steps", "batch-size", "eval-every", "test-limit", "max-length", "dtype")
 
 
 def main() -> int:
@@ -30,10 +31,18 @@ def main() -> int:
     parser = arguments()
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--pack", type=int, default=0, help="time bench in packs of so many as well")
+    parser.add_argument("--fresh", action="store_true", help="time one process a job, padded to the greatest length, as well")
     parser.add_argument("--skip-peer", action="store_true", help="only bench")
+    parser.add_argument("--only-apart", action="store_true", help="no timing of the whole, only where the time goes")
     options = parser.parse_args()
-    flags = [word for name in FLAGS for word in (f"--{name}", str(getattr(options, name.replace("-", "_"))))]
+    flags = [word for name in GRID for word in (f"--{name}", str(getattr(options, name.replace("-", "_"))))]
+    flags += ["--devices", options.devices]
+    if options.only_apart:
+        take_apart(flags, options.pack)
+        return 0
     sides: dict[str, Any] = {"trainer + peft": peer, "bench": ours}
+    if options.fresh:
+        sides["a process a job"] = partial(peer, fresh=True)
     if options.skip_peer:
         del sides["trainer + peft"]
     if options.pack:
@@ -50,14 +59,14 @@ def main() -> int:
     for name, median in medians.items():
         ratio = f", {medians['trainer + peft'] / median:.2f} times the peer" if "trainer + peft" in medians else ""
         print(f"{name:15} {3600 * jobs / median:8.0f} jobs/h (median of {options.repeat}){ratio}")
-    take_apart(flags)
+    take_apart(flags, options.pack)
     return 0
 
 
-def peer(flags: list[str]) -> tuple[int, float]:
+def peer(flags: list[str], *, fresh: bool = False) -> tuple[int, float]:
     """Jobs and seconds of the peer."""
     began = time.perf_counter()
-    words = [sys.executable, "-m", "tests.benchmarks.trainer_peer", *flags]
+    words = [sys.executable, "-m", "tests.benchmarks.trainer_peer", *flags, *(["--fresh"] if fresh else [])]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])["jobs"], time.perf_counter() - began
 
@@ -79,11 +88,12 @@ def ours(flags: list[str], pack: int = 1) -> tuple[int, float]:
         shutil.rmtree(folder)
 
 
-def take_apart(flags: list[str]) -> None:
-    """Where the time of one job of each method goes, in a process of one thread as a worker is."""
-    words = [sys.executable, "-m", "tests.benchmarks.anatomy_of_a_job", *flags]
+def take_apart(flags: list[str], pack: int) -> None:
+    """Where the time of one job of each method goes, and of one pack, in a process of one thread as a worker is."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    print(subprocess.run(words, check=True, capture_output=True, text=True, env=env).stdout, end="")
+    for places in [1, pack] if pack > 1 else [1]:
+        words = [sys.executable, "-m", "tests.benchmarks.anatomy_of_a_job", *flags, "--pack", str(places)]
+        print(subprocess.run(words, check=True, capture_output=True, text=True, env=env).stdout, end="", flush=True)
 
 
 def shares(spent: dict[str, float], total: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ batch, test rows are tokenised once a task. The rows, steps, batches, evaluation
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -30,14 +31,28 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--eval-every", default="25")
     parser.add_argument("--test-limit", default="400")
     parser.add_argument("--max-length", default="128")
+    parser.add_argument("--dtype", default="float32", help="float32, tf32 or bfloat16")
+    parser.add_argument("--devices", default="cpu", help="cpu or cuda")
     return parser
+
+
+OWN = ("threads", "fresh", "devices", "repeat", "pack", "skip_peer", "only_apart")  # flags that are none of `bench run`'s grid
+
+
+def typed(options: argparse.Namespace) -> dict[str, str]:
+    """The flags that describe the grid, as `bench run` is given them."""
+    return {name: value for name, value in vars(options).items() if name not in OWN}
 
 
 def main() -> None:
     """Run the grid."""
     parser = arguments()
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--fresh", action="store_true", help="a process for each job, rows padded to the greatest length")
     options = parser.parse_args()
+    if options.fresh:
+        one_process_each(options)
+        return
     import torch
 
     from harness import planning, request
@@ -45,17 +60,37 @@ def main() -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    typed = {name: value for name, value in vars(options).items() if name != "threads"}
-    wanted, _ = request.read(GridOptions(**typed))
+    wanted, _ = request.read(GridOptions(**typed(options)))
     jobs = planning.plan(wanted).jobs
+    if only := os.environ.get(ONLY):
+        jobs = tuple(job for job in jobs if job.digest == only)
     tasks = {task.name: task for task in wanted.tasks}
-    peer = Peer(jobs[0].backbone)
+    peer = Peer(jobs[0].backbone, options.devices, options.dtype, padded=bool(only))
     spent = {"training": 0.0, "testing": 0.0}
     for job, rows in zip(jobs, _rows(jobs, tasks), strict=True):
         seconds = peer.run(job, tasks[job.rows.task], rows)
         spent = {name: spent[name] + seconds[name] for name in spent}
         print(json.dumps({"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}), flush=True)
     print(json.dumps({"jobs": len(jobs), "total": time.perf_counter() - STARTED, **spent}))
+
+
+ONLY = "BENCH_PEER_ONLY"  # the digest of the one job to run, padded to the greatest length
+
+
+def one_process_each(options: argparse.Namespace) -> None:
+    """The weak form of the peer: what a shell loop over a training script does."""
+    import subprocess
+    import sys
+
+    from harness import planning, request
+    from harness.options import GridOptions
+
+    jobs = planning.plan(request.read(GridOptions(**typed(options)))[0]).jobs
+    words = [word for word in sys.argv[1:] if word != "--fresh"]
+    for job in jobs:
+        command = [sys.executable, "-m", "tests.benchmarks.trainer_peer", *words]
+        subprocess.run(command, check=True, env=os.environ | {ONLY: job.digest})
+    print(json.dumps({"jobs": len(jobs), "total": time.perf_counter() - STARTED}))
 
 
 def _rows(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
@@ -73,7 +108,7 @@ def _rows(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
 class Peer:
     """A backbone that is read once, and the Trainer around it."""
 
-    def __init__(self, spec: Any) -> None:
+    def __init__(self, spec: Any, device: str, dtype: str, *, padded: bool) -> None:
         import torch
         import transformers
 
@@ -85,6 +120,7 @@ class Peer:
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         auto = transformers.AutoModelForSequenceClassification
         self.pretrained = auto.from_pretrained(folder, num_labels=2, dtype=torch.float32)
+        self.device, self.dtype, self.padded = device, dtype, padded
         self.start = {name: tensor.clone() for name, tensor in self.pretrained.state_dict().items()}
         self.tests: dict[str, list[dict[str, Any]]] = {}
         self.folder = tempfile.TemporaryDirectory()
@@ -101,7 +137,8 @@ class Peer:
             output_dir=self.folder.name, max_steps=recipe.steps, per_device_train_batch_size=recipe.batch_size,
             per_device_eval_batch_size=64, learning_rate=job.options["lr"], weight_decay=job.options["weight_decay"],
             warmup_steps=recipe.steps // 10, lr_scheduler_type="linear", eval_strategy="steps", eval_steps=recipe.eval_every,
-            save_strategy="no", logging_strategy="no", report_to=[], seed=job.seed, disable_tqdm=True, use_cpu=True,
+            save_strategy="no", logging_strategy="no", report_to=[], seed=job.seed, disable_tqdm=True,
+            use_cpu=self.device == "cpu", bf16=self.dtype == "bfloat16", tf32=True if self.dtype == "tf32" else None,
         )  # fmt: skip
         trainer = Trainer(
             model=self._model(job, task), args=how, train_dataset=train, eval_dataset=dev, compute_metrics=_accuracy,
@@ -116,7 +153,7 @@ class Peer:
 
     def _encoded(self, rows: Sequence[Any], most: int) -> list[dict[str, Any]]:
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
-        table = self.tokenizer(*texts, truncation=True, max_length=most)
+        table = self.tokenizer(*texts, truncation=True, max_length=most, padding="max_length" if self.padded else False)
         return [{name: table[name][index] for name in table} | {"labels": row.label} for index, row in enumerate(rows)]
 
     def _model(self, job: Any, task: Any) -> Any:

@@ -265,6 +265,7 @@ def test_notes(grid):
     runs = grid()
     assert codes(compare(runs)) == {"NOT_REACHABLE"}
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
+    assert "PACK_MIX" in codes(compare([replace(runs[0], places=8), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
     assert "NOT_FOUND" in codes(compare(runs, tasks=["rte", "rtee"]))
     same = [replace(r, score=0.5) if (r.method, r.task) == ("prefix", "rte") else r for r in runs]
