@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def folder(ledger: Path) -> Path:
-    """Where the artefacts of a ledger lie."""
+def folder(db: str | Path) -> Path:
+    """Where the artefacts of a ledger lie: beside its file, or in the folder at hand for one on a server."""
+    ledger = Path("results.db" if "://" in str(db) else db)
     return ledger.with_name(ledger.name + ".artefacts")
 
 

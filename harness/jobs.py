@@ -71,6 +71,7 @@ class Rows:
     n_dev: int
     n_test: int
     redrawn: int = 0  # draws thrown away because they missed a class
+    shared: int = 0  # training and dev rows whose texts also stand in the test rows
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
     labels: tuple[str, ...] = ()  # the classes; empty for a regression
     holdout: bool = False  # test rows are held out anew for every draw

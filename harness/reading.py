@@ -8,7 +8,7 @@ import struct
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,15 @@ from typing import Any
 from harness import request, scores, stored
 from harness.display import duration
 from harness.errors import CannotWrite, CorruptData, UsageError
-from harness.ledger import Entry, Ledger
+from harness.geometry import rows_of
+from harness.jobs import BackboneSpec, recipe_from
+from harness.ledger import Entry, Known, Ledger
+from harness.ledger.database import shown
 from harness.options import GridOptions
 from harness.tasks import GROUPS
-from harness.verifying import doubts
+from harness.verifying import doubtful, doubts
+
+WATCHED = 2.0  # seconds between two looks of `status --watch`
 
 # Of a dev curve; the scores of copies are there where sampled models saw them.
 POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
@@ -40,14 +45,14 @@ class Selection:
 
 
 @contextmanager
-def _opened(db: str) -> Iterator[Ledger]:
+def opened(db: str) -> Iterator[Ledger]:
     """A ledger to read from. What cannot be read as the ledger wrote it is damage, whatever error it ends in."""
     try:
         with Ledger(db) as ledger:
             yield ledger
     except (ValueError, TypeError, LookupError, ArithmeticError, zlib.error, struct.error) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise CorruptData(f"{db} holds what bench did not write ({reason}); it was left as it is") from error
+        raise CorruptData(f"{shown(db)} holds what bench did not write ({reason}); it was left as it is") from error
 
 
 # -- report ------------------------------------------------------------------------------------------------------------
@@ -68,15 +73,19 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     sizes = [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)] if chosen.sizes else None
     if reading.problems:
         raise UsageError(*reading.problems)
-    with _opened(chosen.db) as ledger:
-        entries, outdated = _current(ledger.entries())
+    tasks = _expanded(chosen.tasks)
+    with opened(chosen.db) as ledger:
+        known, outdated = _current(ledger.settings())
+        known = _one_recipe(_one_backbone(known, chosen.model), chosen.recipe)
+        wanted = [one.id for one in known if not tasks or one.setting["task"]["task"] in tasks]
+        wanted = wanted or [one.id for one in known]
+        entries = ledger.entries(settings=wanted)
+        if wrong := list(doubtful(entries, ledger.all_blobs(wanted))):
+            raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
         runs = scores.runs(entries)
     for task, count in outdated.items():
         print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
-    runs = _one_backbone(runs, chosen.model)
-    runs = _one_recipe(runs, chosen.recipe)
     methods = request.split(chosen.methods) if chosen.methods else None
-    tasks = _expanded(chosen.tasks)
     try:
         comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes)
     except (Mixed, Nothing) as error:
@@ -94,11 +103,20 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
         raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
 
 
-def _current(entries: Sequence[Entry]) -> tuple[list[Entry], Counter[str]]:
-    """The entries on the data that each task was last run on; and how many others there are, by task."""
-    last = {entry.task: entry.setting["task"] for entry in entries}
-    current = [entry for entry in entries if entry.setting["task"] == last[entry.task]]
-    return current, Counter(entry.task for entry in entries if entry.setting["task"] != last[entry.task])
+def _current(known: Sequence[Known]) -> tuple[list[Known], Counter[str]]:
+    """The settings on the data that each task was last run on; and how many jobs the others have, by task."""
+    outdated = outdated_settings(known)
+    old: Counter[str] = Counter()
+    for one in outdated:
+        old[one.setting["task"]["task"]] += one.jobs
+    ids = {one.id for one in outdated}
+    return [one for one in known if one.id not in ids], old
+
+
+def outdated_settings(known: Sequence[Known]) -> list[Known]:
+    """Those of results on other data than each task was last run on."""
+    last = {one.setting["task"]["task"]: one.setting["task"] for one in known}
+    return [one for one in known if one.setting["task"] != last[one.setting["task"]["task"]]]
 
 
 def _expanded(tasks: str | None) -> list[str] | None:
@@ -108,24 +126,24 @@ def _expanded(tasks: str | None) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def _one_backbone(runs: list[Any], model: str | None) -> list[Any]:
+def _one_backbone(known: list[Known], model: str | None) -> list[Known]:
     if model is None:
-        return runs
-    chosen = [run for run in runs if model.lower() in run.backbone.lower()]
-    if not chosen and runs:
-        raise UsageError(
-            f"no results of a backbone called {model!r}; there are: {'; '.join(sorted({run.backbone for run in runs}))}"
-        )
+        return known
+    lines = {one.id: BackboneSpec(**one.setting["backbone"]).line() for one in known}
+    chosen = [one for one in known if model.lower() in lines[one.id].lower()]
+    if not chosen and known:
+        raise UsageError(f"no results of a backbone called {model!r}; there are: {'; '.join(sorted(set(lines.values())))}")
     return chosen
 
 
-def _one_recipe(runs: list[Any], number: int | None) -> list[Any]:
+def _one_recipe(known: list[Known], number: int | None) -> list[Known]:
     if number is None:
-        return runs
-    recipes = sorted({run.recipe for run in runs})
+        return known
+    lines = {one.id: recipe_from(one.setting["recipe"]).line() for one in known}
+    recipes = sorted(set(lines.values()))
     if not 1 <= number <= len(recipes):
         raise UsageError(f"--recipe: there is no recipe {number}; there are 1 to {len(recipes)}")
-    return [run for run in runs if run.recipe == recipes[number - 1]]
+    return [one for one in known if lines[one.id] == recipes[number - 1]]
 
 
 # -- status ------------------------------------------------------------------------------------------------------------
@@ -134,36 +152,63 @@ def _one_recipe(runs: list[Any], number: int | None) -> list[Any]:
 def show_status(db: str, *, as_json: bool) -> None:
     """`bench status`."""
     from rich.console import Console
-    from rich.table import Table
 
     out = Console()
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    with _opened(db) as ledger:
-        entries, errors = ledger.entries(), dict(ledger.errors())
-        for entry in entries:
-            counts.setdefault((entry.setting["backbone"]["name"], entry.label), Counter())[entry.state] += 1
+    counts, errors, spent = _status(db)
     if as_json:
-        typed = [{"model": model, "method": label, **count} for (model, label), count in counts.items()]
+        typed = [{"model": model, "method": label, **each} for (model, label), each in counts.items()]
         bad = [{"digest": digest, "error": error} for digest, error in errors.items()]
         out.print_json(json.dumps({"schema": 1, "methods": typed, "errors": bad}))
         return
-    states = [
-        state
-        for state in ("done", "planned", "claimed", "failed", "diverged", "infeasible")
-        if any(c[state] for c in counts.values())
-    ]
+    out.print(_status_table(counts))
+    done, total = sum(each["done"] for each in counts.values()), sum(each.total() for each in counts.values())
+    out.print(f"{done} of {total} cells done, {duration(spent)} of work", highlight=False)
+    for digest, error in list(errors.items())[-10:]:
+        out.print(f"{digest[:12]}  {error.splitlines()[0] if error else ''}", markup=False, highlight=False, soft_wrap=True)
+
+
+def watch_status(db: str) -> None:
+    """`bench status --watch`: the same again every two seconds, in place on a terminal, until Ctrl-C."""
+    from contextlib import suppress
+    from time import sleep
+
+    from rich.console import Console
+    from rich.live import Live
+
+    out = Console()
+    with suppress(KeyboardInterrupt):
+        if not out.is_terminal:
+            while True:
+                show_status(db, as_json=False)
+                sleep(WATCHED)
+        with Live(console=out, auto_refresh=False) as live:
+            while True:
+                live.update(_status_table(_status(db)[0]), refresh=True)
+                sleep(WATCHED)
+
+
+def _status(db: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, str], float]:
+    """Counts of states by backbone and method, the last error of each job that ended badly, and seconds of work."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    with opened(db) as ledger:
+        errors, spent = dict(ledger.errors()), ledger.seconds()
+        models = ledger.backbones()
+        for setting, label, state, count in ledger.counts():
+            counts.setdefault((models[setting], label), Counter())[state] += count
+    return counts, errors, spent
+
+
+def _status_table(counts: Mapping[tuple[str, str], Counter[str]]) -> Any:
+    from rich.table import Table
+
+    order = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
+    states = [state for state in order if any(each[state] for each in counts.values())]
     table = Table("backbone", "method", box=None, pad_edge=False)
     for state in states:
         table.add_column({"planned": "to do", "claimed": "running"}.get(state, state), justify="right")
-    for (model, label), count in counts.items():
-        table.add_row(model, label, *(str(count[state] or "·") for state in states))
-    out.print(table)
-    spent = sum(e.result["seconds_training"] + e.result["seconds_evaluation"] for e in entries if e.result)
-    out.print(
-        f"{sum(e.state == 'done' for e in entries)} of {len(entries)} cells done, {duration(spent)} of work", highlight=False
-    )
-    for digest, error in list(errors.items())[-10:]:
-        out.print(f"{digest[:12]}  {error.splitlines()[0] if error else ''}", markup=False, highlight=False, soft_wrap=True)
+    for (model, label), each in counts.items():
+        table.add_row(model, _plain(label), *(str(each[state] or "·") for state in states))
+    return table
 
 
 # -- show --------------------------------------------------------------------------------------------------------------
@@ -175,7 +220,7 @@ def show_jobs(db: str, *, as_json: bool) -> None:
     from rich.table import Table
 
     out = Console()
-    with _opened(db) as ledger:
+    with opened(db) as ledger:
         entries = ledger.entries()
     if as_json:
         names = ("digest", "label", "task", "size", "draw", "seed", "state")
@@ -199,7 +244,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
     from rich.console import Console
 
     out = Console()
-    with _opened(db) as ledger:
+    with opened(db) as ledger:
         entry = stored.find(ledger, digest)
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
         curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
@@ -294,6 +339,8 @@ def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
 
 def _place(geometry: str) -> str:
     """How a job was trained: alone, or in a pack whose seconds are shared."""
+    if at_a_time := rows_of(geometry):
+        return f"trained alone, {at_a_time} rows of a step at a time"
     if geometry == "1":
         return "trained alone"
     places, rows, tokens = geometry.split("x")

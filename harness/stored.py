@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import artefacts
 from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
 from harness.ledger import Entry, Ledger
-from harness.ledger.database import is_url
 from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
 
@@ -123,6 +121,6 @@ def load(db: str, digest: str) -> Stored:
         raise Unavailable(
             f"the tensors of {entry.digest[:12]} were not kept: `bench run --keep all` keeps whole backbones as well"
         )
-    where = artefacts.folder(Path(db if not is_url(db) else "results.db"))
+    where = artefacts.folder(db)
     tensors, about = artefacts.read(where, entry.digest, entry.result["artefact"])
     return Stored(entry, tensors, about, unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ())

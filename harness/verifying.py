@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artefacts, provenance
 from harness.errors import CorruptData, Unavailable, UsageError
-from harness.geometry import Geometry
+from harness.geometry import Geometry, rows_of
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
 from harness.ledger import Entry, Ledger
-from harness.ledger.ledger import payload_hash, rebuilt_digest
+from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import Ticket, unpack_predictions
 from harness.tasks import REGISTRY, Task
 
@@ -48,6 +48,14 @@ def doubts(entry: Entry, blobs: Mapping[str, bytes]) -> list[str]:
         found.append("the digest is not that of the job stored here: the database was changed by hand")
     if (entry.state == "done") != (entry.result is not None):
         found.append(f"the job is {entry.state}, and there is {'a' if entry.result else 'no'} result")
+    if entry.task != entry.setting["task"]["task"]:
+        found.append("its task is not that of the job: the database was changed by hand")
+    if (
+        entry.result
+        and entry.result["seal"]
+        and entry.result["seal"] != seal(vars(entry), entry.result, entry.result["versions"])
+    ):
+        found.append("its costs or versions are not those that were recorded: the database was changed or is damaged")
     if entry.result and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs}) != entry.result["payload"]:
         found.append("metrics or predictions are not those that were recorded: the database was changed or is damaged")
     return found
@@ -56,8 +64,14 @@ def doubts(entry: Entry, blobs: Mapping[str, bytes]) -> list[str]:
 def problems(ledger: Ledger) -> Iterator[str]:
     """Everything that is wrong with a ledger, in words."""
     yield from ledger.damage()
-    for entry in ledger.entries():
-        for doubt in doubts(entry, ledger.blobs(entry.digest)):
+    for known in ledger.settings():  # one after the other, so that a large ledger need not fit into the memory
+        yield from doubtful(ledger.entries(settings=[known.id]), ledger.all_blobs([known.id]))
+
+
+def doubtful(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> Iterator[str]:
+    """What does not fit together in some jobs, in words."""
+    for entry in entries:
+        for doubt in doubts(entry, blobs.get(entry.digest, {})):
             yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {doubt}"
 
 
@@ -132,7 +146,8 @@ def again(
         zeroed = any(name.startswith("zeroed ") for name in entry.metrics)
         shape = Geometry.read(result["geometry"])
         ticket = Ticket(
-            job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rules=rules, zeroed=zeroed
+            job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rows=rows_of(result["geometry"]),
+            rules=rules, zeroed=zeroed,
         )  # fmt: skip
         (outcome,) = run_pack([ticket], device, note)
     except (Unavailable, CorruptData) as error:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from harness.errors import BenchError, Busy, CannotWrite, CorruptData, DiskTrouble, Unavailable, UsageError
 from harness.ledger.migrations import CURRENT, migrate
 
+MOUNTS = Path("/proc/self/mountinfo")
+MIGRATING = 0x62656E6368  # the lock under which one process at a time changes a server's schema
 WAIT = 30.0  # seconds to wait for another process's transaction
 MAGIC = b"SQLite format 3\0"
 
@@ -22,6 +24,14 @@ MAGIC = b"SQLite format 3\0"
 def is_url(name: str) -> bool:
     """Whether a name is a database URL rather than a file."""
     return "://" in name
+
+
+def shown(name: str) -> str:
+    """A database's name for people: a URL without its password."""
+    try:
+        return make_url(name).render_as_string(hide_password=True) if is_url(name) else name
+    except ArgumentError:
+        return "the database"
 
 
 def open_engine(name: str, *, write: bool) -> Engine:
@@ -32,8 +42,15 @@ def open_engine(name: str, *, write: bool) -> Engine:
         CannotWrite: it cannot be created or written. Unavailable: there is none to read. UsageError: a URL of SQLite.
     """
     engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=write)
+    file, name = Path(name), shown(name)
     try:
-        version = _schema(engine, name)
+        try:
+            version = _schema(engine, name)
+        except OperationalError as error:
+            if write or "readonly" not in str(error.orig):
+                raise
+            _roll_back(file)
+            version = _schema(engine, name)
         if version > CURRENT:
             raise CorruptData(
                 f"{name} was written by a newer bench (schema {version}, this one knows {CURRENT}): upgrade bench"
@@ -43,9 +60,13 @@ def open_engine(name: str, *, write: bool) -> Engine:
                 raise Unavailable(
                     f"{name} holds no results yet: run `bench run` first"
                     if version == 0
-                    else f"{name} is of an older bench: run `bench run` once"
+                    else f"{name} is of an older bench (schema {version}): `bench db upgrade --db {name}` brings it up to date"
                 )
+            if version and engine.dialect.name == "sqlite":
+                _keep_copy(engine, file, version)
             with engine.begin() as connection:
+                if engine.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
                 migrate(connection, _schema_in(connection))  # asked again under the lock: another process may have been first
     except DatabaseError as error:
         engine.dispose()
@@ -59,17 +80,32 @@ def open_engine(name: str, *, write: bool) -> Engine:
     return engine
 
 
+def schema_of(name: str) -> int:
+    """The schema of a database that exists.
+
+    Raises:
+        CorruptData, Unavailable: see `open_engine`.
+    """
+    engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=False)
+    try:
+        return _schema(engine, name)
+    except DatabaseError as error:
+        raise explain(error, name) from error
+    finally:
+        engine.dispose()
+
+
 def explain(error: DatabaseError, name: str) -> Exception:
     """The error that a user can act on for what the driver says."""
-    text = str(error.orig)
+    text, name, server = str(error.orig), shown(name), is_url(name)
     if "locked" in text or "busy" in text:
         return Busy(f"{name} has been locked by another process for {WAIT:.0f} s: close what holds it open, then run again")
     if "readonly" in text or "unable to open" in text:
         return CannotWrite(f"{name} cannot be written: check its permissions and its folder's, or choose another with --db")
     if "full" in text or "disk I/O" in text:
         return DiskTrouble(f"writing {name} failed ({text}): free some space, then run again; what was committed is safe")
-    if isinstance(error, OperationalError) and is_url(name):
-        return Unavailable(f"the database does not answer: {text.splitlines()[0]}")
+    if isinstance(error, OperationalError) and server:
+        return Unavailable(f"{name} does not answer: {text.splitlines()[0]}")
     return CorruptData(f"{name} is damaged ({text}); it was left as it is. Restore a backup or choose another with --db")
 
 
@@ -89,21 +125,91 @@ def _by_path(path: Path, *, write: bool) -> Engine:
     folder = path.absolute().parent
     if write and (not folder.is_dir() or not os.access(folder, os.W_OK) or (exists and not os.access(path, os.W_OK))):
         raise CannotWrite(f"{path} cannot be written: {folder} is missing or read-only; choose another place with --db")
+    if write and (kind := network_file_system(folder)):
+        raise CannotWrite(
+            f"{path} lies on a network file system ({kind}), whose locks cannot be trusted: choose a local place with --db, "
+            "run parts of the grid with --shard and bring them together with `bench db merge`, or give a PostgreSQL URL"
+        )
+    if write and not exists:
+        path.touch(mode=0o600)  # results are their owner's
     mode = "rwc" if write else "ro"
     url = URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": mode, "uri": "true"})
-    engine = create_engine(url, connect_args={"timeout": WAIT})
+    engine = create_engine(url, connect_args={"timeout": WAIT}, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin_immediate if write else _begin)
     return engine
+
+
+NETWORK = ("nfs", "cifs", "smb", "afs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs",
+           "fuse.gcsfuse", "fuse.rclone", "fuse.glusterfs", "pvfs2", "orangefs")  # fmt: skip
+
+
+def network_file_system(folder: Path) -> str:
+    """The kind of a network file system on which a folder lies; empty where it is none, or the system does not tell."""
+    try:
+        lines = MOUNTS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    mounts = {}  # mount point -> kind; what was mounted later lies on top
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mounts[left.split()[4].replace("\\040", " ")] = right.split()[0]
+    place = folder.resolve()
+    kind = next((mounts[str(one)] for one in (place, *place.parents) if str(one) in mounts), "")
+    return kind if kind.startswith(NETWORK) else ""
 
 
 def _by_url(name: str) -> Engine:
     if name.startswith("sqlite"):
         raise UsageError(f"--db: for SQLite name the file itself, without a URL, got {name!r}")
     try:
-        return create_engine(name)
+        return create_engine(name, pool_pre_ping=True, hide_parameters=True)
     except Exception as error:  # a malformed URL or a missing driver, each with an exception class of its own
         raise Unavailable(f"no database can be reached by that URL: {str(error).splitlines()[0]}") from error
+
+
+def _keep_copy(engine: Engine, path: Path, version: int) -> None:
+    """A copy of a database as it was before its schema is changed; the first one is kept."""
+    copy = path.with_name(f"{path.name}.schema-{version}")
+    if not copy.exists():
+        copy_to(engine, copy)
+
+
+def copy_to(engine: Engine, path: Path) -> None:
+    """A consistent copy of a SQLite database, also while others write to it: whole under its name, or not there.
+
+    Raises:
+        CannotWrite: there is a file of that name, or none can be made.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        if path.exists():
+            raise CannotWrite(f"{path} exists: choose another name")
+        draft.touch(mode=0o600)  # SQLite takes an empty file
+        outside_transactions(engine, "VACUUM INTO ?", str(draft))
+        try:
+            os.link(draft, path)  # fails where somebody was faster
+        except (PermissionError, NotImplementedError, OSError) as error:
+            if isinstance(error, FileExistsError):
+                raise
+            draft.rename(path)  # a file system without hard links
+    except (OSError, sqlite3.Error) as error:
+        raise CannotWrite(f"{path} cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def outside_transactions(engine: Engine, statement: str, *values: str) -> None:
+    """Run a statement that SQLite takes outside transactions only."""
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute(statement, values)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise Busy(f"another process is using the database ({error}): try again when it has ended") from error
+        raise
+    finally:
+        connection.close()
 
 
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
@@ -118,6 +224,25 @@ def _begin(connection: Any) -> None:
 
 def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")  # a transaction that reads first and writes later would fail at once
+
+
+def _roll_back(path: Path) -> None:
+    """Let SQLite take back what a process that was killed had begun to write, which a reader may not do.
+
+    Raises:
+        CannotWrite: nor may we.
+    """
+    try:
+        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True, timeout=WAIT)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise CannotWrite(
+            f"{path} was left in the middle of a write, which must be taken back before it can be read, and it cannot be "
+            f"written ({error}): check its permissions and its folder's"
+        ) from error
 
 
 def _schema(engine: Engine, name: str) -> int:

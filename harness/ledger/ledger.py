@@ -4,31 +4,31 @@ A job is done when its result is committed, together with its metrics and blobs,
 this folder: callers hand in jobs and outcomes and get entries back.
 """
 
-import hashlib
-import json
 import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from time import monotonic, sleep
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, and_, case, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlmodel import SQLModel
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from harness import provenance
-from harness.jobs import Job, canonical, digest
-from harness.ledger.database import explain, is_url, open_engine
-from harness.ledger.liveness import Lock, alive
+from harness.errors import Busy
+from harness.jobs import Job, canonical
+from harness.ledger.database import explain, outside_transactions
+from harness.ledger.liveness import Lock, ServerLock, alive
+from harness.ledger.reader import CHUNK, Reader, chunks, table_of
+from harness.ledger.seals import payload_hash, seal
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
 from harness.outcome import Outcome
+from harness.redaction import redact
 
-CHUNK = 500  # values in one statement: some SQLite builds allow 999
+R = TypeVar("R")
+PATIENCE = 60.0  # seconds for a server to come back
 
 
 class Claim(NamedTuple):
@@ -45,28 +45,7 @@ class Infeasible(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One job as the ledger knows it."""
-
-    digest: str
-    setting: Mapping[str, Any]
-    task: str
-    label: str
-    size: int
-    draw: int
-    seed: int
-    fingerprint: str
-    n_train: int
-    n_dev: int
-    n_test: int
-    note: str
-    state: str
-    metrics: Mapping[str, float]
-    result: Mapping[str, Any] | None  # the columns of `Result` and the environment as `versions`
-
-
-class Ledger:
+class Ledger(Reader):
     """An open ledger. Usable in a `with` block.
 
     Args:
@@ -78,106 +57,145 @@ class Ledger:
     """
 
     def __init__(self, name: str, *, write: bool = False) -> None:
-        self.name = name
-        self._engine = open_engine(name, write=write)
+        super().__init__(name, write=write)
         self._run: int | None = None
-        self._lock: Lock | None = None
+        self._lock: Lock | ServerLock | None = None
+        self._flight: set[str] = set()  # claimed here, without a result yet
         self._environment: int | None = None
+        self._versions: dict[str, str] = {}
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the run, if one was begun, and close the connection."""
         if self._run is not None:
-            with self._transaction() as connection:
-                self._release(connection, None)
-                connection.execute(update(_t(Run)).where(_t(Run).c.id == self._run).values(ended=_now()))
+            self._again(self._end)
             self._run = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        self._engine.dispose()
+        super().close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # a value that the tables refuse: a fault of this program, not of the file
-        except DatabaseError as error:
-            raise explain(error, self.name) from error
+    def _end(self, connection: Connection) -> None:
+        self._release(connection, None)
+        connection.execute(update(table_of(Run)).where(table_of(Run).c.id == self._run).values(ended=_now()))
+
+    def _again(self, work: Callable[[Connection], R]) -> R:
+        """A transaction that is tried again where a server's connection broke, for a minute; `work` may find itself done."""
+        end = monotonic() + PATIENCE
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except IntegrityError:
+                raise  # a value that the tables refuse: a fault of this program, not of the file
+            except DatabaseError as error:
+                if not (self._on_server and _broken(error) and monotonic() < end):
+                    raise explain(error, self.name) from error
+            sleep(0.5)
+            self._lock_again()
+
+    def _lock_again(self) -> None:
+        """Hold the lock of this run once more, whose connection may have broken as well."""
+        if isinstance(self._lock, ServerLock) and self._run is not None:
+            with suppress(DatabaseError, Busy):  # the server may still be away
+                self._lock.release()  # a half-open connection of our own would keep it
+                self._lock = ServerLock(self._engine, self._run)
 
     # -- jobs in ---------------------------------------------------------------------------------------------------
 
     def begin(self, command: str) -> None:
         """Start a run, which may claim jobs for as long as this process lives."""
-        folder = Path(sys.prefix) if is_url(self.name) else Path(self.name).absolute().parent
-        self._lock = Lock.new(folder / f".{Path(self.name).name}.runs" if not is_url(self.name) else folder / ".bench-runs")
-        with self._transaction() as connection:
-            values = {
-                "started": _now(),
-                "command": command,
-                "program": provenance.program_version(),
-                "lock": self._lock.path.name,
-            }
-            self._run = _insert_id(connection, _t(Run), values)
-            versions = canonical(provenance.environment())
+        file = None if self._on_server else Lock.new(self._locks)
+        self._versions = provenance.environment()
+
+        def work(connection: Connection) -> int:
+            values = {"started": _now(), "command": redact(command), "program": provenance.program_version()}
+            number = _insert_id(connection, table_of(Run), values | {"lock": file.path.name if file else ""})
+            versions = canonical(self._versions)
             self._environment = self._known(connection, Environment, [versions])[versions]
+            self._lock = file or ServerLock(self._engine, number)  # taken before anybody can see the run
+            return number
+
+        self._run = self._again(work)
+
+    @property
+    def _on_server(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
+
+    @property
+    def _locks(self) -> Path:
+        """The folder of the locks of the runs on a file."""
+        path = Path(self.name).absolute()
+        return path.with_name(f".{path.name}.runs")
+
+    def _alive(self, connection: Connection, runs: Sequence[tuple[int, str]]) -> set[int]:
+        """Which of some runs, given with the names of their locks, live."""
+        if self._on_server:
+            return ServerLock.held(connection)
+        return {number for number, lock in runs if alive(self._locks / lock)}
+
+    def others(self) -> bool:
+        """Whether another run is alive on this ledger."""
+        if self._on_server:
+            with self._transaction() as connection:
+                return bool(ServerLock.held(connection) - {self._run})
+        mine = self._lock.path if isinstance(self._lock, Lock) else None
+        return any(path != mine and alive(path) for path in self._locks.glob("*.lock"))
 
     def enter(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
         """Note the jobs that are asked for; those already known stay as they are."""
-        table = _t(JobRow)
         everything = [(job, "planned", "") for job in jobs] + [(cell.job, "infeasible", cell.reason) for cell in infeasible]
         known = self.states([job.digest for job, _, _ in everything])
         new = [one for one in everything if one[0].digest not in known]
-        with self._transaction() as connection:
-            ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
-            for part in _chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
-                rows = [_job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
-                connection.execute(self._insert(table).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
+        self._again(lambda connection: self._enter(connection, new))
+
+    def _enter(self, connection: Connection, new: Sequence[tuple[Job, str, str]]) -> None:
+        ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
+        for part in chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
+            rows = [_job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
+            connection.execute(self._insert(table_of(JobRow)).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
 
     def _known(self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]) -> dict[str, int]:
         """The numbers of texts that are kept once, entering those that are new."""
-        table = _t(kind)
-        for part in _chunks(texts, CHUNK):
+        table = table_of(kind)
+        for part in chunks(texts, CHUNK):
             rows = [{"json": text} for text in part]
             connection.execute(self._insert(table).values(rows).on_conflict_do_nothing(index_elements=["json"]))
         known: dict[str, int] = {}
-        for part in _chunks(texts, CHUNK):
+        for part in chunks(texts, CHUNK):
             found = connection.execute(select(table.c.json, table.c.id).where(table.c.json.in_(part)))
             known |= dict(found.all())
         return known
 
     def states(self, digests: Iterable[str]) -> dict[str, str]:
         """The state of each job that the ledger knows."""
-        table = _t(JobRow)
-        states: dict[str, str] = {}
-        with self._transaction() as connection:
-            for part in _chunks(list(digests), CHUNK):
-                found = connection.execute(select(table.c.digest, table.c.state).where(table.c.digest.in_(part)))
-                states |= dict(found.all())
-        return states
+        table, wanted = table_of(JobRow), list(digests)
+
+        def read(connection: Connection) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for part in chunks(wanted, CHUNK):
+                found |= dict(connection.execute(select(table.c.digest, table.c.state).where(table.c.digest.in_(part))).all())
+            return found
+
+        return self._again(read)
 
     # -- claims ----------------------------------------------------------------------------------------------------
 
     def reap(self) -> int:
         """Take back the claims of runs whose process is gone; how many there were."""
         assert self._lock is not None, "begin() comes first"
-        jobs, runs = _t(JobRow), _t(Run)
-        with self._transaction() as connection:
-            open_claims = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
-            owners = connection.execute(select(runs.c.id, runs.c.lock).where(runs.c.id.in_(open_claims))).all()
-            dead = [number for number, lock in owners if number != self._run and not alive(self._lock.path.with_name(lock))]
-            if not dead:
-                return 0
-            freed = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead)).values(state="planned", owner=None)
-            return connection.execute(freed).rowcount
+        return self._again(self._reap)
+
+    def _reap(self, connection: Connection) -> int:
+        jobs, runs = table_of(JobRow), table_of(Run)
+        open_claims = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
+        owners = connection.execute(select(runs.c.id, runs.c.lock).where(runs.c.id.in_(open_claims))).all()
+        living = self._alive(connection, [(number, lock) for number, lock in owners if number != self._run])
+        dead = [number for number, _ in owners if number != self._run and number not in living]
+        if not dead:
+            return 0
+        freed = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead)).values(state="planned", owner=None)
+        return connection.execute(freed).rowcount
 
     def claim(self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()) -> list[Claim]:
         """Claim up to `count` of the jobs, in their order, that nobody has done or claimed.
@@ -187,140 +205,123 @@ class Ledger:
             count: how many at most.
             retry: states besides `planned` that may be tried again, such as `failed`.
         """
-        table, claims = _t(JobRow), []
-        with self._transaction() as connection:
-            for part in _chunks(digests, CHUNK):
-                free = table.c.state.in_(["planned", *retry])
-                wanted = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
-                if connection.dialect.name == "postgresql":
-                    wanted = wanted.with_for_update(skip_locked=True)
-                epochs: dict[str, int] = dict(connection.execute(wanted).all())
-                claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
-                if len(claims) >= count:
-                    break
-            for claim in claims[:count]:
-                values = {"state": "claimed", "owner": self._run, "epoch": claim.epoch}
-                connection.execute(update(table).where(table.c.digest == claim.digest).values(values))
+        claims = self._again(lambda connection: self._claim(connection, digests, count, retry))
+        self._flight |= {claim.digest for claim in claims}
+        return claims
+
+    def _claim(self, connection: Connection, digests: Sequence[str], count: int, retry: Sequence[str]) -> list[Claim]:
+        table = table_of(JobRow)
+        claims: list[Claim] = []
+        lost = and_(table.c.state == "claimed", table.c.owner == self._run)  # claimed, and the connection broke before we knew
+        for part in chunks(digests, CHUNK):
+            free = or_(table.c.state.in_(["planned", *retry]), and_(lost, table.c.digest.not_in(self._flight)))
+            wanted = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
+            if self._on_server:  # lock no more rows than are wanted: others would take them for claimed
+                order = case({name: place for place, name in enumerate(part)}, value=table.c.digest)
+                wanted = wanted.order_by(order).limit(count - len(claims)).with_for_update(skip_locked=True)
+            epochs: dict[str, int] = dict(connection.execute(wanted).all())
+            claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
+            if len(claims) >= count:
+                break
+        for claim in claims[:count]:
+            values = {"state": "claimed", "owner": self._run, "epoch": claim.epoch}
+            connection.execute(update(table).where(table.c.digest == claim.digest).values(values))
         return claims[:count]
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back without a result."""
-        with self._transaction() as connection:
-            self._release(connection, [claim.digest for claim in claims])
+        digests = [claim.digest for claim in claims]
+        self._again(lambda connection: self._release(connection, digests))
+        self._flight -= set(digests)
 
     def _release(self, connection: Connection, digests: list[str] | None) -> None:
-        table = _t(JobRow)
+        table = table_of(JobRow)
         mine = update(table).where(table.c.owner == self._run, table.c.state == "claimed").values(state="planned", owner=None)
-        for part in _chunks(digests, CHUNK) if digests is not None else [None]:
+        for part in chunks(digests, CHUNK) if digests is not None else [None]:
             connection.execute(mine if part is None else mine.where(table.c.digest.in_(part)))
 
     # -- results in ------------------------------------------------------------------------------------------------
 
     def record(self, outcome: Outcome, epoch: int) -> bool:
         """Commit an outcome with everything that belongs to it; False if the claim was lost meanwhile, and nothing was kept."""
-        jobs = _t(JobRow)
-        with self._transaction() as connection:
-            owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed"
-            number = connection.execute(select(jobs.c.id).where(*owned)).scalar()
-            if number is None:
-                return False
-            connection.execute(update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None))
-            attempt = {"job": number, "run": self._run, "epoch": epoch, "ended": _now(), "outcome": outcome.status}
-            connection.execute(_t(Attempt).insert().values(attempt | {"error": outcome.error[:2000], "trace": outcome.trace}))
-            blobs = {"curve": outcome.curve, "predictions": outcome.predictions}
-            connection.execute(_t(Blob).delete().where(_t(Blob).c.job == number))
-            if kept := [{"job": number, "kind": kind, "data": data} for kind, data in blobs.items() if data]:
-                connection.execute(_t(Blob).insert(), kept)
-            if outcome.status == "done":
-                connection.execute(_t(Result).insert().values(self._result(number, outcome)))
-            connection.execute(_t(MetricRow).delete().where(_t(MetricRow).c.job == number))
-            if outcome.score is not None:  # a diverged job has the score that it counts with
-                connection.execute(_t(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
+        tried: list[bool] = []  # after a broken connection it may have been kept the first time
+
+        def work(connection: Connection) -> bool:
+            tried.append(True)
+            return self._record(connection, outcome, epoch) or (
+                len(tried) > 1 and self._kept(connection, outcome.digest, epoch)
+            )
+
+        kept = self._again(work)
+        self._flight.discard(outcome.digest)
+        return kept
+
+    def _record(self, connection: Connection, outcome: Outcome, epoch: int) -> bool:
+        jobs = table_of(JobRow)
+        owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed"
+        job = connection.execute(select(jobs).where(*owned)).mappings().one_or_none()
+        if job is None:
+            return False
+        number = job["id"]
+        connection.execute(update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None))
+        attempt = {"job": number, "run": self._run, "epoch": epoch, "ended": _now(), "outcome": outcome.status}
+        connection.execute(table_of(Attempt).insert().values(attempt | {"error": outcome.error[:2000], "trace": outcome.trace}))
+        blobs = {"curve": outcome.curve, "predictions": outcome.predictions}
+        connection.execute(table_of(Blob).delete().where(table_of(Blob).c.job == number))
+        if kept := [{"job": number, "kind": kind, "data": data} for kind, data in blobs.items() if data]:
+            connection.execute(table_of(Blob).insert(), kept)
+        if outcome.status == "done":
+            connection.execute(table_of(Result).insert().values(self._result(dict(job), outcome)))
+        connection.execute(table_of(MetricRow).delete().where(table_of(MetricRow).c.job == number))
+        if outcome.score is not None:  # a diverged job has the score that it counts with
+            connection.execute(table_of(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
         return True
 
-    def _result(self, number: int, outcome: Outcome) -> dict[str, Any]:
+    def _kept(self, connection: Connection, digest_: str, epoch: int) -> bool:
+        """Whether this run has recorded an attempt of that epoch."""
+        jobs, attempts = table_of(JobRow), table_of(Attempt)
+        mine = jobs.c.digest == digest_, attempts.c.epoch == epoch, attempts.c.run == self._run
+        return (
+            connection.execute(select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id).where(*mine)).scalar() is not None
+        )
+
+    def _result(self, job: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
         same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
         dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
         payload = payload_hash(_all_metrics(outcome), {"curve": outcome.curve, "predictions": outcome.predictions})
-        rest = {"job": number, "environment": self._environment, "payload": payload, "finished": _now(), "dev_score": dev_score}
-        return {name: getattr(outcome, name) for name in same} | times | rest
+        values = {name: getattr(outcome, name) for name in same} | times
+        values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
+        sealed = seal(job, values, self._versions)
+        return values | {"job": job["id"], "environment": self._environment, "seal": sealed}
 
     # -- its own state ---------------------------------------------------------------------------------------------
 
-    def damage(self) -> list[str]:
-        """What the database engine finds wrong with its own file; nothing where it has no such check."""
-        if self._engine.dialect.name != "sqlite":
-            return []
+    def vacuum(self) -> None:
+        """Give the space of deleted rows back."""
+        if self._engine.dialect.name == "sqlite":
+            outside_transactions(self._engine, "VACUUM")
+            return
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+
+    def forget(self, digests: Sequence[str]) -> None:
+        """Delete jobs with everything that hangs on them; those that a run holds stay."""
+        jobs = table_of(JobRow)
         with self._transaction() as connection:
-            said = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()]
-            dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        return [line for line in said if line != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in dangling]
-
-    # -- reading ---------------------------------------------------------------------------------------------------
-
-    def entries(self, digest_prefix: str = "") -> list[Entry]:
-        """Every job with its state and, where it is done, its result; optionally only those whose digest starts so."""
-        jobs, settings, results = _t(JobRow), _t(Setting), _t(Result)
-        environments = _t(Environment)
-        wanted = select(jobs, settings.c.json).join(settings, jobs.c.setting == settings.c.id).order_by(jobs.c.id)
-        if digest_prefix:
-            wanted = wanted.where(func.substr(jobs.c.digest, 1, len(digest_prefix)) == digest_prefix)
-        with self._transaction() as connection:
-            rows = connection.execute(wanted).mappings().all()
-            versions = {
-                number: json.loads(text) for number, text in connection.execute(select(environments.c.id, environments.c.json))
-            }
-            found = {row["job"]: dict(row) for row in connection.execute(select(results)).mappings()}
-            metrics: dict[int, dict[str, float]] = {}
-            for row in connection.execute(select(_t(MetricRow))).mappings():
-                metrics.setdefault(row["job"], {})[row["name"]] = float(row["special"]) if row["special"] else row["value"]
-        parsed = {text: json.loads(text) for text in {row["json"] for row in rows}}
-        for result in found.values():
-            result["versions"] = versions[result["environment"]]
-        return [_entry(row, parsed[row["json"]], metrics.get(row["id"], {}), found.get(row["id"])) for row in rows]
-
-    def blobs(self, digest_: str) -> dict[str, bytes]:
-        """The blobs of one job by their kind."""
-        jobs, blobs = _t(JobRow), _t(Blob)
-        wanted = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id).where(jobs.c.digest == digest_)
-        with self._transaction() as connection:
-            return dict(connection.execute(wanted).all())
-
-    def attempts(self, digest_: str) -> list[dict[str, Any]]:
-        """Every try at one job, oldest first."""
-        jobs, attempts = _t(JobRow), _t(Attempt)
-        wanted = (
-            select(attempts).join(jobs, attempts.c.job == jobs.c.id).where(jobs.c.digest == digest_).order_by(attempts.c.id)
-        )
-        with self._transaction() as connection:
-            return [dict(row) for row in connection.execute(wanted).mappings()]
-
-    def errors(self) -> list[tuple[str, str]]:
-        """Digest and last error of each job that failed or diverged."""
-        jobs, attempts = _t(JobRow), _t(Attempt)
-        bad = jobs.c.state.in_(["failed", "diverged"])
-        wanted = (
-            select(jobs.c.digest, attempts.c.error).join(jobs, attempts.c.job == jobs.c.id).where(bad).order_by(attempts.c.id)
-        )
-        with self._transaction() as connection:
-            return list(dict(connection.execute(wanted).all()).items())
+            for part in chunks(digests, CHUNK):
+                free = jobs.c.digest.in_(part), jobs.c.state != "claimed"
+                numbers = list(connection.execute(select(jobs.c.id).where(*free)).scalars())
+                for kind in (Result, MetricRow, Blob, Attempt):
+                    connection.execute(table_of(kind).delete().where(table_of(kind).c.job.in_(numbers)))
+                connection.execute(jobs.delete().where(jobs.c.id.in_(numbers)))
 
 
-def payload_hash(metrics: Mapping[str, float], blobs: Mapping[str, bytes]) -> str:
-    """A hash over what a result says, to notice changed bytes."""
-    content = hashlib.sha256()
-    for name in sorted(metrics):
-        content.update(f"{name}={(metrics[name] + 0.0).hex()}\n".encode())  # SQLite turns -0.0 into 0.0, and so does the sum
-    for kind in sorted(blobs):
-        content.update(f"{kind}:{len(blobs[kind])}\n".encode() + blobs[kind])
-    return content.hexdigest()
-
-
-def rebuilt_digest(entry: Entry) -> str:
-    """A job's digest computed from what the ledger holds of it."""
-    coordinates = {"size": entry.size, "draw": entry.draw, "seed": entry.seed, "rows": entry.fingerprint}
-    return digest(entry.setting, coordinates)
+def _broken(error: DatabaseError) -> bool:
+    """Whether a server's connection broke, or the server is away, rather than that it refused a statement."""
+    state = getattr(error.orig, "sqlstate", None)
+    away = isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
+    return error.connection_invalidated or away
 
 
 def _all_metrics(outcome: Outcome) -> dict[str, float]:
@@ -335,7 +336,8 @@ def _metric(job: int, name: str, value: float) -> dict[str, Any]:
 
 def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
     rows = job.rows
-    redrawn = f"{rows.redrawn} draws that missed a class were drawn again" if rows.redrawn else ""
+    remarks = [f"{rows.redrawn} draws that missed a class were drawn again"] if rows.redrawn else []
+    remarks += [f"{rows.shared} training or dev rows also stand in the test rows"] if rows.shared else []
     return {
         "digest": job.digest,
         "setting": setting,
@@ -348,30 +350,16 @@ def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
         "n_train": rows.n_train,
         "n_dev": rows.n_dev,
         "n_test": rows.n_test,
-        "note": note or redrawn,
+        "note": note or "; ".join(remarks),
         "state": state,
         "epoch": 0,
     }
-
-
-def _entry(row: Any, setting: Mapping[str, Any], metrics: Mapping[str, float], result: Any) -> Entry:
-    same = ["digest", "task", "label", "size", "draw", "seed", "fingerprint", "n_train", "n_dev", "n_test", "note", "state"]
-    return Entry(**{name: row[name] for name in same}, setting=setting, metrics=metrics, result=result)
 
 
 def _insert_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
     key = connection.execute(table.insert().values(values)).inserted_primary_key
     assert key is not None
     return int(key[0])
-
-
-def _t(kind: type[SQLModel]) -> Table:
-    return kind.__table__  # type: ignore[attr-defined,no-any-return]  # SQLModel adds it to table classes
-
-
-def _chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), length):
-        yield list(items[start : start + length])
 
 
 def _now() -> str:

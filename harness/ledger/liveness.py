@@ -1,6 +1,7 @@
-"""Whether a `bench run` is still alive: it holds the lock of a file of its own for as long as it lives.
+"""Whether a `bench run` is still alive: it holds a lock for as long as it lives, of a file of its own or of the server's.
 
-An operating system's lock goes with its process, whatever ends it, so neither clocks nor process numbers are asked.
+An operating system's lock goes with its process, whatever ends it, and a server's with the connection that took it, so neither
+clocks nor process numbers are asked.
 """
 
 import os
@@ -8,8 +9,13 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from types import TracebackType
 from typing import IO
+
+from sqlalchemy import Connection, Engine, text
+
+from harness.errors import Busy
 
 
 class Lock:
@@ -56,6 +62,36 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+class ServerLock:
+    """An advisory lock of PostgreSQL under a run's number, held by a connection of its own."""
+
+    SPACE = 0x62656E63  # of numbers that this program locks
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        wanted = text("SELECT pg_try_advisory_lock(:space, :number)")
+        for _ in range(50):
+            if self._connection.execute(wanted, {"space": self.SPACE, "number": number}).scalar():
+                return
+            sleep(0.2)  # the server has not noticed yet that an earlier connection of this run is gone
+        self.release()
+        raise Busy(f"another connection holds the lock of run {number}")
+
+    def release(self) -> None:
+        """Give the lock back, with the connection."""
+        self._connection.invalidate()  # closed for good: one that went back to the pool would keep its locks
+        self._connection.close()
+
+    @classmethod
+    def held(cls, connection: Connection) -> set[int]:
+        """The numbers of the runs that live."""
+        wanted = """
+            SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        return {int(number) for number in connection.execute(text(wanted), {"space": cls.SPACE}).scalars()}
 
 
 def alive(path: Path) -> bool:

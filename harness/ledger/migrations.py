@@ -42,7 +42,18 @@ def _m001_first(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
 
 
-MIGRATIONS = (_m001_first,)
+def _m002_many(connection: Connection) -> None:
+    """Counting and choosing among a million results without reading them; a hash over what a report shows besides metrics."""
+    for statement in (
+        "ALTER TABLE result ADD COLUMN seal TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX job_state ON job (state, setting, label)",
+        "CREATE INDEX job_setting ON job (setting)",
+        "CREATE INDEX result_seconds ON result (seconds_training, seconds_evaluation)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS = (_m001_first, _m002_many)
 CURRENT = len(MIGRATIONS)
 
 

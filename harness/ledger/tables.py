@@ -90,6 +90,7 @@ class Result(SQLModel, table=True):
     artefact: str | None
     payload: str  # SHA-256 over metrics and blobs: a database does not notice changed bytes by itself
     finished: str
+    seal: str = ""  # SHA-256 over this row and what belongs to it; empty in results from before it was there
 
 
 class MetricRow(SQLModel, table=True):

@@ -17,7 +17,7 @@ from harness import reading
 from harness.errors import BenchError, CannotWrite, CorruptData, Unavailable, UsageError
 from harness.jobs import canonical
 from harness.ledger import Infeasible, Ledger
-from harness.ledger.ledger import payload_hash, rebuilt_digest
+from harness.ledger.seals import payload_hash, rebuilt_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -459,3 +459,24 @@ def test_a_moved_ledger_is_the_same(filled, tmp_path):
     shutil.copy(filled, copy)
     with Ledger(filled) as first, Ledger(str(copy), write=True) as second:
         assert first.entries() == second.entries()
+
+
+def test_a_reader_can_open_what_a_killed_writer_left(filled):
+    """A transaction that was cut in the middle is taken back by whoever comes first, also if they only read."""
+    script = f"""
+import os, sqlite3
+connection = sqlite3.connect({filled!r}, isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # pages are written before the end of the transaction
+connection.execute("PRAGMA cache_spill = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE metric SET value = 0.123")
+connection.execute("CREATE TABLE filler (x)")
+connection.executemany("INSERT INTO filler VALUES (?)", [("x" * 2000,) for _ in range(500)])
+os.kill(os.getpid(), 9)
+"""  # noqa: S608  # of this file
+    before = {entry.digest: dict(entry.metrics) for entry in Ledger(filled).entries()}
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert Path(filled + "-journal").stat().st_size > 0
+    with Ledger(filled) as ledger:
+        assert {entry.digest: dict(entry.metrics) for entry in ledger.entries()} == before
+        assert ledger.damage() == []

@@ -45,7 +45,7 @@ def test_results_come_out_again_to_the_last_digit(bench, made):
 
 def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
     """A metric changed together with its hash is no damage that a hash shows; training it again does."""
-    from harness.ledger.ledger import payload_hash
+    from harness.ledger.seals import payload_hash
 
     folder = spoilt("UPDATE metric SET value = value + 0.01")
     with Ledger(str(folder / "r.db")) as ledger:
@@ -53,7 +53,7 @@ def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
     with sqlite3.connect(folder / "r.db") as connection:
         for digest, payload in hashes.items():
             connection.execute(
-                "UPDATE result SET payload = ? WHERE job = (SELECT id FROM job WHERE digest = ?)", (payload, digest)
+                "UPDATE result SET seal = '', payload = ? WHERE job = (SELECT id FROM job WHERE digest = ?)", (payload, digest)
             )
     connection.close()
     assert bench(folder, "db", "verify", "--db", "r.db").code == 0

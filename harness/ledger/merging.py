@@ -1,0 +1,141 @@
+"""One ledger's results into another: what shards of a grid computed apart comes together.
+
+A job has one identity everywhere, so a result that both have is the same result; where their numbers differ, the target's
+stands and the job is named.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from harness.ledger.ledger import Ledger
+from harness.ledger.reader import CHUNK, chunks, table_of
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
+
+ENDED = ("done", "diverged", "failed", "infeasible")  # from best to least: what a target has is replaced by what is better
+PART = 200  # jobs at once
+
+
+@dataclass
+class Merged:
+    """What came of it."""
+
+    jobs: int = 0  # that the target did not know
+    results: int = 0  # taken over
+    same: int = 0  # that both had, with equal numbers
+    unequal: list[str] = field(default_factory=list)  # digests of those with other numbers
+
+
+def merge(target: Ledger, source: Ledger) -> Merged:
+    """Take over everything that the target lacks, in one transaction: all of it or nothing."""
+    merged = Merged()
+    with source._transaction() as theirs, target._transaction() as ours:
+        settings = _numbers(target, ours, theirs, Setting)
+        environments = _numbers(target, ours, theirs, Environment)
+        runs = _runs(ours, theirs)
+        for jobs in _parts(theirs):
+            _take(ours, theirs, jobs, settings, environments, runs, merged)
+    return merged
+
+
+def _numbers(target: Ledger, ours: Connection, theirs: Connection, kind: type[Setting | Environment]) -> dict[int, int]:
+    """The target's number for each of the source's texts."""
+    texts = dict(theirs.execute(select(table_of(kind).c.id, table_of(kind).c.json)).all())
+    known = target._known(ours, kind, list(texts.values()))
+    return {number: known[text] for number, text in texts.items()}
+
+
+def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
+    """The source's runs, entered as ended ones: who claims in the source claims nothing here."""
+    numbers = {}
+    for row in theirs.execute(select(table_of(Run))).mappings():
+        values = {name: row[name] for name in ("started", "command", "program", "lock")} | {"ended": row["ended"] or ""}
+        key = ours.execute(insert(table_of(Run)).values(values)).inserted_primary_key
+        numbers[row["id"]] = int(key[0]) if key else 0
+    return numbers
+
+
+def _parts(theirs: Connection) -> Iterator[list[dict[str, Any]]]:
+    table, last = table_of(JobRow), 0
+    while True:
+        wanted = select(table).where(table.c.id > last).order_by(table.c.id).limit(PART)
+        rows = [dict(row) for row in theirs.execute(wanted).mappings()]
+        if not rows:
+            return
+        last = rows[-1]["id"]
+        yield rows
+
+
+def _take(
+    ours: Connection,
+    theirs: Connection,
+    jobs: Sequence[dict[str, Any]],
+    settings: dict[int, int],
+    environments: dict[int, int],
+    runs: dict[int, int],
+    merged: Merged,
+) -> None:
+    """One part of the jobs, with all that hangs on them."""
+    table = table_of(JobRow)
+    here: dict[str, tuple[int, str, int]] = {}
+    for part in chunks([job["digest"] for job in jobs], CHUNK):
+        found = select(table.c.digest, table.c.id, table.c.state, table.c.epoch).where(table.c.digest.in_(part))
+        here |= {digest: (number, state, epoch) for digest, number, state, epoch in ours.execute(found)}
+    payloads = _payloads(theirs, jobs), _payloads(ours, [{"id": here[j["digest"]][0]} for j in jobs if j["digest"] in here])
+    numbers: dict[int, int] = {}  # the source's jobs that are taken over: the target's number of each
+    for job in jobs:
+        state = "planned" if job["state"] == "claimed" else job["state"]
+        if job["digest"] not in here:
+            merged.jobs += 1
+            values = {name: value for name, value in job.items() if name != "id"}
+            values |= {"setting": settings[job["setting"]], "state": state, "owner": None}
+            key = ours.execute(insert(table).values(values)).inserted_primary_key
+            numbers[job["id"]] = int(key[0]) if key else 0
+            continue
+        number, held, epoch = here[job["digest"]]
+        if state == held == "done":
+            same = payloads[0].get(job["id"]) == payloads[1].get(number)
+            merged.same += same
+            merged.unequal += [] if same else [job["digest"]]
+        elif state in ENDED and (held not in ENDED or ENDED.index(state) < ENDED.index(held)):
+            # who holds a claim may be dead; if not, its result comes too late and is refused, as this one stands
+            later = held == "claimed"
+            values = {"state": state, "note": job["note"], "owner": None, "epoch": max(epoch, job["epoch"]) + later}
+            ours.execute(update(table).where(table.c.id == number).values(values))
+            for old in (MetricRow, Blob):
+                ours.execute(table_of(old).delete().where(table_of(old).c.job == number))
+            numbers[job["id"]] = number
+    for kind in (Result, MetricRow, Blob, Attempt):
+        rows = list(_moved(theirs, kind, numbers, environments, runs))
+        if rows:
+            ours.execute(insert(table_of(kind)), rows)
+        merged.results += len(rows) if kind is Result else 0
+
+
+def _payloads(connection: Connection, jobs: Sequence[dict[str, Any]]) -> dict[int, str]:
+    table = table_of(Result)
+    found: dict[int, str] = {}
+    for part in chunks([job["id"] for job in jobs], CHUNK):
+        found |= dict(connection.execute(select(table.c.job, table.c.payload).where(table.c.job.in_(part))).all())
+    return found
+
+
+def _moved(
+    theirs: Connection,
+    kind: type[Result | MetricRow | Blob | Attempt],
+    numbers: dict[int, int],
+    environments: dict[int, int],
+    runs: dict[int, int],
+) -> Iterator[dict[str, Any]]:
+    """The rows of one table that belong to jobs which are taken over, with the target's numbers."""
+    table = table_of(kind)
+    for part in chunks(list(numbers), CHUNK):
+        for row in theirs.execute(select(table).where(table.c.job.in_(part))).mappings():
+            values = dict(row) | {"job": numbers[row["job"]]}
+            if kind is Attempt:
+                values = {name: value for name, value in values.items() if name != "id"} | {"run": runs[row["run"]]}
+            if kind is Result:
+                values["environment"] = environments[row["environment"]]
+            yield values
