@@ -7,7 +7,9 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import held
@@ -104,13 +106,40 @@ class Attempt:
         return Training(adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules)
 
     def alone(self, progress: Progress) -> Outcome:
-        """Train and test by plain calls of the model."""
+        """Train and test by plain calls of the model; a step that the device cannot hold goes through it in parts.
+
+        Raises:
+            OutOfMemoryError: it cannot hold a single row.
+        """
+        import gc
+
         import torch
 
-        from harness import closed_form, training
+        rows, whole = self.ticket.rows, self.job.recipe.batch_size
+        while True:
+            try:
+                found = self._alone(rows, progress)
+            except torch.OutOfMemoryError:
+                rows = (rows or whole) // 2
+                if rows == 0 or self.method.closed_form is not None:
+                    raise
+            else:
+                note = f"the device has no memory for {whole} rows at once; they went through it {rows} at a time"
+                return replace(found, note=note) if rows != self.ticket.rows else found
+            gc.collect()  # what the failed pass held is free only after the handling of its error
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
-        if self.device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats(self.device)
+    @property
+    def job(self) -> Job:
+        """What it is an attempt at."""
+        return self.ticket.job
+
+    def _alone(self, rows: int, progress: Progress) -> Outcome:
+
+        from harness import closed_form, geometry, training
+
+        reset_peak(self.device)
         slots = self.method.slots(self.backbone)
         try:
             started = time.perf_counter()
@@ -119,8 +148,8 @@ class Attempt:
                 features = held.features().reader(adapted, solver, self.method.options())
                 result = closed_form.fit(adapted, solver, self.examples, features)
             else:
-                result = training.fit(self.training(adapted, progress))
-            return self.outcome(adapted, result, time.perf_counter() - started, progress)
+                result = training.fit(self.training(adapted, progress), rows)
+            return self.outcome(adapted, result, time.perf_counter() - started, progress, geometry.alone(rows))
         finally:
             slots.remove()
 
@@ -131,13 +160,13 @@ class Attempt:
         job, began = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
-            return self._diverged(curve, f"the loss stopped being a finite number at step {result.diverged}")
+            return self._diverged(curve, f"the loss stopped being a finite number at step {result.diverged}", geometry)
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         source = adapted.source
         big = any(slot.role == "backbone" for slot in adapted.slots)
         tested = self._test(adapted, result)
         if tested is None:
-            return self._diverged(curve, "the model chosen gives no finite numbers on the test rows")
+            return self._diverged(curve, "the model chosen gives no finite numbers on the test rows", geometry)
         tested_at = time.perf_counter()
         kept = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
@@ -159,7 +188,7 @@ class Attempt:
             **tested,
         )
 
-    def _diverged(self, curve: bytes, error: str) -> Outcome:
+    def _diverged(self, curve: bytes, error: str, geometry: str) -> Outcome:
         """A run that broke down counts with what one constant answer scores: dropping it would flatter its method."""
         from harness.tasks import metrics
 
@@ -173,7 +202,8 @@ class Attempt:
             scores.append(metrics.score(task.metrics, scored))
             values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
         score = math.fsum(scores) / len(scores)
-        return Outcome(digest=self.ticket.job.digest, status="diverged", curve=curve, error=error, metrics=values, score=score)
+        said = {"curve": curve, "error": error, "metrics": values, "score": score, "geometry": geometry}
+        return Outcome(digest=self.ticket.job.digest, status="diverged", **said)  # type: ignore[arg-type]  # each as declared
 
     def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
         """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
@@ -238,16 +268,30 @@ def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
     }
 
 
+def reset_peak(device: str) -> None:
+    """Begin to measure the greatest memory in use anew, where the system can."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # only Linux has it
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     try:
         import resource
     except ImportError:  # Windows has no such module
         return 0
     import sys
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # since the process began
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

@@ -22,12 +22,21 @@ class Geometry:
     @classmethod
     def read(cls, text: str) -> Geometry | None:
         """The inverse of `str`; None for a job that was trained alone."""
-        places, *shape = map(int, text.split("x"))
-        return cls(places, *shape) if shape else None
+        return cls(*map(int, text.split("x"))) if "x" in text else None
 
     def halved(self) -> Geometry | None:
         """With half the places; None: alone."""
         return Geometry(self.places // 2, self.rows, self.length) if self.places > 3 else None
+
+
+def alone(rows: int = 0) -> str:
+    """The geometry of a job that was trained alone: `1`, or `1/8` where its steps went through the model 8 rows at a time."""
+    return f"1/{rows}" if rows else "1"
+
+
+def rows_of(text: str) -> int:
+    """The inverse of `alone`: rows at a time; 0: a whole step, or a pack."""
+    return int(text.partition("/")[2] or 0)
 
 
 def bucket(longest: int, most: int) -> int:

@@ -28,6 +28,7 @@ class Ticket:
     zeroed: bool = False  # test the trained head on the bare backbone as well
     rules: bool = False  # test as well what the other selection rules would have chosen
     geometry: Geometry | None = None  # of the pack in which it trains; None: alone
+    rows: int = 0  # of a step that go through the model at a time, where the device cannot hold it whole; 0: all
 
     @cached_property
     def kind(self) -> tuple[object, ...]:
@@ -58,7 +59,7 @@ class Outcome:
     curve: bytes = b""  # compressed JSON
     predictions: bytes = b""  # compressed, one number a test row
     device: str = ""
-    geometry: str = "1"  # alone; or places x rows x tokens of a pack, whose seconds are shared
+    geometry: str = "1"  # alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack, whose seconds are shared
     note: str = ""  # something that the user should know
     error: str = ""  # class and message
     trace: str = ""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import checkpoints, support
@@ -56,14 +57,19 @@ def geometries(plan: Plan, tickets: Mapping[str, Ticket], asked: str, devices: S
         return dict(tickets)
     lengths = _lengths(plan)
     shaped = {
-        digest: replace(ticket, geometry=Geometry(2, ticket.job.recipe.batch_size, lengths[ticket.job.rows.fingerprint]))
-        for digest, ticket in tickets.items()
+        digest: replace(ticket, geometry=_as_ticket(plan, ticket.job, lengths).geometry) for digest, ticket in tickets.items()
     }
     if asked != "auto":
         return {digest: _with(ticket, int(asked)) for digest, ticket in shaped.items()}
-    counts = Counter(ticket.kind for ticket in shaped.values())
+    counts = Counter(_as_ticket(plan, job, lengths).kind for job in plan.jobs)  # of the whole plan: what is done counts as well
     room = _room(plan.backbone, devices)
     return {digest: _with(ticket, _wanted(ticket, counts[ticket.kind], room)) for digest, ticket in shaped.items()}
+
+
+def _as_ticket(plan: Plan, job: Job, lengths: Mapping[str, int]) -> Ticket:
+    """A job with the shape of its rows, to be counted."""
+    shape = Geometry(2, job.recipe.batch_size, lengths[job.rows.fingerprint])
+    return Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape)
 
 
 def _with(ticket: Ticket, places: int) -> Ticket:

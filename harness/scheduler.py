@@ -6,6 +6,7 @@ loop when what is in flight has finished, the second at once; either way claims 
 
 from __future__ import annotations
 
+import math
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from harness.executors.base import Executor, Finished, Lost, Where
-from harness.geometry import Geometry
+from harness.geometry import Geometry, rows_of
 from harness.jobs import Job
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome, Ticket
@@ -53,6 +54,7 @@ class Progress:
     elsewhere: int = 0  # being computed by another run
     started: float = field(default_factory=monotonic)
     seconds_a_job: float | None = None  # of one slot
+    stopped: bool = False  # because too much failed
 
     @property
     def left(self) -> int:
@@ -92,6 +94,14 @@ class Pace:
         if one.step - step < MEASURED:
             return None
         return (one.since - since) / (one.step - step) * one.steps
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When something is ended before its time."""
+
+    seconds: float = math.inf  # of one job
+    failures: float = math.inf  # of a run
 
 
 @dataclass
@@ -134,6 +144,7 @@ def run(
     *,
     retry: Sequence[str] = (),
     confirm: Callable[[float], bool] | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Work through the jobs until none is left or somebody says stop.
 
@@ -146,15 +157,17 @@ def run(
         stop: filled by signals.
         retry: states that are tried again, such as `failed`.
         confirm: asked once if the whole will take more than an hour, with the seconds; None: nobody to ask.
+        limits: on the time of a job and on failures; None: none.
     """
     queue = deque(tickets)
     flight: dict[str, Claim] = {}
     losses: Counter[str] = Counter()
-    pace = Pace()
+    pace, limits = Pace(), limits or Limits()
+    late: set[str] = set()  # jobs whose worker was ended because they took too long
     asked, told = confirm is None, False
     try:
         while stop.times < 2:
-            if not stop.times:
+            if not stop.times and not progress.stopped:
                 _fill(ledger, tickets, executor, queue, flight, losses, retry)
             if not flight:
                 break
@@ -167,8 +180,12 @@ def run(
                     for outcome in event.outcomes:
                         _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
                 else:
-                    _lost(ledger, event, flight, losses, queue, tickets, display, progress)
+                    _lost(ledger, event, flight, losses, queue, tickets, display, progress, late)
             where = executor.where()
+            late |= _end_late(executor, where, flight, limits)
+            if progress.bad >= limits.failures and not stop.times and not progress.stopped:
+                progress.stopped = True
+                display.note(f"{progress.bad} jobs failed: no more are begun")
             pace.estimate(progress, where)
             display.show(progress, where)
             seconds = progress.seconds_left(len(executor.devices))
@@ -181,7 +198,7 @@ def run(
         raise
     executor.close(kill=stop.times >= 2)
     ledger.release(list(flight.values()))
-    if not stop.times:
+    if not stop.times and not progress.stopped:
         taken = sum(state != "planned" for state in ledger.states(tickets).values())
         progress.elsewhere = taken - progress.done - progress.bad  # claimed by another run, or ended by it meanwhile
 
@@ -224,11 +241,22 @@ def _smaller(outcomes: Sequence[Outcome], tickets: Mapping[str, Ticket], display
     for outcome in outcomes:
         if outcome.note:
             display.note(outcome.note)
-            kind, shape = tickets[outcome.digest].kind, Geometry.read(outcome.geometry)
+            kind, shape, rows = tickets[outcome.digest].kind, Geometry.read(outcome.geometry), rows_of(outcome.geometry)
             tickets = {
-                digest: replace(ticket, geometry=shape) if ticket.kind == kind else ticket for digest, ticket in tickets.items()
+                digest: replace(ticket, geometry=shape, rows=rows) if ticket.kind == kind else ticket
+                for digest, ticket in tickets.items()
             }
     return tickets
+
+
+def _end_late(executor: Executor, where: Sequence[Where], flight: Mapping[str, Claim], limits: Limits) -> set[str]:
+    """End packs that take longer than their jobs may; which jobs that were."""
+    late: set[str] = set()
+    for slot, one in enumerate(where):
+        if one.digest is not None and one.digest in flight and one.since > limits.seconds * one.jobs:
+            late |= {one.digest} if one.jobs == 1 else set()  # a pack's jobs are tried one by one: each has its own time
+            executor.stop(slot)
+    return late
 
 
 def _keep(
@@ -254,13 +282,17 @@ def _lost(
     tickets: Mapping[str, Ticket],
     display: Display,
     progress: Progress,
+    late: set[str],
 ) -> None:
-    """Try the jobs of a dead worker again, up to a limit."""
+    """Try the jobs of a dead worker again, up to a limit; not those that took too long by themselves."""
     for digest in event.digests:
         claim = flight.pop(digest)
         losses[digest] += 1
         label = tickets[digest].job.label
-        if losses[digest] < LOSSES:
+        if digest in late:
+            error = "Timeout: it took longer than --timeout allows"
+            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress)
+        elif losses[digest] < LOSSES:
             display.note(f"the worker of {label} died ({event.reason}); trying again")
             ledger.release([claim])
             queue.appendleft(digest)

@@ -157,8 +157,13 @@ class Training:
         return Judges({rule: self._dev_rows(kind) for rule, kind in kinds.items()})
 
 
-def fit(training: Training) -> Fit:
-    """Run one training alone, by plain calls of the model."""
+def fit(training: Training, most: int = 0) -> Fit:
+    """Run one training alone, by plain calls of the model.
+
+    Args:
+        training: what to run.
+        most: rows of a step that go through the model at a time; 0: all. In parts the update is the same but for rounding.
+    """
     adapted = training.adapted
     source, slots = adapted.source, adapted.slots
     hidden, own = training.masks()
@@ -167,19 +172,35 @@ def fit(training: Training) -> Fit:
     try:
         asked = next(lesson)
         while True:
-            rows = [training.rows[index] for index in asked.chosen]
             if isinstance(asked, Look):
+                rows = [training.rows[index] for index in asked.chosen]
                 asked = lesson.send(predict(adapted, Folded(source), rows, asked.points))
                 continue
-            with adapted.backbone.dropout(Drawn(hidden) if hidden else None), slots.dropout(Drawn(own)):
-                logits = see(adapted, rows, source(asked.points))
-            loss = training.loss(logits, asked.chosen) + source.penalty(asked.pair)
-            loss.backward()
+            losses = []
+            for part in _parts(asked, most):
+                rows = [training.rows[index] for index in part.chosen]
+                with adapted.backbone.dropout(Drawn(hidden) if hidden else None), slots.dropout(Drawn(own)):
+                    logits = see(adapted, rows, source(part.points))
+                loss = training.loss(logits, part.chosen) + source.penalty(part.pair)
+                loss = loss * (len(part.chosen) / len(asked.chosen))
+                loss.backward()
+                losses.append(loss.detach())
             optimiser.step(asked.rate)
-            asked = lesson.send(loss.detach())
+            asked = lesson.send(torch.stack(losses).sum())
     except StopIteration as end:
         found: Fit = end.value
         return found
+
+
+def _parts(step: Step, most: int) -> Iterator[Step]:
+    """A step in parts of so many rows; their losses, weighted by their rows, add up to that of the whole."""
+    count = len(step.chosen)
+    for start in range(0, count, most or count):
+        part = slice(start, start + (most or count))
+        points = step.points
+        if points is not None and len(points) == count > 1:  # one a row
+            points = points[part]
+        yield step._replace(chosen=step.chosen[part], points=points)
 
 
 def _order(streams: Streams, count: int) -> Iterator[int]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import geometry, held
-from harness.errors import BenchError
 from harness.outcome import Outcome, Progress, Ticket
+from harness.redaction import redact
 
 if TYPE_CHECKING:
     from harness.attempt import Attempt
@@ -44,8 +44,9 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
-    trace = "".join(traceback.format_exception(error, limit=-12))[-16_000:]
-    return Outcome(digest=ticket.job.digest, status="failed", error=f"{type(error).__name__}: {error}", trace=trace)
+    trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
+    said = redact(f"{type(error).__name__}: {error}")
+    return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
 
 
 def _may_pack(attempt: Attempt) -> bool:
@@ -76,8 +77,9 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
         return outcomes
     except torch.OutOfMemoryError:
         smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
-    except (RuntimeError, ValueError) as error:
-        smaller, note = None, f"no pass over several jobs ({type(error).__name__}: {str(error).splitlines()[0]})"
+    except Exception as error:  # whatever it was, one job after the other may do
+        said = redact(str(error)).splitlines()
+        smaller, note = None, f"no pass over several jobs ({type(error).__name__}: {said[0] if said else ''})"
     gc.collect()  # what the failed pass held, its frames included, is free only now
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -89,7 +91,10 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
 
 def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progress) -> dict[str, Outcome]:
     """Train jobs of one kind in one pack and test each."""
+    import torch
+
     from harness.adapted import Adapted
+    from harness.attempt import reset_peak
     from harness.packing import Pack
 
     first = attempts[0]
@@ -101,6 +106,7 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
     wide = replace(first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs)))
     slots = first.method.slots(wide.backbone)
     try:
+        reset_peak(first.device)
         started = time.perf_counter()
         adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
         trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
@@ -110,7 +116,9 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
         for attempt, one, result in zip(attempts, adapted, results, strict=True):
             try:
                 outcomes[attempt.ticket.job.digest] = attempt.outcome(one, result, each, progress, str(shape))
-            except (BenchError, ValueError, RuntimeError, OSError) as error:
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
                 outcomes[attempt.ticket.job.digest] = _failed(attempt.ticket, error)
         return outcomes
     finally:

@@ -35,7 +35,8 @@ class Where:
     step: int
     steps: int
     testing: bool
-    since: float  # seconds since it was given the job
+    since: float  # seconds since it was given its pack
+    jobs: int = 1  # in the pack
 
 
 class Executor(Protocol):
@@ -60,6 +61,10 @@ class Executor(Protocol):
 
     def where(self) -> list[Where]:
         """How far each slot is."""
+        ...
+
+    def stop(self, slot: int) -> None:
+        """End what a slot is doing; `events` tells of it as lost. Nothing where the work is done in this process."""
         ...
 
     def close(self, *, kill: bool) -> None:

@@ -46,5 +46,8 @@ class InlineExecutor:
             return [Where(self.devices[0], None, 0, 0, False, 0.0)]
         return [Where(self.devices[0], self._tickets[0].job.digest, *self._at, since=monotonic() - self._started)]
 
+    def stop(self, slot: int) -> None:
+        """There is nobody who could."""
+
     def close(self, *, kill: bool) -> None:
         """There is nothing to let go of."""

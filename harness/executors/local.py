@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from time import monotonic, sleep
@@ -63,6 +64,10 @@ class LocalExecutor:
         """How far each slot is."""
         return [slot.where() for slot in self._slots]
 
+    def stop(self, slot: int) -> None:
+        """End a slot's worker, whatever it is doing."""
+        self._slots[slot].stop()
+
     def close(self, *, kill: bool) -> None:
         """Let go of all workers."""
         for slot in self._slots:
@@ -85,10 +90,14 @@ class _Slot:
         self._tickets, self._started = tickets, monotonic()
         self._board[:] = [0, 0, 0]
         with _signals_held():
-            if self._pool is None:
-                arguments = (self._device, self._threads, os.getpid(), self._board)
-                self._pool = ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
-            self.future = self._pool.submit(_do, self._work, tickets)
+            while self.future is None:
+                if self._pool is None:
+                    arguments = (self._device, self._threads, os.getpid(), self._board)
+                    self._pool = ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
+                try:
+                    self.future = self._pool.submit(_do, self._work, tickets)
+                except BrokenProcessPool:  # the worker died while it had nothing to do
+                    self.close(kill=True)
 
     def take(self, number: int) -> Finished | Lost:
         assert self.future is not None
@@ -103,15 +112,28 @@ class _Slot:
         if self.future is None:
             return Where(self._device, None, 0, 0, False, 0.0)
         step, steps, testing = self._board[:]
-        return Where(self._device, self._tickets[0].job.digest, step, steps, bool(testing), monotonic() - self._started)
+        return Where(
+            self._device,
+            self._tickets[0].job.digest,
+            step,
+            steps,
+            bool(testing),
+            monotonic() - self._started,
+            len(self._tickets),
+        )
+
+    def stop(self) -> None:
+        """Kill the worker: the pool notices, and `take` tells of the pack as lost."""
+        processes = list((self._pool._processes or {}).values()) if self._pool else []
+        for process in processes:  # the pool has no public way to end a busy worker
+            with suppress(ProcessLookupError):
+                process.kill()
 
     def close(self, *, kill: bool) -> None:
         if self._pool is None:
             return
         if kill:
-            for process in list((self._pool._processes or {}).values()):  # the pool has no public way to end a busy worker
-                with suppress(ProcessLookupError):
-                    process.kill()
+            self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool, self.future = None, None
 
@@ -150,9 +172,6 @@ def _begin(device: str, threads: int, parent: int, board: Any) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # everything was fetched before workers start
     _here["device"], _here["board"] = "cuda:0" if kind == "cuda" else device, board
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _end_with(parent: int) -> None:

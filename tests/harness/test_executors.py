@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import faults
+import mishaps
 import pytest
 
 from harness.executors.base import Finished, Lost
@@ -16,16 +16,32 @@ from harness.executors.local import LocalExecutor
 from harness.outcome import Ticket
 from harness.tasks import REGISTRY
 
-ALL = ("inline", "local")
+ALL = ("inline", "local", pytest.param("ray", marks=pytest.mark.ray))
 
 
 @pytest.fixture(scope="module")
 def executors():
     """One executor of each kind, kept for the module: a worker takes seconds to start."""
-    made = {"inline": InlineExecutor("cpu", faults.work), "local": LocalExecutor(["cpu"], work=faults.work)}
+    made = Executors()
     yield made
     for executor in made.values():
         executor.close(kill=True)
+
+
+class Executors(dict):
+    """Made when they are first asked for: Ray takes longest, and may not be there."""
+
+    def __missing__(self, kind):
+        if kind == "ray":
+            pytest.importorskip("ray", reason="the extra `ray` is not installed")
+            from harness.executors.ray import RayExecutor
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # its workers import `mishaps` by name
+                self[kind] = RayExecutor("local", 1, mishaps.work)
+        else:
+            self[kind] = InlineExecutor("cpu", mishaps.work) if kind == "inline" else LocalExecutor(["cpu"], work=mishaps.work)
+        return self[kind]
 
 
 @pytest.fixture
@@ -102,9 +118,20 @@ def test_a_worker_that_dies_loses_only_its_job(fault, executors, ticket):
     assert isinstance(event, Finished)
 
 
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(executors, ticket):
+    """The next pack gets a new one; nothing is lost and nobody is told."""
+    executor = executors["local"]
+    executor.submit(0, [ticket("ok", 1)])
+    assert isinstance(wait_for(executor)[0], Finished)
+    os.kill(worker_of(executor), signal.SIGKILL)
+    time.sleep(0.5)
+    executor.submit(0, [ticket("ok", 2)])
+    assert isinstance(wait_for(executor)[0], Finished)
+
+
 def test_slots_are_independent(ticket):
     """A worker's death leaves the other slot's worker and its job alone; a worker ignores what the terminal sends to all."""
-    executor = LocalExecutor(["cpu", "cpu"], work=faults.work)
+    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
     try:
         slow, bad = ticket("sleep"), ticket("die")
         executor.submit(0, [slow])
@@ -137,13 +164,13 @@ def test_closing_with_kill_does_not_wait(executors, ticket):
 ORPHAN = """
 import sys, time
 sys.path[:0] = sys.argv[1:]
-import faults, pathlib
+import mishaps, pathlib
 from conftest import _job
 from harness.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
 from harness.outcome import Ticket
 if __name__ == "__main__":
-    executor = LocalExecutor(["cpu"], work=faults.work)
+    executor = LocalExecutor(["cpu"], work=mishaps.work)
     task = REGISTRY["toy-sentiment"]
     executor.submit(0, [Ticket(job=_job("for ever"), task=task, keep="none", artefacts=pathlib.Path())])
     while not executor.where()[0].step:

@@ -62,7 +62,7 @@ class Job:
         self.train, self.dev = labelled, labelled[: count // 3]
 
 
-def trained(name, options, jobs, places, dtype="float32", length=LENGTH):
+def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
     wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
@@ -89,7 +89,7 @@ def trained(name, options, jobs, places, dtype="float32", length=LENGTH):
             shape = Geometry(places, RECIPE.batch_size, length)
             found += Pack(Adapted(wide, slots, template), shape).fit(trainings)
         else:
-            found += [fit(training) for training in trainings]
+            found += [fit(training, rows_at_a_time) for training in trainings]
         slots.remove()
     return [(result, source.folded()) for result, source in zip(found, sources, strict=True)]
 
@@ -177,6 +177,9 @@ def test_a_geometry_is_read_as_it_is_written():
     shape = Geometry(8, 16, 64)
     assert Geometry.read(str(shape)) == shape
     assert Geometry.read("1") is None
+    assert Geometry.read("1/8") is None
+    assert (geometry.alone(), geometry.alone(8)) == ("1", "1/8")
+    assert [geometry.rows_of(text) for text in ("1", "1/8", "8x16x64")] == [0, 8, 0]
     assert str(shape.halved()) == "4x16x64"
     assert Geometry(3, 16, 64).halved() is None
     assert [geometry.outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
@@ -284,6 +287,41 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     assert display.lines == ["the device has no memory for 4 jobs at once: 2 from now on"]
     assert tried == [4, 2, 2, 2, 2, 2]
     assert progress.done == 10
+
+
+def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, monkeypatch):
+    """F7: rows at a time are halved until they fit; what was done is recorded, said, and the update is the same."""
+    from harness import training
+
+    whole = training.see
+
+    def small(adapted, rows, tensors):
+        if len(rows) > 5 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(adapted, rows, tensors)
+
+    monkeypatch.setattr(training, "see", small)
+    tickets = tickets_of(tmp_path, draws=1, places=1)
+    (found,) = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert (found.status, found.geometry) == ("done", "1/4")
+    assert "no memory for 16 rows at once; they went through it 4 at a time" in found.note
+    (again,) = worker.run_pack([replace(ticket, rows=4) for ticket in tickets], "cpu", lambda *_: None)
+    assert again.note == ""
+    assert again.predictions == found.predictions
+    assert again.curve == found.curve
+    monkeypatch.setattr(training, "see", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
+    (lost,) = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert (lost.status, lost.error) == ("failed", "OutOfMemoryError: none at all")
+
+
+@pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
+def test_a_step_in_parts_is_the_step(name, options):
+    """In float64 a whole run whose steps go through the model three rows at a time ends in the tensors of whole steps."""
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3), Job(2, THREE)]
+    alone = trained(name, options, jobs, 0, "float64")
+    parts = trained(name, options, jobs, 0, "float64", rows_at_a_time=3)
+    for (_, tensors), (_, others) in zip(alone, parts, strict=True):
+        assert all(torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
 
 
 def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch):

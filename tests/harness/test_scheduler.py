@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import mishaps
 import pytest
 
 from harness import scheduler
@@ -53,6 +54,9 @@ class FakeExecutor:
             return Lost(slot, (ticket.job.digest,), "killed")
         bad = {"status": "failed", "error": "ValueError: no"} if ticket.job.label == "bad" else {}
         return Finished(slot, (self._outcome(ticket.job, **bad),))
+
+    def stop(self, slot: int) -> None:
+        raise AssertionError(f"nothing takes too long in slot {slot}")
 
     def where(self) -> list[Where]:
         held = [self._held.get(slot) for slot in range(len(self.devices))]
@@ -256,3 +260,28 @@ def test_signals_are_counted_and_given_back():
         signal.raise_signal(signal.SIGTERM)
         assert (stop.times, stop.signal) == (2, signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_more_jobs_are_begun_after_too_many_failures(ledger, entered, make_outcome):
+    """Those at hand end, the rest stays to do, and the user is told."""
+    tickets, executor = entered("bad", draws=10), FakeExecutor(make_outcome)
+    display, progress = go(ledger, tickets, executor, limits=scheduler.Limits(failures=3))
+    assert 3 <= progress.bad <= 4
+    assert progress.left == 10 - progress.bad
+    assert display.lines == [f"{progress.bad} jobs failed: no more are begun"]
+    assert executor.closed == [False]
+
+
+def test_a_job_that_takes_too_long_is_ended(ledger, entered, monkeypatch):
+    """F6: it failed with its reason and is not tried again; its slot goes on with the others, whose worker is left alone."""
+    from harness.executors.local import LocalExecutor
+
+    monkeypatch.setattr(Notes, "show", lambda *_: None)
+    tickets = entered("for ever", "lora", "prefix", draws=2)
+    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
+    _, progress = go(ledger, tickets, executor, limits=scheduler.Limits(seconds=5))
+    assert (progress.done, progress.bad) == (4, 2)
+    errors = dict(ledger.errors())
+    assert len(errors) == 2
+    assert all(error.startswith("Timeout: ") for error in errors.values())
+    assert all(len(ledger.attempts(digest)) == 1 for digest in errors)

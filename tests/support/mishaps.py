@@ -20,7 +20,7 @@ def _one(ticket: Ticket, device: str, progress: Progress) -> Outcome:
     FAULTS.get(job.label, _nothing)()
     progress(job.digest, 2, 2, "testing")
     error = (lambda: None) if job.label == "unpicklable" else ""  # no function without a name can travel
-    return Outcome(digest=job.digest, status="done", score=0.5, device=f"{device} {os.getpid()}", error=error)  # type: ignore[arg-type]
+    return Outcome(digest=job.digest, status="done", score=0.5, best_step=1, device=f"{device} {os.getpid()}", error=error)  # type: ignore[arg-type]
 
 
 def _nothing() -> None:
