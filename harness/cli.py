@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli_db import app as database
 from harness.errors import BenchError
 from harness.options import GridOptions, with_grid
 
@@ -19,8 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-database = typer.Typer(help="Look after a database of results.", no_args_is_help=True)
-app.add_typer(database, name="db", rich_help_panel="Read")
+app.add_typer(database, name="db", rich_help_panel="Look after")
 
 Database = Annotated[str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")]
 Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
@@ -66,6 +66,13 @@ class Rules(StrEnum):
 
     own = "own"
     all = "all"
+
+
+class Executors(StrEnum):
+    """Where jobs run."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Keep(StrEnum):
@@ -128,6 +135,26 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed or diverged.", rich_help_panel="Running")
     ] = False,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            help="Try again what ended so: failed, diverged, or a class of errors such as Timeout.",
+            rich_help_panel="Running",
+            metavar="CLASS,CLASS",
+        ),
+    ] = None,
+    max_failures: Annotated[
+        str | None,
+        typer.Option("--max-failures", help="Begin no more jobs after so many failed.", rich_help_panel="Running", metavar="N"),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="The same as --max-failures 1.", rich_help_panel="Running")
+    ] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", help="Seconds that a job may take; then it failed.", rich_help_panel="Running", metavar="S"),
+    ] = None,
     zeroed: Annotated[
         bool,
         typer.Option(
@@ -145,6 +172,27 @@ def run(
             metavar="auto|N",
         ),
     ] = "auto",
+    executor: Annotated[
+        Executors, typer.Option("--executor", help="Workers on this machine, or on a Ray cluster.", rich_help_panel="Running")
+    ] = Executors.local,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            "--ray-address",
+            help="Of the cluster; auto: the one that is running here; local: one for this run.",
+            rich_help_panel="Running",
+            metavar="ADDRESS",
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            help="Only a part of the grid, into a database of its own; `bench db merge` brings the parts together.",
+            rich_help_panel="Running",
+            metavar="K/N",
+        ),
+    ] = None,
     timing: Annotated[
         bool,
         typer.Option(
@@ -176,10 +224,16 @@ def run(
         jobs=jobs,
         keep=keep.value,
         retry_failed=retry_failed,
+        retry=retry,
+        max_failures="1" if fail_fast else max_failures,
+        timeout=timeout,
         zeroed=zeroed,
         rules=rules.value,
         pack=pack,
+        executor=executor.value,
+        ray_address=ray_address,
         timing=timing,
+        shard=shard,
         inline=inline,
         yes=yes,
     )
@@ -243,11 +297,27 @@ def report(
 
 
 @app.command(rich_help_panel="Read")
-def status(*, db: Database = "results.db", as_json: Json = False) -> None:
+def status(
+    *,
+    db: Database = "results.db",
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")] = False,
+) -> None:
     """Show what is done, failed and still to do, and the last errors."""
-    from harness.reading import show_status
+    from harness.reading import show_status, watch_status
 
-    show_status(db, as_json=as_json)
+    if watch:
+        watch_status(db)
+    else:
+        show_status(db, as_json=as_json)
+
+
+@app.command(rich_help_panel="Look after")
+def doctor(*, db: Database = "results.db", as_json: Json = False) -> None:
+    """Say what this machine can do, and what is wrong with it: devices, versions, the Hub, the cache, the database."""
+    from harness.doctor import examine
+
+    raise typer.Exit(examine(db, as_json=as_json))
 
 
 @app.command(rich_help_panel="Read")
@@ -309,28 +379,6 @@ def predict(
     from harness.exporting import Question, predict_job
 
     predict_job(db, digest, Question(texts=texts or [], sheet=csv, columns=text, output=output), at, as_json=as_json)
-
-
-@database.command()
-def verify(
-    *,
-    db: Database = "results.db",
-    rerun: Annotated[
-        str | None,
-        typer.Option("--rerun", help="Train so many results once more, chosen at random, and compare.", metavar="1%|N"),
-    ] = None,
-    task_file: Annotated[
-        list[Path] | None, typer.Option("--task-file", help="A TOML file that describes a task.", metavar="FILE")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to train: cpu, cuda:0.", metavar="NAME")] = "cpu",
-) -> None:
-    """Is the database whole, and do its numbers come out again? Changes nothing.
-
-    Example:  bench db verify --rerun 1%
-    """
-    from harness import upkeep
-
-    raise typer.Exit(upkeep.verify(db, rerun, task_file or [], device))
 
 
 @app.command("list", rich_help_panel="Read")

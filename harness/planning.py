@@ -1,5 +1,6 @@
 """From a request to jobs: revisions looked up, draws fingerprinted, cells that cannot be drawn named. Trains nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -45,6 +46,19 @@ class Plan:
     jobs: tuple[Job, ...]
     infeasible: tuple[Infeasible, ...]
     tasks: dict[str, Task]
+
+    def part(self, number: int, of: int) -> "Plan":
+        """One of so many parts that together are the plan, each with about as many jobs of every method, size and task."""
+        blocks: dict[tuple[str, int, int, int], int] = {}
+        mine, within = [], Counter[int]()
+        for job in self.jobs:
+            block = blocks.setdefault((job.rows.task, job.rows.size, job.rows.draw, job.seed), len(blocks))
+            if (block + within[block]) % of == number - 1:  # methods are innermost: each block begins with another part
+                mine.append(job)
+            within[block] += 1
+        return replace(
+            self, jobs=tuple(mine), infeasible=self.infeasible if number == 1 else ()
+        )  # fmt: skip
 
 
 def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> Plan:
@@ -114,7 +128,7 @@ def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
     recipe = request.recipe
     sampled = [draws.VERSION, recipe.dev, recipe.sampling, recipe.per_class, recipe.test_limit]
     drawn_from = [task.name, task.version, revision, task.train, dict(task.tests), task.holdout, task.labels]
-    known = Kept("draws", *sampled, *drawn_from)
+    known = Kept("draws", "shared", *sampled, *drawn_from)
     read = cache(lambda split: task.reader.rows(split, revision))
     blocks: list[Rows | tuple[Rows, str]] = []
     for size in request.sizes:
@@ -161,4 +175,5 @@ def _draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: i
         "n_dev": len(drawn.dev),
         "n_test": sum(len(rows) for rows in drawn.tests.values()),
         "redrawn": drawn.redrawn,
+        "shared": drawn.shared,
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from harness.display import LiveDisplay, PlainDisplay, duration, job_line
 from harness.errors import UsageError
 from harness.executors import devices as device_choice
 from harness.ledger import Ledger
-from harness.ledger.database import is_url
+from harness.ledger.database import is_url, shown
 from harness.options import GridOptions
 from harness.planning import Plan
 
@@ -41,10 +42,16 @@ class Running:
     jobs: str
     keep: str
     retry_failed: bool
+    retry: str | None
+    max_failures: str | None
+    timeout: str | None
     zeroed: bool
     rules: str
     pack: str
+    executor: str
+    ray_address: str
     timing: bool
+    shard: str | None
     inline: bool
     yes: bool
 
@@ -62,11 +69,21 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         if grid.preset == "smoke" and db == "results.db":  # a check must check anew each time, and leave nothing behind
             db = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-smoke-"))) / "smoke.db")
         the_plan = planning.plan(wanted, _saying(log))
+        if how.shard is not None:
+            number, of = shard(how.shard)
+            the_plan = the_plan.part(number, of)
+            db = f"results.{number}-of-{of}.db" if db == "results.db" else db
         ledger = stack.enter_context(Ledger(db, write=True))
         ledger.enter(the_plan.jobs, the_plan.infeasible)
-        retry = ("failed", "diverged") if how.retry_failed else ()
         states = ledger.states([job.digest for job in the_plan.jobs])
-        to_do = [job for job in the_plan.jobs if states[job.digest] in ("planned", "claimed", *retry)]
+        errors = dict(ledger.errors())
+        again = _tried_again(how, states, errors)
+        if how.retry and not again:
+            ended = (errors.get(digest, state) for digest, state in states.items() if digest in errors)
+            classes = Counter(said.partition(":")[0] for said in ended)
+            there = ", ".join(f"{count} {name}" for name, count in classes.items()) or "none of the grid's jobs"
+            log.print(f"note: --retry {how.retry}: nothing ended so; what ended badly: {there}", markup=False, highlight=False)
+        to_do = [job for job in the_plan.jobs if states[job.digest] in ("planned", "claimed") or job.digest in again]
         _announce(out, the_plan, len(to_do))
         if not to_do:
             return _code(out, ledger, the_plan, bad=0, db=db)
@@ -78,7 +95,7 @@ def run_grid(grid: GridOptions, how: Running) -> int:
             from harness import packs
 
             tickets = packs.geometries(the_plan, tickets, how.pack, slots)
-        return _work(out, ledger, the_plan, tickets, slots, how, retry, db)
+        return _work(out, ledger, the_plan, tickets, slots, how, sorted({states[digest] for digest in again}), db)
 
 
 def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Request, str | list[str]]:
@@ -94,6 +111,12 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
         problems += error.problems
     reading = request.Reading(grid)
     reading.number("jobs", how.jobs)
+    if how.timeout is not None:
+        reading.number("timeout", how.timeout, least=1)
+    if how.max_failures is not None:
+        reading.number("max-failures", how.max_failures, least=1)
+    if how.shard is not None:
+        reading.attempt(partial(shard, how.shard))
     if how.pack != "auto":
         reading.number("pack", how.pack, least=1)
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
@@ -103,6 +126,26 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
     if problems or wanted is None:
         raise UsageError(*problems)
     return wanted, asked
+
+
+def _tried_again(how: Running, states: Mapping[str, str], errors: Mapping[str, str]) -> set[str]:
+    """The jobs that ended badly and are wanted again: all of them, or those of some states or classes of errors."""
+    wanted = {"failed", "diverged"} if how.retry_failed else set()
+    wanted |= {name.strip() for name in (how.retry or "").split(",") if name.strip()}
+    bad = {digest: state for digest, state in states.items() if state in ("failed", "diverged")}
+    return {digest for digest, state in bad.items() if state in wanted or errors.get(digest, "").partition(":")[0] in wanted}
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Which part of how many: `3/16`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    number, _, of = text.partition("/")
+    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise UsageError(f"--shard wants a part of a whole, such as 3/16, got {text!r}")
 
 
 def _saying(log: Console) -> Callable[[str], None]:
@@ -123,6 +166,13 @@ def _announce(out: Console, the_plan: Plan, left: int) -> None:
     if redrawn:
         tasks = ", ".join(sorted({task for task, _, _ in redrawn}))
         out.print(f"{len(redrawn)} draws missed a class and were drawn again ({tasks})", markup=False, highlight=False)
+    doubled = {(job.rows.task, job.rows.size, job.rows.draw): job.rows.shared for job in the_plan.jobs if job.rows.shared}
+    if doubled:
+        tasks = ", ".join(sorted({task for task, _, _ in doubled}))
+        text = (
+            f"in {len(doubled)} draws, {sum(doubled.values())} training or dev rows also stand in the test rows ({tasks}): kept"
+        )
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
     if cannot:
         out.print(
             f"{cannot} cells cannot be filled: {'; '.join(_reasons(the_plan))}", markup=False, highlight=False, soft_wrap=True
@@ -137,7 +187,7 @@ def _reasons(the_plan: Plan) -> list[str]:
 def _tickets(the_plan: Plan, wanted: set[str], how: Running, db: str) -> dict[str, Ticket]:
     from harness.outcome import Ticket
 
-    where = artefact_folder(Path(db if not is_url(db) else "results.db"))
+    where = artefact_folder(db)
     return {
         job.digest: Ticket(
             job=job,
@@ -159,7 +209,7 @@ def _work(
     tickets: dict[str, Ticket],
     slots: list[str],
     how: Running,
-    retry: tuple[str, ...],
+    retry: Sequence[str],
     db: str,
 ) -> int:
     """Run the jobs, then say how it went."""
@@ -172,15 +222,20 @@ def _work(
     progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
     live = out.is_terminal and not out.is_dumb_terminal and not how.inline
     display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
-    executor = _executor(slots, inline=how.inline)
+    executor = _executor(slots, how)
     with scheduler.watch_signals() as stop, display:
         confirm = None if how.yes else _confirmation(out, display, progress)
-        scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm)
+        limits = scheduler.Limits(float(how.timeout or math.inf), float(how.max_failures or math.inf))
+        scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm, limits=limits)
     return _summary(out, ledger, the_plan, progress, stop, db)
 
 
-def _executor(slots: list[str], *, inline: bool) -> Executor:
-    if inline:
+def _executor(slots: list[str], how: Running) -> Executor:
+    if how.executor == "ray" and not how.inline:
+        from harness.executors.ray import RayExecutor
+
+        return RayExecutor(how.ray_address, 1 if how.timing else int(how.jobs))
+    if how.inline:
         import torch
 
         from harness.executors.inline import InlineExecutor
@@ -236,11 +291,14 @@ def _code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) ->
         again = "" if bad else "; `--retry-failed` tries them again"
         out.print(f"{unfilled} cells failed: `bench status` says why{again}", highlight=False, soft_wrap=True)
         return 1
+    if states["planned"]:
+        out.print(f"{states['planned']} jobs are left: run the same command again", highlight=False)
+        return 1
     if "smoke.db" in db:
         out.print("every cell is filled", highlight=False)
     else:
         out.print(
-            f"results in {db}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
+            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
             highlight=False,
             soft_wrap=True,
         )

@@ -34,6 +34,12 @@ class Draw:
     redrawn: int  # draws thrown away because they missed a class
 
     @property
+    def shared(self) -> int:
+        """How many training and dev rows have texts that also stand in the test rows: such an answer may be remembered."""
+        tested = {row.texts for part in self.tests.values() for row in part}
+        return sum(row.texts in tested for row in (*self.train, *self.dev))
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the contents of all rows, in their order."""
         content = hashlib.sha256()

@@ -411,3 +411,18 @@ def test_draws_that_missed_a_class_are_named(bench, tmp_path):
     own = ("--data", tmp_path / "rare.csv", "--text", "text", "--label", "label", "--methods", "lora", "--draws", 4, "-j", 1)
     ended = bench.run(tmp_path, "r.db", *own)
     assert "missed a class and were drawn again (rare)" in ended.out
+
+
+def test_rows_that_also_stand_in_the_test_set_are_counted(bench, tmp_path):
+    """They are kept, as the data are what they are; the run says how many there are, and each job remembers."""
+    lines = [f"word{number} text,{'good' if number % 2 else 'bad'}" for number in range(60)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]))
+    (tmp_path / "test.csv").write_text("\n".join(["text,label", *lines[:30], "other,good", "another,bad"]))
+    words = ("--methods", "features", "--model", "tiny", "--data", "train.csv", "--test", "test.csv", "--text", "text")
+    more = ("--label", "label", "--kind", "classes", "--sizes", 20, "--draws", 2, "--inline")
+    ended = bench(tmp_path, "run", *words, *more)
+    assert ended.code == 0, ended.err
+    assert "in 2 draws, " in ended.out
+    assert "training or dev rows also stand in the test rows (train): kept" in ended.out
+    with Ledger(str(tmp_path / "results.db")) as ledger:
+        assert all("also stand in the test rows" in entry.note for entry in ledger.entries())
