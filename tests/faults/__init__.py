@@ -1,0 +1,1 @@
+"""Faults injected for real into whole runs, and the one oracle that looks at what they left."""

@@ -1,0 +1,61 @@
+"""A whole run on the fake method, in a process that may be killed: `python -m tests.faults.parent DB JOBS SLOTS ACKS`.
+
+Writes a line to ACKS for every result once it is committed: what was acknowledged may never be missing afterwards.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import scheduler
+from harness.executors.base import Where
+from harness.executors.local import LocalExecutor
+from harness.jobs import Job
+from harness.ledger import Ledger
+from harness.outcome import Outcome, Ticket
+from harness.tasks import REGISTRY
+from tests.faults import fake
+
+LEFT = 3
+
+
+class Acks:
+    """A display that writes down what was committed."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def show(self, progress: scheduler.Progress, where: Sequence[Where]) -> None:
+        """Nothing to see."""
+
+    def finished(self, job: Job, outcome: Outcome, _progress: scheduler.Progress) -> None:
+        """Acknowledge."""
+        if outcome.status == "done":
+            os.write(self._file, f"{job.digest}\n".encode())
+
+    def note(self, text: str) -> None:
+        """For whoever looks on."""
+        print(text, flush=True)
+
+
+def main(db: str, count: int, slots: int, acks: str) -> int:
+    """Run so many jobs; 0 if all are done, LEFT if some were set aside."""
+    jobs = [fake.job(number) for number in range(count)]
+    task = REGISTRY["toy-sentiment"]
+    with Ledger(db, write=True) as ledger:
+        ledger.enter(jobs)
+        ledger.begin("fake")
+        ledger.reap()
+        states = ledger.states([job.digest for job in jobs])
+        left = [job for job in jobs if states[job.digest] in ("planned", "claimed", "failed")]
+        tickets = {job.digest: Ticket(job=job, task=task, keep="none", artefacts=Path()) for job in left}
+        progress = scheduler.Progress(total=count, before=count - len(left))
+        executor = LocalExecutor(["cpu"] * slots, work=fake.work)
+        with scheduler.watch_signals() as stop:
+            scheduler.run(ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",))
+        return 0 if set(ledger.states([job.digest for job in jobs]).values()) == {"done"} else LEFT
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

@@ -1,0 +1,78 @@
+"""F15: a damaged database gives no wrong number: damage is found, or every value that is shown still verifies."""
+
+import random
+
+import pytest
+
+from harness import scores
+from harness.errors import BenchError
+from harness.ledger import Ledger
+from harness.reading import Selection, write_report
+from harness.verifying import problems
+from tests.faults import fake
+
+pytestmark = pytest.mark.fault
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A database of sixty results, as bytes."""
+    path = tmp_path_factory.mktemp("whole") / "r.db"
+    jobs = [fake.job(number) for number in range(60)]
+    with Ledger(str(path), write=True) as ledger:
+        ledger.enter(jobs)
+        ledger.begin("fake")
+        for claim in ledger.claim([job.digest for job in jobs], 60):
+            assert ledger.record(fake.outcome(claim.digest), claim.epoch)
+    return path.read_bytes()
+
+
+def shown(path):
+    """Everything that a report is made of; None where damage was found."""
+    try:
+        with Ledger(str(path)) as ledger:
+            if list(problems(ledger)):
+                return None
+            return [repr(run) for run in scores.runs(ledger.entries())]
+    except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):  # `reading._opened` calls these damage
+        return None
+
+
+def report(path, folder):
+    """The report in full precision; None where it broke off in words."""
+    selection = Selection(db=str(path), methods=None, tasks=None, sizes=None, model=None, recipe=None)
+    try:
+        write_report(selection, "csv", None, folder / "report.csv")
+    except BenchError:
+        return None
+    return (folder / "report.csv").read_text()
+
+
+def test_two_hundred_corruptions_give_no_wrong_number(whole, tmp_path):
+    """Sixty-four random bytes anywhere: found, or what is shown is what was recorded; a report of it breaks off in words."""
+    path = tmp_path / "r.db"
+    path.write_bytes(whole)
+    expected = shown(path)
+    assert expected is not None
+    text = report(path, tmp_path)
+    chance, found = random.Random(0), 0  # noqa: S311
+    for _ in range(200):
+        damaged = bytearray(whole)
+        start = chance.randrange(len(whole) - 64)
+        damaged[start : start + 64] = chance.randbytes(64)
+        path.write_bytes(damaged)
+        now = shown(path)
+        found += now is None
+        assert now is None or now == expected
+        assert report(path, tmp_path) in (None, text)
+        assert path.read_bytes() == damaged
+    assert found > 50  # the rest hit space that nothing uses: small tables have a page each
+
+
+@pytest.mark.parametrize("end", [0, 15, 100, 4096, 20_000])
+def test_a_database_cut_short_is_left_as_it_is(whole, tmp_path, end):
+    """A file of which the end is missing is damage, or was never begun."""
+    path = tmp_path / "r.db"
+    path.write_bytes(whole[:end])
+    assert shown(path) is None
+    assert path.read_bytes() == whole[:end]

@@ -1,0 +1,120 @@
+"""Faults of the file below a ledger: full disks, locks that others hold, first starts at once, a file that moves."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.ledger import Ledger
+from tests.faults import fake
+from tests.faults.oracle import check_ledger
+from tests.faults.storm import ROOT, metrics_of
+
+pytestmark = pytest.mark.fault
+OLD = ROOT / "tests" / "harness" / "golden" / "schema-1.db"
+
+
+def words(db, count, slots, acks):
+    """A run on the fake method."""
+    return [sys.executable, "-m", "tests.faults.parent", str(db), str(count), str(slots), str(acks)]
+
+
+def start(db, count, slots, acks, seconds="0.02"):
+    """It, in a session of its own."""
+    env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
+    return subprocess.Popen(words(db, count, slots, acks), cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
+    """F11: the file may not grow further; the run ends, what was committed is there and whole, and with room it goes on."""
+    db, acks = tmp_path / "r.db", tmp_path / "acks"
+    limited = ["bash", "-c", 'ulimit -f 260; exec "$@"', "limited", *words(db, 300, 1, acks)]
+    done = subprocess.run(limited, cwd=ROOT, check=False, capture_output=True, text=True, env=os.environ)
+    assert done.returncode not in (0, -9)
+    assert "free some space" in done.stderr
+    found = check_ledger(str(db), acks, metrics_of, ended=False)
+    assert 0 < found.results < 300
+    assert start(db, 300, 1, acks).wait(120) == 0
+    assert check_ledger(str(db), acks, metrics_of).results == 300
+
+
+def test_a_lock_held_for_seconds_is_waited_for(tmp_path):
+    """F12: another process holds the database for five seconds; nothing fails, nothing is lost."""
+    db, acks = tmp_path / "r.db", tmp_path / "acks"
+    process = start(db, 60, 1, acks, seconds="0.1")
+    while not (acks.exists() and acks.read_text()):
+        time.sleep(0.02)
+    holder = sqlite3.connect(db, isolation_level=None, timeout=30)
+    holder.execute("BEGIN IMMEDIATE")
+    before = len(acks.read_text().split())
+    time.sleep(5)
+    assert len(acks.read_text().split()) <= before + 1
+    with Ledger(str(db)) as ledger:  # a reader is not kept waiting
+        assert sum(count for *_, count in ledger.counts()) == 60
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert process.wait(60) == 0
+    found = check_ledger(str(db), acks, metrics_of)
+    assert (found.results, found.attempts) == (60, 60)
+
+
+@pytest.mark.parametrize("before", ["nothing", "schema 1"])
+def test_eight_first_starts_at_once(tmp_path, before):
+    """F14: on no database, and on one of the first schema; every start succeeds, and the schema is made once."""
+    db = tmp_path / "r.db"
+    if before == "schema 1":
+        shutil.copy(OLD, db)
+    script = f"from harness.ledger import Ledger\nwith Ledger({str(db)!r}, write=True) as ledger: ledger.begin('start')"
+    starts = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(8)]
+    assert [process.wait(60) for process in starts] == [0] * 8
+    check_ledger(str(db))
+    connection = sqlite3.connect(db)
+    assert connection.execute("SELECT count(*) FROM meta WHERE key = 'schema'").fetchone() == (1,)
+    assert connection.execute("SELECT count(*) FROM run").fetchone()[0] >= 8
+    connection.close()
+
+
+def test_a_zombie_is_fenced_off(tmp_path):
+    """F5: who lost a claim, and comes back with a result after somebody else has recorded one, changes nothing."""
+    job = fake.job(0)
+    db = str(tmp_path / "r.db")
+    with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
+        first.begin("first")
+        first.enter([job])
+        [lost] = first.claim([job.digest], 1)
+        first.release([lost])  # as a reaper would, who takes the first for dead
+        second.begin("second")
+        [held] = second.claim([job.digest], 1)
+        assert second.record(fake.outcome(job.digest), held.epoch)
+        assert not first.record(fake.outcome(job.digest), lost.epoch)
+    found = check_ledger(db, None, metrics_of)
+    assert (found.results, found.attempts) == (1, 1)
+
+
+def test_a_reader_never_keeps_a_writer_waiting_for_long(tmp_path):
+    """Reports may be made while a run goes on: readers in a loop, and every result is kept all the same."""
+    db, acks = tmp_path / "r.db", tmp_path / "acks"
+    process = start(db, 100, 2, acks)
+    while not Path(db).exists() or not acks.exists():
+        time.sleep(0.02)
+    stop, looks = threading.Event(), []
+
+    def look():
+        while not stop.is_set():
+            with Ledger(str(db)) as ledger:
+                looks.append(len(ledger.entries()))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    assert process.wait(120) == 0
+    stop.set()
+    reader.join()
+    assert looks
+    assert set(looks) == {100}
+    assert check_ledger(str(db), acks, metrics_of).results == 100
