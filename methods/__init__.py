@@ -97,8 +97,10 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     name, preset = meant(name)
     given = {**preset, **(options or {})}
     cls = REGISTRY[name]
-    base = str(given.pop("base", "prefix")) if cls is Simplex else ""
-    if cls is Simplex and given.get("decoder") in DECODERS:  # a base has an option of that name with other values
+    base = str(given.pop("base", "prefix")).strip() if cls is Simplex else ""
+    if (
+        cls is Simplex and str(given.get("decoder", "")).strip() in DECODERS
+    ):  # a base has an option of that name with other values
         given["decoders"] = given.pop("decoder")
     if cls is Simplex and (base not in REGISTRY and base not in ALIASES):
         raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
