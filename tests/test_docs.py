@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from harness.cli import app
 from harness.ledger import Ledger
-from harness.ledger.ledger import payload_hash, rebuilt_digest
+from harness.ledger.seals import payload_hash, rebuilt_digest
 from methods import REGISTRY
 from tests.benchmarks.learning import METHODS, gains, shortfalls
 
