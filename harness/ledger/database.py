@@ -171,8 +171,12 @@ def _by_url(name: str) -> Engine:
 def _keep_copy(engine: Engine, path: Path, version: int) -> None:
     """A copy of a database as it was before its schema is changed; the first one is kept."""
     copy = path.with_name(f"{path.name}.schema-{version}")
-    if not copy.exists():
-        copy_to(engine, copy)
+    try:
+        if not copy.exists():
+            copy_to(engine, copy)
+    except CannotWrite:
+        if not copy.exists():  # else another process that starts at the same moment was faster
+            raise
 
 
 def copy_to(engine: Engine, path: Path) -> None:
