@@ -6,6 +6,7 @@ integers, and their last bits would decide which differences are tied.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -63,12 +64,17 @@ def _sums(units: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _sampled(units: NDArray[np.int64], bound: int) -> float:
-    rng = np.random.default_rng(0)  # fixed: the same data give the same report
-    extreme = 0
-    for start in range(0, FLIPS, 10_000):
-        signs = rng.integers(0, 2, size=(min(10_000, FLIPS - start), units.size)) * 2 - 1
-        extreme += int((np.abs(signs @ units) >= bound).sum())
+    values, total = units.astype(np.float64), float(units.sum())  # whole numbers below 2**53, so every sum is exact
+    extreme = sum(int((np.abs(2 * (part @ values) - total) >= bound).sum()) for part in _signs(units.size))
     return (extreme + 1) / (FLIPS + 1)
+
+
+@lru_cache(maxsize=4)  # the comparisons of a report have the same few numbers of pairs
+def _signs(n: int) -> tuple[NDArray[np.int8], ...]:
+    """Random sign vectors as 0 and 1, `(FLIPS, n)` in parts."""
+    rng = np.random.default_rng(0)  # fixed: the same data give the same report
+    sizes = [min(10_000, FLIPS - start) for start in range(0, FLIPS, 10_000)]
+    return tuple(rng.integers(0, 2, size=(size, n)).astype(np.int8) for size in sizes)
 
 
 def smallest(n: int) -> float:
