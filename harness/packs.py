@@ -6,7 +6,7 @@ A geometry hangs on the job and the plan, so that whoever trains beside a job ch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -107,7 +107,7 @@ def _room(spec: BackboneSpec, devices: Sequence[str]) -> Room:
     return Room(memory // a_device, size, width, layers, number)
 
 
-def _lengths(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[str, int]:
+def _lengths(plan: Plan) -> dict[str, int]:
     """The length of each draw's rows in a pack, by its fingerprint: the longest training or dev row's, rounded up."""
     recipe, spec = plan.jobs[0].recipe, plan.backbone
     known = Kept("lengths", spec.name, spec.revision, recipe.max_length)
@@ -120,7 +120,6 @@ def _lengths(plan: Plan, say: Callable[[str], None] = lambda _: None) -> dict[st
             if tokenizer is None:
                 import transformers
 
-                say("counting tokens")
                 tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoints.locate(spec.name, spec.revision))
             task = plan.tasks[at.task]
             drawn = draws.draw(task, lambda split, at=at: read(at.task, split, at.revision), at.size, at.draw, recipe)  # type: ignore[misc]

@@ -85,7 +85,7 @@ def lost_tensors(ledger: Ledger, where: Path) -> Iterator[str]:
                 yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {error}"
 
 
-def chosen(entries: Sequence[Entry], share: str, seed: int | None = None) -> list[Entry]:
+def chosen(entries: Sequence[Entry], share: str) -> list[Entry]:
     """Some of the results, at random: `1%` of them, or a number; at least one.
 
     Raises:
@@ -99,7 +99,7 @@ def chosen(entries: Sequence[Entry], share: str, seed: int | None = None) -> lis
         raise UsageError(f"--rerun wants a share such as 1% or a number of results, got {share!r}") from None
     if not 0 < count <= len(done):
         raise UsageError(f"--rerun {share}: there are {len(done)} results")
-    return random.Random(seed).sample(done, max(1, round(count)))  # noqa: S311  # no secret
+    return random.sample(done, max(1, round(count)))
 
 
 def job_of(entry: Entry) -> Job:

@@ -193,10 +193,10 @@ def copy_to(engine: Engine, path: Path) -> None:
         outside_transactions(engine, "VACUUM INTO ?", str(draft))
         try:
             os.link(draft, path)  # fails where somebody was faster
-        except (PermissionError, NotImplementedError, OSError) as error:
-            if isinstance(error, FileExistsError):
-                raise
-            draft.rename(path)  # a file system without hard links
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            draft.rename(path)
     except (OSError, sqlite3.Error) as error:
         raise CannotWrite(f"{path} cannot be written: {error}") from error
     finally:

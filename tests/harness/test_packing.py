@@ -324,16 +324,39 @@ def test_a_step_in_parts_is_the_step(name, options):
         assert all(torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
 
 
-def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch):
+def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch, tmp_path):
+    """Places come from the whole plan and what the device holds: a run that goes on packs as one that was never stopped."""
+    from harness import packs, planning, request
+    from harness.options import GridOptions
+    from harness.outcome import Ticket
+
+    grid = GridOptions(model="tiny", methods="lora,prefix", tasks="toy-sentiment", sizes="20", draws="7", steps="4")
+    plan = planning.plan(request.read(grid)[0])
+    tickets = {
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+    }
+    for memory, places in ((80 << 30, 8), (2 << 20, 1)):
+        room = packs.Room(memory=memory, size=600_000, width=128, layers=2, bytes=4)
+        monkeypatch.setattr(packs, "_room", lambda *_, room=room: room)
+        whole = packs.geometries(plan, tickets, "auto", ["cuda:0"])
+        left = packs.geometries(plan, dict(list(tickets.items())[9:]), "auto", ["cuda:0"])
+        assert all(left[digest].geometry == whole[digest].geometry for digest in left)
+        assert {one.geometry.places if one.geometry else 1 for one in whole.values()} == {places}
+    assert packs.geometries(plan, tickets, "auto", ["cpu"]) == tickets
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError])
+def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch, kind):
     """What no pass over several jobs can do costs time and no result."""
 
     def broken(*_):
-        raise RuntimeError("no such kernel")
+        raise kind("no such kernel")
 
     monkeypatch.setattr(Pack, "fit", broken)
     found = worker.run_pack(tickets_of(tmp_path, draws=2, places=2), "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
-    assert "RuntimeError: no such kernel" in found[0].note
+    assert f"{kind.__name__}: " in found[0].note
+    assert "no such kernel" in found[0].note
     monkeypatch.undo()
     plain = worker.run_pack(tickets_of(tmp_path, draws=2, places=1), "cpu", lambda *_: None)
     assert [one.predictions for one in found] == [one.predictions for one in plain]
