@@ -202,8 +202,16 @@ class Attempt:
             scores.append(metrics.score(task.metrics, scored))
             values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
         score = math.fsum(scores) / len(scores)
-        said = {"curve": curve, "error": error, "metrics": values, "score": score, "geometry": geometry}
-        return Outcome(digest=self.ticket.job.digest, status="diverged", **said)  # type: ignore[arg-type]  # each as declared
+        told: dict[str, Any] = {"curve": curve, "error": error, "metrics": values, "score": score, "geometry": geometry}
+        tested = sum(map(len, self.rows.tests.values()))
+        told |= {"predictions": pack_predictions([constant] * tested, task.regression), "labels": self._labels()}
+        return Outcome(digest=self.ticket.job.digest, status="diverged", **told)
+
+    def _labels(self) -> dict[str, bytes]:
+        """The right answers for the test rows, with which a report can tell how much other rows would have changed."""
+        regression = self.ticket.task.regression
+        tests = self.rows.tests.items()
+        return {suffix: pack_predictions([row.label for row in rows], regression) for suffix, rows in tests}
 
     def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
         """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
@@ -233,6 +241,7 @@ class Attempt:
             "metrics": values,
             "score": marks.score,
             "predictions": pack_predictions(marks.predictions, task.regression),
+            "labels": self._labels(),
             "collapsed": len(set(marks.predictions)) == 1,
         }
 

@@ -58,11 +58,18 @@ class Outcome:
     artefact: str | None = None  # SHA-256 of the file with the trained tensors
     curve: bytes = b""  # compressed JSON
     predictions: bytes = b""  # compressed, one number a test row
+    labels: Mapping[str, bytes] = field(default_factory=dict)  # likewise the right answers, by the suffix of their split
     device: str = ""
     geometry: str = "1"  # alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack, whose seconds are shared
     note: str = ""  # something that the user should know
     error: str = ""  # class and message
     trace: str = ""
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        """What is kept of it in bytes, by kind; empty for a run that broke down before the test."""
+        labels = {f"labels/{suffix}" if suffix else "labels": data for suffix, data in self.labels.items()}
+        return {"curve": self.curve, "predictions": self.predictions, **labels}
 
 
 Progress = Callable[[str, int, int, str], None]  # digest, step, steps, phase

@@ -266,9 +266,8 @@ class Ledger(Reader):
         connection.execute(update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None))
         attempt = {"job": number, "run": self._run, "epoch": epoch, "ended": _now(), "outcome": outcome.status}
         connection.execute(table_of(Attempt).insert().values(attempt | {"error": outcome.error[:2000], "trace": outcome.trace}))
-        blobs = {"curve": outcome.curve, "predictions": outcome.predictions}
         connection.execute(table_of(Blob).delete().where(table_of(Blob).c.job == number))
-        if kept := [{"job": number, "kind": kind, "data": data} for kind, data in blobs.items() if data]:
+        if kept := [{"job": number, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data]:
             connection.execute(table_of(Blob).insert(), kept)
         if outcome.status == "done":
             connection.execute(table_of(Result).insert().values(self._result(dict(job), outcome)))
@@ -289,7 +288,7 @@ class Ledger(Reader):
         same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
         dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
-        payload = payload_hash(_all_metrics(outcome), {"curve": outcome.curve, "predictions": outcome.predictions})
+        payload = payload_hash(_all_metrics(outcome), outcome.blobs)
         values = {name: getattr(outcome, name) for name in same} | times
         values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
         sealed = seal(job, values, self._versions)

@@ -105,7 +105,7 @@ class MetricRow(SQLModel, table=True):
 
 
 class Blob(SQLModel, table=True):
-    """Compressed numbers of one job: its dev curve, its test predictions."""
+    """Compressed numbers of one job: its dev curve, its test predictions, the right answers by split."""
 
     job: int = Field(primary_key=True, foreign_key="job.id")
     kind: str = Field(primary_key=True)

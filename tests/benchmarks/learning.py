@@ -19,7 +19,7 @@ METHODS = ("prefix", "lora", "adapter", "simplex")
 HEAD = "fine-tuning(layers=none)"
 COMMANDS = (
     "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods fine-tuning --set layers=none",
-    "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods prefix,lora,adapter,simplex",
+    "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --rules all --methods prefix,lora,adapter,simplex",
     "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods fine-tuning --set lr=5e-4",
 )
 

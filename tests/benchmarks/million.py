@@ -39,27 +39,29 @@ def study(number: int, jobs: Sequence[Job]) -> list[Job]:
     return [replace(job, backbone=backbone) for job in jobs]
 
 
-def pool(tested: int, chance: random.Random) -> list[tuple[float, bytes, bytes]]:
-    """Scores with the curve and the predictions of each, to choose from: to make a million would take an hour."""
+def pool(tested: int, chance: random.Random) -> list[tuple[float, bytes, bytes, bytes]]:
+    """Scores with the curve, the predictions and the labels of each, to choose from: to make a million would take an hour."""
     made = []
+    right = [chance.randrange(2) for _ in range(tested)]
+    labels = pack_predictions(right, regression=False)
     for _ in range(500):
         score = chance.random()
         curve = json.dumps([[step, chance.random(), score, 0.4] for step in range(50, 501, 50)]).encode()
-        predictions = pack_predictions([int(chance.random() < score) for _ in range(tested)], regression=False)
-        made.append((score, zlib.compress(curve, 9), predictions))
+        given = [label if chance.random() < score else 1 - label for label in right]
+        made.append((score, zlib.compress(curve, 9), pack_predictions(given, regression=False), labels))
     return made
 
 
-def made(job: Job, score: float, curve: bytes, predictions: bytes) -> Outcome:
+def made(job: Job, score: float, curve: bytes, predictions: bytes, labels: bytes) -> Outcome:
     """What might have come of a job."""
     return Outcome(
         digest=job.digest, status="done", metrics={name.rpartition("/")[0]: score for name in job.rows.metrics}, score=score,
         dev_score=score, best_step=500, trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",
-        seconds_training=1.0, seconds_evaluation=0.5,
+        seconds_training=1.0, seconds_evaluation=0.5, labels={"": labels},
     )  # fmt: skip
 
 
-def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, bytes]], chance: random.Random) -> None:
+def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, bytes, bytes]], chance: random.Random) -> None:
     """Enter a study and its results in one transaction."""
     ledger.enter(jobs)
     table = table_of(JobRow)
@@ -92,8 +94,7 @@ def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, by
 
 def _blobs(pairs: Sequence[tuple[int, Outcome]]) -> Iterator[dict[str, object]]:
     for number, one in pairs:
-        yield {"job": number, "kind": "curve", "data": one.curve}
-        yield {"job": number, "kind": "predictions", "data": one.predictions}
+        yield from ({"job": number, "kind": kind, "data": data} for kind, data in one.blobs.items())
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def outcome(digest: str) -> Outcome:
     return Outcome(
         digest=digest, status="done", metrics={"accuracy": score, "loss": float("nan") if seed % 7 == 0 else seed / 2**48},
         score=score, dev_score=score, best_step=4, curve=curve, predictions=pack_predictions(right, regression=False),
-        device="fake",
+        labels={"": pack_predictions([1] * 40, regression=False)}, device="fake",
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from harness import hub
 from harness.errors import CorruptData
-from harness.tasks import metrics
+from harness.tasks import REGISTRY, metrics
 from harness.tasks.base import Row
 from harness.tasks.glue import TASKS, HubReader
 
@@ -74,3 +74,8 @@ def test_a_missing_column_names_those_there_are(serve):
     serve({"sentence": ["x"], "label": [0]})
     with pytest.raises(CorruptData, match="no column s; there are: sentence, label"):
         READER.rows("train", "r")
+
+
+def test_splits_stand_in_the_order_of_their_names():
+    """Predictions of several test splits are kept one after the other; a report tells them apart by the order of names."""
+    assert all(list(task.tests) == sorted(task.tests) for task in REGISTRY.values())

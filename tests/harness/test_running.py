@@ -23,7 +23,9 @@ from rich.console import Console
 from harness.display import LiveDisplay, PlainDisplay, duration
 from harness.executors.base import Where
 from harness.ledger import Ledger
+from harness.outcome import unpack_predictions
 from harness.scheduler import Progress
+from harness.tasks import metrics
 
 BOTH = ("--methods", "prefix,lora", "--tasks", "toy-sentiment,toy-similarity")
 SLOW = {"torch", "transformers", "datasets", "evaluate"}
@@ -51,6 +53,19 @@ def numbers(db: Path) -> dict[str, tuple[dict[str, str], dict[str, bytes], dict[
             metrics = {name: value.hex() for name, value in entry.metrics.items()}
             found[entry.digest] = (metrics, ledger.blobs(entry.digest), kept)
     return found
+
+
+def test_predictions_and_labels_give_the_metrics_again(whole):
+    """What is kept of the test rows is enough to compute every metric of a run anew."""
+    with Ledger(str(whole / "r.db")) as ledger:
+        for entry in ledger.entries():
+            blobs = ledger.blobs(entry.digest)
+            given, right = (unpack_predictions(blobs[kind]) for kind in ("predictions", "labels"))
+            assert len(given) == len(right) == entry.n_test
+            names = [name.rpartition("/")[0] for name in entry.setting["task"]["metrics"]]
+            assert metrics.compute(names, given, right) == pytest.approx(
+                {name: entry.metrics[name] for name in names}, abs=1e-6
+            )
 
 
 def states(db: Path) -> Counter[str]:
