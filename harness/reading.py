@@ -80,9 +80,10 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
         wanted = [one.id for one in known if not tasks or one.setting["task"]["task"] in tasks]
         wanted = wanted or [one.id for one in known]
         entries = ledger.entries(settings=wanted)
-        if wrong := list(doubtful(entries, ledger.all_blobs(wanted))):
+        blobs = ledger.all_blobs(wanted)
+        if wrong := list(doubtful(entries, blobs)):
             raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
-        runs = scores.runs(entries)
+        runs = scores.runs(entries, blobs)
     for task, count in outdated.items():
         print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
     methods = request.split(chosen.methods) if chosen.methods else None

@@ -1,24 +1,29 @@
 """What the ledger holds, as the report wants it."""
 
+import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry
+from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, metrics
 from reports.frame import Run
 
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
 
-def runs(entries: Iterable[Entry]) -> list[Run]:
-    """One run for each job."""
-    return [_run(entry) for entry in entries]
+def runs(entries: Iterable[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
+    """One run for each job; `blobs` are those of each job by digest and kind."""
+    return [_run(entry, blobs.get(entry.digest, {})) for entry in entries]
 
 
-def _run(entry: Entry) -> Run:
+def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
     setting, result = entry.setting, entry.result or {}
     backbone = BackboneSpec(**setting["backbone"])
     names = [name.rpartition("/")[0] for name in setting["task"]["metrics"]]
@@ -52,7 +57,21 @@ def _run(entry: Entry) -> Run:
         peak_bytes=result.get("peak_bytes", 0),
         places=_places(result),
         versions=_versions(result),
+        curve=[(int(point[0]), _number(point[2])) for point in json.loads(zlib.decompress(blobs["curve"]))]
+        if "curve" in blobs
+        else [],
+        given=np.asarray(unpack_predictions(blobs["predictions"]) if "predictions" in blobs else [], dtype=np.float64),
+        right={
+            kind.removeprefix("labels").removeprefix("/"): np.asarray(unpack_predictions(data), dtype=np.float64)
+            for kind, data in sorted(blobs.items())
+            if kind.startswith("labels")
+        },
+        classes=setting["task"]["labels"],
     )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _comparable(entry: Entry) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reports.cells import Cell, marked, row
 from reports.contrasts import Contrast, Family, contrasts
 from reports.diagnostics import Note, inspect
-from reports.frame import Frame
+from reports.frame import Frame, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Comparison:
     cells: tuple[Cell, ...]
     tests: tuple[Contrast, ...]
     notes: tuple[Note, ...]
+    runs: tuple[Run, ...]  # every run in use, finished or not
 
     def cell(self, method: str, task: str | None, size: int | None, *, without_seen: bool = False) -> Cell:
         """The cell at these coordinates.
@@ -77,4 +78,5 @@ def compute(frame: Frame) -> Comparison:
         cells=tuple(cells),
         tests=tuple(tests),
         notes=inspect(frame, real, tests),
+        runs=tuple(frame.all()),
     )

@@ -2,12 +2,20 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar("T")
+Array = NDArray[np.float64]
+
+
+def _no_rows() -> Array:
+    return np.empty(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,10 @@ class Run:
     peak_bytes: int
     places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
     versions: str  # program, libraries and device in one line: a comparison over several is noted
+    curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
+    given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
+    right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`
+    classes: Sequence[str] = ()  # names of the classes in the order of their numbers; empty for a regression
 
 
 class Nothing(Exception):
