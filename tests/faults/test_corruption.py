@@ -33,7 +33,7 @@ def shown(path):
         with Ledger(str(path)) as ledger:
             if list(problems(ledger)):
                 return None
-            return [repr(run) for run in scores.runs(ledger.entries())]
+            return [repr(run) for run in scores.runs(ledger.entries(), ledger.all_blobs())]
     except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):  # `reading._opened` calls these damage
         return None
 
