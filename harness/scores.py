@@ -66,6 +66,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
             for kind, data in sorted(blobs.items())
             if kind.startswith("labels")
         },
+        scored_by=names,
         classes=setting["task"]["labels"],
     )
 

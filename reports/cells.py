@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Final, Literal
 
-from reports import statistics
+from reports import estimates, statistics
 from reports.contrasts import Contrast
-from reports.frame import Frame, Run, fate, finished, over_sizes, overlap, per_draw, sizes_of
+from reports.estimates import Estimand
+from reports.frame import Frame, Run, fate, finished, sizes_of
 
 State = Literal["complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"]
 FATES: Final = ("done", "diverged", "failed", "infeasible", "missing")
@@ -35,6 +36,7 @@ class Cell:
     sd: float = math.nan  # over draws; over tasks in an average
     df: float = math.nan
     interval: str = ""  # which interval, or why there is none
+    estimand: Estimand = "E1"  # what it speaks of: E1 other draws, E2 other test rows as well
     best: bool = False
     direction: Literal["better", "worse", ""] = ""  # against the baseline, by the adjusted p of its family
     costs: Mapping[str, float] = field(default_factory=dict)  # means per run; peak_bytes is the largest
@@ -60,8 +62,7 @@ def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
     runs = [run for size in sizes for run in frame.runs(method, task, size)]
     fates = {name: count for name in FATES if (count := sum(fate(run) == name for run in runs))}
     done = [run for run in runs if finished(run)]
-    values = over_sizes([per_draw(run for run in done if run.size == size) for size in sizes])
-    estimate = statistics.t_interval(values, overlap=overlap(done))
+    found = estimates.scores([[run for run in done if run.size == size] for size in sizes])
     metrics, undefined = _metrics(done) if scope is not None else ({}, {})
     cell = Cell(
         method=method,
@@ -73,12 +74,14 @@ def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
         fates=fates,
         collapsed=sum(run.collapsed for run in done),
         diverged=sum(run.status == "diverged" for run in done),
-        draws=len(values),
+        draws=len(found.values),
         costs=_costs([run for run in done if run.status == "done"]),
         metrics=metrics,
         undefined=undefined,
     )
-    return _estimated(cell, estimate, "t over draws, corrected for shared rows" if overlap(done) else "t over draws")
+    interval, estimand = estimates.pooled([found], sd=statistics.spread(found.values))
+    kind = "t over draws, corrected for shared rows" if found.corrected else "t over draws and test rows"
+    return _estimated(cell, interval, estimand, kind if found.corrected or estimand == "E2" else "t over draws")
 
 
 def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
@@ -93,14 +96,14 @@ def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
     return "missing" if "missing" in fates else "infeasible"
 
 
-def _estimated(cell: Cell, estimate: statistics.Interval, kind: str) -> Cell:
+def _estimated(cell: Cell, estimate: statistics.Interval, estimand: Estimand, kind: str) -> Cell:
     """The cell with its mean and interval, or the reason why it has no interval."""
     if cell.draws < 2:
         kind = "none: fewer than two draws"
     elif math.isnan(estimate.low):
         kind = "none: no variance"
     mean, low, high, sd, df = estimate
-    return replace(cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind)
+    return replace(cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind, estimand=estimand)
 
 
 def _costs(runs: Sequence[Run]) -> dict[str, float]:
@@ -140,14 +143,13 @@ def _average(frame: Frame, method: str, scope: int | None, cells: Sequence[Cell]
     )
     if common.state != "complete" or common.draws == 0:
         return common
-    strata, overlaps = [], []
-    for cell in cells:
-        task = cell.task or ""
-        runs = [run for size in sizes_of(frame, task, scope) for run in frame.runs(method, task, size) if finished(run)]
-        strata.append(over_sizes([per_draw(r for r in runs if r.size == size) for size in sizes_of(frame, task, scope)]))
-        overlaps.append(overlap(runs))
-    estimate = statistics.stratified(strata, overlaps=overlaps)
-    return _estimated(common, estimate, "stratified t over draws")
+    strata = []
+    for task in (cell.task or "" for cell in cells):
+        sizes = sizes_of(frame, task, scope)
+        strata.append(estimates.scores([[run for run in frame.runs(method, task, size) if finished(run)] for size in sizes]))
+    interval, estimand = estimates.pooled(strata)
+    rows = " and test rows" if estimand == "E2" else ""
+    return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
 
 
 def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -> list[Cell]:

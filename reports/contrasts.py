@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from reports import statistics
-from reports.frame import Block, Frame, Run, fate, finished, over_sizes, overlap, per_draw, sizes_of
+from reports import estimates, statistics
+from reports.estimates import Estimand, Found
+from reports.frame import Block, Frame, Run, fate, finished, overlap, sizes_of
 
 Family = Literal["overall", "per size", "cells"]
 ROPE: Final = 1.0  # points: a design that cannot detect this much is called under-powered
@@ -36,7 +37,8 @@ class Contrast:
     planned_pairs: int
     failed: int = 0  # planned pairs that are missing because a run failed
     effect: float
-    ci: tuple[float, float]  # E1: these tasks, new draws; not adjusted
+    ci: tuple[float, float]  # not adjusted for other comparisons
+    ci_estimand: Estimand  # what the interval speaks of: E1 other draws, E2 other test rows as well
     sd: float  # of the units
     wins: int
     ties: int
@@ -74,9 +76,9 @@ def contrasts(frame: Frame) -> list[Contrast]:
 
 @dataclass(frozen=True)
 class _Paired:
-    """The differences of one task, one per draw, and how many blocks they come from."""
+    """The differences of one task, and how many blocks they come from."""
 
-    values: statistics.Array
+    found: Found
     used: int
     planned: int
     failed: int
@@ -84,25 +86,24 @@ class _Paired:
 
 
 def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Paired:
-    per_size, planned, used, failed, partners = [], 0, 0, 0, []
+    planned, failed = 0, 0
+    mine: list[list[Run]] = []
+    base: list[list[Run]] = []
     for size in sizes:
         blocks = frame.blocks[task, size]
         planned += len(blocks)
         here, there = [], []
-        for mine, base in (_pair(frame, method, block) for block in blocks):
-            if finished(mine) and finished(base) and mine.rows == base.rows:
-                here.append(mine)
-                there.append(base)
+        for first, second in (_pair(frame, method, block) for block in blocks):
+            if finished(first) and finished(second) and first.rows == second.rows:
+                here.append(first)
+                there.append(second)
             else:
-                failed += any(not finished(run) and fate(run) in ("failed", "diverged") for run in (mine, base))
-        partners += here
-        first, second = per_draw(here), per_draw(there)
-        per_size.append({draw: first[draw] - second[draw] for draw in first})
-        used += len(here)
-    values = over_sizes(per_size)
-    whole = set.intersection(*(set(values) for values in per_size)) if per_size else set()
-    used = sum(run.draw in whole for run in partners)
-    return _Paired(statistics.differences(values, np.zeros(len(values))), used, planned, failed, overlap(partners))
+                failed += any(not finished(run) and fate(run) in ("failed", "diverged") for run in (first, second))
+        mine.append(here)
+        base.append(there)
+    whole = set.intersection(*({run.draw for run in runs} for runs in mine)) if mine else set()
+    used = sum(run.draw in whole for runs in mine for run in runs)
+    return _Paired(estimates.differences(mine, base), used, planned, failed, overlap([run for runs in mine for run in runs]))
 
 
 def _pair(frame: Frame, method: str, block: Block) -> tuple[Run | None, Run | None]:
@@ -116,12 +117,12 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
     """
     planned = [task for task in tasks if sizes_of(frame, task, scope)]
     pairs = [_paired(frame, method, task, sizes_of(frame, task, scope)) for task in planned]
-    used = [pair for pair in pairs if pair.values.size]
-    interval = statistics.stratified([pair.values for pair in used], overlaps=[pair.overlap for pair in used])
+    used = [pair for pair in pairs if pair.found.values]
+    interval, covered = estimates.pooled([pair.found for pair in used])
     over_tasks = len(tasks) > 1
     corrected = not over_tasks and any(pair.overlap > 0 for pair in used)
-    values = np.array([pair.values.mean() for pair in used]) if over_tasks else used[0].values if used else np.empty(0)
-    values = np.round(values, statistics.DIGITS)
+    units = [pair.found.draws.mean for pair in used] if over_tasks else used[0].found.values if used else []
+    values = np.round(np.array(units, dtype=np.float64), statistics.DIGITS)
     n = int(values.size)
     factor = math.sqrt(1 + n * used[0].overlap) if corrected else 1.0  # the draws are worth that much less
     if corrected:
@@ -130,7 +131,7 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         name = "exact sign flip" if n <= statistics.EXACT else "sign flip, sampled"
         test, p = f"{name} over {'tasks' if over_tasks else 'draws'}", statistics.sign_flip(values) if n > 1 else math.nan
     sd = float(np.std(values, ddof=1)) if n > 1 and np.ptp(values) > 0 else 0.0 if n > 1 else math.nan
-    counts = [pair.values.size for pair in used]
+    counts = [len(pair.found.values) for pair in used]
     return Contrast(
         family=family,
         method=method,
@@ -148,6 +149,7 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         failed=sum(pair.failed for pair in pairs),
         effect=interval.mean,
         ci=(interval.low, interval.high),
+        ci_estimand=covered,
         sd=sd,
         wins=int((values > 0).sum()),
         ties=int((values == 0).sum()),

@@ -39,8 +39,8 @@ def as_json(comparison: Comparison, *, command: str = "") -> str:
         ],
         "better": comparison.better,
         "runs": {"done": comparison.done, "planned": comparison.planned},
-        "cells": [{**asdict(cell), "estimand": "E1"} for cell in comparison.cells],
-        "tests": [{**asdict(test), "ci_estimand": "E1", "settled": test.settled} for test in comparison.tests],
+        "cells": [asdict(cell) for cell in comparison.cells],
+        "tests": [{**asdict(test), "settled": test.settled} for test in comparison.tests],
         "notes": [asdict(note) for note in comparison.notes],
     }
     return json.dumps(_clean(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
@@ -102,6 +102,7 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         "sd": cell.sd,
         "df": cell.df,
         "interval": cell.interval,
+        "estimand": cell.estimand,
         "best": cell.best,
         "direction": cell.direction,
         "collapsed": cell.collapsed,

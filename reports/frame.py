@@ -10,6 +10,8 @@ from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.influence import row_scores
+
 T = TypeVar("T")
 Array = NDArray[np.float64]
 
@@ -52,7 +54,15 @@ class Run:
     curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
     given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
     right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`
+    scored_by: Sequence[str] = ()  # the metrics whose mean is the score
     classes: Sequence[str] = ()  # names of the classes in the order of their numbers; empty for a regression
+
+    @cached_property
+    def by_row(self) -> Array | None:
+        """The score spread over the test rows (n_test,), their mean being the score; None where that is not known."""
+        rows = row_scores(self.given, self.right, self.scored_by)
+        # Where the mean is not the score, a metric is another than the one of that name here.
+        return rows if rows is not None and abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5 else None
 
 
 class Nothing(Exception):

@@ -82,42 +82,76 @@ def smallest(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - ALPHA) -> Interval:
-    """The mean of (n,) with its t interval.
+class Estimate(NamedTuple):
+    """A mean, the variance of that mean, and the degrees of freedom of the variance; NaN where there is no variance."""
+
+    mean: float
+    variance: float
+    df: float
+
+
+def over_draws(values: ArrayLike, *, overlap: float = 0.0) -> Estimate:
+    """The mean of (draws,) for a fixed test set.
 
     `overlap` is the rows tested over the rows trained on when both are split anew for each value: the values then share
     rows, and their variance is s² (1/n + overlap) (Nadeau & Bengio 2003). 0 for a fixed test set.
-    No interval for fewer than two values, and none for values without variance.
     """
-    return stratified([values], overlaps=[overlap], level=level)
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2:
+        return Estimate(float(array.mean()) if array.size else math.nan, math.nan, math.nan)
+    return Estimate(float(array.mean()), spread(array) ** 2 * (1 / array.size + overlap), array.size - 1)
 
 
-def stratified(strata: Sequence[ArrayLike], *, overlaps: Sequence[float], level: float = 1 - ALPHA) -> Interval:
-    """The unweighted mean of the means of strata (n_t,) with its t interval, degrees of freedom by Satterthwaite (1946)."""
-    arrays = [np.asarray(values, dtype=np.float64) for values in strata]
-    if not arrays or any(values.size == 0 for values in arrays):
-        return Interval(math.nan, math.nan, math.nan, math.nan, math.nan)
-    means = np.array([values.mean() for values in arrays])
-    mean = float(means.mean())
-    spread = arrays[0] if len(arrays) == 1 else means
-    sd = _sd(spread)
-    if any(values.size < 2 for values in arrays):
-        return Interval(mean, math.nan, math.nan, sd, math.nan)
-    parts = np.array([_sd(v) ** 2 * (1 / v.size + o) for v, o in zip(arrays, overlaps, strict=True)]) / len(arrays) ** 2
-    total = float(parts.sum())
+def over_draws_and_rows(table: ArrayLike) -> Estimate:
+    """The mean of (draws, test rows) where both draws and rows might have been others.
+
+    Two-way clustering: the variance over draws plus that over rows less that over both, which the two others count twice
+    (Cameron, Gelbach & Miller 2011); never less than the greater of the first two. Degrees of freedom by Satterthwaite.
+    """
+    array = np.asarray(table, dtype=np.float64)
+    draws, rows = array.shape
+    if draws < 2 or rows < 2:
+        return Estimate(float(array.mean()) if array.size else math.nan, math.nan, math.nan)
+    by_draw, by_row = spread(array.mean(axis=1)) ** 2 / draws, spread(array.mean(axis=0)) ** 2 / rows
+    both = float(array.var(ddof=1)) / array.size
+    total = max(by_draw + by_row - both, by_draw, by_row)
     if total == 0:
-        return Interval(mean, math.nan, math.nan, sd, math.nan)
+        return Estimate(float(array.mean()), 0.0, math.nan)
+    df = (by_draw + by_row) ** 2 / (by_draw**2 / (draws - 1) + by_row**2 / (rows - 1))
+    return Estimate(float(array.mean()), total, df)
+
+
+def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - ALPHA) -> Interval:
+    """The mean of (n,) with its t interval; none for fewer than two values, and none for values without variance."""
+    array = np.asarray(values, dtype=np.float64)
+    return pooled([over_draws(array, overlap=overlap)], sd=spread(array), level=level)
+
+
+def pooled(strata: Sequence[Estimate], *, sd: float | None = None, level: float = 1 - ALPHA) -> Interval:
+    """The unweighted mean of several estimates with its t interval, degrees of freedom by Satterthwaite (1946).
+
+    `sd` is what the interval shows as the spread; that of the estimates if it is not given.
+    """
+    if not strata or any(math.isnan(part.mean) for part in strata):
+        return Interval(math.nan, math.nan, math.nan, math.nan, math.nan)
+    means = np.array([part.mean for part in strata])
+    mean, around = float(means.mean()), spread(means) if sd is None else sd
+    parts = np.array([part.variance for part in strata]) / len(strata) ** 2
+    total = float(parts.sum())
+    if not total > 0:
+        return Interval(mean, math.nan, math.nan, around, math.nan)
     shares = parts / total  # before squaring: tiny variances would vanish
-    df = 1 / float(sum(share**2 / (v.size - 1) for share, v in zip(shares, arrays, strict=True)))
+    df = 1 / float(sum(share**2 / part.df for share, part in zip(shares, strata, strict=True) if share))
     half = quantile(df, (1 + level) / 2) * math.sqrt(total)
-    return Interval(mean, mean - half, mean + half, sd, df)
+    return Interval(mean, mean - half, mean + half, around, df)
 
 
-def _sd(values: Array) -> float:
-    """The standard deviation of (n,); exactly 0 for values that differ by rounding only."""
-    if values.size < 2:
+def spread(values: ArrayLike) -> float:
+    """The standard deviation of (n,); exactly 0 for values that differ by rounding only, NaN for fewer than two."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2:
         return math.nan
-    sd = float(values.std(ddof=1))
+    sd = float(array.std(ddof=1))
     return sd if sd > 10.0**-DIGITS else 0.0
 
 
@@ -133,7 +167,7 @@ def t_test(values: ArrayLike, *, overlap: float = 0.0) -> float:
     from scipy.special import stdtr
 
     array = np.asarray(values, dtype=np.float64)
-    sd = _sd(array)
+    sd = spread(array)
     if not sd > 0:
         return math.nan
     statistic = float(array.mean()) / (sd * math.sqrt(1 / array.size + overlap))

@@ -11,6 +11,7 @@ from reports.cells import Cell
 from reports.comparison import Comparison
 from reports.contrasts import Contrast
 from reports.diagnostics import Note
+from reports.estimates import EXPLAINED
 from reports.verdict import points, probability, verdict
 
 DASH = "—"
@@ -90,7 +91,6 @@ def _count(number: int, noun: str) -> str:
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     chosen = "" if comparison.declared else " (by default)"
     labels = "; ".join(f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items())
-    corrected = "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
     facts = [
         ("Backbone", comparison.backbone),
         ("Recipe", comparison.recipe),
@@ -98,13 +98,28 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Runs", f"{comparison.done} of {comparison.planned} have a score"),
         ("Labels seen", labels),
         ("Numbers", "points (score × 100), higher is better, ± half of the 95 % interval"),
-        ("Intervals", f"E1: these tasks, these test rows; t interval over draws and their seeds{corrected}"),
+        ("Intervals", _intervals(comparison)),
     ]
     tests = comparison.family("overall")
     if tests:
-        carries = "E3: other tasks" if tests[0].estimand == "E3" else "E1: other draws of this task"
-        facts.append(("Tests", f"{carries}; two-sided, paired on the same rows, {tests[0].test}; {_families(comparison)}"))
+        carries = EXPLAINED["E3"] if tests[0].estimand == "E3" else "other draws of this task"
+        facts.append(
+            (
+                "Tests",
+                f"{tests[0].estimand}: {carries}; two-sided, paired on the same rows, {tests[0].test}; {_families(comparison)}",
+            )
+        )
     return facts
+
+
+def _intervals(comparison: Comparison) -> str:
+    """What the intervals speak of, and how they are made."""
+    found = {cell.estimand for cell in comparison.cells if not math.isnan(cell.low)}
+    parts = [f"{one}: {EXPLAINED[one]}" for one in sorted(found, reverse=True)]
+    text = " where every test row's answer is known, else ".join(parts) or "none"
+    how = "t interval, draws and test rows crossed" if "E2" in found else "t interval over draws and their seeds"
+    corrected = "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
+    return f"{text}; {how}{corrected}"
 
 
 def _labels(pairs: Sequence[tuple[int, int]]) -> str:
@@ -223,8 +238,8 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     held = f"p Holm: over the {most} comparisons of {family}" if most > 1 else "One comparison: p needs no adjustment"
     legend = (
         f"+/=/-: {unit} where the method is better, equal, worse. detects: the difference found with a power of 80 % "
-        f"(never: the smallest p possible is above .05). {held}. Intervals are E1, p is {tests[0].estimand}; bold or * with "
-        "↑ ↓: settled."
+        f"(never: the smallest p possible is above .05). {held}. Intervals are {tests[0].ci_estimand}, p is "
+        f"{tests[0].estimand}; bold or * with ↑ ↓: settled."
     )
     scope = " at each size" if sized else " over all sizes" if len(comparison.sizes) > 1 else ""
     return Table(

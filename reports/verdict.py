@@ -63,7 +63,8 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     here += [f"{_names(below)}{'' if above else ' score' + 's' * (len(below) == 1)} below {it}"] if below else []
     found = f"On these tasks {', and '.join(here)}"
     alone = ", each interval taken alone" if len(above) + len(below) > 1 else ""
-    return f"{found} (95 % intervals over draws{alone}); that it carries over to other tasks is not settled."
+    what = "draws and test rows" if tests[0].ci_estimand == "E2" else "draws"
+    return f"{found} (95 % intervals over {what}{alone}); that it carries over to other tasks is not settled."
 
 
 def sentence(test: Contrast) -> str:
@@ -110,7 +111,9 @@ def _caveats(test: Contrast) -> Iterator[str]:
     if not math.isnan(test.mde):
         yield f"This design detects about {test.mde:.1f} points."
     if test.unit == "tasks" and test.ci[0] <= 0 <= test.ci[1]:
-        yield f"Of {test.n} tasks {max(test.wins, test.losses)} agree on it, although the interval over draws includes 0."
+        also = "and test rows " if test.ci_estimand == "E2" else ""
+        agree = max(test.wins, test.losses)
+        yield f"Of {test.n} tasks {agree} agree on it, although the interval over other draws {also}includes 0."
     if abs(test.effect) < ROPE:
         yield "Settled says that it is there, not that it is large."
 

@@ -180,7 +180,7 @@ def test_what_was_seen_is_in_the_header(holed):
     """The header gives the labels that a method saw per size, the estimand, and the command."""
     text = " ".join(render(compare(holed), format="terminal", command="bench run --sizes 50", width=200).split())
     assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
-    assert "E1: these tasks, these test rows" in text
+    assert "E1: these tasks and test rows, other draws" in text
     assert "E3: other tasks" in text
     assert "bench run --sizes 50" in text
     assert "cola †" in text
