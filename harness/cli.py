@@ -193,6 +193,24 @@ def run(
             metavar="K/N",
         ),
     ] = None,
+    hypothesis: Annotated[
+        str | None,
+        typer.Option(
+            "--hypothesis",
+            help="The comparison that this study is for, said before its first result: simplex:prefix.",
+            rich_help_panel="Running",
+            metavar="METHOD:BASELINE",
+        ),
+    ] = None,
+    rope: Annotated[
+        str | None,
+        typer.Option(
+            "--rope",
+            help="With --hypothesis: points below which a difference does not matter; 1 if not said.",
+            rich_help_panel="Running",
+            metavar="POINTS",
+        ),
+    ] = None,
     timing: Annotated[
         bool,
         typer.Option(
@@ -234,6 +252,8 @@ def run(
         ray_address=ray_address,
         timing=timing,
         shard=shard,
+        hypothesis=hypothesis,
+        rope=rope,
         inline=inline,
         yes=yes,
     )
@@ -288,12 +308,15 @@ def report(
         str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
+    ] = False,
 ) -> None:
     """Say whether the differences are real: the verdict in words, the tables, the tests."""
     from harness.reading import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    write_report(chosen, format.value, baseline, output)
+    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict))
 
 
 @app.command(rich_help_panel="Read")

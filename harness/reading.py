@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from harness import request, scores, stored
+from harness import hypotheses, request, scores, stored
 from harness.display import duration
 from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.geometry import rows_of
@@ -58,8 +58,8 @@ def opened(db: str) -> Iterator[Ledger]:
 # -- report ------------------------------------------------------------------------------------------------------------
 
 
-def write_report(chosen: Selection, form: str, baseline: str | None, output: Path | None) -> None:
-    """`bench report`.
+def write_report(chosen: Selection, form: str, baseline: str | None, output: Path | None, *, strict: bool = False) -> int:
+    """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
     Raises:
         UsageError: the selection is empty, or mixes backbones or recipes.
@@ -84,11 +84,12 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
         if wrong := list(doubtful(entries, blobs)):
             raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
         runs = scores.runs(entries, blobs)
+        said = hypotheses.parse(ledger.fact(hypotheses.KEY))
     for task, count in outdated.items():
         print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
     methods = request.split(chosen.methods) if chosen.methods else None
     try:
-        comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes)
+        comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes, hypothesis=said)
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error
     color = form == "terminal" and output is None and sys.stdout.isatty()
@@ -97,11 +98,12 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     text = render(comparison, format=form, command=command, width=width, color=color)
     if output is None:
         sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as error:
-        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+    else:
+        try:
+            output.write_text(text, "utf-8")
+        except OSError as error:
+            raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+    return int(strict and any(note.level == "red" for note in comparison.notes))
 
 
 def _current(known: Sequence[Known]) -> tuple[list[Known], Counter[str]]:

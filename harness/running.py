@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness import checkpoints, planning, request
+import methods
+from harness import checkpoints, hypotheses, planning, request
 from harness.artefacts import folder as artefact_folder
 from harness.display import LiveDisplay, PlainDisplay, duration, job_line
 from harness.errors import UsageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from harness.executors.base import Executor
     from harness.outcome import Ticket
     from harness.scheduler import Progress, Stop
+    from reports.hypothesis import Hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Running:
     ray_address: str
     timing: bool
     shard: str | None
+    hypothesis: str | None
+    rope: str | None
     inline: bool
     yes: bool
 
@@ -64,7 +68,7 @@ def run_grid(grid: GridOptions, how: Running) -> int:
     """
     with ExitStack() as stack:
         out, log = Console(), Console(stderr=True)
-        wanted, asked = _checked(grid, how, log)
+        wanted, asked, said = _checked(grid, how, log)
         db = how.db
         if grid.preset == "smoke" and db == "results.db":  # a check must check anew each time, and leave nothing behind
             db = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-smoke-"))) / "smoke.db")
@@ -74,6 +78,8 @@ def run_grid(grid: GridOptions, how: Running) -> int:
             the_plan = the_plan.part(number, of)
             db = f"results.{number}-of-{of}.db" if db == "results.db" else db
         ledger = stack.enter_context(Ledger(db, write=True))
+        if said is not None:
+            hypotheses.declare(ledger, said)
         ledger.enter(the_plan.jobs, the_plan.infeasible)
         states = ledger.states([job.digest for job in the_plan.jobs])
         errors = dict(ledger.errors())
@@ -98,7 +104,7 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         return _work(out, ledger, the_plan, tickets, slots, how, sorted({states[digest] for digest in again}), db)
 
 
-def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Request, str | list[str]]:
+def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Request, str | list[str], Hypothesis | None]:
     """Everything that can be wrong with the command, at once."""
     problems: list[str] = []
     wanted: planning.Request | None = None
@@ -122,10 +128,16 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
     if not is_url(how.db) and Path(how.db).is_dir():
         reading.problems.append(f"--db: {how.db} is a folder; name a file")
+    said = None
+    if how.hypothesis is not None and wanted is not None:
+        labels = list(dict.fromkeys(methods.label(method) for method in wanted.methods))
+        said = reading.attempt(partial(hypotheses.read, how.hypothesis, how.rope, labels))
+    elif how.rope is not None and how.hypothesis is None:
+        reading.problems.append("--rope belongs to a --hypothesis: a region chosen without one proves nothing")
     problems += reading.problems
     if problems or wanted is None:
         raise UsageError(*problems)
-    return wanted, asked
+    return wanted, asked, said
 
 
 def _tried_again(how: Running, states: Mapping[str, str], errors: Mapping[str, str]) -> set[str]:

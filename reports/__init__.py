@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reports.comparison import Comparison
     from reports.frame import Run
+    from reports.hypothesis import Hypothesis
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
 
@@ -20,15 +21,19 @@ def compare(
     methods: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
+    hypothesis: "Hypothesis | None" = None,
 ) -> "Comparison":
     """What the runs say about each method against one baseline, as numbers only.
 
     Args:
         runs: one per job, finished or not; their order does not matter.
-        baseline: what the others are tested against; `fine-tuning` if it is there, else the first method.
+        baseline: what the others are tested against; that of the hypothesis, else
+            `fine-tuning` if it is there, else the first method.
         methods: which to keep, by full name or by the name before the bracket; the baseline is kept anyway.
         tasks: which to keep, in this order.
         sizes: which to keep.
+        hypothesis: the comparison that the study is for. Its baseline is the baseline unless another is named, its
+            comparison is tested alone, and all others are exploratory.
 
     Raises:
         reports.frame.Nothing: there is no run, or none is left, or the baseline is not among the methods.
@@ -37,7 +42,7 @@ def compare(
     from reports.comparison import compute
     from reports.frame import arrange
 
-    return compute(arrange(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes))
+    return compute(arrange(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes, hypothesis=hypothesis))
 
 
 def render(

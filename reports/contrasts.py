@@ -6,16 +6,17 @@ A method is compared with the baseline on the blocks that both finished on the s
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
 from reports import estimates, statistics
+from reports.design import draws_needed
 from reports.estimates import Estimand, Found
 from reports.frame import Block, Frame, Run, fate, finished, overlap, sizes_of
+from reports.hypothesis import ROPE
 
 Family = Literal["overall", "per size", "cells"]
-ROPE: Final = 1.0  # points: a design that cannot detect this much is called under-powered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,11 @@ class Contrast:
     smallest: float  # the smallest adjusted p that the design allows
     mde: float  # what a power of 80 % detects at .05 / m; NaN if p cannot get there
     needed: int | None = None  # units that would settle a difference of this size
+    noise: float = math.nan  # variance of the difference in a single draw, the mean over tasks
+    seconds: float = 0.0  # of device time for one draw more of both methods
+    draws_needed: int | None = None  # draws a task that would detect `rope`
+    rope: float = ROPE  # points to either side of 0 that do not matter
+    planned_for: bool = False  # the study's own comparison, said before its first result: tested alone
     notes: tuple[str, ...] = ()
 
     @property
@@ -59,7 +65,10 @@ class Contrast:
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
-    """Overall by Holm over the methods, each size likewise, and all cells by Benjamini and Hochberg as exploration."""
+    """Overall by Holm over the methods, each size likewise, and all cells by Benjamini and Hochberg as exploration.
+
+    A comparison that the study was declared to be for is tested alone overall, before the others.
+    """
     others = [method for method in frame.methods if method != frame.baseline]
     if frame.baseline not in frame.methods or not others:
         return []
@@ -71,7 +80,9 @@ def contrasts(frame: Frame) -> list[Contrast]:
     if len(frame.tasks) > 1:
         cells = [_contrast(frame, "cells", m, (t,), s) for s in frame.sizes for t in frame.tasks for m in others]
     cells = [test for test in cells if test.planned_pairs]
-    return [*_adjusted(overall, "Holm"), *per_size, *_adjusted(cells, "Benjamini-Hochberg")]
+    first = [replace(test, planned_for=True) for test in overall if test.method == frame.planned]
+    rest = [test for test in overall if test.method != frame.planned]
+    return [*_adjusted(first, "Holm"), *_adjusted(rest, "Holm"), *per_size, *_adjusted(cells, "Benjamini-Hochberg")]
 
 
 @dataclass(frozen=True)
@@ -155,9 +166,30 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         ties=int((values == 0).sum()),
         losses=int((values < 0).sum()),
         p_raw=p,
+        noise=_noise(used),
+        seconds=_seconds(frame, (method, frame.baseline), planned, scope),
+        rope=frame.rope,
         smallest=0.0 if corrected else statistics.smallest(n) if n else 1.0,
         mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
     )
+
+
+def _noise(used: Sequence[_Paired]) -> float:
+    """The variance of the difference in one draw; the mean over tasks."""
+    found = [statistics.spread(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1]
+    return sum(found) / len(found) if found else math.nan
+
+
+def _seconds(frame: Frame, methods: Sequence[str], tasks: Sequence[str], scope: int | None) -> float:
+    """What one more draw of each method on each task and size would take, as those at hand took on the average."""
+    total = 0.0
+    for method in methods:
+        for task in tasks:
+            for size in sizes_of(frame, task, scope):
+                runs = [run for run in frame.runs(method, task, size) if finished(run)]
+                spent = sum(run.seconds_training + run.seconds_evaluation for run in runs)
+                total += spent / max(len({run.draw for run in runs}), 1)
+    return total
 
 
 def _draws(frame: Frame, task: str, scope: int | None) -> int:
@@ -186,8 +218,14 @@ def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-
             mde=statistics.detectable(test.n, test.mde, alpha=alpha) if smallest <= statistics.ALPHA else math.nan,
             needed=statistics.pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
         )
+        adjusted = replace(adjusted, draws_needed=_enough(adjusted, alpha) if exact else None)
         result.append(replace(adjusted, notes=tuple(_doubts(adjusted))))
     return result
+
+
+def _enough(test: Contrast, alpha: float) -> int | None:
+    tasks = test.n if test.unit == "tasks" else 1
+    return draws_needed(test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=max(test.draws[0], 1), alpha=alpha)
 
 
 def _doubts(test: Contrast) -> Iterable[str]:
@@ -197,7 +235,7 @@ def _doubts(test: Contrast) -> Iterable[str]:
         yield "NOT_REACHABLE"
     if test.n > 1 and test.sd == 0:
         yield "NO_VARIANCE"
-    if test.n > 1 and not test.settled and not test.mde <= ROPE:
+    if test.n > 1 and not test.settled and not test.mde <= test.rope:
         yield "UNDERPOWERED"
     if test.ties > 0.3 * max(test.n, 1):
         yield "ZERO_DIFFS"

@@ -132,6 +132,13 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
         per_draw.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
     if any(len(seeds) > 1 for seeds in per_draw.values()):
         yield Note("SHARED_DRAW", "amber", "several seeds share a draw; they are averaged inside it and n counts draws.")
+    yield from _declared(frame, tests)
+    narrow = sorted({cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"} - set(frame.holdout))
+    if narrow:
+        text = (
+            "the answers for single test rows are not known, so intervals leave out that other test rows could have been taken"
+        )
+        yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
     yield from _powers(tests)
     zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
     if zeros:
@@ -141,6 +148,20 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
     if flat:
         text = "all differences are equal, so there is no variance to make an interval or a t test from"
         yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_where(test) for test in flat])}.")
+
+
+def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
+    """Whether what is compared was chosen before anything was seen."""
+    said = frame.hypothesis
+    if not tests or any(test.planned_for for test in tests):
+        return
+    if said is None:
+        text = "no comparison was named before the first result (`bench run --hypothesis METHOD:BASELINE`)"
+    elif said.late:
+        text = f"{said.method} over {said.baseline} was named when there were results already"
+    else:
+        text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
+    yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
 
 
 def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
@@ -156,7 +177,8 @@ def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (
-                f"{len(weak)} of {len(members)} comparisons {label} that are not settled detect only differences above 1 point"
+                f"{len(weak)} of {len(members)} comparisons {label} that are not settled detect only differences above "
+                f"{weak[0].rope:g} point{'' if weak[0].rope == 1 else 's'}"
             )
             yield Note("UNDERPOWERED", "amber", f"{text}; absence of significance is not evidence of equality.")
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.hypothesis import ROPE, Hypothesis
 from reports.influence import row_scores
 
 T = TypeVar("T")
@@ -101,7 +102,7 @@ class Frame:
     backbone: str
     recipe: str
     baseline: str
-    declared: bool  # the baseline was named by the caller
+    declared: bool  # the baseline was named by the caller or by the hypothesis
     methods: tuple[str, ...]  # the baseline first, unless the caller gave an order
     tasks: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -109,6 +110,20 @@ class Frame:
     blocks: Mapping[tuple[str, int], tuple[Block, ...]]  # per task and size: the union over methods
     repeated: tuple[Run, ...]  # second runs of a method in a block; not used
     unknown: tuple[str, ...]  # asked for and not there
+    hypothesis: Hypothesis | None = None  # what the study is for
+
+    @property
+    def rope(self) -> float:
+        """Points to either side of 0 that do not matter."""
+        return self.hypothesis.rope if self.hypothesis else ROPE
+
+    @property
+    def planned(self) -> str | None:
+        """The method whose comparison with the baseline the study is for; None if there is none such here."""
+        said = self.hypothesis
+        if said is None or said.late or said.baseline != self.baseline:
+            return None
+        return said.method if said.method in self.methods else None
 
     def runs(self, method: str, task: str, size: int) -> list[Run | None]:
         """The run of each planned block of a cell, None where the method has none."""
@@ -183,6 +198,7 @@ def arrange(
     methods: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
+    hypothesis: Hypothesis | None = None,
 ) -> Frame:
     """The runs asked for, as a frame; see `reports.compare` for the arguments and the errors."""
     everything = sorted(runs, key=_order)
@@ -190,6 +206,8 @@ def arrange(
         raise Nothing("there are no runs to compare; `bench run` makes some")
     present = sorted({run.method for run in everything})
     chosen, unknown = _match(methods, present)
+    if baseline is None and hypothesis is not None and hypothesis.baseline in present:
+        baseline = hypothesis.baseline
     reference = _baseline(baseline, chosen, present)
     if reference not in chosen:
         chosen = [reference, *chosen] if chosen else chosen
@@ -221,6 +239,7 @@ def arrange(
         blocks={key: tuple(sorted(value)) for key, value in sorted(blocks.items())},
         repeated=tuple(repeated),
         unknown=(*unknown, *(str(name) for name in (*more, *most))),
+        hypothesis=hypothesis,
     )
 
 

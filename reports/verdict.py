@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from reports.comparison import Comparison
-from reports.contrasts import ROPE, Contrast
+from reports.contrasts import Contrast
 from reports.diagnostics import underpowered
 from reports.statistics import ALPHA
 
@@ -37,6 +37,9 @@ def _alone(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
+    first = next((test for test in tests if test.planned_for), None)
+    if first is not None:
+        return _answer(first)
     better = [test.method for test in tests if test.settled and test.effect > 0]
     worse = [test.method for test in tests if test.settled and test.effect < 0]
     rest = len(tests) - len(better) - len(worse)
@@ -50,6 +53,14 @@ def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
         return _unsettled(comparison, tests, task)
     tail = f"; {rest} of {len(tests)} comparisons {'is' if rest == 1 else 'are'} not settled" if rest else ""
     return f"Settled: {', and '.join(parts)}{task}{tail}."
+
+
+def _answer(test: Contrast) -> str:
+    """What came of the comparison that the study is for."""
+    question = "the question of this study, asked before its first result"
+    if test.settled:
+        return f"Settled: {test.method} is {'better' if test.effect > 0 else 'worse'} than {test.baseline}, {question}."
+    return f"Not settled: whether {test.method} is better or worse than {test.baseline}, {question}."
 
 
 def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
@@ -69,7 +80,7 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
 
 def sentence(test: Contrast) -> str:
     """One comparison in words."""
-    name = f"{test.method} over {test.baseline}"
+    name = f"{test.method} over {test.baseline}{' (the question of this study)' if test.planned_for else ''}"
     if test.n == 0:
         return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both on the same rows."
     size = f"{points(test.effect)} points{_interval(*test.ci) or ' (no interval)'} over {_extent(test)}"
@@ -114,7 +125,7 @@ def _caveats(test: Contrast) -> Iterator[str]:
         also = "and test rows " if test.ci_estimand == "E2" else ""
         agree = max(test.wins, test.losses)
         yield f"Of {test.n} tasks {agree} agree on it, although the interval over other draws {also}includes 0."
-    if abs(test.effect) < ROPE:
+    if abs(test.effect) < test.rope:
         yield "Settled says that it is there, not that it is large."
 
 
@@ -132,10 +143,25 @@ def _prospects(test: Contrast) -> Iterator[str]:
         yield f"About {test.needed} {test.unit} that spread like these would settle a difference of this size."
     elif test.needed is None and test.sd > 0 and test.smallest > 0:
         yield f"A difference this small would take more than 1000 {test.unit} that spread like these."
+    yield from _next_step(test)
     if "UNDERPOWERED" in test.notes:
         yield underpowered(test)
     else:
         yield "Absence of significance is not evidence of equality."
+
+
+def _next_step(test: Contrast) -> Iterator[str]:
+    """What would settle a difference that matters, with its price."""
+    if "UNDERPOWERED" not in test.notes or math.isnan(test.mde):
+        return
+    matters = f"{test.rope:g} point{'' if test.rope == 1 else 's'}"
+    if test.draws_needed is None:
+        if test.unit == "tasks":
+            yield f"No number of draws would detect {matters} over {test.n} tasks: they differ too much from each other."
+    elif test.draws_needed > test.draws[0]:
+        hours = test.seconds * (test.draws_needed - test.draws[0]) / 3600
+        price = f" (about {hours:.2g} device-hours more)" if hours >= 0.005 else ""
+        yield f"Next: the same `bench run` with `--draws {test.draws_needed}`{price} would detect {matters}."
 
 
 def points(value: float) -> str:

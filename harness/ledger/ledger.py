@@ -23,7 +23,7 @@ from harness.ledger.database import explain, outside_transactions
 from harness.ledger.liveness import Lock, ServerLock, alive
 from harness.ledger.reader import CHUNK, Reader, chunks, table_of
 from harness.ledger.seals import payload_hash, seal
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
 from harness.outcome import Outcome
 from harness.redaction import redact
 
@@ -117,6 +117,16 @@ class Ledger(Reader):
             return number
 
         self._run = self._again(work)
+
+    def remember(self, key: str, value: str) -> str:
+        """Keep a fact about the ledger, unless one of that name is kept already; gives what is kept."""
+        facts = table_of(Meta)
+
+        def work(connection: Connection) -> str:
+            connection.execute(self._insert(facts).values(key=key, value=value).on_conflict_do_nothing())
+            return str(connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one())
+
+        return self._again(work)
 
     @property
     def _on_server(self) -> bool:

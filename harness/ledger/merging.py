@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from harness.ledger.ledger import Ledger
 from harness.ledger.reader import CHUNK, chunks, table_of
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Run, Setting
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
 
 ENDED = ("done", "diverged", "failed", "infeasible")  # from best to least: what a target has is replaced by what is better
 PART = 200  # jobs at once
@@ -35,9 +35,18 @@ def merge(target: Ledger, source: Ledger) -> Merged:
         settings = _numbers(target, ours, theirs, Setting)
         environments = _numbers(target, ours, theirs, Environment)
         runs = _runs(ours, theirs)
+        _facts(target, ours, theirs)
         for jobs in _parts(theirs):
             _take(ours, theirs, jobs, settings, environments, runs, merged)
     return merged
+
+
+def _facts(target: Ledger, ours: Connection, theirs: Connection) -> None:
+    """Facts such as the hypothesis, where the target has none of that name."""
+    facts = table_of(Meta)
+    for key, value in theirs.execute(select(facts.c.key, facts.c.value)).all():
+        if key != "schema":
+            ours.execute(target._insert(facts).values(key=key, value=value).on_conflict_do_nothing())
 
 
 def _numbers(target: Ledger, ours: Connection, theirs: Connection, kind: type[Setting | Environment]) -> dict[int, int]:

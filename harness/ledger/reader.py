@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from harness.errors import UsageError
 from harness.ledger.database import copy_to, explain, open_engine, shown
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result, Setting
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Setting
 
 CHUNK = 500  # values in one statement: some SQLite builds allow 999
 
@@ -101,6 +101,17 @@ class Reader:
         if self._engine.dialect.name != "sqlite":
             raise UsageError(f"{shown(self.name)} is no file: its server has means of its own, such as pg_dump")
         copy_to(self._engine, path)
+
+    def fact(self, key: str) -> str | None:
+        """A fact about the ledger, as `Ledger.remember` kept it."""
+        facts = table_of(Meta)
+        with self._transaction() as connection:
+            return connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar()
+
+    def any_results(self) -> bool:
+        """Whether there is a result."""
+        with self._transaction() as connection:
+            return connection.execute(select(table_of(Result).c.job).limit(1)).first() is not None
 
     def settings(self) -> list[Known]:
         """What the jobs of one method on one task share, and how many there are; in the order of their latest jobs."""

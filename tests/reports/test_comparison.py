@@ -10,6 +10,8 @@ import pytest
 from scipy import stats
 
 from reports import compare, render
+from reports.hypothesis import Hypothesis
+from reports.verdict import verdict
 
 
 def codes(comparison):
@@ -263,7 +265,7 @@ def test_directions(grid):
 def test_notes(grid):
     """Collapse, identical results and several versions are each told with a code."""
     runs = grid()
-    assert codes(compare(runs)) == {"NOT_REACHABLE"}
+    assert codes(compare(runs)) == {"NOT_REACHABLE", "POSTHOC_BASELINE", "SEED_ONLY"}
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
     assert "PACK_MIX" in codes(compare([replace(runs[0], places=8), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
@@ -307,3 +309,44 @@ def test_nothing_is_settled_while_runs_failed(grid):
     text = render(comparison, format="markdown")
     assert "2 pairs missing because runs failed" in text
     assert "**Settled" not in text
+
+
+def test_the_comparison_that_a_study_is_for_is_tested_alone(grid):
+    """Its p is not adjusted for the others, and it comes first in words; said late it is one of all."""
+    said = Hypothesis("simplex", "prefix", 0.5)
+    methods = {"fine-tuning": 0.0, "prefix": 0.0, "lora": 0.001, "simplex": 0.03}
+    comparison = compare(grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=said)
+    assert comparison.baseline == "prefix"
+    tests = {test.method: test for test in comparison.family("overall")}
+    assert tests["simplex"].planned_for
+    assert (tests["simplex"].m, tests["lora"].m) == (1, 2)
+    assert tests["simplex"].p_adj == tests["simplex"].p_raw == 2 / 2**8
+    assert tests["simplex"].rope == 0.5
+    headline, first, *_ = verdict(comparison)
+    assert headline.startswith("Settled: simplex is better than prefix, the question of this study")
+    assert first.startswith("simplex over prefix (the question of this study)")
+    late = compare(grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=said._replace(late=True))
+    assert {test.m for test in late.family("overall")} == {3}
+    assert "POSTHOC_BASELINE" in {note.code for note in late.notes}
+    assert "POSTHOC_BASELINE" not in {note.code for note in comparison.notes}
+
+
+def test_with_known_answers_the_intervals_speak_of_other_test_rows(grid):
+    """With predictions and labels the intervals are E2 and wider than over draws alone; the means are the same."""
+    runs = grid(tasks=("rte", "sst2"), sizes=(50,), draws=8)
+    rng = np.random.default_rng(0)
+    right = {task: rng.integers(0, 2, 200).astype(float) for task in ("rte", "sst2")}
+    hard = {task: rng.random(200) for task in right}
+    known = []
+    for run in runs:
+        wrong = hard[run.task] + rng.normal(0, 0.05, 200) > run.score
+        given = np.where(wrong, 1 - right[run.task], right[run.task])
+        known.append(replace(run, given=given, right={"": right[run.task]}, scored_by=("accuracy",), score=1 - wrong.mean()))
+    wide, narrow = compare(known), compare([replace(run, right={}) for run in known])
+    for ours, theirs in zip(wide.cells, narrow.cells, strict=True):
+        assert (ours.estimand, theirs.estimand) == ("E2", "E1")
+        assert ours.mean == pytest.approx(theirs.mean)
+        assert ours.high - ours.low > theirs.high - theirs.low
+    assert {test.ci_estimand for test in wide.tests} == {"E2"}
+    assert "SEED_ONLY" in {note.code for note in narrow.notes}
+    assert "SEED_ONLY" not in {note.code for note in wide.notes}

@@ -1,0 +1,59 @@
+"""What a study is for is said once, before its first result, and kept."""
+
+import pytest
+
+from harness import hypotheses
+from harness.errors import UsageError
+from harness.hypotheses import KEY, Hypothesis
+from harness.ledger import Ledger
+from harness.ledger.merging import merge
+from tests.faults import fake
+
+LABELS = ["prefix", "simplex(vertices=2)", "lora(rank=4)", "lora(rank=8)"]
+
+
+def test_it_is_read_by_name_or_by_full_name():
+    """A bare name stands for the one method that has it; the region is one point unless said otherwise."""
+    assert hypotheses.read("simplex:prefix", None, LABELS) == Hypothesis("simplex(vertices=2)", "prefix", 1.0)
+    assert hypotheses.read(" lora(rank=4) : prefix ", "0.5", LABELS) == Hypothesis("lora(rank=4)", "prefix", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "rope", "said"),
+    [
+        ("simplex", None, "such as simplex:prefix"),
+        ("prefix:prefix", None, "such as simplex:prefix"),
+        ("lora:prefix", None, "could be any of"),
+        ("ia3:prefix", None, "is not among"),
+        ("simplex:prefix", "0", "between 0 and 100"),
+        ("simplex:prefix", "much", "between 0 and 100"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(text, rope, said):
+    """No two methods, a name that several have or none, or no number of points."""
+    with pytest.raises(UsageError, match=said):
+        hypotheses.read(text, rope, LABELS)
+
+
+def test_the_first_one_is_kept_and_another_is_refused(tmp_path):
+    """The same again changes nothing; a second one would have been chosen with results in sight."""
+    first = Hypothesis("simplex", "prefix", 2.0)
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        hypotheses.declare(ledger, first)
+        hypotheses.declare(ledger, first)
+        with pytest.raises(UsageError, match="begun with the hypothesis simplex over prefix, 2 points"):
+            hypotheses.declare(ledger, first._replace(rope=1.0))
+        assert hypotheses.parse(ledger.fact(KEY)) == first
+
+
+def test_one_that_comes_after_results_is_marked(tmp_path):
+    """It is kept, with the mark that results were there; and it goes along when ledgers are merged."""
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.enter([fake.job(1)])
+        ledger.begin("fake")
+        (claim,) = ledger.claim([fake.job(1).digest], 1)
+        ledger.record(fake.outcome(claim.digest), claim.epoch)
+        hypotheses.declare(ledger, Hypothesis("simplex", "prefix"))
+        with Ledger(str(tmp_path / "other.db"), write=True) as other:
+            merge(other, ledger)
+            assert hypotheses.parse(other.fact(KEY)) == Hypothesis("simplex", "prefix", late=True)
