@@ -308,6 +308,10 @@ def report(
         str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Put the numbers of a paper beside these: unipelt, li-liang.", metavar="STUDY"),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
     ] = False,
@@ -316,7 +320,7 @@ def report(
     from harness.reading import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict))
+    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against))
 
 
 @app.command(rich_help_panel="Read")

@@ -58,7 +58,9 @@ def opened(db: str) -> Iterator[Ledger]:
 # -- report ------------------------------------------------------------------------------------------------------------
 
 
-def write_report(chosen: Selection, form: str, baseline: str | None, output: Path | None, *, strict: bool = False) -> int:
+def write_report(
+    chosen: Selection, form: str, baseline: str | None, output: Path | None, *, strict: bool = False, against: str | None = None
+) -> int:
     """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
     Raises:
@@ -90,12 +92,12 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     methods = request.split(chosen.methods) if chosen.methods else None
     try:
         comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes, hypothesis=said)
+        color = form == "terminal" and output is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 40)).columns
+        command = " ".join(["bench", *sys.argv[1:]])
+        text = render(comparison, format=form, command=command, width=width, color=color, against=against)
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error
-    color = form == "terminal" and output is None and sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 40)).columns
-    command = " ".join(["bench", *sys.argv[1:]])
-    text = render(comparison, format=form, command=command, width=width, color=color)
     if output is None:
         sys.stdout.write(text)
     else:

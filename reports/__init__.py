@@ -52,6 +52,7 @@ def render(
     command: str = "",
     width: int = 100,
     color: bool = False,
+    against: str | None = None,
 ) -> str:
     """The comparison as text, ending in a newline; the same comparison gives the same bytes.
 
@@ -61,10 +62,12 @@ def render(
         command: the command line that reproduces the report, printed in its header.
         width: columns of the terminal; other formats ignore it.
         color: whether the terminal understands styles; other formats ignore it.
+        against: a study whose printed numbers stand beside these, one of `reports.published.STUDIES`; not in CSV and JSON.
 
     Raises:
         ValueError: the format is unknown.
+        reports.frame.Nothing: there is no such study, or it has nothing in common with these runs.
     """
     from reports.writers import write
 
-    return write(comparison, form=format, command=command, width=width, color=color)
+    return write(comparison, form=format, command=command, width=width, color=color, against=against)

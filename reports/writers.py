@@ -1,8 +1,10 @@
 """The formats by name, and the two that people paste: Markdown and LaTeX."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from reports import escape
+from reports.against import beside, study
 from reports.comparison import Comparison
 from reports.data import as_csv, as_json
 from reports.tables import Document, Entry, Table, document
@@ -11,13 +13,15 @@ from reports.terminal import as_terminal
 COLUMNS = 7  # columns of numbers that fit a printed page
 
 
-def write(comparison: Comparison, *, form: str, command: str, width: int, color: bool) -> str:
+def write(comparison: Comparison, *, form: str, command: str, width: int, color: bool, against: str | None = None) -> str:
     """The comparison in one format; see `reports.render`."""
     if form == "csv":
         return as_csv(comparison)
     if form == "json":
         return as_json(comparison, command=command)
     page = document(comparison, command=command)
+    if against is not None:
+        page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
     if form == "terminal":
         return as_terminal(page, width=width, color=color)
     if form == "markdown":
