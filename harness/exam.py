@@ -58,6 +58,12 @@ def sit(
     return marks
 
 
+def graded(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
+    """The score of logits `[rows, outputs]`; 1.0 is perfect."""
+    names = target.task.metrics
+    return metrics.score(names, metrics.compute(names, target.predictions(logits), [row.label for row in rows]))
+
+
 def plain(adapted: Adapted) -> Answers:
     """The centroid's own logits."""
     return lambda tensors, rows: predict(adapted, tensors, rows)

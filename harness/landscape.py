@@ -1,0 +1,180 @@
+"""How a trained model's scores change around it: over its simplex, and along random directions away from it.
+
+What the paper's first claim rests on (a whole region of good models) can be looked at here, job by job. Nothing is chosen
+by it, so test rows may be looked at as often as there are points.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness import stored
+from harness.errors import CannotWrite, UsageError
+from harness.stored import Stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RADII: Final = (0.05, 0.1, 0.2, 0.4)  # of steps away from the model, as shares of each tensor's norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to look at."""
+
+    vertices: Sequence[int]  # by number from 1; empty: the first three
+    edges: bool  # between all pairs of vertices, instead of a triangle
+    steps: int  # parts of an edge
+    directions: int
+    tested: int  # test rows looked at, the first ones; 0: none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What was seen at one place."""
+
+    weights: tuple[float, ...]  # of all vertices; empty off the simplex
+    direction: int | None  # which random direction
+    radius: float  # how far along it, as a share of each tensor's norm
+    train_loss: float
+    dev_loss: float
+    dev: float  # scores, 1.0 = perfect
+    test: float | None
+
+
+def points_of(vertices: int, wanted: Wanted) -> list[tuple[float, ...]]:
+    """Weights to look at: the centre first, then a triangle's lattice or the edges.
+
+    Raises:
+        UsageError: a vertex is not there, or they are not two or three.
+    """
+    centre = tuple(1 / vertices for _ in range(vertices))
+    if vertices == 1:
+        return [centre]
+    chosen = list(wanted.vertices) or list(range(1, min(vertices, 3) + 1))
+    if bad := [number for number in chosen if not 1 <= number <= vertices]:
+        raise UsageError(f"--vertices: there is no vertex {bad[0]}; there are 1 to {vertices}")
+    if not wanted.edges and (len(set(chosen)) != len(chosen) or len(chosen) not in (2, 3)):
+        raise UsageError(f"--vertices wants two or three different numbers, got {len(chosen)}; or take --edges")
+    groups = itertools.combinations(range(vertices), 2) if wanted.edges else [tuple(number - 1 for number in chosen)]
+    found = [centre]
+    for group in groups:
+        for shares in _lattice(len(group), wanted.steps):
+            weights = [0.0] * vertices
+            for place, share in zip(group, shares, strict=True):
+                weights[place] = share / wanted.steps
+            found.append(tuple(weights))
+    return list(dict.fromkeys(found))
+
+
+def _lattice(parts: int, total: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write `total` as a sum of whole numbers, one a part."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total, -1, -1):
+        yield from ((first, *rest) for rest in _lattice(parts - 1, total - first))
+
+
+def survey(db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None]) -> tuple[Stored, list[Point]]:
+    """Look at each point; `seen` hears how many of how many are done.
+
+    Raises:
+        UsageError, Unavailable, CorruptData: there is no such job, its tensors were not kept, its data are not at hand.
+    """
+    one = stored.load(db, digest)
+    at = points_of(one.vertices, wanted)
+    total = len(at) + wanted.directions * len(RADII)
+    found = []
+    with _viewer(one, wanted.tested) as look:
+        for weights in at:
+            where = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
+            found.append(Point(weights=weights, direction=None, radius=0.0, **look(one.point(where), True)))
+            seen(len(found), total)
+        for number, radius in itertools.product(range(wanted.directions), RADII):
+            away = _along(one.point(None), one.entry.digest, number, radius)
+            found.append(Point(weights=(), direction=number, radius=radius, **look(away, False)))
+            seen(len(found), total)
+    return one, found
+
+
+def _along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: float) -> dict[str, Tensor]:
+    """The tensors moved along a random direction, each by that share of its norm; the same for the same job and number."""
+    import torch
+
+    from harness.streams import stream
+
+    generator = torch.Generator().manual_seed(stream("direction", digest, number) % 2**63)
+    moved = {}
+    for name, tensor in tensors.items():
+        step = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        length = step.norm().clamp_min(torch.finfo(torch.float64).tiny)
+        moved[name] = (tensor.double() + radius * tensor.double().norm() / length * step).to(tensor.dtype)
+    return moved
+
+
+@contextmanager
+def _viewer(one: Stored, tested: int) -> Iterator[Callable[[Mapping[str, Tensor], bool], dict[str, Any]]]:
+    """What looks at tensors in the backbone with the rows of their job.
+
+    Raises:
+        Unavailable, CorruptData: the backbone or the rows are not at hand, or not those of the job.
+    """
+    import torch
+
+    from harness import attempt, batches, exam
+    from harness.adapted import Adapted, predict
+    from harness.errors import Unavailable
+    from harness.outcome import Ticket
+    from harness.verifying import job_of
+
+    if one.task is None:
+        raise Unavailable(f"{one.entry.task} is a file of yours, whose rows the ledger does not hold")
+    ticket = Ticket(job=job_of(one.entry), task=one.task, keep="none", artefacts=Path())
+    mine = attempt.Attempt.of(ticket, "cpu")
+    adapted = Adapted(mine.backbone, mine.method.slots(mine.backbone), None)  # type: ignore[arg-type]  # nothing is trained
+    parts = {"train": mine.rows.train, "dev": mine.rows.dev}
+    papers = {suffix: rows[:tested] for suffix, rows in mine.rows.tests.items() if tested}
+    encoded = {name: batches.encode(mine.backbone, rows) for name, rows in {**parts, **papers}.items()}
+
+    def look(tensors: Mapping[str, Tensor], test: bool) -> dict[str, Any]:
+        losses, scores = {}, {}
+        for name, rows in parts.items():
+            logits = predict(adapted, lambda _: dict(tensors), encoded[name])
+            losses[f"{name}_loss"] = float(mine.target.loss(logits, mine.target.tensor(rows, torch.device("cpu"))))
+            scores[name] = exam.graded(mine.target, logits, rows)
+        marks = None
+        if test and papers:
+            sheets = {suffix: (rows, encoded[suffix]) for suffix, rows in papers.items()}
+            marks = exam.sit(lambda _: dict(tensors), sheets, mine.target, exam.plain(adapted))
+        return {**losses, "dev": scores["dev"], "test": marks.score if marks else None}
+
+    try:
+        yield look
+    finally:
+        adapted.slots.remove()
+
+
+def as_json(one: Stored, points: Sequence[Point]) -> str:
+    """What was seen, for other programs."""
+    entry = one.entry
+    at = {"digest": entry.digest, "method": entry.label, "task": entry.task, "size": entry.size, "draw": entry.draw}
+    return json.dumps({"schema": 1, **at, "points": [asdict(point) for point in points]}, sort_keys=True, indent=1) + "\n"
+
+
+def write(text: str | bytes, path: Path) -> None:
+    """Write a file.
+
+    Raises:
+        CannotWrite: it cannot be written.
+    """
+    try:
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    except OSError as error:
+        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error
