@@ -112,7 +112,7 @@ def _along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: floa
 
     generator = torch.Generator().manual_seed(stream("direction", digest, number) % 2**63)
     moved = {}
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         step = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         length = step.norm().clamp_min(torch.finfo(torch.float64).tiny)
         moved[name] = (tensor.double() + radius * tensor.double().norm() / length * step).to(tensor.dtype)
