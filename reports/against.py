@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from reports.comparison import Comparison
+from reports.document import DASH, Entry, Table
 from reports.frame import Nothing
 from reports.published import STUDIES, Printed, Study
-from reports.tables import DASH, Entry, Table
 
 
 def study(name: str) -> Study:

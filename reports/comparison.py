@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from reports.cells import Cell, marked, row
 from reports.contrasts import Contrast, Family, contrasts
+from reports.details import Detail, details
 from reports.diagnostics import Note, inspect
 from reports.frame import Frame, Run
+from reports.standing import Standing, standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Comparison:
     planned: int
     cells: tuple[Cell, ...]
     tests: tuple[Contrast, ...]
+    details: tuple[Detail, ...]  # of the comparisons overall, over several tasks
+    standing: Standing | None  # all methods against each other
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
@@ -56,6 +60,7 @@ def compute(frame: Frame) -> Comparison:
             cells += row(frame, method, scope)
     tests = contrasts(frame)
     cells = marked(cells, tests, frame)
+    placed = standing(frame, cells)
     labels: dict[int, set[tuple[int, int]]] = {}
     for run in frame.all():
         if run.status != "infeasible":
@@ -77,6 +82,8 @@ def compute(frame: Frame) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        notes=inspect(frame, real, tests),
+        details=details(tests),
+        standing=placed,
+        notes=inspect(frame, real, tests, placed),
         runs=tuple(frame.all()),
     )

@@ -4,8 +4,8 @@ A method is compared with the baseline on the blocks that both finished on the s
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class Contrast:
     draws_needed: int | None = None  # draws a task that would detect `rope`
     rope: float = ROPE  # points to either side of 0 that do not matter
     planned_for: bool = False  # the study's own comparison, said before its first result: tested alone
+    differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # overall: points of each draw, by task
     notes: tuple[str, ...] = ()
 
     @property
@@ -167,6 +168,9 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         losses=int((values < 0).sum()),
         p_raw=p,
         noise=_noise(used),
+        differences={t: tuple(p.found.values) for t, p in zip(planned, pairs, strict=True) if p.found.values}
+        if family == "overall"
+        else {},
         seconds=_seconds(frame, (method, frame.baseline), planned, scope),
         rope=frame.rope,
         smallest=0.0 if corrected else statistics.smallest(n) if n else 1.0,

@@ -5,8 +5,8 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Final
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, Final
 
 from reports import escape
 from reports.cells import FATES, Cell
@@ -14,7 +14,7 @@ from reports.comparison import Comparison
 from reports.contrasts import Contrast
 from reports.verdict import verdict
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 def as_json(comparison: Comparison, *, command: str = "") -> str:
@@ -41,9 +41,22 @@ def as_json(comparison: Comparison, *, command: str = "") -> str:
         "runs": {"done": comparison.done, "planned": comparison.planned},
         "cells": [asdict(cell) for cell in comparison.cells],
         "tests": [{**asdict(test), "settled": test.settled} for test in comparison.tests],
+        "details": [_plain(detail) for detail in comparison.details],
+        "standing": _plain(comparison.standing) if comparison.standing else None,
         "notes": [asdict(note) for note in comparison.notes],
     }
     return json.dumps(_clean(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> object:
+    """Dataclasses and named tuples as objects by name, arrays as lists."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _clean(value: object) -> object:

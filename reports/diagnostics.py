@@ -10,6 +10,7 @@ from reports.frame import Frame, Run, fate, finished
 if TYPE_CHECKING:
     from reports.cells import Cell
     from reports.contrasts import Contrast
+    from reports.standing import Standing
 
 MENTIONED = 6  # places named in a sentence before it says how many more there are
 
@@ -23,9 +24,12 @@ class Note:
     text: str
 
 
-def inspect(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"]) -> tuple[Note, ...]:
+def inspect(
+    frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"], standing: "Standing | None"
+) -> tuple[Note, ...]:
     """All findings, red ones first; `cells` are those of one task and one size."""
     found = [*_pairing(frame), *_holes(frame, cells), *_runs(frame, cells), *_designs(frame, cells, tests)]
+    found += _winners(standing) if standing else ()
     return tuple(sorted(found, key=lambda note: note.level != "red"))
 
 
@@ -162,6 +166,21 @@ def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
     else:
         text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
+
+
+def _winners(standing: "Standing") -> Iterator[Note]:
+    """Whether the best method hangs on how tasks are weighed, or on a single task."""
+    by_mean, by_rank = (_either(names) for names in (standing.best_mean, standing.best_rank))
+    if set(standing.best_mean).isdisjoint(standing.best_rank):
+        yield Note("METRIC_MIX", "amber", f"the best average is {by_mean}'s, the best mean rank {by_rank}'s.")
+    other = [(task, names) for task, names in standing.best_without if set(names).isdisjoint(standing.best_mean)]
+    if other:
+        shown = _some([f"without {task} it is {_either(names)}'s" for task, names in other])
+        yield Note("METRIC_MIX", "amber", f"the best average is {by_mean}'s with all tasks, but {shown}.")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:

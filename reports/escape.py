@@ -56,6 +56,7 @@ _LATEX: Final = {
     "]": "{]}",
     "*": "{*}",  # likewise
     "±": r"$\pm$",
+    "²": "$^2$",
     "×": r"$\times$",
     "\N{MINUS SIGN}": "$-$",
     "—": r"\textemdash{}",

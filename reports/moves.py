@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reports import estimates, statistics
+from reports.document import DASH, Document, Entry, Table
 from reports.frame import Run, finished
-from reports.tables import DASH, Document, Entry, Table
 from reports.verdict import points, probability
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from reports import escape
-from reports.tables import Document, Entry, Table
+from reports.document import Document, Entry, Table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -7,7 +7,8 @@ from reports import escape
 from reports.against import beside, study
 from reports.comparison import Comparison
 from reports.data import as_csv, as_json
-from reports.tables import Document, Entry, Table, document
+from reports.document import Document, Entry, Table
+from reports.tables import document
 from reports.terminal import as_terminal
 
 COLUMNS = 7  # columns of numbers that fit a printed page
@@ -97,6 +98,9 @@ def as_latex(page: Document) -> str:
         lines += ["", "\\begin{itemize}"]
         lines += [f"  \\item \\texttt{{{escape.latex(n.code)}}} ({n.level}) {escape.latex(n.text)}" for n in page.notes]
         lines += ["\\end{itemize}"]
+    for table in page.appendix:
+        for part in table.split(COLUMNS):
+            lines += _booktabs(part)
     return _joined(lines)
 
 

@@ -131,7 +131,7 @@ def test_json_carries_every_test(holed):
     text = render(compare(holed), format="json", command="bench report")
     assert "NaN" not in text
     content = json.loads(text)
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert list(content) == sorted(content)
     assert content["verdict"]
     keys = {"test", "estimand", "n", "p_raw", "p_adj", "family", "m", "effect", "ci", "mde", "notes"}

@@ -1,0 +1,52 @@
+"""What else may be said of one method against the baseline, beyond the mean, its interval and its p."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports import bayes, effects, heterogeneity, replicability, statistics, superiority
+from reports.bayes import Posterior
+from reports.contrasts import Contrast
+from reports.effects import Equivalence, Estimate
+from reports.heterogeneity import Pooled
+from reports.replicability import Directions
+from reports.superiority import Superiority
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """One method against the baseline over several tasks; points, and chances from 0 to 1."""
+
+    method: str
+    tasks: tuple[str, ...]
+    superiority: Superiority  # how often a draw of it wins
+    middle: Estimate  # Hodges and Lehmann's, over tasks
+    wilcoxon: float  # p over tasks
+    pooled: Pooled  # as a sample of tasks, with what a new task may show
+    posterior: Posterior  # chances that the baseline is better, neither is, the method is, on a new task
+    equivalence: Equivalence  # whether the mean over tasks lies within the rope
+    counted: Directions  # on how many tasks it is ahead and behind
+
+
+def details(tests: Sequence[Contrast]) -> tuple[Detail, ...]:
+    """One for each comparison overall that is made over two tasks or more."""
+    return tuple(_detail(test) for test in tests if test.family == "overall" and test.unit == "tasks" and test.n > 1)
+
+
+def _detail(test: Contrast) -> Detail:
+    per_task: Mapping[str, Sequence[float]] = test.differences
+    values = list(per_task.values())
+    means = np.round([np.mean(draws) for draws in values], statistics.DIGITS)
+    noise = [statistics.over_draws(draws).variance for draws in values]
+    return Detail(
+        method=test.method,
+        tasks=tuple(per_task),
+        superiority=superiority.superiority([[[value] for value in draws] for draws in values]),
+        middle=effects.hodges_lehmann(means),
+        wilcoxon=effects.wilcoxon(means),
+        pooled=heterogeneity.pooled(means, noise),
+        posterior=bayes.signed_rank(means, rope=test.rope),
+        equivalence=effects.equivalence(means, margin=test.rope),
+        counted=replicability.directions(values),
+    )
