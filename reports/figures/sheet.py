@@ -1,0 +1,90 @@
+"""The paper that a figure is drawn on: a name, a title, a caption, and the values that its points stand for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports import escape
+from reports.figures.look import INK, PAGE, SMALL, Look, folded, looks
+
+
+class Sheet(Figure):
+    """A figure that knows what it shows; `values` holds a text for each point of the lines named by their gid."""
+
+    def __init__(self, name: str, title: str, *, width: float = PAGE, height: float = 3.0) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.name = name
+        self.title = title
+        self.caption = ""
+        self.values: dict[str, tuple[str, ...]] = {}
+
+    def hover(self, line: Line2D, texts: Sequence[str]) -> None:
+        """Say what each point of a line stands for."""
+        gid = f"{self.name}-{len(self.values)}"
+        line.set_gid(gid)
+        self.values[gid] = tuple(escape.plain(text) for text in texts)
+
+    def legend_of(self, handles: Sequence[Line2D], labels: Sequence[str], *, columns: int = 0) -> None:
+        """A legend above all data."""
+        if not handles:
+            return
+        names = [folded(label) for label in labels]
+        letters = max(max(len(part) for part in name.split("\n")) for name in names)
+        fit = max(1, int(self.get_figwidth() * 72 / (letters * SMALL * 0.6 + 34)))
+        # a name that begins with an underscore would be left out
+        names = [f"\u200a{name}" if name.startswith("_") else name for name in names]
+        self.legend(
+            list(handles),
+            names,
+            loc="outside upper left",
+            ncols=columns or min(fit, len(names)),
+            alignment="left",
+            borderaxespad=0.2,
+            columnspacing=1.4,
+        )
+
+    def close_with(self, caption: str) -> "Sheet":
+        """The title above and the caption below; the last thing that is drawn."""
+        self.caption = escape.plain(caption)
+        width = int(self.get_figwidth() * 72 / (SMALL * 0.53))
+        self.suptitle(folded(self.title, width=int(width * 0.8)), x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+        text = folded(self.caption, width=width, lines=12)
+        self.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, alpha=0.75)
+        self.set_figheight(self.get_figheight() + (0.13 * (text.count("\n") + 1)))
+        return self
+
+
+def blank(name: str, title: str, words: str) -> Sheet:
+    """A figure that says why there is nothing to see."""
+    sheet = Sheet(name, title, width=3.5, height=0.7)
+    return sheet.close_with(words)
+
+
+def handles(methods: Sequence[str], baseline: str, *, line: bool = True) -> list[Line2D]:
+    """What stands before each method's name in a legend."""
+    found = looks(methods, baseline)
+    return [handle(found[name], line=line) for name in methods]
+
+
+def handle(look: Look, *, line: bool = True) -> Line2D:
+    """A short piece of a method's line."""
+    return Line2D([], [], color=look.color, marker=look.marker, linestyle=look.dash if line else "")
+
+
+def grid(axes: Axes, axis: Any = "y") -> None:
+    """Thin lines to read values by."""
+    axes.grid(visible=True, axis=axis, color=INK, alpha=0.12, linewidth=0.5)
+
+
+def zero(axes: Axes, *, vertical: bool = False) -> None:
+    """The line of no difference."""
+    draw = axes.axvline if vertical else axes.axhline
+    draw(0, color=INK, linewidth=0.8, zorder=1)
+
+
+def nothing_here(axes: Axes, words: str = "no finished runs") -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=SMALL, alpha=0.75)
