@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import request, scores, stored
 from harness.display import duration
@@ -25,6 +25,9 @@ from harness.ledger.database import shown
 from harness.options import GridOptions
 from harness.tasks import GROUPS
 from harness.verifying import doubtful, doubts
+
+if TYPE_CHECKING:
+    from reports.comparison import Comparison
 
 WATCHED = 2.0  # seconds between two looks of `status --watch`
 
@@ -66,7 +69,29 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
     """
     import shutil
 
-    from reports import compare, render
+    from reports import render
+
+    comparison = comparison_of(chosen, baseline)
+    color = form == "terminal" and output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 40)).columns
+    command = " ".join(["bench", *sys.argv[1:]])
+    text = render(comparison, format=form, command=command, width=width, color=color)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+
+
+def comparison_of(chosen: Selection, baseline: str | None) -> Comparison:
+    """What the chosen results say; results on earlier data are left out with a word about it.
+
+    Raises:
+        UsageError: the selection is empty, or mixes backbones or recipes.
+    """
+    from reports import compare
     from reports.frame import Mixed, Nothing
 
     reading = request.Reading(GridOptions())
@@ -88,20 +113,9 @@ def write_report(chosen: Selection, form: str, baseline: str | None, output: Pat
         print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
     methods = request.split(chosen.methods) if chosen.methods else None
     try:
-        comparison = compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes)
+        return compare(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes)
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error
-    color = form == "terminal" and output is None and sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 40)).columns
-    command = " ".join(["bench", *sys.argv[1:]])
-    text = render(comparison, format=form, command=command, width=width, color=color)
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as error:
-        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
 
 
 def _current(known: Sequence[Known]) -> tuple[list[Known], Counter[str]]:

@@ -1,8 +1,8 @@
 """Figures of a comparison, each a function of it; importing this package loads matplotlib.
 
-    sheet = FIGURES["curve"].draw(comparison, Options())
-    save(sheet, "svg")    # bytes of a file
-    inline(sheet)         # a piece of an HTML page
+sheet = FIGURES["curve"].draw(comparison, Options())
+save(sheet, "svg")    # bytes of a file
+inline(sheet)         # a piece of an HTML page
 """
 
 from collections.abc import Callable, Mapping

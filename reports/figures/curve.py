@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 
@@ -14,6 +15,7 @@ from reports.figures.sheet import Sheet, grid, handles, nothing_here, zero
 
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"
+DOTS = 240  # points of the small panels; more make a large file and no clearer picture
 
 
 @styled
@@ -30,6 +32,7 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     bottom = sheet.add_subplot(left[1], sharex=top)
     whole = None if tasks else comparison.tasks[0]
     left_out = _scores(sheet, top, comparison, whole)
+    dense = len(shown) * len(comparison.methods) * len(comparison.sizes) > DOTS
     top.set_title("average over tasks" if whole is None else short(whole, 40))
     top.set_ylabel("points")
     _differences(sheet, bottom, comparison)
@@ -37,33 +40,36 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         right = outer[1].subgridspec(rows, columns)
         for number, task in enumerate(shown):
             panel = sheet.add_subplot(right[number // columns, number % columns])
-            _scores(sheet, panel, comparison, task)
+            _scores(sheet, panel, comparison, task, dense=dense)
             panel.set_title(short(task, 22))
             _sizes(panel, comparison.sizes)
     _sizes(top, comparison.sizes)
     _sizes(bottom, comparison.sizes)
     bottom.set_xlabel("examples (size)")
     sheet.legend_of(handles(comparison.methods, comparison.baseline), comparison.methods)
-    return sheet.close_with(_caption(comparison, left_out, len(tasks) - len(shown)))
+    return sheet.close_with(_caption(comparison, left_out, len(tasks) - len(shown), dense=dense))
 
 
-def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int) -> str:
+def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, dense: bool) -> str:
     test = next(iter(_contrasts(comparison)), None)
     words = "Points are scores × 100; bands and whiskers: 95 % intervals over draws of examples"
     words += f", of these tasks. Differences: on the same rows, against {comparison.baseline}" if test else ""
     words += f". No average, because runs are missing: {', '.join(left_out)}" if left_out else ""
+    words += ". Tasks are drawn without markers and bands, being so many lines" if dense else ""
     words += f". {hidden} more tasks are not shown: choose with --tasks" if hidden else ""
     return words + "."
 
 
-def _scores(sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None) -> list[str]:
-    """A line with a band for each method; gives back the methods that have no number."""
+def _scores(sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False) -> list[str]:
+    """A line for each method, with a band unless there are too many; gives back the methods that have no number."""
     found = looks(comparison.methods, comparison.baseline)
     left_out = []
     for method in comparison.methods:
         cells = [comparison.cell(method, task, size) for size in comparison.sizes]
         cells = [cell for cell in cells if math.isfinite(cell.mean)]
-        if cells:
+        if cells and dense:
+            _bare(axes, cells, found[method])
+        elif cells:
             _line(sheet, axes, cells, found[method])
         else:
             left_out.append(method)
@@ -82,6 +88,13 @@ def _line(sheet: Sheet, axes: Axes, cells: Sequence[Cell], look: Look) -> None:
         axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
     else:
         axes.vlines(x, low, high, color=look.color, linewidth=0.8)
+
+
+def _bare(axes: Axes, cells: Sequence[Cell], look: Look) -> None:
+    """Only a line, or a dot where there is only one size."""
+    x = [math.log2(cell.size or 1) for cell in cells]
+    marker = look.marker if len(cells) == 1 else ""
+    axes.plot(x, [c.mean for c in cells], color=look.color, linestyle=look.dash, marker=marker, linewidth=0.9)
 
 
 def _says(method: str, task: str | None, size: int | None, mean: float, low: float, high: float) -> str:
@@ -117,8 +130,8 @@ def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
 
 def _gap(sizes: Sequence[int]) -> float:
     """Room on the axis for the whiskers of one size."""
-    steps = [math.log2(b / a) for a, b in zip(sizes, sizes[1:], strict=False)]
-    return 0.25 * min(steps, default=1.0)
+    steps = [math.log2(b / a) for a, b in pairwise(sizes)]
+    return min(0.25 * min(steps, default=1.0), 0.3)
 
 
 def _sizes(axes: Axes, sizes: Sequence[int]) -> None:

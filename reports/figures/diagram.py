@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from reports import statistics
 from reports.comparison import Comparison
@@ -53,8 +54,8 @@ def _caption(table: Array, left_out: Sequence[str]) -> str:
     words = f"N = {n} tasks, k = {k} methods"
     if n > 1 and pairs:
         words += (
-            f", mean scores of each task. A bar joins methods no pair of which differs: sign flip over tasks, Holm over {pairs} "
-            f"pairs, α = {statistics.ALPHA:g}"
+            ", mean scores of each task. A bar joins methods no pair of which is told apart: sign flip over tasks, "
+            f"Holm over {pairs} pairs, α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{statistics.ALPHA:g}"
         )
         least = min(1.0, statistics.smallest(n) * pairs)
         if least > statistics.ALPHA:
@@ -96,7 +97,7 @@ def _pairwise(table: Array) -> Array:
     return p
 
 
-def _cliques(alike: np.ndarray, ranks: Array) -> list[list[int]]:  # type: ignore[type-arg]  # of booleans
+def _cliques(alike: NDArray[np.bool_], ranks: Array) -> list[list[int]]:
     """The largest sets of at least two methods of which no pair is told apart, by rank (Bron and Kerbosch 1973)."""
     neighbours = {i: {int(j) for j in np.flatnonzero(alike[i]) if j != i} for i in range(len(alike))}
     found: list[list[int]] = []

@@ -39,7 +39,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
     labels = list(dict.fromkeys(row.label for row in rows))
-    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * (0.75 + 0.17 * len(labels)))
+    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * max(1.35, 0.75 + 0.17 * len(labels)))
     panels = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     found = looks(comparison.methods, comparison.baseline)
     for number, axes in enumerate(panels.flat):
@@ -55,8 +55,8 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     hidden = len(others) - len(shown)
     return sheet.close_with(
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals over draws, paired on the same rows"
-        f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for the number "
-        f"of rows. Diamond: overall. Shaded: less than {ROPE:g} point{'' if ROPE == 1 else 's'} either way."
+        f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
+        f"the number of rows. Diamond: overall. Shaded: less than {ROPE:g} point{'' if ROPE == 1 else 's'} either way."
         + (f" {hidden} more methods are not shown: choose with --methods." if hidden else "")
     )
 

@@ -4,11 +4,12 @@ The SVG is matplotlib's own, taken apart and put together smaller.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
-from xml.etree import ElementTree as ET  # noqa: S405  # what is parsed was written two lines before, by matplotlib
+from xml.etree import ElementTree as ET
 
-from reports.figures.look import INK
+from reports.figures.look import INK, legible
 from reports.figures.saving import save
 from reports.figures.sheet import Sheet
 
@@ -25,7 +26,7 @@ def inline(figure: Sheet, *, prefix: str = "") -> str:
         figure: what one of the drawing functions returned.
         prefix: begins every id; the figure's name by default, so that two of one name need prefixes of their own.
     """
-    root = ET.fromstring(save(figure, "svg", transparent=True))  # noqa: S314  # see above
+    root = ET.fromstring(save(figure, "svg", transparent=True))  # noqa: S314  # written by matplotlib just now
     for parent in list(root.iter()):
         for child in [one for one in parent if one.tag.endswith("metadata")]:
             parent.remove(child)
@@ -33,8 +34,9 @@ def inline(figure: Sheet, *, prefix: str = "") -> str:
     _name(root, prefix or figure.name)
     for element in root.iter():
         _lighten(element)
-    _frame(root, figure)
     _unwrap(root)
+    _classes(root, prefix or figure.name)
+    _frame(root, figure)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -94,8 +96,24 @@ def _frame(root: ET.Element, figure: Sheet) -> None:
     root.set("xmlns", _SVG.strip("{}"))
     root.set("role", "img")
     title, words = ET.Element("title"), ET.Element("desc")
-    title.text, words.text = figure.title, figure.caption
+    title.text, words.text = legible(figure.title), figure.caption
     root[:0] = [title, words]
+
+
+def _classes(root: ET.Element, prefix: str) -> None:
+    """Styles that occur often, written once."""
+    counts = Counter(style for element in root.iter() if (style := element.get("style")))
+    names = {style: f"{prefix}-s{number}" for number, style in enumerate(s for s, count in counts.items() if count > 2)}
+    for element in root.iter():
+        if (style := element.get("style")) in names:
+            element.set("class", names[element.attrib.pop("style")])
+    sheet = ET.Element("style")
+    sheet.text = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    for old in root.iter("defs"):
+        for one in old.findall("style"):  # of matplotlib, for the whole page
+            old.remove(one)
+    root.set("style", "stroke-linejoin:round;stroke-linecap:butt")
+    root.insert(0, sheet)
 
 
 def _unwrap(root: ET.Element) -> None:

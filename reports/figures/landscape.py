@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from reports.figures.look import INK, PALETTE, PANELS, folded, short, styled
 from reports.figures.sheet import Sheet, blank, grid
@@ -50,7 +50,7 @@ def landscape(
 
 
 def flat(weights: Array) -> Array:
-    """Barycentric weights (n, 3) as places (n, 2) in a triangle with sides of 1: the first vertex at the left, the third above."""
+    """Barycentric weights (n, 3) as places (n, 2) in a triangle with sides of 1, the third vertex above."""
     return np.stack([weights[:, 1] + weights[:, 2] / 2, HEIGHT * weights[:, 2]], axis=1)
 
 
@@ -66,11 +66,13 @@ def _triangle(at: Array, values: Array, names: Sequence[str], title: str, unit: 
     if np.linalg.matrix_rank(np.stack([x - x[0], y - y[0]]), tol=NEAR) == 2:  # else there is no area between the points
         area = axes.tricontourf(x, y, values, levels=LEVELS, cmap="cividis")
         bar = sheet.colorbar(area, ax=axes, shrink=0.7, label=unit)
-        bar.outline.set_visible(False)  # type: ignore[operator]  # typed as the class of all spines
+        bar.outline.set_visible(False)
     corners = flat(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, color=INK, linewidth=0.8)
     # light inside and dark around: seen on every colour of the map
-    (dots,) = axes.plot(x, y, linestyle="", marker="o", markersize=3, color="white", markeredgecolor="black", markeredgewidth=0.5)
+    (dots,) = axes.plot(
+        x, y, linestyle="", marker="o", markersize=3, color="white", markeredgecolor="black", markeredgewidth=0.5
+    )
     sheet.hover(dots, [_says(w, v, names) for w, v in zip(at, values, strict=True)])
     middle = corners.mean(axis=0)
     axes.plot(*middle, marker="+", color="black", markersize=11, markeredgewidth=2.6)
@@ -109,7 +111,7 @@ def _edges(at: Array, values: Array, names: Sequence[str], title: str, unit: str
     return sheet
 
 
-def _on(at: Array, i: int, j: int) -> np.ndarray:  # type: ignore[type-arg]  # of booleans
+def _on(at: Array, i: int, j: int) -> NDArray[np.bool_]:
     """Which points lie on the edge from i to j."""
     return np.asarray(at[:, i] + at[:, j] > 1 - NEAR)
 

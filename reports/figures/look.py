@@ -76,9 +76,10 @@ STYLE: Final[dict[str, Any]] = {
 @contextmanager
 def style() -> Iterator[None]:
     """The settings of matplotlib that figures are made and written under, whatever the user's own are."""
-    usual = {name: value for name, value in mpl.rcParamsDefault.items() if name not in STYLE_BLACKLIST}
+    usual: dict[str, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if name not in STYLE_BLACKLIST}
+    settings: Any = usual | STYLE  # the stubs of matplotlib know no plain text as a name
     with mpl.rc_context():
-        mpl.rcParams.update({**usual, **STYLE})
+        mpl.rcParams.update(settings)
         yield
 
 
@@ -105,14 +106,20 @@ def looks(methods: Sequence[str], baseline: str) -> dict[str, Look]:
     """The look of each method: grey circles for the baseline, then the palette in order."""
     others = [name for name in methods if name != baseline]
     found = {
-        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]) for i, name in enumerate(others)
+        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+        for i, name in enumerate(others)
     }
     return {name: found.get(name, Look(NEUTRAL, "o", "-")) for name in methods}
 
 
+def legible(text: str) -> str:
+    """Foreign text in one line, without what a terminal or an XML file could not hold."""
+    return escape.plain(text).translate({0xFFFE: None, 0xFFFF: None})
+
+
 def folded(name: str, *, width: int = FOLD, lines: int = LINES) -> str:
     """A foreign name in at most so many lines of at most so many letters; the rest is cut."""
-    parts = textwrap.wrap(escape.plain(name), width, break_on_hyphens=False) or ["(no name)"]
+    parts = textwrap.wrap(legible(name), width, break_on_hyphens=False) or ["(no name)"]
     if len(parts) > lines:
         parts = [*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"]
     return "\n".join(parts)

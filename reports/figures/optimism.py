@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from reports import statistics
 from reports.comparison import Comparison
-from reports.figures.look import INK, Look, estimate, looks, short, styled
+from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
 from reports.frame import Run, finished, overlap
@@ -39,8 +39,8 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         _rules(sheet, panels[2], rules, found)
     sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
     words = (
-        f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks count "
-        "alike, 95 % t intervals over draws"
+        f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks "
+        "count alike, 95 % t intervals over draws"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
     words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""
@@ -53,7 +53,9 @@ def _dots(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Loo
         x, y = [100 * (run.dev_score or 0.0) for run in some], [100 * (run.score or 0.0) for run in some]
         (line,) = axes.plot(x, y, color=look.color, marker=look.marker, linestyle="", markersize=3, alpha=0.75)
         sheet.hover(line, [_says(run) for run in some])
-    axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    both = [100 * value for run in runs for value in (run.dev_score or 0.0, run.score or 0.0)]
+    ends = [min(both), max(both)]
+    axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     grid(axes, "both")
     axes.set_xlabel("dev score, points")
     axes.set_ylabel("test score, points")
@@ -73,7 +75,7 @@ def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Lo
             axes.hlines([place], [low], [high], color=look.color, linewidth=1)
             (dot,) = axes.plot([mean], [place], color=look.color, marker=look.marker, linestyle="", markersize=5)
             sheet.hover(dot, [f"{method}: dev - test {estimate(mean, low, high)}"])
-    axes.set_yticks(range(len(found)), [short(method, 20) for method in found])
+    axes.set_yticks(range(len(found)), [folded(method, lines=2) for method in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel("mean dev - test, points")
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Final, NamedTuple
 
@@ -12,7 +13,7 @@ from matplotlib.ticker import NullFormatter
 
 from reports.cells import Cell
 from reports.comparison import Comparison
-from reports.figures.look import DASHES, MARKERS, PANELS, PALETTE, amount, estimate, short, styled
+from reports.figures.look import DASHES, MARKERS, PALETTE, PANELS, amount, estimate, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, nothing_here
 from reports.frame import Nothing
@@ -41,7 +42,9 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
     known = _known(comparison.methods)
     wanted, _, usual = (options.option or (known[0] if known else "")).partition("=")
     if options.option and wanted not in known:
-        has = f"the options in the names of these methods are {', '.join(known)}" if known else "no method's name holds an option"
+        has = (
+            f"the options in the names of these methods are {', '.join(known)}" if known else "no method's name holds an option"
+        )
         raise Nothing(f"no option {wanted!r}; {has}")
     if not known:
         return blank(NAME, TITLE, "No method's name holds an option, such as prefix(length=20).")
@@ -78,7 +81,7 @@ def parsed(method: str) -> tuple[str, dict[str, str]]:
 
 
 def grouped(methods: Sequence[str], wanted: str, usual: str | None) -> dict[tuple[str, str], list[Variant]]:
-    """The variants that differ in one option only, by name and other options; lines of methods that never name it are left out."""
+    """The variants that differ in one option only, by name and other options, where any of them names it."""
     lines: dict[tuple[str, str], list[Variant]] = {}
     naming = set()
     for method in methods:
@@ -120,7 +123,9 @@ def _draw(sheet: Sheet, axes: Axes, comparison: Comparison, lines: dict[tuple[st
         found = sorted((one for one in found if math.isfinite(one[2].mean)), key=lambda one: one[0])
         inside = [one for one in found if one[1].value is not None]
         axes.plot([x for x, _, _ in inside], [c.mean for _, _, c in inside], color=color, linestyle=dash)
-        axes.vlines([x for x, _, _ in found], [c.low for _, _, c in found], [c.high for _, _, c in found], color=color, linewidth=0.9)
+        axes.vlines(
+            [x for x, _, _ in found], [c.low for _, _, c in found], [c.high for _, _, c in found], color=color, linewidth=0.9
+        )
         (dots,) = axes.plot([x for x, _, _ in found], [c.mean for _, _, c in found], color=color, marker=marker, linestyle="")
         sheet.hover(dots, [f"{v.method}: {estimate(c.mean, c.low, c.high)}" for _, v, c in found])
         handles.append(Line2D([], [], color=color, marker=marker, linestyle=dash))
@@ -130,7 +135,10 @@ def _draw(sheet: Sheet, axes: Axes, comparison: Comparison, lines: dict[tuple[st
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
     unnamed = any(v.value is None for variants in lines.values() for v in variants)
-    ticks = [*([(start, USUAL)] if unnamed else []), *((places[v], amount(places[v]) if numeric else short(v, 16)) for v in words)]
+    ticks = [
+        *([(start, USUAL)] if unnamed else []),
+        *((places[v], amount(places[v]) if numeric else short(v, 16)) for v in words),
+    ]
     ticks = sorted(dict(ticks).items())
     axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
     grid(axes)
@@ -142,8 +150,8 @@ def _span(numbers: Sequence[float], *, log: bool) -> float:
     if len(numbers) < 2 or numbers[0] == numbers[-1]:
         return 1.0
     if log:
-        return (numbers[-1] / numbers[0]) ** (1 / (len(numbers) - 1))
-    return fmean(b - a for a, b in zip(numbers, numbers[1:], strict=False))
+        return math.exp(math.log(numbers[-1] / numbers[0]) / (len(numbers) - 1))
+    return fmean(b - a for a, b in pairwise(numbers))
 
 
 def _whole(comparison: Comparison, method: str) -> Cell:

@@ -14,7 +14,7 @@ from reports.statistics import Array
 
 NAME: Final = "profile"
 TITLE: Final = "How many runs reach a score"
-STEPS: Final = 101  # scores at which runs are counted
+STEPS: Final = 81  # scores at which runs are counted
 RESAMPLES: Final = 2000
 MARKED: Final = 10  # markers of a line
 
@@ -36,8 +36,8 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     for number, method in enumerate(shown):
         look = found[method]
         line, below, above = fractions([run for run in runs if run.method == method], taus)
-        axes.plot(taus, line, color=look.color, linestyle=look.dash, drawstyle="steps-post")
-        axes.fill_between(taus, below, above, step="post", color=look.color, alpha=0.12, linewidth=0)
+        axes.plot(taus, line, color=look.color, linestyle=look.dash)
+        axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
         places = list(range((number * 3) % MARKED, STEPS, STEPS // MARKED))
         (dots,) = axes.plot(taus[places], line[places], color=look.color, marker=look.marker, linestyle="", markersize=3)
         sheet.hover(dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places])

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, looks, short, styled
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, nothing_here
+from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here
 from reports.frame import Run, finished
 
 NAME: Final = "seeds"
@@ -32,7 +32,7 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     shown = panels[:PLACES]
     columns = min(len(shown), 4)
     rows = math.ceil(len(shown) / columns)
-    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.5 * rows + 0.9)
+    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.4 * rows + 0.3)
     found = looks(comparison.methods, comparison.baseline)
     most = max(1, DOTS // (len(shown) * len(comparison.methods)))  # blocks of a panel
     thinned = any(len(grouped[panel]) > most for panel in shown)
@@ -44,9 +44,8 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         axes.set_title(f"{short(task, 18)}, {size}")
         if number % columns == 0:
             axes.set_ylabel("points")
-        last = number + columns >= len(shown)
-        names = [short(method, 22) if last else "" for method in comparison.methods]
-        axes.set_xticks(range(len(comparison.methods)), names, rotation=90)
+        axes.set_xticks([])  # the legend names methods in the order in which they stand
+    sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
     marks = _marks([run for panel in shown for block in grouped[panel].values() for run in block.values()])
     sheet.legend_of([line for line, _ in marks], [name for _, name in marks])
     return sheet.close_with(_caption(comparison, len(panels) - len(shown), thinned=thinned, most=most))
@@ -54,7 +53,7 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
 
 def _caption(comparison: Comparison, hidden: int, *, thinned: bool, most: int) -> str:
     done = sum(finished(run) for run in comparison.runs)
-    words = f"{done} finished runs. Each dot is one run, each line one draw and seed"
+    words = f"{done} finished runs. Each dot is one run, each line one draw and seed; methods stand in the order of the legend"
     words += f"; thinned out to at most {most} evenly spaced blocks in a panel" if thinned else ""
     words += f". {hidden} more panels are not shown: choose with --tasks and --sizes" if hidden else ""
     return words + "."

@@ -1,14 +1,15 @@
 """The paper that a figure is drawn on: a name, a title, a caption, and the values that its points stand for."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports import escape
-from reports.figures.look import INK, PAGE, SMALL, Look, folded, looks
+from reports.figures.look import INK, PAGE, SMALL, Look, folded, legible, looks
+
+TITLE: Final = 8.5  # points
 
 
 class Sheet(Figure):
@@ -20,41 +21,52 @@ class Sheet(Figure):
         self.title = title
         self.caption = ""
         self.values: dict[str, tuple[str, ...]] = {}
+        self._keys: list[tuple[Line2D, str]] = []
 
     def hover(self, line: Line2D, texts: Sequence[str]) -> None:
         """Say what each point of a line stands for."""
         gid = f"{self.name}-{len(self.values)}"
         line.set_gid(gid)
-        self.values[gid] = tuple(escape.plain(text) for text in texts)
+        self.values[gid] = tuple(legible(text) for text in texts)
 
-    def legend_of(self, handles: Sequence[Line2D], labels: Sequence[str], *, columns: int = 0) -> None:
-        """A legend above all data."""
-        if not handles:
-            return
-        names = [folded(label) for label in labels]
-        letters = max(max(len(part) for part in name.split("\n")) for name in names)
-        fit = max(1, int(self.get_figwidth() * 72 / (letters * SMALL * 0.6 + 34)))
-        # a name that begins with an underscore would be left out
-        names = [f"\u200a{name}" if name.startswith("_") else name for name in names]
-        self.legend(
-            list(handles),
-            names,
-            loc="outside upper left",
-            ncols=columns or min(fit, len(names)),
-            alignment="left",
-            borderaxespad=0.2,
-            columnspacing=1.4,
-        )
+    def legend_of(self, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
+        """Keys for a legend above all data."""
+        self._keys += zip(handles, labels, strict=True)
 
     def close_with(self, caption: str) -> "Sheet":
         """The title above and the caption below; the last thing that is drawn."""
-        self.caption = escape.plain(caption)
+        self.caption = legible(caption)
         width = int(self.get_figwidth() * 72 / (SMALL * 0.53))
-        self.suptitle(folded(self.title, width=int(width * 0.8)), x=0.01, ha="left", fontsize=8.5, fontweight="bold")
+        title = folded(self.title, width=int(width * 0.7))
+        if self._keys:
+            self._legend(title)
+        else:
+            self.suptitle(title, x=0.01, ha="left", fontsize=TITLE, fontweight="bold")
         text = folded(self.caption, width=width, lines=12)
         self.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, alpha=0.75)
         self.set_figheight(self.get_figheight() + (0.13 * (text.count("\n") + 1)))
         return self
+
+    def _legend(self, title: str) -> None:
+        """The keys in as many columns as fit, below the title: two boxes of their own would overlap."""
+        names = [folded(label) for _, label in self._keys]
+        letters = max(len(part) for name in names for part in name.split("\n"))
+        columns = min(max(1, int(self.get_figwidth() * 72 / (letters * SMALL * 0.6 + 34))), len(names))
+        lines = max(name.count("\n") + 1 for name in names) * -(-len(names) // columns)
+        self.set_figheight(self.get_figheight() + 0.13 * lines)
+        self.legend(
+            [line for line, _ in self._keys],
+            # a name that begins with an underscore would be left out
+            [f"\u200a{name}" if name.startswith("_") else name for name in names],
+            title=title,
+            title_fontproperties={"size": TITLE, "weight": "bold"},
+            loc="outside upper left",
+            ncols=columns,
+            alignment="left",
+            borderaxespad=0.2,
+            borderpad=0,
+            columnspacing=1.4,
+        )
 
 
 def blank(name: str, title: str, words: str) -> Sheet:
