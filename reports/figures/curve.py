@@ -16,13 +16,14 @@ from reports.figures.sheet import Sheet, grid, handles, nothing_here, zero
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"
 DOTS = 240  # points of the small panels; more make a large file and no clearer picture
+LINES = 120  # of all small panels, likewise
 
 
 @styled
 def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     """Mean scores with their 95 % intervals over sizes, of the average and of each task; below, paired differences."""
     tasks = comparison.tasks if len(comparison.tasks) > 1 else ()
-    shown = tasks[:PANELS]
+    shown = tasks[: max(4, min(PANELS, LINES // len(comparison.methods)))]
     columns = 2 if len(shown) <= 4 else 3
     rows = max(2, math.ceil(len(shown) / columns))
     sheet = Sheet(NAME, TITLE, height=max(3.6, 1.3 * rows), width=7.1 if shown else 4.2)

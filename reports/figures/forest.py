@@ -15,6 +15,7 @@ from reports.frame import Nothing, arrange
 
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
+DOTS: Final = 120  # rows of all panels; more make a large file that nobody reads
 
 
 class Row(NamedTuple):
@@ -33,12 +34,12 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     others = [method for method in comparison.methods if method != comparison.baseline]
     overall = {test.method: test for test in comparison.family("overall")}
     rows = _rows(comparison)
-    shown = [method for method in others if method in overall][:PANELS]
+    labels = list(dict.fromkeys(row.label for row in rows))
+    shown = [method for method in others if method in overall][: max(3, min(PANELS, DOTS // max(len(labels), 1)))]
     if not shown:
         return blank(NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}.")
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
-    labels = list(dict.fromkeys(row.label for row in rows))
     sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * max(1.35, 0.75 + 0.17 * len(labels)))
     panels = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     found = looks(comparison.methods, comparison.baseline)

@@ -16,6 +16,7 @@ from reports.figures.sheet import Sheet
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _LINK: Final = "{http://www.w3.org/1999/xlink}href"
 _NUMBER: Final = re.compile(r"-?\d+\.\d{2,}")
+_LETTER: Final = re.compile(r" ?([A-Za-z]) ?")
 _USED: Final = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -84,7 +85,11 @@ def _lighten(element: ET.Element) -> None:
             text = text.replace("'DejaVu Sans'", "sans-serif").replace("; ", ";").replace(": ", ":")
         if key in ("d", "x", "y", "transform"):
             text = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), text)
+        if key == "d":
+            text = _LETTER.sub(r"\1", text)
         element.set(key, text)
+    if element.get("transform", "").startswith("rotate(-0 "):  # matplotlib's way to say upright
+        del element.attrib["transform"]
     if element.tag not in ("text", "tspan", "title", "desc"):
         element.text = None
     element.tail = None

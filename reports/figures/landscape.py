@@ -46,7 +46,8 @@ def landscape(
     if not found.size:
         return blank(NAME, title, "No point has a finite value.")
     sheet = _triangle(at, found, names, title, unit) if len(names) == 3 else _edges(at, found, names, title, unit)
-    return sheet.close_with(f"{found.size} points evaluated, all of them shown; +: the centre. {caption}".strip())
+    kept = "all of them shown" if len(names) == 3 else f"{_shown(at)} of them shown, on edges"
+    return sheet.close_with(f"{found.size} points evaluated, {kept}; +: the centre. {caption}".strip())
 
 
 def flat(weights: Array) -> Array:
@@ -89,8 +90,7 @@ def _triangle(at: Array, values: Array, names: Sequence[str], title: str, unit: 
 
 def _edges(at: Array, values: Array, names: Sequence[str], title: str, unit: str) -> Sheet:
     """A panel for each pair of vertices with a point between them; the centre's value as a line through all."""
-    pairs = [(i, j) for i, j in itertools.combinations(range(len(names)), 2) if _on(at, i, j).any()]
-    shown = pairs[:PANELS]
+    shown = _pairs(at)
     if not shown:
         return blank(NAME, title, "No point lies on an edge.")
     columns = min(3, len(shown))
@@ -109,6 +109,16 @@ def _edges(at: Array, values: Array, names: Sequence[str], title: str, unit: str
         if number % columns == 0:
             axes.set_ylabel(unit)
     return sheet
+
+
+def _pairs(at: Array) -> list[tuple[int, int]]:
+    """The edges that have points, as many as are drawn."""
+    return [pair for pair in itertools.combinations(range(at.shape[1]), 2) if _on(at, *pair).any()][:PANELS]
+
+
+def _shown(at: Array) -> int:
+    """How many points lie on the edges that are drawn."""
+    return int(np.any([_on(at, *pair) for pair in _pairs(at)], axis=0).sum())
 
 
 def _on(at: Array, i: int, j: int) -> NDArray[np.bool_]:

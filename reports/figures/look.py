@@ -7,12 +7,12 @@ and a pattern of dashes go with each, so that colour is never the only mark.
 import functools
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
-from matplotlib.style.core import STYLE_BLACKLIST
 
 from reports import escape
 
@@ -76,9 +76,10 @@ STYLE: Final[dict[str, Any]] = {
 @contextmanager
 def style() -> Iterator[None]:
     """The settings of matplotlib that figures are made and written under, whatever the user's own are."""
-    usual: dict[str, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if name not in STYLE_BLACKLIST}
-    settings: Any = usual | STYLE  # the stubs of matplotlib know no plain text as a name
-    with mpl.rc_context():
+    settings: Any = STYLE  # the stubs of matplotlib know no plain text as a name
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in letters that the font lacks: boxes
+        mpl.rcdefaults()
         mpl.rcParams.update(settings)
         yield
 

@@ -16,6 +16,7 @@ NAME: Final = "profile"
 TITLE: Final = "How many runs reach a score"
 STEPS: Final = 81  # scores at which runs are counted
 RESAMPLES: Final = 2000
+BANDS: Final = 8  # methods whose bands can be told apart
 MARKED: Final = 10  # markers of a line
 
 
@@ -37,7 +38,8 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         look = found[method]
         line, below, above = fractions([run for run in runs if run.method == method], taus)
         axes.plot(taus, line, color=look.color, linestyle=look.dash)
-        axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
+        if len(shown) <= BANDS:
+            axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
         places = list(range((number * 3) % MARKED, STEPS, STEPS // MARKED))
         (dots,) = axes.plot(taus[places], line[places], color=look.color, marker=look.marker, linestyle="", markersize=3)
         sheet.hover(dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places])
@@ -47,14 +49,15 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     axes.set_xlim(taus[0], taus[-1])
     grid(axes, "both")
     sheet.legend_of(handles(shown, comparison.baseline), shown)
-    return sheet.close_with(_caption(runs))
+    return sheet.close_with(_caption(runs, bands=len(shown) <= BANDS))
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[Run], *, bands: bool) -> str:
     failed = sum(not finished(run) for run in runs)
     words = f"{len(runs)} runs of all tasks and sizes"
     words += f", {failed} of which failed and reach nothing" if failed else ""
-    return f"{words}. Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times)."
+    band = f"Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times)"
+    return f"{words}. {band if bands else 'No bands, being so many methods: choose with --methods'}."
 
 
 def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:

@@ -45,6 +45,9 @@ class Sheet(Figure):
         text = folded(self.caption, width=width, lines=12)
         self.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, alpha=0.75)
         self.set_figheight(self.get_figheight() + (0.13 * (text.count("\n") + 1)))
+        for _ in range(2):  # the second round knows how large letters are
+            self.draw_without_rendering()
+        self.set_layout_engine("none")  # each drawing would move things by a hair
         return self
 
     def _legend(self, title: str) -> None:
