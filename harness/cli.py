@@ -27,6 +27,10 @@ Methods = Annotated[str | None, typer.Option("--methods", help="Only these metho
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
 Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]
 Model = Annotated[str | None, typer.Option("--model", help="Only this backbone (part of its name will do).", metavar="NAME")]
+Recipe = Annotated[int | None, typer.Option("--recipe", help="Which recipe, by its number, if there are several.", metavar="N")]
+Baseline = Annotated[
+    str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
+]
 Point = Annotated[
     str | None,
     typer.Option(
@@ -301,12 +305,8 @@ def report(
     tasks: Tasks = None,
     sizes: Sizes = None,
     model: Model = None,
-    recipe: Annotated[
-        int | None, typer.Option("--recipe", help="Which recipe, by its number, if there are several.", metavar="N")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
-    ] = None,
+    recipe: Recipe = None,
+    baseline: Baseline = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
     against: Annotated[
         str | None,
@@ -317,10 +317,53 @@ def report(
     ] = False,
 ) -> None:
     """Say whether the differences are real: the verdict in words, the tables, the tests."""
-    from harness.reading import Selection, write_report
+    from harness.reporting import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against))
+
+
+@app.command(rich_help_panel="Read")
+def plot(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="curve, diagram, forest, pareto, seeds, optimism, profile or option; without, they are explained."),
+    ] = None,
+    *,
+    db: Database = "results.db",
+    methods: Methods = None,
+    tasks: Tasks = None,
+    sizes: Sizes = None,
+    model: Model = None,
+    recipe: Recipe = None,
+    baseline: Baseline = None,
+    cost: Annotated[
+        str, typer.Option("--cost", help="Of pareto: trained, seconds, stored or evaluation.", metavar="COST")
+    ] = "trained",
+    option: Annotated[
+        str | None,
+        typer.Option(
+            "--option",
+            help="Of option: its name, and its default if that should stand among the others.",
+            metavar="NAME[=DEFAULT]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="An SVG, PDF or PNG; NAME.svg by default.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Draw a figure of the results.
+
+    Example:  bench plot curve --baseline prefix -o curve.pdf
+    """
+    from harness.plotting import list_figures, write_figure
+    from harness.reporting import Selection
+
+    if name is None:
+        list_figures()
+        return
+    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+    write_figure(chosen, name, baseline=baseline, cost=cost, option=option, output=output)
 
 
 @app.command(rich_help_panel="Read")

@@ -1,0 +1,181 @@
+"""What `report` and `compare` do: results as runs, runs as a comparison, a comparison as text."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import hypotheses, request, scores
+from harness.errors import CannotWrite, CorruptData, UsageError
+from harness.jobs import BackboneSpec, recipe_from
+from harness.ledger import Known
+from harness.options import GridOptions
+from harness.reading import opened
+from harness.tasks import GROUPS
+from harness.verifying import doubtful
+
+if TYPE_CHECKING:
+    from reports.comparison import Comparison
+    from reports.frame import Run
+    from reports.hypothesis import Hypothesis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which results to read."""
+
+    db: str
+    methods: str | None
+    tasks: str | None
+    sizes: str | None
+    model: str | None
+    recipe: int | None
+
+
+def write_report(
+    chosen: Selection, form: str, baseline: str | None, output: Path | None, *, strict: bool = False, against: str | None = None
+) -> int:
+    """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
+
+    Raises:
+        UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to hold it against.
+        CannotWrite: the file cannot be written.
+    """
+    import shutil
+
+    from reports import render
+    from reports.frame import Nothing
+
+    comparison = comparison_of(chosen, baseline)
+    color = form == "terminal" and output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 40)).columns
+    try:
+        text = render(comparison, format=form, command=typed(), width=width, color=color, against=against)
+    except Nothing as error:
+        raise UsageError(str(error)) from error
+    put(text, output)
+    return int(strict and any(note.level == "red" for note in comparison.notes))
+
+
+def typed() -> str:
+    """The command line of this process."""
+    return " ".join(["bench", *sys.argv[1:]])
+
+
+def put(text: str, output: Path | None) -> None:
+    """Print a text, or write it to a file.
+
+    Raises:
+        CannotWrite: the file cannot be written.
+    """
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
+
+
+def comparison_of(chosen: Selection, baseline: str | None) -> Comparison:
+    """What the chosen results say.
+
+    Raises:
+        UsageError: the selection is empty, or mixes backbones or recipes.
+    """
+    from reports import compare
+    from reports.frame import Mixed, Nothing
+
+    runs, said = runs_of(chosen)
+    methods = request.split(chosen.methods) if chosen.methods else None
+    try:
+        return compare(
+            runs, baseline=baseline, methods=methods, tasks=expanded(chosen.tasks), sizes=sizes_of(chosen), hypothesis=said
+        )
+    except (Mixed, Nothing) as error:
+        raise UsageError(str(error)) from error
+
+
+def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
+    """The results of the chosen backbone, recipe and tasks; those on earlier data are left out with a word about it.
+
+    Raises:
+        UsageError: no backbone or recipe of that name. CorruptData: a result is not what was recorded.
+    """
+    sizes_of(chosen)
+    tasks = expanded(chosen.tasks)
+    with opened(chosen.db) as ledger:
+        known, outdated = _current(ledger.settings())
+        known = _one_recipe(_one_backbone(known, chosen.model), chosen.recipe)
+        wanted = [one.id for one in known if not tasks or one.setting["task"]["task"] in tasks]
+        wanted = wanted or [one.id for one in known]
+        entries = ledger.entries(settings=wanted)
+        blobs = ledger.all_blobs(wanted)
+        if wrong := list(doubtful(entries, blobs)):
+            raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
+        runs = scores.runs(entries, blobs)
+        said = hypotheses.parse(ledger.fact(hypotheses.KEY))
+    for task, count in outdated.items():
+        print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
+    return runs, said
+
+
+def sizes_of(chosen: Selection) -> list[int] | None:
+    """The sizes asked for.
+
+    Raises:
+        UsageError: one is no size.
+    """
+    reading = request.Reading(GridOptions())
+    sizes = [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)] if chosen.sizes else None
+    if reading.problems:
+        raise UsageError(*reading.problems)
+    return sizes
+
+
+def expanded(tasks: str | None) -> list[str] | None:
+    """The tasks asked for, groups by their members."""
+    if not tasks:
+        return None
+    names = [member for name in request.split(tasks) for member in GROUPS.get(name, (name,))]
+    return list(dict.fromkeys(names))
+
+
+def _current(known: Sequence[Known]) -> tuple[list[Known], Counter[str]]:
+    """The settings on the data that each task was last run on; and how many jobs the others have, by task."""
+    outdated = outdated_settings(known)
+    old: Counter[str] = Counter()
+    for one in outdated:
+        old[one.setting["task"]["task"]] += one.jobs
+    ids = {one.id for one in outdated}
+    return [one for one in known if one.id not in ids], old
+
+
+def outdated_settings(known: Sequence[Known]) -> list[Known]:
+    """Those of results on other data than each task was last run on."""
+    last = {one.setting["task"]["task"]: one.setting["task"] for one in known}
+    return [one for one in known if one.setting["task"] != last[one.setting["task"]["task"]]]
+
+
+def _one_backbone(known: list[Known], model: str | None) -> list[Known]:
+    if model is None:
+        return known
+    lines = {one.id: BackboneSpec(**one.setting["backbone"]).line() for one in known}
+    chosen = [one for one in known if model.lower() in lines[one.id].lower()]
+    if not chosen and known:
+        raise UsageError(f"no results of a backbone called {model!r}; there are: {'; '.join(sorted(set(lines.values())))}")
+    return chosen
+
+
+def _one_recipe(known: list[Known], number: int | None) -> list[Known]:
+    if number is None:
+        return known
+    lines = {one.id: recipe_from(one.setting["recipe"]).line() for one in known}
+    recipes = sorted(set(lines.values()))
+    if not 1 <= number <= len(recipes):
+        raise UsageError(f"--recipe: there is no recipe {number}; there are 1 to {len(recipes)}")
+    return [one for one in known if lines[one.id] == recipes[number - 1]]

@@ -1,0 +1,144 @@
+"""Scores over the number of labelled examples, and the differences from the baseline below them."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+
+from reports.cells import Cell
+from reports.comparison import Comparison
+from reports.contrasts import Contrast
+from reports.figures.look import PANELS, Look, estimate, looks, short, styled
+from reports.figures.options import DEFAULT, Options
+from reports.figures.sheet import Sheet, grid, handles, nothing_here, zero
+
+NAME = "curve"
+TITLE = "Score over the number of examples, and its difference from the baseline"
+DOTS = 240  # points of the small panels; more make a large file and no clearer picture
+LINES = 120  # of all small panels, likewise
+
+
+@styled
+def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+    """Mean scores with their 95 % intervals over sizes, of the average and of each task; below, paired differences."""
+    tasks = comparison.tasks if len(comparison.tasks) > 1 else ()
+    shown = tasks[: max(4, min(PANELS, LINES // len(comparison.methods)))]
+    columns = 2 if len(shown) <= 4 else 3
+    rows = max(2, math.ceil(len(shown) / columns))
+    sheet = Sheet(NAME, TITLE, height=max(3.6, 1.3 * rows), width=7.1 if shown else 4.2)
+    outer = sheet.add_gridspec(1, 2 if shown else 1, width_ratios=[1, 0.5 * columns] if shown else [1])
+    left = outer[0].subgridspec(2, 1)
+    top = sheet.add_subplot(left[0])
+    bottom = sheet.add_subplot(left[1], sharex=top)
+    whole = None if tasks else comparison.tasks[0]
+    left_out = _scores(sheet, top, comparison, whole)
+    dense = len(shown) * len(comparison.methods) * len(comparison.sizes) > DOTS
+    top.set_title("average over tasks" if whole is None else short(whole, 40))
+    top.set_ylabel("points")
+    _differences(sheet, bottom, comparison)
+    if shown:
+        right = outer[1].subgridspec(rows, columns)
+        for number, task in enumerate(shown):
+            panel = sheet.add_subplot(right[number // columns, number % columns])
+            _scores(sheet, panel, comparison, task, dense=dense)
+            panel.set_title(short(task, 22))
+            _sizes(panel, comparison.sizes)
+    _sizes(top, comparison.sizes)
+    _sizes(bottom, comparison.sizes)
+    bottom.set_xlabel("examples (size)")
+    sheet.legend_of(handles(comparison.methods, comparison.baseline), comparison.methods)
+    return sheet.close_with(_caption(comparison, left_out, len(tasks) - len(shown), dense=dense))
+
+
+def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, dense: bool) -> str:
+    test = next(iter(_contrasts(comparison)), None)
+    words = "Points are scores × 100; bands and whiskers: 95 % intervals over draws of examples"
+    words += f", of these tasks. Differences: on the same rows, against {comparison.baseline}" if test else ""
+    words += f". No average, because runs are missing: {', '.join(left_out)}" if left_out else ""
+    words += ". Tasks are drawn without markers and bands, being so many lines" if dense else ""
+    words += f". {hidden} more tasks are not shown: choose with --tasks" if hidden else ""
+    return words + "."
+
+
+def _scores(sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False) -> list[str]:
+    """A line for each method, with a band unless there are too many; gives back the methods that have no number."""
+    found = looks(comparison.methods, comparison.baseline)
+    left_out = []
+    for method in comparison.methods:
+        cells = [comparison.cell(method, task, size) for size in comparison.sizes]
+        cells = [cell for cell in cells if math.isfinite(cell.mean)]
+        if cells and dense:
+            _bare(axes, cells, found[method])
+        elif cells:
+            _line(sheet, axes, cells, found[method])
+        else:
+            left_out.append(method)
+    if len(left_out) == len(comparison.methods):
+        nothing_here(axes, "no complete average" if task is None else "no finished runs")
+    grid(axes)
+    return left_out
+
+
+def _line(sheet: Sheet, axes: Axes, cells: Sequence[Cell], look: Look) -> None:
+    x = [math.log2(cell.size or 1) for cell in cells]
+    (line,) = axes.plot(x, [cell.mean for cell in cells], color=look.color, marker=look.marker, linestyle=look.dash)
+    sheet.hover(line, [_says(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high) for cell in cells])
+    low, high = [cell.low for cell in cells], [cell.high for cell in cells]
+    if len(cells) > 1:
+        axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
+    else:
+        axes.vlines(x, low, high, color=look.color, linewidth=0.8)
+
+
+def _bare(axes: Axes, cells: Sequence[Cell], look: Look) -> None:
+    """Only a line, or a dot where there is only one size."""
+    x = [math.log2(cell.size or 1) for cell in cells]
+    marker = look.marker if len(cells) == 1 else ""
+    axes.plot(x, [c.mean for c in cells], color=look.color, linestyle=look.dash, marker=marker, linewidth=0.9)
+
+
+def _says(method: str, task: str | None, size: int | None, mean: float, low: float, high: float) -> str:
+    return f"{method}, {task or 'average'}, size {size}: {estimate(mean, low, high)}"
+
+
+def _contrasts(comparison: Comparison) -> list[Contrast]:
+    """Those of each size, which with a single size are the overall ones."""
+    return comparison.family("per size") if len(comparison.sizes) > 1 else comparison.family("overall")
+
+
+def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
+    found = looks(comparison.methods, comparison.baseline)
+    others = [method for method in comparison.methods if method != comparison.baseline]
+    gap = _gap(comparison.sizes) / max(len(others), 1)
+    for place, method in enumerate(others):
+        tests = [test for test in _contrasts(comparison) if test.method == method and math.isfinite(test.effect)]
+        sizes = [test.size or comparison.sizes[0] for test in tests]
+        shift = gap * (place - (len(others) - 1) / 2)  # side by side, or whiskers would cover each other
+        x = [math.log2(size) + shift for size in sizes]
+        look = found[method]
+        (line,) = axes.plot(x, [test.effect for test in tests], color=look.color, marker=look.marker, linestyle=look.dash)
+        axes.vlines(x, [test.ci[0] for test in tests], [test.ci[1] for test in tests], color=look.color, linewidth=0.8)
+        pairs = zip(tests, sizes, strict=True)
+        sheet.hover(line, [f"{method} - {test.baseline}, size {s}: {estimate(test.effect, *test.ci)}" for test, s in pairs])
+    if not others or not _contrasts(comparison):
+        nothing_here(axes, "no other method")
+    zero(axes)
+    grid(axes)
+    axes.set_title(f"difference from {short(comparison.baseline, 32)}")
+    axes.set_ylabel("points")
+
+
+def _gap(sizes: Sequence[int]) -> float:
+    """Room on the axis for the whiskers of one size."""
+    steps = [math.log2(b / a) for a, b in pairwise(sizes)]
+    return min(0.25 * min(steps, default=1.0), 0.3)
+
+
+def _sizes(axes: Axes, sizes: Sequence[int]) -> None:
+    """Sizes at their logarithms, some of them named."""
+    step = math.ceil(len(sizes) / 6)
+    named = sizes[::step]
+    margin = max(0.35, 0.12 * math.log2(sizes[-1] / sizes[0]))
+    axes.set_xticks([math.log2(size) for size in named], [str(size) for size in named])
+    axes.set_xlim(math.log2(sizes[0]) - margin, math.log2(sizes[-1]) + margin)

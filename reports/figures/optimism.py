@@ -1,0 +1,135 @@
+"""What the dev rows promised of the chosen checkpoint, against what the test rows gave (Cawley and Talbot 2010)."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Final
+
+from matplotlib.axes import Axes
+
+from reports import statistics
+from reports.comparison import Comparison
+from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
+from reports.figures.options import DEFAULT, Options
+from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
+from reports.frame import Run, finished, overlap
+
+NAME: Final = "optimism"
+TITLE: Final = "Dev score against test score of the chosen checkpoints"
+DOTS: Final = 240
+OWN: Final = "own"  # the rule that chose the checkpoint which counts
+_RULE: Final = re.compile(r"rule (\S+) (.+)")
+
+
+@styled
+def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+    """One dot per run, the mean optimism (dev - test) of each method, and the test score by selection rule if others ran."""
+    runs = [run for run in comparison.runs if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)]
+    if not runs:
+        return blank(NAME, TITLE, "No finished run has a dev score.")
+    rules = by_rule(comparison.runs)
+    sheet = Sheet(NAME, TITLE, width=7.1, height=2.7)
+    found = looks(comparison.methods, comparison.baseline)
+    panels = sheet.subplots(1, 3 if rules else 2, width_ratios=[1.15, 1, 1] if rules else [1.15, 1], squeeze=False)[0]
+    step = math.ceil(len(runs) / DOTS)
+    _dots(sheet, panels[0], runs[::step], found)
+    _means(sheet, panels[1], runs, found)
+    if rules:
+        _rules(sheet, panels[2], rules, found)
+    sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
+    words = (
+        f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks "
+        "count alike, 95 % t intervals over draws"
+    )
+    words += f". One run in {step} is drawn as a dot" if step > 1 else ""
+    words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""
+    return sheet.close_with(words + ".")
+
+
+def _dots(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Look]) -> None:
+    for method, look in found.items():
+        some = [run for run in runs if run.method == method]
+        x, y = [100 * (run.dev_score or 0.0) for run in some], [100 * (run.score or 0.0) for run in some]
+        (line,) = axes.plot(x, y, color=look.color, marker=look.marker, linestyle="", markersize=3, alpha=0.75)
+        sheet.hover(line, [_says(run) for run in some])
+    both = [100 * value for run in runs for value in (run.dev_score or 0.0, run.score or 0.0)]
+    ends = [min(both), max(both)]
+    axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    grid(axes, "both")
+    axes.set_xlabel("dev score, points")
+    axes.set_ylabel("test score, points")
+
+
+def _says(run: Run) -> str:
+    dev, test = 100 * (run.dev_score or 0.0), 100 * (run.score or 0.0)
+    return f"{run.method}, {run.task}, size {run.size}, draw {run.draw}: dev {dev:.1f}, test {test:.1f}"
+
+
+def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Look]) -> None:
+    zero(axes, vertical=True)
+    grid(axes, "x")
+    for place, (method, look) in enumerate(found.items()):
+        mean, low, high, *_ = mean_optimism([run for run in runs if run.method == method])
+        if math.isfinite(mean):
+            axes.hlines([place], [low], [high], color=look.color, linewidth=1)
+            (dot,) = axes.plot([mean], [place], color=look.color, marker=look.marker, linestyle="", markersize=5)
+            sheet.hover(dot, [f"{method}: dev - test {estimate(mean, low, high)}"])
+    axes.set_yticks(range(len(found)), [folded(method, lines=2) for method in found])
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlabel("mean dev - test, points")
+
+
+def mean_optimism(runs: Sequence[Run]) -> statistics.Interval:
+    """The mean of dev - test in points: seeds and sizes inside draws, draws inside tasks, tasks alike."""
+    tasks: dict[str, dict[int, list[float]]] = {}
+    for run in runs:
+        difference = 100 * ((run.dev_score or 0.0) - (run.score or 0.0))
+        tasks.setdefault(run.task, {}).setdefault(run.draw, []).append(difference)
+    strata = [[fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())]
+    overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
+    return statistics.stratified(strata, overlaps=overlaps)
+
+
+def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Per rule and method the mean test score in points, of runs that tested every rule; empty where no other rule ran."""
+    found = [(run, scores) for run in runs if finished(run) and (scores := _by_rule(run))]
+    names = sorted({name for _, scores in found for name in scores})
+    whole = [(run, scores) for run, scores in found if all(math.isfinite(scores.get(name, math.nan)) for name in names)]
+    methods = sorted({run.method for run, _ in whole})
+    ordered = [name for name in names if name == OWN] + [name for name in names if name != OWN]
+    return {
+        name: {method: fmean(100 * scores[name] for run, scores in whole if run.method == method) for method in methods}
+        for name in (ordered if whole else [])
+    }
+
+
+def _by_rule(run: Run) -> dict[str, float]:
+    """The mean metric of a run by rule, the run's own among them."""
+    rules: dict[str, dict[str, float]] = {}
+    for name, value in run.metrics.items():
+        if (match := _RULE.fullmatch(name)) and run.better.get(name, "higher") == "higher":
+            rules.setdefault(match[1], {})[match[2]] = value
+    if not rules:
+        return {}
+    metrics = sorted(set.union(*(set(values) for values in rules.values())) & set(run.metrics))
+    if not metrics:
+        return {}
+    scores = {name: fmean(values.get(metric, math.nan) for metric in metrics) for name, values in rules.items()}
+    return {OWN: fmean(run.metrics[metric] for metric in metrics), **scores}
+
+
+def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, float]], found: Mapping[str, Look]) -> None:
+    for method, look in found.items():
+        some = [(place, means[method], rule) for place, (rule, means) in enumerate(rules.items()) if method in means]
+        (line,) = axes.plot(
+            [place for place, _, _ in some], [mean for _, mean, _ in some], color=look.color, marker=look.marker, linewidth=0.7
+        )
+        sheet.hover(line, [f"{method}, rule {rule}: {mean:.1f}" for _, mean, rule in some])
+    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 3 else 0)
+    axes.set_xlim(-0.4, len(rules) - 0.6)
+    axes.set_xlabel("selection rule")
+    axes.set_ylabel("test score, points")
+    grid(axes)
+    if not any(rules.values()):
+        nothing_here(axes)
