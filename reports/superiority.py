@@ -31,7 +31,8 @@ def superiority(tasks: Sequence[Sequence[ArrayLike]], *, gamma: float = MEANINGF
 
     `tasks` holds for each task, for each draw, the differences (runs,) of the runs that share the draw, first minus
     second: sizes and seeds of one draw stand or fall together. The interval is a percentile bootstrap that resamples
-    draws within tasks from a fixed stream, so it answers for new draws on these tasks.
+    draws within tasks from a fixed stream, so it answers for new draws on these tasks. Where every run was won, or
+    every run lost, draws drawn again say nothing of what they might have been: there it is Clopper and Pearson's (1934).
     """
     wins = [[_won(runs) for runs in draws if np.size(runs)] for draws in tasks]
     wins = [draws for draws in wins if draws]
@@ -41,15 +42,25 @@ def superiority(tasks: Sequence[Sequence[ArrayLike]], *, gamma: float = MEANINGF
     chance = float(np.mean([np.concatenate(draws).mean() for draws in wins]))
     if count < FEWEST or min(len(draws) for draws in wins) < 2:
         return Superiority(chance, math.nan, math.nan, count, "too few draws")
-    rng = np.random.default_rng(0)  # fixed: the same data give the same report
-    resampled = sum(_resampled(draws, rng) for draws in wins) / len(wins)
-    low, high = (float(bound) for bound in np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2)))
+    low, high = _certain(chance, count, level) if chance in (0.0, 1.0) else _percentiles(wins, level)
     return Superiority(chance, low, high, count, _verdict(low, high, gamma))
 
 
 def _won(runs: ArrayLike) -> Array:
     won: Array = (np.sign(np.round(np.asarray(runs, dtype=np.float64), DIGITS)) + 1) / 2
     return np.atleast_1d(won)
+
+
+def _certain(chance: float, draws: int, level: float) -> tuple[float, float]:
+    unseen = 1 - ((1 - level) / 2) ** (1 / draws)
+    return (1 - unseen, 1.0) if chance == 1 else (0.0, unseen)
+
+
+def _percentiles(wins: Sequence[Sequence[Array]], level: float) -> tuple[float, float]:
+    rng = np.random.default_rng(0)  # fixed: the same data give the same report
+    resampled = sum(_resampled(draws, rng) for draws in wins) / len(wins)
+    low, high = np.quantile(resampled, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
 
 
 def _resampled(draws: Sequence[Array], rng: np.random.Generator) -> Array:
