@@ -30,18 +30,27 @@ def signed_rank(values: ArrayLike, *, rope: float, prior: float = 0.5, draws: in
     A Dirichlet process whose prior weight lies on a difference of zero; pairs on the edge are within. Drawn from a
     fixed stream, so that the same data give the same report and the two methods can change places.
     """
-    points = np.concatenate(([0.0], np.asarray(values, dtype=np.float64)))
+    array = _finite(values)
+    points = np.concatenate(([0.0], array))
     sums = np.round(points[:, None] + points[None, :], DIGITS)  # twice the Walsh averages
     edge = round(2 * rope, DIGITS)
     left, right = (sums < -edge).astype(np.float64), (sums > edge).astype(np.float64)
     rng = np.random.default_rng(0)
-    concentration = np.array([prior, *[1.0] * (points.size - 1)])
+    concentration = np.array([prior, *[1.0] * array.size])
     counts = np.zeros(3)
     for start in range(0, draws, CHUNK):
         weights = rng.dirichlet(concentration, size=min(CHUNK, draws - start))  # (chunk, 1 + tasks)
         below, above = _mass(weights, left), _mass(weights, right)
         counts += _largest(np.stack((below, 1 - below - above, above)))
     return Posterior(*(float(count) for count in counts / draws))
+
+
+def _finite(values: ArrayLike) -> Array:
+    """The differences as they are; one that is missing would count as equivalence."""
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("a difference is not a number; leave tasks out that not both methods have")
+    return array
 
 
 def _mass(weights: Array, inside: Array) -> Array:
@@ -62,7 +71,7 @@ def sign(values: ArrayLike, *, rope: float, prior: float = 1.0) -> Posterior:
 
     Chances of the three regions have a Dirichlet posterior: the counts of differences, and the prior weight on the rope.
     """
-    array, edge = np.round(np.asarray(values, dtype=np.float64), DIGITS), round(rope, DIGITS)
+    array, edge = np.round(_finite(values), DIGITS), round(rope, DIGITS)
     below, above = int((array < -edge).sum()), int((array > edge).sum())
     counts = (float(below), prior + array.size - below - above, float(above))
     return Posterior(*(_leads(counts[i], [counts[j] for j in range(3) if j != i]) for i in range(3)))

@@ -62,8 +62,13 @@ def signed_ranks(values: ArrayLike) -> Array:
     """The ranks (n,) of the absolute differences with the signs of the differences (Pratt 1959).
 
     Zeros are ranked with the rest and then count nothing; ties share the average of their ranks.
+
+    Raises:
+        ValueError: a difference is missing.
     """
     array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
+    if np.isnan(array).any():
+        raise ValueError("a difference that is not a number has no rank")
     sizes, places, counts = np.unique(np.abs(array), return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2 if sizes.size else np.empty(0)
     signed: Array = np.sign(array) * ranks[places]

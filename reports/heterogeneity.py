@@ -31,6 +31,10 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     Tau² by DerSimonian and Laird (1986), the interval by Hartung and Knapp (2001), and the prediction interval by
     Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom fewer than tasks and the error of Hartung
     and Knapp. Two tasks give an interval, three a prediction; a task measured without variance gives neither.
+
+    Variances that come from few draws are uncertain themselves, and weights made of them mislead: over eight tasks of
+    five draws the 95 % interval holds the truth in 92 cases of 100, the prediction in 91 to 93. A t interval over task
+    means has no such trouble (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     if values.shape != noise.shape or values.ndim != 1:

@@ -63,3 +63,10 @@ def test_certain():
     assert bayes.signed_rank([1.0] * 8, rope=1.0).rope == 1
     assert bayes.sign([-1.0] * 8, rope=1.0).rope == pytest.approx(1)
     assert bayes.sign([-9.0] * 8, rope=1.0).left > 0.99
+
+
+def test_missing():
+    """A missing difference is refused rather than counted as equivalence."""
+    for test in (bayes.sign, bayes.signed_rank):
+        with pytest.raises(ValueError, match="not a number"):
+            test([1.0, np.nan], rope=1.0)

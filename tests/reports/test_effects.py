@@ -125,3 +125,11 @@ def test_equivalence_is_one_decision(values, margin):
     """The p and the interval never disagree, and no interval is no equivalence."""
     found = effects.equivalence(values, margin=margin)
     assert found.equivalent == (found.p < 0.05) or found.p == pytest.approx(0.05)
+
+
+def test_nothing_and_missing():
+    """No pairs give no p and no effect; a missing difference is refused."""
+    assert math.isnan(effects.wilcoxon([]))
+    assert math.isnan(effects.rank_biserial([]))
+    with pytest.raises(ValueError, match="no rank"):
+        effects.wilcoxon([1.0, math.nan])

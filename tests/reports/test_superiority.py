@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from reports.superiority import pairs_for, superiority, unpaired
 
@@ -74,3 +75,17 @@ def test_too_few_draws():
     assert (result.chance, result.verdict) == (1.0, "too few draws")
     assert math.isnan(result.low)
     assert superiority([]).draws == superiority([[], [[]]]).draws == 0
+
+
+def test_all_won():
+    """Twelve draws of twelve leave the chance that a binomial test leaves, and so do twelve lost."""
+    exact = stats.binomtest(12, 12).proportion_ci(0.95, method="exact")
+    won, lost = superiority([[[1.0]] * 6] * 2), superiority([[[-1.0]] * 6] * 2)
+    assert (won.low, won.high) == pytest.approx((exact.low, 1))
+    assert (lost.low, lost.high) == pytest.approx((0, 1 - exact.low))
+    assert (won.verdict, lost.verdict) == ("significant and meaningful", "not significant")
+
+
+def test_one_draw_of_a_task():
+    """A task with a single draw says nothing of its spread, so there is no interval."""
+    assert superiority([[[1.0], [-1.0]] * 6, [[1.0]]]).verdict == "too few draws"

@@ -1,0 +1,247 @@
+"""How often each test cries wolf and each interval holds the truth, on made-up scores whose truth is known.
+
+    python -m tests.benchmarks.coverage [--runs N]
+
+Differences are in points. Draws are normal with a standard deviation of 2 unless it says "collapsing": there one draw
+in six loses 10 points, as few-shot training does. "Tasks sd 1" is how much true effects differ from task to task.
+`~` is an approximation, which may be off by its slack; the rest are exact, and the nominal rate is theirs to keep.
+"""
+
+import argparse
+import math
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from reports import effects, friedman, heterogeneity, ranks, statistics, superiority
+from reports.statistics import ALPHA, sign_flip
+
+SD, LEVEL, TASKS = 2.0, 0.95, 8
+Trial = Callable[[np.random.Generator], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One procedure in one setting, and the rate that it promises."""
+
+    name: str
+    setting: str
+    kind: Literal["false positives", "coverage"]
+    nominal: float
+    trial: Trial  # whether the test rejected, or the interval held the truth
+    slack: float = 0.0  # how far an approximation is known to be off
+    cost: int = 1  # in trials of the cheap ones
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.setting}"
+
+    def measure(self, runs: int) -> tuple[float, float]:
+        """The rate over `runs` trials of a fixed stream, and its Monte-Carlo standard error if the promise is kept."""
+        rng = np.random.default_rng(zlib.crc32(str(self).encode()))  # shared luck would look like a fault
+        rate = sum(self.trial(rng) for _ in range(runs)) / runs
+        return rate, math.sqrt(self.nominal * (1 - self.nominal) / runs)
+
+    def kept(self, rate: float, runs: int) -> bool:
+        """Whether a rate found in `runs` trials is within four standard errors of what may be."""
+        error = math.sqrt(self.nominal * (1 - self.nominal) / runs)
+        return abs(rate - self.nominal) <= self.slack + 4 * error
+
+
+def attainable(n: int) -> float:
+    """The largest rate at or below .05 at which `n` flipped signs can reject."""
+    return 2 * math.floor(ALPHA * 2 ** (n - 1)) / 2**n
+
+
+def normal(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
+    return rng.normal(0, SD, shape)
+
+
+def collapsing(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
+    return normal(rng, shape) - 10 * (rng.random(shape) < 1 / 6) + 10 / 6
+
+
+def tasks(rng: np.random.Generator, draws: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """The true effects (tasks,) around zero and the differences measured (tasks, draws)."""
+    truth = rng.normal(0, spread, TASKS) if spread else np.zeros(TASKS)
+    return truth, truth[:, None] + normal(rng, (TASKS, draws)) * np.linspace(0.5, 1.5, TASKS)[:, None]
+
+
+def covered_by_t(draws: int, make: Callable[..., np.ndarray] = normal) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        interval = statistics.t_interval(make(rng, draws))
+        return interval.low <= 0 <= interval.high
+
+    return trial
+
+
+def rejected(test: Callable[[np.ndarray], float], n: int, make: Callable[..., np.ndarray] = normal) -> Trial:
+    return lambda rng: test(make(rng, n)) <= ALPHA
+
+
+def covered_by_strata(draws: int, spread: float) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        truth, values = tasks(rng, draws, spread)
+        interval = statistics.stratified(list(values), overlaps=[0.0] * TASKS)
+        return interval.low <= truth.mean() <= interval.high
+
+    return trial
+
+
+def rejected_over_tasks(spread: float) -> Trial:
+    return lambda rng: sign_flip(tasks(rng, 5, spread)[1].mean(axis=1)) <= ALPHA
+
+
+def covered_by_task_means(spread: float) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        interval = statistics.t_interval(tasks(rng, 5, spread)[1].mean(axis=1))
+        return interval.low <= 0 <= interval.high
+
+    return trial
+
+
+def pooled(draws: int, spread: float, of: Literal["mean", "task"]) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        _, values = tasks(rng, draws, spread)
+        found = heterogeneity.pooled(values.mean(axis=1), values.var(axis=1, ddof=1) / draws)
+        if of == "mean":
+            return found.low <= 0 <= found.high
+        return found.predicted_low <= rng.normal(0, spread) <= found.predicted_high
+
+    return trial
+
+
+def covered_by_ranks(n: int) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        found = effects.hodges_lehmann(normal(rng, n))
+        return found.low <= 0 <= found.high
+
+    return trial
+
+
+def ranks_rejected(test: Callable[[np.ndarray], float], methods: int) -> Trial:
+    """Methods that do not differ, on tasks that do."""
+    return lambda rng: test(rng.normal(0, 10, (TASKS, 1)) + normal(rng, (TASKS, methods))) <= ALPHA
+
+
+def covered_by_superiority(draws: int, spread: float) -> Trial:
+    def trial(rng: np.random.Generator) -> bool:
+        centre = rng.normal(0.5, 0.5, TASKS)
+        scale = math.hypot(SD, spread)
+        truth = np.mean([0.5 * math.erfc(-one / scale / math.sqrt(2)) for one in centre])
+        shared = rng.normal(0, spread, (TASKS, draws, 1))  # by the sizes of a draw
+        values = centre[:, None, None] + shared + normal(rng, (TASKS, draws, 3))
+        found = superiority.superiority([list(task) for task in values])
+        return bool(found.low <= truth <= found.high)
+
+    return trial
+
+
+def equal(margin: float, n: int) -> Trial:
+    return lambda rng: effects.equivalence(margin + normal(rng, n), margin=margin).equivalent
+
+
+def permuted(scores: np.ndarray) -> float:
+    return friedman.friedman(scores).p
+
+
+def by_chi_squared(scores: np.ndarray) -> float:
+    return friedman.omnibus(scores).chi_squared_p
+
+
+def by_f(scores: np.ndarray) -> float:
+    return friedman.omnibus(scores).f_p
+
+
+def best_pair(scores: np.ndarray) -> float:
+    return float(ranks.pairwise(scores).adjusted.min())
+
+
+def counted(n: int) -> float:
+    """The exact coverage of the signed-rank interval."""
+    below = np.cumsum(effects._signed_rank_null(n))
+    return 1 - 2 * float(below[below <= ALPHA / 2].max(initial=0.0))
+
+
+def holds(name: str, setting: str, trial: Trial, *, nominal: float = LEVEL, slack: float = 0.0, cost: int = 1) -> Claim:
+    return Claim(name=name, setting=setting, kind="coverage", nominal=nominal, trial=trial, slack=slack, cost=cost)
+
+
+def alarms(name: str, setting: str, trial: Trial, *, nominal: float = ALPHA, slack: float = 0.0, cost: int = 1) -> Claim:
+    return Claim(name=name, setting=setting, kind="false positives", nominal=nominal, trial=trial, slack=slack, cost=cost)
+
+
+ONE_CELL = (
+    *(holds("t interval", f"{n} draws", covered_by_t(n)) for n in (5, 10, 20)),
+    *(holds("t interval", f"{n} draws, collapsing", covered_by_t(n, collapsing), slack=0.1) for n in (5, 10, 20)),
+    *(alarms("sign flip", f"{n} draws", rejected(sign_flip, n), nominal=attainable(n)) for n in (5, 6, 10, 20)),
+    alarms("sign flip, sampled", "25 draws", rejected(sign_flip, 25), cost=10),
+    alarms("sign flip", "10 draws, collapsing", rejected(sign_flip, 10, collapsing), nominal=attainable(10), slack=0.08),
+    alarms("signed rank", "10 draws", rejected(effects.wilcoxon, 10), nominal=1 - counted(10)),
+    *(holds("Hodges-Lehmann", f"{n} draws", covered_by_ranks(n), nominal=counted(n)) for n in (6, 8, 10, 20)),
+    *(alarms("equivalence", f"10 draws, at the margin of {m}", equal(m, 10), slack=0.04) for m in (1, 4)),
+)
+TWO_METHODS = (
+    *(
+        holds("stratified t, E1", f"8 tasks sd {spread}, {draws} draws", covered_by_strata(draws, spread), slack=0.01)
+        for draws in (5, 10, 20)
+        for spread in (0, 2)
+    ),
+    *(
+        alarms(
+            "sign flip over tasks, E3", f"8 tasks sd {spread}, 5 draws", rejected_over_tasks(spread), nominal=attainable(TASKS)
+        )
+        for spread in (0, 1, 2)
+    ),
+    *(
+        holds("t over task means, E3", f"8 tasks sd {spread}, 5 draws", covered_by_task_means(spread), slack=0.01)
+        for spread in (0, 1, 2)
+    ),
+    *(
+        holds("pooled mean, HKSJ", f"8 tasks sd {spread}, {draws} draws", pooled(draws, spread, "mean"), slack=0.04)
+        for draws in (5, 20)
+        for spread in (0, 1, 2)
+    ),
+    *(
+        holds("prediction, one more task", f"8 tasks sd {spread}, {draws} draws", pooled(draws, spread, "task"), slack=0.05)
+        for draws in (5, 20)
+        for spread in (1, 2)
+    ),
+    *(
+        holds("P(A > B), bootstrap", f"8 tasks, {draws} draws, 3 sizes", covered_by_superiority(draws, 1), slack=0.02, cost=20)
+        for draws in (5, 10, 20)
+    ),
+)
+MANY_METHODS = (
+    alarms("Friedman by permutation", "3 methods, 8 tasks", ranks_rejected(permuted, 3), slack=0.01, cost=4),  # few p near .05
+    *(alarms("Friedman by permutation", f"{k} methods, 8 tasks", ranks_rejected(permuted, k), cost=50) for k in (4, 7)),
+    alarms("Friedman by chi-squared", "4 methods, 8 tasks", ranks_rejected(by_chi_squared, 4), slack=0.02),
+    alarms("Friedman by F", "4 methods, 8 tasks", ranks_rejected(by_f, 4), slack=0.02),
+    alarms("all pairs, Holm, any", "4 methods, 8 tasks", ranks_rejected(best_pair, 4), slack=0.03),
+)
+CLAIMS = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS)
+
+
+def main() -> int:
+    """Measure all claims and print them; 1 if one is broken by more than four standard errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10_000, help="trials of each cheap claim; dear ones get fewer")
+    runs = parser.parse_args().runs
+    print(f"{'':28}{'':36}{'':17}{'nominal':>8}{'found':>9}{'±':>8}{'slack':>7}{'runs':>8}")
+    broken = 0
+    for claim in CLAIMS:
+        count = max(200, runs // claim.cost)
+        rate, error = claim.measure(count)
+        kept = claim.kept(rate, count)
+        broken += not kept
+        slack = f"~{claim.slack:.2f}" if claim.slack else ""
+        numbers = f"{claim.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
+        print(f"{claim.name:28}{claim.setting:36}{claim.kind:17}{numbers}{'' if kept else '  BROKEN'}", flush=True)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
