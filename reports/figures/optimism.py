@@ -88,7 +88,8 @@ def mean_optimism(runs: Sequence[Run]) -> statistics.Interval:
         tasks.setdefault(run.task, {}).setdefault(run.draw, []).append(difference)
     strata = [[fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())]
     overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
-    return statistics.stratified(strata, overlaps=overlaps)
+    pairs = zip(strata, overlaps, strict=True)
+    return statistics.pooled([statistics.over_draws(values, overlap=shared) for values, shared in pairs])
 
 
 def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
