@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from reports.figures.look import INK, PAGE, SMALL, Look, folded, legible, looks
 
 TITLE: Final = 8.5  # points
+TEXTS: Final = 300  # of a figure; more make a page that loads slowly
 
 
 class Sheet(Figure):
@@ -24,7 +25,9 @@ class Sheet(Figure):
         self._keys: list[tuple[Line2D, str]] = []
 
     def hover(self, line: Line2D, texts: Sequence[str]) -> None:
-        """Say what each point of a line stands for."""
+        """Say what each point of a line stands for, while there is room for it."""
+        if sum(map(len, self.values.values())) + len(texts) > TEXTS:
+            return
         gid = f"{self.name}-{len(self.values)}"
         line.set_gid(gid)
         self.values[gid] = tuple(legible(text) for text in texts)
