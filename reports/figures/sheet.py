@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from reports.figures.look import INK, PAGE, SMALL, Look, folded, legible, looks
 
 TITLE: Final = 8.5  # points
+DOTS: Final = 300  # to the inch, at which a figure is laid out
 TEXTS: Final = 300  # of a figure; more make a page that loads slowly
 
 
@@ -17,7 +18,8 @@ class Sheet(Figure):
     """A figure that knows what it shows; `values` holds a text for each point of the lines named by their gid."""
 
     def __init__(self, name: str, title: str, *, width: float = PAGE, height: float = 3.0) -> None:
-        super().__init__(figsize=(width, height), layout="constrained")
+        # at fewer dots letters are fitted to pixels, and are measured shorter than they are printed
+        super().__init__(figsize=(width, height), layout="constrained", dpi=DOTS)
         self.name = name
         self.title = title
         self.caption = ""

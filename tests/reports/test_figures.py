@@ -13,6 +13,7 @@ import pytest
 
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
+from reports.figures.diagram import _cliques
 from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks
 from reports.figures.optimism import by_rule, mean_optimism
 from reports.figures.option import grouped, parsed
@@ -221,6 +222,24 @@ def test_diagram_ranks_and_joins(grid):
     ranks = {text[0]: x for text, x, _ in values(many)}
     assert [sorted(bar) for bar in bars] == [sorted((ranks["a"], ranks["b"]))]
     assert "Holm over 3 pairs" in many.caption
+
+
+def test_many_methods_that_are_all_alike_are_one_bar():
+    """What grows with the number of sets of methods would not end; a pair that is told apart splits the set in two."""
+    alike = np.ones((40, 40), dtype=bool)
+    assert _cliques(alike, np.arange(40.0)) == [list(range(40))]
+    alike[0, 39] = alike[39, 0] = False
+    assert _cliques(alike, np.arange(40.0)) == [list(range(39)), list(range(1, 40))]
+
+
+def test_no_label_leaves_the_paper(grid):
+    """Names at both sides of a diagram end inside the figure, at the dots of a print and of a screen."""
+    sheet = drawn("diagram", grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}))
+    for dots in (72, 200):
+        sheet.set_dpi(dots)
+        boxes = [text.get_window_extent() for text in sheet.axes[0].texts]
+        assert min(box.x0 for box in boxes) > -0.02 * dots
+        assert max(box.x1 for box in boxes) < (sheet.get_figwidth() + 0.02) * dots
 
 
 def test_front_is_of_the_unbeaten(grid):
