@@ -16,7 +16,7 @@ from reports.figures.sheet import Sheet, grid, handles, nothing_here, zero
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"
 DOTS = 240  # points of the small panels; more make a large file and no clearer picture
-LINES = 120  # of all small panels, likewise
+LINES = 90  # of all small panels, likewise
 
 
 @styled

@@ -10,13 +10,16 @@ from matplotlib.lines import Line2D
 from reports.figures.look import INK, PAGE, SMALL, Look, folded, legible, looks
 
 TITLE: Final = 8.5  # points
+DOTS: Final = 300  # to the inch, at which a figure is laid out
+TEXTS: Final = 300  # of a figure; more make a page that loads slowly
 
 
 class Sheet(Figure):
     """A figure that knows what it shows; `values` holds a text for each point of the lines named by their gid."""
 
     def __init__(self, name: str, title: str, *, width: float = PAGE, height: float = 3.0) -> None:
-        super().__init__(figsize=(width, height), layout="constrained")
+        # at fewer dots letters are fitted to pixels, and are measured shorter than they are printed
+        super().__init__(figsize=(width, height), layout="constrained", dpi=DOTS)
         self.name = name
         self.title = title
         self.caption = ""
@@ -24,7 +27,9 @@ class Sheet(Figure):
         self._keys: list[tuple[Line2D, str]] = []
 
     def hover(self, line: Line2D, texts: Sequence[str]) -> None:
-        """Say what each point of a line stands for."""
+        """Say what each point of a line stands for, while there is room for it."""
+        if sum(map(len, self.values.values())) + len(texts) > TEXTS:
+            return
         gid = f"{self.name}-{len(self.values)}"
         line.set_gid(gid)
         self.values[gid] = tuple(legible(text) for text in texts)

@@ -13,7 +13,8 @@ import pytest
 
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
-from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks
+from reports.figures.diagram import _cliques
+from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
 from reports.figures.optimism import by_rule, mean_optimism
 from reports.figures.option import grouped, parsed
 from reports.figures.pareto import Point, front
@@ -91,14 +92,14 @@ def test_every_figure_can_be_drawn(name, plan, grid):
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_runs_give_the_same_bytes(name, grid):
     """In any form, in any order of the runs, and whatever settings of matplotlib the user has; those stay as they were."""
-    first = {form: save(drawn(name, grid()), form) for form in FORMS}
+    first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FORMS}
     with mpl.rc_context({"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}):
         before = dict(mpl.rcParams)
-        again = {form: save(drawn(name, grid()[::-1]), form) for form in FORMS}
+        again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FORMS}
         assert dict(mpl.rcParams) == before
     assert again == first
     assert (first["pdf"][:5], first["png"][:4]) == (b"%PDF-", b"\x89PNG")
-    assert inline(drawn(name, grid())) == inline(drawn(name, grid()))
+    assert inline(drawn(name, grid(tasks=("cola", "rte")))) == inline(drawn(name, grid(tasks=("cola", "rte"))))
 
 
 def test_an_unknown_form_is_refused(grid):
@@ -221,6 +222,26 @@ def test_diagram_ranks_and_joins(grid):
     ranks = {text[0]: x for text, x, _ in values(many)}
     assert [sorted(bar) for bar in bars] == [sorted((ranks["a"], ranks["b"]))]
     assert "Holm over 3 pairs" in many.caption
+
+
+def test_many_methods_that_are_all_alike_are_one_bar():
+    """What grows with the number of sets of methods would not end; a pair that is told apart splits the set in two."""
+    alike = np.ones((40, 40), dtype=bool)
+    assert _cliques(alike, np.arange(40.0)) == [list(range(40))]
+    alike[0, 39] = alike[39, 0] = False
+    assert _cliques(alike, np.arange(40.0)) == [list(range(39)), list(range(1, 40))]
+
+
+@pytest.mark.parametrize("dots", [200, 300])
+def test_no_label_leaves_the_paper(dots, grid):
+    """Names at both sides of a diagram end inside the figure, at the dots of a PNG and at those of the layout."""
+    sheet = drawn("diagram", grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}))
+    with style():
+        sheet.set_dpi(dots)
+        sheet.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in sheet.axes[0].texts]
+    assert min(box.x0 for box in boxes) / dots > -0.02
+    assert max(box.x1 for box in boxes) / dots < sheet.get_figwidth() + 0.02
 
 
 def test_front_is_of_the_unbeaten(grid):
