@@ -3,20 +3,19 @@
 Demšar (2006), with the pairwise tests of Benavoli, Corani and Mangili (2016) in the place of a single distance.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from reports import statistics
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, folded, looks, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, nothing_here
+from reports.ranks import cliques, mean_ranks, pairwise
 from reports.statistics import Array
 
 NAME: Final = "diagram"
@@ -32,10 +31,10 @@ def diagram(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     if not methods:
         return blank(NAME, TITLE, f"No method has a score on every task: {', '.join(left_out)}.")
     table = np.array([scores[method] for method in methods])  # (methods, tasks)
-    ranks = _ranks(table)
-    p = _pairwise(table)
+    several = len(methods) > 1
+    ranks = mean_ranks(table.T) if several else np.ones(1)
     half = math.ceil(len(methods) / 2)
-    bars = _cliques(p > statistics.ALPHA, ranks) if table.shape[1] > 1 else []
+    bars = _bars(table.T, ranks) if several and table.shape[1] > 1 else []
     sheet = Sheet(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
     axes = sheet.add_subplot()
     found = looks(comparison.methods, comparison.baseline)
@@ -79,40 +78,10 @@ def _complete(comparison: Comparison) -> tuple[dict[str, list[float]], list[str]
     return scores, left_out
 
 
-def _ranks(table: Array) -> Array:
-    """Mean ranks (methods,) over the columns of (methods, tasks), 1 for the highest; ties share their mean rank."""
-    rounded = np.round(table, statistics.DIGITS)
-    higher = (rounded[None] > rounded[:, None]).sum(axis=1)
-    equal = (rounded[None] == rounded[:, None]).sum(axis=1)
-    return np.asarray((higher + (equal + 1) / 2).mean(axis=1), dtype=np.float64)
-
-
-def _pairwise(table: Array) -> Array:
-    """Adjusted p (methods, methods) of all pairs."""
-    pairs = list(itertools.combinations(range(len(table)), 2))
-    raw = [statistics.sign_flip(statistics.differences(table[i], table[j])) for i, j in pairs]
-    p = np.ones((len(table), len(table)))
-    for (i, j), value in zip(pairs, statistics.holm(raw), strict=True):
-        p[i, j] = p[j, i] = value
-    return p
-
-
-def _cliques(alike: NDArray[np.bool_], ranks: Array) -> list[list[int]]:
-    """The largest sets of at least two methods of which no pair is told apart, by rank (Bron and Kerbosch 1973)."""
-    neighbours = {i: {int(j) for j in np.flatnonzero(alike[i]) if j != i} for i in range(len(alike))}
-    found: list[list[int]] = []
-
-    def extend(members: set[int], candidates: set[int], done: set[int]) -> None:
-        if not candidates and not done and len(members) > 1:
-            found.append(sorted(members, key=lambda i: (ranks[i], i)))
-        # neighbours of one member may wait for it: without that, methods that are all alike take forever (Tomita et al. 2006)
-        pivot = max(sorted(candidates | done), key=lambda i: len(neighbours[i] & candidates), default=None)
-        for i in sorted(candidates - neighbours[pivot] if pivot is not None else candidates):
-            extend(members | {i}, candidates & neighbours[i], done & neighbours[i])
-            candidates, done = candidates - {i}, done | {i}
-
-    extend(set(), set(neighbours), set())
-    return sorted(found, key=lambda group: [ranks[i] for i in group])
+def _bars(scores: Array, ranks: Array) -> list[list[int]]:
+    """The methods under each bar, by rank."""
+    groups = (sorted(group, key=lambda i: (ranks[i], i)) for group in cliques(pairwise(scores).adjusted))
+    return sorted(groups, key=lambda group: [ranks[i] for i in group])
 
 
 def _axis(axes: Axes, k: int, *, depth: float) -> None:

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from matplotlib.axes import Axes
 
 from reports.comparison import Comparison
-from reports.contrasts import ROPE, Contrast, contrasts
+from reports.contrasts import Contrast, contrasts
+from reports.estimates import EXPLAINED
 from reports.figures.look import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, nothing_here, zero
@@ -53,11 +54,12 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         if number + columns >= len(shown):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
-    hidden = len(others) - len(shown)
+    hidden, rope = len(others) - len(shown), overall[shown[0]].rope
+    covered = EXPLAINED[overall[shown[0]].ci_estimand]
     return sheet.close_with(
-        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals over draws, paired on the same rows"
+        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
         f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
-        f"the number of rows. Diamond: overall. Shaded: less than {ROPE:g} point{'' if ROPE == 1 else 's'} either way."
+        f"the number of rows. Diamond: overall. Shaded: less than {rope:g} point{'' if rope == 1 else 's'} either way."
         + (f" {hidden} more methods are not shown: choose with --methods." if hidden else "")
     )
 
@@ -78,7 +80,7 @@ def _rows(comparison: Comparison) -> list[Row]:
 
 
 def _panel(sheet: Sheet, axes: Axes, labels: Sequence[str], rows: Sequence[Row], overall: Contrast, look: Look) -> None:
-    axes.axvspan(-ROPE, ROPE, color=NEUTRAL, alpha=0.22, linewidth=0)
+    axes.axvspan(-overall.rope, overall.rope, color=NEUTRAL, alpha=0.22, linewidth=0)
     zero(axes, vertical=True)
     grid(axes, "x")
     kept = [row for row in rows if math.isfinite(row.test.effect)]

@@ -98,7 +98,7 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[Point], list[str]]:
 
 
 def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) -> str:
-    words = "Whiskers: 95 % intervals over draws, of these tasks. Line: the best mean score up to each cost"
+    words = "Whiskers: 95 % intervals, as in the report's tables. Line: the best mean score up to each cost"
     packed = sum(run.places > 1 for run in comparison.runs)
     if packed and options.cost in ("seconds", "evaluation"):
         words += f". {packed} runs were trained together with others, and their seconds are shares"

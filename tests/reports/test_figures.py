@@ -13,13 +13,13 @@ import pytest
 
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
-from reports.figures.diagram import _cliques
 from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
 from reports.figures.optimism import by_rule, mean_optimism
 from reports.figures.option import grouped, parsed
 from reports.figures.pareto import Point, front
 from reports.figures.profile import fractions
 from reports.frame import Nothing
+from reports.ranks import cliques
 
 HOSTILE = ("$x$", "<script>alert(1)</script>", "a\x1b[31m\ufffe", "_under & over", "a" * 300, "名前 \u202e(rank=4)", "")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -226,10 +226,10 @@ def test_diagram_ranks_and_joins(grid):
 
 def test_many_methods_that_are_all_alike_are_one_bar():
     """What grows with the number of sets of methods would not end; a pair that is told apart splits the set in two."""
-    alike = np.ones((40, 40), dtype=bool)
-    assert _cliques(alike, np.arange(40.0)) == [list(range(40))]
-    alike[0, 39] = alike[39, 0] = False
-    assert _cliques(alike, np.arange(40.0)) == [list(range(39)), list(range(1, 40))]
+    p = np.ones((40, 40))
+    assert cliques(p) == [tuple(range(40))]
+    p[0, 39] = p[39, 0] = 0.01
+    assert cliques(p) == [tuple(range(39)), tuple(range(1, 40))]
 
 
 @pytest.mark.parametrize("dots", [200, 300])
