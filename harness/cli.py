@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from harness.cli_db import app as database
+from harness.cli_options import Database, Json, Point
+from harness.cli_read import app as reading
 from harness.errors import BenchError
 from harness.options import GridOptions, with_grid
 
@@ -20,34 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(reading)
 app.add_typer(database, name="db", rich_help_panel="Look after")
-
-Database = Annotated[str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")]
-Methods = Annotated[str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")]
-Tasks = Annotated[str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")]
-Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]
-Model = Annotated[str | None, typer.Option("--model", help="Only this backbone (part of its name will do).", metavar="NAME")]
-Recipe = Annotated[int | None, typer.Option("--recipe", help="Which recipe, by its number, if there are several.", metavar="N")]
-Baseline = Annotated[
-    str | None, typer.Option("--baseline", help="The method that the others are compared with.", metavar="METHOD")
-]
-Point = Annotated[
-    str | None,
-    typer.Option(
-        "--at", help="A vertex's number from 1, or weights that sum to 1; the centre if not given.", metavar="N|W,W,.."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-
-
-class Format(StrEnum):
-    """How a report is written."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    latex = "latex"
-    csv = "csv"
-    json = "json"
 
 
 class Kind(StrEnum):
@@ -266,8 +242,33 @@ def run(
 
 @app.command(rich_help_panel="Compute")
 @with_grid
-def plan(grid: GridOptions, *, db: Database = "results.db", as_json: Json = False) -> None:
-    """Show what `run` would do: how many jobs, what is done, missing or impossible. Trains nothing, writes nothing."""
+def plan(
+    grid: GridOptions,
+    *,
+    db: Database = "results.db",
+    detect: Annotated[
+        str | None,
+        typer.Option("--detect", help="Instead, how many draws a difference of so many points needs.", metavar="POINTS"),
+    ] = None,
+    spread: Annotated[
+        str | None,
+        typer.Option(
+            "--spread",
+            help="With --detect: standard deviation of the difference in one draw; otherwise as in the database.",
+            metavar="POINTS",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `run` would do: how many jobs, what is done, missing or impossible. Trains nothing, writes nothing.
+
+    Example:  bench plan --detect 2 --spread 3 --tasks glue --methods prefix,simplex
+    """
+    if detect is not None or spread is not None:
+        from harness.detecting import show_draws
+
+        show_draws(grid, db, detect, spread)
+        return
     from harness.running import show_plan
 
     show_plan(grid, db, as_json=as_json)
@@ -296,116 +297,12 @@ def convert(
     convert_model(name, folder)
 
 
-@app.command(rich_help_panel="Read")
-def report(
-    *,
-    db: Database = "results.db",
-    format: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.terminal,  # noqa: A002  # the option's name
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
-    baseline: Baseline = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", help="Put the numbers of a paper beside these: unipelt, li-liang.", metavar="STUDY"),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
-    ] = False,
-) -> None:
-    """Say whether the differences are real: the verdict in words, the tables, the tests."""
-    from harness.reporting import Selection, write_report
-
-    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against))
-
-
-@app.command(rich_help_panel="Read")
-def plot(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="curve, diagram, forest, pareto, seeds, optimism, profile or option; without, they are explained."),
-    ] = None,
-    *,
-    db: Database = "results.db",
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
-    baseline: Baseline = None,
-    cost: Annotated[
-        str, typer.Option("--cost", help="Of pareto: trained, seconds, stored or evaluation.", metavar="COST")
-    ] = "trained",
-    option: Annotated[
-        str | None,
-        typer.Option(
-            "--option",
-            help="Of option: its name, and its default if that should stand among the others.",
-            metavar="NAME[=DEFAULT]",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An SVG, PDF or PNG; NAME.svg by default.", metavar="FILE")
-    ] = None,
-) -> None:
-    """Draw a figure of the results.
-
-    Example:  bench plot curve --baseline prefix -o curve.pdf
-    """
-    from harness.plotting import list_figures, write_figure
-    from harness.reporting import Selection
-
-    if name is None:
-        list_figures()
-        return
-    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    write_figure(chosen, name, baseline=baseline, cost=cost, option=option, output=output)
-
-
-@app.command(rich_help_panel="Read")
-def status(
-    *,
-    db: Database = "results.db",
-    as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")] = False,
-) -> None:
-    """Show what is done, failed and still to do, and the last errors."""
-    from harness.reading import show_status, watch_status
-
-    if watch:
-        watch_status(db)
-    else:
-        show_status(db, as_json=as_json)
-
-
 @app.command(rich_help_panel="Look after")
 def doctor(*, db: Database = "results.db", as_json: Json = False) -> None:
     """Say what this machine can do, and what is wrong with it: devices, versions, the Hub, the cache, the database."""
     from harness.doctor import examine
 
     raise typer.Exit(examine(db, as_json=as_json))
-
-
-@app.command(rich_help_panel="Read")
-def show(
-    digest: Annotated[
-        str | None, typer.Argument(help="A job's digest, or its beginning; without, all jobs are listed.")
-    ] = None,
-    *,
-    db: Database = "results.db",
-    as_json: Json = False,
-) -> None:
-    """Show everything about one job: options, rows, metrics, dev curve, provenance. Without a digest, list the jobs."""
-    from harness.reading import show_job, show_jobs
-
-    if digest is None:
-        show_jobs(db, as_json=as_json)
-    else:
-        show_job(db, digest, as_json=as_json)
 
 
 @app.command(rich_help_panel="Use")

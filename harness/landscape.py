@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from harness import stored
@@ -46,6 +48,72 @@ class Point:
     dev_loss: float
     dev: float  # scores, 1.0 = perfect
     test: float | None
+
+
+def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) -> None:
+    """`bench landscape`: a figure, its numbers beside it, and what they say in a few lines.
+
+    Raises:
+        UsageError: the file's ending is no form of a figure; and as `survey`.
+        CannotWrite: a file cannot be written.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from reports.figures import FORMS, save
+    from reports.figures.landscape import landscape
+
+    target = output or Path(f"landscape-{digest[:12]}.svg")
+    form = target.suffix.removeprefix(".").lower()
+    if form not in FORMS:
+        raise UsageError(f"--output: {target} must end in {' or '.join(f'.{one}' for one in FORMS)}")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("looking", total=None)
+        one, points = survey(db, digest, wanted, lambda done, total: progress.update(task, completed=done, total=total))
+    write(as_json(one, points), target.with_suffix(".json"))
+    out = Console(soft_wrap=True, highlight=False)
+    for line in summary(one, points):
+        out.print(line, markup=False)
+    over = [point for point in points if point.weights]
+    if one.vertices > 1:
+        seen = sorted({place for point in over[1:] for place, weight in enumerate(point.weights) if weight})
+        shown = [point for point in over if math.isclose(sum(point.weights[place] for place in seen), 1)]
+        sheet = landscape(
+            [[point.weights[place] for place in seen] for point in shown],
+            [100 * _score(point) for point in shown],
+            [f"vertex {place + 1}" for place in seen],
+            title=f"{one.entry.label} on {one.entry.task}, size {one.entry.size}, draw {one.entry.draw}",
+            unit="points, test rows" if wanted.tested else "points, dev rows",
+        )
+        write(save(sheet, form), target)
+        out.print(f"{target} and {target.with_suffix('.json')}", markup=False)
+    else:
+        out.print(str(target.with_suffix(".json")), markup=False)
+
+
+def _score(point: Point) -> float:
+    return point.dev if point.test is None else point.test
+
+
+def summary(one: Stored, points: Sequence[Point]) -> Iterator[str]:
+    """What the points say, in words."""
+    centre, *others = (point for point in points if point.weights)
+    corners = [point for point in others if max(point.weights) == 1]
+    where = "dev" if centre.test is None else "test"
+    entry = one.entry
+    yield f"{entry.label} on {entry.task}, size {entry.size}: centre {100 * _score(centre):.1f} points on {where} rows"
+    if corners:
+        each = ", ".join(f"{100 * _score(point):.1f}" for point in corners)
+        rest = [100 * _score(point) for point in others]
+        yield f"vertices {each}; mean of {len(rest)} points {fmean(rest):.1f}, lowest {min(rest):.1f}, highest {max(rest):.1f}"
+        best = max(others, key=lambda point: (point.dev, -point.dev_loss))
+        yield f"the point best on dev rows scores {100 * _score(best):.1f}"
+    for radius in RADII:
+        away = [point for point in points if point.direction is not None and point.radius == radius]
+        if away:
+            rise = fmean(point.train_loss - centre.train_loss for point in away)
+            more = fmean(point.dev_loss - centre.dev_loss for point in away)
+            yield f"{100 * radius:.0f} % along {len(away)} random directions: training loss {rise:+.3f}, dev loss {more:+.3f}"
 
 
 def points_of(vertices: int, wanted: Wanted) -> list[tuple[float, ...]]:

@@ -22,6 +22,18 @@ POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
 
+def numbers(option: str, text: str | None) -> list[int]:
+    """Whole numbers separated by commas; none for nothing.
+
+    Raises:
+        UsageError: something else stands there.
+    """
+    try:
+        return [int(part) for part in split(text)] if text else []
+    except ValueError:
+        raise UsageError(f"{option} wants whole numbers separated by commas, got {text!r}") from None
+
+
 class Reading:
     """Reads options, collecting problems and notices."""
 

@@ -1,0 +1,85 @@
+"""What `plan --detect` says: how many draws a difference needs, from the variance of results at hand or a stated one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import request
+from harness.display import duration
+from harness.errors import UsageError
+from harness.ledger.database import is_url
+from harness.options import GridOptions
+from harness.reporting import Selection, comparison_of
+from reports import statistics
+from reports.contrasts import Contrast
+from reports.design import draws_needed
+
+
+def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | None) -> None:
+    """`bench plan --detect`.
+
+    Raises:
+        UsageError: as `lines`; or there is a variance and nothing to detect.
+    """
+    if detect is None:
+        raise UsageError("--spread belongs to --detect POINTS")
+    wanted, _ = request.read(grid)
+    chosen = Selection(db=db, methods=None, tasks=None, sizes=None, model=None, recipe=None)
+    for line in lines(detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), chosen=chosen):
+        print(line)  # noqa: T201  # the answer
+
+
+def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: Selection) -> Iterator[str]:
+    """The answer, a line for each comparison that results are at hand for; or one, from a stated variance.
+
+    Args:
+        detect: points that should be found.
+        spread: standard deviation of the difference in a single draw, in points; None: as in the ledger.
+        tasks: how many are planned.
+        methods: how many are planned; all but one are compared with that one.
+        chosen: where results are.
+
+    Raises:
+        UsageError: no numbers, or nothing to take a variance from.
+    """
+    points = _points("--detect", detect)
+    if spread is not None:
+        noise = _points("--spread", spread) ** 2
+        alpha = statistics.ALPHA / max(methods - 1, 1)
+        needed = draws_needed(points, tasks=tasks, sd=noise**0.5 if tasks == 1 else 0.0, noise=noise, draws=1, alpha=alpha)
+        yield _said(f"{tasks} task{'' if tasks == 1 else 's'}", points, needed, "; tasks are taken not to differ" * (tasks > 1))
+        return
+    if not is_url(chosen.db) and not Path(chosen.db).exists():
+        raise UsageError(f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS")
+    tests = [test for test in comparison_of(chosen, None).family("overall") if test.n > 1]
+    if not tests:
+        raise UsageError(f"--detect: {chosen.db} compares no two methods; state a variance with --spread POINTS")
+    for test in tests:
+        yield _line(test, points)
+
+
+def _line(test: Contrast, points: float) -> str:
+    alpha = statistics.ALPHA / max(test.m, 1)
+    over = test.n if test.unit == "tasks" else 1
+    needed = draws_needed(points, tasks=over, sd=test.sd, noise=test.noise, draws=max(test.draws[0], 1), alpha=alpha)
+    where = f"{test.method} over {test.baseline}, {test.n} {test.unit}"
+    more = "" if needed is None else f"; {duration(test.seconds * max(needed - test.draws[0], 0))} of device time more"
+    return _said(where, points, needed, f" (there are {test.draws[0]}{more})")
+
+
+def _said(where: str, points: float, needed: int | None, tail: str) -> str:
+    what = f"{points:g} point{'' if points == 1 else 's'}"
+    if needed is None:
+        return f"{where}: no number of draws detects {what}{tail}; more tasks would"
+    return f"{where}: {needed} draws detect {what} with a power of 80 %{tail}"
+
+
+def _points(option: str, text: str) -> float:
+    try:
+        value = float(text)
+        if not 0 < value <= 100:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{option} wants points between 0 and 100, got {text!r}") from None
+    return value
