@@ -17,6 +17,7 @@ class Format(StrEnum):
     terminal = "terminal"
     markdown = "markdown"
     latex = "latex"
+    html = "html"
     csv = "csv"
     json = "json"
 
@@ -37,6 +38,7 @@ def report(
         str | None,
         typer.Option("--against", help="Put the numbers of a paper beside these: unipelt, li-liang.", metavar="STUDY"),
     ] = None,
+    browse: Annotated[bool, typer.Option("--open", help="With --format html: open the page in the browser.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
     ] = False,
@@ -45,7 +47,7 @@ def report(
     from harness.reporting import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against))
+    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against, browse=browse))
 
 
 @app.command(rich_help_panel="Read")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,14 @@ class Selection:
 
 
 def write_report(
-    chosen: Selection, form: str, baseline: str | None, output: Path | None, *, strict: bool = False, against: str | None = None
+    chosen: Selection,
+    form: str,
+    baseline: str | None,
+    output: Path | None,
+    *,
+    strict: bool = False,
+    against: str | None = None,
+    browse: bool = False,
 ) -> int:
     """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
@@ -51,14 +58,30 @@ def write_report(
     from reports.frame import Nothing
 
     comparison = comparison_of(chosen, baseline)
+    if form == "html" and output is None and (browse or sys.stdout.isatty()):  # a page is nothing to read in a terminal
+        output = Path("report.html")
+    texts = _texts(chosen) if form == "html" else None
     color = form == "terminal" and output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 40)).columns
     try:
-        text = render(comparison, format=form, command=typed(), width=width, color=color, against=against)
+        text = render(comparison, format=form, command=typed(), width=width, color=color, against=against, texts=texts)
     except Nothing as error:
         raise UsageError(str(error)) from error
     put(text, output)
+    if form == "html" and output is not None:
+        print(output)  # noqa: T201  # the answer
+        if browse:
+            import webbrowser
+
+            webbrowser.open(output.absolute().as_uri())
     return int(strict and any(note.level == "red" for note in comparison.notes))
+
+
+def _texts(chosen: Selection) -> Callable[[Run], Sequence[Sequence[str]] | None]:
+    from harness.texts import reader
+
+    with opened(chosen.db) as ledger:
+        return reader(ledger.entries())
 
 
 def typed() -> str:

@@ -3,7 +3,7 @@
 Importing this package costs nothing: numpy and rich are loaded by the first call.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reports.frame import Run
     from reports.hypothesis import Hypothesis
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+FORMATS = ("terminal", "markdown", "latex", "html", "csv", "json")
 
 
 def compare(
@@ -53,6 +53,7 @@ def render(
     width: int = 100,
     color: bool = False,
     against: str | None = None,
+    texts: "Callable[[Run], Sequence[Sequence[str]] | None] | None" = None,
 ) -> str:
     """The comparison as text, ending in a newline; the same comparison gives the same bytes.
 
@@ -63,6 +64,7 @@ def render(
         width: columns of the terminal; other formats ignore it.
         color: whether the terminal understands styles; other formats ignore it.
         against: a study whose printed numbers stand beside these, one of `reports.published.STUDIES`; not in CSV and JSON.
+        texts: gives the texts of a run's test rows, None where they are not at hand; only HTML shows them.
 
     Raises:
         ValueError: the format is unknown.
@@ -70,4 +72,4 @@ def render(
     """
     from reports.writers import write
 
-    return write(comparison, form=format, command=command, width=width, color=color, against=against)
+    return write(comparison, form=format, command=command, width=width, color=color, against=against, texts=texts)

@@ -19,6 +19,7 @@ class Entry:
     text: str
     marks: str = ""  # what follows it, in room of its own
     strong: bool = False
+    cell: str | None = None  # names the runs behind it, where it stands for one method, task and size
 
 
 @dataclass(frozen=True)

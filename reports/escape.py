@@ -35,6 +35,15 @@ def markdown(text: str) -> str:
     return re.sub(r"\bwww\.", r"www\\.", escaped.replace("://", r":\//"), flags=re.IGNORECASE)
 
 
+def html(text: str) -> str:
+    """Text that HTML shows as it is, inside elements and quoted attributes; lines of a key stay apart."""
+    cleaned = "\n".join(plain(line) for line in text.split("\n"))
+    return "".join(_HTML.get(character, character) for character in cleaned)
+
+
+_HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": "&#10;"}
+
+
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

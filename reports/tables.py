@@ -129,6 +129,7 @@ def _entry(cell: Cell) -> Entry:
         f"{cell.mean:.1f}{half}",
         marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
         strong=cell.best,
+        cell=f"{cell.method}\n{cell.task}\n{cell.size}" if cell.task is not None and cell.size is not None else None,
     )
 
 

@@ -1,6 +1,6 @@
 """The formats by name, and the two that people paste: Markdown and LaTeX."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from reports import escape
@@ -8,13 +8,23 @@ from reports.against import beside, study
 from reports.comparison import Comparison
 from reports.data import as_csv, as_json
 from reports.document import Document, Entry, Table
+from reports.frame import Run
 from reports.tables import document
 from reports.terminal import as_terminal
 
 COLUMNS = 7  # columns of numbers that fit a printed page
 
 
-def write(comparison: Comparison, *, form: str, command: str, width: int, color: bool, against: str | None = None) -> str:
+def write(
+    comparison: Comparison,
+    *,
+    form: str,
+    command: str,
+    width: int,
+    color: bool,
+    against: str | None = None,
+    texts: Callable[[Run], Sequence[Sequence[str]] | None] | None = None,
+) -> str:
     """The comparison in one format; see `reports.render`."""
     if form == "csv":
         return as_csv(comparison)
@@ -23,13 +33,17 @@ def write(comparison: Comparison, *, form: str, command: str, width: int, color:
     page = document(comparison, command=command)
     if against is not None:
         page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
+    if form == "html":
+        from reports.html import as_html  # loads matplotlib
+
+        return as_html(comparison, page, texts)
     if form == "terminal":
         return as_terminal(page, width=width, color=color)
     if form == "markdown":
         return as_markdown(page)
     if form == "latex":
         return as_latex(page)
-    raise ValueError(f"no format {form!r}; there are terminal, markdown, latex, csv, json")
+    raise ValueError(f"no format {form!r}; there are terminal, markdown, latex, html, csv, json")
 
 
 def as_markdown(page: Document) -> str:

@@ -85,6 +85,12 @@ def grid() -> Callable[..., list[Run]]:
     return _grid
 
 
+@pytest.fixture(scope="session")
+def grid_of() -> Callable[..., list[Run]]:
+    """The same, for fixtures that live longer."""
+    return _grid
+
+
 @pytest.fixture
 def plain() -> Run:
     """One finished run."""
