@@ -33,7 +33,7 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     and Knapp. Two tasks give an interval, three a prediction; a task measured without variance gives neither.
 
     Variances that come from few draws are uncertain themselves, and weights made of them mislead: over eight tasks of
-    five draws the 95 % interval holds the truth in 92 cases of 100, the prediction in 91 to 93. A t interval over task
+    five draws the 95 % interval holds the truth in 92 to 93 cases of 100, the prediction in 90 to 92. A t interval over task
     means has no such trouble (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)

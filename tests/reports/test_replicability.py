@@ -52,3 +52,10 @@ def test_directions():
         [stats.ttest_1samp(tasks[2], 0, alternative=side).pvalue for side in ("greater", "less")]
     )
     assert all(math.isnan(p) for p in replicability.one_sided([1.0]))
+
+
+def test_at_the_level():
+    """A p of exactly the level counts, and two draws are enough for a p."""
+    result = replicability.replicability([0.05])
+    assert (result.bonferroni, result.named) == (1, (0,))
+    assert not any(math.isnan(p) for p in replicability.one_sided([1.0, 2.0]))

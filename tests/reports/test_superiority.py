@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from reports import superiority as superiority_module
 from reports.superiority import pairs_for, superiority, unpaired
 
 clusters = st.lists(
@@ -89,3 +90,15 @@ def test_all_won():
 def test_one_draw_of_a_task():
     """A task with a single draw says nothing of its spread, so there is no interval."""
     assert superiority([[[1.0], [-1.0]] * 6, [[1.0]]]).verdict == "too few draws"
+
+
+def test_resampling_has_the_right_spread():
+    """Shares drawn again vary as the mean of five draws does: by s² / n, and not by (n - 1) / n of it."""
+    won = np.array([1.0, 0.0, 0.0, 1.0, 1.0])
+    shares = superiority_module._resampled([np.array([one]) for one in won], np.random.default_rng(0))
+    assert shares.var() == pytest.approx(won.var(ddof=1) / 5, rel=0.05)
+
+
+def test_just_enough_draws():
+    """Ten draws, two of them on one task, have an interval."""
+    assert not math.isnan(superiority([[[1.0], [-1.0]] * 4, [[1.0], [-1.0]]]).low)
