@@ -173,7 +173,7 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         else {},
         seconds=_seconds(frame, (method, frame.baseline), planned, scope),
         rope=frame.rope,
-        smallest=0.0 if corrected else statistics.smallest(n) if n else 1.0,
+        smallest=0.0 if corrected else statistics.smallest(int((values != 0).sum())),
         mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
     )
 
@@ -202,10 +202,12 @@ def _draws(frame: Frame, task: str, scope: int | None) -> int:
 
 def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]) -> list[Contrast]:
     """The tests of one family with adjusted p, what they can detect, and what is doubtful about them."""
-    held = [test for test in tests if not math.isnan(test.p_raw)]
+    # A comparison that cannot be made yet is still one of those that were planned, and loosens nothing for the others.
+    held = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
     adjust = statistics.holm if correction == "Holm" else statistics.benjamini_hochberg
-    values = iter(adjust([test.p_raw for test in held]))
-    m = len(held)
+    adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in held])
+    values = iter(p for test, p in zip(held, adjusted_p, strict=True) if not math.isnan(test.p_raw))
+    m = len(held) if any(not math.isnan(test.p_raw) for test in tests) else 0
     strict = m if correction == "Holm" else 1  # a false discovery rate has no fixed level per test
     result = []
     for test in tests:

@@ -41,7 +41,12 @@ def sign_flip(values: ArrayLike) -> float:
 
     Exact up to `EXACT` pairs: the sums of all sign vectors of one half meet those of the other half, in whole numbers.
     Above that, (b + 1) / (B + 1) over B random sign vectors from a fixed stream. NaN for no pairs.
+
+    Raises:
+        ValueError: a difference is not a finite number, or beyond a million: nine digits of it would not fit.
     """
+    if not np.all(np.abs(np.asarray(values, dtype=np.float64)) < 1e6):
+        raise ValueError("differences must be finite numbers below a million")
     units = np.rint(np.asarray(values, dtype=np.float64) * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
@@ -78,8 +83,8 @@ def _signs(n: int) -> tuple[NDArray[np.int8], ...]:
 
 
 def smallest(n: int) -> float:
-    """The smallest two-sided p that flipping `n` signs can give."""
-    return min(1.0, 2.0 ** (1 - n))
+    """The smallest two-sided p that flipping `n` signs can give; differences of zero have none to flip."""
+    return min(1.0, 2.0 ** (1 - n) if n <= EXACT else 1 / (FLIPS + 1))
 
 
 class Estimate(NamedTuple):

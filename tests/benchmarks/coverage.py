@@ -85,7 +85,7 @@ def rejected(test: Callable[[np.ndarray], float], n: int, make: Callable[..., np
 def covered_by_strata(draws: int, spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         truth, values = tasks(rng, draws, spread)
-        interval = statistics.stratified(list(values), overlaps=[0.0] * TASKS)
+        interval = statistics.pooled([statistics.over_draws(draws_of_task) for draws_of_task in values])
         return interval.low <= truth.mean() <= interval.high
 
     return trial

@@ -38,8 +38,8 @@ def test_same_bytes(holed, form):
 
 def test_unknown_format(holed):
     """A format that there is not is answered with those that there are."""
-    with pytest.raises(ValueError, match="terminal, markdown"):
-        render(compare(holed), format="html")
+    with pytest.raises(ValueError, match="terminal, markdown, latex, html"):
+        render(compare(holed), format="word")
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
