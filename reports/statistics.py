@@ -69,17 +69,18 @@ def _sums(units: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _sampled(units: NDArray[np.int64], bound: int) -> float:
-    values, total = units.astype(np.float64), float(units.sum())  # whole numbers below 2**53, so every sum is exact
-    extreme = sum(int((np.abs(2 * (part @ values) - total) >= bound).sum()) for part in _signs(units.size))
-    return (extreme + 1) / (FLIPS + 1)
+    """Eight signs at a time are a byte, and the sums of eight values for all bytes a table of 256."""
+    sums = np.zeros(FLIPS, dtype=np.int64)
+    for start, octet in zip(range(0, units.size, 8), _octets(-(-units.size // 8)), strict=True):
+        sums += _sums(units[start : start + 8])[octet & ((1 << min(8, units.size - start)) - 1)]
+    return (int((np.abs(sums) >= bound).sum()) + 1) / (FLIPS + 1)
 
 
 @lru_cache(maxsize=4)  # the comparisons of a report have the same few numbers of pairs
-def _signs(n: int) -> tuple[NDArray[np.int8], ...]:
-    """Random sign vectors as 0 and 1, `(FLIPS, n)` in parts."""
-    rng = np.random.default_rng(0)  # fixed: the same data give the same report
-    sizes = [min(10_000, FLIPS - start) for start in range(0, FLIPS, 10_000)]
-    return tuple(rng.integers(0, 2, size=(size, n)).astype(np.int8) for size in sizes)
+def _octets(count: int) -> tuple[NDArray[np.uint8], ...]:
+    """Random signs, `(FLIPS,)` bytes of eight each; from a fixed stream, so that the same data give the same report."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.integers(0, 256, size=FLIPS, dtype=np.uint8) for _ in range(count))
 
 
 def smallest(n: int) -> float:

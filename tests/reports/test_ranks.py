@@ -232,3 +232,13 @@ def test_winners_without():
     assert ranks.winners_without(table) == [(1,), (0,), (0,)]
     assert ranks.winners_without(table, by="rank") == [(1,), (0, 1), (0, 1)]
     assert ranks.winners_without(table[:1]) == []
+
+
+@pytest.mark.parametrize("methods", [2, 3, 5, 10, 40])
+@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.001])
+def test_the_range_of_normal_values_is_scipys(methods, alpha):
+    """The critical difference is the studentized range's quantile with infinite degrees of freedom, and so is its tail."""
+    from scipy.stats import studentized_range
+
+    expected = studentized_range.ppf(1 - alpha, methods, np.inf) / 2**0.5 * ranks.rank_error(9, methods)
+    assert ranks.critical_difference(9, methods, alpha=alpha) == pytest.approx(expected, rel=1e-6)
