@@ -290,7 +290,7 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
 ) -> None:
     """Say whether the differences are real: the verdict in words, the tables, the tests."""
-    from harness.reading import Selection, write_report
+    from harness.reporting import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     write_report(chosen, format.value, baseline, output)

@@ -157,7 +157,7 @@ def _take_tensors(theirs: Ledger, source: str, target: str) -> int:
 
 def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
     """`bench db prune`: take away what nobody will ask for; without `yes`, only say what that is."""
-    from harness.reading import outdated_settings
+    from harness.reporting import outdated_settings
 
     out = Console()
     schema_of(db)

@@ -56,7 +56,8 @@ def test_sql_is_known_in_one_folder():
 
 
 @pytest.mark.parametrize(
-    "module", ["harness.cli", "harness.request", "harness.planning", "harness.reading", "reports", "methods"]
+    "module",
+    ["harness.cli", "harness.request", "harness.planning", "harness.reading", "harness.reporting", "reports", "methods"],
 )
 def test_what_answers_at_once_imports_nothing_heavy(module):
     """Commands that only read, and the whole of a plan, do without torch, transformers and datasets."""

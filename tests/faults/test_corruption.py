@@ -7,7 +7,7 @@ import pytest
 from harness import scores
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from harness.reading import Selection, write_report
+from harness.reporting import Selection, write_report
 from harness.verifying import problems
 from tests.faults import fake
 
