@@ -101,7 +101,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")] = False,
 ) -> None:
     """Show what is done, failed and still to do, and the last errors."""
-    from harness.reading import show_status, watch_status
+    from harness.status import show_status, watch_status
 
     if watch:
         watch_status(db)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from harness.executors.base import Where
-from harness.jobs import Job
-from harness.outcome import Outcome
-from harness.scheduler import Progress
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from harness.executors.base import Where
+    from harness.jobs import Job
+    from harness.outcome import Outcome
+    from harness.scheduler import Progress
 
 
 def duration(seconds: float) -> str:

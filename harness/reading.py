@@ -1,22 +1,21 @@
-"""What `status` and `show` do: they open the ledger for reading only."""
+"""What `show` does: it opens the ledger for reading only."""
 
 from __future__ import annotations
 
 import json
 import math
-import struct
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean, pstdev
 from typing import Any
 
+from harness import stored
 from harness.display import duration
-from harness.errors import CorruptData
+from harness.geometry import rows_of
 from harness.ledger import Entry, Ledger
-from harness.ledger.database import shown
-
-WATCHED = 2.0  # seconds between two looks of `status --watch`
+from harness.ledger.database import telling_damage
+from harness.verifying import doubts
 
 # Of a dev curve; the scores of copies are there where sampled models saw them.
 POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
@@ -25,80 +24,8 @@ POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
 @contextmanager
 def opened(db: str) -> Iterator[Ledger]:
     """A ledger to read from. What cannot be read as the ledger wrote it is damage, whatever error it ends in."""
-    try:
-        with Ledger(db) as ledger:
-            yield ledger
-    except (ValueError, TypeError, LookupError, ArithmeticError, zlib.error, struct.error) as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise CorruptData(f"{shown(db)} holds what bench did not write ({reason}); it was left as it is") from error
-
-
-# -- status ------------------------------------------------------------------------------------------------------------
-
-
-def show_status(db: str, *, as_json: bool) -> None:
-    """`bench status`."""
-    from rich.console import Console
-
-    out = Console()
-    counts, errors, spent = _status(db)
-    if as_json:
-        typed = [{"model": model, "method": label, **each} for (model, label), each in counts.items()]
-        bad = [{"digest": digest, "error": error} for digest, error in errors.items()]
-        out.print_json(json.dumps({"schema": 1, "methods": typed, "errors": bad}))
-        return
-    out.print(_status_table(counts))
-    done, total = sum(each["done"] for each in counts.values()), sum(each.total() for each in counts.values())
-    out.print(f"{done} of {total} cells done, {duration(spent)} of work", highlight=False)
-    for digest, error in list(errors.items())[-10:]:
-        out.print(f"{digest[:12]}  {error.splitlines()[0] if error else ''}", markup=False, highlight=False, soft_wrap=True)
-
-
-def watch_status(db: str) -> None:
-    """`bench status --watch`: the same again every two seconds, in place on a terminal, until Ctrl-C."""
-    from contextlib import suppress
-    from time import sleep
-
-    from rich.console import Console
-    from rich.live import Live
-
-    out = Console()
-    with suppress(KeyboardInterrupt):
-        if not out.is_terminal:
-            while True:
-                show_status(db, as_json=False)
-                sleep(WATCHED)
-        with Live(console=out, auto_refresh=False) as live:
-            while True:
-                live.update(_status_table(_status(db)[0]), refresh=True)
-                sleep(WATCHED)
-
-
-def _status(db: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, str], float]:
-    """Counts of states by backbone and method, the last error of each job that ended badly, and seconds of work."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    with opened(db) as ledger:
-        errors, spent = dict(ledger.errors()), ledger.seconds()
-        models = ledger.backbones()
-        for setting, label, state, count in ledger.counts():
-            counts.setdefault((models[setting], label), Counter())[state] += count
-    return counts, errors, spent
-
-
-def _status_table(counts: Mapping[tuple[str, str], Counter[str]]) -> Any:
-    from rich.table import Table
-
-    order = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
-    states = [state for state in order if any(each[state] for each in counts.values())]
-    table = Table("backbone", "method", box=None, pad_edge=False)
-    for state in states:
-        table.add_column({"planned": "to do", "claimed": "running"}.get(state, state), justify="right")
-    for (model, label), each in counts.items():
-        table.add_row(model, _plain(label), *(str(each[state] or "·") for state in states))
-    return table
-
-
-# -- show --------------------------------------------------------------------------------------------------------------
+    with telling_damage(db), Ledger(db) as ledger:
+        yield ledger
 
 
 def show_jobs(db: str, *, as_json: bool) -> None:
@@ -129,9 +56,6 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
         UsageError: no job or several begin so.
     """
     from rich.console import Console
-
-    from harness import stored
-    from harness.verifying import doubts
 
     out = Console()
     with opened(db) as ledger:
@@ -178,8 +102,6 @@ def _named(point: Sequence[Any]) -> dict[str, Any]:
 
 
 def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]) -> None:
-    from statistics import fmean, pstdev
-
     from rich.table import Table
 
     setting = entry.setting
@@ -231,8 +153,6 @@ def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
 
 def _place(geometry: str) -> str:
     """How a job was trained: alone, or in a pack whose seconds are shared."""
-    from harness.geometry import rows_of
-
     if at_a_time := rows_of(geometry):
         return f"trained alone, {at_a_time} rows of a step at a time"
     if geometry == "1":

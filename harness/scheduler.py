@@ -174,6 +174,7 @@ def run(
             if stop.times and not told:
                 told = True
                 display.note("stopping when the jobs at hand are done; once more stops at once")
+            ledger.hold()
             for event in executor.events(0.15):
                 if isinstance(event, Finished):
                     tickets = _smaller(event.outcomes, tickets, display)
@@ -265,7 +266,7 @@ def _keep(
     """Commit an outcome, then tell."""
     job = tickets[outcome.digest].job
     if not ledger.record(outcome, claim.epoch):
-        display.note(f"{job.label} on {job.rows.task}: another run has recorded this job; its result stands")
+        display.note(f"{job.label} on {job.rows.task}: another run has taken this job over; its result stands")
         progress.elsewhere += 1
         return
     progress.done += outcome.status == "done"

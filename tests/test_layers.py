@@ -56,7 +56,8 @@ def test_sql_is_known_in_one_folder():
 
 
 @pytest.mark.parametrize(
-    "module", ["harness.cli", "harness.request", "harness.planning", "harness.reading", "reports", "methods"]
+    "module",
+    [*(f"harness.{name}" for name in ("cli", "request", "planning", "reading", "reporting", "status")), "reports", "methods"],
 )
 def test_what_answers_at_once_imports_nothing_heavy(module):
     """Commands that only read, and the whole of a plan, do without torch, transformers and datasets."""
@@ -64,6 +65,18 @@ def test_what_answers_at_once_imports_nothing_heavy(module):
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_status_imports_little():
+    """Most of the time of `status` is the start of Python: it does without table classes, numpy, all that plans or runs."""
+    spared = ["sqlmodel", "sqlalchemy.orm", "numpy", "methods", "reports"]
+    spared += [f"harness.{name}" for name in ("tasks", "outcome", "planning", "scheduler", "ledger.ledger", "ledger.reader")]
+    code = f"""import sys; from harness.cli import app
+app(["status", "--db", "results.db.example"], standalone_mode=False)
+print([name for name in {spared} if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "360 of 360 cells done" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_no_pickle_runs_anything_and_no_remote_code_is_allowed():

@@ -5,6 +5,10 @@ A file is looked at before anything is written: what is damaged, foreign or newe
 
 import os
 import sqlite3
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +111,20 @@ def explain(error: DatabaseError, name: str) -> Exception:
     if isinstance(error, OperationalError) and server:
         return Unavailable(f"{name} does not answer: {text.splitlines()[0]}")
     return CorruptData(f"{name} is damaged ({text}); it was left as it is. Restore a backup or choose another with --db")
+
+
+@contextmanager
+def telling_damage(name: str) -> Iterator[None]:
+    """What cannot be read as a ledger wrote it is damage, whatever error it ends in.
+
+    Raises:
+        CorruptData: in place of such an error.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, zlib.error, struct.error) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise CorruptData(f"{shown(name)} holds what bench did not write ({reason}); it was left as it is") from error
 
 
 def _by_path(path: Path, *, write: bool) -> Engine:

@@ -29,6 +29,7 @@ from harness.redaction import redact
 
 R = TypeVar("R")
 PATIENCE = 60.0  # seconds for a server to come back
+LOOK = 5.0  # seconds between two looks at the lock that a server keeps for a run
 
 
 class Claim(NamedTuple):
@@ -60,7 +61,8 @@ class Ledger(Reader):
         super().__init__(name, write=write)
         self._run: int | None = None
         self._lock: Lock | ServerLock | None = None
-        self._flight: set[str] = set()  # claimed here, without a result yet
+        self._looked = monotonic()
+        self._flight: dict[str, int] = {}  # the epochs of what is claimed here, without a result yet
         self._environment: int | None = None
         self._versions: dict[str, str] = {}
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
@@ -94,12 +96,28 @@ class Ledger(Reader):
             sleep(0.5)
             self._lock_again()
 
+    def hold(self) -> None:
+        """See every few seconds that this run still counts as alive; to be called now and then while jobs are in flight."""
+        if isinstance(self._lock, ServerLock) and monotonic() - self._looked > LOOK:
+            self._lock_again()
+            self._looked = monotonic()
+
     def _lock_again(self) -> None:
-        """Hold the lock of this run once more, whose connection may have broken as well."""
-        if isinstance(self._lock, ServerLock) and self._run is not None:
-            with suppress(DatabaseError, Busy):  # the server may still be away
-                self._lock.release()  # a half-open connection of our own would keep it
-                self._lock = ServerLock(self._engine, self._run)
+        """Hold the lock of this run once more if its connection broke, and the claims that it lost by that to nobody yet."""
+        if not isinstance(self._lock, ServerLock) or self._run is None or self._lock.lives():
+            return
+        with suppress(DatabaseError, Busy):  # the server may still be away
+            self._lock.release()  # a half-open connection of our own would keep it
+            self._lock = ServerLock(self._engine, self._run)
+            with self._engine.begin() as connection:
+                self._reclaim(connection)
+
+    def _reclaim(self, connection: Connection) -> None:
+        """Take back what a run that saw no lock of ours has set free, and nobody has claimed since: the epoch tells."""
+        jobs = table_of(JobRow)
+        for digest_, epoch in self._flight.items():
+            free = jobs.c.digest == digest_, jobs.c.epoch == epoch, jobs.c.state == "planned"
+            connection.execute(update(jobs).where(*free).values(state="claimed", owner=self._run))
 
     # -- jobs in ---------------------------------------------------------------------------------------------------
 
@@ -216,7 +234,7 @@ class Ledger(Reader):
             retry: states besides `planned` that may be tried again, such as `failed`.
         """
         claims = self._again(lambda connection: self._claim(connection, digests, count, retry))
-        self._flight |= {claim.digest for claim in claims}
+        self._flight |= {claim.digest: claim.epoch for claim in claims}
         return claims
 
     def _claim(self, connection: Connection, digests: Sequence[str], count: int, retry: Sequence[str]) -> list[Claim]:
@@ -224,7 +242,7 @@ class Ledger(Reader):
         claims: list[Claim] = []
         lost = and_(table.c.state == "claimed", table.c.owner == self._run)  # claimed, and the connection broke before we knew
         for part in chunks(digests, CHUNK):
-            free = or_(table.c.state.in_(["planned", *retry]), and_(lost, table.c.digest.not_in(self._flight)))
+            free = or_(table.c.state.in_(["planned", *retry]), and_(lost, table.c.digest.not_in(list(self._flight))))
             wanted = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
             if self._on_server:  # lock no more rows than are wanted: others would take them for claimed
                 order = case({name: place for place, name in enumerate(part)}, value=table.c.digest)
@@ -242,7 +260,8 @@ class Ledger(Reader):
         """Give claims back without a result."""
         digests = [claim.digest for claim in claims]
         self._again(lambda connection: self._release(connection, digests))
-        self._flight -= set(digests)
+        for digest_ in digests:
+            self._flight.pop(digest_, None)
 
     def _release(self, connection: Connection, digests: list[str] | None) -> None:
         table = table_of(JobRow)
@@ -263,13 +282,16 @@ class Ledger(Reader):
             )
 
         kept = self._again(work)
-        self._flight.discard(outcome.digest)
+        self._flight.pop(outcome.digest, None)
         return kept
 
     def _record(self, connection: Connection, outcome: Outcome, epoch: int) -> bool:
         jobs = table_of(JobRow)
-        owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed"
-        job = connection.execute(select(jobs).where(*owned)).mappings().one_or_none()
+        states = ["claimed"]
+        if self._flight.get(outcome.digest) == epoch:  # not given back by us: by who took us for dead, and claimed by nobody
+            states.append("planned")  # since, or the epoch were another
+        owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state.in_(states)
+        job = connection.execute(select(jobs).where(*owned).with_for_update()).mappings().one_or_none()
         if job is None:
             return False
         number = job["id"]

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import Busy
 
@@ -70,6 +71,7 @@ class ServerLock:
     SPACE = 0x62656E63  # of numbers that this program locks
 
     def __init__(self, engine: Engine, number: int) -> None:
+        self._number = number
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         wanted = text("SELECT pg_try_advisory_lock(:space, :number)")
         for _ in range(50):
@@ -79,8 +81,21 @@ class ServerLock:
         self.release()
         raise Busy(f"another connection holds the lock of run {number}")
 
+    def lives(self) -> bool:
+        """Whether the connection is still there, and the lock with it: a server that starts again forgets both."""
+        wanted = """
+            SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND objid = :number AND granted
+            AND pid = pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        try:
+            return bool(self._connection.execute(text(wanted), {"space": self.SPACE, "number": self._number}).scalar())
+        except SQLAlchemyError:  # broken, or closed when it could not be taken again
+            return False
+
     def release(self) -> None:
         """Give the lock back, with the connection."""
+        if self._connection.closed:
+            return
         self._connection.invalidate()  # closed for good: one that went back to the pool would keep its locks
         self._connection.close()
 

@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
-from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlmodel import SQLModel
 
 from harness.errors import UsageError
-from harness.ledger.database import copy_to, explain, open_engine, shown
+from harness.ledger.database import copy_to, shown
+from harness.ledger.overview import Overview
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Setting
 
 CHUNK = 500  # values in one statement: some SQLite builds allow 999
@@ -48,40 +46,8 @@ class Entry:
     result: Mapping[str, Any] | None  # the columns of `Result` and the environment as `versions`
 
 
-class Reader:
-    """An open ledger, to read from. Usable in a `with` block.
-
-    Args:
-        name: a file, or a database URL.
-        write: whether it may be created and upgraded.
-
-    Raises:
-        CorruptData, CannotWrite, Unavailable, Busy: see `open_engine`.
-    """
-
-    def __init__(self, name: str, *, write: bool = False) -> None:
-        self.name = name
-        self._engine = open_engine(name, write=write)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # a value that the tables refuse: a fault of this program, not of the file
-        except DatabaseError as error:
-            raise explain(error, self.name) from error
+class Reader(Overview):
+    """An open ledger, to read from: see `Overview`."""
 
     def damage(self) -> list[str]:
         """What the database engine finds wrong with its own file; nothing where it has no such check."""
@@ -126,29 +92,6 @@ class Reader:
             if number in counts
         ]
         return [known for _, known in sorted(found, key=lambda one: one[0])]
-
-    def backbones(self) -> dict[int, str]:
-        """The name of each setting's backbone."""
-        settings = table_of(Setting)
-        with self._transaction() as connection:
-            texts = connection.execute(select(settings.c.id, settings.c.json)).all()
-        return {number: json.loads(text)["backbone"]["name"] for number, text in texts}
-
-    def counts(self) -> list[tuple[int, str, str, int]]:
-        """How many jobs there are by setting, label and state: (setting, label, state, jobs)."""
-        jobs = table_of(JobRow)
-        by = jobs.c.state, jobs.c.setting, jobs.c.label  # the order of the index, so that nothing need be sorted
-        with self._transaction() as connection:
-            found = connection.execute(select(*by, func.count()).group_by(*by))
-            return sorted((setting, label, state, count) for state, setting, label, count in found)
-
-    def seconds(self) -> float:
-        """Seconds of work in all results."""
-        results = table_of(Result)
-        with self._transaction() as connection:
-            return float(
-                connection.execute(select(func.sum(results.c.seconds_training + results.c.seconds_evaluation))).scalar() or 0.0
-            )
 
     def entries(self, digest_prefix: str = "", *, settings: Sequence[int] | None = None) -> list[Entry]:
         """Jobs with their states and, where they are done, their results, oldest first.
@@ -216,16 +159,6 @@ class Reader:
         )
         with self._transaction() as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
-
-    def errors(self) -> list[tuple[str, str]]:
-        """Digest and last error of each job that failed or diverged."""
-        jobs, attempts = table_of(JobRow), table_of(Attempt)
-        bad = jobs.c.state.in_(["failed", "diverged"])
-        wanted = (
-            select(jobs.c.digest, attempts.c.error).join(jobs, attempts.c.job == jobs.c.id).where(bad).order_by(attempts.c.id)
-        )
-        with self._transaction() as connection:
-            return list(dict(connection.execute(wanted).all()).items())
 
 
 def _entry(row: Any, setting: Mapping[str, Any], metrics: Mapping[str, float], result: Any) -> Entry:

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from harness.ledger import Ledger
+from harness.ledger.liveness import ServerLock
 from harness.ledger.merging import merge
 from tests.faults import fake
 from tests.faults.oracle import check_ledger
+from tests.faults.parent import LEFT
 from tests.faults.storm import ROOT, metrics_of, workers_of
 
 SERVER = os.environ.get("SIMPLEXBENCH_POSTGRES", "")
@@ -175,3 +177,92 @@ def test_runs_of_other_databases_keep_nothing_alive(db):
         elsewhere.begin("other")
         assert not here.others()
         assert not elsewhere.others()
+
+
+def cut_lock(db):
+    """End the connections that hold a run's lock, and no other."""
+    admin = create_engine(SERVER, isolation_level="AUTOCOMMIT")
+    wanted = """
+        SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :space
+        AND database = (SELECT oid FROM pg_database WHERE datname = :name)
+    """
+    with admin.connect() as connection:
+        cut = connection.execute(text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}).all()
+        while connection.execute(text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}).all():
+            time.sleep(0.01)
+    admin.dispose()
+    return len(cut)
+
+
+@pytest.fixture
+def orphaned(db, monkeypatch):
+    """A run that has claimed a job and lost its lock, a second run, the job and the claim."""
+    monkeypatch.setattr("harness.ledger.ledger.LOOK", 0.0)
+    job = fake.job(0)
+    with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
+        first.enter([job])
+        first.begin("first")
+        [claim] = first.claim([job.digest], 1)
+        assert cut_lock(db) == 1
+        second.begin("second")
+        yield first, second, job.digest, claim
+    check_ledger(db, None, metrics_of)
+
+
+def test_a_lock_lost_unnoticed_is_taken_again(orphaned):
+    """F29: only the connection with the lock broke; at its next look the run holds it again, and nobody takes it for dead."""
+    first, second, digest, claim = orphaned
+    first.hold()
+    assert second.reap() == 0
+    assert second.claim([digest], 1) == []
+    assert first.record(fake.outcome(digest), claim.epoch)
+
+
+def test_what_was_set_free_and_claimed_by_nobody_is_claimed_again(orphaned):
+    """F29: another run took the first for dead; the first looks, and the job is its own as before."""
+    first, second, digest, claim = orphaned
+    assert second.reap() == 1
+    first.hold()
+    assert second.claim([digest], 1) == []
+    assert second.reap() == 0
+    assert first.record(fake.outcome(digest), claim.epoch)
+
+
+def test_a_result_of_a_job_that_was_set_free_is_kept(orphaned):
+    """F29: and it ends before the run has looked at its lock: nobody has the job, so the result is not thrown away."""
+    first, second, digest, claim = orphaned
+    assert second.reap() == 1
+    assert first.record(fake.outcome(digest), claim.epoch)
+    assert second.claim([digest], 1) == []
+
+
+def test_a_job_that_another_run_has_taken_over_is_recorded_by_that_run(orphaned):
+    """F5, F29: claimed by the second, it stays the second's, whatever the first does; one attempt, one result."""
+    first, second, digest, claim = orphaned
+    assert second.reap() == 1
+    [held] = second.claim([digest], 1)
+    first.hold()
+    assert not first.record(fake.outcome(digest), claim.epoch)
+    first.release([claim])
+    assert second.record(fake.outcome(digest), held.epoch)
+    assert not first.record(fake.outcome(digest), claim.epoch)
+
+
+def test_locks_that_break_while_two_runs_share_the_work_lose_no_result(db, tmp_path):
+    """F29: locks are cut for seven seconds, and what is in flight is set free; both runs end, and each job has one result."""
+    acks = tmp_path / "acks"
+    runs = [start(db, 60, 1, acks, seconds="0.3") for _ in range(2)]
+    while not (acks.exists() and acks.read_text()):
+        time.sleep(0.05)
+    cuts = freed = 0
+    for _ in range(8):
+        cuts += cut_lock(db)
+        with Ledger(db, write=True) as third:
+            third.begin("third")
+            freed += third.reap()
+        time.sleep(0.8)
+    assert cuts > 2  # of two runs: a lock that was cut was taken again
+    assert freed >= 8
+    assert {run.wait(120) for run in runs} <= {0, LEFT}  # the first to end leaves the other's last job
+    found = check_ledger(db, acks, metrics_of)
+    assert (found.results, found.attempts) == (60, 60)

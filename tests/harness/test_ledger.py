@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, inspect
 from sqlmodel import SQLModel
 
-from harness import reading
+from harness import reading, status
 from harness.errors import BenchError, CannotWrite, CorruptData, Unavailable, UsageError
 from harness.jobs import canonical
 from harness.ledger import Infeasible, Ledger
@@ -379,7 +379,7 @@ def test_damage_anywhere_is_an_error_in_words(filled, tmp_path, capsys, make_job
         place = dice.randrange(100, len(whole) - 40)
         path.write_bytes(whole[:place] + dice.randbytes(40) + whole[place + 40 :])
         for read in (
-            lambda: reading.show_status(str(path), as_json=True),
+            lambda: status.show_status(str(path), as_json=True),
             lambda: reading.show_job(str(path), make_job(draw=1).digest, as_json=False),
             lambda: reading.show_job(str(path), make_job(draw=1).digest, as_json=True),
         ):
@@ -394,7 +394,7 @@ def test_damage_anywhere_is_an_error_in_words(filled, tmp_path, capsys, make_job
 def test_reading_changes_nothing(filled, tmp_path, capsys, make_job):
     """Status, show and every way of reading leave the file and its folder as they were."""
     before = contents(tmp_path)
-    reading.show_status(filled, as_json=False)
+    status.show_status(filled, as_json=False)
     reading.show_job(filled, make_job(draw=1).digest, as_json=False)
     capsys.readouterr()
     with Ledger(filled) as opened:
