@@ -117,10 +117,10 @@ def _provenance(comparison: Comparison) -> str:
         f"<tr><th scope=row>{escape.html(versions or 'not known')}</th><td>{count}</td><td>{hours:.2f}</td></tr>"
         for versions, count, hours in _versions(comparison)
     )
-    head = "<thead><tr><th scope=col>made with</th><th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
+    head = "<thead><tr><th scope=col class=label>made with</th><th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
     return (
         "<div class=table><div class=scroll tabindex=0 role=group aria-label=Provenance>"
-        f"<table class=words><caption>Provenance</caption>{head}<tbody>{rows}</tbody></table></div></div>"
+        f"<table><caption><span>Provenance</span></caption>{head}<tbody>{rows}</tbody></table></div></div>"
     )
 
 

@@ -157,14 +157,21 @@
   };
   const table = (caption, heads, rows) => {
     const box = make("div", null, { class: "scroll", tabindex: "0", role: "group", "aria-label": caption });
-    const node = make("table", null, { class: "words" }), top = make("tr"), inside = make("tbody");
-    node.append(make("caption", caption));
-    for (const head of heads) top.append(make("th", head, { scope: "col" }));
+    const node = make("table"), top = make("tr"), inside = make("tbody");
+    const named = make("caption");
+    named.append(make("span", caption));
+    node.append(named);
+    const kinds = heads.map((_, i) => (rows.every((row) => /^[-\d.—]*$/.test(row[i])) ? "number" : "words"));
+    heads.forEach((head, i) => top.append(make("th", head, { scope: "col", class: kinds[i] })));
     const head = make("thead");
     head.append(top);
     for (const row of rows) {
       const line = make("tr");
-      row.forEach((text, i) => line.append(i ? make("td", text) : make("th", text, { scope: "row" })));
+      row.forEach((content, i) => {
+        const cell = make(i ? "td" : "th", null, i ? { class: kinds[i] } : { scope: "row" });
+        cell.append(...(Array.isArray(content) ? content.map((text) => make("div", text)) : [content]));
+        line.append(cell);
+      });
       inside.append(line);
     }
     node.append(head, inside);
@@ -174,16 +181,18 @@
   const answers = (wrong) => {
     if (!wrong.of) return body.append(make("p", "The answers to the single test rows are not in the database.", { class: "legend" }));
     if (!wrong.rows.length) return body.append(make("p", "No test row is answered wrongly.", { class: "legend" }));
-    const words = (texts) => (texts === null ? "not at hand" : texts.length ? texts.map((place) => data.texts[place]).join(" ⏎ ") : "left out");
+    const words = (texts) => (texts === null ? "not at hand" : texts.length ? texts.map((place) => data.texts[place]) : "left out");
     const rows = wrong.rows.map(([name, texts, right, given, off]) => [
       name,
+      words(texts),
       right,
       given,
       wrong.error ? `${off}` : `${off} of ${wrong.of}`,
-      words(texts),
     ]);
-    const heads = ["row", "label", wrong.error ? "mean answer" : "answer", wrong.error ? "mean error" : "wrong in", "text"];
-    body.append(table(wrong.error ? "Test rows furthest off" : "Test rows answered wrongly most often", heads, rows));
+    const heads = ["row", "text", "label", wrong.error ? "mean answer" : "answer", wrong.error ? "mean error" : "wrong in"];
+    const shownRows = table(wrong.error ? "Test rows furthest off" : "Test rows answered wrongly most often", heads, rows);
+    shownRows.classList.add("texts");
+    body.append(shownRows);
     const parts = [];
     if (wrong.draw !== null) parts.push(`Rows of draw ${wrong.draw}: every draw has test rows of its own.`);
     if (!wrong.error) parts.push("answer: the commonest wrong one; wrong in: so many of these runs.");
@@ -198,7 +207,7 @@
     const range = cell.low === null ? "" : ` [${shown(cell.low)}, ${shown(cell.high)}]`;
     body.append(make("p", `${shown(cell.mean)} points${range}, ${cell.interval}`));
     const held = cell.curved > cell.curves.length ? `${cell.curves.length} of ${cell.curved} runs are drawn. ` : "";
-    const thick = cell.middle.length ? `Thick: the mean of ${cell.curved} runs, as far as all of them go.` : "";
+    const thick = cell.middle.length > 1 ? `Thick: the mean of ${cell.curved} runs, as far as all of them go.` : "";
     for (const [title, svg, words] of [
       ["Scores of the runs", strip(cell), "Line: mean and interval. Rings: runs that broke down or give one answer for every row."],
       ["Dev curves", curves(cell), held + thick],

@@ -23,7 +23,7 @@ def table(one: Table, comparison: Comparison) -> str:
     return (
         f"<div class=table{_data('size', sized[1] if sized else '')}>"
         f'<div class=scroll tabindex=0 role=group aria-label="{title}">'
-        f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{legend}</div>"
+        f"<table><caption><span>{title}</span></caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{legend}</div>"
     )
 
 
