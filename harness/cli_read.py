@@ -39,6 +39,14 @@ def report(
         typer.Option("--against", help="Put the numbers of a paper beside these: unipelt, li-liang.", metavar="STUDY"),
     ] = None,
     browse: Annotated[bool, typer.Option("--open", help="With --format html: open the page in the browser.")] = False,
+    task_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--task-file",
+            help="With --format html: a TOML file that describes a task, for the texts of its rows.",
+            metavar="FILE",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
     ] = False,
@@ -47,7 +55,10 @@ def report(
     from harness.reporting import Selection, write_report
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    raise typer.Exit(write_report(chosen, format.value, baseline, output, strict=strict, against=against, browse=browse))
+    code = write_report(
+        chosen, format.value, baseline, output, strict=strict, against=against, browse=browse, task_files=task_file or []
+    )
+    raise typer.Exit(code)
 
 
 @app.command(rich_help_panel="Read")

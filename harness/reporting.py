@@ -15,7 +15,7 @@ from harness.jobs import BackboneSpec, recipe_from
 from harness.ledger import Known
 from harness.options import GridOptions
 from harness.reading import opened
-from harness.tasks import GROUPS
+from harness.tasks import GROUPS, Task, own
 from harness.verifying import doubtful
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ def write_report(
     strict: bool = False,
     against: str | None = None,
     browse: bool = False,
+    task_files: Sequence[Path] = (),
 ) -> int:
     """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
     Raises:
-        UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to hold it against.
+        UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to hold it against; only a
+            page can be opened, or has room for texts.
         CannotWrite: the file cannot be written.
     """
     import shutil
@@ -57,10 +59,13 @@ def write_report(
     from reports import render
     from reports.frame import Nothing
 
+    if form != "html" and (browse or task_files):
+        raise UsageError(f"{'--open' if browse else '--task-file'} is for a page: --format html")
+    tasks = [own.from_toml(path) for path in task_files]
     comparison = comparison_of(chosen, baseline)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):  # a page is nothing to read in a terminal
         output = Path("report.html")
-    texts = _texts(chosen) if form == "html" else None
+    texts = _texts(chosen, tasks) if form == "html" else None
     color = form == "terminal" and output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 40)).columns
     try:
@@ -77,11 +82,11 @@ def write_report(
     return int(strict and any(note.level == "red" for note in comparison.notes))
 
 
-def _texts(chosen: Selection) -> Callable[[Run], Sequence[Sequence[str]] | None]:
+def _texts(chosen: Selection, tasks: Sequence[Task]) -> Callable[[Run], Sequence[Sequence[str]] | None]:
     from harness.texts import reader
 
     with opened(chosen.db) as ledger:
-        return reader(ledger.entries())
+        return reader(ledger.entries(), tasks)
 
 
 def typed() -> str:

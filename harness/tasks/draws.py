@@ -111,15 +111,20 @@ def draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: in
     raise Infeasible(f"no draw of {n_train} rows out of {TRIES} held all {len(needed)} classes; try --sampling stratified")
 
 
+def tested(task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe) -> dict[str, tuple[Row, ...]]:
+    """The test rows of the draw called `number`, by the suffix of the metric; training rows are read only if they must be."""
+    if task.holdout:
+        return _pool(task, read, number, recipe)[1]
+    return {suffix: _limited(task.name, split, read(split), recipe.test_limit) for suffix, split in task.tests.items()}
+
+
 def _pool(
     task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe
 ) -> tuple[Sequence[Row], dict[str, tuple[Row, ...]]]:
     """The rows to draw from, and those to test on."""
     rows = read(task.train)
     if not task.holdout:
-        return rows, {
-            suffix: _limited(task.name, split, read(split), recipe.test_limit) for suffix, split in task.tests.items()
-        }
+        return rows, tested(task, read, number, recipe)
     held = round(HELD_OUT * len(rows))
     held = min(held, recipe.test_limit) if recipe.test_limit else held
     out = set(islice(Shuffle(stream("holdout", task.name, number), len(rows)), held))

@@ -3,18 +3,17 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib.resources import files
 
 from reports import escape
 from reports.comparison import Comparison
 from reports.document import Document
-from reports.frame import Run
 from reports.html.details import details
-from reports.html.figures import figures
+from reports.html.figures import Drawn, figures
+from reports.html.filters import filters
 from reports.html.tables import table
-
-Texts = Callable[[Run], Sequence[Sequence[str]] | None]
+from reports.html.wrong import Texts
 
 
 def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) -> str:
@@ -32,11 +31,13 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
     data = details(comparison, texts)
     body = "\n".join([
         _head(page),
-        _filters(comparison),
+        filters(comparison),
         "<main id=main>",
         _answer(page),
+        "<section aria-labelledby=scores><h2 id=scores>Scores and tests</h2>",
         *(table(one, comparison) for one in page.tables),
-        _figures(drawn.shown),
+        "</section>",
+        _figures(drawn),
         _notes(page),
         "<section aria-labelledby=appendix><h2 id=appendix>Appendix</h2>",
         *(table(one, comparison) for one in page.appendix),
@@ -64,8 +65,8 @@ def _hash(text: str) -> str:
 
 def _harmless(data: object) -> str:
     """JSON in which nothing can end the element that it stands in."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)  # ASCII: no line separators either
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
 
 def _head(page: Document) -> str:
@@ -76,32 +77,11 @@ def _head(page: Document) -> str:
     )
 
 
-def _filters(comparison: Comparison) -> str:
-    groups = (
-        ("method", comparison.methods),
-        ("task", comparison.tasks),
-        ("size", tuple(map(str, comparison.sizes))),
-    )
-    parts = []
-    for name, values in groups:
-        if len(values) < 2:
-            continue
-        boxes = "".join(
-            f'<label><input type=checkbox checked data-filter={name} value="{escape.html(value)}">{escape.html(value)}</label>'
-            for value in values
-        )
-        parts.append(f"<fieldset><legend>{name}</legend>{boxes}</fieldset>")
-    if not parts:
-        return ""
-    hint = "<p>Rows and columns of the tables; figures and verdict stay as they are.</p>"
-    return f"<aside class=filters aria-label=Filter><details><summary>Filter</summary>{''.join(parts)}{hint}</details></aside>"
-
-
 def _answer(page: Document) -> str:
     rest = "".join(f"<li>{escape.html(text)}</li>" for text in page.verdict[1:])
     facts = "".join(f"<dt>{escape.html(name)}</dt><dd>{escape.html(text)}</dd>" for name, text in page.facts)
     if page.command:
-        copy = "<button type=button id=copy>Copy</button>"
+        copy = "<button type=button id=copy>Copy</button> <span id=copied role=status></span>"
         facts += f"<dt>Command</dt><dd><code id=command>{escape.html(page.command)}</code> {copy}</dd>"
     return (
         "<section aria-labelledby=answer><h2 id=answer>Answer</h2>"
@@ -109,14 +89,15 @@ def _answer(page: Document) -> str:
     )
 
 
-def _figures(shown: Sequence[tuple[str, str, str]]) -> str:
-    if not shown:
+def _figures(drawn: Drawn) -> str:
+    if not drawn.shown and not drawn.left:
         return ""
     each = "".join(
         f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{escape.html(title)}">{svg}</figure>'
-        for name, title, svg in shown
+        for name, title, svg in drawn.shown
     )
-    return f"<section aria-labelledby=figures><h2 id=figures>Figures</h2>{each}</section>"
+    left = f"<p>{escape.html(drawn.left)}</p>" if drawn.left else ""
+    return f"<section aria-labelledby=figures><h2 id=figures>Figures</h2>{left}{each}</section>"
 
 
 def _notes(page: Document) -> str:
@@ -136,10 +117,10 @@ def _provenance(comparison: Comparison) -> str:
         f"<tr><th scope=row>{escape.html(versions or 'not known')}</th><td>{count}</td><td>{hours:.2f}</td></tr>"
         for versions, count, hours in _versions(comparison)
     )
-    head = "<thead><tr><th scope=col>made with</th><th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
+    head = "<thead><tr><th scope=col class=label>made with</th><th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
     return (
-        "<div class=scroll tabindex=0 role=group aria-label=Provenance>"
-        f"<table class=plain><caption>Provenance</caption>{head}<tbody>{rows}</tbody></table></div>"
+        "<div class=table><div class=scroll tabindex=0 role=group aria-label=Provenance>"
+        f"<table><caption><span>Provenance</span></caption>{head}<tbody>{rows}</tbody></table></div></div>"
     )
 
 

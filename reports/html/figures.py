@@ -8,6 +8,8 @@ from reports.figures import DEFAULT, FIGURES, inline
 
 SHOWN: Final = ("forest", "curve", "diagram", "seeds", "pareto", "optimism", "profile")
 SPACE: Final = "http://www.w3.org/2000/svg"
+SCALE: Final = 1.75  # pixels of a point of matplotlib's
+NARROW: Final = 600  # pixels; wider figures are not squeezed into a phone but scroll
 MOST: Final = 15  # methods in a figure; more make a large file that nobody reads
 
 
@@ -16,14 +18,18 @@ class Drawn(NamedTuple):
 
     shown: list[tuple[str, str, str]]  # name, title, SVG, which has its title and caption in it
     css: str
+    left: str = ""  # why there are none
 
 
 def figures(comparison: Comparison) -> Drawn:
     """Those figures that have something to show."""
     shown, styles = [], []
     attributes: dict[str, str] = {}
-    if len(comparison.methods) > MOST or not comparison.done:
+    if not comparison.done:
         return Drawn([], "")
+    if len(comparison.methods) > MOST:
+        left = f"Figures of more than {MOST} methods are left out; --methods chooses some, and `bench plot` draws them all."
+        return Drawn([], "", left)
     ET.register_namespace("", SPACE)
     for name in SHOWN:
         if name == "curve" and len(comparison.sizes) < 2:
@@ -37,6 +43,14 @@ def figures(comparison: Comparison) -> Drawn:
             if (said := parent.attrib.pop("style", None)) is not None:
                 known = attributes.setdefault(said, f"v{len(attributes)}")
                 parent.set("class", f"{parent.get('class', '')} {known}".strip())
+        _size(root)
         shown.append((name, sheet.title, ET.tostring(root, encoding="unicode")))
     css = "".join(styles) + "".join(f".{name}{{{said}}}" for said, name in attributes.items())
     return Drawn(shown, css)
+
+
+def _size(root: ET.Element) -> None:
+    """One scale for all figures: letters of one size, whatever the width of a drawing."""
+    width = round(float(root.get("viewBox", "0 0 0 0").split()[2]) * SCALE)
+    root.set("width", str(width))
+    root.set("class", f"{root.get('class', '')} {'wide' if width > NARROW else ''}".strip())

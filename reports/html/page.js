@@ -24,7 +24,6 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const now = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
   const label = () => {
-    theme.textContent = now() === "dark" ? "Light" : "Dark";
     theme.setAttribute("aria-pressed", String(now() === "dark"));
   };
   theme.addEventListener("click", () => {
@@ -41,13 +40,14 @@
       const command = document.getElementById("command");
       try {
         await navigator.clipboard.writeText(command.textContent);
-        copy.textContent = "Copied";
+        document.getElementById("copied").textContent = "Copied";
       } catch {
         getSelection().selectAllChildren(command);
+        document.getElementById("copied").textContent = "Selected: copy it with the keyboard";
       }
     });
 
-  // Sorting: numbers by their first number, what has none last
+  // Sorting: numbers by their first number, what has none last; numbers begin with the greatest, words with A
   const value = (cell) => {
     const text = cell.textContent.trim();
     const found = text.replace(/,(?=\d{3})/g, "").match(/^[^\d+-]*([+-]?\d+(\.\d+)?)/);
@@ -62,11 +62,14 @@
     button.addEventListener("click", () => {
       const head = button.closest("th");
       const place = head.cellIndex;
-      const way = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
-      for (const other of head.parentNode.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", way === 1 ? "ascending" : "descending");
       const body = head.closest("table").tBodies[0];
       const rows = [...body.rows].map((row) => [value(row.cells[place]), row]);
+      const first = rows.some(([one]) => one.number !== null) ? "descending" : "ascending";
+      const before = head.getAttribute("aria-sort");
+      const now = before === "none" ? first : before === "descending" ? "ascending" : "descending";
+      const way = now === "ascending" ? 1 : -1;
+      for (const other of head.parentNode.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
+      head.setAttribute("aria-sort", now);
       rows.sort((one, other) => order(one[0], other[0], way));
       body.append(...rows.map(([, row]) => row));
     });
@@ -80,8 +83,15 @@
         const out = ["method", "task", "size"].some((one) => hidden.has(`${one}\n${node.dataset[one]}`));
         node.hidden = out;
       }
+    const said = [...hidden].map((one) => one.replace("\n", " "));
+    if (boxes.length) document.getElementById("hidden").textContent = said.length ? `Not shown: ${said.join("; ")}` : "";
   };
   for (const box of boxes) box.addEventListener("change", filter);
+  if (boxes.length)
+    document.getElementById("every").addEventListener("click", () => {
+      for (const box of boxes) box.checked = true;
+      filter();
+    });
 
   // A cell's runs
   const dialog = document.getElementById("runs");
@@ -95,80 +105,119 @@
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.08 || 1;
     return { low: low - pad, high: high + pad, at: (v) => (v - low + pad) / (high - low + 2 * pad) };
   };
-  const strip = (runs) => {
-    const known = runs.filter((run) => run[3] !== null);
+  const write = (svg, x, y, words, anchor) => {
+    const text = draw("text", { x, y, class: "tick", "text-anchor": anchor });
+    text.textContent = words;
+    svg.append(text);
+  };
+  const strip = (cell) => {
+    const known = cell.runs.filter((run) => run[3] !== null);
     if (!known.length) return null;
-    const by = scale(known.map((run) => run[3]));
-    const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 70`, role: "img" }, "The score of each run");
-    svg.append(draw("line", { x1: 10, x2: WIDTH - 10, y1: 45, y2: 45, class: "axis" }));
+    const ends = cell.low === null ? [] : [Math.max(cell.low, 0), Math.min(cell.high, 100)];
+    const by = scale([...known.map((run) => run[3]), ...ends]);
+    const x = (score) => 10 + by.at(score) * (WIDTH - 20);
+    const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 74`, role: "img" }, "The score of each run, with the mean and its interval");
+    svg.append(draw("line", { x1: 10, x2: WIDTH - 10, y1: 54, y2: 54, class: "axis" }));
+    if (ends.length) svg.append(draw("line", { x1: x(ends[0]), x2: x(ends[1]), y1: 44, y2: 44, class: "range" }));
+    if (cell.mean !== null) svg.append(draw("line", { x1: x(cell.mean), x2: x(cell.mean), y1: 38, y2: 50, class: "range" }));
     known.forEach((run, i) => {
-      const place = { cx: 10 + by.at(run[3]) * (WIDTH - 20), cy: 30 - 9 * ((i % 3) - 1), r: 5 };
       const lost = run[7] || run[2] !== "done";
-      svg.append(draw("circle", { ...place, class: lost ? "lost" : "dot" }, `draw ${run[0]}, seed ${run[1]}: ${shown(run[3])}`));
+      const place = { cx: x(run[3]), cy: 20 - 9 * ((i % 3) - 1), r: 5, class: lost ? "lost" : "dot" };
+      svg.append(draw("circle", place, `draw ${run[0]}, seed ${run[1]}: ${shown(run[3])}`));
     });
-    for (const [x, v, anchor] of [[10, by.low, "start"], [WIDTH - 10, by.high, "end"]]) {
-      const text = draw("text", { x, y: 62, class: "tick", "text-anchor": anchor });
-      text.textContent = v.toFixed(1);
-      svg.append(text);
-    }
+    write(svg, 10, 70, by.low.toFixed(1), "start");
+    write(svg, WIDTH - 10, 70, by.high.toFixed(1), "end");
     return svg;
   };
-  const curves = (found) => {
-    const points = found.flatMap((curve) => curve[2]).filter((point) => point[1] !== null);
-    if (points.length < 2) return null;
-    const x = scale(points.map((point) => point[0])), y = scale(points.map((point) => point[1]));
+  const curves = (cell) => {
+    const lines = cell.curves.map(([number, seed, line]) => [`draw ${number}, seed ${seed}`, line, "line"]);
+    if (cell.middle.length) lines.push([`mean of ${cell.curved} runs`, cell.middle, "mean"]);
+    const points = lines.flatMap((line) => line[1]).filter((point) => point[1] !== null);
+    if (!points.length) return null;
+    const steps = points.map((point) => point[0]), first = Math.min(...steps), last = Math.max(...steps);
+    const by = scale(points.map((point) => point[1]));
+    const x = (step) => 44 + (last > first ? (step - first) / (last - first) : 0.5) * (WIDTH - 60);
+    const y = (score) => 175 - by.at(score) * 165;
     const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 200`, role: "img" }, "Dev scores over the steps");
     svg.append(draw("line", { x1: 40, x2: WIDTH - 10, y1: 175, y2: 175, class: "axis" }));
     svg.append(draw("line", { x1: 40, x2: 40, y1: 10, y2: 175, class: "axis" }));
-    for (const [draw_, seed, line] of found) {
+    for (const [name, line, kind] of lines) {
       const at = line.filter((point) => point[1] !== null);
-      const path = at.map((point) => `${40 + x.at(point[0]) * (WIDTH - 50)},${175 - y.at(point[1]) * 165}`).join(" ");
-      svg.append(draw("polyline", { points: path, class: "line" }, `draw ${draw_}, seed ${seed}`));
+      const path = at.map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" ");
+      if (at.length > 1) svg.append(draw("polyline", { points: path, class: kind }, name));
+      if (kind === "line")
+        for (const [step, score] of at)
+          svg.append(draw("circle", { cx: x(step), cy: y(score), r: 2.5, class: "dot" }, `${name}, step ${step}: ${shown(score)}`));
     }
-    const texts = [[4, 18, y.high.toFixed(1)], [4, 172, y.low.toFixed(1)], [44, 194, `step ${Math.ceil(x.low)}`], [WIDTH - 80, 194, `step ${Math.floor(x.high)}`]];
-    for (const [left, top, words] of texts) {
-      const text = draw("text", { x: left, y: top, class: "tick" });
-      text.textContent = words;
-      svg.append(text);
-    }
+    write(svg, 36, 18, by.high.toFixed(1), "end");
+    write(svg, 36, 175, by.low.toFixed(1), "end");
+    write(svg, last > first ? 44 : x(first), 194, `step ${first}`, last > first ? "start" : "middle");
+    if (last > first) write(svg, WIDTH - 16, 194, `step ${last}`, "end");
     return svg;
   };
   const table = (caption, heads, rows) => {
     const box = make("div", null, { class: "scroll", tabindex: "0", role: "group", "aria-label": caption });
     const node = make("table"), top = make("tr"), inside = make("tbody");
-    node.append(make("caption", caption));
-    for (const head of heads) top.append(make("th", head, { scope: "col" }));
+    const named = make("caption");
+    named.append(make("span", caption));
+    node.append(named);
+    const kinds = heads.map((_, i) => (rows.every((row) => /^[-\d.—]*$/.test(row[i])) ? "number" : "words"));
+    heads.forEach((head, i) => top.append(make("th", head, { scope: "col", class: kinds[i] })));
     const head = make("thead");
     head.append(top);
     for (const row of rows) {
       const line = make("tr");
-      row.forEach((text, i) => line.append(i ? make("td", text) : make("th", text, { scope: "row" })));
+      row.forEach((content, i) => {
+        const cell = make(i ? "td" : "th", null, i ? { class: kinds[i] } : { scope: "row" });
+        cell.append(...(Array.isArray(content) ? content.map((text) => make("div", text)) : [content]));
+        line.append(cell);
+      });
       inside.append(line);
     }
     node.append(head, inside);
     box.append(node);
     return box;
   };
+  const answers = (wrong) => {
+    if (!wrong.of) return body.append(make("p", "The answers to the single test rows are not in the database.", { class: "legend" }));
+    if (!wrong.rows.length) return body.append(make("p", "No test row is answered wrongly.", { class: "legend" }));
+    const words = (texts) => (texts === null ? "not at hand" : texts.length ? texts.map((place) => data.texts[place]) : "left out");
+    const rows = wrong.rows.map(([name, texts, right, given, off]) => [
+      name,
+      words(texts),
+      right,
+      given,
+      wrong.error ? `${off}` : `${off} of ${wrong.of}`,
+    ]);
+    const heads = ["row", "text", "label", wrong.error ? "mean answer" : "answer", wrong.error ? "mean error" : "wrong in"];
+    const shownRows = table(wrong.error ? "Test rows furthest off" : "Test rows answered wrongly most often", heads, rows);
+    shownRows.classList.add("texts");
+    body.append(shownRows);
+    const parts = [];
+    if (wrong.draw !== null) parts.push(`Rows of draw ${wrong.draw}: every draw has test rows of its own.`);
+    if (!wrong.error) parts.push("answer: the commonest wrong one; wrong in: so many of these runs.");
+    if (wrong.more) parts.push(`${wrong.more} more rows are not shown.`);
+    if (wrong.rows.some((row) => row[1] === null)) parts.push("The texts of this task are not at hand where the report was written.");
+    if (wrong.rows.some((row) => row[1] !== null && !row[1].length)) parts.push("Some texts are left out to keep the page small.");
+    if (parts.length) body.append(make("p", parts.join(" "), { class: "legend" }));
+  };
   const open = (cell) => {
     document.getElementById("runs-title").textContent = cell.title;
     body.replaceChildren();
     const range = cell.low === null ? "" : ` [${shown(cell.low)}, ${shown(cell.high)}]`;
     body.append(make("p", `${shown(cell.mean)} points${range}, ${cell.interval}`));
-    for (const [title, svg] of [["Runs", strip(cell.runs)], ["Dev curves", curves(cell.curves)]])
+    const held = cell.curved > cell.curves.length ? `${cell.curves.length} of ${cell.curved} runs are drawn. ` : "";
+    const thick = cell.middle.length > 1 ? `Thick: the mean of ${cell.curved} runs, as far as all of them go.` : "";
+    for (const [title, svg, words] of [
+      ["Scores of the runs", strip(cell), "Line: mean and interval. Rings: runs that broke down or give one answer for every row."],
+      ["Dev curves", curves(cell), held + thick],
+    ]) {
       if (svg) body.append(make("h3", title), svg);
-    const runs = cell.runs.map((run) => [`${run[0]}`, run[1], run[2] + (run[7] ? ", one answer" : ""), shown(run[3]), shown(run[4]), run[5], run[6]]);
-    body.append(table("Each run", ["draw", "seed", "state", "score", "dev", "seconds", "digest"], runs));
-    if (cell.wrong.length) {
-      const rows = cell.wrong.map(([row, texts, right, given, share]) => [
-        `${row + 1}`,
-        right,
-        given,
-        share.toString(),
-        texts ? texts.map((place) => data.texts[place]).join(" ⏎ ") : "(text not at hand)",
-      ]);
-      body.append(table("Test rows answered wrongly most often", ["row", "label", "answer", "wrong", "text"], rows));
-      body.append(make("p", "wrong: the share of these runs; for numbers, the mean error", { class: "legend" }));
+      if (svg && words) body.append(make("p", words, { class: "legend" }));
     }
+    const runs = cell.runs.map((run) => [`${run[0]}`, run[1], run[2] + (run[7] ? ", one answer" : ""), shown(run[3]), shown(run[4]), shown(run[5]), run[6]]);
+    body.append(table("Each run", ["draw", "seed", "state", "score", "dev", "seconds", "digest"], runs));
+    answers(cell.wrong);
     dialog.showModal();
   };
   for (const button of document.querySelectorAll("[data-cell]")) {

@@ -77,6 +77,8 @@ def test_a_column_sorts_both_ways(page):
     button.send_keys(Keys.ENTER)
     assert head.get_attribute("aria-sort") == "ascending"
     assert [float(text.split()[0]) for text in column(page, 2)] == sorted(numbers)
+    page.find_element(By.CSS_SELECTOR, ".table thead .sort").click()
+    assert column(page, 1) == ["fine-tuning", "prefix", "simplex"]  # words begin with A
 
 
 def test_filters_hide_rows_columns_and_tables(page):
@@ -91,8 +93,13 @@ def test_filters_hide_rows_columns_and_tables(page):
         box = page.find_element(By.CSS_SELECTOR, f'[data-filter={kind}][value="{value}"]')
         box.click()
         assert not seen(kind, value)
+        assert page.find_element(By.ID, "hidden").text == f"Not shown: {kind} {value}"
         box.click()
         assert seen(kind, value)
+        box.click()
+        page.find_element(By.ID, "every").click()
+        assert seen(kind, value)
+    assert page.find_element(By.ID, "hidden").text == ""
 
 
 def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
@@ -102,8 +109,12 @@ def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
     dialog = page.find_element(By.ID, "runs")
     assert dialog.is_displayed()
     assert "fine-tuning on cola, size 50" in dialog.text
-    assert len(dialog.find_elements(By.CSS_SELECTOR, "circle")) == 5
-    assert len(dialog.find_elements(By.CSS_SELECTOR, "polyline")) == 5
+    strip, curves = dialog.find_elements(By.CSS_SELECTOR, "svg")
+    assert len(strip.find_elements(By.CSS_SELECTOR, "circle")) == 5
+    assert len(curves.find_elements(By.CSS_SELECTOR, "polyline.line")) == 5
+    assert len(curves.find_elements(By.CSS_SELECTOR, "polyline.mean")) == 1
+    assert "of 5" in dialog.text
+    assert "fine-tuning on cola, size 50" in (button.get_attribute("aria-label") or "")  # who comes by Tab sees no table
     assert "the first text of row" in dialog.text
     assert "<b>not bold</b>" in dialog.text
     assert not dialog.find_elements(By.TAG_NAME, "b")
@@ -121,6 +132,35 @@ def test_it_fits_a_phone_and_paper(page):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert not page.find_element(By.ID, "theme").is_displayed()
     assert not page.find_element(By.CSS_SELECTOR, ".filters").is_displayed()
+
+
+def test_paper_is_light(page):
+    """A page that was turned dark is printed dark on white."""
+    colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    assert page.execute_script(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    page.execute_script("document.documentElement.dataset.theme = 'dark'")
+    assert page.execute_script(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+
+
+def test_numbers_stand_under_each_other(page):
+    """Marks do not push the digits of a column aside, and no word of a heading is broken."""
+    ends = page.execute_script(
+        "return [...document.querySelectorAll('.table tbody tr')].slice(0, 3).map((row) => {"
+        "const node = row.cells[1].querySelector('strong') || row.cells[1].firstChild, range = document.createRange();"
+        "range.selectNodeContents(node); return Math.round(range.getBoundingClientRect().right)})"
+    )
+    assert max(ends) - min(ends) <= 1
+    broken = page.execute_script(
+        "const found = []; for (const node of document.querySelectorAll('.sort')) {"
+        "const text = node.firstChild; for (const word of text.data.matchAll(/\\w+/g)) {"
+        "const range = document.createRange(); range.setStart(text, word.index);"
+        "range.setEnd(text, word.index + word[0].length); if (range.getClientRects().length > 1) found.push(word[0])}}"
+        "return found"
+    )
+    assert broken == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
