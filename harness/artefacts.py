@@ -1,4 +1,4 @@
-"""Trained tensors beside the ledger: `<ledger>.artefacts/<digest>.safetensors`, written to a draft and then renamed.
+"""Trained tensors beside the ledger: `<ledger>.artefacts/<digest>.safetensors`, written to a draft, synced and then renamed.
 
 The hash in the result's row says whether a file is still what was written.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,15 @@ def write(where: Path, digest: str, tensors: Mapping[str, Tensor], about: Mappin
     flat = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     content = save(flat, metadata={"bench": json.dumps(about, sort_keys=True)})
     draft = where / f"{digest}.draft"
-    draft.write_bytes(content)
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # the result that names it is on the disk at once, and so must this be
     draft.replace(where / f"{digest}.safetensors")
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        place = os.open(where, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
     return hashlib.sha256(content).hexdigest()

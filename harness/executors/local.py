@@ -20,6 +20,7 @@ from multiprocessing import resource_tracker
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
 from harness.worker import run_pack
@@ -80,7 +81,8 @@ class _Slot:
     def __init__(self, device: str, threads: int, work: Work) -> None:
         self._device, self._threads, self._work = device, threads, work
         self._context = multiprocessing.get_context("spawn")  # a fork would copy locks and a CUDA context
-        self._board: Any = self._context.RawArray("q", 3)
+        with _starting():
+            self._board: Any = self._context.RawArray("q", 3)
         self._pool: ProcessPoolExecutor | None = None
         self.future: Future[list[Outcome]] | None = None
         self._tickets: tuple[Ticket, ...] = ()
@@ -89,7 +91,7 @@ class _Slot:
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
         self._tickets, self._started = tickets, monotonic()
         self._board[:] = [0, 0, 0]
-        with _signals_held():
+        with _starting(), _signals_held():
             while self.future is None:
                 if self._pool is None:
                     arguments = (self._device, self._threads, os.getpid(), self._board)
@@ -136,6 +138,20 @@ class _Slot:
             self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool, self.future = None, None
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Say in words what the start of a worker lacks.
+
+    Raises:
+        Unavailable: file descriptors, processes or shared memory are used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        hint = "ask for fewer at once (-j 1), raise `ulimit -n`, or make room in /dev/shm"
+        raise Unavailable(f"no worker can be started ({error.strerror or error}): {hint}") from error
 
 
 @contextmanager
