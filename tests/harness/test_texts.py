@@ -1,7 +1,10 @@
 """The page that the command writes, and where the texts of its test rows come from."""
 
 import json
+import os
+import pty
 import re
+import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -139,3 +142,21 @@ def test_what_only_a_page_can_do_is_refused_elsewhere(bench, tmp_path, words, op
     ended = bench(tmp_path, "report", "--db", EXAMPLE, "--format", "csv", *words)
     assert ended.code == 2
     assert f"{option} is for a page: --format html" in ended.err
+
+
+def test_a_page_is_not_poured_into_a_terminal_and_opens_if_asked(bench, folder, monkeypatch):
+    """On a terminal it goes to report.html, whose name is said; `--open` hands that file to the browser."""
+    ours, theirs = pty.openpty()
+    words = ["report", "--db", "r.db", "--format", "html"]
+    ended = subprocess.run(bench.command(*words), cwd=folder, env=bench.env, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 0
+    assert os.read(ours, 1 << 16).split() == [b"report.html"]
+    page = folder / "report.html"
+    assert page.read_text("utf-8").endswith("</html>\n")
+    page.unlink()
+    browser = folder / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" > opened\n', "utf-8")
+    browser.chmod(0o700)
+    monkeypatch.setitem(bench.env, "BROWSER", f"{browser} %s")
+    assert bench(folder, *words, "--open").out.strip() == "report.html"
+    assert (folder / "opened").read_text("utf-8").strip() == page.absolute().as_uri()
