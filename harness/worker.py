@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from harness.attempt import Attempt
     from harness.geometry import Geometry
 
+NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")  # as torch on a CPU says it
+
 
 def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
-    """Train and test the jobs of a pack; a job that fails is an outcome, never an exception.
+    """Train and test the jobs of a pack; a job that fails is an outcome, and no exception.
 
     Jobs that may train in one forward pass do, in the geometry that their tickets say; the others train alone.
+
+    Raises:
+        MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
     """
     from harness.attempt import Attempt
 
@@ -44,9 +49,20 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
+    _see_memory(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
     said = redact(f"{type(error).__name__}: {error}")
     return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
+
+
+def _see_memory(error: Exception) -> None:
+    """Let a worker end that its host refused memory: oneDNN would fail the next job with a product that it could not make.
+
+    Raises:
+        MemoryError: that is what the error says.
+    """
+    if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)):
+        raise MemoryError(f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})")
 
 
 def _may_pack(attempt: Attempt) -> bool:
@@ -78,6 +94,7 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     except torch.OutOfMemoryError:
         smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
     except Exception as error:  # whatever it was, one job after the other may do
+        _see_memory(error)
         said = redact(str(error)).splitlines()
         smaller, note = None, f"no pass over several jobs ({type(error).__name__}: {said[0] if said else ''})"
     gc.collect()  # what the failed pass held, its frames included, is free only now

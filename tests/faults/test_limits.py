@@ -1,0 +1,179 @@
+"""Faults of what a machine has too little of: memory to train and to test, descriptors, shared memory, a home to write to."""
+
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import starved
+import torch
+
+from harness import attempt, exam, planning, request, scheduler, worker
+from harness.executors.local import LocalExecutor
+from harness.ledger import Ledger
+from harness.options import GridOptions
+from harness.outcome import Ticket
+from tests.harness.test_packing import tickets_of
+from tests.harness.test_scheduler import Notes
+
+pytestmark = pytest.mark.fault
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+GRID = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 2, "--keep", "none")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in a worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def apart():
+    """Words that start a command with mounts of its own, or skip."""
+    words = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mounts of one's own here")
+    return words
+
+
+def ended(bench, folder, prefix, **env):
+    """How `bench run` ends when another command starts it."""
+    words = [*prefix, *bench.command(*bench.run_words("r.db", *GRID))]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return bench.end(subprocess.Popen(words, cwd=folder, env=bench.env | env, text=True, **pipes))
+
+
+@linux
+def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
+    """F9: an allocation is refused; the job is tried three times, each in a new worker, and fails; no other job is harmed."""
+    grid = GridOptions(
+        model="tiny", methods="fine-tuning", tasks="toy-sentiment", sizes="1500", draws="3", steps="1", batch_size="1500",
+        test_limit="30",
+    )  # fmt: skip
+    plan = planning.plan(request.read(grid)[0])
+    tickets = {
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+    }
+    executor, display = LocalExecutor(["cpu"], work=starved.work), Quiet()
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.enter(plan.jobs)
+        ledger.begin("bench run")
+        scheduler.run(ledger, tickets, executor, display, scheduler.Progress(total=3, before=0), scheduler.Stop())
+        assert [entry.state for entry in ledger.entries()] == ["done", "failed", "done"]
+        [(digest, error)] = ledger.errors()
+    assert digest == plan.jobs[1].digest
+    assert len(display.lines) == 2, display.lines
+    assert error.startswith("WorkerDied: 3 times (MemoryError: the host has no memory left (")
+    assert error.endswith("; is there enough memory?")
+
+
+class Quiet(Notes):
+    """A display of any number of slots."""
+
+    def show(self, progress, where):
+        """Nothing to see."""
+
+
+@linux
+def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
+    """What an earlier job needed is not counted to the next one that the same worker does."""
+    [ticket] = tickets_of(tmp_path, draws=1, places=1)
+    worker.run_pack([ticket], "cpu", lambda *_: None)  # libraries and backbone are there from now on
+    block = torch.ones(100 << 20)  # 400 MiB
+    del block
+    high = attempt._peak("cpu")
+    (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
+    assert 0 < found.peak_bytes < high - (300 << 20)
+
+
+@pytest.mark.parametrize(("refused", "status", "shape"), [(1, "done", "2x16x16"), (2, "done", "1"), (99, "failed", "1")])
+def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refused, status, shape):
+    """F7: the first tests of a pack find no memory: it is done in smaller packs, at last alone, which is told and recorded."""
+    whole, asked = exam.predict, []
+
+    def small(adapted, tensors, rows, weights=None):
+        asked.append(len(rows))
+        if len(asked) <= refused:
+            raise torch.OutOfMemoryError("no room to test")
+        return whole(adapted, tensors, rows, weights)
+
+    monkeypatch.setattr(exam, "predict", small)
+    found = worker.run_pack(tickets_of(tmp_path, draws=4, places=4), "cpu", lambda *_: None)
+    assert [(one.status, one.geometry) for one in found] == [(status, shape)] * 4
+    assert ["no memory for" in one.note for one in found] == [True, False, False, False]
+    assert {one.error for one in found} == {"" if status == "done" else "OutOfMemoryError: no room to test"}
+    monkeypatch.undo()
+    if status == "done":
+        places = int(shape.partition("x")[0])
+        again = worker.run_pack(tickets_of(tmp_path, draws=4, places=places), "cpu", lambda *_: None)
+        assert [one.predictions for one in found] == [one.predictions for one in again]
+
+
+@linux
+@pytest.mark.parametrize(("files", "code"), [(24, 69), (64, 0)])
+def test_few_file_descriptors_are_enough_or_are_named(bench, tmp_path, files, code):
+    """F31: 64 do; with 24 two workers cannot be started, which is said in a line, and nothing hangs."""
+    done = ended(bench, tmp_path, ["bash", "-c", f'ulimit -n {files}; exec "$@"', "limited"])
+    assert done.code == code, done.err
+    assert "Traceback" not in done.err
+    assert ("no worker can be started (Too many open files)" in done.err) == (code == 69)
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert [entry.state for entry in ledger.entries()] == ["planned" if code else "done"] * 2
+
+
+@linux
+@pytest.mark.parametrize("room", ["size=4k", "size=4k,nr_inodes=1"])
+def test_no_shared_memory_is_named(bench, tmp_path, apart, room):
+    """F31: /dev/shm is full, or takes no further file; no worker can be started, and no claim is left behind."""
+    done = ended(bench, tmp_path, [*apart, "bash", "-c", f'mount -t tmpfs -o {room} tmpfs /dev/shm; exec "$@"', "full"])
+    assert done.code == 69, done.err
+    assert "Traceback" not in done.err
+    assert "no worker can be started (No space left on device)" in done.err
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert [entry.state for entry in ledger.entries()] == ["planned"] * 2
+
+
+@linux
+def test_a_home_that_cannot_be_written_ends_no_run(bench, tmp_path, apart):
+    """F31: caches have no place; the run costs more time and gives the same result."""
+    (tmp_path / "home").mkdir()
+    named = {"BENCH_CACHE": "", "XDG_CACHE_HOME": "", "HOME": str(tmp_path / "home")}
+    script = 'mount -t tmpfs -o ro tmpfs "$HOME" && ! touch "$HOME/a" 2>/dev/null && unset HF_HOME && exec "$@"'
+    done = ended(bench, tmp_path, [*apart, "bash", "-c", script, "home"], **named)
+    assert done.code == 0, done.err
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert [entry.state for entry in ledger.entries()] == ["done"] * 2
+
+
+def test_timing_trains_every_job_alone(bench, tmp_path):
+    """`--timing` outweighs `--pack` and `-j`: no result's seconds are a share of a pack's."""
+    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 3, "--keep", "none", "--pack", 3, "-j", 2, "--timing")
+    assert bench.run(tmp_path, "r.db", *words).code == 0
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 3
+
+
+@pytest.mark.ray
+def test_timing_has_one_slot_on_a_cluster():
+    """`--executor ray --timing`: of a cluster of two cores one is used, so that no job shares its node with another."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from harness import running
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        how = SimpleNamespace(executor="ray", timing=True, jobs="2", inline=False, ray_address="auto")
+        executor = running._executor(["cpu", "cpu"], how)
+        assert executor.devices == ("cpu",)
+        executor.close(kill=True)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        how.timing = False
+        executor = running._executor(["cpu", "cpu"], how)
+        assert executor.devices == ("cpu", "cpu")
+        executor.close(kill=True)
+    finally:
+        ray.shutdown()
