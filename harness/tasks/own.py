@@ -281,10 +281,11 @@ def text_of(record: dict[str, Any], name: str, at: str, problems: Problems) -> s
     """The text in a column of a row; None, with a problem noted, where there is none."""
     value = record.get(name)
     if isinstance(value, str) and value.strip():
-        if not re.search("[\ud800-\udfff]", value):
-            return value
-        problems.add(f"{at}, column {name!r}: half a character, which no tokenizer reads")
-        return None
+        if bad := re.search("[\0\ud800-\udfff]", value):
+            what = "a NUL character" if bad[0] == "\0" else "half a character, which no tokenizer reads"
+            problems.add(f"{at}, column {name!r}: {what}")
+            return None
+        return value
     empty = value is None or (isinstance(value, str) and not value.strip())
     problems.add(f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text"))
     return None

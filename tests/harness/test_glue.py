@@ -1,10 +1,13 @@
 """The GLUE tasks and the reader of datasets, with the Hub replaced by a table."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness import hub
 from harness.errors import CorruptData
-from harness.tasks import REGISTRY, metrics
+from harness.jobs import Recipe
+from harness.tasks import REGISTRY, draws, metrics
 from harness.tasks.base import Row
 from harness.tasks.glue import TASKS, HubReader
 
@@ -37,6 +40,32 @@ def test_rows_keep_order_texts_and_labels(serve):
     """Rows come in the dataset's order, with the texts in the order of the fields; an empty text is kept."""
     serve({"s": ["x", ""], "label": [1, 0]}, label=("no", "yes"))
     assert READER.rows("train", "r") == [Row(("x",), 1), Row(("",), 0)]
+
+
+def test_a_text_is_kept_whatever_is_in_it(serve):
+    """A published dataset is taken as it stands: NUL characters and ten megabytes in a cell are the tokenizer's to read."""
+    texts = ["a\0b", "word " * (2 << 20)]
+    serve({"s": texts, "label": [1, 0]}, label=("no", "yes"))
+    assert [row.texts[0] for row in READER.rows("train", "r")] == texts
+
+
+@pytest.mark.parametrize("text", [None, 7, b"x", ["x"]])
+def test_a_cell_that_is_no_text_is_named(serve, text):
+    """Missing texts and other types are refused by row and column."""
+    serve({"s": ["x", "y", text], "label": [0, 1, 1]})
+    with pytest.raises(CorruptData, match="row 3, column s: no text"):
+        READER.rows("test", "r")
+
+
+def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(monkeypatch):
+    """They stay, since the data are what they are, and every draw says how many of its rows they are."""
+    train = {"s": [f"text {number % 90}" for number in range(120)], "label": [number % 2 for number in range(120)]}
+    test = {"s": [f"text {number}" for number in range(30)], "label": [0, 1] * 15}
+    monkeypatch.setattr(hub, "dataset_split", lambda *words: hub.Split(test if "validation" in words else train, {}))
+    task = replace(TASKS["sst2"], reader=READER, train_rows=120)
+    drawn = draws.draw(task, lambda split: READER.rows(split, "r"), 50, 0, Recipe())
+    tested = {row.texts for row in drawn.tests[""]}
+    assert drawn.shared == sum(row.texts in tested for row in (*drawn.train, *drawn.dev)) > 0
 
 
 def test_other_class_names_are_refused(serve):

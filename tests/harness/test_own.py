@@ -130,12 +130,51 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
         ('{"text": "a", "label": "x"}\n\n[1]\n', "row 2 (line 3): no JSON object"),
         ('{"text": "a", "label": "x"}\n{"text": 7, "label": "y"}\n', "column 'text': '7' is no text"),
         ('{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n', "row 2 (line 2), column 'label': no label"),
+        ('{"text": "a", "label": "x"}\n{"label": "y"}\n', "row 2 (line 2), column 'text': no text"),
+        ('{"text": "a", "label": "x"}\n{"text": "b\\u0000", "label": "y"}\n', "row 2 (line 2), column 'text': a NUL character"),
+        (
+            '{"text": "a", "label": "x"}\n{"text": "b\\ud800", "label": "y"}\n',
+            "row 2 (line 2), column 'text': half a character",
+        ),
         ("{}\n", "there are no columns"),
     ],
 )
 def test_a_bad_jsonl_file_is_refused_by_row(write, content, expected):
     """Each fault of a JSONL file is named with its row and line."""
     assert expected in problems(write("d.jsonl", content), ["text"], "label")
+
+
+def test_a_parquet_file_is_held_to_the_same(tmp_path):
+    """Where cells are typed, a NUL, a missing text and a number in place of a text are named by row as well."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    label = ["x", "y", "x"]
+    for text, expected in (
+        (["a", "b\0", "c"], "row 2, column 'text': a NUL character"),
+        (["a", None, "c"], "row 2, column 'text': no text"),
+        ([1, 2, 3], "row 1, column 'text': '1' is no text"),
+    ):
+        parquet.write_table(pyarrow.table({"text": text, "label": label}), tmp_path / "d.parquet")
+        assert expected in problems(tmp_path / "d.parquet", ["text"], "label")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
+    """It is read whole; the csv module's own limit would cut it off at 128 kB."""
+    long = "word " * (2 << 20)
+    lines = {"csv": f"text,label\n{long},pos\nshort,neg\n"}
+    lines["jsonl"] = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ((long, "pos"), ("short", "neg")))
+    task = from_options(write(f"d.{suffix}", lines[suffix]), ["text"], "label")
+    rows = task.reader.rows("train", task.reader.revision())
+    assert [row.texts for row in rows] == [(long,), ("short",)]
+
+
+def test_labels_that_only_the_test_file_has_are_named(write):
+    """A class that is not in the training file cannot be answered: row, line and the classes that there are."""
+    train, test = write("a.csv", "text,label\nfine,pos\nbad,neg\n"), write("b.csv", "text,label\nfine,pos\nwell,pso\n")
+    said = problems(train, ["text"], "label", test=test)
+    assert "row 2 (line 3), column 'label': 'pso' is no label of the training file ('neg', 'pos') (did you mean 'pos'?)" in said
 
 
 def test_every_problem_is_told_at_once(write):
