@@ -199,6 +199,14 @@ def run(
             rich_help_panel="Running",
         ),
     ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the training step of packs: a minute or so for every kind of jobs, and faster after.",
+            rich_help_panel="Running",
+        ),
+    ] = False,
     rules: Annotated[
         Rules,
         typer.Option(
@@ -231,6 +239,7 @@ def run(
         executor=executor.value,
         ray_address=ray_address,
         timing=timing,
+        compiled=compiled,
         shard=shard,
         hypothesis=hypothesis,
         rope=rope,

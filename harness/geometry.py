@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # lengths; rows are padded by a half at most
 OUTPUTS = 8  # heads are widened to multiples of this, so that tasks with other classes share a pack
@@ -15,18 +15,22 @@ class Geometry:
     places: int
     rows: int
     length: int
+    compiled: bool = False  # its training steps, which rounds otherwise
 
     def __str__(self) -> str:
-        return f"{self.places}x{self.rows}x{self.length}"
+        return f"{self.places}x{self.rows}x{self.length}" + "c" * self.compiled
 
     @classmethod
     def read(cls, text: str) -> Geometry | None:
         """The inverse of `str`; None for a job that was trained alone."""
-        return cls(*map(int, text.split("x"))) if "x" in text else None
+        if "x" not in text:
+            return None
+        places, rows, length = map(int, text.rstrip("c").split("x"))
+        return cls(places, rows, length, compiled=text.endswith("c"))
 
     def halved(self) -> Geometry | None:
         """With half the places; None: alone."""
-        return Geometry(self.places // 2, self.rows, self.length) if self.places > 3 else None
+        return replace(self, places=self.places // 2) if self.places > 3 else None
 
 
 def alone(rows: int = 0) -> str:

@@ -12,6 +12,7 @@ from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
     from harness.closed_form import FeatureStore
+    from harness.compiling import Compiled
 
 
 @lru_cache(maxsize=1)
@@ -37,6 +38,7 @@ def features() -> FeatureStore:
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
 MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
+COMPILED: dict[tuple[object, ...], Compiled] = {}  # training steps, by the kind of jobs
 
 
 def rows(task: Task, split: str, revision: str) -> Sequence[Row]:

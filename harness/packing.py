@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ from methods.attention import ready_mask, side_by_side
 from methods.dropout import Counted, Ready, draw
 from methods.source import Source
 
+if TYPE_CHECKING:
+    from harness.compiling import Compiled
+
 LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
 
 Batch = dict[str, Tensor]
@@ -41,10 +44,11 @@ class Pack:
         adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs share, and a source
             of which only the structure counts.
         geometry: places, rows and tokens.
+        compiled: runs training steps, where they are to be compiled; looks are not.
     """
 
-    def __init__(self, adapted: Adapted, geometry: Geometry) -> None:
-        self._adapted, self._geometry = adapted, geometry
+    def __init__(self, adapted: Adapted, geometry: Geometry, compiled: Compiled | None = None) -> None:
+        self._adapted, self._geometry, self._compiled = adapted, geometry, compiled
         self._asking = _Asking(adapted.source)
 
     def fit(self, trainings: Sequence[Training]) -> list[Fit]:
@@ -117,8 +121,10 @@ class Pack:
         hidden, added = masks or ({}, {})
         given = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
         given["source"] = {f"source.{name}": tensor for name, tensor in parameters.items()}
+        given = {name: value for name, value in given.items() if value is not None}
         with side_by_side():
-            logits, penalty = vmap(one)({name: value for name, value in given.items() if value is not None})
+            compiled = self._compiled if torch.is_grad_enabled() else None
+            logits, penalty = compiled(vmap(one), given) if compiled else vmap(one)(given)
         return logits.to(backbone.trained_in), penalty
 
     @torch.no_grad()

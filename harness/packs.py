@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,9 @@ class Room(NamedTuple):
         return max((places for places in PLACES if places * a_job <= free), default=1)
 
 
-def geometries(plan: Plan, tickets: Mapping[str, Ticket], asked: str, devices: Sequence[str]) -> dict[str, Ticket]:
+def geometries(
+    plan: Plan, tickets: Mapping[str, Ticket], asked: str, devices: Sequence[str], *, compiled: bool = False
+) -> dict[str, Ticket]:
     """The tickets with the geometry of each.
 
     Args:
@@ -51,24 +53,23 @@ def geometries(plan: Plan, tickets: Mapping[str, Ticket], asked: str, devices: S
         tickets: of the jobs to do.
         asked: `auto`, or a number of places.
         devices: where they will run. On anything but CUDA `auto` means alone: packs were measured to win nothing there.
+        compiled: whether training steps are compiled.
     """
     cuda = bool(devices) and all(device.startswith("cuda") for device in devices)
     if asked == "1" or (asked == "auto" and not cuda):
         return dict(tickets)
-    lengths = _lengths(plan)
-    shaped = {
-        digest: replace(ticket, geometry=_as_ticket(plan, ticket.job, lengths).geometry) for digest, ticket in tickets.items()
-    }
+    as_ticket = partial(_as_ticket, plan, _lengths(plan), compiled)
+    shaped = {digest: replace(ticket, geometry=as_ticket(ticket.job).geometry) for digest, ticket in tickets.items()}
     if asked != "auto":
         return {digest: _with(ticket, int(asked)) for digest, ticket in shaped.items()}
-    counts = Counter(_as_ticket(plan, job, lengths).kind for job in plan.jobs)  # of the whole plan: what is done counts as well
+    counts = Counter(as_ticket(job).kind for job in plan.jobs)  # of the whole plan: what is done counts as well
     room = _room(plan.backbone, devices)
     return {digest: _with(ticket, _wanted(ticket, counts[ticket.kind], room)) for digest, ticket in shaped.items()}
 
 
-def _as_ticket(plan: Plan, job: Job, lengths: Mapping[str, int]) -> Ticket:
+def _as_ticket(plan: Plan, lengths: Mapping[str, int], compiled: bool, job: Job) -> Ticket:
     """A job with the shape of its rows, to be counted."""
-    shape = Geometry(2, job.recipe.batch_size, lengths[job.rows.fingerprint])
+    shape = Geometry(2, job.recipe.batch_size, lengths[job.rows.fingerprint], compiled)
     return Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape)
 
 

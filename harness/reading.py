@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import stored
 from harness.display import duration
-from harness.geometry import rows_of
+from harness.geometry import Geometry, rows_of
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import telling_damage
 from harness.verifying import doubts
@@ -155,10 +155,11 @@ def _place(geometry: str) -> str:
     """How a job was trained: alone, or in a pack whose seconds are shared."""
     if at_a_time := rows_of(geometry):
         return f"trained alone, {at_a_time} rows of a step at a time"
-    if geometry == "1":
+    pack = Geometry.read(geometry)
+    if pack is None:
         return "trained alone"
-    places, rows, tokens = geometry.split("x")
-    return f"trained in a pack of {places} places, {rows} rows, {tokens} tokens; its seconds are a share of the pack's"
+    steps = ", steps compiled" if pack.compiled else ""
+    return f"trained in a pack of {pack.places} places, {pack.rows} rows, {pack.length} tokens{steps}; its seconds are a share"
 
 
 def _sparkline(values: Sequence[float]) -> str:

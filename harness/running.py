@@ -53,6 +53,7 @@ class Running:
     executor: str
     ray_address: str
     timing: bool
+    compiled: bool
     shard: str | None
     hypothesis: str | None
     rope: str | None
@@ -100,7 +101,9 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         if how.pack != "1" and not how.timing:
             from harness import packs
 
-            tickets = packs.geometries(the_plan, tickets, how.pack, slots)
+            tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled)
+            if how.compiled and all(ticket.geometry is None for ticket in tickets.values()):
+                log.print("note: --compile compiles packs, and on a CPU there are none without --pack N", highlight=False)
         return _work(out, ledger, the_plan, tickets, slots, how, sorted({states[digest] for digest in again}), db)
 
 
@@ -125,6 +128,8 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
         reading.attempt(partial(shard, how.shard))
     if how.pack != "auto":
         reading.number("pack", how.pack, least=1)
+    if how.compiled and (how.pack == "1" or how.timing):
+        reading.problems.append(f"--compile compiles packs, and {'--timing' if how.timing else '--pack 1'} means none")
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
     if not is_url(how.db) and Path(how.db).is_dir():
         reading.problems.append(f"--db: {how.db} is a folder; name a file")

@@ -15,6 +15,7 @@ from harness.redaction import redact
 
 if TYPE_CHECKING:
     from harness.attempt import Attempt
+    from harness.compiling import Compiled
     from harness.geometry import Geometry
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")  # as torch on a CPU says it
@@ -96,14 +97,16 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     except Exception as error:  # whatever it was, one job after the other may do
         _see_memory(error)
         said = redact(str(error)).splitlines()
-        smaller, note = None, f"no pass over several jobs ({type(error).__name__}: {said[0] if said else ''})"
+        smaller = replace(shape, compiled=False) if shape.compiled else None
+        what = "steps cannot be compiled" if shape.compiled else "no pass over several jobs"
+        note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
     gc.collect()  # what the failed pass held, its frames included, is free only now
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     outcomes = _in_packs(attempts, smaller, progress)
     digest = attempts[0].ticket.job.digest
-    then = f"{smaller.places} from now on" if smaller else "one by one from now on"
-    return outcomes | {digest: replace(outcomes[digest], note=outcomes[digest].note or f"{note}: {then}")}
+    then = "one by one" if smaller is None else "without" if smaller.places == shape.places else f"{smaller.places}"
+    return outcomes | {digest: replace(outcomes[digest], note=outcomes[digest].note or f"{note}: {then} from now on")}
 
 
 def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progress) -> dict[str, Outcome]:
@@ -127,7 +130,7 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
         started = time.perf_counter()
         adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
         trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
-        results = Pack(wide.adapted(slots), shape).fit(trainings)
+        results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape)).fit(trainings)
         each = (time.perf_counter() - started) / len(attempts)
         outcomes = {}
         for attempt, one, result in zip(attempts, adapted, results, strict=True):
@@ -140,6 +143,15 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
         return outcomes
     finally:
         slots.remove()
+
+
+def _compiled(ticket: Ticket, shape: Geometry) -> Compiled | None:
+    """What runs the training steps of this kind of jobs, kept from pack to pack; None: as they are written."""
+    if not shape.compiled:
+        return None
+    from harness.compiling import Compiled
+
+    return held.COMPILED.setdefault((shape, ticket.kind), Compiled())
 
 
 def _alone(attempt: Attempt, progress: Progress) -> Outcome:

@@ -31,6 +31,7 @@ def main() -> int:
     parser = arguments()
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--pack", type=int, default=0, help="time bench in packs of so many as well")
+    parser.add_argument("--compile", action="store_true", help="and packs whose steps are compiled, the compiling included")
     parser.add_argument("--fresh", action="store_true", help="time one process a job, padded to the greatest length, as well")
     parser.add_argument("--skip-peer", action="store_true", help="only bench")
     parser.add_argument("--only-apart", action="store_true", help="no timing of the whole, only where the time goes")
@@ -47,6 +48,8 @@ def main() -> int:
         del sides["trainer + peft"]
     if options.pack:
         sides[f"bench --pack {options.pack}"] = partial(ours, pack=options.pack)
+    if options.pack and options.compile:
+        sides[f"bench --pack {options.pack} --compile"] = partial(ours, pack=options.pack, compiled=True)
     ours(flags)  # once before: what a first run brings into the caches is no part of the comparison
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     jobs = 0
@@ -71,13 +74,13 @@ def peer(flags: list[str], *, fresh: bool = False) -> tuple[int, float]:
     return json.loads(done.stdout.splitlines()[-1])["jobs"], time.perf_counter() - began
 
 
-def ours(flags: list[str], pack: int = 1) -> tuple[int, float]:
+def ours(flags: list[str], pack: int = 1, *, compiled: bool = False) -> tuple[int, float]:
     """Jobs and seconds of `bench run` into a new database."""
     folder = Path(tempfile.mkdtemp())
     try:
         began = time.perf_counter()
         words = [sys.executable, "-m", "harness", "run", *flags, "--db", str(folder / "grid.db"), "--keep", "none", "--yes"]
-        words += ["--pack", str(pack)]
+        words += ["--pack", str(pack), *(["--compile"] if compiled else [])]
         subprocess.run(words, check=True, capture_output=True, text=True)
         took = time.perf_counter() - began
         from harness.ledger import Ledger

@@ -8,6 +8,7 @@ import torch
 import methods
 from harness import batches, geometry, packing, worker
 from harness.adapted import Adapted
+from harness.compiling import Compiled
 from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
@@ -62,7 +63,7 @@ class Job:
         self.train, self.dev = labelled, labelled[: count // 3]
 
 
-def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0):
+def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0, compiled=None):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
     wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
@@ -87,7 +88,7 @@ def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at
         if places:
             template = method.source(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
             shape = Geometry(places, RECIPE.batch_size, length)
-            found += Pack(Adapted(wide, slots, template), shape).fit(trainings)
+            found += Pack(Adapted(wide, slots, template), shape, compiled).fit(trainings)
         else:
             found += [fit(training, rows_at_a_time) for training in trainings]
         slots.remove()
@@ -374,3 +375,48 @@ def tickets_of(folder, draws, places):
     plan = planning.plan(request.read(grid)[0])
     shape = Geometry(places, 16, 16) if places > 1 else None
     return [Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape) for job in plan.jobs]
+
+
+@pytest.mark.parametrize(("name", "options"), [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})], ids=str)
+def test_compiled_steps_are_the_same_but_for_rounding_and_as_deaf_to_mates(name, options):
+    """A compiled pack is near one that is not, takes no graph of another, and whoever trains beside a job changes no bit."""
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2)]
+    plain = trained(name, options, jobs, 2, "float64")
+    compiled = Compiled()
+    together = trained(name, options, jobs, 2, "float64", compiled=compiled)
+    shuffled = trained(name, options, [jobs[2], jobs[0]], 2, "float64", compiled=compiled)
+    assert compiled._graph is not None
+    for (found, tensors), (again, others) in zip(plain, together, strict=True):
+        assert found.best.step == again.best.step
+        assert found.best.dev_score == pytest.approx(again.best.dev_score, rel=1e-9)
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(others[key], tensor, rtol=1e-6, atol=1e-8)
+    assert same(shuffled[0], together[2])
+    assert same(shuffled[1], together[0])
+
+
+def test_steps_that_cannot_be_compiled_are_taken_as_they_are(tmp_path, monkeypatch):
+    """Without a compiler the same packs train, the run says so once, and results say that nothing was compiled."""
+
+    def refuse(*_):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
+    tickets = tickets_of(tmp_path, draws=3, places=2)
+    wanted = [replace(ticket, geometry=replace(ticket.geometry, compiled=True)) for ticket in tickets]
+    found = worker.run_pack(wanted, "cpu", lambda *_: None)
+    again = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [one.geometry for one in found] == ["2x16x16"] * 3
+    assert [one.predictions for one in found] == [one.predictions for one in again]
+    (note,) = (one.note for one in found if one.note)
+    assert note.startswith("steps cannot be compiled (")
+    assert note.endswith("): without from now on")
+
+
+def test_a_compiled_geometry_is_told_from_one_that_is_not():
+    """What is recorded of a pack says whether its steps were compiled, and is read back."""
+    shape = Geometry(8, 16, 32, compiled=True)
+    assert str(shape) == "8x16x32c"
+    assert Geometry.read(str(shape)) == shape
+    assert Geometry.read("8x16x32") == Geometry(8, 16, 32)
+    assert shape.halved() == Geometry(4, 16, 32, compiled=True)
