@@ -51,6 +51,7 @@ class Attempt:
 
         Raises:
             BenchError: the rows changed since the plan was made, or are longer than the backbone takes.
+            ValueError: the method's plug-in is missing here, or another one.
         """
         import methods
         from harness.streams import Streams
@@ -71,8 +72,8 @@ class Attempt:
             raise BenchError(
                 f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
             )
-        target = Target.of(task, rows.train)
-        return cls(ticket, device, methods.build(job.method, job.options), rows, backbone, Streams(job.place), target)
+        method, target = methods.rebuild(job.method, job.options, job.distribution), Target.of(task, rows.train)
+        return cls(ticket, device, method, rows, backbone, Streams(job.place), target)
 
     @property
     def packable(self) -> bool:
@@ -155,6 +156,7 @@ class Attempt:
 
     def outcome(self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1") -> Outcome:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it."""
+        import methods
         from harness import artefacts, provenance
 
         job, began = self.ticket.job, time.perf_counter()
@@ -184,6 +186,7 @@ class Attempt:
             artefact=kept,
             curve=curve,
             device=provenance.device_name(self.device),
+            versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
             geometry=geometry,
             **tested,
         )
