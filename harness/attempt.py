@@ -112,9 +112,9 @@ class Attempt:
         Raises:
             OutOfMemoryError: it cannot hold a single row.
         """
-        import gc
-
         import torch
+
+        from harness.adapted import free_memory
 
         rows, whole = self.ticket.rows, self.job.recipe.batch_size
         while True:
@@ -127,9 +127,7 @@ class Attempt:
             else:
                 note = f"the device has no memory for {whole} rows at once; they went through it {rows} at a time"
                 return replace(found, note=note) if rows != self.ticket.rows else found
-            gc.collect()  # what the failed pass held is free only after the handling of its error
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_memory()
 
     @property
     def job(self) -> Job:
@@ -158,6 +156,7 @@ class Attempt:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it."""
         import methods
         from harness import artefacts, provenance
+        from harness.geometry import within
 
         job, began = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
@@ -169,7 +168,7 @@ class Attempt:
         tested = self._test(adapted, result)
         if tested is None:
             return self._diverged(curve, "the model chosen gives no finite numbers on the test rows", geometry)
-        tested_at = time.perf_counter()
+        tested_at, tokens = time.perf_counter(), adapted.room.tokens
         kept = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
             kept = artefacts.write(self.ticket.artefacts, job.digest, source.folded(), _about(job, adapted, self.target))
@@ -187,7 +186,8 @@ class Attempt:
             curve=curve,
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
-            geometry=geometry,
+            geometry=within(geometry, tokens),
+            note=f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most" if tokens else "",
             **tested,
         )
 

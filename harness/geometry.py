@@ -22,7 +22,8 @@ class Geometry:
     @classmethod
     def read(cls, text: str) -> Geometry | None:
         """The inverse of `str`; None for a job that was trained alone."""
-        return cls(*map(int, text.split("x"))) if "x" in text else None
+        trained = text.partition("@")[0]
+        return cls(*map(int, trained.split("x"))) if "x" in trained else None
 
     def halved(self) -> Geometry | None:
         """With half the places; None: alone."""
@@ -36,7 +37,12 @@ def alone(rows: int = 0) -> str:
 
 def rows_of(text: str) -> int:
     """The inverse of `alone`: rows at a time; 0: a whole step, or a pack."""
-    return int(text.partition("/")[2] or 0)
+    return int(text.partition("@")[0].partition("/")[2] or 0)
+
+
+def within(trained: str, tokens: int) -> str:
+    """How a job was trained, and the tokens that a call had in testing: `1@2048`; 0: as many as usual."""
+    return f"{trained}@{tokens}" if tokens else trained
 
 
 def bucket(longest: int, most: int) -> int:
