@@ -51,6 +51,7 @@ class Attempt:
 
         Raises:
             BenchError: the rows changed since the plan was made, or are longer than the backbone takes.
+            ValueError: the method's plug-in is missing here, or another one.
         """
         import methods
         from harness.streams import Streams
@@ -71,8 +72,8 @@ class Attempt:
             raise BenchError(
                 f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
             )
-        target = Target.of(task, rows.train)
-        return cls(ticket, device, methods.build(job.method, job.options), rows, backbone, Streams(job.place), target)
+        method, target = methods.rebuild(job.method, job.options, job.distribution), Target.of(task, rows.train)
+        return cls(ticket, device, method, rows, backbone, Streams(job.place), target)
 
     @property
     def packable(self) -> bool:
@@ -111,9 +112,9 @@ class Attempt:
         Raises:
             OutOfMemoryError: it cannot hold a single row.
         """
-        import gc
-
         import torch
+
+        from harness.adapted import free_memory
 
         rows, whole = self.ticket.rows, self.job.recipe.batch_size
         while True:
@@ -126,9 +127,7 @@ class Attempt:
             else:
                 note = f"the device has no memory for {whole} rows at once; they went through it {rows} at a time"
                 return replace(found, note=note) if rows != self.ticket.rows else found
-            gc.collect()  # what the failed pass held is free only after the handling of its error
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_memory()
 
     @property
     def job(self) -> Job:
@@ -155,7 +154,9 @@ class Attempt:
 
     def outcome(self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1") -> Outcome:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it."""
+        import methods
         from harness import artefacts, provenance
+        from harness.geometry import within
 
         job, began = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
@@ -167,7 +168,7 @@ class Attempt:
         tested = self._test(adapted, result)
         if tested is None:
             return self._diverged(curve, "the model chosen gives no finite numbers on the test rows", geometry)
-        tested_at = time.perf_counter()
+        tested_at, tokens = time.perf_counter(), adapted.room.tokens
         kept = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
             kept = artefacts.write(self.ticket.artefacts, job.digest, source.folded(), _about(job, adapted, self.target))
@@ -184,7 +185,9 @@ class Attempt:
             artefact=kept,
             curve=curve,
             device=provenance.device_name(self.device),
-            geometry=geometry,
+            versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
+            geometry=within(geometry, tokens),
+            note=f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most" if tokens else "",
             **tested,
         )
 

@@ -35,16 +35,18 @@ def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dic
     }
 
 
-def cut(rows: Sequence[Encoded], device: str) -> list[list[int]]:
+def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
     """Numbers of rows in groups of like length, short ones first.
 
-    A group ends where the next row would bring more padding than a further call costs, or more tokens than a call may have.
+    A group ends where the next row would bring more padding than a further call costs, or more tokens than a call may have:
+    `most`, or as many as are usual on the device.
     """
+    most = most or MOST[device]
     groups: list[list[int]] = []
     tokens = 0  # of the group at hand, without padding
     for index in sorted(range(len(rows)), key=lambda index: (_tokens(rows[index]), index)):
         length = _tokens(rows[index])
-        if groups and length * (len(groups[-1]) + 1) <= MOST[device] and length * len(groups[-1]) - tokens <= CALL[device]:
+        if groups and length * (len(groups[-1]) + 1) <= most and length * len(groups[-1]) - tokens <= CALL[device]:
             groups[-1].append(index)
             tokens += length
         else:
@@ -53,9 +55,15 @@ def cut(rows: Sequence[Encoded], device: str) -> list[list[int]]:
     return groups
 
 
-def by_groups(rows: Sequence[Encoded], device: str, answer: Callable[[list[int]], Tensor]) -> Tensor:
+def smaller(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
+    """Half the tokens that the largest of the groups has; 0: each of them is a single row."""
+    groups = [(len(group), len(group) * _tokens(rows[group[-1]])) for group in cut(rows, device, most)]
+    return max((tokens for _, tokens in groups), default=0) // 2 if any(count > 1 for count, _ in groups) else 0
+
+
+def by_groups(rows: Sequence[Encoded], device: str, answer: Callable[[list[int]], Tensor], most: int = 0) -> Tensor:
     """What `answer` gives for the numbers of each group, `[rows, outputs]`, put together in the order of the rows."""
-    groups = cut(rows, device)
+    groups = cut(rows, device, most)
     found = torch.cat([answer(group) for group in groups])
     places = torch.tensor([index for group in groups for index in group], device=found.device)
     return found[places.argsort()]

@@ -8,7 +8,6 @@ from functools import cache
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-import methods
 from harness import hub
 from harness.errors import BenchError, Unavailable
 from harness.stored import Stored
@@ -41,8 +40,7 @@ def text(one: Stored, form: str, at: str | None) -> str:
     lines = "\n".join(_line(one, name, found.get(name)) for name in _shown(one))
     basis = "The 95 % intervals are over test rows, for this one training, and not over draws. " if found else ""
     reason = f"{why}\n\n" if why else ""
-    setting = entry.setting["method"]
-    samples = methods.build(setting["name"], setting["options"]).test_samples
+    samples = one.method.test_samples
     tested = f", as the mean answer of {samples} sampled models" if samples else " at the centre" if at is not None else ""
     return (
         f"# {entry.label} on {entry.task}\n\n"

@@ -68,8 +68,10 @@ def run_command_line() -> None:
     try:
         app()
     except BenchError as error:
+        from reports.escape import plain
+
         for line in str(error).splitlines():
-            print(f"bench: {line}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
+            print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
         sys.exit(error.exit_code)
 
 

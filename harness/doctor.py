@@ -16,6 +16,7 @@ from harness import cache, provenance
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from harness.ledger.database import is_url, network_file_system
+from reports.escape import plain
 
 PATIENCE = 5.0  # seconds to wait for the Hub
 ROOM = 2 << 30  # bytes of free disk below which a first model may not fit
@@ -33,7 +34,7 @@ class Finding:
 def examine(db: str, *, as_json: bool) -> int:
     """Look at everything; 1 if something would stop a run."""
     out, found = Console(), []
-    for look in (_versions, _devices, _memory, _hub, _cache, lambda: _database(db)):
+    for look in (_versions, _plugins, _devices, _memory, _hub, _cache, lambda: _database(db)):
         found += list(_safely(look))
     if as_json:
         out.print_json(json.dumps({"schema": 1, "findings": [asdict(one) for one in found]}))
@@ -64,6 +65,15 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "well", ", ".join(f"{name} {number}" for name, number in found.items() if number != "absent"))
     if absent:
         yield Finding("packages", "ill", f"{', '.join(absent)} cannot be found: install bench again")
+
+
+def _plugins() -> Iterator[Finding]:
+    import methods
+
+    for plugin in methods.plugins_offered():
+        reason = plugin.broken()
+        text = f"the method {plugin.name} of {plugin}" + (f" cannot be used: {reason}" if reason else "")
+        yield Finding("plug-in", "mind" if reason else "well", plain(text))
 
 
 def _devices() -> Iterator[Finding]:

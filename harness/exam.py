@@ -101,6 +101,6 @@ def bare(adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Enc
     head = methods.build("head").slots(adapted.backbone)
     tensors = {slot.name: trained[slot.name] for slot in head}
     try:
-        return sit(lambda _: tensors, tests, target, plain(Adapted(adapted.backbone, head, adapted.source)))
+        return sit(lambda _: tensors, tests, target, plain(Adapted(adapted.backbone, head, adapted.source, adapted.room)))
     finally:
         head.remove()

@@ -198,16 +198,14 @@ def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None)
     Raises:
         UsageError: the number of texts is not that of the task.
     """
-    import methods
     from harness import backbones, batches
     from harness.adapted import Adapted, predict
     from harness.target import Target
 
-    setting = one.entry.setting["method"]
     backbone = replace(backbones.load(one.backbone, "cpu"), outputs=len(one.labels) or 1, max_length=one.recipe.max_length)
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("give one text, or the two texts of a pair")
-    slots = methods.build(setting["name"], setting["options"]).slots(backbone)
+    slots = one.method.slots(backbone)
     adapted = Adapted(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
     rows = batches.encode(backbone, [Row(text, 0) for text in texts])
     logits = predict(adapted, lambda _: one.point(at), rows)

@@ -23,10 +23,11 @@ class Geometry:
     @classmethod
     def read(cls, text: str) -> Geometry | None:
         """The inverse of `str`; None for a job that was trained alone."""
-        if "x" not in text:
+        trained = text.partition("@")[0]
+        if "x" not in trained:
             return None
-        places, rows, length = map(int, text.rstrip("c").split("x"))
-        return cls(places, rows, length, compiled=text.endswith("c"))
+        places, rows, length = map(int, trained.rstrip("c").split("x"))
+        return cls(places, rows, length, compiled=trained.endswith("c"))
 
     def halved(self) -> Geometry | None:
         """With half the places; None: alone."""
@@ -40,7 +41,12 @@ def alone(rows: int = 0) -> str:
 
 def rows_of(text: str) -> int:
     """The inverse of `alone`: rows at a time; 0: a whole step, or a pack."""
-    return int(text.partition("/")[2] or 0)
+    return int(text.partition("@")[0].partition("/")[2] or 0)
+
+
+def within(trained: str, tokens: int) -> str:
+    """How a job was trained, and the tokens that a call had in testing: `1@2048`; 0: as many as usual."""
+    return f"{trained}@{tokens}" if tokens else trained
 
 
 def bucket(longest: int, most: int) -> int:

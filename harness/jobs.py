@@ -89,14 +89,18 @@ class Job:
     options: Mapping[str, Scalar]  # every option with the value in use
     label: str  # for people; not part of the identity
     recipe: Recipe
+    # Of the plug-in that the method, or the base of a simplex, comes from; empty: ours. Part of the identity, since another's
+    # method of that name is another method. Its version is not, like that of every package: its author raises VERSION.
+    distribution: str = ""
 
     def setting(self) -> dict[str, Any]:
         """What the jobs of one method on one task share, in plain types."""
         shared = {name: getattr(self.rows, name) for name in ("task", "version", "revision", "metrics", "labels", "holdout")}
+        method = {"name": self.method, "version": self.method_version, "options": dict(self.options)}
         return {
             "backbone": dict(vars(self.backbone)),
             "task": shared,
-            "method": {"name": self.method, "version": self.method_version, "options": dict(self.options)},
+            "method": method | ({"distribution": self.distribution} if self.distribution else {}),
             "recipe": dict(vars(self.recipe)),
         }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +18,8 @@ from harness.jobs import BackboneSpec
 from harness.options import DEFAULTS
 from harness.support import Support
 from harness.tasks import GROUPS, REGISTRY, Task
+from methods import Method, Plugin
+from reports.escape import plain
 
 
 def list_methods(model: str | None, *, as_json: bool) -> None:
@@ -25,26 +29,54 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         Unavailable: the model cannot be had.
     """
     out = Console()
-    found = _support(model) if model else {}
-    names = {name: _options(name) for name in methods.REGISTRY}
+    classes, broken = _with_plugins()
+    found = _support(model, list(classes)) if model else {}
     if as_json:
         typed = [
-            {"name": name, "summary": cls.summary, "paper": cls.paper, "options": names[name], **_typed(found.get(name))}
-            for name, cls in methods.REGISTRY.items()
+            {"name": name, "summary": cls.summary, "paper": cls.paper, "options": _options(name), **_typed(found.get(name))}
+            | ({"distribution": plugin.distribution, "version": plugin.version} if plugin else {})
+            for name, (cls, plugin) in classes.items()
         ]
-        out.print_json(json.dumps({"schema": 1, "methods": typed}))
+        told = [
+            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "reason": reason}
+            for plugin, reason in broken.items()
+        ]
+        out.print_json(json.dumps({"schema": 1, "methods": typed, "broken": told}))
         return
-    for name, cls in methods.REGISTRY.items():
+    for name, (cls, plugin) in classes.items():
         aliases = [alias for alias, (meant, _) in methods.ALIASES.items() if meant == name]
-        out.print(f"[bold]{name}[/bold]" + (f"  [dim](also {', '.join(aliases)})[/dim]" if aliases else ""))
+        beside = f"of {plugin}" if plugin else f"also {', '.join(aliases)}" if aliases else ""
+        _print_head(out, name, beside)
         lines = [(cls.summary, ""), (cls.paper, "dim")]
-        lines.append((", ".join(f"{option}={methods.show(value)}" for option, value in names[name].items()), "cyan"))
+        lines.append((", ".join(f"{option}={methods.show(value)}" for option, value in _options(name).items()), "cyan"))
         if name in found:
             one = found[name]
             text = one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
             lines.append((f"on {model}: {text}", "yellow" if one.refused else "green"))
         for text, style in lines:
-            out.print(Padding(Text(text, style), (0, 0, 0, 2)))
+            out.print(Padding(Text(plain(text), style), (0, 0, 0, 2)))
+    for plugin, reason in broken.items():
+        _print_head(out, plugin.name, f"of {plugin}")
+        out.print(Padding(Text(plain(f"broken: {reason}"), "red"), (0, 0, 0, 2)))
+
+
+def _print_head(out: Console, name: str, beside: str) -> None:
+    out.print(Text.assemble((plain(name), "bold"), (plain(f"  ({beside})" if beside else ""), "dim")))
+
+
+def _with_plugins() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict[Plugin, str]]:
+    """Every method with the plug-in that it comes from, if it does; and the plug-ins that are broken, with the reason."""
+    classes: dict[str, tuple[type[Method], Plugin | None]] = {name: (cls, None) for name, cls in methods.REGISTRY.items()}
+    broken: dict[Plugin, str] = {}
+    with ThreadPoolExecutor() as pool:  # each waits for a process of its own
+        reasons = list(pool.map(Plugin.broken, methods.plugins_offered()))
+    for plugin, reason in zip(methods.plugins_offered(), reasons, strict=True):
+        try:
+            classes |= {} if reason else {plugin.name: (plugin.load(), plugin)}
+        except ValueError as error:  # it could be imported there, and cannot be here
+            reason = str(error)
+        broken |= {plugin: reason} if reason else {}
+    return classes, broken
 
 
 def _typed(found: Support | None) -> dict[str, Any]:
@@ -61,11 +93,11 @@ def _options(name: str) -> dict[str, Any]:
     return {option: value for option, value in (method.options() | idle).items() if option != "targets"}
 
 
-def _support(model: str) -> dict[str, Support]:
+def _support(model: str, names: Sequence[str]) -> dict[str, Support]:
     """What each method would train on a backbone, as it is by default."""
     spec = BackboneSpec(name=model, revision=checkpoints.revision_of(model))
-    built = [methods.build(name) for name in methods.REGISTRY]
-    return dict(zip(methods.REGISTRY, support.find(spec, built, max_length=0), strict=True))
+    built = [methods.build(name) for name in names]
+    return dict(zip(names, support.find(spec, built, max_length=0), strict=True))
 
 
 def list_tasks(*, as_json: bool) -> None:

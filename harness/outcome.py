@@ -60,7 +60,10 @@ class Outcome:
     predictions: bytes = b""  # compressed, one number a test row
     labels: Mapping[str, bytes] = field(default_factory=dict)  # likewise the right answers, by the suffix of their split
     device: str = ""
-    geometry: str = "1"  # alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack, whose seconds are shared
+    versions: Mapping[str, str] = field(default_factory=dict)  # of what this job used and others need not: its plug-in
+    # How it was trained: alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack, whose seconds are shared; with
+    # @2048 behind it, tested in calls of so many tokens.
+    geometry: str = "1"
     note: str = ""  # something that the user should know
     error: str = ""  # class and message
     trace: str = ""

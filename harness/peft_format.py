@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import methods
 from harness import checkpoints
 from harness.errors import UsageError
 from harness.stored import Stored
@@ -28,9 +27,7 @@ def files(one: Stored, tensors: Tensors) -> dict[str, Any]:
     Raises:
         UsageError: PEFT has no such method, or would compute something else with it.
     """
-    setting = one.entry.setting["method"]
-    method = methods.build(setting["name"], setting["options"])
-    base = method.base if isinstance(method, Simplex) else method
+    base = one.method.base if isinstance(one.method, Simplex) else one.method
     if why := _obstacle(one, base):
         raise UsageError(f"{why}: --format safetensors")
     if isinstance(base, Prefix):

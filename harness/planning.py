@@ -110,15 +110,17 @@ def _order(rows: Rows, request: Request) -> tuple[int, int, int]:
 
 
 def _job(backbone: BackboneSpec, rows: Rows, seed: int, method: Method, recipe: Recipe) -> Job:
+    plugin = methods.plugin_of(method)
     return Job(
         backbone=backbone,
         rows=rows,
         seed=seed,
         method=method.name,
-        method_version=method.VERSION,
+        method_version=method.resolved_version,
         options=method.resolved(),
         label=methods.label(method),
         recipe=recipe,
+        distribution=plugin.distribution if plugin else "",
     )
 
 

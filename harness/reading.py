@@ -152,7 +152,10 @@ def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
 
 
 def _place(geometry: str) -> str:
-    """How a job was trained: alone, or in a pack whose seconds are shared."""
+    """How a job was trained and tested: alone, or in a pack whose seconds are shared."""
+    geometry, _, within = geometry.partition("@")
+    if within:
+        return f"{_place(geometry)}; tested in calls of {within} tokens at most"
     if at_a_time := rows_of(geometry):
         return f"trained alone, {at_a_time} rows of a step at a time"
     pack = Geometry.read(geometry)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
@@ -168,7 +169,7 @@ def _recipe(reading: Reading) -> Recipe:
 def _methods(reading: Reading) -> list[Method]:
     """Each method once for every combination of its options' values."""
     asked = [name for one in reading.names("methods") for name in (methods.REGISTRY if one == "all" else [one])]
-    found = reading.attempt_all(lambda name: (name, *methods.meant(name)), asked)
+    found = reading.attempt_all(_asked, asked)
     names = reading.distinct("methods", [_short(*one) for one in found])
     variants: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     for target, option, values in reading.attempt_all(_setting, reading.grid.set_):
@@ -183,6 +184,12 @@ def _methods(reading: Reading) -> list[Method]:
             reading.attempt_all(partial(methods.build, name), single)
         chosen += built
     return reading.distinct("set", chosen)
+
+
+def _asked(name: str) -> tuple[str, str, Mapping[str, str]]:
+    """A method's name as it was typed, as it is registered, and what an alias stands for; a plug-in must be sound."""
+    methods.class_of(name)
+    return name, *methods.meant(name)
 
 
 def _short(name: str, canonical: str, options: Mapping[str, str]) -> str:
@@ -219,8 +226,11 @@ def _apply(reading: Reading, variants: dict[str, dict[str, list[str]]], target: 
 def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
     canonical, preset = methods.meant(name)
     bases = chosen.get("base", [preset.get("base", "prefix")])
-    known = [base for base in bases if base in methods.REGISTRY or base in methods.ALIASES]
-    return {option for base in known for option in methods.options_of(canonical, base)}
+    found: set[str] = set()
+    for base in bases:
+        with suppress(ValueError):  # no such base, or a broken one: its building says so
+            found |= methods.options_of(canonical, base)
+    return found
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
         peak_bytes=result.get("peak_bytes", 0),
         places=_places(result),
         versions=_versions(result),
+        plugin=result.get("versions", {}).get("plug-in", ""),
         curve=[(int(point[0]), _number(point[2])) for point in json.loads(zlib.decompress(blobs["curve"]))]
         if "curve" in blobs
         else [],

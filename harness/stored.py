@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import methods
 from harness import artefacts
 from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
 from harness.ledger import Entry, Ledger
 from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
+from methods import Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +43,19 @@ class Stored:
     def recipe(self) -> Recipe:
         """The recipe that it was trained by."""
         return recipe_from(self.entry.setting["recipe"])
+
+    @cached_property
+    def method(self) -> Method:
+        """The method that it was trained by.
+
+        Raises:
+            Unavailable: its plug-in is missing here, broken or another one.
+        """
+        said = self.entry.setting["method"]
+        try:
+            return methods.rebuild(said["name"], said["options"], said.get("distribution", ""))
+        except ValueError as error:
+            raise Unavailable(str(error)) from error
 
     @property
     def labels(self) -> list[str]:

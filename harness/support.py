@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.cache import Kept
 from harness.jobs import BackboneSpec, canonical
 from harness.provenance import environment
-from methods import Method
+from methods import Method, plugin_of
 
 if TYPE_CHECKING:
     from harness.backbones import Backbone
@@ -50,9 +50,9 @@ def find(
     backbone: Backbone | None = None
     found = []
     for method in wanted:
-        key = canonical({"name": method.name, "version": method.VERSION, "options": method.resolved()})
+        key = canonical({"name": method.name, "version": method.resolved_version, "options": method.resolved()})
         kept = known.get(key)
-        if kept is None:
+        if kept is None or plugin_of(method):  # whose code changes without notice while it is written
             if backbone is None:
                 progress(f"looking at {spec.name}")
                 backbone = _load(spec, max_length)

@@ -122,6 +122,7 @@ def job_of(entry: Entry) -> Job:
     job = Job(
         backbone=BackboneSpec(**setting["backbone"]), rows=rows, seed=entry.seed, method=method["name"],
         method_version=method["version"], options=method["options"], label=entry.label, recipe=Recipe(**setting["recipe"]),
+        distribution=method.get("distribution", ""),
     )  # fmt: skip
     if job.digest != entry.digest:
         raise Unavailable("this version of bench would compute another job than the one stored here")
@@ -152,7 +153,8 @@ def again(
         (outcome,) = run_pack([ticket], device, note)
     except (Unavailable, CorruptData) as error:
         return Again(entry, str(error))
-    same = provenance.device_name(device) == result["device"] and provenance.environment() == result["versions"]
+    here = {**provenance.environment(), **outcome.versions}
+    same = provenance.device_name(device) == result["device"] and here == result["versions"]
     return _compared(entry, outcome, ledger.blobs(entry.digest), same_place=same)
 
 

@@ -84,6 +84,8 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
     import torch
 
+    from harness.adapted import free_memory
+
     if shape is None:
         return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
     try:
@@ -100,9 +102,7 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
         smaller = replace(shape, compiled=False) if shape.compiled else None
         what = "steps cannot be compiled" if shape.compiled else "no pass over several jobs"
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
-    gc.collect()  # what the failed pass held, its frames included, is free only now
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
     digest = attempts[0].ticket.job.digest
     then = "one by one" if smaller is None else "without" if smaller.places == shape.places else f"{smaller.places}"

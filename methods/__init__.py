@@ -1,11 +1,13 @@
 """Ways of adapting a pretrained model; knows nothing of tasks or databases.
 
-A new method is one file with one class and one line in `REGISTRY`.
+A new method is one file with one class and one line in `REGISTRY`. Other distributions offer methods by entry points
+(`plugins.py`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +20,7 @@ from methods.features import Features
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3
 from methods.lora import Lora
+from methods.plugins import Plugin, kind_of, offered
 from methods.prefix import Prefix
 from methods.prompt import Prompt
 from methods.simplex import DECODERS, OWN, Simplex
@@ -28,12 +31,17 @@ __all__ = [
     "BASES",
     "REGISTRY",
     "Method",
+    "Plugin",
     "Unsupported",
     "build",
     "canonical",
+    "class_of",
     "label",
     "meant",
     "options_of",
+    "plugin_of",
+    "plugins_offered",
+    "rebuild",
     "show",
 ]
 
@@ -71,18 +79,48 @@ def meant(name: str) -> tuple[str, Mapping[str, str]]:
     """
     if name in REGISTRY:
         return name, {}
-    if name not in ALIASES:
-        raise ValueError(f"no method {name!r}{nearest(name, [*REGISTRY, *ALIASES])}; there are {', '.join(REGISTRY)}")
-    return ALIASES[name]
+    if name in ALIASES:
+        return ALIASES[name]
+    if _plugin(name) is None:
+        there = [*REGISTRY, *(plugin.name for plugin in plugins_offered() if not plugin.refused)]
+        raise ValueError(f"no method {name!r}{nearest(name, [*there, *ALIASES])}; there are {', '.join(there)}")
+    return name, {}
+
+
+@cache
+def plugins_offered() -> tuple[Plugin, ...]:
+    """The methods that other distributions offer, without importing one."""
+    return tuple(offered({*REGISTRY, *ALIASES, "all"}))
+
+
+def _plugin(name: str) -> Plugin | None:
+    """The plug-in of a name that is none of our own."""
+    mine = name in REGISTRY or name in ALIASES
+    return None if mine else next((plugin for plugin in plugins_offered() if plugin.name == name), None)
+
+
+def plugin_of(method: Method) -> Plugin | None:
+    """The plug-in that a method comes from, or the base of a simplex; None for our own."""
+    return _plugin(method.base.name if isinstance(method, Simplex) else method.name)
+
+
+def class_of(name: str) -> type[Method]:
+    """The class of a method by its registered name. A plug-in is imported now.
+
+    Raises:
+        ValueError: there is no such method, or the plug-in is broken.
+    """
+    plugin = _plugin(canonical(name))
+    return plugin.load() if plugin else REGISTRY[canonical(name)]
 
 
 def options_of(name: str, base: str = "prefix") -> set[str]:
     """The names of a method's options; a simplex has those of its base as well.
 
     Raises:
-        ValueError: there is no method of that name.
+        ValueError: there is no method of that name, or its plug-in is broken.
     """
-    cls = REGISTRY[canonical(name)]
+    cls = class_of(name)
     if cls is Simplex:
         return options_of(base) | {*OWN, "base"}
     return {one.name for one in fields(cls)}
@@ -96,13 +134,13 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     """
     name, preset = meant(name)
     given = {**preset, **(options or {})}
-    cls = REGISTRY[name]
+    cls = class_of(name)
     base = str(given.pop("base", "prefix")).strip() if cls is Simplex else ""
     if (
         cls is Simplex and str(given.get("decoder", "")).strip() in DECODERS
     ):  # a base has an option of that name with other values
         given["decoders"] = given.pop("decoder")
-    if cls is Simplex and (base not in REGISTRY and base not in ALIASES):
+    if cls is Simplex and (base not in REGISTRY and base not in ALIASES and _plugin(base) is None):
         raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
     known = options_of(name, base or "prefix")
     for option in given:
@@ -113,6 +151,20 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     if cls is Simplex:
         return Simplex(base=build(base, given), **typed)  # type: ignore[arg-type]  # each was read as its field's type
     return cls(**typed)  # type: ignore[arg-type]
+
+
+def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Method:
+    """The method of a job that was planned earlier, or on another machine.
+
+    Raises:
+        ValueError: its plug-in is missing, broken, or another distribution's here.
+    """
+    method = build(name, options)
+    plugin = plugin_of(method)
+    here = plugin.distribution if plugin else ""
+    if here != distribution:
+        raise ValueError(f"{name} is the method of {distribution or 'bench'}, and here it comes from {plugin or 'bench'}")
+    return method
 
 
 def label(method: Method) -> str:
@@ -152,7 +204,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _type_of(option: str, cls: type[Method]) -> str:
-    return str(next(one.type for one in fields(cls) if one.name == option))
+    return kind_of(next(one.type for one in fields(cls) if one.name == option))
 
 
 def _read(option: str, value: str | Scalar, kind: str) -> Scalar:

@@ -55,6 +55,11 @@ class Method(ABC):
         require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
 
     @property
+    def resolved_version(self) -> int:
+        """The version of what makes its numbers: a job's identity has it."""
+        return self.VERSION
+
+    @property
     def resolved_lr(self) -> float:
         """The learning rate in use."""
         return self.default_lr if self.lr is None else self.lr

@@ -68,6 +68,11 @@ class Simplex(Method):
         require(self.mix == "factors" or self.base.name == "lora", "mix=product mixes products of factors: it needs base=lora")
 
     @property
+    def resolved_version(self) -> int:
+        """Raised by a correction of its own and by one of the base's."""
+        return self.VERSION + self.base.resolved_version - 1
+
+    @property
     def default_lr(self) -> float:
         """The base's."""
         return self.base.resolved_lr

@@ -108,6 +108,13 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
         yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")
+    plugins: dict[str, set[str]] = {}
+    for run in runs:
+        if run.plugin:
+            plugins.setdefault(run.method, set()).add(run.plugin)
+    for method, found in plugins.items():
+        level: Literal["red", "amber"] = "red" if len(found) > 1 else "amber"
+        yield Note("PLUG_IN", level, f"{method} is a method of {' and of '.join(sorted(found))}, and not of bench.")
     if frame.holdout:
         text = (
             "test rows were split off anew for every draw, so draws share rows; the intervals and p values of these tasks are "

@@ -52,6 +52,7 @@ class Run:
     peak_bytes: int
     places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
     versions: str  # program, libraries and device in one line: a comparison over several is noted
+    plugin: str = ""  # the distribution, with its version, that the method comes from, where it is none of bench's own
     curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
     given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
     right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`

@@ -302,7 +302,7 @@ class Ledger(Reader):
         if kept := [{"job": number, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data]:
             connection.execute(table_of(Blob).insert(), kept)
         if outcome.status == "done":
-            connection.execute(table_of(Result).insert().values(self._result(dict(job), outcome)))
+            connection.execute(table_of(Result).insert().values(self._result(connection, dict(job), outcome)))
         connection.execute(table_of(MetricRow).delete().where(table_of(MetricRow).c.job == number))
         if outcome.score is not None:  # a diverged job has the score that it counts with
             connection.execute(table_of(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
@@ -316,15 +316,17 @@ class Ledger(Reader):
             connection.execute(select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id).where(*mine)).scalar() is not None
         )
 
-    def _result(self, job: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    def _result(self, connection: Connection, job: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
         same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
         dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
         payload = payload_hash(_all_metrics(outcome), outcome.blobs)
         values = {name: getattr(outcome, name) for name in same} | times
         values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
-        sealed = seal(job, values, self._versions)
-        return values | {"job": job["id"], "environment": self._environment, "seal": sealed}
+        versions, environment = {**self._versions, **outcome.versions}, self._environment
+        if outcome.versions:
+            environment = self._known(connection, Environment, [canonical(versions)])[canonical(versions)]
+        return values | {"job": job["id"], "environment": environment, "seal": seal(job, values, versions)}
 
     # -- its own state ---------------------------------------------------------------------------------------------
 

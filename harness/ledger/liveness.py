@@ -69,10 +69,17 @@ class ServerLock:
     """An advisory lock of PostgreSQL under a run's number, held by a connection of its own."""
 
     SPACE = 0x62656E63  # of numbers that this program locks
+    # Seconds after which the server asks a silent host whether it is there, and again, and how often before it gives the lock
+    # away: two minutes together. The system's own are two hours. It is the server that must notice, so libpq's would not help.
+    PROBES = text("""
+        SELECT set_config('tcp_keepalives_' || name, value, false)
+        FROM (VALUES ('idle', '60'), ('interval', '10'), ('count', '6')) AS probes (name, value)
+    """)
 
     def __init__(self, engine: Engine, number: int) -> None:
         self._number = number
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection.execute(self.PROBES)
         wanted = text("SELECT pg_try_advisory_lock(:space, :number)")
         for _ in range(50):
             if self._connection.execute(wanted, {"space": self.SPACE, "number": number}).scalar():

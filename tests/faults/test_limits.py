@@ -4,17 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import starved
 import torch
 
-from harness import attempt, exam, planning, request, scheduler, worker
+from harness import adapted, attempt, exam, planning, reading, request, scheduler, worker
+from harness.attempt import Attempt
 from harness.executors.local import LocalExecutor
+from harness.geometry import Geometry, rows_of
 from harness.ledger import Ledger
 from harness.options import GridOptions
-from harness.outcome import Ticket
+from harness.outcome import Ticket, unpack_predictions
 from tests.harness.test_packing import tickets_of
 from tests.harness.test_scheduler import Notes
 
@@ -112,6 +115,50 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
         places = int(shape.partition("x")[0])
         again = worker.run_pack(tickets_of(tmp_path, draws=4, places=places), "cpu", lambda *_: None)
         assert [one.predictions for one in found] == [one.predictions for one in again]
+
+
+@pytest.mark.parametrize("options", [{}, {"zeroed": True, "rules": True}])
+def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeypatch, options):
+    """F7: a job alone is trained once; its test rows go through the model in calls that fit, which is told and recorded."""
+    [ticket] = [replace(one, geometry=None, **options) for one in tickets_of(tmp_path, draws=1, places=1)]
+    (before,) = worker.run_pack([ticket], "cpu", lambda *_: None)
+    trainings, calls = [], []
+    monkeypatch.setattr(Attempt, "training", lambda *a, whole=Attempt.training: trainings.append(1) or whole(*a))
+    monkeypatch.setattr(adapted, "collate", tight(calls, 100))
+    (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
+    assert (found.status, found.error, len(trainings)) == ("done", "", 1)
+    kind, _, tokens = found.geometry.partition("@")
+    assert (kind, 50 <= int(tokens) <= 100) == ("1", True)
+    assert f"they had {tokens} tokens at most" in found.note
+    assert max(calls) > 100 > min(calls)
+    assert found.metrics == before.metrics
+    assert unpack_predictions(found.predictions) == unpack_predictions(before.predictions)
+    assert (Geometry.read(found.geometry), rows_of(found.geometry)) == (None, 0)
+    assert reading._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
+    assert (Geometry.read("4x16x24@50"), rows_of("1/8@50")) == (Geometry(4, 16, 24), 8)
+
+
+def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
+    """F7: where calls cannot be smaller the job fails in words, and the worker goes on."""
+    [ticket] = [replace(one, geometry=None) for one in tickets_of(tmp_path, draws=1, places=1)]
+    with monkeypatch.context() as patched:
+        patched.setattr(adapted, "collate", tight([], 1))
+        (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
+    assert (found.status, found.error) == ("failed", "OutOfMemoryError: no room")
+    assert worker.run_pack([ticket], "cpu", lambda *_: None)[0].status == "done"
+
+
+def tight(calls, most):
+    """Makes batches, on a device that without gradients holds so many tokens."""
+
+    def collate(backbone, rows, whole=adapted.collate):
+        batch = whole(backbone, rows)
+        calls.append(batch["input_ids"].numel())
+        if not torch.is_grad_enabled() and calls[-1] > most:
+            raise torch.OutOfMemoryError("no room")
+        return batch
+
+    return collate
 
 
 @linux

@@ -92,6 +92,16 @@ def test_claims_of_a_killed_run_are_free_at_once(db, tmp_path):
     assert check_ledger(db, acks, metrics_of).results == 40
 
 
+def test_a_host_that_vanishes_holds_its_claims_for_minutes_and_not_hours(db):
+    """The server itself asks whether the holder of a run's lock is there: what it says of its end of that connection."""
+    with Ledger(db, write=True) as ledger:
+        ledger.begin("fake")
+        connection = ledger._lock._connection
+        asked = [connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar() for name in ("idle", "interval", "count")]
+        assert connection.execute(text("SELECT inet_server_port()")).scalar()  # over TCP: these are the socket's own values
+    assert asked == ["60", "10", "6"]
+
+
 def test_broken_connections_lose_nothing(db, tmp_path):
     """F29: every connection of the database is cut again and again while a run goes on; no result is lost, none kept twice."""
     acks, stop = tmp_path / "acks", threading.Event()

@@ -263,12 +263,18 @@ def test_directions(grid):
 
 
 def test_notes(grid):
-    """Collapse, identical results and several versions are each told with a code."""
+    """Collapse, identical results, several versions and methods of others are each told with a code."""
     runs = grid()
     assert codes(compare(runs)) == {"NOT_REACHABLE", "POSTHOC_BASELINE", "SEED_ONLY"}
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
     assert "PACK_MIX" in codes(compare([replace(runs[0], places=8), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
+    foreign = compare([replace(run, plugin="bench-shift 1.2") if run.method == "prefix" else run for run in runs]).notes
+    assert [(n.level, n.text) for n in foreign if n.code == "PLUG_IN"] == [
+        ("amber", "prefix is a method of bench-shift 1.2, and not of bench.")
+    ]
+    mixed = compare([replace(run, plugin=f"x {run.draw}") if run.method == "prefix" else run for run in runs]).notes
+    assert [n.level for n in mixed if n.code == "PLUG_IN"] == ["red"]
     assert "NOT_FOUND" in codes(compare(runs, tasks=["rte", "rtee"]))
     same = [replace(r, score=0.5) if (r.method, r.task) == ("prefix", "rte") else r for r in runs]
     assert "DUPLICATE_RUNS" in codes(compare(same))
