@@ -391,8 +391,17 @@ def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
         landscape(weights, found, ["a", "b", "c"])
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_landscape_of_few_points(count):
-    """Points without an area between them are shown without one."""
-    xml(inline(landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])))
-    xml(inline(landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])))
+    """Every point is shown, and an area with its scale only where three span one."""
+    sheet = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
+    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][:count]
+    assert len(list(xml(inline(sheet)).iter(f"{SVG}use"))) >= count
+    assert any(axes.get_ylabel() == "points" for axes in sheet.axes) == (count == 3)  # the scale
+
+
+def test_landscape_of_no_number():
+    """Points without a finite value are none: the figure says so."""
+    sheet = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
+    assert not sheet.values
+    assert "No point has a finite value." in "".join(xml(inline(sheet)).itertext())
