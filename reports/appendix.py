@@ -33,10 +33,11 @@ def _details(comparison: Comparison) -> Table | None:
         head=(*head, "Wilcoxon p", "new task", "I²"),
         rows=tuple(_detail(detail) for detail in comparison.details),
         legend=(
-            "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (none for fewer "
-            "than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with 95 % "
-            "whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws. better, equal, "
-            "worse: chances on a new task by the Bayesian signed rank (Benavoli et al. 2017), equal within "
+            "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (E1; none for "
+            "fewer than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with "
+            "95 % whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws (E1). All "
+            "that follows is E3. better, equal, worse: chances on a new task by the Bayesian signed rank (Benavoli et al. "
+            "2017), equal within "
             f"{rope:g} points. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
             "count as equal. median: Hodges and Lehmann's, with its interval where 6 tasks or more allow one; Wilcoxon p: its "
             "test, not adjusted. new task: where the difference on one more task is expected with 95 % (random effects); I²: "
@@ -87,10 +88,10 @@ def _standing(standing: Standing | None) -> list[Table]:
         rows=tuple(rows),
         legend=(
             f"Over {tasks} tasks that all methods finished; 1 is the best rank; win rate: against the others, in %. That "
-            f"methods are equal: p = {probability(standing.permuted.p)} (permutation Friedman, {how}); Iman-Davenport F("
+            f"methods are equal: p = {probability(standing.permuted.p)} (E3, permutation Friedman, {how}); Iman-Davenport F("
             f"{standing.omnibus.df[0]}, {standing.omnibus.df[1]}) = {standing.omnibus.f:.2f}, p = "
             f"{probability(standing.omnibus.f_p)}; Nemenyi's critical difference {standing.nemenyi:.2f}, whose verdict on two "
-            f"methods hangs on the others. Not told apart by pairs (sign flip over tasks, Holm over {standing.m}): "
+            f"methods hangs on the others. Not told apart by pairs (sign flip over tasks, E3, Holm over {standing.m}): "
             f"{groups or 'none'}.{reach}"
         ),
     )
@@ -104,7 +105,7 @@ def _standing(standing: Standing | None) -> list[Table]:
             head=("method", *names),
             rows=tuple(square),
             legend=(
-                "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, Holm over all "
+                "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, E3, Holm over all "
                 f"{standing.m} pairs. Exploratory. Bold or *: p at most .05."
             ),
         ),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reports.comparison import Comparison
 from reports.contrasts import Contrast, contrasts
-from reports.estimates import EXPLAINED
+from reports.estimates import explained
 from reports.figures.look import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, nothing_here, zero
@@ -55,7 +55,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
     hidden, rope = len(others) - len(shown), overall[shown[0]].rope
-    covered = EXPLAINED[overall[shown[0]].ci_estimand]
+    covered = explained(test.ci_estimand for test in (*overall.values(), *(row.test for row in rows)))
     return sheet.close_with(
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
         f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
