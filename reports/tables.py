@@ -79,7 +79,7 @@ def _families(comparison: Comparison) -> str:
     for name in ("overall", "per size", "cells"):
         tests = [test for test in comparison.family(name) if not test.planned_for]
         if tests and tests[0].m:
-            label = {"overall": "overall", "per size": "at each size", "cells": "per cell"}[name]
+            label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
             rank = " (exploratory)" if question is not None or name == "cells" else ""
             parts.append(f"{tests[0].correction} over {max(test.m for test in tests)} {label}{rank}")
     return ", ".join(parts)
@@ -206,10 +206,9 @@ def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     question, sized = comparison.question, tests[0].family == "per size"
     most = max(test.m for test in tests)
     alone = question is not None and not sized
-    over = f"the {most} {'other comparisons' if alone else 'comparisons'} of {'one size' if sized else 'this table'}"
+    over = f"the {most} {'other comparisons' if alone else 'comparisons'} of this table{', all sizes together' * sized}"
     parts = [f"{question.method}, the question of this study, is tested alone"] if question is not None and alone else []
     parts += [f"p Holm: over {over}"] if most > 1 else [] if alone else ["One comparison: p needs no adjustment"]
-    parts += ["the sizes are not adjusted for each other"] if sized and most > 1 else []
     if question is not None and len(tests) > alone:
         parts.append(f"{'the others' if alone else 'all of them'} exploratory")
     return "; ".join(parts)

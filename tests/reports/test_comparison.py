@@ -81,9 +81,9 @@ def test_overall_test_is_over_tasks(grid):
 
 
 def test_families(grid):
-    """Per size Holm is over the methods of that size; cells are adjusted together, by another method."""
+    """At single sizes Holm is over methods and sizes together; cells are adjusted together, by another method."""
     comparison = compare(grid())
-    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 2), (50, 2), (200, 2), (200, 2)]
+    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 4), (50, 4), (200, 4), (200, 4)]
     cells = comparison.family("cells")
     assert {test.m for test in cells} == {24}
     assert {test.correction for test in cells} == {"Benjamini-Hochberg"}
@@ -348,7 +348,7 @@ def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
     if form != "json":
         alone = "simplex, the question of this study, is tested alone; p Holm: over the 2 other comparisons of this table"
         assert f"{alone}; the others exploratory." in text
-        assert "over the 3 comparisons of one size; the sizes are not adjusted for each other; all of them exploratory." in text
+        assert "over the 6 comparisons of this table, all sizes together; all of them exploratory." in text
         assert "the question of this study, simplex, alone, Holm over 2 overall (exploratory)" in text
         assert "over the 3 comparisons of this table" not in text
 

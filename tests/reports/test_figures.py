@@ -210,6 +210,19 @@ def test_forest_shows_the_contrast_of_each_task(grid):
         assert points[f"{test.method}, overall"] == test.effect
 
 
+def test_forest_shows_what_one_more_task_may_bring(grid):
+    """Its interval is that of the appendix, and how much tasks differ stands above; the caption says what both are."""
+    comparison = compare(grid(sizes=(50,)))
+    sheet = FIGURES["forest"].draw(comparison, Options())
+    for detail in comparison.details:
+        found = detail.pooled
+        ends = [x for text, x, _ in values(sheet) if text.startswith(f"{detail.method}, one more task: ")]
+        assert ends == [found.predicted_low, found.predicted_high]
+        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [axes.get_title(loc="right") for axes in sheet.axes]
+    assert "one more task is expected with 95 % (E3" in sheet.caption
+    assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
+
+
 def test_diagram_ranks_and_joins(grid):
     """The best of all tasks has rank 1; what N tasks cannot tell apart is joined, and the caption says N, k, test and level."""
     few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
