@@ -81,7 +81,8 @@ def _families(comparison: Comparison) -> str:
         if tests and tests[0].m:
             label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
             rank = " (exploratory)" if question is not None or name == "cells" else ""
-            parts.append(f"{tests[0].correction} over {max(test.m for test in tests)} {label}{rank}")
+            most = max(test.m for test in tests)
+            parts.append(f"{f'{tests[0].correction} over {most}' if most > 1 else 'one comparison'} {label}{rank}")
     return ", ".join(parts)
 
 
