@@ -12,13 +12,20 @@ from reports.comparison import Comparison
 from reports.details import Detail
 from reports.document import DASH, Entry, Table
 from reports.frame import Run, finished
+from reports.single import single
 from reports.standing import Standing
 from reports.verdict import points, probability
 
 
 def appendix(comparison: Comparison) -> list[Table]:
     """What there is to say of these runs, beyond the scores and the tests."""
-    found = [_details(comparison), *_standing(comparison.standing), _costs(comparison), _variation(comparison)]
+    found = [
+        _details(comparison),
+        *_standing(comparison.standing),
+        single(comparison),
+        _costs(comparison),
+        _variation(comparison),
+    ]
     return [table for table in found if table is not None]
 
 
