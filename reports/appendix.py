@@ -133,7 +133,7 @@ def _standing(standing: Standing | None) -> list[Table]:
             rows=tuple(wins),
             legend=(
                 "Above the diagonal: % of tasks on which the row beats the column, ties one half; below: p of mean ranks, E3, "
-                "Nemenyi over all pairs (Demšar 2006), for readers who know it: a verdict on two methods hangs on the others. "
+                "Nemenyi over all pairs, for readers who know it: a verdict on two methods hangs on the others. "
                 "Exploratory. Bold or *: p at most .05."
             ),
         ),

@@ -23,7 +23,7 @@ class Standing:
     omnibus: Omnibus
     nemenyi: float  # the critical difference of mean ranks
     nemenyi_p: tuple[tuple[float, ...], ...]  # of each pair, adjusted
-    beaten: tuple[tuple[float, ...], ...]  # share of tasks on which the row beats the column; NaN on the diagonal
+    beaten: tuple[tuple[float, ...], ...]  # share of tasks on which the row beats the column, ties one half
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # pairs
@@ -57,7 +57,7 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
         omnibus=friedman.omnibus(scores),
         nemenyi=ranks.critical_difference(len(tasks), len(frame.methods)),
         nemenyi_p=_rows(ranks.nemenyi(scores)),
-        beaten=_rows(ranks.win_rates(scores)),
+        beaten=_rows(np.nan_to_num(ranks.win_rates(scores), nan=0.5)),
         difference=_rows(pairs.difference),
         adjusted=_rows(pairs.adjusted),
         m=pairs.m,
