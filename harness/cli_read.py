@@ -22,6 +22,15 @@ class Format(StrEnum):
     json = "json"
 
 
+class Prose(StrEnum):
+    """How a comparison of two databases is written: there are no figures in it and no cells to spread."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    latex = "latex"
+    json = "json"
+
+
 @app.command(rich_help_panel="Read")
 def report(
     *,
@@ -143,7 +152,7 @@ def compare(
     before: Annotated[str, typer.Argument(help="A database of results.", metavar="BEFORE")],
     after: Annotated[str, typer.Argument(help="Another one, of the same jobs.", metavar="AFTER")],
     *,
-    format: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.terminal,  # noqa: A002  # the option's name
+    format: Annotated[Prose, typer.Option("--format", help="How it is written.")] = Prose.terminal,  # noqa: A002  # the option's name
     methods: Methods = None,
     tasks: Tasks = None,
     sizes: Sizes = None,
@@ -176,8 +185,9 @@ def landscape(
     directions: Annotated[
         int, typer.Option("--directions", help="Look at losses along so many random directions as well.", min=0, max=100)
     ] = 0,
-    tested: Annotated[int, typer.Option("--test-rows", help="Test rows to look at; 0: none.", min=0)] = 500,
-    dev: Annotated[bool, typer.Option("--dev", help="Draw the dev score instead of the test score.")] = False,
+    tested: Annotated[
+        int, typer.Option("--test-rows", help="Test rows to look at; 0: none, dev scores are drawn instead.", min=0)
+    ] = 500,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.svg, .pdf or .png; FILE.json has the numbers.", metavar="FILE")
     ] = None,
@@ -189,7 +199,5 @@ def landscape(
     from harness.landscape import Wanted, show_landscape
     from harness.request import numbers
 
-    wanted = Wanted(
-        vertices=numbers("--vertices", vertices), edges=edges, steps=steps, directions=directions, tested=0 if dev else tested
-    )
+    wanted = Wanted(vertices=numbers("--vertices", vertices), edges=edges, steps=steps, directions=directions, tested=tested)
     show_landscape(db, digest, wanted, output)

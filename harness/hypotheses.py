@@ -3,11 +3,13 @@
 Kept with the ledger, so that the report can tell the one comparison that was planned from those that were found.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.errors import CorruptData, UsageError
+from harness.jobs import canonical
 from reports.hypothesis import ROPE, Hypothesis
 
 if TYPE_CHECKING:
@@ -49,18 +51,47 @@ def declare(ledger: "Ledger", said: Hypothesis) -> None:
 
     Raises:
         UsageError: the ledger was begun with another one.
+        CorruptData: what is kept is not what was declared.
     """
-    late = ledger.any_results()
-    kept = parse(ledger.remember(KEY, json.dumps({**said._asdict(), "late": late}, sort_keys=True)))
-    if kept is None or kept._replace(late=False) != said:
-        was = f"{kept.method} over {kept.baseline}, {kept.rope:g} points" if kept else "nothing"
+    first = said._replace(late=ledger.any_results())
+    kept = _parsed(ledger.remember(KEY, json.dumps({**first._asdict(), "seal": _seal(first)}, sort_keys=True)))
+    if kept._replace(late=False) != said:
+        was = f"{kept.method} over {kept.baseline}, {kept.rope:g} points"
         raise UsageError(f"this database was begun with the hypothesis {was}; for another one begin another database (--db)")
 
 
-def parse(text: str | None) -> Hypothesis | None:
-    """The inverse of what `declare` writes.
+def kept(ledger: "Ledger") -> Hypothesis | None:
+    """The one that the ledger was begun with.
 
     Raises:
-        ValueError, TypeError: it was not written by it.
+        CorruptData: it is not what was declared, or has become a fact of a name that nobody gave.
     """
-    return None if text is None else Hypothesis(**json.loads(text))
+    facts = ledger.facts()
+    if unknown := facts.keys() - {"schema", KEY}:
+        raise CorruptData(f"the database holds facts that bench did not write ({', '.join(map(ascii, sorted(unknown)))})")
+    return _parsed(facts[KEY]) if KEY in facts else None
+
+
+def _seal(said: Hypothesis) -> str:
+    """A hash over what a report takes from it."""
+    return hashlib.sha256(canonical([KEY, *said]).encode()).hexdigest()
+
+
+def _parsed(text: str) -> Hypothesis:
+    """The inverse of what `declare` writes.
+
+    One without a seal is of an earlier version and holds as it is: damage changes a field, and never takes one away whole.
+
+    Raises:
+        CorruptData: it was not written by it.
+    """
+    try:
+        content = json.loads(text)
+        seal = content.pop("seal", None)
+        said = Hypothesis(**content)
+        whole = seal in (None, _seal(said))
+    except (ValueError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise CorruptData("the hypothesis is not the one that was declared: the database was changed or is damaged")
+    return said

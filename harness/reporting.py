@@ -146,7 +146,7 @@ def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
         if wrong := list(doubtful(entries, blobs)):
             raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
         runs = scores.runs(entries, blobs)
-        said = hypotheses.parse(ledger.fact(hypotheses.KEY))
+        said = hypotheses.kept(ledger)
     for task, count in outdated.items():
         print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
     return runs, said

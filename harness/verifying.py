@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import artefacts, provenance
+from harness import artefacts, hypotheses, provenance
 from harness.errors import CorruptData, Unavailable, UsageError
 from harness.geometry import Geometry, rows_of
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
@@ -64,6 +64,10 @@ def doubts(entry: Entry, blobs: Mapping[str, bytes]) -> list[str]:
 def problems(ledger: Ledger) -> Iterator[str]:
     """Everything that is wrong with a ledger, in words."""
     yield from ledger.damage()
+    try:
+        hypotheses.kept(ledger)
+    except CorruptData as error:
+        yield str(error)
     for known in ledger.settings():  # one after the other, so that a large ledger need not fit into the memory
         yield from doubtful(ledger.entries(settings=[known.id]), ledger.all_blobs([known.id]))
 

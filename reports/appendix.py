@@ -12,13 +12,20 @@ from reports.comparison import Comparison
 from reports.details import Detail
 from reports.document import DASH, Entry, Table
 from reports.frame import Run, finished
+from reports.single import single
 from reports.standing import Standing
 from reports.verdict import points, probability
 
 
 def appendix(comparison: Comparison) -> list[Table]:
     """What there is to say of these runs, beyond the scores and the tests."""
-    found = [_details(comparison), *_standing(comparison.standing), _costs(comparison), _variation(comparison)]
+    found = [
+        _details(comparison),
+        *_standing(comparison.standing),
+        single(comparison),
+        _costs(comparison),
+        _variation(comparison),
+    ]
     return [table for table in found if table is not None]
 
 
@@ -30,17 +37,21 @@ def _details(comparison: Comparison) -> Table | None:
     head = ("method", "wins", "wins interval", "at least on", "behind on", "better", "equal", "worse", "TOST p", "median")
     return Table(
         title=f"Further estimates against {comparison.baseline}",
-        head=(*head, "Wilcoxon p", "new task", "I²"),
+        head=(*head, "Wilcoxon p", "rank-biserial", "d_z", "new task", "τ²", "I²"),
         rows=tuple(_detail(detail) for detail in comparison.details),
         legend=(
-            "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (none for fewer "
-            "than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with 95 % "
-            "whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws. better, equal, "
-            "worse: chances on a new task by the Bayesian signed rank (Benavoli et al. 2017), equal within "
+            "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (E1; none for "
+            "fewer than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with "
+            "95 % whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws (E1). All "
+            "that follows is E3. better, equal, worse: chances on a new task by the Bayesian signed rank (Benavoli et al. "
+            "2017), equal within "
             f"{rope:g} points. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
             "count as equal. median: Hodges and Lehmann's, with its interval where 6 tasks or more allow one; Wilcoxon p: its "
-            "test, not adjusted. new task: where the difference on one more task is expected with 95 % (random effects); I²: "
-            "the share of the differences between tasks that is not noise."
+            "test, not adjusted. rank-biserial: ranks of the tasks where the method is ahead less those where it is behind, "
+            "over all (Kerby 2014). d_z: the mean over tasks in their standard deviations, which grows as tasks agree and not "
+            "as the gain does. new task: where the difference on one more task is expected with 95 % (random effects); τ²: "
+            "the variance of true differences between tasks, in squared points; I²: its share of what varies between tasks, "
+            "the rest being noise."
         ),
     )
 
@@ -58,9 +69,16 @@ def _detail(detail: Detail) -> tuple[Entry, ...]:
         Entry(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
         Entry(f"{points(middle.value)}{'' if math.isnan(middle.low) else ' ' + _range(middle.low, middle.high)}"),
         Entry(probability(detail.wilcoxon)),
+        Entry(_number(detail.biserial)),
+        Entry(_number(detail.standardised)),
         Entry(_range(pooled.predicted_low, pooled.predicted_high)),
+        Entry(_number(pooled.tau2)),
         Entry(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),
     )
+
+
+def _number(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.2f}"
 
 
 def _range(low: float, high: float, digits: int = 1) -> str:
@@ -87,16 +105,17 @@ def _standing(standing: Standing | None) -> list[Table]:
         rows=tuple(rows),
         legend=(
             f"Over {tasks} tasks that all methods finished; 1 is the best rank; win rate: against the others, in %. That "
-            f"methods are equal: p = {probability(standing.permuted.p)} (permutation Friedman, {how}); Iman-Davenport F("
+            f"methods are equal: p = {probability(standing.permuted.p)} (E3, permutation Friedman, {how}); Iman-Davenport F("
             f"{standing.omnibus.df[0]}, {standing.omnibus.df[1]}) = {standing.omnibus.f:.2f}, p = "
             f"{probability(standing.omnibus.f_p)}; Nemenyi's critical difference {standing.nemenyi:.2f}, whose verdict on two "
-            f"methods hangs on the others. Not told apart by pairs (sign flip over tasks, Holm over {standing.m}): "
+            f"methods hangs on the others. Not told apart by pairs (sign flip over tasks, E3, Holm over {standing.m}): "
             f"{groups or 'none'}.{reach}"
         ),
     )
     if len(order) < 3:
         return [table]
     square = [(Entry(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order]
+    wins = [(Entry(standing.methods[i]), *(_won(standing, i, j, order) for j in order)) for i in order]
     return [
         table,
         Table(
@@ -104,8 +123,18 @@ def _standing(standing: Standing | None) -> list[Table]:
             head=("method", *names),
             rows=tuple(square),
             legend=(
-                "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, Holm over all "
+                "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, E3, Holm over all "
                 f"{standing.m} pairs. Exploratory. Bold or *: p at most .05."
+            ),
+        ),
+        Table(
+            title="Wins, and ranks by Nemenyi",
+            head=("method", *names),
+            rows=tuple(wins),
+            legend=(
+                "Above the diagonal: % of tasks on which the row beats the column, ties one half; below: p of mean ranks, E3, "
+                "Nemenyi over all pairs, for readers who know it: a verdict on two methods hangs on the others. "
+                "Exploratory. Bold or *: p at most .05."
             ),
         ),
     ]
@@ -117,6 +146,14 @@ def _pair(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
     strong = standing.adjusted[i][j] <= statistics.ALPHA
     above = order.index(i) < order.index(j)
     return Entry(points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]), strong=strong)
+
+
+def _won(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
+    if i == j:
+        return Entry("")
+    above = order.index(i) < order.index(j)
+    text = f"{100 * standing.beaten[i][j]:.0f}" if above else probability(standing.nemenyi_p[i][j])
+    return Entry(text, strong=standing.nemenyi_p[i][j] <= statistics.ALPHA)
 
 
 def _costs(comparison: Comparison) -> Table | None:

@@ -1,5 +1,6 @@
 """Everything a report says, as numbers; words and layout come later."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from reports.cells import Cell, marked, row
 from reports.contrasts import Contrast, Family, contrasts
 from reports.details import Detail, details
 from reports.diagnostics import Note, inspect
+from reports.estimates import explained
 from reports.frame import Frame, Run
 from reports.standing import Standing, standing
 
@@ -45,6 +47,16 @@ class Comparison:
             if (cell.method, cell.task, cell.size, cell.without_seen) == (method, task, size, without_seen):
                 return cell
         raise KeyError((method, task, size))
+
+    @property
+    def question(self) -> Contrast | None:
+        """The comparison that the study is for, all others being exploratory; None if none was named in time."""
+        return next((test for test in self.tests if test.planned_for), None)
+
+    @property
+    def covered(self) -> str:
+        """What the intervals of its cells speak of."""
+        return explained(cell.estimand for cell in self.cells if not math.isnan(cell.low))
 
     def family(self, name: Family) -> list[Contrast]:
         """The tests that were adjusted together."""

@@ -66,7 +66,7 @@ class Contrast:
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
-    """Overall by Holm over the methods, each size likewise, and all cells by Benjamini and Hochberg as exploration.
+    """Overall by Holm over the methods, at single sizes over methods and sizes, all cells by Benjamini and Hochberg.
 
     A comparison that the study was declared to be for is tested alone overall, before the others.
     """
@@ -75,15 +75,19 @@ def contrasts(frame: Frame) -> list[Contrast]:
         return []
     overall = [_contrast(frame, "overall", method, frame.tasks, None) for method in others]
     cells: list[Contrast] = []
-    per_size: list[Contrast] = []
-    for size in frame.sizes if len(frame.sizes) > 1 else ():
-        per_size += _adjusted([_contrast(frame, "per size", method, frame.tasks, size) for method in others], "Holm")
+    sizes = frame.sizes if len(frame.sizes) > 1 else ()
+    per_size = [_contrast(frame, "per size", method, frame.tasks, size) for size in sizes for method in others]
     if len(frame.tasks) > 1:
         cells = [_contrast(frame, "cells", m, (t,), s) for s in frame.sizes for t in frame.tasks for m in others]
     cells = [test for test in cells if test.planned_pairs]
     first = [replace(test, planned_for=True) for test in overall if test.method == frame.planned]
     rest = [test for test in overall if test.method != frame.planned]
-    return [*_adjusted(first, "Holm"), *_adjusted(rest, "Holm"), *per_size, *_adjusted(cells, "Benjamini-Hochberg")]
+    return [
+        *_adjusted(first, "Holm"),
+        *_adjusted(rest, "Holm"),
+        *_adjusted(per_size, "Holm"),
+        *_adjusted(cells, "Benjamini-Hochberg"),
+    ]
 
 
 @dataclass(frozen=True)

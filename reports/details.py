@@ -8,7 +8,7 @@ import numpy as np
 from reports import bayes, effects, heterogeneity, replicability, statistics, superiority
 from reports.bayes import Posterior
 from reports.contrasts import Contrast
-from reports.effects import Equivalence, Estimate
+from reports.effects import Equivalence, Pseudomedian
 from reports.heterogeneity import Pooled
 from reports.replicability import Directions
 from reports.superiority import Superiority
@@ -21,8 +21,10 @@ class Detail:
     method: str
     tasks: tuple[str, ...]
     superiority: Superiority  # how often a draw of it wins
-    middle: Estimate  # Hodges and Lehmann's, over tasks
+    middle: Pseudomedian  # over tasks
     wilcoxon: float  # p over tasks
+    biserial: float  # the rank-biserial correlation over tasks
+    standardised: float  # the mean over tasks in their standard deviations, d_z
     pooled: Pooled  # as a sample of tasks, with what a new task may show
     posterior: Posterior  # chances that the baseline is better, neither is, the method is, on a new task
     equivalence: Equivalence  # whether the mean over tasks lies within the rope
@@ -45,6 +47,8 @@ def _detail(test: Contrast) -> Detail:
         superiority=superiority.superiority([[[value] for value in draws] for draws in values]),
         middle=effects.hodges_lehmann(means),
         wilcoxon=effects.wilcoxon(means),
+        biserial=effects.rank_biserial(means),
+        standardised=effects.standardised(means),
         pooled=heterogeneity.pooled(means, noise),
         posterior=bayes.signed_rank(means, rope=test.rope),
         equivalence=effects.equivalence(means, margin=test.rope),

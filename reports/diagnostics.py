@@ -199,7 +199,8 @@ def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
             worst = max(stuck, key=lambda test: test.smallest)
             held = f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
             text = f"{len(stuck)} of {len(members)} comparisons {label} cannot reach .05: with {_units(stuck)}"
-            yield Note("NOT_REACHABLE", "red", f"{text} the smallest p possible is {worst.smallest:.3g}{held}.")
+            text += f" the smallest p possible is {worst.smallest:.3g}{held}"
+            yield Note("NOT_REACHABLE", "red", f"{text}; absence of significance is not evidence of equality.")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from reports.statistics import ALPHA, DIGITS, Array, sign_flip, t_interval
 
 
-class Estimate(NamedTuple):
-    """A value with an interval; NaN bounds where the data allow none."""
+class Pseudomedian(NamedTuple):
+    """Hodges and Lehmann's estimate with its interval; NaN bounds where the data allow none."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Equivalence(NamedTuple):
     equivalent: bool  # whether it lies within the margin; the same as p below alpha
 
 
-def hodges_lehmann(values: ArrayLike, *, level: float = 1 - ALPHA) -> Estimate:
+def hodges_lehmann(values: ArrayLike, *, level: float = 1 - ALPHA) -> Pseudomedian:
     """The median of all pairwise means of (n,), with the interval that inverts the exact signed-rank test.
 
     The interval's coverage is at least `level`, and higher with ties (Hollander & Wolfe 1999, 3.2 and 3.4). Six pairs
@@ -37,15 +37,15 @@ def hodges_lehmann(values: ArrayLike, *, level: float = 1 - ALPHA) -> Estimate:
     """
     array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
     if array.size == 0:
-        return Estimate(math.nan, math.nan, math.nan)
+        return Pseudomedian(math.nan, math.nan, math.nan)
     first, second = np.triu_indices(array.size)
     walsh = np.sort((array[first] + array[second]) / 2)
     middle = float(np.median(walsh))
     below = np.cumsum(_signed_rank_null(array.size))  # chance of each sum or less
     cut = int((below <= (1 - level) / 2 + 1e-12).sum())
     if cut == 0:
-        return Estimate(middle, math.nan, math.nan)
-    return Estimate(middle, float(walsh[cut - 1]), float(walsh[walsh.size - cut]))
+        return Pseudomedian(middle, math.nan, math.nan)
+    return Pseudomedian(middle, float(walsh[cut - 1]), float(walsh[walsh.size - cut]))
 
 
 def _signed_rank_null(n: int) -> Array:

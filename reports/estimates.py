@@ -3,7 +3,7 @@
 The draws of one size are averaged over their seeds, the sizes of one draw over each other: neither is evidence of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,17 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "E3": "other tasks",
 }
 Sized = Sequence[Sequence[Run]]  # the runs of each size
+
+
+def named(found: Iterable[str]) -> str:
+    """Which estimands there are, in short."""
+    return " or ".join(sorted(set(found), reverse=True))
+
+
+def explained(found: Iterable[str]) -> str:
+    """Which there are and what they speak of; E1 is for what does not allow E2."""
+    parts = [f"{one}: {EXPLAINED[one]}" for one in sorted(set(found), reverse=True)]
+    return " where every test row's answer is known, else ".join(parts) or "none"
 
 
 class Found(NamedTuple):

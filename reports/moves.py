@@ -132,8 +132,9 @@ def as_document(found: Moves, *, before: str, after: str, command: str = "") -> 
     ]
     head = ("method", "task", "size", "before", "after", "points", "95 % interval", "p", "changed")
     legend = (
-        "p: paired t test over draws, Benjamini-Hochberg over all cells; ↑ ↓ and bold or *: p at most .05, or every draw "
-        "differs by the very same amount. changed: runs with another score, of those that both have."
+        "p: paired t test over draws, Benjamini-Hochberg over all cells, E1; intervals are "
+        f"{estimates.named(move.ci_estimand for move in shown)}. ↑ ↓ and bold or *: p at most .05, or every draw differs by "
+        "the very same amount. changed: runs with another score, of those that both have."
     )
     facts = [("Before", before), ("After", after)]
     for text, count in (("before", found.only_before), ("after", found.only_after)):

@@ -22,6 +22,8 @@ class Standing:
     permuted: Permuted
     omnibus: Omnibus
     nemenyi: float  # the critical difference of mean ranks
+    nemenyi_p: tuple[tuple[float, ...], ...]  # of each pair, adjusted
+    beaten: tuple[tuple[float, ...], ...]  # share of tasks on which the row beats the column, ties one half
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # pairs
@@ -54,6 +56,8 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
         permuted=friedman.friedman(scores),
         omnibus=friedman.omnibus(scores),
         nemenyi=ranks.critical_difference(len(tasks), len(frame.methods)),
+        nemenyi_p=_rows(ranks.nemenyi(scores)),
+        beaten=_rows(np.nan_to_num(ranks.win_rates(scores), nan=0.5)),
         difference=_rows(pairs.difference),
         adjusted=_rows(pairs.adjusted),
         m=pairs.m,

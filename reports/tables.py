@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from reports import estimates
 from reports.appendix import appendix
 from reports.cells import Cell
 from reports.comparison import Comparison
@@ -62,10 +63,8 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _intervals(comparison: Comparison) -> str:
     """What the intervals speak of, and how they are made."""
-    found = {cell.estimand for cell in comparison.cells if not math.isnan(cell.low)}
-    parts = [f"{one}: {EXPLAINED[one]}" for one in sorted(found, reverse=True)]
-    text = " where every test row's answer is known, else ".join(parts) or "none"
-    how = "t interval, draws and test rows crossed" if "E2" in found else "t interval over draws and their seeds"
+    text = comparison.covered
+    how = "t interval, draws and test rows crossed" if "E2" in text else "t interval over draws and their seeds"
     corrected = "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
     return f"{text}; {how}{corrected}"
 
@@ -75,12 +74,15 @@ def _labels(pairs: Sequence[tuple[int, int]]) -> str:
 
 
 def _families(comparison: Comparison) -> str:
-    parts = []
+    question = comparison.question
+    parts = [] if question is None else [f"the question of this study, {question.method}, alone"]
     for name in ("overall", "per size", "cells"):
-        tests = comparison.family(name)
+        tests = [test for test in comparison.family(name) if not test.planned_for]
         if tests and tests[0].m:
-            label = {"overall": "overall", "per size": "at each size", "cells": "per cell (exploratory)"}[name]
-            parts.append(f"{tests[0].correction} over {max(test.m for test in tests)} {label}")
+            label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
+            rank = " (exploratory)" if question is not None or name == "cells" else ""
+            most = max(test.m for test in tests)
+            parts.append(f"{f'{tests[0].correction} over {most}' if most > 1 else 'one comparison'} {label}{rank}")
     return ", ".join(parts)
 
 
@@ -137,9 +139,11 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
     parts = []
     if any(cell.best for cell in cells):
         parts.append("* or bold: best mean of the column among complete cells")
+    if whiskers := estimates.named(cell.estimand for cell in cells if not math.isnan(cell.low)):
+        parts.append(f"±: half of the 95 % interval, {whiskers}")
     if any(cell.direction for cell in cells):
-        where = "average: over tasks, Holm; cell: over draws, Benjamini-Hochberg, exploratory"
-        where = where if len(comparison.tasks) > 1 else "Holm"
+        where = "average: over tasks, E3, Holm; cell: over draws, E1, Benjamini-Hochberg, exploratory"
+        where = where if len(comparison.tasks) > 1 else "over draws, E1, Holm"
         parts.append(f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({where})")
     if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
         parts.append(f"n/N: runs with a score of those planned; {DASH}: no number, or an average that is not complete")
@@ -182,12 +186,10 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
             Entry(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
         rows.append((Entry("" if test.size is None else str(test.size)), *row) if sized else tuple(row))
-    most = max(test.m for test in tests)
-    family = "one size; the sizes are not adjusted for each other" if sized else "this table"
-    held = f"p Holm: over the {most} comparisons of {family}" if most > 1 else "One comparison: p needs no adjustment"
+    covered = estimates.named(test.ci_estimand for test in tests)
     legend = (
         f"+/=/-: {unit} where the method is better, equal, worse. detects: the difference found with a power of 80 % "
-        f"(never: the smallest p possible is above .05). {held}. Intervals are {tests[0].ci_estimand}, p is "
+        f"(never: the smallest p possible is above .05). {_adjustment(comparison, tests)}. Intervals are {covered}, p is "
         f"{tests[0].estimand}; bold or * with ↑ ↓: settled."
     )
     scope = " at each size" if sized else " over all sizes" if len(comparison.sizes) > 1 else ""
@@ -198,6 +200,19 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         labels=2 if sized else 1,
         legend=legend,
     )
+
+
+def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
+    """Over what the p values of a table are adjusted, and which of them answer a question that was asked before."""
+    question, sized = comparison.question, tests[0].family == "per size"
+    most = max(test.m for test in tests)
+    alone = question is not None and not sized
+    over = f"the {most} {'other comparisons' if alone else 'comparisons'} of this table{', all sizes together' * sized}"
+    parts = [f"{question.method}, the question of this study, is tested alone"] if question is not None and alone else []
+    parts += [f"p Holm: over {over}"] if most > 1 else [] if alone else ["One comparison: p needs no adjustment"]
+    if question is not None and len(tests) > alone:
+        parts.append(f"{'the others' if alone else 'all of them'} exploratory")
+    return "; ".join(parts)
 
 
 def _detects(test: Contrast) -> str:

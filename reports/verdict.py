@@ -19,7 +19,7 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         return (f"Nothing to say yet: none of the {comparison.planned} planned runs has a score.",)
     if not tests:
         return (_alone(comparison),)
-    return (_headline(comparison, tests), *(sentence(test) for test in tests))
+    return (_headline(comparison, tests), *(_paragraph(comparison, test) for test in tests))
 
 
 def _alone(comparison: Comparison) -> str:
@@ -32,14 +32,13 @@ def _alone(comparison: Comparison) -> str:
     if math.isnan(cell.mean):
         return f"Only {method} is here ({cell.done} of {cell.planned} runs have a score): there is nothing to compare it with."
     where = f"on average over {len(comparison.tasks)} tasks" if task is None else f"on {task}"
-    score = f"{cell.mean:.1f} points{_interval(cell.low, cell.high)}"
+    score = f"{cell.mean:.1f} points{_interval(cell.low, cell.high, cell.estimand)}"
     return f"Only {method} is here, with {score} {where}: there is nothing to compare it with."
 
 
 def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
-    first = next((test for test in tests if test.planned_for), None)
-    if first is not None:
-        return _answer(first)
+    if comparison.question is not None:
+        return _answer(comparison.question)
     better = [test.method for test in tests if test.settled and test.effect > 0]
     worse = [test.method for test in tests if test.settled and test.effect < 0]
     rest = len(tests) - len(better) - len(worse)
@@ -78,15 +77,19 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     return f"{found} (95 % intervals over {what}{alone}); that it carries over to other tasks is not settled."
 
 
-def sentence(test: Contrast) -> str:
-    """One comparison in words."""
-    name = f"{test.method} over {test.baseline}{' (the question of this study)' if test.planned_for else ''}"
+def _paragraph(comparison: Comparison, test: Contrast) -> str:
+    """One comparison in words, with its rank in a study that has a question: a line may be quoted alone."""
+    rank = "" if comparison.question is None else " (the question of this study)" if test.planned_for else " (exploratory)"
+    return _sentence(f"{test.method} over {test.baseline}{rank}", test)
+
+
+def _sentence(name: str, test: Contrast) -> str:
     if test.n == 0:
         return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both on the same rows."
-    size = f"{points(test.effect)} points{_interval(*test.ci) or ' (no interval)'} over {_extent(test)}"
+    size = f"{points(test.effect)} points{_interval(*test.ci, test.ci_estimand) or ' (no interval)'} over {_extent(test)}"
     if math.isnan(test.p_raw):
         return f"{name}: {size}; not settled: {_untested(test)}."
-    how = f"{test.test}{_family(test)}"
+    how = f"{test.estimand}, {test.test}{_family(test)}"
     if test.settled:
         return f"{name}: {size}; settled (p = {probability(test.p_adj)}, {how}). {' '.join(_caveats(test))}".rstrip()
     if test.p_adj <= ALPHA:
@@ -180,8 +183,8 @@ def probability(p: float) -> str:
     return f"{p:.4f}" if 0.0495 < p < 0.0505 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+def _interval(low: float, high: float, estimand: str) -> str:
+    return "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}] ({estimand})"
 
 
 def _names(names: list[str]) -> str:

@@ -29,6 +29,11 @@ main()
 GRID = ["--model", "tiny", "--sizes", "20", "--steps", "4", "--eval-every", "2", "--test-limit", "30"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--remake-golden`: write anew what reports are held against; see `tests/reports/test_golden.py`."""
+    parser.addoption("--remake-golden", action="store_true", help="write the golden files of reports anew")
+
+
 def _job(label: str = "lora", draw: int = 0, *, task: str = "toy-sentiment", size: int = 20, fingerprint: str = "rows") -> Job:
     rows = Rows(
         task=task, version=1, revision="g1", size=size, draw=draw, fingerprint=fingerprint, n_train=size, n_dev=6, n_test=3

@@ -68,11 +68,11 @@ class Reader(Overview):
             raise UsageError(f"{shown(self.name)} is no file: its server has means of its own, such as pg_dump")
         copy_to(self._engine, path)
 
-    def fact(self, key: str) -> str | None:
-        """A fact about the ledger, as `Ledger.remember` kept it."""
+    def facts(self) -> dict[str, str]:
+        """All facts about the ledger, as `Ledger.remember` kept them: a damaged index would hide one that is asked for."""
         facts = table_of(Meta)
         with self._transaction() as connection:
-            return connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar()
+            return dict(connection.execute(select(facts.c.key, facts.c.value)).all())
 
     def any_results(self) -> bool:
         """Whether there is a result."""

@@ -53,8 +53,8 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
 
 def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, dense: bool) -> str:
     test = next(iter(_contrasts(comparison)), None)
-    words = "Points are scores × 100; bands and whiskers: 95 % intervals, as in the report's tables"
-    words += f", of these tasks. Differences: on the same rows, against {comparison.baseline}" if test else ""
+    words = f"Points are scores × 100; bands and whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
+    words += f". Differences: on the same rows, against {comparison.baseline}" if test else ""
     words += f". No average, because runs are missing: {', '.join(left_out)}" if left_out else ""
     words += ". Tasks are drawn without markers and bands, being so many lines" if dense else ""
     words += f". {hidden} more tasks are not shown: choose with --tasks" if hidden else ""

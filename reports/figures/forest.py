@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 
 from reports.comparison import Comparison
 from reports.contrasts import Contrast, contrasts
-from reports.estimates import EXPLAINED
+from reports.details import Detail
+from reports.estimates import explained
 from reports.figures.look import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, nothing_here, zero
@@ -16,6 +17,10 @@ from reports.frame import Nothing, arrange
 
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
+NEW_TASK: Final = (
+    " Dashed: where the difference on one more task is expected with 95 % (E3, random effects); τ²: variance of true "
+    "differences between tasks; I²: its share of what varies between them."
+)
 DOTS: Final = 120  # rows of all panels; more make a large file that nobody reads
 
 
@@ -34,6 +39,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     """
     others = [method for method in comparison.methods if method != comparison.baseline]
     overall = {test.method: test for test in comparison.family("overall")}
+    pooled = {detail.method: detail for detail in comparison.details}
     rows = _rows(comparison)
     labels = list(dict.fromkeys(row.label for row in rows))
     shown = [method for method in others if method in overall][: max(3, min(PANELS, DOTS // max(len(labels), 1)))]
@@ -41,8 +47,13 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         return blank(NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}.")
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
-    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * max(1.35, 0.75 + 0.17 * len(labels)))
+    sheet = Sheet(
+        NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * max(1.35, 0.75 + 0.17 * (len(labels) + bool(pooled)))
+    )
     panels = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    ticks = [*(short(label, 22) for label in labels), "overall", *["one more task"] * bool(pooled)]
+    panels[0, 0].set_yticks(range(len(ticks)), ticks)  # of all panels
+    panels[0, 0].set_ylim(len(ticks) - 0.3, -0.6)
     found = looks(comparison.methods, comparison.baseline)
     for number, axes in enumerate(panels.flat):
         if number >= len(shown):
@@ -50,16 +61,19 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
             continue
         method = shown[number]
         _panel(sheet, axes, labels, [row for row in rows if row.test.method == method], overall[method], found[method])
-        axes.set_title(short(method, 30))
+        axes.set_title(short(method, 24 if pooled else 30))
+        if method in pooled:
+            _new_task(sheet, axes, pooled[method], len(labels) + 1)
         if number + columns >= len(shown):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
     hidden, rope = len(others) - len(shown), overall[shown[0]].rope
-    covered = EXPLAINED[overall[shown[0]].ci_estimand]
+    covered = explained(test.ci_estimand for test in (*overall.values(), *(row.test for row in rows)))
     return sheet.close_with(
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
         f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
         f"the number of rows. Diamond: overall. Shaded: less than {rope:g} point{'' if rope == 1 else 's'} either way."
+        + (NEW_TASK if pooled else "")
         + (f" {hidden} more methods are not shown: choose with --methods." if hidden else "")
     )
 
@@ -93,9 +107,20 @@ def _panel(sheet: Sheet, axes: Axes, labels: Sequence[str], rows: Sequence[Row],
         _diamond(sheet, axes, overall, len(labels) + 0.1)
     else:
         nothing_here(axes, "no pairs on the same rows")
-    axes.set_yticks(range(len(labels) + 1), [*(short(label, 22) for label in labels), "overall"])
-    axes.set_ylim(len(labels) + 0.7, -0.6)
     axes.axhline(len(labels) - 0.45, color=INK, linewidth=0.5, alpha=0.4)
+
+
+def _new_task(sheet: Sheet, axes: Axes, detail: Detail, y: float) -> None:
+    """How much tasks differ in truth, and the interval in which one more of them is expected (Higgins et al. 2009)."""
+    found = detail.pooled
+    if not math.isfinite(found.tau2):
+        return
+    ends = [found.predicted_low, found.predicted_high]
+    if all(map(math.isfinite, ends)):
+        (line,) = axes.plot(ends, [y, y], color=INK, linewidth=0.9, linestyle=(0, (3, 2)), marker="|", markersize=5)
+        words = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
+        sheet.hover(line, [words, words])
+    axes.set_title(f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %", loc="right", fontsize="x-small", color=INK)
 
 
 def _says(test: Contrast) -> str:

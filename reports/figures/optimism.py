@@ -40,7 +40,7 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
     words = (
         f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks "
-        "count alike, 95 % t intervals over draws"
+        "count alike, 95 % t intervals over draws (E1)"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
     words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""

@@ -56,7 +56,7 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
     axes.set_xlabel(short(wanted, 40))
     axes.set_ylabel("mean score, points" if tasks else "score, points")
     sheet.legend_of(handles, [_called(key) for key in lines])
-    words = "Whiskers: 95 % intervals, as in the report's tables"
+    words = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
     if any(variant.value is None for variants in lines.values() for variant in variants):
         words += f". {USUAL}: the option is not in the method's name; --option {wanted}=VALUE puts it in its place"
     return sheet.close_with(words + ".")

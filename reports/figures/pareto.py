@@ -98,7 +98,9 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[Point], list[str]]:
 
 
 def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) -> str:
-    words = "Whiskers: 95 % intervals, as in the report's tables. Line: the best mean score up to each cost"
+    words = (
+        f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. Line: the best mean score up to each cost"
+    )
     packed = sum(run.places > 1 for run in comparison.runs)
     if packed and options.cost in ("seconds", "evaluation"):
         words += f". {packed} runs were trained together with others, and their seconds are shares"

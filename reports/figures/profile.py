@@ -56,7 +56,7 @@ def _caption(runs: Sequence[Run], *, bands: bool) -> str:
     failed = sum(not finished(run) for run in runs)
     words = f"{len(runs)} runs of all tasks and sizes"
     words += f", {failed} of which failed and reach nothing" if failed else ""
-    band = f"Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times)"
+    band = f"Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times; E1)"
     return f"{words}. {band if bands else 'No bands, being so many methods: choose with --methods'}."
 
 

@@ -1,25 +1,29 @@
 """F15: a damaged database gives no wrong number: damage is found, or every value that is shown still verifies."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from harness import scores
+from harness import hypotheses, scores
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from harness.reporting import Selection, write_report
 from harness.verifying import problems
+from reports.hypothesis import Hypothesis
 from tests.faults import fake
 
 pytestmark = pytest.mark.fault
+SAID = Hypothesis("lora", "prefix", 2.0)  # against a baseline that nothing else would make one
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A database of sixty results, as bytes."""
+    """A database of sixty results, thirty of each method, and of what they are for; as bytes."""
     path = tmp_path_factory.mktemp("whole") / "r.db"
-    jobs = [fake.job(number) for number in range(60)]
+    jobs = [replace(fake.job(number), method=name, label=name) for number in range(30) for name in ("lora", "prefix")]
     with Ledger(str(path), write=True) as ledger:
+        hypotheses.declare(ledger, SAID)
         ledger.enter(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
@@ -33,7 +37,7 @@ def shown(path):
         with Ledger(str(path)) as ledger:
             if list(problems(ledger)):
                 return None
-            return [repr(run) for run in scores.runs(ledger.entries(), ledger.all_blobs())]
+            return [repr(hypotheses.kept(ledger)), *map(repr, scores.runs(ledger.entries(), ledger.all_blobs()))]
     except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):  # `reading._opened` calls these damage
         return None
 
@@ -42,10 +46,10 @@ def report(path, folder):
     """The report in full precision; None where it broke off in words."""
     selection = Selection(db=str(path), methods=None, tasks=None, sizes=None, model=None, recipe=None)
     try:
-        write_report(selection, "csv", None, folder / "report.csv")
+        write_report(selection, "json", None, folder / "report.json")
     except BenchError:
         return None
-    return (folder / "report.csv").read_text()
+    return (folder / "report.json").read_text()
 
 
 def test_two_hundred_corruptions_give_no_wrong_number(whole, tmp_path):
@@ -54,6 +58,7 @@ def test_two_hundred_corruptions_give_no_wrong_number(whole, tmp_path):
     path.write_bytes(whole)
     expected = shown(path)
     assert expected is not None
+    assert expected[0] == repr(SAID)
     text = report(path, tmp_path)
     chance, found = random.Random(0), 0  # noqa: S311
     for _ in range(200):
@@ -67,6 +72,19 @@ def test_two_hundred_corruptions_give_no_wrong_number(whole, tmp_path):
         assert report(path, tmp_path) in (None, text)
         assert path.read_bytes() == damaged
     assert found > 50  # the rest hit space that nothing uses: small tables have a page each
+
+
+def test_no_byte_of_the_hypothesis_changes_unnoticed(whole, tmp_path):
+    """A report with another baseline, or another region of equivalence, would answer another question than was asked."""
+    path = tmp_path / "r.db"
+    start = whole.index(b'{"baseline"')
+    end = whole.index(b"}", start) + 1
+    for place in range(start - len(hypotheses.KEY), end):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert report(path, tmp_path) is None
+        assert shown(path) is None
 
 
 @pytest.mark.parametrize("end", [0, 15, 100, 4096, 20_000])

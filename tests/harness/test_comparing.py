@@ -37,6 +37,15 @@ def test_a_changed_number_is_refused_before_it_is_compared(bench, twins):
     assert "not what bench wrote" in ended.err
 
 
+@pytest.mark.parametrize("form", ["html", "csv"])
+def test_a_form_it_cannot_write_is_refused_before_anything_is_read(bench, tmp_path, form):
+    """The databases are not even looked for, and the forms that there are are named."""
+    ended = bench(tmp_path, "compare", "none.db", "neither.db", "--format", form)
+    assert ended.code == 2
+    assert "markdown" in ended.err
+    assert "none.db" not in ended.err
+
+
 def test_a_stated_spread_gives_a_number_of_draws(bench, tmp_path):
     """Without results: over eight tasks, from the variance that the user states; without that it is asked for."""
     words = ("plan", "--model", "tiny", "--methods", "prefix,simplex", "--tasks", "toy")

@@ -1,12 +1,15 @@
 """What a study is for is said once, before its first result, and kept."""
 
+import json
+
 import pytest
 
 from harness import hypotheses
-from harness.errors import UsageError
+from harness.errors import CorruptData, UsageError
 from harness.hypotheses import KEY, Hypothesis
 from harness.ledger import Ledger
 from harness.ledger.merging import merge
+from harness.verifying import problems
 from tests.faults import fake
 
 LABELS = ["prefix", "simplex(vertices=2)", "lora(rank=4)", "lora(rank=8)"]
@@ -43,7 +46,36 @@ def test_the_first_one_is_kept_and_another_is_refused(tmp_path):
         hypotheses.declare(ledger, first)
         with pytest.raises(UsageError, match="begun with the hypothesis simplex over prefix, 2 points"):
             hypotheses.declare(ledger, first._replace(rope=1.0))
-        assert hypotheses.parse(ledger.fact(KEY)) == first
+        assert hypotheses.kept(ledger) == first
+
+
+def test_one_that_was_changed_breaks_off(tmp_path):
+    """Its seal is asked whenever it is read, and the error is that of damaged data."""
+    text = json.dumps({"method": "simplex", "baseline": "prefix", "rope": 2.0, "late": False, "seal": "0" * 64})
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.remember(KEY, text)
+        for read in (hypotheses.kept, lambda one: hypotheses.declare(one, Hypothesis("simplex", "prefix", 2.0))):
+            with pytest.raises(CorruptData, match="not the one that was declared") as caught:
+                read(ledger)
+            assert caught.value.exit_code == 65
+        assert list(problems(ledger)) == [str(caught.value)]
+
+
+def test_one_of_an_earlier_version_has_no_seal(tmp_path):
+    """It holds as it is, and the same may be declared again."""
+    first = Hypothesis("simplex", "prefix", 2.0)
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.remember(KEY, json.dumps(first._asdict()))
+        hypotheses.declare(ledger, first)
+        assert hypotheses.kept(ledger) == first
+
+
+def test_a_fact_that_nobody_wrote_is_damage(tmp_path):
+    """A hypothesis whose name lost a letter would else be gone without a word."""
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.remember("hypothesjs", "{}")
+        with pytest.raises(CorruptData, match="'hypothesjs'"):
+            hypotheses.kept(ledger)
 
 
 def test_one_that_comes_after_results_is_marked(tmp_path):
@@ -56,4 +88,4 @@ def test_one_that_comes_after_results_is_marked(tmp_path):
         hypotheses.declare(ledger, Hypothesis("simplex", "prefix"))
         with Ledger(str(tmp_path / "other.db"), write=True) as other:
             merge(other, ledger)
-            assert hypotheses.parse(other.fact(KEY)) == Hypothesis("simplex", "prefix", late=True)
+            assert hypotheses.kept(other) == Hypothesis("simplex", "prefix", late=True)

@@ -10,6 +10,8 @@ from scipy import stats
 
 from reports import compare, render
 from reports.appendix import appendix
+from reports.ranks import nemenyi
+from reports.verdict import probability
 
 EIGHT = [f"task-{i}" for i in range(8)]
 
@@ -34,6 +36,13 @@ def test_details_are_those_of_the_differences_by_task(grid):
     means = [fmean(scores["simplex", t, d] - scores["fine-tuning", t, d] for d in range(6)) for t in EIGHT]
     assert detail.wilcoxon == pytest.approx(stats.wilcoxon(means, method="exact").pvalue)
     assert sum(detail.posterior) == pytest.approx(1)
+    signed = stats.rankdata(np.abs(means)) * np.sign(means)
+    assert detail.biserial == pytest.approx(signed.sum() / np.abs(signed).sum())
+    assert detail.standardised == pytest.approx(np.mean(means) / np.std(means, ddof=1))
+    found = table(comparison, "Further estimates")
+    row = dict(zip(found.head[1:], cells(found)["simplex",], strict=True))
+    assert (row["rank-biserial"], row["d_z"]) == (f"{detail.biserial:.2f}", f"{detail.standardised:.2f}")
+    assert row["τ²"] == f"{detail.pooled.tau2:.2f}"
     assert detail.counted.ahead.tasks == 8
     assert detail.pooled.predicted_low < detail.pooled.low < detail.pooled.mean
 
@@ -51,6 +60,21 @@ def test_methods_are_ranked_over_complete_tasks(grid):
     assert placed.omnibus.chi_squared == pytest.approx(stats.friedmanchisquare(*means.values()).statistic)
     assert cells(table(comparison, "Methods ranked"))["simplex",][0] == f"{placed.ranks[placed.methods.index('simplex')]:.2f}"
     assert len(table(comparison, "Every pair").rows) == 3
+
+
+def test_wins_and_nemenyi_stand_beside_every_pair(grid):
+    """Above the diagonal the share of tasks won by the better ranked, below the p of mean ranks."""
+    comparison = compare(grid(tasks=EIGHT, sizes=(50,)))
+    scores = np.array([[comparison.cell(m, t, 50).mean for m in comparison.methods] for t in EIGHT])
+    p = nemenyi(scores)
+    found = table(comparison, "Wins")
+    names, rows = list(found.head[1:]), cells(found)
+    assert names[0] == "simplex"
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        first, second = (comparison.methods.index(name) for name in (names[i], names[j]))
+        assert rows[names[i],][j] == f"{100 * np.mean(scores[:, first] > scores[:, second]):.0f}"
+        assert rows[names[j],][i] == probability(p[first, second])
+        assert rows[names[i],][i] == ""
 
 
 def test_a_winner_that_hangs_on_one_task_is_named(grid):

@@ -1,7 +1,10 @@
 """The numbers of a comparison, recomputed by hand from the runs."""
 
+import csv
+import io
 import itertools
 import math
+import re
 from dataclasses import replace
 from statistics import fmean
 
@@ -11,6 +14,7 @@ from scipy import stats
 
 from reports import compare, render
 from reports.hypothesis import Hypothesis
+from reports.tables import document
 from reports.verdict import verdict
 
 
@@ -77,9 +81,9 @@ def test_overall_test_is_over_tasks(grid):
 
 
 def test_families(grid):
-    """Per size Holm is over the methods of that size; cells are adjusted together, by another method."""
+    """At single sizes Holm is over methods and sizes together; cells are adjusted together, by another method."""
     comparison = compare(grid())
-    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 2), (50, 2), (200, 2), (200, 2)]
+    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 4), (50, 4), (200, 4), (200, 4)]
     cells = comparison.family("cells")
     assert {test.m for test in cells} == {24}
     assert {test.correction for test in cells} == {"Benjamini-Hochberg"}
@@ -335,6 +339,48 @@ def test_the_comparison_that_a_study_is_for_is_tested_alone(grid):
     assert {test.m for test in late.family("overall")} == {3}
     assert "POSTHOC_BASELINE" in {note.code for note in late.notes}
     assert "POSTHOC_BASELINE" not in {note.code for note in comparison.notes}
+    assert late.question is None
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html", "json"])
+def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
+    """Every other sentence says so, as do the legend, which tells who is adjusted over whom, and the facts."""
+    methods = {"prefix": 0.0, "lora": 0.001, "adapter": 0.002, "simplex": 0.03}
+    comparison = compare(grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=Hypothesis("simplex", "prefix"))
+    text = re.sub(r"\s+", " ", render(comparison, format=form, width=4000))
+    assert "simplex over prefix (the question of this study): " in text
+    for method in ("lora", "adapter"):
+        assert f"{method} over prefix (exploratory): " in text
+    if form != "json":
+        alone = "simplex, the question of this study, is tested alone; p Holm: over the 2 other comparisons of this table"
+        assert f"{alone}; the others exploratory." in text
+        assert "over the 6 comparisons of this table, all sizes together; all of them exploratory." in text
+        assert "the question of this study, simplex, alone, Holm over 2 overall (exploratory)" in text
+        assert "over the 3 comparisons of this table" not in text
+
+
+def test_a_question_asked_of_two_methods_stands_alone(grid):
+    """With no other comparison there is none to be called exploratory, and none to adjust for."""
+    comparison = compare(grid({"prefix": 0.0, "simplex": 0.03}, sizes=(50,)), hypothesis=Hypothesis("simplex", "prefix"))
+    text = render(comparison, format="markdown")
+    assert (
+        "power of 80 % (never: the smallest p possible is above .05). simplex, the question of this study, is tested " in text
+    )
+    assert "is tested alone. Intervals" in text
+    assert "p Holm: over" not in text
+
+
+def test_every_number_has_its_estimand(grid):
+    """Intervals and p values say in sentences, legends and fields whether they speak of draws, rows or tasks."""
+    comparison = compare(grid())
+    for sentence in verdict(comparison)[1:]:
+        assert re.search(r"points \[-?[\d.]+, -?[\d.]+\] \(E1\) over 6 tasks.*\(p = [\d.]+, E3, ", sentence)
+    page = document(comparison)
+    for table in (*page.tables, *page.appendix):
+        if "±" in str(table.rows) or " p" in str(table.head) or "interval" in str(table.head):
+            assert re.search(r"\bE[123]\b", table.legend), table.title
+    (row, *_) = csv.DictReader(io.StringIO(render(comparison, format="csv")))
+    assert {"estimand", "effect_estimand", "p_estimand", "question"} <= row.keys()
 
 
 def test_with_known_answers_the_intervals_speak_of_other_test_rows(grid):

@@ -210,6 +210,19 @@ def test_forest_shows_the_contrast_of_each_task(grid):
         assert points[f"{test.method}, overall"] == test.effect
 
 
+def test_forest_shows_what_one_more_task_may_bring(grid):
+    """Its interval is that of the appendix, and how much tasks differ stands above; the caption says what both are."""
+    comparison = compare(grid(sizes=(50,)))
+    sheet = FIGURES["forest"].draw(comparison, Options())
+    for detail in comparison.details:
+        found = detail.pooled
+        ends = [x for text, x, _ in values(sheet) if text.startswith(f"{detail.method}, one more task: ")]
+        assert ends == [found.predicted_low, found.predicted_high]
+        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [axes.get_title(loc="right") for axes in sheet.axes]
+    assert "one more task is expected with 95 % (E3" in sheet.caption
+    assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
+
+
 def test_diagram_ranks_and_joins(grid):
     """The best of all tasks has rank 1; what N tasks cannot tell apart is joined, and the caption says N, k, test and level."""
     few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
@@ -391,8 +404,17 @@ def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
         landscape(weights, found, ["a", "b", "c"])
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_landscape_of_few_points(count):
-    """Points without an area between them are shown without one."""
-    xml(inline(landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])))
-    xml(inline(landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])))
+    """Every point is shown, and an area with its scale only where three span one."""
+    sheet = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
+    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][:count]
+    assert len(list(xml(inline(sheet)).iter(f"{SVG}use"))) >= count
+    assert any(axes.get_ylabel() == "points" for axes in sheet.axes) == (count == 3)  # the scale
+
+
+def test_landscape_of_no_number():
+    """Points without a finite value are none: the figure says so."""
+    sheet = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
+    assert not sheet.values
+    assert "No point has a finite value." in "".join(xml(inline(sheet)).itertext())

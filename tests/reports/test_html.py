@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -209,12 +208,10 @@ def test_the_same_runs_give_the_same_bytes(grid):
 
 
 def test_five_thousand_results_make_a_page_below_three_megabytes(grid):
-    """Five methods, eight tasks, five sizes, twenty-five draws, with answers and texts; it takes seconds, not minutes."""
+    """Five methods, eight tasks, five sizes, twenty-five draws, with answers and texts."""
     methods = {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02, "lora": 0.01, "adapter": 0.0}
     runs = known(grid, methods=methods, tasks=[f"task-{i}" for i in range(8)], sizes=(50, 100, 200, 500, 1000), draws=25)
     assert len(runs) == 5000
     rows = [(f"{'some words of a text ' * 5}{i}",) for i in range(60)]
-    began = perf_counter()
     text = page_of(runs, texts=lambda _: rows)
     assert len(text.encode()) < 3_000_000
-    assert perf_counter() - began < 120  # a loaded machine; the benchmark has the figure
