@@ -8,6 +8,8 @@ from reports.contrasts import Contrast, Family, contrasts
 from reports.details import Detail, details
 from reports.diagnostics import Note, inspect
 from reports.frame import Frame, Run
+from reports.rules import Rule, rules
+from reports.samples import Samples, samples
 from reports.standing import Standing, standing
 
 
@@ -32,6 +34,8 @@ class Comparison:
     tests: tuple[Contrast, ...]
     details: tuple[Detail, ...]  # of the comparisons overall, over several tasks
     standing: Standing | None  # all methods against each other
+    rules: tuple[Rule, ...]  # what other selection rules would have chosen in the same trainings
+    samples: tuple[Samples, ...]  # the dev scores of sampled models
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
@@ -84,6 +88,8 @@ def compute(frame: Frame) -> Comparison:
         tests=tuple(tests),
         details=details(tests),
         standing=placed,
+        rules=rules(frame.all(), frame.methods),
+        samples=samples(frame.all(), frame.methods),
         notes=inspect(frame, real, tests, placed),
         runs=tuple(frame.all()),
     )

@@ -43,6 +43,7 @@ def as_json(comparison: Comparison, *, command: str = "") -> str:
         "tests": [{**asdict(test), "settled": test.settled} for test in comparison.tests],
         "details": [_plain(detail) for detail in comparison.details],
         "standing": _plain(comparison.standing) if comparison.standing else None,
+        "subspace": {"rules": _plain(comparison.rules), "samples": _plain(comparison.samples)},
         "notes": [asdict(note) for note in comparison.notes],
     }
     return json.dumps(_clean(content), sort_keys=True, indent=2, allow_nan=False) + "\n"

@@ -53,6 +53,8 @@ class Run:
     places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
     versions: str  # program, libraries and device in one line: a comparison over several is noted
     curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
+    losses: Sequence[float] = ()  # the dev loss at each of these steps
+    sampled: Sequence[float] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
     given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
     right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
