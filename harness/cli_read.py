@@ -43,10 +43,14 @@ def report(
         list[Path] | None,
         typer.Option(
             "--task-file",
-            help="With --format html: a TOML file that describes a task, for the texts of its rows.",
+            help="With --format html or --characteristics: a TOML file that describes a task, for the texts of its rows.",
             metavar="FILE",
         ),
     ] = None,
+    characteristics: Annotated[
+        bool,
+        typer.Option("--characteristics", help="Also: what the tasks are like, and whether gains go with it."),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
     ] = False,
@@ -56,7 +60,15 @@ def report(
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     code = write_report(
-        chosen, format.value, baseline, output, strict=strict, against=against, browse=browse, task_files=task_file or []
+        chosen,
+        format.value,
+        baseline,
+        output,
+        strict=strict,
+        against=against,
+        browse=browse,
+        task_files=task_file or [],
+        characteristics=characteristics,
     )
     raise typer.Exit(code)
 
