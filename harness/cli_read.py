@@ -176,9 +176,17 @@ def compare(
 
 @app.command(rich_help_panel="Read")
 def landscape(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    digest: Annotated[
+        str | None, typer.Argument(help="A job's digest, or its beginning; without, all kept models of --methods and --tasks.")
+    ] = None,
     *,
     db: Database = "results.db",
+    methods: Methods = None,
+    tasks: Tasks = None,
+    sizes: Sizes = None,
+    model: Model = None,
+    recipe: Recipe = None,
+    baseline: Baseline = None,
     vertices: Annotated[
         str | None,
         typer.Option("--vertices", help="Two or three, by number from 1; the first if not given.", metavar="N,N,N"),
@@ -196,11 +204,25 @@ def landscape(
 ) -> None:
     """Draw how scores change over the simplex of a trained model, vertices, edges and between; chooses nothing by it.
 
+    Of many models it says how centres compare with vertices and sampled models, and how flat the loss is around them.
+
     Example:  bench landscape 3f2a --vertices 1,2,3 -o landscape.pdf
+
+    Example:  bench landscape --methods prefix,simplex --tasks glue
     """
+    from harness.errors import UsageError
     from harness.landscape import Wanted, show_landscape
     from harness.request import numbers
 
+    if digest is None:
+        from harness.reporting import Selection
+        from harness.surroundings import show_surroundings
+
+        if methods is None and tasks is None:
+            raise UsageError("landscape wants a job's digest, or --methods or --tasks for many")
+        chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+        show_surroundings(chosen, baseline, 0 if dev else tested, directions, output)
+        return
     wanted = Wanted(
         vertices=numbers("--vertices", vertices), edges=edges, steps=steps, directions=directions, tested=0 if dev else tested
     )
