@@ -94,10 +94,9 @@ def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
             return seen["train_loss"], math.nan if score is None else score
 
         loss, centre = at(None)
-        corners = (
-            [at([float(place == v) for place in range(one.vertices)]) for v in range(one.vertices)] if one.vertices > 1 else []
-        )
-        away = [along(one.point(None), one.entry.digest, number, RADIUS) for number in range(directions)]
+        numbers = range(one.vertices if one.vertices > 1 else 0)
+        corners = [at([float(place == vertex) for place in numbers]) for vertex in numbers]
+        away = (along(one.point(None), one.entry.digest, number, RADIUS) for number in range(directions))
         samples, ensemble = _sampled(one, view) if corners else ((), None)
         return Around(
             run=run,
@@ -106,7 +105,7 @@ def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
             samples=samples,
             ensemble=ensemble,
             rise=fmean(view.look(tensors, False)["train_loss"] - loss for tensors in away),
-            barrier=max((_barrier(at, [loss for loss, _ in corners])), default=None),
+            barrier=max(_barrier(at, [loss for loss, _ in corners]), default=None),
         )
 
 

@@ -6,7 +6,6 @@ from statistics import fmean
 import pytest
 
 from harness import stored
-from harness.ledger import Ledger
 from harness.reporting import Selection
 from harness.surroundings import around, selected
 
@@ -16,16 +15,16 @@ def folder(bench, tmp_path_factory):
     """A ledger with a simplex of three vertices, the same one tested by its samples' mean, and a prefix."""
     folder = tmp_path_factory.mktemp("surroundings")
     words = ["--methods", "simplex,prefix", "--set", "simplex.vertices=3", "--set", "simplex.test=centroid,mean-of-samples"]
-    ended = bench.run(folder, "r.db", *words, "--tasks", "toy-sentiment", "--draws", 2, "-j", 1)
+    ended = bench.run(folder, "r.db", *words, "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
     assert ended.code == 0, ended.err
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(folder):
-    """Its runs of the first draw, by method."""
+    """Its runs by method."""
     chosen = Selection(db=str(folder / "r.db"), methods=None, tasks=None, sizes=None, model=None, recipe=None)
-    return {run.method: run for run in selected(chosen, None).all() if run.draw == 0}
+    return {run.method: run for run in selected(chosen, None).all()}
 
 
 def test_places_score_what_runs_recorded(folder, runs):
@@ -50,38 +49,20 @@ def test_a_single_model_has_no_vertices_and_dev_rows_will_do(folder, runs):
     assert found.rise != 0
 
 
-def test_the_command_tells_of_all_kept_models(bench, folder):
-    """Tables on the terminal and numbers in a file; models that were not kept are left out and said."""
-    db = folder / "r.db"
-    ended = bench(
-        folder,
-        "landscape",
-        "--db",
-        db,
-        "--methods",
-        "prefix,simplex",
-        "--directions",
-        1,
-        "--test-rows",
-        10,
-        "-o",
-        "around.json",
-    )
-    assert ended.code == 0, ended.err
-    assert "Centre against vertices and sampled models" in ended.out
-    assert "6 looked at" in ended.out
-    models = json.loads((folder / "around.json").read_text("utf-8"))["models"]
-    assert len(models) == 6
-    assert all(0 <= fmean(model["samples"]) <= 1 for model in models if model["vertices"])
-    with Ledger(str(db)) as ledger:
-        one = next(entry for entry in ledger.entries() if entry.label == "prefix")
-    kept = folder / "r.db.artefacts" / f"{one.digest}.safetensors"
+def test_the_command_tells_of_all_kept_models(bench, folder, runs):
+    """Tables on the terminal and numbers in a file; a model that is not at hand is left out, and that is said."""
+    kept = folder / "r.db.artefacts" / f"{runs['prefix'].digest}.safetensors"
     kept.rename(kept.with_suffix(".away"))
-    ended = bench(folder, "landscape", "--db", db, "--methods", "prefix", "--directions", 1)
+    words = ["--methods", "prefix,simplex", "--directions", 1, "--test-rows", 10, "-o", "around.json"]
+    ended = bench(folder, "landscape", "--db", folder / "r.db", *words)
     kept.with_suffix(".away").rename(kept)
     assert ended.code == 0, ended.err
-    assert "1 looked at" in ended.out
+    assert "Centre against vertices and sampled models" in ended.out
+    assert "2 looked at" in ended.out
     assert "Left out" in ended.out
+    models = json.loads((folder / "around.json").read_text("utf-8"))["models"]
+    assert len(models) == 2
+    assert all(0 <= fmean(model["samples"]) <= 1 for model in models)
 
 
 @pytest.mark.parametrize(
