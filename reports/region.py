@@ -12,6 +12,7 @@ from reports import estimates, statistics
 from reports.contrasts import Contrast, overall
 from reports.document import DASH, Document, Entry, Table
 from reports.frame import Run, arrange, finished
+from reports.subspace import unreachable
 from reports.verdict import points, probability
 
 RADIUS: Final = 0.2  # of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
@@ -114,7 +115,7 @@ def _flat(method: str, test: Contrast) -> str:
 
 
 def _settled(test: Contrast) -> str:
-    told = "" if math.isnan(test.p_adj) else f" (p = {probability(test.p_adj)}, {test.test})"
+    told = "" if math.isnan(test.p_adj) else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)})"
     return ("settled" if test.settled else "not settled") + told
 
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 
 from reports.comparison import Comparison
+from reports.contrasts import Contrast
 from reports.correlation import Correlation
 from reports.document import DASH, Entry, Table
 from reports.rules import Rule
 from reports.samples import Samples
-from reports.statistics import ALPHA
+from reports.statistics import ALPHA, smallest
 from reports.verdict import points, probability
 
 
@@ -31,7 +32,8 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
             "own: the rule that chose the checkpoint which counts. score: on the test rows, tasks alike. against own: paired "
             "by task, size and draw, with an E1 interval over draws; p: exact sign flip over tasks, or over draws of a single "
             "one; Holm over a method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows "
-            f"promised of its choice beyond what the test rows gave, by the method's own dev score; {DASH}: not kept."
+            f"promised of its choice beyond what the test rows gave, by the method's own dev score (a simplex's is of "
+            f"sampled models, while its centre is tested); {DASH}: not kept."
         ), *_claim(rules)]),
     )  # fmt: skip
 
@@ -70,7 +72,14 @@ def _found(rule: Rule) -> str:
     where = f"for {rule.method}: {size}, another test score in {rule.moved} of {rule.runs} runs"
     if test.settled:
         return f"{where}; settled (p = {probability(test.p_adj)})."
-    return f"{where}; not settled (p = {probability(test.p_adj)}), which is no evidence of equality."
+    return f"{where}; not settled (p = {probability(test.p_adj)}{unreachable(test)}), which is no evidence of equality."
+
+
+def unreachable(test: Contrast) -> str:
+    """That the design cannot settle anything, where it cannot."""
+    if not test.smallest > ALPHA:
+        return ""
+    return f"; with {test.n} {test.unit} no p below {probability(test.smallest)} is possible"
 
 
 def _samples(found: Sequence[Samples]) -> Table | None:
@@ -105,7 +114,8 @@ def _sampled(one: Samples) -> tuple[Entry, ...]:
 
 def _units(found: Sequence[Samples]) -> str:
     most = max(one.by_mean.n for one in found)
-    return f"{most} task{'' if most == 1 else 's'}"
+    few = "" if smallest(most) <= ALPHA else f", of which no p below {probability(smallest(most))} can come"
+    return f"{most} task{'' if most == 1 else 's'}{few}"
 
 
 def correlated(one: Correlation) -> tuple[Entry, Entry]:

@@ -123,6 +123,7 @@ def test_the_study_stands_in_every_format(grid, form):
     assert flat.count("The paper: ") == 2
     assert "for simplex: " in flat
     assert "not settled (p = " in flat
+    assert "with 6 tasks no p below 0.094 is possible" in flat  # 2 / 2**6, by Holm over three rules
 
 
 def test_numbers_are_in_json(grid):
