@@ -52,10 +52,14 @@ def report(
         list[Path] | None,
         typer.Option(
             "--task-file",
-            help="With --format html: a TOML file that describes a task, for the texts of its rows.",
+            help="With --format html or --characteristics: a TOML file that describes a task, for the texts of its rows.",
             metavar="FILE",
         ),
     ] = None,
+    characteristics: Annotated[
+        bool,
+        typer.Option("--characteristics", help="Also: what the tasks are like, and whether gains go with it."),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
     ] = False,
@@ -65,7 +69,15 @@ def report(
 
     chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     code = write_report(
-        chosen, format.value, baseline, output, strict=strict, against=against, browse=browse, task_files=task_file or []
+        chosen,
+        format.value,
+        baseline,
+        output,
+        strict=strict,
+        against=against,
+        browse=browse,
+        task_files=task_file or [],
+        characteristics=characteristics,
     )
     raise typer.Exit(code)
 
@@ -173,9 +185,17 @@ def compare(
 
 @app.command(rich_help_panel="Read")
 def landscape(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    digest: Annotated[
+        str | None, typer.Argument(help="A job's digest, or its beginning; without, all kept models of --methods and --tasks.")
+    ] = None,
     *,
     db: Database = "results.db",
+    methods: Methods = None,
+    tasks: Tasks = None,
+    sizes: Sizes = None,
+    model: Model = None,
+    recipe: Recipe = None,
+    baseline: Baseline = None,
     vertices: Annotated[
         str | None,
         typer.Option("--vertices", help="Two or three, by number from 1; the first if not given.", metavar="N,N,N"),
@@ -194,10 +214,24 @@ def landscape(
 ) -> None:
     """Draw how scores change over the simplex of a trained model, vertices, edges and between; chooses nothing by it.
 
+    Of many models it says how centres compare with vertices and sampled models, and how flat the loss is around them.
+
     Example:  bench landscape 3f2a --vertices 1,2,3 -o landscape.pdf
+
+    Example:  bench landscape --methods prefix,simplex --tasks glue
     """
+    from harness.errors import UsageError
     from harness.landscape import Wanted, show_landscape
     from harness.request import numbers
 
+    if digest is None:
+        from harness.reporting import Selection
+        from harness.surroundings import show_surroundings
+
+        if methods is None and tasks is None:
+            raise UsageError("landscape wants a job's digest, or --methods or --tasks for many")
+        chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+        show_surroundings(chosen, baseline, tested, directions, output)
+        return
     wanted = Wanted(vertices=numbers("--vertices", vertices), edges=edges, steps=steps, directions=directions, tested=tested)
     show_landscape(db, digest, wanted, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -73,17 +73,29 @@ def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> An
     """The mean answer of sampled models: of their probabilities for classes, of their values for a regression."""
 
     def answer(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
-        total: Tensor | None = None
-        for sample in range(samples):
-            points = adapted.source.weights(len(rows), streams.generator("test", sample))
-            logits = predict(adapted, tensors, rows, points).double()
-            each = logits if task.regression else logits.softmax(1)
-            total = each if total is None else total + each
-        assert total is not None
-        mean = total / samples
-        return mean if task.regression else mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+        return mean(sampled(adapted, samples, streams, tensors, rows), regression=task.regression)
 
     return answer
+
+
+def sampled(adapted: Adapted, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]) -> Iterator[Tensor]:
+    """The logits `[rows, outputs]` of sampled models, one after the other."""
+    for sample in range(samples):
+        points = adapted.source.weights(len(rows), streams.generator("test", sample))
+        yield predict(adapted, tensors, rows, points)
+
+
+def mean(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
+    """The mean of several models' logits: of their probabilities for classes, of their values for a regression."""
+    total: Tensor | None = None
+    count = 0
+    for logits in answers:
+        each = logits.double() if regression else logits.double().softmax(1)
+        total = each if total is None else total + each
+        count += 1
+    assert total is not None
+    middle = total / count
+    return middle if regression else middle.clamp_min(torch.finfo(middle.dtype).tiny).log()
 
 
 def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:

@@ -23,6 +23,11 @@ from harness.stored import Stored
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.adapted import Adapted
+    from harness.attempt import Attempt
+    from harness.batches import Encoded
+    from harness.tasks import Row
+
 RADII: Final = (0.05, 0.1, 0.2, 0.4)  # of steps away from the model, as shares of each tensor's norm
 
 
@@ -160,19 +165,19 @@ def survey(db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None
     at = points_of(one.vertices, wanted)
     total = len(at) + wanted.directions * len(RADII)
     found = []
-    with _viewer(one, wanted.tested) as look:
+    with viewer(one, wanted.tested) as view:
         for weights in at:
             where = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
-            found.append(Point(weights=weights, direction=None, radius=0.0, **look(one.point(where), True)))
+            found.append(Point(weights=weights, direction=None, radius=0.0, **view.look(one.point(where), True)))
             seen(len(found), total)
         for number, radius in itertools.product(range(wanted.directions), RADII):
-            away = _along(one.point(None), one.entry.digest, number, radius)
-            found.append(Point(weights=(), direction=number, radius=radius, **look(away, False)))
+            away = along(one.point(None), one.entry.digest, number, radius)
+            found.append(Point(weights=(), direction=number, radius=radius, **view.look(away, False)))
             seen(len(found), total)
     return one, found
 
 
-def _along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: float) -> dict[str, Tensor]:
+def along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: float) -> dict[str, Tensor]:
     """The tensors moved along a random direction, each by that share of its norm; the same for the same job and number."""
     import torch
 
@@ -187,17 +192,43 @@ def _along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: floa
     return moved
 
 
+@dataclass(frozen=True)
+class Viewer:
+    """A trained model's backbone with its slots in it, and the rows of its job."""
+
+    job: Attempt
+    adapted: Adapted
+    encoded: Mapping[str, Sequence[Encoded]]  # train, dev, and the suffixes of the test splits looked at
+    papers: Mapping[str, Sequence[Row]]  # test rows by suffix
+
+    def look(self, tensors: Mapping[str, Tensor], test: bool) -> dict[str, Any]:
+        """Losses and scores with these tensors in the slots."""
+        import torch
+
+        from harness import exam
+        from harness.adapted import predict
+
+        target, losses, scores = self.job.target, {}, {}
+        for name, rows in {"train": self.job.rows.train, "dev": self.job.rows.dev}.items():
+            logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
+            losses[f"{name}_loss"] = float(target.loss(logits, target.tensor(rows, torch.device("cpu"))))
+            scores[name] = exam.graded(target, logits, rows)
+        marks = None
+        if test and self.papers:
+            sheets = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.papers.items()}
+            marks = exam.sit(lambda _: dict(tensors), sheets, target, exam.plain(self.adapted))
+        return {**losses, "dev": scores["dev"], "test": marks.score if marks else None}
+
+
 @contextmanager
-def _viewer(one: Stored, tested: int) -> Iterator[Callable[[Mapping[str, Tensor], bool], dict[str, Any]]]:
+def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
     """What looks at tensors in the backbone with the rows of their job.
 
     Raises:
         Unavailable, CorruptData: the backbone or the rows are not at hand, or not those of the job.
     """
-    import torch
-
-    from harness import attempt, batches, exam
-    from harness.adapted import Adapted, predict
+    from harness import attempt, batches
+    from harness.adapted import Adapted
     from harness.errors import Unavailable
     from harness.outcome import Ticket
     from harness.verifying import job_of
@@ -205,26 +236,12 @@ def _viewer(one: Stored, tested: int) -> Iterator[Callable[[Mapping[str, Tensor]
     if one.task is None:
         raise Unavailable(f"{one.entry.task} is a file of yours, whose rows the ledger does not hold")
     ticket = Ticket(job=job_of(one.entry), task=one.task, keep="none", artefacts=Path())
-    mine = attempt.Attempt.of(ticket, "cpu")
-    adapted = Adapted(mine.backbone, mine.method.slots(mine.backbone), None)  # type: ignore[arg-type]  # nothing is trained
-    parts = {"train": mine.rows.train, "dev": mine.rows.dev}
-    papers = {suffix: rows[:tested] for suffix, rows in mine.rows.tests.items() if tested}
-    encoded = {name: batches.encode(mine.backbone, rows) for name, rows in {**parts, **papers}.items()}
-
-    def look(tensors: Mapping[str, Tensor], test: bool) -> dict[str, Any]:
-        losses, scores = {}, {}
-        for name, rows in parts.items():
-            logits = predict(adapted, lambda _: dict(tensors), encoded[name])
-            losses[f"{name}_loss"] = float(mine.target.loss(logits, mine.target.tensor(rows, torch.device("cpu"))))
-            scores[name] = exam.graded(mine.target, logits, rows)
-        marks = None
-        if test and papers:
-            sheets = {suffix: (rows, encoded[suffix]) for suffix, rows in papers.items()}
-            marks = exam.sit(lambda _: dict(tensors), sheets, mine.target, exam.plain(adapted))
-        return {**losses, "dev": scores["dev"], "test": marks.score if marks else None}
-
+    job = attempt.Attempt.of(ticket, "cpu")
+    adapted = Adapted(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
+    papers = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
+    parts = {"train": job.rows.train, "dev": job.rows.dev, **papers}
     try:
-        yield look
+        yield Viewer(job, adapted, {name: batches.encode(job.backbone, rows) for name, rows in parts.items()}, papers)
     finally:
         adapted.slots.remove()
 

@@ -46,12 +46,13 @@ def write_report(
     against: str | None = None,
     browse: bool = False,
     task_files: Sequence[Path] = (),
+    characteristics: bool = False,
 ) -> int:
     """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
     Raises:
         UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to hold it against; only a
-            page can be opened, or has room for texts.
+            page can be opened, or has room for texts; CSV has none for what tasks are like.
         CannotWrite: the file cannot be written.
     """
     import shutil
@@ -59,17 +60,28 @@ def write_report(
     from reports import render
     from reports.frame import Nothing
 
-    if form != "html" and (browse or task_files):
+    if form != "html" and (browse or (task_files and not characteristics)):
         raise UsageError(f"{'--open' if browse else '--task-file'} is for a page: --format html")
+    if form == "csv" and characteristics:
+        raise UsageError("--characteristics: CSV has a row for each cell, and no room for what tasks are like")
     tasks = [own.from_toml(path) for path in task_files]
     comparison = comparison_of(chosen, baseline)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):  # a page is nothing to read in a terminal
         output = Path("report.html")
-    texts = _texts(chosen, tasks) if form == "html" else None
+    texts = _texts(chosen, tasks) if form == "html" or characteristics else None
     color = form == "terminal" and output is None and sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 40)).columns
     try:
-        text = render(comparison, format=form, command=typed(), width=width, color=color, against=against, texts=texts)
+        text = render(
+            comparison,
+            format=form,
+            command=typed(),
+            width=width,
+            color=color,
+            against=against,
+            texts=texts,
+            characteristics=characteristics,
+        )
     except Nothing as error:
         raise UsageError(str(error)) from error
     put(text, output)

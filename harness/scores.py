@@ -29,6 +29,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
     names = [name.rpartition("/")[0] for name in setting["task"]["metrics"]]
     task = REGISTRY.get(entry.task)
     own = {name: value for name, value in entry.metrics.items() if name != "score"}
+    curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
     return Run(
         digest=entry.digest,
         backbone=backbone.line(),
@@ -58,9 +59,9 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
         places=_places(result),
         versions=_versions(result),
         plugin=result.get("versions", {}).get("plug-in", ""),
-        curve=[(int(point[0]), _number(point[2])) for point in json.loads(zlib.decompress(blobs["curve"]))]
-        if "curve" in blobs
-        else [],
+        curve=[(int(point[0]), _number(point[2])) for point in curve],
+        losses=[_number(point[3]) for point in curve],
+        sampled=next((point[4] for point in curve if point[0] == result.get("best_step") and len(point) > 4), ()),
         given=np.asarray(unpack_predictions(blobs["predictions"]) if "predictions" in blobs else [], dtype=np.float64),
         right={
             kind.removeprefix("labels").removeprefix("/"): np.asarray(unpack_predictions(data), dtype=np.float64)

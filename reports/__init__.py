@@ -54,6 +54,7 @@ def render(
     color: bool = False,
     against: str | None = None,
     texts: "Callable[[Run], Sequence[Sequence[str]] | None] | None" = None,
+    characteristics: bool = False,
 ) -> str:
     """The comparison as text, ending in a newline; the same comparison gives the same bytes.
 
@@ -65,6 +66,7 @@ def render(
         color: whether the terminal understands styles; other formats ignore it.
         against: a study whose printed numbers stand beside these, one of `reports.published.STUDIES`; not in CSV and JSON.
         texts: gives the texts of a run's test rows, None where they are not at hand; only HTML shows them.
+        characteristics: measure the tasks by these texts, and hold gains against that; not in CSV.
 
     Raises:
         ValueError: the format is unknown.
@@ -72,4 +74,13 @@ def render(
     """
     from reports.writers import write
 
-    return write(comparison, form=format, command=command, width=width, color=color, against=against, texts=texts)
+    return write(
+        comparison,
+        form=format,
+        command=command,
+        width=width,
+        color=color,
+        against=against,
+        texts=texts,
+        characteristics=characteristics,
+    )

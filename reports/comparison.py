@@ -10,6 +10,8 @@ from reports.details import Detail, details
 from reports.diagnostics import Note, inspect
 from reports.estimates import explained
 from reports.frame import Frame, Run
+from reports.rules import Rule, rules
+from reports.samples import Samples, samples
 from reports.standing import Standing, standing
 
 
@@ -34,6 +36,8 @@ class Comparison:
     tests: tuple[Contrast, ...]
     details: tuple[Detail, ...]  # of the comparisons overall, over several tasks
     standing: Standing | None  # all methods against each other
+    rules: tuple[Rule, ...]  # what other selection rules would have chosen in the same trainings
+    samples: tuple[Samples, ...]  # the dev scores of sampled models
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
@@ -96,6 +100,8 @@ def compute(frame: Frame) -> Comparison:
         tests=tuple(tests),
         details=details(tests),
         standing=placed,
+        rules=rules(frame.all(), frame.methods),
+        samples=samples(frame.all(), frame.methods),
         notes=inspect(frame, real, tests, placed),
         runs=tuple(frame.all()),
     )

@@ -66,28 +66,29 @@ class Contrast:
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
-    """Overall by Holm over the methods, at single sizes over methods and sizes, all cells by Benjamini and Hochberg.
-
-    A comparison that the study was declared to be for is tested alone overall, before the others.
-    """
-    others = [method for method in frame.methods if method != frame.baseline]
-    if frame.baseline not in frame.methods or not others:
-        return []
-    overall = [_contrast(frame, "overall", method, frame.tasks, None) for method in others]
+    """Overall by Holm over the methods, at single sizes over methods and sizes, all cells by Benjamini and Hochberg."""
+    others = _others(frame)
     cells: list[Contrast] = []
     sizes = frame.sizes if len(frame.sizes) > 1 else ()
     per_size = [_contrast(frame, "per size", method, frame.tasks, size) for size in sizes for method in others]
     if len(frame.tasks) > 1:
         cells = [_contrast(frame, "cells", m, (t,), s) for s in frame.sizes for t in frame.tasks for m in others]
     cells = [test for test in cells if test.planned_pairs]
-    first = [replace(test, planned_for=True) for test in overall if test.method == frame.planned]
-    rest = [test for test in overall if test.method != frame.planned]
-    return [
-        *_adjusted(first, "Holm"),
-        *_adjusted(rest, "Holm"),
-        *_adjusted(per_size, "Holm"),
-        *_adjusted(cells, "Benjamini-Hochberg"),
-    ]
+    return [*overall(frame), *_adjusted(per_size, "Holm"), *_adjusted(cells, "Benjamini-Hochberg")]
+
+
+def overall(frame: Frame) -> list[Contrast]:
+    """Each method over all tasks and sizes, by Holm over the methods.
+
+    A comparison that the study was declared to be for is tested alone, before the others.
+    """
+    tests = [_contrast(frame, "overall", method, frame.tasks, None) for method in _others(frame)]
+    first = [replace(test, planned_for=True) for test in tests if test.method == frame.planned]
+    return [*_adjusted(first, "Holm"), *_adjusted([test for test in tests if test.method != frame.planned], "Holm")]
+
+
+def _others(frame: Frame) -> list[str]:
+    return [method for method in frame.methods if method != frame.baseline] if frame.baseline in frame.methods else []
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from reports import escape
 from reports.cells import FATES, Cell
+from reports.characteristics import Characteristics
 from reports.comparison import Comparison
 from reports.contrasts import Contrast
 from reports.verdict import verdict
@@ -17,7 +18,7 @@ from reports.verdict import verdict
 SCHEMA: Final = 2
 
 
-def as_json(comparison: Comparison, *, command: str = "") -> str:
+def as_json(comparison: Comparison, *, command: str = "", characteristics: Characteristics | None = None) -> str:
     """One object with sorted keys; NaN is null; differences and means are in points, metrics in their own units."""
     content = {
         "schema": SCHEMA,
@@ -43,6 +44,8 @@ def as_json(comparison: Comparison, *, command: str = "") -> str:
         "tests": [{**asdict(test), "settled": test.settled} for test in comparison.tests],
         "details": [_plain(detail) for detail in comparison.details],
         "standing": _plain(comparison.standing) if comparison.standing else None,
+        "subspace": {"rules": _plain(comparison.rules), "samples": _plain(comparison.samples)},
+        **({"characteristics": _plain(characteristics)} if characteristics else {}),
         "notes": [asdict(note) for note in comparison.notes],
     }
     return json.dumps(_clean(content), sort_keys=True, indent=2, allow_nan=False) + "\n"

@@ -54,6 +54,8 @@ class Run:
     versions: str  # program, libraries and device in one line: a comparison over several is noted
     plugin: str = ""  # the distribution, with its version, that the method comes from, where it is none of bench's own
     curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
+    losses: Sequence[float] = ()  # the dev loss at each of these steps
+    sampled: Sequence[float] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
     given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
     right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score

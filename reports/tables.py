@@ -10,6 +10,7 @@ from reports.comparison import Comparison
 from reports.contrasts import Contrast
 from reports.document import DASH, Document, Entry, Table
 from reports.estimates import EXPLAINED
+from reports.subspace import subspace
 from reports.verdict import points, probability, verdict
 
 
@@ -27,6 +28,7 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
         notes=comparison.notes,
         appendix=(
             *appendix(comparison),
+            *subspace(comparison),
             *(table for size in comparison.sizes if (table := _parts(comparison, size)) is not None),
         ),
         command=command,

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from reports import escape
 from reports.against import beside, study
+from reports.characteristics import characteristics as measured
 from reports.comparison import Comparison
 from reports.data import as_csv, as_json
 from reports.document import Document, Entry, Table
 from reports.frame import Run
 from reports.tables import document
 from reports.terminal import as_terminal
+from reports.traits import traits
 
 COLUMNS = 7  # columns of numbers that fit a printed page
 
@@ -24,13 +26,17 @@ def write(
     color: bool,
     against: str | None = None,
     texts: Callable[[Run], Sequence[Sequence[str]] | None] | None = None,
+    characteristics: bool = False,
 ) -> str:
     """The comparison in one format; see `reports.render`."""
     if form == "csv":
         return as_csv(comparison)
+    found = measured(comparison, texts or (lambda _: None)) if characteristics else None
     if form == "json":
-        return as_json(comparison, command=command)
+        return as_json(comparison, command=command, characteristics=found)
     page = document(comparison, command=command)
+    if found is not None:
+        page = replace(page, appendix=(*page.appendix, *traits(comparison, found)))
     if against is not None:
         page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
     if form == "html":

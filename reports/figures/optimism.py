@@ -1,25 +1,22 @@
 """What the dev rows promised of the chosen checkpoint, against what the test rows gave (Cawley and Talbot 2010)."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Final
 
 from matplotlib.axes import Axes
 
-from reports import statistics
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
-from reports.frame import Run, finished, overlap
+from reports.frame import Run, finished
+from reports.rules import OWN, mean_optimism, scores_by_rule
 
 NAME: Final = "optimism"
 TITLE: Final = "Dev score against test score of the chosen checkpoints"
 DOTS: Final = 240
-OWN: Final = "own"  # the rule that chose the checkpoint which counts
-_RULE: Final = re.compile(r"rule (\S+) (.+)")
 
 
 @styled
@@ -80,21 +77,9 @@ def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Lo
     axes.set_xlabel("mean dev - test, points")
 
 
-def mean_optimism(runs: Sequence[Run]) -> statistics.Interval:
-    """The mean of dev - test in points: seeds and sizes inside draws, draws inside tasks, tasks alike."""
-    tasks: dict[str, dict[int, list[float]]] = {}
-    for run in runs:
-        difference = 100 * ((run.dev_score or 0.0) - (run.score or 0.0))
-        tasks.setdefault(run.task, {}).setdefault(run.draw, []).append(difference)
-    strata = [[fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())]
-    overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
-    pairs = zip(strata, overlaps, strict=True)
-    return statistics.pooled([statistics.over_draws(values, overlap=shared) for values, shared in pairs])
-
-
 def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     """Per rule and method the mean test score in points, of runs that tested every rule; empty where no other rule ran."""
-    found = [(run, scores) for run in runs if finished(run) and (scores := _by_rule(run))]
+    found = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
     names = sorted({name for _, scores in found for name in scores})
     whole = [(run, scores) for run, scores in found if all(math.isfinite(scores.get(name, math.nan)) for name in names)]
     methods = sorted({run.method for run, _ in whole})
@@ -103,21 +88,6 @@ def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         name: {method: fmean(100 * scores[name] for run, scores in whole if run.method == method) for method in methods}
         for name in (ordered if whole else [])
     }
-
-
-def _by_rule(run: Run) -> dict[str, float]:
-    """The mean metric of a run by rule, the run's own among them."""
-    rules: dict[str, dict[str, float]] = {}
-    for name, value in run.metrics.items():
-        if (match := _RULE.fullmatch(name)) and run.better.get(name, "higher") == "higher":
-            rules.setdefault(match[1], {})[match[2]] = value
-    if not rules:
-        return {}
-    metrics = sorted(set.union(*(set(values) for values in rules.values())) & set(run.metrics))
-    if not metrics:
-        return {}
-    scores = {name: fmean(values.get(metric, math.nan) for metric in metrics) for name, values in rules.items()}
-    return {OWN: fmean(run.metrics[metric] for metric in metrics), **scores}
 
 
 def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, float]], found: Mapping[str, Look]) -> None:

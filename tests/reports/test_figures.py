@@ -14,12 +14,13 @@ import pytest
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
 from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
-from reports.figures.optimism import by_rule, mean_optimism
+from reports.figures.optimism import by_rule
 from reports.figures.option import grouped, parsed
 from reports.figures.pareto import Point, front
 from reports.figures.profile import fractions
 from reports.frame import Nothing
 from reports.ranks import cliques
+from reports.rules import mean_optimism
 
 HOSTILE = ("$x$", "<script>alert(1)</script>", "a\x1b[31m\ufffe", "_under & over", "a" * 300, "名前 \u202e(rank=4)", "")
 SVG = "{http://www.w3.org/2000/svg}"

@@ -1,0 +1,143 @@
+"""The subspace study as tables: what the paper says of its mechanisms, and what these runs say (Falissard et al. 2023)."""
+
+import math
+from collections.abc import Sequence
+
+from reports.comparison import Comparison
+from reports.contrasts import Contrast
+from reports.correlation import Correlation
+from reports.document import DASH, Entry, Table
+from reports.rules import Rule
+from reports.samples import Samples
+from reports.statistics import ALPHA, smallest
+from reports.verdict import points, probability
+
+
+def subspace(comparison: Comparison) -> list[Table]:
+    """The tables that the runs allow: none without `bench run --rules all` and without sampled dev scores."""
+    found = [_rules(comparison.rules), _samples(comparison.samples)]
+    return [table for table in found if table is not None]
+
+
+def _rules(rules: Sequence[Rule]) -> Table | None:
+    if not rules:
+        return None
+    head = ("method", "rule", "score", "against own", "95 % interval", "p", "p Holm", "other in", "dev - test")
+    return Table(
+        title="Subspace study: selection rules on the same trainings",
+        head=head,
+        rows=tuple(_rule(rule) for rule in rules),
+        labels=2,
+        legend=" ".join([(
+            "own: the rule that chose the checkpoint which counts. score: on the test rows, tasks alike. against own: paired "
+            "by task, size and draw, with an E1 interval over draws; p: exact sign flip over tasks, or over draws of a single "
+            "one; Holm over a method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows "
+            f"promised of its choice beyond what the test rows gave, by the method's own dev score (a simplex's is of "
+            f"sampled models, while its centre is tested); {DASH}: not kept."
+        ), *_claim(rules)]),
+    )  # fmt: skip
+
+
+def _rule(rule: Rule) -> tuple[Entry, ...]:
+    test, gap = rule.test, rule.optimism
+    return (
+        Entry(rule.method),
+        Entry(f"{rule.name} (own)" if rule.own else rule.name),
+        Entry(_number(rule.score)),
+        Entry(points(test.effect) if test else "", strong=bool(test and test.settled)),
+        Entry(_range(*test.ci, 1) if test else ""),
+        Entry(probability(test.p_raw) if test else ""),
+        Entry(probability(test.p_adj) if test else ""),
+        Entry("" if rule.own else f"{rule.moved}/{rule.runs}"),
+        Entry(f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}" if gap else DASH),
+    )
+
+
+def _claim(rules: Sequence[Rule]) -> list[str]:
+    """What the paper says of the stochastic dev metric, and what was found."""
+    own = [rule.method for rule in rules if rule.own and rule.name == "stochastic"]
+    found = [rule for rule in rules if rule.method in own and rule.name == "centroid" and rule.test]
+    if not found:
+        return []
+    said = "The paper: choosing by the dev score of sampled models is a part of what raises scores."
+    return [said, *(f"Here, {_found(rule)}" for rule in found)]
+
+
+def _found(rule: Rule) -> str:
+    """What choosing by sampled models is worth: the centroid's difference with its sign turned."""
+    test = rule.test
+    assert test is not None
+    low, high = -test.ci[1], -test.ci[0]
+    size = f"{points(-test.effect)} points{'' if math.isnan(low) else ' ' + _range(low, high, 1)} over the centroid's choice"
+    where = f"for {rule.method}: {size}, another test score in {rule.moved} of {rule.runs} runs"
+    if test.settled:
+        return f"{where}; settled (p = {probability(test.p_adj)})."
+    return f"{where}; not settled (p = {probability(test.p_adj)}{unreachable(test)}), which is no evidence of equality."
+
+
+def unreachable(test: Contrast) -> str:
+    """That the design cannot settle anything, where it cannot."""
+    if not test.smallest > ALPHA:
+        return ""
+    return f"; with {test.n} {test.unit} no p below {probability(test.smallest)} is possible"
+
+
+def _samples(found: Sequence[Samples]) -> Table | None:
+    if not found:
+        return None
+    return Table(
+        title="Subspace study: sampled dev scores",
+        head=("method", "runs", "copies", "mean", "spread", "spread with test", "its p", "mean with test", "its p"),
+        rows=tuple(_sampled(one) for one in found),
+        legend=" ".join([(
+            "At the step chosen, the dev score of each copy of the dev rows, seen by sampled models: its mean and standard "
+            "deviation in a run, in points. With test: Spearman's correlation with the test score over the draws of a task and "
+            "size (three or more), averaged over sizes; mean over tasks with a t interval and an exact sign flip over tasks, "
+            f"which are the clusters ({_units(found)}). Exploratory, not adjusted. "
+            "The paper: they reflect the whole simplex rather than one point of it. Whether they foretell the test score:"
+        ), *(f"for {one.method}, the spread {_says(one.by_spread)}; the mean {_says(one.by_mean)}." for one in found)]),
+    )  # fmt: skip
+
+
+def _sampled(one: Samples) -> tuple[Entry, ...]:
+    low, high = one.copies
+    return (
+        Entry(one.method),
+        Entry(str(one.runs)),
+        Entry(str(low) if low == high else f"{low}-{high}"),
+        Entry(f"{one.mean:.1f}"),
+        Entry(f"{one.spread:.1f}"),
+        *correlated(one.by_spread),
+        *correlated(one.by_mean),
+    )
+
+
+def _units(found: Sequence[Samples]) -> str:
+    most = max(one.by_mean.n for one in found)
+    few = "" if smallest(most) <= ALPHA else f", of which no p below {probability(smallest(most))} can come"
+    return f"{most} task{'' if most == 1 else 's'}{few}"
+
+
+def correlated(one: Correlation) -> tuple[Entry, Entry]:
+    """A correlation with its interval, and its p."""
+    if math.isnan(one.rho):
+        return Entry(DASH), Entry(DASH)
+    around = "" if math.isnan(one.low) else f" {_range(one.low, one.high, 2)}"
+    return Entry(f"{one.rho:+.2f}{around}", strong=one.p <= ALPHA), Entry(probability(one.p))
+
+
+def _says(one: Correlation) -> str:
+    if math.isnan(one.rho):
+        return "does not vary enough to say"
+    told = f"goes with the test score at {one.rho:+.2f}"
+    if one.p <= ALPHA:
+        return f"{told}, settled (p = {probability(one.p)})"
+    return f"{told}, not settled" + ("" if math.isnan(one.p) else f" (p = {probability(one.p)})")
+
+
+def _number(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.1f}"
+
+
+def _range(low: float, high: float, digits: int) -> str:
+    return DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"

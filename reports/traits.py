@@ -1,0 +1,83 @@
+"""Task characteristics as tables."""
+
+import math
+
+from reports import correlation
+from reports.characteristics import Character, Characteristics, Link
+from reports.comparison import Comparison
+from reports.document import DASH, Entry, Table
+from reports.statistics import ALPHA
+from reports.subspace import correlated
+from reports.verdict import points, probability
+
+
+def traits(comparison: Comparison, found: Characteristics) -> list[Table]:
+    """What the tasks are like, and what gains go with."""
+    methods = [method for method in comparison.methods if method != comparison.baseline]
+    unread = [one.task for one in found.tasks if math.isnan(one.words)]
+    missing = f" The texts of {', '.join(unread)} are not at hand." if unread else ""
+    table = Table(
+        title="Task characteristics",
+        head=("task", "classes", "words", "balance", "texts", "overlap", "best", *methods),
+        rows=tuple(_row(one, methods) for one in found.tasks),
+        legend=(
+            "Of the test rows, where they are split anew those of one draw. words: of a row. balance: entropy of the labels, 1 "
+            "where classes are alike. overlap: of the words of a row's two texts, shared over all (Jaccard). best: the highest "
+            "mean of a method, which a ceiling set by wrong labels cannot lie below; how many labels are wrong is not known. "
+            f"Methods: points over {comparison.baseline}, sizes and draws averaged.{missing}"
+        ),
+    )
+    return [table, _links(found)] if found.links else [table]
+
+
+def _row(one: Character, methods: list[str]) -> tuple[Entry, ...]:
+    texts = DASH if math.isnan(one.pair) else "pair" if one.pair else "single"
+    return (
+        Entry(one.task),
+        Entry(str(one.classes or DASH)),
+        Entry(_number(one.words, 1)),
+        Entry(_number(one.balance, 2)),
+        Entry(texts),
+        Entry(_number(one.overlap, 2)),
+        Entry(_number(one.best, 1)),
+        *(Entry(points(one.gains.get(method, math.nan))) for method in methods),
+    )
+
+
+def _links(found: Characteristics) -> Table:
+    n = len(found.tasks)
+    reach = correlation.smallest(n) * len(found.links)
+    most = f"with {n} tasks and {len(found.links)} correlations a single one" + (
+        f" can reach p = {probability(reach)} after adjustment" if reach <= ALPHA else " cannot reach .05 after adjustment"
+    )
+    return Table(
+        title="Gains against task characteristics",
+        head=("characteristic", "method", "rank correlation", "p", "p adjusted", "tasks"),
+        rows=tuple(_link(link) for link in found.links),
+        labels=2,
+        legend=(
+            "Spearman's, over tasks, of values as they are shown: a task is one point, however many runs it has. p: over all "
+            "orders of up to 8 tasks, sampled above; interval: Bonett and Wright's (2000), from four tasks on. size: of the "
+            "labelled examples, within each task (two sizes can only agree or disagree), averaged, with a t interval and a "
+            f"sign flip over tasks. Adjusted by Benjamini and Hochberg, exploratory; {most}. Tasks differ in much else: what "
+            "goes together need not be cause. best stands in no correlation, as gains are part of it."
+        ),
+    )
+
+
+def _link(link: Link) -> tuple[Entry, ...]:
+    shown, p = correlated(link.found)
+    strong = link.p_adj <= ALPHA
+    adjusted = Entry(probability(link.p_adj), strong=strong)
+    return (
+        Entry(link.characteristic),
+        Entry(link.method),
+        Entry(shown.text, strong=strong),
+        p,
+        adjusted,
+        Entry(str(link.found.n)),
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    return DASH if math.isnan(value) else f"{value:.{digits}f}"
