@@ -227,6 +227,8 @@ def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
     Raises:
         Unavailable, CorruptData: the backbone or the rows are not at hand, or not those of the job.
     """
+    import torch
+
     from harness import attempt, batches
     from harness.adapted import Adapted
     from harness.errors import Unavailable
@@ -235,6 +237,7 @@ def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
 
     if one.task is None:
         raise Unavailable(f"{one.entry.task} is a file of yours, whose rows the ledger does not hold")
+    torch.set_num_threads(1)  # as in a worker, where sums are added in the same order
     ticket = Ticket(job=job_of(one.entry), task=one.task, keep="none", artefacts=Path())
     job = attempt.Attempt.of(ticket, "cpu")
     adapted = Adapted(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained

@@ -4,6 +4,7 @@ Scores are task means (tasks, methods), higher is better, without holes: ranks o
 """
 
 import math
+from functools import lru_cache
 from itertools import combinations
 from typing import Final, Literal, NamedTuple
 
@@ -71,12 +72,19 @@ def _range_tail(width: float, count: int) -> float:
     """
     from scipy.special import ndtr
 
-    nodes, weights = np.polynomial.legendre.leggauss(200)
+    nodes, weights = _quadrature()
     low, high = -9.0, 9.0 + min(width, 9.0)  # the greatest value lies in there
     z = (high - low) / 2 * nodes + (high + low) / 2
     density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     inside = count * density * (ndtr(z) - ndtr(z - width)) ** (count - 1)
     return min(max(1 - float(weights @ inside) * (high - low) / 2, 0.0), 1.0)
+
+
+@lru_cache(maxsize=1)
+def _quadrature() -> tuple[Array, Array]:
+    """Places and weights of an integral from -1 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return nodes, weights
 
 
 def nemenyi(scores: ArrayLike) -> Array:

@@ -231,7 +231,7 @@ def _parts(comparison: Comparison, size: int) -> Table | None:
     columns = []
     for task in comparison.tasks:
         cells = [comparison.cell(method, task, size) for method in comparison.methods]
-        names = sorted({name for cell in cells for name in cell.metrics})
+        names = sorted({name for cell in cells for name in cell.metrics if not name.startswith("rule ")})  # a table of its own
         columns += [(task, name) for name in names] if len(names) > 1 else []
     if not columns:
         return None
