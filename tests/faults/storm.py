@@ -92,7 +92,8 @@ def over_fakes(folder: Path, seconds: float, pauses: Sequence[float] = (0.05, 0.
     while time.monotonic() < until:
         if storm.blow(start, until, pauses, wipe):
             count += BATCH
-        check_ledger(db, acks, metrics_of, ended=False)
+        if Path(db).exists():  # the first run may have been killed before it made one
+            check_ledger(db, acks, metrics_of, ended=False)
     for _ in range(3):  # a job that lost its worker three times is set aside, and tried again by the next run
         if start().wait() == 0:
             break

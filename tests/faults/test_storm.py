@@ -24,7 +24,7 @@ def start(db, count, slots, acks, seconds="0.02"):
 
 def test_a_storm_loses_nothing(tmp_path):
     """F1, F2, F3: workers and whole runs killed at random for twenty seconds; every job ends done, once, with its numbers."""
-    storm, found = over_fakes(tmp_path, 20.0)
+    storm, found = over_fakes(tmp_path, 20.0, wipe=5.0)  # as often as that, one in twenty seconds is as good as certain
     assert storm.kills >= 10
     assert storm.wipes >= 1
     assert found.attempts >= found.results
