@@ -47,18 +47,22 @@ def interquartile_mean(values: ArrayLike) -> float:
     return float(ordered[cut : ordered.size - cut].mean()) if ordered.size else math.nan
 
 
-def expected_best(values: ArrayLike, n: int, *, replacement: bool = False) -> float:
+def expected_best(values: ArrayLike, n: int, *, of: ArrayLike | None = None, replacement: bool = False) -> float:
     """The best of `n` values to be expected when they are drawn from (N,); NaN for more than there are.
 
-    Without replacement it is unbiased; with it, the form of Dodge et al. 2019, which is too low.
+    With `of` (N,) what is to be expected of the one whose value is the best: its test score, where values are dev scores.
+    Of equal values each is as likely to be kept. Without replacement it is unbiased; with it, the form of Dodge et al.
+    2019, which is too low.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    if not 1 <= n <= ordered.size:
+    found = np.asarray(values, dtype=np.float64)
+    if not 1 <= n <= found.size:
         return math.nan
-    places = np.arange(1, ordered.size + 1)
+    distinct, group, sizes = np.unique(found, return_inverse=True, return_counts=True)
+    kept: Array = distinct if of is None else np.bincount(group, weights=np.asarray(of, dtype=np.float64)) / sizes
+    places = np.arange(1, found.size + 1)
     if replacement:
-        weights = (places / ordered.size) ** n - ((places - 1) / ordered.size) ** n
+        weights = (places / found.size) ** n - ((places - 1) / found.size) ** n
     else:
-        ways = math.comb(ordered.size, n)
-        weights = np.array([math.comb(place - 1, n - 1) / ways for place in range(1, ordered.size + 1)])
-    return float(weights @ ordered)
+        ways = math.comb(found.size, n)
+        weights = np.array([math.comb(place - 1, n - 1) / ways for place in range(1, found.size + 1)])
+    return float(weights @ np.repeat(kept, sizes))

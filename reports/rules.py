@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from reports import estimates, statistics
+from reports.aggregates import expected_best
 from reports.contrasts import Contrast, overall
 from reports.frame import Run, arrange, finished, overlap
 
@@ -114,3 +115,25 @@ def mean_optimism(runs: Sequence[Run]) -> statistics.Interval:
     overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
     pairs = zip(strata, overlaps, strict=True)
     return statistics.pooled([statistics.over_draws(values, overlap=shared) for values, shared in pairs])
+
+
+def promised(runs: Sequence[Run]) -> list[float]:
+    """Dev - test, in points, of the run with the best dev score among 1, 2, .. runs of a cell; sizes inside tasks, tasks alike.
+
+    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without replacement); as far as every cell
+    has runs.
+    """
+    cells: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for run in runs:
+        both = 100 * (run.dev_score or 0.0), 100 * (run.score or 0.0)
+        cells.setdefault(run.task, {}).setdefault(run.size, []).append(both)
+
+    def gap(cell: Sequence[tuple[float, float]], n: int) -> float:
+        dev, test = zip(*cell, strict=True)
+        return expected_best(dev, n) - expected_best(dev, n, of=test)
+
+    most = min((len(cell) for sizes in cells.values() for cell in sizes.values()), default=0)
+    return [
+        fmean(fmean(gap(cell, n) for _, cell in sorted(sizes.items())) for _, sizes in sorted(cells.items()))
+        for n in range(1, most + 1)
+    ]

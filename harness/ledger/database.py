@@ -23,6 +23,15 @@ MOUNTS = Path("/proc/self/mountinfo")
 MIGRATING = 0x62656E6368  # the lock under which one process at a time changes a server's schema
 WAIT = 30.0  # seconds to wait for another process's transaction
 MAGIC = b"SQLite format 3\0"
+# libpq's own settings: after how many seconds a server that vanished is asked whether it is there, and given up (milliseconds,
+# for what was sent and never acknowledged). The system's defaults are two hours and a quarter of one.
+PATIENCE = {
+    "connect_timeout": "30",
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
+}
 
 
 def is_url(name: str) -> bool:
@@ -181,7 +190,10 @@ def _by_url(name: str) -> Engine:
     if name.startswith("sqlite"):
         raise UsageError(f"--db: for SQLite name the file itself, without a URL, got {name!r}")
     try:
-        return create_engine(name, pool_pre_ping=True, hide_parameters=True)
+        url = make_url(name)
+        if url.get_driver_name().startswith("psycopg"):
+            url = url.set(query={**PATIENCE, **url.query})  # the user's own come first
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except Exception as error:  # a malformed URL or a missing driver, each with an exception class of its own
         raise Unavailable(f"no database can be reached by that URL: {str(error).splitlines()[0]}") from error
 

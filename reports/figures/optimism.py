@@ -6,13 +6,14 @@ from statistics import fmean
 from typing import Final
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
 from reports.figures.options import DEFAULT, Options
 from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
 from reports.frame import Run, finished
-from reports.rules import OWN, mean_optimism, scores_by_rule
+from reports.rules import OWN, mean_optimism, promised, scores_by_rule
 
 NAME: Final = "optimism"
 TITLE: Final = "Dev score against test score of the chosen checkpoints"
@@ -21,23 +22,29 @@ DOTS: Final = 240
 
 @styled
 def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
-    """One dot per run, the mean optimism (dev - test) of each method, and the test score by selection rule if others ran."""
+    """One dot per run, the mean optimism (dev - test) of each method, how it grows with the runs that one keeps the best of,
+    and the test score by selection rule if others ran."""
     runs = [run for run in comparison.runs if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)]
     if not runs:
         return blank(NAME, TITLE, "No finished run has a dev score.")
     rules = by_rule(comparison.runs)
-    sheet = Sheet(NAME, TITLE, width=7.1, height=2.7)
+    sheet = Sheet(NAME, TITLE, width=7.1, height=4.9 if rules else 2.5)
     found = looks(comparison.methods, comparison.baseline)
-    panels = sheet.subplots(1, 3 if rules else 2, width_ratios=[1.15, 1, 1] if rules else [1.15, 1], squeeze=False)[0]
+    panels = (sheet.subplots(2, 2) if rules else sheet.subplots(1, 3, width_ratios=[1.15, 1, 1])).flat
     step = math.ceil(len(runs) / DOTS)
     _dots(sheet, panels[0], runs[::step], found)
     _means(sheet, panels[1], runs, found)
+    _best_of(sheet, panels[2], runs, found)
     if rules:
-        _rules(sheet, panels[2], rules, found)
+        _rules(sheet, panels[3], rules, found)
     sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
     words = (
         f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks "
         "count alike, 95 % t intervals over draws (E1)"
+    )
+    words += (
+        ". Best of several: dev - test of the run with the best dev score among so many of a task and size, as expected (Dodge et "
+        "al. 2019, without replacement)"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
     words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""
@@ -75,6 +82,22 @@ def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Lo
     axes.set_yticks(range(len(found)), [folded(method, lines=2) for method in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel("mean dev - test, points")
+
+
+def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Look]) -> None:
+    zero(axes)
+    grid(axes)
+    most = 0
+    for method, look in found.items():
+        gaps = promised([run for run in runs if run.method == method])
+        counts = range(1, len(gaps) + 1)
+        (line,) = axes.plot(counts, gaps, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3)
+        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in zip(counts, gaps, strict=True)])
+        most = max(most, len(gaps))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.5, most + 0.5)
+    axes.set_xlabel("runs that the best dev score is of")
+    axes.set_ylabel("dev - test, points")
 
 
 def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:

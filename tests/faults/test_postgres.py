@@ -4,6 +4,7 @@ Runs where SIMPLEXBENCH_POSTGRES names a server on which databases may be made, 
 """
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from harness.ledger import Ledger
+from harness.ledger.database import open_engine
 from harness.ledger.liveness import ServerLock
 from harness.ledger.merging import merge
 from tests.faults import fake
@@ -100,6 +102,21 @@ def test_a_host_that_vanishes_holds_its_claims_for_minutes_and_not_hours(db):
         asked = [connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar() for name in ("idle", "interval", "count")]
         assert connection.execute(text("SELECT inet_server_port()")).scalar()  # over TCP: these are the socket's own values
     assert asked == ["60", "10", "6"]
+
+
+def test_a_server_that_vanishes_is_given_up_after_two_minutes(db):
+    """The sockets of this side probe a silent server and wait for nothing longer; what a user's URL says comes first."""
+
+    def socket_of(name):
+        engine = open_engine(name, write=True)
+        with engine.connect() as connection, socket.fromfd(connection.connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as own:
+            said = [own.getsockopt(socket.IPPROTO_TCP, option) for option in (
+                socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)]  # fmt: skip
+        engine.dispose()
+        return said
+
+    assert socket_of(db) == [60, 10, 6, 120_000]
+    assert socket_of(f"{db}?keepalives_idle=7") == [7, 10, 6, 120_000]
 
 
 def test_broken_connections_lose_nothing(db, tmp_path):

@@ -1,6 +1,8 @@
 """Aggregates against published numbers and by hand."""
 
 import math
+from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -44,6 +46,16 @@ def test_expected_best_at_the_ends():
     assert aggregates.expected_best(values, 3) == 3
     assert math.isnan(aggregates.expected_best(values, 4))
     assert math.isnan(aggregates.expected_best(values, 0))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_expected_of_the_best(n):
+    """What is expected of the best of a few is the mean over all choices of so many; of equal ones each is as likely kept."""
+    dev, test = [0.5, 0.7, 0.7, 0.6, 0.7], [0.1, 0.9, 0.3, 0.4, 0.6]
+    kept = [
+        fmean(test[i] for i in chosen if dev[i] == max(dev[j] for j in chosen)) for chosen in combinations(range(5), n)
+    ]  # fmt: skip
+    assert aggregates.expected_best(dev, n, of=test) == pytest.approx(fmean(kept))
 
 
 def test_components_by_hand():

@@ -20,7 +20,7 @@ from reports.figures.pareto import Point, front
 from reports.figures.profile import fractions
 from reports.frame import Nothing
 from reports.ranks import cliques
-from reports.rules import mean_optimism
+from reports.rules import mean_optimism, promised
 
 HOSTILE = ("$x$", "<script>alert(1)</script>", "a\x1b[31m\ufffe", "_under & over", "a" * 300, "名前 \u202e(rank=4)", "")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -304,6 +304,16 @@ def test_optimism_is_dev_minus_test(grid):
     some = [run for run in runs if run.method == "simplex" and run.task in ("rte", "cola")]
     assert mean_optimism(some).mean == pytest.approx((2.0 + 1.2) / 2)
     assert ("simplex: dev - test" in "".join(text for text, *_ in values(drawn("optimism", runs)))) is True
+
+
+def test_the_best_of_more_runs_promises_more(grid):
+    """Dev - test of the run with the best dev score among n: counted over all choices, cells alike, up to the smallest cell."""
+    some = [run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50][:3]
+    cell = [replace(run, dev_score=dev, score=0.6) for run, dev in zip(some, (0.5, 0.7, 0.9), strict=True)]
+    other = [replace(run, task="cola", dev_score=0.6, score=0.6) for run in cell[:2]]
+    assert promised(cell) == pytest.approx([10, 100 * (0.7 + 0.9 + 0.9) / 3 - 60, 30])
+    assert promised(cell + other) == pytest.approx([5, 50 * (0.7 + 0.9 + 0.9) / 3 - 30])
+    assert promised([]) == []
 
 
 def test_other_rules_are_compared_on_the_same_runs(grid):
