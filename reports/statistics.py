@@ -18,7 +18,6 @@ DIGITS: Final = 9
 EXACT: Final = 20  # pairs up to which all sign vectors are counted
 FLIPS: Final = 99_999  # sign vectors drawn above that
 ALPHA: Final = 0.05
-POWER: Final = 0.8
 
 
 class Interval(NamedTuple):
@@ -43,11 +42,13 @@ def sign_flip(values: ArrayLike) -> float:
     Above that, (b + 1) / (B + 1) over B random sign vectors from a fixed stream. NaN for no pairs.
 
     Raises:
-        ValueError: a difference is not a finite number, or beyond a million: nine digits of it would not fit.
+        ValueError: a difference is not a finite number.
     """
-    if not np.all(np.abs(np.asarray(values, dtype=np.float64)) < 1e6):
-        raise ValueError("differences must be finite numbers below a million")
-    units = np.rint(np.asarray(values, dtype=np.float64) * 10**DIGITS).astype(np.int64)
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("differences must be finite numbers")
+    largest = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)  # nine digits of more than a million would not fit
+    units = np.rint(array / largest * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
     bound = abs(int(units.sum())) - units.size  # each value was rounded by up to half a unit
@@ -198,39 +199,3 @@ def benjamini_hochberg(p: ArrayLike) -> Array:
     adjusted = np.empty_like(raw)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
-
-
-def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
-    """The chance that a two-sided paired t test over `n` pairs finds a mean of `effect` standard deviations."""
-    from scipy.special import nctdtr
-
-    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), quantile(n - 1, 1 - alpha / 2)))
-
-
-def detectable(n: int, sd: float, *, alpha: float = ALPHA) -> float:
-    """The smallest mean difference, in the units of `sd`, that `n` pairs find with a power of 80 %.
-
-    A t test's figure, taken for the sign flip too, whose power is close where it can reject at all (Card et al. 2020
-    on why to print it). NaN for fewer than two pairs or no variance.
-    """
-    if n < 2 or not sd > 0:
-        return math.nan
-    low, high = 0.0, 1.0
-    while power(n, high, alpha=alpha) < POWER:
-        high *= 2
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power(n, middle, alpha=alpha) < POWER else (low, middle)
-    return high * sd
-
-
-def pairs_needed(effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000) -> int | None:
-    """The pairs that find a mean difference of `effect` with a power of 80 %, None if more than `limit`."""
-    fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
-    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha) > abs(effect):
-        return None
-    low, high = fewest - 1, max(limit, fewest)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if detectable(middle, sd, alpha=alpha) <= abs(effect) else (middle, high)
-    return high
