@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from harness.options import GridOptions
 from harness.reporting import Selection, comparison_of
 from reports import statistics
 from reports.contrasts import Contrast
-from reports.design import draws_needed
+from reports.design import MOST, draws_needed
 
 
 def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | None) -> None:
@@ -48,7 +49,7 @@ def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: 
         noise = _points("--spread", spread) ** 2
         alpha = statistics.ALPHA / max(methods - 1, 1)
         needed = draws_needed(points, tasks=tasks, sd=noise**0.5 if tasks == 1 else 0.0, noise=noise, draws=1, alpha=alpha)
-        yield _said(f"{tasks} task{'' if tasks == 1 else 's'}", points, needed, "; tasks are taken not to differ" * (tasks > 1))
+        yield _said(f"{tasks} task{'' if tasks == 1 else 's'}", tasks, points, needed, "; tasks are taken not to differ" * (tasks > 1))
         return
     if not is_url(chosen.db) and not Path(chosen.db).exists():
         raise UsageError(f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS")
@@ -62,16 +63,25 @@ def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: 
 def _line(test: Contrast, points: float) -> str:
     alpha = statistics.ALPHA / max(test.m, 1)
     over = test.n if test.unit == "tasks" else 1
-    needed = draws_needed(points, tasks=over, sd=test.sd, noise=test.noise, draws=max(test.draws[0], 1), alpha=alpha)
     where = f"{test.method} over {test.baseline}, {test.n} {test.unit}"
-    more = "" if needed is None else f"; {duration(test.seconds * max(needed - test.draws[0], 0))} of device time more"
-    return _said(where, points, needed, f" (there are {test.draws[0]}{more})")
+    if test.reach == 0:
+        return f"{where}: draws share held-out rows here, so more of them tell less and less; a test file (--test) would help"
+    if math.isnan(test.noise):
+        return f"{where}: a single draw does not tell how much draws differ; run a few, or state it with --spread POINTS"
+    needed = draws_needed(points, tasks=over, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha)
+    more = f"; {duration(test.seconds * max(needed - test.draws_mean, 0))} of device time more" if needed <= MOST else ""
+    return _said(where, over, points, needed, f" (there are {test.draws[0]}{more})")
 
 
-def _said(where: str, points: float, needed: int | None, tail: str) -> str:
+def _said(where: str, tasks: int, points: float, needed: float, tail: str) -> str:
     what = f"{points:g} point{'' if points == 1 else 's'}"
-    if needed is None:
-        return f"{where}: no number of draws detects {what}{tail}; more tasks would"
+    if math.isnan(needed):
+        few = f"no number of draws: over {tasks} tasks no p of .05 is possible" if tasks > 1 else "the draws at hand do not differ"
+        return f"{where}: {few}{tail}{'; more tasks would do' if tasks > 1 else ''}"
+    if needed > MOST and tasks > 1 and math.isinf(needed):
+        return f"{where}: no number of draws detects {what}, as tasks differ too much{tail}; more tasks would"
+    if needed > MOST:
+        return f"{where}: more than {MOST:,} draws detect {what}{tail}"
     return f"{where}: {needed} draws detect {what} with a power of 80 %{tail}"
 
 

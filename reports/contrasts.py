@@ -15,6 +15,7 @@ from reports.design import draws_needed
 from reports.estimates import Estimand, Found
 from reports.frame import Block, Frame, Run, fate, finished, overlap, sizes_of
 from reports.hypothesis import ROPE
+from reports.power import detectable, pairs_needed
 
 Family = Literal["overall", "per size", "cells"]
 
@@ -48,12 +49,14 @@ class Contrast:
     p_adj: float = math.nan
     correction: str = ""
     m: int = 0
-    smallest: float  # the smallest adjusted p that the design allows
+    smallest: float  # the smallest adjusted p that is possible; units without a difference have no sign to flip
+    reach: float  # the smallest that the design allows, where no unit is tied
     mde: float  # what a power of 80 % detects at .05 / m; NaN if p cannot get there
     needed: int | None = None  # units that would settle a difference of this size
     noise: float = math.nan  # variance of the difference in a single draw, the mean over tasks
     seconds: float = 0.0  # of device time for one draw more of both methods
-    draws_needed: int | None = None  # draws a task that would detect `rope`
+    draws_mean: float = math.nan  # draws a task; the harmonic mean, as their noise goes
+    draws_needed: float = math.nan  # draws a task that would detect `rope`, infinite if no number does; see `reports.design`
     rope: float = ROPE  # points to either side of 0 that do not matter
     planned_for: bool = False  # the study's own comparison, said before its first result: tested alone
     differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # overall: points of each draw, by task
@@ -63,6 +66,11 @@ class Contrast:
     def settled(self) -> bool:
         """Whether the adjusted p is at most .05, and no run was lost by failing: what fails may not be left out."""
         return self.p_adj <= statistics.ALPHA and not self.failed
+
+    @property
+    def tied(self) -> bool:
+        """Whether it is for units without a difference that no p of .05 is possible."""
+        return self.smallest > statistics.ALPHA >= self.reach
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
@@ -173,12 +181,14 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         losses=int((values < 0).sum()),
         p_raw=p,
         noise=_noise(used),
+        draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
         differences={t: tuple(p.found.values) for t, p in zip(planned, pairs, strict=True) if p.found.values}
         if family == "overall"
         else {},
         seconds=_seconds(frame, (method, frame.baseline), planned, scope),
         rope=frame.rope,
         smallest=0.0 if corrected else statistics.smallest(int((values != 0).sum())),
+        reach=0.0 if corrected else statistics.smallest(n),
         mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
     )
 
@@ -226,29 +236,30 @@ def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-
             correction=correction,
             m=m,
             smallest=smallest,
-            mde=statistics.detectable(test.n, test.mde, alpha=alpha) if smallest <= statistics.ALPHA else math.nan,
-            needed=statistics.pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
+            reach=min(1.0, test.reach * max(strict, 1)),
+            mde=detectable(test.n, test.mde, alpha=alpha, flips=exact) if smallest <= statistics.ALPHA else math.nan,
+            needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
         )
-        adjusted = replace(adjusted, draws_needed=_enough(adjusted, alpha) if exact else None)
+        adjusted = replace(adjusted, draws_needed=_enough(adjusted, alpha) if exact else math.nan)
         result.append(replace(adjusted, notes=tuple(_doubts(adjusted))))
     return result
 
 
-def _enough(test: Contrast, alpha: float) -> int | None:
+def _enough(test: Contrast, alpha: float) -> float:
     tasks = test.n if test.unit == "tasks" else 1
-    return draws_needed(test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=max(test.draws[0], 1), alpha=alpha)
+    return draws_needed(test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha)
 
 
 def _doubts(test: Contrast) -> Iterable[str]:
     if math.isnan(test.p_raw):
         yield "NO_TEST"
-    elif test.smallest > statistics.ALPHA:
+    elif test.reach > statistics.ALPHA:
         yield "NOT_REACHABLE"
     if test.n > 1 and test.sd == 0:
         yield "NO_VARIANCE"
     if test.n > 1 and not test.settled and not test.mde <= test.rope:
         yield "UNDERPOWERED"
-    if test.ties > 0.3 * max(test.n, 1):
+    if test.ties > 0.3 * max(test.n, 1) or test.tied:
         yield "ZERO_DIFFS"
     if test.pairs < test.planned_pairs:
         yield "INCOMPLETE"

@@ -97,14 +97,13 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
         text = "all runs of a cell have the very same score; were the draws and seeds applied?"
         yield Note("DUPLICATE_RUNS", "red", f"{text} {_some(places)}.")
-    packs = sorted({run.places for run in runs if finished(run)})
-    if len(packs) > 1:
-        shown = _some(["alone" if places == 1 else f"in packs of {places}" for places in packs])
+    passes = sorted({run.passes for run in runs})
+    if len(passes) > 1:
         text = (
-            "numbers of one shape are equal to the last digit, those of several to rounding; seconds and bytes of a pack are "
-            "shared, so costs are compared by `bench run --timing`"
+            "numbers of one way are equal to the last digit, those of several to rounding, or, where a step goes through in parts, "
+            "to other dropout; seconds and bytes of a pack are shared, so costs are compared by `bench run --timing`"
         )
-        yield Note("PACK_MIX", "amber", f"the runs were trained {shown}: {text}.")
+        yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}: {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
         yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")
@@ -154,7 +153,8 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
     zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
     if zeros:
         places = [f"{_where(test)} ({test.ties} of {test.n})" for test in zeros]
-        yield Note("ZERO_DIFFS", "amber", f"more than 30 % of the paired differences are zero: {_some(places)}.")
+        text = "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
+        yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
     flat = [test for test in tests if "NO_VARIANCE" in test.notes]
     if flat:
         text = "all differences are equal, so there is no variance to make an interval or a t test from"
@@ -170,6 +170,8 @@ def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
         text = "no comparison was named before the first result (`bench run --hypothesis METHOD:BASELINE`)"
     elif said.late:
         text = f"{said.method} over {said.baseline} was named when there were results already"
+    elif frame.chosen:
+        text = f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
     else:
         text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
@@ -196,10 +198,10 @@ def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
         label = {"overall": "overall", "per size": "per size", "cells": "per cell"}[family]
         stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
         if stuck:
-            worst = max(stuck, key=lambda test: test.smallest)
+            worst = max(stuck, key=lambda test: test.reach)
             held = f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
             text = f"{len(stuck)} of {len(members)} comparisons {label} cannot reach .05: with {_units(stuck)}"
-            text += f" the smallest p possible is {worst.smallest:.3g}{held}"
+            text += f" the smallest p possible is {worst.reach:.3g}{held}"
             yield Note("NOT_REACHABLE", "red", f"{text}; absence of significance is not evidence of equality.")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:

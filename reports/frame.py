@@ -51,6 +51,7 @@ class Run:
     seconds_evaluation: float
     peak_bytes: int
     places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
+    passes: str = "alone"  # how its training went through the model: alone, in packs of 8, ..
     versions: str  # program, libraries and device in one line: a comparison over several is noted
     plugin: str = ""  # the distribution, with its version, that the method comes from, where it is none of bench's own
     curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
@@ -114,6 +115,7 @@ class Frame:
     repeated: tuple[Run, ...]  # second runs of a method in a block; not used
     unknown: tuple[str, ...]  # asked for and not there
     hypothesis: Hypothesis | None = None  # what the study is for
+    chosen: bool = False  # tasks or sizes on which that was run are left out
 
     @property
     def rope(self) -> float:
@@ -122,9 +124,12 @@ class Frame:
 
     @property
     def planned(self) -> str | None:
-        """The method whose comparison with the baseline the study is for; None if there is none such here."""
+        """The method whose comparison with the baseline the study is for; None if there is none such here.
+
+        Nor if tasks or sizes were chosen: who saw all results could choose those on which they are as hoped.
+        """
         said = self.hypothesis
-        if said is None or said.late or said.baseline != self.baseline:
+        if said is None or said.late or said.baseline != self.baseline or self.chosen:
             return None
         return said.method if said.method in self.methods else None
 
@@ -218,6 +223,7 @@ def arrange(
         chosen = [reference, *(name for name in chosen if name != reference)]
     wanted_tasks, more = _select(tasks, sorted({run.task for run in everything}))
     wanted_sizes, most = _select(sizes, sorted({run.size for run in everything}))
+    left_out = [run for run in everything if run.task not in wanted_tasks or run.size not in wanted_sizes]
     kept = [r for r in everything if r.method in chosen and r.task in wanted_tasks and r.size in wanted_sizes]
     if not kept:
         raise Nothing(f"no run is left after choosing; there are {_inventory(everything)}")
@@ -243,6 +249,7 @@ def arrange(
         repeated=tuple(repeated),
         unknown=(*unknown, *(str(name) for name in (*more, *most))),
         hypothesis=hypothesis,
+        chosen=hypothesis is not None and any(run.method in hypothesis[:2] for run in left_out),
     )
 
 

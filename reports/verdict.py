@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from reports.comparison import Comparison
 from reports.contrasts import Contrast
+from reports.design import MOST
 from reports.diagnostics import underpowered
 from reports.statistics import ALPHA
 
@@ -37,8 +38,9 @@ def _alone(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
+    task = f" on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else ""
     if comparison.question is not None:
-        return _answer(comparison.question)
+        return _answer(comparison.question, task)
     better = [test.method for test in tests if test.settled and test.effect > 0]
     worse = [test.method for test in tests if test.settled and test.effect < 0]
     rest = len(tests) - len(better) - len(worse)
@@ -47,25 +49,26 @@ def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
         parts.append(f"{_names(better)} {'is' if len(better) == 1 else 'are'} better than {comparison.baseline}")
     if worse:
         parts.append(f"{_names(worse)} {'is' if len(worse) == 1 else 'are'} worse than {comparison.baseline}")
-    task = f" on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else ""
     if not parts:
         return _unsettled(comparison, tests, task)
     tail = f"; {rest} of {len(tests)} comparisons {'is' if rest == 1 else 'are'} not settled" if rest else ""
     return f"Settled: {', and '.join(parts)}{task}{tail}."
 
 
-def _answer(test: Contrast) -> str:
+def _answer(test: Contrast, task: str) -> str:
     """What came of the comparison that the study is for."""
     question = "the question of this study, asked before its first result"
     if test.settled:
-        return f"Settled: {test.method} is {'better' if test.effect > 0 else 'worse'} than {test.baseline}, {question}."
-    return f"Not settled: whether {test.method} is better or worse than {test.baseline}, {question}."
+        return f"Settled: {test.method} is {'better' if test.effect > 0 else 'worse'} than {test.baseline}{task}, {question}."
+    return f"Not settled: whether {test.method} is better or worse than {test.baseline}{task}, {question}."
 
 
 def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     """What can be said of these tasks where nothing can be said of others."""
-    above = [test.method for test in tests if test.unit == "tasks" and test.ci[0] > 0]
-    below = [test.method for test in tests if test.unit == "tasks" and test.ci[1] < 0]
+    whole = [test for test in tests if test.unit == "tasks" and test.n == test.planned and not test.failed]
+    told = [test for test in whole if test.ci[0] > 0 or test.ci[1] < 0]
+    above = [test.method for test in told if test.ci[0] > 0]
+    below = [test.method for test in told if test.ci[1] < 0]
     if not above and not below:
         return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
     here = [f"{_names(above)} score{'s' * (len(above) == 1)} above {comparison.baseline}"] if above else []
@@ -73,7 +76,7 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     here += [f"{_names(below)}{'' if above else ' score' + 's' * (len(below) == 1)} below {it}"] if below else []
     found = f"On these tasks {', and '.join(here)}"
     alone = ", each interval taken alone" if len(above) + len(below) > 1 else ""
-    what = "draws and test rows" if tests[0].ci_estimand == "E2" else "draws"
+    what = "draws and test rows" if all(test.ci_estimand == "E2" for test in told) else "draws"
     return f"{found} (95 % intervals over {what}{alone}); that it carries over to other tasks is not settled."
 
 
@@ -85,7 +88,7 @@ def _paragraph(comparison: Comparison, test: Contrast) -> str:
 
 def _sentence(name: str, test: Contrast) -> str:
     if test.n == 0:
-        return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both on the same rows."
+        return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both on the same rows at every size of this report."
     size = f"{points(test.effect)} points{_interval(*test.ci, test.ci_estimand) or ' (no interval)'} over {_extent(test)}"
     if math.isnan(test.p_raw):
         return f"{name}: {size}; not settled: {_untested(test)}."
@@ -136,7 +139,9 @@ def _prospects(test: Contrast) -> Iterator[str]:
     if test.unit == "tasks" and (test.ci[0] > 0 or test.ci[1] < 0):
         yield "On these very tasks the interval leaves out 0; that it carries over to other tasks is what is not settled."
     least = math.ceil(1 - math.log2(ALPHA / max(test.m, 1)))
-    if test.smallest > ALPHA:
+    if test.tied:
+        yield f"{test.ties} of {test.n} {test.unit} have no difference, and with the others no p of .05 is possible."
+    elif test.smallest > ALPHA:
         what = "the smallest p possible is" + (f" {test.smallest:.3g}" if test.smallest < 1 else " 1")
         held = f" after Holm over {test.m}" if test.m > 1 else ""
         yield f"This design cannot reach .05: with {test.n} {test.unit} {what}{held}; at least {least} are needed."
@@ -158,11 +163,15 @@ def _next_step(test: Contrast) -> Iterator[str]:
     if "UNDERPOWERED" not in test.notes or math.isnan(test.mde):
         return
     matters = f"{test.rope:g} point{'' if test.rope == 1 else 's'}"
-    if test.draws_needed is None:
-        if test.unit == "tasks":
+    if test.unit == "tasks" and math.isnan(test.noise):
+        yield "A single draw a task does not tell how many would do: `--draws 5` would."
+    elif test.draws_needed > MOST:
+        if test.unit == "tasks" and math.isinf(test.draws_needed):
             yield f"No number of draws would detect {matters} over {test.n} tasks: they differ too much from each other."
+        else:
+            yield f"It would take more than {MOST:,} draws to detect {matters}."
     elif test.draws_needed > test.draws[0]:
-        hours = test.seconds * (test.draws_needed - test.draws[0]) / 3600
+        hours = test.seconds * (test.draws_needed - test.draws_mean) / 3600
         price = f" (about {hours:.2g} device-hours more)" if hours >= 0.005 else ""
         yield f"Next: the same `bench run` with `--draws {test.draws_needed}`{price} would detect {matters}."
 

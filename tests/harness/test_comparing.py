@@ -51,7 +51,7 @@ def test_a_stated_spread_gives_a_number_of_draws(bench, tmp_path):
     words = ("plan", "--model", "tiny", "--methods", "prefix,simplex", "--tasks", "toy")
     ended = bench(tmp_path, *words, "--detect", "2", "--spread", "3")
     assert ended.code == 0, ended.err
-    assert "6 tasks: 5 draws detect 2 points with a power of 80 %" in ended.out
+    assert "6 tasks: 8 draws detect 2 points with a power of 80 %" in ended.out
     assert bench(tmp_path, *words, "--detect", "2").code == 2
     assert bench(tmp_path, *words, "--spread", "2").code == 2
     assert bench(tmp_path, *words, "--detect", "much", "--spread", "2").code == 2

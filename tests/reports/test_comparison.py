@@ -185,6 +185,47 @@ def test_unreachable(grid):
     assert "NOT_REACHABLE" in codes(comparison)
 
 
+def test_ties_are_not_blamed_on_the_design(grid):
+    """Eight tasks of which four have no difference at all: that is what is said, and not that eight are too few."""
+    runs = grid({"fine-tuning": 0.0}, tasks=[f"t{i}" for i in range(8)], sizes=(50,))
+    moved = [
+        replace(run, method="simplex", digest=f"{run.digest}s", score=run.score + 0.02 * (int(run.task[1]) < 4)) for run in runs
+    ]
+    comparison = compare([*runs, *moved])
+    (test,) = comparison.family("overall")
+    assert (test.n, test.ties, test.smallest, test.reach) == (8, 4, 2 / 2**4, 2 / 2**8)
+    assert "NOT_REACHABLE" not in test.notes
+    assert "ZERO_DIFFS" in test.notes
+    text = " ".join(verdict(comparison))
+    assert "4 of 8 tasks have no difference, and with the others no p of .05 is possible." in text
+    assert "This design cannot" not in text
+
+
+def test_a_single_draw_tells_nothing_of_how_many_would_do(grid):
+    """With one draw a task it is not said that tasks differ too much: nothing is known of how draws differ."""
+    comparison = compare(grid({"fine-tuning": 0.0, "simplex": 0.002}, tasks=[f"t{i}" for i in range(8)], sizes=(50,), draws=1))
+    text = " ".join(verdict(comparison))
+    assert "A single draw a task does not tell how many would do" in text
+    assert "differ too much" not in text
+
+
+def test_what_failed_or_is_missing_makes_no_headline(grid):
+    """Intervals that leave out 0 are no headline where a run failed or a task has no pairs."""
+    methods = {"fine-tuning": 0.0, "simplex": 0.05}
+    runs = grid(methods, tasks=("a", "b", "c"), sizes=(50,))
+    assert verdict(compare(runs))[0].startswith("On these tasks simplex scores above fine-tuning")
+    failed = [replace(r, status="failed", score=None) if (r.method, r.task, r.draw) == ("simplex", "a", 0) else r for r in runs]
+    assert verdict(compare(failed))[0].startswith("Not settled")
+    missing = [r for r in runs if (r.method, r.task) != ("simplex", "a")]
+    assert verdict(compare(missing))[0].startswith("Not settled")
+
+
+def test_a_method_that_lacks_a_size_is_not_said_to_share_no_rows(grid):
+    """The overall comparison is over all sizes, and the sentence says so."""
+    runs = [run for run in grid() if run.method != "simplex" or run.size == 50]
+    assert "no task has finished runs of both on the same rows at every size" in " ".join(verdict(compare(runs)))
+
+
 def test_holdout(grid):
     """Where test rows are split anew the corrected t test takes the place of the sign flip, and intervals widen."""
     runs = grid(tasks=("mine", "rte"), sizes=(50,), draws=6)
@@ -271,7 +312,7 @@ def test_notes(grid):
     runs = grid()
     assert codes(compare(runs)) == {"NOT_REACHABLE", "POSTHOC_BASELINE", "SEED_ONLY"}
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
-    assert "PACK_MIX" in codes(compare([replace(runs[0], places=8), *runs[1:]]))
+    assert "PACK_MIX" in codes(compare([replace(runs[0], passes="in packs of 8"), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
     foreign = compare([replace(run, plugin="bench-shift 1.2") if run.method == "prefix" else run for run in runs]).notes
     assert [(n.level, n.text) for n in foreign if n.code == "PLUG_IN"] == [
@@ -340,6 +381,26 @@ def test_the_comparison_that_a_study_is_for_is_tested_alone(grid):
     assert "POSTHOC_BASELINE" in {note.code for note in late.notes}
     assert "POSTHOC_BASELINE" not in {note.code for note in comparison.notes}
     assert late.question is None
+
+
+def test_tasks_chosen_after_the_results_are_not_what_was_asked_before_them(grid):
+    """A report over some of the tasks or sizes is exploratory; over some of the methods it is not."""
+    said = Hypothesis("simplex", "prefix")
+    runs = grid({"prefix": 0.0, "lora": 0.001, "simplex": 0.03}, tasks=[f"t{i}" for i in range(8)])
+    assert compare(runs, hypothesis=said).question is not None
+    assert compare(runs, hypothesis=said, methods=["simplex"]).question is not None
+    for chosen in ({"tasks": [f"t{i}" for i in range(7)]}, {"sizes": [50]}):
+        some = compare(runs, hypothesis=said, **chosen)
+        assert some.question is None
+        assert "on all of its tasks and sizes" in next(note.text for note in some.notes if note.code == "POSTHOC_BASELINE")
+    assert compare(runs, hypothesis=said, tasks=[f"t{i}" for i in range(8)]).question is not None
+
+
+def test_the_answer_on_a_single_task_names_it(grid):
+    """A study of one task speaks of that task."""
+    runs = grid({"prefix": 0.0, "simplex": 0.05}, tasks=("rte",), sizes=(50,), draws=8)
+    headline = verdict(compare(runs, hypothesis=Hypothesis("simplex", "prefix")))[0]
+    assert headline.startswith("Settled: simplex is better than prefix on rte, the question of this study")
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html", "json"])
