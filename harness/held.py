@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def backbone(spec: BackboneSpec, device: str) -> Any:
     """The backbone, read once a worker."""
-    from harness import backbones
+    from harness import backbones, checkpoints
 
+    checkpoints.unchanged(spec.name, spec.revision)
     gc.unfreeze()
     loaded = backbones.load(spec, device)
     gc.collect()

@@ -104,7 +104,7 @@ def revision(kind: Kind, name: str, asked: str = "main") -> str:
     if _SHA.fullmatch(asked) and _snapshot(kind, name, asked).is_dir():
         return asked
     cached = _cached_revision(kind, name, asked)
-    if _offline():
+    if is_offline():
         if cached is None:
             raise Unavailable(nothing_cached(kind, name, asked, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
         return cached
@@ -132,7 +132,7 @@ def fetch_model(name: str, revision: str, weights: Weights = SAFE) -> Path:
     folder = _snapshot("model", name, revision)
     if _is_complete(folder, weights):
         return folder
-    if _offline():
+    if is_offline():
         raise Unavailable(nothing_cached("model", name, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
     info = _info("model", name, revision)
     _quiet()
@@ -155,7 +155,7 @@ def dataset_split(name: str, config: str | None, split: str, revision: str) -> S
     """
     data = _prepared(name, config, split, revision)
     if data is None:
-        if _offline():
+        if is_offline():
             what = f"{config or 'default'}/{split} of {name}"
             raise Unavailable(nothing_cached("dataset", what, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
         _info("dataset", name, revision)
@@ -186,7 +186,8 @@ def offline() -> Iterator[None]:
 # What is cached
 
 
-def _offline() -> bool:
+def is_offline() -> bool:
+    """Whether the Hub may not be asked."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)

@@ -398,7 +398,7 @@ def _fetch(the_plan: Plan, names: set[str], say: Callable[[str], None]) -> list[
     A plan whose draws are known has read no rows.
     """
     say(f"fetching {the_plan.backbone.name}")
-    lines = [f"{the_plan.backbone.name}: {checkpoints.locate(the_plan.backbone.name, the_plan.backbone.revision)}"]
+    lines = [f"{the_plan.backbone.name}: {checkpoints.intact(the_plan.backbone.name, the_plan.backbone.revision)}"]
     for task in (task for name, task in the_plan.tasks.items() if name in names):
         say(f"reading {task.name}")
         revision = task.reader.revision()

@@ -66,8 +66,9 @@ def find(
 def _load(spec: BackboneSpec, max_length: int) -> Backbone:
     from dataclasses import replace
 
-    from harness import backbones
+    from harness import backbones, checkpoints
 
+    checkpoints.intact(spec.name, spec.revision)
     backbone = backbones.load(spec, "cpu")
     fits = min(LONGEST, (backbone.anatomy.positions or 2 * LONGEST) // 2)
     return replace(backbone, max_length=max_length or fits)

@@ -1,9 +1,11 @@
 """Reaching the Hub: what is asked, what is cached, and what is said when nobody answers. Loopback only."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +16,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+
+from harness import checkpoints, held
+from harness.errors import Unavailable
+from harness.jobs import BackboneSpec
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
@@ -38,6 +44,7 @@ class Hub(BaseHTTPRequestHandler):
     failing: ClassVar[int] = 0  # so many requests are answered with 503 first
     cut: ClassVar[str] = ""
     delay: ClassVar[float] = 0.0
+    promised: ClassVar[dict[str, bytes]] = {}  # what a file is said to be, where it arrives as something else
 
     def log_message(self, *_args):
         pass
@@ -68,7 +75,9 @@ class Hub(BaseHTTPRequestHandler):
         file = self.path.partition(f"/resolve/{SHA}/")[2]
         if file not in self.files:
             return self._send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=SHA)
-        return self._send(200, self.files[file], X_Repo_Commit=SHA, ETag=f'"{len(file):040d}"')
+        heavy = hashlib.sha256(self.promised.get(file, self.files[file])).hexdigest()  # as the Hub names large files
+        tag = heavy if file.endswith(".safetensors") else f"{len(file):040d}"
+        return self._send(200, self.files[file], X_Repo_Commit=SHA, ETag=f'"{tag}"')
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -220,6 +229,48 @@ def test_a_file_that_never_arrives_whole_is_not_used(tmp_path):
         assert said.startswith("69 model 'a/b': tokenizer.json did not arrive")
     assert "is not in the cache" in ask(FETCH, DEAD, tmp_path, HF_HUB_OFFLINE="1")[0]
     assert not list(tmp_path.rglob("model.safetensors"))
+
+
+INTACT = f"(checkpoints.intact('a/b', {SHA!r}) / 'model.safetensors').read_bytes()"
+
+
+def test_altered_weights_are_fetched_again(tmp_path):
+    """F20: one flipped byte in cached weights is seen by their hash: fetched again, or named where nobody can be asked."""
+    before = "from harness import checkpoints"
+    with serving() as (endpoint, hub):
+        assert ask(INTACT, endpoint, tmp_path, before)[0] == str(MODEL["model.safetensors"])
+        [file] = [link.resolve() for link in tmp_path.rglob("model.safetensors")]
+        file.write_bytes(file.read_bytes().replace(b"weights", b"weighty", 1))
+        said = ask(INTACT, DEAD, tmp_path, before, HF_HUB_OFFLINE="1")[0]
+        assert said.startswith("69 ")
+        assert "model.safetensors is not what the Hub holds" in said
+        hub.seen.clear()
+        assert ask(INTACT, endpoint, tmp_path, before)[0] == str(MODEL["model.safetensors"])
+        assert [path for path in hub.seen if path.startswith("GET") and "/resolve/" in path] == [
+            f"GET /a/b/resolve/{SHA}/model.safetensors"
+        ]
+        hub.seen.clear()
+        ask(INTACT, endpoint, tmp_path, before)
+        assert not asked(hub)
+
+
+def test_weights_that_arrive_altered_are_refused(tmp_path):
+    """Where what arrives is not what its hash says, nothing is trained on it."""
+    with serving(promised={"model.safetensors": b"another"}) as (endpoint, _):
+        said = ask(INTACT, endpoint, tmp_path, "from harness import checkpoints")[0]
+    assert said.startswith("69 ")
+    assert "arrives altered" in said
+
+
+def test_a_folder_that_changes_while_a_study_runs_is_refused(tmp_path):
+    """A worker that starts late reads no other weights than those that were planned with."""
+    folder = tmp_path / "m"
+    shutil.copytree(checkpoints.TINY, folder)
+    spec = BackboneSpec(name=str(folder), revision=checkpoints.revision_of(str(folder)))
+    assert held.backbone.__wrapped__(spec, "cpu").spec == spec
+    (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
+    with pytest.raises(Unavailable, match="changed since the plan was made"):
+        held.backbone.__wrapped__(spec, "cpu")
 
 
 def test_a_sharded_model_is_complete_with_all_its_shards(tmp_path):
