@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as trees
 
 
@@ -31,6 +32,8 @@ class Compiled:
             def flat(*leaves: Any) -> Any:
                 return function(trees.tree_unflatten(list(leaves), tree))
 
-            with torch.no_grad():  # with gradients the trace would hold what autograd detaches, and pass none on
+            # With gradients the trace would hold what autograd detaches, and pass none on. Without, a GPU's fused attention is
+            # told to keep nothing for a backward pass, which this one has: attention is traced as plain products.
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
                 self._graph = torch.compile(make_fx(flat)(*(tensor.detach() for tensor in tensors)), dynamic=False)
         return self._graph(*tensors)

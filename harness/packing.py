@@ -75,8 +75,10 @@ class Pack:
             go_on(place, None)
         while asked:
             looks = {place: wish for place, wish in asked.items() if isinstance(wish, Look)}
-            if looks:  # whoever wants a step waits for who wants to look
-                for place, logits in self._look(stack, texts, looks).items():
+            if looks:  # whoever wants a step waits for who wants to look, in another way than the first as well
+                form = _form(next(iter(looks.values())))
+                alike = {place: look for place, look in looks.items() if _form(look) == form}
+                for place, logits in self._look(stack, texts, alike).items():
                     go_on(place, logits[:, : trainings[place].adapted.backbone.outputs])
                 continue
             idle = next(iter(asked.items()))
@@ -228,6 +230,11 @@ class _Masks:
         return drawn[0], drawn[1]
 
 
+def _form(look: Look) -> str:
+    """Looks of one form go through the model together: at the centroid, at one point for all rows, or at one for each."""
+    return "centroid" if look.points is None else "point" if len(look.points) == 1 else "points"
+
+
 def _stacked(each: Sequence[Tensor | None]) -> Tensor | None:
     given = [one for one in each if one is not None]
     return torch.stack(given) if given else None
@@ -238,6 +245,9 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     """Whether the backbone gives the same logits in a pass over several jobs as in plain calls.
 
     Models that need another mask for each layer, or look at the mask's values, do not; they are trained alone.
+
+    Raises:
+        OutOfMemoryError: the device holds no pack of two rows at the moment.
     """
     rows = [row(length), row(length // 2 + 1)]
     backbone, source = adapted.backbone, adapted.source
@@ -245,6 +255,8 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     parameters = {name: torch.stack([tensor, tensor]) for name, tensor in source.named_parameters()}
     try:
         together, _ = pack.forward(parameters, _Texts(backbone, [rows], length).batch([0, 0], [[0, 1], [0, 1]]))
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False
     adapted.slots.install(source())

@@ -242,6 +242,7 @@ def _smaller(outcomes: Sequence[Outcome], tickets: Mapping[str, Ticket], display
     for outcome in outcomes:
         if outcome.note:
             display.note(outcome.note)
+        if outcome.note and outcome.status != "failed":  # one that failed has no geometry
             kind, shape, rows = tickets[outcome.digest].kind, Geometry.read(outcome.geometry), rows_of(outcome.geometry)
             tickets = {
                 digest: replace(ticket, geometry=shape, rows=rows) if ticket.kind == kind else ticket

@@ -28,6 +28,7 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
     Raises:
         MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
+        RuntimeError: the device is broken for this process, which must end too.
     """
     from harness.attempt import Attempt
 
@@ -50,24 +51,34 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
-    _see_memory(error)
+    _see_end(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
     said = redact(f"{type(error).__name__}: {error}")
     return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
 
 
-def _see_memory(error: Exception) -> None:
-    """Let a worker end that its host refused memory: oneDNN would fail the next job with a product that it could not make.
+def _see_end(error: Exception) -> None:
+    """Let a worker end that can do no more: the next job would fail for what this one met, and be blamed.
+
+    Where the host refused memory, oneDNN keeps the product that it could not make. After a failed assertion or a wrong address on
+    a GPU every further call of this process gives the same error.
 
     Raises:
-        MemoryError: that is what the error says.
+        MemoryError: the error is of the one kind. RuntimeError: of the other.
     """
+    import torch
+
+    if isinstance(error, torch.AcceleratorError):
+        said = redact(str(error)).splitlines()
+        raise RuntimeError(f"the device is of no more use to this process ({said[0] if said else 'no reason given'})")
     if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)):
         raise MemoryError(f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})")
 
 
 def _may_pack(attempt: Attempt) -> bool:
     """Whether this method's slots on this backbone give the same numbers in a pass over several jobs; tried once."""
+    import torch
+
     from harness import packing
 
     key = attempt.ticket.kind
@@ -75,6 +86,8 @@ def _may_pack(attempt: Attempt) -> bool:
         slots = attempt.method.slots(attempt.backbone)
         try:
             held.MAY_PACK[key] = packing.may_pack(attempt.adapted(slots), attempt.backbone.max_length)
+        except torch.OutOfMemoryError:  # which says nothing of the backbone; another time it may do
+            return False
         finally:
             slots.remove()
     return held.MAY_PACK[key]
@@ -97,14 +110,14 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     except torch.OutOfMemoryError:
         smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
     except Exception as error:  # whatever it was, one job after the other may do
-        _see_memory(error)
+        _see_end(error)
         said = redact(str(error)).splitlines()
         smaller = replace(shape, compiled=False) if shape.compiled else None
         what = "steps cannot be compiled" if shape.compiled else "no pass over several jobs"
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
     free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
-    digest = attempts[0].ticket.job.digest
+    digest = next((one for one, outcome in outcomes.items() if outcome.status != "failed"), attempts[0].ticket.job.digest)
     then = "one by one" if smaller is None else "without" if smaller.places == shape.places else f"{smaller.places}"
     return outcomes | {digest: replace(outcomes[digest], note=outcomes[digest].note or f"{note}: {then} from now on")}
 
@@ -121,8 +134,10 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
     sources = []
     for attempt in attempts:  # a source is made for its own job's head
         own = attempt.method.slots(attempt.backbone)
-        sources.append(attempt.adapted(own).source)
-        own.remove()
+        try:
+            sources.append(attempt.adapted(own).source)
+        finally:
+            own.remove()
     wide = replace(first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs)))
     slots = first.method.slots(wide.backbone)
     try:

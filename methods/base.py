@@ -133,7 +133,7 @@ class Method(ABC):
             self.place(slots)
             if self.closed_form is None:
                 add_head(slots)
-        except ValueError:
+        except Exception:  # a plug-in's may be of any kind, and the backbone is used by others after it
             slots.remove()
             raise
         return slots

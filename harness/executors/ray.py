@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from harness import provenance
 from harness.errors import Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
@@ -150,7 +151,8 @@ class _Slot:
         pack, self.pack = self.pack, None
         try:
             outcomes, files = self._ray.get(pack)
-        except self._ray.exceptions.RayTaskError as error:  # the work raised: the actor lives
+        except self._ray.exceptions.RayTaskError as error:  # the work raised, which it does where its process must end
+            self.stop()
             reason = f"{type(error.cause).__name__}: {error.cause}"
         except Exception as error:  # its node or its process is gone, or what it gave cannot travel
             self._actor = None
@@ -222,5 +224,6 @@ class _Actor:
                 outcomes = self._work(here, self._device, progress)
             except SystemExit as error:  # which would end the actor
                 raise RuntimeError(f"SystemExit: {error}") from None
+            outcomes = [replace(one, versions={**provenance.environment(), **one.versions}) for one in outcomes]  # its node's own
             files = {path.stem: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
         return outcomes, files

@@ -11,8 +11,9 @@ import pytest
 import starved
 import torch
 
-from harness import adapted, attempt, exam, planning, reading, request, scheduler, worker
+from harness import adapted, attempt, exam, held, packing, planning, reading, request, scheduler, worker
 from harness.attempt import Attempt
+from harness.executors.inline import InlineExecutor
 from harness.executors.local import LocalExecutor
 from harness.geometry import Geometry, rows_of
 from harness.ledger import Ledger
@@ -146,6 +147,80 @@ def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
         (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (found.status, found.error) == ("failed", "OutOfMemoryError: no room")
     assert worker.run_pack([ticket], "cpu", lambda *_: None)[0].status == "done"
+
+
+def test_no_memory_for_a_source_leaves_the_backbone_as_it_was(tmp_path, monkeypatch):
+    """F7: where the device has no room for a pack's tensors the pack is halved, and no slot of the first try is in the way."""
+    whole, asked = Attempt.adapted, []
+
+    def full(self, slots):
+        asked.append(1)
+        if len(asked) == 3:
+            raise torch.OutOfMemoryError("no room for tensors")
+        return whole(self, slots)
+
+    tickets = tickets_of(tmp_path, draws=4, places=4)
+    worker.run_pack(tickets, "cpu", lambda *_: None)  # whether this kind may pack is known
+    monkeypatch.setattr(Attempt, "adapted", full)
+    found = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [(one.status, one.geometry) for one in found] == [("done", "2x16x16")] * 4
+
+
+def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeypatch):
+    """F7: a probe that finds no memory is made again another time; a backbone that may pack is not kept from it for ever."""
+    tickets = tickets_of(tmp_path, draws=2, places=2)
+    monkeypatch.setattr(held, "MAY_PACK", {})
+    with monkeypatch.context() as patched:
+        patched.setattr(packing.Pack, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+        found = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
+    assert [one.geometry for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == ["2x16x16"] * 2
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_a_broken_device_ends_the_worker_and_blames_nobody(tmp_path, monkeypatch, places):
+    """F8: after a failed assertion on a GPU each further call of the process fails: it ends, and its pack is tried elsewhere."""
+    broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    monkeypatch.setattr(attempt.Attempt, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
+    with pytest.raises(RuntimeError, match="of no more use to this process .CUDA error"):
+        worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
+
+
+def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch):
+    """Where a pack is halved and its first job fails, the rest of the study goes on in halves all the same."""
+    whole, tried = packing.Pack.fit, []
+
+    def small(self, trainings):
+        tried.append(self._geometry.places)
+        if self._geometry.places > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(self, trainings)
+
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=8, places=4)}
+    first, tested = next(iter(tickets)), Attempt.outcome
+
+    def failing(self, *given):
+        if self.job.digest == first:
+            raise ValueError("this one fails")
+        return tested(self, *given)
+
+    monkeypatch.setattr(packing.Pack, "fit", small)
+    monkeypatch.setattr(Attempt, "outcome", failing)
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.begin("bench run")
+        ledger.enter([ticket.job for ticket in tickets.values()])
+        scheduler.run(ledger, tickets, InlineExecutor("cpu"), Quiet(), scheduler.Progress(total=8, before=0), scheduler.Stop())
+        assert sorted(entry.state for entry in ledger.entries()) == ["done"] * 7 + ["failed"]
+    assert tried == [4, 2, 2, 2, 2]
+
+
+def test_a_job_planned_by_another_version_is_not_computed_under_its_name(tmp_path):
+    """A node with older code says so: the digest stands for numbers of the version in it."""
+    [ticket] = tickets_of(tmp_path, draws=1, places=1)
+    newer = replace(ticket, job=replace(ticket.job, method_version=ticket.job.method_version + 1))
+    (found,) = worker.run_pack([newer], "cpu", lambda *_: None)
+    assert found.status == "failed"
+    assert "use the bench that made the plan" in found.error
 
 
 def tight(calls, most):

@@ -363,18 +363,37 @@ def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch, kin
     assert [one.predictions for one in found] == [one.predictions for one in plain]
 
 
-def tickets_of(folder, draws, places):
+def tickets_of(folder, draws, places, **more):
     """Tickets of short trainings on a toy task."""
     from harness import planning, request
     from harness.options import GridOptions
     from harness.outcome import Ticket
 
-    grid = GridOptions(
-        model="tiny", methods="lora", tasks="toy-sentiment", sizes="20", draws=str(draws), steps="4", test_limit="30"
-    )
+    usual = {"model": "tiny", "methods": "lora", "tasks": "toy-sentiment", "sizes": "20", "steps": "4", "test_limit": "30"}
+    grid = GridOptions(**{**usual, "draws": str(draws), **more})
     plan = planning.plan(request.read(grid)[0])
     shape = Geometry(places, 16, 16) if places > 1 else None
     return [Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape) for job in plan.jobs]
+
+
+def test_no_fused_attention_is_traced(monkeypatch):
+    """Traced without gradients a GPU's kernel would keep nothing for the backward pass, so plain products are traced."""
+    graphs = []
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: graphs.append(graph) or graph)
+    jobs = [Job(0), Job(1)]
+    traced = trained("prefix", {"hidden": 16}, jobs, 2, "float64", compiled=Compiled())
+    assert not [node for graph in graphs for node in graph.graph.nodes if "scaled_dot_product" in str(node.target)]
+    for (found, _), (again, _) in zip(traced, trained("prefix", {"hidden": 16}, jobs, 2, "float64"), strict=True):
+        assert found.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
+
+
+def test_jobs_that_look_in_other_ways_at_one_moment_share_a_pack(tmp_path):
+    """A job done with its sampled models waits for none that is not: the centroid is looked at in a pass of its own."""
+    tickets = tickets_of(tmp_path, 1, 2, methods="simplex", sizes="20,40", set_=["simplex.granularity=batch"])
+    together = worker.run_pack([replace(ticket, rules=True) for ticket in tickets], "cpu", lambda *_: None)
+    assert [(one.status, one.geometry, one.note) for one in together] == [("done", "2x16x16", "")] * 2
+    alone = [worker.run_pack([replace(ticket, rules=True)], "cpu", lambda *_: None)[0] for ticket in tickets]
+    assert [one.metrics for one in together] == [one.metrics for one in alone]
 
 
 @pytest.mark.parametrize(("name", "options"), [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})], ids=str)
