@@ -7,6 +7,7 @@ its jobs spread over tasks and sizes, the seconds of the part scaled to the grid
 """
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -35,18 +36,19 @@ def main() -> int:
         for word in (f"--{name}", getattr(options, name))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        jobs, took = run([*flags, "--methods", "features"], Path(folder))
+        jobs, tasks, took = run([*flags, "--methods", "features"], Path(folder))
         print(f"features: {jobs} jobs in {took:.0f} s", flush=True)
-        part = f"1/{max(1, jobs // options.sample)}"
-        trained, seconds = run([*flags, "--methods", options.against, "--shard", part], Path(folder))
+        apart = next(n for n in range(max(1, jobs // options.sample), 2 * jobs) if math.gcd(n, tasks) == 1)  # else one task
+        part = f"1/{apart}"
+        trained, several, seconds = run([*flags, "--methods", options.against, "--shard", part], Path(folder))
     each = seconds / trained
-    print(f"{options.against}: {trained} of {jobs} jobs in {seconds:.0f} s, all of them in {each * jobs:.0f} s")
+    print(f"{options.against}: {trained} of {jobs} jobs on {several} tasks in {seconds:.0f} s, all of them in {each * jobs:.0f} s")
     print(f"features: {each * jobs / took:.0f} times as fast")
     return 0
 
 
-def run(flags: list[str], folder: Path) -> tuple[int, float]:
-    """Jobs and seconds of `bench run` into a new database; what it caches of the backbone's features is new as well."""
+def run(flags: list[str], folder: Path) -> tuple[int, int, float]:
+    """Jobs, tasks and seconds of `bench run` into a new database; what it caches of the backbone's features is new as well."""
     db = folder / "features.db"
     db.unlink(missing_ok=True)
     began = time.perf_counter()
@@ -54,7 +56,8 @@ def run(flags: list[str], folder: Path) -> tuple[int, float]:
     subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | {"BENCH_CACHE": str(folder)})
     took = time.perf_counter() - began
     with Ledger(str(db)) as ledger:
-        return sum(entry.result is not None for entry in ledger.entries()), took
+        done = [entry.task for entry in ledger.entries() if entry.result is not None]
+    return len(done), len(set(done)), took
 
 
 if __name__ == "__main__":
