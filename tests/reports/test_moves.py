@@ -13,7 +13,7 @@ def test_the_same_ledger_twice_moved_nowhere(grid):
     """Equal to the last digit, and no table."""
     found = moves(grid(), grid())
     assert all(move.equal == move.pairs and not move.moved for move in found.cells)
-    assert "None of 36 cells moved beyond noise; 0 changed within it, 36 are equal" in headline(found)
+    assert headline(found) == "None of 36 cells can be said to have moved; 36 are equal to the last digit."
     assert as_document(found, before="a", after="b").tables == ()
 
 
@@ -44,6 +44,22 @@ def test_a_shift_of_every_draw_by_the_same_amount_is_no_noise(grid):
     before = grid(draws=5)
     found = moves(before, [replace(run, score=run.score + 0.05) for run in before])
     assert all(move.moved and move.effect == pytest.approx(5) for move in found.cells)
+
+
+def test_what_is_not_settled_is_not_called_noise(grid):
+    """A change that a test leaves open is told apart from one that a single draw cannot test; neither is equality."""
+    before = grid({"lora": 0.0}, tasks=("cola", "rte"), sizes=(50,))
+    shifts = {"cola": (0.2, -0.1, 0.1, 0.0, -0.05), "rte": (-0.2,)}
+    before = [run for run in before if run.draw < len(shifts[run.task])]
+    found = moves(before, [replace(run, score=run.score + shifts[run.task][run.draw]) for run in before])
+    assert [(move.place.task, move.word) for move in found.cells] == [("cola", "not settled"), ("rte", "one draw")]
+    assert headline(found) == (
+        "None of 2 cells can be said to have moved; 1 changed, not settled (absence of significance is not evidence of "
+        "equality); 1 changed, which a single draw cannot tell from noise; 0 are equal to the last digit."
+    )
+    (table,) = as_document(found, before="a", after="b").tables
+    assert [row[-1].text for row in table.rows] == ["not settled", "one draw"]
+    assert "Benjamini-Hochberg over the cells that have one (1)" in table.legend
 
 
 def test_other_rows_and_jobs_of_one_side_are_counted(grid):
