@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
-import numpy as np
-
 from reports import estimates, statistics
 from reports.document import DASH, Document, Entry, Table
 from reports.frame import Run, finished
 from reports.verdict import points, probability
 
-Word = Literal["moved", "not settled", "one draw", "equal"]
-WORDS: Final[tuple[Word, ...]] = ("moved", "not settled", "one draw", "equal")
+Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
+WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
 
 
 class Place(NamedTuple):
@@ -40,7 +38,7 @@ class Move:
     effect: float
     ci: tuple[float, float]
     ci_estimand: str
-    uniform: bool  # every draw differs by the very same amount: nothing to test, and no noise
+    uniform: bool  # every draw differs by the very same amount: no variance to test against
     p_raw: float
     p_adj: float = math.nan
 
@@ -49,7 +47,9 @@ class Move:
         """What can be said of it."""
         if self.equal == self.pairs:
             return "equal"
-        if self.uniform or self.p_adj <= statistics.ALPHA:
+        if self.uniform:
+            return "same shift"
+        if self.p_adj <= statistics.ALPHA:
             return "moved"
         return "one draw" if math.isnan(self.p_adj) else "not settled"
 
@@ -97,7 +97,6 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     found = estimates.differences([new], [old])
     interval, estimand = estimates.pooled([found])
-    values = np.array(found.values)
     return Move(
         place=place,
         pairs=len(pairs),
@@ -107,8 +106,8 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
         effect=interval.mean,
         ci=(interval.low, interval.high),
         ci_estimand=estimand,
-        uniform=len(values) > 1 and bool(values.all()) and np.ptp(values) == 0,
-        p_raw=statistics.t_test(values),
+        uniform=statistics.spread(found.values) == 0,
+        p_raw=statistics.t_test(found.values),
     )
 
 
@@ -119,6 +118,8 @@ def headline(found: Moves) -> str:
     counts = Counter(move.word for move in found.cells)
     moved = f"{counts['moved'] or 'None'} of {len(found.cells)} cells"
     parts = [f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"]
+    if counts["same shift"]:
+        parts.append(f"{counts['same shift']} changed in every draw by the same amount (no variance, no p)")
     if counts["not settled"]:
         parts.append(f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)")
     if counts["one draw"]:
@@ -154,9 +155,10 @@ def _table(changed: Sequence[Move]) -> Table:
         rows=tuple(_row(move) for move in sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))),
         labels=3,
         legend=(
-            f"p: paired t test over draws, E1, Benjamini-Hochberg over the cells that have one ({tested}); a single draw has none. "
-            f"Intervals are {estimates.named(move.ci_estimand for move in changed)}. ↑ ↓ and bold or *: p at most .05, or every "
-            "draw differs by the very same amount. changed: runs with another score, of those that both have."
+            f"p: paired t test over draws, E1, Benjamini-Hochberg over the cells that have one ({tested}): a single draw "
+            "has none, and a same shift, every draw by the very same amount, no variance to test against. Intervals are "
+            f"{estimates.named(move.ci_estimand for move in changed)}. ↑ ↓ and bold or *: p at most .05. changed: runs with "
+            "another score, of those that both have."
         ),
     )
 

@@ -39,11 +39,13 @@ def test_a_cell_that_moved_is_found_and_noise_is_not(grid):
     assert [entry.text for entry in table.rows[0][:3]] == ["prefix", "rte", "50"]
 
 
-def test_a_shift_of_every_draw_by_the_same_amount_is_no_noise(grid):
-    """There is no variance to test against, and the cells have moved."""
-    before = grid(draws=5)
-    found = moves(before, [replace(run, score=run.score + 0.05) for run in before])
-    assert all(move.moved and move.effect == pytest.approx(5) for move in found.cells)
+def test_a_shift_of_every_draw_by_the_same_amount_has_no_p(grid):
+    """Two draws that gain one of 200 rows each may do so by chance: it has a name of its own, and has not moved."""
+    before = grid(draws=2)
+    found = moves(before, [replace(run, score=run.score + 1 / 200) for run in before])
+    assert {(move.word, move.moved) for move in found.cells} == {("same shift", False)}
+    assert all(move.effect == pytest.approx(0.5) and np.isnan(move.p_adj) for move in found.cells)
+    assert "36 changed in every draw by the same amount (no variance, no p)" in headline(found)
 
 
 def test_what_is_not_settled_is_not_called_noise(grid):
