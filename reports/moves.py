@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from reports import estimates, statistics
 from reports.document import DASH, Document, Entry, Table
-from reports.frame import Run, finished
+from reports.frame import Run, finished, overlap
 from reports.verdict import points, probability
 
 Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
@@ -107,7 +107,7 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
         ci=(interval.low, interval.high),
         ci_estimand=estimand,
         uniform=statistics.spread(found.values) == 0,
-        p_raw=statistics.t_test(found.values),
+        p_raw=statistics.t_test(found.values, overlap=overlap(new)),
     )
 
 
@@ -155,10 +155,10 @@ def _table(changed: Sequence[Move]) -> Table:
         rows=tuple(_row(move) for move in sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))),
         labels=3,
         legend=(
-            f"p: paired t test over draws, E1, Benjamini-Hochberg over the cells that have one ({tested}): a single draw "
-            "has none, and a same shift, every draw by the very same amount, no variance to test against. Intervals are "
-            f"{estimates.named(move.ci_estimand for move in changed)}. ↑ ↓ and bold or *: p at most .05. changed: runs with "
-            "another score, of those that both have."
+            "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg over "
+            f"the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
+            f"amount, no variance to test against. Intervals are {estimates.named(move.ci_estimand for move in changed)}. ↑ ↓ "
+            "and bold or *: p at most .05. changed: runs with another score, of those that both have."
         ),
     )
 

@@ -61,7 +61,18 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     )
     (table,) = as_document(found, before="a", after="b").tables
     assert [row[-1].text for row in table.rows] == ["not settled", "one draw"]
-    assert "Benjamini-Hochberg over the cells that have one (1)" in table.legend
+    assert "over the cells that have one (1): a single draw has none" in table.legend
+
+
+def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
+    """Where test rows are split anew for each draw p is corrected for shared rows as the interval is, by hand."""
+    before = [replace(run, holdout=True) for run in grid({"lora": 0.0}, tasks=("cola",), sizes=(50,))]
+    shifts = [0.03, 0.05, 0.04, 0.06, 0.05]
+    (move,) = moves(before, [replace(run, score=run.score + shifts[run.draw]) for run in before]).cells
+    error = 100 * np.std(shifts, ddof=1) * np.sqrt(1 / 5 + 277 / 50)
+    assert move.p_raw == pytest.approx(2 * stats.t.sf(move.effect / error, 4))
+    assert move.ci == pytest.approx(stats.t.interval(0.95, 4, move.effect, error))
+    assert (move.ci[0] > 0) == (move.p_raw < 0.05)
 
 
 def test_other_rows_and_jobs_of_one_side_are_counted(grid):
