@@ -12,7 +12,7 @@ from reports import estimates, statistics
 from reports.contrasts import Contrast, overall
 from reports.document import DASH, Document, Entry, Table
 from reports.frame import Run, arrange, finished
-from reports.subspace import unreachable
+from reports.subspace import tested, unreachable
 from reports.verdict import points, probability
 
 RADIUS: Final = 0.2  # of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
@@ -125,15 +125,15 @@ def _centre_table(centres: Mapping[str, Tested]) -> Table:
         for method, places in centres.items()
         for place, (mean, test) in places.items()
     ]
+    tests = [test for places in centres.values() for _, test in places.values()]
     return Table(
         title="Centre against vertices and sampled models",
         head=("method", "place", "score", "against centre", "95 % interval", "p", "p Holm"),
         rows=tuple(rows),
         labels=2,
         legend=(
-            "Paired in the same trainings, E1 intervals over draws, p by sign flip over tasks, or over draws of a single one, "
-            "Holm over a method's places. mean of samples: of the scores of models drawn as in training; ensemble: the score "
-            "of their mean answer."
+            f"Paired in the same trainings, E1 intervals over draws, p by {tested(tests)}, Holm over a method's places. "
+            "mean of samples: of the scores of models drawn as in training; ensemble: the score of their mean answer."
         ),
     )
 
@@ -156,8 +156,8 @@ def _flat_table(found: Sequence[Around], methods: Sequence[str], rises: Mapping[
         legend=(
             f"rise: the mean along random directions, {100 * RADIUS:.0f} % of each tensor's norm away; less is flatter. "
             "barrier: of the loss midway between two vertices over the mean of theirs (Frankle et al. 2020), the greatest of "
-            "all pairs; its mean over models and its greatest. Intervals are E1, p by sign flip, Holm over this table. Norms "
-            "differ between methods, so compare those with the same tensors."
+            f"all pairs; its mean over models and its greatest. Intervals are E1, p by {tested(rises.values())}, Holm over "
+            "this table. Norms differ between methods, so compare those with the same tensors."
         ),
     )
 

@@ -1,7 +1,7 @@
 """The subspace study as tables: what the paper says of its mechanisms, and what these runs say (Falissard et al. 2023)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reports.comparison import Comparison
 from reports.contrasts import Contrast
@@ -30,10 +30,10 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
         labels=2,
         legend=" ".join([(
             "own: the rule that chose the checkpoint which counts. score: on the test rows, tasks alike. against own: paired "
-            "by task, size and draw, with an E1 interval over draws; p: exact sign flip over tasks, or over draws of a single "
-            "one; Holm over a method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows "
-            f"promised of its choice beyond what the test rows gave, by the method's own dev score (a simplex's is of "
-            f"sampled models, while its centre is tested); {DASH}: not kept."
+            f"by task, size and draw, with an E1 interval over draws; p: {tested(rule.test for rule in rules)}; Holm over a "
+            "method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows promised of its "
+            "choice beyond what the test rows gave, by the method's own dev score (a simplex's is of sampled models, while its "
+            f"centre is tested); {DASH}: not kept."
         ), *_claim(rules)]),
     )  # fmt: skip
 
@@ -73,6 +73,11 @@ def _found(rule: Rule) -> str:
     if test.settled:
         return f"{where}; settled (p = {probability(test.p_adj)})."
     return f"{where}; not settled (p = {probability(test.p_adj)}{unreachable(test)}), which is no evidence of equality."
+
+
+def tested(tests: Iterable[Contrast | None]) -> str:
+    """By which tests they are, in words."""
+    return " or ".join(dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))) or "no test"
 
 
 def unreachable(test: Contrast) -> str:

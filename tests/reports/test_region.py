@@ -85,3 +85,11 @@ def test_a_place_without_a_number_is_a_lost_pair(grid):
     place = next(i for i, one in enumerate(found) if one.vertices)
     found[place] = replace(found[place], vertices=(float("nan"), 0.5, 0.5))
     assert "not settled" in page_of(found).verdict[0]
+
+
+def test_the_test_named_is_the_test_made(grid):
+    """Where a single task's test rows are split anew for each draw it is no sign flip, and no table says so."""
+    one = grid(tasks=("rte",), sizes=(50,))
+    assert all("p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables)
+    split = page_of(seen([replace(run, holdout=True) for run in one]))
+    assert all("p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend for table in split.tables)

@@ -13,6 +13,7 @@ from harness.ledger import Ledger
 from reports import compare, render
 from reports.rules import rules, scores_by_rule
 from reports.samples import samples
+from reports.subspace import subspace
 from tests.conftest import ROOT
 
 FORMS = ("terminal", "markdown", "latex", "html")
@@ -90,6 +91,14 @@ def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
     lost = next(rule for rule in rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last")
     assert lost.test.failed == 1
     assert not lost.test.settled
+
+
+def test_the_test_named_is_the_test_made(grid):
+    """Over draws of a single task signs are flipped, except where its test rows are split anew for each draw."""
+    runs = ruled(grid(tasks=("rte",)))
+    assert "p: exact sign flip over draws; Holm" in subspace(compare(runs))[0].legend
+    split = subspace(compare([replace(run, holdout=True) for run in runs]))[0].legend
+    assert "p: t test corrected for shared rows (Nadeau-Bengio); Holm" in split
 
 
 def test_sampled_scores_are_correlated_within_cells(grid):
