@@ -19,11 +19,13 @@ WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one dra
 
 
 class Place(NamedTuple):
-    """A cell of both ledgers."""
+    """A cell of both ledgers, of one backbone and recipe."""
 
     method: str
     task: str
     size: int
+    backbone: str
+    recipe: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +76,12 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
     old, new = _finished(before), _finished(after)
     places: dict[Place, list[tuple[Run, Run]]] = {}
     other = 0
-    for key in sorted(old.keys() & new.keys()):
-        first, second = old[key], new[key]
+    for place, draw, seed in sorted(old.keys() & new.keys()):
+        first, second = old[place, draw, seed], new[place, draw, seed]
         if first.rows != second.rows:
             other += 1
             continue
-        places.setdefault(Place(first.method, first.task, first.size), []).append((first, second))
+        places.setdefault(place, []).append((first, second))
     found = [_move(place, pairs) for place, pairs in sorted(places.items())]
     held = [move for move in found if not math.isnan(move.p_raw)]
     adjusted = dict(zip((move.place for move in held), statistics.benjamini_hochberg([m.p_raw for m in held]), strict=True))
@@ -89,8 +91,12 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
     )
 
 
-def _finished(runs: Iterable[Run]) -> Mapping[tuple[str, str, int, int, int], Run]:
-    return {(run.method, run.task, run.size, run.draw, run.seed): run for run in runs if finished(run)}
+def _finished(runs: Iterable[Run]) -> Mapping[tuple[Place, int, int], Run]:
+    return {(_place(run), run.draw, run.seed): run for run in runs if finished(run)}
+
+
+def _place(run: Run) -> Place:
+    return Place(run.method, run.task, run.size, run.backbone, run.recipe)
 
 
 def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
@@ -114,7 +120,7 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
 def headline(found: Moves) -> str:
     """The answer in a sentence; a change that is not settled is never called noise."""
     if not found.cells:
-        return "Nothing to compare: no job of one is a job of the other with a score and the same rows."
+        return "Nothing to compare: no job of one, with its backbone and recipe, has a score on the same rows in the other."
     counts = Counter(move.word for move in found.cells)
     moved = f"{counts['moved'] or 'None'} of {len(found.cells)} cells"
     parts = [f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"]
@@ -135,39 +141,46 @@ def as_document(found: Moves, *, before: str, after: str, command: str = "") -> 
             facts.append((f"Only {text}", f"{count} finished runs"))
     if found.other_rows:
         facts.append(("Other rows", f"{found.other_rows} runs are of the same name on other rows, and are not compared"))
+    kinds = {kind: sorted({getattr(move.place, kind) for move in found.cells}) for kind in ("backbone", "recipe")}
+    several = {kind: lines for kind, lines in kinds.items() if len(lines) > 1}
+    for kind, lines in kinds.items():
+        facts += [(kind.capitalize() + (f" {n}" if kind in several else ""), line) for n, line in enumerate(lines, start=1)]
     changed = [move for move in found.cells if move.word != "equal"]
     return Document(
         title="Before and after",
         verdict=(headline(found),),
         facts=tuple(facts),
-        tables=(_table(changed),) if changed else (),
+        tables=(_table(changed, several),) if changed else (),
         notes=(),
         appendix=(),
         command=command,
     )
 
 
-def _table(changed: Sequence[Move]) -> Table:
+def _table(changed: Sequence[Move], several: Mapping[str, Sequence[str]]) -> Table:
+    """The cells; of several backbones or recipes each is shown by its number."""
+    order = sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))
     tested = sum(not math.isnan(move.p_raw) for move in changed)
     return Table(
         title="Cells that changed",
-        head=("method", "task", "size", "before", "after", "points", "95 % interval", "p", "changed", "found"),
-        rows=tuple(_row(move) for move in sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))),
-        labels=3,
+        head=("method", "task", "size", *several, "before", "after", "points", "95 % interval", "p", "changed", "found"),
+        rows=tuple(_row(move, several) for move in order),
+        labels=3 + len(several),
         legend=(
-            "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg over "
-            f"the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
-            f"amount, no variance to test against. Intervals are {estimates.named(move.ci_estimand for move in changed)}. ↑ ↓ "
-            "and bold or *: p at most .05. changed: runs with another score, of those that both have."
+            "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg "
+            f"over the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
+            f"amount, no variance to test against. Intervals are {estimates.named(move.ci_estimand for move in changed)}. "
+            "↑ ↓ and bold or *: p at most .05. changed: runs with another score, of those that both have."
         ),
     )
 
 
-def _row(move: Move) -> tuple[Entry, ...]:
+def _row(move: Move, several: Mapping[str, Sequence[str]]) -> tuple[Entry, ...]:
     return (
         Entry(move.place.method),
         Entry(move.place.task),
         Entry(str(move.place.size)),
+        *(Entry(str(lines.index(getattr(move.place, kind)) + 1)) for kind, lines in several.items()),
         Entry(f"{move.before:.1f}"),
         Entry(f"{move.after:.1f}"),
         Entry(points(move.effect), marks=("↑" if move.effect > 0 else "↓") if move.moved else "", strong=move.moved),

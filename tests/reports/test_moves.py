@@ -7,6 +7,9 @@ import pytest
 from scipy import stats
 
 from reports.moves import as_document, headline, moves
+from tests.reports.conftest import PLAIN
+
+SETTING = (PLAIN.backbone, PLAIN.recipe)
 
 
 def test_the_same_ledger_twice_moved_nowhere(grid):
@@ -26,12 +29,12 @@ def test_a_cell_that_moved_is_found_and_noise_is_not(grid):
         shift = 0.05 if (run.method, run.task, run.size) == ("prefix", "rte", 50) else 0.0
         after.append(replace(run, score=run.score + shift + rng.normal(0, 0.005)))
     found = moves(before, after)
-    assert [move.place for move in found.cells if move.moved] == [("prefix", "rte", 50)]
+    assert [move.place for move in found.cells if move.moved] == [("prefix", "rte", 50, *SETTING)]
     (move,) = [move for move in found.cells if move.moved]
     pairs = [
         (100 * old.score, 100 * new.score)
         for old, new in zip(before, after, strict=True)
-        if (old.method, old.task, old.size) == move.place
+        if (old.method, old.task, old.size) == move.place[:3]
     ]
     interval = stats.ttest_rel(*reversed(list(zip(*pairs, strict=True)))).confidence_interval()
     assert move.ci == pytest.approx((interval.low, interval.high))
@@ -82,3 +85,20 @@ def test_other_rows_and_jobs_of_one_side_are_counted(grid):
     found = moves(before, [*after, replace(before[0], method="lora")])
     assert (found.only_before, found.only_after, found.other_rows) == (30, 1, 30)
     assert headline(moves(before, [])).startswith("Nothing to compare")
+
+
+def test_backbones_and_recipes_are_kept_apart(grid):
+    """A cell is of one backbone and one recipe: what moved with one of two is said of that one, and both are listed."""
+    small = grid({"lora": 0.0}, tasks=("rte",), draws=6)
+    rng = np.random.default_rng(0)
+    large = [replace(run, backbone="large", score=run.score + 0.1) for run in small]
+    after = [*small, *(replace(run, score=run.score - 0.05 + rng.normal(0, 0.005)) for run in large)]
+    found = moves([*large, *small], after)
+    assert {(move.place.backbone, move.word) for move in found.cells} == {("large", "moved"), (PLAIN.backbone, "equal")}
+    page = as_document(found, before="a", after="b")
+    assert page.facts[2:] == (("Backbone 1", "large"), ("Backbone 2", PLAIN.backbone), ("Recipe", PLAIN.recipe))
+    assert sorted(tuple(entry.text for entry in row[:4]) for row in page.tables[0].rows) == [
+        ("lora", "rte", "200", "1"),
+        ("lora", "rte", "50", "1"),
+    ]
+    assert moves(small, [replace(run, recipe="another") for run in small]).cells == ()
