@@ -66,17 +66,8 @@ def _links(found: Characteristics) -> Table:
 
 
 def _link(link: Link) -> tuple[Entry, ...]:
-    shown, p = correlated(link.found)
-    strong = link.p_adj <= ALPHA
-    adjusted = Entry(probability(link.p_adj), strong=strong)
-    return (
-        Entry(link.characteristic),
-        Entry(link.method),
-        Entry(shown.text, strong=strong),
-        p,
-        adjusted,
-        Entry(str(link.found.n)),
-    )
+    found = correlated(link.found, link.p_adj)
+    return Entry(link.characteristic), Entry(link.method), *found, Entry(str(link.found.n))
 
 
 def _number(value: float, digits: int) -> str:

@@ -118,6 +118,18 @@ def test_sampled_scores_are_correlated_within_cells(grid):
     assert found.copies == (4, 4)
 
 
+def test_correlations_of_one_table_are_adjusted_together(grid):
+    """Two tests over six tasks at their smallest, 2 / 2**6, are .0625 by Holm: neither is called settled or set in bold."""
+    runs = [replace(r, sampled=(0.9 * r.score, 1.1 * r.score)) for r in grid({"simplex": 0.0}, sizes=(50,))]
+    (found,) = samples(runs, ("simplex",))
+    assert (found.by_spread.p, found.by_mean.p) == (2 / 2**6, 2 / 2**6)
+    assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
+    (table,) = subspace(compare(runs))
+    assert "the spread goes with the test score at +1.00, not settled (p = 0.062)" in table.legend
+    assert "Holm over this table's 2 tests, of which no p below 0.062 can come" in table.legend
+    assert not any(entry.strong for row in table.rows for entry in row)
+
+
 def test_runs_without_them_make_no_section(grid):
     """No other rule was tested and nothing was sampled: nothing is said."""
     assert "Subspace" not in render(compare(grid()), format="markdown")
