@@ -34,7 +34,7 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
             "method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows promised of its "
             "choice beyond what the test rows gave, by the method's own dev score (a simplex's is of sampled models, while its "
             f"centre is tested); {DASH}: not kept."
-        ), *_claim(rules)]),
+        ), *_missing(rules), *_claim(rules)]),
     )  # fmt: skip
 
 
@@ -51,6 +51,16 @@ def _rule(rule: Rule) -> tuple[Entry, ...]:
         Entry("" if rule.own else f"{rule.moved}/{rule.runs}"),
         Entry(f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}" if gap else DASH),
     )
+
+
+def _missing(rules: Sequence[Rule]) -> list[str]:
+    """How many pairs of each method are lost, which is why its small p settle nothing."""
+    lost: dict[str, int] = {}
+    for rule in rules:
+        if rule.test and rule.test.failed:
+            lost[rule.method] = max(lost.get(rule.method, 0), rule.test.failed)
+    parts = [f"{count} of {method}" for method, count in lost.items()]
+    return [f"Pairs lost to runs that ended in no number: {', '.join(parts)}; with them nothing is settled."] if parts else []
 
 
 def _claim(rules: Sequence[Rule]) -> list[str]:
@@ -72,7 +82,8 @@ def _found(rule: Rule) -> str:
     where = f"for {rule.method}: {size}, another test score in {rule.moved} of {rule.runs} runs"
     if test.settled:
         return f"{where}; settled (p = {probability(test.p_adj)})."
-    return f"{where}; not settled (p = {probability(test.p_adj)}{unreachable(test)}), which is no evidence of equality."
+    why = f"p = {probability(test.p_adj)}{unreachable(test)}{missing(test)}"
+    return f"{where}; not settled ({why}), which is no evidence of equality."
 
 
 def tested(tests: Iterable[Contrast | None]) -> str:
@@ -85,6 +96,11 @@ def unreachable(test: Contrast) -> str:
     if not test.smallest > ALPHA:
         return ""
     return f"; with {test.n} {test.unit} no p below {probability(test.smallest)} is possible"
+
+
+def missing(test: Contrast) -> str:
+    """That a small p settles nothing, where pairs were lost."""
+    return f"; {test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed" if test.failed else ""
 
 
 def _samples(found: Sequence[Samples]) -> Table | None:

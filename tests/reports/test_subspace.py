@@ -93,6 +93,19 @@ def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
     assert not lost.test.settled
 
 
+def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
+    """It counts as diverged and no other rule was tested in it: a lost pair for each of them, which is said."""
+    runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
+    whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
+    broken = [replace(runs[0], status="diverged", metrics={"accuracy": 0.5}, score=0.5, dev_score=None), *runs[1:]]
+    found = {rule.name: rule for rule in rules(broken, ("simplex",))}
+    assert all(found[name].test.failed == 1 and not found[name].test.settled for name in ("centroid", "last", "loss"))
+    assert all(rule.runs == whole[name].runs - 1 and math.isfinite(rule.score) for name, rule in found.items())
+    legend = subspace(compare(broken))[0].legend
+    assert "Pairs lost to runs that ended in no number: 1 of simplex; with them nothing is settled." in legend
+    assert "not settled (p = 0.023; 1 pair missing because runs failed)" in legend
+
+
 def test_the_test_named_is_the_test_made(grid):
     """Over draws of a single task signs are flipped, except where its test rows are split anew for each draw."""
     runs = ruled(grid(tasks=("rte",)))
