@@ -9,7 +9,7 @@ from reports.correlation import Correlation
 from reports.document import DASH, Entry, Table
 from reports.rules import Rule
 from reports.samples import Samples
-from reports.statistics import ALPHA, smallest
+from reports.statistics import ALPHA
 from reports.verdict import points, probability
 
 
@@ -145,7 +145,8 @@ def _tasks(found: Sequence[Samples]) -> str:
 def _tests(found: Sequence[Samples]) -> str:
     """How many are adjusted together, and that they cannot settle anything, where they cannot."""
     tests = 2 * len(found)
-    least = min(1.0, tests * smallest(max(one.by_mean.n for one in found)))
+    reach = [each.smallest for one in found for each in (one.by_spread, one.by_mean) if not math.isnan(each.p)]
+    least = min(1.0, tests * min(reach, default=1.0))
     return f"{tests} tests" + ("" if least <= ALPHA else f", of which no p below {probability(least)} can come")
 
 
