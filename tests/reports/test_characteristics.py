@@ -96,6 +96,16 @@ def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
     assert "of 2 correlations that have a p a single one cannot reach .05" in traits(comparison, found)[1].legend
 
 
+def test_gains_are_ranked_as_they_are_shown(grid):
+    """Gains of 1.21 and 1.24 points are both +1.2, and share a rank."""
+    gains = [0.0, 0.0124, 0.0121, 0.0124, 0.0121, 0.0122, 0.03]
+    runs = [
+        replace(run, score=0.5 + gains[TASKS.index(run.task)] * (run.method == "prefix")) for run in lengthy(grid, sizes=(50,))
+    ]
+    links = {link.characteristic: link.found for link in characteristics(compare(runs), texts).links}
+    assert links["words"].rho == pytest.approx(stats.spearmanr(range(6), [1, 1, 1, 1, 1, 2]).statistic)
+
+
 def test_a_single_task_has_no_correlation(grid):
     """It is measured, and that is all."""
     comparison = compare(lengthy(grid)[:10], tasks=["task-0"])
