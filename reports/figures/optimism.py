@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Final
 
 from matplotlib.axes import Axes
@@ -11,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
+from reports.figures.sheet import Sheet, blank, grid, handle, zero
 from reports.frame import Run, finished
-from reports.rules import OWN, mean_optimism, promised, scores_by_rule
+from reports.rules import Rule, mean_optimism, promised
 
 NAME: Final = "optimism"
 TITLE: Final = "Dev score against test score of the chosen checkpoints"
@@ -27,7 +26,7 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     runs = [run for run in comparison.runs if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)]
     if not runs:
         return blank(NAME, TITLE, "No finished run has a dev score.")
-    rules = by_rule(comparison.runs)
+    rules = by_rule(comparison.rules)
     sheet = Sheet(NAME, TITLE, width=7.1, height=4.9 if rules else 2.5)
     found = looks(comparison.methods, comparison.baseline)
     panels = (sheet.subplots(2, 2) if rules else sheet.subplots(1, 3, width_ratios=[1.15, 1, 1])).flat
@@ -47,7 +46,7 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         "al. 2019, without replacement)"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
-    words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""
+    words += ". Rules: means of runs that tested every rule, tasks alike; ringed: the rule that chose" if rules else ""
     return sheet.close_with(words + ".")
 
 
@@ -100,30 +99,23 @@ def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, 
     axes.set_ylabel("dev - test, points")
 
 
-def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Per rule and method the mean test score in points, of runs that tested every rule; empty where no other rule ran."""
-    found = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
-    names = sorted({name for _, scores in found for name in scores})
-    whole = [(run, scores) for run, scores in found if all(math.isfinite(scores.get(name, math.nan)) for name in names)]
-    methods = sorted({run.method for run, _ in whole})
-    ordered = [name for name in names if name == OWN] + [name for name in names if name != OWN]
-    return {
-        name: {method: fmean(100 * scores[name] for run, scores in whole if run.method == method) for method in methods}
-        for name in (ordered if whole else [])
-    }
+def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
+    """Every rule by name and method, as they stand in the table; the stochastic one, which few methods have, first."""
+    names = sorted({rule.name for rule in rules}, key=lambda name: (name != "stochastic", name))
+    return {name: {rule.method: rule for rule in rules if rule.name == name} for name in names}
 
 
-def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, float]], found: Mapping[str, Look]) -> None:
+def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, Rule]], found: Mapping[str, Look]) -> None:
     for method, look in found.items():
-        some = [(place, means[method], rule) for place, (rule, means) in enumerate(rules.items()) if method in means]
-        (line,) = axes.plot(
-            [place for place, _, _ in some], [mean for _, mean, _ in some], color=look.color, marker=look.marker, linewidth=0.7
-        )
-        sheet.hover(line, [f"{method}, rule {rule}: {mean:.1f}" for _, mean, rule in some])
-    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 3 else 0)
+        some = [(place, by_method[method]) for place, by_method in enumerate(rules.values()) if method in by_method]
+        some = [(place, rule) for place, rule in some if math.isfinite(rule.score)]
+        places, scores = [place for place, _ in some], [rule.score for _, rule in some]
+        (line,) = axes.plot(places, scores, color=look.color, marker=look.marker, linewidth=0.7)
+        sheet.hover(line, [f"{method}, rule {rule.name}: {rule.score:.1f}" for _, rule in some])
+        own = [place for place, (_, rule) in enumerate(some) if rule.own]
+        axes.plot(places, scores, color=look.color, marker="o", fillstyle="none", markersize=9, linestyle="", markevery=own)
+    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 4 else 0)
     axes.set_xlim(-0.4, len(rules) - 0.6)
     axes.set_xlabel("selection rule")
     axes.set_ylabel("test score, points")
     grid(axes)
-    if not any(rules.values()):
-        nothing_here(axes)

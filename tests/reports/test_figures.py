@@ -316,18 +316,28 @@ def test_the_best_of_more_runs_promises_more(grid):
     assert promised([]) == []
 
 
-def test_other_rules_are_compared_on_the_same_runs(grid):
-    """The test score by rule is of runs that tested all rules, beside the rule that chose."""
-    runs = grid()
-    assert by_rule(runs) == {}
+def test_rules_are_drawn_as_the_table_has_them(grid):
+    """One method with a rule that others lack takes nothing away from those; tasks count alike, however many runs they have."""
+    assert by_rule(compare(grid()).rules) == {}
+    runs = [run for run in grid(sizes=(50,)) if run.task != "rte" or run.draw < 2]
+    more = {"fine-tuning": {}, "prefix": {}, "simplex": {"rule centroid accuracy": 0.7}}
     runs = [
-        replace(r, metrics={"accuracy": 0.5, "rule last accuracy": 0.4, "rule loss accuracy": 0.6}) for r in runs[:9]
-    ] + runs
-    assert by_rule(runs)["own"] == pytest.approx({"fine-tuning": 50, "prefix": 50, "simplex": 50})
-    assert list(by_rule(runs)) == ["own", "last", "loss"]
-    assert by_rule(runs)["last"]["prefix"] == pytest.approx(40)
-    nan = [replace(run, metrics={"accuracy": 0.5, "rule last accuracy": math.nan}) for run in runs]
-    assert by_rule(nan) == {}
+        replace(
+            run,
+            metrics={"accuracy": run.score, "rule last accuracy": run.score - 0.1 * (run.task == "rte"), **more[run.method]},
+            sampled=(0.5, 0.6) if run.method == "simplex" else (),
+        )
+        for run in runs
+    ]
+    comparison = compare(runs)
+    shown = {text: y for text, _, y in values(drawn("optimism", runs)) if ", rule " in text}
+    assert {text.partition(":")[0] for text in shown} == {
+        *(f"{method}, rule {rule}" for method in ("fine-tuning", "prefix") for rule in ("centroid", "last")),
+        *(f"simplex, rule {rule}" for rule in ("stochastic", "centroid", "last")),
+    }
+    scores = {f"{rule.method}, rule {rule.name}": rule.score for rule in comparison.rules}
+    assert {text.partition(":")[0]: y for text, y in shown.items()} == pytest.approx(scores)
+    assert scores["prefix, rule last"] == pytest.approx(scores["prefix, rule centroid"] - 10 / 6)
 
 
 def test_profile_counts(grid):
