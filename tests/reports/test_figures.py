@@ -14,7 +14,7 @@ import pytest
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
 from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
-from reports.figures.optimism import by_rule
+from reports.figures.optimism import by_rule, few
 from reports.figures.option import grouped, parsed
 from reports.figures.pareto import Point, front
 from reports.figures.profile import fractions
@@ -314,6 +314,25 @@ def test_the_best_of_more_runs_promises_more(grid):
     assert promised(cell) == pytest.approx([10, 100 * (0.7 + 0.9 + 0.9) / 3 - 60, 30])
     assert promised(cell + other) == pytest.approx([5, 50 * (0.7 + 0.9 + 0.9) / 3 - 30])
     assert promised([]) == []
+
+
+def test_the_names_of_many_methods_do_not_cover_each_other(grid):
+    """The figure grows with them, and what stands below the panels stays on the page."""
+    runs = grid({f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10)
+    with style():
+        sheet = drawn("optimism", runs)
+        names = [text.get_window_extent() for text in sheet.axes[1].get_yticklabels()]
+        below = [axes.xaxis.label.get_window_extent() for axes in sheet.axes]
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(names))
+    assert all(box.x0 >= 0 and box.x1 <= sheet.bbox.x1 for box in below)
+
+
+def test_a_line_that_grows_with_the_runs_has_a_few_points():
+    """All counts of a few runs, and of many some, the greatest among them."""
+    assert few(5) == [1, 2, 3, 4, 5]
+    assert few(120) == [1, 2, 4, 8, 15, 31, 61, 120]
+    assert few(1) == [1]
+    assert few(0) == []
 
 
 def test_rules_are_drawn_as_the_table_has_them(grid):
