@@ -172,7 +172,7 @@ def compare(
     recipe: Recipe = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
 ) -> None:
-    """Say which cells moved between two databases, and whether beyond noise; exits with 1 if one did.
+    """Say which cells moved between two databases, and what is not settled; exits with 1 if one moved beyond noise.
 
     Example:  bench compare main.db branch.db
     """

@@ -48,7 +48,8 @@ def compare_ledgers(before: str, after: str, chosen: Selection, form: str, outpu
         raise UsageError(headline(found))
     if form == "json":
         cells = [
-            {name: _writable(value) for name, value in asdict(move).items()} | {"moved": move.moved} for move in found.cells
+            {name: _writable(value) for name, value in asdict(move).items()} | {"moved": move.moved, "found": move.word}
+            for move in found.cells
         ]
         content = {"schema": 1, "verdict": headline(found), "cells": cells, "only_before": found.only_before}
         content |= {"only_after": found.only_after, "other_rows": found.other_rows}

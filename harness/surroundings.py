@@ -45,6 +45,7 @@ def show_surroundings(chosen: Selection, baseline: str | None, tested: int, dire
         raise UsageError(f"--output: {output} must end in .json, for the numbers of several jobs")
     frame = selected(chosen, baseline)
     done = [run for run in frame.all() if run.status == "done"]
+    failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
     found: list[Around] = []
     left: list[str] = []
     for run in track(done, "looking", console=Console(stderr=True), transient=True):
@@ -54,7 +55,8 @@ def show_surroundings(chosen: Selection, baseline: str | None, tested: int, dire
             left.append(str(error))
     if not found:
         raise UsageError(f"none of the selected models can be looked at{': ' + left[0] if left else ''}")
-    page = as_document(found, baseline=frame.baseline, where="test" if tested else "dev", left=left, command=typed())
+    where = "test" if tested else "dev"
+    page = as_document(found, baseline=frame.baseline, where=where, left=left, failed=failed, command=typed())
     width = shutil.get_terminal_size((100, 40)).columns
     sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
     if output is not None:

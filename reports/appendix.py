@@ -34,6 +34,7 @@ def _details(comparison: Comparison) -> Table | None:
         return None
     tests = {test.method: test for test in comparison.family("overall")}
     rope = next(iter(tests.values())).rope
+    corrected = ", corrected for shared rows where test rows are split anew" if comparison.holdout else ""
     head = ("method", "wins", "wins interval", "at least on", "behind on", "better", "equal", "worse", "TOST p", "median")
     return Table(
         title=f"Further estimates against {comparison.baseline}",
@@ -42,9 +43,9 @@ def _details(comparison: Comparison) -> Table | None:
         legend=(
             "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (E1; none for "
             "fewer than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with "
-            "95 % whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws (E1). All "
-            "that follows is E3. better, equal, worse: chances on a new task by the Bayesian signed rank (Benavoli et al. "
-            "2017), equal within "
+            "95 % whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws "
+            f"(E1){corrected}. All that follows is E3. better, equal, worse: chances on a new task by the Bayesian signed rank "
+            "(Benavoli et al. 2017), equal within "
             f"{rope:g} points. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
             "count as equal. median: Hodges and Lehmann's, with its interval where 6 tasks or more allow one; Wilcoxon p: its "
             "test, not adjusted. rank-biserial: ranks of the tasks where the method is ahead less those where it is behind, "

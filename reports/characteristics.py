@@ -100,9 +100,10 @@ def overlap(rows: Sequence[Sequence[str]]) -> float:
 def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
     methods = [test.method for test in comparison.family("overall")]
     found = [(SIZE, method, _by_size(comparison, method)) for method in methods if len(comparison.sizes) > 1]
+    gains = {method: [_shown(task.gains.get(method, math.nan)) for task in tasks] for method in methods}
     for name in MEASURES:
         values = [float(getattr(task, name)) for task in tasks]
-        found += [(name, m, correlation.over(values, [task.gains.get(m, math.nan) for task in tasks])) for m in methods]
+        found += [(name, method, correlation.over(values, gains[method])) for method in methods]
     kept = [(name, method, one) for name, method, one in found if not math.isnan(one.rho)]
     known = [one.p for _, _, one in kept if not math.isnan(one.p)]
     adjusted = iter(map(float, statistics.benjamini_hochberg(known)))
@@ -112,9 +113,14 @@ def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
     ]
 
 
+def _shown(gain: float) -> float:
+    """As tables have it: what differs in further digits is no order."""
+    return round(gain, 1)
+
+
 def _by_size(comparison: Comparison, method: str) -> Correlation:
     """Of the size with the gain within each task; two sizes can only agree or disagree."""
     tests = [test for test in comparison.family("cells") if test.method == method and not math.isnan(test.effect)]
-    cells = [[(test.size or 0, test.effect) for test in tests if test.task == task] for task in comparison.tasks]
+    cells = [[(test.size or 0, _shown(test.effect)) for test in tests if test.task == task] for task in comparison.tasks]
     tasks = [[([size for size, _ in pairs], [gain for _, gain in pairs])] for pairs in cells if pairs]
     return correlation.within(tasks, fewest=2)

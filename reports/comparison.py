@@ -98,7 +98,7 @@ def compute(frame: Frame) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        details=details(tests),
+        details=details(tests, frame.all()),
         standing=placed,
         rules=rules(frame.all(), frame.methods),
         samples=samples(frame.all(), frame.methods),

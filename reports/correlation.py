@@ -28,9 +28,10 @@ class Correlation(NamedTuple):
     high: float
     p: float
     n: int  # independent units
+    smallest: float  # p that these units and their ties allow, in whatever order
 
 
-NONE: Final = Correlation(math.nan, math.nan, math.nan, math.nan, 0)
+NONE: Final = Correlation(math.nan, math.nan, math.nan, math.nan, 0, math.nan)
 
 
 def rho(first: ArrayLike, second: ArrayLike) -> float:
@@ -65,8 +66,10 @@ def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlat
     if not means.size:
         return NONE
     mean, low, high, *_ = statistics.t_interval(means)
-    p = statistics.sign_flip(means) if means.size > 1 else math.nan
-    return Correlation(mean, max(low, -1.0), min(high, 1.0), p, int(means.size))
+    p, least = math.nan, math.nan
+    if means.size > 1:
+        p, least = statistics.sign_flip(means), statistics.smallest(int(np.count_nonzero(np.round(means, DIGITS))))
+    return Correlation(mean, max(low, -1.0), min(high, 1.0), p, int(means.size), least)
 
 
 def over(first: ArrayLike, second: ArrayLike) -> Correlation:
@@ -80,7 +83,8 @@ def over(first: ArrayLike, second: ArrayLike) -> Correlation:
     value, n = rho(x[both], y[both]), int(both.sum())
     if math.isnan(value):
         return NONE._replace(n=n)
-    return Correlation(value, *interval(value, n), _p(x[both], y[both]), n)
+    p, least = _p(x[both], y[both])
+    return Correlation(value, *interval(value, n), p, n, least)
 
 
 def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, float]:
@@ -99,11 +103,18 @@ def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, 
     return (low, high) if value >= 0 else (-high, -low)
 
 
-def _p(x: Array, y: Array) -> float:
+def _p(x: Array, y: Array) -> tuple[float, float]:
+    """The p of (n,) and (n,), and that of the order which correlates most (the rearrangement inequality)."""
     first, second = _centred(x), _centred(y)
-    sums = second[_orders(second.size)] @ first
-    extreme = int((np.abs(sums) >= abs(float(first @ second)) - 1e-9).sum())
-    return extreme / len(sums) if second.size <= EXACT else (extreme + 1) / (len(sums) + 1)
+    sums = np.abs(second[_orders(second.size)] @ first)
+    upward, downward = np.sort(second) @ np.sort(first), np.sort(second)[::-1] @ np.sort(first)
+    most = max(float(upward), -float(downward))
+    return _share(sums, abs(float(first @ second)), second.size), _share(sums, most, second.size)
+
+
+def _share(sums: Array, least: float, n: int) -> float:
+    extreme = int((sums >= least - 1e-9).sum())
+    return extreme / len(sums) if n <= EXACT else (extreme + 1) / (len(sums) + 1)
 
 
 @lru_cache(maxsize=16)
@@ -113,8 +124,3 @@ def _orders(n: int) -> NDArray[np.intp]:
         return np.array(list(permutations(range(n))), dtype=np.intp)
     rng = np.random.default_rng(0)
     return rng.permuted(np.tile(np.arange(n), (ORDERS, 1)), axis=1)
-
-
-def smallest(n: int) -> float:
-    """The smallest two-sided p over `n` points without ties: both directions of one order in all."""
-    return min(1.0, 2 / math.factorial(n)) if n <= EXACT else 1 / (ORDERS + 1)

@@ -9,6 +9,7 @@ from reports import bayes, effects, heterogeneity, replicability, statistics, su
 from reports.bayes import Posterior
 from reports.contrasts import Contrast
 from reports.effects import Equivalence, Pseudomedian
+from reports.frame import Run, finished, overlap
 from reports.heterogeneity import Pooled
 from reports.replicability import Directions
 from reports.superiority import Superiority
@@ -31,16 +32,18 @@ class Detail:
     counted: Directions  # on how many tasks it is ahead and behind
 
 
-def details(tests: Sequence[Contrast]) -> tuple[Detail, ...]:
+def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...]:
     """One for each comparison overall that is made over two tasks or more."""
-    return tuple(_detail(test) for test in tests if test.family == "overall" and test.unit == "tasks" and test.n > 1)
+    return tuple(_detail(test, runs) for test in tests if test.family == "overall" and test.unit == "tasks" and test.n > 1)
 
 
-def _detail(test: Contrast) -> Detail:
+def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
     per_task: Mapping[str, Sequence[float]] = test.differences
     values = list(per_task.values())
     means = np.round([np.mean(draws) for draws in values], statistics.DIGITS)
-    noise = [statistics.over_draws(draws).variance for draws in values]
+    mine = [run for run in runs if run.method == test.method and finished(run)]
+    shared = [overlap(run for run in mine if run.task == task) for task in per_task]
+    noise = [statistics.over_draws(draws, overlap=o).variance for draws, o in zip(values, shared, strict=True)]
     return Detail(
         method=test.method,
         tasks=tuple(per_task),
@@ -52,5 +55,5 @@ def _detail(test: Contrast) -> Detail:
         pooled=heterogeneity.pooled(means, noise),
         posterior=bayes.signed_rank(means, rope=test.rope),
         equivalence=effects.equivalence(means, margin=test.rope),
-        counted=replicability.directions(values),
+        counted=replicability.directions(values, shared),
     )

@@ -12,7 +12,7 @@ from reports import estimates, statistics
 from reports.contrasts import Contrast, overall
 from reports.document import DASH, Document, Entry, Table
 from reports.frame import Run, arrange, finished
-from reports.subspace import unreachable
+from reports.subspace import missing, tested, unreachable
 from reports.verdict import points, probability
 
 RADIUS: Final = 0.2  # of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
@@ -38,7 +38,9 @@ class Around:
         return scores | ({} if self.ensemble is None else {"ensemble of samples": self.ensemble})
 
 
-def as_document(found: Sequence[Around], *, baseline: str, where: str, left: Sequence[str], command: str) -> Document:
+def as_document(
+    found: Sequence[Around], *, baseline: str, where: str, left: Sequence[str], failed: Sequence[Run], command: str
+) -> Document:
     """Tables of many models.
 
     Args:
@@ -46,14 +48,17 @@ def as_document(found: Sequence[Around], *, baseline: str, where: str, left: Seq
         baseline: the method whose flatness others are compared with, if it is there.
         where: which rows the scores are of, `test` or `dev`.
         left: why models could not be looked at.
+        failed: runs that failed or diverged; each is a lost pair.
         command: the command line that shows this again.
     """
     methods = list(dict.fromkeys(one.run.method for one in found))
-    spread = [method for method in methods if any(one.vertices for one in found if one.run.method == method)]
-    centres = {method: _centres([one for one in found if one.run.method == method and one.vertices]) for method in spread}
+    simplexes = [one for one in found if one.vertices]
+    spread = dict.fromkeys(one.run.method for one in simplexes)
+    centres = {method: _centres([one for one in simplexes if one.run.method == method], failed) for method in spread}
     reference = baseline if baseline in methods else methods[0]
-    rises = {method: test for method, test in _rises(found, reference).items() if method != reference}
+    rises = {method: test for method, test in _rises(found, failed, reference).items() if method != reference}
     facts = [("Models", f"{len(found)} looked at"), ("Scores", f"points, {where} rows; nothing is chosen by them")]
+    facts += [("Without a model", f"{len(failed)} runs, which failed or diverged: their pairs are lost")] if failed else []
     facts += [("Left out", f"{len(left)}; of the first: {left[0]}")] if left else []
     tables = [_centre_table(centres)] if centres else []
     return Document(
@@ -70,18 +75,21 @@ def as_document(found: Sequence[Around], *, baseline: str, where: str, left: Seq
 Tested = Mapping[str, tuple[float, Contrast | None]]  # by place: the mean score, and its test against the centre
 
 
-def _centres(found: Sequence[Around]) -> Tested:
+def _centres(found: Sequence[Around], failed: Sequence[Run]) -> Tested:
     """A simplex's places, each as a method of its own in the same trainings."""
     runs = {CENTRE: [_scored(one.run, CENTRE, one.centre) for one in found]}
     for place in found[0].places:
         runs[place] = [_scored(one.run, place, one.places[place]) for one in found]
-    tests = {test.method: test for test in overall(arrange([run for each in runs.values() for run in each], baseline=CENTRE))}
+    lost = [_scored(run, place, math.nan) for place in runs for run in failed if run.method == found[0].run.method]
+    paired = arrange([*(run for each in runs.values() for run in each), *lost], baseline=CENTRE)
+    tests = {test.method: test for test in overall(paired)}
     return {place: (_mean(each), tests.get(place)) for place, each in runs.items()}
 
 
-def _rises(found: Sequence[Around], reference: str) -> dict[str, Contrast]:
+def _rises(found: Sequence[Around], failed: Sequence[Run], reference: str) -> dict[str, Contrast]:
     """Of the training loss, in hundredths, each method against one."""
     runs = [_scored(one.run, one.run.method, one.rise) for one in found]
+    runs += [_scored(run, run.method, math.nan) for run in failed]
     return {test.method: test for test in overall(arrange(runs, baseline=reference))}
 
 
@@ -101,6 +109,8 @@ def _headline(centres: Mapping[str, Tested]) -> str:
     said = "The paper takes the centre of the simplex, which others found better than its vertices (Wortsman et al. 2021)."
     found = [
         f"{method}'s centre scores {points(-test.effect)} points over the mean of its vertices, {_settled(test)}"
+        if test.n
+        else f"{method}'s centre is not compared, as no model gives a number there and at its vertices"
         for method, places in centres.items()
         if (test := places["mean of vertices"][1])
     ]
@@ -108,6 +118,8 @@ def _headline(centres: Mapping[str, Tested]) -> str:
 
 
 def _flat(method: str, test: Contrast) -> str:
+    if test.n == 0:
+        return f"{method} against {test.baseline}: not compared; no {test.unit[:-1]} has models of both on the same rows."
     return (
         f"{method} against {test.baseline}: {100 * RADIUS:.0f} % away along random directions its training loss rises by "
         f"{abs(test.effect) / 100:.3f} {'more' if test.effect > 0 else 'less'}, {_settled(test)}."
@@ -115,7 +127,7 @@ def _flat(method: str, test: Contrast) -> str:
 
 
 def _settled(test: Contrast) -> str:
-    told = "" if math.isnan(test.p_adj) else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)})"
+    told = "" if math.isnan(test.p_adj) else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
     return ("settled" if test.settled else "not settled") + told
 
 
@@ -125,15 +137,15 @@ def _centre_table(centres: Mapping[str, Tested]) -> Table:
         for method, places in centres.items()
         for place, (mean, test) in places.items()
     ]
+    tests = [test for places in centres.values() for _, test in places.values()]
     return Table(
         title="Centre against vertices and sampled models",
         head=("method", "place", "score", "against centre", "95 % interval", "p", "p Holm"),
         rows=tuple(rows),
         labels=2,
         legend=(
-            "Paired in the same trainings, E1 intervals over draws, p by sign flip over tasks, or over draws of a single one, "
-            "Holm over a method's places. mean of samples: of the scores of models drawn as in training; ensemble: the score "
-            "of their mean answer."
+            f"Paired in the same trainings, E1 intervals over draws, p by {tested(tests)}, Holm over a method's places. "
+            "mean of samples: of the scores of models drawn as in training; ensemble: the score of their mean answer."
         ),
     )
 
@@ -156,8 +168,8 @@ def _flat_table(found: Sequence[Around], methods: Sequence[str], rises: Mapping[
         legend=(
             f"rise: the mean along random directions, {100 * RADIUS:.0f} % of each tensor's norm away; less is flatter. "
             "barrier: of the loss midway between two vertices over the mean of theirs (Frankle et al. 2020), the greatest of "
-            "all pairs; its mean over models and its greatest. Intervals are E1, p by sign flip, Holm over this table. Norms "
-            "differ between methods, so compare those with the same tensors."
+            f"all pairs; its mean over models and its greatest. Intervals are E1, p by {tested(rises.values())}, Holm over "
+            "this table. Norms differ between methods, so compare those with the same tensors."
         ),
     )
 

@@ -62,16 +62,19 @@ def replicability(p: ArrayLike, *, alpha: float = ALPHA) -> Replicability:
     )
 
 
-def directions(tasks: Sequence[ArrayLike], *, alpha: float = ALPHA) -> Directions:
-    """Both counts from the paired differences (draws,) of each task, first minus second, by one-sided t tests."""
-    p = [one_sided(values) for values in tasks]
+def directions(tasks: Sequence[ArrayLike], overlaps: Sequence[float] | None = None, *, alpha: float = ALPHA) -> Directions:
+    """Both counts from the paired differences (draws,) of each task, first minus second, by one-sided t tests.
+
+    `overlaps` is by task what `statistics.over_draws` calls so; none where test sets are fixed.
+    """
+    p = [one_sided(values, overlap=o) for values, o in zip(tasks, overlaps or [0.0] * len(tasks), strict=True)]
     return Directions(
         ahead=replicability([ahead for ahead, _ in p], alpha=alpha),
         behind=replicability([behind for _, behind in p], alpha=alpha),
     )
 
 
-def one_sided(values: ArrayLike) -> tuple[float, float]:
+def one_sided(values: ArrayLike, *, overlap: float = 0.0) -> tuple[float, float]:
     """The p that the mean of (n,) is not above zero, and that it is not below, by t; NaN without variance."""
     from scipy.special import stdtr
 
@@ -79,5 +82,5 @@ def one_sided(values: ArrayLike) -> tuple[float, float]:
     sd = float(array.std(ddof=1)) if array.size > 1 else math.nan
     if not sd > 1e-9:
         return math.nan, math.nan
-    statistic = float(array.mean()) / sd * math.sqrt(array.size)
+    statistic = float(array.mean()) / (sd * math.sqrt(1 / array.size + overlap))
     return float(stdtr(array.size - 1, -statistic)), float(stdtr(array.size - 1, statistic))

@@ -12,7 +12,7 @@ import numpy as np
 from reports import estimates, statistics
 from reports.aggregates import expected_best
 from reports.contrasts import Contrast, overall
-from reports.frame import Run, arrange, finished, overlap
+from reports.frame import Run, arrange, fate, finished, overlap
 
 OWN: Final = "own"  # the rule that chose the checkpoint which counts
 _RULE: Final = re.compile(r"rule (\S+) (.+)")
@@ -46,7 +46,11 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
     own = "stochastic" if whole[0][0].sampled else "centroid"
     tried = {name: [_chosen(run, name, scores[name]) for run, scores in whole] for name in sorted(names - {OWN, own})}
     tried = {OWN: [_chosen(run, OWN, scores[OWN]) for run, scores in whole], **tried}
-    tests = {test.method: test for test in overall(arrange([run for each in tried.values() for run in each], baseline=OWN))}
+    # What other rules would have chosen there was not tested: to leave such runs out would flatter the own rule.
+    lost = [run for run in runs if fate(run) == "diverged" and not (finished(run) and scores_by_rule(run))]
+    unpaired = [_chosen(run, name, math.nan) for name in tried for run in lost]
+    paired = arrange([*(run for each in tried.values() for run in each), *unpaired], baseline=OWN)
+    tests = {test.method: test for test in overall(paired)}
     for name, chosen in tried.items():
         yield Rule(
             method=method,

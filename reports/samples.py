@@ -1,10 +1,11 @@
 """The dev scores of sampled models, one for each copy of the dev rows, against what the test rows gave."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from reports import correlation
+from reports import correlation, statistics
 from reports.correlation import Cell, Correlation
 from reports.frame import Run, finished
 
@@ -20,6 +21,8 @@ class Samples:
     spread: float  # their standard deviation in a run; tasks alike
     by_spread: Correlation  # of that with the test score, over draws within task and size
     by_mean: Correlation  # of the mean with the test score
+    spread_p_adj: float = math.nan  # by Holm, over both correlations of all methods
+    mean_p_adj: float = math.nan
 
 
 def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
@@ -40,7 +43,16 @@ def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
                     by_mean=_correlated(mine, [fmean(run.sampled) for run in mine]),
                 )
             )
-    return tuple(found)
+    return _adjusted(found)
+
+
+def _adjusted(found: Sequence[Samples]) -> tuple[Samples, ...]:
+    raw = [each.p for one in found for each in (one.by_spread, one.by_mean)]
+    # what cannot be tested yet is still one of the tests that were planned
+    holm = statistics.holm([1.0 if math.isnan(p) else p for p in raw])
+    kept = [math.nan if math.isnan(p) else float(adjusted) for p, adjusted in zip(raw, holm, strict=True)]
+    pairs = zip(found, kept[::2], kept[1::2], strict=True)
+    return tuple(replace(one, spread_p_adj=spread, mean_p_adj=mean) for one, spread, mean in pairs)
 
 
 def _over_tasks(runs: Sequence[Run], values: Sequence[float]) -> float:

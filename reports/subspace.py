@@ -1,7 +1,7 @@
 """The subspace study as tables: what the paper says of its mechanisms, and what these runs say (Falissard et al. 2023)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from reports.comparison import Comparison
 from reports.contrasts import Contrast
@@ -9,7 +9,7 @@ from reports.correlation import Correlation
 from reports.document import DASH, Entry, Table
 from reports.rules import Rule
 from reports.samples import Samples
-from reports.statistics import ALPHA, smallest
+from reports.statistics import ALPHA
 from reports.verdict import points, probability
 
 
@@ -30,11 +30,11 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
         labels=2,
         legend=" ".join([(
             "own: the rule that chose the checkpoint which counts. score: on the test rows, tasks alike. against own: paired "
-            "by task, size and draw, with an E1 interval over draws; p: exact sign flip over tasks, or over draws of a single "
-            "one; Holm over a method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows "
-            f"promised of its choice beyond what the test rows gave, by the method's own dev score (a simplex's is of "
-            f"sampled models, while its centre is tested); {DASH}: not kept."
-        ), *_claim(rules)]),
+            f"by task, size and draw, with an E1 interval over draws; p: {tested(rule.test for rule in rules)}; Holm over a "
+            "method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows promised of its "
+            "choice beyond what the test rows gave, by the method's own dev score (a simplex's is of sampled models, while its "
+            f"centre is tested); {DASH}: not kept."
+        ), *_missing(rules), *_claim(rules)]),
     )  # fmt: skip
 
 
@@ -51,6 +51,16 @@ def _rule(rule: Rule) -> tuple[Entry, ...]:
         Entry("" if rule.own else f"{rule.moved}/{rule.runs}"),
         Entry(f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}" if gap else DASH),
     )
+
+
+def _missing(rules: Sequence[Rule]) -> list[str]:
+    """How many pairs of each method are lost, which is why its small p settle nothing."""
+    lost: dict[str, int] = {}
+    for rule in rules:
+        if rule.test and rule.test.failed:
+            lost[rule.method] = max(lost.get(rule.method, 0), rule.test.failed)
+    parts = [f"{count} of {method}" for method, count in lost.items()]
+    return [f"Pairs lost to runs that ended in no number: {', '.join(parts)}; with them nothing is settled."] if parts else []
 
 
 def _claim(rules: Sequence[Rule]) -> list[str]:
@@ -72,7 +82,13 @@ def _found(rule: Rule) -> str:
     where = f"for {rule.method}: {size}, another test score in {rule.moved} of {rule.runs} runs"
     if test.settled:
         return f"{where}; settled (p = {probability(test.p_adj)})."
-    return f"{where}; not settled (p = {probability(test.p_adj)}{unreachable(test)}), which is no evidence of equality."
+    why = f"p = {probability(test.p_adj)}{unreachable(test)}{missing(test)}"
+    return f"{where}; not settled ({why}), which is no evidence of equality."
+
+
+def tested(tests: Iterable[Contrast | None]) -> str:
+    """By which tests they are, in words."""
+    return " or ".join(dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))) or "no test"
 
 
 def unreachable(test: Contrast) -> str:
@@ -82,57 +98,73 @@ def unreachable(test: Contrast) -> str:
     return f"; with {test.n} {test.unit} no p below {probability(test.smallest)} is possible"
 
 
+def missing(test: Contrast) -> str:
+    """That a small p settles nothing, where pairs were lost."""
+    return f"; {test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed" if test.failed else ""
+
+
 def _samples(found: Sequence[Samples]) -> Table | None:
     if not found:
         return None
     return Table(
         title="Subspace study: sampled dev scores",
-        head=("method", "runs", "copies", "mean", "spread", "spread with test", "its p", "mean with test", "its p"),
-        rows=tuple(_sampled(one) for one in found),
+        head=("method", "of them", "runs", "copies", "points", "with test", "p", "p Holm"),
+        rows=tuple(row for one in found for row in _sampled(one)),
+        labels=2,
         legend=" ".join([(
-            "At the step chosen, the dev score of each copy of the dev rows, seen by sampled models: its mean and standard "
-            "deviation in a run, in points. With test: Spearman's correlation with the test score over the draws of a task and "
-            "size (three or more), averaged over sizes; mean over tasks with a t interval and an exact sign flip over tasks, "
-            f"which are the clusters ({_units(found)}). Exploratory, not adjusted. "
-            "The paper: they reflect the whole simplex rather than one point of it. Whether they foretell the test score:"
-        ), *(f"for {one.method}, the spread {_says(one.by_spread)}; the mean {_says(one.by_mean)}." for one in found)]),
+            "At the step chosen, the dev score of each copy of the dev rows, seen by sampled models: spread and mean are the "
+            "standard deviation and the mean of a run's, in points. with test: Spearman's correlation with the test score over "
+            "the draws of a task and size (three or more), averaged over sizes; mean over tasks with a t interval and an exact "
+            f"sign flip over tasks, which are the clusters ({_tasks(found)}). Exploratory; Holm over this table's "
+            f"{_tests(found)}. The paper: they reflect the whole simplex rather than one point of it. Whether they foretell "
+            "the test score:"
+        ), *(
+            f"for {one.method}, the spread {_says(one.by_spread, one.spread_p_adj)}; the mean "
+            f"{_says(one.by_mean, one.mean_p_adj)}."
+            for one in found
+        )]),
     )  # fmt: skip
 
 
-def _sampled(one: Samples) -> tuple[Entry, ...]:
+def _sampled(one: Samples) -> Iterator[tuple[Entry, ...]]:
+    """Two rows, of how far a run's scores lie apart and of their mean."""
     low, high = one.copies
-    return (
-        Entry(one.method),
-        Entry(str(one.runs)),
-        Entry(str(low) if low == high else f"{low}-{high}"),
-        Entry(f"{one.mean:.1f}"),
-        Entry(f"{one.spread:.1f}"),
-        *correlated(one.by_spread),
-        *correlated(one.by_mean),
-    )
+    runs = (Entry(str(one.runs)), Entry(str(low) if low == high else f"{low}-{high}"))
+    for name, value, found, p_adj in (
+        ("spread", one.spread, one.by_spread, one.spread_p_adj),
+        ("mean", one.mean, one.by_mean, one.mean_p_adj),
+    ):
+        yield Entry(one.method), Entry(name), *runs, Entry(f"{value:.1f}"), *correlated(found, p_adj)
 
 
-def _units(found: Sequence[Samples]) -> str:
+def _tasks(found: Sequence[Samples]) -> str:
     most = max(one.by_mean.n for one in found)
-    few = "" if smallest(most) <= ALPHA else f", of which no p below {probability(smallest(most))} can come"
-    return f"{most} task{'' if most == 1 else 's'}{few}"
+    return f"{most} task{'' if most == 1 else 's'}"
 
 
-def correlated(one: Correlation) -> tuple[Entry, Entry]:
-    """A correlation with its interval, and its p."""
+def _tests(found: Sequence[Samples]) -> str:
+    """How many are adjusted together, and that they cannot settle anything, where they cannot."""
+    tests = 2 * len(found)
+    reach = [each.smallest for one in found for each in (one.by_spread, one.by_mean) if not math.isnan(each.p)]
+    least = min(1.0, tests * min(reach, default=1.0))
+    return f"{tests} tests" + ("" if least <= ALPHA else f", of which no p below {probability(least)} can come")
+
+
+def correlated(one: Correlation, p_adj: float) -> tuple[Entry, Entry, Entry]:
+    """A correlation with its interval, its p, and that adjusted."""
     if math.isnan(one.rho):
-        return Entry(DASH), Entry(DASH)
+        return Entry(DASH), Entry(DASH), Entry(DASH)
     around = "" if math.isnan(one.low) else f" {_range(one.low, one.high, 2)}"
-    return Entry(f"{one.rho:+.2f}{around}", strong=one.p <= ALPHA), Entry(probability(one.p))
+    shown = Entry(f"{one.rho:+.2f}{around}", strong=p_adj <= ALPHA)
+    return shown, Entry(probability(one.p)), Entry(probability(p_adj))
 
 
-def _says(one: Correlation) -> str:
+def _says(one: Correlation, p_adj: float) -> str:
     if math.isnan(one.rho):
         return "does not vary enough to say"
     told = f"goes with the test score at {one.rho:+.2f}"
-    if one.p <= ALPHA:
-        return f"{told}, settled (p = {probability(one.p)})"
-    return f"{told}, not settled" + ("" if math.isnan(one.p) else f" (p = {probability(one.p)})")
+    settled = "settled" if p_adj <= ALPHA else "not settled"
+    return f"{told}, {settled}" + ("" if math.isnan(p_adj) else f" (p = {probability(p_adj)})")
 
 
 def _number(value: float) -> str:

@@ -1,8 +1,8 @@
 """Task characteristics as tables."""
 
 import math
+from collections.abc import Sequence
 
-from reports import correlation
 from reports.characteristics import Character, Characteristics, Link
 from reports.comparison import Comparison
 from reports.document import DASH, Entry, Table
@@ -45,11 +45,6 @@ def _row(one: Character, methods: list[str]) -> tuple[Entry, ...]:
 
 
 def _links(found: Characteristics) -> Table:
-    n = len(found.tasks)
-    reach = correlation.smallest(n) * len(found.links)
-    most = f"with {n} tasks and {len(found.links)} correlations a single one" + (
-        f" can reach p = {probability(reach)} after adjustment" if reach <= ALPHA else " cannot reach .05 after adjustment"
-    )
     return Table(
         title="Gains against task characteristics",
         head=("characteristic", "method", "rank correlation", "p", "p adjusted", "tasks"),
@@ -59,24 +54,24 @@ def _links(found: Characteristics) -> Table:
             "Spearman's, over tasks, of values as they are shown: a task is one point, however many runs it has. p: over all "
             "orders of up to 8 tasks, sampled above; interval: Bonett and Wright's (2000), from four tasks on. size: of the "
             "labelled examples, within each task (two sizes can only agree or disagree), averaged, with a t interval and a "
-            f"sign flip over tasks. Adjusted by Benjamini and Hochberg, exploratory; {most}. Tasks differ in much else: what "
-            "goes together need not be cause. best stands in no correlation, as gains are part of it."
+            f"sign flip over tasks. Adjusted by Benjamini and Hochberg, exploratory; {_reach(found.links)}. Tasks differ in "
+            "much else: what goes together need not be cause. best stands in no correlation, as gains are part of it."
         ),
     )
 
 
+def _reach(links: Sequence[Link]) -> str:
+    """What the adjustment leaves possible: each correlation by its own tasks, their ties and its test."""
+    tested = [link.found.smallest for link in links if not math.isnan(link.found.p)]
+    least = min(1.0, min(tested, default=1.0) * len(tested))
+    shown = probability(least) if least < 0.0005 else f"= {probability(least)}"
+    most = f"can reach p {shown}" if least <= ALPHA else "cannot reach .05"
+    return f"of {len(tested)} correlations that have a p a single one {most} after adjustment, by its tasks and their ties"
+
+
 def _link(link: Link) -> tuple[Entry, ...]:
-    shown, p = correlated(link.found)
-    strong = link.p_adj <= ALPHA
-    adjusted = Entry(probability(link.p_adj), strong=strong)
-    return (
-        Entry(link.characteristic),
-        Entry(link.method),
-        Entry(shown.text, strong=strong),
-        p,
-        adjusted,
-        Entry(str(link.found.n)),
-    )
+    found = correlated(link.found, link.p_adj)
+    return Entry(link.characteristic), Entry(link.method), *found, Entry(str(link.found.n))
 
 
 def _number(value: float, digits: int) -> str:

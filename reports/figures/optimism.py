@@ -2,34 +2,35 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Final
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from reports.comparison import Comparison
 from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here, zero
+from reports.figures.sheet import Sheet, blank, grid, handle, zero
 from reports.frame import Run, finished
-from reports.rules import OWN, mean_optimism, promised, scores_by_rule
+from reports.rules import Rule, mean_optimism, promised
 
 NAME: Final = "optimism"
 TITLE: Final = "Dev score against test score of the chosen checkpoints"
-DOTS: Final = 240
+DOTS: Final = 200
+COUNTS: Final = 8  # points of a line that grows with the number of runs
 
 
 @styled
 def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
-    """One dot per run, the mean optimism (dev - test) of each method, how it grows with the runs that one keeps the best of,
-    and the test score by selection rule if others ran."""
+    """Runs as dots, the mean optimism (dev - test) of each method, and how it grows with the runs of which the best is kept.
+
+    The test score by selection rule is there if others than the own one were tested.
+    """
     runs = [run for run in comparison.runs if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)]
     if not runs:
         return blank(NAME, TITLE, "No finished run has a dev score.")
-    rules = by_rule(comparison.runs)
-    sheet = Sheet(NAME, TITLE, width=7.1, height=4.9 if rules else 2.5)
+    rules = by_rule(comparison.rules)
     found = looks(comparison.methods, comparison.baseline)
+    sheet = Sheet(NAME, TITLE, width=7.1, height=_height(found) * (2 if rules else 1))
     panels = (sheet.subplots(2, 2) if rules else sheet.subplots(1, 3, width_ratios=[1.15, 1, 1])).flat
     step = math.ceil(len(runs) / DOTS)
     _dots(sheet, panels[0], runs[::step], found)
@@ -43,12 +44,22 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         "count alike, 95 % t intervals over draws (E1)"
     )
     words += (
-        ". Best of several: dev - test of the run with the best dev score among so many of a task and size, as expected (Dodge et "
-        "al. 2019, without replacement)"
+        ". Best of several: dev - test of the run with the best dev score among so many of a task and size, as expected (Dodge "
+        "et al. 2019, without replacement)"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
-    words += ". Rules: mean of each task's metrics in the runs that tested every rule" if rules else ""
+    words += ". Rules: means of runs that tested every rule, tasks alike; ringed: the rule that chose" if rules else ""
     return sheet.close_with(words + ".")
+
+
+def _height(found: Mapping[str, Look]) -> float:
+    """Of a panel that has room for the names of the methods in a column."""
+    lines = max(_named(method).count("\n") + 1 for method in found)
+    return max(2.45, 0.65 + 0.12 * lines * len(found))
+
+
+def _named(method: str) -> str:
+    return folded(method, lines=2)
 
 
 def _dots(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Look]) -> None:
@@ -79,7 +90,7 @@ def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Lo
             axes.hlines([place], [low], [high], color=look.color, linewidth=1)
             (dot,) = axes.plot([mean], [place], color=look.color, marker=look.marker, linestyle="", markersize=5)
             sheet.hover(dot, [f"{method}: dev - test {estimate(mean, low, high)}"])
-    axes.set_yticks(range(len(found)), [folded(method, lines=2) for method in found])
+    axes.set_yticks(range(len(found)), [_named(method) for method in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel("mean dev - test, points")
 
@@ -90,40 +101,38 @@ def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, 
     most = 0
     for method, look in found.items():
         gaps = promised([run for run in runs if run.method == method])
-        counts = range(1, len(gaps) + 1)
-        (line,) = axes.plot(counts, gaps, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3)
-        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in zip(counts, gaps, strict=True)])
+        counts = few(len(gaps))
+        places, shown = [math.log2(n) for n in counts], [gaps[n - 1] for n in counts]
+        (line,) = axes.plot(places, shown, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3)
+        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in zip(counts, shown, strict=True)])
         most = max(most, len(gaps))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(0.5, most + 0.5)
-    axes.set_xlabel("runs that the best dev score is of")
+    axes.set_xticks([math.log2(n) for n in few(most)], [str(n) for n in few(most)])
+    axes.set_xlabel("best dev score of so many runs")
     axes.set_ylabel("dev - test, points")
 
 
-def by_rule(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Per rule and method the mean test score in points, of runs that tested every rule; empty where no other rule ran."""
-    found = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
-    names = sorted({name for _, scores in found for name in scores})
-    whole = [(run, scores) for run, scores in found if all(math.isfinite(scores.get(name, math.nan)) for name in names)]
-    methods = sorted({run.method for run, _ in whole})
-    ordered = [name for name in names if name == OWN] + [name for name in names if name != OWN]
-    return {
-        name: {method: fmean(100 * scores[name] for run, scores in whole if run.method == method) for method in methods}
-        for name in (ordered if whole else [])
-    }
+def few(most: int) -> list[int]:
+    """Some of the counts from 1 to the greatest, evenly on a scale of logarithms."""
+    return sorted({round(most ** (place / (COUNTS - 1))) for place in range(COUNTS)}) if most else []
 
 
-def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, float]], found: Mapping[str, Look]) -> None:
+def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
+    """Every rule by name and method, as they stand in the table; the stochastic one, which few methods have, first."""
+    names = sorted({rule.name for rule in rules}, key=lambda name: (name != "stochastic", name))
+    return {name: {rule.method: rule for rule in rules if rule.name == name} for name in names}
+
+
+def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, Rule]], found: Mapping[str, Look]) -> None:
     for method, look in found.items():
-        some = [(place, means[method], rule) for place, (rule, means) in enumerate(rules.items()) if method in means]
-        (line,) = axes.plot(
-            [place for place, _, _ in some], [mean for _, mean, _ in some], color=look.color, marker=look.marker, linewidth=0.7
-        )
-        sheet.hover(line, [f"{method}, rule {rule}: {mean:.1f}" for _, mean, rule in some])
-    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 3 else 0)
+        some = [(place, by_method[method]) for place, by_method in enumerate(rules.values()) if method in by_method]
+        some = [(place, rule) for place, rule in some if math.isfinite(rule.score)]
+        places, scores = [place for place, _ in some], [rule.score for _, rule in some]
+        (line,) = axes.plot(places, scores, color=look.color, marker=look.marker, linewidth=0.7)
+        sheet.hover(line, [f"{method}, rule {rule.name}: {rule.score:.1f}" for _, rule in some])
+        own = [place for place, (_, rule) in enumerate(some) if rule.own]
+        axes.plot(places, scores, color=look.color, marker="o", fillstyle="none", markersize=9, linestyle="", markevery=own)
+    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 4 else 0)
     axes.set_xlim(-0.4, len(rules) - 0.6)
     axes.set_xlabel("selection rule")
     axes.set_ylabel("test score, points")
     grid(axes)
-    if not any(rules.values()):
-        nothing_here(axes)

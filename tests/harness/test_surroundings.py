@@ -1,11 +1,12 @@
 """What lies around many kept models, job by job and through the command."""
 
 import json
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 
-from harness import stored
+from harness import stored, surroundings
 from harness.reporting import Selection
 from harness.surroundings import around, selected
 
@@ -63,6 +64,18 @@ def test_the_command_tells_of_all_kept_models(bench, folder, runs):
     models = json.loads((folder / "around.json").read_text("utf-8"))["models"]
     assert len(models) == 2
     assert all(0 <= fmean(model["samples"]) <= 1 for model in models)
+
+
+def test_runs_that_failed_are_told_of(folder, monkeypatch, capsys):
+    """They left no model to look at, but are not left out in silence."""
+    chosen = Selection(db=str(folder / "r.db"), methods="prefix,simplex", tasks=None, sizes=None, model=None, recipe=None)
+    frame = selected(chosen, None)
+    index = {key: replace(run, status="failed", score=None) if key[0] == "prefix" else run for key, run in frame.index.items()}
+    monkeypatch.setattr(surroundings, "selected", lambda *_: replace(frame, index=index))
+    surroundings.show_surroundings(chosen, None, 10, 1, None)
+    shown = capsys.readouterr().out
+    assert "1 runs, which failed or diverged: their pairs are lost" in shown
+    assert "2 looked at" in shown
 
 
 @pytest.mark.parametrize(

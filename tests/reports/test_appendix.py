@@ -11,6 +11,7 @@ from scipy import stats
 from reports import compare, render
 from reports.appendix import appendix
 from reports.ranks import nemenyi
+from reports.replicability import replicability
 from reports.verdict import probability
 
 EIGHT = [f"task-{i}" for i in range(8)]
@@ -45,6 +46,23 @@ def test_details_are_those_of_the_differences_by_task(grid):
     assert row["τ²"] == f"{detail.pooled.tau2:.2f}"
     assert detail.counted.ahead.tasks == 8
     assert detail.pooled.predicted_low < detail.pooled.low < detail.pooled.mean
+
+
+def test_details_know_of_shared_rows(grid):
+    """Where test rows are split anew for each draw, each task's noise and one-sided p are those of draws that share rows."""
+    runs = [replace(run, holdout=True) for run in grid({"lora": 0.0, "simplex": 0.03}, tasks=EIGHT, sizes=(50,))]
+    comparison = compare(runs)
+    (detail,) = comparison.details
+    gaps = list(comparison.family("overall")[0].differences.values())
+    errors = [np.std(each, ddof=1) * math.sqrt(1 / 5 + 277 / 50) for each in gaps]
+    weights = 1 / np.square(errors)
+    means = np.mean(gaps, axis=1)
+    assert detail.pooled.q == pytest.approx(weights @ (means - weights @ means / weights.sum()) ** 2)
+    ahead = [stats.t.sf(mean / error, 4) for mean, error in zip(means, errors, strict=True)]
+    assert detail.counted.ahead == replicability(ahead)
+    assert detail.counted.ahead.bonferroni < 8
+    assert "over draws (E1), corrected for shared rows" in table(comparison, "Further estimates").legend
+    assert compare([replace(run, holdout=False) for run in runs]).details[0].counted.ahead.bonferroni == 8
 
 
 def test_methods_are_ranked_over_complete_tasks(grid):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from reports import compare, render
 from reports.characteristics import balance, characteristics, overlap
+from reports.traits import traits
 from tests.conftest import ROOT
 
 TASKS = [f"task-{i}" for i in range(7)]
@@ -79,8 +80,30 @@ def test_the_tables_say_what_is_missing(grid, form):
     text = " ".join(render(comparison, format=form, texts=texts, characteristics=True).split())
     assert "Task characteristics" in text
     assert "The texts of task-0 are not at hand" in text
-    assert "with 7 tasks and 3 correlations" in text
+    assert "of 3 correlations that have a p a single one can reach p = 0.005 after adjustment" in text
     assert "how many labels are wrong is not known" in text
+
+
+def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
+    """Of seven tasks three have texts, and their labels are balanced alike: 2 / 3! twice is beyond .05."""
+    runs = [replace(run, right={"": np.array([0.0, 1.0] * 10)}) for run in lengthy(grid, sizes=(50,))]
+    comparison = compare(runs)
+    found = characteristics(comparison, lambda run: texts(run) if run.task in TASKS[4:] else None)
+    assert {link.characteristic: link.found.smallest for link in found.links} == {
+        "words": pytest.approx(2 / 6),
+        "pair": pytest.approx(4 / 6),
+    }
+    assert "of 2 correlations that have a p a single one cannot reach .05" in traits(comparison, found)[1].legend
+
+
+def test_gains_are_ranked_as_they_are_shown(grid):
+    """Gains of 1.21 and 1.24 points are both +1.2, and share a rank."""
+    gains = [0.0, 0.0124, 0.0121, 0.0124, 0.0121, 0.0122, 0.03]
+    runs = [
+        replace(run, score=0.5 + gains[TASKS.index(run.task)] * (run.method == "prefix")) for run in lengthy(grid, sizes=(50,))
+    ]
+    links = {link.characteristic: link.found for link in characteristics(compare(runs), texts).links}
+    assert links["words"].rho == pytest.approx(stats.spearmanr(range(6), [1, 1, 1, 1, 1, 2]).statistic)
 
 
 def test_a_single_task_has_no_correlation(grid):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reports import correlation
-from reports.correlation import interval, over, rho, smallest, within
+from reports.correlation import interval, over, rho, within
 
 values = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12)
 
@@ -35,7 +35,8 @@ def test_p_counts_all_orders(points):
         return
     each = [abs(rho(x, order)) >= abs(found.rho) - 1e-9 for order in permutations(y)]
     assert found.p == pytest.approx(np.mean(each))
-    assert found.p >= smallest(len(points)) - 1e-12
+    every = [abs(rho(x, order)) for order in permutations(y)]
+    assert found.smallest == pytest.approx(np.mean([value >= max(every) - 1e-9 for value in every]))
 
 
 def test_p_of_many_points_is_sampled_and_agrees_with_scipy():
@@ -49,6 +50,7 @@ def test_p_of_many_points_is_sampled_and_agrees_with_scipy():
         (x,), lambda order: stats.spearmanr(order, y).statistic, permutation_type="pairings", n_resamples=4000, rng=rng
     )
     assert found.p == pytest.approx(other.pvalue, abs=0.02)
+    assert found.smallest == 1 / 10_000
 
 
 def test_interval_is_the_published_formula():
@@ -81,6 +83,8 @@ def test_tasks_are_the_units():
     assert (found.low, found.high) == (pytest.approx(max(bounds[0], -1)), pytest.approx(min(bounds[1], 1)))
     assert found.n == 3
     assert found.p == pytest.approx(0.75)  # of eight sign vectors six give as much
+    assert found.smallest == 2 / 2**3
+    assert within([[up], [up], [([1, 2, 3], [1, 3, 1])]]).smallest == 2 / 2**2  # no sign to flip in the last
     alone = within([[up, up]])
     assert (alone.rho, alone.n) == (1, 1)
     assert math.isnan(alone.low)

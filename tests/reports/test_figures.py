@@ -14,7 +14,7 @@ import pytest
 from reports import compare
 from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
 from reports.figures.look import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
-from reports.figures.optimism import by_rule
+from reports.figures.optimism import by_rule, few
 from reports.figures.option import grouped, parsed
 from reports.figures.pareto import Point, front
 from reports.figures.profile import fractions
@@ -316,18 +316,47 @@ def test_the_best_of_more_runs_promises_more(grid):
     assert promised([]) == []
 
 
-def test_other_rules_are_compared_on_the_same_runs(grid):
-    """The test score by rule is of runs that tested all rules, beside the rule that chose."""
-    runs = grid()
-    assert by_rule(runs) == {}
+def test_the_names_of_many_methods_do_not_cover_each_other(grid):
+    """The figure grows with them, and what stands below the panels stays on the page."""
+    runs = grid({f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10)
+    with style():
+        sheet = drawn("optimism", runs)
+        names = [text.get_window_extent() for text in sheet.axes[1].get_yticklabels()]
+        below = [axes.xaxis.label.get_window_extent() for axes in sheet.axes]
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(names))
+    assert all(box.x0 >= 0 and box.x1 <= sheet.bbox.x1 for box in below)
+
+
+def test_a_line_that_grows_with_the_runs_has_a_few_points():
+    """All counts of a few runs, and of many some, the greatest among them."""
+    assert few(5) == [1, 2, 3, 4, 5]
+    assert few(120) == [1, 2, 4, 8, 15, 31, 61, 120]
+    assert few(1) == [1]
+    assert few(0) == []
+
+
+def test_rules_are_drawn_as_the_table_has_them(grid):
+    """One method with a rule that others lack takes nothing away from those; tasks count alike, however many runs they have."""
+    assert by_rule(compare(grid()).rules) == {}
+    runs = [run for run in grid(sizes=(50,)) if run.task != "rte" or run.draw < 2]
+    more = {"fine-tuning": {}, "prefix": {}, "simplex": {"rule centroid accuracy": 0.7}}
     runs = [
-        replace(r, metrics={"accuracy": 0.5, "rule last accuracy": 0.4, "rule loss accuracy": 0.6}) for r in runs[:9]
-    ] + runs
-    assert by_rule(runs)["own"] == pytest.approx({"fine-tuning": 50, "prefix": 50, "simplex": 50})
-    assert list(by_rule(runs)) == ["own", "last", "loss"]
-    assert by_rule(runs)["last"]["prefix"] == pytest.approx(40)
-    nan = [replace(run, metrics={"accuracy": 0.5, "rule last accuracy": math.nan}) for run in runs]
-    assert by_rule(nan) == {}
+        replace(
+            run,
+            metrics={"accuracy": run.score, "rule last accuracy": run.score - 0.1 * (run.task == "rte"), **more[run.method]},
+            sampled=(0.5, 0.6) if run.method == "simplex" else (),
+        )
+        for run in runs
+    ]
+    comparison = compare(runs)
+    shown = {text: y for text, _, y in values(drawn("optimism", runs)) if ", rule " in text}
+    assert {text.partition(":")[0] for text in shown} == {
+        *(f"{method}, rule {rule}" for method in ("fine-tuning", "prefix") for rule in ("centroid", "last")),
+        *(f"simplex, rule {rule}" for rule in ("stochastic", "centroid", "last")),
+    }
+    scores = {f"{rule.method}, rule {rule.name}": rule.score for rule in comparison.rules}
+    assert {text.partition(":")[0]: y for text, y in shown.items()} == pytest.approx(scores)
+    assert scores["prefix, rule last"] == pytest.approx(scores["prefix, rule centroid"] - 10 / 6)
 
 
 def test_profile_counts(grid):

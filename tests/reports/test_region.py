@@ -27,7 +27,7 @@ def seen(runs, *, lead=0.02):
 
 
 def page_of(found, **changes):
-    given = {"baseline": "prefix", "where": "test", "left": [], "command": "bench landscape"}
+    given = {"baseline": "prefix", "where": "test", "left": [], "failed": [], "command": "bench landscape"}
     return as_document(found, **{**given, **changes})
 
 
@@ -85,3 +85,30 @@ def test_a_place_without_a_number_is_a_lost_pair(grid):
     place = next(i for i, one in enumerate(found) if one.vertices)
     found[place] = replace(found[place], vertices=(float("nan"), 0.5, 0.5))
     assert "not settled" in page_of(found).verdict[0]
+
+
+def test_the_test_named_is_the_test_made(grid):
+    """Where a single task's test rows are split anew for each draw it is no sign flip, and no table says so."""
+    one = grid(tasks=("rte",), sizes=(50,))
+    assert all("p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables)
+    split = page_of(seen([replace(run, holdout=True) for run in one]))
+    assert all("p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend for table in split.tables)
+
+
+def test_runs_that_left_no_model_are_lost_pairs(grid):
+    """What is seen of the survivors settles nothing, neither of flatness nor of centres, and how many are missing is said."""
+    runs = grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,))
+    found = seen(runs)
+    assert all(", settled (p" in text for text in page_of(found).verdict)
+    broken = next(one.run for one in found if one.vertices)
+    page = page_of([one for one in found if one.run != broken], failed=[replace(broken, status="diverged", score=0.5)])
+    assert all("not settled (p = 0.0" in text and "1 pair missing because runs failed" in text for text in page.verdict)
+    assert ("Without a model", "1 runs, which failed or diverged: their pairs are lost") in page.facts
+
+
+def test_methods_without_a_common_block_are_not_compared(grid):
+    """Nothing is said of a difference that there is not."""
+    found = [one for one in seen(grid(sizes=(50,))) if bool(one.vertices) == (one.run.task == "rte")]
+    assert page_of(found).verdict[1] == "simplex against prefix: not compared; no task has models of both on the same rows."
+    blind = [replace(one, vertices=(np.nan, 0.5, 0.5)) for one in seen(grid(tasks=("rte",))) if one.vertices]
+    assert "simplex's centre is not compared" in page_of(blind).verdict[0]

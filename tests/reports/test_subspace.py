@@ -13,6 +13,7 @@ from harness.ledger import Ledger
 from reports import compare, render
 from reports.rules import rules, scores_by_rule
 from reports.samples import samples
+from reports.subspace import subspace
 from tests.conftest import ROOT
 
 FORMS = ("terminal", "markdown", "latex", "html")
@@ -92,6 +93,27 @@ def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
     assert not lost.test.settled
 
 
+def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
+    """It counts as diverged and no other rule was tested in it: a lost pair for each of them, which is said."""
+    runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
+    whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
+    broken = [replace(runs[0], status="diverged", metrics={"accuracy": 0.5}, score=0.5, dev_score=None), *runs[1:]]
+    found = {rule.name: rule for rule in rules(broken, ("simplex",))}
+    assert all(found[name].test.failed == 1 and not found[name].test.settled for name in ("centroid", "last", "loss"))
+    assert all(rule.runs == whole[name].runs - 1 and math.isfinite(rule.score) for name, rule in found.items())
+    legend = subspace(compare(broken))[0].legend
+    assert "Pairs lost to runs that ended in no number: 1 of simplex; with them nothing is settled." in legend
+    assert "not settled (p = 0.023; 1 pair missing because runs failed)" in legend
+
+
+def test_the_test_named_is_the_test_made(grid):
+    """Over draws of a single task signs are flipped, except where its test rows are split anew for each draw."""
+    runs = ruled(grid(tasks=("rte",)))
+    assert "p: exact sign flip over draws; Holm" in subspace(compare(runs))[0].legend
+    split = subspace(compare([replace(run, holdout=True) for run in runs]))[0].legend
+    assert "p: t test corrected for shared rows (Nadeau-Bengio); Holm" in split
+
+
 def test_sampled_scores_are_correlated_within_cells(grid):
     """Spearman's, cell by cell by scipy; that tasks differ in level makes no correlation."""
     runs = [run for run in ruled(grid(draws=6)) if run.method == "simplex"]
@@ -107,6 +129,18 @@ def test_sampled_scores_are_correlated_within_cells(grid):
     assert found.spread == pytest.approx(100 * fmean(stdev(r.sampled) for r in runs))
     assert found.mean == pytest.approx(100 * fmean(fmean(r.sampled) for r in runs))
     assert found.copies == (4, 4)
+
+
+def test_correlations_of_one_table_are_adjusted_together(grid):
+    """Two tests over six tasks at their smallest, 2 / 2**6, are .0625 by Holm: neither is called settled or set in bold."""
+    runs = [replace(r, sampled=(0.9 * r.score, 1.1 * r.score)) for r in grid({"simplex": 0.0}, sizes=(50,))]
+    (found,) = samples(runs, ("simplex",))
+    assert (found.by_spread.p, found.by_mean.p) == (2 / 2**6, 2 / 2**6)
+    assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
+    (table,) = subspace(compare(runs))
+    assert "the spread goes with the test score at +1.00, not settled (p = 0.062)" in table.legend
+    assert "Holm over this table's 2 tests, of which no p below 0.062 can come" in table.legend
+    assert not any(entry.strong for row in table.rows for entry in row)
 
 
 def test_runs_without_them_make_no_section(grid):
