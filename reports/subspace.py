@@ -95,7 +95,8 @@ def unreachable(test: Contrast) -> str:
     """That the design cannot settle anything, where it cannot."""
     if not test.smallest > ALPHA:
         return ""
-    return f"; with {test.n} {test.unit} no p below {probability(test.smallest)} is possible"
+    equal = f", of which {test.ties} have no difference," if test.tied else ""
+    return f"; with {test.n} {test.unit}{equal} no p below {probability(test.smallest)} is possible"
 
 
 def missing(test: Contrast) -> str:
