@@ -50,8 +50,8 @@ class Attempt:
         """Draw the rows and read what is not yet in memory.
 
         Raises:
-            BenchError: the rows changed since the plan was made, or are longer than the backbone takes; or the method is of
-                another version here.
+            BenchError: the rows changed since the plan was made, or are longer than the backbone takes; the method is of another
+                version here.
             ValueError: the method's plug-in is missing here, or another one.
         """
         import methods

@@ -6,7 +6,7 @@ import shlex
 from functools import cache
 from pathlib import Path
 
-from harness import hub
+from harness import hub, hub_errors
 from harness.errors import Unavailable
 
 TINY = Path(__file__).parent / "tiny"
@@ -44,12 +44,14 @@ def intact(name: str, revision: str) -> Path:
         return folder
     for file in _altered(folder):
         if hub.is_offline():
-            raise Unavailable(f"{file} is not what the Hub holds, it was altered or damaged: go online, and it is fetched again")
+            raise Unavailable(
+                f"{file} is not what the Hub holds, it was altered or damaged: go online, and it is fetched again"
+            )
         file.resolve().unlink()
         file.unlink()
     folder = locate(name, revision)
     if altered := _altered(folder):
-        raise Unavailable(f"{altered[0]} arrives altered from {hub.endpoint()}: it is not what its hash there says")
+        raise Unavailable(f"{altered[0]} arrives altered from {hub_errors.endpoint()}: it is not what its hash there says")
     return folder
 
 

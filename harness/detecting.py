@@ -49,7 +49,9 @@ def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: 
         noise = _points("--spread", spread) ** 2
         alpha = statistics.ALPHA / max(methods - 1, 1)
         needed = draws_needed(points, tasks=tasks, sd=noise**0.5 if tasks == 1 else 0.0, noise=noise, draws=1, alpha=alpha)
-        yield _said(f"{tasks} task{'' if tasks == 1 else 's'}", tasks, points, needed, "; tasks are taken not to differ" * (tasks > 1))
+        yield _said(
+            f"{tasks} task{'' if tasks == 1 else 's'}", tasks, points, needed, "; tasks are taken not to differ" * (tasks > 1)
+        )
         return
     if not is_url(chosen.db) and not Path(chosen.db).exists():
         raise UsageError(f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS")
@@ -76,7 +78,11 @@ def _line(test: Contrast, points: float) -> str:
 def _said(where: str, tasks: int, points: float, needed: float, tail: str) -> str:
     what = f"{points:g} point{'' if points == 1 else 's'}"
     if math.isnan(needed):
-        few = f"no number of draws: over {tasks} tasks no p of .05 is possible" if tasks > 1 else "the draws at hand do not differ"
+        few = (
+            f"no number of draws: over {tasks} tasks no p of .05 is possible"
+            if tasks > 1
+            else "the draws at hand do not differ"
+        )
         return f"{where}: {few}{tail}{'; more tasks would do' if tasks > 1 else ''}"
     if needed > MOST and tasks > 1 and math.isinf(needed):
         return f"{where}: no number of draws detects {what}, as tasks differ too much{tail}; more tasks would"

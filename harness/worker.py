@@ -60,8 +60,8 @@ def _failed(ticket: Ticket, error: Exception) -> Outcome:
 def _see_end(error: Exception) -> None:
     """Let a worker end that can do no more: the next job would fail for what this one met, and be blamed.
 
-    Where the host refused memory, oneDNN keeps the product that it could not make. After a failed assertion or a wrong address on
-    a GPU every further call of this process gives the same error.
+    Where the host refused memory, oneDNN keeps the product that it could not make. After a failed assertion or a wrong address
+    on a GPU every further call of this process gives the same error.
 
     Raises:
         MemoryError: the error is of the one kind. RuntimeError: of the other.

@@ -8,9 +8,7 @@ from reports.power import detectable, pairs_needed
 MOST = 10_000  # draws beyond which nothing is proposed
 
 
-def draws_needed(
-    points: float, *, tasks: int, sd: float, noise: float, draws: float, alpha: float = statistics.ALPHA
-) -> float:
+def draws_needed(points: float, *, tasks: int, sd: float, noise: float, draws: float, alpha: float = statistics.ALPHA) -> float:
     """Draws a task with which a test over tasks detects `points` with a power of 80 %.
 
     The variance of a task's mean difference is that between tasks and that of one draw over the number of draws; only

@@ -100,8 +100,8 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
     passes = sorted({run.passes for run in runs})
     if len(passes) > 1:
         text = (
-            "numbers of one way are equal to the last digit, those of several to rounding, or, where a step goes through in parts, "
-            "to other dropout; seconds and bytes of a pack are shared, so costs are compared by `bench run --timing`"
+            "numbers of one way are equal to the last digit, those of several to rounding, or, where a step goes through in "
+            "parts, to other dropout; seconds and bytes of a pack are shared, so costs are compared by `bench run --timing`"
         )
         yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}: {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
@@ -153,7 +153,9 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
     zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
     if zeros:
         places = [f"{_where(test)} ({test.ties} of {test.n})" for test in zeros]
-        text = "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
+        text = (
+            "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
+        )
         yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
     flat = [test for test in tests if "NO_VARIANCE" in test.notes]
     if flat:
@@ -171,7 +173,9 @@ def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
     elif said.late:
         text = f"{said.method} over {said.baseline} was named when there were results already"
     elif frame.chosen:
-        text = f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
+        text = (
+            f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
+        )
     else:
         text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")

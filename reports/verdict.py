@@ -88,7 +88,8 @@ def _paragraph(comparison: Comparison, test: Contrast) -> str:
 
 def _sentence(name: str, test: Contrast) -> str:
     if test.n == 0:
-        return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both on the same rows at every size of this report."
+        where = "on the same rows at every size of this report"
+        return f"{name}: not compared; no {test.unit[:-1]} has finished runs of both {where}."
     size = f"{points(test.effect)} points{_interval(*test.ci, test.ci_estimand) or ' (no interval)'} over {_extent(test)}"
     if math.isnan(test.p_raw):
         return f"{name}: {size}; not settled: {_untested(test)}."

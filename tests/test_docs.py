@@ -72,6 +72,14 @@ def test_the_readme_shows_what_the_example_says():
     assert all(sentence in printed for sentence in sentences)
 
 
+def test_the_figure_of_the_readme_is_what_its_command_draws(tmp_path):
+    """The picture beside the table is, byte for byte, that of the same ledger."""
+    command = re.search(r"`bench (plot [^`]+) -o docs/forest.svg`", README)[1]
+    words = [sys.executable, "-m", "harness", *shlex.split(command), "-o", str(tmp_path / "forest.svg")]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    assert (tmp_path / "forest.svg").read_bytes() == (ROOT / "docs" / "forest.svg").read_bytes()
+
+
 def test_the_example_is_a_whole_ledger_of_a_real_run():
     """Small, complete, each digest and payload as recorded, from one version of the program."""
     assert EXAMPLE.stat().st_size < 1_000_000

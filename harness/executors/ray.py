@@ -224,6 +224,8 @@ class _Actor:
                 outcomes = self._work(here, self._device, progress)
             except SystemExit as error:  # which would end the actor
                 raise RuntimeError(f"SystemExit: {error}") from None
-            outcomes = [replace(one, versions={**provenance.environment(), **one.versions}) for one in outcomes]  # its node's own
+            outcomes = [
+                replace(one, versions={**provenance.environment(), **one.versions}) for one in outcomes
+            ]  # its node's own
             files = {path.stem: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
         return outcomes, files

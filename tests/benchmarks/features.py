@@ -42,7 +42,9 @@ def main() -> int:
         part = f"1/{apart}"
         trained, several, seconds = run([*flags, "--methods", options.against, "--shard", part], Path(folder))
     each = seconds / trained
-    print(f"{options.against}: {trained} of {jobs} jobs on {several} tasks in {seconds:.0f} s, all of them in {each * jobs:.0f} s")
+    print(
+        f"{options.against}: {trained} of {jobs} jobs on {several} tasks in {seconds:.0f} s, all of them in {each * jobs:.0f} s"
+    )
     print(f"features: {each * jobs / took:.0f} times as fast")
     return 0
 

@@ -109,7 +109,10 @@ def test_a_server_that_vanishes_is_given_up_after_two_minutes(db):
 
     def socket_of(name):
         engine = open_engine(name, write=True)
-        with engine.connect() as connection, socket.fromfd(connection.connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as own:
+        with (
+            engine.connect() as connection,
+            socket.fromfd(connection.connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as own,
+        ):
             said = [own.getsockopt(socket.IPPROTO_TCP, option) for option in (
                 socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)]  # fmt: skip
         engine.dispose()

@@ -1,6 +1,7 @@
 """What tests can find: of t against a power calculation by another program, of the sign flip against simulated studies."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,19 @@ def test_detectable(n, effect):
 
 @pytest.mark.parametrize(
     ("n", "alpha"),
-    [(6, 0.05), (7, 0.05), (8, 0.05), (10, 0.05), (13, 0.05), (20, 0.05), (7, 0.025), (8, 0.01), (9, 0.00625), (11, 0.01), (14, 0.001)],
+    [
+        (6, 0.05),
+        (7, 0.05),
+        (8, 0.05),
+        (10, 0.05),
+        (13, 0.05),
+        (20, 0.05),
+        (7, 0.025),
+        (8, 0.01),
+        (9, 0.00625),
+        (11, 0.01),
+        (14, 0.001),
+    ],
 )
 def test_what_a_sign_flip_finds(n, alpha):
     """Studies with the difference that is called detectable are settled by the sign flip in four of five."""
@@ -41,7 +54,7 @@ def test_more_pairs_find_smaller_differences():
     """However the power is found for a number of pairs, one pair more never needs a larger difference."""
     for alpha in (0.05, 0.0125):
         found = [detectable(n, 1.0, alpha=alpha, flips=True) for n in range(9, 40)]
-        assert all(more <= some + 0.02 for some, more in zip(found, found[1:], strict=False))
+        assert all(more <= some + 0.02 for some, more in pairwise(found))
 
 
 @pytest.mark.parametrize("effect", [0.5, 0.75, 1.0, 1.5, 2.0])
