@@ -50,8 +50,8 @@ class Attempt:
         """Draw the rows and read what is not yet in memory.
 
         Raises:
-            BenchError: the rows changed since the plan was made, or are longer than the backbone takes; the method is of another
-                version here.
+            BenchError: the rows changed since the plan was made, or are longer than the backbone takes; or the method has
+                another version here.
             ValueError: the method's plug-in is missing here, or another one.
         """
         import methods
@@ -76,7 +76,7 @@ class Attempt:
         method, target = methods.rebuild(job.method, job.options, job.distribution), Target.of(task, rows.train)
         if (method.resolved_version, task.version) != (job.method_version, job.rows.version):
             raise BenchError(
-                f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.rows.version} of the two, "
+                f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.rows.version} of them, "
                 f"and here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
             )
         return cls(ticket, device, method, rows, backbone, Streams(job.place), target)
