@@ -22,6 +22,7 @@ from harness.jobs import Job, canonical
 from harness.ledger.database import explain, outside_transactions
 from harness.ledger.liveness import Lock, ServerLock, alive
 from harness.ledger.reader import CHUNK, Reader, chunks, table_of
+from harness.ledger.rows import all_metrics, job_row, metric_rows
 from harness.ledger.seals import payload_hash, seal
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
 from harness.outcome import Outcome
@@ -180,7 +181,7 @@ class Ledger(Reader):
     def _enter(self, connection: Connection, new: Sequence[tuple[Job, str, str]]) -> None:
         ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
         for part in chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
-            rows = [_job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
+            rows = [job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
             connection.execute(self._insert(table_of(JobRow)).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
 
     def _known(self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]) -> dict[str, int]:
@@ -305,7 +306,7 @@ class Ledger(Reader):
             connection.execute(table_of(Result).insert().values(self._result(connection, dict(job), outcome)))
         connection.execute(table_of(MetricRow).delete().where(table_of(MetricRow).c.job == number))
         if outcome.score is not None:  # a diverged job has the score that it counts with
-            connection.execute(table_of(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
+            connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
         return True
 
     def _kept(self, connection: Connection, digest_: str, epoch: int) -> bool:
@@ -320,7 +321,7 @@ class Ledger(Reader):
         same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
         dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
-        payload = payload_hash(_all_metrics(outcome), outcome.blobs)
+        payload = payload_hash(all_metrics(outcome), outcome.blobs)
         values = {name: getattr(outcome, name) for name in same} | times
         values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
         versions, environment = {**self._versions, **outcome.versions}, self._environment
@@ -355,38 +356,6 @@ def _broken(error: DatabaseError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     away = isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
     return error.connection_invalidated or away
-
-
-def _all_metrics(outcome: Outcome) -> dict[str, float]:
-    assert outcome.score is not None
-    return {"score": outcome.score, **outcome.metrics}
-
-
-def _metric(job: int, name: str, value: float) -> dict[str, Any]:
-    finite = math.isfinite(value)
-    return {"job": job, "name": name, "value": value if finite else None, "special": None if finite else str(float(value))}
-
-
-def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
-    rows = job.rows
-    remarks = [f"{rows.redrawn} draws that missed a class were drawn again"] if rows.redrawn else []
-    remarks += [f"{rows.shared} training or dev rows also stand in the test rows"] if rows.shared else []
-    return {
-        "digest": job.digest,
-        "setting": setting,
-        "task": rows.task,
-        "label": job.label,
-        "size": rows.size,
-        "draw": rows.draw,
-        "seed": job.seed,
-        "fingerprint": rows.fingerprint,
-        "n_train": rows.n_train,
-        "n_dev": rows.n_dev,
-        "n_test": rows.n_test,
-        "note": note or "; ".join(remarks),
-        "state": state,
-        "epoch": 0,
-    }
 
 
 def _insert_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
