@@ -25,7 +25,8 @@ def summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, st
     counts += [f"{progress.left} left"] if progress.left else []
     out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
     if stop.times:
-        out.print("stopped; nothing that finished is lost: the same command goes on from here", highlight=False)
+        kept = "what could not be written is computed again" if progress.locked else "nothing that finished is lost"
+        out.print(f"stopped; {kept}: the same command goes on from here", highlight=False)
         return stop.exit_code
     return code(out, ledger, the_plan, bad=progress.bad, db=db)
 

@@ -16,10 +16,11 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Protocol
 
+from harness.errors import Busy
 from harness.executors.base import Executor, Finished, Lost, Where
 from harness.geometry import Geometry, rows_of
 from harness.jobs import Job
-from harness.ledger import Claim, Ledger
+from harness.ledger import Claim, Ledger, database
 from harness.outcome import Outcome, Ticket
 
 LOSSES = 3  # times that a job may lose its worker before it is set aside
@@ -55,6 +56,7 @@ class Progress:
     started: float = field(default_factory=monotonic)
     seconds_a_job: float | None = None  # of one slot
     stopped: bool = False  # because too much failed
+    locked: bool = False  # and was told to stop before the ledger could be written
 
     @property
     def left(self) -> int:
@@ -110,6 +112,7 @@ class Stop:
 
     signal: int | None = None
     times: int = 0
+    told: bool = False  # whether the user knows
 
     @property
     def exit_code(self) -> int:
@@ -160,48 +163,88 @@ def run(
         limits: on the time of a job and on failures; None: none.
     """
     queue = deque(tickets)
-    flight: dict[str, Claim] = {}
+    flight: dict[str, Claim] = {}  # whose outcome is not recorded yet
     losses: Counter[str] = Counter()
     pace, limits = Pace(), limits or Limits()
     late: set[str] = set()  # jobs whose worker was ended because they took too long
-    asked, told = confirm is None, False
+    asked = confirm is None
+    ledger.wait_while(_waiting(ledger.name, flight, display, stop))
+    with _giving_up(stop, progress, flight):
+        try:
+            while stop.times < 2:
+                if not stop.times and not progress.stopped:
+                    _fill(ledger, tickets, executor, queue, flight, losses, retry)
+                if not flight:
+                    break
+                _tell(stop, display)
+                ledger.hold()
+                for event in executor.events(0.15):
+                    if isinstance(event, Finished):
+                        tickets = _smaller(event.outcomes, tickets, display)
+                        for outcome in event.outcomes:
+                            _keep(ledger, flight[outcome.digest], outcome, tickets, display, progress)
+                            del flight[outcome.digest]
+                    else:
+                        _lost(ledger, event, flight, losses, queue, tickets, display, progress, late)
+                where = executor.where()
+                late |= _end_late(executor, where, flight, limits)
+                if progress.bad >= limits.failures and not stop.times and not progress.stopped:
+                    progress.stopped = True
+                    display.note(f"{progress.bad} jobs failed: no more are begun")
+                pace.estimate(progress, where)
+                display.show(progress, where)
+                seconds = progress.seconds_left(len(executor.devices))
+                if not asked and confirm is not None and seconds is not None and not stop.times:
+                    asked = True
+                    if seconds > ASK_ABOVE and not confirm(seconds):
+                        stop.times = 2
+        except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
+            executor.close(kill=True)
+            raise
+        executor.close(kill=stop.times >= 2)
+        if flight:
+            ledger.release(list(flight.values()))
+        if not stop.times and not progress.stopped:
+            taken = sum(state != "planned" for state in ledger.states(tickets).values())
+            progress.elsewhere = taken - progress.done - progress.bad  # claimed by another run, or ended by it meanwhile
+
+
+def _waiting(name: str, flight: Mapping[str, Claim], display: Display, stop: Stop) -> Callable[[float], bool]:
+    """How long a run waits while another process has its ledger locked: until somebody says stop, and it says that it does.
+
+    While results are at hand, or will be, that takes a second signal: they would be lost.
+    """
+    before = 0.0
+
+    def going_on(seconds: float) -> bool:
+        nonlocal before
+        if seconds >= database.WAIT > (before if before < seconds else 0.0):
+            text = f"{database.shown(name)} is locked by another process: this run waits, and keeps its results until it is not"
+            display.note(text)
+        before = seconds
+        if flight:
+            _tell(stop, display)
+        return stop.times < (2 if flight else 1)
+
+    return going_on
+
+
+@contextmanager
+def _giving_up(stop: Stop, progress: Progress, flight: Mapping[str, Claim]) -> Iterator[None]:
+    """A run that is told to stop while its ledger is locked ends as told; its claims are free once it is gone."""
     try:
-        while stop.times < 2:
-            if not stop.times and not progress.stopped:
-                _fill(ledger, tickets, executor, queue, flight, losses, retry)
-            if not flight:
-                break
-            if stop.times and not told:
-                told = True
-                display.note("stopping when the jobs at hand are done; once more stops at once")
-            ledger.hold()
-            for event in executor.events(0.15):
-                if isinstance(event, Finished):
-                    tickets = _smaller(event.outcomes, tickets, display)
-                    for outcome in event.outcomes:
-                        _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
-                else:
-                    _lost(ledger, event, flight, losses, queue, tickets, display, progress, late)
-            where = executor.where()
-            late |= _end_late(executor, where, flight, limits)
-            if progress.bad >= limits.failures and not stop.times and not progress.stopped:
-                progress.stopped = True
-                display.note(f"{progress.bad} jobs failed: no more are begun")
-            pace.estimate(progress, where)
-            display.show(progress, where)
-            seconds = progress.seconds_left(len(executor.devices))
-            if not asked and confirm is not None and seconds is not None and not stop.times:
-                asked = True
-                if seconds > ASK_ABOVE and not confirm(seconds):
-                    stop.times = 2
-    except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
-        executor.close(kill=True)
-        raise
-    executor.close(kill=stop.times >= 2)
-    ledger.release(list(flight.values()))
-    if not stop.times and not progress.stopped:
-        taken = sum(state != "planned" for state in ledger.states(tickets).values())
-        progress.elsewhere = taken - progress.done - progress.bad  # claimed by another run, or ended by it meanwhile
+        yield
+    except Busy:
+        if not stop.times:
+            raise
+        progress.locked = bool(flight)
+
+
+def _tell(stop: Stop, display: Display) -> None:
+    """Say once what becomes of the jobs at hand."""
+    if stop.times == 1 and not stop.told:
+        stop.told = True
+        display.note("stopping when the jobs at hand are done; once more stops at once")
 
 
 def _fill(

@@ -31,6 +31,7 @@ from harness.redaction import redact
 R = TypeVar("R")
 PATIENCE = 60.0  # seconds for a server to come back
 LOOK = 5.0  # seconds between two looks at the lock that a server keeps for a run
+GLANCE = 0.5  # seconds that a run which waits for a locked file tries at a time: between, signals come through
 
 
 class Claim(NamedTuple):
@@ -63,6 +64,7 @@ class Ledger(Reader):
         self._run: int | None = None
         self._lock: Lock | ServerLock | None = None
         self._looked = monotonic()
+        self._waits: Callable[[float], bool] = lambda _: False
         self._flight: dict[str, int] = {}  # the epochs of what is claimed here, without a result yet
         self._environment: int | None = None
         self._versions: dict[str, str] = {}
@@ -71,7 +73,8 @@ class Ledger(Reader):
     def close(self) -> None:
         """End the run, if one was begun, and close the connection."""
         if self._run is not None:
-            self._again(self._end)
+            with suppress(Busy):  # what it still has claimed is anybody's once its lock is gone
+                self._again(self._end)
             self._run = None
         if self._lock is not None:
             self._lock.release()
@@ -82,9 +85,18 @@ class Ledger(Reader):
         self._release(connection, None)
         connection.execute(update(table_of(Run)).where(table_of(Run).c.id == self._run).values(ended=_now()))
 
+    def wait_while(self, going_on: Callable[[float], bool]) -> None:
+        """Wait from now on, where another process has the file locked, for as long as `going_on` says.
+
+        It is asked about once a second, with the seconds that it has been.
+        """
+        self._waits = going_on
+        if not self._on_server:
+            outside_transactions(self._engine, f"PRAGMA busy_timeout = {1000 * GLANCE:.0f}")
+
     def _again(self, work: Callable[[Connection], R]) -> R:
-        """A transaction that is tried again where a server's connection broke, for a minute; `work` may find itself done."""
-        end = monotonic() + PATIENCE
+        """A transaction that is tried again as long as what hinders it may pass; `work` may find itself done."""
+        began = monotonic()
         while True:
             try:
                 with self._engine.begin() as connection:
@@ -92,10 +104,16 @@ class Ledger(Reader):
             except IntegrityError:
                 raise  # a value that the tables refuse: a fault of this program, not of the file
             except DatabaseError as error:
-                if not (self._on_server and _broken(error) and monotonic() < end):
+                if not self._passes(error, monotonic() - began):
                     raise explain(error, self.name) from error
             sleep(0.5)
             self._lock_again()
+
+    def _passes(self, error: DatabaseError, seconds: float) -> bool:
+        """Whether to go on: a broken connection is given a minute, another process's lock what `wait_while` allows."""
+        if self._on_server:
+            return _broken(error) and seconds < PATIENCE
+        return isinstance(explain(error, self.name), Busy) and self._waits(seconds)
 
     def hold(self) -> None:
         """See every few seconds that this run still counts as alive; to be called now and then while jobs are in flight."""
