@@ -21,7 +21,7 @@ def summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, st
     """Say how a run went; gives its exit code."""
     counts = [f"{progress.done} done"]
     counts += [f"{progress.bad} failed"] if progress.bad else []
-    counts += [f"{progress.elsewhere} in the hands of another bench run"] if progress.elsewhere else []
+    counts += [f"{progress.elsewhere} by other runs"] if progress.elsewhere else []
     counts += [f"{progress.left} left"] if progress.left else []
     out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
     if stop.times:
@@ -41,6 +41,9 @@ def code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> 
         return 1
     if states["planned"]:
         out.print(f"{states['planned']} jobs are left: run the same command again", highlight=False)
+        return 1
+    if states["claimed"]:  # which this run had not to do, or would have waited for
+        out.print(f"{states['claimed']} jobs are in the hands of another run: `bench status` counts them", highlight=False)
         return 1
     if "smoke.db" in db:
         out.print("every cell is filled", highlight=False)
