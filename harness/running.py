@@ -82,6 +82,8 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         if said is not None:
             hypotheses.declare(ledger, said)
         ledger.enter(the_plan.jobs, the_plan.infeasible)
+        if freed := ledger.reap():  # first: a retry that was cut short leaves its jobs as they had ended before
+            out.print(f"{freed} jobs of a run that was cut short are free again", highlight=False)
         states = ledger.states([job.digest for job in the_plan.jobs])
         errors = dict(ledger.errors())
         again = _tried_again(how, states, errors)
@@ -233,8 +235,6 @@ def _work(
     from harness import scheduler
 
     ledger.begin(" ".join(["bench", *sys.argv[1:]]))
-    if freed := ledger.reap():
-        out.print(f"{freed} jobs of a run that was cut short are taken up again", highlight=False)
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
     live = out.is_terminal and not out.is_dumb_terminal and not how.inline

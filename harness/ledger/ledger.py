@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from harness import provenance
 from harness.errors import Busy
 from harness.jobs import Job, canonical
+from harness.ledger.claims import set_free, state_before
 from harness.ledger.database import explain, outside_transactions
 from harness.ledger.liveness import Lock, ServerLock, alive
 from harness.ledger.reader import CHUNK, Reader, chunks, table_of
@@ -135,8 +136,7 @@ class Ledger(Reader):
         """Take back what a run that saw no lock of ours has set free, and nobody has claimed since: the epoch tells."""
         jobs = table_of(JobRow)
         for digest_, epoch in self._flight.items():
-            free = jobs.c.digest == digest_, jobs.c.epoch == epoch, jobs.c.state == "planned"
-            connection.execute(update(jobs).where(*free).values(state="claimed", owner=self._run))
+            connection.execute(update(jobs).where(set_free(jobs, digest_, epoch)).values(state="claimed", owner=self._run))
 
     # -- jobs in ---------------------------------------------------------------------------------------------------
 
@@ -230,7 +230,6 @@ class Ledger(Reader):
 
     def reap(self) -> int:
         """Take back the claims of runs whose process is gone; how many there were."""
-        assert self._lock is not None, "begin() comes first"
         return self._again(self._reap)
 
     def _reap(self, connection: Connection) -> int:
@@ -241,8 +240,8 @@ class Ledger(Reader):
         dead = [number for number, _ in owners if number != self._run and number not in living]
         if not dead:
             return 0
-        freed = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead)).values(state="planned", owner=None)
-        return connection.execute(freed).rowcount
+        theirs = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead))
+        return connection.execute(theirs.values(state=state_before(jobs), owner=None)).rowcount
 
     def claim(self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()) -> list[Claim]:
         """Claim up to `count` of the jobs, in their order, that nobody has done or claimed.
@@ -276,7 +275,7 @@ class Ledger(Reader):
         return claims[:count]
 
     def release(self, claims: Sequence[Claim]) -> None:
-        """Give claims back without a result."""
+        """Give claims back without a result: jobs are what they were before."""
         digests = [claim.digest for claim in claims]
         self._again(lambda connection: self._release(connection, digests))
         for digest_ in digests:
@@ -284,7 +283,8 @@ class Ledger(Reader):
 
     def _release(self, connection: Connection, digests: list[str] | None) -> None:
         table = table_of(JobRow)
-        mine = update(table).where(table.c.owner == self._run, table.c.state == "claimed").values(state="planned", owner=None)
+        mine = update(table).where(table.c.owner == self._run, table.c.state == "claimed")
+        mine = mine.values(state=state_before(table), owner=None)
         for part in chunks(digests, CHUNK) if digests is not None else [None]:
             connection.execute(mine if part is None else mine.where(table.c.digest.in_(part)))
 
@@ -306,11 +306,10 @@ class Ledger(Reader):
 
     def _record(self, connection: Connection, outcome: Outcome, epoch: int) -> bool:
         jobs = table_of(JobRow)
-        states = ["claimed"]
-        if self._flight.get(outcome.digest) == epoch:  # not given back by us: by who took us for dead, and claimed by nobody
-            states.append("planned")  # since, or the epoch were another
-        owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state.in_(states)
-        job = connection.execute(select(jobs).where(*owned).with_for_update()).mappings().one_or_none()
+        owned = and_(jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed")
+        if self._flight.get(outcome.digest) == epoch:  # not given back by us, but by who took us for dead
+            owned = or_(owned, set_free(jobs, outcome.digest, epoch))
+        job = connection.execute(select(jobs).where(owned).with_for_update()).mappings().one_or_none()
         if job is None:
             return False
         number = job["id"]

@@ -1,4 +1,4 @@
-"""Runs that share a ledger, and one of them dies: what it held is done by the other, whose 0 means that every cell is filled."""
+"""Runs that share a ledger, and one dies: what it held is done by the other, whose 0 means that every cell is filled."""
 
 import os
 import signal
@@ -66,17 +66,28 @@ def claimed(db):
         return sum(count for _, _, state, count in ledger.counts() if state == "claimed")
 
 
+def jobs(draws):
+    """Those of a small grid of the embedded model."""
+    grid = GridOptions(
+        model="tiny", methods="lora", tasks="toy-sentiment", sizes="20", draws=str(draws), steps="4", eval_every="2",
+        test_limit="30",
+    )  # fmt: skip
+    return planning.plan(request.read(grid)[0]).jobs
+
+
+def hold(script, db):
+    """A process that has claimed a job."""
+    holder = subprocess.Popen([sys.executable, "-c", script, db], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "1\n"
+    return holder
+
+
 @pytest.fixture
 def waiting(bench, tmp_path):
     """A `bench run` of two jobs that has done one, and the process of another run that holds the other."""
-    grid = GridOptions(
-        model="tiny", methods="lora", tasks="toy-sentiment", sizes="20", draws="2", steps="4", eval_every="2", test_limit="30"
-    )
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter(planning.plan(request.read(grid)[0]).jobs)
-    words = [sys.executable, "-c", HOLDER, str(tmp_path / "r.db")]
-    holder = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "1\n"
+        ledger.enter(jobs(2))
+    holder = hold(HOLDER, str(tmp_path / "r.db"))
     run = bench.run_words("r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1, "--keep", "none")
     process = bench.start(tmp_path, *run)
     read_until(process, HANDS)
@@ -113,3 +124,31 @@ def test_cells_that_another_run_holds_are_not_filled(tmp_path, make_job, capsys)
         ledger.claim([job.digest], 1)
         assert ending.code(Console(), ledger, SimpleNamespace(jobs=[job]), bad=0, db="r.db") == 1
     assert f"1 jobs are {HANDS}" in capsys.readouterr().out
+
+
+RETRYING = HOLDER.replace(", 1)", ', 1, retry=["diverged"])')
+
+
+def test_a_retry_that_was_killed_is_tried_again_when_asked_only(bench, tmp_path, make_outcome):
+    """The job is as it had ended: the next run leaves it so, and does not end with 0; with `--retry-failed` it is done."""
+    db = str(tmp_path / "r.db")
+    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--inline", "--keep", "none")
+    with Ledger(db, write=True) as ledger:
+        [job] = jobs(1)
+        ledger.enter([job])
+        ledger.begin("first")
+        [claim] = ledger.claim([job.digest], 1)
+        ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+    holder = hold(RETRYING, db)
+    holder.kill()
+    holder.communicate()
+    ended = bench.run(tmp_path, "r.db", *words)
+    assert ended.code == 1
+    assert "1 cells failed" in ended.out
+    with Ledger(db) as ledger:
+        assert [(entry.state, entry.metrics) for entry in ledger.entries()] == [("diverged", {"accuracy": 0.5, "score": 0.25})]
+    holder = hold(RETRYING, db)
+    holder.kill()
+    holder.communicate()
+    assert bench.run(tmp_path, "r.db", *words, "--retry-failed").code == 0
+    check_ledger(db)
