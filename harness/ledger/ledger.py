@@ -111,9 +111,9 @@ class Ledger(Reader):
             self._lock_again()
 
     def _passes(self, error: DatabaseError, seconds: float) -> bool:
-        """Whether to go on: a broken connection is given a minute, another process's lock what `wait_while` allows."""
+        """Whether to go on: a server's trouble is given a minute, another process's lock on a file what `wait_while` allows."""
         if self._on_server:
-            return _broken(error) and seconds < PATIENCE
+            return _passing(error) and seconds < PATIENCE
         return isinstance(explain(error, self.name), Busy) and self._waits(seconds)
 
     def hold(self) -> None:
@@ -368,11 +368,11 @@ class Ledger(Reader):
                 connection.execute(jobs.delete().where(jobs.c.id.in_(numbers)))
 
 
-def _broken(error: DatabaseError) -> bool:
-    """Whether a server's connection broke, or the server is away, rather than that it refused a statement."""
+def _passing(error: DatabaseError) -> bool:
+    """Whether a server's trouble passes: its connection broke, it is away, or two transactions waited for each other."""
     state = getattr(error.orig, "sqlstate", None)
     away = isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
-    return error.connection_invalidated or away
+    return error.connection_invalidated or away or state == "40P01"  # two runs enter the same jobs, each in its order
 
 
 def _insert_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
