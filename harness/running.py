@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import methods
-from harness import checkpoints, hypotheses, planning, request
+from harness import checkpoints, ending, hypotheses, planning, request
 from harness.artefacts import folder as artefact_folder
 from harness.display import LiveDisplay, PlainDisplay, duration, job_line
 from harness.errors import UsageError
 from harness.executors import devices as device_choice
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, shown
+from harness.ledger.database import is_url
 from harness.options import GridOptions
 from harness.planning import Plan
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
     from harness.outcome import Ticket
-    from harness.scheduler import Progress, Stop
+    from harness.scheduler import Progress
     from reports.hypothesis import Hypothesis
 
 
@@ -82,6 +82,8 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         if said is not None:
             hypotheses.declare(ledger, said)
         ledger.enter(the_plan.jobs, the_plan.infeasible)
+        if freed := ledger.reap():  # first: a retry that was cut short leaves its jobs as they had ended before
+            out.print(f"{freed} jobs of a run that was cut short are free again", highlight=False)
         states = ledger.states([job.digest for job in the_plan.jobs])
         errors = dict(ledger.errors())
         again = _tried_again(how, states, errors)
@@ -93,7 +95,7 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         to_do = [job for job in the_plan.jobs if states[job.digest] in ("planned", "claimed") or job.digest in again]
         _announce(out, the_plan, len(to_do))
         if not to_do:
-            return _code(out, ledger, the_plan, bad=0, db=db)
+            return ending.code(out, ledger, the_plan, bad=0, db=db)
         _fetch(the_plan, {job.rows.task for job in to_do}, _saying(log))
         at_once = 1 if how.timing else request.Reading(grid).number("jobs", how.jobs)
         slots = device_choice.choose(asked, at_once, len(to_do))
@@ -233,8 +235,6 @@ def _work(
     from harness import scheduler
 
     ledger.begin(" ".join(["bench", *sys.argv[1:]]))
-    if freed := ledger.reap():
-        out.print(f"{freed} jobs of a run that was cut short are taken up again", highlight=False)
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
     live = out.is_terminal and not out.is_dumb_terminal and not how.inline
@@ -244,7 +244,7 @@ def _work(
         confirm = None if how.yes else _confirmation(out, display, progress)
         limits = scheduler.Limits(float(how.timeout or math.inf), float(how.max_failures or math.inf))
         scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm, limits=limits)
-    return _summary(out, ledger, the_plan, progress, stop, db)
+    return ending.summary(out, ledger, the_plan, progress, stop, db)
 
 
 def _executor(slots: list[str], how: Running) -> Executor:
@@ -284,42 +284,6 @@ def _confirmation(out: Console, display: LiveDisplay | PlainDisplay, progress: P
         return answer.strip().lower() in ("y", "yes")
 
     return confirm
-
-
-def _summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str) -> int:
-    counts = [f"{progress.done} done"]
-    counts += [f"{progress.bad} failed"] if progress.bad else []
-    counts += [f"{progress.elsewhere} in the hands of another bench run"] if progress.elsewhere else []
-    counts += [f"{progress.left} left"] if progress.left else []
-    from time import monotonic
-
-    out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
-    if stop.times:
-        out.print("stopped; nothing that finished is lost: the same command goes on from here", highlight=False)
-        return stop.exit_code
-    return _code(out, ledger, the_plan, bad=progress.bad, db=db)
-
-
-def _code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> int:
-    """0 if every cell of the plan that can be filled is."""
-    states = Counter(ledger.states([job.digest for job in the_plan.jobs]).values())
-    unfilled = states["failed"] + states["diverged"]
-    if unfilled:
-        again = "" if bad else "; `--retry-failed` tries them again"
-        out.print(f"{unfilled} cells failed: `bench status` says why{again}", highlight=False, soft_wrap=True)
-        return 1
-    if states["planned"]:
-        out.print(f"{states['planned']} jobs are left: run the same command again", highlight=False)
-        return 1
-    if "smoke.db" in db:
-        out.print("every cell is filled", highlight=False)
-    else:
-        out.print(
-            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return 0
 
 
 # -- plan and fetch ----------------------------------------------------------------------------------------------------

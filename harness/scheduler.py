@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
+from harness.errors import Busy
 from harness.executors.base import Executor, Finished, Lost, Where
 from harness.geometry import Geometry, rows_of
 from harness.jobs import Job
-from harness.ledger import Claim, Ledger
+from harness.ledger import Claim, Ledger, database
 from harness.outcome import Outcome, Ticket
 
 LOSSES = 3  # times that a job may lose its worker before it is set aside
 ASK_ABOVE = 3600.0  # seconds of estimated work that need a yes
 MEASURED = 20  # steps before the first estimate
+AGAIN = 1.0  # seconds between two looks at what other runs hold
 
 
 class Display(Protocol):
@@ -51,10 +53,11 @@ class Progress:
     before: int  # done by earlier runs
     done: int = 0
     bad: int = 0  # failed or diverged in this run
-    elsewhere: int = 0  # being computed by another run
+    elsewhere: int = 0  # ended by other runs meanwhile
     started: float = field(default_factory=monotonic)
     seconds_a_job: float | None = None  # of one slot
     stopped: bool = False  # because too much failed
+    locked: bool = False  # and was told to stop before the ledger could be written
 
     @property
     def left(self) -> int:
@@ -110,6 +113,7 @@ class Stop:
 
     signal: int | None = None
     times: int = 0
+    told: bool = False  # whether the user knows
 
     @property
     def exit_code(self) -> int:
@@ -132,6 +136,35 @@ def watch_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Others:
+    """Jobs of this run that another run had when it came to them. They are tried again, for that run may die."""
+
+    def __init__(self, ledger: Ledger, retry: Sequence[str]) -> None:
+        self.digests: list[str] = []
+        self._ledger, self._left = ledger, ("planned", "claimed", *retry)
+        self._tried, self._told = -math.inf, False
+
+    def again(self) -> list[str]:
+        """Once a second those that have not ended; what a dead run held is free by then."""
+        if not self.digests or monotonic() < self._tried + AGAIN:
+            return []
+        self._ledger.reap()
+        states = self._ledger.states(self.digests)
+        again = [digest for digest in self.digests if states.get(digest) in self._left]
+        self._tried, self.digests = monotonic(), []
+        return again
+
+    def wait(self, display: Display) -> None:
+        """Until it is time to try them again, and say so."""
+        seconds = self._tried + AGAIN - monotonic()
+        if seconds <= 0:
+            return
+        if not self._told:
+            self._told = True
+            display.note(f"{len(self.digests)} jobs are in the hands of another run: waiting for them; Ctrl-C stops")
+        sleep(seconds)
 
 
 def run(
@@ -160,48 +193,95 @@ def run(
         limits: on the time of a job and on failures; None: none.
     """
     queue = deque(tickets)
-    flight: dict[str, Claim] = {}
+    flight: dict[str, Claim] = {}  # whose outcome is not recorded yet
     losses: Counter[str] = Counter()
     pace, limits = Pace(), limits or Limits()
     late: set[str] = set()  # jobs whose worker was ended because they took too long
-    asked, told = confirm is None, False
+    others = _Others(ledger, retry)
+    asked = confirm is None
+    ledger.wait_while(_waiting(ledger.name, flight, display, stop))
+    with _giving_up(stop, progress, flight):
+        try:
+            while stop.times < 2:
+                ledger.hold()
+                begins = not stop.times and not progress.stopped
+                if begins:
+                    if not queue and executor.idle():
+                        queue.extend(others.again())
+                    _fill(ledger, tickets, executor, queue, flight, losses, retry, others)
+                if not flight and begins and others.digests:
+                    others.wait(display)
+                    continue
+                if not flight:
+                    break
+                _tell(stop, display)
+                for event in executor.events(0.15):
+                    if isinstance(event, Finished):
+                        tickets = _smaller(event.outcomes, tickets, display)
+                        for outcome in event.outcomes:
+                            _keep(ledger, flight[outcome.digest], outcome, tickets, display, progress, others)
+                            del flight[outcome.digest]
+                    else:
+                        _lost(ledger, event, flight, losses, queue, tickets, display, progress, late, others)
+                where = executor.where()
+                late |= _end_late(executor, where, flight, limits)
+                if progress.bad >= limits.failures and not stop.times and not progress.stopped:
+                    progress.stopped = True
+                    display.note(f"{progress.bad} jobs failed: no more are begun")
+                pace.estimate(progress, where)
+                display.show(progress, where)
+                seconds = progress.seconds_left(len(executor.devices))
+                if not asked and confirm is not None and seconds is not None and not stop.times:
+                    asked = True
+                    if seconds > ASK_ABOVE and not confirm(seconds):
+                        stop.times = 2
+        except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
+            executor.close(kill=True)
+            raise
+        executor.close(kill=stop.times >= 2)
+        if flight:
+            ledger.release(list(flight.values()))
+        if not stop.times and not progress.stopped:
+            taken = sum(state != "planned" for state in ledger.states(tickets).values())
+            progress.elsewhere = taken - progress.done - progress.bad
+
+
+def _waiting(name: str, flight: Mapping[str, Claim], display: Display, stop: Stop) -> Callable[[float], bool]:
+    """How long a run waits while another process has its ledger locked: until somebody says stop, and it says that it does.
+
+    While results are at hand, or will be, that takes a second signal: they would be lost.
+    """
+    before = 0.0
+
+    def going_on(seconds: float) -> bool:
+        nonlocal before
+        if seconds >= database.WAIT > (before if before < seconds else 0.0):
+            text = f"{database.shown(name)} is locked by another process: this run waits, and keeps its results until it is not"
+            display.note(text)
+        before = seconds
+        if flight:
+            _tell(stop, display)
+        return stop.times < (2 if flight else 1)
+
+    return going_on
+
+
+@contextmanager
+def _giving_up(stop: Stop, progress: Progress, flight: Mapping[str, Claim]) -> Iterator[None]:
+    """A run that is told to stop while its ledger is locked ends as told; its claims are free once it is gone."""
     try:
-        while stop.times < 2:
-            if not stop.times and not progress.stopped:
-                _fill(ledger, tickets, executor, queue, flight, losses, retry)
-            if not flight:
-                break
-            if stop.times and not told:
-                told = True
-                display.note("stopping when the jobs at hand are done; once more stops at once")
-            ledger.hold()
-            for event in executor.events(0.15):
-                if isinstance(event, Finished):
-                    tickets = _smaller(event.outcomes, tickets, display)
-                    for outcome in event.outcomes:
-                        _keep(ledger, flight.pop(outcome.digest), outcome, tickets, display, progress)
-                else:
-                    _lost(ledger, event, flight, losses, queue, tickets, display, progress, late)
-            where = executor.where()
-            late |= _end_late(executor, where, flight, limits)
-            if progress.bad >= limits.failures and not stop.times and not progress.stopped:
-                progress.stopped = True
-                display.note(f"{progress.bad} jobs failed: no more are begun")
-            pace.estimate(progress, where)
-            display.show(progress, where)
-            seconds = progress.seconds_left(len(executor.devices))
-            if not asked and confirm is not None and seconds is not None and not stop.times:
-                asked = True
-                if seconds > ASK_ABOVE and not confirm(seconds):
-                    stop.times = 2
-    except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
-        executor.close(kill=True)
-        raise
-    executor.close(kill=stop.times >= 2)
-    ledger.release(list(flight.values()))
-    if not stop.times and not progress.stopped:
-        taken = sum(state != "planned" for state in ledger.states(tickets).values())
-        progress.elsewhere = taken - progress.done - progress.bad  # claimed by another run, or ended by it meanwhile
+        yield
+    except Busy:
+        if not stop.times:
+            raise
+        progress.locked = bool(flight)
+
+
+def _tell(stop: Stop, display: Display) -> None:
+    """Say once what becomes of the jobs at hand."""
+    if stop.times == 1 and not stop.told:
+        stop.told = True
+        display.note("stopping when the jobs at hand are done; once more stops at once")
 
 
 def _fill(
@@ -212,6 +292,7 @@ def _fill(
     flight: dict[str, Claim],
     losses: Counter[str],
     retry: Sequence[str],
+    others: _Others,
 ) -> None:
     """Give every idle slot a pack of jobs that nobody else has."""
     for slot in executor.idle():
@@ -221,7 +302,9 @@ def _fill(
             window = _mates(queue, tickets, places)
             claims = ledger.claim(window, places, retry=retry)
             passed = window.index(claims[-1].digest) + 1 if len(claims) == places else len(window)
-            for digest in window[:passed]:  # what is not claimed of these is done, or claimed by somebody else
+            claimed = {claim.digest for claim in claims}
+            others.digests += [digest for digest in window[:passed] if digest not in claimed]
+            for digest in window[:passed]:
                 queue.remove(digest)
             if claims:
                 flight |= {claim.digest: claim for claim in claims}
@@ -262,13 +345,19 @@ def _end_late(executor: Executor, where: Sequence[Where], flight: Mapping[str, C
 
 
 def _keep(
-    ledger: Ledger, claim: Claim, outcome: Outcome, tickets: Mapping[str, Ticket], display: Display, progress: Progress
+    ledger: Ledger,
+    claim: Claim,
+    outcome: Outcome,
+    tickets: Mapping[str, Ticket],
+    display: Display,
+    progress: Progress,
+    others: _Others,
 ) -> None:
     """Commit an outcome, then tell."""
     job = tickets[outcome.digest].job
     if not ledger.record(outcome, claim.epoch):
         display.note(f"{job.label} on {job.rows.task}: another run has taken this job over; its result stands")
-        progress.elsewhere += 1
+        others.digests.append(outcome.digest)
         return
     progress.done += outcome.status == "done"
     progress.bad += outcome.status != "done"
@@ -285,6 +374,7 @@ def _lost(
     display: Display,
     progress: Progress,
     late: set[str],
+    others: _Others,
 ) -> None:
     """Try the jobs of a dead worker again, up to a limit; not those that took too long by themselves."""
     for digest in event.digests:
@@ -293,11 +383,11 @@ def _lost(
         label = tickets[digest].job.label
         if digest in late:
             error = "Timeout: it took longer than --timeout allows"
-            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress)
+            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress, others)
         elif losses[digest] < LOSSES:
             display.note(f"the worker of {label} died ({event.reason}); trying again")
             ledger.release([claim])
             queue.appendleft(digest)
         else:
             error = f"WorkerDied: {LOSSES} times ({event.reason}); is there enough memory?"
-            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress)
+            _keep(ledger, claim, Outcome(digest=digest, status="failed", error=error), tickets, display, progress, others)

@@ -19,9 +19,11 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from harness import provenance
 from harness.errors import Busy
 from harness.jobs import Job, canonical
+from harness.ledger.claims import set_free, state_before
 from harness.ledger.database import explain, outside_transactions
 from harness.ledger.liveness import Lock, ServerLock, alive
 from harness.ledger.reader import CHUNK, Reader, chunks, table_of
+from harness.ledger.rows import all_metrics, job_row, metric_rows
 from harness.ledger.seals import payload_hash, seal
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
 from harness.outcome import Outcome
@@ -30,6 +32,7 @@ from harness.redaction import redact
 R = TypeVar("R")
 PATIENCE = 60.0  # seconds for a server to come back
 LOOK = 5.0  # seconds between two looks at the lock that a server keeps for a run
+GLANCE = 0.5  # seconds that a run which waits for a locked file tries at a time: between, signals come through
 
 
 class Claim(NamedTuple):
@@ -62,6 +65,7 @@ class Ledger(Reader):
         self._run: int | None = None
         self._lock: Lock | ServerLock | None = None
         self._looked = monotonic()
+        self._waits: Callable[[float], bool] = lambda _: False
         self._flight: dict[str, int] = {}  # the epochs of what is claimed here, without a result yet
         self._environment: int | None = None
         self._versions: dict[str, str] = {}
@@ -70,7 +74,8 @@ class Ledger(Reader):
     def close(self) -> None:
         """End the run, if one was begun, and close the connection."""
         if self._run is not None:
-            self._again(self._end)
+            with suppress(Busy):  # what it still has claimed is anybody's once its lock is gone
+                self._again(self._end)
             self._run = None
         if self._lock is not None:
             self._lock.release()
@@ -81,9 +86,18 @@ class Ledger(Reader):
         self._release(connection, None)
         connection.execute(update(table_of(Run)).where(table_of(Run).c.id == self._run).values(ended=_now()))
 
+    def wait_while(self, going_on: Callable[[float], bool]) -> None:
+        """Wait from now on, where another process has the file locked, for as long as `going_on` says.
+
+        It is asked about once a second, with the seconds that it has been.
+        """
+        self._waits = going_on
+        if not self._on_server:
+            outside_transactions(self._engine, f"PRAGMA busy_timeout = {1000 * GLANCE:.0f}")
+
     def _again(self, work: Callable[[Connection], R]) -> R:
-        """A transaction that is tried again where a server's connection broke, for a minute; `work` may find itself done."""
-        end = monotonic() + PATIENCE
+        """A transaction that is tried again as long as what hinders it may pass; `work` may find itself done."""
+        began = monotonic()
         while True:
             try:
                 with self._engine.begin() as connection:
@@ -91,10 +105,16 @@ class Ledger(Reader):
             except IntegrityError:
                 raise  # a value that the tables refuse: a fault of this program, not of the file
             except DatabaseError as error:
-                if not (self._on_server and _broken(error) and monotonic() < end):
+                if not self._passes(error, monotonic() - began):
                     raise explain(error, self.name) from error
             sleep(0.5)
             self._lock_again()
+
+    def _passes(self, error: DatabaseError, seconds: float) -> bool:
+        """Whether to go on: a server's trouble is given a minute, another process's lock on a file what `wait_while` allows."""
+        if self._on_server:
+            return _passing(error) and seconds < PATIENCE
+        return isinstance(explain(error, self.name), Busy) and self._waits(seconds)
 
     def hold(self) -> None:
         """See every few seconds that this run still counts as alive; to be called now and then while jobs are in flight."""
@@ -116,8 +136,7 @@ class Ledger(Reader):
         """Take back what a run that saw no lock of ours has set free, and nobody has claimed since: the epoch tells."""
         jobs = table_of(JobRow)
         for digest_, epoch in self._flight.items():
-            free = jobs.c.digest == digest_, jobs.c.epoch == epoch, jobs.c.state == "planned"
-            connection.execute(update(jobs).where(*free).values(state="claimed", owner=self._run))
+            connection.execute(update(jobs).where(set_free(jobs, digest_, epoch)).values(state="claimed", owner=self._run))
 
     # -- jobs in ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +199,7 @@ class Ledger(Reader):
     def _enter(self, connection: Connection, new: Sequence[tuple[Job, str, str]]) -> None:
         ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
         for part in chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
-            rows = [_job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
+            rows = [job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
             connection.execute(self._insert(table_of(JobRow)).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
 
     def _known(self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]) -> dict[str, int]:
@@ -211,7 +230,6 @@ class Ledger(Reader):
 
     def reap(self) -> int:
         """Take back the claims of runs whose process is gone; how many there were."""
-        assert self._lock is not None, "begin() comes first"
         return self._again(self._reap)
 
     def _reap(self, connection: Connection) -> int:
@@ -222,8 +240,8 @@ class Ledger(Reader):
         dead = [number for number, _ in owners if number != self._run and number not in living]
         if not dead:
             return 0
-        freed = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead)).values(state="planned", owner=None)
-        return connection.execute(freed).rowcount
+        theirs = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead))
+        return connection.execute(theirs.values(state=state_before(jobs), owner=None)).rowcount
 
     def claim(self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()) -> list[Claim]:
         """Claim up to `count` of the jobs, in their order, that nobody has done or claimed.
@@ -257,7 +275,7 @@ class Ledger(Reader):
         return claims[:count]
 
     def release(self, claims: Sequence[Claim]) -> None:
-        """Give claims back without a result."""
+        """Give claims back without a result: jobs are what they were before."""
         digests = [claim.digest for claim in claims]
         self._again(lambda connection: self._release(connection, digests))
         for digest_ in digests:
@@ -265,7 +283,8 @@ class Ledger(Reader):
 
     def _release(self, connection: Connection, digests: list[str] | None) -> None:
         table = table_of(JobRow)
-        mine = update(table).where(table.c.owner == self._run, table.c.state == "claimed").values(state="planned", owner=None)
+        mine = update(table).where(table.c.owner == self._run, table.c.state == "claimed")
+        mine = mine.values(state=state_before(table), owner=None)
         for part in chunks(digests, CHUNK) if digests is not None else [None]:
             connection.execute(mine if part is None else mine.where(table.c.digest.in_(part)))
 
@@ -287,11 +306,10 @@ class Ledger(Reader):
 
     def _record(self, connection: Connection, outcome: Outcome, epoch: int) -> bool:
         jobs = table_of(JobRow)
-        states = ["claimed"]
-        if self._flight.get(outcome.digest) == epoch:  # not given back by us: by who took us for dead, and claimed by nobody
-            states.append("planned")  # since, or the epoch were another
-        owned = jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state.in_(states)
-        job = connection.execute(select(jobs).where(*owned).with_for_update()).mappings().one_or_none()
+        owned = and_(jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed")
+        if self._flight.get(outcome.digest) == epoch:  # not given back by us, but by who took us for dead
+            owned = or_(owned, set_free(jobs, outcome.digest, epoch))
+        job = connection.execute(select(jobs).where(owned).with_for_update()).mappings().one_or_none()
         if job is None:
             return False
         number = job["id"]
@@ -305,7 +323,7 @@ class Ledger(Reader):
             connection.execute(table_of(Result).insert().values(self._result(connection, dict(job), outcome)))
         connection.execute(table_of(MetricRow).delete().where(table_of(MetricRow).c.job == number))
         if outcome.score is not None:  # a diverged job has the score that it counts with
-            connection.execute(table_of(MetricRow).insert(), [_metric(number, *item) for item in _all_metrics(outcome).items()])
+            connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
         return True
 
     def _kept(self, connection: Connection, digest_: str, epoch: int) -> bool:
@@ -320,7 +338,7 @@ class Ledger(Reader):
         same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
         dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
         times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
-        payload = payload_hash(_all_metrics(outcome), outcome.blobs)
+        payload = payload_hash(all_metrics(outcome), outcome.blobs)
         values = {name: getattr(outcome, name) for name in same} | times
         values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
         versions, environment = {**self._versions, **outcome.versions}, self._environment
@@ -350,43 +368,11 @@ class Ledger(Reader):
                 connection.execute(jobs.delete().where(jobs.c.id.in_(numbers)))
 
 
-def _broken(error: DatabaseError) -> bool:
-    """Whether a server's connection broke, or the server is away, rather than that it refused a statement."""
+def _passing(error: DatabaseError) -> bool:
+    """Whether a server's trouble passes: its connection broke, it is away, or two transactions waited for each other."""
     state = getattr(error.orig, "sqlstate", None)
     away = isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
-    return error.connection_invalidated or away
-
-
-def _all_metrics(outcome: Outcome) -> dict[str, float]:
-    assert outcome.score is not None
-    return {"score": outcome.score, **outcome.metrics}
-
-
-def _metric(job: int, name: str, value: float) -> dict[str, Any]:
-    finite = math.isfinite(value)
-    return {"job": job, "name": name, "value": value if finite else None, "special": None if finite else str(float(value))}
-
-
-def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
-    rows = job.rows
-    remarks = [f"{rows.redrawn} draws that missed a class were drawn again"] if rows.redrawn else []
-    remarks += [f"{rows.shared} training or dev rows also stand in the test rows"] if rows.shared else []
-    return {
-        "digest": job.digest,
-        "setting": setting,
-        "task": rows.task,
-        "label": job.label,
-        "size": rows.size,
-        "draw": rows.draw,
-        "seed": job.seed,
-        "fingerprint": rows.fingerprint,
-        "n_train": rows.n_train,
-        "n_dev": rows.n_dev,
-        "n_test": rows.n_test,
-        "note": note or "; ".join(remarks),
-        "state": state,
-        "epoch": 0,
-    }
+    return error.connection_invalidated or away or state == "40P01"  # two runs enter the same jobs, each in its order
 
 
 def _insert_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, select, update
 
+from harness.ledger.claims import state_before
 from harness.ledger.ledger import Ledger
 from harness.ledger.reader import CHUNK, chunks, table_of
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
@@ -67,9 +68,12 @@ def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
 
 
 def _parts(theirs: Connection) -> Iterator[list[dict[str, Any]]]:
+    """The jobs, as they were before the claims on them."""
     table, last = table_of(JobRow), 0
+    state = case((table.c.state == "claimed", state_before(table)), else_=table.c.state).label("state")
+    others = [column for column in table.c if column.name != "state"]
     while True:
-        wanted = select(table).where(table.c.id > last).order_by(table.c.id).limit(PART)
+        wanted = select(*others, state).where(table.c.id > last).order_by(table.c.id).limit(PART)
         rows = [dict(row) for row in theirs.execute(wanted).mappings()]
         if not rows:
             return
@@ -95,11 +99,11 @@ def _take(
     payloads = _payloads(theirs, jobs), _payloads(ours, [{"id": here[j["digest"]][0]} for j in jobs if j["digest"] in here])
     numbers: dict[int, int] = {}  # the source's jobs that are taken over: the target's number of each
     for job in jobs:
-        state = "planned" if job["state"] == "claimed" else job["state"]
+        state = job["state"]
         if job["digest"] not in here:
             merged.jobs += 1
             values = {name: value for name, value in job.items() if name != "id"}
-            values |= {"setting": settings[job["setting"]], "state": state, "owner": None}
+            values |= {"setting": settings[job["setting"]], "owner": None}
             key = ours.execute(insert(table).values(values)).inserted_primary_key
             numbers[job["id"]] = int(key[0]) if key else 0
             continue

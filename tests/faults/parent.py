@@ -1,6 +1,8 @@
 """A whole run on the fake method, in a process that may be killed: `python -m tests.faults.parent DB JOBS SLOTS ACKS`.
 
-Writes a line to ACKS for every result once it is committed: what was acknowledged may never be missing afterwards.
+Writes a line to ACKS for every result once it is committed: what was acknowledged may never be missing afterwards. The
+environment says how long a job takes (BENCH_FAKE_SECONDS), how many a pack has (BENCH_FAKE_PLACES), and how long a locked
+ledger goes unmentioned (BENCH_FAKE_WAIT).
 """
 
 import os
@@ -11,8 +13,9 @@ from pathlib import Path
 from harness import scheduler
 from harness.executors.base import Where
 from harness.executors.local import LocalExecutor
+from harness.geometry import Geometry
 from harness.jobs import Job
-from harness.ledger import Ledger
+from harness.ledger import Ledger, database
 from harness.outcome import Outcome, Ticket
 from harness.tasks import REGISTRY
 from tests.faults import fake
@@ -40,20 +43,26 @@ class Acks:
 
 
 def main(db: str, count: int, slots: int, acks: str) -> int:
-    """Run so many jobs; 0 if all are done, LEFT if some were set aside."""
+    """Run so many jobs; 0 if all are done, LEFT if some were set aside, 130 after Ctrl-C."""
     jobs = [fake.job(number) for number in range(count)]
     task = REGISTRY["toy-sentiment"]
+    places = int(os.environ.get("BENCH_FAKE_PLACES", "1"))
+    shape = Geometry(places, 16, 16) if places > 1 else None
+    database.WAIT = float(os.environ.get("BENCH_FAKE_WAIT", database.WAIT))
     with Ledger(db, write=True) as ledger:
         ledger.enter(jobs)
         ledger.begin("fake")
         ledger.reap()
         states = ledger.states([job.digest for job in jobs])
         left = [job for job in jobs if states[job.digest] in ("planned", "claimed", "failed")]
-        tickets = {job.digest: Ticket(job=job, task=task, keep="none", artefacts=Path()) for job in left}
+        common = {"task": task, "keep": "none", "artefacts": Path(), "geometry": shape}
+        tickets = {job.digest: Ticket(job=job, **common) for job in left}
         progress = scheduler.Progress(total=count, before=count - len(left))
         executor = LocalExecutor(["cpu"] * slots, work=fake.work)
         with scheduler.watch_signals() as stop:
             scheduler.run(ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",))
+        if stop.times:
+            return stop.exit_code
         return 0 if set(ledger.states([job.digest for job in jobs]).values()) == {"done"} else LEFT
 
 

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,11 @@ def words(db, count, slots, acks):
     return [sys.executable, "-m", "tests.faults.parent", str(db), str(count), str(slots), str(acks)]
 
 
-def start(db, count, slots, acks, seconds="0.02"):
+def start(db, count, slots, acks, seconds="0.02", **more):
     """It, in a session of its own."""
-    env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
-    return subprocess.Popen(words(db, count, slots, acks), cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+    env = os.environ | {"BENCH_FAKE_SECONDS": seconds} | more
+    pipes = {"stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words(db, count, slots, acks), cwd=ROOT, env=env, start_new_session=True, **pipes)
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
@@ -62,6 +65,112 @@ def test_a_lock_held_for_seconds_is_waited_for(tmp_path):
     assert process.wait(60) == 0
     found = check_ledger(str(db), acks, metrics_of)
     assert (found.results, found.attempts) == (60, 60)
+
+
+HOLDER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+for statement in sys.argv[2:]:
+    connection.execute(statement).fetchall()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(db, *statements):
+    """A process that holds the database until `communicate`; one of its own, since who closes a file unlocks it for himself."""
+    words = [sys.executable, "-c", HOLDER, str(db), *statements]
+    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+HOLDS = {
+    "a writer": ["BEGIN IMMEDIATE"],
+    "a writer who keeps readers out": ["BEGIN EXCLUSIVE"],
+    "a reader": ["BEGIN", "SELECT count(*) FROM job"],  # who lets a transaction begin and not end
+}
+
+
+@pytest.mark.parametrize("statements", HOLDS.values(), ids=HOLDS)
+def test_a_lock_held_for_minutes_costs_no_result(tmp_path, statements):
+    """F12: the run says once which file it waits for, keeps the results of whole packs, and goes on when the lock is gone."""
+    db, acks = tmp_path / "r.db", tmp_path / "acks"
+    process = start(db, 48, 2, acks, seconds="0.1", BENCH_FAKE_PLACES="4", BENCH_FAKE_WAIT="1")
+    while not (acks.exists() and acks.read_text()):
+        time.sleep(0.02)
+    holder = hold(db, *statements)
+    time.sleep(5)  # five times what is waited for in silence
+    assert process.poll() is None
+    holder.communicate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said.count("is locked by another process: this run waits") == said.count(f"{db} is locked") == 1
+    found = check_ledger(str(db), acks, metrics_of)
+    assert (found.results, found.attempts) == (48, 48)
+
+
+@pytest.fixture
+def locked(bench, tmp_path):
+    """A `bench run` that has recorded a result, and another process's hold on its database since."""
+    db = tmp_path / "r.db"
+    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 30, "-j", 1, "--keep", "none")
+    process = bench.start(tmp_path, *bench.run_words("r.db", *words))
+    while not states(db)["done"]:
+        assert process.poll() is None
+        time.sleep(0.02)
+    holder = hold(db, "BEGIN IMMEDIATE")
+    while not states(db)["claimed"]:  # it came between two jobs
+        holder.communicate()
+        time.sleep(0.02)
+        holder = hold(db, "BEGIN IMMEDIATE")
+    time.sleep(2)  # a job ends meanwhile
+    yield process, holder
+    holder.kill()
+    holder.wait()
+    process.kill()
+
+
+def states(db):
+    """How many jobs are in which state."""
+    if not db.exists() or not db.stat().st_size:
+        return Counter()
+    with Ledger(str(db)) as ledger:
+        return Counter({state: count for _, _, state, count in ledger.counts()})
+
+
+def test_ctrl_c_lets_a_run_wait_for_a_lock(bench, tmp_path, locked):
+    """F12, F17: once, it still waits until what is finished can be recorded, and says so."""
+    process, holder = locked
+    before = states(tmp_path / "r.db")["done"]
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(2)
+    assert process.poll() is None
+    holder.communicate()
+    ended = bench.end(process)
+    assert ended.code == 130
+    assert "once more stops at once" in ended.out
+    assert "nothing that finished is lost" in ended.out
+    assert states(tmp_path / "r.db")["done"] == before + 1
+    check_ledger(str(tmp_path / "r.db"))
+
+
+def test_ctrl_c_twice_ends_a_run_that_waits_for_a_lock(bench, tmp_path, locked):
+    """F12, F17: at once, with no claim left that the next run would not take up."""
+    process, holder = locked
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1)  # two signals at the same moment are one
+    os.killpg(process.pid, signal.SIGINT)
+    ended = bench.end(process, timeout=20)
+    assert ended.code == 130
+    assert "what could not be written is computed again" in ended.out
+    assert "Traceback" not in ended.err
+    holder.communicate()
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        ledger.begin("next")
+        ledger.reap()
+    assert set(states(tmp_path / "r.db")) == {"done", "planned"}
+    check_ledger(str(tmp_path / "r.db"))
 
 
 @pytest.mark.parametrize("before", ["nothing", "schema 1"])

@@ -241,6 +241,63 @@ def test_what_a_killed_run_leaves_is_cleared_away(db, make_job):
     assert [path.name for path in Path(db).parent.iterdir()] == ["r.db"]
 
 
+@pytest.fixture
+def tried(db, make_job, make_outcome):
+    """A ledger whose only job diverged, with a score."""
+    job = make_job()
+    with Ledger(db, write=True) as opened:
+        opened.begin("bench run")
+        opened.enter([job])
+        [claim] = opened.claim([job.digest], 1)
+        assert opened.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+    return job
+
+
+RETRYING = """
+import sys, time
+from harness.ledger import Ledger
+ledger = Ledger(sys.argv[1], write=True)
+ledger.begin("bench run --retry-failed")
+print(len(ledger.claim([entry.digest for entry in ledger.entries()], 1, retry=["diverged"])), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("ending", ["is killed", "gives it back", "closes its ledger"])
+def test_a_retry_that_is_cut_short_costs_no_outcome(ending, tried, db):
+    """Whichever way a run that tries a job again ends without a result, the job is as it had ended before, with its score."""
+    if ending == "is killed":
+        retrying = started(RETRYING, db)
+        assert retrying.stdout.readline() == "1\n"
+        finish(retrying)
+    else:
+        with Ledger(db, write=True) as opened:
+            opened.begin("bench run --retry-failed")
+            claims = opened.claim([tried.digest], 1, retry=["diverged"])
+            if ending == "gives it back":
+                opened.release(claims)
+    with Ledger(db, write=True) as opened:
+        opened.begin("bench run")
+        assert opened.reap() == (ending == "is killed")
+        [entry] = opened.entries()
+        assert (entry.state, entry.metrics["score"]) == ("diverged", 0.25)
+        assert opened.errors() == [(tried.digest, "NaN")]
+
+
+def test_a_retry_by_a_run_that_was_taken_for_dead_is_recorded(tried, db, make_outcome, monkeypatch):
+    """Its job was set free, and is what it was before; nobody has claimed it since, so what came of it is kept, once."""
+    with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
+        first.begin("bench run --retry-failed")
+        [claim] = first.claim([tried.digest], 1, retry=["diverged"])
+        second.begin("bench run")
+        monkeypatch.setattr("harness.ledger.ledger.alive", lambda _: False)
+        assert second.reap() == 1
+        assert first.states([tried.digest]) == {tried.digest: "diverged"}
+        assert first.record(make_outcome(tried), claim.epoch)
+        assert not first.record(make_outcome(tried), claim.epoch)
+        assert [attempt["outcome"] for attempt in first.attempts(tried.digest)] == ["diverged", "done"]
+
+
 CLAIMER = """
 import sys, time
 from pathlib import Path

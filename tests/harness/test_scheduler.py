@@ -108,9 +108,9 @@ def entered(ledger, make_job, tmp_path):
     return enter
 
 
-def go(ledger, tickets, executor, *, stop=None, **more):
+def go(ledger, tickets, executor, *, stop=None, display=None, **more):
     """Run the loop; what was shown and counted."""
-    display, progress = Notes(), Progress(total=len(tickets), before=0)
+    display, progress = display or Notes(), Progress(total=len(tickets), before=0)
     scheduler.run(ledger, tickets, executor, display, progress, stop or Stop(), **more)
     return display, progress
 
@@ -173,15 +173,38 @@ def test_the_second_signal_ends_at_once(ledger, entered, make_outcome):
     assert set(ledger.states(tickets).values()) == {"planned"}
 
 
-def test_jobs_of_another_run_are_left_alone(ledger, entered, make_outcome, tmp_path):
-    """Jobs that another run holds are neither done here nor waited for, and are counted as being elsewhere."""
+class Told(Notes):
+    """A display at whose first note something happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        self._happens()
+
+
+@pytest.mark.parametrize("records", [True, False], ids=["ends them", "gives them back"])
+def test_jobs_of_another_run_are_waited_for(records, ledger, entered, make_outcome, tmp_path, monkeypatch):
+    """Jobs that another run holds are not done here as long as it does, which the user is told; what it gives back is."""
+    monkeypatch.setattr(scheduler, "AGAIN", 0.05)
     tickets, executor = entered("lora", draws=5), FakeExecutor(make_outcome)
     with Ledger(str(tmp_path / "r.db"), write=True) as other:
         other.begin("bench run")
-        held = {claim.digest for claim in other.claim(list(tickets), 2)}
-        _, progress = go(ledger, tickets, executor)
-        assert set(executor.given) == set(tickets) - held
-        assert (progress.done, progress.elsewhere, progress.left) == (3, 2, 0)
+        held = other.claim(list(tickets), 2)
+
+        def end() -> None:
+            assert len(executor.given) == 3
+            if records:
+                assert all(other.record(make_outcome(tickets[digest].job), epoch) for digest, epoch in held)
+            else:
+                other.release(held)
+
+        display, progress = go(ledger, tickets, executor, display=Told(end))
+    assert display.lines == ["2 jobs are in the hands of another run: waiting for them; Ctrl-C stops"]
+    assert set(ledger.states(tickets).values()) == {"done"}
+    assert (progress.done, progress.elsewhere, progress.left) == ((3, 2, 0) if records else (5, 0, 0))
 
 
 def test_a_result_that_comes_too_late_is_dropped(ledger, entered, make_outcome, make_job, tmp_path):

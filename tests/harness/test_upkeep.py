@@ -181,6 +181,20 @@ def test_a_claim_of_the_dead_gives_way_to_a_result(bench, tmp_path, filled, make
     assert bench(tmp_path, "db", "verify", "--db", "target.db").code == 0
 
 
+def test_a_retry_at_hand_is_merged_as_it_had_ended_before(bench, tmp_path, make_job, make_outcome):
+    """A job of the source that a run tries again, or was killed over, comes with its recorded outcome."""
+    job = make_job()
+    with Ledger(str(tmp_path / "source.db"), write=True) as source:
+        source.enter([job])
+        source.begin("bench run")
+        [claim] = source.claim([job.digest], 1)
+        assert source.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+        source.claim([job.digest], 1, retry=["diverged"])
+        assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0
+    with Ledger(str(tmp_path / "target.db")) as target:
+        assert [(entry.state, entry.metrics["score"]) for entry in target.entries()] == [("diverged", 0.25)]
+
+
 def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
     """What it has written is not recorded yet, and would look like rubbish."""
     filled("r.db", done=2)
