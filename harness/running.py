@@ -315,7 +315,7 @@ def _code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) ->
         out.print("every cell is filled", highlight=False)
     else:
         out.print(
-            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
+            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {shown(db)}'}` shows them",
             highlight=False,
             soft_wrap=True,
         )

@@ -123,7 +123,7 @@ def merge(target: str, sources: Sequence[str]) -> int:
     out, unequal = Console(), 0
     for source in sources:
         if Path(source).absolute() == Path(target).absolute():
-            raise UsageError(f"{source} cannot be merged into itself")
+            raise UsageError(f"{shown(source)} cannot be merged into itself")
         with Ledger(source) as theirs, Ledger(target, write=True) as ours:
             merged = merge_ledgers(ours, theirs)
             files = _take_tensors(theirs, source, target)
