@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,9 @@ class Keep(StrEnum):
 
 def run_command_line() -> None:
     """Run the command; what the user can mend is told in a sentence, with the exit code that belongs to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need be no text, and terminals lack letters
     try:
         app()
     except BenchError as error:

@@ -1,8 +1,9 @@
 """From options as typed to a checked request: all that is wrong is named at once, nothing heavy imported, nothing fetched."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
@@ -125,6 +126,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     model = grid.value("model").strip()
     if not model:
         reading.problems.append("--model is empty")
+    reading.problems += _no_texts(grid)
     if not reading.problems:
         _sizes_possible(reading, tasks, sizes, recipe)
     if reading.problems:
@@ -140,6 +142,15 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         **numbers,
     )
     return request, reading.notices
+
+
+def _no_texts(grid: GridOptions) -> Iterator[str]:
+    """Options with half a character in them, as names of files may have: a job's identity cannot hang on one."""
+    for one in fields(grid):
+        value = getattr(grid, one.name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
+                yield f"--{one.name.strip('_').replace('_', '-')}: {text!r} is no text in UTF-8"
 
 
 def _recipe(reading: Reading) -> Recipe:

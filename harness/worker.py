@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import geometry, held
 from harness.outcome import Outcome, Progress, Ticket
-from harness.redaction import redact
+from harness.redaction import redact, told
 
 if TYPE_CHECKING:
     from harness.attempt import Attempt
@@ -52,7 +52,7 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
     _see_memory(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
-    said = redact(f"{type(error).__name__}: {error}")
+    said = told(error)
     return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
 
 

@@ -5,6 +5,7 @@ from time import monotonic
 
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 
@@ -38,7 +39,7 @@ class InlineExecutor:
         try:
             return [Finished(0, tuple(self._work(tickets, self.devices[0], note)))]
         except (Exception, SystemExit) as error:
-            return [Lost(0, tuple(ticket.job.digest for ticket in tickets), f"{type(error).__name__}: {error}")]
+            return [Lost(0, tuple(ticket.job.digest for ticket in tickets), told(error))]
 
     def where(self) -> list[Where]:
         """How far the pack is."""

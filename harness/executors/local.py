@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class _Slot:
         if error is None:
             return Finished(number, tuple(future.result()))
         self.close(kill=True)  # the pool is broken, or the pack or its outcome could not travel
-        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), f"{type(error).__name__}: {error}")
+        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), told(error))
 
     def where(self) -> Where:
         if self.future is None:

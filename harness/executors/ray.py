@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 if TYPE_CHECKING:
@@ -151,10 +152,10 @@ class _Slot:
         try:
             outcomes, files = self._ray.get(pack)
         except self._ray.exceptions.RayTaskError as error:  # the work raised: the actor lives
-            reason = f"{type(error.cause).__name__}: {error.cause}"
+            reason = told(error.cause)
         except Exception as error:  # its node or its process is gone, or what it gave cannot travel
             self._actor = None
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = told(error).splitlines()[0]
         else:
             _keep(files, self._tickets)
             return Finished(number, tuple(outcomes))

@@ -172,7 +172,8 @@ class Ledger(Reader):
 
     def enter(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
         """Note the jobs that are asked for; those already known stay as they are."""
-        everything = [(job, "planned", "") for job in jobs] + [(cell.job, "infeasible", cell.reason) for cell in infeasible]
+        cannot = [(cell.job, "infeasible", redact(cell.reason)) for cell in infeasible]
+        everything = [(job, "planned", "") for job in jobs] + cannot
         known = self.states([job.digest for job, _, _ in everything])
         new = [one for one in everything if one[0].digest not in known]
         self._again(lambda connection: self._enter(connection, new))

@@ -100,6 +100,7 @@ def test_work_that_raises_loses_only_its_job(kind, fault, executors, ticket):
     assert isinstance(event, Lost)
     assert event.digests == (bad.job.digest,)
     assert ("out of luck" if fault == "raise" else "SystemExit") in event.reason
+    event.reason.encode()  # text that can be printed and kept, whatever the error said
     executor.submit(0, [ticket("ok")])
     [event] = wait_for(executor)
     assert isinstance(event, Finished)

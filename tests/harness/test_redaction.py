@@ -52,6 +52,11 @@ def test_the_home_folder_is_not_named():
     assert redact(f"no file {Path.home()}/data/x.csv") == "no file ~/data/x.csv"
 
 
+def test_what_is_no_text_becomes_one():
+    """Half characters, as names of files have them, and a NUL, which PostgreSQL keeps in no text."""
+    assert redact("caf\udce9.db \ud800 \0 café 🎉") == "caf?.db ? \ufffd café 🎉"
+
+
 def test_ordinary_words_stay():
     """An error about tokens of a text is no secret."""
     text = "rows of 600 tokens need as many positions, this backbone has 512: --max-length"

@@ -49,6 +49,7 @@ def test_a_budget_is_a_share():
         ({"methods": "simplex-lora", "set_": ["length=5"]}, "none of the methods has such an option"),
         ({"methods": "simplex-lora", "set_": ["mix=both"]}, "mix must be one of factors, product"),
         ({"methods": "simplex-ia3"}, "no method 'simplex-ia3'"),
+        ({"methods": "prefix", "set_": ["prefix.words=caf\udce9"]}, "--set: 'prefix.words=caf\\udce9' is no text in UTF-8"),
     ],
 )
 def test_what_is_wrong_is_said(typed, words):

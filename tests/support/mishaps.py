@@ -28,7 +28,7 @@ def _nothing() -> None:
 
 
 def _raise() -> None:
-    raise RuntimeError("out of luck")
+    raise RuntimeError("out of luck, half a character: \ud800")
 
 
 def _die() -> None:
