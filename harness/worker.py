@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import geometry, held
+from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress, Ticket
 from harness.redaction import redact, told
 
@@ -27,6 +28,7 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
     Jobs that may train in one forward pass do, in the geometry that their tickets say; the others train alone.
 
     Raises:
+        DiskTrouble: the host's disk is full or broken, so the run must end.
         MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
     """
     from harness.attempt import Attempt
@@ -50,18 +52,21 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
-    _see_memory(error)
+    _see_host(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
     said = told(error)
     return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
 
 
-def _see_memory(error: Exception) -> None:
-    """Let a worker end that its host refused memory: oneDNN would fail the next job with a product that it could not make.
+def _see_host(error: Exception) -> None:
+    """Let out what is the host's trouble, and would be every further job's.
 
     Raises:
-        MemoryError: that is what the error says.
+        DiskTrouble: its disk is full or broken.
+        MemoryError: it refused memory: oneDNN would fail the next job with a product that it could not make.
     """
+    if isinstance(error, DiskTrouble):
+        raise error
     if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)):
         raise MemoryError(f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})")
 
@@ -97,7 +102,7 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     except torch.OutOfMemoryError:
         smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
     except Exception as error:  # whatever it was, one job after the other may do
-        _see_memory(error)
+        _see_host(error)
         said = redact(str(error)).splitlines()
         smaller = replace(shape, compiled=False) if shape.compiled else None
         what = "steps cannot be compiled" if shape.compiled else "no pass over several jobs"

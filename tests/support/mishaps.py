@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress, Ticket
 
 
@@ -31,12 +32,17 @@ def _raise() -> None:
     raise RuntimeError("out of luck, half a character: \ud800")
 
 
+def _fill_the_disk() -> None:
+    raise DiskTrouble("no space")
+
+
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 FAULTS: dict[str, Callable[[], object]] = {
     "raise": _raise,
+    "full disk": _fill_the_disk,
     "exit": lambda: sys.exit(3),
     "vanish": lambda: os._exit(3),
     "die": _die,
