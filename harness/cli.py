@@ -1,17 +1,18 @@
 """The commands: parse, call, print. No torch at import; what a command needs is imported in its body."""
 
+import errno
 import sys
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from harness.cli_db import app as database
 from harness.cli_options import Database, Json, Point
 from harness.cli_read import app as reading
-from harness.errors import BenchError
+from harness.errors import BenchError, UsageError
 from harness.options import GridOptions, with_grid
 
 app = typer.Typer(
@@ -72,11 +73,19 @@ def run_command_line() -> None:
     try:
         app()
     except BenchError as error:
-        from reports.escape import plain
+        _end(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
 
-        for line in str(error).splitlines():
-            print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
-        sys.exit(error.exit_code)
+
+def _end(error: BenchError) -> NoReturn:
+    from reports.escape import plain
+
+    for line in str(error).splitlines():
+        print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
+    sys.exit(error.exit_code)
 
 
 def _version(wanted: bool) -> None:
