@@ -13,7 +13,7 @@ from harness.artefacts import folder as artefact_folder
 from harness.display import job_line
 from harness.errors import Busy, CorruptData, UsageError
 from harness.ledger import Entry, Ledger
-from harness.ledger.database import is_url, schema_of, shown
+from harness.ledger.database import is_url, schema_of, shown, telling_damage
 from harness.reading import opened
 from harness.tasks import own
 
@@ -161,7 +161,7 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
 
     out = Console()
     schema_of(db)
-    with Ledger(db, write=yes) as ledger:
+    with telling_damage(db), Ledger(db, write=yes) as ledger:
         if yes and ledger.others():
             raise Busy(f"a run is going on in {shown(db)}, and what it has written is not recorded yet: wait for its end")
         old = [one.id for one in outdated_settings(ledger.settings())] if outdated else []

@@ -110,9 +110,9 @@ def schema_of(name: str) -> int:
         engine.dispose()
 
 
-def explain(error: DatabaseError, name: str) -> Exception:
+def explain(error: DatabaseError | sqlite3.Error, name: str) -> Exception:
     """The error that a user can act on for what the driver says."""
-    text, name, server = str(error.orig), shown(name), is_url(name)
+    text, name, server = str(getattr(error, "orig", error)), shown(name), is_url(name)
     if "locked" in text or "busy" in text:
         return Busy(f"{name} has been locked by another process for {WAIT:.0f} s: close what holds it open, then run again")
     if "readonly" in text or "unable to open" in text:

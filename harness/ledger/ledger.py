@@ -5,6 +5,7 @@ this folder: callers hand in jobs and outcomes and get entries back.
 """
 
 import math
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -333,11 +334,14 @@ class Ledger(Reader):
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back."""
-        if self._engine.dialect.name == "sqlite":
-            outside_transactions(self._engine, "VACUUM")
-            return
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
+        try:
+            if self._on_server:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    connection.exec_driver_sql("VACUUM")
+            else:
+                outside_transactions(self._engine, "VACUUM")
+        except (DatabaseError, sqlite3.Error) as error:
+            raise explain(error, self.name) from error
 
     def forget(self, digests: Sequence[str]) -> None:
         """Delete jobs with everything that hangs on them; those that a run holds stay."""

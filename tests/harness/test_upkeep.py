@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,34 @@ def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
         assert ended.code == 75
         assert "a run is going on" in ended.err
     assert len(contents(tmp_path / "r.db")) == 4
+
+
+@pytest.mark.parametrize("command", [("vacuum",), ("prune", "--yes")], ids=["vacuum", "prune"])
+@pytest.mark.parametrize(("trouble", "code", "said"), [("full disk", 74, "free some space"), ("damage", 65, "is damaged")])
+def test_a_database_that_cannot_be_written_anew_is_told_of(bench, tmp_path, filled, trouble, code, said, command):
+    """No room for the copy that takes its place, or a page that cannot be read: a sentence, and it stays as it was."""
+    jobs = filled("r.db")
+    words = bench.command("db", *command, "--db", "r.db")
+    if trouble == "full disk":
+        words = ["bash", "-c", 'ulimit -f 8; exec "$@"', "limited", *words]
+    else:
+        spoil(tmp_path / "r.db", "attempt")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ended = bench.end(subprocess.Popen(words, cwd=tmp_path, env=bench.env, text=True, **pipes))
+    assert (ended.code, len(ended.err.strip().splitlines())) == (code, 1), ended.err
+    assert said in ended.err
+    assert len(contents(tmp_path / "r.db")) == len(jobs)
+
+
+def spoil(path, table):
+    """Make the first page of a table unreadable."""
+    with sqlite3.connect(path) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchall()
+        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
 
 
 @pytest.mark.parametrize("command", ["vacuum", "prune", "upgrade"])
