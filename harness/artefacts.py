@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,20 @@ def keep(where: Path, digest: str, content: bytes) -> None:
                 os.fsync(place)
             finally:
                 os.close(place)
+
+
+def copy(file: Path, there: Path) -> None:
+    """Put a copy of a job's file into another folder: whole under its name, or not there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DiskTrouble: see `telling_disk`.
+    """
+    draft = there / f"{file.stem}.draft"
+    with telling_disk(there):
+        there.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy2(file, draft)
+        draft.replace(there / file.name)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`bench db`: copies, merged shards, upgrades, and what may go."""
 
+import hashlib
 import shutil
 import sqlite3
 import subprocess
@@ -208,6 +209,24 @@ def test_a_database_that_cannot_be_written_anew_is_told_of(bench, tmp_path, fill
     assert (ended.code, len(ended.err.strip().splitlines())) == (code, 1), ended.err
     assert said in ended.err
     assert len(contents(tmp_path / "r.db")) == len(jobs)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+@pytest.mark.parametrize("words", [("backup", "b.db", "--db", "a.db"), ("merge", "b.db", "a.db")], ids=["backup", "merge"])
+def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
+    """A sentence with the exit code of a full disk; merged once more with room, everything is there."""
+    [job] = filled("a.db", draws=1, done=1, artefact=hashlib.sha256(b"tensors").hexdigest())
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.db.artefacts").mkdir()
+    (tmp_path / "a.db.artefacts" / f"{job.digest}.safetensors").write_bytes(b"tensors")
+    full = tmp_path / "b.db.artefacts" / f"{job.digest}.draft"
+    full.symlink_to("/dev/full")
+    ended = bench(tmp_path, "db", *words)
+    assert (ended.code, len(ended.err.strip().splitlines())) == (74, 1), ended.err
+    assert "free some space" in ended.err
+    full.unlink()
+    assert bench(tmp_path, "db", "merge", "b.db", "a.db").code == 0
+    assert bench(tmp_path, "db", "verify", "--db", "b.db").code == 0
 
 
 def spoil(path, table):
