@@ -1,5 +1,6 @@
 """From options as typed to a checked request: all that is wrong is named at once, nothing heavy imported, nothing fetched."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from methods import Method
 S = TypeVar("S")
 T = TypeVar("T")
 MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
+MOST_CELLS = 1_000_000  # of a grid: many years of one GPU, and as many as are held in memory without trouble
 POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
@@ -141,6 +143,9 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         recipe=recipe,
         **numbers,
     )
+    if request.cells > MOST_CELLS:
+        less = "ask for fewer --draws or --seeds now and for more once those are done"
+        raise UsageError(f"the grid has {request.cells:,} jobs, and {MOST_CELLS:,} are the most: {less}")
     return request, reading.notices
 
 
@@ -187,6 +192,9 @@ def _methods(reading: Reading) -> list[Method]:
         _apply(reading, variants, target, option, values)
     chosen: list[Method] = []
     for name, options in variants.items():
+        if (many := math.prod(map(len, options.values()))) > MOST_CELLS:
+            reading.problems.append(f"--set: {name} has {many:,} variants, and {MOST_CELLS:,} are the most: name fewer values")
+            continue
         combinations = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
         built = reading.attempt_all(partial(methods.build, name), combinations)
         if len(built) < len(combinations):  # of each the first complaint was heard; its other options may be wrong as well

@@ -50,6 +50,11 @@ WRONG = {
     "a model too long for a file": (words(model=300 * "a"), ["aaa: File name too long"]),
     "a database too long for a file": (words(db=300 * "a"), ["aaa: File name too long"]),
     "a folder too long for one": (["convert", "tiny", 300 * "a"], ["aaa: File name too long"]),
+    "a grid beyond reason": (words(draws="10000", seeds="10000"), ["100,000,000 jobs", "fewer --draws"]),
+    "variants beyond reason": (
+        words(set_=[f"lora.{name}={','.join(map(str, range(1, 101)))}" for name in ("rank", "alpha", "lr", "weight_decay")]),
+        ["100,000,000 variants"],
+    ),
     "dev": (words(dev="some"), ["--dev", "some"]),
     "dev rows": (words(dev="0"), ["--dev", "0"]),
     "devices": (words(devices="cuda:a"), ["--devices", "cuda:a"]),
