@@ -11,6 +11,7 @@ from itertools import product
 from typing import TypeVar
 
 import methods
+from harness import checkpoints
 from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.options import PRESETS, GridOptions
@@ -137,7 +138,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         methods=tuple(chosen),
         tasks=tuple(tasks),
         sizes=tuple(sizes),
-        model=model,
+        model=checkpoints.spelt(model),
         pooling=pooling,
         dtype=dtype,
         recipe=recipe,
