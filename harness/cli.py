@@ -12,7 +12,7 @@ import typer
 from harness.cli_db import app as database
 from harness.cli_options import Database, Json, Point
 from harness.cli_read import app as reading
-from harness.errors import BenchError, UsageError
+from harness.errors import BenchError, Unavailable, UsageError
 from harness.options import GridOptions, with_grid
 
 app = typer.Typer(
@@ -74,6 +74,13 @@ def run_command_line() -> None:
         app()
     except BenchError as error:
         _end(error)
+    except UnicodeDecodeError:
+        from harness.provenance import unreadable
+
+        if not (folders := unreadable()):
+            raise
+        said = "the metadata of an installed package are no text: install it again, or remove"
+        _end(Unavailable(f"{said} {', '.join(folders)}"))
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
