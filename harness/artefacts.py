@@ -5,7 +5,6 @@ The hash in the result's row says whether a file is still what was written.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import CorruptData, DiskTrouble, Unavailable
+from harness.errors import FULL, CorruptData, DiskTrouble, Unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +118,7 @@ def telling_disk(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if error.errno not in FULL:
             raise
         hint = "free some space, then run again; what was committed is safe"
         raise DiskTrouble(f"writing to {where} failed ({error.strerror}): {hint}") from error

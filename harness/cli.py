@@ -12,7 +12,7 @@ import typer
 from harness.cli_db import app as database
 from harness.cli_options import Database, Json, Point
 from harness.cli_read import app as reading
-from harness.errors import BenchError, Unavailable, UsageError
+from harness.errors import FULL, BenchError, DiskTrouble, Unavailable, UsageError
 from harness.options import GridOptions, with_grid
 
 app = typer.Typer(
@@ -82,9 +82,11 @@ def run_command_line() -> None:
         said = "the metadata of an installed package are no text: install it again, or remove"
         _end(Unavailable(f"{said} {', '.join(folders)}"))
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
+        if error.errno == errno.ENAMETOOLONG:
+            _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
+        if error.errno in FULL:
+            _end(DiskTrouble(f"writing failed ({error}): free some space, then run again; what was committed is safe"))
+        raise
 
 
 def _end(error: BenchError) -> NoReturn:
