@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import CorruptData, Unavailable
+from harness.errors import FULL, CorruptData, DiskTrouble, Unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,22 +59,66 @@ def check(where: Path, digest: str, sha: str) -> bytes:
 
 
 def write(where: Path, digest: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Keep tensors (`[vertices, ...]` each, or as the backbone's own) and give their file's SHA-256."""
+    """Keep tensors (`[vertices, ...]` each, or as the backbone's own) and give their file's SHA-256.
+
+    Raises:
+        DiskTrouble: see `telling_disk`.
+    """
     from safetensors.torch import save
 
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
     flat = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     content = save(flat, metadata={"bench": json.dumps(about, sort_keys=True)})
-    draft = where / f"{digest}.draft"
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # the result that names it is on the disk at once, and so must this be
-    draft.replace(where / f"{digest}.safetensors")
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        place = os.open(where, os.O_RDONLY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
+    keep(where, digest, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def keep(where: Path, digest: str, content: bytes) -> None:
+    """Put a job's file where it belongs: whole under its name, and on the disk.
+
+    Raises:
+        DiskTrouble: see `telling_disk`.
+    """
+    with telling_disk(where):
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = where / f"{digest}.draft"
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # the result that names it is on the disk at once, and so must this be
+        draft.replace(where / f"{digest}.safetensors")
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            place = os.open(where, os.O_RDONLY)
+            try:
+                os.fsync(place)
+            finally:
+                os.close(place)
+
+
+def copy(file: Path, there: Path) -> None:
+    """Put a copy of a job's file into another folder: whole under its name, or not there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DiskTrouble: see `telling_disk`.
+    """
+    draft = there / f"{file.stem}.draft"
+    with telling_disk(there):
+        there.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy2(file, draft)
+        draft.replace(there / file.name)
+
+
+@contextmanager
+def telling_disk(where: Path) -> Iterator[None]:
+    """Writing below a folder, where a disk that is full or broken is nobody else's fault.
+
+    Raises:
+        DiskTrouble: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        hint = "free some space, then run again; what was committed is safe"
+        raise DiskTrouble(f"writing to {where} failed ({error.strerror}): {hint}") from error

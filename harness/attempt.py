@@ -159,7 +159,11 @@ class Attempt:
             slots.remove()
 
     def outcome(self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1") -> Outcome:
-        """Test what was trained, keep its tensors if they are to be kept, and say what came of it."""
+        """Test what was trained, keep its tensors if they are to be kept, and say what came of it.
+
+        Raises:
+            DiskTrouble: the disk is full or broken.
+        """
         import methods
         from harness import artefacts, provenance
         from harness.geometry import within

@@ -84,6 +84,12 @@ def local_folder(name: str) -> Path | None:
     return Path(name) if Path(name).is_dir() else None
 
 
+def spelt(name: str) -> str:
+    """A model's name in its one spelling: `./m` and `m/` are the folder `m`, unless that alone means something else."""
+    folder, plain = local_folder(name), Path(name).as_posix()
+    return plain if folder is not None and local_folder(plain) == folder else name
+
+
 def revision_of(name: str) -> str:
     """What identifies a model's contents: a commit of the Hub, or a hash of a folder's files.
 

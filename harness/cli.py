@@ -1,16 +1,18 @@
 """The commands: parse, call, print. No torch at import; what a command needs is imported in its body."""
 
+import errno
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from harness.cli_db import app as database
 from harness.cli_options import Database, Json, Point
 from harness.cli_read import app as reading
-from harness.errors import BenchError
+from harness.errors import FULL, BenchError, DiskTrouble, Unavailable, UsageError
 from harness.options import GridOptions, with_grid
 
 app = typer.Typer(
@@ -65,14 +67,34 @@ class Keep(StrEnum):
 
 def run_command_line() -> None:
     """Run the command; what the user can mend is told in a sentence, with the exit code that belongs to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need be no text, and terminals lack letters
     try:
         app()
     except BenchError as error:
-        from reports.escape import plain
+        _end(error)
+    except UnicodeDecodeError:
+        from harness.provenance import unreadable
 
-        for line in str(error).splitlines():
-            print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
-        sys.exit(error.exit_code)
+        if not (folders := unreadable()):
+            raise
+        said = "the metadata of an installed package are no text: install it again, or remove"
+        _end(Unavailable(f"{said} {', '.join(folders)}"))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
+        if error.errno in FULL:
+            _end(DiskTrouble(f"writing failed ({error}): free some space, then run again; what was committed is safe"))
+        raise
+
+
+def _end(error: BenchError) -> NoReturn:
+    from reports.escape import plain
+
+    for line in str(error).splitlines():
+        print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
+    sys.exit(error.exit_code)
 
 
 def _version(wanted: bool) -> None:

@@ -104,14 +104,21 @@ def _path(key: str) -> Any:
 
 
 def _from_disk(key: str) -> np.ndarray | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """Features as they were written; None where there are none, or they are not."""
+    from safetensors import safe_open
 
     try:
-        found: np.ndarray = load_file(_path(key))["features"]
-    except (OSError, KeyError, SafetensorError):
-        return None  # missing or half-written: computed again
-    return found
+        with safe_open(_path(key), "numpy") as file:
+            found: np.ndarray = file.get_tensor("features")
+            whole = file.metadata()["sha256"] == _hash(found)
+    except Exception:  # missing, half-written, without a hash: damage ends in an error of any kind
+        return None
+    return found if whole else None
+
+
+def _hash(features: np.ndarray) -> str:
+    """Of the numbers, and of how they are to be read."""
+    return hashlib.sha256(f"{features.dtype} {features.shape} ".encode() + features.tobytes()).hexdigest()
 
 
 def _to_disk(key: str, features: np.ndarray) -> None:
@@ -123,7 +130,7 @@ def _to_disk(key: str, features: np.ndarray) -> None:
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        save_file({"features": features}, draft)
+        save_file({"features": features}, draft, metadata={"sha256": _hash(features)})
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)  # a read-only home must not end a run

@@ -99,9 +99,12 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _is_plain(value: object) -> bool:
+    """Whether it is numbers in memory, each in a place of its own: a view may claim more of them than there are."""
     import torch
 
-    return isinstance(value, torch.Tensor) and value.layout is torch.strided and value.device.type == "cpu"
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.device.type != "cpu":
+        return False
+    return not value.is_quantized and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _mappable(path: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import request
 from harness.display import duration
 from harness.errors import UsageError
-from harness.ledger.database import is_url
+from harness.ledger.database import is_url, shown
 from harness.options import GridOptions
 from harness.reporting import Selection, comparison_of
 from reports import statistics
@@ -57,7 +57,7 @@ def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: 
         raise UsageError(f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS")
     tests = [test for test in comparison_of(chosen, None).family("overall") if test.n > 1]
     if not tests:
-        raise UsageError(f"--detect: {chosen.db} compares no two methods; state a variance with --spread POINTS")
+        raise UsageError(f"--detect: {shown(chosen.db)} compares no two methods; state a variance with --spread POINTS")
     for test in tests:
         yield _line(test, points)
 

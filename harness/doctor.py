@@ -15,7 +15,7 @@ from rich.console import Console
 from harness import cache, provenance
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, network_file_system
+from harness.ledger.database import is_url, network_file_system, shown
 from reports.escape import plain
 
 PATIENCE = 5.0  # seconds to wait for the Hub
@@ -161,6 +161,6 @@ def _database(db: str) -> Iterator[Finding]:
         yield Finding("database", "ill", str(error).splitlines()[0])
         return
     if damage:
-        yield Finding("database", "ill", f"{db} is damaged ({damage[0]}): restore a copy (`bench db verify` tells more)")
+        yield Finding("database", "ill", f"{shown(db)} is damaged ({damage[0]}): restore a copy (`bench db verify` tells more)")
     else:
-        yield Finding("database", "well", f"{db} is sound, with {jobs} jobs; `bench db verify` looks at every number")
+        yield Finding("database", "well", f"{shown(db)} is sound, with {jobs} jobs; `bench db verify` looks at every number")

@@ -49,7 +49,7 @@ def code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> 
         out.print("every cell is filled", highlight=False)
     else:
         out.print(
-            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {db}'}` shows them",
+            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {shown(db)}'}` shows them",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,5 +1,9 @@
 """Errors that a user can mend; the command prints their text without a traceback and ends with their exit code."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a system says of a disk that is full or broken
+
 
 class BenchError(Exception):
     """Anything the user can mend. The text says what is wrong and what to do."""

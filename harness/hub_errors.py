@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from harness.errors import CannotWrite, DiskTrouble, Unavailable
+from harness.errors import FULL, CannotWrite, DiskTrouble, Unavailable
 
 
 class FellBack(ConnectionError):
@@ -66,7 +66,7 @@ def blame_disk(problem: BaseException) -> None:
         CannotWrite, DiskTrouble: the cache cannot take the files.
     """
     for cause in causes(problem):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if isinstance(cause, OSError) and cause.errno in FULL:
             raise DiskTrouble(f"writing to the Hub's cache failed: {first_line(cause)}; make room or move HF_HOME") from None
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             raise CannotWrite(

@@ -5,10 +5,11 @@ import platform
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn", "safetensors")
+METADATA = ("METADATA", "PKG-INFO", "RECORD", "top_level.txt", "entry_points.txt")  # what is read of every distribution
 
 
 @cache
@@ -30,6 +31,20 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def unreadable() -> list[str]:
+    """The folders of distributions whose metadata are no text: who looks for plug-ins cannot be imported beside them."""
+    return [str(getattr(one, "_path", one.locate_file(""))) for one in distributions() if not _readable(one)]
+
+
+def _readable(one: Distribution) -> bool:
+    try:
+        for name in METADATA:
+            one.read_text(name)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def device_name(device: str) -> str:

@@ -1,4 +1,4 @@
-"""What errors and traces may say: no secrets, no names of people's folders."""
+"""What errors and traces may say: no secrets, no names of people's folders, and nothing that is no text."""
 
 import os
 import re
@@ -14,11 +14,17 @@ PATTERNS = (
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a secret, and with the home folder as ~."""
+    """The text without what looks like a secret, with the home folder as ~, and such as every database takes it."""
     for name, value in os.environ.items():
         if SECRET_NAMES.search(name) and len(value) >= 8:
             text = text.replace(value, "...")
     for pattern, instead in PATTERNS:
         text = pattern.sub(instead, text)
     home = str(Path.home())
-    return text.replace(home, "~") if len(home) > 1 else text
+    text = text.replace(home, "~") if len(home) > 1 else text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # half characters, of file names that are no UTF-8
+
+
+def told(error: BaseException) -> str:
+    """An error's class and what it says."""
+    return redact(f"{type(error).__name__}: {error}")

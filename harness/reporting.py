@@ -13,8 +13,10 @@ from harness import hypotheses, request, scores
 from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.jobs import BackboneSpec, recipe_from
 from harness.ledger import Known
+from harness.ledger.database import shown
 from harness.options import GridOptions
 from harness.reading import opened
+from harness.redaction import redact
 from harness.tasks import GROUPS, Task, own
 from harness.verifying import doubtful
 
@@ -102,8 +104,8 @@ def _texts(chosen: Selection, tasks: Sequence[Task]) -> Callable[[Run], Sequence
 
 
 def typed() -> str:
-    """The command line of this process."""
-    return " ".join(["bench", *sys.argv[1:]])
+    """The command line of this process, fit to be handed on with a report."""
+    return redact(" ".join(["bench", *sys.argv[1:]]))
 
 
 def put(text: str, output: Path | None) -> None:
@@ -156,7 +158,8 @@ def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
         entries = ledger.entries(settings=wanted)
         blobs = ledger.all_blobs(wanted)
         if wrong := list(doubtful(entries, blobs)):
-            raise CorruptData("\n".join([f"{chosen.db} is not what bench wrote (`bench db verify` tells more):", *wrong[:3]]))
+            head = f"{shown(chosen.db)} is not what bench wrote (`bench db verify` tells more):"
+            raise CorruptData("\n".join([head, *wrong[:3]]))
         runs = scores.runs(entries, blobs)
         said = hypotheses.kept(ledger)
     for task, count in outdated.items():

@@ -1,14 +1,17 @@
 """From options as typed to a checked request: all that is wrong is named at once, nothing heavy imported, nothing fetched."""
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
 from typing import TypeVar
 
 import methods
+from harness import checkpoints
 from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.options import PRESETS, GridOptions
@@ -19,6 +22,7 @@ from methods import Method
 S = TypeVar("S")
 T = TypeVar("T")
 MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
+MOST_CELLS = 1_000_000  # of a grid: many years of one GPU, and as many as are held in memory without trouble
 POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
@@ -125,6 +129,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     model = grid.value("model").strip()
     if not model:
         reading.problems.append("--model is empty")
+    reading.problems += _no_texts(grid)
     if not reading.problems:
         _sizes_possible(reading, tasks, sizes, recipe)
     if reading.problems:
@@ -133,13 +138,25 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         methods=tuple(chosen),
         tasks=tuple(tasks),
         sizes=tuple(sizes),
-        model=model,
+        model=checkpoints.spelt(model),
         pooling=pooling,
         dtype=dtype,
         recipe=recipe,
         **numbers,
     )
+    if request.cells > MOST_CELLS:
+        less = "ask for fewer --draws or --seeds now and for more once those are done"
+        raise UsageError(f"the grid has {request.cells:,} jobs, and {MOST_CELLS:,} are the most: {less}")
     return request, reading.notices
+
+
+def _no_texts(grid: GridOptions) -> Iterator[str]:
+    """Options with half a character in them, as names of files may have: a job's identity cannot hang on one."""
+    for one in fields(grid):
+        value = getattr(grid, one.name)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
+                yield f"--{one.name.strip('_').replace('_', '-')}: {text!r} is no text in UTF-8"
 
 
 def _recipe(reading: Reading) -> Recipe:
@@ -176,6 +193,9 @@ def _methods(reading: Reading) -> list[Method]:
         _apply(reading, variants, target, option, values)
     chosen: list[Method] = []
     for name, options in variants.items():
+        if (many := math.prod(map(len, options.values()))) > MOST_CELLS:
+            reading.problems.append(f"--set: {name} has {many:,} variants, and {MOST_CELLS:,} are the most: name fewer values")
+            continue
         combinations = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
         built = reading.attempt_all(partial(methods.build, name), combinations)
         if len(built) < len(combinations):  # of each the first complaint was heard; its other options may be wrong as well

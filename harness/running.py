@@ -240,7 +240,7 @@ def _work(
     live = out.is_terminal and not out.is_dumb_terminal and not how.inline
     display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
     executor = _executor(slots, how)
-    with scheduler.watch_signals() as stop, display:
+    with scheduler.watch_signals(here=how.inline) as stop, display:
         confirm = None if how.yes else _confirmation(out, display, progress)
         limits = scheduler.Limits(float(how.timeout or math.inf), float(how.max_failures or math.inf))
         scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm, limits=limits)

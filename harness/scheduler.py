@@ -109,8 +109,13 @@ class Limits:
 
 @dataclass
 class Stop:
-    """Whether to stop, and how."""
+    """Whether to stop, and how.
 
+    Args:
+        here: whether the work is done in this process, which a second signal must tear out of it.
+    """
+
+    here: bool = False
     signal: int | None = None
     times: int = 0
     told: bool = False  # whether the user knows
@@ -121,14 +126,20 @@ class Stop:
         return 128 + (self.signal or signal.SIGINT)
 
     def __call__(self, number: int, _frame: Any) -> None:
-        """Note a signal."""
+        """Note a signal.
+
+        Raises:
+            KeyboardInterrupt: it is the second, and the work is done here.
+        """
         self.signal, self.times = number, self.times + 1
+        if self.here and self.times >= 2:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def watch_signals() -> Iterator[Stop]:
-    """Count Ctrl-C and the like instead of being ended by them."""
-    stop = Stop()
+def watch_signals(*, here: bool = False) -> Iterator[Stop]:
+    """Count Ctrl-C and the like instead of being ended by them; `here`: see `Stop`."""
+    stop = Stop(here)
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -235,9 +246,10 @@ def run(
                     asked = True
                     if seconds > ASK_ABOVE and not confirm(seconds):
                         stop.times = 2
-        except BaseException:  # the ledger cannot be written, say: nobody waits for the workers
-            executor.close(kill=True)
-            raise
+        except BaseException as error:  # the ledger cannot be written, say: nobody waits for the workers
+            if not isinstance(error, KeyboardInterrupt) or stop.times < 2:  # else a second signal has ended work done here
+                executor.close(kill=True)
+                raise
         executor.close(kill=stop.times >= 2)
         if flight:
             ledger.release(list(flight.values()))

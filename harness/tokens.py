@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.backbones import Backbone
 
 DISK = 500  # rows from which a set is worth a file
+HASH = hashlib.sha256().digest_size  # bytes at the end of a file
 
 
 def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
@@ -48,13 +49,17 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Row]) -> str:
 
 
 def _read(path: Path, count: int) -> list[Encoded] | None:
-    """One flat array for each kind of number, and where rows end; None where there is no whole file."""
+    """One flat array for each kind of number, and where rows end; None where there is no file as it was written."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            ends = file["ends"]
-            parts = {name: np.split(file[name], ends[:-1]) for name in file.files if name != "ends"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        content = path.read_bytes()
+    except OSError:
         return None
+    content, hashed = content[:-HASH], content[-HASH:]  # an archive would lose a part of itself without a word
+    if hashlib.sha256(content).digest() != hashed:
+        return None
+    with np.load(BytesIO(content), allow_pickle=False) as file:
+        ends = file["ends"]
+        parts = {name: np.split(file[name], ends[:-1]) for name in file.files if name != "ends"}
     if len(ends) != count or "input_ids" not in parts:
         return None
     return [{name: part[index].tolist() for name, part in parts.items()} for index in range(count)]
@@ -66,8 +71,9 @@ def _write(path: Path, rows: Sequence[Encoded]) -> None:
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            np.savez_compressed(file, ends=ends, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+        archive = BytesIO()
+        np.savez_compressed(archive, ends=ends, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+        draft.write_bytes(archive.getvalue() + hashlib.sha256(archive.getvalue()).digest())
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)  # a full disk or a read-only home must not end a job

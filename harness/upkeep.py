@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import verifying
+from harness import artefacts, verifying
 from harness.artefacts import folder as artefact_folder
 from harness.display import job_line
 from harness.errors import Busy, CorruptData, UsageError
 from harness.ledger import Entry, Ledger
-from harness.ledger.database import is_url, schema_of, shown
+from harness.ledger.database import is_url, schema_of, shown, telling_damage
 from harness.reading import opened
 from harness.tasks import own
 
@@ -92,19 +92,16 @@ def backup(db: str, copy: Path) -> None:
     """`bench db backup`: a consistent copy, also while a run goes on; with the files of trained tensors.
 
     Raises:
-        CannotWrite: the copy exists or cannot be made.
+        CannotWrite, DiskTrouble: the copy exists or cannot be made.
     """
-    import shutil
-
     with Ledger(db) as ledger:
         ledger.copy_to(copy)
         entries = [entry for entry in ledger.entries() if entry.result and entry.result["artefact"]]
     where, there = artefact_folder(db), artefact_folder(copy)
     missing = 0
     for entry in entries:  # those that the copy knows; a run may be writing more
-        there.mkdir(mode=0o700, exist_ok=True)
         try:
-            shutil.copy2(where / f"{entry.digest}.safetensors", there)
+            artefacts.copy(where / f"{entry.digest}.safetensors", there)
         except FileNotFoundError:
             missing += 1
     text = f"{copy}: a copy of {db}, with {len(entries) - missing} files of trained tensors"
@@ -117,13 +114,14 @@ def merge(target: str, sources: Sequence[str]) -> int:
 
     Raises:
         UsageError: a database is merged into itself.
+        DiskTrouble: there is no room for its tensors; what was merged stays, and the same command goes on.
     """
     from harness.ledger.merging import merge as merge_ledgers
 
     out, unequal = Console(), 0
     for source in sources:
         if Path(source).absolute() == Path(target).absolute():
-            raise UsageError(f"{source} cannot be merged into itself")
+            raise UsageError(f"{shown(source)} cannot be merged into itself")
         with Ledger(source) as theirs, Ledger(target, write=True) as ours:
             merged = merge_ledgers(ours, theirs)
             files = _take_tensors(theirs, source, target)
@@ -140,17 +138,12 @@ def merge(target: str, sources: Sequence[str]) -> int:
 
 def _take_tensors(theirs: Ledger, source: str, target: str) -> int:
     """Files of tensors that the target's folder lacks."""
-    import shutil
-
     where, there = artefact_folder(source), artefact_folder(target)
     taken = 0
     for entry in theirs.entries():
         file = where / f"{entry.digest}.safetensors"
         if entry.result and entry.result["artefact"] and file.exists() and not (there / file.name).exists():
-            there.mkdir(mode=0o700, exist_ok=True)
-            draft = there / f"{entry.digest}.draft"
-            shutil.copy2(file, draft)
-            draft.replace(there / file.name)
+            artefacts.copy(file, there)
             taken += 1
     return taken
 
@@ -161,7 +154,7 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
 
     out = Console()
     schema_of(db)
-    with Ledger(db, write=yes) as ledger:
+    with telling_damage(db), Ledger(db, write=yes) as ledger:
         if yes and ledger.others():
             raise Busy(f"a run is going on in {shown(db)}, and what it has written is not recorded yet: wait for its end")
         old = [one.id for one in outdated_settings(ledger.settings())] if outdated else []

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import geometry, held
+from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress, Ticket
-from harness.redaction import redact
+from harness.redaction import redact, told
 
 if TYPE_CHECKING:
     from harness.attempt import Attempt
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
 NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")  # as torch on a CPU says it
 
 
+class DeviceLost(RuntimeError):
+    """A worker's device answers nothing but errors any more."""
+
+
 def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
     """Train and test the jobs of a pack; a job that fails is an outcome, and no exception.
 
     Jobs that may train in one forward pass do, in the geometry that their tickets say; the others train alone.
 
     Raises:
+        DiskTrouble: the host's disk is full or broken, so the run must end.
         MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
-        RuntimeError: the device is broken for this process, which must end too.
+        DeviceLost: the device is broken for this process, which must end too.
     """
     from harness.attempt import Attempt
 
@@ -53,24 +59,25 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
     _see_end(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
-    said = redact(f"{type(error).__name__}: {error}")
+    said = told(error)
     return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
 
 
 def _see_end(error: Exception) -> None:
-    """Let a worker end that can do no more: the next job would fail for what this one met, and be blamed.
-
-    Where the host refused memory, oneDNN keeps the product that it could not make. After a failed assertion or a wrong address
-    on a GPU every further call of this process gives the same error.
+    """Let out what would be every further job's trouble, and no fault of this one's.
 
     Raises:
-        MemoryError: the error is of the one kind. RuntimeError: of the other.
+        DiskTrouble: the host's disk is full or broken.
+        MemoryError: it refused memory: oneDNN would fail the next job with a product that it could not make.
+        DeviceLost: after a failed assertion or a wrong address on a GPU each call of this process ends in the same error.
     """
     import torch
 
+    if isinstance(error, (DiskTrouble, DeviceLost)):
+        raise error
     if isinstance(error, torch.AcceleratorError):
         said = redact(str(error)).splitlines()
-        raise RuntimeError(f"the device is of no more use to this process ({said[0] if said else 'no reason given'})")
+        raise DeviceLost(f"the device is of no more use to this process ({said[0] if said else 'no reason given'})")
     if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)):
         raise MemoryError(f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})")
 

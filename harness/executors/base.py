@@ -56,7 +56,11 @@ class Executor(Protocol):
         ...
 
     def events(self, timeout: float) -> list[Finished | Lost]:
-        """What happened; waits up to `timeout` seconds for something to happen."""
+        """What happened; waits up to `timeout` seconds for something to happen.
+
+        Raises:
+            DiskTrouble: a disk is full or broken, which is no job's fault: the run must end.
+        """
         ...
 
     def where(self) -> list[Where]:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from time import monotonic
 
+from harness.errors import DiskTrouble
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 
@@ -37,8 +39,10 @@ class InlineExecutor:
         tickets, self._tickets = self._tickets, ()
         try:
             return [Finished(0, tuple(self._work(tickets, self.devices[0], note)))]
+        except DiskTrouble:
+            raise
         except (Exception, SystemExit) as error:
-            return [Lost(0, tuple(ticket.job.digest for ticket in tickets), f"{type(error).__name__}: {error}")]
+            return [Lost(0, tuple(ticket.job.digest for ticket in tickets), told(error))]
 
     def where(self) -> list[Where]:
         """How far the pack is."""

@@ -20,9 +20,10 @@ from multiprocessing import resource_tracker
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import Unavailable
+from harness.errors import DiskTrouble, Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class _Slot:
         if error is None:
             return Finished(number, tuple(future.result()))
         self.close(kill=True)  # the pool is broken, or the pack or its outcome could not travel
-        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), f"{type(error).__name__}: {error}")
+        if isinstance(error, DiskTrouble):
+            raise error
+        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), told(error))
 
     def where(self) -> Where:
         if self.future is None:

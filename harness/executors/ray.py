@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from harness import provenance
-from harness.errors import Unavailable
+from harness import artefacts, provenance
+from harness.errors import CannotWrite, DiskTrouble, Unavailable
 from harness.executors.base import Finished, Lost, Where, Work
 from harness.outcome import Outcome, Ticket
+from harness.redaction import told
 from harness.worker import run_pack
 
 if TYPE_CHECKING:
@@ -153,10 +154,12 @@ class _Slot:
             outcomes, files = self._ray.get(pack)
         except self._ray.exceptions.RayTaskError as error:  # the work raised, which it does where its process must end
             self.stop()
-            reason = f"{type(error.cause).__name__}: {error.cause}"
+            if isinstance(error.cause, DiskTrouble):
+                raise error.cause from None
+            reason = told(error.cause)
         except Exception as error:  # its node or its process is gone, or what it gave cannot travel
             self._actor = None
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = told(error).splitlines()[0]
         else:
             _keep(files, self._tickets)
             return Finished(number, tuple(outcomes))
@@ -182,14 +185,17 @@ class _Slot:
 
 
 def _keep(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
-    """Trained tensors, which came by value, to where this machine keeps them."""
+    """Trained tensors, which came by value, to where this machine keeps them.
+
+    Raises:
+        CannotWrite, DiskTrouble: it cannot.
+    """
     folders = {ticket.job.digest: ticket.artefacts for ticket in tickets}
-    for digest, content in files.items():
-        folder = folders[digest]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = folder / f"{digest}.draft"
-        draft.write_bytes(content)
-        draft.replace(folder / f"{digest}.safetensors")
+    try:
+        for digest, content in files.items():
+            artefacts.keep(folders[digest], digest, content)
+    except OSError as error:
+        raise CannotWrite(f"trained tensors cannot be written: {error}") from error
 
 
 class _Actor:

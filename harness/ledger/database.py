@@ -40,10 +40,12 @@ def is_url(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """A database's name for people: a URL without its password."""
+    """A database's name for people: a URL without its password, wherever that stands."""
+    if not is_url(name):
+        return name
     try:
-        return make_url(name).render_as_string(hide_password=True) if is_url(name) else name
-    except ArgumentError:
+        return make_url(name).difference_update_query(("password", "sslpassword")).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # no URL, or a port that is no number
         return "the database"
 
 
@@ -101,16 +103,16 @@ def schema_of(name: str) -> int:
     """
     engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=False)
     try:
-        return _schema(engine, name)
+        return _schema(engine, shown(name))
     except DatabaseError as error:
         raise explain(error, name) from error
     finally:
         engine.dispose()
 
 
-def explain(error: DatabaseError, name: str) -> Exception:
+def explain(error: DatabaseError | sqlite3.Error, name: str) -> Exception:
     """The error that a user can act on for what the driver says."""
-    text, name, server = str(error.orig), shown(name), is_url(name)
+    text, name, server = str(getattr(error, "orig", error)), shown(name), is_url(name)
     if "locked" in text or "busy" in text:
         return Busy(f"{name} has been locked by another process for {WAIT:.0f} s: close what holds it open, then run again")
     if "readonly" in text or "unable to open" in text:
@@ -188,14 +190,16 @@ def network_file_system(folder: Path) -> str:
 
 def _by_url(name: str) -> Engine:
     if name.startswith("sqlite"):
-        raise UsageError(f"--db: for SQLite name the file itself, without a URL, got {name!r}")
+        raise UsageError(f"--db: for SQLite name the file itself, without a URL, got {shown(name)!r}")
     try:
         url = make_url(name)
         if url.get_driver_name().startswith("psycopg"):
             url = url.set(query={**PATIENCE, **url.query})  # the user's own come first
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except Exception as error:  # a malformed URL or a missing driver, each with an exception class of its own
-        raise Unavailable(f"no database can be reached by that URL: {str(error).splitlines()[0]}") from error
+        forgotten = isinstance(error, ValueError)  # `@host`: what is taken for the port may be the password
+        said = "what should be its port is no number" if forgotten else str(error).splitlines()[0]
+        raise Unavailable(f"no database can be reached by that URL: {said}") from error
 
 
 def _keep_copy(engine: Engine, path: Path, version: int) -> None:

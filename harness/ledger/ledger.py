@@ -5,6 +5,7 @@ this folder: callers hand in jobs and outcomes and get entries back.
 """
 
 import math
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -191,7 +192,8 @@ class Ledger(Reader):
 
     def enter(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
         """Note the jobs that are asked for; those already known stay as they are."""
-        everything = [(job, "planned", "") for job in jobs] + [(cell.job, "infeasible", cell.reason) for cell in infeasible]
+        cannot = [(cell.job, "infeasible", redact(cell.reason)) for cell in infeasible]
+        everything = [(job, "planned", "") for job in jobs] + cannot
         known = self.states([job.digest for job, _, _ in everything])
         new = [one for one in everything if one[0].digest not in known]
         self._again(lambda connection: self._enter(connection, new))
@@ -350,11 +352,14 @@ class Ledger(Reader):
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back."""
-        if self._engine.dialect.name == "sqlite":
-            outside_transactions(self._engine, "VACUUM")
-            return
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
+        try:
+            if self._on_server:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    connection.exec_driver_sql("VACUUM")
+            else:
+                outside_transactions(self._engine, "VACUUM")
+        except (DatabaseError, sqlite3.Error) as error:
+            raise explain(error, self.name) from error
 
     def forget(self, digests: Sequence[str]) -> None:
         """Delete jobs with everything that hangs on them; those that a run holds stay."""

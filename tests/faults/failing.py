@@ -55,7 +55,7 @@ def failed_at(number: int, error: int, folder: Path) -> str | None:
             keep(where)
         except BenchError as problem:
             said = type(problem).__name__
-        except OSError as problem:  # of a file beside the ledger: the worker's, which makes it the job's outcome
+        except OSError as problem:  # of the lock beside the ledger: the command tells it
             said = errno.errorcode[problem.errno or 0]
     finally:
         fired = SHIM.shim_fired()

@@ -1,5 +1,6 @@
 """Faults of the file below a ledger: full disks, locks that others hold, first starts at once, a file that moves."""
 
+import json
 import os
 import shutil
 import signal
@@ -45,6 +46,27 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     assert 0 < found.results < 300
     assert start(db, 300, 1, acks).wait(120) == 0
     assert check_ledger(str(db), acks, metrics_of).results == 300
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+@pytest.mark.parametrize("how", [("--inline",), ("-j", 2), ("-j", 1, "--pack", 2)], ids=["inline", "workers", "pack"])
+def test_a_full_disk_beside_the_ledger_fails_no_job(how, bench, tmp_path):
+    """F11: there is no room for trained tensors: the run ends and says so, no job failed, and with room it goes on."""
+    wanted = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2)
+    planned = json.loads(bench(tmp_path, "plan", *bench.grid, *wanted, "--json").out)
+    folder = tmp_path / "r.db.artefacts"
+    folder.mkdir()
+    drafts = [folder / f"{job['digest']}.draft" for job in planned["jobs"]]
+    for draft in drafts:
+        draft.symlink_to("/dev/full")
+    ended = bench.run(tmp_path, "r.db", *wanted, *how)
+    assert (ended.code, "Traceback" in ended.err) == (74, False)
+    assert "free some space" in ended.err
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert [entry.state for entry in ledger.entries()] == ["planned"] * 2
+    for draft in drafts:
+        draft.unlink()
+    assert bench.run(tmp_path, "r.db", *wanted, *how).code == 0
 
 
 def test_a_lock_held_for_seconds_is_waited_for(tmp_path):

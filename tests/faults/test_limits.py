@@ -182,7 +182,7 @@ def test_a_broken_device_ends_the_worker_and_blames_nobody(tmp_path, monkeypatch
     """F8: after a failed assertion on a GPU each further call of the process fails: it ends, its pack is tried elsewhere."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
     monkeypatch.setattr(attempt.Attempt, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
-    with pytest.raises(RuntimeError, match=r"of no more use to this process \(CUDA error"):
+    with pytest.raises(worker.DeviceLost, match=r"of no more use to this process \(CUDA error"):
         worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
 
 

@@ -1,10 +1,13 @@
 """The command line: what is wrong is said at once and in words, and nothing heavy is imported to say it."""
 
+import errno
 import json
 import subprocess
 import sys
 
 import pytest
+
+from harness import cli
 
 SOUND = {"--methods": "lora", "--tasks": "toy-sentiment"}
 
@@ -47,6 +50,14 @@ WRONG = {
     "a size below the classes": (words(sizes="1", tasks="toy-entailment"), ["--sizes: 1 is"]),
     "empty lists": (words(methods="", tasks=",", sizes=" "), ["--methods is empty", "--tasks is empty", "--sizes is empty"]),
     "an empty model": (words(model=""), ["--model is empty"]),
+    "a model too long for a file": (words(model=300 * "a"), ["aaa: File name too long"]),
+    "a database too long for a file": (words(db=300 * "a"), ["aaa: File name too long"]),
+    "a folder too long for one": (["convert", "tiny", 300 * "a"], ["aaa: File name too long"]),
+    "a grid beyond reason": (words(draws="10000", seeds="10000"), ["100,000,000 jobs", "fewer --draws"]),
+    "variants beyond reason": (
+        words(set_=[f"lora.{name}={','.join(map(str, range(1, 101)))}" for name in ("rank", "alpha", "lr", "weight_decay")]),
+        ["100,000,000 variants"],
+    ),
     "dev": (words(dev="some"), ["--dev", "some"]),
     "dev rows": (words(dev="0"), ["--dev", "0"]),
     "devices": (words(devices="cuda:a"), ["--devices", "cuda:a"]),
@@ -198,6 +209,19 @@ def test_out_of_reach(bench, tmp_path):
     assert (ended.code, "Traceback" in ended.err) == (73, False)
     assert list(tmp_path.iterdir()) == []
     assert "torch" not in ended.loaded
+
+
+def test_a_full_disk_is_told_wherever_it_is_met(monkeypatch, capsys):
+    """Also where a lock or a folder cannot be made: a sentence, and the exit code of a full disk."""
+
+    def lock():
+        raise OSError(errno.ENOSPC, "No space left on device", "r.db.lock")
+
+    monkeypatch.setattr(cli, "app", lock)
+    with pytest.raises(SystemExit) as ended:
+        cli.run_command_line()
+    assert ended.value.code == 74
+    assert "No space left on device: 'r.db.lock'): free some space" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_is_no_error(bench, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from harness import batches, cache, closed_form, exam
 from harness.adapted import predict
@@ -121,6 +122,19 @@ def test_a_damaged_file_of_features_is_made_again(monkeypatch):
         path.write_bytes(path.read_bytes()[:50])
     method = adapted("features")[0]
     assert np.array_equal(FeatureStore().reader(one, method.closed_form, method.options())(encoded), expected)
+
+
+def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
+    """Whichever byte is another one, a number's or one that says how numbers are read: computed again, or the same features."""
+    monkeypatch.setattr(closed_form, "DISK", 10)
+    one, _, examples, features = fitted(CLASSES)
+    expected = features(batches.encode(one.backbone, examples.dev))
+    (path,) = (path for path in (cache.folder() / "features").iterdir() if len(load_file(path)["features"]) == len(expected))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        found = closed_form._from_disk(path.stem)
+        assert found is None or np.array_equal(found, expected), place
 
 
 def counted(function, calls):

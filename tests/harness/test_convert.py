@@ -168,6 +168,23 @@ def test_a_file_that_is_no_whole_table_of_tensors_is_refused(bench, published, t
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 
 
+@pytest.mark.parametrize("kind", ["endless", "quantised"])
+def test_tensors_that_safetensors_cannot_hold_are_refused(bench, published, tmp_path, kind):
+    """A few bytes that claim to be ten trillion numbers, or whole numbers with a scale: nothing is written."""
+    import torch
+
+    if kind == "endless":
+        odd = torch.zeros(1).expand(10**13)
+    else:
+        odd = torch.quantize_per_tensor(torch.ones(4), scale=0.1, zero_point=0, dtype=torch.quint8)
+    bad = copy(published, tmp_path / "bad")
+    torch.save(state_of(published) | {"odd": odd}, bad / "pytorch_model.bin")
+    ended = bench(tmp_path, "convert", bad, "out")
+    assert (ended.code, "Traceback" in ended.err) == (65, False), ended.err
+    assert "nothing was converted" in ended.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["bad"]
+
+
 def test_what_cannot_be_converted_is_said_before_anything_is_read(bench, published, tmp_path):
     """No pickle, safetensors already, no configuration, no such model, a folder that exists or cannot be made."""
     copy(published, tmp_path / "empty", weights=False)

@@ -1,6 +1,7 @@
 """`bench doctor`: what is well and what is not, and it never faints."""
 
 import json
+import os
 
 import pytest
 
@@ -26,6 +27,19 @@ def test_a_damaged_database_is_ill(bench, tmp_path):
     assert ended.code == 1
     assert "✗" in ended.out
     assert "Traceback" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("plan", "--model", "tiny", "--tasks", "toy")], ids=["doctor", "plan"])
+def test_a_package_whose_metadata_are_no_text_is_named(bench, tmp_path, command, monkeypatch):
+    """Libraries look through them when they are imported, and say only that a byte is no text; bench says in which folder."""
+    folder = tmp_path / "site" / "odd-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_bytes(b"\xff\xfe")
+    monkeypatch.setitem(bench.env, "PYTHONPATH", f"{bench.env['PYTHONPATH']}{os.pathsep}{folder.parent}")
+    ended = bench(tmp_path, *command)
+    assert (ended.code, len(ended.err.strip().splitlines())) == (69, 1), ended.err
+    assert str(folder) in ended.err
 
 
 def test_a_look_that_breaks_is_a_finding():

@@ -10,6 +10,7 @@ from pathlib import Path
 import mishaps
 import pytest
 
+from harness.errors import DiskTrouble
 from harness.executors.base import Finished, Lost
 from harness.executors.inline import InlineExecutor
 from harness.executors.local import LocalExecutor
@@ -100,9 +101,29 @@ def test_work_that_raises_loses_only_its_job(kind, fault, executors, ticket):
     assert isinstance(event, Lost)
     assert event.digests == (bad.job.digest,)
     assert ("out of luck" if fault == "raise" else "SystemExit") in event.reason
+    event.reason.encode()  # text that can be printed and kept, whatever the error said
     executor.submit(0, [ticket("ok")])
     [event] = wait_for(executor)
     assert isinstance(event, Finished)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_full_disk_is_no_jobs_fault(kind, executors, ticket):
+    """It leaves the executor as what it is, also out of a process or a node, and ends the run."""
+    executors[kind].submit(0, [ticket("full disk")])
+    with pytest.raises(DiskTrouble, match="no space"):
+        wait_for(executors[kind])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+def test_a_full_disk_is_told_where_tensors_come_by_value(ticket, tmp_path):
+    """What a node of a cluster sent has no room here."""
+    from harness.executors.ray import _keep
+
+    one = ticket("ok")
+    (tmp_path / f"{one.job.digest}.draft").symlink_to("/dev/full")
+    with pytest.raises(DiskTrouble, match="free some space"):
+        _keep({one.job.digest: b"tensors"}, [one])
 
 
 @pytest.mark.parametrize("fault", ["die", "vanish", "unpicklable"])

@@ -90,6 +90,15 @@ def test_what_goes_in_comes_out(filled, make_job, make_outcome):
     assert (cell.size, cell.note) == (9000, "too few rows")
 
 
+def test_any_text_is_kept(db, make_job):
+    """A command line may name a file that is no UTF-8, and a reason may quote anything."""
+    with Ledger(db, write=True) as opened:
+        opened.begin("bench run --db caf\udce9.db")
+        opened.enter([], [Infeasible(make_job(fingerprint=""), "ValueError: \ud800\0")])
+        [entry] = opened.entries()
+    assert entry.note == "ValueError: ?\ufffd"
+
+
 def test_done_means_a_result(filled):
     """A job is done if and only if it has a row of results."""
     done = {row[0] for row in rows_of(filled, "job") if "done" in row}

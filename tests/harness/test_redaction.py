@@ -1,10 +1,18 @@
 """No secret and no person's folder in what is stored of an error."""
 
+import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from harness import doctor, running, upkeep
+from harness.detecting import lines
+from harness.errors import BenchError
+from harness.ledger import Ledger, database
 from harness.redaction import redact
+from harness.reporting import Selection, runs_of, typed
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,90 @@ def test_the_home_folder_is_not_named():
     assert redact(f"no file {Path.home()}/data/x.csv") == "no file ~/data/x.csv"
 
 
+def test_what_is_no_text_becomes_one():
+    """Half characters, as names of files have them, and a NUL, which PostgreSQL keeps in no text."""
+    assert redact("caf\udce9.db \ud800 \0 café 🎉") == "caf?.db ? \ufffd café 🎉"
+
+
 def test_ordinary_words_stay():
     """An error about tokens of a text is no secret."""
     text = "rows of 600 tokens need as many positions, this backbone has 512: --max-length"
     assert redact(text) == text
+
+
+URL = "postgresql+psycopg://ada:hunter22@db.example/bench"
+CHOSEN = Selection(db=URL, methods=None, tasks=None, sizes=None, model=None, recipe=None)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch, make_job, make_outcome):
+    """Puts a file in the place of the server behind a URL: with a result, with one that was changed, or with foreign tables."""
+    path = tmp_path / "r.db"
+    monkeypatch.setattr(database, "_by_url", lambda _: database._by_path(path, write=True))
+
+    def serve(content):
+        if content != "foreign":
+            job = make_job()
+            with Ledger(str(path), write=True) as ledger:
+                ledger.begin("bench run")
+                ledger.enter([job])
+                [claim] = ledger.claim([job.digest], 1)
+                assert ledger.record(make_outcome(job), claim.epoch)
+        change = {"foreign": "CREATE TABLE t (a)", "changed": "UPDATE metric SET value = 0.75", "dangling": "DELETE FROM job"}
+        with sqlite3.connect(path) as connection:
+            connection.execute(change.get(content, "SELECT 1"))
+        connection.close()
+
+    return serve
+
+
+def end_of_run():
+    """What `bench run` says last."""
+    with Ledger(URL) as ledger:
+        running._code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        ("foreign", lambda: upkeep.upgrade(URL)),
+        ("foreign", lambda: upkeep.prune(URL, unfinished=False, outdated=False, yes=False)),
+        ("foreign", lambda: upkeep.vacuum(URL)),
+        ("result", lambda: upkeep.merge(URL, [URL])),
+        ("result", end_of_run),
+        ("result", lambda: print(*doctor._database(URL))),
+        ("dangling", lambda: print(*doctor._database(URL))),
+        ("changed", lambda: runs_of(CHOSEN)),
+        ("result", lambda: list(lines("1", None, tasks=1, methods=2, chosen=CHOSEN))),
+    ],
+    ids=["upgrade", "prune", "vacuum", "merge", "run", "doctor", "doctor of damage", "report", "plan"],
+)
+def test_the_password_of_a_database_is_not_printed(content, command, served, capsys):
+    """Every command that names a database on a server names it without."""
+    served(content)
+    try:
+        command()
+    except BenchError as error:
+        print(error)
+    said = "".join(capsys.readouterr())
+    assert "ada:***@db.example" in said
+    assert "hunter22" not in said
+
+
+@pytest.mark.parametrize(
+    "url", [URL, "postgresql://db.example/bench?password=hunter22", "postgresql://ada:hunter22", "sqlite://:hunter22@/r"]
+)
+def test_no_spelling_of_a_url_tells_its_password(url):
+    """In its usual place, in the query, where the host was forgotten: neither the name nor an error about it."""
+    said = [database.shown(url)]
+    try:
+        database._by_url(url).dispose()
+    except BenchError as error:
+        said.append(str(error))
+    assert "hunter22" not in " ".join(said)
+
+
+def test_a_report_is_handed_on_without_a_password(monkeypatch):
+    """The command that made it stands in it."""
+    monkeypatch.setattr("sys.argv", ["bench", "report", "--db", URL])
+    assert typed() == "bench report --db postgresql+psycopg://...@db.example/bench"

@@ -43,12 +43,26 @@ def test_a_budget_is_a_share():
 
 
 @pytest.mark.parametrize(
+    ("typed", "name"),
+    [("m", "m"), ("./m", "m"), ("m/", "m"), (".//m/.", "m"), ("tiny", "tiny"), ("./tiny", "./tiny"), ("a/b", "a/b")],
+)
+def test_a_folder_has_one_name(typed, name, tmp_path, monkeypatch):
+    """However it is typed, its jobs are the same; a folder called like the embedded model is not taken for it."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("m", "tiny"):
+        (tmp_path / folder).mkdir()
+    read, _ = request.read(GridOptions(model=typed, methods="lora", tasks="toy-sentiment", sizes="20"))
+    assert read.model == name
+
+
+@pytest.mark.parametrize(
     ("typed", "words"),
     [
         ({"methods": "lora", "set_": ["simplex-lora.mix=product"]}, "simplex-lora is not among --methods"),
         ({"methods": "simplex-lora", "set_": ["length=5"]}, "none of the methods has such an option"),
         ({"methods": "simplex-lora", "set_": ["mix=both"]}, "mix must be one of factors, product"),
         ({"methods": "simplex-ia3"}, "no method 'simplex-ia3'"),
+        ({"methods": "prefix", "set_": ["prefix.words=caf\udce9"]}, "--set: 'prefix.words=caf\\udce9' is no text in UTF-8"),
     ],
 )
 def test_what_is_wrong_is_said(typed, words):

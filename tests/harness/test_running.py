@@ -241,6 +241,15 @@ def test_the_smoke_preset(bench, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_may_have_a_name_that_is_no_text(bench, tmp_path):
+    """File systems allow it: the run and a look at it end well, whatever the terminal can show."""
+    db = "caf\udce9.db"
+    ended = bench.run(tmp_path, db, "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
+    assert (ended.code, "Traceback" in ended.err) == (0, False)
+    assert bench(tmp_path, "status", "--db", db).code == 0
+    assert bench(tmp_path, "db", "verify", "--db", db).code == 0
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 from harness import scheduler
 from harness.errors import DiskTrouble
 from harness.executors.base import Finished, Lost, Where
+from harness.executors.inline import InlineExecutor
 from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.outcome import Outcome, Ticket
@@ -283,6 +284,24 @@ def test_signals_are_counted_and_given_back():
         signal.raise_signal(signal.SIGTERM)
         assert (stop.times, stop.signal) == (2, signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_signal_ends_work_that_is_done_here(ledger, entered, monkeypatch):
+    """The first lets the job at hand go on, the second does not wait for its end; the job is free again."""
+    monkeypatch.setattr(Notes, "show", lambda *_: None)
+    tickets, steps = entered("lora", draws=2), []
+
+    def work(*_):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            steps.append("went on")
+        return []
+
+    with scheduler.watch_signals(here=True) as stop:
+        _, progress = go(ledger, tickets, InlineExecutor("cpu", work), stop=stop)
+    assert steps == ["went on"]
+    assert (stop.exit_code, progress.left) == (130, 2)
+    assert set(ledger.states(tickets).values()) == {"planned"}
 
 
 def test_no_more_jobs_are_begun_after_too_many_failures(ledger, entered, make_outcome):

@@ -1,7 +1,9 @@
 """`bench db`: copies, merged shards, upgrades, and what may go."""
 
+import hashlib
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -204,6 +206,52 @@ def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
         assert ended.code == 75
         assert "a run is going on" in ended.err
     assert len(contents(tmp_path / "r.db")) == 4
+
+
+@pytest.mark.parametrize("command", [("vacuum",), ("prune", "--yes")], ids=["vacuum", "prune"])
+@pytest.mark.parametrize(("trouble", "code", "said"), [("full disk", 74, "free some space"), ("damage", 65, "is damaged")])
+def test_a_database_that_cannot_be_written_anew_is_told_of(bench, tmp_path, filled, trouble, code, said, command):
+    """No room for the copy that takes its place, or a page that cannot be read: a sentence, and it stays as it was."""
+    jobs = filled("r.db")
+    words = bench.command("db", *command, "--db", "r.db")
+    if trouble == "full disk":
+        words = ["bash", "-c", 'ulimit -f 8; exec "$@"', "limited", *words]
+    else:
+        spoil(tmp_path / "r.db", "attempt")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ended = bench.end(subprocess.Popen(words, cwd=tmp_path, env=bench.env, text=True, **pipes))
+    assert (ended.code, len(ended.err.strip().splitlines())) == (code, 1), ended.err
+    assert said in ended.err
+    assert len(contents(tmp_path / "r.db")) == len(jobs)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+@pytest.mark.parametrize("words", [("backup", "b.db", "--db", "a.db"), ("merge", "b.db", "a.db")], ids=["backup", "merge"])
+def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
+    """A sentence with the exit code of a full disk; merged once more with room, everything is there."""
+    [job] = filled("a.db", draws=1, done=1, artefact=hashlib.sha256(b"tensors").hexdigest())
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.db.artefacts").mkdir()
+    (tmp_path / "a.db.artefacts" / f"{job.digest}.safetensors").write_bytes(b"tensors")
+    full = tmp_path / "b.db.artefacts" / f"{job.digest}.draft"
+    full.symlink_to("/dev/full")
+    ended = bench(tmp_path, "db", *words)
+    assert (ended.code, len(ended.err.strip().splitlines())) == (74, 1), ended.err
+    assert "free some space" in ended.err
+    full.unlink()
+    assert bench(tmp_path, "db", "merge", "b.db", "a.db").code == 0
+    assert bench(tmp_path, "db", "verify", "--db", "b.db").code == 0
+
+
+def spoil(path, table):
+    """Make the first page of a table unreadable."""
+    with sqlite3.connect(path) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchall()
+        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
 
 
 @pytest.mark.parametrize("command", ["vacuum", "prune", "upgrade"])

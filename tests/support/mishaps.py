@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress, Ticket
 
 
@@ -28,7 +29,11 @@ def _nothing() -> None:
 
 
 def _raise() -> None:
-    raise RuntimeError("out of luck")
+    raise RuntimeError("out of luck, half a character: \ud800")
+
+
+def _fill_the_disk() -> None:
+    raise DiskTrouble("no space")
 
 
 def _die() -> None:
@@ -37,6 +42,7 @@ def _die() -> None:
 
 FAULTS: dict[str, Callable[[], object]] = {
     "raise": _raise,
+    "full disk": _fill_the_disk,
     "exit": lambda: sys.exit(3),
     "vanish": lambda: os._exit(3),
     "die": _die,
