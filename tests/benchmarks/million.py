@@ -23,8 +23,8 @@ from sqlalchemy import insert, select, update
 from harness import planning, request
 from harness.jobs import BackboneSpec, Job
 from harness.ledger import Ledger
-from harness.ledger.ledger import _all_metrics, _metric
 from harness.ledger.reader import table_of
+from harness.ledger.rows import metric_rows
 from harness.ledger.tables import Attempt, Blob, JobRow, MetricRow, Result
 from harness.options import GridOptions
 from harness.outcome import Outcome, pack_predictions
@@ -65,18 +65,18 @@ def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, by
     """Enter a study and its results in one transaction."""
     ledger.enter(jobs)
     table = table_of(JobRow)
-    with ledger._transaction() as connection:
-        rows = {}
+    with ledger._engine.begin() as connection:
+        rows: dict[str, dict[str, object]] = {}
         for start in range(0, len(jobs), 500):
             wanted = [job.digest for job in jobs[start : start + 500]]
             found = connection.execute(select(table).where(table.c.digest.in_(wanted))).mappings()
             rows |= {row["digest"]: dict(row) for row in found}
         outcomes = [made(job, *chance.choice(blobs)) for job in jobs]
         numbers = [rows[outcome.digest]["id"] for outcome in outcomes]
-        results = [ledger._result(rows[outcome.digest], outcome) for outcome in outcomes]
+        results = [ledger._result(connection, rows[outcome.digest], outcome) for outcome in outcomes]
         connection.execute(insert(table_of(Result)), results)
         pairs = list(zip(numbers, outcomes, strict=True))
-        metrics = [_metric(number, *item) for number, one in pairs for item in _all_metrics(one).items()]
+        metrics = [row for number, one in pairs for row in metric_rows(number, one)]
         connection.execute(insert(table_of(MetricRow)), metrics)
         connection.execute(insert(table_of(Blob)), list(_blobs(pairs)))
         same = {
@@ -120,7 +120,7 @@ def main() -> None:
         size = Path(db).stat().st_size
         print(f"{options.results:,} results in {size / 2**30:.2f} GiB, {size / options.results:,.0f} bytes each; "
               f"written in {time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
-        for words in (["status"], ["report", "--model", "model-001", "--format", "markdown"]):
+        for words in (["status"], ["report", "--model", "model-000", "--format", "markdown"]):
             taken = [seconds([*words, "--db", db]) for _ in range(3)]
             print(f"bench {' '.join(words)}: {statistics.median(taken):.2f} s", flush=True)
         print(f"bench db verify: {seconds(['db', 'verify', '--db', db]):.0f} s", flush=True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from harness import doctor, running, upkeep
+from harness import doctor, ending, upkeep
 from harness.detecting import lines
 from harness.errors import BenchError
 from harness.ledger import Ledger, database
@@ -92,7 +92,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
 def end_of_run():
     """What `bench run` says last."""
     with Ledger(URL) as ledger:
-        running._code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
+        ending.code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
 
 
 @pytest.mark.parametrize(
