@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import methods
-from harness import backbones, support
+from harness import backbones, checkpoints, support
 from harness.jobs import BackboneSpec
 from tests.methods.families import backbone
 
@@ -20,6 +20,7 @@ def load(tmp_path, monkeypatch):
         return backbone(spec.name, dtype="float32")
 
     monkeypatch.setattr(backbones, "load", fake)
+    monkeypatch.setattr(checkpoints, "intact", lambda name, _: name)
     return read
 
 
