@@ -230,6 +230,10 @@ class _Actor:
                 outcomes = self._work(here, self._device, progress)
             except SystemExit as error:  # which would end the actor
                 raise RuntimeError(f"SystemExit: {error}") from None
+            except DiskTrouble:
+                raise
+            except Exception as error:  # an error with half a character in its text would end the actor without a reason
+                raise RuntimeError(told(error)) from None
             outcomes = [
                 replace(one, versions={**provenance.environment(), **one.versions}) for one in outcomes
             ]  # its node's own
