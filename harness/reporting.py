@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness import hypotheses, request, scores
 from harness.errors import CannotWrite, CorruptData, UsageError
 from harness.jobs import BackboneSpec, recipe_from
-from harness.ledger import Known
+from harness.ledger import Known, Ledger
 from harness.ledger.database import shown
 from harness.options import GridOptions
 from harness.reading import opened
@@ -100,7 +100,8 @@ def _texts(chosen: Selection, tasks: Sequence[Task]) -> Callable[[Run], Sequence
     from harness.texts import reader
 
     with opened(chosen.db) as ledger:
-        return reader(ledger.entries(), tasks)
+        wanted, _ = _wanted(ledger, chosen)
+        return reader(ledger.entries(settings=wanted), tasks)
 
 
 def typed() -> str:
@@ -149,12 +150,8 @@ def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
         UsageError: no backbone or recipe of that name. CorruptData: a result is not what was recorded.
     """
     sizes_of(chosen)
-    tasks = expanded(chosen.tasks)
     with opened(chosen.db) as ledger:
-        known, outdated = _current(ledger.settings())
-        known = _one_recipe(_one_backbone(known, chosen.model), chosen.recipe)
-        wanted = [one.id for one in known if not tasks or one.setting["task"]["task"] in tasks]
-        wanted = wanted or [one.id for one in known]
+        wanted, outdated = _wanted(ledger, chosen)
         entries = ledger.entries(settings=wanted)
         blobs = ledger.all_blobs(wanted)
         if wrong := list(doubtful(entries, blobs)):
@@ -186,6 +183,15 @@ def expanded(tasks: str | None) -> list[str] | None:
         return None
     names = [member for name in request.split(tasks) for member in GROUPS.get(name, (name,))]
     return list(dict.fromkeys(names))
+
+
+def _wanted(ledger: Ledger, chosen: Selection) -> tuple[list[int], Counter[str]]:
+    """The settings of the chosen backbone, recipe and tasks; and how many results on earlier data are left out, by task."""
+    tasks = expanded(chosen.tasks)
+    known, outdated = _current(ledger.settings())
+    known = _one_recipe(_one_backbone(known, chosen.model), chosen.recipe)
+    wanted = [one.id for one in known if not tasks or one.setting["task"]["task"] in tasks]
+    return wanted or [one.id for one in known], outdated
 
 
 def _current(known: Sequence[Known]) -> tuple[list[Known], Counter[str]]:
