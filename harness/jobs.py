@@ -124,9 +124,12 @@ class Job:
         return (self.rows.task, self.rows.size, self.rows.draw, self.seed)
 
 
-def digest(setting: Mapping[str, Any], coordinates: Mapping[str, Any]) -> str:
-    """The identity of a job from its two halves, as the ledger keeps them: 32 hexadecimal digits."""
-    return _digest(canonical(coordinates), canonical(setting))
+def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> str:
+    """The identity of a job from its two halves, as the ledger keeps them: 32 hexadecimal digits.
+
+    A setting that many jobs share may be given in its canonical form.
+    """
+    return _digest(canonical(coordinates), setting if isinstance(setting, str) else canonical(setting))
 
 
 def _digest(at: str, setting: str) -> str:

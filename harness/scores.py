@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,14 +18,21 @@ from reports.frame import Run
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
 
-def runs(entries: Iterable[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
+def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
     """One run for each job; `blobs` are those of each job by digest and kind."""
-    return [_run(entry, blobs.get(entry.digest, {})) for entry in entries]
+    known: dict[int, tuple[BackboneSpec, str, str]] = {}  # of settings: backbone, the recipe's line, scoring
+    found = []
+    for entry in entries:
+        setting = entry.setting
+        if id(setting) not in known:
+            backbone, recipe = BackboneSpec(**setting["backbone"]), recipe_from(setting["recipe"]).line()
+            known[id(setting)] = backbone, recipe, _scored(setting["task"])
+        found.append(_run(entry, blobs.get(entry.digest, {}), *known[id(setting)]))
+    return found
 
 
-def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
+def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scored: str) -> Run:
     setting, result = entry.setting, entry.result or {}
-    backbone = BackboneSpec(**setting["backbone"])
     names = [name.rpartition("/")[0] for name in setting["task"]["metrics"]]
     task = REGISTRY.get(entry.task)
     own = {name: value for name, value in entry.metrics.items() if name != "score"}
@@ -33,7 +40,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
     return Run(
         digest=entry.digest,
         backbone=backbone.line(),
-        recipe=recipe_from(setting["recipe"]).line(),
+        recipe=recipe,
         method=entry.label,
         task=entry.task,
         size=entry.size,
@@ -45,7 +52,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes]) -> Run:
         better={name: _better(name, names) for name in own},
         dev_score=result.get("dev_score"),
         collapsed=bool(result.get("collapsed")),
-        rows=_comparable(entry),
+        rows=f"{entry.fingerprint} {scored}",  # what two methods must share to be compared
         n_train=entry.n_train,
         n_dev=entry.n_dev,
         n_test=entry.n_test,
@@ -78,10 +85,9 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _comparable(entry: Entry) -> str:
-    """What two methods must share to be compared: the rows, and how they are scored."""
-    task = entry.setting["task"]
-    return canonical([entry.fingerprint, task["revision"], task["version"], task["metrics"], task["labels"]])
+def _scored(task: Mapping[str, Any]) -> str:
+    """How rows are scored."""
+    return canonical([task["revision"], task["version"], task["metrics"], task["labels"]])
 
 
 def _status(state: str) -> Status:

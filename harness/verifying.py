@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness import artefacts, hypotheses, provenance
 from harness.errors import CorruptData, Unavailable, UsageError
 from harness.geometry import Geometry, rows_of
-from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
 from harness.ledger import Entry, Ledger
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import Ticket, unpack_predictions
@@ -41,10 +41,10 @@ class Again:
         return not self.problem and not self.differences and not self.flipped
 
 
-def doubts(entry: Entry, blobs: Mapping[str, bytes]) -> list[str]:
-    """What does not fit together in a stored job."""
+def doubts(entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None) -> list[str]:
+    """What does not fit together in a stored job; `setting` is that of the entry in canonical form, if known."""
     found = []
-    if entry.fingerprint and rebuilt_digest(entry) != entry.digest:
+    if entry.fingerprint and rebuilt_digest(entry, setting) != entry.digest:
         found.append("the digest is not that of the job stored here: the database was changed by hand")
     if (entry.state == "done") != (entry.result is not None):
         found.append(f"the job is {entry.state}, and there is {'a' if entry.result else 'no'} result")
@@ -74,8 +74,11 @@ def problems(ledger: Ledger) -> Iterator[str]:
 
 def doubtful(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> Iterator[str]:
     """What does not fit together in some jobs, in words."""
+    texts: dict[int, str] = {}  # of the settings, each of which many jobs share
     for entry in entries:
-        for doubt in doubts(entry, blobs.get(entry.digest, {})):
+        if id(entry.setting) not in texts:
+            texts[id(entry.setting)] = canonical(entry.setting)
+        for doubt in doubts(entry, blobs.get(entry.digest, {}), texts[id(entry.setting)]):
             yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {doubt}"
 
 

@@ -30,7 +30,7 @@ def seal(job: Mapping[str, Any], result: Mapping[str, Any], versions: Mapping[st
     return hashlib.sha256(canonical(shown).encode()).hexdigest()
 
 
-def rebuilt_digest(entry: "Entry") -> str:
-    """A job's digest computed from what the ledger holds of it."""
+def rebuilt_digest(entry: "Entry", setting: str | None = None) -> str:
+    """A job's digest computed from what the ledger holds of it; `setting` is that of the entry in canonical form, if known."""
     coordinates = {"size": entry.size, "draw": entry.draw, "seed": entry.seed, "rows": entry.fingerprint}
-    return digest(entry.setting, coordinates)
+    return digest(setting or entry.setting, coordinates)
