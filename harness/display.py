@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.executors.base import Where
     from harness.jobs import Job
     from harness.outcome import Outcome
-    from harness.scheduler import Progress
+    from harness.progress import Progress
 
 
 def duration(seconds: float) -> str:
@@ -132,9 +132,10 @@ class LiveDisplay:
         slots = Table.grid(padding=(0, 1))
         for one in where:
             job = self._jobs[one.digest] if one.digest else None
-            doing = "" if job is None else "testing" if one.testing else f"step {one.step}" if one.step else "starting"
+            doing = "testing" if one.testing else f"{one.step} of {one.steps}" if one.step else "starting"
+            held = "idle" if job is None else f"{job_line(job)} and {one.jobs - 1} more" if one.jobs > 1 else job_line(job)
             bar = ProgressBar(total=max(1, one.steps), completed=one.step, width=12, complete_style="cyan")
             slots.add_row(
-                Text(one.device, "cyan"), bar, Text(doing.ljust(9), "dim"), Text(job_line(job) if job else "idle", no_wrap=True)
+                Text(one.device, "cyan"), bar, Text((doing if job else "").ljust(10), "dim"), Text(held, no_wrap=True)
             )
         return Group(head, slots)

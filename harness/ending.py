@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from harness.ledger import Ledger
     from harness.planning import Plan
-    from harness.scheduler import Progress, Stop
+    from harness.progress import Progress
+    from harness.stop import Stop
 
 
 def summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str) -> int:

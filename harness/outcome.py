@@ -28,15 +28,25 @@ class Ticket:
     zeroed: bool = False  # test the trained head on the bare backbone as well
     rules: bool = False  # test as well what the other selection rules would have chosen
     geometry: Geometry | None = None  # of the pack in which it trains; None: alone
+    together: int = 1  # jobs that are fitted on features and given out at once; 0: alone, with nothing that others computed
     rows: int = 0  # of a step that go through the model at a time, where the device cannot hold it whole; 0: all
+
+    @property
+    def places(self) -> int:
+        """How many jobs of its kind are given out at once."""
+        return self.geometry.places if self.geometry else max(1, self.together)
 
     @cached_property
     def kind(self) -> tuple[object, ...]:
-        """What jobs of one pack share: shape, method but for its rate and decay, and how they are trained."""
+        """What jobs of one pack share: shape, method but for its rate and decay, and how they are trained.
+
+        Those that are given out to share features share their task as well: its rows are what they share.
+        """
         job = self.job
         options = {name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")}
         width = geometry.outputs(self.task.outputs)
-        return self.geometry, width, job.backbone, job.method, tuple(sorted(options.items())), job.recipe
+        task = job.rows.task if self.together > 1 else None
+        return self.geometry, task, width, job.backbone, job.method, tuple(sorted(options.items())), job.recipe
 
 
 @dataclass(frozen=True, kw_only=True)

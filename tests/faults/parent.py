@@ -17,6 +17,8 @@ from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger, database
 from harness.outcome import Outcome, Ticket
+from harness.progress import Progress
+from harness.stop import watch_signals
 from harness.tasks import REGISTRY
 from tests.faults import fake
 
@@ -29,10 +31,10 @@ class Acks:
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def show(self, progress: scheduler.Progress, where: Sequence[Where]) -> None:
+    def show(self, progress: Progress, where: Sequence[Where]) -> None:
         """Nothing to see."""
 
-    def finished(self, job: Job, outcome: Outcome, _progress: scheduler.Progress) -> None:
+    def finished(self, job: Job, outcome: Outcome, _progress: Progress) -> None:
         """Acknowledge."""
         if outcome.status == "done":
             os.write(self._file, f"{job.digest}\n".encode())
@@ -57,9 +59,9 @@ def main(db: str, count: int, slots: int, acks: str) -> int:
         left = [job for job in jobs if states[job.digest] in ("planned", "claimed", "failed")]
         common = {"task": task, "keep": "none", "artefacts": Path(), "geometry": shape}
         tickets = {job.digest: Ticket(job=job, **common) for job in left}
-        progress = scheduler.Progress(total=count, before=count - len(left))
+        progress = Progress(total=count, before=count - len(left))
         executor = LocalExecutor(["cpu"] * slots, work=fake.work)
-        with scheduler.watch_signals() as stop:
+        with watch_signals() as stop:
             scheduler.run(ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",))
         if stop.times:
             return stop.exit_code

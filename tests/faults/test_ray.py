@@ -8,6 +8,8 @@ import pytest
 from harness import scheduler
 from harness.ledger import Ledger
 from harness.outcome import Ticket
+from harness.progress import Progress
+from harness.stop import Stop
 from harness.tasks import REGISTRY
 from tests.faults import fake
 from tests.faults.oracle import check_ledger
@@ -53,11 +55,11 @@ def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
             gone.append(time.monotonic())
 
     display.finished = finished
-    progress = scheduler.Progress(total=len(jobs), before=0)
+    progress = Progress(total=len(jobs), before=0)
     with Ledger(db, write=True) as ledger:
         ledger.begin("ray")
         ledger.enter(jobs)
-        scheduler.run(ledger, tickets, executor, display, progress, scheduler.Stop())
+        scheduler.run(ledger, tickets, executor, display, progress, Stop())
     assert gone
     assert progress.done == 80
     assert check_ledger(db, acks, metrics_of).results == 80

@@ -24,7 +24,7 @@ from harness.display import LiveDisplay, PlainDisplay, duration
 from harness.executors.base import Where
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
-from harness.scheduler import Progress
+from harness.progress import Progress
 from harness.tasks import metrics
 
 BOTH = ("--methods", "prefix,lora", "--tasks", "toy-sentiment,toy-similarity")
@@ -383,9 +383,11 @@ def test_the_board(make_job):
     assert "3 of 4 done" in shown
     assert "1 failed" in shown
     assert "1 to do · measuring" in shown
-    assert "step 30" in shown
+    assert "30 of 60" in shown
     assert "lora · toy[bold] · 20 · draw 0" in shown
     assert "idle" in shown
+    several = board(Where("cuda:0", job.digest, 30, 60, False, 2.0, jobs=5), jobs={job.digest: job})
+    assert "lora · toy[bold] · 20 · draw 0 and 4 more" in several
     assert "testing" in board(Where("cpu", job.digest, 60, 60, True, 9.0), jobs={job.digest: job})
 
 

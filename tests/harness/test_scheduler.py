@@ -12,9 +12,10 @@ from harness.errors import DiskTrouble
 from harness.executors.base import Finished, Lost, Where
 from harness.executors.inline import InlineExecutor
 from harness.jobs import Job
-from harness.ledger import Ledger
+from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome, Ticket
-from harness.scheduler import Progress, Stop
+from harness.progress import Pace, Progress
+from harness.stop import Stop, watch_signals
 from harness.tasks import REGISTRY
 
 
@@ -216,7 +217,7 @@ def test_a_result_that_comes_too_late_is_dropped(ledger, entered, make_outcome, 
     def overtake(_: int) -> None:
         with Ledger(str(tmp_path / "r.db"), write=True) as other:
             other.begin("bench run")
-            ledger.release([scheduler.Claim(digest, 1)])
+            ledger.release([Claim(digest, 1)])
             [claim] = other.claim([digest], 1)
             assert other.record(make_outcome(make_job(), score=0.125), claim.epoch)
 
@@ -268,7 +269,7 @@ def test_a_short_run_is_not_asked_for(ledger, entered, make_outcome, monkeypatch
 
 def test_starting_a_worker_is_no_pace():
     """The first estimate is made from steps alone: the minute that a worker took to start counts for nothing."""
-    pace, progress = scheduler.Pace(), Progress(total=10, before=0)
+    pace, progress = Pace(), Progress(total=10, before=0)
     for step, since in ((0, 30.0), (1, 60.0), (11, 61.0), (21, 62.0)):
         assert progress.seconds_a_job is None
         pace.estimate(progress, [Where("cpu", "d", step, 500, False, since)])
@@ -276,10 +277,19 @@ def test_starting_a_worker_is_no_pace():
     assert progress.seconds_left(2) == pytest.approx(250)
 
 
+def test_the_steps_of_a_pack_are_those_of_all_its_jobs():
+    """Before any job is done, a pack of five that will take a minute means twelve seconds a job."""
+    pace, progress = Pace(), Progress(total=10, before=0)
+    for step, since in ((10, 1.0), (110, 13.0)):
+        pace.estimate(progress, [Where("cuda:0", "d", step, 500, False, since, jobs=5)])
+    assert progress.seconds_a_job == pytest.approx(12)
+    assert progress.seconds_left(1) == pytest.approx(120)
+
+
 def test_signals_are_counted_and_given_back():
     """Inside the block a signal is noted and does nothing else; afterwards handlers are what they were."""
     before = signal.getsignal(signal.SIGINT)
-    with scheduler.watch_signals() as stop:
+    with watch_signals() as stop:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert (stop.times, stop.signal) == (2, signal.SIGTERM)
@@ -297,7 +307,7 @@ def test_the_second_signal_ends_work_that_is_done_here(ledger, entered, monkeypa
             steps.append("went on")
         return []
 
-    with scheduler.watch_signals(here=True) as stop:
+    with watch_signals(here=True) as stop:
         _, progress = go(ledger, tickets, InlineExecutor("cpu", work), stop=stop)
     assert steps == ["went on"]
     assert (stop.exit_code, progress.left) == (130, 2)
