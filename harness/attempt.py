@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.backbones import Backbone
     from harness.batches import Encoded
     from harness.exam import Answers, Marks
+    from harness.features import Reader
     from harness.streams import Streams
     from harness.target import Target
     from harness.tasks.draws import Draw
@@ -140,8 +141,21 @@ class Attempt:
         """What it is an attempt at."""
         return self.ticket.job
 
-    def _alone(self, rows: int, progress: Progress) -> Outcome:
+    def reader(self, adapted: Adapted) -> Reader | None:
+        """What gives features, if the method is fitted on them: kept from job to job, but where its costs are to be its own."""
+        from harness.features import Store
 
+        if (solver := self.method.closed_form) is None:
+            return None
+        store = held.features() if self.ticket.together else Store()
+        return store.reader(adapted, solver, self.method.options())
+
+    def papers(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
+        """The test rows, as they are and encoded, by the suffix of the metric."""
+        job, task, tests = self.job, self.ticket.task, self.rows.tests
+        return {suffix: (rows, held.encoded(self.backbone, task, job, suffix, rows)) for suffix, rows in tests.items()}
+
+    def _alone(self, rows: int, progress: Progress) -> Outcome:
         from harness import closed_form, geometry, training
 
         reset_peak(self.device)
@@ -149,12 +163,12 @@ class Attempt:
         try:
             started = time.perf_counter()
             adapted = self.adapted(slots)
-            if (solver := self.method.closed_form) is not None:
-                features = held.features().reader(adapted, solver, self.method.options())
-                result = closed_form.fit(adapted, solver, self.examples, features)
+            if (reader := self.reader(adapted)) is not None:
+                result = closed_form.fit(adapted, reader, self.examples)
+                shape = geometry.alone(shared=self.ticket.together > 0)
             else:
-                result = training.fit(self.training(adapted, progress), rows)
-            return self.outcome(adapted, result, time.perf_counter() - started, progress, geometry.alone(rows))
+                result, shape = training.fit(self.training(adapted, progress), rows), geometry.alone(rows)
+            return self.outcome(adapted, result, time.perf_counter() - started, progress, shape)
         finally:
             slots.remove()
 
@@ -231,10 +245,7 @@ class Attempt:
         from harness import exam
         from methods.source import Folded
 
-        job, task, source = self.ticket.job, self.ticket.task, adapted.source
-        papers = {
-            suffix: (rows, held.encoded(self.backbone, task, job, suffix, rows)) for suffix, rows in self.rows.tests.items()
-        }
+        task, source, papers = self.ticket.task, adapted.source, self.papers()
         answers, target = self._answers(adapted), self.target
         marks = exam.sit(Folded(source), papers, target, answers)
         if marks is None:
@@ -264,12 +275,12 @@ class Attempt:
 
         from harness import exam
 
-        if (solver := self.method.closed_form) is not None:
-            read = held.features().reader(adapted, solver, self.method.options())
+        if (reader := self.reader(adapted)) is not None:
+            solver, disk = reader.solver, self.ticket.together > 0
 
             def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
                 solution = {name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()}
-                return torch.from_numpy(solver.answer(read(rows), solution))
+                return torch.from_numpy(solver.answer(reader(rows, disk=disk), solution))
 
             return from_features
         if self.method.test_samples:

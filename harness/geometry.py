@@ -34,9 +34,18 @@ class Geometry:
         return replace(self, places=self.places // 2) if self.places > 3 else None
 
 
-def alone(rows: int = 0) -> str:
-    """The geometry of a job that was trained alone: `1`, or `1/8` where its steps went through the model 8 rows at a time."""
-    return f"1/{rows}" if rows else "1"
+def alone(rows: int = 0, *, shared: bool = False) -> str:
+    """The geometry of a job that was trained alone: `1`, or `1/8` where its steps went through the model 8 rows at a time.
+
+    `1+`: it was fitted on features, of which other jobs may have computed some: its seconds and bytes are shared.
+    """
+    return f"1/{rows}" if rows else "1+" if shared else "1"
+
+
+def shared(text: str) -> bool:
+    """Whether a job shared its seconds and bytes with others: in a pack, or through features that were computed once."""
+    trained = text.partition("@")[0]
+    return "x" in trained or trained.endswith("+")
 
 
 def rows_of(text: str) -> int:

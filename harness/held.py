@@ -11,8 +11,8 @@ from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
-    from harness.closed_form import FeatureStore
     from harness.compiling import Compiled
+    from harness.features import Store
 
 
 @lru_cache(maxsize=1)
@@ -29,11 +29,11 @@ def backbone(spec: BackboneSpec, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def features() -> FeatureStore:
+def features() -> Store:
     """Features of frozen backbones, computed once a worker."""
-    from harness.closed_form import FeatureStore
+    from harness.features import Store
 
-    return FeatureStore()
+    return Store()
 
 
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}

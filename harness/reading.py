@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import stored
 from harness.display import duration
-from harness.geometry import Geometry, rows_of
+from harness.geometry import Geometry, rows_of, shared
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import telling_damage
 from harness.verifying import doubts
@@ -159,6 +159,8 @@ def _place(geometry: str) -> str:
     if at_a_time := rows_of(geometry):
         return f"trained alone, {at_a_time} rows of a step at a time"
     pack = Geometry.read(geometry)
+    if pack is None and shared(geometry):
+        return "fitted on features that are computed once for all jobs; its seconds are a share"
     if pack is None:
         return "trained alone"
     steps = ", steps compiled" if pack.compiled else ""

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,11 @@ from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.options import GridOptions
 from harness.planning import Plan
+from harness.progress import Progress
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
     from harness.outcome import Ticket
-    from harness.scheduler import Progress
     from reports.hypothesis import Hypothesis
 
 
@@ -100,7 +100,9 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         at_once = 1 if how.timing else request.Reading(grid).number("jobs", how.jobs)
         slots = device_choice.choose(asked, at_once, len(to_do))
         tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
-        if how.pack != "1" and not how.timing:
+        if how.timing:  # nothing that other jobs computed
+            tickets = {digest: replace(ticket, together=0) for digest, ticket in tickets.items()}
+        elif how.pack != "1":
             from harness import packs
 
             tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled)
@@ -233,14 +235,15 @@ def _work(
 ) -> int:
     """Run the jobs, then say how it went."""
     from harness import scheduler
+    from harness.stop import watch_signals
 
     ledger.begin(" ".join(["bench", *sys.argv[1:]]))
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
-    progress = scheduler.Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
+    progress = Progress(total=len(the_plan.jobs), before=len(the_plan.jobs) - len(tickets))
     live = out.is_terminal and not out.is_dumb_terminal and not how.inline
     display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
     executor = _executor(slots, how)
-    with scheduler.watch_signals(here=how.inline) as stop, display:
+    with watch_signals(here=how.inline) as stop, display:
         confirm = None if how.yes else _confirmation(out, display, progress)
         limits = scheduler.Limits(float(how.timeout or math.inf), float(how.max_failures or math.inf))
         scheduler.run(ledger, tickets, executor, display, progress, stop, retry=retry, confirm=confirm, limits=limits)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from harness.geometry import Geometry, rows_of
+from harness import geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry
 from harness.outcome import unpack_predictions
@@ -63,7 +63,7 @@ def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recip
         seconds_training=result.get("seconds_training", 0.0),
         seconds_evaluation=result.get("seconds_evaluation", 0.0),
         peak_bytes=result.get("peak_bytes", 0),
-        places=_places(result),
+        shared=geometry.shared(result.get("geometry", "1")),
         passes=_passes(result),
         versions=_versions(result),
         plugin=result.get("versions", {}).get("plug-in", ""),
@@ -100,17 +100,12 @@ def _better(name: str, known: list[str]) -> Literal["higher", "lower"]:
     return metrics.get(base).better if base else "higher"
 
 
-def _places(result: Mapping[str, Any]) -> int:
-    shape = Geometry.read(result.get("geometry", "1"))
-    return shape.places if shape else 1
-
-
 def _passes(result: Mapping[str, Any]) -> str:
     """How a training went through the model, in words; lengths are left out, which follow from the rows."""
     text = result.get("geometry", "1")
-    if shape := Geometry.read(text):
+    if shape := geometry.Geometry.read(text):
         return f"in {'compiled ' if shape.compiled else ''}packs of {shape.places}"
-    return f"alone, {rows} rows of a step at a time" if (rows := rows_of(text)) else "alone"
+    return f"alone, {rows} rows of a step at a time" if (rows := geometry.rows_of(text)) else "alone"
 
 
 def _versions(result: Mapping[str, Any]) -> str:

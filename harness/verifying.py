@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import artefacts, hypotheses, provenance
 from harness.errors import CorruptData, Unavailable, UsageError
-from harness.geometry import Geometry, rows_of
+from harness.geometry import Geometry, rows_of, shared
 from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
 from harness.ledger import Entry, Ledger
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
@@ -155,7 +155,7 @@ def again(
         shape = Geometry.read(result["geometry"])
         ticket = Ticket(
             job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rows=rows_of(result["geometry"]),
-            rules=rules, zeroed=zeroed,
+            together=int(shared(result["geometry"])), rules=rules, zeroed=zeroed,
         )  # fmt: skip
         (outcome,) = run_pack([ticket], device, note)
     except (Unavailable, CorruptData) as error:

@@ -40,11 +40,14 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
 
     outcomes: dict[str, Outcome] = {}
     together: dict[tuple[object, ...], list[Attempt]] = {}
+    fitted: dict[tuple[object, ...], list[Attempt]] = {}
     for ticket in tickets:
         try:
             attempt = Attempt.of(ticket, device)
             if attempt.packable and _may_pack(attempt):
                 together.setdefault(ticket.kind, []).append(attempt)
+            elif attempt.method.closed_form is not None and ticket.together:
+                fitted.setdefault(ticket.kind, []).append(attempt)
             else:
                 outcomes[ticket.job.digest] = attempt.alone(progress)
         except Exception as error:  # a result must say what went wrong, whatever it was; the study goes on
@@ -53,7 +56,29 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
             gc.collect()
     for attempts in together.values():
         outcomes |= _in_packs(attempts, attempts[0].ticket.geometry, progress)
+    for attempts in fitted.values():
+        outcomes |= _on_features(attempts, progress)
     return [outcomes[ticket.job.digest] for ticket in tickets]
+
+
+def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, Outcome]:
+    """Fit methods on features that are computed first, for all of the jobs; each bears its share of the seconds."""
+    from harness import closed_form
+
+    try:
+        drawn, tests = closed_form.read_ahead(attempts, progress)
+    except Exception as error:  # each job may meet it by itself
+        _see_end(error)
+        drawn, tests = 0.0, 0.0
+    outcomes = {}
+    for attempt in attempts:
+        found = _alone(attempt, progress)
+        outcomes[attempt.job.digest] = replace(
+            found,
+            seconds_training=found.seconds_training + drawn,
+            seconds_evaluation=found.seconds_evaluation + tests,
+        )
+    return outcomes
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:

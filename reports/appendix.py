@@ -164,7 +164,7 @@ def _costs(comparison: Comparison) -> Table | None:
         if not runs:
             continue
         tested = [1000 * run.seconds_evaluation / run.n_test for run in runs if run.n_test]
-        shared = shared or any(run.places > 1 for run in runs)
+        shared = shared or any(run.shared for run in runs)
         rows.append((
             Entry(method),
             Entry(f"{fmean(run.trained for run in runs):,.0f}"),
@@ -176,7 +176,7 @@ def _costs(comparison: Comparison) -> Table | None:
         ))  # fmt: skip
     if not rows:
         return None
-    apart = " Some runs shared a pack, and so their seconds and bytes: compare costs by `bench run --timing`." if shared else ""
+    apart = " Seconds and bytes shared by a pack or by features are in it: compare by `bench run --timing`." if shared else ""
     return Table(
         title="Costs",
         head=("method", "trained", "KiB to store", "s to train", "ms to test a row", "MiB at most", "hours in all"),

@@ -112,7 +112,7 @@ def _costs(runs: Sequence[Run]) -> dict[str, float]:
     names = ("trained", "stored", "seconds_training", "seconds_evaluation", "n_train", "n_dev", "n_test")
     costs = {name: fmean(float(getattr(run, name)) for run in runs) for name in names}
     dev = [run.dev_score for run in runs if run.dev_score is not None]
-    costs["packed"] = float(sum(run.places > 1 for run in runs))
+    costs["packed"] = float(sum(run.shared for run in runs))
     return {**costs, "peak_bytes": float(max(run.peak_bytes for run in runs)), **({"dev": 100 * fmean(dev)} if dev else {})}
 
 

@@ -50,7 +50,7 @@ class Run:
     seconds_training: float
     seconds_evaluation: float
     peak_bytes: int
-    places: int  # jobs that were trained in one forward pass, and whose seconds and bytes are shared; 1: alone
+    shared: bool  # whether its seconds and bytes are shared with other jobs: of its pack, or of the same features
     passes: str = "alone"  # how its training went through the model: alone, in packs of 8, ..
     versions: str  # program, libraries and device in one line: a comparison over several is noted
     plugin: str = ""  # the distribution, with its version, that the method comes from, where it is none of bench's own

@@ -101,8 +101,8 @@ def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) 
     words = (
         f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. Line: the best mean score up to each cost"
     )
-    packed = sum(run.places > 1 for run in comparison.runs)
-    if packed and options.cost in ("seconds", "evaluation"):
-        words += f". {packed} runs were trained together with others, and their seconds are shares"
+    shared = sum(run.shared for run in comparison.runs)
+    if shared and options.cost in ("seconds", "evaluation"):
+        words += f". {shared} runs shared a pack or features with others, and their seconds are shares"
     words += f". Not shown, for want of a complete average or of a cost: {', '.join(map(folded, left_out))}" if left_out else ""
     return words + "."

@@ -55,7 +55,9 @@ def run(flags: list[str], folder: Path) -> tuple[int, int, float]:
     db.unlink(missing_ok=True)
     began = time.perf_counter()
     words = [sys.executable, "-m", "harness", "run", *flags, "--db", str(db), "--keep", "none", "--yes"]
-    subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | {"BENCH_CACHE": str(folder)})
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"BENCH_CACHE": str(folder)})
+    if done.returncode:
+        sys.exit(done.stderr)
     took = time.perf_counter() - began
     with Ledger(str(db)) as ledger:
         done = [entry.task for entry in ledger.entries() if entry.result is not None]

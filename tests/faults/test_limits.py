@@ -19,6 +19,8 @@ from harness.geometry import Geometry, rows_of
 from harness.ledger import Ledger
 from harness.options import GridOptions
 from harness.outcome import Ticket, unpack_predictions
+from harness.progress import Progress
+from harness.stop import Stop
 from tests.harness.test_packing import tickets_of
 from tests.harness.test_scheduler import Notes
 
@@ -67,7 +69,7 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.enter(plan.jobs)
         ledger.begin("bench run")
-        scheduler.run(ledger, tickets, executor, display, scheduler.Progress(total=3, before=0), scheduler.Stop())
+        scheduler.run(ledger, tickets, executor, display, Progress(total=3, before=0), Stop())
         assert [entry.state for entry in ledger.entries()] == ["done", "failed", "done"]
         [(digest, error)] = ledger.errors()
     assert digest == plan.jobs[1].digest
@@ -209,7 +211,7 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.enter([ticket.job for ticket in tickets.values()])
-        scheduler.run(ledger, tickets, InlineExecutor("cpu"), Quiet(), scheduler.Progress(total=8, before=0), scheduler.Stop())
+        scheduler.run(ledger, tickets, InlineExecutor("cpu"), Quiet(), Progress(total=8, before=0), Stop())
         assert sorted(entry.state for entry in ledger.entries()) == ["done"] * 7 + ["failed"]
     assert tried == [4, 2, 2, 2, 2]
 
@@ -273,11 +275,11 @@ def test_a_home_that_cannot_be_written_ends_no_run(bench, tmp_path, apart):
 
 
 def test_timing_trains_every_job_alone(bench, tmp_path):
-    """`--timing` outweighs `--pack` and `-j`: no result's seconds are a share of a pack's."""
-    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 3, "--keep", "none", "--pack", 3, "-j", 2, "--timing")
-    assert bench.run(tmp_path, "r.db", *words).code == 0
+    """`--timing` outweighs `--pack` and `-j`: no result's seconds are a pack's share, or spared by features of other jobs."""
+    words = ("--methods", "lora,features", "--tasks", "toy-sentiment", "--draws", 3, "--keep", "none", "--pack", 3, "-j", 2)
+    assert bench.run(tmp_path, "r.db", *words, "--timing").code == 0
     with Ledger(str(tmp_path / "r.db")) as ledger:
-        assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 3
+        assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 6
 
 
 @pytest.mark.ray

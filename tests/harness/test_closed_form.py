@@ -1,15 +1,14 @@
-"""Features of the frozen backbone: computed once, solved in closed form, tested like any other method."""
+"""Methods fitted on features of the frozen backbone: solved in closed form, tested like any other method."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
-from harness import batches, cache, closed_form, exam
+from harness import batches, closed_form, exam
 from harness.adapted import predict
-from harness.closed_form import FeatureStore
+from harness.features import Store
 from harness.target import Target
 from harness.training import Examples
 from methods.source import Folded
@@ -34,8 +33,8 @@ def fitted(task, **options):
     method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
     train, dev = labelled(task), labelled(task, 20, seed=1)
     examples = Examples(train, dev, Target.of(task, train))
-    features = FeatureStore().reader(one, method.closed_form, method.options())
-    return one, closed_form.fit(one, method.closed_form, examples, features), examples, features
+    reader = Store().reader(one, method.closed_form, method.options())
+    return one, closed_form.fit(one, reader, examples), examples, reader
 
 
 def pooled(one, encoded, pooling):
@@ -89,57 +88,3 @@ def test_the_dev_rows_choose_the_strength():
         Folded(one.source), {"": (examples.dev, batches.encode(one.backbone, examples.dev))}, examples.target, exam.plain(one)
     )
     assert marks.score == result.best.dev_score
-
-
-def test_features_are_computed_once(monkeypatch):
-    """Every size, draw and seed reads the same test set: one pass for all, also in another worker, from the disk."""
-    monkeypatch.setattr(closed_form, "DISK", 10)
-    one, _, examples, _ = fitted(CLASSES)
-    method = adapted("features")[0]
-    passes = []
-    monkeypatch.setattr(closed_form, "predict", counted(closed_form.predict, passes))
-    encoded = batches.encode(one.backbone, examples.dev)
-    store = FeatureStore()
-    for _ in range(3):
-        first = store.reader(one, method.closed_form, method.options())(encoded)
-    assert len(passes) == 0  # the fit left them on the disk
-    (cache.folder() / "features").rename(cache.folder() / "gone")
-    other = FeatureStore().reader(one, method.closed_form, method.options())
-    again = [other(encoded) for _ in range(3)]
-    assert len(passes) == 1
-    assert all(np.array_equal(first, found) for found in again)
-    FeatureStore().reader(one, method.closed_form, method.options() | {"pooling": "cls"})(encoded)
-    assert len(passes) == 2
-
-
-def test_a_damaged_file_of_features_is_made_again(monkeypatch):
-    """A half-written file costs a pass, never a number."""
-    monkeypatch.setattr(closed_form, "DISK", 10)
-    one, _, examples, features = fitted(CLASSES)
-    encoded = batches.encode(one.backbone, examples.dev)
-    expected = features(encoded)
-    for path in (cache.folder() / "features").iterdir():
-        path.write_bytes(path.read_bytes()[:50])
-    method = adapted("features")[0]
-    assert np.array_equal(FeatureStore().reader(one, method.closed_form, method.options())(encoded), expected)
-
-
-def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
-    """Whichever byte is another one, a number's or one that says how numbers are read: computed again, or the same features."""
-    monkeypatch.setattr(closed_form, "DISK", 10)
-    one, _, examples, features = fitted(CLASSES)
-    expected = features(batches.encode(one.backbone, examples.dev))
-    (path,) = (path for path in (cache.folder() / "features").iterdir() if len(load_file(path)["features"]) == len(expected))
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        found = closed_form._from_disk(path.stem)
-        assert found is None or np.array_equal(found, expected), place
-
-
-def counted(function, calls):
-    def run(*args):
-        calls.append(args)
-        return function(*args)
-
-    return run

@@ -223,7 +223,7 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
     """Two workers or one process, other draws and tasks beside it: one geometry gives the same results; it is kept and shown.
 
     Tasks with two classes, three and a regression share packs, as far as their rows are alike long; features are fitted in
-    closed form, so they are done alone.
+    closed form: they share what is computed once, and no pass.
     """
     words = ("--methods", "prefix,lora,features,fine-tuning", "--pack", 3)
     tasks = "toy-sentiment,toy-similarity,toy-entailment"
@@ -234,7 +234,7 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
         for entry in few.entries():
             assert found[entry.digest].metrics == entry.metrics
             assert many.blobs(entry.digest) == few.blobs(entry.digest)
-            shape = "1" if entry.label == "features" else "3x16x24"
+            shape = "1+" if entry.label == "features" else "3x16x24"
             assert entry.result["geometry"] == found[entry.digest].result["geometry"] == shape
         digest = next(entry.digest for entry in few.entries() if entry.label == "lora")
     assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(bench(tmp_path, "show", digest, "--db", "few.db").out.split())
@@ -266,6 +266,8 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     """After a halving the jobs still to come of the same kind are given out in the smaller geometry, and the user is told."""
     from harness import scheduler
     from harness.executors.inline import InlineExecutor
+    from harness.progress import Progress
+    from harness.stop import Stop
     from tests.harness.test_scheduler import Notes
 
     whole, tried = Pack.fit, []
@@ -279,11 +281,11 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     monkeypatch.setattr(Pack, "fit", small)
     monkeypatch.setattr(Notes, "show", lambda *_: None)
     tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, places=4)}
-    display, progress = Notes(), scheduler.Progress(total=10, before=0)
+    display, progress = Notes(), Progress(total=10, before=0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.enter([ticket.job for ticket in tickets.values()])
-        scheduler.run(ledger, tickets, InlineExecutor("cpu"), display, progress, scheduler.Stop())
+        scheduler.run(ledger, tickets, InlineExecutor("cpu"), display, progress, Stop())
         assert {entry.result["geometry"] for entry in ledger.entries()} == {"2x16x16"}
     assert display.lines == ["the device has no memory for 4 jobs at once: 2 from now on"]
     assert tried == [4, 2, 2, 2, 2, 2]
@@ -344,6 +346,28 @@ def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch
         assert all(left[digest].geometry == whole[digest].geometry for digest in left)
         assert {one.geometry.places if one.geometry else 1 for one in whole.values()} == {places}
     assert packs.geometries(plan, tickets, "auto", ["cpu"]) == tickets
+
+
+def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(tmp_path):
+    """They share the rows of a task; what is trained by gradient stays as it was, and all in their order."""
+    from harness import packs, planning, request
+    from harness.options import GridOptions
+    from harness.outcome import Ticket
+
+    tasks = "toy-sentiment,toy-similarity"
+    plan = planning.plan(
+        request.read(GridOptions(model="tiny", methods="lora,features", tasks=tasks, sizes="20", draws="9", steps="4"))[0]
+    )
+    tickets = {
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+    }
+    for asked, slots, places in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3), ("1", 1, 1)):
+        found = packs.geometries(plan, tickets, asked, ["cpu"] * slots)
+        assert list(found) == list(tickets)
+        fitted = [one for one in found.values() if one.job.label == "features"]
+        assert {(one.places, one.geometry) for one in fitted} == {(places, None)}
+        assert len({one.kind for one in fitted}) == (2 if places > 1 else 1)
+        assert {one.places for one in found.values() if one.job.label == "lora"} == {1 if asked == "auto" else int(asked)}
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError])

@@ -34,7 +34,7 @@ PLAIN = Run(
     seconds_training=1.5,
     seconds_evaluation=0.5,
     peak_bytes=1 << 20,
-    places=1,
+    shared=False,
     versions="program 1, torch 2",
 )
 

@@ -106,7 +106,7 @@ def test_a_winner_that_hangs_on_one_task_is_named(grid):
 
 def test_costs_are_means_and_the_greatest_memory(grid):
     """Seconds are means over runs, memory is the greatest, and a shared pack is told."""
-    runs = [replace(r, seconds_training=float(r.draw), peak_bytes=(1 + r.draw) << 20, places=2) for r in grid()]
+    runs = [replace(r, seconds_training=float(r.draw), peak_bytes=(1 + r.draw) << 20, shared=True) for r in grid()]
     found = table(compare(runs), "Costs")
     assert cells(found)["prefix",] == ["1,000", "4", "2.0", "1.81", "5", "0.04"]
     assert "--timing" in found.legend
