@@ -14,10 +14,11 @@ from reports import correlation, statistics
 from reports.comparison import Comparison
 from reports.correlation import Correlation
 from reports.frame import Run, finished
+from reports.published import people
 
 Texts = Callable[[Run], Sequence[Sequence[str]] | None]
 SIZE: Final = "size"
-MEASURES: Final = ("words", "balance", "pair", "overlap")
+MEASURES: Final = ("words", "balance", "pair", "overlap", "people")
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -34,6 +35,7 @@ class Character:
     balance: float  # entropy of the labels over its greatest value: 1 where classes are alike
     pair: float  # 1: two texts a row; 0: one
     overlap: float  # of the words of the two texts of a row: shared over all (Jaccard)
+    people: float  # what people reach, in points: labels that they do not agree with are a ceiling
     best: float  # the highest mean score of a method, in points
     gains: Mapping[str, float]  # of each method over the baseline, in points
 
@@ -77,6 +79,7 @@ def _character(comparison: Comparison, task: str, texts: Texts) -> Character:
         balance=round(balance(labels, len(run.classes)), 2) if run else math.nan,
         pair=float(max(len(row) for row in rows) > 1) if rows else math.nan,
         overlap=round(overlap(rows), 2),
+        people=round(people(task, run.scored_by), 1) if run else math.nan,
         best=max((mean for mean in means if math.isfinite(mean)), default=math.nan),
         gains={method: fmean(found) for method, found in tests.items() if found},
     )

@@ -18,12 +18,13 @@ def traits(comparison: Comparison, found: Characteristics) -> list[Table]:
     missing = f" The texts of {', '.join(unread)} are not at hand." if unread else ""
     table = Table(
         title="Task characteristics",
-        head=("task", "classes", "words", "balance", "texts", "overlap", "best", *methods),
+        head=("task", "classes", "words", "balance", "texts", "overlap", "people", "best", *methods),
         rows=tuple(_row(one, methods) for one in found.tasks),
         legend=(
             "Of the test rows, where they are split anew those of one draw. words: of a row. balance: entropy of the labels, 1 "
-            "where classes are alike. overlap: of the words of a row's two texts, shared over all (Jaccard). best: the highest "
-            "mean of a method, which a ceiling set by wrong labels cannot lie below; how many labels are wrong is not known. "
+            "where classes are alike. overlap: of the words of a row's two texts, shared over all (Jaccard). people: what "
+            "they reached on GLUE's test rows after twenty examples (Nangia and Bowman 2019), a low estimate of the ceiling "
+            "that doubtful labels set. best: the highest mean of a method. "
             f"Methods: points over {comparison.baseline}, sizes and draws averaged.{missing}"
         ),
     )
@@ -39,6 +40,7 @@ def _row(one: Character, methods: list[str]) -> tuple[Entry, ...]:
         Entry(_number(one.balance, 2)),
         Entry(texts),
         Entry(_number(one.overlap, 2)),
+        Entry(_number(one.people, 1)),
         Entry(_number(one.best, 1)),
         *(Entry(points(one.gains.get(method, math.nan))) for method in methods),
     )

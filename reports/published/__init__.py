@@ -1,10 +1,12 @@
 """Numbers that papers print, beside the user's own, with what was done otherwise there spelled out."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
+from math import nan
+from statistics import fmean
 from typing import Final, NamedTuple
 
 
@@ -34,11 +36,9 @@ class Study:
     @cached_property
     def numbers(self) -> tuple[Printed, ...]:
         """All numbers, in the order of the file."""
-        text = (files("reports.published") / f"{self.name}.csv").read_text("utf-8")
-        rows = csv.DictReader(text.splitlines())
         return tuple(
             Printed(int(row["size"]), row["method"], row["called"], row["task"], row["metric"], float(row["value"]))
-            for row in rows
+            for row in _rows(self.name)
         )
 
 
@@ -65,3 +65,26 @@ STUDIES: Final[Mapping[str, Study]] = {
         ),
     )
 }
+
+
+def people(task: str, metrics: Sequence[str]) -> float:
+    """What people reach on a task, in points: the mean of its metrics on GLUE's test rows; NaN where that is not known.
+
+    Annotators who had learned each task from twenty examples. Source: Nangia and Bowman, Human vs. Muppet, ACL 2019,
+    arXiv 1905.10425, whose numbers Liu et al., MT-DNN, ACL 2019, arXiv 1901.11504, Table 2, print metric by metric.
+    """
+    found = [_people().get((task, metric), []) for metric in metrics]
+    return fmean(fmean(values) for values in found) if found and all(found) else nan
+
+
+@cache
+def _people() -> Mapping[tuple[str, str], list[float]]:
+    """Two values where a task has two test sets: MNLI, matched and mismatched."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in _rows("people"):
+        values.setdefault((row["task"], row["metric"]), []).append(float(row["value"]))
+    return values
+
+
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    yield from csv.DictReader((files("reports.published") / f"{name}.csv").read_text("utf-8").splitlines())
