@@ -4,14 +4,15 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry
-from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, metrics
 from reports.frame import Run
 
@@ -33,7 +34,7 @@ def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> 
 
 def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scored: str) -> Run:
     setting, result = entry.setting, entry.result or {}
-    names = [name.rpartition("/")[0] for name in setting["task"]["metrics"]]
+    names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])
     task = REGISTRY.get(entry.task)
     own = {name: value for name, value in entry.metrics.items() if name != "score"}
     curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
@@ -70,15 +71,21 @@ def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recip
         curve=[(int(point[0]), _number(point[2])) for point in curve],
         losses=[_number(point[3]) for point in curve],
         sampled=next((point[4] for point in curve if point[0] == result.get("best_step") and len(point) > 4), ()),
-        given=np.asarray(unpack_predictions(blobs["predictions"]) if "predictions" in blobs else [], dtype=np.float64),
+        given=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
         right={
-            kind.removeprefix("labels").removeprefix("/"): np.asarray(unpack_predictions(data), dtype=np.float64)
+            kind.removeprefix("labels").removeprefix("/"): numbers(data)
             for kind, data in sorted(blobs.items())
             if kind.startswith("labels")
         },
         scored_by=names,
         classes=setting["task"]["labels"],
     )
+
+
+def numbers(data: bytes) -> NDArray[np.float64]:
+    """What `unpack_predictions` gives, as an array `[rows]`."""
+    raw = zlib.decompress(data)
+    return np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
 
 
 def _number(value: float | None) -> float:
@@ -94,7 +101,8 @@ def _status(state: str) -> Status:
     return state if state in get_args(Status) else "missing"  # type: ignore[return-value]  # planned and claimed are missing
 
 
-def _better(name: str, known: list[str]) -> Literal["higher", "lower"]:
+@cache
+def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
     plain = re.sub(r"^(zeroed|rule \w+) ", "", name)
     base = next((one for one in known if plain == one or plain.startswith(f"{one}/")), None)
     return metrics.get(base).better if base else "higher"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness import worker
+from harness import scores, worker
 from harness.attempt import Attempt
 from harness.outcome import Ticket, pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
@@ -12,14 +12,17 @@ from harness.tasks import REGISTRY
 
 @pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 255, 256, 65_536], []])
 def test_class_numbers_come_back(values):
-    """Whatever the number of classes."""
-    assert unpack_predictions(pack_predictions(values, regression=False)) == values
+    """Whatever the number of classes; a report has them as arrays."""
+    packed = pack_predictions(values, regression=False)
+    assert unpack_predictions(packed) == values
+    assert scores.numbers(packed).tolist() == values
 
 
 def test_values_come_back_in_single_precision_or_more():
     """Values of a regression, also those that single precision cannot hold."""
     assert unpack_predictions(pack_predictions([1.5, -2.25], regression=True)) == [1.5, -2.25]
     assert unpack_predictions(pack_predictions([1e39], regression=True)) == [1e39]
+    assert scores.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [1e39, -0.5]
     found = unpack_predictions(pack_predictions([math.pi], regression=True))
     assert found == pytest.approx([math.pi], rel=1e-7)
 
