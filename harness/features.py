@@ -29,6 +29,7 @@ TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding includ
 DISK = 500  # rows from which a set is worth a file: test sets are, few-shot draws are not
 STEP = 8  # tokens between two lengths of calls
 SHELVES = 4  # backbones and ways of pooling whose rows stay in memory
+MOST = 1 << 29  # bytes of one of them
 
 Told = Callable[[int, int], None]  # rows that are computed, of how many
 
@@ -126,8 +127,10 @@ class Store:
         return features.astype(np.float64)
 
     def _shelf(self, name: str) -> dict[bytes, np.ndarray]:
-        """The rows of one backbone; the one that was looked at longest ago makes room."""
+        """The rows of one backbone; the one that was looked at longest ago makes room, and one that is full begins anew."""
         shelf = self._shelves.pop(name, {})
+        if shelf and len(shelf) * next(iter(shelf.values())).nbytes > MOST:
+            shelf = {}
         if len(self._shelves) >= SHELVES:
             self._shelves.pop(next(iter(self._shelves)))
         self._shelves[name] = shelf

@@ -84,6 +84,17 @@ def test_each_row_is_computed_once(calls):
     assert computed(calls) == 90
 
 
+def test_a_full_shelf_begins_anew(calls, monkeypatch):
+    """What stays in memory has an end: beyond it rows are computed again, with the same features."""
+    monkeypatch.setattr(features, "MOST", 50 * 32 * 4)
+    read, rows = reader(), rows_of_all_lengths(60)
+    first = read(rows)
+    assert np.array_equal(read(rows[:50]), first[:50])
+    assert computed(calls) == 110
+    read(rows[:50])
+    assert computed(calls) == 110
+
+
 def test_calls_have_one_shape_for_each_length(calls):
     """As many rows as a call's tokens allow, filled up; a row without padding never goes with one that has some.
 
