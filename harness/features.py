@@ -114,13 +114,15 @@ class Store:
             found = _from_disk(kept)
             shelf.update(zip(keys, found, strict=True) if found is not None else ())
         missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in shelf}
+        done = 0
         for call, together in _by_call(missing, backbone.max_length):
             count = max(1, tokens // call.length)
             count = count if self._is_steady(name, reader, call, count, missing[together[0]]) else 1
             for start in range(0, len(together), count):
                 part = together[start : start + count]
                 shelf.update(zip(part, reader.compute([missing[key] for key in part], call, count), strict=True))
-                told(len(missing) - sum(key not in shelf for key in missing), len(missing))
+                done += len(part)
+                told(done, len(missing))
         features = np.stack([shelf[key] for key in keys])
         if kept and missing:
             _to_disk(kept, features)
