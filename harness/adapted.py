@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones import Backbone
-from harness.batches import Encoded, by_groups, collate, smaller
+from harness.batches import Encoded, by_groups, collate, sent, smaller
 from methods.sites import Slots
 from methods.source import Source
 
@@ -42,7 +42,7 @@ def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor]
     backbone, slots = adapted.backbone, adapted.slots
 
     def answer(group: list[int]) -> Tensor:
-        slots.install(tensors, group)
+        slots.install(tensors, sent(torch.tensor(group), backbone.device))
         return backbone(collate(backbone, [rows[index] for index in group]))
 
     return by_groups(rows, backbone.device.type, answer, most)

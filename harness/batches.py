@@ -25,14 +25,20 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
     return [{name: table[name][index] for name in table} for index in range(len(rows))]
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device; a GPU fetches it when it gets there, and the host goes on.
+
+    Only from memory that is never paged out: for any other the host would wait until all that it had asked for was done.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
     """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
     longest = length or max(map(_tokens, rows))
     fill = {"input_ids": backbone.tokenizer.pad_token_id}
-    return {
-        name: torch.tensor([row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]).to(backbone.device)
-        for name in rows[0]
-    }
+    padded = {name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows] for name in rows[0]}
+    return {name: sent(torch.tensor(tokens), backbone.device) for name, tokens in padded.items()}
 
 
 def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
@@ -65,8 +71,7 @@ def by_groups(rows: Sequence[Encoded], device: str, answer: Callable[[list[int]]
     """What `answer` gives for the numbers of each group, `[rows, outputs]`, put together in the order of the rows."""
     groups = cut(rows, device, most)
     found = torch.cat([answer(group) for group in groups])
-    places = torch.tensor([index for group in groups for index in group], device=found.device)
-    return found[places.argsort()]
+    return found[sent(torch.tensor([index for group in groups for index in group]).argsort(), found.device)]
 
 
 def _tokens(row: Encoded) -> int:

@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from harness.cli_db import app as database
-from harness.cli_options import Database, Json, Point
+from harness.cli_options import Database, Json
 from harness.cli_read import app as reading
+from harness.cli_use import app as using
 from harness.errors import FULL, BenchError, DiskTrouble, Unavailable, UsageError
 from harness.options import GridOptions, with_grid
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(reading)
+app.add_typer(using)
 app.add_typer(database, name="db", rich_help_panel="Look after")
 
 
@@ -34,13 +36,6 @@ class Kind(StrEnum):
     methods = "methods"
     tasks = "tasks"
     models = "models"
-
-
-class Export(StrEnum):
-    """How trained tensors are written."""
-
-    peft = "peft"
-    safetensors = "safetensors"
 
 
 class Rules(StrEnum):
@@ -231,6 +226,14 @@ def run(
             rich_help_panel="Running",
         ),
     ] = False,
+    captured: Annotated[
+        bool,
+        typer.Option(
+            "--cuda-graphs",
+            help="Record the training step of packs as a CUDA graph, which a GPU starts by one call.",
+            rich_help_panel="Running",
+        ),
+    ] = False,
     rules: Annotated[
         Rules,
         typer.Option(
@@ -264,6 +267,7 @@ def run(
         ray_address=ray_address,
         timing=timing,
         compiled=compiled,
+        captured=captured,
         shard=shard,
         hypothesis=hypothesis,
         rope=rope,
@@ -336,49 +340,6 @@ def doctor(*, db: Database = "results.db", as_json: Json = False) -> None:
     from harness.doctor import examine
 
     raise typer.Exit(examine(db, as_json=as_json))
-
-
-@app.command(rich_help_panel="Use")
-def export(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
-    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
-    *,
-    db: Database = "results.db",
-    format: Annotated[Export, typer.Option("--format", help="peft: what PeftModel.from_pretrained reads.")] = Export.peft,  # noqa: A002
-    at: Point = None,
-) -> None:
-    """Write a trained model out: the centre of a simplex, a vertex, or any point of it."""
-    from harness.exporting import export_job
-
-    export_job(db, digest, folder, format.value, at)
-
-
-@app.command(rich_help_panel="Use")
-def predict(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")] = None,
-    *,
-    db: Database = "results.db",
-    at: Point = None,
-    as_json: Json = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="A file of rows to answer: CSV, TSV, JSONL or Parquet.", metavar="FILE")
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option("--text", help="Its column with the text, or two; the task's own by default.", metavar="COLUMN[,COLUMN]"),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the answered rows to a file.", metavar="FILE.csv")
-    ] = None,
-) -> None:
-    """Say what a trained model answers for a text, or for every row of a file, written out as CSV with the answers added.
-
-    Example:  bench predict 3f2a --csv reviews.csv --text review -o answered.csv
-    """
-    from harness.exporting import Question, predict_job
-
-    predict_job(db, digest, Question(texts=texts or [], sheet=csv, columns=text, output=output), at, as_json=as_json)
 
 
 @app.command("list", rich_help_panel="Read")

@@ -16,9 +16,15 @@ class Geometry:
     rows: int
     length: int
     compiled: bool = False  # its training steps, which rounds otherwise
+    captured: bool = False  # its training steps, as a CUDA graph
 
     def __str__(self) -> str:
-        return f"{self.places}x{self.rows}x{self.length}" + "c" * self.compiled
+        return f"{self.places}x{self.rows}x{self.length}" + "c" * self.compiled + "g" * self.captured
+
+    @property
+    def steps(self) -> str:
+        """How training steps were taken, in a word or three; empty: as they are written."""
+        return " and ".join(["compiled"] * self.compiled + ["captured"] * self.captured)
 
     @classmethod
     def read(cls, text: str) -> Geometry | None:
@@ -26,8 +32,8 @@ class Geometry:
         trained = text.partition("@")[0]
         if "x" not in trained:
             return None
-        places, rows, length = map(int, trained.rstrip("c").split("x"))
-        return cls(places, rows, length, compiled=trained.endswith("c"))
+        places, rows, length = map(int, trained.rstrip("cg").split("x"))
+        return cls(places, rows, length, compiled="c" in trained, captured="g" in trained)
 
     def halved(self) -> Geometry | None:
         """With half the places; None: alone."""

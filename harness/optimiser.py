@@ -5,7 +5,7 @@ Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the consta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Alone:
     def step(self, rate: float) -> None:
         """One update by the gradients at hand, which are then forgotten."""
         if not self._looked:
-            see_gradients(self._source.named_parameters())
+            see_gradients({name: parameter.grad for name, parameter in self._source.named_parameters()})
             self._looked = True
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -49,42 +49,55 @@ class Stacked:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], weight_decay: Sequence[float]) -> None:
-        self._tensors, self._steps = tensors, 0
+        self._tensors, self._steps, self._looked = tensors, 0, False
         self._decay = {name: decays(name, tensor[0]) for name, tensor in tensors.items()}
         self._weight_decay = torch.tensor(weight_decay, dtype=torch.float64)
         self._first = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._second = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
 
-    @torch.no_grad()
-    def step(self, rates: Sequence[float]) -> None:
-        """One update by the gradients at hand, which are then forgotten."""
-        if not self._steps:
-            see_gradients(self._tensors.items())
+    def told(self, rates: Sequence[float]) -> Tensor:
+        """What the next update must know of the host, `[3, places]`: size of the step, what decay leaves, correction.
+
+        Args:
+            rates: the learning rate of each place.
+        """
         self._steps += 1
-        some = next(iter(self._tensors.values()))
         rate = torch.tensor(rates, dtype=torch.float64)  # [places]
-        correction = [1 - beta**self._steps for beta in BETAS]
-        step_size = (rate / correction[0]).to(some)
-        kept = (1 - rate * self._weight_decay).to(some)
-        scale = self._clip()
-        for name, tensor in self._tensors.items():
+        first, second = (1 - beta**self._steps for beta in BETAS)
+        some = next(iter(self._tensors.values()))
+        return torch.stack([rate / first, 1 - rate * self._weight_decay, torch.full_like(rate, second**0.5)]).to(some.dtype)
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor | None], told: Tensor) -> None:
+        """One update.
+
+        Args:
+            gradients: of the tensors, in their order.
+            told: of this update, on their device.
+        """
+        if not self._looked:
+            see_gradients(dict(zip(self._tensors, gradients, strict=True)))
+            self._looked = True
+        seen = [gradient for gradient in gradients if gradient is not None]
+        step_size, kept, correction = told  # [places] each
+        scale = _clip(seen)
+        for (name, tensor), raw in zip(self._tensors.items(), seen, strict=True):
             axes = (-1, *[1] * (tensor.dim() - 1))
-            gradient = tensor.grad * scale.view(axes)  # type: ignore[operator]  # see_gradients saw it
+            gradient = raw * scale.view(axes)
             first, second = self._first[name], self._second[name]
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             if self._decay[name]:
                 tensor.mul_(kept.view(axes))
-            root = second.sqrt().div_(correction[1] ** 0.5).add_(EPSILON)
+            root = second.sqrt().div_(correction.view(axes)).add_(EPSILON)
             tensor.sub_(first / root * step_size.view(axes))
-            tensor.grad = None
 
-    def _clip(self) -> Tensor:
-        """What every place's gradient is multiplied with, `[places]`."""
-        norms = [torch.linalg.vector_norm(tensor.grad.flatten(1), dim=1) for tensor in self._tensors.values()]  # type: ignore[union-attr]
-        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-        scale: Tensor = CLIP / (norm + 1e-6)
-        return scale.clamp_max(1.0)
+
+def _clip(gradients: Sequence[Tensor]) -> Tensor:
+    """What every place's gradient is multiplied with, `[places]`."""
+    norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
+    scale: Tensor = CLIP / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)
+    return scale.clamp_max(1.0)
 
 
 def decays(name: str, parameter: Tensor) -> bool:
@@ -93,13 +106,13 @@ def decays(name: str, parameter: Tensor) -> bool:
     return axes >= 2 and "bias" not in name
 
 
-def see_gradients(named: Iterable[tuple[str, Tensor]]) -> None:
+def see_gradients(gradients: Mapping[str, Tensor | None]) -> None:
     """See that every trained tensor has a gradient: one without stands where the backbone does not look.
 
     Raises:
         ValueError: some have none.
     """
-    absent = [name for name, parameter in named if parameter.grad is None]
+    absent = [name for name, gradient in gradients.items() if gradient is None]
     if absent:
         shown = ", ".join(name.removeprefix("_given.").removeprefix("_drawn.").replace("/", ".") for name in absent[:3])
         raise ValueError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch.func import functional_call, vmap
 
 from harness.adapted import Adapted
 from harness.backbones import Backbone
-from harness.batches import Encoded, collate
+from harness.batches import Encoded, collate, sent
+from harness.capturing import Capture, Captured
 from harness.geometry import Geometry
 from harness.optimiser import Stacked
 from harness.training import Fit, Step, Training
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
 
 Batch = dict[str, Tensor]
+Entries = dict[float, Tensor]  # of dropout's masks, for each probability: `[places, entries]`
 
 
 class Pack:
@@ -44,11 +46,14 @@ class Pack:
         adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs share, and a source
             of which only the structure counts.
         geometry: places, rows and tokens.
-        compiled: runs training steps, where they are to be compiled; looks are not.
+        compiled: runs the passes of training steps, where they are to be compiled; looks are not.
+        capture: records training steps, where they are to be played back.
     """
 
-    def __init__(self, adapted: Adapted, geometry: Geometry, compiled: Compiled | None = None) -> None:
-        self._adapted, self._geometry, self._compiled = adapted, geometry, compiled
+    def __init__(
+        self, adapted: Adapted, geometry: Geometry, compiled: Compiled | None = None, capture: Capture | None = None
+    ) -> None:
+        self._adapted, self._geometry, self._compiled, self._capture = adapted, geometry, compiled, capture
         self._asking = _Asking(adapted.source)
 
     def fit(self, trainings: Sequence[Training]) -> list[Fit]:
@@ -59,8 +64,11 @@ class Pack:
         optimiser = Stacked(stack.tensors, [training.options["weight_decay"] for training in filled])
         texts = _Texts(self._adapted.backbone, [training.rows for training in trainings], self._geometry.length)
         masks = _Masks(self, trainings, texts)
+        update = _Update(self, stack, texts, filled, optimiser)
+        take = Captured(update, self._capture) if self._capture else update
         results: dict[int, Fit] = {}
         asked: dict[int, Step | Look] = {}
+        steps: dict[int, Step] = {}  # the newest of each
         lessons = [training.lesson() for training in trainings]
 
         def go_on(place: int, answer: Tensor | None) -> None:
@@ -70,6 +78,9 @@ class Pack:
                 asked.pop(place, None)
                 results[place] = end.value
                 stack.release(place)
+            else:
+                if isinstance(wish := asked[place], Step):
+                    steps[place] = wish
 
         for place in range(len(trainings)):
             go_on(place, None)
@@ -81,24 +92,12 @@ class Pack:
                 for place, logits in self._look(stack, texts, alike).items():
                     go_on(place, logits[:, : trainings[place].adapted.backbone.outputs])
                 continue
-            idle = next(iter(asked.items()))
-            wishes = [(place, asked[place]) if place in asked else idle for place in range(places)]
-            steps = [(place, wish) for place, wish in wishes if isinstance(wish, Step)]
-            logits, penalties = self.forward(
-                stack.tensors,
-                texts.batch([place for place, _ in steps], [wish.chosen for _, wish in steps]),
-                _stacked([wish.points for _, wish in steps]),
-                _stacked([wish.pair for _, wish in steps]),
-                masks.draw([place for place, _ in steps]),
-            )
-            chosen = torch.tensor([list(wish.chosen) for _, wish in steps]).to(logits.device)
-            losses = {  # one by one: in one call over all of them the place would change their last digit
-                place: trainings[place].loss(logits[place], chosen[place]) + penalties[place] for place in asked
-            }
-            torch.stack(list(losses.values())).sum().backward()
-            optimiser.step([wish.rate for _, wish in steps])
-            for place, loss in losses.items():
-                go_on(place, loss.detach())
+            wishes = [steps.get(place, steps[0]) for place in range(places)]
+            rates = [wish.rate if place in asked else 0.0 for place, wish in enumerate(wishes)]
+            drawing = [place if place in asked else next(iter(asked)) for place in range(places)]
+            losses = take(texts.told(wishes, optimiser.told(rates), masks.draw(drawing)))
+            for place in list(asked):
+                go_on(place, losses[place])
         return [results[place] for place in range(len(trainings))]
 
     def forward(
@@ -107,7 +106,7 @@ class Pack:
         batch: Batch,
         points: Tensor | None = None,
         pair: Tensor | None = None,
-        masks: tuple[Any, Any] | None = None,
+        masks: tuple[Entries, Entries] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits `[places, rows, outputs]` and penalties `[places]` of all places in one pass."""
         backbone, slots = self._adapted.backbone, self._adapted.slots
@@ -143,10 +142,51 @@ class Pack:
                 wish.points if wish.points is None or len(wish.points) == 1 else wish.points[own]
                 for own, (_, wish) in zip(numbers, wishes, strict=True)
             ]
-            batch = texts.batch([place for place, _ in wishes], chosen)
-            parts.append(self.forward(stack.tensors, batch, _stacked(points))[0].cpu())
+            batch = texts.batch(texts.numbers([place for place, _ in wishes], chosen))
+            parts.append(self.forward(stack.tensors, batch, texts.sent(points))[0].cpu())
         logits = torch.cat(parts, dim=1)
         return {place: logits[place, : len(wish.chosen)] for place, wish in looks.items()}
+
+
+class Told(NamedTuple):
+    """What the host decided about a step, on the device: all that one step hangs on and the next does not.
+
+    Attributes:
+        chosen: rows of each place among its own, `[places, rows]`.
+        rates: of the optimiser, `[3, places]`.
+        points: of the simplex, `[places, rows or 1, layers, vertices]`; None: there is only one.
+        pair: two vertices that the penalty compares, `[places, 2]`.
+        masks: of dropout, the backbone's and the methods' own.
+    """
+
+    chosen: Tensor
+    rates: Tensor
+    points: Tensor | None
+    pair: Tensor | None
+    masks: tuple[Entries, Entries]
+
+
+class _Update:
+    """One step of all places. It asks the host for nothing, and all memory that it changes was there before."""
+
+    def __init__(self, pack: Pack, stack: _Stack, texts: _Texts, trainings: Sequence[Training], optimiser: Stacked) -> None:
+        self._pack, self._stack, self._texts, self._trainings, self._optimiser = pack, stack, texts, trainings, optimiser
+        self._first = texts.first(range(len(trainings)))
+
+    def __call__(self, told: Told) -> Tensor:
+        """Losses `[places]` before the step."""
+        tensors = self._stack.tensors
+        batch = self._texts.batch(told.chosen + self._first)
+        logits, penalties = self._pack.forward(tensors, batch, told.points, told.pair, told.masks)
+        losses = torch.stack(
+            [  # one by one: in one call over all of them the place would change their last digit
+                training.loss(logits[place], told.chosen[place]) + penalties[place]
+                for place, training in enumerate(self._trainings)
+            ]
+        )
+        gradients = torch.autograd.grad(losses.sum(), list(tensors.values()), allow_unused=True)
+        self._optimiser.step(gradients, told.rates)
+        return losses.detach()
 
 
 class _Asking(nn.Module):
@@ -157,8 +197,8 @@ class _Asking(nn.Module):
         self.source = source
 
     def forward(self, points: Tensor | None, pair: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
-        some = next(self.source.parameters())
-        return self.source(points), torch.as_tensor(self.source.penalty(pair), dtype=some.dtype, device=some.device)
+        some, penalty = next(self.source.parameters()), self.source.penalty(pair)
+        return self.source(points), penalty.to(some) if isinstance(penalty, Tensor) else some.new_full((), penalty)
 
 
 class _Stack:
@@ -193,13 +233,31 @@ class _Texts:
 
     def __init__(self, backbone: Backbone, rows: Sequence[Sequence[Encoded]], length: int) -> None:
         self._causal, self._device = backbone.anatomy.causal, backbone.device
-        self._first = [0, *accumulate(map(len, rows))]
+        self._jobs, self._first = len(rows), [0, *accumulate(map(len, rows))]
         self._rows = collate(backbone, [row for own in rows for row in own], length)
 
-    def batch(self, places: Sequence[int], chosen: Sequence[Sequence[int]]) -> Batch:
-        """The rows of the jobs at some places, `{name: [places, rows, tokens]}`, with a mask that is ready for use."""
-        numbers = [[self._first[place] + index for index in own] for place, own in zip(places, chosen, strict=True)]
-        wanted = torch.tensor(numbers).to(self._device)  # [places, rows]
+    def first(self, places: Sequence[int]) -> Tensor:
+        """Where the rows of the jobs at some places begin, `[places, 1]`; a place without a job has the first one's."""
+        owners = [place if place < self._jobs else 0 for place in places]
+        return sent(torch.tensor([[self._first[place]] for place in owners]), self._device)
+
+    def numbers(self, places: Sequence[int], chosen: Sequence[Sequence[int]]) -> Tensor:
+        """The numbers of rows of the jobs at some places, `[places, rows]`."""
+        return sent(torch.tensor([list(own) for own in chosen]), self._device) + self.first(places)
+
+    def told(self, steps: Sequence[Step], rates: Tensor, masks: tuple[Entries, Entries]) -> Told:
+        """A step of each place as the device is told it."""
+        chosen = sent(torch.tensor([list(step.chosen) for step in steps]), self._device)
+        points, pair = self.sent([step.points for step in steps]), self.sent([step.pair for step in steps])
+        return Told(chosen, sent(rates, self._device), points, pair, masks)
+
+    def sent(self, each: Sequence[Tensor | None]) -> Tensor | None:
+        """What each place brings, together and on the device; None: they bring nothing."""
+        given = [one for one in each if one is not None]
+        return sent(torch.stack(given), self._device) if given else None
+
+    def batch(self, wanted: Tensor) -> Batch:
+        """The rows of some numbers `[places, rows]`, `{name: [places, rows, tokens]}`, with a mask that is ready for use."""
         batch = {name: tensor[wanted] for name, tensor in self._rows.items()}
         mask = ready_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
         return batch | {"attention_mask": mask.unflatten(0, wanted.shape)}
@@ -212,7 +270,7 @@ class _Masks:
         first = trainings[0]
         self._streams = [training.masks() for training in trainings]
         counted = Counted(), Counted()
-        adapted, batch = pack._adapted, texts.batch([0], [[0] * pack._geometry.rows])
+        adapted, batch = pack._adapted, texts.batch(texts.numbers([0], [[0] * pack._geometry.rows]))
         hidden = counted[0] if first.options["dropout"] else None
         points = adapted.source.weights(pack._geometry.rows, torch.Generator())
         with torch.no_grad(), adapted.backbone.dropout(hidden), adapted.slots.dropout(counted[1]):
@@ -220,7 +278,7 @@ class _Masks:
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
         self._entries = counted[0].entries, counted[1].entries
 
-    def draw(self, places: Sequence[int]) -> tuple[dict[float, Tensor], dict[float, Tensor]]:
+    def draw(self, places: Sequence[int]) -> tuple[Entries, Entries]:
         """For one step: `{p: [places, entries]}` of the backbone's dropout, and of the methods' own."""
         drawn: list[dict[float, Tensor]] = []
         for kind, entries in enumerate(self._entries):
@@ -233,11 +291,6 @@ class _Masks:
 def _form(look: Look) -> str:
     """Looks of one form go through the model together: at the centroid, at one point for all rows, or at one for each."""
     return "centroid" if look.points is None else "point" if len(look.points) == 1 else "points"
-
-
-def _stacked(each: Sequence[Tensor | None]) -> Tensor | None:
-    given = [one for one in each if one is not None]
-    return torch.stack(given) if given else None
 
 
 @torch.no_grad()
@@ -254,7 +307,8 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     pack = Pack(adapted, Geometry(2, 2, length))
     parameters = {name: torch.stack([tensor, tensor]) for name, tensor in source.named_parameters()}
     try:
-        together, _ = pack.forward(parameters, _Texts(backbone, [rows], length).batch([0, 0], [[0, 1], [0, 1]]))
+        texts = _Texts(backbone, [rows], length)
+        together, _ = pack.forward(parameters, texts.batch(texts.numbers([0, 0], [[0, 1], [0, 1]])))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError):

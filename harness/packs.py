@@ -44,7 +44,13 @@ class Room(NamedTuple):
 
 
 def geometries(
-    plan: Plan, tickets: Mapping[str, Ticket], asked: str, devices: Sequence[str], *, compiled: bool = False
+    plan: Plan,
+    tickets: Mapping[str, Ticket],
+    asked: str,
+    devices: Sequence[str],
+    *,
+    compiled: bool = False,
+    captured: bool = False,
 ) -> dict[str, Ticket]:
     """The tickets with the geometry of each.
 
@@ -54,13 +60,14 @@ def geometries(
         asked: `auto`, or a number of places.
         devices: where they will run. On anything but CUDA `auto` means alone: packs were measured to win nothing there.
         compiled: whether training steps are compiled.
+        captured: whether they are captured as CUDA graphs.
     """
     if asked == "1":
         return dict(tickets)
     given = _together(tickets, PLACES[-1] if asked == "auto" else int(asked), len(devices))
     if asked == "auto" and not (devices and all(device.startswith("cuda") for device in devices)):
         return given
-    as_ticket = partial(_as_ticket, plan, _lengths(plan), compiled)
+    as_ticket = partial(_as_ticket, plan, _lengths(plan), Geometry(2, 0, 0, compiled, captured))
     trained = {digest: ticket for digest, ticket in given.items() if not _fitted(ticket.job)}
     shaped = {digest: replace(ticket, geometry=as_ticket(ticket.job).geometry) for digest, ticket in trained.items()}
     if asked != "auto":
@@ -87,9 +94,9 @@ def _fitted(job: Job) -> bool:
     return methods.rebuild(job.method, job.options, job.distribution).closed_form is not None
 
 
-def _as_ticket(plan: Plan, lengths: Mapping[str, int], compiled: bool, job: Job) -> Ticket:
+def _as_ticket(plan: Plan, lengths: Mapping[str, int], like: Geometry, job: Job) -> Ticket:
     """A job with the shape of its rows, to be counted."""
-    shape = Geometry(2, job.recipe.batch_size, lengths[job.rows.fingerprint], compiled)
+    shape = replace(like, rows=job.recipe.batch_size, length=lengths[job.rows.fingerprint])
     return Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape)
 
 

@@ -163,7 +163,7 @@ def _place(geometry: str) -> str:
         return "fitted on features that are computed once for all jobs; its seconds are a share"
     if pack is None:
         return "trained alone"
-    steps = ", steps compiled" if pack.compiled else ""
+    steps = f", steps {pack.steps}" if pack.steps else ""
     return f"trained in a pack of {pack.places} places, {pack.rows} rows, {pack.length} tokens{steps}; its seconds are a share"
 
 

@@ -21,7 +21,7 @@ import methods
 from harness import checkpoints, ending, hypotheses, planning, request
 from harness.artefacts import folder as artefact_folder
 from harness.display import LiveDisplay, PlainDisplay, duration, job_line
-from harness.errors import UsageError
+from harness.errors import Unavailable, UsageError
 from harness.executors import devices as device_choice
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
@@ -54,6 +54,7 @@ class Running:
     ray_address: str
     timing: bool
     compiled: bool
+    captured: bool
     shard: str | None
     hypothesis: str | None
     rope: str | None
@@ -99,13 +100,15 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         _fetch(the_plan, {job.rows.task for job in to_do}, _saying(log))
         at_once = 1 if how.timing else request.Reading(grid).number("jobs", how.jobs)
         slots = device_choice.choose(asked, at_once, len(to_do))
+        if how.captured and how.executor != "ray" and (other := [slot for slot in slots if not slot.startswith("cuda")]):
+            raise Unavailable(f"--cuda-graphs wants a CUDA device, and jobs would run on {other[0]}: leave it out")
         tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
         if how.timing:  # nothing that other jobs computed
             tickets = {digest: replace(ticket, together=0) for digest, ticket in tickets.items()}
         elif how.pack != "1":
             from harness import packs
 
-            tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled)
+            tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled, captured=how.captured)
             if how.compiled and all(ticket.geometry is None for ticket in tickets.values()):
                 log.print("note: --compile compiles packs, and on a CPU there are none without --pack N", highlight=False)
         return _work(out, ledger, the_plan, tickets, slots, how, sorted({states[digest] for digest in again}), db)
@@ -132,9 +135,12 @@ def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Re
         reading.attempt(partial(shard, how.shard))
     if how.pack != "auto":
         reading.number("pack", how.pack, least=1)
-    if how.compiled and (how.pack == "1" or how.timing):
-        reading.problems.append(f"--compile compiles packs, and {'--timing' if how.timing else '--pack 1'} means none")
+    for given, what in ((how.compiled, "--compile compiles"), (how.captured, "--cuda-graphs captures")):
+        if given and (how.pack == "1" or how.timing):
+            reading.problems.append(f"{what} packs, and {'--timing' if how.timing else '--pack 1'} means none")
     asked = reading.attempt(partial(device_choice.parse, how.devices)) or asked
+    if how.captured and asked != "auto" and not all(device.startswith("cuda") for device in asked):
+        reading.problems.append(f"--cuda-graphs wants CUDA devices, got --devices {how.devices}")
     if not is_url(how.db) and Path(how.db).is_dir():
         reading.problems.append(f"--db: {how.db} is a folder; name a file")
     said = None

@@ -112,7 +112,7 @@ def _passes(result: Mapping[str, Any]) -> str:
     """How a training went through the model, in words; lengths are left out, which follow from the rows."""
     text = result.get("geometry", "1")
     if shape := geometry.Geometry.read(text):
-        return f"in {'compiled ' if shape.compiled else ''}packs of {shape.places}"
+        return f"in {shape.steps} packs of {shape.places}".replace("  ", " ")
     return f"alone, {rows} rows of a step at a time" if (rows := geometry.rows_of(text)) else "alone"
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.cache import Kept
 from harness.jobs import BackboneSpec, canonical
 from harness.provenance import environment
+from harness.redaction import told
 from methods import Method, plugin_of
 
 if TYPE_CHECKING:
     from harness.backbones import Backbone
 
+BROKEN = "it does not work on this backbone"
 LONGEST = 128  # tokens in the rows of the trial: longer ones would only take longer
 
 
@@ -57,7 +59,8 @@ def find(
                 progress(f"looking at {spec.name}")
                 backbone = _load(spec, max_length)
             kept = list(_attach(backbone, method))
-            known.set(key, kept)
+            if not kept[0].startswith(BROKEN):  # it may have been the moment: no memory was left, or a package half installed
+                known.set(key, kept)
         found.append(Support(*kept))
     known.save()
     return found
@@ -99,12 +102,12 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         logits = backbone(_rows(backbone))
         if method.closed_form is None:
             logits.square().sum().backward()
-            see_gradients(source.named_parameters())
+            see_gradients({name: parameter.grad for name, parameter in source.named_parameters()})
         return Support(trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored)
     except ValueError as reason:
         return Support(refused=str(reason))
     except Exception as error:  # whatever it was, better now than in the middle of a study
-        return Support(refused=f"it does not work on this backbone ({type(error).__name__}: {str(error).splitlines()[0]})")
+        return Support(refused=f"{BROKEN} ({told(error).splitlines()[0]})")
     finally:
         slots.remove()
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.adapted import Adapted, predict, see
-from harness.batches import Encoded, encode
+from harness.batches import Encoded, encode, sent
 from harness.jobs import Recipe
 from harness.optimiser import Alone
 from harness.selection import Point, Selection
@@ -169,6 +169,10 @@ def fit(training: Training, most: int = 0) -> Fit:
     hidden, own = training.masks()
     optimiser = Alone(source, training.options["weight_decay"])
     lesson = training.lesson()
+
+    def brought(told: Tensor | None) -> Tensor | None:
+        return None if told is None else sent(told, adapted.backbone.device)
+
     try:
         asked = next(lesson)
         while True:
@@ -180,8 +184,9 @@ def fit(training: Training, most: int = 0) -> Fit:
             for part in _parts(asked, most):
                 rows = [training.rows[index] for index in part.chosen]
                 with adapted.backbone.dropout(Drawn(hidden) if hidden else None), slots.dropout(Drawn(own)):
-                    logits = see(adapted, rows, source(part.points))
-                loss = training.loss(logits, part.chosen) + source.penalty(part.pair)
+                    logits = see(adapted, rows, source(brought(part.points)))
+                chosen = sent(torch.tensor(part.chosen), adapted.backbone.device)
+                loss = training.loss(logits, chosen) + source.penalty(brought(part.pair))
                 loss = loss * (len(part.chosen) / len(asked.chosen))
                 loss.backward()
                 losses.append(loss.detach())

@@ -6,6 +6,7 @@ import gc
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from harness.geometry import Geometry
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")  # as torch on a CPU says it
+UNORDERED = "does not have a deterministic implementation"  # as torch says it
+RELAXED = "the device has no operation that adds in one order for this backbone: last digits may differ from run to run"
 
 
 class DeviceLost(RuntimeError):
@@ -58,7 +61,22 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
         outcomes |= _in_packs(attempts, attempts[0].ticket.geometry, progress)
     for attempts in fitted.values():
         outcomes |= _on_features(attempts, progress)
+    unordered = [ticket for ticket in tickets if UNORDERED in outcomes[ticket.job.digest].error]
+    if unordered and _relax():
+        first, *others = run_pack(unordered, device, progress)
+        outcomes |= {one.digest: one for one in (replace(first, note=first.note or RELAXED), *others)}
     return [outcomes[ticket.job.digest] for ticket in tickets]
+
+
+def _relax() -> bool:
+    """Let this process add in any order where there is no other way; whether that is new."""
+    import torch
+
+    from harness import backbones
+
+    strict = not torch.is_deterministic_algorithms_warn_only_enabled()
+    backbones.add_in_order(strict=False)
+    return strict
 
 
 def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, Outcome]:
@@ -144,8 +162,8 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
     except Exception as error:  # whatever it was, one job after the other may do
         _see_end(error)
         said = redact(str(error)).splitlines()
-        smaller = replace(shape, compiled=False) if shape.compiled else None
-        what = "steps cannot be compiled" if shape.compiled else "no pass over several jobs"
+        smaller = replace(shape, compiled=False, captured=False) if shape.steps else None
+        what = f"steps cannot be {shape.steps}" if shape.steps else "no pass over several jobs"
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
     free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
@@ -160,6 +178,7 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
 
     from harness.adapted import Adapted
     from harness.attempt import reset_peak
+    from harness.capturing import OnGpu
     from harness.packing import Pack
 
     first = attempts[0]
@@ -177,7 +196,9 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
         started = time.perf_counter()
         adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
         trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
-        results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape)).fit(trainings)
+        capture = OnGpu(first.device) if shape.captured else None
+        with capture.aside() if capture else nullcontext():
+            results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(trainings)
         each = (time.perf_counter() - started) / len(attempts)
         outcomes = {}
         for attempt, one, result in zip(attempts, adapted, results, strict=True):

@@ -7,7 +7,7 @@ empty. So the same names serve a plain call and `torch.func.functional_call`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -174,12 +174,12 @@ class Slots:
         """The model's own tensor that a slot replaces."""
         return self._held[name].detach()
 
-    def install(self, tensors: Mapping[str, Tensor], rows: Sequence[int] | None = None) -> None:
+    def install(self, tensors: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
         """Put tensors into the slots, in the model's own precision. A tensor may carry a leading row axis.
 
         Args:
             tensors: one for each slot.
-            rows: which of the rows go through the model now, where not all of them do.
+            rows: which of the rows go through the model now, where not all of them do; on its device.
 
         Raises:
             KeyError: names and slots differ.

@@ -61,6 +61,9 @@ WRONG = {
     "dev": (words(dev="some"), ["--dev", "some"]),
     "dev rows": (words(dev="0"), ["--dev", "0"]),
     "devices": (words(devices="cuda:a"), ["--devices", "cuda:a"]),
+    "compiled alone": ([*words(pack="1"), "--compile"], ["--compile compiles packs, and --pack 1 means none"]),
+    "captured alone": ([*words(), "--cuda-graphs", "--timing"], ["--cuda-graphs captures packs, and --timing means none"]),
+    "captured on a CPU": ([*words(devices="cpu"), "--cuda-graphs"], ["--cuda-graphs wants CUDA devices, got --devices cpu"]),
     "jobs": (words(jobs="-1"), ["--jobs", "-1"]),
     "numbers": (
         words(draws="0", seeds="x", steps="0", batch_size="-1", eval_every="0", patience="-1", max_length="3", test_limit="٣"),

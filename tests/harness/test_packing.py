@@ -63,7 +63,7 @@ class Job:
         self.train, self.dev = labelled, labelled[: count // 3]
 
 
-def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0, compiled=None):
+def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0, compiled=None, capture=None):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
     wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
@@ -88,7 +88,7 @@ def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at
         if places:
             template = method.source(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
             shape = Geometry(places, RECIPE.batch_size, length)
-            found += Pack(Adapted(wide, slots, template), shape, compiled).fit(trainings)
+            found += Pack(Adapted(wide, slots, template), shape, compiled, capture).fit(trainings)
         else:
             found += [fit(training, rows_at_a_time) for training in trainings]
         slots.remove()
@@ -212,7 +212,8 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     encoded = batches.encode(one, rows(6))
     texts = packing._Texts(one, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
-        Pack(Adapted(one, slots, source), Geometry(4, 6, 16)).forward(parameters, texts.batch([0] * 4, [range(6)] * 4))
+        batch = texts.batch(texts.numbers([0] * 4, [range(6)] * 4))
+        Pack(Adapted(one, slots, source), Geometry(4, 6, 16)).forward(parameters, batch)
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
     assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(one.anatomy.attention)

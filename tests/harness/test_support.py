@@ -66,6 +66,19 @@ def test_whatever_goes_wrong_in_the_trial_is_a_refusal(monkeypatch):
     assert found.refused.startswith("it does not work on this backbone")
 
 
+def test_a_trial_that_went_wrong_is_made_again(load, monkeypatch):
+    """What nobody foresaw may have been the moment, such as no memory: it refuses now, and is not kept."""
+
+    def exhausted(_):
+        raise MemoryError
+
+    with monkeypatch.context() as now:
+        now.setattr(support, "_rows", exhausted)
+        assert find("Bert", ["lora"])[0].refused == "it does not work on this backbone (MemoryError: )"
+    assert find("Bert", ["lora"])[0].refused == ""
+    assert load == ["Bert", "Bert"]
+
+
 @pytest.mark.usefixtures("load")
 def test_rows_longer_than_the_backbone_takes_are_refused_for_every_method():
     """The message says how long they may be; without a length asked for, one is taken that fits."""

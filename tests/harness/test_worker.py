@@ -3,11 +3,13 @@
 import math
 
 import pytest
+import torch
 
-from harness import scores, worker
+from harness import backbones, scores, training, worker
 from harness.attempt import Attempt
 from harness.outcome import Ticket, pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
+from tests.harness.test_packing import tickets_of
 
 
 @pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 255, 256, 65_536], []])
@@ -38,3 +40,34 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
     [outcome] = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (outcome.status, outcome.error) == ("failed", "ValueError: half a character ?, a NUL \ufffd")
     assert "\0" not in outcome.trace.encode().decode()
+
+
+@pytest.fixture
+def _in_order(monkeypatch):
+    """Operations that add in one order, and torch as it was afterwards."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
+    backbones.add_in_order()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory = kept
+
+
+@pytest.mark.usefixtures("_in_order")
+def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
+    """As on a GPU: an operation without an ordered form is refused; jobs that need it are done without, and a note says so."""
+    whole = training.fit
+
+    def unordered(*given):
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is anybody's guess
+        return whole(*given)
+
+    tickets = tickets_of(tmp_path, draws=2, places=1)
+    plain = worker.run_pack(tickets, "cpu", lambda *_: None)
+    monkeypatch.setattr(training, "fit", unordered)
+    with pytest.warns(UserWarning, match="deterministic"):
+        found = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [one.note for one in plain] == ["", ""]
+    assert [one.note for one in found] == [worker.RELAXED, ""]
+    assert [(one.status, one.predictions) for one in found] == [("done", one.predictions) for one in plain]
+    assert not worker._relax()  # from now on without, and without a note each time

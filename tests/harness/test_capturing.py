@@ -1,0 +1,214 @@
+"""Steps that a GPU plays back: what may be recorded, shown by a recorder that works as a CUDA graph does, on any device."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+import methods
+from harness import packing, worker
+from harness.adapted import Adapted
+from harness.capturing import PLAIN, Captured
+from harness.geometry import Geometry
+from harness.optimiser import Stacked
+from harness.packing import Pack
+from harness.streams import Streams
+from harness.target import Target
+from harness.training import Examples, Training
+from tests.harness.test_packing import KINDS, NUMBERS, PLACES, RECIPE, THREE, Job, tickets_of, trained
+from tests.harness.test_training import Letters
+from tests.methods.conftest import random_bert
+
+# What a graph cannot hold: a value that the host would have to know, or that it brought; numbers drawn on the host's account.
+HOST = {"_local_scalar_dense", "nonzero", "lift_fresh", "lift_fresh_copy", "is_nonzero", "equal", "masked_select", "unique_dim"}
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_worker():
+    """One thread, as in `test_packing`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Tape(TorchDispatchMode):
+    """Operations with the very tensors of their first time: played back they read and write the same memory, and no Python.
+
+    As in a CUDA graph, recording leaves no trace in memory that was there before.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.made, self.before = [], set(), {}
+        self.played = 0
+
+    def __call__(self, function):
+        with self:
+            result = function()
+        with torch.no_grad():
+            for tensor, kept in self.before.values():
+                tensor.copy_(kept)
+        return self.play, result
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func._schema.name.partition("::")[2]
+        assert name not in HOST, f"a step asks the host: {func}"
+        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        still = "attention" in name and given.get("dropout_p", 0.0) == 0.0
+        assert still or torch.Tag.nondeterministic_seeded not in func.tags, f"a step draws numbers: {func}"
+        written = [
+            value
+            for value, argument in zip([*args, *kwargs.values()], func._schema.arguments, strict=False)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        for tensor in tree_leaves(written):
+            where = tensor.untyped_storage().data_ptr()
+            if where not in self.made:
+                self.before.setdefault(where, (tensor, tensor.clone()))
+        found = func(*args, **kwargs)
+        read = {
+            tensor.untyped_storage().data_ptr() for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, torch.Tensor)
+        }
+        fresh = [one for one in tree_leaves(found) if isinstance(one, torch.Tensor)]
+        views = {one.untyped_storage().data_ptr() for one in fresh} <= read
+        self.made |= {one.untyped_storage().data_ptr() for one in fresh} - read
+        self.calls.append((func, args, kwargs, [] if views else fresh, bool(written)))
+        return found
+
+    def play(self):
+        self.played += 1
+        with torch.no_grad():
+            for func, args, kwargs, fresh, writes in self.calls:
+                if fresh or writes:
+                    again = [one for one in tree_leaves(func(*args, **kwargs)) if isinstance(one, torch.Tensor)]
+                    for old, new in zip(fresh, again, strict=False):
+                        old.copy_(new)
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
+def test_a_step_played_back_is_the_step(name, options):
+    """Every bit of a run: other rows, rates, points and masks, a job that ends early, one that diverges, idle places."""
+    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, patience=1), Job(3, rate=1e30)]
+    for some in (jobs, jobs[1:3]):
+        tape = Tape()
+        plain, played = trained(name, options, some, PLACES), trained(name, options, some, PLACES, capture=tape)
+        assert tape.played > 3
+        for (fit, tensors), (again, others) in zip(plain, played, strict=True):
+            assert (fit.curve, fit.best, fit.diverged) == (again.curve, again.best, again.diverged)
+            torch.testing.assert_close(tensors, others, rtol=0, atol=0, equal_nan=True)
+        assert len(some) < PLACES or played[3][0].diverged is not None
+
+
+class Watch(TorchDispatchMode):
+    """Notes operations that touch anything but a device without numbers; numbers of single values are constants of kernels."""
+
+    def __init__(self):
+        super().__init__()
+        self.elsewhere, self.seen = [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
+        self.elsewhere += [str(func) for one in tensors if one.dim() and one.device.type != "meta"]
+        self.seen += 1
+        return found
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
+def test_a_step_never_leaves_its_device(name, options, monkeypatch):
+    """On a device whose tensors hold no numbers a step finds all that it needs there, and looks at none of them."""
+    monkeypatch.setattr(Streams, "generator", lambda self, purpose, *_, device="cpu": torch.Generator())  # noqa: ARG005
+    bert = replace(random_bert("float32", outputs=8), tokenizer=Letters())
+    method, jobs = methods.build(name, options), [Job(0), Job(1, NUMBERS)]
+    slots = method.slots(bert)
+    sources = [method.source(slots, Streams(("made", 50, job.draw, 0))).to("meta") for job in jobs]
+    one = replace(bert, model=bert.model.to("meta"), device=torch.device("meta"))
+    trainings = [
+        Training(
+            Adapted(one, slots, source), method.options() | {"lr": 1e-3}, method.dev_scoring,
+            Examples(job.train, job.dev, Target.of(job.task, job.train)), RECIPE, Streams(("made", 50, job.draw, 0)),
+        )
+        for job, source in zip(jobs, sources, strict=True)
+    ]  # fmt: skip
+    pack, stack = Pack(Adapted(one, slots, sources[0]), Geometry(2, 8, 16)), packing._Stack(sources[0], sources, 2)
+    optimiser = Stacked(stack.tensors, [0.0, 0.01])
+    texts = packing._Texts(one, [training.rows for training in trainings], 16)
+    masks = tree_map(lambda mask: mask.to("meta"), packing._Masks(pack, trainings, texts).draw([0, 1]))
+    told = texts.told([next(training.lesson()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks)
+    update = packing._Update(pack, stack, texts, trainings, optimiser)
+    update(told)
+    with Watch() as watch:
+        losses = update(told)
+    assert (losses.shape, losses.device.type) == ((2,), "meta")
+    assert watch.elsewhere == []
+    assert watch.seen > 100
+
+
+def test_what_is_recorded_reads_what_it_is_told_anew():
+    """The first steps run as they are written; then one is recorded, once, and each later one sees its own numbers."""
+    ran = Counter()
+
+    def step(told):
+        ran["as written"] += 1
+        return told["x"] * 2 + told["y"][0]
+
+    tape = Tape()
+    take = Captured(step, tape)
+    told = [{"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)} for at in range(PLAIN + 3)]
+    found = [take(one) for one in told]
+    assert [one.tolist() for one in found] == [[2.0 * at + 0.5] * 3 for at in range(PLAIN + 3)]
+    assert (ran["as written"], tape.played) == (PLAIN + 1, 3)
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x * float(x.sum()), lambda x: x + torch.tensor(1.0), lambda x: x + torch.rand(2)])
+def test_the_tape_refuses_what_a_graph_cannot_hold(wrong):
+    """A value read by the host, one brought by it, and a number drawn: none of them would be another in the next step."""
+    with pytest.raises(AssertionError, match="a step"):
+        Tape()(lambda: wrong(torch.ones(2)))
+
+
+def test_a_device_without_graphs_takes_steps_as_they_are(tmp_path):
+    """Packs asked for as graphs train as usual on a CPU; one note says so, and results say that nothing was captured."""
+    tickets = tickets_of(tmp_path, draws=3, places=2)
+    wanted = [replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets]
+    found = worker.run_pack(wanted, "cpu", lambda *_: None)
+    assert [one.geometry for one in found] == ["2x16x16"] * 3
+    assert [one.predictions for one in found] == [one.predictions for one in worker.run_pack(tickets, "cpu", lambda *_: None)]
+    (note,) = (one.note for one in found if one.note)
+    assert note == "steps cannot be captured (RuntimeError: cpu has no CUDA graphs): without from now on"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_graphs_are_refused_where_there_is_no_gpu(bench, tmp_path):
+    """Devices that were not named are looked for; without a GPU the run ends before it trains, and says what to do."""
+    ended = bench.run(tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--cuda-graphs")
+    assert ended.code == 69
+    assert "--cuda-graphs wants a CUDA device, and jobs would run on cpu: leave it out" in ended.err
+
+
+def test_a_captured_geometry_is_told_from_one_that_is_not():
+    """What is recorded of a pack says whether its steps were captured, compiled or both, and is read back."""
+    for compiled in (False, True):
+        shape = Geometry(8, 16, 32, compiled=compiled, captured=True)
+        assert str(shape) == "8x16x32" + "c" * compiled + "g"
+        assert Geometry.read(str(shape)) == shape
+        assert shape.steps == ("compiled and captured" if compiled else "captured")
+    assert Geometry(8, 16, 32).steps == ""
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+@pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
+def test_a_gpu_plays_steps_back(tmp_path, method):
+    """On a GPU a run whose steps are captured gives the numbers of one whose steps are not, and no step waits for the host."""
+    tickets = tickets_of(tmp_path, draws=3, places=2, methods=method, steps="12")
+    wanted = [replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets]
+    found = worker.run_pack(wanted, "cuda:0", lambda *_: None)
+    assert [(one.geometry, one.note) for one in found] == [("2x16x16g", "")] * 3
+    plain = worker.run_pack(tickets, "cuda:0", lambda *_: None)
+    for one, other in zip(found, plain, strict=True):
+        assert one.curve[-1].train_loss == pytest.approx(other.curve[-1].train_loss, rel=1e-5)
