@@ -4,14 +4,16 @@
 
 Runs the last job of each method in this process (with `--pack N` the last N in one pack), once to warm up, once to count
 operations and once with a clock around the passes, the optimiser and the evaluations. `start` is what goes by before the
-first pass of a job in a process that is warm.
+first pass of a job in a process that is warm. With `--cuda-graphs` a captured step is one entry, its optimiser included. On a
+GPU a run without clocks says how long it was busy, by its own account.
 """
 
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,14 @@ def instrumented(clock: Clock) -> Iterator[None]:
     """The training loop with clocks in it."""
     import torch
 
-    from harness import adapted, backbones, exam, optimiser, packing, training
+    from harness import adapted, backbones, capturing, exam, optimiser, packing, training
 
     timed = [
         (backbones.Backbone, "__call__", "forward and backward"),
         (packing.Pack, "forward", "forward and backward"),
         (torch.Tensor, "backward", "forward and backward"),
+        (torch.autograd, "grad", "forward and backward"),
+        (capturing.Captured, "__call__", "captured steps"),
         (optimiser.Alone, "step", "optimiser"),
         (optimiser.Stacked, "step", "optimiser"),
         (training, "predict", "evaluation"),
@@ -79,7 +83,7 @@ def instrumented(clock: Clock) -> Iterator[None]:
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         def collate(*args: Any) -> Any:
             batch = function(*args)
-            if not clock.running:
+            if torch.is_grad_enabled() and not torch.cuda.is_current_stream_capturing():
                 ids = batch["input_ids"]
                 clock.padding[0] += int((ids != 0).sum())  # the padding of every backbone here is token 0
                 clock.padding[1] += ids.numel()
@@ -116,14 +120,14 @@ def matmul_rate(device: str, dtype: str) -> float:
     return float(2 * side**3 / min(seconds() for _ in range(10)))
 
 
-def run(jobs: Sequence[Any], plan: Any, device: str, pack: int) -> list[Any]:
+def run(jobs: Sequence[Any], plan: Any, device: str, pack: int, *, captured: bool = False) -> list[Any]:
     """Train and test jobs in this process."""
     from harness import packs, worker
     from harness.outcome import Ticket
 
     where = Path(tempfile.gettempdir())
     tickets = {job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where) for job in jobs}
-    shaped = packs.geometries(plan, tickets, str(pack), [device])
+    shaped = packs.geometries(plan, tickets, str(pack), [device], captured=captured)
     outcomes = worker.run_pack(list(shaped.values()), device, lambda *_: None)
     assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
     return outcomes
@@ -133,6 +137,7 @@ def main() -> None:
     """Take the last job, or pack, of each method apart."""
     parser = arguments()
     parser.add_argument("--pack", type=int, default=1)
+    parser.add_argument("--cuda-graphs", action="store_true", help="with --pack: capture the steps")
     options = parser.parse_args()
     import torch
 
@@ -147,17 +152,18 @@ def main() -> None:
     rate = matmul_rate(device, options.dtype)
     for method in dict.fromkeys(job.method for job in plan.jobs):
         jobs = [job for job in plan.jobs if job.method == method][-options.pack :]
-        run(jobs, plan, device, options.pack)
-        with counting() as flops:
+        captured = options.cuda_graphs and options.pack > 1
+        run(jobs, plan, device, options.pack, captured=captured)
+        with counting() as flops:  # as they are written: a captured step does the same, and tells nobody
             run(jobs, plan, device, options.pack)
         clock = Clock(device)
         began = clock.now()
         with instrumented(clock):
-            outcomes = run(jobs, plan, device, options.pack)
+            outcomes = run(jobs, plan, device, options.pack, captured=captured)
         total = clock.now() - began
         parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items())
         padding = 1 - clock.padding[0] / max(1, clock.padding[1])
-        training = clock.seconds.get("forward and backward", 0.0) + clock.seconds.get("optimiser", 0.0)
+        training = sum(clock.seconds.get(name, 0.0) for name in ("forward and backward", "optimiser", "captured steps"))
         step = 1000 * training / wanted.recipe.steps
         memory = max(outcome.peak_bytes for outcome in outcomes) / 2**20
         print(
@@ -166,7 +172,36 @@ def main() -> None:
             f"{flops[0] / total / rate:.2f} of the matmul rate; peak {memory:.0f} MiB",
             flush=True,
         )
+        if device.startswith("cuda"):
+            share, free = busy(partial(run, jobs, plan, device, options.pack, captured=captured))
+            print(f"{method}: {free:.2f} s without clocks, the device busy for {share:.0%} of them", flush=True)
     print(json.dumps({"matmul": rate}))
+
+
+def busy(work: Callable[[], Any]) -> tuple[float, float]:
+    """The share of some work's seconds in which a GPU runs kernels, by a profiler's account, and the seconds without one."""
+    import torch
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    clock = Clock("cuda")
+    began = clock.now()
+    work()
+    seconds = clock.now() - began
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        work()
+        torch.cuda.synchronize()
+    spans = [(e.time_range.start, e.time_range.end) for e in seen.events() if e.device_type == DeviceType.CUDA]
+    return covered(spans) / 1e6 / seconds, seconds
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of what spans cover together."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
 
 
 @contextmanager

@@ -36,7 +36,16 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-OWN = ("threads", "fresh", "devices", "repeat", "pack", "skip_peer", "only_apart")  # flags that are none of `bench run`'s grid
+OWN = (
+    "threads",
+    "fresh",
+    "devices",
+    "repeat",
+    "pack",
+    "skip_peer",
+    "only_apart",
+    "cuda_graphs",
+)  # flags that are none of `bench run`'s grid
 
 
 def typed(options: argparse.Namespace) -> dict[str, str]:
@@ -66,12 +75,13 @@ def main() -> None:
         jobs = tuple(job for job in jobs if job.digest == only)
     tasks = {task.name: task for task in wanted.tasks}
     peer = Peer(jobs[0].backbone, options.devices, options.dtype, padded=bool(only))
-    spent = {"training": 0.0, "testing": 0.0}
+    began, spent = time.perf_counter(), {"training": 0.0, "testing": 0.0}
     for job, rows in zip(jobs, _rows(jobs, tasks), strict=True):
         seconds = peer.run(job, tasks[job.rows.task], rows)
         spent = {name: spent[name] + seconds[name] for name in spent}
         print(json.dumps({"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}), flush=True)
-    print(json.dumps({"jobs": len(jobs), "total": time.perf_counter() - STARTED, **spent}))
+    now = time.perf_counter()
+    print(json.dumps({"jobs": len(jobs), "total": now - STARTED, "working": now - began, **spent}))
 
 
 ONLY = "BENCH_PEER_ONLY"  # the digest of the one job to run, padded to the greatest length
