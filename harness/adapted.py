@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones import Backbone
-from harness.batches import Encoded, by_groups, collate, sent, smaller
+from harness.batches import Call, Encoded, by_calls, sent, smaller
 from methods.sites import Slots
 from methods.source import Source
 
@@ -41,11 +41,11 @@ def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor]
     """
     backbone, slots = adapted.backbone, adapted.slots
 
-    def answer(group: list[int]) -> Tensor:
-        slots.install(tensors, sent(torch.tensor(group), backbone.device))
-        return backbone(collate(backbone, [rows[index] for index in group]))
+    def answer(call: Call) -> Tensor:
+        slots.install(tensors, call.numbers)
+        return backbone(call.batch)
 
-    return by_groups(rows, backbone.device.type, answer, most)
+    return by_calls(backbone, rows, answer, most)
 
 
 @torch.no_grad()
@@ -84,10 +84,10 @@ def _predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weight
     backbone, slots, most = adapted.backbone, adapted.slots, adapted.room.tokens
     if weights is None or len(weights) != len(rows):
         return see(adapted, rows, tensors(weights), most).cpu()
-    points = weights
+    points = sent(weights, backbone.device)
 
-    def answer(group: list[int]) -> Tensor:  # tensors for many rows at once would fill the memory
-        slots.install(tensors(points[group]))
-        return backbone(collate(backbone, [rows[index] for index in group]))
+    def answer(call: Call) -> Tensor:  # tensors for many rows at once would fill the memory
+        slots.install(tensors(points[call.numbers]))
+        return backbone(call.batch)
 
-    return by_groups(rows, backbone.device.type, answer, most).cpu()
+    return by_calls(backbone, rows, answer, most).cpu()

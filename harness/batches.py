@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,11 +68,38 @@ def smaller(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
     return max((tokens for _, tokens in groups), default=0) // 2 if any(count > 1 for count, _ in groups) else 0
 
 
-def by_groups(rows: Sequence[Encoded], device: str, answer: Callable[[list[int]], Tensor], most: int = 0) -> Tensor:
-    """What `answer` gives for the numbers of each group, `[rows, outputs]`, put together in the order of the rows."""
-    groups = cut(rows, device, most)
-    found = torch.cat([answer(group) for group in groups])
-    return found[sent(torch.tensor([index for group in groups for index in group]).argsort(), found.device)]
+class Call(NamedTuple):
+    """Rows that go through the model together, on its device."""
+
+    numbers: Tensor  # which of the rows they are, `[rows]`
+    batch: dict[str, Tensor]  # `{name: [rows, tokens]}`
+
+
+class Reread(list[Encoded]):
+    """Rows that many jobs read, such as those of a test: their calls are made once."""
+
+    def __init__(self, rows: Iterable[Encoded]) -> None:
+        super().__init__(rows)
+        self.made: dict[tuple[torch.device, int], list[Call]] = {}  # by the device, and the tokens that a call may have
+
+
+def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[Call]:
+    """Rows in calls of like length, short ones first: see `cut`."""
+    device, most = backbone.device, most or MOST[backbone.device.type]
+    if isinstance(rows, Reread) and (device, most) in rows.made:
+        return rows.made[device, most]
+    groups = cut(rows, device.type, most)
+    made = [Call(sent(torch.tensor(group), device), collate(backbone, [rows[index] for index in group])) for group in groups]
+    if isinstance(rows, Reread):
+        rows.made[device, most] = made
+    return made
+
+
+def by_calls(backbone: Backbone, rows: Sequence[Encoded], answer: Callable[[Call], Tensor], most: int = 0) -> Tensor:
+    """What `answer` gives for each call, `[rows, outputs]`, put together in the order of the rows."""
+    made = calls(backbone, rows, most)
+    found = torch.cat([answer(call) for call in made])
+    return found[torch.cat([call.numbers for call in made]).argsort()]
 
 
 def _tokens(row: Encoded) -> int:

@@ -66,5 +66,5 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -
         f"{recipe.max_length}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = tokens.encode(read, rows)
+        _TOKENS[key] = batches.Reread(tokens.encode(read, rows))
     return _TOKENS[key]

@@ -74,6 +74,7 @@ def _relax() -> bool:
 
     from harness import backbones
 
+    held.MAY_PACK.clear()  # some of it may have been for the same want
     strict = not torch.is_deterministic_algorithms_warn_only_enabled()
     backbones.add_in_order(strict=False)
     return strict

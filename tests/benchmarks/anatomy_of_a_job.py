@@ -61,7 +61,7 @@ def instrumented(clock: Clock) -> Iterator[None]:
     """The training loop with clocks in it."""
     import torch
 
-    from harness import adapted, backbones, capturing, exam, optimiser, packing, training
+    from harness import backbones, batches, capturing, exam, optimiser, packing, training
 
     timed = [
         (backbones.Backbone, "__call__", "forward and backward"),
@@ -76,7 +76,7 @@ def instrumented(clock: Clock) -> Iterator[None]:
         (exam, "sit", "evaluation"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
-    kept += [(adapted, "collate", adapted.collate), (packing._Texts, "batch", packing._Texts.batch)]
+    kept += [(batches, "collate", batches.collate), (packing._Texts, "batch", packing._Texts.batch)]
     for owner, attribute, name in timed:
         setattr(owner, attribute, clock.around(name, getattr(owner, attribute)))
 

@@ -1,5 +1,7 @@
 """Rows in groups of like length: less padding, the same numbers."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -33,8 +35,28 @@ def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths
 def test_answers_come_in_the_order_of_the_rows(lengths):
     """Whatever the groups, row for row."""
     made = [{"input_ids": [5] * length} for length in lengths]
-    found = batches.by_groups(made, "cpu", lambda group: torch.tensor([[index, lengths[index]] for index in group]))
+    read = SimpleNamespace(device=torch.device("cpu"), tokenizer=SimpleNamespace(pad_token_id=0))
+
+    def answer(call):
+        return torch.stack([call.numbers, call.batch["input_ids"].bool().sum(1)], dim=1)
+
+    found = batches.by_calls(read, made, answer)
     assert found.tolist() == [[index, length] for index, length in enumerate(lengths)]
+
+
+def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
+    """The calls of a test set are made by the first job that reads it, once for each size; the answers are those of a list."""
+    _, one = adapted("prefix")
+    encoded = batches.encode(one.backbone, rows(30))
+    expected = [predict(one, Folded(one.source), encoded)]
+    tests, whole, made = batches.Reread(encoded), batches.collate, []
+    monkeypatch.setattr(batches, "collate", lambda *given: made.append(given) or whole(*given))
+    for tokens in (0, 0, 40, 40):
+        one.room.tokens = tokens
+        assert torch.allclose(predict(one, Folded(one.source), tests), expected[0], atol=1e-5)
+    usual, small = (len(batches.calls(one.backbone, encoded, most)) for most in (0, 40))
+    assert len(made) == 2 * (usual + small)  # once for the set, and once to count
+    assert small > usual
 
 
 @pytest.mark.parametrize(("most", "call"), [(1, 0), (40, 3), (10_000, 10_000)])
