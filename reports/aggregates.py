@@ -63,6 +63,6 @@ def expected_best(values: ArrayLike, n: int, *, of: ArrayLike | None = None, rep
     if replacement:
         weights = (places / found.size) ** n - ((places - 1) / found.size) ** n
     else:
-        ways = math.comb(found.size, n)
-        weights = np.array([math.comb(place - 1, n - 1) / ways for place in range(1, found.size + 1)])
+        falls = np.maximum(places[:0:-1] - n, 0) / (places[:0:-1] - 1)  # of C(place - 1, n - 1), from the last place down
+        weights = n / found.size * np.concatenate([[1.0], np.cumprod(falls)])[::-1]
     return float(weights @ np.repeat(kept, sizes))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
@@ -121,11 +121,14 @@ def mean_optimism(runs: Sequence[Run]) -> statistics.Interval:
     return statistics.pooled([statistics.over_draws(values, overlap=shared) for values, shared in pairs])
 
 
-def promised(runs: Sequence[Run]) -> list[float]:
-    """Dev - test, in points, of the run with the best dev score among 1, 2, .. runs of a cell; sizes inside tasks, tasks alike.
+def promised(runs: Sequence[Run], counts: Callable[[int], Sequence[int]]) -> dict[int, float]:
+    """Dev - test, in points, of the run with the best dev score among n runs of a cell; sizes inside tasks, tasks alike.
 
-    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without replacement); as far as every cell
-    has runs.
+    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without replacement).
+
+    Args:
+        runs: of one method.
+        counts: which n, given as many runs as every cell has.
     """
     cells: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for run in runs:
@@ -137,7 +140,7 @@ def promised(runs: Sequence[Run]) -> list[float]:
         return expected_best(dev, n) - expected_best(dev, n, of=test)
 
     most = min((len(cell) for sizes in cells.values() for cell in sizes.values()), default=0)
-    return [
-        fmean(fmean(gap(cell, n) for _, cell in sorted(sizes.items())) for _, sizes in sorted(cells.items()))
-        for n in range(1, most + 1)
-    ]
+    return {
+        n: fmean(fmean(gap(cell, n) for _, cell in sorted(sizes.items())) for _, sizes in sorted(cells.items()))
+        for n in counts(most)
+    }

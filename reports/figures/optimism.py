@@ -100,12 +100,11 @@ def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, 
     grid(axes)
     most = 0
     for method, look in found.items():
-        gaps = promised([run for run in runs if run.method == method])
-        counts = few(len(gaps))
-        places, shown = [math.log2(n) for n in counts], [gaps[n - 1] for n in counts]
+        gaps = promised([run for run in runs if run.method == method], few)
+        places, shown = [math.log2(n) for n in gaps], list(gaps.values())
         (line,) = axes.plot(places, shown, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3)
-        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in zip(counts, shown, strict=True)])
-        most = max(most, len(gaps))
+        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in gaps.items()])
+        most = max(most, *gaps, 0)
     axes.set_xticks([math.log2(n) for n in few(most)], [str(n) for n in few(most)])
     axes.set_xlabel("best dev score of so many runs")
     axes.set_ylabel("dev - test, points")

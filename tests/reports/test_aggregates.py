@@ -1,6 +1,7 @@
 """Aggregates against published numbers and by hand."""
 
 import math
+from fractions import Fraction
 from itertools import combinations
 from statistics import fmean
 
@@ -56,6 +57,13 @@ def test_expected_of_the_best(n):
         fmean(test[i] for i in chosen if dev[i] == max(dev[j] for j in chosen)) for chosen in combinations(range(5), n)
     ]  # fmt: skip
     assert aggregates.expected_best(dev, n, of=test) == pytest.approx(fmean(kept))
+
+
+@pytest.mark.parametrize("n", [1, 2, 137, 499, 500])
+def test_expected_best_of_many(n):
+    """Of hundreds of values the chances are those of whole numbers, C(k - 1, n - 1) of C(N, n) choices, without their size."""
+    exact = sum(Fraction(math.comb(k - 1, n - 1), math.comb(500, n)) * k for k in range(1, 501))
+    assert aggregates.expected_best(range(1, 501), n) == pytest.approx(float(exact), rel=1e-12)
 
 
 def test_components_by_hand():

@@ -311,9 +311,11 @@ def test_the_best_of_more_runs_promises_more(grid):
     some = [run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50][:3]
     cell = [replace(run, dev_score=dev, score=0.6) for run, dev in zip(some, (0.5, 0.7, 0.9), strict=True)]
     other = [replace(run, task="cola", dev_score=0.6, score=0.6) for run in cell[:2]]
-    assert promised(cell) == pytest.approx([10, 100 * (0.7 + 0.9 + 0.9) / 3 - 60, 30])
-    assert promised(cell + other) == pytest.approx([5, 50 * (0.7 + 0.9 + 0.9) / 3 - 30])
-    assert promised([]) == []
+    two = 100 * (0.7 + 0.9 + 0.9) / 3 - 60
+    assert promised(cell, lambda most: range(1, most + 1)) == pytest.approx({1: 10, 2: two, 3: 30})
+    assert promised(cell + other, lambda most: range(1, most + 1)) == pytest.approx({1: 5, 2: two / 2})
+    assert promised(cell, lambda most: [most]) == pytest.approx({3: 30})
+    assert promised([], few) == {}
 
 
 def test_the_names_of_many_methods_do_not_cover_each_other(grid):
