@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -77,7 +78,8 @@ def free_memory() -> None:
     """Let go of what a failed call held: its frames are free only after the handling of its error."""
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # as some versions say it after a graph that could not be captured
+            torch.cuda.empty_cache()
 
 
 def _predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None) -> Tensor:

@@ -23,6 +23,8 @@ from methods.attention import ATTENTION, real_tokens
 from methods.dropout import Masks, drop
 from methods.sites import RowLinear, add_row_axis
 
+ORDERED = (":4096:8", ":16:8")  # the sizes of cuBLAS' workspace with which its sums have one order
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
@@ -126,7 +128,7 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     folder = checkpoints.locate(spec.name, spec.revision)
     dtype = getattr(torch, spec.number)
     torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "tf32"
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and not torch.are_deterministic_algorithms_enabled():
         add_in_order()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -146,7 +148,8 @@ def add_in_order(*, strict: bool = True) -> None:
     Args:
         strict: an operation that has no such form raises a RuntimeError; otherwise it is done in the form that it has.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or products may add in another order on another stream
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in ORDERED:  # or products may add in another order on another stream
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ORDERED[0]  # read once, at the first product of a process
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.deterministic = True
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
@@ -159,6 +162,7 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     inner.config.pad_token_id = tokenizer.pad_token_id
+    inner.config.use_cache = False  # a decoder would copy all keys and values for a next word that nobody asks for
     _attend_here(inner)
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)

@@ -41,16 +41,29 @@ class OnGpu:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Inside the block kernels go to a stream of their own: none are recorded on the one that is everybody's."""
-        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            yield
-        self._stream.synchronize()
+        usual = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(usual)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            usual.wait_stream(self._stream)
 
     def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """As `Capture` says."""
+        """As `Capture` says.
+
+        Raises:
+            OutOfMemoryError: the device has no room for a step's memory, which a graph keeps.
+            RuntimeError: the step cannot be recorded. The device itself is as good as before, whatever error it gave.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            result = function()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                result = function()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise RuntimeError(str(error).partition("\n")[0]) from error
         return graph.replay, result
 
 

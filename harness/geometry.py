@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # lengths; rows are padded by a half at most
+LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
 OUTPUTS = 8  # heads are widened to multiples of this, so that tasks with other classes share a pack
 
 

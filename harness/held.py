@@ -11,6 +11,7 @@ from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
+    from harness.capturing import OnGpu
     from harness.compiling import Compiled
     from harness.features import Store
 
@@ -29,6 +30,14 @@ def backbone(spec: BackboneSpec, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
+def recorder(device: str) -> OnGpu:
+    """What captures steps on a device; it has a stream of its own, whose memory the next pack uses again."""
+    from harness.capturing import OnGpu
+
+    return OnGpu(device)
+
+
+@lru_cache(maxsize=1)
 def features() -> Store:
     """Features of frozen backbones, computed once a worker."""
     from harness.features import Store
@@ -39,6 +48,7 @@ def features() -> Store:
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
 MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
+UNORDERED: set[tuple[object, ...]] = set()  # kinds of jobs that want an operation which adds in any order
 COMPILED: dict[tuple[object, ...], Compiled] = {}  # training steps, by the kind of jobs
 
 

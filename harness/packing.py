@@ -22,7 +22,7 @@ from harness.adapted import Adapted
 from harness.backbones import Backbone
 from harness.batches import Encoded, collate, sent
 from harness.capturing import Capture, Captured
-from harness.geometry import Geometry
+from harness.geometry import LOOKED_AT, Geometry
 from harness.optimiser import Stacked
 from harness.training import Fit, Step, Training
 from harness.validation import Look
@@ -32,8 +32,6 @@ from methods.source import Source
 
 if TYPE_CHECKING:
     from harness.compiling import Compiled
-
-LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
 
 Batch = dict[str, Tensor]
 Entries = dict[float, Tensor]  # of dropout's masks, for each probability: `[places, entries]`
@@ -311,7 +309,9 @@ def may_pack(adapted: Adapted, length: int) -> bool:
         together, _ = pack.forward(parameters, texts.batch(texts.numbers([0, 0], [[0, 1], [0, 1]])))
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if "eterministic" in str(error):  # of the device, and not of the pass
+            raise
         return False
     adapted.slots.install(source())
     alone = backbone(collate(backbone, rows))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from harness import checkpoints, support
 from harness.cache import Kept
-from harness.geometry import Geometry, bucket
+from harness.geometry import LOOKED_AT, Geometry, bucket
 from harness.jobs import BackboneSpec, Job
 from harness.outcome import Ticket
 from harness.planning import Plan
@@ -23,6 +23,7 @@ from harness.tasks import draws
 PLACES = (2, 4, 8, 16, 32, 64)  # a few sizes, so that plans that grow mostly keep theirs
 SHARE = 0.8  # of a device's memory that a pack may take
 WIDTHS = 18  # numbers, in widths of the model, that a layer keeps of a token for the way back: inputs of products and functions
+LOOK = 10  # numbers, in widths, of a token in a layer of a look, which keeps no other layer's
 STATES = 4  # numbers a trained number: itself, its gradient, the optimiser's two
 
 
@@ -39,6 +40,8 @@ class Room(NamedTuple):
         """How many jobs fit side by side: the greatest of `PLACES`; 1: none do."""
         tokens = shape.rows * shape.length
         a_job = tokens * self.layers * self.width * WIDTHS * self.bytes + trained * (4 * STATES + self.bytes)
+        if shape.captured:  # a graph keeps a step's memory, and looks need some besides
+            a_job += LOOKED_AT * tokens * self.width * LOOK * self.bytes + trained * self.bytes
         free = SHARE * self.memory - self.size * self.bytes
         return max((places for places in PLACES if places * a_job <= free), default=1)
 

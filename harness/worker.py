@@ -39,6 +39,30 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
         MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
         DeviceLost: the device is broken for this process, which must end too.
     """
+    outcomes = _run([ticket for ticket in tickets if ticket.kind not in held.UNORDERED], device, progress)
+    refused = {digest for digest, outcome in outcomes.items() if UNORDERED in outcome.error}
+    held.UNORDERED.update(ticket.kind for ticket in tickets if ticket.job.digest in refused)
+    if unordered := [ticket for ticket in tickets if ticket.kind in held.UNORDERED]:
+        outcomes |= _in_any_order(unordered, device, progress)
+    if told := next(iter(refused), None):
+        outcomes[told] = replace(outcomes[told], note="; ".join(filter(None, (outcomes[told].note, RELAXED))))
+    return [outcomes[ticket.job.digest] for ticket in tickets]
+
+
+def _in_any_order(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str, Outcome]:
+    """As `_run`, where some operation has no form that adds in one order; that is recorded with the device."""
+    from harness import backbones
+
+    backbones.add_in_order(strict=False)
+    try:
+        outcomes = _run(tickets, device, progress)
+    finally:
+        backbones.add_in_order()
+    done = {digest: one for digest, one in outcomes.items() if one.status == "done"}
+    return outcomes | {digest: replace(one, device=f"{one.device}, sums in any order") for digest, one in done.items()}
+
+
+def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str, Outcome]:
     from harness.attempt import Attempt
 
     outcomes: dict[str, Outcome] = {}
@@ -61,23 +85,7 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
         outcomes |= _in_packs(attempts, attempts[0].ticket.geometry, progress)
     for attempts in fitted.values():
         outcomes |= _on_features(attempts, progress)
-    unordered = [ticket for ticket in tickets if UNORDERED in outcomes[ticket.job.digest].error]
-    if unordered and _relax():
-        first, *others = run_pack(unordered, device, progress)
-        outcomes |= {one.digest: one for one in (replace(first, note=first.note or RELAXED), *others)}
-    return [outcomes[ticket.job.digest] for ticket in tickets]
-
-
-def _relax() -> bool:
-    """Let this process add in any order where there is no other way; whether that is new."""
-    import torch
-
-    from harness import backbones
-
-    held.MAY_PACK.clear()  # some of it may have been for the same want
-    strict = not torch.is_deterministic_algorithms_warn_only_enabled()
-    backbones.add_in_order(strict=False)
-    return strict
+    return outcomes
 
 
 def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, Outcome]:
@@ -179,7 +187,6 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
 
     from harness.adapted import Adapted
     from harness.attempt import reset_peak
-    from harness.capturing import OnGpu
     from harness.packing import Pack
 
     first = attempts[0]
@@ -197,7 +204,7 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
         started = time.perf_counter()
         adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
         trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
-        capture = OnGpu(first.device) if shape.captured else None
+        capture = held.recorder(first.device) if shape.captured else None
         with capture.aside() if capture else nullcontext():
             results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(trainings)
         each = (time.perf_counter() - started) / len(attempts)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from harness import backbones, scores, training, worker
+from harness import backbones, held, scores, training, worker
 from harness.attempt import Attempt
 from harness.outcome import Ticket, pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
@@ -46,6 +46,7 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
 def _in_order(monkeypatch):
     """Operations that add in one order, and torch as it was afterwards."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(held, "UNORDERED", set())
     kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
     backbones.add_in_order()
     yield
@@ -55,19 +56,32 @@ def _in_order(monkeypatch):
 
 @pytest.mark.usefixtures("_in_order")
 def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
-    """As on a GPU: an operation without an ordered form is refused; jobs that need it are done without, and a note says so."""
-    whole = training.fit
+    """As on a GPU: an operation without an ordered form is refused, and jobs that need it are done without from then on.
 
-    def unordered(*given):
-        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is anybody's guess
-        return whole(*given)
+    A note says so once, each of their results always; other jobs of the worker stay in order.
+    """
+    whole, tried = training.fit, []
 
-    tickets = tickets_of(tmp_path, draws=2, places=1)
+    def unordered(of, *given):
+        tried.append("rank" in of.options)
+        if tried[-1]:
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is anybody's guess
+        return whole(of, *given)
+
+    tickets = tickets_of(tmp_path, draws=2, places=1, methods="lora,bitfit")
     plain = worker.run_pack(tickets, "cpu", lambda *_: None)
     monkeypatch.setattr(training, "fit", unordered)
     with pytest.warns(UserWarning, match="deterministic"):
         found = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [one.note for one in plain] == ["", ""]
-    assert [one.note for one in found] == [worker.RELAXED, ""]
+    assert sorted(tried) == [False] * 2 + [True] * 4
+    assert [one.note for one in plain] == [""] * 4
+    assert sorted(one.note for one in found) == ["", "", "", worker.RELAXED]
     assert [(one.status, one.predictions) for one in found] == [("done", one.predictions) for one in plain]
-    assert not worker._relax()  # from now on without, and without a note each time
+    wanting = [ticket.job.method == "lora" for ticket in tickets]
+    assert [one.device.endswith(", sums in any order") for one in found] == wanting
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    again = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert sorted(tried) == [False] * 4 + [True] * 6
+    assert [one.note for one in again] == [""] * 4
+    assert [one.device for one in again] == [one.device for one in found]
