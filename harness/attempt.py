@@ -145,10 +145,14 @@ class Attempt:
         """What gives features, if the method is fitted on them: kept from job to job, but where its costs are to be its own."""
         from harness.features import Store
 
-        if (solver := self.method.closed_form) is None:
+        if self.method.closed_form is None:
             return None
-        store = held.features() if self.ticket.together else Store()
-        return store.reader(adapted, solver, self.method.options())
+        return (held.features() if self.ticket.together else Store()).reader(adapted, self.method)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether features of test rows may come from files, and go into them; held-out rows are no other draw's."""
+        return self.ticket.together > 0 and not self.ticket.anew and not self.ticket.task.holdout
 
     def papers(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
         """The test rows, as they are and encoded, by the suffix of the metric."""
@@ -276,7 +280,7 @@ class Attempt:
         from harness import exam
 
         if (reader := self.reader(adapted)) is not None:
-            solver, disk = reader.solver, self.ticket.together > 0
+            solver, disk = reader.solver, self.on_disk
 
             def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
                 solution = {name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()}

@@ -74,12 +74,12 @@ def read_ahead(attempts: Sequence[Attempt], progress: Progress) -> tuple[float, 
             progress(first.job.digest, done, rows, "training")
 
         drawn = dict.fromkeys(row for attempt in attempts for row in (*attempt.rows.train, *attempt.rows.dev))
-        tests = {id(encoded): encoded for attempt in attempts for _, encoded in attempt.papers().values()}
         began = perf_counter()
         reader(batches.encode(first.backbone, list(drawn)), told=told)
         middle = perf_counter()
-        for encoded in tests.values():
-            reader(encoded, disk=True, told=told)
+        for attempt in attempts if first.ticket.task.holdout else attempts[:1]:  # held-out rows are each draw's own
+            for _, encoded in attempt.papers().values():
+                reader(encoded, disk=attempt.on_disk, told=told)
         return (middle - began) / len(attempts), (perf_counter() - middle) / len(attempts)
     finally:
         slots.remove()

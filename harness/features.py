@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,10 @@ import torch
 
 from harness import cache
 from harness.adapted import Adapted, free_memory
+from harness.backbones import Backbone
 from harness.batches import Encoded, collate
-from harness.provenance import environment
+from harness.provenance import environment, processor
+from methods import Method, plugin_of
 from methods.base import ClosedForm
 
 TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding included
@@ -48,7 +51,7 @@ class Reader:
     store: Store
     adapted: Adapted
     solver: ClosedForm
-    options: Mapping[str, Any]
+    made_by: Mapping[str, Any]  # the method, and its options on which features hang
 
     def __call__(self, rows: Sequence[Encoded], *, disk: bool = False, told: Told = lambda *_: None) -> np.ndarray:
         """Features `[rows, hidden]` in float64.
@@ -97,19 +100,23 @@ class Store:
     def _environment(self) -> dict[str, str]:
         return environment()
 
-    def reader(self, adapted: Adapted, solver: ClosedForm, options: Mapping[str, Any]) -> Reader:
-        """What gives features on this backbone, as the method pools them."""
-        return Reader(self, adapted, solver, options)
+    def reader(self, adapted: Adapted, method: Method) -> Reader:
+        """What gives features on this backbone, as a method that is fitted on them reads it."""
+        solver = method.closed_form
+        assert solver is not None
+        made_by = {"method": method.name, "from": str(plugin_of(method) or ""), "version": method.resolved_version}
+        return Reader(self, adapted, solver, made_by | dict(solver.reads()))
 
     def read(self, reader: Reader, rows: Sequence[Encoded], tokens: int, *, disk: bool, told: Told) -> np.ndarray:
         """Features `[rows, hidden]`, computed where no one has asked for them before."""
         backbone = reader.adapted.backbone
         spec = backbone.spec
-        made_by = [spec.name, spec.revision, spec.pooling, spec.dtype, reader.options["pooling"], backbone.device.type]
+        made_by = [spec.name, spec.revision, spec.pooling, spec.dtype, dict(reader.made_by), _machine(backbone.device)]
         name = _hashed([*made_by, backbone.max_length, tokens, self._environment]).hex()
         shelf = self._shelf(name)
         keys = [_hashed(row) for row in rows]
-        kept = _hashed([name, [key.hex() for key in keys]]).hex() if disk and len(rows) >= DISK else None
+        disk = disk and len(rows) >= DISK and "+changes" not in str(self._environment)  # of code that may change again
+        kept = _hashed([name, [key.hex() for key in keys]]).hex() if disk else None
         if kept and not all(key in shelf for key in keys):
             found = _from_disk(kept)
             shelf.update(zip(keys, found, strict=True) if found is not None else ())
@@ -117,10 +124,11 @@ class Store:
         done = 0
         for call, together in _by_call(missing, backbone.max_length):
             count = max(1, tokens // call.length)
-            count = count if self._is_steady(name, reader, call, count, missing[together[0]]) else 1
+            count = count if self._is_steady(name, reader, call, count, list(missing[together[0]])) else 1
             for start in range(0, len(together), count):
                 part = together[start : start + count]
-                shelf.update(zip(part, reader.compute([missing[key] for key in part], call, count), strict=True))
+                found = reader.compute([missing[key] for key in part], call, count)
+                shelf.update((key, one.copy()) for key, one in zip(part, found, strict=True))  # a part would hold the whole
                 done += len(part)
                 told(done, len(missing))
         features = np.stack([shelf[key] for key in keys])
@@ -138,12 +146,21 @@ class Store:
         self._shelves[name] = shelf
         return shelf
 
-    def _is_steady(self, name: str, reader: Reader, call: Call, count: int, like: Encoded) -> bool:
-        """Whether rows give the same bits at any place and beside any others, tried once for each shape; else they go alone."""
+    def _is_steady(self, name: str, reader: Reader, call: Call, count: int, columns: Sequence[str]) -> bool:
+        """Whether rows give the same bits at any place and beside any others; else they go alone.
+
+        Tried once for each shape, on made-up rows, so that the answer hangs on no job's. An expert of a model computes as
+        many rows as chance sends to it, from all rows of a call: such a model is not tried.
+        """
         if count > 1 and (name, call) not in self._steady:
-            some = [_shuffled(like, seed) for seed in range(count + count // 2)]
-            first, second = reader.compute(some[:count], call, count), reader.compute(some[count // 2 :], call, count)
-            self._steady[name, call] = np.array_equal(first[count // 2 :], second[: count - count // 2])
+            backbone = reader.adapted.backbone
+            rows = [_made_up(backbone, call, columns, seed) for seed in range(count + count // 2)]
+            first, half = rows[:count], count // 2
+            found, shifted, back = (
+                reader.compute(some, call, count) for some in (first, rows[half : half + count], first[::-1])
+            )
+            steady = np.array_equal(found[half:], shifted[: count - half]) and np.array_equal(found, back[::-1])
+            self._steady[name, call] = steady and not _has_experts(backbone)
         return count == 1 or self._steady[name, call]
 
 
@@ -157,11 +174,27 @@ def _by_call(rows: Mapping[bytes, Encoded], most: int) -> Iterator[tuple[Call, l
     yield from sorted(groups.items())
 
 
-def _shuffled(row: Encoded, seed: int) -> Encoded:
-    """Another row like this one: its tokens in another order, but for the first and the last, which models look for."""
-    inner = row["input_ids"][1:-1]
-    random.Random(seed).shuffle(inner)  # noqa: S311  # no secret
-    return row | {"input_ids": [row["input_ids"][0], *inner, *row["input_ids"][1:][-1:]]}
+def _made_up(backbone: Backbone, call: Call, columns: Sequence[str], seed: int) -> Encoded:
+    """A row of any tokens that goes into a call of this shape."""
+    chance = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
+    count = call.length if call.full else max(1, call.length - 1 - seed % (STEP - 1))
+    known: int = backbone.model.get_submodule(backbone.anatomy.body).get_input_embeddings().num_embeddings  # type: ignore[operator]
+    padding = backbone.tokenizer.pad_token_id
+    tokens = [(padding + chance.randrange(1, known)) % known for _ in range(count)]
+    return {"input_ids": tokens, "attention_mask": [1] * count} | {
+        name: [0] * count for name in columns if name not in ("input_ids", "attention_mask")
+    }
+
+
+def _has_experts(backbone: Backbone) -> bool:
+    return any("expert" in name for name, _ in backbone.model.named_modules())
+
+
+def _machine(device: torch.device) -> list[str | int]:
+    """What else decides how sums are rounded."""
+    if device.type == "cuda":
+        return [torch.cuda.get_device_name(device)]
+    return [device.type, torch.backends.cpu.get_cpu_capability(), processor(), torch.get_num_threads()]
 
 
 def _hashed(content: Any) -> bytes:
@@ -191,13 +224,14 @@ def _hash(features: np.ndarray) -> str:
 
 
 def _to_disk(key: str, features: np.ndarray) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = _path(key)
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        save_file({"features": features}, draft, metadata={"sha256": _hash(features)})
+        draft.write_bytes(save({"features": features}, metadata={"sha256": _hash(features)}))
         draft.replace(path)
     except OSError:
-        draft.unlink(missing_ok=True)  # a read-only home must not end a run
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)  # a full disk or a read-only home must not end a run

@@ -29,6 +29,7 @@ class Ticket:
     rules: bool = False  # test as well what the other selection rules would have chosen
     geometry: Geometry | None = None  # of the pack in which it trains; None: alone
     together: int = 1  # jobs that are fitted on features and given out at once; 0: alone, with nothing that others computed
+    anew: bool = False  # compute what an earlier run has kept as well
     rows: int = 0  # of a step that go through the model at a time, where the device cannot hold it whole; 0: all
 
     @property

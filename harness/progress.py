@@ -59,14 +59,15 @@ class Pace:
     """How long a job takes: as the jobs that are done took; before that, as the steps of those at hand do."""
 
     def __init__(self) -> None:
-        self._first: dict[str, tuple[int, float]] = {}  # where and when a job was first seen to move: starting is no pace
+        # Where and when a job was first seen to move, and how far it had to go: starting is no pace.
+        self._first: dict[str, tuple[int, float, int]] = {}
 
     def estimate(self, progress: Progress, where: Sequence[Where]) -> None:
         """Note the seconds that a job takes in one slot, if anything is known."""
         slots = max(1, len(where))
         finished = progress.done + progress.bad
         if finished >= slots:
-            busy = sum(one.digest is not None for one in where)
+            busy = sum(one.jobs for one in where if one.digest is not None)
             progress.seconds_a_job = (monotonic() - progress.started) * slots / (finished + 0.5 * busy)
             return
         measured = [seconds for one in where if (seconds := self._seconds(one)) is not None]
@@ -76,9 +77,9 @@ class Pace:
     def _seconds(self, one: Where) -> float | None:
         if one.digest is None or not one.step:
             return None
-        step, since = self._first.setdefault(one.digest, (one.step, one.since))
-        if one.since < since:  # lost its worker and began again
-            del self._first[one.digest]
+        step, since, steps = self._first.setdefault(one.digest, (one.step, one.since, one.steps))
+        if one.since < since or one.step < step or one.steps != steps:  # began again, or something else
+            self._first[one.digest] = one.step, one.since, one.steps
             return None
         if one.step - step < MEASURED:
             return None

@@ -33,6 +33,16 @@ def environment() -> dict[str, str]:
     return found
 
 
+@cache
+def processor() -> str:
+    """The processor's name: libraries take other kernels on another."""
+    try:  # only Linux has it, where platform knows no name
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
 def unreadable() -> list[str]:
     """The folders of distributions whose metadata are no text: who looks for plug-ins cannot be imported beside them."""
     return [str(getattr(one, "_path", one.locate_file(""))) for one in distributions() if not _readable(one)]

@@ -102,16 +102,23 @@ def run_grid(grid: GridOptions, how: Running) -> int:
         slots = device_choice.choose(asked, at_once, len(to_do))
         if how.captured and how.executor != "ray" and (other := [slot for slot in slots if not slot.startswith("cuda")]):
             raise Unavailable(f"--cuda-graphs wants a CUDA device, and jobs would run on {other[0]}: leave it out")
-        tickets = _tickets(the_plan, {job.digest for job in to_do}, how, db)
-        if how.timing:  # nothing that other jobs computed
-            tickets = {digest: replace(ticket, together=0) for digest, ticket in tickets.items()}
-        elif how.pack != "1":
-            from harness import packs
-
-            tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled, captured=how.captured)
-            if how.compiled and all(ticket.geometry is None for ticket in tickets.values()):
-                log.print("note: --compile compiles packs, and on a CPU there are none without --pack N", highlight=False)
+        tickets = _given_out(the_plan, _tickets(the_plan, {job.digest for job in to_do}, how, db), how, slots, log)
         return _work(out, ledger, the_plan, tickets, slots, how, sorted({states[digest] for digest in again}), db)
+
+
+def _given_out(the_plan: Plan, tickets: dict[str, Ticket], how: Running, slots: list[str], log: Console) -> dict[str, Ticket]:
+    """The tickets with what is given out at once: the geometry of packs, and how many jobs share features."""
+    if how.timing:  # nothing that other jobs computed
+        return {digest: replace(ticket, together=0) for digest, ticket in tickets.items()}
+    if how.pack != "1":
+        from harness import packs
+
+        tickets = packs.geometries(the_plan, tickets, how.pack, slots, compiled=how.compiled, captured=how.captured)
+        if how.compiled and all(ticket.geometry is None for ticket in tickets.values()):
+            log.print("note: --compile compiles packs, and on a CPU there are none without --pack N", highlight=False)
+    if how.timeout is not None:  # each job has its own time, which nobody could tell among jobs given out together
+        tickets = {digest: replace(ticket, together=1) for digest, ticket in tickets.items()}
+    return tickets
 
 
 def _checked(grid: GridOptions, how: Running, log: Console) -> tuple[planning.Request, str | list[str], Hypothesis | None]:

@@ -155,7 +155,7 @@ def again(
         shape = Geometry.read(result["geometry"])
         ticket = Ticket(
             job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rows=rows_of(result["geometry"]),
-            together=int(shared(result["geometry"])), rules=rules, zeroed=zeroed,
+            together=int(shared(result["geometry"])), rules=rules, zeroed=zeroed, anew=True,
         )  # fmt: skip
         (outcome,) = run_pack([ticket], device, note)
     except (Unavailable, CorruptData) as error:

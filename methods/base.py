@@ -174,6 +174,10 @@ class ClosedForm(Protocol):
         """What a solution says of features `[rows, hidden]`: logits `[rows, outputs]`."""
         ...
 
+    def reads(self) -> Mapping[str, Any]:
+        """The options on which the features hang; features are kept under them."""
+        ...
+
     def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
         """Tensors with which the model's answer is the features themselves."""
         ...

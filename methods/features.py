@@ -122,6 +122,9 @@ class Features(Method):
         answers: np.ndarray = x @ tensors["readout"].T + tensors["readout_bias"]
         return answers
 
+    def reads(self) -> Mapping[str, Any]:
+        return {"pooling": self.pooling}
+
     def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
         import numpy as np
 

@@ -44,6 +44,7 @@ class LocalExecutor:
     def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
         self._slots = [_Slot(device, threads, work) for device in devices]
+        self._trouble: Exception | None = None  # with which a slot came back, told when all that came with it is taken
 
     def idle(self) -> list[int]:
         """The slots that have nothing to do."""
@@ -55,12 +56,22 @@ class LocalExecutor:
 
     def events(self, timeout: float) -> list[Finished | Lost]:
         """What came back within the time."""
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
         busy = [slot.future for slot in self._slots if slot.future is not None]
         if not busy:
             sleep(timeout if not self.idle() else 0)
             return []
         wait(busy, timeout=timeout, return_when=FIRST_COMPLETED)
-        return [slot.take(number) for number, slot in enumerate(self._slots) if slot.future is not None and slot.future.done()]
+        found = []
+        for number, slot in enumerate(self._slots):
+            if slot.future is not None and slot.future.done():
+                try:
+                    found.append(slot.take(number))
+                except DiskTrouble as error:
+                    self._trouble = error
+        return found if found or self._trouble is None else self.events(0)
 
     def where(self) -> list[Where]:
         """How far each slot is."""

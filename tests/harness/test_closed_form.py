@@ -33,7 +33,7 @@ def fitted(task, **options):
     method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
     train, dev = labelled(task), labelled(task, 20, seed=1)
     examples = Examples(train, dev, Target.of(task, train))
-    reader = Store().reader(one, method.closed_form, method.options())
+    reader = Store().reader(one, method)
     return one, closed_form.fit(one, reader, examples), examples, reader
 
 

@@ -115,6 +115,23 @@ def test_a_full_disk_is_no_jobs_fault(kind, executors, ticket):
         wait_for(executors[kind])
 
 
+def test_what_came_back_beside_a_full_disk_is_not_lost(ticket):
+    """Two slots come back at one time, one with results and one with the trouble: the results are told first."""
+    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
+    try:
+        executor.submit(0, [ticket("ok")])
+        executor.submit(1, [ticket("full disk")])
+        end = time.monotonic() + 60
+        while not all(slot.future.done() for slot in executor._slots) and time.monotonic() < end:
+            time.sleep(0.02)
+        [event] = executor.events(0)
+        assert isinstance(event, Finished)
+        with pytest.raises(DiskTrouble, match="no space"):
+            executor.events(0)
+    finally:
+        executor.close(kill=True)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
 def test_a_full_disk_is_told_where_tensors_come_by_value(ticket, tmp_path):
     """What a node of a cluster sent has no room here."""

@@ -1,17 +1,22 @@
 """Features of rows: a function of the row alone, computed once, whole or not at all on the disk."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
-from harness import batches, cache, closed_form, features, geometry, held, worker
-from harness.adapted import Room
-from harness.features import Reader, Store
+import methods
+from harness import backbones, batches, cache, closed_form, features, geometry, held, running, worker
+from harness.adapted import Adapted, Room
+from harness.features import Call, Reader, Store
+from harness.jobs import BackboneSpec
 from tests.harness.test_packing import tickets_of
-from tests.harness.test_training import adapted
+from tests.harness.test_training import STREAMS, adapted
+from tests.methods.conftest import NoTokenizer
 
 MOST = 48  # tokens of a row
 
@@ -19,6 +24,7 @@ MOST = 48  # tokens of a row
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "environment", lambda: {"simplexbench": "1"})
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def computed(calls):
 def reader(dtype="float32", **options):
     method, one = adapted("features", dtype=dtype, **options)
     one = replace(one, backbone=replace(one.backbone, max_length=MOST))
-    return Store().reader(one, method.closed_form, method.options())
+    return Store().reader(one, method)
 
 
 def rows_of_all_lengths(count, seed=0, most=MOST):
@@ -125,8 +131,105 @@ def test_where_places_matter_rows_go_alone(monkeypatch):
     rows = rows_of_all_lengths(20, most=10)
     found = reader()(rows)
     assert shapes.count(1) == 20
-    assert len(shapes) == 20 + 2 * 3  # two calls to find out: padded to 8, 8 without padding, padded to 16
+    assert len(shapes) == 20 + 3 * 3  # three calls to find out: padded to 8, 8 without padding, padded to 16
     assert np.array_equal(reader()(rows[::-1])[::-1], found)
+
+
+def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
+    """An expert computes as many rows as chance sends it, of all that go through together: nobody else's row may be there."""
+    from transformers import Qwen2MoeConfig, Qwen2MoeForSequenceClassification
+
+    torch.manual_seed(0)
+    config = Qwen2MoeConfig(
+        vocab_size=99, hidden_size=32, intermediate_size=32, moe_intermediate_size=16, shared_expert_intermediate_size=16,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
+    )  # fmt: skip
+    spec = BackboneSpec(name="experts", revision="0")
+    one = replace(backbones.prepare(spec, Qwen2MoeForSequenceClassification(config), NoTokenizer()), max_length=MOST)
+    method = methods.build("features")
+    slots = method.slots(one)
+    there = Adapted(one, slots, method.source(slots, STREAMS))
+    whole, counts = Reader.compute, []
+    monkeypatch.setattr(Reader, "compute", lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape))
+    rows = rows_of_all_lengths(40)
+    found = Store().reader(there, method)(rows)
+    assert counts.count(1) == 40
+    assert np.array_equal(Store().reader(there, method)(rows[::-1])[::-1], found)
+
+
+def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
+    """Rows to find out are made up from the shape of a call: of its length, or of any that is padded to it; none is padding."""
+    backbone = reader().adapted.backbone
+    for call in (Call(16, full=True), Call(16, full=False), Call(8, full=False)):
+        made = [features._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
+        assert made == [features._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
+        lengths = {len(row["input_ids"]) for row in made}
+        assert lengths == ({16} if call.full else set(range(call.length - 7, call.length)))
+        assert all(len(row["token_type_ids"]) == len(row["attention_mask"]) == len(row["input_ids"]) for row in made)
+        assert not any(backbone.tokenizer.pad_token_id in row["input_ids"] for row in made)
+        assert len({tuple(row["input_ids"]) for row in made if len(row["input_ids"]) > 2}) > 20
+
+
+def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
+    """Another option that a method reads by, another method, version or machine: computed again; an option of the fit: not."""
+    monkeypatch.setattr(features, "DISK", 10)
+    rows, base = rows_of_all_lengths(20), reader()
+    base(rows, disk=True)
+    variants = [
+        {"pooling": "cls"}, {"method": "another"}, {"from": "a plug-in 1.0"}, {"version": 2}, {"layer": 3},
+    ]  # fmt: skip
+    for number, more in enumerate(variants, 1):
+        replace(base, made_by=dict(base.made_by) | more)(rows)
+        assert computed(calls) == 20 * (number + 1)
+    monkeypatch.setattr(features, "_machine", lambda _: ["another"])
+    reader()(rows, disk=True)
+    assert computed(calls) == 20 * (len(variants) + 2)
+    reader(c=2.0)(rows, disk=True)
+    assert computed(calls) == 20 * (len(variants) + 2)
+
+
+def test_no_file_of_code_that_may_change_again(monkeypatch):
+    """A checkout with changes has one version, whatever they are: its features stay in memory."""
+    monkeypatch.setattr(features, "DISK", 10)
+    monkeypatch.setattr(features, "environment", lambda: {"simplexbench": "1.0 abc+changes"})
+    reader()(rows_of_all_lengths(20), disk=True)
+    assert not (cache.folder() / "features").exists()
+
+
+def test_a_full_disk_costs_a_file_and_no_job(monkeypatch):
+    """What cannot be written is computed again next time."""
+    monkeypatch.setattr(features, "DISK", 10)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert len(reader()(rows_of_all_lengths(20), disk=True)) == 20
+    assert list((cache.folder() / "features").iterdir()) == []
+
+
+def test_rows_in_memory_hold_no_more_than_themselves():
+    """A row that is kept is a copy: a part of a call's answer would keep all of it, idle rows included."""
+    read = reader()
+    for row in rows_of_all_lengths(10):
+        read([row])
+    (shelf,) = read.store._shelves.values()
+    assert all(value.base is None for value in shelf.values())
+
+
+def test_a_result_is_verified_without_what_was_kept(tmp_path, monkeypatch):
+    """Features on the disk that are whole and wrong change a run's numbers, and not those of who computes anew."""
+    monkeypatch.setattr(features, "DISK", 10)
+    held.features.cache_clear()
+    (first,) = worker.run_pack(on_features(tmp_path, 1, draws=1), "cpu", lambda *_: None)
+    (path,) = (cache.folder() / "features").iterdir()
+    features._to_disk(path.stem, np.flip(load_file(path)["features"]).copy())
+    found = []
+    for anew in (False, True):
+        held.features.cache_clear()
+        tickets = [replace(ticket, anew=anew) for ticket in on_features(tmp_path, 1, draws=1)]
+        found += worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [one.predictions == first.predictions for one in found] == [False, True]
 
 
 def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
@@ -207,6 +310,17 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
     for one, other in zip(together, alone, strict=True):
         assert (one.metrics, one.predictions, one.curve) == (other.metrics, other.predictions, other.curve)
     assert [geometry.shared(text) for text in ("1+", "1", "1/8", "2x16x16", "1+@256")] == [True, False, False, True, True]
+
+
+def test_a_job_on_features_has_its_own_time(tmp_path):
+    """Jobs given out together share features, 16 at most; with --timeout each goes by itself, and still shares them."""
+    plan = SimpleNamespace(jobs=[])
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")}
+    how = SimpleNamespace(timing=False, pack="auto", compiled=False, captured=False, timeout=None)
+    for timeout, timing, together in ((None, False, 16), ("600", False, 1), (None, True, 0)):
+        how.timeout, how.timing = timeout, timing
+        given = running._given_out(plan, tickets, how, ["cpu"], None)
+        assert {ticket.together for ticket in given.values()} == {together}
 
 
 def test_trouble_ahead_is_each_jobs_own(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The loop of `bench run`, with an executor that does as it is told."""
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -284,6 +285,34 @@ def test_the_steps_of_a_pack_are_those_of_all_its_jobs():
         pace.estimate(progress, [Where("cuda:0", "d", step, 500, False, since, jobs=5)])
     assert progress.seconds_a_job == pytest.approx(12)
     assert progress.seconds_left(1) == pytest.approx(120)
+
+
+def test_who_begins_with_something_else_is_measured_anew():
+    """A pack that reads drawn rows and then test rows counts from 1 twice: the second count is no step back of the first."""
+    pace, progress = Pace(), Progress(total=64, before=0)
+    for step, since, steps in ((100, 1.0, 4000), (4000, 40.0, 4000), (100, 41.0, 40_000), (1100, 51.0, 40_000)):
+        pace.estimate(progress, [Where("cpu", "d", step, steps, False, since, jobs=64)])
+    assert progress.seconds_a_job == pytest.approx(400 / 64)
+
+
+def test_jobs_at_hand_count_by_half_each():
+    """Where packs are at hand, half of their jobs count as done, and not half of their slots."""
+    pace, progress = Pace(), Progress(total=300, before=0, done=64, started=time.monotonic() - 100)
+    pace.estimate(progress, [Where("cpu", "d", 1, 500, False, 1.0, jobs=64)])
+    assert progress.seconds_a_job == pytest.approx(100 / 96, rel=0.01)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
+def test_a_run_that_is_to_outlive_its_terminal_does():
+    """What nohup has told the system to ignore stays ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with watch_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.times == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_are_counted_and_given_back():
