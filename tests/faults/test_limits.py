@@ -11,8 +11,9 @@ import pytest
 import starved
 import torch
 
-from harness import adapted, attempt, exam, held, packing, planning, reading, request, scheduler, worker
+from harness import attempt, exam, held, packing, planning, reading, request, scheduler, worker
 from harness.attempt import Attempt
+from harness.backbones import Backbone
 from harness.executors.inline import InlineExecutor
 from harness.executors.local import LocalExecutor
 from harness.geometry import Geometry, rows_of
@@ -127,7 +128,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     (before,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, calls = [], []
     monkeypatch.setattr(Attempt, "training", lambda *a, whole=Attempt.training: trainings.append(1) or whole(*a))
-    monkeypatch.setattr(adapted, "collate", tight(calls, 100))
+    monkeypatch.setattr(Backbone, "__call__", tight(calls, 100))
     (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (found.status, found.error, len(trainings)) == ("done", "", 1)
     kind, _, tokens = found.geometry.partition("@")
@@ -145,7 +146,7 @@ def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
     """F7: where calls cannot be smaller the job fails in words, and the worker goes on."""
     [ticket] = [replace(one, geometry=None) for one in tickets_of(tmp_path, draws=1, places=1)]
     with monkeypatch.context() as patched:
-        patched.setattr(adapted, "collate", tight([], 1))
+        patched.setattr(Backbone, "__call__", tight([], 1))
         (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (found.status, found.error) == ("failed", "OutOfMemoryError: no room")
     assert worker.run_pack([ticket], "cpu", lambda *_: None)[0].status == "done"
@@ -226,16 +227,15 @@ def test_a_job_planned_by_another_version_is_not_computed_under_its_name(tmp_pat
 
 
 def tight(calls, most):
-    """Makes batches, on a device that without gradients holds so many tokens."""
+    """Calls of the model, on a device that without gradients holds so many tokens."""
 
-    def collate(backbone, rows, whole=adapted.collate):
-        batch = whole(backbone, rows)
+    def call(backbone, batch, whole=Backbone.__call__):
         calls.append(batch["input_ids"].numel())
         if not torch.is_grad_enabled() and calls[-1] > most:
             raise torch.OutOfMemoryError("no room")
-        return batch
+        return whole(backbone, batch)
 
-    return collate
+    return call
 
 
 @linux
