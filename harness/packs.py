@@ -21,7 +21,6 @@ from harness.planning import Plan
 from harness.tasks import draws
 
 PLACES = (2, 4, 8, 16, 32, 64)  # a few sizes, so that plans that grow mostly keep theirs
-TOGETHER = 16  # jobs on features that are given out at once: so many results are lost with a worker, and no more
 SHARE = 0.8  # of a device's memory that a pack may take
 WIDTHS = 18  # numbers, in widths of the model, that a layer keeps of a token for the way back: inputs of products and functions
 LOOK = 10  # numbers, in widths, of a token in a layer of a look, which keeps no other layer's
@@ -68,7 +67,7 @@ def geometries(
     """
     if asked == "1":
         return dict(tickets)
-    given = _together(tickets, TOGETHER if asked == "auto" else int(asked), len(devices))
+    given = _together(tickets, PLACES[-1] if asked == "auto" else int(asked), len(devices))
     if asked == "auto" and not (devices and all(device.startswith("cuda") for device in devices)):
         return given
     as_ticket = partial(_as_ticket, plan, _lengths(plan), Geometry(2, 0, 0, compiled, captured))

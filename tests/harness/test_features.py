@@ -313,11 +313,11 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
 
 
 def test_a_job_on_features_has_its_own_time(tmp_path):
-    """Jobs given out together share features, 16 at most; with --timeout each goes by itself, and still shares them."""
+    """Jobs given out together share features; with --timeout each goes by itself, and still shares them."""
     plan = SimpleNamespace(jobs=[])
     tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")}
     how = SimpleNamespace(timing=False, pack="auto", compiled=False, captured=False, timeout=None)
-    for timeout, timing, together in ((None, False, 16), ("600", False, 1), (None, True, 0)):
+    for timeout, timing, together in ((None, False, 40), ("600", False, 1), (None, True, 0)):
         how.timeout, how.timing = timeout, timing
         given = running._given_out(plan, tickets, how, ["cpu"], None)
         assert {ticket.together for ticket in given.values()} == {together}
