@@ -310,7 +310,7 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if "eterministic" in str(error):  # of the device, and not of the pass
+        if "deterministic" in str(error).lower():  # of the device, and not of the pass
             raise
         return False
     adapted.slots.install(source())

@@ -21,7 +21,7 @@ from harness.streams import Streams
 from harness.target import Target
 from harness.training import Examples, Training
 from tests.harness import test_packing
-from tests.harness.test_packing import KINDS, NUMBERS, PLACES, RECIPE, THREE, Job, tickets_of, trained
+from tests.harness.test_packing import KINDS, NUMBERS, PLACES, RECIPE, THREE, Job, _as_in_a_worker, tickets_of, trained  # noqa: F401
 from tests.harness.test_training import Letters
 from tests.methods.conftest import random_bert
 from tests.methods.families import FAMILIES, LOCALS, backbone
@@ -31,13 +31,10 @@ HOST = {"_local_scalar_dense", "nonzero", "lift_fresh", "lift_fresh_copy", "is_n
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_worker():
-    """One thread, as in `test_packing`."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _any_order_again():
+    """A GPU's backbone leaves torch told to add in one order."""
     yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)  # as a GPU's backbone leaves it
+    torch.use_deterministic_algorithms(False)
 
 
 class Tape(TorchDispatchMode):
