@@ -20,7 +20,7 @@ def main() -> None:
                 "start in another folder, or take it off PYTHONPATH"
             )
     try:
-        from harness.cli import run_command_line
+        from harness.cli.app import run_command_line
 
         run_command_line()
     except KeyboardInterrupt:  # before the command line could say so itself

@@ -13,14 +13,14 @@ from types import MappingProxyType
 from typing import Final
 
 from methods.adapter import Adapter
-from methods.base import Method, Scalar
 from methods.bitfit import Bitfit
-from methods.contract import Unsupported
+from methods.core.method import Method, Scalar
+from methods.core.plugins import Plugin, kind_of, offered
+from methods.core.protocols import Unsupported
 from methods.features import Features
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3
 from methods.lora import Lora
-from methods.plugins import Plugin, kind_of, offered
 from methods.prefix import Prefix
 from methods.prompt import Prompt
 from methods.simplex import DECODERS, OWN, Simplex

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, later, one_of, require, share
-from methods.contract import Streams, Unsupported
+from methods.core.method import Method, later, one_of, require, share
+from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from methods.anatomy import Anatomy
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.architecture import Anatomy
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Adapter(Method):
     def _adapt(self, slots: Slots, path: str, layer: int) -> Callable[..., Tensor]:
         import torch
 
-        from methods.sites import row_bias
+        from methods.core.slots import row_bias
 
         gate = slots.gate(path, "adapter", layer, slots.anatomy.hidden) if self.gate else None
 
@@ -101,7 +101,7 @@ class Adapter(Method):
         return adapt
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.source import Start, draw, draw_gates, normal, zeros
+        from methods.core.parameters import Start, draw, draw_gates, normal, zeros
 
         drawn = draw_gates(slots, streams, vertices, "adapter")
         for slot in slots:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Method
-from methods.contract import Streams, Unsupported
+from methods.core.method import Method
+from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,6 @@ class Bitfit(Method):
             raise Unsupported("this backbone has no biases: try ia3, which is as small")
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
-        from methods.source import Start
+        from methods.core.parameters import Start
 
         return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import ClosedForm, Method, one_of, require
-from methods.contract import Streams
+from methods.core.method import ClosedForm, Method, one_of, require
+from methods.core.protocols import Streams
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # strengths that the dev rows choose from
 
@@ -67,7 +67,7 @@ class Features(Method):
     def place(self, slots: Slots) -> None:
         import torch
 
-        from methods.sites import row_bias
+        from methods.core.slots import row_bias
 
         slots.add("", "readout", (slots.backbone.outputs, slots.anatomy.hidden), -1)
         slots.add("", "readout_bias", (slots.backbone.outputs,), -1)
@@ -94,7 +94,7 @@ class Features(Method):
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
         import torch
 
-        from methods.source import Start
+        from methods.core.parameters import Start
 
         return Start(given={slot.name: torch.zeros(slot.shape) for slot in slots})
 

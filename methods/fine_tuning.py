@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Method, require
-from methods.contract import Streams, Unsupported
+from methods.core.method import Method, require
+from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,6 @@ class FineTuning(Method):
         return layers[-top:]
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
-        from methods.source import Start
+        from methods.core.parameters import Start
 
         return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})

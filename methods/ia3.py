@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method
-from methods.contract import Streams, Unsupported
+from methods.core.method import Method
+from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.anatomy import Projection
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.architecture import Projection
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class Ia3(Method):
         """Factors on those outputs of a linear layer that are keys, or values."""
         import torch
 
-        from methods.anatomy import features
-        from methods.sites import row_bias
+        from methods.core.architecture import features
+        from methods.core.slots import row_bias
 
         width, own = features(slots.backbone.model.get_submodule(projection.path))[1], projection.columns
         slots.add(projection.path, name, (len(own) if own else width,), layer)
@@ -68,8 +68,8 @@ class Ia3(Method):
 
     def _scale_inputs(self, slots: Slots, path: str, layer: int) -> None:
         """Factors on what a linear layer reads."""
-        from methods.anatomy import features
-        from methods.sites import row_bias
+        from methods.core.architecture import features
+        from methods.core.slots import row_bias
 
         def scale(module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
             return (inputs[0] * row_bias(module.scale), *inputs[1:]), named
@@ -80,6 +80,6 @@ class Ia3(Method):
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
         import torch
 
-        from methods.source import Start
+        from methods.core.parameters import Start
 
         return Start(given={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"})

@@ -7,17 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, later, require
-from methods.contract import Streams, Unsupported
+from methods.core.method import Method, later, require
+from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from methods.anatomy import Block
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.architecture import Block
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 # The names of query and value projections in most families. As the default it stands for these layers whatever their names.
 QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
@@ -69,7 +69,7 @@ class Lora(Method):
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def place(self, slots: Slots) -> None:
-        from methods.anatomy import features
+        from methods.core.architecture import features
 
         for number, block in enumerate(slots.anatomy.blocks):
             for path in self._layers(slots, block):
@@ -81,7 +81,7 @@ class Lora(Method):
             raise Unsupported(f"no linear layer of this backbone is called {self.targets}: name some with targets=...")
 
     def _layers(self, slots: Slots, block: Block) -> list[str]:
-        from methods.anatomy import linear_layers
+        from methods.core.architecture import linear_layers
 
         if self.targets != QUERY_VALUE:
             return linear_layers(slots.backbone.model, block.path, self.targets)
@@ -98,7 +98,7 @@ class Lora(Method):
         return update
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.source import Start, draw, draw_gates, uniform, zeros
+        from methods.core.parameters import Start, draw, draw_gates, uniform, zeros
 
         drawn, factors = draw_gates(slots, streams, vertices, "lora"), {}
         for slot in slots:

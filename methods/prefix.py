@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, later, one_of, require, share
-from methods.contract import Streams, Unsupported
-from methods.words import check_words, repeated
+from methods.core.method import Method, later, one_of, require, share
+from methods.core.protocols import Streams, Unsupported
+from methods.core.text_init import check_words, repeated
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.anatomy import Anatomy, AttentionCall
-    from methods.sites import Slot, Slots
-    from methods.source import Start
+    from methods.core.architecture import Anatomy, AttentionCall
+    from methods.core.parameters import Start
+    from methods.core.slots import Slot, Slots
 
 DECODERS = ("one", "per-layer", "simple-share", "none")
 # What arXiv 2410.02200 calls the structures that it compares, in language models.
@@ -108,7 +108,7 @@ class Prefix(Method):
                 heads = slots.backbone.model.get_submodule(call.module)
                 slots.add(call.module, f"prefix_share_{call.turn}", (_query_heads(heads, call),), call.layer)
         if self.positions == "shifted":
-            from methods.positions import shift
+            from methods.core.positions import shift
 
             shift(slots, length)
 
@@ -144,8 +144,8 @@ class Prefix(Method):
             slots.set(module, "_slots_prefix", change)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
-        from methods.source import Start, draw, draw_gates, normal, zeros
+        from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
+        from methods.core.parameters import Start, draw, draw_gates, normal, zeros
 
         drawn = draw_gates(slots, streams, vertices, "prefix")
         shares = [slot for slot in slots if ".prefix_share_" in slot.name]
@@ -172,7 +172,7 @@ class Prefix(Method):
         """Keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
         import torch
 
-        from methods.attention import observed
+        from methods.core.attention import observed
 
         ids = repeated(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
         device = next(slots.backbone.model.parameters()).device

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.base import Method, later, one_of, require
-from methods.contract import Streams, Unsupported
-from methods.words import check_words, repeated
+from methods.core.method import Method, later, one_of, require
+from methods.core.protocols import Streams, Unsupported
+from methods.core.text_init import check_words, repeated
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 COMMON = 5000  # the vocabulary's first entries, which `init=vocabulary` draws from
 
@@ -77,7 +77,7 @@ class Prompt(Method):
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:
-        from methods.positions import see_room
+        from methods.core.positions import see_room
 
         anatomy = slots.anatomy
         see_room(slots, self.length, "prompt", "choose {way}")
@@ -101,8 +101,8 @@ class Prompt(Method):
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
         import torch
 
-        from methods.decoders import LATENT, PromptMlp
-        from methods.source import Start, draw, normal
+        from methods.core.decoders import LATENT, PromptMlp
+        from methods.core.parameters import Start, draw, normal
 
         slot = next(slot for slot in slots if slot.role == "added")
         if self.decoder == "mlp":
@@ -144,7 +144,7 @@ def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any], *, causal
     import torch
     import torch.nn.functional as F
 
-    from methods.attention import ready_mask, real_tokens
+    from methods.core.attention import ready_mask, real_tokens
 
     rows, length, named = len(embedded), prompt.shape[-2], dict(named)
     front = prompt.expand(rows, -1, -1)  # [rows, length, width]

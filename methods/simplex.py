@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import DevScoring, Method, Scalar, later, one_of, require
-from methods.contract import Streams, Unsupported
+from methods.core.method import DevScoring, Method, Scalar, later, one_of, require
+from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
-    from methods.sites import Slots
-    from methods.source import Source, Start
+    from methods.core.parameters import Source, Start
+    from methods.core.slots import Slots
 
 
 DECODERS = ("shared", "per-vertex")
@@ -132,7 +132,7 @@ class Simplex(Method):
         return self.base.start(slots, streams, vertices)
 
     def source(self, slots: Slots, streams: Streams) -> Source:
-        from methods.source import Decoders, Mixture, Source, VertexStreams, with_head
+        from methods.core.parameters import Decoders, Mixture, Source, VertexStreams, with_head
 
         start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
         if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from methods.adapter import Adapter
-from methods.base import Method, require
-from methods.contract import Streams
+from methods.core.method import Method, require
+from methods.core.protocols import Streams
 from methods.lora import Lora
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
-    from methods.sites import Slots
-    from methods.source import Start
+    from methods.core.parameters import Start
+    from methods.core.slots import Slots
 
 
 # The parts, and the options that go with each.
@@ -80,6 +80,6 @@ class Unipelt(Method):
             method.place(slots)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.source import Start
+        from methods.core.parameters import Start
 
         return Start.joined(method.start(slots, streams, vertices) for method in self.methods())

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.comparison import Comparison
-    from reports.frame import Run
-    from reports.hypothesis import Hypothesis
+    from reports.analysis.comparison import Comparison
+    from reports.analysis.hypothesis import Hypothesis
+    from reports.analysis.paired_runs import Run
 
 FORMATS = ("terminal", "markdown", "latex", "html", "csv", "json")
 
@@ -36,11 +36,11 @@ def compare(
             comparison is tested alone, and all others are exploratory.
 
     Raises:
-        reports.frame.Nothing: there is no run, or none is left, or the baseline is not among the methods.
-        reports.frame.Mixed: the runs left belong to several backbones or recipes.
+        reports.analysis.paired_runs.Nothing: there is no run, or none is left, or the baseline is not among the methods.
+        reports.analysis.paired_runs.Mixed: the runs left belong to several backbones or recipes.
     """
-    from reports.comparison import compute
-    from reports.frame import arrange
+    from reports.analysis.comparison import compute
+    from reports.analysis.paired_runs import arrange
 
     return compute(arrange(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes, hypothesis=hypothesis))
 
@@ -70,9 +70,9 @@ def render(
 
     Raises:
         ValueError: the format is unknown.
-        reports.frame.Nothing: there is no such study, or it has nothing in common with these runs.
+        reports.analysis.paired_runs.Nothing: there is no such study, or it has nothing in common with these runs.
     """
-    from reports.writers import write
+    from reports.formats.writers import write
 
     return write(
         comparison,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reports.diagnostics import Note
+from reports.analysis.diagnostics import Note
 
 DASH: Final = "—"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from harness.cli import app
+from harness.cli.app import app
 from harness.ledger import Ledger
 from harness.ledger.seals import payload_hash, rebuilt_digest
 from methods import REGISTRY
@@ -104,19 +104,19 @@ def test_the_example_method_of_the_readme_works():
     """The class shown in the README trains through the contract's interface, alone and as the base of a simplex."""
     import torch
 
-    import methods.base
-    from harness import training
+    import methods
+    from harness.training import loop
     from methods.simplex import Simplex
     from tests.methods.conftest import random_bert
 
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
-    names = {"Method": methods.base.Method, "__name__": "example"}
+    names = {"Method": methods.Method, "__name__": "example"}
     exec("from dataclasses import dataclass\nfrom typing import ClassVar\n" + code, names)  # noqa: S102  # our own README
     batch = {"input_ids": torch.arange(5, 11).expand(2, -1), "attention_mask": torch.ones(2, 6, dtype=torch.long)}
     backbone = random_bert()
     for method in (names["Shift"](), Simplex(base=names["Shift"]())):
         slots = method.slots(backbone)
-        source = method.source(slots, training.Streams(("task", 50, 0, 0))).double()
+        source = method.source(slots, loop.Streams(("task", 50, 0, 0))).double()
         slots.install(source(source.weights(2, torch.Generator())))
         backbone(batch).sum().backward()
         assert all(parameter.grad is not None for parameter in source.parameters())

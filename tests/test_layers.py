@@ -71,7 +71,7 @@ def test_status_imports_little():
     """Most of the time of `status` is the start of Python: it does without table classes, numpy, all that plans or runs."""
     spared = ["sqlmodel", "sqlalchemy.orm", "numpy", "methods", "reports"]
     spared += [f"harness.{name}" for name in ("tasks", "outcome", "planning", "scheduler", "ledger.ledger", "ledger.reader")]
-    code = f"""import sys; from harness.cli import app
+    code = f"""import sys; from harness.cli.app import app
 app(["status", "--db", "results.db.example"], standalone_mode=False)
 print([name for name in {spared} if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -90,4 +90,4 @@ def test_no_pickle_runs_anything_and_no_remote_code_is_allowed():
             opening |= {path.relative_to(ROOT).as_posix()} if opened else set()
             assert "import pickle" not in text, path
             assert "trust_remote_code" not in text, path
-    assert opening == {"harness/convert.py"}
+    assert opening == {"harness/backbones/convert.py"}

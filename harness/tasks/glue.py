@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness import hub
+from harness.backbones import hub
 from harness.errors import CorruptData
 from harness.tasks.base import Row, Task
 

@@ -8,9 +8,11 @@ inline(sheet)         # a piece of an HTML page
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from reports.comparison import Comparison
+from reports.analysis.comparison import Comparison
+from reports.figures.canvas import Sheet
+from reports.figures.critical_difference import diagram
 from reports.figures.curve import curve
-from reports.figures.diagram import diagram
+from reports.figures.files import FORMS, save
 from reports.figures.forest import forest
 from reports.figures.inline import inline
 from reports.figures.landscape import landscape
@@ -19,9 +21,7 @@ from reports.figures.option import option
 from reports.figures.options import COSTS, DEFAULT, Cost, Options
 from reports.figures.pareto import pareto
 from reports.figures.profile import profile
-from reports.figures.saving import FORMS, save
 from reports.figures.seeds import seeds
-from reports.figures.sheet import Sheet
 
 __all__ = ["COSTS", "DEFAULT", "FIGURES", "FORMS", "Cost", "Drawing", "Options", "Sheet", "inline", "landscape", "save"]
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from reports.cells import Cell
-from reports.comparison import Comparison
-from reports.contrasts import Contrast
-from reports.figures.look import PANELS, Look, estimate, looks, short, styled
+from reports.analysis.cells import Cell
+from reports.analysis.comparison import Comparison
+from reports.analysis.contrasts import Contrast
+from reports.figures.canvas import Sheet, grid, handles, nothing_here, zero
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, grid, handles, nothing_here, zero
+from reports.figures.style import PANELS, Look, estimate, looks, short, styled
 
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"

@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 
 from matplotlib.axes import Axes
 
-from reports.comparison import Comparison
-from reports.contrasts import Contrast, contrasts
-from reports.details import Detail
-from reports.estimates import explained
-from reports.figures.look import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
+from reports.analysis.comparison import Comparison
+from reports.analysis.contrasts import Contrast, contrasts
+from reports.analysis.estimates import explained
+from reports.analysis.paired_runs import Nothing, arrange
+from reports.analysis.secondary import Detail
+from reports.figures.canvas import Sheet, blank, grid, nothing_here, zero
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, nothing_here, zero
-from reports.frame import Nothing, arrange
+from reports.figures.style import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
 
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from reports.figures.look import INK, legible
-from reports.figures.saving import save
-from reports.figures.sheet import Sheet
+from reports.figures.canvas import Sheet
+from reports.figures.files import save
+from reports.figures.style import INK, legible
 
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _LINK: Final = "{http://www.w3.org/1999/xlink}href"

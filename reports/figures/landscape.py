@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from reports.figures.look import INK, PALETTE, PANELS, folded, short, styled
-from reports.figures.sheet import Sheet, blank, grid
-from reports.statistics import Array
+from reports.figures.canvas import Sheet, blank, grid
+from reports.figures.style import INK, PALETTE, PANELS, folded, short, styled
+from reports.statistics.paired_tests import Array
 
 NAME: Final = "landscape"
 TITLE: Final = "Values over the simplex"

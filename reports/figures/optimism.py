@@ -6,12 +6,12 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
-from reports.comparison import Comparison
-from reports.figures.look import INK, Look, estimate, folded, looks, short, styled
+from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import Run, finished
+from reports.analysis.selection_rules import Rule, mean_optimism, promised
+from reports.figures.canvas import Sheet, blank, grid, handle, zero
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handle, zero
-from reports.frame import Run, finished
-from reports.rules import Rule, mean_optimism, promised
+from reports.figures.style import INK, Look, estimate, folded, looks, short, styled
 
 NAME: Final = "optimism"
 TITLE: Final = "Dev score against test score of the chosen checkpoints"

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from reports.cells import Cell
-from reports.comparison import Comparison
-from reports.figures.look import DASHES, MARKERS, PALETTE, PANELS, amount, estimate, short, styled
+from reports.analysis.cells import Cell
+from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import Nothing
+from reports.figures.canvas import Sheet, blank, grid, nothing_here
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, nothing_here
-from reports.frame import Nothing
+from reports.figures.style import DASHES, MARKERS, PALETTE, PANELS, amount, estimate, short, styled
 
 NAME: Final = "option"
 TITLE: Final = "Score over the values of an option"

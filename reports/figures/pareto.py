@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from reports.cells import Cell
-from reports.comparison import Comparison
-from reports.figures.look import INK, amount, estimate, folded, looks, styled
+from reports.analysis.cells import Cell
+from reports.analysis.comparison import Comparison
+from reports.figures.canvas import Sheet, blank, grid, handle
 from reports.figures.options import COSTS, DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handle
+from reports.figures.style import INK, amount, estimate, folded, looks, styled
 
 NAME: Final = "pareto"
 TITLE: Final = "Score against cost"

@@ -5,12 +5,12 @@ from typing import Final
 
 import numpy as np
 
-from reports.comparison import Comparison
-from reports.figures.look import looks, styled
+from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import Run, fate, finished
+from reports.figures.canvas import Sheet, blank, grid, handles
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handles
-from reports.frame import Run, fate, finished
-from reports.statistics import Array
+from reports.figures.style import looks, styled
+from reports.statistics.paired_tests import Array
 
 NAME: Final = "profile"
 TITLE: Final = "How many runs reach a score"

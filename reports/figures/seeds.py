@@ -7,11 +7,11 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from reports.comparison import Comparison
-from reports.figures.look import INK, Look, looks, short, styled
+from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import Run, finished
+from reports.figures.canvas import Sheet, blank, grid, handle, nothing_here
 from reports.figures.options import DEFAULT, Options
-from reports.figures.sheet import Sheet, blank, grid, handle, nothing_here
-from reports.frame import Run, finished
+from reports.figures.style import INK, Look, looks, short, styled
 
 NAME: Final = "seeds"
 TITLE: Final = "Every run; lines join runs on the same examples and streams"

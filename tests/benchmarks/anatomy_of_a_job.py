@@ -61,22 +61,23 @@ def instrumented(clock: Clock) -> Iterator[None]:
     """The training loop with clocks in it."""
     import torch
 
-    from harness import backbones, batches, capturing, exam, optimiser, packing, training
+    from harness.backbones import loading
+    from harness.training import batching, cuda_graphs, loop, optimiser, packed, testing
 
     timed = [
-        (backbones.Backbone, "__call__", "forward and backward"),
-        (packing.Pack, "forward", "forward and backward"),
+        (loading.Backbone, "__call__", "forward and backward"),
+        (packed.Pack, "forward", "forward and backward"),
         (torch.Tensor, "backward", "forward and backward"),
         (torch.autograd, "grad", "forward and backward"),
-        (capturing.Captured, "__call__", "captured steps"),
+        (cuda_graphs.Captured, "__call__", "captured steps"),
         (optimiser.Alone, "step", "optimiser"),
         (optimiser.Stacked, "step", "optimiser"),
-        (training, "predict", "evaluation"),
-        (packing.Pack, "_look", "evaluation"),
-        (exam, "sit", "evaluation"),
+        (loop, "predict", "evaluation"),
+        (packed.Pack, "_look", "evaluation"),
+        (testing, "sit", "evaluation"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
-    kept += [(batches, "collate", batches.collate), (packing._Texts, "batch", packing._Texts.batch)]
+    kept += [(batching, "collate", batching.collate), (packed._Texts, "batch", packed._Texts.batch)]
     for owner, attribute, name in timed:
         setattr(owner, attribute, clock.around(name, getattr(owner, attribute)))
 
@@ -104,7 +105,7 @@ def matmul_rate(device: str, dtype: str) -> float:
     """Floating-point operations a second of a product of two square matrices in the precision asked for."""
     import torch
 
-    from harness.backbones import add_in_order
+    from harness.backbones.loading import add_in_order
 
     if device.startswith("cuda"):
         add_in_order()  # before the first product of the process
@@ -126,12 +127,13 @@ def matmul_rate(device: str, dtype: str) -> float:
 
 def run(jobs: Sequence[Any], plan: Any, device: str, pack: int, *, captured: bool = False) -> list[Any]:
     """Train and test jobs in this process."""
-    from harness import packs, worker
     from harness.outcome import Ticket
+    from harness.study import pack_planning
+    from harness.training import worker
 
     where = Path(tempfile.gettempdir())
     tickets = {job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where) for job in jobs}
-    shaped = packs.geometries(plan, tickets, str(pack), [device], captured=captured)
+    shaped = pack_planning.geometries(plan, tickets, str(pack), [device], captured=captured)
     outcomes = worker.run_pack(list(shaped.values()), device, lambda *_: None)
     assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
     return outcomes
@@ -145,8 +147,8 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from harness import planning, request
-    from harness.options import GridOptions
+    from harness.study import planning, request
+    from harness.study.grid_options import GridOptions
 
     if options.devices == "cpu":
         torch.set_num_threads(1)
@@ -167,8 +169,8 @@ def main() -> None:
         total = clock.now() - began
         parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items())
         padding = 1 - clock.padding[0] / max(1, clock.padding[1])
-        training = sum(clock.seconds.get(name, 0.0) for name in ("forward and backward", "optimiser", "captured steps"))
-        step = 1000 * training / wanted.recipe.steps
+        loop = sum(clock.seconds.get(name, 0.0) for name in ("forward and backward", "optimiser", "captured steps"))
+        step = 1000 * loop / wanted.recipe.steps
         memory = max(outcome.peak_bytes for outcome in outcomes) / 2**20
         print(
             f"{method} ({outcomes[-1].geometry}): {total:.2f} s; {parts}; {step:.1f} ms a step; "

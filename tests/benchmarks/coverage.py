@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from reports import effects, friedman, heterogeneity, ranks, statistics, superiority
-from reports.statistics import ALPHA, sign_flip
+from reports.statistics import effects, friedman, paired_tests, random_effects, ranks, superiority
+from reports.statistics.paired_tests import ALPHA, sign_flip
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8
 Trial = Callable[[np.random.Generator], bool]
@@ -72,7 +72,7 @@ def tasks(rng: np.random.Generator, draws: int, spread: float) -> tuple[np.ndarr
 
 def covered_by_t(draws: int, make: Callable[..., np.ndarray] = normal) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
-        interval = statistics.t_interval(make(rng, draws))
+        interval = paired_tests.t_interval(make(rng, draws))
         return interval.low <= 0 <= interval.high
 
     return trial
@@ -85,7 +85,7 @@ def rejected(test: Callable[[np.ndarray], float], n: int, make: Callable[..., np
 def covered_by_strata(draws: int, spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         truth, values = tasks(rng, draws, spread)
-        interval = statistics.pooled([statistics.over_draws(draws_of_task) for draws_of_task in values])
+        interval = paired_tests.pooled([paired_tests.over_draws(draws_of_task) for draws_of_task in values])
         return interval.low <= truth.mean() <= interval.high
 
     return trial
@@ -97,7 +97,7 @@ def rejected_over_tasks(spread: float) -> Trial:
 
 def covered_by_task_means(spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
-        interval = statistics.t_interval(tasks(rng, 5, spread)[1].mean(axis=1))
+        interval = paired_tests.t_interval(tasks(rng, 5, spread)[1].mean(axis=1))
         return interval.low <= 0 <= interval.high
 
     return trial
@@ -106,7 +106,7 @@ def covered_by_task_means(spread: float) -> Trial:
 def pooled(draws: int, spread: float, of: Literal["mean", "task"]) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         _, values = tasks(rng, draws, spread)
-        found = heterogeneity.pooled(values.mean(axis=1), values.var(axis=1, ddof=1) / draws)
+        found = random_effects.pooled(values.mean(axis=1), values.var(axis=1, ddof=1) / draws)
         if of == "mean":
             return found.low <= 0 <= found.high
         return found.predicted_low <= rng.normal(0, spread) <= found.predicted_high

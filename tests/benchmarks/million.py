@@ -20,14 +20,14 @@ from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from harness import planning, request
 from harness.jobs import BackboneSpec, Job
 from harness.ledger import Ledger
 from harness.ledger.reader import table_of
 from harness.ledger.rows import metric_rows
 from harness.ledger.tables import Attempt, Blob, JobRow, MetricRow, Result
-from harness.options import GridOptions
 from harness.outcome import Outcome, pack_predictions
+from harness.study import planning, request
+from harness.study.grid_options import GridOptions
 from tests.benchmarks.overhead import seconds
 
 STUDY = 5000

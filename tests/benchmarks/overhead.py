@@ -17,11 +17,11 @@ import time
 import zlib
 from pathlib import Path
 
-from harness import planning, request
 from harness.jobs import Job
 from harness.ledger import Ledger
-from harness.options import GridOptions
 from harness.outcome import Outcome, pack_predictions
+from harness.study import planning, request
+from harness.study.grid_options import GridOptions
 
 METHODS, TASKS, SIZES = "fine-tuning,prefix,lora,adapter,simplex", 6, "50,100,200,500"
 BATCH = 500  # jobs claimed at once

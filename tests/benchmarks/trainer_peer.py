@@ -64,8 +64,8 @@ def main() -> None:
         return
     import torch
 
-    from harness import planning, request
-    from harness.options import GridOptions
+    from harness.study import planning, request
+    from harness.study.grid_options import GridOptions
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -92,8 +92,8 @@ def one_process_each(options: argparse.Namespace) -> None:
     import subprocess
     import sys
 
-    from harness import planning, request
-    from harness.options import GridOptions
+    from harness.study import planning, request
+    from harness.study.grid_options import GridOptions
 
     jobs = planning.plan(request.read(GridOptions(**typed(options)))[0]).jobs
     words = [word for word in sys.argv[1:] if word != "--fresh"]
@@ -122,7 +122,7 @@ class Peer:
         import torch
         import transformers
 
-        from harness import checkpoints
+        from harness.backbones import checkpoints
 
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()

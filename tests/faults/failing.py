@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from harness import artefacts
+from harness.artefacts import tensor_files
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from tests.faults import fake
@@ -39,7 +39,7 @@ def keep(where: Path) -> str:
     """Keep a job's tensors over those of an earlier try."""
     import torch
 
-    return artefacts.write(where, "job", {"a": torch.ones(300)}, {"about": "now"})
+    return tensor_files.write(where, "job", {"a": torch.ones(300)}, {"about": "now"})
 
 
 def failed_at(number: int, error: int, folder: Path) -> str | None:
@@ -60,7 +60,7 @@ def failed_at(number: int, error: int, folder: Path) -> str | None:
     finally:
         fired = SHIM.shim_fired()
         SHIM.shim_arm(ctypes.c_long(-1), 0)
-    artefacts.check(where, "job", before)  # the same tensors: whole, whether old or new
+    tensor_files.check(where, "job", before)  # the same tensors: whole, whether old or new
     if not fired:
         return None
     work(db, acks)

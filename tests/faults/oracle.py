@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from harness.commands.verify import problems
 from harness.ledger import Ledger
-from harness.verifying import problems
 
 ATTEMPTS = """
     SELECT digest, job.epoch, attempt.epoch, outcome FROM job JOIN attempt ON attempt.job = job.id ORDER BY attempt.id

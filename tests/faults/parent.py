@@ -10,15 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import scheduler
-from harness.executors.base import Where
-from harness.executors.local import LocalExecutor
 from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger, database
 from harness.outcome import Outcome, Ticket
-from harness.progress import Progress
-from harness.stop import watch_signals
+from harness.scheduling import scheduler
+from harness.scheduling.executors.base import Where
+from harness.scheduling.executors.local import LocalExecutor
+from harness.scheduling.progress import Progress
+from harness.scheduling.signals import watch_signals
 from harness.tasks import REGISTRY
 from tests.faults import fake
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from harness import hypotheses, scores
+from harness.commands import stored_runs
+from harness.commands.report import Selection, write_report
+from harness.commands.verify import problems
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from harness.reporting import Selection, write_report
-from harness.verifying import problems
-from reports.hypothesis import Hypothesis
+from harness.study import preregistration
+from reports.analysis.hypothesis import Hypothesis
 from tests.faults import fake
 
 pytestmark = pytest.mark.fault
@@ -23,7 +24,7 @@ def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "r.db"
     jobs = [replace(fake.job(number), method=name, label=name) for number in range(30) for name in ("lora", "prefix")]
     with Ledger(str(path), write=True) as ledger:
-        hypotheses.declare(ledger, SAID)
+        preregistration.declare(ledger, SAID)
         ledger.enter(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
@@ -37,7 +38,7 @@ def shown(path):
         with Ledger(str(path)) as ledger:
             if list(problems(ledger)):
                 return None
-            return [repr(hypotheses.kept(ledger)), *map(repr, scores.runs(ledger.entries(), ledger.all_blobs()))]
+            return [repr(preregistration.kept(ledger)), *map(repr, stored_runs.runs(ledger.entries(), ledger.all_blobs()))]
     except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):  # `reading._opened` calls these damage
         return None
 
@@ -79,7 +80,7 @@ def test_no_byte_of_the_hypothesis_changes_unnoticed(whole, tmp_path):
     path = tmp_path / "r.db"
     start = whole.index(b'{"baseline"')
     end = whole.index(b"}", start) + 1
-    for place in range(start - len(hypotheses.KEY), end):
+    for place in range(start - len(preregistration.KEY), end):
         damaged = bytearray(whole)
         damaged[place] ^= 1
         path.write_bytes(damaged)

@@ -11,19 +11,22 @@ import pytest
 import starved
 import torch
 
-from harness import attempt, exam, held, packing, planning, reading, request, scheduler, worker
-from harness.attempt import Attempt
-from harness.backbones import Backbone
-from harness.executors.inline import InlineExecutor
-from harness.executors.local import LocalExecutor
+from harness.backbones.loading import Backbone
+from harness.commands import show
 from harness.geometry import Geometry, rows_of
 from harness.ledger import Ledger
-from harness.options import GridOptions
 from harness.outcome import Ticket, unpack_predictions
-from harness.progress import Progress
-from harness.stop import Stop
-from tests.harness.test_packing import tickets_of
-from tests.harness.test_scheduler import Notes
+from harness.scheduling import scheduler
+from harness.scheduling.executors.inline import InlineExecutor
+from harness.scheduling.executors.local import LocalExecutor
+from harness.scheduling.progress import Progress
+from harness.scheduling.signals import Stop
+from harness.study import planning, request
+from harness.study.grid_options import GridOptions
+from harness.training import job_run, packed, testing, worker, worker_cache
+from harness.training.job_run import Attempt
+from tests.harness.scheduling.test_scheduler import Notes
+from tests.harness.training.test_packed import tickets_of
 
 pytestmark = pytest.mark.fault
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
@@ -93,7 +96,7 @@ def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
     worker.run_pack([ticket], "cpu", lambda *_: None)  # libraries and backbone are there from now on
     block = torch.ones(100 << 20)  # 400 MiB
     del block
-    high = attempt._peak("cpu")
+    high = job_run._peak("cpu")
     (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert 0 < found.peak_bytes < high - (300 << 20)
 
@@ -101,7 +104,7 @@ def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
 @pytest.mark.parametrize(("refused", "status", "shape"), [(1, "done", "2x16x16"), (2, "done", "1"), (99, "failed", "1")])
 def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refused, status, shape):
     """F7: the first tests of a pack find no memory: it is done in smaller packs, at last alone, which is told and recorded."""
-    whole, asked = exam.predict, []
+    whole, asked = testing.predict, []
 
     def small(adapted, tensors, rows, weights=None):
         asked.append(len(rows))
@@ -109,7 +112,7 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
             raise torch.OutOfMemoryError("no room to test")
         return whole(adapted, tensors, rows, weights)
 
-    monkeypatch.setattr(exam, "predict", small)
+    monkeypatch.setattr(testing, "predict", small)
     found = worker.run_pack(tickets_of(tmp_path, draws=4, places=4), "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [(status, shape)] * 4
     assert ["no memory for" in one.note for one in found] == [True, False, False, False]
@@ -138,7 +141,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     assert found.metrics == before.metrics
     assert unpack_predictions(found.predictions) == unpack_predictions(before.predictions)
     assert (Geometry.read(found.geometry), rows_of(found.geometry)) == (None, 0)
-    assert reading._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
+    assert show._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
     assert (Geometry.read("4x16x24@50"), rows_of("1/8@50")) == (Geometry(4, 16, 24), 8)
 
 
@@ -172,9 +175,9 @@ def test_no_memory_for_a_source_leaves_the_backbone_as_it_was(tmp_path, monkeypa
 def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeypatch):
     """F7: a probe that finds no memory is made again another time; a backbone that may pack is not kept from it for ever."""
     tickets = tickets_of(tmp_path, draws=2, places=2)
-    monkeypatch.setattr(held, "MAY_PACK", {})
+    monkeypatch.setattr(worker_cache, "MAY_PACK", {})
     with monkeypatch.context() as patched:
-        patched.setattr(packing.Pack, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+        patched.setattr(packed.Pack, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
         found = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
     assert [one.geometry for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == ["2x16x16"] * 2
@@ -184,14 +187,14 @@ def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeyp
 def test_a_broken_device_ends_the_worker_and_blames_nobody(tmp_path, monkeypatch, places):
     """F8: after a failed assertion on a GPU each further call of the process fails: it ends, its pack is tried elsewhere."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
-    monkeypatch.setattr(attempt.Attempt, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
+    monkeypatch.setattr(job_run.Attempt, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
     with pytest.raises(worker.DeviceLost, match=r"of no more use to this process \(CUDA error"):
         worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
 
 
 def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch):
     """Where a pack is halved and its first job fails, the rest of the study goes on in halves all the same."""
-    whole, tried = packing.Pack.fit, []
+    whole, tried = packed.Pack.fit, []
 
     def small(self, trainings):
         tried.append(self._geometry.places)
@@ -207,7 +210,7 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
             raise ValueError("this one fails")
         return tested(self, *given)
 
-    monkeypatch.setattr(packing.Pack, "fit", small)
+    monkeypatch.setattr(packed.Pack, "fit", small)
     monkeypatch.setattr(Attempt, "outcome", failing)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
@@ -286,17 +289,17 @@ def test_timing_trains_every_job_alone(bench, tmp_path):
 def test_timing_has_one_slot_on_a_cluster():
     """`--executor ray --timing`: of a cluster of two cores one is used, so that no job shares its node with another."""
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    from harness import running
+    from harness.commands import run
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         how = SimpleNamespace(executor="ray", timing=True, jobs="2", inline=False, ray_address="auto")
-        executor = running._executor(["cpu", "cpu"], how)
+        executor = run._executor(["cpu", "cpu"], how)
         assert executor.devices == ("cpu",)
         executor.close(kill=True)
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         how.timing = False
-        executor = running._executor(["cpu", "cpu"], how)
+        executor = run._executor(["cpu", "cpu"], how)
         assert executor.devices == ("cpu", "cpu")
         executor.close(kill=True)
     finally:

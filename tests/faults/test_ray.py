@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from harness import scheduler
 from harness.ledger import Ledger
 from harness.outcome import Ticket
-from harness.progress import Progress
-from harness.stop import Stop
+from harness.scheduling import scheduler
+from harness.scheduling.progress import Progress
+from harness.scheduling.signals import Stop
 from harness.tasks import REGISTRY
 from tests.faults import fake
 from tests.faults.oracle import check_ledger
@@ -37,7 +37,7 @@ def cluster(monkeypatch):
 
 def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
     """F30: a node is taken away in the middle; what was on it is done again elsewhere, every job once."""
-    from harness.executors.ray import RayExecutor
+    from harness.scheduling.executors.ray import RayExecutor
 
     made, nodes = cluster
     jobs = [fake.job(number) for number in range(80)]

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from harness import ending, planning, request
+from harness.commands import exit_code
 from harness.ledger import Ledger
-from harness.options import GridOptions
+from harness.study import planning, request
+from harness.study.grid_options import GridOptions
 from tests.faults.oracle import check_ledger
 from tests.faults.storm import ROOT, metrics_of
 
@@ -122,7 +123,7 @@ def test_cells_that_another_run_holds_are_not_filled(tmp_path, make_job, capsys)
         ledger.enter([job])
         ledger.begin("another run")
         ledger.claim([job.digest], 1)
-        assert ending.code(Console(), ledger, SimpleNamespace(jobs=[job]), bad=0, db="r.db") == 1
+        assert exit_code.code(Console(), ledger, SimpleNamespace(jobs=[job]), bad=0, db="r.db") == 1
     assert f"1 jobs are {HANDS}" in capsys.readouterr().out
 
 

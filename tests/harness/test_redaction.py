@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from harness import doctor, ending, upkeep
-from harness.detecting import lines
+from harness.commands import database as upkeep
+from harness.commands import doctor, exit_code
+from harness.commands.power import lines
+from harness.commands.report import Selection, runs_of, typed
 from harness.errors import BenchError
 from harness.ledger import Ledger, database
 from harness.redaction import redact
-from harness.reporting import Selection, runs_of, typed
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
 def end_of_run():
     """What `bench run` says last."""
     with Ledger(URL) as ledger:
-        ending.code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
+        exit_code.code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import methods
-from harness import backbones
+from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from harness.streams import Streams
-from methods.source import Source
+from methods.core.parameters import Source
 
 
 class NoTokenizer:
@@ -32,7 +32,7 @@ def random_bert(dtype="float64", outputs=3, **options):
     }  # fmt: skip
     inner = BertForSequenceClassification(BertConfig(**(config | options)))
     spec = BackboneSpec(name="random", revision="0", dtype=dtype)
-    return replace(backbones.prepare(spec, inner, NoTokenizer()), outputs=outputs, max_length=20)
+    return replace(loading.prepare(spec, inner, NoTokenizer()), outputs=outputs, max_length=20)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from harness import backbones
+from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from tests.methods.conftest import NoTokenizer
 
@@ -79,7 +79,7 @@ def library(family, **more):
 def backbone(family, dtype="float64", max_length=20, **more):
     """The same as a backbone."""
     spec = BackboneSpec(name=family, revision="0", dtype=dtype)
-    made = backbones.prepare(spec, library(family, **more), NoTokenizer())
+    made = loading.prepare(spec, library(family, **more), NoTokenizer())
     return replace(made, outputs=3, max_length=max_length)
 
 

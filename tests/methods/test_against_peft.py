@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness import optimiser
+from harness.training import optimiser
 from tests.methods.conftest import attached, shaken
 from tests.methods.families import backbone, batch, library
 

@@ -234,7 +234,7 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
 
     from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-    from harness import backbones
+    from harness.backbones import loading
     from harness.jobs import BackboneSpec
     from tests.methods.conftest import NoTokenizer
 
@@ -242,7 +242,7 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
         vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, pad_token_id=0
     )
     spec = BackboneSpec(name="random", revision="0")
-    backbone = replace(backbones.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3)
+    backbone = replace(loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3)
     slots, source = attached(backbone, "simplex", base="adapter")
     slots.install(source(source.weights(4, torch.Generator().manual_seed(0))))
     logits = backbone({"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]})

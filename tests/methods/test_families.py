@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import methods
-from harness import backbones
+from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from harness.streams import Streams
 from tests.methods.conftest import NoTokenizer, attached, shaken
@@ -279,4 +279,4 @@ def as_backbone(family, config):
         pad_token_id = config["pad_token_id"]
 
     spec = BackboneSpec(name=family, revision="0", dtype="float32")
-    return replace(backbones.prepare(spec, made(family, config), Padding()), outputs=3, max_length=20)
+    return replace(loading.prepare(spec, made(family, config), Padding()), outputs=3, max_length=20)

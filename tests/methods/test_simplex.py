@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from methods import BASES
-from methods.source import Folded, Mixture
+from methods.core.parameters import Folded, Mixture
 from tests.methods.conftest import attached, shaken
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.frame import Run
+from reports.analysis.paired_runs import Run
 
 PLAIN = Run(
     digest="0",

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.reporting import Selection, runs_of
+from harness.commands.report import Selection, runs_of
 from reports import FORMATS, compare, render
-from reports.hypothesis import Hypothesis
+from reports.analysis.hypothesis import Hypothesis
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

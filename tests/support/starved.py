@@ -4,9 +4,9 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.attempt import Attempt
 from harness.outcome import Outcome, Progress, Ticket
-from harness.worker import run_pack
+from harness.training.job_run import Attempt
+from harness.training.worker import run_pack
 
 ROOM = 8 << 20  # bytes above what is in use
 
@@ -15,7 +15,7 @@ def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Out
     """`run_pack`, and draw 1 in a narrow address space."""
     if tickets[0].job.rows.draw != 1:
         return run_pack(tickets, device, progress)
-    from harness import exam, training  # noqa: F401
+    from harness.training import loop, testing  # noqa: F401
 
     Attempt.of(tickets[0], device)  # libraries, rows and backbone are there before
     pages = int(Path("/proc/self/statm").read_text().split()[0])

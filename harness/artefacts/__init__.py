@@ -1,0 +1,1 @@
+"""What training leaves behind: trained tensors, their restoration and their export."""

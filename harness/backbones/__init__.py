@@ -1,0 +1,1 @@
+"""Pretrained models: finding, fetching, converting and loading them."""

@@ -1,0 +1,1 @@
+"""One job, or several together, in a worker: training, evaluation and outcome."""

@@ -1,0 +1,95 @@
+"""A backbone with a method in it, and its answers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from harness.backbones.loading import Backbone
+from harness.training.batching import Call, Encoded, by_calls, sent, smaller
+from methods.core.parameters import Source
+from methods.core.slots import Slots
+
+Tensors = Callable[[Tensor | None], dict[str, Tensor]]  # points of a simplex (None: its centroid) to slots
+
+
+@dataclass
+class Room:
+    """What a device was found to hold while a job's dev and test rows were answered."""
+
+    tokens: int = 0  # of one call; 0: as many as usual
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A backbone with a method's slots in it, and the source that fills them."""
+
+    backbone: Backbone
+    slots: Slots
+    source: Source
+    room: Room = field(default_factory=Room)
+
+
+def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0) -> Tensor:
+    """Logits `[rows, outputs]` with tensors in the slots, each for all rows or `[rows, ...]`.
+
+    Rows of like length go through the model together: one loss over all of them gives the same gradient, with less padding.
+    """
+    backbone, slots = adapted.backbone, adapted.slots
+
+    def answer(call: Call) -> Tensor:
+        slots.install(tensors, call.numbers)
+        return backbone(call.batch)
+
+    return by_calls(backbone, rows, answer, most)
+
+
+@torch.no_grad()
+def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None) -> Tensor:
+    """Logits `[rows, outputs]` on the CPU, in the order of the rows.
+
+    Where the device has no memory for a call, these rows and all later ones go through the model in calls of half its tokens.
+
+    Args:
+        adapted: the model and its slots.
+        tensors: gives what goes into the slots, at the points asked for.
+        rows: encoded rows.
+        weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all; None: the centroid.
+
+    Raises:
+        OutOfMemoryError: it cannot hold a single row.
+    """
+    while True:
+        try:
+            return _predict(adapted, tensors, rows, weights)
+        except torch.OutOfMemoryError:
+            if not (tokens := smaller(rows, adapted.backbone.device.type, adapted.room.tokens)):
+                raise
+            adapted.room.tokens = tokens
+        free_memory()
+
+
+def free_memory() -> None:
+    """Let go of what a failed call held: its frames are free only after the handling of its error."""
+    gc.collect()
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):  # as some versions say it after a graph that could not be captured
+            torch.cuda.empty_cache()
+
+
+def _predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None) -> Tensor:
+    backbone, slots, most = adapted.backbone, adapted.slots, adapted.room.tokens
+    if weights is None or len(weights) != len(rows):
+        return see(adapted, rows, tensors(weights), most).cpu()
+    points = sent(weights, backbone.device)
+
+    def answer(call: Call) -> Tensor:  # tensors for many rows at once would fill the memory
+        slots.install(tensors(points[call.numbers]))
+        return backbone(call.batch)
+
+    return by_calls(backbone, rows, answer, most).cpu()

@@ -1,0 +1,118 @@
+"""The exam: test rows, looked at once, by the model that the dev rows chose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+import methods
+from harness.streams import Streams
+from harness.tasks import metrics
+from harness.tasks.base import Row, Task
+from harness.training.adapted_model import Adapted, Tensors, predict
+from harness.training.batching import Encoded
+from harness.training.labels import Target
+from methods.core.parameters import Folded
+
+Answers = Callable[[Tensors, Sequence[Encoded]], Tensor]  # what fills the slots, rows -> logits [rows, outputs]
+
+
+@dataclass
+class Marks:
+    """What came of it."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    score: float = math.nan
+    predictions: list[float] = field(default_factory=list)
+
+
+def sit(
+    tensors: Tensors,
+    tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
+    target: Target,
+    answers: Answers,
+) -> Marks | None:
+    """Metrics of one model on a task's test splits; None if a logit is not finite.
+
+    Args:
+        tensors: what fills the slots.
+        tests: for each suffix of a metric its rows, as they are and encoded.
+        target: what labels mean.
+        answers: how logits come about.
+    """
+    marks, scores = Marks(), []
+    for suffix, (rows, encoded) in tests.items():
+        logits = answers(tensors, encoded)
+        if not bool(logits.isfinite().all()):
+            return None
+        found = target.predictions(logits)
+        marks.predictions += found
+        scored = metrics.compute(target.task.metrics, found, [row.label for row in rows])
+        scores.append(metrics.score(target.task.metrics, scored))
+        marks.metrics |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+    marks.score = math.fsum(scores) / len(scores)
+    return marks
+
+
+def graded(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
+    """The score of logits `[rows, outputs]`; 1.0 is perfect."""
+    names = target.task.metrics
+    return metrics.score(names, metrics.compute(names, target.predictions(logits), [row.label for row in rows]))
+
+
+def plain(adapted: Adapted) -> Answers:
+    """The centroid's own logits."""
+    return lambda tensors, rows: predict(adapted, tensors, rows)
+
+
+def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> Answers:
+    """The mean answer of sampled models: of their probabilities for classes, of their values for a regression."""
+
+    def answer(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
+        return mean(sampled(adapted, samples, streams, tensors, rows), regression=task.regression)
+
+    return answer
+
+
+def sampled(adapted: Adapted, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]) -> Iterator[Tensor]:
+    """The logits `[rows, outputs]` of sampled models, one after the other."""
+    for sample in range(samples):
+        points = adapted.source.weights(len(rows), streams.generator("test", sample))
+        yield predict(adapted, tensors, rows, points)
+
+
+def mean(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
+    """The mean of several models' logits: of their probabilities for classes, of their values for a regression."""
+    total: Tensor | None = None
+    count = 0
+    for logits in answers:
+        each = logits.double() if regression else logits.double().softmax(1)
+        total = each if total is None else total + each
+        count += 1
+    assert total is not None
+    middle = total / count
+    return middle if regression else middle.clamp_min(torch.finfo(middle.dtype).tiny).log()
+
+
+def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:
+    """The metrics of a further look, under names that tell it; NaN where that model gives no finite numbers."""
+    return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
+
+
+def bare(adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]], target: Target) -> Marks | None:
+    """Metrics of the trained head on the backbone alone: what the method's own tensors carry is missing here.
+
+    Takes the method's slots out of the backbone for good, so it comes last.
+    """
+    trained = Folded(adapted.source)(None)
+    adapted.slots.remove()
+    head = methods.build("head").slots(adapted.backbone)
+    tensors = {slot.name: trained[slot.name] for slot in head}
+    try:
+        return sit(lambda _: tensors, tests, target, plain(Adapted(adapted.backbone, head, adapted.source, adapted.room)))
+    finally:
+        head.remove()

@@ -1,0 +1,79 @@
+"""Tokens of test sets, kept on disk under the fingerprint of their texts and tokenizer: made once, whoever asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness import cache
+from harness.tasks.base import Row
+from harness.training.batching import Encoded
+from harness.training.batching import encode as make
+
+if TYPE_CHECKING:
+    from harness.backbones.loading import Backbone
+
+DISK = 500  # rows from which a set is worth a file
+HASH = hashlib.sha256().digest_size  # bytes at the end of a file
+
+
+def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
+    """As `batches.encode`, from the disk where the same texts were tokenised before. Losing a file costs time only."""
+    if len(rows) < DISK:
+        return make(backbone, rows)
+    path = cache.folder() / "tokens" / f"{_fingerprint(backbone, rows)}.npz"
+    found = _read(path, len(rows))
+    if found is None:
+        found = make(backbone, rows)
+        _write(path, found)
+    return found
+
+
+def _fingerprint(backbone: Backbone, rows: Sequence[Row]) -> str:
+    import tokenizers
+    import transformers
+
+    spec = backbone.spec
+    made_by = [spec.name, spec.revision, backbone.max_length, transformers.__version__, tokenizers.__version__]
+    content = hashlib.sha256(json.dumps(made_by).encode())
+    for row in rows:
+        content.update(json.dumps(row.texts).encode())
+    return content.hexdigest()[:32]
+
+
+def _read(path: Path, count: int) -> list[Encoded] | None:
+    """One flat array for each kind of number, and where rows end; None where there is no file as it was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    content, hashed = content[:-HASH], content[-HASH:]  # an archive would lose a part of itself without a word
+    if hashlib.sha256(content).digest() != hashed:
+        return None
+    with np.load(BytesIO(content), allow_pickle=False) as file:
+        ends = file["ends"]
+        parts = {name: np.split(file[name], ends[:-1]) for name in file.files if name != "ends"}
+    if len(ends) != count or "input_ids" not in parts:
+        return None
+    return [{name: part[index].tolist() for name, part in parts.items()} for index in range(count)]
+
+
+def _write(path: Path, rows: Sequence[Encoded]) -> None:
+    arrays = {name: np.concatenate([np.asarray(row[name], dtype=np.int32) for row in rows]) for name in rows[0]}
+    ends = np.cumsum([len(row["input_ids"]) for row in rows])
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        archive = BytesIO()
+        np.savez_compressed(archive, ends=ends, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+        draft.write_bytes(archive.getvalue() + hashlib.sha256(archive.getvalue()).digest())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # a full disk or a read-only home must not end a job

@@ -1,0 +1,259 @@
+"""Where tensors enter a stock model: named slots, installed on its own modules and taken away again.
+
+A slot is a named parameter of a module of the model. Slots that *replace* a parameter hold it back until they are
+removed; slots that are *added* are read by a hook or by the attention function, which do nothing while the slots are
+empty. So the same names serve a plain call and `torch.func.functional_call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.core.architecture import Anatomy, is_linear
+from methods.core.attention import real_tokens
+from methods.core.dropout import Masks, drop
+from methods.core.protocols import Backbone, Unsupported
+
+Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor's place."""
+
+    name: str  # module path and parameter name
+    shape: tuple[int, ...]  # without vertex or row axes
+    layer: int  # slots of one layer share a point of the simplex; -1 is the head
+    role: Literal["added", "backbone", "head"]
+
+
+class Slots:
+    """The slots of one method on one model. Iterates over `Slot`; `remove` leaves the model as it was."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._model = backbone.model
+        self._slots: dict[str, Slot] = {}
+        self._sites: dict[str, tuple[nn.Module, str]] = {}
+        self._held: dict[str, nn.Parameter] = {}
+        self._handles: list[Any] = []
+        self._filled = False
+        self._rows = 1  # of the batch in the model
+        self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
+        self._masks: Masks | None = None  # of the methods' own dropout, while training
+
+        self.hook_inputs(self.anatomy.body, self._note)
+
+    def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Remember what the batch at hand is like."""
+        given = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
+        self._rows = next(len(tensor) for tensor in given if tensor is not None)
+        mask = named.get("attention_mask")
+        self._attended = None if mask is None else real_tokens(mask)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The structure of the model."""
+        return self.backbone.anatomy
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots.values())
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, module: str, name: str, shape: tuple[int, ...], layer: int) -> str:
+        """A new, empty slot on a module; gives its name."""
+        site = self._model.get_submodule(module)
+        if name in site._parameters:
+            raise Unsupported(f"two of the method's parts would stand in one place, {module}")
+        site.register_parameter(name, None)
+        slot = Slot(f"{module}.{name}" if module else name, shape, layer, "added")
+        self._enter(slot, site, name)
+        return slot.name
+
+    def replace(
+        self, parameter: str, layer: int, role: Literal["backbone", "head"], shape: tuple[int, ...] | None = None
+    ) -> None:
+        """A slot in place of one of the model's own parameters; `shape` where a head needs another number of outputs."""
+        module, _, name = parameter.rpartition(".")
+        site = self._model.get_submodule(module)
+        held = self._held[parameter] = site.get_parameter(name)
+        self._enter(Slot(parameter, shape or tuple(held.shape), layer, role), site, name)
+
+    def _enter(self, slot: Slot, site: nn.Module, name: str) -> None:
+        self._slots[slot.name] = slot
+        self._sites[slot.name] = (site, name)
+
+    def hook(self, module: str, function: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
+        """Let `function(module, inputs, output)` change a module's output while the slots are filled."""
+
+        def run(site: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            return function(site, inputs, output) if self._filled else None
+
+        self._handles.append(self._model.get_submodule(module).register_forward_hook(run))
+
+    def hook_linear(self, module: str, function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        """Let `function(module, input, output)` change what a linear layer gives for `[rows, tokens, width]`.
+
+        Some models lay rows end to end before a linear layer; the function never sees that.
+        """
+
+        def run(site: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            if output.dim() == 3:
+                return function(site, inputs[0], output)
+            x, y = (tensor.unflatten(0, (self._rows, -1)) for tensor in (inputs[0], output))
+            return function(site, x, y).flatten(0, 1)
+
+        self.hook(module, run)
+
+    def hook_inputs(self, module: str, function: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        """Let `function(module, inputs, named inputs)` change what a module is called with while the slots are filled."""
+
+        def run(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return function(site, inputs, named) if self._filled else None
+
+        self._handles.append(self._model.get_submodule(module).register_forward_pre_hook(run, with_kwargs=True))
+
+    def set(self, module: str, name: str, value: object) -> None:
+        """Give a module an attribute for as long as the slots are there."""
+        site = self._model.get_submodule(module)
+        setattr(site, name, value)
+        self._handles.append(_Attribute(site, name))
+
+    def gate(self, module: str, name: str, layer: int, width: int) -> Gate:
+        """Slots for a gate on a module's input `[rows, tokens, width]`.
+
+        It is a sigmoid of one linear output, averaged over the row's real tokens.
+        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding is averaged as well.
+        """
+        weight, bias = f"{name}_gate", f"{name}_gate_bias"
+        self.add(module, weight, (width,), layer)
+        self.add(module, bias, (1,), layer)
+
+        def opening(site: nn.Module, x: Tensor) -> Tensor:
+            row = row_bias(getattr(site, weight))  # [width] or [rows, 1, width]
+            open_ = torch.sigmoid((x * row).sum(-1) + getattr(site, bias))  # [rows, tokens]
+            real = self.attended(x)
+            mean = (open_ * real).sum(-1) / real.sum(-1)
+            return mean[:, None, None]  # [rows, 1, 1]
+
+        return opening
+
+    def attended(self, states: Tensor) -> Tensor:
+        """Which tokens of states `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0; all, if not the batch's."""
+        if self._attended is None or self._attended.shape != states.shape[:2]:
+            return torch.ones_like(states[..., 0])
+        return self._attended.to(states)
+
+    def drop(self, x: Tensor, p: float) -> Tensor:
+        """Dropout of a method's own, its masks from the job's stream; nothing outside training."""
+        return drop(x, p, self._masks)
+
+    @contextmanager
+    def dropout(self, masks: Masks | None) -> Iterator[None]:
+        """The methods' own dropout on, inside the block."""
+        self._masks = masks
+        try:
+            yield
+        finally:
+            self._masks = None
+
+    def is_linear(self, name: str) -> bool:
+        """Whether a slot is a weight or bias of a linear layer; the scales of norms have no row axis."""
+        return is_linear(self._sites[name][0])
+
+    def held(self, name: str) -> Tensor:
+        """The model's own tensor that a slot replaces."""
+        return self._held[name].detach()
+
+    def install(self, tensors: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
+        """Put tensors into the slots, in the model's own precision. A tensor may carry a leading row axis.
+
+        Args:
+            tensors: one for each slot.
+            rows: which of the rows go through the model now, where not all of them do; on its device.
+
+        Raises:
+            KeyError: names and slots differ.
+        """
+        if tensors.keys() != self._slots.keys():
+            raise KeyError(f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}")
+        for call in self.anatomy.attention:  # a forward pass that broke off may have left a shared layer between two turns
+            self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
+        dtype = next(self._model.parameters()).dtype
+        for name, tensor in tensors.items():
+            site, attribute = self._sites[name]
+            if rows is not None and tensor.dim() > len(self._slots[name].shape) and len(tensor) > 1:
+                tensor = tensor[rows]
+            site._parameters[attribute] = tensor.to(dtype)  # type: ignore[assignment]  # a plain tensor keeps its graph
+        self._filled = True
+
+    def remove(self) -> None:
+        """Empty every slot and give the model its own parameters back."""
+        self._filled = False
+        for handle in self._handles:
+            handle.remove()
+        for name, (site, attribute) in self._sites.items():
+            if name in self._held:
+                site._parameters[attribute] = self._held[name]
+            else:
+                del site._parameters[attribute]
+        self._handles, self._sites = [], {}  # once is enough
+
+
+@dataclass(frozen=True)
+class _Attribute:
+    """An attribute that is taken away like a hook."""
+
+    site: nn.Module
+    name: str
+
+    def remove(self) -> None:
+        delattr(self.site, self.name)
+
+
+def add_head(slots: Slots) -> None:
+    """Slots for the head, which every method trains."""
+    anatomy, backbone = slots.anatomy, slots.backbone
+    for name in sorted(anatomy.trained):
+        if anatomy.is_head(name):
+            shape = tuple(backbone.model.get_parameter(name).shape)
+            if name.rpartition(".")[0] == anatomy.output_layer:
+                shape = (backbone.outputs, *shape[1:])
+            slots.replace(name, layer=-1, role="head", shape=shape)
+
+
+class RowLinear(nn.Linear):
+    """A linear layer whose weight and bias may carry a row axis: one weight for each row of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.dim() == 2:
+            return F.linear(x, self.weight, self.bias)
+        flat = x.dim() == 2  # [rows, in], else [rows, tokens, in]
+        out = (x[:, None] if flat else x) @ self.weight.mT  # [rows, tokens, out]
+        if self.bias is not None:
+            out = out + self.bias[:, None]
+        return out[:, 0] if flat else out
+
+
+def add_row_axis(model: nn.Module, anatomy_body: str) -> None:
+    """Let the linear layers of the head take a row axis."""
+    for path, module in list(model.named_modules()):
+        if type(module) is nn.Linear and not path.startswith(anatomy_body + "."):
+            parent, _, name = path.rpartition(".")
+            rows = RowLinear(module.in_features, module.out_features, module.bias is not None, device="meta")
+            rows.weight, rows.bias = module.weight, module.bias
+            setattr(model.get_submodule(parent), name, rows)
+
+
+def row_bias(bias: Tensor) -> Tensor:
+    """A bias `[width]` or `[rows, width]`, ready to be added to `[rows, tokens, width]`."""
+    return bias if bias.dim() == 1 else bias[:, None]

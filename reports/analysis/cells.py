@@ -1,0 +1,172 @@
+"""One method on one task at one size, and averages of such cells, in points (score × 100)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Final, Literal
+
+from reports.analysis import estimates
+from reports.analysis.contrasts import Contrast
+from reports.analysis.estimates import Estimand
+from reports.analysis.paired_runs import Frame, Run, fate, finished, sizes_of
+from reports.statistics import paired_tests
+
+State = Literal["complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"]
+FATES: Final = ("done", "diverged", "failed", "infeasible", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One method on one task (None: the average over tasks) at one size (None: over all sizes)."""
+
+    method: str
+    task: str | None
+    size: int | None
+    without_seen: bool = False  # an average that leaves out the tasks marked as seen
+    state: State
+    done: int
+    planned: int
+    fates: Mapping[str, int]  # planned runs by what became of them
+    collapsed: int = 0
+    diverged: int = 0  # runs that broke down and count with the score of one constant answer
+    draws: int = 0  # what the interval rests on; the fewest of any task in an average
+    mean: float = math.nan  # points
+    low: float = math.nan
+    high: float = math.nan
+    sd: float = math.nan  # over draws; over tasks in an average
+    df: float = math.nan
+    interval: str = ""  # which interval, or why there is none
+    estimand: Estimand = "E1"  # what it speaks of: E1 other draws, E2 other test rows as well
+    best: bool = False
+    direction: Literal["better", "worse", ""] = ""  # against the baseline, by the adjusted p of its family
+    costs: Mapping[str, float] = field(default_factory=dict)  # means per run; peak_bytes is the largest
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means in the metrics' own units
+    undefined: Mapping[str, int] = field(default_factory=dict)  # runs that have no value of a metric
+
+
+def row(frame: Frame, method: str, scope: int | None) -> list[Cell]:
+    """A method's cells at one size, or over all sizes, followed by their averages."""
+    cells = [_cell(frame, method, task, scope) for task in frame.tasks]
+    result = list(cells)
+    planned = [cell for cell in cells if sizes_of(frame, cell.task or "", scope)]
+    if len(frame.tasks) > 1:
+        result.append(_average(frame, method, scope, planned, without_seen=False))
+        unseen = [cell for cell in planned if cell.task not in frame.seen]
+        if 0 < len(unseen) < len(planned):
+            result.append(_average(frame, method, scope, unseen, without_seen=True))
+    return result
+
+
+def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
+    sizes = sizes_of(frame, task, scope) or list(frame.sizes if scope is None else (scope,))
+    runs = [run for size in sizes for run in frame.runs(method, task, size)]
+    fates = {name: count for name in FATES if (count := sum(fate(run) == name for run in runs))}
+    done = [run for run in runs if finished(run)]
+    found = estimates.scores([[run for run in done if run.size == size] for size in sizes])
+    metrics, undefined = _metrics(done) if scope is not None else ({}, {})
+    cell = Cell(
+        method=method,
+        task=task,
+        size=scope,
+        state=_state(fates, len(done), len(runs)),
+        done=len(done),
+        planned=len(runs),
+        fates=fates,
+        collapsed=sum(run.collapsed for run in done),
+        diverged=sum(run.status == "diverged" for run in done),
+        draws=len(found.values),
+        costs=_costs([run for run in done if run.status == "done"]),
+        metrics=metrics,
+        undefined=undefined,
+    )
+    interval, estimand = estimates.pooled([found], sd=paired_tests.spread(found.values))
+    kind = "t over draws, corrected for shared rows" if found.corrected else "t over draws and test rows"
+    return _estimated(cell, interval, estimand, kind if found.corrected or estimand == "E2" else "t over draws")
+
+
+def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
+    if planned == 0:
+        return "unplanned"
+    if done:
+        return "complete" if done == planned else "incomplete"
+    if "failed" in fates:
+        return "failed"
+    if "diverged" in fates:
+        return "diverged"
+    return "missing" if "missing" in fates else "infeasible"
+
+
+def _estimated(cell: Cell, estimate: paired_tests.Interval, estimand: Estimand, kind: str) -> Cell:
+    """The cell with its mean and interval, or the reason why it has no interval."""
+    if cell.draws < 2:
+        kind = "none: fewer than two draws"
+    elif math.isnan(estimate.low):
+        kind = "none: no variance"
+    mean, low, high, sd, df = estimate
+    return replace(cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind, estimand=estimand)
+
+
+def _costs(runs: Sequence[Run]) -> dict[str, float]:
+    if not runs:
+        return {}
+    names = ("trained", "stored", "seconds_training", "seconds_evaluation", "n_train", "n_dev", "n_test")
+    costs = {name: fmean(float(getattr(run, name)) for run in runs) for name in names}
+    dev = [run.dev_score for run in runs if run.dev_score is not None]
+    costs["packed"] = float(sum(run.shared for run in runs))
+    return {**costs, "peak_bytes": float(max(run.peak_bytes for run in runs)), **({"dev": 100 * fmean(dev)} if dev else {})}
+
+
+def _metrics(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, int]]:
+    """The mean of each metric over the runs that define it, and how many do not."""
+    names = sorted({name for run in runs for name in run.metrics})
+    defined = {name: [run.metrics[name] for run in runs if math.isfinite(run.metrics.get(name, math.nan))] for name in names}
+    means = {name: fmean(values) if values else math.nan for name, values in defined.items()}
+    return means, {name: len(runs) - len(values) for name, values in defined.items() if len(values) < len(runs)}
+
+
+def _average(frame: Frame, method: str, scope: int | None, cells: Sequence[Cell], *, without_seen: bool) -> Cell:
+    """The unweighted mean over tasks, only if every planned run of every task is there."""
+    done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
+    fates = {name: count for name in FATES if (count := sum(cell.fates.get(name, 0) for cell in cells))}
+    common = Cell(
+        method=method,
+        task=None,
+        size=scope,
+        without_seen=without_seen,
+        state=_state(fates, done, planned),
+        done=done,
+        planned=planned,
+        fates=fates,
+        collapsed=sum(cell.collapsed for cell in cells),
+        draws=min((cell.draws for cell in cells), default=0),
+        interval="none: not complete",
+    )
+    if common.state != "complete" or common.draws == 0:
+        return common
+    strata = []
+    for task in (cell.task or "" for cell in cells):
+        sizes = sizes_of(frame, task, scope)
+        strata.append(estimates.scores([[run for run in frame.runs(method, task, size) if finished(run)] for size in sizes]))
+    interval, estimand = estimates.pooled(strata)
+    rows = " and test rows" if estimand == "E2" else ""
+    return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
+
+
+def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -> list[Cell]:
+    """The cells with the best of each column and the direction of each settled difference."""
+    tops: dict[tuple[object, ...], float] = {}
+    for cell in cells:
+        if cell.state == "complete" and math.isfinite(cell.mean):
+            column = (cell.task, cell.size, cell.without_seen)
+            tops[column] = max(tops.get(column, -math.inf), round(cell.mean, paired_tests.DIGITS))
+    signs = {(test.method, test.task, test.size): math.copysign(1, test.effect) for test in contrasts if test.settled}
+    result = []
+    for cell in cells:
+        top = tops.get((cell.task, cell.size, cell.without_seen))
+        best = len(frame.methods) > 1 and cell.state == "complete" and round(cell.mean, paired_tests.DIGITS) == top
+        task = cell.task if len(frame.tasks) > 1 else None  # the only task is the whole comparison
+        size = None if task is None and len(frame.sizes) == 1 else cell.size
+        sign = 0 if cell.without_seen else signs.get((cell.method, task, size), 0)
+        result.append(replace(cell, best=best, direction="better" if sign > 0 else "worse" if sign < 0 else ""))
+    return result

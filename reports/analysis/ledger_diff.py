@@ -1,0 +1,192 @@
+"""Two ledgers of the same jobs, before and after something changed: which cells moved, by how much, and what is not settled.
+
+Runs are paired block by block on the same rows, so what both draws share cancels out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
+
+from reports.analysis import estimates
+from reports.analysis.paired_runs import Run, finished, overlap
+from reports.analysis.verdict import points, probability
+from reports.document import DASH, Document, Entry, Table
+from reports.statistics import paired_tests
+
+Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
+WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
+
+
+class Place(NamedTuple):
+    """A cell of both ledgers, of one backbone and recipe."""
+
+    method: str
+    task: str
+    size: int
+    backbone: str
+    recipe: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What became of one cell."""
+
+    place: Place
+    pairs: int  # blocks that both finished on the same rows
+    equal: int  # of them with the same score to the last digit
+    before: float  # points, over the pairs
+    after: float
+    effect: float
+    ci: tuple[float, float]
+    ci_estimand: str
+    uniform: bool  # every draw differs by the very same amount: no variance to test against
+    p_raw: float
+    p_adj: float = math.nan
+
+    @property
+    def word(self) -> Word:
+        """What can be said of it."""
+        if self.equal == self.pairs:
+            return "equal"
+        if self.uniform:
+            return "same shift"
+        if self.p_adj <= paired_tests.ALPHA:
+            return "moved"
+        return "one draw" if math.isnan(self.p_adj) else "not settled"
+
+    @property
+    def moved(self) -> bool:
+        """Whether it moved beyond noise."""
+        return self.word == "moved"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """All cells that both have, and what only one of them has."""
+
+    cells: tuple[Move, ...]
+    only_before: int  # finished runs
+    only_after: int
+    other_rows: int  # blocks that both finished on different rows
+
+
+def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
+    """Each cell's change; p adjusted by Benjamini and Hochberg over the cells that have one."""
+    old, new = _finished(before), _finished(after)
+    places: dict[Place, list[tuple[Run, Run]]] = {}
+    other = 0
+    for place, draw, seed in sorted(old.keys() & new.keys()):
+        first, second = old[place, draw, seed], new[place, draw, seed]
+        if first.rows != second.rows:
+            other += 1
+            continue
+        places.setdefault(place, []).append((first, second))
+    found = [_move(place, pairs) for place, pairs in sorted(places.items())]
+    held = [move for move in found if not math.isnan(move.p_raw)]
+    adjusted = dict(zip((move.place for move in held), paired_tests.benjamini_hochberg([m.p_raw for m in held]), strict=True))
+    cells = tuple(replace(move, p_adj=float(adjusted.get(move.place, math.nan))) for move in found)
+    return Moves(
+        cells=cells, only_before=len(old.keys() - new.keys()), only_after=len(new.keys() - old.keys()), other_rows=other
+    )
+
+
+def _finished(runs: Iterable[Run]) -> Mapping[tuple[Place, int, int], Run]:
+    return {(_place(run), run.draw, run.seed): run for run in runs if finished(run)}
+
+
+def _place(run: Run) -> Place:
+    return Place(run.method, run.task, run.size, run.backbone, run.recipe)
+
+
+def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
+    old, new = [first for first, _ in pairs], [second for _, second in pairs]
+    found = estimates.differences([new], [old])
+    interval, estimand = estimates.pooled([found])
+    return Move(
+        place=place,
+        pairs=len(pairs),
+        equal=sum(first.score == second.score for first, second in pairs),
+        before=estimates.scores([old]).draws.mean,
+        after=estimates.scores([new]).draws.mean,
+        effect=interval.mean,
+        ci=(interval.low, interval.high),
+        ci_estimand=estimand,
+        uniform=paired_tests.spread(found.values) == 0,
+        p_raw=paired_tests.t_test(found.values, overlap=overlap(new)),
+    )
+
+
+def headline(found: Moves) -> str:
+    """The answer in a sentence; a change that is not settled is never called noise."""
+    if not found.cells:
+        return "Nothing to compare: no job of one, with its backbone and recipe, has a score on the same rows in the other."
+    counts = Counter(move.word for move in found.cells)
+    moved = f"{counts['moved'] or 'None'} of {len(found.cells)} cells"
+    parts = [f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"]
+    if counts["same shift"]:
+        parts.append(f"{counts['same shift']} changed in every draw by the same amount (no variance, no p)")
+    if counts["not settled"]:
+        parts.append(f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)")
+    if counts["one draw"]:
+        parts.append(f"{counts['one draw']} changed, which a single draw cannot tell from noise")
+    return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
+
+
+def as_document(found: Moves, *, before: str, after: str, command: str = "") -> Document:
+    """The comparison as words and a table: what moved first, the greatest changes first."""
+    facts = [("Before", before), ("After", after)]
+    for text, count in (("before", found.only_before), ("after", found.only_after)):
+        if count:
+            facts.append((f"Only {text}", f"{count} finished runs"))
+    if found.other_rows:
+        facts.append(("Other rows", f"{found.other_rows} runs are of the same name on other rows, and are not compared"))
+    kinds = {kind: sorted({getattr(move.place, kind) for move in found.cells}) for kind in ("backbone", "recipe")}
+    several = {kind: lines for kind, lines in kinds.items() if len(lines) > 1}
+    for kind, lines in kinds.items():
+        facts += [(kind.capitalize() + (f" {n}" if kind in several else ""), line) for n, line in enumerate(lines, start=1)]
+    changed = [move for move in found.cells if move.word != "equal"]
+    return Document(
+        title="Before and after",
+        verdict=(headline(found),),
+        facts=tuple(facts),
+        tables=(_table(changed, several),) if changed else (),
+        notes=(),
+        appendix=(),
+        command=command,
+    )
+
+
+def _table(changed: Sequence[Move], several: Mapping[str, Sequence[str]]) -> Table:
+    """The cells; of several backbones or recipes each is shown by its number."""
+    order = sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))
+    tested = sum(not math.isnan(move.p_raw) for move in changed)
+    return Table(
+        title="Cells that changed",
+        head=("method", "task", "size", *several, "before", "after", "points", "95 % interval", "p", "changed", "found"),
+        rows=tuple(_row(move, several) for move in order),
+        labels=3 + len(several),
+        legend=(
+            "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg "
+            f"over the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
+            f"amount, no variance to test against. Intervals are {estimates.named(move.ci_estimand for move in changed)}. "
+            "↑ ↓ and bold or *: p at most .05. changed: runs with another score, of those that both have."
+        ),
+    )
+
+
+def _row(move: Move, several: Mapping[str, Sequence[str]]) -> tuple[Entry, ...]:
+    return (
+        Entry(move.place.method),
+        Entry(move.place.task),
+        Entry(str(move.place.size)),
+        *(Entry(str(lines.index(getattr(move.place, kind)) + 1)) for kind, lines in several.items()),
+        Entry(f"{move.before:.1f}"),
+        Entry(f"{move.after:.1f}"),
+        Entry(points(move.effect), marks=("↑" if move.effect > 0 else "↓") if move.moved else "", strong=move.moved),
+        Entry(DASH if math.isnan(move.ci[0]) else f"[{move.ci[0]:.1f}, {move.ci[1]:.1f}]"),
+        Entry(probability(move.p_adj)),
+        Entry(f"{move.pairs - move.equal}/{move.pairs}"),
+        Entry(move.word),
+    )

@@ -1,0 +1,73 @@
+"""All methods against each other over the tasks that all of them finished."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.analysis.cells import Cell
+from reports.analysis.paired_runs import Frame
+from reports.statistics import friedman, paired_tests, ranks
+from reports.statistics.friedman import Omnibus, Permuted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Ranks and pairs, over task means; arrays are in the order of `methods`."""
+
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    means: tuple[float, ...]  # points
+    ranks: tuple[float, ...]  # mean rank, 1 is best
+    wins: tuple[float, ...]  # mean win rate against the others, 0 to 1
+    permuted: Permuted
+    omnibus: Omnibus
+    nemenyi: float  # the critical difference of mean ranks
+    nemenyi_p: tuple[tuple[float, ...], ...]  # of each pair, adjusted
+    beaten: tuple[tuple[float, ...], ...]  # share of tasks on which the row beats the column, ties one half
+    difference: tuple[tuple[float, ...], ...]  # points, row minus column
+    adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
+    m: int  # pairs
+    smallest: float  # the smallest adjusted p that so many tasks allow
+    cliques: tuple[tuple[int, ...], ...]  # methods of which no pair differs, best rank first
+    best_mean: tuple[str, ...]
+    best_rank: tuple[str, ...]
+    best_without: tuple[tuple[str, tuple[str, ...]], ...]  # by mean, for each task left out
+
+
+def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
+    """Over all sizes; None with fewer than two methods or tasks that are complete."""
+    scope = None if len(frame.sizes) > 1 else frame.sizes[0]
+    found = {(c.method, c.task): c.mean for c in cells if c.size == scope and c.task and c.state == "complete"}
+    tasks = [task for task in frame.tasks if all((method, task) in found for method in frame.methods)]
+    if len(frame.methods) < 2 or len(tasks) < 2:
+        return None
+    scores = np.round([[found[method, task] for method in frame.methods] for task in tasks], paired_tests.DIGITS)
+    pairs = ranks.pairwise(scores)
+
+    def named(places: tuple[int, ...]) -> tuple[str, ...]:
+        return tuple(frame.methods[place] for place in places)
+
+    return Standing(
+        methods=frame.methods,
+        tasks=tuple(tasks),
+        means=tuple(map(float, scores.mean(axis=0))),
+        ranks=tuple(map(float, ranks.mean_ranks(scores))),
+        wins=tuple(map(float, ranks.mean_win_rates(scores))),
+        permuted=friedman.friedman(scores),
+        omnibus=friedman.omnibus(scores),
+        nemenyi=ranks.critical_difference(len(tasks), len(frame.methods)),
+        nemenyi_p=_rows(ranks.nemenyi(scores)),
+        beaten=_rows(np.nan_to_num(ranks.win_rates(scores), nan=0.5)),
+        difference=_rows(pairs.difference),
+        adjusted=_rows(pairs.adjusted),
+        m=pairs.m,
+        smallest=pairs.smallest,
+        cliques=tuple(ranks.cliques(pairs.adjusted)),
+        best_mean=named(ranks.winners(scores)),
+        best_rank=named(ranks.winners(scores, by="rank")),
+        best_without=tuple((task, named(best)) for task, best in zip(tasks, ranks.winners_without(scores), strict=True)),
+    )
+
+
+def _rows(square: paired_tests.Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in square)

@@ -1,0 +1,1 @@
+"""Writers of a report: terminal, Markdown, LaTeX, HTML, CSV and JSON."""

@@ -1,0 +1,126 @@
+"""Rank correlations whose intervals and p respect what is independent: tasks, and neither runs nor cells.
+
+Values are rounded to nine digits before they are ranked, as everywhere in these reports.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import permutations
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reports.statistics import paired_tests
+from reports.statistics.paired_tests import ALPHA, DIGITS, Array
+
+EXACT: Final = 8  # points up to which all orders are counted: 40,320
+ORDERS: Final = 9_999  # orders drawn above that
+FEWEST: Final = 3  # points of a cell: two can only agree or disagree
+
+
+class Correlation(NamedTuple):
+    """A rank correlation with its 95 % interval and two-sided p; NaN where the data allow none."""
+
+    rho: float
+    low: float
+    high: float
+    p: float
+    n: int  # independent units
+    smallest: float  # p that these units and their ties allow, in whatever order
+
+
+NONE: Final = Correlation(math.nan, math.nan, math.nan, math.nan, 0, math.nan)
+
+
+def rho(first: ArrayLike, second: ArrayLike) -> float:
+    """Spearman's correlation of (n,) and (n,), ties sharing their ranks; NaN for fewer than two points or a constant side."""
+    x, y = _centred(first), _centred(second)
+    scale = math.sqrt(float(x @ x) * float(y @ y))
+    return float(np.clip(x @ y / scale, -1, 1)) if scale > 0 else math.nan
+
+
+def _centred(values: ArrayLike) -> Array:
+    """Ranks (n,) less their mean, ties sharing theirs."""
+    array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
+    _, place, counts = np.unique(array, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: Array = (ends - (counts - 1) / 2)[place] - (array.size + 1) / 2
+    return ranks
+
+
+Cell = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
+
+
+def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlation:
+    """The mean over tasks of the rank correlations within their cells.
+
+    Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of one task are averaged
+    before anything else, so the unit is the task: a t interval over tasks, cut at -1 and 1, and an exact sign flip over
+    them (where the two sides have nothing to do with each other, a correlation and its negative are as likely).
+    """
+    found = [[rho(x, y) for x, y in cells if np.size(x) >= fewest] for cells in tasks]
+    known = [[value for value in cells if not math.isnan(value)] for cells in found]
+    means = np.array([np.mean(cells) for cells in known if cells])
+    if not means.size:
+        return NONE
+    mean, low, high, *_ = paired_tests.t_interval(means)
+    p, least = math.nan, math.nan
+    if means.size > 1:
+        p, least = paired_tests.sign_flip(means), paired_tests.smallest(int(np.count_nonzero(np.round(means, DIGITS))))
+    return Correlation(mean, max(low, -1.0), min(high, 1.0), p, int(means.size), least)
+
+
+def over(first: ArrayLike, second: ArrayLike) -> Correlation:
+    """The rank correlation over independent points (n,); those with a side that is no number are left out.
+
+    p counts the orders of one side that give as much: all of them up to `EXACT` points, else (b + 1) / (B + 1) over orders
+    from a fixed stream. The interval is Bonett and Wright's (2000), from four points on.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (first, second))
+    both = np.isfinite(x) & np.isfinite(y)
+    value, n = rho(x[both], y[both]), int(both.sum())
+    if math.isnan(value):
+        return NONE._replace(n=n)
+    p, least = _p(x[both], y[both])
+    return Correlation(value, *interval(value, n), p, n, least)
+
+
+def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, float]:
+    """Bonett and Wright's (2000) interval for Spearman's correlation: Fisher's z with variance (1 + r² / 2) / (n - 3).
+
+    A correlation of 1 would have no width: one side is 1 then, the other that of the greatest value below 1 which ranks
+    without ties can give. So it holds from four points on.
+    """
+    from scipy.special import ndtri  # scipy.stats would cost a second at start
+
+    if n < 4:
+        return math.nan, math.nan
+    near = min(abs(value), 1 - 12 / (n * (n * n - 1)))
+    half = float(ndtri((1 + level) / 2)) * math.sqrt((1 + near**2 / 2) / (n - 3))
+    low, high = math.tanh(math.atanh(near) - half), 1.0 if near < abs(value) else math.tanh(math.atanh(near) + half)
+    return (low, high) if value >= 0 else (-high, -low)
+
+
+def _p(x: Array, y: Array) -> tuple[float, float]:
+    """The p of (n,) and (n,), and that of the order which correlates most (the rearrangement inequality)."""
+    first, second = _centred(x), _centred(y)
+    sums = np.abs(second[_orders(second.size)] @ first)
+    upward, downward = np.sort(second) @ np.sort(first), np.sort(second)[::-1] @ np.sort(first)
+    most = max(float(upward), -float(downward))
+    return _share(sums, abs(float(first @ second)), second.size), _share(sums, most, second.size)
+
+
+def _share(sums: Array, least: float, n: int) -> float:
+    extreme = int((sums >= least - 1e-9).sum())
+    return extreme / len(sums) if n <= EXACT else (extreme + 1) / (len(sums) + 1)
+
+
+@lru_cache(maxsize=16)
+def _orders(n: int) -> NDArray[np.intp]:
+    """Orders of n things: all of them if they are few, else some from a fixed stream."""
+    if n <= EXACT:
+        return np.array(list(permutations(range(n))), dtype=np.intp)
+    rng = np.random.default_rng(0)
+    return rng.permuted(np.tile(np.arange(n), (ORDERS, 1)), axis=1)

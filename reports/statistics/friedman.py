@@ -1,0 +1,119 @@
+"""Whether any of several methods differs from the rest over the tasks: Friedman's test of ranks.
+
+By permutation, because with eight or nine tasks the chi-squared approximation is poor; its approximations are kept
+for those who know them, under their own names.
+"""
+
+import math
+from itertools import permutations
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reports.statistics.paired_tests import FLIPS
+from reports.statistics.ranks import average_ranks
+
+Whole = NDArray[np.int64]
+
+ORDERS: Final = 720  # orders of one task up to which all are counted: six methods
+STATES: Final = 500_000  # rank sums held at once in counting; above, orders are drawn
+CHUNK: Final = 10_000
+
+
+class Permuted(NamedTuple):
+    """A p by permuting methods within tasks."""
+
+    statistic: float  # the squared distances of the rank sums from their mean
+    p: float
+    exact: bool  # every order counted, or a fixed stream of them drawn
+
+
+class Omnibus(NamedTuple):
+    """Friedman's chi-squared and the F that Iman and Davenport made of it."""
+
+    chi_squared: float
+    chi_squared_p: float
+    f: float
+    f_p: float
+    df: tuple[int, int]  # of F; the first is that of chi-squared too
+
+
+def friedman(scores: ArrayLike) -> Permuted:
+    """How often the rank sums of equal methods lie as far apart as those of the scores (tasks, methods).
+
+    Every order within each task is equally likely if the methods do not differ. Counted exactly where that is small,
+    else (b + 1) / (B + 1) over B draws. Neither the order of the methods nor that of the tasks changes the p.
+    """
+    doubled = np.rint(2 * average_ranks(scores)).astype(np.int64)  # ties give halves
+    doubled -= doubled.shape[1] + 1  # every task sums to zero
+    observed = int((doubled.sum(axis=0) ** 2).sum())
+    blocks = np.sort(doubled, axis=1)  # which method had which rank is what the hypothesis makes arbitrary
+    blocks = blocks[np.lexsort(blocks.T)]
+    exact = _counted(blocks, observed)
+    p = _drawn(blocks, observed) if exact is None else exact
+    return Permuted(statistic=observed / 4, p=p, exact=exact is not None)
+
+
+def _counted(blocks: Whole, observed: int) -> float | None:
+    """The exact chance of `observed` or more, None if there is too much to count.
+
+    Rank sums that are permutations of each other lead to the same statistics, so only sorted ones are kept, each with
+    its chance: a few thousand instead of (methods!)^tasks.
+    """
+    tasks, methods = blocks.shape
+    if math.factorial(methods) > ORDERS or (4 * tasks * methods) ** methods >= 2**63:
+        return None
+    sums, chances = blocks[:1], np.ones(1)
+    for block in blocks[1:]:
+        orders, counts = np.unique(np.array(list(permutations(block))), axis=0, return_counts=True)
+        if len(sums) * len(orders) > STATES:
+            return None
+        grown = np.sort(sums[:, None, :] + orders[None, :, :], axis=2).reshape(-1, methods)
+        weights = np.outer(chances, counts / counts.sum()).ravel()
+        sums, chances = _merged(grown, weights, base=4 * tasks * methods)
+    return min(1.0, float(chances[(sums**2).sum(axis=1) >= observed].sum()))
+
+
+def _merged(rows: Whole, weights: NDArray[np.float64], *, base: int) -> tuple[Whole, NDArray[np.float64]]:
+    """The distinct rows, each with the sum of its weights."""
+    keys = (rows + base // 2) @ base ** np.arange(rows.shape[1], dtype=np.int64)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    merged = np.bincount(inverse, weights=weights).astype(np.float64)  # as it is, which its type does not say
+    return rows[first], merged
+
+
+def _drawn(blocks: Whole, observed: int) -> float:
+    rng = np.random.default_rng(0)  # fixed: the same data give the same report
+    extreme = 0
+    for start in range(0, FLIPS, CHUNK):
+        shape = (min(CHUNK, FLIPS - start), blocks.shape[1])
+        sums = np.zeros(shape, dtype=np.int64)
+        for block in blocks:
+            sums += rng.permuted(np.broadcast_to(block, shape), axis=1)
+        extreme += int(((sums**2).sum(axis=1) >= observed).sum())
+    return (extreme + 1) / (FLIPS + 1)
+
+
+def omnibus(scores: ArrayLike, *, ties: bool = True) -> Omnibus:
+    """Friedman's chi-squared of the scores (tasks, methods) and Iman and Davenport's F (1980), with approximate p.
+
+    `ties=False` is the formula without a correction for ties, as in Demšar 2006. NaN if every task ties all methods;
+    an infinite F, whose p says nothing, if all tasks agree.
+    """
+    from scipy.special import chdtrc, fdtrc
+
+    ranks = average_ranks(scores)
+    tasks, methods = ranks.shape
+    sums = ranks.sum(axis=0) - tasks * (methods + 1) / 2
+    spread = float(((ranks - (methods + 1) / 2) ** 2).sum()) if ties else tasks * methods * (methods**2 - 1) / 12
+    df = (methods - 1, (methods - 1) * (tasks - 1))
+    if spread == 0:
+        return Omnibus(math.nan, math.nan, math.nan, math.nan, df)
+    chi = (methods - 1) * float((sums**2).sum()) / spread
+    left = tasks * (methods - 1) - chi
+    p = float(chdtrc(df[0], chi))
+    if tasks < 2 or left <= 1e-9:
+        return Omnibus(chi, p, math.inf if tasks > 1 else math.nan, math.nan, df)
+    f = (tasks - 1) * chi / left
+    return Omnibus(chi, p, f, float(fdtrc(*df, f)), df)

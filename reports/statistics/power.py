@@ -1,0 +1,109 @@
+"""What a test of paired differences can find: of Student's t and of the sign flip, whose p has a smallest value.
+
+Differences are taken to be normal. A sign flip over few pairs finds much less than a t test: over six at .05 all six must
+have one sign.
+"""
+
+import functools
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.statistics.paired_tests import ALPHA, Array, quantile
+
+POWER: Final = 0.8
+FEW: Final = 8  # sign vectors that reject, to either side; with more the sign flip detects within 4 % of what a t test does
+SAMPLES: Final = 4000  # of differences, from a fixed stream: a standard error of .006 where the power is 80 %
+
+
+def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
+    """The chance that a two-sided paired t test over `n` pairs finds a mean of `effect` standard deviations."""
+    from scipy.special import nctdtr
+
+    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), quantile(n - 1, 1 - alpha / 2)))
+
+
+def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
+    """The chance that an exact two-sided sign flip over `n` pairs finds a mean of `effect` standard deviations.
+
+    In closed form where only pairs of one sign reject, over sampled differences where few sign vectors do, and else that
+    of the t test, which is close there.
+    """
+    from scipy.special import ndtr
+
+    rejecting = _rejecting(n, alpha)
+    if rejecting < 1:
+        return 0.0
+    if rejecting == 1:
+        return float(ndtr(effect) ** n + ndtr(-effect) ** n)
+    if rejecting > FEW:
+        return power(n, effect, alpha=alpha)
+    return float(_extreme(_normal(n) + effect, rejecting).mean())
+
+
+def _rejecting(n: int, alpha: float) -> int:
+    """How many of the 2**(n - 1) sign vectors to either side p may count and still be at most `alpha`."""
+    return math.floor(alpha * 2.0 ** (n - 1) * (1 + 1e-12)) if n <= 40 else FEW + 1
+
+
+@functools.lru_cache(maxsize=64)
+def _normal(n: int) -> Array:
+    return np.random.default_rng(n).standard_normal((SAMPLES, n))
+
+
+def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
+    """Of samples (m, n), whether at most `most` sign vectors give a sum as large as theirs or larger, to their own side.
+
+    Those are the vectors that turn values of together no more than what has the other sign already; only the `most` smallest
+    can be among them.
+    """
+    sizes = np.sort(np.abs(values), axis=1)  # (m, n)
+    against = np.minimum(np.where(values < 0, -values, 0).sum(axis=1), np.where(values > 0, values, 0).sum(axis=1))
+    sums = np.zeros((len(values), 1))
+    for size in sizes[:, :most].T:
+        sums = np.concatenate((sums, sums + size[:, None]), axis=1)  # (m, 2**k)
+    found: NDArray[np.bool_] = (sums <= against[:, None] + 1e-9).sum(axis=1) <= most
+    return found
+
+
+def detectable(n: int, sd: float, *, alpha: float = ALPHA, flips: bool = False) -> float:
+    """The smallest mean difference, in the units of `sd`, that `n` pairs find with a power of 80 %.
+
+    Card et al. 2020 on why to print it. NaN for fewer than two pairs, no variance, or where no sign flip reaches `alpha`.
+
+    Args:
+        n: pairs.
+        sd: their standard deviation.
+        alpha: what p must not exceed.
+        flips: by the sign flip, not by the t test.
+    """
+    return _smallest(n, alpha, flips) * sd if n > 1 and sd > 0 else math.nan
+
+
+@functools.lru_cache(maxsize=4096)
+def _smallest(n: int, alpha: float, flips: bool) -> float:
+    if flips and _rejecting(n, alpha) < 1:
+        return math.nan
+    chance = power_of_flips if flips else power
+    low, high = 0.0, 1.0
+    while chance(n, high, alpha=alpha) < POWER:
+        high *= 2
+    for _ in range(20 if flips else 50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(n, middle, alpha=alpha) < POWER else (low, middle)
+    return high
+
+
+def pairs_needed(effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000) -> int | None:
+    """The pairs with which the sign flip finds a mean difference of `effect` at a power of 80 %, None if more than `limit`."""
+    fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
+    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha, flips=True) > abs(effect):
+        return None
+    low, high = fewest - 1, max(limit, fewest)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = detectable(middle, sd, alpha=alpha, flips=True) <= abs(effect)
+        low, high = (low, middle) if found else (middle, high)
+    return high

@@ -1,0 +1,80 @@
+"""One effect over tasks that differ: the random-effects mean, how much tasks differ, and what a new task may show."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from reports.statistics.paired_tests import ALPHA, Array, quantile
+
+
+class Pooled(NamedTuple):
+    """A mean over tasks taken as a sample of tasks, in the units of the effects; NaN where the data allow none."""
+
+    tasks: int
+    mean: float
+    error: float  # the standard error by Hartung, Knapp, Sidik and Jonkman
+    low: float
+    high: float
+    predicted_low: float  # where the effect on one more task lies
+    predicted_high: float
+    tau2: float  # the variance of true effects over tasks
+    i2: float  # the share of the observed variance that is tau2's, 0 to 1
+    q: float  # Cochran's
+    q_p: float
+
+
+def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> Pooled:
+    """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
+
+    Tau² by DerSimonian and Laird (1986), the interval by Hartung and Knapp (2001), and the prediction interval by
+    Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom fewer than tasks and the error of Hartung
+    and Knapp. Two tasks give an interval, three a prediction; a task measured without variance gives neither.
+
+    Variances that come from few draws are uncertain themselves, and weights made of them mislead: over eight tasks of
+    five draws the 95 % interval holds the truth in 92 to 93 cases of 100, the prediction in 90 to 92. A t interval over task
+    means has no such trouble (`tests.benchmarks.coverage`).
+    """
+    values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    if values.shape != noise.shape or values.ndim != 1:
+        raise ValueError(f"{values.shape} effects and {noise.shape} variances do not belong together")
+    tasks = values.size
+    if tasks < 2 or not (noise > 0).all() or not np.isfinite(values).all():
+        mean = float(values.mean()) if tasks else math.nan
+        return Pooled(tasks, mean, *[math.nan] * 9)
+    tau2, q = _between(values, noise)
+    weights = 1 / (noise + tau2)
+    mean = float(weights @ values / weights.sum())
+    error = math.sqrt(float(weights @ (values - mean) ** 2) / (tasks - 1) / float(weights.sum()))
+    half = quantile(tasks - 1, (1 + level) / 2) * error
+    wide = quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2)) if tasks > 2 else math.nan
+    return Pooled(
+        tasks=tasks,
+        mean=mean,
+        error=error,
+        low=mean - half,
+        high=mean + half,
+        predicted_low=mean - wide,
+        predicted_high=mean + wide,
+        tau2=tau2,
+        i2=max(0.0, 1 - (tasks - 1) / q) if q > 0 else 0.0,
+        q=q,
+        q_p=_upper(tasks - 1, q),
+    )
+
+
+def _between(values: Array, noise: Array) -> tuple[float, float]:
+    """Tau² and Cochran's Q, from weights that know of no difference between tasks."""
+    weights = 1 / noise
+    total = float(weights.sum())
+    mean = float(weights @ values) / total
+    q = float(weights @ (values - mean) ** 2)
+    scale = total - float(weights @ weights) / total
+    return max(0.0, (q - (values.size - 1)) / scale), q
+
+
+def _upper(df: int, statistic: float) -> float:
+    from scipy.special import chdtrc  # scipy.stats would cost a second at start
+
+    return float(chdtrc(df, statistic))

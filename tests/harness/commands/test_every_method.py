@@ -1,0 +1,106 @@
+"""Every method of the registry through the command: planned, trained, tested, shown, listed."""
+
+import json
+import shutil
+
+import pytest
+
+from harness.backbones import checkpoints
+from harness.ledger import Ledger
+from methods import BASES, REGISTRY
+from tests.methods.families import library
+
+METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")]
+
+
+@pytest.fixture(scope="module")
+def ran(bench, tmp_path_factory):
+    """A ledger with one short run of everything, with other rules and bare heads tested as well."""
+    folder = tmp_path_factory.mktemp("every")
+    words = ("--methods", ",".join(METHODS), "--tasks", "toy-sentiment", "--draws", 1, "--rules", "all", "--zeroed")
+    ended = bench.run(folder, "r.db", *words, "-j", 1)
+    assert ended.code == 0, ended.err
+    with Ledger(str(folder / "r.db")) as ledger:
+        return folder, {entry.label: entry for entry in ledger.entries()}
+
+
+def test_every_method_is_done(ran):
+    """Each has a score, an artefact unless it is a whole backbone, and counts of what it trains."""
+    _, entries = ran
+    assert len(entries) == len(METHODS)
+    assert {entry.state for entry in entries.values()} == {"done"}
+    for label, entry in entries.items():
+        assert 0 <= entry.metrics["score"] <= 1
+        assert (entry.result["artefact"] is None) == (label in ("fine-tuning", "bitfit"))
+        assert entry.result["trained"] >= 258
+        assert entry.result["stored"] >= 4 * 258
+
+
+def test_rules_and_bare_heads_are_metrics_of_their_own(ran):
+    """What other rules chose stands beside the job's own number; only a simplex has a stochastic rule."""
+    _, entries = ran
+    for label, entry in entries.items():
+        rules = {name.split()[1] for name in entry.metrics if name.startswith("rule ")}
+        simplex = label.startswith("simplex")
+        expected = set() if label == "features" else {"centroid", "loss", "last"} | ({"stochastic"} if simplex else set())
+        assert rules == expected, label
+        own = entry.metrics["accuracy"]
+        if rules:
+            assert entry.metrics[f"rule {'stochastic' if simplex else 'centroid'} accuracy"] == own
+        bare = label not in ("fine-tuning", "bitfit", "features", "simplex(base=head)")
+        assert ("zeroed accuracy" in entry.metrics) == bare, label
+
+
+def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(ran, bench):
+    """In words, and in JSON at every point of the curve."""
+    folder, entries = ran
+    digest = entries["simplex"].digest
+    assert "50 dev scores at the step chosen" in bench(folder, "show", digest, "--db", "r.db").out
+    curve = json.loads(bench(folder, "show", digest, "--db", "r.db", "--json").out)["curve"]
+    assert [len(point["copies"]) for point in curve] == [50, 50]
+    plain = json.loads(bench(folder, "show", entries["lora"].digest, "--db", "r.db", "--json").out)["curve"]
+    assert all("copies" not in point for point in plain)
+
+
+def test_the_list_says_what_each_method_is(bench, tmp_path):
+    """One line, every option with its default, and the paper; with a model, what would be trained on it."""
+    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", "tiny").out)["methods"]
+    assert [one["name"] for one in listed] == list(REGISTRY)
+    for one in listed:
+        assert one["summary"]
+        assert "arXiv" in one["paper"]
+        assert one["options"]
+        assert one["trained"] > 0
+    shown = bench(tmp_path, "list", "methods").out
+    for one in listed:
+        assert one["summary"] in " ".join(shown.split())
+        assert all(option in shown for option in one["options"])
+
+
+@pytest.fixture(scope="module")
+def deberta(tmp_path_factory):
+    """A folder with a small random DeBERTa, whose attention code is its own, and a tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "deberta"
+    library("DebertaV2", vocab_size=500).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoints.TINY / name, folder)
+    return folder
+
+
+def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, deberta):
+    """`plan` and `list methods` say it, `run` trains the rest and marks the cells; where nothing is left, it is refused."""
+    words = ("--model", deberta, "--tasks", "toy-sentiment", "--sizes", 20, "--draws", 1, "--steps", 4, "--max-length", 32)
+    both, reason = ("--methods", "prefix,lora"), "attention code of its own, where no prefix can enter"
+    planned = bench(tmp_path, "plan", *words, *both, "--db", "r.db")
+    assert planned.code == 0
+    assert "1 jobs, 0 done, 1 to do, 1 infeasible" in planned.out
+    assert f"prefix on {deberta}: this backbone has {reason}" in planned.out
+    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)["methods"]
+    assert {one["name"] for one in listed if "refused" in one} == {"prefix", "unipelt", "simplex"}
+    ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
+    assert ended.code == 0
+    assert f"1 cells cannot be filled: prefix on {deberta}" in ended.out
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        assert {entry.label: entry.state for entry in ledger.entries()} == {"prefix": "infeasible", "lora": "done"}
+    alone = bench(tmp_path, "run", *words, "--methods", "prefix", "--db", "r.db")
+    assert (alone.code, reason in alone.err) == (2, True)

@@ -1,0 +1,55 @@
+"""The command that draws: what it writes, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "results.db.example"
+
+
+def test_a_figure_is_written(bench, tmp_path):
+    """NAME.svg by default, another form by the name of the file; the file's name is the answer, and torch is not needed."""
+    ended = bench(tmp_path, "plot", "diagram", "--db", EXAMPLE, "--tasks", "toy-sentiment,toy-entailment", "--sizes", "500")
+    assert (ended.code, ended.err) == (0, "")
+    assert "diagram.svg" in ended.out
+    assert "N = 2 tasks" in (tmp_path / "diagram.svg").read_text("utf-8")
+    assert not ended.loaded & {"torch", "transformers", "datasets"}
+    ended = bench(tmp_path, "plot", "pareto", "--db", EXAMPLE, "--cost", "seconds", "-o", "cost.PDF")
+    assert ended.code == 0
+    assert (tmp_path / "cost.PDF").read_bytes().startswith(b"%PDF-")
+
+
+def test_figures_are_explained(bench, tmp_path):
+    """Without a name, all are listed with a line each, and the help names them too."""
+    from reports.figures import COSTS, FIGURES
+
+    listed, helped = bench(tmp_path, "plot"), bench(tmp_path, "plot", "--help")
+    assert (listed.code, helped.code) == (0, 0)
+    assert [name for name in FIGURES if name not in listed.out or name not in helped.out] == []
+    assert [name for name in COSTS if name not in helped.out] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (("curv",), 2, "no figure 'curv'; did you mean 'curve'? There are curve, diagram"),
+        (("nonsense",), 2, "no figure 'nonsense'; there are curve, diagram"),
+        (("curve", "-o", "curve.gif"), 2, "curve.gif must end in .svg or .pdf or .png"),
+        (("curve", "-o", "curve"), 2, "must end in .svg"),
+        (("pareto", "--cost", "money"), 2, "no cost 'money'; there are trained, seconds, stored, evaluation"),
+        (("option", "--option", "rank"), 2, "no option 'rank'; the options in the names of these methods are layers, lr"),
+        (("curve", "--methods", "song"), 2, "no run is left after choosing"),
+        (("curve", "--baseline", "song"), 2, "no baseline 'song'"),
+        (("curve", "--sizes", "-1"), 2, "-1"),
+        (("diagram", "-o", "missing/folder.svg"), 73, "missing/folder.svg cannot be written: No such file or directory"),
+        (("curve", "--db", "missing.db"), 69, "bench run"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(words, code, complaint, bench, tmp_path):
+    """An exit code of its own, a sentence, no traceback and no file."""
+    ended = bench(tmp_path, "plot", *words, *([] if "--db" in words else ["--db", EXAMPLE]))
+    assert ended.code == code
+    assert complaint in ended.err
+    assert "Traceback" not in ended.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,110 @@
+"""The GLUE tasks and the reader of datasets, with the Hub replaced by a table."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.backbones import hub
+from harness.errors import CorruptData
+from harness.jobs import Recipe
+from harness.tasks import REGISTRY, draws, metrics
+from harness.tasks.base import Row
+from harness.tasks.glue import TASKS, HubReader
+
+READER = HubReader(dataset="a/b", config="c", fields=("s",), labels=("no", "yes"))
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    def table(columns, **classes):
+        monkeypatch.setattr(hub, "dataset_split", lambda *_: hub.Split(columns, classes))
+
+    return table
+
+
+def test_there_are_the_nine_tasks_with_known_metrics():
+    """Nine tasks, each with metrics that exist and suit its labels."""
+    assert sorted(TASKS) == sorted(["sst2", "cola", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"])
+    for task in TASKS.values():
+        for name in task.metrics:
+            suits = metrics.METRICS[name].suits
+            assert suits == "numbers" if task.regression else suits == "classes" or len(task.labels) == 2
+
+
+def test_mnli_is_tested_twice():
+    """MNLI has the matched rows as its test and the mismatched ones as a second."""
+    assert TASKS["mnli"].tests == {"": "validation_matched", "mismatched": "validation_mismatched"}
+
+
+def test_rows_keep_order_texts_and_labels(serve):
+    """Rows come in the dataset's order, with the texts in the order of the fields; an empty text is kept."""
+    serve({"s": ["x", ""], "label": [1, 0]}, label=("no", "yes"))
+    assert READER.rows("train", "r") == [Row(("x",), 1), Row(("",), 0)]
+
+
+def test_a_text_is_kept_whatever_is_in_it(serve):
+    """A published dataset is taken as it stands: NUL characters and ten megabytes in a cell are the tokenizer's to read."""
+    texts = ["a\0b", "word " * (2 << 20)]
+    serve({"s": texts, "label": [1, 0]}, label=("no", "yes"))
+    assert [row.texts[0] for row in READER.rows("train", "r")] == texts
+
+
+@pytest.mark.parametrize("text", [None, 7, b"x", ["x"]])
+def test_a_cell_that_is_no_text_is_named(serve, text):
+    """Missing texts and other types are refused by row and column."""
+    serve({"s": ["x", "y", text], "label": [0, 1, 1]})
+    with pytest.raises(CorruptData, match="row 3, column s: no text"):
+        READER.rows("test", "r")
+
+
+def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(monkeypatch):
+    """They stay, since the data are what they are, and every draw says how many of its rows they are."""
+    train = {"s": [f"text {number % 90}" for number in range(120)], "label": [number % 2 for number in range(120)]}
+    test = {"s": [f"text {number}" for number in range(30)], "label": [0, 1] * 15}
+    monkeypatch.setattr(hub, "dataset_split", lambda *words: hub.Split(test if "validation" in words else train, {}))
+    task = replace(TASKS["sst2"], reader=READER, train_rows=120)
+    drawn = draws.draw(task, lambda split: READER.rows(split, "r"), 50, 0, Recipe())
+    tested = {row.texts for row in drawn.tests[""]}
+    assert drawn.shared == sum(row.texts in tested for row in (*drawn.train, *drawn.dev)) > 0
+
+
+def test_other_class_names_are_refused(serve):
+    """Class names in another order would turn every label round: they are named and refused."""
+    serve({"s": ["x"], "label": [1]}, label=("yes", "no"))
+    with pytest.raises(CorruptData, match="has the classes yes, no; the task expects no, yes"):
+        READER.rows("train", "r")
+
+
+@pytest.mark.parametrize("label", [-1, 2, None, 0.5, True])
+def test_a_row_without_a_valid_label_is_named(serve, label):
+    """Unlabelled rows and labels out of range are refused by row and column."""
+    serve({"s": ["x", "y"], "label": [0, label]})
+    with pytest.raises(CorruptData, match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is no class"):
+        READER.rows("test", "r")
+
+
+@pytest.mark.parametrize("label", [None, float("nan"), float("inf"), "3"])
+def test_a_regression_needs_finite_numbers(serve, label):
+    """A label that is no finite number is refused where the label is a number."""
+    serve({"s": ["x"], "label": [label]})
+    with pytest.raises(CorruptData, match="no finite number"):
+        HubReader(dataset="a/b", config="c", fields=("s",), labels=()).rows("train", "r")
+
+
+def test_many_bad_rows_are_counted(serve):
+    """Five bad rows are listed, the others counted."""
+    serve({"s": [None] * 8, "label": [0] * 8})
+    with pytest.raises(CorruptData, match=r"row 5, column s: no text; and 3 more$"):
+        READER.rows("train", "r")
+
+
+def test_a_missing_column_names_those_there_are(serve):
+    """A dataset with other columns is refused with the columns that it has."""
+    serve({"sentence": ["x"], "label": [0]})
+    with pytest.raises(CorruptData, match="no column s; there are: sentence, label"):
+        READER.rows("train", "r")
+
+
+def test_splits_stand_in_the_order_of_their_names():
+    """Predictions of several test splits are kept one after the other; a report tells them apart by the order of names."""
+    assert all(list(task.tests) == sorted(task.tests) for task in REGISTRY.values())

@@ -1,0 +1,93 @@
+"""Rows in groups of like length: less padding, the same numbers."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.jobs import Recipe
+from harness.training import batching, loop
+from harness.training.adapted_model import predict
+from harness.training.labels import Target
+from harness.training.loop import Training
+from methods.core.parameters import Folded
+from tests.harness.training.test_loop import CLASSES, STREAMS, TRAINED, adapted, rows
+
+LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=80)
+
+
+@given(LENGTHS)
+def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths):
+    """Groups hold each row once, short ones first; padding stays below the cost of a call, and calls below their limit."""
+    groups = batching.cut([{"input_ids": [5] * length} for length in lengths], "cpu")
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    in_order = [lengths[index] for group in groups for index in group]
+    assert in_order == sorted(lengths)
+    for group in groups:
+        padded = len(group) * lengths[group[-1]]
+        assert padded - sum(lengths[index] for index in group) <= batching.CALL["cpu"]
+        assert padded <= batching.MOST["cpu"]
+
+
+@given(LENGTHS)
+def test_answers_come_in_the_order_of_the_rows(lengths):
+    """Whatever the groups, row for row."""
+    made = [{"input_ids": [5] * length} for length in lengths]
+    read = SimpleNamespace(device=torch.device("cpu"), tokenizer=SimpleNamespace(pad_token_id=0))
+
+    def answer(call):
+        return torch.stack([call.numbers, call.batch["input_ids"].bool().sum(1)], dim=1)
+
+    found = batching.by_calls(read, made, answer)
+    assert found.tolist() == [[index, length] for index, length in enumerate(lengths)]
+
+
+def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
+    """The calls of a test set are made by the first job that reads it, once for each size; the answers are those of a list."""
+    _, one = adapted("prefix")
+    encoded = batching.encode(one.backbone, rows(30))
+    expected = [predict(one, Folded(one.source), encoded)]
+    tests, whole, made = batching.Reread(encoded), batching.collate, []
+    monkeypatch.setattr(batching, "collate", lambda *given: made.append(given) or whole(*given))
+    for tokens in (0, 0, 40, 40):
+        one.room.tokens = tokens
+        assert torch.allclose(predict(one, Folded(one.source), tests), expected[0], atol=1e-5)
+    usual, small = (len(batching.calls(one.backbone, encoded, most)) for most in (0, 40))
+    assert len(made) == 2 * (usual + small)  # once for the set, and once to count
+    assert small > usual
+
+
+@pytest.mark.parametrize(("most", "call"), [(1, 0), (40, 3), (10_000, 10_000)])
+def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
+    """Sorting by length and cutting into small batches changes no answer."""
+    _, one = adapted("prefix")
+    encoded = batching.encode(one.backbone, rows(30))
+    expected = torch.cat([predict(one, Folded(one.source), [row]) for row in encoded])
+    monkeypatch.setitem(batching.MOST, "cpu", most)
+    monkeypatch.setitem(batching.CALL, "cpu", call)
+    assert torch.allclose(predict(one, Folded(one.source), encoded), expected, atol=1e-5)
+
+
+KINDS = [(name, {"dropout": False} if name == "fine-tuning" else {}) for name in TRAINED]
+KINDS += [("simplex", {"base": "lora", "mix": "product"}), ("simplex", {"granularity": "batch"})]
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS)
+def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, options):
+    """In float64 the same tensors come of either, also where every row has a point of its own."""
+    found = []
+    for call in (0, 10_000):
+        monkeypatch.setitem(batching.CALL, "cpu", call)
+        method, one = adapted(name, dtype="float64", **options)
+        one.source.to(torch.float64)
+        seen = []
+        one.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
+        examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
+        recipe = Recipe(steps=5, eval_every=4, batch_size=8)
+        loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+        found.append((len(seen), {key: tensor.detach() for key, tensor in one.source.named_parameters()}))
+    (calls, apart), (fewer, together) = found
+    assert calls > 5 * fewer / 2
+    assert all(torch.allclose(tensor, together[key], rtol=1e-8, atol=1e-10) for key, tensor in apart.items())

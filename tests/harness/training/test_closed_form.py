@@ -1,0 +1,93 @@
+"""Methods fitted on features of the frozen backbone: solved in closed form, tested like any other method."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness.training import batching, closed_form, testing
+from harness.training.adapted_model import predict
+from harness.training.feature_cache import Store
+from harness.training.labels import Target
+from harness.training.loop import Examples
+from methods.core.parameters import Folded
+from tests.harness.training.test_loop import CLASSES, NUMBERS, adapted, rows
+
+THREE = replace(CLASSES, labels=("a", "b", "c"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+
+def labelled(task, count=60, seed=0):
+    """Rows with as many classes as the task has, or a number that hangs on the first letter."""
+    if task.regression:
+        return [row._replace(label=float(ord(row.texts[0][0]))) for row in rows(count, seed)]
+    return [row._replace(label=(ord(row.texts[0][0]) - ord("a")) % len(task.labels)) for row in rows(count, seed)]
+
+
+def fitted(task, **options):
+    method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
+    train, dev = labelled(task), labelled(task, 20, seed=1)
+    examples = Examples(train, dev, Target.of(task, train))
+    reader = Store().reader(one, method)
+    return one, closed_form.fit(one, reader, examples), examples, reader
+
+
+def pooled(one, encoded, pooling):
+    """Features by hand: the last hidden states' mean over tokens, or their first."""
+    found = []
+    for row in encoded:
+        batch = batching.collate(one.backbone, [row])
+        states = one.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
+        found.append(states.mean(0) if pooling == "mean" else states[0])
+    return torch.stack(found).numpy()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("task", [CLASSES, THREE], ids=["two", "three"])
+def test_answers_are_those_of_scikit_learn(task, pooling):
+    """Logistic regression on features that were scaled by the training rows: the same probabilities, through the backbone."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    one, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
+    assert [point.step for point in result.curve] == [1]
+    encoded = [batching.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(one, part, pooling) for part in encoded)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(x, [r.label for r in examples.train])
+    ours = predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
+    assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
+
+
+def test_a_number_is_answered_by_ridge_regression():
+    """On labels brought to mean 0 and spread 1 by the training rows, and brought back."""
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    one, _, examples, _ = fitted(NUMBERS, c=2.0)
+    encoded = [batching.encode(one.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(one, part, "mean") for part in encoded)
+    y = np.array([row.label for row in examples.train])
+    theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
+    ours = examples.target.predictions(predict(one, Folded(one.source), encoded[1]))
+    assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
+
+
+def test_the_dev_rows_choose_the_strength():
+    """With `c=0` five strengths are tried; the best dev score is kept, of equals the lower loss."""
+    one, result, examples, _ = fitted(CLASSES)
+    assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
+    assert result.best == max(result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step))
+    marks = testing.sit(
+        Folded(one.source),
+        {"": (examples.dev, batching.encode(one.backbone, examples.dev))},
+        examples.target,
+        testing.plain(one),
+    )
+    assert marks.score == result.best.dev_score

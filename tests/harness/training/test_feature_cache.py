@@ -1,0 +1,337 @@
+"""Features of rows: a function of the row alone, computed once, whole or not at all on the disk."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import methods
+from harness import cache, geometry
+from harness.backbones import loading
+from harness.commands import run
+from harness.jobs import BackboneSpec
+from harness.training import batching, closed_form, feature_cache, worker, worker_cache
+from harness.training.adapted_model import Adapted, Room
+from harness.training.feature_cache import Call, Reader, Store
+from tests.harness.training.test_loop import STREAMS, adapted
+from tests.harness.training.test_packed import tickets_of
+from tests.methods.conftest import NoTokenizer
+
+MOST = 48  # tokens of a row
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(feature_cache, "environment", lambda: {"simplexbench": "1"})
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of the model: rows with those that fill it up, tokens, and how many rows were asked for."""
+    seen = []
+    whole = Reader.compute
+
+    def compute(self, rows, call, count):
+        seen.append((count, call.length, len(rows)))
+        return whole(self, rows, call, count)
+
+    monkeypatch.setattr(Reader, "compute", compute)
+    monkeypatch.setattr(Store, "_is_steady", lambda *_: True)  # whose own calls are not counted
+    return seen
+
+
+def computed(calls):
+    """How many rows."""
+    return sum(asked for _, _, asked in calls)
+
+
+def reader(dtype="float32", **options):
+    method, one = adapted("features", dtype=dtype, **options)
+    one = replace(one, backbone=replace(one.backbone, max_length=MOST))
+    return Store().reader(one, method)
+
+
+def rows_of_all_lengths(count, seed=0, most=MOST):
+    """Different rows, encoded; some of them as long as the calls that they go in."""
+    draw = np.random.default_rng(seed)
+    ids = [[3, *map(int, draw.integers(5, 99, length - 2)), 4] for length in draw.integers(3, most + 1, count)]
+    return [{"input_ids": one, "attention_mask": [1] * len(one)} for one in ids]
+
+
+def test_a_row_has_the_same_features_beside_any_others():
+    """Alone, among many, or in another order: bit for bit the same, in float32."""
+    rows = rows_of_all_lengths(300)
+    together = reader()(rows)
+    order = np.random.default_rng(1).permutation(len(rows))
+    assert np.array_equal(reader()([rows[index] for index in order]), together[order])
+    for index in range(0, 300, 17):
+        assert np.array_equal(reader()([rows[index]])[0], together[index])
+
+
+def test_features_are_those_of_the_row_by_itself():
+    """Neither what fills a call up nor what pads a row is in them: as the model answers for this row only."""
+    read = reader(dtype="float64", pooling="mean")
+    backbone, rows = read.adapted.backbone, rows_of_all_lengths(40)
+    for row, found in zip(rows, read(rows), strict=True):
+        states = backbone.model.inner.bert(**batching.collate(backbone, [row])).last_hidden_state[0].detach()
+        assert np.allclose(found, states.mean(0).numpy(), atol=1e-12)
+
+
+def test_each_row_is_computed_once(calls):
+    """Sets that share rows, and a row that stands in a set twice, cost a pass for each row."""
+    read, rows = reader(), rows_of_all_lengths(90)
+    read([*rows[:60], *rows[:10]])
+    assert computed(calls) == 60
+    read(rows[30:])
+    assert computed(calls) == 90
+    read(rows)
+    assert computed(calls) == 90
+
+
+def test_a_full_shelf_begins_anew(calls, monkeypatch):
+    """What stays in memory has an end: beyond it rows are computed again, with the same features."""
+    monkeypatch.setattr(feature_cache, "MOST", 50 * 32 * 4)
+    read, rows = reader(), rows_of_all_lengths(60)
+    first = read(rows)
+    assert np.array_equal(read(rows[:50]), first[:50])
+    assert computed(calls) == 110
+    read(rows[:50])
+    assert computed(calls) == 110
+
+
+def test_calls_have_one_shape_for_each_length(calls):
+    """As many rows as a call's tokens allow, filled up; a row without padding never goes with one that has some.
+
+    Libraries leave out a mask that hides nothing, which takes another way through the kernels.
+    """
+    read, rows, masks = reader(), rows_of_all_lengths(120), []
+    read.adapted.backbone.model.inner.register_forward_pre_hook(
+        lambda _module, _args, given: masks.append(given["attention_mask"].bool()), with_kwargs=True
+    )
+    read(rows)
+    for count, length, asked in calls:
+        assert length % 8 == 0
+        assert asked <= count == feature_cache.TOKENS["cpu"] // length
+    assert {bool(mask.all()) for mask in masks} == {True, False}
+    assert all(bool(mask.all()) or not bool(mask.all(1).any()) for mask in masks)
+
+
+def test_where_places_matter_rows_go_alone(monkeypatch):
+    """A device on which a row's bits hang on its place is found out, and every row is a call of its own there."""
+    whole, shapes = Reader.compute, []
+
+    def uneven(self, rows, call, count):
+        shapes.append(count)
+        found = whole(self, rows, call, count)
+        return found + np.arange(len(found), dtype=found.dtype)[:, None] * np.float32(1e-6)
+
+    monkeypatch.setattr(Reader, "compute", uneven)
+    rows = rows_of_all_lengths(20, most=10)
+    found = reader()(rows)
+    assert shapes.count(1) == 20
+    assert len(shapes) == 20 + 3 * 3  # three calls to find out: padded to 8, 8 without padding, padded to 16
+    assert np.array_equal(reader()(rows[::-1])[::-1], found)
+
+
+def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
+    """An expert computes as many rows as chance sends it, of all that go through together: nobody else's row may be there."""
+    from transformers import Qwen2MoeConfig, Qwen2MoeForSequenceClassification
+
+    torch.manual_seed(0)
+    config = Qwen2MoeConfig(
+        vocab_size=99, hidden_size=32, intermediate_size=32, moe_intermediate_size=16, shared_expert_intermediate_size=16,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
+    )  # fmt: skip
+    spec = BackboneSpec(name="experts", revision="0")
+    one = replace(loading.prepare(spec, Qwen2MoeForSequenceClassification(config), NoTokenizer()), max_length=MOST)
+    method = methods.build("features")
+    slots = method.slots(one)
+    there = Adapted(one, slots, method.source(slots, STREAMS))
+    whole, counts = Reader.compute, []
+    monkeypatch.setattr(Reader, "compute", lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape))
+    rows = rows_of_all_lengths(40)
+    found = Store().reader(there, method)(rows)
+    assert counts.count(1) == 40
+    assert np.array_equal(Store().reader(there, method)(rows[::-1])[::-1], found)
+
+
+def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
+    """Rows to find out are made up from the shape of a call: of its length, or of any that is padded to it; none is padding."""
+    backbone = reader().adapted.backbone
+    for call in (Call(16, full=True), Call(16, full=False), Call(8, full=False)):
+        made = [feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
+        assert made == [feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
+        lengths = {len(row["input_ids"]) for row in made}
+        assert lengths == ({16} if call.full else set(range(call.length - 7, call.length)))
+        assert all(len(row["token_type_ids"]) == len(row["attention_mask"]) == len(row["input_ids"]) for row in made)
+        assert not any(backbone.tokenizer.pad_token_id in row["input_ids"] for row in made)
+        assert len({tuple(row["input_ids"]) for row in made if len(row["input_ids"]) > 2}) > 20
+
+
+def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
+    """Another option that a method reads by, another method, version or machine: computed again; an option of the fit: not."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    rows, base = rows_of_all_lengths(20), reader()
+    base(rows, disk=True)
+    variants = [
+        {"pooling": "cls"}, {"method": "another"}, {"from": "a plug-in 1.0"}, {"version": 2}, {"layer": 3},
+    ]  # fmt: skip
+    for number, more in enumerate(variants, 1):
+        replace(base, made_by=dict(base.made_by) | more)(rows)
+        assert computed(calls) == 20 * (number + 1)
+    monkeypatch.setattr(feature_cache, "_machine", lambda _: ["another"])
+    reader()(rows, disk=True)
+    assert computed(calls) == 20 * (len(variants) + 2)
+    reader(c=2.0)(rows, disk=True)
+    assert computed(calls) == 20 * (len(variants) + 2)
+
+
+def test_no_file_of_code_that_may_change_again(monkeypatch):
+    """A checkout with changes has one version, whatever they are: its features stay in memory."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "environment", lambda: {"simplexbench": "1.0 abc+changes"})
+    reader()(rows_of_all_lengths(20), disk=True)
+    assert not (cache.folder() / "features").exists()
+
+
+def test_a_full_disk_costs_a_file_and_no_job(monkeypatch):
+    """What cannot be written is computed again next time."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert len(reader()(rows_of_all_lengths(20), disk=True)) == 20
+    assert list((cache.folder() / "features").iterdir()) == []
+
+
+def test_rows_in_memory_hold_no_more_than_themselves():
+    """A row that is kept is a copy: a part of a call's answer would keep all of it, idle rows included."""
+    read = reader()
+    for row in rows_of_all_lengths(10):
+        read([row])
+    (shelf,) = read.store._shelves.values()
+    assert all(value.base is None for value in shelf.values())
+
+
+def test_a_result_is_verified_without_what_was_kept(tmp_path, monkeypatch):
+    """Features on the disk that are whole and wrong change a run's numbers, and not those of who computes anew."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    worker_cache.features.cache_clear()
+    (first,) = worker.run_pack(on_features(tmp_path, 1, draws=1), "cpu", lambda *_: None)
+    (path,) = (cache.folder() / "features").iterdir()
+    feature_cache._to_disk(path.stem, np.flip(load_file(path)["features"]).copy())
+    found = []
+    for anew in (False, True):
+        worker_cache.features.cache_clear()
+        tickets = [replace(ticket, anew=anew) for ticket in on_features(tmp_path, 1, draws=1)]
+        found += worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [one.predictions == first.predictions for one in found] == [False, True]
+
+
+def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
+    """Half the tokens, until it holds: recorded, and not mixed with features of usual calls."""
+    whole, shapes = Reader.compute, []
+
+    def small(self, rows, call, count):
+        shapes.append(count * call.length)
+        if count * call.length > 200:
+            raise torch.OutOfMemoryError("out of memory")
+        return whole(self, rows, call, count)
+
+    monkeypatch.setattr(Reader, "compute", small)
+    read, rows = reader(), rows_of_all_lengths(30)
+    found = read(rows)
+    assert read.adapted.room == Room(tokens=feature_cache.TOKENS["cpu"] // 4)
+    assert max(shapes[-3:]) <= 128
+    monkeypatch.undo()
+    assert np.allclose(reader()(rows), found, atol=1e-5)
+    monkeypatch.setattr(Reader, "compute", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        reader()(rows)
+
+
+def test_a_set_that_many_share_is_kept_on_disk(calls, monkeypatch):
+    """Another worker reads a test set's features from the disk; drawn rows, few rows, or another pooling it computes."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    rows = rows_of_all_lengths(20)
+    first = reader()(rows, disk=True)
+    assert computed(calls) == 20
+    assert np.array_equal(reader()(rows, disk=True), first)
+    assert computed(calls) == 20
+    reader(pooling="cls")(rows, disk=True)
+    assert computed(calls) == 40
+    reader()(rows)
+    assert computed(calls) == 60
+    reader()(rows[:5], disk=True)
+    assert len(list((cache.folder() / "features").iterdir())) == 2
+
+
+def test_a_damaged_file_of_features_is_made_again(monkeypatch):
+    """A half-written file costs a pass, never a number."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    rows = rows_of_all_lengths(20)
+    expected = reader()(rows, disk=True)
+    (path,) = (cache.folder() / "features").iterdir()
+    path.write_bytes(path.read_bytes()[:50])
+    assert np.array_equal(reader()(rows, disk=True), expected)
+
+
+def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
+    """Whichever byte is another one, a number's or one that says how numbers are read: computed again, or the same features."""
+    monkeypatch.setattr(feature_cache, "DISK", 10)
+    reader()(rows_of_all_lengths(12), disk=True)
+    (path,) = (cache.folder() / "features").iterdir()
+    expected, whole = load_file(path)["features"], path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        found = feature_cache._from_disk(path.stem)
+        assert found is None or np.array_equal(found, expected), place
+
+
+def on_features(folder, together, draws=4):
+    tickets = tickets_of(folder, draws, 1, methods="features")
+    return [replace(ticket, together=together) for ticket in tickets]
+
+
+def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, calls):
+    """Same numbers; the rows that they share are computed once, and their seconds are shared and marked so."""
+    worker_cache.features.cache_clear()
+    together = worker.run_pack(on_features(tmp_path, 4), "cpu", lambda *_: None)
+    shared = computed(calls)
+    assert [(one.status, one.geometry) for one in together] == [("done", "1+")] * 4
+    calls.clear()
+    alone = [worker.run_pack([ticket], "cpu", lambda *_: None)[0] for ticket in on_features(tmp_path, 0)]
+    assert [(one.status, one.geometry) for one in alone] == [("done", "1")] * 4
+    assert computed(calls) >= shared + 3 * 30  # each has read the test rows
+    for one, other in zip(together, alone, strict=True):
+        assert (one.metrics, one.predictions, one.curve) == (other.metrics, other.predictions, other.curve)
+    assert [geometry.shared(text) for text in ("1+", "1", "1/8", "2x16x16", "1+@256")] == [True, False, False, True, True]
+
+
+def test_a_job_on_features_has_its_own_time(tmp_path):
+    """Jobs given out together share features; with --timeout each goes by itself, and still shares them."""
+    plan = SimpleNamespace(jobs=[])
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")}
+    how = SimpleNamespace(timing=False, pack="auto", compiled=False, captured=False, timeout=None)
+    for timeout, timing, together in ((None, False, 40), ("600", False, 1), (None, True, 0)):
+        how.timeout, how.timing = timeout, timing
+        given = run._given_out(plan, tickets, how, ["cpu"], None)
+        assert {ticket.together for ticket in given.values()} == {together}
+
+
+def test_trouble_ahead_is_each_jobs_own(tmp_path, monkeypatch):
+    """Where rows cannot be read for all jobs at once, each tries by itself."""
+
+    def broken(*_):
+        raise ValueError("no")
+
+    monkeypatch.setattr(closed_form, "read_ahead", broken)
+    found = worker.run_pack(on_features(tmp_path, 2, draws=2), "cpu", lambda *_: None)
+    assert [one.status for one in found] == ["done", "done"]

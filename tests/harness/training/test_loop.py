@@ -1,0 +1,398 @@
+"""The training loop and the evaluation, on a small random BERT."""
+
+import math
+from dataclasses import replace
+from itertools import islice, pairwise
+
+import pytest
+import torch
+
+import methods
+from harness.jobs import Recipe
+from harness.streams import Streams
+from harness.tasks.base import Row, Task
+from harness.training import batching, loop
+from harness.training.adapted_model import Adapted, predict
+from harness.training.dev_scoring import DevRows, Scored
+from harness.training.labels import Target
+from harness.training.loop import Examples, Training
+from methods.core.method import DevScoring
+from methods.core.parameters import Folded
+from tests.methods.conftest import random_bert
+
+CLASSES = Task(name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False)
+NUMBERS = replace(CLASSES, labels=(), metrics=("pearson",))
+STREAMS = Streams(("made", 50, 0, 0))
+TRAINED = [name for name in methods.REGISTRY if methods.build(name).closed_form is None]  # by gradient
+
+
+class Letters:
+    """A tokenizer of letters: `a` is 5, `b` is 6, ..."""
+
+    pad_token_id = 0
+
+    def __call__(self, texts, truncation, max_length):
+        assert truncation
+        ids = [[5 + ord(letter) - ord("a") for letter in text][:max_length] for text in texts]
+        return {"input_ids": ids, "attention_mask": [[1] * len(one) for one in ids]}
+
+
+def rows(count, seed=0):
+    """Words of 3 to 12 letters; class 1 starts with a letter of the second half."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(count):
+        length = int(torch.randint(3, 13, (), generator=generator))
+        letters = torch.randint(0, 26, (length,), generator=generator).tolist()
+        found.append(Row(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13)))
+    return found
+
+
+def adapted(name="lora", outputs=2, dtype="float32", **options):
+    backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
+    method = methods.build(name, options)
+    slots = method.slots(backbone)
+    return method, Adapted(backbone, slots, method.source(slots, STREAMS))
+
+
+def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
+    method, one = adapted(name, outputs=task.outputs, **options)
+    train, dev = data or (rows(20), rows(10, seed=1))
+    examples = Examples(train, dev, Target.of(task, train))
+    recipe = recipe or Recipe(steps=10, eval_every=4)
+    steps = []
+    scoring = scoring or method.dev_scoring
+    result = loop.fit(Training(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules))
+    assert steps == list(range(1, result.steps + 1))
+    return one, result
+
+
+def dev_rows_say(monkeypatch, say):
+    """Let `say(dev rows, step)` give score and loss in place of the dev rows."""
+
+    def score(self, step):
+        yield from ()
+        return Scored(*say(self, step))
+
+    monkeypatch.setattr(DevRows, "score", score)
+
+
+def scored(one, dev, scoring, step):
+    """What dev rows say at a step."""
+    encoded = batching.encode(one.backbone, dev)
+    asking = DevRows(dev, range(len(dev)), Target.of(CLASSES, dev), one.source, scoring, STREAMS).score(step)
+    answer = None
+    while True:
+        try:
+            look = asking.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = predict(one, Folded(one.source), [encoded[index] for index in look.chosen], look.points)
+
+
+def test_the_last_step_is_always_evaluated():
+    """With an evaluation every 4 of 10 steps, the curve has points at 4, 8 and 10."""
+    assert [point.step for point in fitted()[1].curve] == [4, 8, 10]
+
+
+def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
+    """Linear warm-up over 10 % of the steps, then linear decay that never quite reaches 0."""
+    rates = [loop._rate(step, 100) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert rates[9] == max(rates) == 1
+    assert all(a > b for a, b in pairwise(rates[9:]))
+    assert 0 < rates[-1] < 0.02
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_very_short_trainings_have_a_rate(steps):
+    """Even one step trains."""
+    assert all(0 < loop._rate(step, steps) <= 1 for step in range(1, steps + 1))
+
+
+def test_rows_come_without_replacement_epoch_by_epoch():
+    """Each epoch shows each row once, in an order of its own."""
+    order = loop._order(STREAMS, 7)
+    epochs = [list(islice(order, 7)) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
+    """Sixteen rows a step from a set of five still train."""
+    _, result = fitted(data=(rows(5), rows(4, seed=1)))
+    assert result.diverged is None
+    assert result.steps == 10
+
+
+def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
+    """Equal dev scores are decided by dev loss; equal losses too, by the later step."""
+    given = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
+    dev_rows_say(monkeypatch, lambda *_: next(given))
+    _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
+    assert result.best.step == 4
+
+
+def test_the_source_is_left_at_its_best_point(monkeypatch):
+    """What is tested is what the dev rows chose, not what the last step left."""
+    seen = {}
+    given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
+
+    def say(dev_rows, step):
+        seen[step] = {name: p.detach().clone() for name, p in dev_rows._source.named_parameters()}
+        return given[step]
+
+    dev_rows_say(monkeypatch, say)
+    one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
+    assert all(torch.equal(p, seen[1][name]) for name, p in one.source.named_parameters())
+    assert any(not torch.equal(p, seen[3][name]) for name, p in one.source.named_parameters())
+
+
+def test_patience_ends_a_job_early(monkeypatch):
+    """Two evaluations without a better one are enough with patience 2."""
+    given = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
+    dev_rows_say(monkeypatch, lambda *_: next(given))
+    _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
+    assert (result.steps, result.best.step) == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["lora", "simplex"])
+def test_a_loss_that_is_no_number_ends_the_job_with_its_step(name):
+    """A rate that blows up is found at the next evaluation and dated to the first bad step."""
+    _, result = fitted(name, recipe=Recipe(steps=40, eval_every=10), lr=1e30)
+    assert result.diverged is not None
+    assert 1 < result.diverged <= 40
+    assert all(math.isfinite(point.dev_score) for point in result.curve)
+
+
+def test_the_same_streams_give_the_same_training():
+    """Curve and parameters are equal to the last bit, also with dropout and sampled points."""
+    for name in ("fine-tuning", "simplex"):
+        (one, first), (two, second) = fitted(name), fitted(name)
+        assert first.curve == second.curve
+        assert all(torch.equal(a, b) for a, b in zip(one.source.parameters(), two.source.parameters(), strict=True))
+
+
+def test_dropout_trains_fine_tuning_only():
+    """Fine-tuning's losses change with the dropout switched off; a frozen backbone runs without it."""
+    assert fitted("fine-tuning", dropout=False)[1].curve != fitted("fine-tuning")[1].curve
+    assert fitted("lora", dropout=False)[1].curve == fitted("lora")[1].curve
+    assert fitted("lora", dropout=True)[1].curve != fitted("lora")[1].curve
+
+
+def test_nothing_global_decides():
+    """Torch's own random state neither moves a training nor is moved by it."""
+    torch.manual_seed(1)
+    first = fitted("fine-tuning")[1].curve
+    torch.manual_seed(2)
+    # building the test's random backbone seeds torch itself; everything after it must leave the state alone
+    _, one = adapted("fine-tuning")
+    state = torch.random.get_rng_state()
+    train, dev = rows(20), rows(10, seed=1)
+    examples = Examples(train, dev, Target.of(CLASSES, train))
+    method = methods.build("fine-tuning")
+    recipe = Recipe(steps=10, eval_every=4)
+    second = loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+    assert first == second.curve
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
+    """Stochastic validation scores copies x rows, and two evaluations sample anew."""
+    method, one = adapted("simplex")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    dev = rows(10, seed=1)
+    stochastic, centroid = (DevScoring(stochastic=kind, copies=7) for kind in (True, False))
+    assert len(scored(one, dev, stochastic, 1).copies) == 7
+    assert scored(one, dev, stochastic, 1) == scored(one, dev, stochastic, 1)
+    assert scored(one, dev, stochastic, 1).loss != scored(one, dev, stochastic, 2).loss
+    assert scored(one, dev, centroid, 1) == scored(one, dev, centroid, 2)
+    assert method.dev_scoring == DevScoring(stochastic=True, copies=0)
+
+
+@pytest.mark.parametrize(("count", "copies"), [(15, 20), (30, 10), (150, 2), (1000, 2)])
+def test_small_dev_sets_are_copied_more(count, copies):
+    """About 300 scored rows, and at least two copies."""
+    _, one = adapted("simplex")
+    dev = rows(count)
+    assert len(scored(one, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
+
+
+def test_values_are_scaled_for_training_and_scaled_back():
+    """A regression's labels have mean 0 and spread 1 in the loss, and predictions come in their own units."""
+    train = [Row((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
+    target = Target.of(NUMBERS, train)
+    scaled = target.tensor(train, torch.device("cpu"))
+    assert float(scaled.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(scaled.std(correction=0)) == pytest.approx(1)
+    assert target.predictions(scaled[:, None]) == pytest.approx([1, 3, 5])
+
+
+def test_labels_that_are_all_alike_still_train():
+    """A draw whose values are all 2.5 has no spread; it is trained and scored all the same."""
+    train = [Row(("abc",), 2.5), Row(("bcd",), 2.5), Row(("cde",), 2.5)]
+    _, result = fitted(data=(train, train), task=NUMBERS)
+    assert result.best.dev_score == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_trains_in_every_precision(name, dtype):
+    """The backbone computes in the precision asked for; what is trained stays in float32 and every loss is finite."""
+    method, one = adapted(name, dtype=dtype)
+    train, dev = rows(20), rows(10, seed=1)
+    examples = Examples(train, dev, Target.of(CLASSES, train))
+    recipe = Recipe(steps=4, eval_every=2)
+    result = loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+    assert result.diverged is None
+    assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
+    assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_methods_learn(name):
+    """On words whose first letter decides, every method gets the training rows nearly right."""
+    train = rows(40)
+    rate = 5e-2 if name in ("bitfit", "ia3") else 5e-3  # the fewer numbers there are, the further each has to go
+    _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=rate, dropout=False)
+    assert result.best.dev_score > 0.9
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_a_last_step_that_ruins_the_tensors_is_found(task):
+    """A rate so high that the only update gives no finite logits is a divergence, not a guess of class 0."""
+    _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
+    assert result.diverged == 1
+    assert result.best is None
+
+
+def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
+    """With `granularity=batch` each copy of the dev rows is one batch, so two copies are seen by two points."""
+    _, one = adapted("simplex", granularity="batch")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    dev = rows(6, seed=1)
+    losses = [scored(one, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_float64_is_float64_throughout():
+    """With `--dtype float64` trained tensors, logits and losses are in float64."""
+    method, one = adapted(dtype="float64")
+    source = one.source.to(dtype=one.backbone.trained_in)
+    one.slots.install(source())
+    logits = one.backbone(batching.collate(one.backbone, batching.encode(one.backbone, rows(3))))
+    assert logits.dtype == torch.float64
+    assert {parameter.dtype for parameter in source.parameters()} == {torch.float64}
+    assert method.name == "lora"
+
+
+@pytest.mark.parametrize("base", methods.BASES)
+def test_a_simplex_of_one_vertex_trains_as_its_base(base):
+    """Over a whole training, curve, choice and every tensor are those of the base to the last digit."""
+    recipe = Recipe(steps=30, eval_every=7)
+    (one, first), (two, second) = fitted("simplex", recipe=recipe, base=base, vertices=1), fitted(base, recipe=recipe)
+    assert first.curve == second.curve
+    assert first.best == second.best
+    expected = two.source()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in one.source().items())
+
+
+def test_the_dev_score_of_every_copy_is_kept():
+    """The curve tells the dev metric of each copy's sampled models; their mean is the score where the metric is a mean."""
+    _, result = fitted("simplex", scoring=DevScoring(stochastic=True, copies=7))
+    for point in result.curve:
+        assert len(point.copies) == 7
+        assert sum(point.copies) / 7 == pytest.approx(point.dev_score)
+        assert point.row()[4] == list(point.copies)
+    assert all(point.copies == () for point in fitted("prefix")[1].curve)
+
+
+@pytest.mark.parametrize("granularity", ["row-layer", "row", "batch-layer", "batch"])
+def test_every_granularity_trains_and_scores(granularity):
+    """Points for rows or for batches, in steps of a few rows and in scoring."""
+    _, result = fitted("simplex", granularity=granularity)
+    assert result.diverged is None
+    assert all(len(point.copies) == 30 for point in result.curve)
+
+
+def test_other_rules_are_followed_without_moving_the_own_choice():
+    """Asking what other rules would choose changes no number of the job; each rule's choice is its best moment."""
+    recipe = Recipe(steps=24, eval_every=4)
+    plain, found = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
+    assert plain[1].curve == found[1].curve
+    assert plain[1].best == found[1].best
+    assert all(torch.equal(a, b) for a, b in zip(plain[0].source.parameters(), found[0].source.parameters(), strict=True))
+    rules = found[1].rules
+    assert set(rules) == {"stochastic", "centroid", "loss", "last"}
+    assert rules["stochastic"].step == found[1].best.step
+    assert rules["last"].step == 24
+    assert rules["loss"].step == min(found[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
+    by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
+    assert rules["centroid"].step == by_centroid.best.step
+    assert set(fitted("lora", rules=True)[1].rules) == {"centroid", "loss", "last"}
+
+
+@pytest.mark.parametrize(("name", "option"), [("lora", "lora_dropout"), ("prefix", "prefix_dropout")])
+def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, option):
+    """It changes the training, gives the same training again, and leaves evaluation alone."""
+    (one, first), (_, again), (_, without) = fitted(name, **{option: 0.5}), fitted(name, **{option: 0.5}), fitted(name)
+    assert first.curve == again.curve
+    assert first.curve != without.curve
+    encoded = batching.encode(one.backbone, rows(5))
+    logits = [predict(one, Folded(one.source), encoded) for _ in range(2)]
+    assert torch.equal(*logits)
+
+
+@pytest.mark.parametrize("name", ["prefix", "ia3", "prompt", "simplex-lora"])
+def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
+    """The trained head on the backbone alone, also where tensors of zero would not be nothing."""
+    from harness.training import testing
+
+    one, result = fitted(name)
+    head = {slot.name for slot in one.slots if slot.role == "head"}
+    trained = {key: tensor.detach() for key, tensor in one.source().items() if key in head}
+    dev = rows(10, seed=1)
+    encoded, target = batching.encode(one.backbone, dev), Target.of(CLASSES, dev)
+    marks = testing.bare(one, {"": (dev, encoded)}, target)
+    assert not any(module._forward_hooks for module in one.backbone.model.modules())
+    slots = methods.build("head").slots(one.backbone)
+    slots.install(trained)
+    with torch.no_grad():
+        logits = torch.cat([one.backbone(batching.collate(one.backbone, [row])) for row in encoded])
+    assert marks.predictions == target.predictions(logits)
+    assert result.best is not None
+
+
+@pytest.mark.parametrize("task", [CLASSES, NUMBERS])
+def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
+    """Probabilities of classes are averaged, or values; sampled models of one vertex's simplex answer as one."""
+    from harness.training import testing
+
+    _, one = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
+    with torch.no_grad():
+        for parameter in one.source.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    encoded = batching.encode(one.backbone, rows(6))
+    folded = Folded(one.source)
+    found = testing.averaged(one, 4, STREAMS, task)(folded, encoded)
+    each = [
+        predict(one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))).double() for sample in range(4)
+    ]
+    expected = torch.stack(each if task.regression else [logits.softmax(1) for logits in each]).mean(0)
+    assert torch.allclose(found if task.regression else found.exp(), expected)
+    assert torch.equal(found, testing.averaged(one, 4, STREAMS, task)(folded, encoded))
+
+
+def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
+    """A trained tensor that the backbone does not look at ends the job in words."""
+    method, one = adapted("lora")
+    one.source._given["nowhere"] = torch.nn.Parameter(torch.zeros(2))
+    one.slots._slots["nowhere"], one.slots._sites["nowhere"] = next(iter(one.slots)), (torch.nn.Linear(1, 1), "weight")
+    train = rows(8)
+    examples = Examples(train, train, Target.of(CLASSES, train))
+    with pytest.raises(ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"):
+        loop.fit(Training(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS))

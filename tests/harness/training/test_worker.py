@@ -1,0 +1,89 @@
+"""What a worker gives back, and what it does not keep."""
+
+import math
+
+import pytest
+import torch
+
+from harness.backbones import loading
+from harness.commands import stored_runs
+from harness.outcome import Ticket, pack_predictions, unpack_predictions
+from harness.tasks import REGISTRY
+from harness.training import loop, worker, worker_cache
+from harness.training.job_run import Attempt
+from tests.harness.training.test_packed import tickets_of
+
+
+@pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 255, 256, 65_536], []])
+def test_class_numbers_come_back(values):
+    """Whatever the number of classes; a report has them as arrays."""
+    packed = pack_predictions(values, regression=False)
+    assert unpack_predictions(packed) == values
+    assert stored_runs.numbers(packed).tolist() == values
+
+
+def test_values_come_back_in_single_precision_or_more():
+    """Values of a regression, also those that single precision cannot hold."""
+    assert unpack_predictions(pack_predictions([1.5, -2.25], regression=True)) == [1.5, -2.25]
+    assert unpack_predictions(pack_predictions([1e39], regression=True)) == [1e39]
+    assert stored_runs.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [1e39, -0.5]
+    found = unpack_predictions(pack_predictions([math.pi], regression=True))
+    assert found == pytest.approx([math.pi], rel=1e-7)
+
+
+def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
+    """What a plug-in or a metric raises may hold half a character or a NUL; what is told of it can be kept and printed."""
+
+    def refuse(*_):
+        raise ValueError("half a character \ud800, a NUL \0")
+
+    monkeypatch.setattr(Attempt, "of", refuse)
+    ticket = Ticket(job=make_job(), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
+    [outcome] = worker.run_pack([ticket], "cpu", lambda *_: None)
+    assert (outcome.status, outcome.error) == ("failed", "ValueError: half a character ?, a NUL \ufffd")
+    assert "\0" not in outcome.trace.encode().decode()
+
+
+@pytest.fixture
+def _in_order(monkeypatch):
+    """Operations that add in one order, and torch as it was afterwards."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(worker_cache, "UNORDERED", set())
+    kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
+    loading.add_in_order()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory = kept
+
+
+@pytest.mark.usefixtures("_in_order")
+def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
+    """As on a GPU: an operation without an ordered form is refused, and jobs that need it are done without from then on.
+
+    A note says so once, each of their results always; other jobs of the worker stay in order.
+    """
+    whole, tried = loop.fit, []
+
+    def unordered(of, *given):
+        tried.append("rank" in of.options)
+        if tried[-1]:
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is anybody's guess
+        return whole(of, *given)
+
+    tickets = tickets_of(tmp_path, draws=2, places=1, methods="lora,bitfit")
+    plain = worker.run_pack(tickets, "cpu", lambda *_: None)
+    monkeypatch.setattr(loop, "fit", unordered)
+    with pytest.warns(UserWarning, match="deterministic"):
+        found = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert sorted(tried) == [False] * 2 + [True] * 4
+    assert [one.note for one in plain] == [""] * 4
+    assert sorted(one.note for one in found) == ["", "", "", worker.RELAXED]
+    assert [(one.status, one.predictions) for one in found] == [("done", one.predictions) for one in plain]
+    wanting = [ticket.job.method == "lora" for ticket in tickets]
+    assert [one.device.endswith(", sums in any order") for one in found] == wanting
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    again = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert sorted(tried) == [False] * 4 + [True] * 6
+    assert [one.note for one in again] == [""] * 4
+    assert [one.device for one in again] == [one.device for one in found]

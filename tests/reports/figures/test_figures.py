@@ -1,0 +1,462 @@
+"""Figures: they can always be drawn, the same runs give the same bytes, and what is drawn is what the comparison says."""
+
+import itertools
+import math
+import re
+from dataclasses import replace
+from statistics import fmean
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from reports import compare
+from reports.analysis.paired_runs import Nothing
+from reports.analysis.selection_rules import mean_optimism, promised
+from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
+from reports.figures.optimism import by_rule, few
+from reports.figures.option import grouped, parsed
+from reports.figures.pareto import Point, front
+from reports.figures.profile import fractions
+from reports.figures.style import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
+from reports.statistics.ranks import cliques
+
+HOSTILE = ("$x$", "<script>alert(1)</script>", "a\x1b[31m\ufffe", "_under & over", "a" * 300, "名前 \u202e(rank=4)", "")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def xml(text):
+    return ET.fromstring(text)  # noqa: S314  # our own
+
+
+def drawn(name, runs, **options):
+    return FIGURES[name].draw(compare(runs), Options(**options))
+
+
+def hostile(grid):
+    """The grid with names that somebody might have chosen to break it."""
+    runs = grid(dict.fromkeys(HOSTILE, 0.0), tasks=HOSTILE[:3], draws=2)
+    return [replace(run, metrics={**run.metrics, "rule $y$ accuracy": 0.5}, collapsed=run.draw == 1) for run in runs]
+
+
+def holes(grid):
+    """The grid with a method that lacks a task, one that failed, and one that broke down."""
+    runs = [run for run in grid() if (run.method, run.task) != ("prefix", "rte")]
+    failed = [replace(run, status="failed", score=None, dev_score=None) if run.draw == 1 else run for run in runs]
+    return [replace(run, status="diverged") if (run.method, run.draw) == ("simplex", 2) else run for run in failed]
+
+
+PLANS = {
+    "whole": lambda grid: grid(),
+    "one method": lambda grid: grid({"fine-tuning": 0.0}),
+    "one task": lambda grid: grid(tasks=("rte",)),
+    "one size": lambda grid: grid(sizes=(50,)),
+    "one draw": lambda grid: grid(draws=1),
+    "one run": lambda grid: grid({"lora(rank=4)": 0.0}, tasks=("rte",), sizes=(50,), draws=1),
+    "no differences": lambda grid: [replace(run, score=0.5, dev_score=0.5) for run in grid()],
+    "holes": holes,
+    "nothing finished": lambda grid: [replace(run, status="missing", score=None, dev_score=None) for run in grid()],
+    "hostile names": hostile,
+    "many": lambda grid: grid(
+        {f"m(rank={i})": i / 100 for i in range(15)}, tasks=[f"t{i}" for i in range(14)], sizes=(16, 32, 64), draws=2
+    ),
+}
+
+
+KNOWN = {}  # comparisons of plans, which take longer than figures
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_can_be_drawn(name, plan, grid):
+    """Whatever the runs and their names, a figure comes out: XML, self-contained, small, and with a value for each point."""
+    if plan not in KNOWN:
+        KNOWN[plan] = compare(PLANS[plan](grid))
+    sheet = FIGURES[name].draw(KNOWN[plan], Options())
+    piece = inline(sheet)
+    root = xml(piece)
+    assert len(piece) < 60_000
+    assert root.get("role") == "img"
+    assert (root.find(f"{SVG}title").text, root.find(f"{SVG}desc").text) == (sheet.title, sheet.caption)
+    assert sheet.caption
+    assert not [
+        one for one in root.iter() if one.tag.removeprefix(SVG) in ("script", "image", "a", "foreignObject", "metadata")
+    ]
+    assert all(value.startswith(f"#{name}-") for one in root.iter() for key, value in one.attrib.items() if "href" in key)
+    assert piece.count("http") == 1  # the name of the format
+    told = sum(len(one.findall(f"{SVG}title")) for one in root.iter(f"{SVG}use"))
+    assert told == sum(map(len, sheet.values.values()))
+    assert xml(save(sheet, "svg")).tag == f"{SVG}svg"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_runs_give_the_same_bytes(name, grid):
+    """In any form, in any order of the runs, and whatever settings of matplotlib the user has; those stay as they were."""
+    first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FORMS}
+    with mpl.rc_context({"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        before = dict(mpl.rcParams)
+        again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FORMS}
+        assert dict(mpl.rcParams) == before
+    assert again == first
+    assert (first["pdf"][:5], first["png"][:4]) == (b"%PDF-", b"\x89PNG")
+    assert inline(drawn(name, grid(tasks=("cola", "rte")))) == inline(drawn(name, grid(tasks=("cola", "rte"))))
+
+
+def test_an_unknown_form_is_refused(grid):
+    """The message names those that there are."""
+    with pytest.raises(ValueError, match="svg, pdf, png"):
+        save(drawn("curve", grid()), "gif")
+
+
+def test_names_are_shown_as_they_are(grid):
+    """Dollar signs make no formula, angle brackets no element, and terminal sequences are gone."""
+    sheet = drawn("pareto", hostile(grid))
+    words = [text.text for text in xml(inline(sheet)).iter(f"{SVG}text")]
+    assert "$x$" in words
+    assert any("<script>" in word for word in words)
+    assert "a" in words
+    assert any(word.endswith("_under & over") for word in words)
+    assert any("…" in word for word in words)
+
+
+def test_pieces_share_no_ids(grid):
+    """Two figures can stand in one page; one figure twice, if it is given a prefix."""
+    pieces = [inline(drawn(name, grid())) for name in FIGURES] + [inline(drawn("curve", grid()), prefix="again")]
+    ids = [set(re.findall(r' id="([^"]+)"', piece)) | set(re.findall(r"\.([\w-]+)\{", piece)) for piece in pieces]
+    assert all(ids[:-2])
+    assert not [one for a, b in itertools.combinations(ids, 2) for one in a & b]
+
+
+def luminance(color):
+    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in mpl.colors.to_rgb(color)]
+    return float(np.dot(parts, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("color", [*PALETTE, NEUTRAL])
+def test_colours_are_seen_on_light_and_dark_pages(color):
+    """Each has a contrast of at least 3 to 1 on white and on the dark page (WCAG 1.4.11); ink is the page's own."""
+    for page in ("#ffffff", "#16181d"):
+        light, dark = sorted((luminance(color), luminance(page)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_a_piece_takes_the_colours_of_the_page(grid):
+    """Ink is the text's colour, the ground is transparent, and the size is left to the page."""
+    piece = inline(drawn("curve", grid()))
+    assert "currentColor" in piece
+    assert set(re.findall(r"#[0-9a-f]{6}\b", piece)) <= {*PALETTE, NEUTRAL}
+    assert " width=" not in piece.split(">")[0]
+    assert "viewBox" in piece.split(">")[0]
+
+
+def test_methods_differ_by_more_than_colour():
+    """No two of the first sixty methods have marker, dashes and colour in common, nor marker and dashes of the first twenty."""
+    found = looks([str(i) for i in range(60)], "0")
+    assert len({(look.color, look.marker, str(look.dash)) for look in found.values()}) == 60
+    few = [found[str(i)] for i in range(20)]
+    assert len({(look.marker, str(look.dash)) for look in few}) == 20
+    assert (len(MARKERS), len(DASHES)) == (10, 4)
+
+
+# The numbers
+
+
+def lines_of(sheet, gid):
+    """The line that carries these values."""
+    return next(line for axes in sheet.axes for line in axes.lines if line.get_gid() == gid)
+
+
+def values(sheet):
+    """Text and place of every point."""
+    for gid, texts in sheet.values.items():
+        line = lines_of(sheet, gid)
+        yield from zip(texts, line.get_xdata(), line.get_ydata(), strict=True)
+
+
+def test_curve_shows_the_means(grid):
+    """Every point of a score is the mean of its cell at the logarithm of its size, and its text says mean and interval."""
+    comparison = compare(grid())
+    sheet = FIGURES["curve"].draw(comparison, Options())
+    points = {text.split(":")[0]: (x, y, text) for text, x, y in values(sheet)}
+    for method, task, size in itertools.product(comparison.methods, [*comparison.tasks, None], comparison.sizes):
+        cell = comparison.cell(method, task, size)
+        x, y, text = points[f"{method}, {task or 'average'}, size {size}"]
+        assert (x, y) == (math.log2(size), cell.mean)
+        assert text.endswith(f"{cell.mean:.1f} [{cell.low:.1f}, {cell.high:.1f}]")
+    for test in comparison.family("per size"):
+        _, y, text = points[f"{test.method} - {test.baseline}, size {test.size}"]
+        assert y == test.effect
+        assert text.endswith(f"{test.effect:.1f} [{test.ci[0]:.1f}, {test.ci[1]:.1f}]")
+
+
+def test_curve_says_whose_average_is_missing(grid):
+    """A method that lacks a task has no average and is named; the others have theirs."""
+    sheet = drawn("curve", [run for run in grid() if (run.method, run.task) != ("prefix", "rte")])
+    assert "runs are missing: prefix" in sheet.caption
+    assert not [text for text, *_ in values(sheet) if text.startswith("prefix, average")]
+
+
+def test_forest_shows_the_contrast_of_each_task(grid):
+    """A row is the mean paired difference over sizes and draws; the diamond is the overall effect."""
+    runs = grid()
+    comparison = compare(runs)
+    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["forest"].draw(comparison, Options()))}
+    scores = {(run.method, run.task, run.size, run.draw): 100 * run.score for run in runs}
+    for method, task in itertools.product(("prefix", "simplex"), comparison.tasks):
+        pairs = itertools.product((50, 200), range(5))
+        expected = fmean(scores[method, task, s, d] - scores["fine-tuning", task, s, d] for s, d in pairs)
+        assert points[f"{method}, {task}"] == pytest.approx(expected)
+    for test in comparison.family("overall"):
+        assert points[f"{test.method}, overall"] == test.effect
+
+
+def test_forest_shows_what_one_more_task_may_bring(grid):
+    """Its interval is that of the appendix, and how much tasks differ stands above; the caption says what both are."""
+    comparison = compare(grid(sizes=(50,)))
+    sheet = FIGURES["forest"].draw(comparison, Options())
+    for detail in comparison.details:
+        found = detail.pooled
+        ends = [x for text, x, _ in values(sheet) if text.startswith(f"{detail.method}, one more task: ")]
+        assert ends == [found.predicted_low, found.predicted_high]
+        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [axes.get_title(loc="right") for axes in sheet.axes]
+    assert "one more task is expected with 95 % (E3" in sheet.caption
+    assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
+
+
+def test_diagram_ranks_and_joins(grid):
+    """The best of all tasks has rank 1; what N tasks cannot tell apart is joined, and the caption says N, k, test and level."""
+    few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
+    assert {text: x for text, x, _ in values(few)} == {"b: mean rank 1.00": 1, "c: mean rank 2.00": 2, "a: mean rank 3.00": 3}
+    assert "N = 6 tasks, k = 3 methods" in few.caption
+    assert "allow no adjusted p below 0.094" in few.caption
+    assert "is best" in few.axes[0].get_xlabel()
+    many = drawn("diagram", grid({"a": 0.0, "b": 0.0, "c": 0.1}, tasks=[f"t{i}" for i in range(9)]))
+    bars = [line.get_xdata() for line in many.axes[0].lines if line.get_linewidth() > 2]
+    ranks = {text[0]: x for text, x, _ in values(many)}
+    assert [sorted(bar) for bar in bars] == [sorted((ranks["a"], ranks["b"]))]
+    assert "Holm over 3 pairs" in many.caption
+
+
+def test_many_methods_that_are_all_alike_are_one_bar():
+    """What grows with the number of sets of methods would not end; a pair that is told apart splits the set in two."""
+    p = np.ones((40, 40))
+    assert cliques(p) == [tuple(range(40))]
+    p[0, 39] = p[39, 0] = 0.01
+    assert cliques(p) == [tuple(range(39)), tuple(range(1, 40))]
+
+
+@pytest.mark.parametrize("dots", [200, 300])
+def test_no_label_leaves_the_paper(dots, grid):
+    """Names at both sides of a diagram end inside the figure, at the dots of a PNG and at those of the layout."""
+    sheet = drawn("diagram", grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}))
+    with style():
+        sheet.set_dpi(dots)
+        sheet.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in sheet.axes[0].texts]
+    assert min(box.x0 for box in boxes) / dots > -0.02
+    assert max(box.x1 for box in boxes) / dots < sheet.get_figwidth() + 0.02
+
+
+def test_front_is_of_the_unbeaten(grid):
+    """Dearer and no better is off the front; as cheap and better takes the other's place."""
+    cell = compare(grid()).cell("simplex", "rte", 50)
+    points = [
+        Point(n, cost, replace(cell, mean=mean)) for n, cost, mean in [("a", 1, 5), ("b", 2, 5), ("c", 2, 7), ("d", 3, 6)]
+    ]
+    assert [point.method for point in front(points)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("cost", ["trained", "seconds", "stored", "evaluation"])
+def test_pareto_stands_at_the_costs(cost, grid):
+    """Each method is at its mean cost and mean score; a method without a cost is left out and named."""
+    names = {"trained": "trained", "seconds": "seconds_training", "stored": "stored", "evaluation": "seconds_evaluation"}
+    runs = [replace(run, **{names[cost]: {"prefix": 10, "simplex": 20}.get(run.method, 0)}) for run in grid()]
+    comparison = compare(runs)
+    sheet = FIGURES["pareto"].draw(comparison, Options(cost=cost))
+    points = {text.split(":")[0]: (x, y) for text, x, y in values(sheet)}
+    assert points == {name: (x, comparison.cell(name, None, None).mean) for name, x in (("prefix", 10), ("simplex", 20))}
+    assert "cost: fine-tuning" in sheet.caption
+
+
+def test_seeds_shows_every_run_and_what_befell_it(grid):
+    """A dot for each run at its score; those that collapsed or diverged are marked otherwise."""
+    runs = grid(tasks=("rte", "cola"), sizes=(50,))
+    runs[0], runs[1] = replace(runs[0], collapsed=True), replace(runs[1], status="diverged")
+    shown = {text: y for text, _, y in values(drawn("seeds", runs))}
+    assert sorted(shown.values()) == pytest.approx(sorted(100 * run.score for run in runs))
+    assert sum(text.endswith("(collapsed)") for text in shown) == 1
+    assert sum(text.endswith("(diverged)") for text in shown) == 1
+
+
+def test_thousands_of_runs_are_thinned_out(grid):
+    """No more dots than a page bears, and the caption says so."""
+    runs = grid(draws=40, seeds=3)
+    for name in ("seeds", "optimism"):
+        sheet = drawn(name, runs)
+        assert len(inline(sheet)) < 60_000
+        assert "thinned out" in sheet.caption or "is drawn as a dot" in sheet.caption
+
+
+def test_optimism_is_dev_minus_test(grid):
+    """The mean over draws and tasks of what dev promised above test."""
+    runs = [replace(run, dev_score=run.score + (0.02 if run.task == "rte" else 0.01 + 0.001 * run.draw)) for run in grid()]
+    some = [run for run in runs if run.method == "simplex" and run.task in ("rte", "cola")]
+    assert mean_optimism(some).mean == pytest.approx((2.0 + 1.2) / 2)
+    assert ("simplex: dev - test" in "".join(text for text, *_ in values(drawn("optimism", runs)))) is True
+
+
+def test_the_best_of_more_runs_promises_more(grid):
+    """Dev - test of the run with the best dev score among n: counted over all choices, cells alike, up to the smallest cell."""
+    some = [run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50][:3]
+    cell = [replace(run, dev_score=dev, score=0.6) for run, dev in zip(some, (0.5, 0.7, 0.9), strict=True)]
+    other = [replace(run, task="cola", dev_score=0.6, score=0.6) for run in cell[:2]]
+    two = 100 * (0.7 + 0.9 + 0.9) / 3 - 60
+    assert promised(cell, lambda most: range(1, most + 1)) == pytest.approx({1: 10, 2: two, 3: 30})
+    assert promised(cell + other, lambda most: range(1, most + 1)) == pytest.approx({1: 5, 2: two / 2})
+    assert promised(cell, lambda most: [most]) == pytest.approx({3: 30})
+    assert promised([], few) == {}
+
+
+def test_the_names_of_many_methods_do_not_cover_each_other(grid):
+    """The figure grows with them, and what stands below the panels stays on the page."""
+    runs = grid({f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10)
+    with style():
+        sheet = drawn("optimism", runs)
+        names = [text.get_window_extent() for text in sheet.axes[1].get_yticklabels()]
+        below = [axes.xaxis.label.get_window_extent() for axes in sheet.axes]
+    assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(names))
+    assert all(box.x0 >= 0 and box.x1 <= sheet.bbox.x1 for box in below)
+
+
+def test_a_line_that_grows_with_the_runs_has_a_few_points():
+    """All counts of a few runs, and of many some, the greatest among them."""
+    assert few(5) == [1, 2, 3, 4, 5]
+    assert few(120) == [1, 2, 4, 8, 15, 31, 61, 120]
+    assert few(1) == [1]
+    assert few(0) == []
+
+
+def test_rules_are_drawn_as_the_table_has_them(grid):
+    """One method with a rule that others lack takes nothing away from those; tasks count alike, however many runs they have."""
+    assert by_rule(compare(grid()).rules) == {}
+    runs = [run for run in grid(sizes=(50,)) if run.task != "rte" or run.draw < 2]
+    more = {"fine-tuning": {}, "prefix": {}, "simplex": {"rule centroid accuracy": 0.7}}
+    runs = [
+        replace(
+            run,
+            metrics={"accuracy": run.score, "rule last accuracy": run.score - 0.1 * (run.task == "rte"), **more[run.method]},
+            sampled=(0.5, 0.6) if run.method == "simplex" else (),
+        )
+        for run in runs
+    ]
+    comparison = compare(runs)
+    shown = {text: y for text, _, y in values(drawn("optimism", runs)) if ", rule " in text}
+    assert {text.partition(":")[0] for text in shown} == {
+        *(f"{method}, rule {rule}" for method in ("fine-tuning", "prefix") for rule in ("centroid", "last")),
+        *(f"simplex, rule {rule}" for rule in ("stochastic", "centroid", "last")),
+    }
+    scores = {f"{rule.method}, rule {rule.name}": rule.score for rule in comparison.rules}
+    assert {text.partition(":")[0]: y for text, y in shown.items()} == pytest.approx(scores)
+    assert scores["prefix, rule last"] == pytest.approx(scores["prefix, rule centroid"] - 10 / 6)
+
+
+def test_profile_counts(grid):
+    """The line is the fraction of runs at or above a score, a failed run reaches none, and the band holds the line."""
+    runs = [run for run in grid() if run.method == "simplex"]
+    runs[0] = replace(runs[0], status="failed", score=None)
+    taus = np.array([0.0, 60.0, 70.0, 101.0])
+    line, low, high = fractions(runs, taus)
+    done = [100 * run.score for run in runs[1:]]
+    assert line == pytest.approx([sum(score >= tau for score in done) / len(runs) for tau in taus])
+    assert (low <= line + 1e-12).all()
+    assert (line <= high + 1e-12).all()
+    assert fractions(runs, taus)[1] == pytest.approx(low)
+
+
+def test_options_are_read_from_names():
+    """Methods that differ in one option only are one line; the default has its place if it is given."""
+    assert parsed("prefix(length=20, depth=all)") == ("prefix", {"length": "20", "depth": "all"})
+    assert parsed("lora") == ("lora", {})
+    methods = ["prefix", "prefix(length=5)", "prefix(length=9, depth=3)", "lora"]
+    lines = grouped(methods, "length", None)
+    assert {key: [variant.value for variant in line] for key, line in lines.items()} == {
+        ("prefix", ""): [None, "5"],
+        ("prefix", "depth=3"): ["9"],
+    }
+    assert [variant.value for variant in grouped(methods, "length", "20")["prefix", ""]] == ["20", "5"]
+
+
+def test_option_places_numbers_and_words(grid):
+    """Numbers stand at their values and the default beside them; words stand side by side."""
+    comparison = compare(
+        grid({"lora": 0.0, "lora(rank=2)": 0.1, "lora(rank=64)": 0.2, "lora(on=qv)": 0.1, "lora(on=all)": 0.0})
+    )
+    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank")))}
+    assert (points["lora(rank=2)"], points["lora(rank=64)"]) == (2, 64)
+    assert points["lora"] < 2
+    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank=8")))}
+    assert points["lora"] == 8
+    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="on")))}
+    assert points == {"lora": -1, "lora(on=all)": 0, "lora(on=qv)": 1}
+    with pytest.raises(Nothing, match=r"no option 'rnk'.*on, rank"):
+        FIGURES["option"].draw(comparison, Options(option="rnk"))
+
+
+def lattice(vertices, steps=4):
+    """Evenly spaced weights."""
+    every = itertools.product(range(steps + 1), repeat=vertices)
+    return np.array([point for point in every if sum(point) == steps]) / steps
+
+
+@pytest.mark.parametrize("vertices", [2, 3, 4, 6])
+def test_landscape_shows_every_point(vertices):
+    """Triangle or edges: each point evaluated (on an edge) is there with its value, and names are only names."""
+    weights = lattice(vertices)
+    found = weights @ np.arange(vertices)
+    names = [*HOSTILE[:3], "d", "e", "f"][:vertices]
+    sheet = landscape(weights, found, names)
+    xml(inline(sheet))
+    edges = (weights > 0).sum(axis=1) <= 2
+    assert len({text for text, *_ in values(sheet)}) == {2: 5, 3: 15, 4: edges.sum(), 6: 12 * 3 + 6}[vertices]
+    assert save(landscape(weights, found, names), "svg") == save(sheet, "svg")
+    assert f"{len(weights)} points evaluated" in sheet.caption
+
+
+def test_landscape_places_points_by_their_weights():
+    """Vertices are at the corners and the centre is in the middle."""
+    sheet = landscape([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]], [1, 2, 3, 4], ["a", "b", "c"])
+    places = {text: (x, y) for text, x, y in values(sheet)}
+    assert places["b 1.00: 2.0"] == (1, 0)
+    assert places["c 1.00: 3.0"] == pytest.approx((0.5, math.sqrt(3) / 2))
+    assert places["a 0.33, b 0.33, c 0.33: 4.0"] == pytest.approx((0.5, math.sqrt(3) / 6))
+
+
+@pytest.mark.parametrize(
+    ("weights", "found", "problem"),
+    [
+        ([[1, 0, 0]], [1, 2], "do not fit"),
+        ([[0.5, 0.2, 0.2]], [1], "sum to 1"),
+        ([[1.5, -0.5, 0]], [1], "negative"),
+    ],
+)
+def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
+    """Wrong shapes and weights are said."""
+    with pytest.raises(ValueError, match=problem):
+        landscape(weights, found, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_landscape_of_few_points(count):
+    """Every point is shown, and an area with its scale only where three span one."""
+    sheet = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
+    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][:count]
+    assert len(list(xml(inline(sheet)).iter(f"{SVG}use"))) >= count
+    assert any(axes.get_ylabel() == "points" for axes in sheet.axes) == (count == 3)  # the scale
+
+
+def test_landscape_of_no_number():
+    """Points without a finite value are none: the figure says so."""
+    sheet = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
+    assert not sheet.values
+    assert "No point has a finite value." in "".join(xml(inline(sheet)).itertext())

@@ -1,0 +1,16 @@
+"""What the statistics cost before they are used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULES = "aggregates bayes effects friedman heterogeneity items ranks replicability statistics superiority"
+
+
+def test_scipy_is_loaded_late():
+    """Importing any of the statistics loads no scipy."""
+    names = ", ".join(f"reports.{name}" for name in MODULES.split())
+    code = f"import sys, {names}; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"

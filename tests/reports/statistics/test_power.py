@@ -1,0 +1,75 @@
+"""What tests can find: of t against a power calculation by another program, of the sign flip against simulated studies."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from reports.statistics import paired_tests
+from reports.statistics.power import detectable, pairs_needed, power_of_flips
+
+
+@pytest.mark.parametrize(("n", "effect"), [(3, 3.26), (5, 1.68), (8, 1.16), (10, 1.00), (15, 0.78), (20, 0.66)])
+def test_detectable(n, effect):
+    """The smallest effects that n pairs find with 80 % power are those of a power calculation for the paired t test."""
+    assert detectable(n, 1.0) == pytest.approx(effect, abs=0.005)
+    assert detectable(n, 3.0) == pytest.approx(3 * detectable(n, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha"),
+    [
+        (6, 0.05),
+        (7, 0.05),
+        (8, 0.05),
+        (10, 0.05),
+        (13, 0.05),
+        (20, 0.05),
+        (7, 0.025),
+        (8, 0.01),
+        (9, 0.00625),
+        (11, 0.01),
+        (14, 0.001),
+    ],
+)
+def test_what_a_sign_flip_finds(n, alpha):
+    """Studies with the difference that is called detectable are settled by the sign flip in four of five."""
+    effect = detectable(n, 1.0, alpha=alpha, flips=True)
+    rng = np.random.default_rng(11)
+    found = [paired_tests.sign_flip(rng.normal(effect, 1, n)) <= alpha for _ in range(1500)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.035)
+
+
+def test_six_pairs_must_have_one_sign():
+    """Over six pairs nothing else reaches .05, so the power is known in closed form, and far from that of a t test."""
+    assert power_of_flips(6, 1.7927) == pytest.approx(0.8, abs=0.001)
+    assert detectable(6, 1.0, flips=True) == pytest.approx(1.7927, abs=0.001)
+    assert detectable(6, 1.0) == pytest.approx(1.435, abs=0.001)
+    assert power_of_flips(5, 100.0) == 0
+    assert math.isnan(detectable(5, 1.0, flips=True))
+
+
+def test_more_pairs_find_smaller_differences():
+    """However the power is found for a number of pairs, one pair more never needs a larger difference."""
+    for alpha in (0.05, 0.0125):
+        found = [detectable(n, 1.0, alpha=alpha, flips=True) for n in range(9, 40)]
+        assert all(more <= some + 0.02 for some, more in pairwise(found))
+
+
+@pytest.mark.parametrize("effect", [0.5, 0.75, 1.0, 1.5, 2.0])
+def test_pairs_needed(effect):
+    """One pair fewer does not find the difference; and there are never fewer than a sign flip needs to reach .05."""
+    n = pairs_needed(effect, 1.0)
+    assert n >= 6
+    assert detectable(n, 1.0, flips=True) <= effect
+    assert n == 6 or detectable(n - 1, 1.0, flips=True) > effect
+
+
+def test_out_of_reach():
+    """No number of pairs is named for no effect, no variance, or more than a thousand pairs."""
+    assert pairs_needed(0.0, 1.0) is None
+    assert pairs_needed(1.0, 0.0) is None
+    assert pairs_needed(0.01, 1.0) is None
+    assert math.isnan(detectable(1, 1.0))
+    assert math.isnan(detectable(5, 0.0))

@@ -1,0 +1,83 @@
+"""The random-effects mean against statsmodels, by hand, and laws it must keep."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.statistics.random_effects import pooled
+
+EFFECTS = [1.25, 0.74, 2.28, 1.21, -0.07, 1.72, 3.61, 2.89]
+NOISE = [1.22, 1.89, 1.69, 0.30, 1.76, 0.36, 1.54, 0.60]
+
+measured = st.lists(st.tuples(st.integers(-40, 40), st.integers(1, 30)), min_size=2, max_size=9)
+
+
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_agrees_with_statsmodels(spread):
+    """Mean, tau², I², Q and the error by Hartung and Knapp are those of statsmodels."""
+    oracle = pytest.importorskip("statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`")
+    effects = np.array(EFFECTS) * spread
+    ours, theirs = pooled(effects, NOISE), oracle.combine_effects(effects, np.array(NOISE), method_re="dl")
+    found = (ours.mean, ours.error, ours.tau2, ours.i2, ours.q)
+    assert found == pytest.approx((theirs.mean_effect_re, theirs.sd_eff_w_re_hksj, theirs.tau2, theirs.i2, theirs.q))
+    assert ours.q_p == pytest.approx(stats.chi2.sf(theirs.q, 7))
+
+
+def test_tasks_alike():
+    """Tasks that differ less than their noise have tau² = 0, and then the fixed-effect mean of statsmodels.
+
+    Its own tau² is negative there, and its random-effects mean is not to be used.
+    """
+    oracle = pytest.importorskip("statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`")
+    effects = np.array(EFFECTS) * 0.3
+    ours, theirs = pooled(effects, NOISE), oracle.combine_effects(effects, np.array(NOISE), method_re="dl")
+    assert (ours.mean, ours.error) == pytest.approx((theirs.mean_effect_fe, theirs.sd_eff_w_fe_hksj))
+    assert (ours.tau2, ours.i2) == (0, 0)
+
+
+def test_by_hand():
+    """Two tasks measured alike: Q, tau² and the intervals follow from their difference."""
+    ours = pooled([0.0, 4.0], [1.0, 1.0])
+    assert (ours.mean, ours.q, ours.tau2, ours.i2) == pytest.approx((2.0, 8.0, 7.0, 7 / 8))
+    half = stats.t.ppf(0.975, 1) * 2.0
+    assert (ours.low, ours.high) == pytest.approx((2 - half, 2 + half))
+    assert math.isnan(ours.predicted_low)
+
+
+def test_prediction():
+    """One more task lies in t with two degrees of freedom fewer than tasks, of tau² and the mean's error together."""
+    ours = pooled(EFFECTS, NOISE)
+    half = stats.t.ppf(0.975, 6) * math.sqrt(ours.tau2 + ours.error**2)
+    assert (ours.predicted_low, ours.predicted_high) == pytest.approx((ours.mean - half, ours.mean + half))
+    assert ours.predicted_low < ours.low < ours.high < ours.predicted_high
+
+
+@given(measured)
+def test_laws(pairs):
+    """Turning the comparison round turns the intervals round; another order of tasks changes nothing."""
+    effects, noise = np.array(pairs, dtype=float).T
+    ours, turned, shuffled = pooled(effects, noise), pooled(-effects, noise), pooled(effects[::-1], noise[::-1])
+    assert (turned.low, turned.high) == pytest.approx((-ours.high, -ours.low))
+    assert (turned.tau2, turned.q) == pytest.approx((ours.tau2, ours.q))
+    assert shuffled == pytest.approx(ours, nan_ok=True)
+    assert 0 <= ours.i2 <= 1
+    assert ours.tau2 >= 0
+
+
+@pytest.mark.parametrize(
+    ("effects", "noise"), [([], []), ([1.0], [1.0]), ([1.0, 2.0], [1.0, 0.0]), ([1.0, math.nan], [1.0, 1.0])]
+)
+def test_no_interval(effects, noise):
+    """One task, or a task measured without variance, gives no interval."""
+    ours = pooled(effects, noise)
+    assert all(math.isnan(value) for value in (ours.low, ours.high, ours.tau2, ours.predicted_high))
+
+
+def test_shapes():
+    """Each effect needs its variance."""
+    with pytest.raises(ValueError, match="belong together"):
+        pooled([1.0, 2.0], [1.0])

@@ -1,0 +1,114 @@
+"""Tables of what lies around models, recomputed from what was seen."""
+
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+from scipy import stats
+
+from reports.formats.terminal import as_terminal
+from reports.tables.landscape import Around, as_document
+
+
+def seen(runs, *, lead=0.02):
+    """Simplexes whose centres lead, each beside a prefix around which the loss rises faster."""
+    rng = np.random.default_rng(2)
+    found = []
+    for run in runs:
+        if run.method == "prefix":
+            found.append(Around(run=run, centre=run.score, rise=0.3 + rng.normal(0, 0.01)))
+        elif run.method == "simplex":
+            corners = tuple(run.score - lead + rng.normal(0, 0.01, 3))
+            samples = tuple(run.score + rng.normal(0, 0.01, 10))
+            found.append(
+                Around(run=run, centre=run.score, vertices=corners, samples=samples, ensemble=run.score, rise=0.1, barrier=0.05)
+            )
+    return found
+
+
+def page_of(found, **changes):
+    given = {"baseline": "prefix", "where": "test", "left": [], "failed": [], "command": "bench landscape"}
+    return as_document(found, **{**given, **changes})
+
+
+def rows(table):
+    return {tuple(e.text for e in row[: table.labels]): [e.text for e in row[table.labels :]] for row in table.rows}
+
+
+def test_the_centre_is_paired_with_what_lies_around_it(grid):
+    """Difference, interval and p by hand: blocks inside draws, draws inside tasks, tasks alike."""
+    found = seen(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)))
+    page = page_of(found)
+    table = page.tables[0]
+    mine = [one for one in found if one.vertices]
+    tasks = sorted({one.run.task for one in mine})
+    gaps = [[100 * (fmean(one.vertices) - one.centre) for one in mine if one.run.task == task] for task in tasks]
+    score, effect, around, p, _ = rows(table)["simplex", "mean of vertices"]
+    assert score == f"{100 * fmean(fmean(one.vertices) for one in mine):.1f}"
+    assert effect == f"{np.mean(gaps):+.1f}"
+    variance = np.sum([stats.sem(each) ** 2 for each in gaps]) / 64
+    df = variance**2 / np.sum([(stats.sem(each) ** 2 / 64) ** 2 / 4 for each in gaps])
+    low, high = stats.t.interval(0.95, df, np.mean(gaps), np.sqrt(variance))
+    assert around == f"[{low:.1f}, {high:.1f}]"
+    assert p == f"{2 / 2**8:.3f}"
+    assert "over the mean of its vertices, settled (p = 0.0" in page.verdict[0]
+    assert rows(table)["simplex", "ensemble of samples"][1] == "0.0"
+
+
+def test_flatness_is_paired_between_methods(grid):
+    """In the loss's own units, against the baseline, on the same blocks."""
+    found = seen(grid(sizes=(50,)))
+    page, steep = page_of(found), fmean(one.rise for one in found if not one.vertices)
+    flat = rows(page.tables[1])
+    assert flat["prefix",][2:6] == ["", "", "", ""]
+    assert flat["simplex",][:3] == ["30", "0.100", f"{0.1 - steep:.3f}"]
+    assert flat["simplex",][6:] == ["0.050", "0.050"]
+    assert f"rises by {steep - 0.1:.3f} less" in page.verdict[1]
+    assert "0.031" in page.verdict[1]
+
+
+def test_every_model_has_a_line_and_what_is_missing_is_said(grid):
+    """Models without vertices have dashes there; how many could not be looked at is told, and nothing is claimed of them."""
+    found = [one for one in seen(grid(sizes=(50,), draws=1)) if not one.vertices]
+    page = page_of(found, left=["the tensors of 0 were not kept"])
+    (table,) = page.appendix
+    assert len(table.rows) == len(found)
+    assert [entry.text for entry in table.rows[0]][5:8] == ["—", "—", "—"]
+    assert page.verdict == ("None of these models has vertices.",)
+    text = as_terminal(page, width=100, color=False)
+    assert "the tensors of 0 were not kept" in text
+
+
+def test_a_place_without_a_number_is_a_lost_pair(grid):
+    """One sampled model whose answers are no numbers does not drop out in silence."""
+    found = seen(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)), lead=0.1)
+    place = next(i for i, one in enumerate(found) if one.vertices)
+    found[place] = replace(found[place], vertices=(float("nan"), 0.5, 0.5))
+    assert "not settled" in page_of(found).verdict[0]
+
+
+def test_the_test_named_is_the_test_made(grid):
+    """Where a single task's test rows are split anew for each draw it is no sign flip, and no table says so."""
+    one = grid(tasks=("rte",), sizes=(50,))
+    assert all("p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables)
+    split = page_of(seen([replace(run, holdout=True) for run in one]))
+    assert all("p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend for table in split.tables)
+
+
+def test_runs_that_left_no_model_are_lost_pairs(grid):
+    """What is seen of the survivors settles nothing, neither of flatness nor of centres, and how many are missing is said."""
+    runs = grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,))
+    found = seen(runs)
+    assert all(", settled (p" in text for text in page_of(found).verdict)
+    broken = next(one.run for one in found if one.vertices)
+    page = page_of([one for one in found if one.run != broken], failed=[replace(broken, status="diverged", score=0.5)])
+    assert all("not settled (p = 0.0" in text and "1 pair missing because runs failed" in text for text in page.verdict)
+    assert ("Without a model", "1 runs, which failed or diverged: their pairs are lost") in page.facts
+
+
+def test_methods_without_a_common_block_are_not_compared(grid):
+    """Nothing is said of a difference that there is not."""
+    found = [one for one in seen(grid(sizes=(50,))) if bool(one.vertices) == (one.run.task == "rte")]
+    assert page_of(found).verdict[1] == "simplex against prefix: not compared; no task has models of both on the same rows."
+    blind = [replace(one, vertices=(np.nan, 0.5, 0.5)) for one in seen(grid(tasks=("rte",))) if one.vertices]
+    assert "simplex's centre is not compared" in page_of(blind).verdict[0]
