@@ -8,7 +8,9 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line, if the packages found are this program's own."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read by the Hub's client when it is imported
+    os.environ.setdefault(
+        "HF_HUB_DISABLE_TELEMETRY", "1"
+    )  # read by the Hub's client when it is imported
     here = Path(__file__).resolve().parent.parent
     for name in ("methods", "reports"):
         spec = find_spec(name)

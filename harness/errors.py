@@ -2,7 +2,11 @@
 
 import errno
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a system says of a disk that is full or broken
+FULL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+)  # what a system says of a disk that is full or broken
 
 
 class BenchError(Exception):

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # lengths; rows are padded by a half at most
-LOOKED_AT = 4  # rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
+BUCKETS = (
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+)  # lengths; rows are padded by a half at most
+# rows of one look of a place, in batches of its training: nothing is kept there for a backward pass
+LOOKED_AT = 4
 OUTPUTS = 8  # heads are widened to multiples of this, so that tasks with other classes share a pack
 
 
@@ -20,7 +33,9 @@ class Geometry:
     captured: bool = False  # its training steps, as a CUDA graph
 
     def __str__(self) -> str:
-        return f"{self.places}x{self.rows}x{self.length}" + "c" * self.compiled + "g" * self.captured
+        return (
+            f"{self.places}x{self.rows}x{self.length}" + "c" * self.compiled + "g" * self.captured
+        )
 
     @property
     def steps(self) -> str:
@@ -44,7 +59,8 @@ class Geometry:
 def alone(rows: int = 0, *, shared: bool = False) -> str:
     """The geometry of a job that was trained alone: `1`, or `1/8` where its steps went through the model 8 rows at a time.
 
-    `1+`: it was fitted on features, of which other jobs may have computed some: its seconds and bytes are shared.
+    `1+`: it was fitted on features, of which other jobs may have computed some: its seconds and
+    bytes are shared.
     """
     return f"1/{rows}" if rows else "1+" if shared else "1"
 

@@ -1,7 +1,7 @@
 """Jobs: what there is to compute, and the identity of each.
 
-A job's digest covers everything that changes its number and nothing else: not the host, the device, the number of
-workers or a library's version, which are provenance. Standard library only.
+A job's digest covers everything that changes its number and nothing else: not the host, the device,
+the number of workers or a library's version, which are provenance. Standard library only.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ class Recipe:
     eval_every: int = 50
     patience: int = 0  # evaluations without a better dev score before a job stops; 0: never
     max_length: int = 128  # tokens a row
-    dev: str = "extra"  # round(0.3 size) further rows; carved: 30 % of the size itself; or a number of rows
+    # round(0.3 size) further rows; carved: 30 % of the size itself; or a number of rows
+    dev: str = "extra"
     sampling: Literal["random", "stratified"] = "random"
     per_class: bool = False  # the size counts rows of each class
     test_limit: int = 2000  # rows of a test split at most, a fixed subset; 0: all
@@ -31,7 +32,11 @@ class Recipe:
     def line(self) -> str:
         """The recipe on one line, with what differs from the defaults at its end."""
         text = f"{self.steps} steps of {self.batch_size}, dev {self.dev} every {self.eval_every}, length {self.max_length}"
-        extra = [f"test limit {self.test_limit or 'none'}"] if self.test_limit != Recipe.test_limit else []
+        extra = (
+            [f"test limit {self.test_limit or 'none'}"]
+            if self.test_limit != Recipe.test_limit
+            else []
+        )
         extra += [f"patience {self.patience}"] if self.patience else []
         extra += [self.sampling] if self.sampling != "random" else []
         extra += ["size per class"] if self.per_class else []
@@ -89,14 +94,22 @@ class Job:
     options: Mapping[str, Scalar]  # every option with the value in use
     label: str  # for people; not part of the identity
     recipe: Recipe
-    # Of the plug-in that the method, or the base of a simplex, comes from; empty: ours. Part of the identity, since another's
-    # method of that name is another method. Its version is not, like that of every package: its author raises VERSION.
+    # Of the plug-in that the method, or the base of a simplex, comes from; empty: ours. Part of the
+    # identity, since another's method of that name is another method. Its version is not, like that
+    # of every package: its author raises VERSION.
     distribution: str = ""
 
     def setting(self) -> dict[str, Any]:
         """What the jobs of one method on one task share, in plain types."""
-        shared = {name: getattr(self.rows, name) for name in ("task", "version", "revision", "metrics", "labels", "holdout")}
-        method = {"name": self.method, "version": self.method_version, "options": dict(self.options)}
+        shared = {
+            name: getattr(self.rows, name)
+            for name in ("task", "version", "revision", "metrics", "labels", "holdout")
+        }
+        method = {
+            "name": self.method,
+            "version": self.method_version,
+            "options": dict(self.options),
+        }
         return {
             "backbone": dict(vars(self.backbone)),
             "task": shared,
@@ -111,7 +124,12 @@ class Job:
 
     def coordinates(self) -> dict[str, Any]:
         """What tells those jobs apart."""
-        return {"size": self.rows.size, "draw": self.rows.draw, "seed": self.seed, "rows": self.rows.fingerprint}
+        return {
+            "size": self.rows.size,
+            "draw": self.rows.draw,
+            "seed": self.seed,
+            "rows": self.rows.fingerprint,
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -129,7 +147,9 @@ def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> 
 
     A setting that many jobs share may be given in its canonical form.
     """
-    return _digest(canonical(coordinates), setting if isinstance(setting, str) else canonical(setting))
+    return _digest(
+        canonical(coordinates), setting if isinstance(setting, str) else canonical(setting)
+    )
 
 
 def _digest(at: str, setting: str) -> str:
@@ -143,7 +163,9 @@ def canonical(value: Any) -> str:
     Raises:
         ValueError: for NaN or an infinity.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,53 +1,13 @@
-"""What travels between a run and its workers: a job there, an outcome back. Plain values both."""
+"""What came of a job, as plain values: a worker returns it, the ledger stores it."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
-from harness import geometry
-from harness.geometry import Geometry
-from harness.jobs import Job
-from harness.tasks.base import Task
-
 Status = Literal["done", "diverged", "failed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ticket:
-    """A job as it travels to a worker."""
-
-    job: Job
-    task: Task
-    keep: str  # which trained tensors to keep
-    artefacts: Path
-    zeroed: bool = False  # test the trained head on the bare backbone as well
-    rules: bool = False  # test as well what the other selection rules would have chosen
-    geometry: Geometry | None = None  # of the pack in which it trains; None: alone
-    together: int = 1  # jobs that are fitted on features and given out at once; 0: alone, with nothing that others computed
-    anew: bool = False  # compute what an earlier run has kept as well
-    rows: int = 0  # of a step that go through the model at a time, where the device cannot hold it whole; 0: all
-
-    @property
-    def places(self) -> int:
-        """How many jobs of its kind are given out at once."""
-        return self.geometry.places if self.geometry else max(1, self.together)
-
-    @cached_property
-    def kind(self) -> tuple[object, ...]:
-        """What jobs of one pack share: shape, method but for its rate and decay, and how they are trained.
-
-        Those that are given out to share features share their task as well: its rows are what they share.
-        """
-        job = self.job
-        options = {name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")}
-        width = geometry.outputs(self.task.outputs)
-        task = job.rows.task if self.together > 1 else None
-        return self.geometry, task, width, job.backbone, job.method, tuple(sorted(options.items())), job.recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +29,15 @@ class Outcome:
     artefact: str | None = None  # SHA-256 of the file with the trained tensors
     curve: bytes = b""  # compressed JSON
     predictions: bytes = b""  # compressed, one number a test row
-    labels: Mapping[str, bytes] = field(default_factory=dict)  # likewise the right answers, by the suffix of their split
+    labels: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # likewise the right answers, by the suffix of their split
     device: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)  # of what this job used and others need not: its plug-in
-    # How it was trained: alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack, whose seconds are shared; with
-    # @2048 behind it, tested in calls of so many tokens.
+    versions: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of what this job used and others need not: its plug-in
+    # How it was trained: alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack,
+    # whose seconds are shared; with @2048 behind it, tested in calls of so many tokens.
     geometry: str = "1"
     note: str = ""  # something that the user should know
     error: str = ""  # class and message
@@ -82,7 +46,9 @@ class Outcome:
     @property
     def blobs(self) -> dict[str, bytes]:
         """What is kept of it in bytes, by kind; empty for a run that broke down before the test."""
-        labels = {f"labels/{suffix}" if suffix else "labels": data for suffix, data in self.labels.items()}
+        labels = {
+            f"labels/{suffix}" if suffix else "labels": data for suffix, data in self.labels.items()
+        }
         return {"curve": self.curve, "predictions": self.predictions, **labels}
 
 

@@ -8,8 +8,23 @@ from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn", "safetensors")
-METADATA = ("METADATA", "PKG-INFO", "RECORD", "top_level.txt", "entry_points.txt")  # what is read of every distribution
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+METADATA = (
+    "METADATA",
+    "PKG-INFO",
+    "RECORD",
+    "top_level.txt",
+    "entry_points.txt",
+)  # what is read of every distribution
 
 
 @cache
@@ -24,7 +39,11 @@ def program_version() -> str:
 
 def environment() -> dict[str, str]:
     """Versions of everything that may move a number in its last digits."""
-    found = {"simplexbench": program_version(), "python": platform.python_version(), "platform": _platform()}
+    found = {
+        "simplexbench": program_version(),
+        "python": platform.python_version(),
+        "platform": _platform(),
+    }
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -40,12 +59,19 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 def unreadable() -> list[str]:
     """The folders of distributions whose metadata are no text: who looks for plug-ins cannot be imported beside them."""
-    return [str(getattr(one, "_path", one.locate_file(""))) for one in distributions() if not _readable(one)]
+    return [
+        str(getattr(one, "_path", one.locate_file("")))
+        for one in distributions()
+        if not _readable(one)
+    ]
 
 
 def _readable(one: Distribution) -> bool:

@@ -9,7 +9,12 @@ WORDS = "token|password|passwd|secret|api[_-]?key|authorization"
 PATTERNS = (
     (re.compile(r"\b(hf_|ghp_|github_pat_|sk-)[A-Za-z0-9_-]{8,}"), r"\1..."),
     (re.compile(r"(?<=://)[^/\s:@]*:[^\s@]+(?=@)"), "..."),  # user:password of a URL
-    (re.compile(rf"(?i)(({WORDS})\w*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|((basic|bearer|token)\s+)?[^\s\"',;&)]+)"), r"\1..."),
+    (
+        re.compile(
+            rf"(?i)(({WORDS})\w*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|((basic|bearer|token)\s+)?[^\s\"',;&)]+)"
+        ),
+        r"\1...",
+    ),
 )
 
 
@@ -22,7 +27,9 @@ def redact(text: str) -> str:
         text = pattern.sub(instead, text)
     home = str(Path.home())
     text = text.replace(home, "~") if len(home) > 1 else text
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # half characters, of file names that are no UTF-8
+    return (
+        text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    )  # half characters, of file names that are no UTF-8
 
 
 def told(error: BaseException) -> str:

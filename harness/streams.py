@@ -1,7 +1,8 @@
 """Random streams hashed from coordinates.
 
-A stream's seed depends on what it is for and where it stands, never on how many numbers another stream has drawn, and
-never on a method's options: every method sees the same draws, and variants of a method start from the same tensors.
+A stream's seed depends on what it is for and where it stands, never on how many numbers another
+stream has drawn, and never on a method's options: every method sees the same draws, and variants of
+a method start from the same tensors.
 """
 
 from __future__ import annotations

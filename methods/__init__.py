@@ -1,7 +1,7 @@
 """Ways of adapting a pretrained model; knows nothing of tasks or databases.
 
-A new method is one file with one class and one line in `REGISTRY`. Other distributions offer methods by entry points
-(`plugins.py`).
+A new method is one file with one class and one line in `REGISTRY`. Other distributions offer
+methods by entry points (`plugins.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,9 +46,30 @@ __all__ = [
 ]
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
-    {method.name: method for method in (FineTuning, Bitfit, Features, Prompt, Prefix, Lora, Adapter, Ia3, Unipelt, Simplex)}
+    {
+        method.name: method
+        for method in (
+            FineTuning,
+            Bitfit,
+            Features,
+            Prompt,
+            Prefix,
+            Lora,
+            Adapter,
+            Ia3,
+            Unipelt,
+            Simplex,
+        )
+    }
 )
-BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")  # what a simplex may be over
+BASES: Final = (
+    "prefix",
+    "lora",
+    "adapter",
+    "prompt",
+    "head",
+    "unipelt",
+)  # what a simplex may be over
 # Other names, each with the method and the options that it stands for.
 ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
     {
@@ -83,7 +104,9 @@ def meant(name: str) -> tuple[str, Mapping[str, str]]:
         return ALIASES[name]
     if _plugin(name) is None:
         there = [*REGISTRY, *(plugin.name for plugin in plugins_offered() if not plugin.refused)]
-        raise ValueError(f"no method {name!r}{nearest(name, [*there, *ALIASES])}; there are {', '.join(there)}")
+        raise ValueError(
+            f"no method {name!r}{nearest(name, [*there, *ALIASES])}; there are {', '.join(there)}"
+        )
     return name, {}
 
 
@@ -96,7 +119,11 @@ def plugins_offered() -> tuple[Plugin, ...]:
 def _plugin(name: str) -> Plugin | None:
     """The plug-in of a name that is none of our own."""
     mine = name in REGISTRY or name in ALIASES
-    return None if mine else next((plugin for plugin in plugins_offered() if plugin.name == name), None)
+    return (
+        None
+        if mine
+        else next((plugin for plugin in plugins_offered() if plugin.name == name), None)
+    )
 
 
 def plugin_of(method: Method) -> Plugin | None:
@@ -130,7 +157,8 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     """The method called `name`, with `options` over its defaults; texts are read as the option's type.
 
     Raises:
-        ValueError: an unknown method or option, or a value that has no meaning; the text names what is valid.
+        ValueError: an unknown method or option, or a value that has no meaning; the text names what
+            is valid.
     """
     name, preset = meant(name)
     given = {**preset, **(options or {})}
@@ -145,8 +173,12 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     known = options_of(name, base or "prefix")
     for option in given:
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}{nearest(option, known)}; it has {', '.join(sorted(known))}")
-    own = {option: given.pop(option) for option in list(given) if cls is not Simplex or option in OWN}
+            raise ValueError(
+                f"{name} has no option {option!r}{nearest(option, known)}; it has {', '.join(sorted(known))}"
+            )
+    own = {
+        option: given.pop(option) for option in list(given) if cls is not Simplex or option in OWN
+    }
     typed = {option: _read(option, value, _type_of(option, cls)) for option, value in own.items()}
     if cls is Simplex:
         return Simplex(base=build(base, given), **typed)  # type: ignore[arg-type]  # each was read as its field's type
@@ -163,7 +195,9 @@ def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Meth
     plugin = plugin_of(method)
     here = plugin.distribution if plugin else ""
     if here != distribution:
-        raise ValueError(f"{name} is the method of {distribution or 'bench'}, and here it comes from {plugin or 'bench'}")
+        raise ValueError(
+            f"{name} is the method of {distribution or 'bench'}, and here it comes from {plugin or 'bench'}"
+        )
     return method
 
 
@@ -172,7 +206,11 @@ def label(method: Method) -> str:
     shown = _differing(method)
     if isinstance(method, Simplex):
         head = method.base.name == "fine-tuning"
-        base = [] if isinstance(method.base, Prefix) else [f"base={'head' if head else method.base.name}"]
+        base = (
+            []
+            if isinstance(method.base, Prefix)
+            else [f"base={'head' if head else method.base.name}"]
+        )
         shown = base + ([] if head else _differing(method.base)) + shown
     return f"{method.name}({', '.join(shown)})" if shown else method.name
 
@@ -213,7 +251,14 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
     kind = kind.removesuffix(" | None")
     try:
         if kind == "bool":
-            return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}[text.lower()]
+            return {
+                "true": True,
+                "yes": True,
+                "on": True,
+                "false": False,
+                "no": False,
+                "off": False,
+            }[text.lower()]
         number = text.removesuffix("%") if kind == "float" else text
         if kind in ("int", "float") and not set(number) <= set("0123456789+-.eE"):
             raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
@@ -233,4 +278,10 @@ _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
 
 def show(value: Scalar) -> str:
     """A value as it is typed."""
-    return repr(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        repr(value)
+        if isinstance(value, float)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )

@@ -22,19 +22,23 @@ if TYPE_CHECKING:
 class Adapter(Method):
     """Adds `up(relu(down(x)))` to what each feed-forward block puts out, before it joins the residual stream; `up` starts at 0.
 
-    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck and for its two places a layer (`placement=both`);
-    Pfeiffer et al. 2021, arXiv 2005.00247, for the one place behind the feed-forward block; 48 is 768 / 16, the reduction
-    used there; Li & Liang 2021, arXiv 2101.00190, compare at budgets of 3 % and 0.1 %; `gate` as in UniPELT (Mao et al.
-    2022, arXiv 2110.07577).
+    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck and for its two places a
+    layer (`placement=both`); Pfeiffer et al. 2021, arXiv 2005.00247, for the one place behind the
+    feed-forward block; 48 is 768 / 16, the reduction used there; Li & Liang 2021, arXiv 2101.00190,
+    compare at budgets of 3 % and 0.1 %; `gate` as in UniPELT (Mao et al. 2022, arXiv 2110.07577).
     """
 
     name: ClassVar[str] = "adapter"
     summary: ClassVar[str] = "a bottleneck perceptron after the feed-forward block of every layer"
-    paper: ClassVar[str] = "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
+    paper: ClassVar[str] = (
+        "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
+    )
 
     bottleneck: int = 48
     placement: str = later("feed-forward")  # or both: behind the attention part as well
-    budget: float = later(0.0)  # share of the backbone's parameters, such as 3%, from which the bottleneck follows; 0: as said
+    budget: float = later(
+        0.0
+    )  # share of the backbone's parameters, such as 3%, from which the bottleneck follows; 0: as said
     gate: bool = later(False)  # each bottleneck weighed by a gate that looks at the row
 
     def __post_init__(self) -> None:
@@ -68,10 +72,18 @@ class Adapter(Method):
         places = []
         for number, block in enumerate(anatomy.blocks):
             if block.feed_forward_out is None:
-                raise Unsupported("the feed-forward block of this backbone does not end in a linear layer of the hidden size")
+                raise Unsupported(
+                    "the feed-forward block of this backbone does not end in a linear layer of the hidden size"
+                )
             if self.placement == "both" and block.attention_out is None:
-                raise Unsupported("the end of this backbone's attention part was not found: choose placement=feed-forward")
-            places += [(number, block.attention_out)] if self.placement == "both" and block.attention_out else []
+                raise Unsupported(
+                    "the end of this backbone's attention part was not found: choose placement=feed-forward"
+                )
+            places += (
+                [(number, block.attention_out)]
+                if self.placement == "both" and block.attention_out
+                else []
+            )
             places += [(number, block.feed_forward_out)]
         if not places:
             raise Unsupported("no repeated blocks were found in this backbone")
@@ -80,10 +92,14 @@ class Adapter(Method):
     def _width(self, anatomy: Anatomy, places: int) -> int:
         if not self.budget:
             return self.bottleneck
-        width = round((self.budget * anatomy.size / places - anatomy.hidden) / (2 * anatomy.hidden + 1))
+        width = round(
+            (self.budget * anatomy.size / places - anatomy.hidden) / (2 * anatomy.hidden + 1)
+        )
         if width < 1:
             least = places * (3 * anatomy.hidden + 1) / anatomy.size
-            raise Unsupported(f"budget={self.budget} is less than a bottleneck of 1 needs in each place: {least:.2%}")
+            raise Unsupported(
+                f"budget={self.budget} is less than a bottleneck of 1 needs in each place: {least:.2%}"
+            )
         return width
 
     def _adapt(self, slots: Slots, path: str, layer: int) -> Callable[..., Tensor]:
@@ -94,7 +110,9 @@ class Adapter(Method):
         gate = slots.gate(path, "adapter", layer, slots.anatomy.hidden) if self.gate else None
 
         def adapt(module: Any, _x: Tensor, output: Tensor) -> Tensor:
-            low = torch.relu(output @ module.down.mT + row_bias(module.down_bias))  # [rows, tokens, bottleneck]
+            low = torch.relu(
+                output @ module.down.mT + row_bias(module.down_bias)
+            )  # [rows, tokens, bottleneck]
             high: Tensor = low @ module.up.mT + row_bias(module.up_bias)  # [rows, tokens, hidden]
             return output + (high if gate is None else high * gate(module, output))
 
@@ -105,7 +123,10 @@ class Adapter(Method):
 
         drawn = draw_gates(slots, streams, vertices, "adapter")
         for slot in slots:
-            if slot.name.endswith((".down", ".down_bias", ".up", ".up_bias")) and slot.role == "added":
+            if (
+                slot.name.endswith((".down", ".down_bias", ".up", ".up_bias"))
+                and slot.role == "added"
+            ):
                 law = normal(slots.anatomy.init_range) if slot.name.endswith(".down") else zeros
                 drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
         return Start(drawn)

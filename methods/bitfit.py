@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Bitfit(Method):
     """Trains every bias of the backbone, those of its norms included.
 
-    Source: Ben Zaken et al. 2022, arXiv 2106.10199; at BERT-base these are 102,912 numbers without the head.
+    Source: Ben Zaken et al. 2022, arXiv 2106.10199; at BERT-base these are 102,912 numbers without
+    the head.
     """
 
     name: ClassVar[str] = "bitfit"
@@ -45,4 +46,10 @@ class Bitfit(Method):
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
         from methods.core.parameters import Start
 
-        return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})
+        return Start(
+            given={
+                slot.name: slots.held(slot.name).float().clone()
+                for slot in slots
+                if slot.role == "backbone"
+            }
+        )

@@ -23,16 +23,22 @@ GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # strengths that the dev rows choose from
 class Features(Method):
     """Logistic regression on the frozen backbone's last hidden states; ridge regression where the label is a number.
 
-    The features are brought to mean 0 and spread 1 by the training rows. Solved by scikit-learn, whose `C` is the inverse
-    strength of the penalty; `c=0` lets the dev rows choose among five, as they choose a checkpoint for other methods.
-    Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3; the grid is a choice.
+    The features are brought to mean 0 and spread 1 by the training rows. Solved by scikit-learn,
+    whose `C` is the inverse strength of the penalty; `c=0` lets the dev rows choose among five, as
+    they choose a checkpoint for other methods.
+    Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3; the
+    grid is a choice.
     """
 
     name: ClassVar[str] = "features"
-    summary: ClassVar[str] = "logistic or ridge regression on the frozen backbone's features, in closed form"
+    summary: ClassVar[str] = (
+        "logistic or ridge regression on the frozen backbone's features, in closed form"
+    )
     paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805"
 
-    pooling: str = "mean"  # over the row's tokens; or cls: the first token, the last one of a causal model
+    pooling: str = (
+        "mean"  # over the row's tokens; or cls: the first token, the last one of a causal model
+    )
     c: float = 0.0
 
     def __post_init__(self) -> None:
@@ -78,7 +84,9 @@ class Features(Method):
             states = output[0]  # [rows, tokens, hidden]
             real = slots.attended(states).long()  # [rows, tokens]
             if self.pooling == "mean":
-                sums = (states * real[..., None]).sum(1, dtype=torch.promote_types(states.dtype, torch.float32))
+                sums = (states * real[..., None]).sum(
+                    1, dtype=torch.promote_types(states.dtype, torch.float32)
+                )
                 pooled[:] = [(sums / real.sum(1, keepdim=True)).to(states)]
             else:
                 last = real.cumsum(1).argmax(1) if causal else 0 * real[:, 0]
@@ -98,7 +106,9 @@ class Features(Method):
 
         return Start(given={slot.name: torch.zeros(slot.shape) for slot in slots})
 
-    def solve(self, x: np.ndarray, y: np.ndarray, *, classes: int) -> Iterator[Mapping[str, np.ndarray]]:
+    def solve(
+        self, x: np.ndarray, y: np.ndarray, *, classes: int
+    ) -> Iterator[Mapping[str, np.ndarray]]:
         import numpy as np
         from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -111,10 +121,17 @@ class Features(Method):
                 weight, bias = fitted.coef_[None], np.array([fitted.intercept_])
             else:
                 fitted = LogisticRegression(C=strength, max_iter=1000).fit(scaled, y)
-                weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, -1e4)  # a class that no row has
-                two = len(fitted.classes_) == 2  # then scikit-learn keeps the second's advantage over the first
+                weight, bias = (
+                    np.zeros((classes, x.shape[1])),
+                    np.full(classes, -1e4),
+                )  # a class that no row has
+                two = (
+                    len(fitted.classes_) == 2
+                )  # then scikit-learn keeps the second's advantage over the first
                 weight[fitted.classes_[1:] if two else fitted.classes_] = fitted.coef_
-                bias[fitted.classes_] = np.array([0.0, fitted.intercept_[0]]) if two else fitted.intercept_
+                bias[fitted.classes_] = (
+                    np.array([0.0, fitted.intercept_[0]]) if two else fitted.intercept_
+                )
             weight = weight / spread
             yield {"readout": weight, "readout_bias": bias - weight @ mean}
 

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 class FineTuning(Method):
     """Trains the backbone itself: all of it, its top layers, or nothing but the head.
 
-    Sources: Devlin et al. 2019 for the whole; Li & Liang 2021 for the top two layers; the rate and the decay as advised
-    for few examples by Mosbach et al. 2021 and Zhang et al. 2021.
+    Sources: Devlin et al. 2019 for the whole; Li & Liang 2021 for the top two layers; the rate and
+    the decay as advised for few examples by Mosbach et al. 2021 and Zhang et al. 2021.
     """
 
     name: ClassVar[str] = "fine-tuning"
-    summary: ClassVar[str] = "trains the backbone itself: all of it, its top layers (layers=top-2), or only the head (none)"
-    paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
+    summary: ClassVar[str] = (
+        "trains the backbone itself: all of it, its top layers (layers=top-2), or only the head (none)"
+    )
+    paper: ClassVar[str] = (
+        "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
+    )
 
     layers: str = "all"  # all, none, or top-K
     weight_decay: float = 0.01
@@ -31,7 +35,9 @@ class FineTuning(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         top = self.layers.removeprefix("top-")
-        valid = self.layers in ("all", "none") or (self.layers.startswith("top-") and top.isdecimal() and int(top) > 0)
+        valid = self.layers in ("all", "none") or (
+            self.layers.startswith("top-") and top.isdecimal() and int(top) > 0
+        )
         require(valid, f"layers must be all, none or top-K such as top-2, got {self.layers!r}")
 
     @property
@@ -54,7 +60,9 @@ class FineTuning(Method):
         if self.layers == "none":
             return
         if self.layers != "all" and anatomy.scattered:
-            raise Unsupported("this backbone keeps the parts of a layer in lists of their own: choose layers=all or none")
+            raise Unsupported(
+                "this backbone keeps the parts of a layer in lists of their own: choose layers=all or none"
+            )
         wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
         for name in sorted(anatomy.trained):
             if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
@@ -65,10 +73,18 @@ class FineTuning(Method):
             return layers
         top = int(self.layers.removeprefix("top-"))
         if top > len(layers):
-            raise Unsupported(f"layers={self.layers}: this backbone has {len(layers)} layers of its own")
+            raise Unsupported(
+                f"layers={self.layers}: this backbone has {len(layers)} layers of its own"
+            )
         return layers[-top:]
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
         from methods.core.parameters import Start
 
-        return Start(given={slot.name: slots.held(slot.name).float().clone() for slot in slots if slot.role == "backbone"})
+        return Start(
+            given={
+                slot.name: slots.held(slot.name).float().clone()
+                for slot in slots
+                if slot.role == "backbone"
+            }
+        )

@@ -24,7 +24,9 @@ class Ia3(Method):
     """
 
     name: ClassVar[str] = "ia3"
-    summary: ClassVar[str] = "trained factors on keys, values and the feed-forward block's hidden layer"
+    summary: ClassVar[str] = (
+        "trained factors on keys, values and the feed-forward block's hidden layer"
+    )
     paper: ClassVar[str] = "Liu et al. 2022, arXiv 2205.05638"
 
     @property
@@ -40,9 +42,16 @@ class Ia3(Method):
     def place(self, slots: Slots) -> None:
         for number, block in enumerate(slots.anatomy.blocks):
             if block.key is None or block.value is None or block.feed_forward_out is None:
-                raise Unsupported(f"keys, values or the feed-forward part of {block.path} were not found: try lora or adapter")
+                raise Unsupported(
+                    f"keys, values or the feed-forward part of {block.path} were not found: try lora or adapter"
+                )
             for part, projection in (("key", block.key), ("value", block.value)):
-                self._scale_outputs(slots, projection, "scale" if projection.columns is None else f"{part}_scale", number)
+                self._scale_outputs(
+                    slots,
+                    projection,
+                    "scale" if projection.columns is None else f"{part}_scale",
+                    number,
+                )
             self._scale_inputs(slots, block.feed_forward_out, number)
         if not len(slots):
             raise Unsupported("no repeated blocks were found in this backbone")
@@ -54,9 +63,16 @@ class Ia3(Method):
         from methods.core.architecture import features
         from methods.core.slots import row_bias
 
-        width, own = features(slots.backbone.model.get_submodule(projection.path))[1], projection.columns
+        width, own = (
+            features(slots.backbone.model.get_submodule(projection.path))[1],
+            projection.columns,
+        )
         slots.add(projection.path, name, (len(own) if own else width,), layer)
-        where = None if own is None else torch.tensor(own, device=next(slots.backbone.model.parameters()).device)
+        where = (
+            None
+            if own is None
+            else torch.tensor(own, device=next(slots.backbone.model.parameters()).device)
+        )
 
         def scale(module: Any, _x: Tensor, output: Tensor) -> Tensor:
             factors = row_bias(getattr(module, name))  # [own] or [rows, 1, own]
@@ -71,7 +87,9 @@ class Ia3(Method):
         from methods.core.architecture import features
         from methods.core.slots import row_bias
 
-        def scale(module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        def scale(
+            module: Any, inputs: tuple[Tensor, ...], named: dict[str, Any]
+        ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
             return (inputs[0] * row_bias(module.scale), *inputs[1:]), named
 
         slots.add(path, "scale", (features(slots.backbone.model.get_submodule(path))[0],), layer)
@@ -82,4 +100,6 @@ class Ia3(Method):
 
         from methods.core.parameters import Start
 
-        return Start(given={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"})
+        return Start(
+            given={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"}
+        )

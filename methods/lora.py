@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from methods.core.parameters import Start
     from methods.core.slots import Slots
 
-# The names of query and value projections in most families. As the default it stands for these layers whatever their names.
+# The names of query and value projections in most families. As the default it stands for these
+# layers whatever their names.
 QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 
 
@@ -27,9 +28,10 @@ QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 class Lora(Method):
     """Adds `alpha / rank * B A` to the weight of the query and value projections; B starts at 0.
 
-    Sources: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in UniPELT's comparison;
-    `rslora` divides by the root of the rank (Kalajdzievski 2023, arXiv 2312.03732); `gate` as in UniPELT (Mao et al. 2022,
-    arXiv 2110.07577). Where one layer gives queries, keys and values, the whole layer is updated, as PEFT does.
+    Sources: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in
+    UniPELT's comparison; `rslora` divides by the root of the rank (Kalajdzievski 2023, arXiv
+    2312.03732); `gate` as in UniPELT (Mao et al. 2022, arXiv 2110.07577). Where one layer gives
+    queries, keys and values, the whole layer is updated, as PEFT does.
     """
 
     name: ClassVar[str] = "lora"
@@ -37,7 +39,9 @@ class Lora(Method):
     paper: ClassVar[str] = "Hu et al. 2022, arXiv 2106.09685"
 
     rank: int = 8
-    alpha: float = 16.0  # the update is scaled by alpha / rank, so its size does not hang on the rank
+    alpha: float = (
+        16.0  # the update is scaled by alpha / rank, so its size does not hang on the rank
+    )
     targets: str = QUERY_VALUE  # names of linear layers inside the repeated blocks, separated by |
     lora_dropout: float = later(0.0)  # on what the update reads
     rslora: bool = later(False)  # scale by alpha / sqrt(rank)
@@ -49,9 +53,14 @@ class Lora(Method):
         try:
             re.compile(self.targets)
         except re.error as error:
-            raise ValueError(f"targets must be names separated by |, got {self.targets!r} ({error})") from None
+            raise ValueError(
+                f"targets must be names separated by |, got {self.targets!r} ({error})"
+            ) from None
         require(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
-        require(0 <= self.lora_dropout < 1, f"lora_dropout must be from 0 to below 1, got {self.lora_dropout}")
+        require(
+            0 <= self.lora_dropout < 1,
+            f"lora_dropout must be from 0 to below 1, got {self.lora_dropout}",
+        )
 
     @property
     def default_lr(self) -> float:
@@ -78,20 +87,26 @@ class Lora(Method):
                 slots.add(path, "lora_b", (given, self.rank), number)
                 slots.hook_linear(path, self._update(slots, path, number, read))
         if not len(slots):
-            raise Unsupported(f"no linear layer of this backbone is called {self.targets}: name some with targets=...")
+            raise Unsupported(
+                f"no linear layer of this backbone is called {self.targets}: name some with targets=..."
+            )
 
     def _layers(self, slots: Slots, block: Block) -> list[str]:
         from methods.core.architecture import linear_layers
 
         if self.targets != QUERY_VALUE:
             return linear_layers(slots.backbone.model, block.path, self.targets)
-        return list(dict.fromkeys(found.path for found in (block.query, block.value) if found is not None))
+        return list(
+            dict.fromkeys(found.path for found in (block.query, block.value) if found is not None)
+        )
 
     def _update(self, slots: Slots, path: str, layer: int, read: int) -> Callable[..., Tensor]:
         gate = slots.gate(path, "lora", layer, read) if self.gate else None
 
         def update(module: Any, x: Tensor, output: Tensor) -> Tensor:
-            low: Tensor = slots.drop(x, self.lora_dropout) @ module.lora_a.mT  # [rows, tokens, rank]; factors may have rows
+            low: Tensor = (
+                slots.drop(x, self.lora_dropout) @ module.lora_a.mT
+            )  # [rows, tokens, rank]; factors may have rows
             high: Tensor = low @ module.lora_b.mT  # [rows, tokens, out]
             return output + self.scale * (high if gate is None else high * gate(module, x))
 

@@ -27,23 +27,31 @@ ALSO: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-share": "no
 class Prefix(Method):
     """Trains `length` keys and values for every layer, through a perceptron that is folded away afterwards.
 
-    Sources: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults of its released code, and
-    the activations of real words as a start are from its section 7.4. Le et al. 2024, arXiv 2410.02200, compare ways to
-    share tensors between keys and values: `decoder=one` (deep-share), `simple-share` (trained rows through the layer's own
-    frozen projections) and `none` (no-share). `prefix_dropout` is from P-tuning v2 (Liu et al. 2022, arXiv 2110.07602).
-    `gate=input` weighs the prefix by a gate that looks at the row (Mao et al. 2022, arXiv 2110.07577); `gate=zero` attends
-    to it apart and adds that with a factor a head that starts at 0 (Zhang et al. 2023, arXiv 2303.16199).
+    Sources: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults
+    of its released code, and the activations of real words as a start are from its section 7.4. Le
+    et al. 2024, arXiv 2410.02200, compare ways to share tensors between keys and values:
+    `decoder=one` (deep-share), `simple-share` (trained rows through the layer's own frozen
+    projections) and `none` (no-share). `prefix_dropout` is from P-tuning v2 (Liu et al. 2022, arXiv
+    2110.07602). `gate=input` weighs the prefix by a gate that looks at the row (Mao et al. 2022,
+    arXiv 2110.07577); `gate=zero` attends to it apart and adds that with a factor a head that
+    starts at 0 (Zhang et al. 2023, arXiv 2303.16199).
     """
 
     name: ClassVar[str] = "prefix"
-    summary: ClassVar[str] = "trained keys and values in front of every layer's attention, through an MLP"
+    summary: ClassVar[str] = (
+        "trained keys and values in front of every layer's attention, through an MLP"
+    )
     paper: ClassVar[str] = "Li & Liang 2021, arXiv 2101.00190"
 
     length: int = 10
     hidden: int = 512  # width of the perceptron's hidden layer
-    decoder: str = "one"  # one MLP for all layers; per-layer: one a layer for keys and one for values; none: free tensors
-    positions: str = "shifted"  # the text's positions start after the prefix, as in PEFT, so that a prefix can be exported
-    budget: float = later(0.0)  # share of the backbone's parameters, such as 0.1%, from which the length follows; 0: as said
+    # one MLP for all layers; per-layer: one a layer for keys and one for values; none: free tensors
+    decoder: str = "one"
+    # the text's positions start after the prefix, as in PEFT, so that a prefix can be exported
+    positions: str = "shifted"
+    budget: float = later(
+        0.0
+    )  # share of the backbone's parameters, such as 0.1%, from which the length follows; 0: as said
     init: str = later("random")  # or words: the activations of real words in the frozen backbone
     words: str = later("")  # the words; repeated or cut to the length
     depth: str = later("all")  # or first: a prefix in the first layer only
@@ -61,7 +69,10 @@ class Prefix(Method):
         one_of("depth", self.depth, ("all", "first"))
         one_of("gate", self.gate, ("none", "input", "zero"))
         share("budget", self.budget)
-        require(0 <= self.prefix_dropout < 1, f"prefix_dropout must be from 0 to below 1, got {self.prefix_dropout}")
+        require(
+            0 <= self.prefix_dropout < 1,
+            f"prefix_dropout must be from 0 to below 1, got {self.prefix_dropout}",
+        )
         check_words(self.init, self.words)
         require(
             self.init == "random" or self.decoder != "simple-share",
@@ -96,17 +107,26 @@ class Prefix(Method):
 
     def place(self, slots: Slots) -> None:
         if not slots.anatomy.attention:
-            raise Unsupported("this backbone has attention code of its own, where no prefix can enter: try lora or adapter")
+            raise Unsupported(
+                "this backbone has attention code of its own, where no prefix can enter: try lora or adapter"
+            )
         calls, length = self._calls(slots.anatomy), self._length(slots.anatomy)
         for call in calls:
             for part in ("prefix_key", "prefix_value"):
-                slots.add(call.module, f"{part}_{call.turn}", (call.heads, length, call.width), call.layer)
+                slots.add(
+                    call.module, f"{part}_{call.turn}", (call.heads, length, call.width), call.layer
+                )
         for module, layer in {call.module: call.layer for call in reversed(calls)}.items():
             self._change(slots, module, layer)
         if self.gate == "zero":
             for call in calls:
                 heads = slots.backbone.model.get_submodule(call.module)
-                slots.add(call.module, f"prefix_share_{call.turn}", (_query_heads(heads, call),), call.layer)
+                slots.add(
+                    call.module,
+                    f"prefix_share_{call.turn}",
+                    (_query_heads(heads, call),),
+                    call.layer,
+                )
         if self.positions == "shifted":
             from methods.core.positions import shift
 
@@ -122,7 +142,9 @@ class Prefix(Method):
         each = sum(2 * call.heads * call.width for call in self._calls(anatomy))
         length = round(self.budget * anatomy.size / each)
         if length < 1:
-            raise Unsupported(f"budget={self.budget} is less than a prefix of length 1 needs: {each / anatomy.size:.2%}")
+            raise Unsupported(
+                f"budget={self.budget} is less than a prefix of length 1 needs: {each / anatomy.size:.2%}"
+            )
         return length
 
     def _change(self, slots: Slots, module: str, layer: int) -> None:
@@ -150,18 +172,29 @@ class Prefix(Method):
         drawn = draw_gates(slots, streams, vertices, "prefix")
         shares = [slot for slot in slots if ".prefix_share_" in slot.name]
         drawn |= {s.name: draw(streams, s.name, s.shape, vertices, zeros) for s in shares}
-        added = [slot for slot in slots if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))]
+        added = [
+            slot
+            for slot in slots
+            if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))
+        ]
         length, hidden = added[0].shape[1], slots.anatomy.hidden
         wanted = self._activations(slots, added) if self.init == "words" else None
         if self.decoder == "none":
             free = {s.name: draw(streams, s.name, s.shape, vertices, normal(1.0)) for s in added}
             if wanted is not None:
-                free = {name: tensor.expand(vertices, -1, -1, -1).clone() for name, tensor in wanted.items()}
+                free = {
+                    name: tensor.expand(vertices, -1, -1, -1).clone()
+                    for name, tensor in wanted.items()
+                }
             return Start(drawn | free)
         if self.decoder == "simple-share":
-            frozen = FrozenProjections([slot.name for slot in added], self._calls(slots.anatomy), slots)
+            frozen = FrozenProjections(
+                [slot.name for slot in added], self._calls(slots.anatomy), slots
+            )
             rows = (len(added) // 2, length, hidden)
-            return Start(drawn | {LATENT: draw(streams, LATENT, rows, vertices, normal(1.0))}, decoder=frozen)
+            return Start(
+                drawn | {LATENT: draw(streams, LATENT, rows, vertices, normal(1.0))}, decoder=frozen
+            )
         drawn[LATENT] = draw(streams, LATENT, (length, hidden), vertices, normal(1.0))
         decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
         if wanted is not None:
@@ -178,7 +211,10 @@ class Prefix(Method):
         device = next(slots.backbone.model.parameters()).device
         tokens = torch.tensor([ids], device=device)
         pairs: list[tuple[Tensor, Tensor]] = []
-        with observed(lambda _module, _query, key, value: pairs.append((key, value))), torch.no_grad():
+        with (
+            observed(lambda _module, _query, key, value: pairs.append((key, value))),
+            torch.no_grad(),
+        ):
             slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         calls = pairs if self.depth == "all" else pairs[:1]
         tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]

@@ -23,13 +23,13 @@ COMMON = 5000  # the vocabulary's first entries, which `init=vocabulary` draws f
 class Prompt(Method):
     """Trains `length` rows in front of the embedded tokens; every layer sees them as if they were text.
 
-    Source: Lester et al. 2021, arXiv 2104.08691: length up to 100 and a start from common tokens or from words, section
-    3.2; length 20 is where more helps little. `decoder=mlp` makes the rows from latent ones by a perceptron (Le et al.
-    2024, arXiv 2410.02200).
+    Source: Lester et al. 2021, arXiv 2104.08691: length up to 100 and a start from common tokens or
+    from words, section 3.2; length 20 is where more helps little. `decoder=mlp` makes the rows from
+    latent ones by a perceptron (Le et al. 2024, arXiv 2410.02200).
 
-    What is classified is the text: behind the last layer the prompt's rows are dropped, so that an encoder pools its real
-    first token. `pool=prompt` leaves them there, and BERT pools the prompt's first row: so PEFT does, and only so a prompt
-    for an encoder can be exported to it.
+    What is classified is the text: behind the last layer the prompt's rows are dropped, so that an
+    encoder pools its real first token. `pool=prompt` leaves them there, and BERT pools the prompt's
+    first row: so PEFT does, and only so a prompt for an encoder can be exported to it.
     """
 
     name: ClassVar[str] = "prompt"
@@ -37,7 +37,8 @@ class Prompt(Method):
     paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
 
     length: int = 20
-    init: str = "vocabulary"  # embeddings of some of the 5,000 first tokens; random: new ones; words: those of words
+    # embeddings of some of the 5,000 first tokens; random: new ones; words: those of words
+    init: str = "vocabulary"
     words: str = later("")  # the words; repeated or cut to the length
     decoder: str = "none"  # or mlp: through a perceptron of width `hidden`
     hidden: int = 512
@@ -82,19 +83,25 @@ class Prompt(Method):
         anatomy = slots.anatomy
         see_room(slots, self.length, "prompt", "choose {way}")
         if anatomy.causal and self.pool == "prompt":
-            raise Unsupported("a causal model classifies the text's last token whatever stands before it: leave pool=text")
+            raise Unsupported(
+                "a causal model classifies the text's last token whatever stands before it: leave pool=text"
+            )
         name = slots.add(anatomy.stack, "prompt", (self.length, _table(slots).shape[1]), 0)
         embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
         site = slots.backbone.model.get_submodule(name.rpartition(".")[0])
 
-        def put_in_front(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        def put_in_front(
+            _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[Any, dict[str, Any]]:
             ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
             named = _in_front(site.prompt, embed(ids), named, causal=anatomy.causal)  # type: ignore[arg-type]
             return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
 
         slots.hook_inputs(slots.anatomy.body, put_in_front)
         if self.pool == "text":
-            early = anatomy.stack == anatomy.body and anatomy.pools_inside  # then the body itself must not see the prompt
+            early = (
+                anatomy.stack == anatomy.body and anatomy.pools_inside
+            )  # then the body itself must not see the prompt
             where = anatomy.blocks[-1].path if early else anatomy.stack
             slots.hook(where, lambda _module, _inputs, output: _behind(output, self.length))
 
@@ -107,17 +114,26 @@ class Prompt(Method):
         slot = next(slot for slot in slots if slot.role == "added")
         if self.decoder == "mlp":
             mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
-            return Start({LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp)
+            return Start(
+                {LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp
+            )
         common = min(COMMON, len(_table(slots)))
         if self.init == "random":
             spread = float(_embedded(slots, torch.arange(common)).std())
-            return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(spread))})
+            return Start(
+                {slot.name: draw(streams, slot.name, slot.shape, vertices, normal(spread))}
+            )
         if self.init == "words":
-            rows = _embedded(slots, torch.tensor(repeated(slots.backbone.tokens(self.words), self.length, self.words)))
+            rows = _embedded(
+                slots,
+                torch.tensor(repeated(slots.backbone.tokens(self.words), self.length, self.words)),
+            )
             return Start({slot.name: rows.expand(vertices, -1, -1).clone()})
 
         def some_tokens(tensor: Tensor, generator: torch.Generator) -> object:
-            return tensor.copy_(_embedded(slots, torch.randint(common, (self.length,), generator=generator)))
+            return tensor.copy_(
+                _embedded(slots, torch.randint(common, (self.length,), generator=generator))
+            )
 
         return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)})
 
@@ -139,7 +155,9 @@ def _embedded(slots: Slots, ids: Tensor) -> Tensor:
     return found
 
 
-def _in_front(prompt: Tensor, embedded: Tensor, named: dict[str, Any], *, causal: bool) -> dict[str, Any]:
+def _in_front(
+    prompt: Tensor, embedded: Tensor, named: dict[str, Any], *, causal: bool
+) -> dict[str, Any]:
     """The body's arguments with the prompt in front of the embedded text `[rows, tokens, width]`."""
     import torch
     import torch.nn.functional as F

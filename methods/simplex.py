@@ -21,24 +21,32 @@ DECODERS = ("shared", "per-vertex")
 class Simplex(Method):
     """Trains `vertices` models of the base method at once: every row of a step is seen by a point drawn from their simplex.
 
-    The dev metric is taken over several copies of the dev rows, each seen by a point of its own; the model that is tested
-    is the centroid. Source: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads of six vertices; points
-    drawn for each observation and each layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law, the coarser
-    granularities and the penalty `diversity`. What was chosen where descriptions of it are silent: docs/methods.md.
+    The dev metric is taken over several copies of the dev rows, each seen by a point of its own;
+    the model that is tested is the centroid. Source: Falissard, Guigue & Soulier 2023, arXiv
+    2310.15793 (prefixes and heads of six vertices; points drawn for each observation and each
+    layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law, the coarser granularities
+    and the penalty `diversity`. What was chosen where descriptions of it are silent:
+    docs/methods.md.
 
     With one vertex it is the base method, to the last digit.
     """
 
     name: ClassVar[str] = "simplex"
-    summary: ClassVar[str] = "a simplex of models (prefixes and heads) trained together; its centroid is tested"
+    summary: ClassVar[str] = (
+        "a simplex of models (prefixes and heads) trained together; its centroid is tested"
+    )
     paper: ClassVar[str] = "Falissard et al. 2023, arXiv 2310.15793"
 
     base: Method = field(default_factory=Prefix)
     vertices: int = 6
-    granularity: str = "row-layer"  # what gets a point of its own: each row and layer, each row, each layer of a batch, a batch
+    # what gets a point of its own: each row and layer, each row, each layer of a batch, a batch
+    granularity: str = "row-layer"
     validation: str = "stochastic"  # or centroid
-    copies: int = 0  # of the dev rows in stochastic validation; 0: as many as give about 300 scored rows, at least 2
-    concentration: float = later(1.0)  # of the Dirichlet law; 1: uniform, less: near the vertices, more: near the centre
+    # of the dev rows in stochastic validation; 0: as many as give about 300 scored rows, at least 2
+    copies: int = 0
+    concentration: float = later(
+        1.0
+    )  # of the Dirichlet law; 1: uniform, less: near the vertices, more: near the centre
     diversity: float = later(0.0)  # weight of the squared cosine between two vertices in the loss
     decoders: str = later("shared")  # or per-vertex: the base's perceptron once for each vertex
     head: bool = later(True)  # the head has vertices as well; false: one head for the whole simplex
@@ -63,9 +71,13 @@ class Simplex(Method):
             "coincide; choose base=prefix, lora, adapter, prompt or head",
         )
         require(
-            self.head or self.base.name != "fine-tuning", "head=false leaves a simplex over heads (base=head) without vertices"
+            self.head or self.base.name != "fine-tuning",
+            "head=false leaves a simplex over heads (base=head) without vertices",
         )
-        require(self.mix == "factors" or self.base.name == "lora", "mix=product mixes products of factors: it needs base=lora")
+        require(
+            self.mix == "factors" or self.base.name == "lora",
+            "mix=product mixes products of factors: it needs base=lora",
+        )
 
     @property
     def resolved_version(self) -> int:
@@ -102,17 +114,27 @@ class Simplex(Method):
         """What goes with sampling where nothing is sampled, and with a decoder where there is none."""
         if self.vertices == 1:
             return frozenset(OWN) - {"vertices"}
-        idle = {"copies": self.validation == "centroid", "samples": not self.test_samples, "decoders": not self.base.decodes}
+        idle = {
+            "copies": self.validation == "centroid",
+            "samples": not self.test_samples,
+            "decoders": not self.base.decodes,
+        }
         return frozenset(name for name, unused in idle.items() if unused)
 
     def options(self) -> dict[str, Scalar]:
-        own: dict[str, Scalar] = {name: getattr(self, name) for name in OWN if name not in self.unused}
+        own: dict[str, Scalar] = {
+            name: getattr(self, name) for name in OWN if name not in self.unused
+        }
         return self.base.options() | own | {"base": self._base_name}
 
     def resolved(self) -> dict[str, Scalar]:
         said = {one.name: one.default for one in fields(self) if one.metadata.get("later")}
         values = self.options()
-        own = {name: values[name] for name in OWN if name in values and (name not in said or values[name] != said[name])}
+        own = {
+            name: values[name]
+            for name in OWN
+            if name in values and (name not in said or values[name] != said[name])
+        }
         return self.base.resolved() | own | {"base": self._base_name}
 
     @property
@@ -136,8 +158,13 @@ class Simplex(Method):
 
         start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
         if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:
-            each = [self.start(slots, VertexStreams(streams, vertex), 1).decoder for vertex in range(self.vertices)]
-            start = replace(start, decoder=Decoders(decoder for decoder in each if decoder is not None))
+            each = [
+                self.start(slots, VertexStreams(streams, vertex), 1).decoder
+                for vertex in range(self.vertices)
+            ]
+            start = replace(
+                start, decoder=Decoders(decoder for decoder in each if decoder is not None)
+            )
         if not self.head:
             heads = {slot.name for slot in slots if slot.role == "head"} & start.drawn.keys()
             start = replace(
@@ -150,4 +177,8 @@ class Simplex(Method):
         return Source(slots, start, mixture)
 
 
-OWN = tuple(one.name for one in fields(Simplex) if one.name in Simplex.__annotations__ and one.name != "base")
+OWN = tuple(
+    one.name
+    for one in fields(Simplex)
+    if one.name in Simplex.__annotations__ and one.name != "base"
+)

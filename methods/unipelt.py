@@ -17,19 +17,26 @@ if TYPE_CHECKING:
 
 
 # The parts, and the options that go with each.
-PARTS = {"prefix": ("length", "hidden", "positions"), "adapter": ("bottleneck",), "lora": ("rank", "alpha")}
+PARTS = {
+    "prefix": ("length", "hidden", "positions"),
+    "adapter": ("bottleneck",),
+    "lora": ("rank", "alpha"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unipelt(Method):
     """Trains several methods together; in every layer a gate a method says how much of it a row needs.
 
-    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width 512, adapters of 48, LoRA
-    of rank 8 and alpha 16; a gate is a sigmoid of one linear output, averaged over the row's tokens.
+    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width
+    512, adapters of 48, LoRA of rank 8 and alpha 16; a gate is a sigmoid of one linear output,
+    averaged over the row's tokens.
     """
 
     name: ClassVar[str] = "unipelt"
-    summary: ClassVar[str] = "prefix, adapter and LoRA together, each behind a gate that looks at the row"
+    summary: ClassVar[str] = (
+        "prefix, adapter and LoRA together, each behind a gate that looks at the row"
+    )
     paper: ClassVar[str] = "Mao et al. 2022, arXiv 2110.07577"
 
     parts: str = "prefix+adapter+lora"  # or some of them, such as prefix+adapter
@@ -45,8 +52,12 @@ class Unipelt(Method):
         super().__post_init__()
         named = self.parts.split("+")
         valid = set(named) <= set(PARTS) and len(set(named)) == len(named)
-        require(valid, f"parts must be some of prefix, adapter and lora joined by +, got {self.parts!r}")
-        object.__setattr__(self, "parts", "+".join(part for part in PARTS if part in named))  # their order makes no difference
+        require(
+            valid, f"parts must be some of prefix, adapter and lora joined by +, got {self.parts!r}"
+        )
+        object.__setattr__(
+            self, "parts", "+".join(part for part in PARTS if part in named)
+        )  # their order makes no difference
         self.methods()  # checks their options
 
     @property
@@ -62,13 +73,21 @@ class Unipelt(Method):
     @property
     def unused(self) -> frozenset[str]:
         """The options of parts that are not there."""
-        return frozenset(option for part, options in PARTS.items() if part not in self.parts for option in options)
+        return frozenset(
+            option
+            for part, options in PARTS.items()
+            if part not in self.parts
+            for option in options
+        )
 
     def methods(self) -> list[Method]:
         """The parts, always in one order."""
         made: dict[str, Method] = {
             "prefix": Prefix(
-                length=self.length, hidden=self.hidden, positions=self.positions, gate="input" if self.gates else "none"
+                length=self.length,
+                hidden=self.hidden,
+                positions=self.positions,
+                gate="input" if self.gates else "none",
             ),
             "adapter": Adapter(bottleneck=self.bottleneck, gate=self.gates),
             "lora": Lora(rank=self.rank, alpha=self.alpha, gate=self.gates),

@@ -29,20 +29,31 @@ def compare(
         runs: one per job, finished or not; their order does not matter.
         baseline: what the others are tested against; that of the hypothesis, else
             `fine-tuning` if it is there, else the first method.
-        methods: which to keep, by full name or by the name before the bracket; the baseline is kept anyway.
+        methods: which to keep, by full name or by the name before the bracket; the baseline is kept
+            anyway.
         tasks: which to keep, in this order.
         sizes: which to keep.
-        hypothesis: the comparison that the study is for. Its baseline is the baseline unless another is named, its
-            comparison is tested alone, and all others are exploratory.
+        hypothesis: the comparison that the study is for. Its baseline is the baseline unless
+            another is named, its comparison is tested alone, and all others are exploratory.
 
     Raises:
-        reports.analysis.paired_runs.Nothing: there is no run, or none is left, or the baseline is not among the methods.
-        reports.analysis.paired_runs.Mixed: the runs left belong to several backbones or recipes.
+        reports.analysis.paired_runs.Nothing: there is no run, or none is left, or the baseline is
+        not among the methods. reports.analysis.paired_runs.Mixed: the runs left belong to several
+        backbones or recipes.
     """
     from reports.analysis.comparison import compute
     from reports.analysis.paired_runs import arrange
 
-    return compute(arrange(runs, baseline=baseline, methods=methods, tasks=tasks, sizes=sizes, hypothesis=hypothesis))
+    return compute(
+        arrange(
+            runs,
+            baseline=baseline,
+            methods=methods,
+            tasks=tasks,
+            sizes=sizes,
+            hypothesis=hypothesis,
+        )
+    )
 
 
 def render(
@@ -64,13 +75,16 @@ def render(
         command: the command line that reproduces the report, printed in its header.
         width: columns of the terminal; other formats ignore it.
         color: whether the terminal understands styles; other formats ignore it.
-        against: a study whose printed numbers stand beside these, one of `reports.published.STUDIES`; not in CSV and JSON.
-        texts: gives the texts of a run's test rows, None where they are not at hand; only HTML shows them.
+        against: a study whose printed numbers stand beside these, one of
+            `reports.published.STUDIES`; not in CSV and JSON.
+        texts: gives the texts of a run's test rows, None where they are not at hand; only HTML
+            shows them.
         characteristics: measure the tasks by these texts, and hold gains against that; not in CSV.
 
     Raises:
         ValueError: the format is unknown.
-        reports.analysis.paired_runs.Nothing: there is no such study, or it has nothing in common with these runs.
+        reports.analysis.paired_runs.Nothing: there is no such study, or it has nothing in common
+        with these runs.
     """
     from reports.formats.writers import write
 

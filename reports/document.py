@@ -1,15 +1,23 @@
 """One neutral document: words, tables and notes that every format writes in its own way.
 
-Text in it is raw; the writers escape it. Marks are single characters that say without colour what they mean.
+Text in it is raw; the writers escape it. Marks are single characters that say without colour what
+they mean.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from reports.analysis.diagnostics import Note
+from typing import Final, Literal
 
 DASH: Final = "—"
+
+
+@dataclass(frozen=True)
+class Note:
+    """One finding. Red: it stands in the way of a claim. Amber: it is to be kept in mind."""
+
+    code: str
+    level: Literal["red", "amber"]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,9 @@ class Entry:
     text: str
     marks: str = ""  # what follows it, in room of its own
     strong: bool = False
-    cell: str | None = None  # names the runs behind it, where it stands for one method, task and size
+    cell: str | None = (
+        None  # names the runs behind it, where it stands for one method, task and size
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,9 @@ class Table:
         """The table as several with at most that many columns of numbers."""
         numbers = len(self.head) - self.labels
         starts = range(0, max(numbers, 1), columns)
-        return [self.part(range(s, min(s + columns, numbers)), last=s == starts[-1]) for s in starts]
+        return [
+            self.part(range(s, min(s + columns, numbers)), last=s == starts[-1]) for s in starts
+        ]
 
 
 @dataclass(frozen=True)

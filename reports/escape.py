@@ -1,13 +1,16 @@
 """Foreign text made harmless, once per sink: names come from files, options and databases that others wrote.
 
-Every writer passes every string through the function of its sink; numbers are formatted by the program and stay numbers.
+Every writer passes every string through the function of its sink; numbers are formatted by the
+program and stay numbers.
 """
 
 import re
 import unicodedata
 from typing import Final
 
-_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL)
+_SEQUENCE: Final = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL
+)
 
 
 def plain(text: str) -> str:
@@ -81,7 +84,10 @@ _LATEX: Final = {
 def latex(text: str) -> str:
     """Text that LaTeX sets as it is, with nothing but the kernel; letters it may lack are named by number."""
     signs = re.sub(r"(?<![\w)-])-(?=\d)", "\N{MINUS SIGN}", plain(text))
-    harmless = "".join(_LATEX.get(c) or (c if c.isascii() or _latin(c) else f"{{[}}U+{ord(c):04X}{{]}}") for c in signs)
+    harmless = "".join(
+        _LATEX.get(c) or (c if c.isascii() or _latin(c) else f"{{[}}U+{ord(c):04X}{{]}}")
+        for c in signs
+    )
     return re.sub(r"-(?=-)", "-{}", harmless)  # two in a row would become a dash
 
 

@@ -26,17 +26,45 @@ sys.argv[0] = "bench"
 from harness.__main__ import main
 main()
 """
-GRID = ["--model", "tiny", "--sizes", "20", "--steps", "4", "--eval-every", "2", "--test-limit", "30"]
+GRID = [
+    "--model",
+    "tiny",
+    "--sizes",
+    "20",
+    "--steps",
+    "4",
+    "--eval-every",
+    "2",
+    "--test-limit",
+    "30",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--remake-golden`: write anew what reports are held against; see `tests/reports/test_golden.py`."""
-    parser.addoption("--remake-golden", action="store_true", help="write the golden files of reports anew")
+    parser.addoption(
+        "--remake-golden", action="store_true", help="write the golden files of reports anew"
+    )
 
 
-def _job(label: str = "lora", draw: int = 0, *, task: str = "toy-sentiment", size: int = 20, fingerprint: str = "rows") -> Job:
+def _job(
+    label: str = "lora",
+    draw: int = 0,
+    *,
+    task: str = "toy-sentiment",
+    size: int = 20,
+    fingerprint: str = "rows",
+) -> Job:
     rows = Rows(
-        task=task, version=1, revision="g1", size=size, draw=draw, fingerprint=fingerprint, n_train=size, n_dev=6, n_test=3
+        task=task,
+        version=1,
+        revision="g1",
+        size=size,
+        draw=draw,
+        fingerprint=fingerprint,
+        n_train=size,
+        n_dev=6,
+        n_test=3,
     )
     return Job(
         backbone=BackboneSpec(name="tiny", revision="0123456789"),
@@ -110,7 +138,14 @@ class Bench:
     def start(self, folder: Path, *words: object) -> subprocess.Popen[str]:
         """Start it and let it run."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(self.command(*words), cwd=folder, env=self.env, text=True, start_new_session=True, **pipes)
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=folder,
+            env=self.env,
+            text=True,
+            start_new_session=True,
+            **pipes,
+        )
 
     def end(self, process: subprocess.Popen[str], timeout: float = 120) -> Ended:
         """Wait for it."""

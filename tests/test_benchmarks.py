@@ -21,7 +21,15 @@ def test_a_benchmark_can_be_imported(name):
 
 def test_a_made_up_ledger_is_read_reported_and_found_whole(tmp_path):
     """What stands for a million results is, in the small, a ledger as a run leaves it."""
-    words = [sys.executable, "-m", "tests.benchmarks.million", "--results", "5000", "--keep", str(tmp_path / "m.db")]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.million",
+        "--results",
+        "5000",
+        "--keep",
+        str(tmp_path / "m.db"),
+    ]
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "bench db verify" in printed
     with Ledger(str(tmp_path / "m.db")) as ledger:

@@ -28,8 +28,17 @@ def block(name):
 def commands():
     """Every `bench` command of the documents, without what follows a comment or another command."""
     texts = [README, (ROOT / "CONTRIBUTING.md").read_text("utf-8")]
-    lines = [line for text in texts for fence in re.findall(r"```\n(.*?)```", text, re.S) for line in fence.splitlines()]
-    found = [re.sub(r"^.*?bin/(?=bench )", "", part.strip()) for line in lines for part in line.split("#")[0].split("&&")]
+    lines = [
+        line
+        for text in texts
+        for fence in re.findall(r"```\n(.*?)```", text, re.S)
+        for line in fence.splitlines()
+    ]
+    found = [
+        re.sub(r"^.*?bin/(?=bench )", "", part.strip())
+        for line in lines
+        for part in line.split("#")[0].split("&&")
+    ]
     return [command for command in found if command.startswith("bench ")]
 
 
@@ -75,7 +84,14 @@ def test_the_readme_shows_what_the_example_says():
 def test_the_figure_of_the_readme_is_what_its_command_draws(tmp_path):
     """The picture beside the table is, byte for byte, that of the same ledger."""
     command = re.search(r"`bench (plot [^`]+) -o docs/forest.svg`", README)[1]
-    words = [sys.executable, "-m", "harness", *shlex.split(command), "-o", str(tmp_path / "forest.svg")]
+    words = [
+        sys.executable,
+        "-m",
+        "harness",
+        *shlex.split(command),
+        "-o",
+        str(tmp_path / "forest.svg"),
+    ]
     subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     assert (tmp_path / "forest.svg").read_bytes() == (ROOT / "docs" / "forest.svg").read_bytes()
 
@@ -88,7 +104,9 @@ def test_the_example_is_a_whole_ledger_of_a_real_run():
         assert {entry.state for entry in entries} == {"done"}
         for entry in entries:
             assert rebuilt_digest(entry) == entry.digest
-            assert payload_hash(entry.metrics, ledger.blobs(entry.digest)) == entry.result["payload"]
+            assert (
+                payload_hash(entry.metrics, ledger.blobs(entry.digest)) == entry.result["payload"]
+            )
     assert len({entry.result["versions"]["simplexbench"] for entry in entries}) == 1
 
 
@@ -112,7 +130,10 @@ def test_the_example_method_of_the_readme_works():
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
     names = {"Method": methods.Method, "__name__": "example"}
     exec("from dataclasses import dataclass\nfrom typing import ClassVar\n" + code, names)  # noqa: S102  # our own README
-    batch = {"input_ids": torch.arange(5, 11).expand(2, -1), "attention_mask": torch.ones(2, 6, dtype=torch.long)}
+    batch = {
+        "input_ids": torch.arange(5, 11).expand(2, -1),
+        "attention_mask": torch.ones(2, 6, dtype=torch.long),
+    }
     backbone = random_bert()
     for method in (names["Shift"](), Simplex(base=names["Shift"]())):
         slots = method.slots(backbone)

@@ -9,12 +9,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Folders from the top down: a module imports from its own folder and from those further down.
+LEVELS = (
+    "harness/cli",
+    "harness/commands",
+    "harness/scheduling",
+    "harness/scheduling/executors",
+    "harness/study",
+    "harness/training",
+    "harness/artefacts",
+    "harness/ledger",
+    "harness/tiny",
+    "harness/tasks",
+    "harness/backbones",
+    "harness",
+    "methods",
+    "methods/core",
+    "reports/formats",
+    "reports/formats/html",
+    "reports/figures",
+    "reports/tables",
+    "reports/analysis",
+    "reports/published",
+    "reports/statistics",
+    "reports",
+)
+ENTRANCES = ("harness/__main__.py", "reports/__init__.py")  # each calls the top of its package
 FORBIDDEN = {
     "methods": ("harness", "reports"),
     "reports": ("harness", "methods"),
     "harness/ledger": ("torch", "transformers", "reports"),
 }
-ORDER = ("cli", "running", "scheduler", "ledger", "worker", "training", "tasks")
 
 
 def imports(path):
@@ -33,18 +58,65 @@ def test_a_layer_does_not_know_what_is_above_it(folder):
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 
-def test_the_harness_imports_downwards():
-    """No module of the harness imports one that stands above it in the path of a job."""
-    for number, name in enumerate(ORDER):
-        paths = (
-            [ROOT / "harness" / f"{name}.py"]
-            if (ROOT / "harness" / f"{name}.py").exists()
-            else (ROOT / "harness" / name).glob("*.py")
-        )
-        for path in paths:
-            above = {f"harness.{one}" for one in ORDER[:number]}
-            wrong = [one for one in imports(path) if any(one == up or one.startswith(up + ".") for up in above)]
-            assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+def modules():
+    """Every module of the three packages: its dotted name and its file."""
+    paths = (
+        path
+        for package in ("harness", "methods", "reports")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+
+
+def graph():
+    """The modules that each module imports, lazily or not, for types or not."""
+    known = modules()
+
+    def imported(path):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                full = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from (name if name in known else node.module for name in full)
+
+    return {
+        name: {one for one in imported(path) if one in known and one != name}
+        for name, path in known.items()
+    }
+
+
+def test_no_import_runs_up():
+    """A module imports from its own folder and from the folders below it in `LEVELS`; every folder has a level."""
+    known = modules()
+    folder = {name: path.parent.relative_to(ROOT).as_posix() for name, path in known.items()}
+    assert set(folder.values()) == set(LEVELS)
+    up = [
+        f"{known[name].relative_to(ROOT)} imports {one}"
+        for name, imported in graph().items()
+        for one in imported
+        if known[name].relative_to(ROOT).as_posix() not in ENTRANCES
+        and LEVELS.index(folder[one]) < LEVELS.index(folder[name])
+    ]
+    assert not up
+
+
+def test_no_imports_form_a_circle():
+    """Modules can be put in an order in which each imports only earlier ones; packages count as modules of their own."""
+    left = graph()
+    while ready := [name for name, imported in left.items() if not imported & set(left)]:
+        for name in ready:
+            del left[name]
+    assert not left
+
+
+@pytest.mark.parametrize("folder", LEVELS)
+def test_a_folder_can_be_read_at_a_glance(folder):
+    """No folder holds more than 20 modules side by side."""
+    assert len([path for path in (ROOT / folder).glob("*.py") if path.stem != "__init__"]) <= 20
 
 
 def test_sql_is_known_in_one_folder():
@@ -52,29 +124,70 @@ def test_sql_is_known_in_one_folder():
     for package in ("harness", "methods", "reports"):
         for path in (ROOT / package).rglob("*.py"):
             if "ledger" not in path.parts:
-                assert not [name for name in imports(path) if name.split(".")[0] in ("sqlalchemy", "sqlmodel", "sqlite3")], path
+                assert not [
+                    name
+                    for name in imports(path)
+                    if name.split(".")[0] in ("sqlalchemy", "sqlmodel", "sqlite3")
+                ], path
 
 
 @pytest.mark.parametrize(
     "module",
-    [*(f"harness.{name}" for name in ("cli", "request", "planning", "reading", "reporting", "status")), "reports", "methods"],
+    [
+        *(
+            f"harness.{name}"
+            for name in (
+                "cli.app",
+                "study.request",
+                "study.planning",
+                "commands.show",
+                "commands.report",
+                "commands.status",
+            )
+        ),
+        "reports",
+        "methods",
+    ],
 )
 def test_what_answers_at_once_imports_nothing_heavy(module):
     """Commands that only read, and the whole of a plan, do without torch, transformers and datasets."""
-    heavy = ["torch", "transformers", "datasets", "evaluate", "matplotlib", "pandas", "sklearn", "scipy"]
+    heavy = [
+        "torch",
+        "transformers",
+        "datasets",
+        "evaluate",
+        "matplotlib",
+        "pandas",
+        "sklearn",
+        "scipy",
+    ]
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_status_imports_little():
     """Most of the time of `status` is the start of Python: it does without table classes, numpy, all that plans or runs."""
     spared = ["sqlmodel", "sqlalchemy.orm", "numpy", "methods", "reports"]
-    spared += [f"harness.{name}" for name in ("tasks", "outcome", "planning", "scheduler", "ledger.ledger", "ledger.reader")]
+    spared += [
+        f"harness.{name}"
+        for name in (
+            "tasks",
+            "outcome",
+            "study.planning",
+            "scheduling.scheduler",
+            "ledger.ledger",
+            "ledger.reader",
+        )
+    ]
     code = f"""import sys; from harness.cli.app import app
 app(["status", "--db", "results.db.example"], standalone_mode=False)
 print([name for name in {spared} if name in sys.modules])"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert "360 of 360 cells done" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 

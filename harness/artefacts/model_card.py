@@ -38,10 +38,20 @@ def text(one: Stored, form: str, at: str | None) -> str:
     point = f", {where}" if one.vertices > 1 else ""
     found, why = intervals(one)
     lines = "\n".join(_line(one, name, found.get(name)) for name in _shown(one))
-    basis = "The 95 % intervals are over test rows, for this one training, and not over draws. " if found else ""
+    basis = (
+        "The 95 % intervals are over test rows, for this one training, and not over draws. "
+        if found
+        else ""
+    )
     reason = f"{why}\n\n" if why else ""
     samples = one.method.test_samples
-    tested = f", as the mean answer of {samples} sampled models" if samples else " at the centre" if at is not None else ""
+    tested = (
+        f", as the mean answer of {samples} sampled models"
+        if samples
+        else " at the centre"
+        if at is not None
+        else ""
+    )
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{one.backbone.line()}{point}. Size {entry.size}, draw {entry.draw}, seed {entry.seed}: trained on {entry.n_train} "
@@ -59,7 +69,9 @@ def intervals(one: Stored) -> tuple[dict[str, Interval], str]:
     """
     shown, entry = _shown(one), one.entry
     found: dict[str, Interval] = {}
-    if "accuracy" in shown and not any(name.startswith("accuracy/") for name in shown):  # of one test set: no labels needed
+    if "accuracy" in shown and not any(
+        name.startswith("accuracy/") for name in shown
+    ):  # of one test set: no labels needed
         found["accuracy"] = wilson(round(shown["accuracy"] * entry.n_test), entry.n_test)
     if not (rest := [name for name in shown if name not in found]):
         return found, ""
@@ -81,18 +93,29 @@ def wilson(right: int, rows: int) -> Interval:
     return Interval(max(0.0, centre - half), min(1.0, centre + half), "Wilson")
 
 
-def _bootstrap(names: Sequence[str], tests: Mapping[str, _Test], shown: Mapping[str, float]) -> dict[str, Interval]:
+def _bootstrap(
+    names: Sequence[str], tests: Mapping[str, _Test], shown: Mapping[str, float]
+) -> dict[str, Interval]:
     """The middle 95 % of each score when the rows of each test set are drawn again with replacement."""
     import numpy as np
 
     rng = np.random.default_rng(0)  # fixed: the same model gives the same card
     again = []
     for _ in range(RESAMPLES):
-        rows = {suffix: rng.integers(len(test.labels), size=len(test.labels)).tolist() for suffix, test in tests.items()}
-        drawn = {s: _Test(*([column[row] for row in rows[s]] for column in test)) for s, test in tests.items()}
+        rows = {
+            suffix: rng.integers(len(test.labels), size=len(test.labels)).tolist()
+            for suffix, test in tests.items()
+        }
+        drawn = {
+            s: _Test(*([column[row] for row in rows[s]] for column in test))
+            for s, test in tests.items()
+        }
         again.append(_scores(names, drawn))
     ends = {name: np.quantile([scores[name] for scores in again], [0.025, 0.975]) for name in shown}
-    return {name: Interval(float(low), float(high), f"bootstrap, {RESAMPLES} resamples") for name, (low, high) in ends.items()}
+    return {
+        name: Interval(float(low), float(high), f"bootstrap, {RESAMPLES} resamples")
+        for name, (low, high) in ends.items()
+    }
 
 
 def _scores(names: Sequence[str], tests: Mapping[str, _Test]) -> dict[str, float]:
@@ -150,10 +173,14 @@ def _bases(one: Stored, name: str) -> list[str]:
 def _line(one: Stored, name: str, interval: Interval | None) -> str:
     """One score, in points of a hundred where more is better and 1 is perfect."""
     bases = _names(one) if name == "score" else _bases(one, name)
-    points = all(base in metrics.METRICS and metrics.METRICS[base].better == "higher" for base in bases)
+    points = all(
+        base in metrics.METRICS and metrics.METRICS[base].better == "higher" for base in bases
+    )
 
     def shown(value: float) -> str:
         return f"{100 * value:.1f}" if points else f"{value:.4g}"
 
-    spread = f" ({shown(interval.low)} to {shown(interval.high)}; {interval.how})" if interval else ""
+    spread = (
+        f" ({shown(interval.low)} to {shown(interval.high)}; {interval.how})" if interval else ""
+    )
     return f"- {name} {shown(one.entry.metrics[name])}{spread}"

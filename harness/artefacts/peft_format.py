@@ -31,7 +31,10 @@ def files(one: Stored, tensors: Tensors) -> dict[str, Any]:
     if why := _obstacle(one, base):
         raise UsageError(f"{why}: --format safetensors")
     if isinstance(base, Prefix):
-        config, weights = _prefix_config(tensors), {"prompt_embeddings": _prompt_embeddings(tensors)}
+        config, weights = (
+            _prefix_config(tensors),
+            {"prompt_embeddings": _prompt_embeddings(tensors)},
+        )
     elif isinstance(base, Prompt):
         prompt = next(tensor for name, tensor in tensors.items() if name.endswith(".prompt"))
         config, weights = _prompt_config(prompt), {"prompt_embeddings": prompt}
@@ -60,7 +63,11 @@ def _obstacle(one: Stored, base: Method) -> str:
         return f"PEFT reads the library's own classifiers only, this one pools by {one.backbone.pooling}"
     if isinstance(base, Prefix):
         options = {"positions": "shifted", "depth": "all", "gate": "none"}
-        other = [f"{name}={getattr(base, name)}" for name, value in options.items() if getattr(base, name) != value]
+        other = [
+            f"{name}={getattr(base, name)}"
+            for name, value in options.items()
+            if getattr(base, name) != value
+        ]
         if other:
             return f"PEFT's prefixes shift positions, enter every layer and have no gate, this one was trained with {other[0]}"
         if not _takes_cache(one):
@@ -77,12 +84,17 @@ def _takes_cache(one: Stored, *, causal: bool = False) -> bool:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(checkpoints.locate(one.backbone.name, one.backbone.revision))
+    config = AutoConfig.from_pretrained(
+        checkpoints.locate(one.backbone.name, one.backbone.revision)
+    )
     with torch.device("meta"):  # its structure is enough
         model = AutoModelForSequenceClassification.from_config(config)
     if causal:
         return any(getattr(module, "is_causal", False) for module in model.modules())
-    return any("past_key_values" in inspect.signature(part.forward).parameters for part in (model, model.base_model))
+    return any(
+        "past_key_values" in inspect.signature(part.forward).parameters
+        for part in (model, model.base_model)
+    )
 
 
 def _unscaled(one: Stored, tensors: Tensors) -> dict[str, Tensor]:
@@ -92,7 +104,9 @@ def _unscaled(one: Stored, tensors: Tensors) -> dict[str, Tensor]:
         mean, spread = one.about["scale"]["mean"], one.about["scale"]["spread"]
         weight, bias = (f"{one.about['output_layer']}.{part}" for part in ("weight", "bias"))
         if bias not in head:
-            raise UsageError("this head has no bias that could hold the mean of the labels: --format safetensors")
+            raise UsageError(
+                "this head has no bias that could hold the mean of the labels: --format safetensors"
+            )
         head |= {weight: head[weight] * spread, bias: head[bias] * spread + mean}
     return head
 
@@ -111,7 +125,9 @@ def _prompt_embeddings(tensors: Tensors) -> Tensor:
     import torch
 
     pairs = zip(_prefixes(tensors, "key"), _prefixes(tensors, "value"), strict=True)
-    columns = [one.transpose(0, 1).flatten(1) for pair in pairs for one in pair]  # [length, heads * width]
+    columns = [
+        one.transpose(0, 1).flatten(1) for pair in pairs for one in pair
+    ]  # [length, heads * width]
     return torch.cat(columns, dim=1)
 
 
@@ -142,7 +158,11 @@ def _prompt_config(prompt: Tensor) -> dict[str, Any]:
 
 def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
     """A mixture of products has longer factors than one vertex; the scale is that of one all the same."""
-    places = [name.removeprefix("inner.").removesuffix(".lora_a") for name in tensors if name.endswith(".lora_a")]
+    places = [
+        name.removeprefix("inner.").removesuffix(".lora_a")
+        for name in tensors
+        if name.endswith(".lora_a")
+    ]
     rank = next(len(tensor) for name, tensor in tensors.items() if name.endswith(".lora_a"))
     return {
         "peft_type": "LORA",
@@ -156,4 +176,7 @@ def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
 
 def _lora_weights(tensors: Tensors) -> dict[str, Tensor]:
     factors = {name: tensor for name, tensor in tensors.items() if re.search(r"\.lora_[ab]$", name)}
-    return {f"base_model.model.{n[:-7].removeprefix('inner.')}.lora_{n[-1].upper()}.weight": t for n, t in factors.items()}
+    return {
+        f"base_model.model.{n[:-7].removeprefix('inner.')}.lora_{n[-1].upper()}.weight": t
+        for n, t in factors.items()
+    }

@@ -65,7 +65,14 @@ class Stored:
     @property
     def vertices(self) -> int:
         """How many vertices the tensors have."""
-        return next((len(t) for name, t in self.tensors.items() if name not in self.about["without_vertices"]), 1)
+        return next(
+            (
+                len(t)
+                for name, t in self.tensors.items()
+                if name not in self.about["without_vertices"]
+            ),
+            1,
+        )
 
     def point(self, at: str | None) -> dict[str, Tensor]:
         """The slots' tensors at the centre, at a vertex (`3`) or at weights (`.5,.5,0`).
@@ -79,11 +86,15 @@ class Stored:
 
         fixed = self.about["without_vertices"]
         corners = {name: tensor for name, tensor in self.tensors.items() if name not in fixed}
-        weights = torch.tensor([weights_of(at, self.vertices)], dtype=torch.float64)  # [1, vertices]
+        weights = torch.tensor(
+            [weights_of(at, self.vertices)], dtype=torch.float64
+        )  # [1, vertices]
         products = self.about.get("products", {})
         mixed = mix(corners, dict.fromkeys(corners, None if at is None else weights), products)
         if at is not None:  # all but the first factors of products carry a row axis then
-            mixed = {name: tensor if name in products else tensor[0] for name, tensor in mixed.items()}
+            mixed = {
+                name: tensor if name in products else tensor[0] for name, tensor in mixed.items()
+            }
         return mixed | {name: self.tensors[name] for name in fixed}
 
 
@@ -103,8 +114,14 @@ def weights_of(at: str | None, vertices: int) -> Sequence[float]:
     try:
         weights = [float(part) for part in at.split(",")]
     except ValueError:
-        raise UsageError(f"--at wants a vertex's number or weights separated by commas, got {at!r}") from None
-    if len(weights) != vertices or abs(sum(weights) - 1) > 1e-6 or not all(0 <= weight <= 1 for weight in weights):
+        raise UsageError(
+            f"--at wants a vertex's number or weights separated by commas, got {at!r}"
+        ) from None
+    if (
+        len(weights) != vertices
+        or abs(sum(weights) - 1) > 1e-6
+        or not all(0 <= weight <= 1 for weight in weights)
+    ):
         raise UsageError(f"--at wants {vertices} weights from 0 to 1 that sum to 1, got {at!r}")
     return weights
 
@@ -117,7 +134,11 @@ def find(ledger: Ledger, digest: str) -> Entry:
     """
     found = ledger.entries(digest.lower())
     if len(found) != 1:
-        several = f"{len(found)} jobs begin with {digest!r}: give more digits" if found else f"no job begins with {digest!r}"
+        several = (
+            f"{len(found)} jobs begin with {digest!r}: give more digits"
+            if found
+            else f"no job begins with {digest!r}"
+        )
         raise UsageError(f"{several} (`bench show` lists them)")
     return found[0]
 
@@ -126,17 +147,25 @@ def load(db: str, digest: str) -> Stored:
     """The tensors of a finished job.
 
     Raises:
-        UsageError: there is no such job. Unavailable: it has no tensors. CorruptData: they were changed.
+        UsageError: there is no such job. Unavailable: it has no tensors. CorruptData: they were
+            changed.
     """
     with Ledger(db) as ledger:
         entry = find(ledger, digest)
         blobs = ledger.blobs(entry.digest)
     if entry.result is None:
-        raise Unavailable(f"{entry.digest[:12]} is {entry.state}, not done: there are no trained tensors")
+        raise Unavailable(
+            f"{entry.digest[:12]} is {entry.state}, not done: there are no trained tensors"
+        )
     if entry.result["artefact"] is None:
         raise Unavailable(
             f"the tensors of {entry.digest[:12]} were not kept: `bench run --keep all` keeps whole backbones as well"
         )
     where = tensor_files.folder(db)
     tensors, about = tensor_files.read(where, entry.digest, entry.result["artefact"])
-    return Stored(entry, tensors, about, unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ())
+    return Stored(
+        entry,
+        tensors,
+        about,
+        unpack_predictions(blobs["predictions"]) if "predictions" in blobs else (),
+    )

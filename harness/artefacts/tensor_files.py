@@ -51,7 +51,9 @@ def check(where: Path, digest: str, sha: str) -> bytes:
     """
     path = where / f"{digest}.safetensors"
     if not path.exists():
-        raise Unavailable(f"the trained tensors are not at {path}: were they moved away from the database?")
+        raise Unavailable(
+            f"the trained tensors are not at {path}: were they moved away from the database?"
+        )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha:
         raise CorruptData(f"{path} is not what was written after training; it was left as it is")
@@ -84,7 +86,9 @@ def keep(where: Path, digest: str, content: bytes) -> None:
         with draft.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # the result that names it is on the disk at once, and so must this be
+            os.fsync(
+                file.fileno()
+            )  # the result that names it is on the disk at once, and so must this be
         draft.replace(where / f"{digest}.safetensors")
         if os.name == "posix":  # elsewhere a folder cannot be opened
             place = os.open(where, os.O_RDONLY)

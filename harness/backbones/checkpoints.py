@@ -23,8 +23,14 @@ def locate(name: str, revision: str) -> Path:
         return hub.fetch_model(name, revision)
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("pytorch_model*.bin"))
-        out = f": `bench convert {shlex.quote(name)} FOLDER` makes one of pytorch_model.bin" if pickled else ""
-        raise Unavailable(f"{folder} holds no .safetensors file, and no other kind of weights is read{out}")
+        out = (
+            f": `bench convert {shlex.quote(name)} FOLDER` makes one of pytorch_model.bin"
+            if pickled
+            else ""
+        )
+        raise Unavailable(
+            f"{folder} holds no .safetensors file, and no other kind of weights is read{out}"
+        )
     return folder
 
 
@@ -32,11 +38,12 @@ def locate(name: str, revision: str) -> Path:
 def intact(name: str, revision: str) -> Path:
     """The folder that holds a model's files, its weights compared with what they are said to be; once a process.
 
-    The Hub's cache keeps weights under the hash of their contents. One that is another by now is fetched again.
+    The Hub's cache keeps weights under the hash of their contents. One that is another by now is
+    fetched again.
 
     Raises:
-        Unavailable: as `locate`; or a folder's files changed since its revision was taken, or the Hub's are damaged here and
-            cannot be had again.
+        Unavailable: as `locate`; or a folder's files changed since its revision was taken, or the
+            Hub's are damaged here and cannot be had again.
     """
     folder = locate(name, revision)
     if local_folder(name) is not None:
@@ -51,7 +58,9 @@ def intact(name: str, revision: str) -> Path:
         file.unlink()
     folder = locate(name, revision)
     if altered := _altered(folder):
-        raise Unavailable(f"{altered[0]} arrives altered from {hub_errors.endpoint()}: it is not what its hash there says")
+        raise Unavailable(
+            f"{altered[0]} arrives altered from {hub_errors.endpoint()}: it is not what its hash there says"
+        )
     return folder
 
 
@@ -102,6 +111,13 @@ def revision_of(name: str) -> str:
             raise Unavailable(f"no folder {name!r} here, and no model of the Hub has such a name")
         return hub.revision("model", name)
     content = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.txt"), *folder.glob("*.model")]):
+    for path in sorted(
+        [
+            *folder.glob("*.json"),
+            *folder.glob("*.safetensors"),
+            *folder.glob("*.txt"),
+            *folder.glob("*.model"),
+        ]
+    ):
         content.update(path.name.encode() + b"\0" + path.read_bytes())
     return content.hexdigest()[:40]

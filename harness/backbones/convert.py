@@ -32,7 +32,9 @@ def convert_model(name: str, folder: Path) -> None:
 
     if folder.exists():
         raise CannotWrite(f"{folder} exists already: name a folder that does not")
-    source = checkpoints.local_folder(name) or hub.fetch_model(name, checkpoints.revision_of(name), hub.PICKLED)
+    source = checkpoints.local_folder(name) or hub.fetch_model(
+        name, checkpoints.revision_of(name), hub.PICKLED
+    )
     if any(source.glob("*.safetensors")):
         raise UsageError(
             f"{source} holds safetensors: there is nothing to convert, use it as it is: bench run --model {shlex.quote(name)}"
@@ -45,11 +47,23 @@ def convert_model(name: str, folder: Path) -> None:
     for file in files:
         tensors |= read(file)
     if missing := promised - tensors.keys():
-        raise CorruptData(f"{source}: the index names {min(missing)!r}, which no file holds; nothing was converted")
+        raise CorruptData(
+            f"{source}: the index names {min(missing)!r}, which no file holds; nothing was converted"
+        )
     _write(folder, tensors, [source / file for file in beside])
     out = Console()
-    out.print(f"{folder}: {', '.join([hub.SAFE.whole, *beside])}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"bench run --model {shlex.quote(str(folder))}", markup=False, highlight=False, soft_wrap=True)
+    out.print(
+        f"{folder}: {', '.join([hub.SAFE.whole, *beside])}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    out.print(
+        f"bench run --model {shlex.quote(str(folder))}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _files(source: Path) -> tuple[list[Path], set[str]]:
@@ -58,16 +72,25 @@ def _files(source: Path) -> tuple[list[Path], set[str]]:
     promised: dict[str, str] = {}
     if index.is_file():
         try:
-            promised = {str(key): str(file) for key, file in json.loads(index.read_text("utf-8"))["weight_map"].items()}
+            promised = {
+                str(key): str(file)
+                for key, file in json.loads(index.read_text("utf-8"))["weight_map"].items()
+            }
         except (ValueError, LookupError, TypeError, AttributeError):
             raise CorruptData(f"{index} is no index of weights; nothing was converted") from None
     shards = sorted(set(promised.values()))
-    if not all(fnmatchcase(file, hub.PICKLED.shards) and "/" not in file for file in shards):  # nothing outside the folder
-        raise CorruptData(f"{index} names files that are no {hub.PICKLED.shards}; nothing was converted")
+    if not all(
+        fnmatchcase(file, hub.PICKLED.shards) and "/" not in file for file in shards
+    ):  # nothing outside the folder
+        raise CorruptData(
+            f"{index} names files that are no {hub.PICKLED.shards}; nothing was converted"
+        )
     files = [source / file for file in shards or [hub.PICKLED.whole]]
     for file in files:
         if not file.is_file():
-            raise Unavailable(f"there is no {file}: only {hub.PICKLED.whole} and what its index names is converted")
+            raise Unavailable(
+                f"there is no {file}: only {hub.PICKLED.whole} and what its index names is converted"
+            )
     return files, set(promised)
 
 
@@ -93,7 +116,9 @@ def read(path: Path) -> dict[str, Tensor]:
                 "it was refused, and nothing of it was run"
             ) from None
         raise CorruptData(f"{path} is damaged or no file of PyTorch's; fetch it again") from None
-    if not isinstance(found, dict) or not all(isinstance(name, str) and _is_plain(value) for name, value in found.items()):
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and _is_plain(value) for name, value in found.items()
+    ):
         raise CorruptData(f"{path} holds something other than named tensors; nothing was converted")
     return found
 
@@ -102,9 +127,16 @@ def _is_plain(value: object) -> bool:
     """Whether it is numbers in memory, each in a place of its own: a view may claim more of them than there are."""
     import torch
 
-    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.device.type != "cpu":
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.layout is not torch.strided
+        or value.device.type != "cpu"
+    ):
         return False
-    return not value.is_quantized and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    return (
+        not value.is_quantized
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _mappable(path: Path) -> bool:
@@ -143,6 +175,8 @@ def _write(folder: Path, tensors: dict[str, Tensor], beside: list[Path]) -> None
         shutil.copymode(beside[0], draft / hub.SAFE.whole)  # which is the owner's alone otherwise
         draft.rename(folder)
     except (OSError, SafetensorError) as error:
-        raise DiskTrouble(f"writing {folder} failed, and nothing of it was kept: {error}") from error
+        raise DiskTrouble(
+            f"writing {folder} failed, and nothing of it was kept: {error}"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

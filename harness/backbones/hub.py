@@ -1,8 +1,8 @@
 """Reaching the Hub: revisions, models, datasets. The one rule: what is cached is used without asking anybody.
 
-The Hub's own client tries for up to a minute and a half before it gives up, so nothing is fetched before a short
-question about the repository has been answered. Nothing here runs code of a repository or opens weights, and only
-`bench convert` asks for any but safetensors.
+The Hub's own client tries for up to a minute and a half before it gives up, so nothing is fetched
+before a short question about the repository has been answered. Nothing here runs code of a
+repository or opens weights, and only `bench convert` asks for any but safetensors.
 """
 
 import logging
@@ -37,11 +37,15 @@ Kind = Literal["model", "dataset"]
 
 _log = logging.getLogger(__name__)
 
-ASK_SECONDS: Final = 6.5  # all tries together; with the command's own start the answer comes within ten
+ASK_SECONDS: Final = (
+    6.5  # all tries together; with the command's own start the answer comes within ten
+)
 TRY_SECONDS: Final = 4.0  # one try
 PAUSES: Final = (0.3, 0.6, 1.0, 1.0)  # between the tries of a download: one more try than pauses
 BROKEN_TRIES: Final = 3  # of a download whose connection breaks
-DOWN_SECONDS: Final = 60.0  # a Hub out of reach is not asked again for so long: nine tasks wait once, not nine times
+DOWN_SECONDS: Final = (
+    60.0  # a Hub out of reach is not asked again for so long: nine tasks wait once, not nine times
+)
 
 _SHA: Final = re.compile(r"[0-9a-f]{40}")
 _BESIDE_WEIGHTS: Final = (
@@ -67,8 +71,12 @@ class Weights(NamedTuple):
     shards: str
 
 
-SAFE: Final = Weights("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-PICKLED: Final = Weights("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+SAFE: Final = Weights(
+    "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"
+)
+PICKLED: Final = Weights(
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"
+)
 
 
 class Split(NamedTuple):
@@ -94,26 +102,34 @@ _down_since: dict[str, float] = {}  # endpoint -> when it was last found out of 
 def revision(kind: Kind, name: str, asked: str = "main") -> str:
     """The commit that `asked` stands for in a repository, found once per process.
 
-    A full commit that is cached needs no network. Where the Hub is out of reach or switched off (HF_HUB_OFFLINE=1),
-    the commit last seen stands in, and a warning says so.
+    A full commit that is cached needs no network. Where the Hub is out of reach or switched off
+    (HF_HUB_OFFLINE=1), the commit last seen stands in, and a warning says so.
 
     Raises:
-        Unavailable: there is no such repository or revision, access is refused, or the Hub is out of reach and
-            nothing is cached.
+        Unavailable: there is no such repository or revision, access is refused, or the Hub is out
+            of reach and nothing is cached.
     """
     if _SHA.fullmatch(asked) and _snapshot(kind, name, asked).is_dir():
         return asked
     cached = _cached_revision(kind, name, asked)
     if is_offline():
         if cached is None:
-            raise Unavailable(nothing_cached(kind, name, asked, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
+            raise Unavailable(
+                nothing_cached(kind, name, asked, "HF_HUB_OFFLINE=1 forbids asking the Hub")
+            )
         return cached
     try:
         found = _info(kind, name, asked).sha
     except _OutOfReach as problem:
         if cached is None:
             raise
-        _log.warning("%s: using the cached revision %s of %s %s", first_line(problem), cached[:12], kind, name)
+        _log.warning(
+            "%s: using the cached revision %s of %s %s",
+            first_line(problem),
+            cached[:12],
+            kind,
+            name,
+        )
         return cached
     _remember(kind, name, asked, found)
     return found
@@ -123,7 +139,8 @@ def fetch_model(name: str, revision: str, weights: Weights = SAFE) -> Path:
     """The folder with a model's configuration, tokenizer and weights at a commit; fetched where not cached.
 
     Raises:
-        Unavailable: the repository holds no such weights, access is refused, or the Hub stays out of reach.
+        Unavailable: the repository holds no such weights, access is refused, or the Hub stays out
+            of reach.
         UsageError: pickled weights are asked for where there are safetensors.
         CannotWrite, DiskTrouble: the cache cannot take the files.
     """
@@ -133,7 +150,9 @@ def fetch_model(name: str, revision: str, weights: Weights = SAFE) -> Path:
     if _is_complete(folder, weights):
         return folder
     if is_offline():
-        raise Unavailable(nothing_cached("model", name, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
+        raise Unavailable(
+            nothing_cached("model", name, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub")
+        )
     info = _info("model", name, revision)
     _quiet()
     for file in _model_files(name, info.files, weights):
@@ -157,18 +176,32 @@ def dataset_split(name: str, config: str | None, split: str, revision: str) -> S
     if data is None:
         if is_offline():
             what = f"{config or 'default'}/{split} of {name}"
-            raise Unavailable(nothing_cached("dataset", what, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub"))
+            raise Unavailable(
+                nothing_cached("dataset", what, revision, "HF_HUB_OFFLINE=1 forbids asking the Hub")
+            )
         _info("dataset", name, revision)
         data = _persist(
-            lambda: _load(name, config, split, revision), "dataset", name, revision, f"{config or 'default'}/{split}"
+            lambda: _load(name, config, split, revision),
+            "dataset",
+            name,
+            revision,
+            f"{config or 'default'}/{split}",
         )
-    classes = {column: tuple(kind.names) for column, kind in data.features.items() if hasattr(kind, "names")}
+    classes = {
+        column: tuple(kind.names)
+        for column, kind in data.features.items()
+        if hasattr(kind, "names")
+    }
     return Split(columns=data[:], classes=classes)
 
 
 def beside_weights(files: Iterable[str]) -> list[str]:
     """Those of a model's files that make its weights usable: the configuration and the tokenizer."""
-    return [file for file in files if "/" not in file and any(fnmatchcase(file, pattern) for pattern in _BESIDE_WEIGHTS)]
+    return [
+        file
+        for file in files
+        if "/" not in file and any(fnmatchcase(file, pattern) for pattern in _BESIDE_WEIGHTS)
+    ]
 
 
 @contextmanager
@@ -212,7 +245,9 @@ def _cached_revision(kind: Kind, name: str, asked: str) -> str | None:
             return noted
     if asked != "main":
         return None
-    snapshots = [folder for folder in (storage / "snapshots").glob("*") if _SHA.fullmatch(folder.name)]
+    snapshots = [
+        folder for folder in (storage / "snapshots").glob("*") if _SHA.fullmatch(folder.name)
+    ]
     return max(snapshots, key=lambda folder: folder.stat().st_mtime).name if snapshots else None
 
 
@@ -231,7 +266,9 @@ def _is_complete(folder: Path, weights: Weights) -> bool:
     """Whether a snapshot can be read. Weights are fetched last, so what they stand beside is there too."""
     import json
 
-    if not (folder / "config.json").is_file() or not any(file.is_file() for name in _TOKENIZERS for file in folder.glob(name)):
+    if not (folder / "config.json").is_file() or not any(
+        file.is_file() for name in _TOKENIZERS for file in folder.glob(name)
+    ):
         return False
     try:
         shards = set(json.loads((folder / weights.listing).read_text())["weight_map"].values())
@@ -252,12 +289,22 @@ def _model_files(name: str, files: tuple[str, ...], wanted: Weights) -> list[str
     if not weights or not set(weights) <= set(files):
         raise Unavailable(_missing(name, files, wanted))
     if "config.json" not in files:
-        raise Unavailable(f"model {name!r} has no config.json: it is no model of transformers; choose another one")
-    return [*beside_weights(files), *([wanted.listing] if wanted.listing in files else []), *weights]
+        raise Unavailable(
+            f"model {name!r} has no config.json: it is no model of transformers; choose another one"
+        )
+    return [
+        *beside_weights(files),
+        *([wanted.listing] if wanted.listing in files else []),
+        *weights,
+    ]
 
 
 def _of(wanted: Weights, files: tuple[str, ...]) -> list[str]:
-    return [file for file in files if fnmatchcase(file, wanted.shards)] if wanted.listing in files else [wanted.whole]
+    return (
+        [file for file in files if fnmatchcase(file, wanted.shards)]
+        if wanted.listing in files
+        else [wanted.whole]
+    )
 
 
 def _missing(name: str, files: tuple[str, ...], wanted: Weights) -> str:
@@ -274,7 +321,8 @@ def _missing(name: str, files: tuple[str, ...], wanted: Weights) -> str:
 def _prepared(name: str, config: str | None, split: str, sha: str) -> "Dataset | None":
     """A split that was loaded before, read straight from the library's cache.
 
-    Offline, the library itself takes the dataset's newest copy whatever its commit, so the commit is looked up here.
+    Offline, the library itself takes the dataset's newest copy whatever its commit, so the commit
+    is looked up here.
     """
     from datasets import Dataset, concatenate_datasets
     from datasets import config as settings
@@ -290,7 +338,11 @@ def _prepared(name: str, config: str | None, split: str, sha: str) -> "Dataset |
     whole = folders[0] / f"{stem}.arrow"
     files = [whole] if whole.is_file() else shards
     try:
-        return concatenate_datasets([Dataset.from_file(str(file)) for file in files]) if files else None
+        return (
+            concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+            if files
+            else None
+        )
     except (OSError, ValueError) as problem:  # pyarrow's errors are of these two kinds
         raise Unavailable(
             f"the cached copy of {name} cannot be read ({first_line(problem)}); delete the folder {folders[0]} and try again"
@@ -338,7 +390,9 @@ def _ask(kind: Kind, name: str, asked: str) -> _Info:
             if pause is None or time.monotonic() + pause >= deadline - 0.5:
                 if not is_server_error(problem):
                     _down_since[hub] = time.monotonic()
-                said = f"{tries} {'try' if tries == 1 else 'tries'}, the last: {first_line(problem)}"
+                said = (
+                    f"{tries} {'try' if tries == 1 else 'tries'}, the last: {first_line(problem)}"
+                )
                 raise _OutOfReach(unreached(kind, name, said)) from None
         time.sleep(pause)
     raise AssertionError  # the last pause is None
@@ -354,7 +408,9 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
         except BaseException as problem:
             done.append(problem)
 
-    thread = threading.Thread(target=work, daemon=True)  # one that hangs must not keep the command from ending
+    thread = threading.Thread(
+        target=work, daemon=True
+    )  # one that hangs must not keep the command from ending
     thread.start()
     thread.join(max(seconds, 0.1))
     if not done:
@@ -378,15 +434,17 @@ def _persist(fetch: Callable[[], T], kind: Kind, name: str, sha: str, what: str)
                 raise Unavailable(
                     f"{kind} {name!r}: {what} cannot be fetched: {type(problem).__name__}: {first_line(problem)}"
                 ) from None
-            alive = is_server_error(problem)  # a broken connection was tried again by the client already, a 503 was not
+            alive = is_server_error(
+                problem
+            )  # a broken connection was tried again by the client already, a 503 was not
             if pause is None or (tries >= BROKEN_TRIES and not alive):
                 raise _OutOfReach(
                     f"{kind} {name!r}: {what} did not arrive after {tries} tries, the last: {first_line(problem)}; "
                     "nothing half-written is used; try again later, what has arrived is kept"
                 ) from None
         time.sleep(pause)
-        # A Hub gone silent ends this within seconds. Not asked every time: a server that refuses every third request
-        # would then refuse the same one for ever.
+        # A Hub gone silent ends this within seconds. Not asked every time: a server that refuses
+        # every third request would then refuse the same one for ever.
         if not alive or tries % 2:
             _ask(kind, name, sha)
     raise AssertionError  # the last pause is None
@@ -410,7 +468,9 @@ def _load(name: str, config: str | None, split: str, sha: str) -> "Dataset":
     builder.download_and_prepare()
     splits = list(builder.info.splits or ())
     if split not in splits:
-        raise UsageError(f"dataset {name!r} ({config or 'default'}) has no split {split!r}; there are: {', '.join(splits)}")
+        raise UsageError(
+            f"dataset {name!r} ({config or 'default'}) has no split {split!r}; there are: {', '.join(splits)}"
+        )
     return builder.as_dataset(split=split)
 
 

@@ -32,10 +32,18 @@ def refuse(kind: str, name: str, asked: str, problem: BaseException) -> None:
     sign_in = "sign in with `hf auth login` or set HF_TOKEN"
     for cause in causes(problem):
         if isinstance(cause, errors.EntryNotFoundError):
-            continue  # the datasets library asks for files that need not be there, and later errors carry this one along
-        status = cause.response.status_code if isinstance(cause, errors.HfHubHTTPError) and cause.response is not None else None
+            # the datasets library asks for files that need not be there, and later errors carry
+            # this one along
+            continue
+        status = (
+            cause.response.status_code
+            if isinstance(cause, errors.HfHubHTTPError) and cause.response is not None
+            else None
+        )
         if isinstance(cause, errors.GatedRepoError):
-            raise Unavailable(f"{kind} {name!r} is gated: accept its terms on its page on the Hub, then {sign_in}") from None
+            raise Unavailable(
+                f"{kind} {name!r} is gated: accept its terms on its page on the Hub, then {sign_in}"
+            ) from None
         if isinstance(cause, errors.RepositoryNotFoundError):
             raise Unavailable(
                 f"no {kind} {name!r} on the Hub ({endpoint()}): check the name (owner/name, letter case counts); "
@@ -46,7 +54,9 @@ def refuse(kind: str, name: str, asked: str, problem: BaseException) -> None:
                 f"{kind} {name!r} has no revision {asked!r}: name a branch, a tag or a full commit of it"
             ) from None
         if isinstance(cause, errors.HFValidationError):
-            raise Unavailable(f"{name!r} is no name of a {kind} on the Hub: it must look like owner/name") from None
+            raise Unavailable(
+                f"{name!r} is no name of a {kind} on the Hub: it must look like owner/name"
+            ) from None
         if status in (401, 403):
             raise Unavailable(
                 f"the Hub refuses access to {kind} {name!r}: {sign_in}, and check that your token may read it"
@@ -67,8 +77,12 @@ def blame_disk(problem: BaseException) -> None:
     """
     for cause in causes(problem):
         if isinstance(cause, OSError) and cause.errno in FULL:
-            raise DiskTrouble(f"writing to the Hub's cache failed: {first_line(cause)}; make room or move HF_HOME") from None
-        if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
+            raise DiskTrouble(
+                f"writing to the Hub's cache failed: {first_line(cause)}; make room or move HF_HOME"
+            ) from None
+        if isinstance(cause, PermissionError) or (
+            isinstance(cause, OSError) and cause.errno == errno.EROFS
+        ):
             raise CannotWrite(
                 f"the Hub's cache cannot be written: {first_line(cause)}; set HF_HOME to a folder of yours"
             ) from None
@@ -85,9 +99,19 @@ def is_passing(problem: BaseException) -> bool:
     """Whether another try may do better: errors of the server and of the connection, files that arrived in part."""
     from huggingface_hub import errors
 
-    client = errors.HfHubHTTPError.__bases__[0]  # the error of its HTTP library: which one depends on the version
-    passing = (client, ConnectionError, TimeoutError, errors.LocalEntryNotFoundError, errors.FileMetadataError)
-    return any(isinstance(cause, passing) or "onsistency check" in str(cause) for cause in causes(problem))
+    client = errors.HfHubHTTPError.__bases__[
+        0
+    ]  # the error of its HTTP library: which one depends on the version
+    passing = (
+        client,
+        ConnectionError,
+        TimeoutError,
+        errors.LocalEntryNotFoundError,
+        errors.FileMetadataError,
+    )
+    return any(
+        isinstance(cause, passing) or "onsistency check" in str(cause) for cause in causes(problem)
+    )
 
 
 def first_line(problem: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Reading a pretrained model: safetensors only, never code of a repository, in the precision asked for.
 
-What methods need to know of a model's structure is found by `methods.core.architecture`; no family of models is named here.
+What methods need to know of a model's structure is found by `methods.core.architecture`; no family
+of models is named here.
 """
 
 from __future__ import annotations
@@ -108,8 +109,12 @@ class PooledClassifier(nn.Module):
         states = self.inner(**batch).last_hidden_state  # [rows, tokens, hidden]
         if self.pooling == "cls":
             return self.classifier(states[:, 0])  # type: ignore[no-any-return]  # nn.Module is untyped here
-        mask = real_tokens(batch["attention_mask"])  # shorter than the states where a prompt stays in front of them
-        mask = F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1).to(states)  # [rows, tokens, 1]
+        mask = real_tokens(
+            batch["attention_mask"]
+        )  # shorter than the states where a prompt stays in front of them
+        mask = (
+            F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1).to(states)
+        )  # [rows, tokens, 1]
         return self.classifier((states * mask).sum(1) / mask.sum(1))  # type: ignore[no-any-return]
 
 
@@ -132,24 +137,35 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
         add_in_order()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        inner = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        inner = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True
+        )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise Unavailable(f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}") from error
+        raise Unavailable(
+            f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}"
+        ) from error
     try:
         return prepare(spec, inner, tokenizer, device)
     except Exception as error:  # code of a family that is unlike those of encoders and decoders
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise Unavailable(f"{spec.name} ({type(inner).__name__}) cannot be used as a classifier here ({what})") from error
+        raise Unavailable(
+            f"{spec.name} ({type(inner).__name__}) cannot be used as a classifier here ({what})"
+        ) from error
 
 
 def add_in_order(*, strict: bool = True) -> None:
     """Let a GPU add in the same order every time: its fastest backward passes add as threads happen to finish.
 
     Args:
-        strict: an operation that has no such form raises a RuntimeError; otherwise it is done in the form that it has.
+        strict: an operation that has no such form raises a RuntimeError; otherwise it is done in
+            the form that it has.
     """
-    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in ORDERED:  # or products may add in another order on another stream
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ORDERED[0]  # read once, at the first product of a process
+    if (
+        os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in ORDERED
+    ):  # or products may add in another order on another stream
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ORDERED[
+            0
+        ]  # read once, at the first product of a process
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.deterministic = True
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
@@ -162,22 +178,26 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     inner.config.pad_token_id = tokenizer.pad_token_id
-    inner.config.use_cache = False  # a decoder would copy all keys and values for a next word that nobody asks for
+    inner.config.use_cache = (
+        False  # a decoder would copy all keys and values for a next word that nobody asks for
+    )
     _attend_here(inner)
     model, body = _with_pooling(inner, own, spec.pooling)
     _replace_dropout(model)
     add_row_axis(model, body)
     model.to(device=device, dtype=getattr(torch, spec.number)).eval().requires_grad_(False)
     anatomy = study(model, body, inner.config)
-    return Backbone(spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device))
+    return Backbone(
+        spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device)
+    )
 
 
 @torch.no_grad()
 def _attend_here(inner: Any) -> None:
     """Let a model attend through our function, unless it computes something else that way.
 
-    A model with attention code of its own stays as it is; its anatomy will show no call. So does one whose attention takes
-    more than ours gives it, such as sinks.
+    A model with attention code of its own stays as it is; its anatomy will show no call. So does
+    one whose attention takes more than ours gives it, such as sinks.
     """
     rows = torch.arange(12).remainder(inner.config.vocab_size)[None]
     before, usual = inner(input_ids=rows).logits, inner.config._attn_implementation
@@ -186,7 +206,9 @@ def _attend_here(inner: Any) -> None:
     except (ValueError, KeyError):
         return
     after = inner(input_ids=rows).logits
-    near = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(before.abs().max())  # rounding is less
+    near = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(
+        before.abs().max()
+    )  # rounding is less
     if not torch.allclose(after.float(), before.float(), rtol=0, atol=near):
         inner.set_attn_implementation(usual)
 

@@ -64,7 +64,9 @@ def run_command_line() -> None:
     """Run the command; what the user can mend is told in a sentence, with the exit code that belongs to it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files need be no text, and terminals lack letters
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names of files need be no text, and terminals lack letters
     try:
         app()
     except BenchError as error:
@@ -80,7 +82,11 @@ def run_command_line() -> None:
         if error.errno == errno.ENAMETOOLONG:
             _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
         if error.errno in FULL:
-            _end(DiskTrouble(f"writing failed ({error}): free some space, then run again; what was committed is safe"))
+            _end(
+                DiskTrouble(
+                    f"writing failed ({error}): free some space, then run again; what was committed is safe"
+                )
+            )
         raise
 
 
@@ -103,7 +109,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def bench(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and end."
+        ),
     ] = False,
 ) -> None:
     """Which way of adapting a pretrained language model to few labelled examples, and is the difference real?
@@ -119,20 +128,34 @@ def run(
     *,
     db: Database = "results.db",
     devices: Annotated[
-        str, typer.Option("--devices", help="auto, cpu, mps, cuda or cuda:0,1.", rich_help_panel="Running")
+        str,
+        typer.Option(
+            "--devices", help="auto, cpu, mps, cuda or cuda:0,1.", rich_help_panel="Running"
+        ),
     ] = "auto",
     jobs: Annotated[
         str,
         typer.Option(
-            "-j", "--jobs", help="Jobs at once on each device; 0: chosen here.", rich_help_panel="Running", metavar="N"
+            "-j",
+            "--jobs",
+            help="Jobs at once on each device; 0: chosen here.",
+            rich_help_panel="Running",
+            metavar="N",
         ),
     ] = "0",
     keep: Annotated[
         Keep,
-        typer.Option("--keep", help="Trained tensors to keep: all but whole backbones by default.", rich_help_panel="Running"),
+        typer.Option(
+            "--keep",
+            help="Trained tensors to keep: all but whole backbones by default.",
+            rich_help_panel="Running",
+        ),
     ] = Keep.small,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed or diverged.", rich_help_panel="Running")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Try again what failed or diverged.", rich_help_panel="Running"
+        ),
     ] = False,
     retry: Annotated[
         str | None,
@@ -145,14 +168,27 @@ def run(
     ] = None,
     max_failures: Annotated[
         str | None,
-        typer.Option("--max-failures", help="Begin no more jobs after so many failed.", rich_help_panel="Running", metavar="N"),
+        typer.Option(
+            "--max-failures",
+            help="Begin no more jobs after so many failed.",
+            rich_help_panel="Running",
+            metavar="N",
+        ),
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="The same as --max-failures 1.", rich_help_panel="Running")
+        bool,
+        typer.Option(
+            "--fail-fast", help="The same as --max-failures 1.", rich_help_panel="Running"
+        ),
     ] = False,
     timeout: Annotated[
         str | None,
-        typer.Option("--timeout", help="Seconds that a job may take; then it failed.", rich_help_panel="Running", metavar="S"),
+        typer.Option(
+            "--timeout",
+            help="Seconds that a job may take; then it failed.",
+            rich_help_panel="Running",
+            metavar="S",
+        ),
     ] = None,
     zeroed: Annotated[
         bool,
@@ -172,7 +208,12 @@ def run(
         ),
     ] = "auto",
     executor: Annotated[
-        Executors, typer.Option("--executor", help="Workers on this machine, or on a Ray cluster.", rich_help_panel="Running")
+        Executors,
+        typer.Option(
+            "--executor",
+            help="Workers on this machine, or on a Ray cluster.",
+            rich_help_panel="Running",
+        ),
     ] = Executors.local,
     ray_address: Annotated[
         str,
@@ -237,13 +278,25 @@ def run(
     rules: Annotated[
         Rules,
         typer.Option(
-            "--rules", help="all: also test what other selection rules would choose in this run.", rich_help_panel="Running"
+            "--rules",
+            help="all: also test what other selection rules would choose in this run.",
+            rich_help_panel="Running",
         ),
     ] = Rules.own,
     inline: Annotated[
-        bool, typer.Option("--inline", help="Run the jobs in this process, for a debugger.", rich_help_panel="Running")
+        bool,
+        typer.Option(
+            "--inline",
+            help="Run the jobs in this process, for a debugger.",
+            rich_help_panel="Running",
+        ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a long run.", rich_help_panel="Running")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Do not ask before a long run.", rich_help_panel="Running"
+        ),
+    ] = False,
 ) -> None:
     """Train and test what is not in the database yet. The same command again goes on where it was stopped.
 
@@ -285,7 +338,11 @@ def plan(
     db: Database = "results.db",
     detect: Annotated[
         str | None,
-        typer.Option("--detect", help="Instead, how many draws a difference of so many points needs.", metavar="POINTS"),
+        typer.Option(
+            "--detect",
+            help="Instead, how many draws a difference of so many points needs.",
+            metavar="POINTS",
+        ),
     ] = None,
     spread: Annotated[
         str | None,
@@ -322,7 +379,9 @@ def fetch(grid: GridOptions) -> None:
 
 @app.command(rich_help_panel="Compute")
 def convert(
-    name: Annotated[str, typer.Argument(help="A model of the Hub, or a folder, with pytorch_model.bin.")],
+    name: Annotated[
+        str, typer.Argument(help="A model of the Hub, or a folder, with pytorch_model.bin.")
+    ],
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
 ) -> None:
     """Make safetensors of a model that is published only as pytorch_model.bin, without running anything in it.
@@ -348,7 +407,11 @@ def list_(
     *,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="With methods: what this backbone allows, and how many parameters.", metavar="NAME"),
+        typer.Option(
+            "--model",
+            help="With methods: what this backbone allows, and how many parameters.",
+            metavar="NAME",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

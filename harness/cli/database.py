@@ -5,9 +5,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look after a database of results: is it whole, copy it, bring several together.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after a database of results: is it whole, copy it, bring several together.",
+    no_args_is_help=True,
+)
 
-Database = Annotated[str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")]
+Database = Annotated[
+    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
+]
 
 
 @app.command()
@@ -16,12 +21,19 @@ def verify(
     db: Database = "results.db",
     rerun: Annotated[
         str | None,
-        typer.Option("--rerun", help="Train so many results once more, chosen at random, and compare.", metavar="1%|N"),
+        typer.Option(
+            "--rerun",
+            help="Train so many results once more, chosen at random, and compare.",
+            metavar="1%|N",
+        ),
     ] = None,
     task_file: Annotated[
-        list[Path] | None, typer.Option("--task-file", help="A TOML file that describes a task.", metavar="FILE")
+        list[Path] | None,
+        typer.Option("--task-file", help="A TOML file that describes a task.", metavar="FILE"),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to train: cpu, cuda:0.", metavar="NAME")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="Where to train: cpu, cuda:0.", metavar="NAME")
+    ] = "cpu",
 ) -> None:
     """Is the database whole, and do its numbers come out again? Changes nothing.
 
@@ -42,7 +54,9 @@ def upgrade(*, db: Database = "results.db") -> None:
 
 @app.command()
 def backup(
-    copy: Annotated[Path, typer.Argument(help="A file that does not exist yet.")], *, db: Database = "results.db"
+    copy: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
+    *,
+    db: Database = "results.db",
 ) -> None:
     """Make a consistent copy, also while a run goes on, with the files of trained tensors."""
     from harness.commands import database
@@ -52,8 +66,15 @@ def backup(
 
 @app.command()
 def merge(
-    target: Annotated[str, typer.Argument(help="The database that takes the others' results; made if it is not there.")],
-    sources: Annotated[list[str], typer.Argument(help="Databases whose results it takes; they stay as they are.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="The database that takes the others' results; made if it is not there."
+        ),
+    ],
+    sources: Annotated[
+        list[str], typer.Argument(help="Databases whose results it takes; they stay as they are.")
+    ],
 ) -> None:
     """Bring together what shards or colleagues computed. A job that several have is one job; numbers that differ are named.
 
@@ -68,9 +89,15 @@ def merge(
 def prune(
     *,
     db: Database = "results.db",
-    unfinished: Annotated[bool, typer.Option("--unfinished", help="Cells that are not done.")] = False,
-    outdated: Annotated[bool, typer.Option("--outdated", help="Results on earlier data of a task.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; else only say what would go.")] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Cells that are not done.")
+    ] = False,
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="Results on earlier data of a task.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do it; else only say what would go.")
+    ] = False,
 ) -> None:
     """Take away files of tensors that belong to no result, and the cells asked for by options."""
     from harness.commands import database

@@ -24,7 +24,9 @@ def export(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     *,
     db: Database = "results.db",
-    format: Annotated[Export, typer.Option("--format", help="peft: what PeftModel.from_pretrained reads.")] = Export.peft,  # noqa: A002
+    format: Annotated[  # noqa: A002  # the option's name
+        Export, typer.Option("--format", help="peft: what PeftModel.from_pretrained reads.")
+    ] = Export.peft,
     at: Point = None,
 ) -> None:
     """Write a trained model out: the centre of a simplex, a vertex, or any point of it."""
@@ -36,20 +38,32 @@ def export(
 @app.command(rich_help_panel="Use")
 def predict(
     digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")
+    ] = None,
     *,
     db: Database = "results.db",
     at: Point = None,
     as_json: Json = False,
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="A file of rows to answer: CSV, TSV, JSONL or Parquet.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--csv", help="A file of rows to answer: CSV, TSV, JSONL or Parquet.", metavar="FILE"
+        ),
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option("--text", help="Its column with the text, or two; the task's own by default.", metavar="COLUMN[,COLUMN]"),
+        typer.Option(
+            "--text",
+            help="Its column with the text, or two; the task's own by default.",
+            metavar="COLUMN[,COLUMN]",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the answered rows to a file.", metavar="FILE.csv")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write the answered rows to a file.", metavar="FILE.csv"
+        ),
     ] = None,
 ) -> None:
     """Say what a trained model answers for a text, or for every row of a file, written out as CSV with the answers added.
@@ -58,4 +72,10 @@ def predict(
     """
     from harness.commands.export import Question, predict_job
 
-    predict_job(db, digest, Question(texts=texts or [], sheet=csv, columns=text, output=output), at, as_json=as_json)
+    predict_job(
+        db,
+        digest,
+        Question(texts=texts or [], sheet=csv, columns=text, output=output),
+        at,
+        as_json=as_json,
+    )

@@ -35,19 +35,29 @@ class Prose(StrEnum):
 def report(
     *,
     db: Database = "results.db",
-    format: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.terminal,  # noqa: A002  # the option's name
+    format: Annotated[  # noqa: A002  # the option's name
+        Format, typer.Option("--format", help="How it is written.")
+    ] = Format.terminal,
     methods: Methods = None,
     tasks: Tasks = None,
     sizes: Sizes = None,
     model: Model = None,
     recipe: Recipe = None,
     baseline: Baseline = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")
+    ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Put the numbers of a paper beside these: unipelt, li-liang.", metavar="STUDY"),
+        typer.Option(
+            "--against",
+            help="Put the numbers of a paper beside these: unipelt, li-liang.",
+            metavar="STUDY",
+        ),
     ] = None,
-    browse: Annotated[bool, typer.Option("--open", help="With --format html: open the page in the browser.")] = False,
+    browse: Annotated[
+        bool, typer.Option("--open", help="With --format html: open the page in the browser.")
+    ] = False,
     task_file: Annotated[
         list[Path] | None,
         typer.Option(
@@ -58,10 +68,13 @@ def report(
     ] = None,
     characteristics: Annotated[
         bool,
-        typer.Option("--characteristics", help="Also: what the tasks are like, and whether gains go with it."),
+        typer.Option(
+            "--characteristics", help="Also: what the tasks are like, and whether gains go with it."
+        ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim.")
+        bool,
+        typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim."),
     ] = False,
 ) -> None:
     """Say whether the differences are real: the verdict in words, the tables, the tests."""
@@ -86,7 +99,9 @@ def report(
 def plot(
     name: Annotated[
         str | None,
-        typer.Argument(help="curve, diagram, forest, pareto, seeds, optimism, profile or option; without, they are explained."),
+        typer.Argument(
+            help="curve, diagram, forest, pareto, seeds, optimism, profile or option; without, they are explained."
+        ),
     ] = None,
     *,
     db: Database = "results.db",
@@ -97,7 +112,10 @@ def plot(
     recipe: Recipe = None,
     baseline: Baseline = None,
     cost: Annotated[
-        str, typer.Option("--cost", help="Of pareto: trained, seconds, stored or evaluation.", metavar="COST")
+        str,
+        typer.Option(
+            "--cost", help="Of pareto: trained, seconds, stored or evaluation.", metavar="COST"
+        ),
     ] = "trained",
     option: Annotated[
         str | None,
@@ -108,7 +126,10 @@ def plot(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An SVG, PDF or PNG; NAME.svg by default.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="An SVG, PDF or PNG; NAME.svg by default.", metavar="FILE"
+        ),
     ] = None,
 ) -> None:
     """Draw a figure of the results.
@@ -130,7 +151,9 @@ def status(
     *,
     db: Database = "results.db",
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show what is done, failed and still to do, and the last errors."""
     from harness.commands.status import show_status, watch_status
@@ -144,7 +167,8 @@ def status(
 @app.command(rich_help_panel="Read")
 def show(
     digest: Annotated[
-        str | None, typer.Argument(help="A job's digest, or its beginning; without, all jobs are listed.")
+        str | None,
+        typer.Argument(help="A job's digest, or its beginning; without, all jobs are listed."),
     ] = None,
     *,
     db: Database = "results.db",
@@ -170,7 +194,9 @@ def compare(
     sizes: Sizes = None,
     model: Model = None,
     recipe: Recipe = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Say which cells moved between two databases, and what is not settled; exits with 1 if one moved beyond noise.
 
@@ -179,14 +205,19 @@ def compare(
     from harness.commands.compare import compare_ledgers
     from harness.commands.report import Selection
 
-    chosen = Selection(db=before, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+    chosen = Selection(
+        db=before, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
+    )
     raise typer.Exit(compare_ledgers(before, after, chosen, format.value, output))
 
 
 @app.command(rich_help_panel="Read")
 def landscape(
     digest: Annotated[
-        str | None, typer.Argument(help="A job's digest, or its beginning; without, all kept models of --methods and --tasks.")
+        str | None,
+        typer.Argument(
+            help="A job's digest, or its beginning; without, all kept models of --methods and --tasks."
+        ),
     ] = None,
     *,
     db: Database = "results.db",
@@ -198,23 +229,47 @@ def landscape(
     baseline: Baseline = None,
     vertices: Annotated[
         str | None,
-        typer.Option("--vertices", help="Two or three, by number from 1; the first if not given.", metavar="N,N,N"),
+        typer.Option(
+            "--vertices",
+            help="Two or three, by number from 1; the first if not given.",
+            metavar="N,N,N",
+        ),
     ] = None,
-    edges: Annotated[bool, typer.Option("--edges", help="Along the edges between all vertices, instead.")] = False,
+    edges: Annotated[
+        bool, typer.Option("--edges", help="Along the edges between all vertices, instead.")
+    ] = False,
     steps: Annotated[int, typer.Option("--steps", help="Parts of an edge.", min=1, max=40)] = 6,
     directions: Annotated[
-        int, typer.Option("--directions", help="Look at losses along so many random directions as well.", min=0, max=100)
+        int,
+        typer.Option(
+            "--directions",
+            help="Look at losses along so many random directions as well.",
+            min=0,
+            max=100,
+        ),
     ] = 0,
     tested: Annotated[
-        int, typer.Option("--test-rows", help="Test rows to look at; 0: none, dev scores are drawn instead.", min=0)
+        int,
+        typer.Option(
+            "--test-rows",
+            help="Test rows to look at; 0: none, dev scores are drawn instead.",
+            min=0,
+        ),
     ] = 500,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="FILE.svg, .pdf or .png; FILE.json has the numbers.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="FILE.svg, .pdf or .png; FILE.json has the numbers.",
+            metavar="FILE",
+        ),
     ] = None,
 ) -> None:
     """Draw how scores change over the simplex of a trained model, vertices, edges and between; chooses nothing by it.
 
-    Of many models it says how centres compare with vertices and sampled models, and how flat the loss is around them.
+    Of many models it says how centres compare with vertices and sampled models, and how flat the
+    loss is around them.
 
     Example:  bench landscape 3f2a --vertices 1,2,3 -o landscape.pdf
 
@@ -230,8 +285,16 @@ def landscape(
 
         if methods is None and tasks is None:
             raise UsageError("landscape wants a job's digest, or --methods or --tasks for many")
-        chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+        chosen = Selection(
+            db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
+        )
         show_surroundings(chosen, baseline, tested, directions, output)
         return
-    wanted = Wanted(vertices=numbers("--vertices", vertices), edges=edges, steps=steps, directions=directions, tested=tested)
+    wanted = Wanted(
+        vertices=numbers("--vertices", vertices),
+        edges=edges,
+        steps=steps,
+        directions=directions,
+        tested=tested,
+    )
     show_landscape(db, digest, wanted, output)

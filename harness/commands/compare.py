@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from reports.analysis.paired_runs import Run
 
 
-def compare_ledgers(before: str, after: str, chosen: Selection, form: str, output: Path | None) -> int:
+def compare_ledgers(
+    before: str, after: str, chosen: Selection, form: str, output: Path | None
+) -> int:
     """`bench compare`; gives the exit code, 1 if a cell moved beyond noise.
 
     Raises:
@@ -48,10 +50,16 @@ def compare_ledgers(before: str, after: str, chosen: Selection, form: str, outpu
         raise UsageError(headline(found))
     if form == "json":
         cells = [
-            {name: _writable(value) for name, value in asdict(move).items()} | {"moved": move.moved, "found": move.word}
+            {name: _writable(value) for name, value in asdict(move).items()}
+            | {"moved": move.moved, "found": move.word}
             for move in found.cells
         ]
-        content = {"schema": 1, "verdict": headline(found), "cells": cells, "only_before": found.only_before}
+        content = {
+            "schema": 1,
+            "verdict": headline(found),
+            "cells": cells,
+            "only_before": found.only_before,
+        }
         content |= {"only_after": found.only_after, "other_rows": found.other_rows}
         put(json.dumps(content, sort_keys=True, indent=2, allow_nan=False) + "\n", output)
     else:

@@ -35,14 +35,22 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
         found += verification.lost_tensors(ledger, artefact_folder(db))
         if found:
             more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-            raise CorruptData("\n".join([f"{shown(db)}: {len(found)} things are wrong", *found[:SHOWN], *more]))
+            raise CorruptData(
+                "\n".join([f"{shown(db)}: {len(found)} things are wrong", *found[:SHOWN], *more])
+            )
         kept = sum(entry.result["artefact"] is not None for entry in done if entry.result)
         text = f"{len(entries)} jobs, {len(done)} results, each with its own hash; {kept} files of trained tensors"
         out.print(f"{shown(db)} is whole: {text}", markup=False, highlight=False, soft_wrap=True)
-        return _rerun(out, ledger, verification.chosen(entries, rerun), task_files, device) if rerun else 0
+        return (
+            _rerun(out, ledger, verification.chosen(entries, rerun), task_files, device)
+            if rerun
+            else 0
+        )
 
 
-def _rerun(out: Console, ledger: Ledger, some: Sequence[Entry], task_files: Sequence[Path], device: str) -> int:
+def _rerun(
+    out: Console, ledger: Ledger, some: Sequence[Entry], task_files: Sequence[Path], device: str
+) -> int:
     import torch
 
     torch.set_num_threads(1)  # as in a worker, where sums are added in the same order
@@ -70,7 +78,10 @@ def _said(result: verification.Again) -> str:
         return result.problem
     if result.equal:
         return "equal to the last digit"
-    values = [f"{name} {now:.6g}, recorded {before:.6g}" for name, (before, now) in (result.differences or {}).items()]
+    values = [
+        f"{name} {now:.6g}, recorded {before:.6g}"
+        for name, (before, now) in (result.differences or {}).items()
+    ]
     return "; ".join([*values[:3], f"{result.flipped} test rows are answered otherwise"])
 
 
@@ -84,7 +95,9 @@ def upgrade(db: str) -> None:
     kept = f"; as it was: {db}.schema-{before}" if 0 < before < CURRENT and not is_url(db) else ""
     name = shown(db)
     text = (
-        f"{name} is up to date (schema {CURRENT})" if before == CURRENT else f"{name}: schema {before} is now {CURRENT}{kept}"
+        f"{name} is up to date (schema {CURRENT})"
+        if before == CURRENT
+        else f"{name}: schema {before} is now {CURRENT}{kept}"
     )
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -115,7 +128,8 @@ def merge(target: str, sources: Sequence[str]) -> int:
 
     Raises:
         UsageError: a database is merged into itself.
-        DiskTrouble: there is no room for its tensors; what was merged stays, and the same command goes on.
+        DiskTrouble: there is no room for its tensors; what was merged stays, and the same command
+            goes on.
     """
     from harness.ledger.merging import merge as merge_ledgers
 
@@ -130,7 +144,9 @@ def merge(target: str, sources: Sequence[str]) -> int:
         new = f"{merged.jobs} jobs that {shown(target)} did not know"
         parts = [f"{merged.results} results", new, f"{files} files of tensors"]
         parts += [f"{merged.same} results were there already"] if merged.same else []
-        out.print(f"{shown(source)}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"{shown(source)}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True
+        )
         for digest in merged.unequal[:SHOWN]:
             text = f"{digest[:12]} has other numbers in {shown(source)}; those of {shown(target)} stand"
             out.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -143,7 +159,12 @@ def _take_tensors(theirs: Ledger, source: str, target: str) -> int:
     taken = 0
     for entry in theirs.entries():
         file = where / f"{entry.digest}.safetensors"
-        if entry.result and entry.result["artefact"] and file.exists() and not (there / file.name).exists():
+        if (
+            entry.result
+            and entry.result["artefact"]
+            and file.exists()
+            and not (there / file.name).exists()
+        ):
             tensor_files.copy(file, there)
             taken += 1
     return taken
@@ -157,12 +178,20 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
     schema_of(db)
     with telling_damage(db), Ledger(db, write=yes) as ledger:
         if yes and ledger.others():
-            raise Busy(f"a run is going on in {shown(db)}, and what it has written is not recorded yet: wait for its end")
+            raise Busy(
+                f"a run is going on in {shown(db)}, and what it has written is not recorded yet: wait for its end"
+            )
         old = [one.id for one in outdated_settings(ledger.settings())] if outdated else []
         entries = ledger.entries()
         doomed = {entry.digest for entry in ledger.entries(settings=old)} if old else set()
-        doomed |= {entry.digest for entry in entries if unfinished and entry.state in ("planned", "failed", "infeasible")}
-        kept = {entry.digest for entry in entries if entry.result and entry.result["artefact"]} - doomed
+        doomed |= {
+            entry.digest
+            for entry in entries
+            if unfinished and entry.state in ("planned", "failed", "infeasible")
+        }
+        kept = {
+            entry.digest for entry in entries if entry.result and entry.result["artefact"]
+        } - doomed
         folder = artefact_folder(db)
         there = [path for path in sorted(folder.glob("*")) if path.is_file()]
         files = [path for path in there if path.suffix != ".safetensors" or path.stem not in kept]
@@ -184,4 +213,8 @@ def vacuum(db: str) -> None:
     with Ledger(db, write=True) as ledger:
         ledger.vacuum()
     after = Path(db).stat().st_size if before else 0
-    Console().print(f"{shown(db)}: {before / 2**20:.1f} MiB are now {after / 2**20:.1f} MiB", markup=False, highlight=False)
+    Console().print(
+        f"{shown(db)}: {before / 2**20:.1f} MiB are now {after / 2**20:.1f} MiB",
+        markup=False,
+        highlight=False,
+    )

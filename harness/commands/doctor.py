@@ -56,15 +56,25 @@ def _safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield from look()
     except Exception as error:  # a doctor who faints helps nobody
         name = getattr(look, "__name__", "look").strip("_")
-        yield Finding(name, "ill", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        yield Finding(
+            name,
+            "ill",
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        )
 
 
 def _versions() -> Iterator[Finding]:
     found = provenance.environment()
     absent = [name for name, number in found.items() if number == "absent"]
-    yield Finding("versions", "well", ", ".join(f"{name} {number}" for name, number in found.items() if number != "absent"))
+    yield Finding(
+        "versions",
+        "well",
+        ", ".join(f"{name} {number}" for name, number in found.items() if number != "absent"),
+    )
     if absent:
-        yield Finding("packages", "ill", f"{', '.join(absent)} cannot be found: install bench again")
+        yield Finding(
+            "packages", "ill", f"{', '.join(absent)} cannot be found: install bench again"
+        )
 
 
 def _plugins() -> Iterator[Finding]:
@@ -72,7 +82,9 @@ def _plugins() -> Iterator[Finding]:
 
     for plugin in methods.plugins_offered():
         reason = plugin.broken()
-        text = f"the method {plugin.name} of {plugin}" + (f" cannot be used: {reason}" if reason else "")
+        text = f"the method {plugin.name} of {plugin}" + (
+            f" cannot be used: {reason}" if reason else ""
+        )
         yield Finding("plug-in", "mind" if reason else "well", plain(text))
 
 
@@ -81,9 +93,13 @@ def _devices() -> Iterator[Finding]:
 
     from harness.scheduling.executors.devices import choose
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     yield Finding(
-        "processor", "well", f"{cores} cores; `bench run` would start {len(choose(['cpu'], 0, 1000))} workers on them"
+        "processor",
+        "well",
+        f"{cores} cores; `bench run` would start {len(choose(['cpu'], 0, 1000))} workers on them",
     )
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -105,7 +121,9 @@ def _memory() -> Iterator[Finding]:
         return
     free = pages * size
     state: Literal["well", "mind"] = "well" if free > 3 << 30 else "mind"
-    yield Finding("memory", state, f"{free / 2**30:.1f} GiB free; a worker with a base-sized model may need 3")
+    yield Finding(
+        "memory", state, f"{free / 2**30:.1f} GiB free; a worker with a base-sized model may need 3"
+    )
 
 
 def _hub() -> Iterator[Finding]:
@@ -137,7 +155,9 @@ def _cache() -> Iterator[Finding]:
         if not os.access(there, os.W_OK):
             variable = "BENCH_CACHE" if name == "cache" else "HF_HOME"
             state: Literal["ill", "mind"] = "mind" if name == "cache" else "ill"
-            yield Finding(name, state, f"{folder} cannot be written: set {variable} to a folder that can")
+            yield Finding(
+                name, state, f"{folder} cannot be written: set {variable} to a folder that can"
+            )
         elif free < ROOM:
             yield Finding(name, "mind", f"{folder}: only {free / 2**30:.1f} GiB of disk are free")
         else:
@@ -148,7 +168,11 @@ def _database(db: str) -> Iterator[Finding]:
     if not is_url(db):
         path = Path(db)
         if kind := network_file_system(path.absolute().parent):
-            yield Finding("database", "ill", f"{db} lies on a network file system ({kind}), whose locks cannot be trusted")
+            yield Finding(
+                "database",
+                "ill",
+                f"{db} lies on a network file system ({kind}), whose locks cannot be trusted",
+            )
             return
         if not path.exists():
             yield Finding("database", "well", f"there is no {db} yet; `bench run` makes it")
@@ -161,6 +185,14 @@ def _database(db: str) -> Iterator[Finding]:
         yield Finding("database", "ill", str(error).splitlines()[0])
         return
     if damage:
-        yield Finding("database", "ill", f"{shown(db)} is damaged ({damage[0]}): restore a copy (`bench db verify` tells more)")
+        yield Finding(
+            "database",
+            "ill",
+            f"{shown(db)} is damaged ({damage[0]}): restore a copy (`bench db verify` tells more)",
+        )
     else:
-        yield Finding("database", "well", f"{shown(db)} is sound, with {jobs} jobs; `bench db verify` looks at every number")
+        yield Finding(
+            "database",
+            "well",
+            f"{shown(db)} is sound, with {jobs} jobs; `bench db verify` looks at every number",
+        )

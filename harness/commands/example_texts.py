@@ -12,7 +12,9 @@ from harness.tasks import REGISTRY, Row, Task, draws
 from reports.analysis.paired_runs import Run
 
 
-def reader(entries: Sequence[Entry], own: Sequence[Task] = ()) -> Callable[[Run], Sequence[Sequence[str]] | None]:
+def reader(
+    entries: Sequence[Entry], own: Sequence[Task] = ()
+) -> Callable[[Run], Sequence[Sequence[str]] | None]:
     """What gives the texts of a run's test rows in the order of its answers; None where they are not at hand.
 
     Args:
@@ -48,4 +50,6 @@ def _same(tests: Mapping[str, Sequence[Row]], run: Run) -> bool:
     if list(tests) != list(run.right):
         return False
     pairs = [([row.label for row in rows], run.right[suffix]) for suffix, rows in tests.items()]
-    return all(len(ours) == len(theirs) and np.allclose(ours, theirs, atol=1e-6) for ours, theirs in pairs)
+    return all(
+        len(ours) == len(theirs) and np.allclose(ours, theirs, atol=1e-6) for ours, theirs in pairs
+    )

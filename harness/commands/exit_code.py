@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from harness.study.planning import Plan
 
 
-def summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str) -> int:
+def summary(
+    out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str
+) -> int:
     """Say how a run went; gives its exit code."""
     counts = [f"{progress.done} done"]
     counts += [f"{progress.bad} failed"] if progress.bad else []
@@ -26,7 +28,11 @@ def summary(out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, st
     counts += [f"{progress.left} left"] if progress.left else []
     out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
     if stop.times:
-        kept = "what could not be written is computed again" if progress.locked else "nothing that finished is lost"
+        kept = (
+            "what could not be written is computed again"
+            if progress.locked
+            else "nothing that finished is lost"
+        )
         out.print(f"stopped; {kept}: the same command goes on from here", highlight=False)
         return stop.exit_code
     return code(out, ledger, the_plan, bad=progress.bad, db=db)
@@ -38,13 +44,20 @@ def code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> 
     unfilled = states["failed"] + states["diverged"]
     if unfilled:
         again = "" if bad else "; `--retry-failed` tries them again"
-        out.print(f"{unfilled} cells failed: `bench status` says why{again}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{unfilled} cells failed: `bench status` says why{again}",
+            highlight=False,
+            soft_wrap=True,
+        )
         return 1
     if states["planned"]:
         out.print(f"{states['planned']} jobs are left: run the same command again", highlight=False)
         return 1
     if states["claimed"]:  # which this run had not to do, or would have waited for
-        out.print(f"{states['claimed']} jobs are in the hands of another run: `bench status` counts them", highlight=False)
+        out.print(
+            f"{states['claimed']} jobs are in the hands of another run: `bench status` counts them",
+            highlight=False,
+        )
         return 1
     if "smoke.db" in db:
         out.print("every cell is filled", highlight=False)

@@ -40,7 +40,11 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
 
     one = restore.load(db, digest)
     tensors = one.point(at)
-    files = peft_format.files(one, tensors) if form == "peft" else {"model.safetensors": dict(tensors), "job.json": _job(one)}
+    files = (
+        peft_format.files(one, tensors)
+        if form == "peft"
+        else {"model.safetensors": dict(tensors), "job.json": _job(one)}
+    )
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -52,14 +56,20 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         else:
             (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     (folder / "README.md").write_text(model_card.text(one, form, at), "utf-8")
-    Console().print(f"{folder}: {', '.join([*files, 'README.md'])}", markup=False, highlight=False, soft_wrap=True)
+    Console().print(
+        f"{folder}: {', '.join([*files, 'README.md'])}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _job(one: Stored) -> dict[str, Any]:
     return {"digest": one.entry.digest, "label": one.entry.label, "labels": one.labels, **one.about}
 
 
-# -- predict -----------------------------------------------------------------------------------------------------------
+# -- predict
+# -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +86,8 @@ def predict_job(db: str, digest: str, question: Question, at: str | None, *, as_
     """`bench predict`.
 
     Raises:
-        UsageError: the question is none, the number of texts is not that of the task, or rows have no text.
+        UsageError: the question is none, the number of texts is not that of the task, or rows have
+            no text.
         CannotWrite: the answers cannot be written.
     """
     _check(question, as_json=as_json)
@@ -93,7 +104,10 @@ def _check(question: Question, *, as_json: bool) -> None:
     sheet, output = question.sheet, question.output
     problems = []
     if bool(question.texts) == (sheet is not None):
-        problems.append("give one text, the two texts of a pair, or --csv FILE" + (", not both" if sheet else ""))
+        problems.append(
+            "give one text, the two texts of a pair, or --csv FILE"
+            + (", not both" if sheet else "")
+        )
     if sheet is None and (question.columns is not None or output is not None):
         problems.append("--text and --output go with --csv FILE")
     if sheet is not None and as_json:
@@ -109,7 +123,9 @@ def _check(question: Question, *, as_json: bool) -> None:
 def _check_count(one: Stored, count: int) -> None:
     """Refuse too many or too few texts, as far as the task is known."""
     if one.task is not None and count != 1 + one.task.pair:
-        raise UsageError(f"{one.task.name} has {'two texts' if one.task.pair else 'one text'} a row, got {count}")
+        raise UsageError(
+            f"{one.task.name} has {'two texts' if one.task.pair else 'one text'} a row, got {count}"
+        )
 
 
 def _say(one: Stored, found: Mapping[str, Any], *, as_json: bool) -> None:
@@ -119,9 +135,12 @@ def _say(one: Stored, found: Mapping[str, Any], *, as_json: bool) -> None:
         Console().print_json(json.dumps(found))
     elif one.labels:
         shown = ", ".join(
-            f"{name} {100 * p:.1f} %" for name, p in sorted(found["probabilities"].items(), key=lambda item: -item[1])
+            f"{name} {100 * p:.1f} %"
+            for name, p in sorted(found["probabilities"].items(), key=lambda item: -item[1])
         )
-        Console().print(f"{found['answer']}  ({shown})", markup=False, highlight=False, soft_wrap=True)
+        Console().print(
+            f"{found['answer']}  ({shown})", markup=False, highlight=False, soft_wrap=True
+        )
     else:
         Console().print(f"{found['answer']:.3f}", highlight=False)
 
@@ -130,18 +149,26 @@ def rows_of(one: Stored, path: Path, asked: str | None) -> tuple[Sheet, list[tup
     """A file's table and the texts of its rows, from the columns asked for or those of the task.
 
     Raises:
-        UsageError: the file cannot be read, it is not certain which columns are meant, or rows have no text.
+        UsageError: the file cannot be read, it is not certain which columns are meant, or rows have
+            no text.
     """
     problems = Problems()
     sheet = read_sheet(path, read_bytes(path), problems)
     problems.done()
-    columns = [name.strip() for name in asked.split(",")] if asked is not None else _text_columns(one, sheet)
+    columns = (
+        [name.strip() for name in asked.split(",")]
+        if asked is not None
+        else _text_columns(one, sheet)
+    )
     own.columns_of(sheet, columns, problems)
     if taken := [name for name in _added(one) if name in sheet.columns]:
         problems.add(f"{path} has a column {taken[0]!r} already: rename it, the answers go there")
     problems.done()
     _check_count(one, len(columns))
-    rows = [[own.text_of(row, name, sheet.at(number), problems) for name in columns] for number, row in enumerate(sheet.rows)]
+    rows = [
+        [own.text_of(row, name, sheet.at(number), problems) for name in columns]
+        for number, row in enumerate(sheet.rows)
+    ]
     problems.done()
     return sheet, [tuple(text for text in row if text is not None) for row in rows]
 
@@ -192,7 +219,9 @@ def _write(content: bytes, output: Path | None) -> None:
         raise CannotWrite(f"{output} cannot be written: {error.strerror}") from error
 
 
-def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None) -> list[dict[str, Any]]:
+def answer(
+    one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None
+) -> list[dict[str, Any]]:
     """What a trained model says of each text or pair: the answer, and for classes their probabilities.
 
     Raises:
@@ -203,7 +232,11 @@ def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None)
     from harness.training.adapted_model import Adapted, predict
     from harness.training.labels import Target
 
-    backbone = replace(loading.load(one.backbone, "cpu"), outputs=len(one.labels) or 1, max_length=one.recipe.max_length)
+    backbone = replace(
+        loading.load(one.backbone, "cpu"),
+        outputs=len(one.labels) or 1,
+        max_length=one.recipe.max_length,
+    )
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("give one text, or the two texts of a pair")
     slots = one.method.slots(backbone)
@@ -217,6 +250,9 @@ def answer(one: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None)
         return [{"answer": value} for value in found]
     chances = logits.softmax(1).tolist()
     return [
-        {"answer": one.labels[int(number)], "probabilities": dict(zip(one.labels, row, strict=True))}
+        {
+            "answer": one.labels[int(number)],
+            "probabilities": dict(zip(one.labels, row, strict=True)),
+        }
         for number, row in zip(found, chances, strict=True)
     ]

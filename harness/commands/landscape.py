@@ -1,7 +1,7 @@
 """How a trained model's scores change around it: over its simplex, and along random directions away from it.
 
-What the paper's first claim rests on (a whole region of good models) can be looked at here, job by job. Nothing is chosen
-by it, so test rows may be looked at as often as there are points.
+What the paper's first claim rests on (a whole region of good models) can be looked at here, job by
+job. Nothing is chosen by it, so test rows may be looked at as often as there are points.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from harness.training.batching import Encoded
     from harness.training.job_run import Attempt
 
-RADII: Final = (0.05, 0.1, 0.2, 0.4)  # of steps away from the model, as shares of each tensor's norm
+RADII: Final = (
+    0.05,
+    0.1,
+    0.2,
+    0.4,
+)  # of steps away from the model, as shares of each tensor's norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +76,29 @@ def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) ->
     target = output or Path(f"landscape-{digest[:12]}.svg")
     form = target.suffix.removeprefix(".").lower()
     if form not in FORMS:
-        raise UsageError(f"--output: {target} must end in {' or '.join(f'.{one}' for one in FORMS)}")
+        raise UsageError(
+            f"--output: {target} must end in {' or '.join(f'.{one}' for one in FORMS)}"
+        )
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("looking", total=None)
-        one, points = survey(db, digest, wanted, lambda done, total: progress.update(task, completed=done, total=total))
+        one, points = survey(
+            db,
+            digest,
+            wanted,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
     write(as_json(one, points), target.with_suffix(".json"))
     out = Console(soft_wrap=True, highlight=False)
     for line in summary(one, points):
         out.print(line, markup=False)
     over = [point for point in points if point.weights]
     if one.vertices > 1:
-        seen = sorted({place for point in over[1:] for place, weight in enumerate(point.weights) if weight})
-        shown = [point for point in over if math.isclose(sum(point.weights[place] for place in seen), 1)]
+        seen = sorted(
+            {place for point in over[1:] for place, weight in enumerate(point.weights) if weight}
+        )
+        shown = [
+            point for point in over if math.isclose(sum(point.weights[place] for place in seen), 1)
+        ]
         sheet = landscape(
             [[point.weights[place] for place in seen] for point in shown],
             [100 * _score(point) for point in shown],
@@ -134,8 +150,14 @@ def points_of(vertices: int, wanted: Wanted) -> list[tuple[float, ...]]:
     if bad := [number for number in chosen if not 1 <= number <= vertices]:
         raise UsageError(f"--vertices: there is no vertex {bad[0]}; there are 1 to {vertices}")
     if not wanted.edges and (len(set(chosen)) != len(chosen) or len(chosen) not in (2, 3)):
-        raise UsageError(f"--vertices wants two or three different numbers, got {len(chosen)}; or take --edges")
-    groups = itertools.combinations(range(vertices), 2) if wanted.edges else [tuple(number - 1 for number in chosen)]
+        raise UsageError(
+            f"--vertices wants two or three different numbers, got {len(chosen)}; or take --edges"
+        )
+    groups = (
+        itertools.combinations(range(vertices), 2)
+        if wanted.edges
+        else [tuple(number - 1 for number in chosen)]
+    )
     found = [centre]
     for group in groups:
         for shares in _lattice(len(group), wanted.steps):
@@ -155,11 +177,14 @@ def _lattice(parts: int, total: int) -> Iterator[tuple[int, ...]]:
         yield from ((first, *rest) for rest in _lattice(parts - 1, total - first))
 
 
-def survey(db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None]) -> tuple[Stored, list[Point]]:
+def survey(
+    db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None]
+) -> tuple[Stored, list[Point]]:
     """Look at each point; `seen` hears how many of how many are done.
 
     Raises:
-        UsageError, Unavailable, CorruptData: there is no such job, its tensors were not kept, its data are not at hand.
+        UsageError, Unavailable, CorruptData: there is no such job, its tensors were not kept, its
+            data are not at hand.
     """
     one = restore.load(db, digest)
     at = points_of(one.vertices, wanted)
@@ -168,16 +193,24 @@ def survey(db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None
     with viewer(one, wanted.tested) as view:
         for weights in at:
             where = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
-            found.append(Point(weights=weights, direction=None, radius=0.0, **view.look(one.point(where), True)))
+            found.append(
+                Point(
+                    weights=weights, direction=None, radius=0.0, **view.look(one.point(where), True)
+                )
+            )
             seen(len(found), total)
         for number, radius in itertools.product(range(wanted.directions), RADII):
             away = along(one.point(None), one.entry.digest, number, radius)
-            found.append(Point(weights=(), direction=number, radius=radius, **view.look(away, False)))
+            found.append(
+                Point(weights=(), direction=number, radius=radius, **view.look(away, False))
+            )
             seen(len(found), total)
     return one, found
 
 
-def along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: float) -> dict[str, Tensor]:
+def along(
+    tensors: Mapping[str, Tensor], digest: str, number: int, radius: float
+) -> dict[str, Tensor]:
     """The tensors moved along a random direction, each by that share of its norm; the same for the same job and number."""
     import torch
 
@@ -188,7 +221,9 @@ def along(tensors: Mapping[str, Tensor], digest: str, number: int, radius: float
     for name, tensor in sorted(tensors.items()):
         step = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         length = step.norm().clamp_min(torch.finfo(torch.float64).tiny)
-        moved[name] = (tensor.double() + radius * tensor.double().norm() / length * step).to(tensor.dtype)
+        moved[name] = (tensor.double() + radius * tensor.double().norm() / length * step).to(
+            tensor.dtype
+        )
     return moved
 
 
@@ -198,7 +233,9 @@ class Viewer:
 
     job: Attempt
     adapted: Adapted
-    encoded: Mapping[str, Sequence[Encoded]]  # train, dev, and the suffixes of the test splits looked at
+    encoded: Mapping[
+        str, Sequence[Encoded]
+    ]  # train, dev, and the suffixes of the test splits looked at
     papers: Mapping[str, Sequence[Row]]  # test rows by suffix
 
     def look(self, tensors: Mapping[str, Tensor], test: bool) -> dict[str, Any]:
@@ -211,12 +248,16 @@ class Viewer:
         target, losses, scores = self.job.target, {}, {}
         for name, rows in {"train": self.job.rows.train, "dev": self.job.rows.dev}.items():
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
-            losses[f"{name}_loss"] = float(target.loss(logits, target.tensor(rows, torch.device("cpu"))))
+            losses[f"{name}_loss"] = float(
+                target.loss(logits, target.tensor(rows, torch.device("cpu")))
+            )
             scores[name] = testing.graded(target, logits, rows)
         marks = None
         if test and self.papers:
             sheets = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.papers.items()}
-            marks = testing.sit(lambda _: dict(tensors), sheets, target, testing.plain(self.adapted))
+            marks = testing.sit(
+                lambda _: dict(tensors), sheets, target, testing.plain(self.adapted)
+            )
         return {**losses, "dev": scores["dev"], "test": marks.score if marks else None}
 
 
@@ -231,12 +272,14 @@ def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
 
     from harness.commands.verify import job_of
     from harness.errors import Unavailable
-    from harness.outcome import Ticket
     from harness.training import batching, job_run
     from harness.training.adapted_model import Adapted
+    from harness.training.ticket import Ticket
 
     if one.task is None:
-        raise Unavailable(f"{one.entry.task} is a file of yours, whose rows the ledger does not hold")
+        raise Unavailable(
+            f"{one.entry.task} is a file of yours, whose rows the ledger does not hold"
+        )
     torch.set_num_threads(1)  # as in a worker, where sums are added in the same order
     ticket = Ticket(job=job_of(one.entry), task=one.task, keep="none", artefacts=Path())
     job = job_run.Attempt.of(ticket, "cpu")
@@ -244,7 +287,12 @@ def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
     papers = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
     parts = {"train": job.rows.train, "dev": job.rows.dev, **papers}
     try:
-        yield Viewer(job, adapted, {name: batching.encode(job.backbone, rows) for name, rows in parts.items()}, papers)
+        yield Viewer(
+            job,
+            adapted,
+            {name: batching.encode(job.backbone, rows) for name, rows in parts.items()},
+            papers,
+        )
     finally:
         adapted.slots.remove()
 
@@ -252,8 +300,21 @@ def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
 def as_json(one: Stored, points: Sequence[Point]) -> str:
     """What was seen, for other programs."""
     entry = one.entry
-    at = {"digest": entry.digest, "method": entry.label, "task": entry.task, "size": entry.size, "draw": entry.draw}
-    return json.dumps({"schema": 1, **at, "points": [asdict(point) for point in points]}, sort_keys=True, indent=1) + "\n"
+    at = {
+        "digest": entry.digest,
+        "method": entry.label,
+        "task": entry.task,
+        "size": entry.size,
+        "draw": entry.draw,
+    }
+    return (
+        json.dumps(
+            {"schema": 1, **at, "points": [asdict(point) for point in points]},
+            sort_keys=True,
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def write(text: str | bytes, path: Path) -> None:

@@ -29,7 +29,9 @@ SAMPLES: Final = 10  # sampled models of each simplex
 DIRECTIONS: Final = 5  # random ones, if no other number is asked for
 
 
-def show_surroundings(chosen: Selection, baseline: str | None, tested: int, directions: int, output: Path | None) -> None:
+def show_surroundings(
+    chosen: Selection, baseline: str | None, tested: int, directions: int, output: Path | None
+) -> None:
     """`bench landscape` without a digest: every kept model of the selection is looked at, and tables printed.
 
     Raises:
@@ -51,13 +53,19 @@ def show_surroundings(chosen: Selection, baseline: str | None, tested: int, dire
     left: list[str] = []
     for run in track(done, "looking", console=Console(stderr=True), transient=True):
         try:
-            found.append(around(restore.load(chosen.db, run.digest), run, tested, directions or DIRECTIONS))
+            found.append(
+                around(restore.load(chosen.db, run.digest), run, tested, directions or DIRECTIONS)
+            )
         except Unavailable as error:
             left.append(str(error))
     if not found:
-        raise UsageError(f"none of the selected models can be looked at{': ' + left[0] if left else ''}")
+        raise UsageError(
+            f"none of the selected models can be looked at{': ' + left[0] if left else ''}"
+        )
     where = "test" if tested else "dev"
-    page = as_document(found, baseline=frame.baseline, where=where, left=left, failed=failed, command=typed())
+    page = as_document(
+        found, baseline=frame.baseline, where=where, left=left, failed=failed, command=typed()
+    )
     width = shutil.get_terminal_size((100, 40)).columns
     sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
     if output is not None:
@@ -75,7 +83,13 @@ def selected(chosen: Selection, baseline: str | None) -> Frame:
     methods = request.split(chosen.methods) if chosen.methods else None
     runs, _ = runs_of(chosen)
     try:
-        return arrange(runs, baseline=baseline, methods=methods, tasks=expanded(chosen.tasks), sizes=sizes_of(chosen))
+        return arrange(
+            runs,
+            baseline=baseline,
+            methods=methods,
+            tasks=expanded(chosen.tasks),
+            sizes=sizes_of(chosen),
+        )
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error
 
@@ -84,7 +98,8 @@ def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
     """Look at one model.
 
     Raises:
-        Unavailable, CorruptData: its tensors, backbone or rows are not at hand, or not those of the job.
+        Unavailable, CorruptData: its tensors, backbone or rows are not at hand, or not those of the
+            job.
     """
     from reports.tables.landscape import RADIUS, Around
 
@@ -92,14 +107,18 @@ def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
 
         def at(weights: Sequence[float] | None, test: bool = True) -> tuple[float, float]:
             """The training loss and the score at a point."""
-            seen = view.look(one.point(None if weights is None else ",".join(map(repr, weights))), test)
+            seen = view.look(
+                one.point(None if weights is None else ",".join(map(repr, weights))), test
+            )
             score = seen["test"] if view.papers else seen["dev"]
             return seen["train_loss"], math.nan if score is None else score
 
         loss, centre = at(None)
         numbers = range(one.vertices if one.vertices > 1 else 0)
         corners = [at([float(place == vertex) for place in numbers]) for vertex in numbers]
-        away = (along(one.point(None), one.entry.digest, number, RADIUS) for number in range(directions))
+        away = (
+            along(one.point(None), one.entry.digest, number, RADIUS) for number in range(directions)
+        )
         samples, ensemble = _sampled(one, view) if corners else ((), None)
         return Around(
             run=run,
@@ -112,7 +131,9 @@ def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
         )
 
 
-def _barrier(at: Callable[[Sequence[float], bool], tuple[float, float]], losses: Sequence[float]) -> Iterator[float]:
+def _barrier(
+    at: Callable[[Sequence[float], bool], tuple[float, float]], losses: Sequence[float]
+) -> Iterator[float]:
     """How far the training loss midway between two vertices lies above the mean of theirs (Frankle et al. 2020)."""
     for first, second in itertools.combinations(range(len(losses)), 2):
         middle, _ = at([0.5 * (place in (first, second)) for place in range(len(losses))], False)
@@ -128,12 +149,18 @@ def _sampled(one: Stored, view: Viewer) -> tuple[tuple[float, ...], float]:
     fixed, slots, job = one.about["without_vertices"], view.adapted.slots, view.job
     drawn = {name: tensor for name, tensor in one.tensors.items() if name not in fixed}
     mixture = job.method.source(slots, job.streams).mixture
-    source = Source(slots, Start(drawn=drawn, given={name: one.tensors[name] for name in fixed}), mixture)
+    source = Source(
+        slots, Start(drawn=drawn, given={name: one.tensors[name] for name in fixed}), mixture
+    )
     folded, regression = Folded(source), bool(job.ticket.task.regression)
     papers = view.papers or {"": job.rows.dev}
     encoded = {suffix: view.encoded[suffix if view.papers else "dev"] for suffix in papers}
     answers = {
-        id(rows): list(testing.sampled(Adapted(job.backbone, slots, source), SAMPLES, job.streams, folded, rows))
+        id(rows): list(
+            testing.sampled(
+                Adapted(job.backbone, slots, source), SAMPLES, job.streams, folded, rows
+            )
+        )
         for rows in encoded.values()
     }
     sheets = {suffix: (papers[suffix], encoded[suffix]) for suffix in papers}
@@ -150,8 +177,14 @@ def as_json(found: Sequence[Around]) -> str:
     """What was seen, for other programs; what is no number is null."""
     names = ("digest", "method", "task", "size", "draw", "seed")
     seen = ("centre", "vertices", "samples", "ensemble", "rise", "barrier")
-    models = [{n: getattr(one.run, n) for n in names} | {n: _plain(getattr(one, n)) for n in seen} for one in found]
-    return json.dumps({"schema": 1, "models": models}, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    models = [
+        {n: getattr(one.run, n) for n in names} | {n: _plain(getattr(one, n)) for n in seen}
+        for one in found
+    ]
+    return (
+        json.dumps({"schema": 1, "models": models}, sort_keys=True, indent=1, allow_nan=False)
+        + "\n"
+    )
 
 
 def _plain(value: float | Sequence[float] | None) -> object:

@@ -34,12 +34,23 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
     found = _support(model, list(classes)) if model else {}
     if as_json:
         typed = [
-            {"name": name, "summary": cls.summary, "paper": cls.paper, "options": _options(name), **_typed(found.get(name))}
+            {
+                "name": name,
+                "summary": cls.summary,
+                "paper": cls.paper,
+                "options": _options(name),
+                **_typed(found.get(name)),
+            }
             | ({"distribution": plugin.distribution, "version": plugin.version} if plugin else {})
             for name, (cls, plugin) in classes.items()
         ]
         told = [
-            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "reason": reason}
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "reason": reason,
+            }
             for plugin, reason in broken.items()
         ]
         out.print_json(json.dumps({"schema": 1, "methods": typed, "broken": told}))
@@ -49,10 +60,19 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         beside = f"of {plugin}" if plugin else f"also {', '.join(aliases)}" if aliases else ""
         _print_head(out, name, beside)
         lines = [(cls.summary, ""), (cls.paper, "dim")]
-        lines.append((", ".join(f"{option}={methods.show(value)}" for option, value in _options(name).items()), "cyan"))
+        lines.append(
+            (
+                ", ".join(
+                    f"{option}={methods.show(value)}" for option, value in _options(name).items()
+                ),
+                "cyan",
+            )
+        )
         if name in found:
             one = found[name]
-            text = one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
+            text = (
+                one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
+            )
             lines.append((f"on {model}: {text}", "yellow" if one.refused else "green"))
         for text, style in lines:
             out.print(Padding(Text(plain(text), style), (0, 0, 0, 2)))
@@ -62,12 +82,16 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
 
 
 def _print_head(out: Console, name: str, beside: str) -> None:
-    out.print(Text.assemble((plain(name), "bold"), (plain(f"  ({beside})" if beside else ""), "dim")))
+    out.print(
+        Text.assemble((plain(name), "bold"), (plain(f"  ({beside})" if beside else ""), "dim"))
+    )
 
 
 def _with_plugins() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict[Plugin, str]]:
     """Every method with the plug-in that it comes from, if it does; and the plug-ins that are broken, with the reason."""
-    classes: dict[str, tuple[type[Method], Plugin | None]] = {name: (cls, None) for name, cls in methods.REGISTRY.items()}
+    classes: dict[str, tuple[type[Method], Plugin | None]] = {
+        name: (cls, None) for name, cls in methods.REGISTRY.items()
+    }
     broken: dict[Plugin, str] = {}
     with ThreadPoolExecutor() as pool:  # each waits for a process of its own
         reasons = list(pool.map(Plugin.broken, methods.plugins_offered()))
@@ -83,15 +107,26 @@ def _with_plugins() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict
 def _typed(found: Support | None) -> dict[str, Any]:
     if found is None:
         return {}
-    return {"refused": found.refused} if found.refused else {"trained": found.trained, "stored": found.stored}
+    return (
+        {"refused": found.refused}
+        if found.refused
+        else {"trained": found.trained, "stored": found.stored}
+    )
 
 
 def _options(name: str) -> dict[str, Any]:
     """Every option with its default, also those that the other defaults leave unused."""
     method = methods.build(name)
     owners = [method, getattr(method, "base", method)]
-    idle = {option: getattr(owner, option) for owner in owners for option in sorted(owner.unused) if method.closed_form is None}
-    return {option: value for option, value in (method.options() | idle).items() if option != "targets"}
+    idle = {
+        option: getattr(owner, option)
+        for owner in owners
+        for option in sorted(owner.unused)
+        if method.closed_form is None
+    }
+    return {
+        option: value for option, value in (method.options() | idle).items() if option != "targets"
+    }
 
 
 def _support(model: str, names: Sequence[str]) -> dict[str, Support]:
@@ -107,14 +142,22 @@ def list_tasks(*, as_json: bool) -> None:
     if as_json:
         typed = [_task(task) for task in REGISTRY.values()]
         out.print_json(
-            json.dumps({"schema": 1, "groups": {name: list(members) for name, members in GROUPS.items()}, "tasks": typed})
+            json.dumps(
+                {
+                    "schema": 1,
+                    "groups": {name: list(members) for name, members in GROUPS.items()},
+                    "tasks": typed,
+                }
+            )
         )
         return
     for group in dict.fromkeys(_groups(task) for task in REGISTRY.values()):
         table = Table(box=None, pad_edge=False, show_header=True)
         table.add_column(f"{group}" if group else "by its name only", no_wrap=True)
         for column in ("label", "metrics", "rows", "what"):
-            table.add_column(column, no_wrap=column == "label", justify="right" if column == "rows" else "left")
+            table.add_column(
+                column, no_wrap=column == "label", justify="right" if column == "rows" else "left"
+            )
         for task in REGISTRY.values():
             if _groups(task) == group:
                 label = "number" if task.regression else f"{len(task.labels)} classes"
@@ -122,7 +165,10 @@ def list_tasks(*, as_json: bool) -> None:
                 table.add_row(task.name, label, ", ".join(task.metrics), rows, task.title)
         out.print(table)
         out.print()
-    out.print("Your own: --task-file FILE.toml, or --data FILE --text COLUMN --label COLUMN", highlight=False)
+    out.print(
+        "Your own: --task-file FILE.toml, or --data FILE --text COLUMN --label COLUMN",
+        highlight=False,
+    )
 
 
 def _groups(task: Task) -> str:
@@ -147,14 +193,22 @@ def list_models(*, as_json: bool) -> None:
     found[DEFAULTS["model"]] = "the default; fetched from the Hub when first used"
     found |= dict.fromkeys(_cached(), "in the cache of the Hub")
     if as_json:
-        out.print_json(json.dumps({"schema": 1, "models": [{"name": name, "where": where} for name, where in found.items()]}))
+        out.print_json(
+            json.dumps(
+                {
+                    "schema": 1,
+                    "models": [{"name": name, "where": where} for name, where in found.items()],
+                }
+            )
+        )
         return
     table = Table("model", "where", box=None, pad_edge=False)
     for name, where in found.items():
         table.add_row(name, where)
     out.print(table)
     out.print(
-        "Any encoder that transformers reads as a sequence classifier will do: a name on the Hub, or a folder.", highlight=False
+        "Any encoder that transformers reads as a sequence classifier will do: a name on the Hub, or a folder.",
+        highlight=False,
     )
 
 
@@ -168,5 +222,7 @@ def _cached() -> list[str]:
         return []
     models = [repo for repo in repositories if repo.repo_type == "model"]
     return sorted(
-        repo.repo_id for repo in models if any(f.file_name.endswith(".safetensors") for r in repo.revisions for f in r.files)
+        repo.repo_id
+        for repo in models
+        if any(f.file_name.endswith(".safetensors") for r in repo.revisions for f in r.files)
     )

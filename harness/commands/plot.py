@@ -22,19 +22,28 @@ def list_figures() -> None:
 
 
 def write_figure(
-    chosen: Selection, name: str, *, baseline: str | None, cost: str, option: str | None, output: Path | None
+    chosen: Selection,
+    name: str,
+    *,
+    baseline: str | None,
+    cost: str,
+    option: str | None,
+    output: Path | None,
 ) -> None:
     """`bench plot`.
 
     Raises:
-        UsageError: no figure, form, cost or option of that name; or the selection is empty or mixed.
+        UsageError: no figure, form, cost or option of that name; or the selection is empty or
+            mixed.
         CannotWrite: the file cannot be written.
     """
     from reports.analysis.paired_runs import Nothing
     from reports.figures import FIGURES, save
 
     target = output or Path(f"{name}.svg")
-    options = _options(name, target, cost, option)  # what is wrong with the request is said before anything is read
+    options = _options(
+        name, target, cost, option
+    )  # what is wrong with the request is said before anything is read
     comparison = comparison_of(chosen, baseline)
     try:
         data = save(FIGURES[name].draw(comparison, options), _form(target))
@@ -63,7 +72,9 @@ def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
     if name not in FIGURES:
         problems.append(_unknown("figure", name, list(FIGURES)))
     elif _form(target) not in FORMS:
-        problems.append(f"--output: {target} must end in {' or '.join(f'.{form}' for form in FORMS)}")
+        problems.append(
+            f"--output: {target} must end in {' or '.join(f'.{form}' for form in FORMS)}"
+        )
     if cost not in COSTS:
         problems.append(_unknown("cost", cost, list(COSTS)))
     if problems:

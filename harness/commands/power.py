@@ -27,16 +27,21 @@ def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | Non
         raise UsageError("--spread belongs to --detect POINTS")
     wanted, _ = request.read(grid)
     chosen = Selection(db=db, methods=None, tasks=None, sizes=None, model=None, recipe=None)
-    for line in lines(detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), chosen=chosen):
+    for line in lines(
+        detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), chosen=chosen
+    ):
         print(line)  # noqa: T201  # the answer
 
 
-def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: Selection) -> Iterator[str]:
+def lines(
+    detect: str, spread: str | None, *, tasks: int, methods: int, chosen: Selection
+) -> Iterator[str]:
     """The answer, a line for each comparison that results are at hand for; or one, from a stated variance.
 
     Args:
         detect: points that should be found.
-        spread: standard deviation of the difference in a single draw, in points; None: as in the ledger.
+        spread: standard deviation of the difference in a single draw, in points; None: as in the
+            ledger.
         tasks: how many are planned.
         methods: how many are planned; all but one are compared with that one.
         chosen: where results are.
@@ -48,16 +53,31 @@ def lines(detect: str, spread: str | None, *, tasks: int, methods: int, chosen: 
     if spread is not None:
         noise = _points("--spread", spread) ** 2
         alpha = paired_tests.ALPHA / max(methods - 1, 1)
-        needed = draws_needed(points, tasks=tasks, sd=noise**0.5 if tasks == 1 else 0.0, noise=noise, draws=1, alpha=alpha)
+        needed = draws_needed(
+            points,
+            tasks=tasks,
+            sd=noise**0.5 if tasks == 1 else 0.0,
+            noise=noise,
+            draws=1,
+            alpha=alpha,
+        )
         yield _said(
-            f"{tasks} task{'' if tasks == 1 else 's'}", tasks, points, needed, "; tasks are taken not to differ" * (tasks > 1)
+            f"{tasks} task{'' if tasks == 1 else 's'}",
+            tasks,
+            points,
+            needed,
+            "; tasks are taken not to differ" * (tasks > 1),
         )
         return
     if not is_url(chosen.db) and not Path(chosen.db).exists():
-        raise UsageError(f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS")
+        raise UsageError(
+            f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS"
+        )
     tests = [test for test in comparison_of(chosen, None).family("overall") if test.n > 1]
     if not tests:
-        raise UsageError(f"--detect: {shown(chosen.db)} compares no two methods; state a variance with --spread POINTS")
+        raise UsageError(
+            f"--detect: {shown(chosen.db)} compares no two methods; state a variance with --spread POINTS"
+        )
     for test in tests:
         yield _line(test, points)
 
@@ -70,8 +90,14 @@ def _line(test: Contrast, points: float) -> str:
         return f"{where}: draws share held-out rows here, so more of them tell less and less; a test file (--test) would help"
     if math.isnan(test.noise):
         return f"{where}: a single draw does not tell how much draws differ; run a few, or state it with --spread POINTS"
-    needed = draws_needed(points, tasks=over, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha)
-    more = f"; {duration(test.seconds * max(needed - test.draws_mean, 0))} of device time more" if needed <= MOST else ""
+    needed = draws_needed(
+        points, tasks=over, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha
+    )
+    more = (
+        f"; {duration(test.seconds * max(needed - test.draws_mean, 0))} of device time more"
+        if needed <= MOST
+        else ""
+    )
     return _said(where, over, points, needed, f" (there are {test.draws[0]}{more})")
 
 

@@ -67,8 +67,9 @@ def write_report(
     """`bench report`; gives the exit code, 1 if it is to be strict and a finding stands in the way of a claim.
 
     Raises:
-        UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to hold it against; only a
-            page can be opened, or has room for texts; CSV has none for what tasks are like.
+        UsageError: the selection is empty, or mixes backbones or recipes; there is no such study to
+            hold it against; only a page can be opened, or has room for texts; CSV has none for what
+            tasks are like.
         CannotWrite: the file cannot be written.
     """
     import shutil
@@ -79,10 +80,14 @@ def write_report(
     if form != "html" and (browse or (task_files and not characteristics)):
         raise UsageError(f"{'--open' if browse else '--task-file'} is for a page: --format html")
     if form == "csv" and characteristics:
-        raise UsageError("--characteristics: CSV has a row for each cell, and no room for what tasks are like")
+        raise UsageError(
+            "--characteristics: CSV has a row for each cell, and no room for what tasks are like"
+        )
     tasks = [own.from_toml(path) for path in task_files]
     comparison = comparison_of(chosen, baseline)
-    if form == "html" and output is None and (browse or sys.stdout.isatty()):  # a page is nothing to read in a terminal
+    if (
+        form == "html" and output is None and (browse or sys.stdout.isatty())
+    ):  # a page is nothing to read in a terminal
         output = Path("report.html")
     texts = _texts(chosen, tasks) if form == "html" or characteristics else None
     color = form == "terminal" and output is None and sys.stdout.isatty()
@@ -110,7 +115,9 @@ def write_report(
     return int(strict and any(note.level == "red" for note in comparison.notes))
 
 
-def _texts(chosen: Selection, tasks: Sequence[Task]) -> Callable[[Run], Sequence[Sequence[str]] | None]:
+def _texts(
+    chosen: Selection, tasks: Sequence[Task]
+) -> Callable[[Run], Sequence[Sequence[str]] | None]:
     from harness.commands.example_texts import reader
 
     with opened(chosen.db) as ledger:
@@ -151,7 +158,12 @@ def comparison_of(chosen: Selection, baseline: str | None) -> Comparison:
     methods = request.split(chosen.methods) if chosen.methods else None
     try:
         return compare(
-            runs, baseline=baseline, methods=methods, tasks=expanded(chosen.tasks), sizes=sizes_of(chosen), hypothesis=said
+            runs,
+            baseline=baseline,
+            methods=methods,
+            tasks=expanded(chosen.tasks),
+            sizes=sizes_of(chosen),
+            hypothesis=said,
         )
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error
@@ -161,7 +173,8 @@ def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
     """The results of the chosen backbone, recipe and tasks; those on earlier data are left out with a word about it.
 
     Raises:
-        UsageError: no backbone or recipe of that name. CorruptData: a result is not what was recorded.
+        UsageError: no backbone or recipe of that name. CorruptData: a result is not what was
+            recorded.
     """
     sizes_of(chosen)
     with opened(chosen.db) as ledger:
@@ -174,7 +187,10 @@ def runs_of(chosen: Selection) -> tuple[list[Run], Hypothesis | None]:
         runs = stored_runs.runs(entries, blobs)
         said = preregistration.kept(ledger)
     for task, count in outdated.items():
-        print(f"bench: {task}: {count} results on earlier data of that name are left out", file=sys.stderr)  # noqa: T201
+        print(  # noqa: T201
+            f"bench: {task}: {count} results on earlier data of that name are left out",
+            file=sys.stderr,
+        )
     return runs, said
 
 
@@ -185,7 +201,11 @@ def sizes_of(chosen: Selection) -> list[int] | None:
         UsageError: one is no size.
     """
     reading = request.Reading(GridOptions())
-    sizes = [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)] if chosen.sizes else None
+    sizes = (
+        [reading.number("sizes", entry, least=1) for entry in request.split(chosen.sizes)]
+        if chosen.sizes
+        else None
+    )
     if reading.problems:
         raise UsageError(*reading.problems)
     return sizes
@@ -230,7 +250,9 @@ def _one_backbone(known: list[Known], model: str | None) -> list[Known]:
     lines = {one.id: BackboneSpec(**one.setting["backbone"]).line() for one in known}
     chosen = [one for one in known if model.lower() in lines[one.id].lower()]
     if not chosen and known:
-        raise UsageError(f"no results of a backbone called {model!r}; there are: {'; '.join(sorted(set(lines.values())))}")
+        raise UsageError(
+            f"no results of a backbone called {model!r}; there are: {'; '.join(sorted(set(lines.values())))}"
+        )
     return chosen
 
 

@@ -38,14 +38,30 @@ def show_jobs(db: str, *, as_json: bool) -> None:
         entries = ledger.entries()
     if as_json:
         names = ("digest", "label", "task", "size", "draw", "seed", "state")
-        typed = [{n: getattr(e, n) for n in names} | {"score": _writable(e.metrics.get("score"))} for e in entries]
+        typed = [
+            {n: getattr(e, n) for n in names} | {"score": _writable(e.metrics.get("score"))}
+            for e in entries
+        ]
         out.print_json(json.dumps({"schema": 1, "jobs": typed}))
         return
-    table = Table("digest", "method", "task", "size", "draw", "seed", "state", "score", box=None, pad_edge=False)
+    table = Table(
+        "digest",
+        "method",
+        "task",
+        "size",
+        "draw",
+        "seed",
+        "state",
+        "score",
+        box=None,
+        pad_edge=False,
+    )
     for entry in entries:
         score = f"{100 * entry.metrics['score']:.1f}" if "score" in entry.metrics else ""
         where = (str(entry.size), str(entry.draw), str(entry.seed))
-        table.add_row(entry.digest[:12], _plain(entry.label), entry.task, *where, entry.state, score)
+        table.add_row(
+            entry.digest[:12], _plain(entry.label), entry.task, *where, entry.state, score
+        )
     out.print(table)
 
 
@@ -70,7 +86,9 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
             out.print(f"! {problem}", style="red", highlight=False)
 
 
-def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]) -> dict[str, Any]:
+def _job_json(
+    entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]
+) -> dict[str, Any]:
     from harness.outcome import unpack_predictions
 
     predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None
@@ -80,7 +98,12 @@ def _job_json(entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[
         "state": entry.state,
         "note": entry.note,
         "setting": entry.setting,
-        "at": {"size": entry.size, "draw": entry.draw, "seed": entry.seed, "rows": entry.fingerprint},
+        "at": {
+            "size": entry.size,
+            "draw": entry.draw,
+            "seed": entry.seed,
+            "rows": entry.fingerprint,
+        },
         "rows": {"train": entry.n_train, "dev": entry.n_dev, "test": entry.n_test},
         "metrics": {name: _writable(value) for name, value in entry.metrics.items()},
         "result": entry.result,
@@ -101,30 +124,60 @@ def _named(point: Sequence[Any]) -> dict[str, Any]:
     return numbers | ({"copies": [_writable(copy) for copy in point[4]]} if len(point) > 4 else {})
 
 
-def _print_job(out: Any, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]) -> None:
+def _print_job(
+    out: Any, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
+) -> None:
     from rich.table import Table
 
     setting = entry.setting
     out.print(
-        f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}", style="bold", highlight=False
+        f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}",
+        style="bold",
+        highlight=False,
     )
     table = Table.grid(padding=(0, 2))
-    rows: list[tuple[str, str]] = [("digest", entry.digest), ("state", f"{entry.state} {entry.note}".strip())]
-    rows.append(("backbone", ", ".join(f"{name} {value}" for name, value in setting["backbone"].items())))
-    rows.append(("options", ", ".join(f"{name}={value}" for name, value in setting["method"]["options"].items())))
-    rows.append(("recipe", ", ".join(f"{name}={value}" for name, value in setting["recipe"].items())))
-    rows.append(("rows", f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test; {entry.fingerprint}"))
+    rows: list[tuple[str, str]] = [
+        ("digest", entry.digest),
+        ("state", f"{entry.state} {entry.note}".strip()),
+    ]
+    rows.append(
+        ("backbone", ", ".join(f"{name} {value}" for name, value in setting["backbone"].items()))
+    )
+    rows.append(
+        (
+            "options",
+            ", ".join(f"{name}={value}" for name, value in setting["method"]["options"].items()),
+        )
+    )
+    rows.append(
+        ("recipe", ", ".join(f"{name}={value}" for name, value in setting["recipe"].items()))
+    )
+    rows.append(
+        (
+            "rows",
+            f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test; {entry.fingerprint}",
+        )
+    )
     rows += [(name, f"{100 * value:.2f}") for name, value in sorted(entry.metrics.items())]
     if entry.result:
         rows += _result_rows(entry.result, entry.n_test)
     if curve:
-        rows.append(("dev curve", f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}"))
+        rows.append(
+            (
+                "dev curve",
+                f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}",
+            )
+        )
     chosen = [point for point in curve if entry.result and point[0] == entry.result["best_step"]]
-    if chosen and len(chosen[0]) > 4:  # the dev metric of every copy, each seen by sampled models of its own
+    if (
+        chosen and len(chosen[0]) > 4
+    ):  # the dev metric of every copy, each seen by sampled models of its own
         copies = [100 * copy for copy in chosen[0][4]]
         spread = f"{min(copies):.1f} to {max(copies):.1f}, mean {fmean(copies):.1f}, spread {pstdev(copies):.1f}"
         rows.append(("sampled models", f"{len(copies)} dev scores at the step chosen: {spread}"))
-    rows += [("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts]
+    rows += [
+        ("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts
+    ]
     for name, value in rows:
         table.add_row(f"[dim]{name}[/dim]", _plain(value))
     out.print(table)
@@ -144,7 +197,10 @@ def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
     kept = f"artefact {result['artefact']}" if result["artefact"] else "artefact not kept"
     return [
         ("chosen", f"step {result['best_step']}, dev score {score}"),
-        ("trained", f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"),
+        (
+            "trained",
+            f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}",
+        ),
         ("cost", f"{times}, peak {result['peak_bytes'] / 2**20:,.0f} MiB"),
         ("place", f"{result['device']}, {_place(result['geometry'])}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in result["versions"].items())),
@@ -172,4 +228,6 @@ def _sparkline(values: Sequence[float]) -> str:
     low, high = min(finite), max(finite)
     marks = "▁▂▃▄▅▆▇█"
     step = 7 / (high - low) if high > low else 0.0
-    return "".join(marks[round((value - low) * step)] if math.isfinite(value) else "?" for value in values)
+    return "".join(
+        marks[round((value - low) * step)] if math.isfinite(value) else "?" for value in values
+    )

@@ -22,15 +22,25 @@ def show_status(db: str, *, as_json: bool) -> None:
     out = Console()
     counts, errors, spent = _status(db)
     if as_json:
-        typed = [{"model": model, "method": label, **each} for (model, label), each in counts.items()]
+        typed = [
+            {"model": model, "method": label, **each} for (model, label), each in counts.items()
+        ]
         bad = [{"digest": digest, "error": error} for digest, error in errors.items()]
         out.print_json(json.dumps({"schema": 1, "methods": typed, "errors": bad}))
         return
     out.print(_status_table(counts))
-    done, total = sum(each["done"] for each in counts.values()), sum(each.total() for each in counts.values())
+    done, total = (
+        sum(each["done"] for each in counts.values()),
+        sum(each.total() for each in counts.values()),
+    )
     out.print(f"{done} of {total} cells done, {duration(spent)} of work", highlight=False)
     for digest, error in list(errors.items())[-10:]:
-        out.print(f"{digest[:12]}  {error.splitlines()[0] if error else ''}", markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"{digest[:12]}  {error.splitlines()[0] if error else ''}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def watch_status(db: str) -> None:
@@ -72,7 +82,9 @@ def _status_table(counts: Mapping[tuple[str, str], Counter[str]]) -> Any:
     states = [state for state in order if any(each[state] for each in counts.values())]
     table = Table("backbone", "method", box=None, pad_edge=False)
     for state in states:
-        table.add_column({"planned": "to do", "claimed": "running"}.get(state, state), justify="right")
+        table.add_column(
+            {"planned": "to do", "claimed": "running"}.get(state, state), justify="right"
+        )
     for (model, label), each in counts.items():
         table.add_row(model, Text(label), *(str(each[state] or "·") for state in states))
     return table

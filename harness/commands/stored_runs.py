@@ -21,18 +21,25 @@ Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
 def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
     """One run for each job; `blobs` are those of each job by digest and kind."""
-    known: dict[int, tuple[BackboneSpec, str, str]] = {}  # of settings: backbone, the recipe's line, scoring
+    known: dict[
+        int, tuple[BackboneSpec, str, str]
+    ] = {}  # of settings: backbone, the recipe's line, scoring
     found = []
     for entry in entries:
         setting = entry.setting
         if id(setting) not in known:
-            backbone, recipe = BackboneSpec(**setting["backbone"]), recipe_from(setting["recipe"]).line()
+            backbone, recipe = (
+                BackboneSpec(**setting["backbone"]),
+                recipe_from(setting["recipe"]).line(),
+            )
             known[id(setting)] = backbone, recipe, _scored(setting["task"])
         found.append(_run(entry, blobs.get(entry.digest, {}), *known[id(setting)]))
     return found
 
 
-def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scored: str) -> Run:
+def _run(
+    entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scored: str
+) -> Run:
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])
     task = REGISTRY.get(entry.task)
@@ -70,7 +77,10 @@ def _run(entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recip
         plugin=result.get("versions", {}).get("plug-in", ""),
         curve=[(int(point[0]), _number(point[2])) for point in curve],
         losses=[_number(point[3]) for point in curve],
-        sampled=next((point[4] for point in curve if point[0] == result.get("best_step") and len(point) > 4), ()),
+        sampled=next(
+            (point[4] for point in curve if point[0] == result.get("best_step") and len(point) > 4),
+            (),
+        ),
         given=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
         right={
             kind.removeprefix("labels").removeprefix("/"): numbers(data)
@@ -113,7 +123,9 @@ def _passes(result: Mapping[str, Any]) -> str:
     text = result.get("geometry", "1")
     if shape := geometry.Geometry.read(text):
         return f"in {shape.steps} packs of {shape.places}".replace("  ", " ")
-    return f"alone, {rows} rows of a step at a time" if (rows := geometry.rows_of(text)) else "alone"
+    return (
+        f"alone, {rows} rows of a step at a time" if (rows := geometry.rows_of(text)) else "alone"
+    )
 
 
 def _versions(result: Mapping[str, Any]) -> str:
@@ -121,4 +133,6 @@ def _versions(result: Mapping[str, Any]) -> str:
     if not found:
         return ""
     shown = ("simplexbench", "python", "torch", "transformers")
-    return ", ".join([*(f"{name} {found[name]}" for name in shown if name in found), str(result["device"])])
+    return ", ".join(
+        [*(f"{name} {found[name]}" for name in shown if name in found), str(result["device"])]
+    )

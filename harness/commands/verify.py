@@ -1,7 +1,9 @@
 """`bench db verify`: is a database whole, and do its numbers come out again?
 
-Whole: what the database engine says of its file, each job's identity from its content, each result's hash, each artefact's.
-Again: results chosen at random are trained once more in the geometry in which they were recorded, and compared.
+Whole: what the database engine says of its file, each job's identity from its content, each
+result's hash, each artefact's.
+Again: results chosen at random are trained once more in the geometry in which they were recorded,
+and compared.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from harness.geometry import Geometry, rows_of, shared
 from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
 from harness.ledger import Entry, Ledger
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
-from harness.outcome import Ticket, unpack_predictions
+from harness.outcome import unpack_predictions
 from harness.study import preregistration
 from harness.tasks import REGISTRY, Task
+from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome
@@ -47,9 +50,13 @@ def doubts(entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None)
     """What does not fit together in a stored job; `setting` is that of the entry in canonical form, if known."""
     found = []
     if entry.fingerprint and rebuilt_digest(entry, setting) != entry.digest:
-        found.append("the digest is not that of the job stored here: the database was changed by hand")
+        found.append(
+            "the digest is not that of the job stored here: the database was changed by hand"
+        )
     if (entry.state == "done") != (entry.result is not None):
-        found.append(f"the job is {entry.state}, and there is {'a' if entry.result else 'no'} result")
+        found.append(
+            f"the job is {entry.state}, and there is {'a' if entry.result else 'no'} result"
+        )
     if entry.task != entry.setting["task"]["task"]:
         found.append("its task is not that of the job: the database was changed by hand")
     if (
@@ -57,9 +64,17 @@ def doubts(entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None)
         and entry.result["seal"]
         and entry.result["seal"] != seal(vars(entry), entry.result, entry.result["versions"])
     ):
-        found.append("its costs or versions are not those that were recorded: the database was changed or is damaged")
-    if entry.result and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs}) != entry.result["payload"]:
-        found.append("metrics or predictions are not those that were recorded: the database was changed or is damaged")
+        found.append(
+            "its costs or versions are not those that were recorded: the database was changed or is damaged"
+        )
+    if (
+        entry.result
+        and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs})
+        != entry.result["payload"]
+    ):
+        found.append(
+            "metrics or predictions are not those that were recorded: the database was changed or is damaged"
+        )
     return found
 
 
@@ -70,7 +85,9 @@ def problems(ledger: Ledger) -> Iterator[str]:
         preregistration.kept(ledger)
     except CorruptData as error:
         yield str(error)
-    for known in ledger.settings():  # one after the other, so that a large ledger need not fit into the memory
+    for known in (
+        ledger.settings()
+    ):  # one after the other, so that a large ledger need not fit into the memory
         yield from doubtful(ledger.entries(settings=[known.id]), ledger.all_blobs([known.id]))
 
 
@@ -105,7 +122,9 @@ def chosen(entries: Sequence[Entry], share: str) -> list[Entry]:
     try:
         count = float(text.removesuffix("%")) / 100 * len(done) if text.endswith("%") else int(text)
     except ValueError:
-        raise UsageError(f"--rerun wants a share such as 1% or a number of results, got {share!r}") from None
+        raise UsageError(
+            f"--rerun wants a share such as 1% or a number of results, got {share!r}"
+        ) from None
     if not 0 < count <= len(done):
         raise UsageError(f"--rerun {share}: there are {len(done)} results")
     return random.sample(done, max(1, round(count)))
@@ -120,7 +139,9 @@ def job_of(entry: Entry) -> Job:
     setting = entry.setting
     known = {one.name for one in fields(Recipe)}
     if set(setting["recipe"]) - known:
-        raise Unavailable(f"the recipe has {sorted(set(setting['recipe']) - known)}, which this version does not know")
+        raise Unavailable(
+            f"the recipe has {sorted(set(setting['recipe']) - known)}, which this version does not know"
+        )
     task = setting["task"]
     rows = Rows(
         task=task["task"], version=task["version"], revision=task["revision"], metrics=tuple(task["metrics"]),
@@ -134,12 +155,18 @@ def job_of(entry: Entry) -> Job:
         distribution=method.get("distribution", ""),
     )  # fmt: skip
     if job.digest != entry.digest:
-        raise Unavailable("this version of bench would compute another job than the one stored here")
+        raise Unavailable(
+            "this version of bench would compute another job than the one stored here"
+        )
     return job
 
 
 def again(
-    ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: str, note: Callable[[str, int, int, str], None]
+    ledger: Ledger,
+    entry: Entry,
+    tasks: Mapping[str, Task],
+    device: str,
+    note: Callable[[str, int, int, str], None],
 ) -> Again:
     """Train one job once more and compare."""
     from harness.training.worker import run_pack
@@ -151,7 +178,10 @@ def again(
     try:
         job = job_of(entry)
         if task.reader.revision() != job.rows.revision:
-            return Again(entry, f"the data of {task.name} is another by now (revision {task.reader.revision()[:12]})")
+            return Again(
+                entry,
+                f"the data of {task.name} is another by now (revision {task.reader.revision()[:12]})",
+            )
         rules = any(name.startswith("rule ") for name in entry.metrics)
         zeroed = any(name.startswith("zeroed ") for name in entry.metrics)
         shape = Geometry.read(result["geometry"])
@@ -167,14 +197,22 @@ def again(
     return _compared(entry, outcome, ledger.blobs(entry.digest), same_place=same)
 
 
-def _compared(entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_place: bool) -> Again:
+def _compared(
+    entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_place: bool
+) -> Again:
     if outcome.status != "done":
         return Again(entry, f"it {outcome.status}: {outcome.error}", same_place=same_place)
     if outcome.geometry != (entry.result or {})["geometry"]:
-        return Again(entry, f"it was trained as {outcome.geometry} here ({outcome.note})", same_place=same_place)
+        return Again(
+            entry,
+            f"it was trained as {outcome.geometry} here ({outcome.note})",
+            same_place=same_place,
+        )
     found = {**outcome.metrics, "score": outcome.score or 0.0}
     pairs = {name: (entry.metrics.get(name, float("nan")), value) for name, value in found.items()}
-    differences = {name: pair for name, pair in pairs.items() if repr(pair[0] + 0.0) != repr(pair[1] + 0.0)}
+    differences = {
+        name: pair for name, pair in pairs.items() if repr(pair[0] + 0.0) != repr(pair[1] + 0.0)
+    }
     before, now = (unpack_predictions(data) for data in (blobs["predictions"], outcome.predictions))
     flipped = sum(one != other for one, other in zip(before, now, strict=True))
     return Again(entry, differences=differences, flipped=flipped, same_place=same_place)

@@ -1,7 +1,7 @@
 """The ledger: jobs in, results in, scores out.
 
-A job is done when its result is committed, together with its metrics and blobs, in one transaction. Rows never leave
-this folder: callers hand in jobs and outcomes and get entries back.
+A job is done when its result is committed, together with its metrics and blobs, in one transaction.
+Rows never leave this folder: callers hand in jobs and outcomes and get entries back.
 """
 
 import math
@@ -26,14 +26,25 @@ from harness.ledger.liveness import Lock, ServerLock, alive
 from harness.ledger.reader import CHUNK, Reader, chunks, table_of
 from harness.ledger.rows import all_metrics, job_row, metric_rows
 from harness.ledger.seals import payload_hash, seal
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
+from harness.ledger.tables import (
+    Attempt,
+    Blob,
+    Environment,
+    JobRow,
+    Meta,
+    MetricRow,
+    Result,
+    Run,
+    Setting,
+)
 from harness.outcome import Outcome
 from harness.redaction import redact
 
 R = TypeVar("R")
 PATIENCE = 60.0  # seconds for a server to come back
 LOOK = 5.0  # seconds between two looks at the lock that a server keeps for a run
-GLANCE = 0.5  # seconds that a run which waits for a locked file tries at a time: between, signals come through
+# seconds that a run which waits for a locked file tries at a time: between, signals come through
+GLANCE = 0.5
 
 
 class Claim(NamedTuple):
@@ -67,10 +78,14 @@ class Ledger(Reader):
         self._lock: Lock | ServerLock | None = None
         self._looked = monotonic()
         self._waits: Callable[[float], bool] = lambda _: False
-        self._flight: dict[str, int] = {}  # the epochs of what is claimed here, without a result yet
+        self._flight: dict[
+            str, int
+        ] = {}  # the epochs of what is claimed here, without a result yet
         self._environment: int | None = None
         self._versions: dict[str, str] = {}
-        self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = (
+            postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        )
 
     def close(self) -> None:
         """End the run, if one was begun, and close the connection."""
@@ -85,7 +100,9 @@ class Ledger(Reader):
 
     def _end(self, connection: Connection) -> None:
         self._release(connection, None)
-        connection.execute(update(table_of(Run)).where(table_of(Run).c.id == self._run).values(ended=_now()))
+        connection.execute(
+            update(table_of(Run)).where(table_of(Run).c.id == self._run).values(ended=_now())
+        )
 
     def wait_while(self, going_on: Callable[[float], bool]) -> None:
         """Wait from now on, where another process has the file locked, for as long as `going_on` says.
@@ -137,9 +154,14 @@ class Ledger(Reader):
         """Take back what a run that saw no lock of ours has set free, and nobody has claimed since: the epoch tells."""
         jobs = table_of(JobRow)
         for digest_, epoch in self._flight.items():
-            connection.execute(update(jobs).where(set_free(jobs, digest_, epoch)).values(state="claimed", owner=self._run))
+            connection.execute(
+                update(jobs)
+                .where(set_free(jobs, digest_, epoch))
+                .values(state="claimed", owner=self._run)
+            )
 
-    # -- jobs in ---------------------------------------------------------------------------------------------------
+    # -- jobs in
+    # ---------------------------------------------------------------------------------------------------
 
     def begin(self, command: str) -> None:
         """Start a run, which may claim jobs for as long as this process lives."""
@@ -147,11 +169,19 @@ class Ledger(Reader):
         self._versions = provenance.environment()
 
         def work(connection: Connection) -> int:
-            values = {"started": _now(), "command": redact(command), "program": provenance.program_version()}
-            number = _insert_id(connection, table_of(Run), values | {"lock": file.path.name if file else ""})
+            values = {
+                "started": _now(),
+                "command": redact(command),
+                "program": provenance.program_version(),
+            }
+            number = _insert_id(
+                connection, table_of(Run), values | {"lock": file.path.name if file else ""}
+            )
             versions = canonical(self._versions)
             self._environment = self._known(connection, Environment, [versions])[versions]
-            self._lock = file or ServerLock(self._engine, number)  # taken before anybody can see the run
+            self._lock = file or ServerLock(
+                self._engine, number
+            )  # taken before anybody can see the run
             return number
 
         self._run = self._again(work)
@@ -161,8 +191,12 @@ class Ledger(Reader):
         facts = table_of(Meta)
 
         def work(connection: Connection) -> str:
-            connection.execute(self._insert(facts).values(key=key, value=value).on_conflict_do_nothing())
-            return str(connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one())
+            connection.execute(
+                self._insert(facts).values(key=key, value=value).on_conflict_do_nothing()
+            )
+            return str(
+                connection.execute(select(facts.c.value).where(facts.c.key == key)).scalar_one()
+            )
 
         return self._again(work)
 
@@ -202,17 +236,27 @@ class Ledger(Reader):
         ids = self._known(connection, Setting, sorted({job.setting_text for job, _, _ in new}))
         for part in chunks(new, CHUNK // 14):  # another run may have entered some meanwhile
             rows = [job_row(job, ids[job.setting_text], state, note) for job, state, note in part]
-            connection.execute(self._insert(table_of(JobRow)).values(rows).on_conflict_do_nothing(index_elements=["digest"]))
+            connection.execute(
+                self._insert(table_of(JobRow))
+                .values(rows)
+                .on_conflict_do_nothing(index_elements=["digest"])
+            )
 
-    def _known(self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]) -> dict[str, int]:
+    def _known(
+        self, connection: Connection, kind: type[Environment | Setting], texts: Sequence[str]
+    ) -> dict[str, int]:
         """The numbers of texts that are kept once, entering those that are new."""
         table = table_of(kind)
         for part in chunks(texts, CHUNK):
             rows = [{"json": text} for text in part]
-            connection.execute(self._insert(table).values(rows).on_conflict_do_nothing(index_elements=["json"]))
+            connection.execute(
+                self._insert(table).values(rows).on_conflict_do_nothing(index_elements=["json"])
+            )
         known: dict[str, int] = {}
         for part in chunks(texts, CHUNK):
-            found = connection.execute(select(table.c.json, table.c.id).where(table.c.json.in_(part)))
+            found = connection.execute(
+                select(table.c.json, table.c.id).where(table.c.json.in_(part))
+            )
             known |= dict(found.all())
         return known
 
@@ -223,12 +267,17 @@ class Ledger(Reader):
         def read(connection: Connection) -> dict[str, str]:
             found: dict[str, str] = {}
             for part in chunks(wanted, CHUNK):
-                found |= dict(connection.execute(select(table.c.digest, table.c.state).where(table.c.digest.in_(part))).all())
+                found |= dict(
+                    connection.execute(
+                        select(table.c.digest, table.c.state).where(table.c.digest.in_(part))
+                    ).all()
+                )
             return found
 
         return self._again(read)
 
-    # -- claims ----------------------------------------------------------------------------------------------------
+    # -- claims
+    # ----------------------------------------------------------------------------------------------------
 
     def reap(self) -> int:
         """Take back the claims of runs whose process is gone; how many there were."""
@@ -237,15 +286,21 @@ class Ledger(Reader):
     def _reap(self, connection: Connection) -> int:
         jobs, runs = table_of(JobRow), table_of(Run)
         open_claims = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
-        owners = connection.execute(select(runs.c.id, runs.c.lock).where(runs.c.id.in_(open_claims))).all()
-        living = self._alive(connection, [(number, lock) for number, lock in owners if number != self._run])
+        owners = connection.execute(
+            select(runs.c.id, runs.c.lock).where(runs.c.id.in_(open_claims))
+        ).all()
+        living = self._alive(
+            connection, [(number, lock) for number, lock in owners if number != self._run]
+        )
         dead = [number for number, _ in owners if number != self._run and number not in living]
         if not dead:
             return 0
         theirs = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead))
         return connection.execute(theirs.values(state=state_before(jobs), owner=None)).rowcount
 
-    def claim(self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()) -> list[Claim]:
+    def claim(
+        self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()
+    ) -> list[Claim]:
         """Claim up to `count` of the jobs, in their order, that nobody has done or claimed.
 
         Args:
@@ -257,16 +312,29 @@ class Ledger(Reader):
         self._flight |= {claim.digest: claim.epoch for claim in claims}
         return claims
 
-    def _claim(self, connection: Connection, digests: Sequence[str], count: int, retry: Sequence[str]) -> list[Claim]:
+    def _claim(
+        self, connection: Connection, digests: Sequence[str], count: int, retry: Sequence[str]
+    ) -> list[Claim]:
         table = table_of(JobRow)
         claims: list[Claim] = []
-        lost = and_(table.c.state == "claimed", table.c.owner == self._run)  # claimed, and the connection broke before we knew
+        lost = and_(
+            table.c.state == "claimed", table.c.owner == self._run
+        )  # claimed, and the connection broke before we knew
         for part in chunks(digests, CHUNK):
-            free = or_(table.c.state.in_(["planned", *retry]), and_(lost, table.c.digest.not_in(list(self._flight))))
+            free = or_(
+                table.c.state.in_(["planned", *retry]),
+                and_(lost, table.c.digest.not_in(list(self._flight))),
+            )
             wanted = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
-            if self._on_server:  # lock no more rows than are wanted: others would take them for claimed
+            if (
+                self._on_server
+            ):  # lock no more rows than are wanted: others would take them for claimed
                 order = case({name: place for place, name in enumerate(part)}, value=table.c.digest)
-                wanted = wanted.order_by(order).limit(count - len(claims)).with_for_update(skip_locked=True)
+                wanted = (
+                    wanted.order_by(order)
+                    .limit(count - len(claims))
+                    .with_for_update(skip_locked=True)
+                )
             epochs: dict[str, int] = dict(connection.execute(wanted).all())
             claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
             if len(claims) >= count:
@@ -290,7 +358,8 @@ class Ledger(Reader):
         for part in chunks(digests, CHUNK) if digests is not None else [None]:
             connection.execute(mine if part is None else mine.where(table.c.digest.in_(part)))
 
-    # -- results in ------------------------------------------------------------------------------------------------
+    # -- results in
+    # ------------------------------------------------------------------------------------------------
 
     def record(self, outcome: Outcome, epoch: int) -> bool:
         """Commit an outcome with everything that belongs to it; False if the claim was lost meanwhile, and nothing was kept."""
@@ -308,21 +377,45 @@ class Ledger(Reader):
 
     def _record(self, connection: Connection, outcome: Outcome, epoch: int) -> bool:
         jobs = table_of(JobRow)
-        owned = and_(jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed")
-        if self._flight.get(outcome.digest) == epoch:  # not given back by us, but by who took us for dead
+        owned = and_(
+            jobs.c.digest == outcome.digest, jobs.c.epoch == epoch, jobs.c.state == "claimed"
+        )
+        if (
+            self._flight.get(outcome.digest) == epoch
+        ):  # not given back by us, but by who took us for dead
             owned = or_(owned, set_free(jobs, outcome.digest, epoch))
-        job = connection.execute(select(jobs).where(owned).with_for_update()).mappings().one_or_none()
+        job = (
+            connection.execute(select(jobs).where(owned).with_for_update()).mappings().one_or_none()
+        )
         if job is None:
             return False
         number = job["id"]
-        connection.execute(update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None))
-        attempt = {"job": number, "run": self._run, "epoch": epoch, "ended": _now(), "outcome": outcome.status}
-        connection.execute(table_of(Attempt).insert().values(attempt | {"error": outcome.error[:2000], "trace": outcome.trace}))
+        connection.execute(
+            update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None)
+        )
+        attempt = {
+            "job": number,
+            "run": self._run,
+            "epoch": epoch,
+            "ended": _now(),
+            "outcome": outcome.status,
+        }
+        connection.execute(
+            table_of(Attempt)
+            .insert()
+            .values(attempt | {"error": outcome.error[:2000], "trace": outcome.trace})
+        )
         connection.execute(table_of(Blob).delete().where(table_of(Blob).c.job == number))
-        if kept := [{"job": number, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data]:
+        if kept := [
+            {"job": number, "kind": kind, "data": data}
+            for kind, data in outcome.blobs.items()
+            if data
+        ]:
             connection.execute(table_of(Blob).insert(), kept)
         if outcome.status == "done":
-            connection.execute(table_of(Result).insert().values(self._result(connection, dict(job), outcome)))
+            connection.execute(
+                table_of(Result).insert().values(self._result(connection, dict(job), outcome))
+            )
         connection.execute(table_of(MetricRow).delete().where(table_of(MetricRow).c.job == number))
         if outcome.score is not None:  # a diverged job has the score that it counts with
             connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
@@ -333,28 +426,58 @@ class Ledger(Reader):
         jobs, attempts = table_of(JobRow), table_of(Attempt)
         mine = jobs.c.digest == digest_, attempts.c.epoch == epoch, attempts.c.run == self._run
         return (
-            connection.execute(select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id).where(*mine)).scalar() is not None
+            connection.execute(
+                select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id).where(*mine)
+            ).scalar()
+            is not None
         )
 
-    def _result(self, connection: Connection, job: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-        same = ("device", "geometry", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes")
-        dev_score = outcome.dev_score if outcome.dev_score is not None and math.isfinite(outcome.dev_score) else None
-        times = {"seconds_training": outcome.seconds_training, "seconds_evaluation": outcome.seconds_evaluation}
+    def _result(
+        self, connection: Connection, job: Mapping[str, Any], outcome: Outcome
+    ) -> dict[str, Any]:
+        same = (
+            "device",
+            "geometry",
+            "best_step",
+            "collapsed",
+            "trained",
+            "stored",
+            "artefact",
+            "peak_bytes",
+        )
+        dev_score = (
+            outcome.dev_score
+            if outcome.dev_score is not None and math.isfinite(outcome.dev_score)
+            else None
+        )
+        times = {
+            "seconds_training": outcome.seconds_training,
+            "seconds_evaluation": outcome.seconds_evaluation,
+        }
         payload = payload_hash(all_metrics(outcome), outcome.blobs)
         values = {name: getattr(outcome, name) for name in same} | times
         values |= {"payload": payload, "finished": _now(), "dev_score": dev_score}
         versions, environment = {**self._versions, **outcome.versions}, self._environment
         if outcome.versions:
-            environment = self._known(connection, Environment, [canonical(versions)])[canonical(versions)]
-        return values | {"job": job["id"], "environment": environment, "seal": seal(job, values, versions)}
+            environment = self._known(connection, Environment, [canonical(versions)])[
+                canonical(versions)
+            ]
+        return values | {
+            "job": job["id"],
+            "environment": environment,
+            "seal": seal(job, values, versions),
+        }
 
-    # -- its own state ---------------------------------------------------------------------------------------------
+    # -- its own state
+    # ---------------------------------------------------------------------------------------------
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back."""
         try:
             if self._on_server:
-                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                with self._engine.connect().execution_options(
+                    isolation_level="AUTOCOMMIT"
+                ) as connection:
                     connection.exec_driver_sql("VACUUM")
             else:
                 outside_transactions(self._engine, "VACUUM")
@@ -369,15 +492,21 @@ class Ledger(Reader):
                 free = jobs.c.digest.in_(part), jobs.c.state != "claimed"
                 numbers = list(connection.execute(select(jobs.c.id).where(*free)).scalars())
                 for kind in (Result, MetricRow, Blob, Attempt):
-                    connection.execute(table_of(kind).delete().where(table_of(kind).c.job.in_(numbers)))
+                    connection.execute(
+                        table_of(kind).delete().where(table_of(kind).c.job.in_(numbers))
+                    )
                 connection.execute(jobs.delete().where(jobs.c.id.in_(numbers)))
 
 
 def _passing(error: DatabaseError) -> bool:
     """Whether a server's trouble passes: its connection broke, it is away, or two transactions waited for each other."""
     state = getattr(error.orig, "sqlstate", None)
-    away = isinstance(error, OperationalError) and (state is None or state.startswith(("08", "57P")))
-    return error.connection_invalidated or away or state == "40P01"  # two runs enter the same jobs, each in its order
+    away = isinstance(error, OperationalError) and (
+        state is None or state.startswith(("08", "57P"))
+    )
+    return (
+        error.connection_invalidated or away or state == "40P01"
+    )  # two runs enter the same jobs, each in its order
 
 
 def _insert_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

@@ -1,7 +1,7 @@
 """Whether a `bench run` is still alive: it holds a lock for as long as it lives, of a file of its own or of the server's.
 
-An operating system's lock goes with its process, whatever ends it, and a server's with the connection that took it, so neither
-clocks nor process numbers are asked.
+An operating system's lock goes with its process, whatever ends it, and a server's with the
+connection that took it, so neither clocks nor process numbers are asked.
 """
 
 import os
@@ -34,8 +34,12 @@ class Lock:
         while True:
             folder.mkdir(mode=0o700, exist_ok=True)
             lock = cls(folder / f"{secrets.token_hex(8)}.lock")
-            with suppress(FileNotFoundError):  # the run that was last in the folder has just taken it away
-                if lock.take() and lock.path.exists():  # and not cleared away between its making and its locking
+            with suppress(
+                FileNotFoundError
+            ):  # the run that was last in the folder has just taken it away
+                if (
+                    lock.take() and lock.path.exists()
+                ):  # and not cleared away between its making and its locking
                     return lock
 
     def take(self) -> bool:
@@ -61,7 +65,12 @@ class Lock:
     def __enter__(self) -> "Lock":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.release()
 
 
@@ -69,8 +78,9 @@ class ServerLock:
     """An advisory lock of PostgreSQL under a run's number, held by a connection of its own."""
 
     SPACE = 0x62656E63  # of numbers that this program locks
-    # Seconds after which the server asks a silent host whether it is there, and again, and how often before it gives the lock
-    # away: two minutes together. The system's own are two hours. It is the server that must notice, so libpq's would not help.
+    # Seconds after which the server asks a silent host whether it is there, and again, and how
+    # often before it gives the lock away: two minutes together. The system's own are two hours. It
+    # is the server that must notice, so libpq's would not help.
     PROBES = text("""
         SELECT set_config('tcp_keepalives_' || name, value, false)
         FROM (VALUES ('idle', '60'), ('interval', '10'), ('count', '6')) AS probes (name, value)
@@ -84,7 +94,9 @@ class ServerLock:
         for _ in range(50):
             if self._connection.execute(wanted, {"space": self.SPACE, "number": number}).scalar():
                 return
-            sleep(0.2)  # the server has not noticed yet that an earlier connection of this run is gone
+            sleep(
+                0.2
+            )  # the server has not noticed yet that an earlier connection of this run is gone
         self.release()
         raise Busy(f"another connection holds the lock of run {number}")
 
@@ -95,7 +107,11 @@ class ServerLock:
             AND pid = pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """
         try:
-            return bool(self._connection.execute(text(wanted), {"space": self.SPACE, "number": self._number}).scalar())
+            return bool(
+                self._connection.execute(
+                    text(wanted), {"space": self.SPACE, "number": self._number}
+                ).scalar()
+            )
         except SQLAlchemyError:  # broken, or closed when it could not be taken again
             return False
 
@@ -103,7 +119,8 @@ class ServerLock:
         """Give the lock back, with the connection."""
         if self._connection.closed:
             return
-        self._connection.invalidate()  # closed for good: one that went back to the pool would keep its locks
+        # closed for good: one that went back to the pool would keep its locks
+        self._connection.invalidate()
         self._connection.close()
 
     @classmethod
@@ -113,7 +130,10 @@ class ServerLock:
             SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """
-        return {int(number) for number in connection.execute(text(wanted), {"space": cls.SPACE}).scalars()}
+        return {
+            int(number)
+            for number in connection.execute(text(wanted), {"space": cls.SPACE}).scalars()
+        }
 
 
 def alive(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """One ledger's results into another: what shards of a grid computed apart comes together.
 
-A job has one identity everywhere, so a result that both have is the same result; where their numbers differ, the target's
-stands and the job is named.
+A job has one identity everywhere, so a result that both have is the same result; where their
+numbers differ, the target's stands and the job is named.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,24 @@ from sqlalchemy import Connection, case, insert, select, update
 from harness.ledger.claims import state_before
 from harness.ledger.ledger import Ledger
 from harness.ledger.reader import CHUNK, chunks, table_of
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Run, Setting
+from harness.ledger.tables import (
+    Attempt,
+    Blob,
+    Environment,
+    JobRow,
+    Meta,
+    MetricRow,
+    Result,
+    Run,
+    Setting,
+)
 
-ENDED = ("done", "diverged", "failed", "infeasible")  # from best to least: what a target has is replaced by what is better
+ENDED = (
+    "done",
+    "diverged",
+    "failed",
+    "infeasible",
+)  # from best to least: what a target has is replaced by what is better
 PART = 200  # jobs at once
 
 
@@ -47,10 +62,14 @@ def _facts(target: Ledger, ours: Connection, theirs: Connection) -> None:
     facts = table_of(Meta)
     for key, value in theirs.execute(select(facts.c.key, facts.c.value)).all():
         if key != "schema":
-            ours.execute(target._insert(facts).values(key=key, value=value).on_conflict_do_nothing())
+            ours.execute(
+                target._insert(facts).values(key=key, value=value).on_conflict_do_nothing()
+            )
 
 
-def _numbers(target: Ledger, ours: Connection, theirs: Connection, kind: type[Setting | Environment]) -> dict[int, int]:
+def _numbers(
+    target: Ledger, ours: Connection, theirs: Connection, kind: type[Setting | Environment]
+) -> dict[int, int]:
     """The target's number for each of the source's texts."""
     texts = dict(theirs.execute(select(table_of(kind).c.id, table_of(kind).c.json)).all())
     known = target._known(ours, kind, list(texts.values()))
@@ -61,7 +80,9 @@ def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
     """The source's runs, entered as ended ones: who claims in the source claims nothing here."""
     numbers = {}
     for row in theirs.execute(select(table_of(Run))).mappings():
-        values = {name: row[name] for name in ("started", "command", "program", "lock")} | {"ended": row["ended"] or ""}
+        values = {name: row[name] for name in ("started", "command", "program", "lock")} | {
+            "ended": row["ended"] or ""
+        }
         key = ours.execute(insert(table_of(Run)).values(values)).inserted_primary_key
         numbers[row["id"]] = int(key[0]) if key else 0
     return numbers
@@ -70,7 +91,9 @@ def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
 def _parts(theirs: Connection) -> Iterator[list[dict[str, Any]]]:
     """The jobs, as they were before the claims on them."""
     table, last = table_of(JobRow), 0
-    state = case((table.c.state == "claimed", state_before(table)), else_=table.c.state).label("state")
+    state = case((table.c.state == "claimed", state_before(table)), else_=table.c.state).label(
+        "state"
+    )
     others = [column for column in table.c if column.name != "state"]
     while True:
         wanted = select(*others, state).where(table.c.id > last).order_by(table.c.id).limit(PART)
@@ -94,10 +117,19 @@ def _take(
     table = table_of(JobRow)
     here: dict[str, tuple[int, str, int]] = {}
     for part in chunks([job["digest"] for job in jobs], CHUNK):
-        found = select(table.c.digest, table.c.id, table.c.state, table.c.epoch).where(table.c.digest.in_(part))
-        here |= {digest: (number, state, epoch) for digest, number, state, epoch in ours.execute(found)}
-    payloads = _payloads(theirs, jobs), _payloads(ours, [{"id": here[j["digest"]][0]} for j in jobs if j["digest"] in here])
-    numbers: dict[int, int] = {}  # the source's jobs that are taken over: the target's number of each
+        found = select(table.c.digest, table.c.id, table.c.state, table.c.epoch).where(
+            table.c.digest.in_(part)
+        )
+        here |= {
+            digest: (number, state, epoch) for digest, number, state, epoch in ours.execute(found)
+        }
+    payloads = (
+        _payloads(theirs, jobs),
+        _payloads(ours, [{"id": here[j["digest"]][0]} for j in jobs if j["digest"] in here]),
+    )
+    numbers: dict[
+        int, int
+    ] = {}  # the source's jobs that are taken over: the target's number of each
     for job in jobs:
         state = job["state"]
         if job["digest"] not in here:
@@ -113,9 +145,15 @@ def _take(
             merged.same += same
             merged.unequal += [] if same else [job["digest"]]
         elif state in ENDED and (held not in ENDED or ENDED.index(state) < ENDED.index(held)):
-            # who holds a claim may be dead; if not, its result comes too late and is refused, as this one stands
+            # who holds a claim may be dead; if not, its result comes too late and is refused, as
+            # this one stands
             later = held == "claimed"
-            values = {"state": state, "note": job["note"], "owner": None, "epoch": max(epoch, job["epoch"]) + later}
+            values = {
+                "state": state,
+                "note": job["note"],
+                "owner": None,
+                "epoch": max(epoch, job["epoch"]) + later,
+            }
             ours.execute(update(table).where(table.c.id == number).values(values))
             for old in (MetricRow, Blob):
                 ours.execute(table_of(old).delete().where(table_of(old).c.job == number))
@@ -131,7 +169,11 @@ def _payloads(connection: Connection, jobs: Sequence[dict[str, Any]]) -> dict[in
     table = table_of(Result)
     found: dict[int, str] = {}
     for part in chunks([job["id"] for job in jobs], CHUNK):
-        found |= dict(connection.execute(select(table.c.job, table.c.payload).where(table.c.job.in_(part))).all())
+        found |= dict(
+            connection.execute(
+                select(table.c.job, table.c.payload).where(table.c.job.in_(part))
+            ).all()
+        )
     return found
 
 
@@ -148,7 +190,9 @@ def _moved(
         for row in theirs.execute(select(table).where(table.c.job.in_(part))).mappings():
             values = dict(row) | {"job": numbers[row["job"]]}
             if kind is Attempt:
-                values = {name: value for name, value in values.items() if name != "id"} | {"run": runs[row["run"]]}
+                values = {name: value for name, value in values.items() if name != "id"} | {
+                    "run": runs[row["run"]]
+                }
             if kind is Result:
                 values["environment"] = environments[row["environment"]]
             yield values

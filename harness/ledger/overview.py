@@ -30,7 +30,12 @@ class Overview:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -64,7 +69,10 @@ class Overview:
         """Seconds of work in all results."""
         with self._transaction() as connection:
             return float(
-                connection.execute(text("SELECT sum(seconds_training + seconds_evaluation) FROM result")).scalar() or 0
+                connection.execute(
+                    text("SELECT sum(seconds_training + seconds_evaluation) FROM result")
+                ).scalar()
+                or 0
             )
 
     def errors(self) -> list[tuple[str, str]]:

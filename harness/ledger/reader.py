@@ -12,7 +12,16 @@ from sqlmodel import SQLModel
 from harness.errors import UsageError
 from harness.ledger.database import copy_to, shown
 from harness.ledger.overview import Overview
-from harness.ledger.tables import Attempt, Blob, Environment, JobRow, Meta, MetricRow, Result, Setting
+from harness.ledger.tables import (
+    Attempt,
+    Blob,
+    Environment,
+    JobRow,
+    Meta,
+    MetricRow,
+    Result,
+    Setting,
+)
 
 CHUNK = 500  # values in one statement: some SQLite builds allow 999
 
@@ -54,9 +63,13 @@ class Reader(Overview):
         if self._engine.dialect.name != "sqlite":
             return []
         with self._transaction() as connection:
-            said = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()]
+            said = [
+                str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()
+            ]
             dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        return [line for line in said if line != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in dangling]
+        return [line for line in said if line != "ok"] + [
+            f"a row of {row[0]} belongs to nothing" for row in dangling
+        ]
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy of a SQLite database under a new name.
@@ -65,7 +78,9 @@ class Reader(Overview):
             UsageError: it is no file. CannotWrite: the copy exists or cannot be made.
         """
         if self._engine.dialect.name != "sqlite":
-            raise UsageError(f"{shown(self.name)} is no file: its server has means of its own, such as pg_dump")
+            raise UsageError(
+                f"{shown(self.name)} is no file: its server has means of its own, such as pg_dump"
+            )
         copy_to(self._engine, path)
 
     def facts(self) -> dict[str, str]:
@@ -93,7 +108,9 @@ class Reader(Overview):
         ]
         return [known for _, known in sorted(found, key=lambda one: one[0])]
 
-    def entries(self, digest_prefix: str = "", *, settings: Sequence[int] | None = None) -> list[Entry]:
+    def entries(
+        self, digest_prefix: str = "", *, settings: Sequence[int] | None = None
+    ) -> list[Entry]:
         """Jobs with their states and, where they are done, their results, oldest first.
 
         Args:
@@ -102,7 +119,9 @@ class Reader(Overview):
         """
         jobs = table_of(JobRow)
         if digest_prefix:
-            wheres = [[jobs.c.digest >= digest_prefix, jobs.c.digest < digest_prefix + "~"]]  # "~" follows every digit
+            wheres = [
+                [jobs.c.digest >= digest_prefix, jobs.c.digest < digest_prefix + "~"]
+            ]  # "~" follows every digit
         elif settings is not None:
             wheres = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
         else:
@@ -112,34 +131,53 @@ class Reader(Overview):
         return [entry for _, entry in sorted(found, key=lambda one: one[0])]
 
     @staticmethod
-    def _read(connection: Connection, where: Sequence[ColumnElement[bool]]) -> list[tuple[int, Entry]]:
+    def _read(
+        connection: Connection, where: Sequence[ColumnElement[bool]]
+    ) -> list[tuple[int, Entry]]:
         jobs, settings, results = table_of(JobRow), table_of(Setting), table_of(Result)
         environments, values = table_of(Environment), table_of(MetricRow)
-        wanted = select(jobs, settings.c.json).join(settings, jobs.c.setting == settings.c.id).where(*where)
+        wanted = (
+            select(jobs, settings.c.json)
+            .join(settings, jobs.c.setting == settings.c.id)
+            .where(*where)
+        )
         rows = connection.execute(wanted).mappings().all()
         versions = {
-            number: json.loads(text) for number, text in connection.execute(select(environments.c.id, environments.c.json))
+            number: json.loads(text)
+            for number, text in connection.execute(select(environments.c.id, environments.c.json))
         }
         mine = select(results).join(jobs, results.c.job == jobs.c.id).where(*where)
         found = {row["job"]: dict(row) for row in connection.execute(mine).mappings()}
         metrics: dict[int, dict[str, float]] = {}
         named = select(values.c.job, values.c.name, values.c.value, values.c.special)
-        for job, name, value, special in connection.execute(named.join(jobs, values.c.job == jobs.c.id).where(*where)):
+        for job, name, value, special in connection.execute(
+            named.join(jobs, values.c.job == jobs.c.id).where(*where)
+        ):
             metrics.setdefault(job, {})[name] = float(special) if special else value
         parsed = {text: json.loads(text) for text in {row["json"] for row in rows}}
         for result in found.values():
             result["versions"] = versions[result["environment"]]
-        return [(row["id"], _entry(row, parsed[row["json"]], metrics.get(row["id"], {}), found.get(row["id"]))) for row in rows]
+        return [
+            (
+                row["id"],
+                _entry(row, parsed[row["json"]], metrics.get(row["id"], {}), found.get(row["id"])),
+            )
+            for row in rows
+        ]
 
     def all_blobs(self, settings: Sequence[int] | None = None) -> dict[str, dict[str, bytes]]:
         """The blobs of the jobs of some settings, or of all, by digest and kind."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
-        wanted = select(jobs.c.digest, blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id)
+        wanted = select(jobs.c.digest, blobs.c.kind, blobs.c.data).join(
+            jobs, blobs.c.job == jobs.c.id
+        )
         parts = [None] if settings is None else list(chunks(settings, CHUNK))
         found: dict[str, dict[str, bytes]] = {}
         with self._transaction() as connection:
             for part in parts:
-                rows = connection.execute(wanted if part is None else wanted.where(jobs.c.setting.in_(part)))
+                rows = connection.execute(
+                    wanted if part is None else wanted.where(jobs.c.setting.in_(part))
+                )
                 for digest_, kind, data in rows:
                     found.setdefault(digest_, {})[kind] = data
         return found
@@ -147,7 +185,11 @@ class Reader(Overview):
     def blobs(self, digest_: str) -> dict[str, bytes]:
         """The blobs of one job by their kind."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
-        wanted = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id).where(jobs.c.digest == digest_)
+        wanted = (
+            select(blobs.c.kind, blobs.c.data)
+            .join(jobs, blobs.c.job == jobs.c.id)
+            .where(jobs.c.digest == digest_)
+        )
         with self._transaction() as connection:
             return dict(connection.execute(wanted).all())
 
@@ -155,15 +197,35 @@ class Reader(Overview):
         """Every try at one job, oldest first."""
         jobs, attempts = table_of(JobRow), table_of(Attempt)
         wanted = (
-            select(attempts).join(jobs, attempts.c.job == jobs.c.id).where(jobs.c.digest == digest_).order_by(attempts.c.id)
+            select(attempts)
+            .join(jobs, attempts.c.job == jobs.c.id)
+            .where(jobs.c.digest == digest_)
+            .order_by(attempts.c.id)
         )
         with self._transaction() as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
 
 
-def _entry(row: Any, setting: Mapping[str, Any], metrics: Mapping[str, float], result: Any) -> Entry:
-    same = ["digest", "task", "label", "size", "draw", "seed", "fingerprint", "n_train", "n_dev", "n_test", "note", "state"]
-    return Entry(**{name: row[name] for name in same}, setting=setting, metrics=metrics, result=result)
+def _entry(
+    row: Any, setting: Mapping[str, Any], metrics: Mapping[str, float], result: Any
+) -> Entry:
+    same = [
+        "digest",
+        "task",
+        "label",
+        "size",
+        "draw",
+        "seed",
+        "fingerprint",
+        "n_train",
+        "n_dev",
+        "n_test",
+        "note",
+        "state",
+    ]
+    return Entry(
+        **{name: row[name] for name in same}, setting=setting, metrics=metrics, result=result
+    )
 
 
 def table_of(kind: type[SQLModel]) -> Table:

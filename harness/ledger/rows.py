@@ -20,14 +20,21 @@ def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:
 
 def _metric_row(job: int, name: str, value: float) -> dict[str, Any]:
     finite = math.isfinite(value)
-    return {"job": job, "name": name, "value": value if finite else None, "special": None if finite else str(float(value))}
+    return {
+        "job": job,
+        "name": name,
+        "value": value if finite else None,
+        "special": None if finite else str(float(value)),
+    }
 
 
 def job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
     """A job that is asked for and not begun, or a cell that cannot be filled."""
     rows = job.rows
     remarks = [f"{rows.redrawn} draws that missed a class were drawn again"] if rows.redrawn else []
-    remarks += [f"{rows.shared} training or dev rows also stand in the test rows"] if rows.shared else []
+    remarks += (
+        [f"{rows.shared} training or dev rows also stand in the test rows"] if rows.shared else []
+    )
     return {
         "digest": job.digest,
         "setting": setting,

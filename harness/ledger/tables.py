@@ -88,9 +88,12 @@ class Result(SQLModel, table=True):
     seconds_evaluation: float
     peak_bytes: int
     artefact: str | None
-    payload: str  # SHA-256 over metrics and blobs: a database does not notice changed bytes by itself
+    payload: (
+        str  # SHA-256 over metrics and blobs: a database does not notice changed bytes by itself
+    )
     finished: str
-    seal: str = ""  # SHA-256 over this row and what belongs to it; empty in results from before it was there
+    # SHA-256 over this row and what belongs to it; empty in results from before it was there
+    seal: str = ""
 
 
 class MetricRow(SQLModel, table=True):

@@ -36,7 +36,9 @@ def outcome_line(outcome: Outcome) -> str:
     if outcome.status == "done" and outcome.score is not None:
         collapsed = " (one answer for every row)" if outcome.collapsed else ""
         return f"{100 * outcome.score:5.1f}{collapsed}"
-    return f"{outcome.status}: {outcome.error.splitlines()[0] if outcome.error else 'no reason given'}"
+    return (
+        f"{outcome.status}: {outcome.error.splitlines()[0] if outcome.error else 'no reason given'}"
+    )
 
 
 class PlainDisplay:
@@ -58,7 +60,9 @@ class PlainDisplay:
         """One line a job."""
         number = progress.before + progress.done + progress.bad
         seconds = duration(outcome.seconds_training + outcome.seconds_evaluation)
-        self._print(f"[{number}/{progress.total}] {job_line(job)}: {outcome_line(outcome)}  ({seconds})")
+        self._print(
+            f"[{number}/{progress.total}] {job_line(job)}: {outcome_line(outcome)}  ({seconds})"
+        )
 
     def note(self, text: str) -> None:
         """One line."""
@@ -106,7 +110,10 @@ class LiveDisplay:
 
         mark, style = ("✓", "green") if outcome.status == "done" else ("✗", "red")
         line = Text.assemble(
-            (f"{mark} ", style), job_line(job), "  ", (outcome_line(outcome), "bold" if style == "green" else style)
+            (f"{mark} ", style),
+            job_line(job),
+            "  ",
+            (outcome_line(outcome), "bold" if style == "green" else style),
         )
         self._live.console.print(line, no_wrap=True, overflow="ellipsis")
 
@@ -122,20 +129,45 @@ class LiveDisplay:
 
         ended = progress.before + progress.done + progress.bad
         seconds = progress.seconds_left(len(where))
-        left = "" if not progress.left else f" · about {duration(seconds)} left" if seconds is not None else " · measuring"
+        left = (
+            ""
+            if not progress.left
+            else f" · about {duration(seconds)} left"
+            if seconds is not None
+            else " · measuring"
+        )
         parts: list[Any] = [(f"{ended}", "bold"), f" of {progress.total} done"]
         parts += [" · ", (f"{progress.bad} failed", "red")] if progress.bad else []
         parts += [f" · {progress.left} to do{left}"]
         head = Table.grid(padding=(0, 1))
-        whole = ProgressBar(total=max(1, progress.total), completed=ended, width=24, complete_style="cyan")
+        whole = ProgressBar(
+            total=max(1, progress.total), completed=ended, width=24, complete_style="cyan"
+        )
         head.add_row(whole, Text.assemble(*parts))
         slots = Table.grid(padding=(0, 1))
         for one in where:
             job = self._jobs[one.digest] if one.digest else None
-            doing = "testing" if one.testing else f"{one.step} of {one.steps}" if one.step else "starting"
-            held = "idle" if job is None else f"{job_line(job)} and {one.jobs - 1} more" if one.jobs > 1 else job_line(job)
-            bar = ProgressBar(total=max(1, one.steps), completed=one.step, width=12, complete_style="cyan")
+            doing = (
+                "testing"
+                if one.testing
+                else f"{one.step} of {one.steps}"
+                if one.step
+                else "starting"
+            )
+            held = (
+                "idle"
+                if job is None
+                else f"{job_line(job)} and {one.jobs - 1} more"
+                if one.jobs > 1
+                else job_line(job)
+            )
+            bar = ProgressBar(
+                total=max(1, one.steps), completed=one.step, width=12, complete_style="cyan"
+            )
             slots.add_row(
-                Text(one.device, "cyan"), bar, Text((doing if job else "").ljust(10), "dim"), Text(held, no_wrap=True)
+                Text(one.device, "cyan"),
+                bar,
+                Text((doing if job else "").ljust(10), "dim"),
+                Text(held, no_wrap=True),
             )
         return Group(head, slots)

@@ -52,14 +52,17 @@ class Progress:
 
     def seconds_left(self, slots: int) -> float | None:
         """Estimated; None before anything was measured."""
-        return None if self.seconds_a_job is None else self.left * self.seconds_a_job / max(1, slots)
+        return (
+            None if self.seconds_a_job is None else self.left * self.seconds_a_job / max(1, slots)
+        )
 
 
 class Pace:
     """How long a job takes: as the jobs that are done took; before that, as the steps of those at hand do."""
 
     def __init__(self) -> None:
-        # Where and when a job was first seen to move, and how far it had to go: starting is no pace.
+        # Where and when a job was first seen to move, and how far it had to go: starting is no
+        # pace.
         self._first: dict[str, tuple[int, float, int]] = {}
 
     def estimate(self, progress: Progress, where: Sequence[Where]) -> None:
@@ -68,7 +71,9 @@ class Pace:
         finished = progress.done + progress.bad
         if finished >= slots:
             busy = sum(one.jobs for one in where if one.digest is not None)
-            progress.seconds_a_job = (monotonic() - progress.started) * slots / (finished + 0.5 * busy)
+            progress.seconds_a_job = (
+                (monotonic() - progress.started) * slots / (finished + 0.5 * busy)
+            )
             return
         measured = [seconds for one in where if (seconds := self._seconds(one)) is not None]
         if measured:
@@ -78,9 +83,13 @@ class Pace:
         if one.digest is None or not one.step:
             return None
         step, since, steps = self._first.setdefault(one.digest, (one.step, one.since, one.steps))
-        if one.since < since or one.step < step or one.steps != steps:  # began again, or something else
+        if (
+            one.since < since or one.step < step or one.steps != steps
+        ):  # began again, or something else
             self._first[one.digest] = one.step, one.since, one.steps
             return None
         if one.step - step < MEASURED:
             return None
-        return (one.since - since) / (one.step - step) * one.steps / one.jobs  # a pack's steps are those of all its jobs
+        return (
+            (one.since - since) / (one.step - step) * one.steps / one.jobs
+        )  # a pack's steps are those of all its jobs

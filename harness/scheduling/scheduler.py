@@ -1,7 +1,8 @@
 """Ledger to packs to executor to ledger: the loop of `bench run`.
 
-What is left to do is what the ledger says is not done; nothing else records progress. The first interrupt ends the
-loop when what is in flight has finished, the second at once; either way claims without result are given back.
+What is left to do is what the ledger says is not done; nothing else records progress. The first
+interrupt ends the loop when what is in flight has finished, the second at once; either way claims
+without result are given back.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from time import monotonic, sleep
 from harness.errors import Busy
 from harness.geometry import Geometry, rows_of
 from harness.ledger import Claim, Ledger, database
-from harness.outcome import Outcome, Ticket
+from harness.outcome import Outcome
 from harness.scheduling.executors.base import Executor, Finished, Lost, Where
 from harness.scheduling.progress import Display, Pace, Progress
 from harness.scheduling.signals import Stop
+from harness.training.ticket import Ticket
 
 LOSSES = 3  # times that a job may lose its worker before it is set aside
 ASK_ABOVE = 3600.0  # seconds of estimated work that need a yes
@@ -57,16 +59,31 @@ def run(
         progress: counted up as outcomes come in.
         stop: filled by signals.
         retry: states that are tried again, such as `failed`.
-        confirm: asked once if the whole will take more than an hour, with the seconds; None: nobody to ask.
+        confirm: asked once if the whole will take more than an hour, with the seconds; None: nobody
+            to ask.
         limits: on the time of a job and on failures; None: none.
     """
-    work = _Work(ledger, tickets, executor, display, progress, stop, tuple(retry), confirm, limits or Limits())
+    work = _Work(
+        ledger,
+        tickets,
+        executor,
+        display,
+        progress,
+        stop,
+        tuple(retry),
+        confirm,
+        limits or Limits(),
+    )
     ledger.wait_while(work.waiting())
     with work.giving_up():
         try:
             work.go()
-        except BaseException as error:  # the ledger cannot be written, say: nobody waits for the workers
-            if not isinstance(error, KeyboardInterrupt) or stop.times < 2:  # else a second signal has ended work done here
+        except (
+            BaseException
+        ) as error:  # the ledger cannot be written, say: nobody waits for the workers
+            if (
+                not isinstance(error, KeyboardInterrupt) or stop.times < 2
+            ):  # else a second signal has ended work done here
                 executor.close(kill=True)
                 raise
         executor.close(kill=stop.times >= 2)
@@ -90,7 +107,11 @@ class _Others:
             return []
         ledger.reap()
         states = ledger.states(self.digests)
-        again = [digest for digest in self.digests if states.get(digest) in ("planned", "claimed", *retry)]
+        again = [
+            digest
+            for digest in self.digests
+            if states.get(digest) in ("planned", "claimed", *retry)
+        ]
         self._tried, self.digests = monotonic(), []
         return again
 
@@ -101,7 +122,9 @@ class _Others:
             return
         if not self._told:
             self._told = True
-            display.note(f"{len(self.digests)} jobs are in the hands of another run: waiting for them; Ctrl-C stops")
+            display.note(
+                f"{len(self.digests)} jobs are in the hands of another run: waiting for them; Ctrl-C stops"
+            )
         sleep(seconds)
 
 
@@ -122,7 +145,9 @@ class _Work:
     queue: deque[str] = field(init=False)
     flight: dict[str, Claim] = field(default_factory=dict)  # whose outcome is not recorded yet
     losses: Counter[str] = field(default_factory=Counter)
-    late: set[str] = field(default_factory=set)  # jobs whose worker was ended because they took too long
+    late: set[str] = field(
+        default_factory=set
+    )  # jobs whose worker was ended because they took too long
     others: _Others = field(default_factory=_Others)
     pace: Pace = field(default_factory=Pace)
 
@@ -156,7 +181,8 @@ class _Work:
                     self._lost(event)
             self._look()
 
-    # -- begin ---------------------------------------------------------------------------------------------------------
+    # -- begin
+    # ---------------------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Give every idle slot a pack of jobs that nobody else has."""
@@ -173,7 +199,9 @@ class _Work:
     def _claim(self) -> list[Claim]:
         """The next jobs of the queue that go together, as far as nobody else has them; they leave the queue."""
         first = self.tickets[self.queue[0]]
-        places = first.places if not self.losses[self.queue[0]] else 1  # who lost a worker goes by itself
+        places = (
+            first.places if not self.losses[self.queue[0]] else 1
+        )  # who lost a worker goes by itself
         window = self._window(places)
         claims = self.ledger.claim(window, places, retry=self.retry)
         passed = window.index(claims[-1].digest) + 1 if len(claims) == places else len(window)
@@ -188,15 +216,23 @@ class _Work:
         if places == 1:
             return list(islice(self.queue, 50))
         kind = self.tickets[self.queue[0]].kind
-        return list(islice((digest for digest in self.queue if self.tickets[digest].kind == kind), max(50, 2 * places)))
+        return list(
+            islice(
+                (digest for digest in self.queue if self.tickets[digest].kind == kind),
+                max(50, 2 * places),
+            )
+        )
 
-    # -- end -----------------------------------------------------------------------------------------------------------
+    # -- end
+    # -----------------------------------------------------------------------------------------------------------
 
     def _keep(self, claim: Claim, outcome: Outcome) -> None:
         """Commit an outcome, then tell."""
         job = self.tickets[outcome.digest].job
         if not self.ledger.record(outcome, claim.epoch):
-            self.display.note(f"{job.label} on {job.rows.task}: another run has taken this job over; its result stands")
+            self.display.note(
+                f"{job.label} on {job.rows.task}: another run has taken this job over; its result stands"
+            )
             self.others.digests.append(outcome.digest)
             return
         self.progress.done += outcome.status == "done"
@@ -211,7 +247,9 @@ class _Work:
             if outcome.note and outcome.status != "failed":  # one that failed has no geometry
                 kind, text = self.tickets[outcome.digest].kind, outcome.geometry
                 self.tickets = {
-                    digest: replace(one, geometry=Geometry.read(text), rows=rows_of(text)) if one.kind == kind else one
+                    digest: replace(one, geometry=Geometry.read(text), rows=rows_of(text))
+                    if one.kind == kind
+                    else one
                     for digest, one in self.tickets.items()
                 }
 
@@ -232,7 +270,8 @@ class _Work:
                 error = f"WorkerDied: {LOSSES} times ({event.reason}); is there enough memory?"
             self._keep(claim, Outcome(digest=digest, status="failed", error=error))
 
-    # -- between -------------------------------------------------------------------------------------------------------
+    # -- between
+    # -------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """See how far things are: end what takes too long or fails too much, show the rest, ask before a long run."""
@@ -252,7 +291,11 @@ class _Work:
     def _end_late(self, where: Sequence[Where]) -> None:
         """End packs that take longer than their jobs may, and note which jobs that were."""
         for slot, one in enumerate(where):
-            if one.digest is not None and one.digest in self.flight and one.since > self.limits.seconds * one.jobs:
+            if (
+                one.digest is not None
+                and one.digest in self.flight
+                and one.since > self.limits.seconds * one.jobs
+            ):
                 if one.jobs == 1:  # a pack's jobs are tried one by one: each has its own time
                     self.late.add(one.digest)
                 self.executor.stop(slot)
@@ -274,7 +317,9 @@ class _Work:
             nonlocal before
             if seconds >= database.WAIT > (before if before < seconds else 0.0):
                 name = database.shown(self.ledger.name)
-                self.display.note(f"{name} is locked by another process: this run waits, and keeps its results until it is not")
+                self.display.note(
+                    f"{name} is locked by another process: this run waits, and keeps its results until it is not"
+                )
             before = seconds
             if self.flight:
                 self._tell()

@@ -42,8 +42,12 @@ class Stop:
 def watch_signals(*, here: bool = False) -> Iterator[Stop]:
     """Count Ctrl-C and the like instead of being ended by them; `here`: see `Stop`."""
     stop = Stop(here)
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: it is to outlive the terminal
+    numbers = [
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]
+    if (
+        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ):  # nohup: it is to outlive the terminal
         numbers.remove(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:

@@ -1,7 +1,7 @@
 """What a backbone allows: whether each method can be attached to it, and how many numbers it would train.
 
-Found by doing it: the method puts its slots in, starts, and two rows go through and back. What was found is kept, so a plan
-that was made before needs no torch.
+Found by doing it: the method puts its slots in, starts, and two rows go through and back. What was
+found is kept, so a plan that was made before needs no torch.
 """
 
 from __future__ import annotations
@@ -52,14 +52,20 @@ def find(
     backbone: Backbone | None = None
     found = []
     for method in wanted:
-        key = canonical({"name": method.name, "version": method.resolved_version, "options": method.resolved()})
+        key = canonical(
+            {"name": method.name, "version": method.resolved_version, "options": method.resolved()}
+        )
         kept = known.get(key)
-        if kept is None or plugin_of(method):  # whose code changes without notice while it is written
+        if kept is None or plugin_of(
+            method
+        ):  # whose code changes without notice while it is written
             if backbone is None:
                 progress(f"looking at {spec.name}")
                 backbone = _load(spec, max_length)
             kept = list(_attach(backbone, method))
-            if not kept[0].startswith(BROKEN):  # it may have been the moment: no memory was left, or a package half installed
+            if not kept[0].startswith(
+                BROKEN
+            ):  # it may have been the moment: no memory was left, or a package half installed
                 known.set(key, kept)
         found.append(Support(*kept))
     known.save()
@@ -95,7 +101,9 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     streams = Streams(("support", 1, 0, 0))
     stored = sum(slot_bytes(slot.shape) for slot in slots)
     try:
-        if stored > 2 * backbone.anatomy.size:  # most of the backbone itself: it fits, and a copy may not
+        if (
+            stored > 2 * backbone.anatomy.size
+        ):  # most of the backbone itself: it fits, and a copy may not
             return Support(trained=stored // 4, stored=stored)
         source = method.source(slots, streams).to(dtype=backbone.trained_in)
         slots.install(source(source.weights(2, streams.generator("simplex"))))
@@ -103,7 +111,9 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         if method.closed_form is None:
             logits.square().sum().backward()
             see_gradients({name: parameter.grad for name, parameter in source.named_parameters()})
-        return Support(trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored)
+        return Support(
+            trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored
+        )
     except ValueError as reason:
         return Support(refused=str(reason))
     except Exception as error:  # whatever it was, better now than in the middle of a study
@@ -117,7 +127,8 @@ def _rows(backbone: Backbone) -> dict[str, Any]:
     import torch
 
     length = min(backbone.max_length, LONGEST)
-    token = 5 % int(backbone.model.get_submodule(backbone.anatomy.body).get_input_embeddings().num_embeddings)  # type: ignore[operator]
+    body = backbone.model.get_submodule(backbone.anatomy.body)
+    token = 5 % int(body.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     mask = torch.ones(2, length, dtype=torch.long)
     mask[1, length // 2 :] = 0
     return {"input_ids": torch.full((2, length), token), "attention_mask": mask}

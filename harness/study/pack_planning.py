@@ -1,6 +1,7 @@
 """Which geometry each job of a plan trains in: lengths from its own rows, places from what a device holds.
 
-A geometry hangs on the job and the plan, so that whoever trains beside a job changes none of its numbers.
+A geometry hangs on the job and the plan, so that whoever trains beside a job changes none of its
+numbers.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from harness.backbones import checkpoints
 from harness.cache import Kept
 from harness.geometry import LOOKED_AT, Geometry, bucket
 from harness.jobs import BackboneSpec, Job
-from harness.outcome import Ticket
 from harness.study import compatibility
 from harness.study.planning import Plan
 from harness.tasks import draws
+from harness.training.ticket import Ticket
 
 PLACES = (2, 4, 8, 16, 32, 64)  # a few sizes, so that plans that grow mostly keep theirs
 SHARE = 0.8  # of a device's memory that a pack may take
-WIDTHS = 18  # numbers, in widths of the model, that a layer keeps of a token for the way back: inputs of products and functions
+# numbers, in widths of the model, that a layer keeps of a token for the way back: inputs of
+# products and functions
+WIDTHS = 18
 LOOK = 10  # numbers, in widths, of a token in a layer of a look, which keeps no other layer's
 STATES = 4  # numbers a trained number: itself, its gradient, the optimiser's two
 
@@ -40,7 +43,9 @@ class Room(NamedTuple):
     def places(self, shape: Geometry, trained: int) -> int:
         """How many jobs fit side by side: the greatest of `PLACES`; 1: none do."""
         tokens = shape.rows * shape.length
-        a_job = tokens * self.layers * self.width * WIDTHS * self.bytes + trained * (4 * STATES + self.bytes)
+        a_job = tokens * self.layers * self.width * WIDTHS * self.bytes + trained * (
+            4 * STATES + self.bytes
+        )
         if shape.captured:  # a graph keeps a step's memory, and looks need some besides
             a_job += LOOKED_AT * tokens * self.width * LOOK * self.bytes + trained * self.bytes
         free = SHARE * self.memory - self.size * self.bytes
@@ -62,7 +67,8 @@ def geometries(
         plan: every job, done or not.
         tickets: of the jobs to do.
         asked: `auto`, or a number of places.
-        devices: where they will run. On anything but CUDA `auto` means alone: packs were measured to win nothing there.
+        devices: where they will run. On anything but CUDA `auto` means alone: packs were measured
+            to win nothing there.
         compiled: whether training steps are compiled.
         captured: whether they are captured as CUDA graphs.
     """
@@ -73,22 +79,33 @@ def geometries(
         return given
     as_ticket = partial(_as_ticket, plan, _lengths(plan), Geometry(2, 0, 0, compiled, captured))
     trained = {digest: ticket for digest, ticket in given.items() if not _fitted(ticket.job)}
-    shaped = {digest: replace(ticket, geometry=as_ticket(ticket.job).geometry) for digest, ticket in trained.items()}
+    shaped = {
+        digest: replace(ticket, geometry=as_ticket(ticket.job).geometry)
+        for digest, ticket in trained.items()
+    }
     if asked != "auto":
         return given | {digest: _with(ticket, int(asked)) for digest, ticket in shaped.items()}
-    counts = Counter(as_ticket(job).kind for job in plan.jobs)  # of the whole plan: what is done counts as well
+    counts = Counter(
+        as_ticket(job).kind for job in plan.jobs
+    )  # of the whole plan: what is done counts as well
     room = _room(plan.backbone, devices)
-    return given | {digest: _with(ticket, _wanted(ticket, counts[ticket.kind], room)) for digest, ticket in shaped.items()}
+    return given | {
+        digest: _with(ticket, _wanted(ticket, counts[ticket.kind], room))
+        for digest, ticket in shaped.items()
+    }
 
 
 def _together(tickets: Mapping[str, Ticket], most: int, slots: int) -> dict[str, Ticket]:
     """The tickets, in their order; those fitted on features are given out together, as far as no slot goes without.
 
-    That changes none of their numbers: it only spares reading a row once more that several of them have.
+    That changes none of their numbers: it only spares reading a row once more that several of them
+    have.
     """
     fitted = {digest: ticket for digest, ticket in tickets.items() if _fitted(ticket.job)}
     places = min(most, -(-len(fitted) // max(1, slots)))
-    return dict(tickets) | {digest: replace(ticket, together=places) for digest, ticket in fitted.items()}
+    return dict(tickets) | {
+        digest: replace(ticket, together=places) for digest, ticket in fitted.items()
+    }
 
 
 def _fitted(job: Job) -> bool:
@@ -101,11 +118,18 @@ def _fitted(job: Job) -> bool:
 def _as_ticket(plan: Plan, lengths: Mapping[str, int], like: Geometry, job: Job) -> Ticket:
     """A job with the shape of its rows, to be counted."""
     shape = replace(like, rows=job.recipe.batch_size, length=lengths[job.rows.fingerprint])
-    return Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape)
+    return Ticket(
+        job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape
+    )
 
 
 def _with(ticket: Ticket, places: int) -> Ticket:
-    return replace(ticket, geometry=replace(ticket.geometry, places=places) if ticket.geometry and places > 1 else None)
+    return replace(
+        ticket,
+        geometry=replace(ticket.geometry, places=places)
+        if ticket.geometry and places > 1
+        else None,
+    )
 
 
 def _wanted(ticket: Ticket, jobs: int, room: Room) -> int:
@@ -116,14 +140,18 @@ def _wanted(ticket: Ticket, jobs: int, room: Room) -> int:
 
 
 @cache
-def _found(spec: BackboneSpec, name: str, options: tuple[tuple[str, Any], ...], length: int) -> compatibility.Support:
+def _found(
+    spec: BackboneSpec, name: str, options: tuple[tuple[str, Any], ...], length: int
+) -> compatibility.Support:
     import methods
 
     return compatibility.find(spec, [methods.build(name, dict(options))], length)[0]
 
 
 def _trained(job: Job) -> int:
-    return _found(job.backbone, job.method, tuple(sorted(job.options.items())), job.recipe.max_length).trained
+    return _found(
+        job.backbone, job.method, tuple(sorted(job.options.items())), job.recipe.max_length
+    ).trained
 
 
 def _room(spec: BackboneSpec, devices: Sequence[str]) -> Room:
@@ -152,10 +180,21 @@ def _lengths(plan: Plan) -> dict[str, int]:
             if tokenizer is None:
                 import transformers
 
-                tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoints.locate(spec.name, spec.revision))
+                tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    checkpoints.locate(spec.name, spec.revision)
+                )
             task = plan.tasks[at.task]
-            drawn = draws.draw(task, lambda split, at=at: read(at.task, split, at.revision), at.size, at.draw, recipe)  # type: ignore[misc]
-            texts = [list(column) for column in zip(*(row.texts for row in (*drawn.train, *drawn.dev)), strict=True)]
+            drawn = draws.draw(
+                task,
+                lambda split, at=at: read(at.task, split, at.revision),  # type: ignore[misc]
+                at.size,
+                at.draw,
+                recipe,
+            )
+            texts = [
+                list(column)
+                for column in zip(*(row.texts for row in (*drawn.train, *drawn.dev)), strict=True)
+            ]
             ids = tokenizer(*texts, truncation=True, max_length=recipe.max_length)["input_ids"]
             longest = max(map(len, ids))
             known.set(at.fingerprint, longest)

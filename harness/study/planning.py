@@ -53,8 +53,12 @@ class Plan:
         blocks: dict[tuple[str, int, int, int], int] = {}
         mine, within = [], Counter[int]()
         for job in self.jobs:
-            block = blocks.setdefault((job.rows.task, job.rows.size, job.rows.draw, job.seed), len(blocks))
-            if (block + within[block]) % of == number - 1:  # methods are innermost: each block begins with another part
+            block = blocks.setdefault(
+                (job.rows.task, job.rows.size, job.rows.draw, job.seed), len(blocks)
+            )
+            if (
+                block + within[block]
+            ) % of == number - 1:  # methods are innermost: each block begins with another part
                 mine.append(job)
             within[block] += 1
         return replace(
@@ -75,7 +79,10 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     """
     progress(f"looking up {request.model}")
     backbone = BackboneSpec(
-        name=request.model, revision=checkpoints.revision_of(request.model), pooling=request.pooling, dtype=request.dtype
+        name=request.model,
+        revision=checkpoints.revision_of(request.model),
+        pooling=request.pooling,
+        dtype=request.dtype,
     )
     blocks: list[Rows | tuple[Rows, str]] = []
     for task in request.tasks:
@@ -83,8 +90,14 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
         blocks += _blocks(task, request)
     allowed = compatibility.find(backbone, request.methods, request.recipe.max_length, progress)
     if all(found.refused for found in allowed):
-        raise UsageError(*(_refusal(method, backbone, found) for method, found in zip(request.methods, allowed, strict=True)))
-    # All methods of a block stand together, and small draws come first: a study that is cut short still compares.
+        raise UsageError(
+            *(
+                _refusal(method, backbone, found)
+                for method, found in zip(request.methods, allowed, strict=True)
+            )
+        )
+    # All methods of a block stand together, and small draws come first: a study that is cut short
+    # still compares.
     jobs, infeasible = [], []
     for block in sorted(blocks, key=lambda b: _order(b if isinstance(b, Rows) else b[0], request)):
         for seed in range(request.seeds):
@@ -98,7 +111,9 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
                     infeasible.append(Infeasible(job, reason))
                 else:
                     jobs.append(job)
-    return Plan(backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks})
+    return Plan(
+        backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks}
+    )
 
 
 def _refusal(method: Method, backbone: BackboneSpec, found: Support) -> str:
@@ -130,7 +145,15 @@ def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
     revision = task.reader.revision()
     recipe = request.recipe
     sampled = [draws.VERSION, recipe.dev, recipe.sampling, recipe.per_class, recipe.test_limit]
-    drawn_from = [task.name, task.version, revision, task.train, dict(task.tests), task.holdout, task.labels]
+    drawn_from = [
+        task.name,
+        task.version,
+        revision,
+        task.train,
+        dict(task.tests),
+        task.holdout,
+        task.labels,
+    ]
     known = Kept("draws", "shared", *sampled, *drawn_from)
     read = cache(lambda split: task.reader.rows(split, revision))
     blocks: list[Rows | tuple[Rows, str]] = []
@@ -141,7 +164,9 @@ def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
             if (found := known.get(key)) is None:
                 found = _draw(task, read, size, number, recipe)
                 known.set(key, found)
-            blocks.append((empty, found["reason"]) if "reason" in found else replace(empty, **found))
+            blocks.append(
+                (empty, found["reason"]) if "reason" in found else replace(empty, **found)
+            )
     known.save()
     return blocks
 
@@ -164,7 +189,9 @@ def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
     )
 
 
-def _draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe) -> dict[str, Any]:
+def _draw(
+    task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe
+) -> dict[str, Any]:
     """What is worth keeping of a draw."""
     if reason := draws.feasible(task, size, recipe):
         return {"reason": reason}

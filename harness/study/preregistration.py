@@ -1,6 +1,7 @@
 """What a study sets out to show, said before its first result: one method against a baseline, and what is too small to matter.
 
-Kept with the ledger, so that the report can tell the one comparison that was planned from those that were found.
+Kept with the ledger, so that the report can tell the one comparison that was planned from those
+that were found.
 """
 
 import hashlib
@@ -22,12 +23,15 @@ def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
     """`simplex:prefix`, and the points below which a difference does not matter.
 
     Raises:
-        UsageError: it names no two of the methods that are run, or the points are no number above 0.
+        UsageError: it names no two of the methods that are run, or the points are no number above
+            0.
     """
     method, colon, baseline = (part.strip() for part in text.partition(":"))
     problems = []
     if not (method and colon and baseline) or method == baseline:
-        problems.append(f"--hypothesis wants a method and its baseline, such as simplex:prefix, got {text!r}")
+        problems.append(
+            f"--hypothesis wants a method and its baseline, such as simplex:prefix, got {text!r}"
+        )
     else:
         for name in (method, baseline):
             if (count := sum(name in (label, label.partition("(")[0]) for label in labels)) != 1:
@@ -54,10 +58,14 @@ def declare(ledger: "Ledger", said: Hypothesis) -> None:
         CorruptData: what is kept is not what was declared.
     """
     first = said._replace(late=ledger.any_results())
-    kept = _parsed(ledger.remember(KEY, json.dumps({**first._asdict(), "seal": _seal(first)}, sort_keys=True)))
+    kept = _parsed(
+        ledger.remember(KEY, json.dumps({**first._asdict(), "seal": _seal(first)}, sort_keys=True))
+    )
     if kept._replace(late=False) != said:
         was = f"{kept.method} over {kept.baseline}, {kept.rope:g} points"
-        raise UsageError(f"this database was begun with the hypothesis {was}; for another one begin another database (--db)")
+        raise UsageError(
+            f"this database was begun with the hypothesis {was}; for another one begin another database (--db)"
+        )
 
 
 def kept(ledger: "Ledger") -> Hypothesis | None:
@@ -68,7 +76,9 @@ def kept(ledger: "Ledger") -> Hypothesis | None:
     """
     facts = ledger.facts()
     if unknown := facts.keys() - {"schema", KEY}:
-        raise CorruptData(f"the database holds facts that bench did not write ({', '.join(map(ascii, sorted(unknown)))})")
+        raise CorruptData(
+            f"the database holds facts that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
+        )
     return _parsed(facts[KEY]) if KEY in facts else None
 
 
@@ -80,7 +90,8 @@ def _seal(said: Hypothesis) -> str:
 def _parsed(text: str) -> Hypothesis:
     """The inverse of what `declare` writes.
 
-    One without a seal is of an earlier version and holds as it is: damage changes a field, and never takes one away whole.
+    One without a seal is of an earlier version and holds as it is: damage changes a field, and
+    never takes one away whole.
 
     Raises:
         CorruptData: it was not written by it.
@@ -93,5 +104,7 @@ def _parsed(text: str) -> Hypothesis:
     except (ValueError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise CorruptData("the hypothesis is not the one that was declared: the database was changed or is damaged")
+        raise CorruptData(
+            "the hypothesis is not the one that was declared: the database was changed or is damaged"
+        )
     return said

@@ -22,7 +22,9 @@ from methods import Method
 S = TypeVar("S")
 T = TypeVar("T")
 MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
-MOST_CELLS = 1_000_000  # of a grid: many years of one GPU, and as many as are held in memory without trouble
+MOST_CELLS = (
+    1_000_000  # of a grid: many years of one GPU, and as many as are held in memory without trouble
+)
 POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
@@ -36,7 +38,9 @@ def numbers(option: str, text: str | None) -> list[int]:
     try:
         return [int(part) for part in split(text)] if text else []
     except ValueError:
-        raise UsageError(f"{option} wants whole numbers separated by commas, got {text!r}") from None
+        raise UsageError(
+            f"{option} wants whole numbers separated by commas, got {text!r}"
+        ) from None
 
 
 class Reading:
@@ -75,7 +79,9 @@ class Reading:
         seen = list(dict.fromkeys(entries))
         if len(seen) < len(entries):
             repeated = dict.fromkeys(str(entry) for entry in seen if entries.count(entry) > 1)
-            self.notices.append(f"--{option}: {', '.join(repeated)} was named more than once; counted once")
+            self.notices.append(
+                f"--{option}: {', '.join(repeated)} was named more than once; counted once"
+            )
         return seen
 
     def number(self, option: str, text: str | None = None, *, least: int = 0) -> int:
@@ -122,7 +128,11 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     chosen = _methods(reading)
     tasks = _tasks(reading)
     sizes = [reading.number("sizes", entry, least=1) for entry in reading.names("sizes")]
-    sizes = reading.distinct("sizes", sizes) if len(set(sizes)) == len(sizes) else list(dict.fromkeys(sizes))
+    sizes = (
+        reading.distinct("sizes", sizes)
+        if len(set(sizes)) == len(sizes)
+        else list(dict.fromkeys(sizes))
+    )
     recipe = _recipe(reading)
     numbers = {name: reading.number(name, least=1) for name in ("draws", "seeds")}
     pooling, dtype = reading.choice("pooling", POOLINGS), reading.choice("dtype", DTYPES)
@@ -146,7 +156,9 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     )
     if request.cells > MOST_CELLS:
         less = "ask for fewer --draws or --seeds now and for more once those are done"
-        raise UsageError(f"the grid has {request.cells:,} jobs, and {MOST_CELLS:,} are the most: {less}")
+        raise UsageError(
+            f"the grid has {request.cells:,} jobs, and {MOST_CELLS:,} are the most: {less}"
+        )
     return request, reading.notices
 
 
@@ -180,12 +192,17 @@ def _recipe(reading: Reading) -> Recipe:
     )
 
 
-# -- methods -----------------------------------------------------------------------------------------------------------
+# -- methods
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _methods(reading: Reading) -> list[Method]:
     """Each method once for every combination of its options' values."""
-    asked = [name for one in reading.names("methods") for name in (methods.REGISTRY if one == "all" else [one])]
+    asked = [
+        name
+        for one in reading.names("methods")
+        for name in (methods.REGISTRY if one == "all" else [one])
+    ]
     found = reading.attempt_all(_asked, asked)
     names = reading.distinct("methods", [_short(*one) for one in found])
     variants: dict[str, dict[str, list[str]]] = {name: {} for name in names}
@@ -194,13 +211,21 @@ def _methods(reading: Reading) -> list[Method]:
     chosen: list[Method] = []
     for name, options in variants.items():
         if (many := math.prod(map(len, options.values()))) > MOST_CELLS:
-            reading.problems.append(f"--set: {name} has {many:,} variants, and {MOST_CELLS:,} are the most: name fewer values")
+            reading.problems.append(
+                f"--set: {name} has {many:,} variants, and {MOST_CELLS:,} are the most: name fewer values"
+            )
             continue
-        combinations = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
+        combinations = [
+            dict(zip(options, values, strict=True)) for values in product(*options.values())
+        ]
         built = reading.attempt_all(partial(methods.build, name), combinations)
-        if len(built) < len(combinations):  # of each the first complaint was heard; its other options may be wrong as well
+        if len(built) < len(
+            combinations
+        ):  # of each the first complaint was heard; its other options may be wrong as well
             base = {"base": options["base"][0]} if "base" in options else {}
-            single = [base | {option: value} for option, values in options.items() for value in values]
+            single = [
+                base | {option: value} for option, values in options.items() for value in values
+            ]
             reading.attempt_all(partial(methods.build, name), single)
         chosen += built
     return reading.distinct("set", chosen)
@@ -227,13 +252,23 @@ def _setting(text: str) -> tuple[str, str, list[str]]:
     return name, match[2].replace("-", "_"), values
 
 
-def _apply(reading: Reading, variants: dict[str, dict[str, list[str]]], target: str, option: str, values: list[str]) -> None:
+def _apply(
+    reading: Reading,
+    variants: dict[str, dict[str, list[str]]],
+    target: str,
+    option: str,
+    values: list[str],
+) -> None:
     """Note an option's values for the methods that it is meant for."""
-    named = [name for name in variants if target in (name, methods.canonical(name))]  # `simplex` means `simplex-lora` as well
+    named = [
+        name for name in variants if target in (name, methods.canonical(name))
+    ]  # `simplex` means `simplex-lora` as well
     if target and not named:
         reading.problems.append(f"--set {target}.{option}: {target} is not among --methods")
         return
-    targets = named if target else [name for name in variants if option in _options(name, variants[name])]
+    targets = (
+        named if target else [name for name in variants if option in _options(name, variants[name])]
+    )
     if not targets and variants:
         known = {one for name in variants for one in _options(name, variants[name])}
         near = get_close_matches(option, known, n=1)
@@ -253,7 +288,8 @@ def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
     return found
 
 
-# -- tasks -------------------------------------------------------------------------------------------------------------
+# -- tasks
+# -------------------------------------------------------------------------------------------------------------
 
 
 def _tasks(reading: Reading) -> list[Task]:
@@ -269,7 +305,11 @@ def _tasks(reading: Reading) -> list[Task]:
             found.append(REGISTRY[name])
         else:
             near = get_close_matches(name, [*REGISTRY, *GROUPS], n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join([*GROUPS, *REGISTRY])}"
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"there are {', '.join([*GROUPS, *REGISTRY])}"
+            )
             reading.problems.append(f"no task {name!r}; {hint}")
     for task in mine:
         if task.name in REGISTRY or task.name in GROUPS:
@@ -285,7 +325,11 @@ def _own(reading: Reading) -> list[Task]:
     grid = reading.grid
     tasks = reading.attempt_all(own.from_toml, grid.task_file)
     if grid.data is None:
-        extra = [f"--{name}" for name in ("text", "label", "test", "kind") if getattr(grid, name) is not None]
+        extra = [
+            f"--{name}"
+            for name in ("text", "label", "test", "kind")
+            if getattr(grid, name) is not None
+        ]
         if extra:
             reading.problems.append(f"{', '.join(extra)} goes with --data FILE")
     elif grid.text is None or grid.label is None:
@@ -295,16 +339,31 @@ def _own(reading: Reading) -> list[Task]:
     else:
         regression = {"classes": False, "number": True}.get(grid.kind or "")
         columns = [column.strip() for column in grid.text.split(",")]
-        task = reading.attempt(partial(own.from_options, grid.data, columns, grid.label, test=grid.test, regression=regression))
+        task = reading.attempt(
+            partial(
+                own.from_options,
+                grid.data,
+                columns,
+                grid.label,
+                test=grid.test,
+                regression=regression,
+            )
+        )
         tasks += [task] if task else []
     return tasks
 
 
-def _sizes_possible(reading: Reading, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe) -> None:
+def _sizes_possible(
+    reading: Reading, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
+) -> None:
     """Refuse a size that none of the tasks can give; where some can, the others' cells are shown as infeasible."""
     for size in sizes:
         reasons = {task.name: draws.feasible(task, size, recipe) for task in tasks}
         if tasks and all(reasons.values()):
             name, reason = next(iter(reasons.items()))
-            where = f"{name}: {reason}" if len(reasons) == 1 else f"none of the tasks can give it ({name}: {reason}, ...)"
+            where = (
+                f"{name}: {reason}"
+                if len(reasons) == 1
+                else f"none of the tasks can give it ({name}: {reason}, ...)"
+            )
             reading.problems.append(f"--sizes: {size} is too large or too small: {where}")

@@ -13,6 +13,8 @@ REGISTRY: Final[Mapping[str, Task]] = MappingProxyType({**toy.TASKS, **glue.TASK
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "toy": tuple(toy.TASKS),
-        "glue": tuple(name for name in glue.TASKS if name != "wnli"),  # its validation rows contradict its training rows
+        "glue": tuple(
+            name for name in glue.TASKS if name != "wnli"
+        ),  # its validation rows contradict its training rows
     }
 )

@@ -28,7 +28,8 @@ class Reader(Protocol):
 
         Raises:
             Unavailable: the source is out of reach and nothing is cached.
-            CorruptData: a row cannot be used (no text, an unknown label), named by its number and column.
+            CorruptData: a row cannot be used (no text, an unknown label), named by its number and
+                column.
         """
         ...
 
@@ -40,14 +41,26 @@ class Task:
     name: str
     title: str  # one line for `bench list tasks`
     reader: Reader = field(repr=False)
-    labels: tuple[str, ...]  # names of the classes in the order of their numbers; empty for a regression
-    metrics: tuple[str, ...]  # names in `harness.tasks.metrics`; the score is their mean (GLUE's rule)
+    labels: tuple[
+        str, ...
+    ]  # names of the classes in the order of their numbers; empty for a regression
+    metrics: tuple[
+        str, ...
+    ]  # names in `harness.tasks.metrics`; the score is their mean (GLUE's rule)
     pair: bool  # two texts a row
     train: str = "train"
-    tests: Mapping[str, str] = field(default_factory=lambda: {"": "validation"})  # suffix of the metric -> split
-    train_rows: int | None = None  # known size of the training split: refuses absurd sizes before anything is read
-    holdout: bool = False  # no test split exists: a part of the rows is held out, another one for every draw
-    seen_by: frozenset[str] = frozenset()  # backbones whose own training is known to have included this task's data
+    tests: Mapping[str, str] = field(
+        default_factory=lambda: {"": "validation"}
+    )  # suffix of the metric -> split
+    train_rows: int | None = (
+        None  # known size of the training split: refuses absurd sizes before anything is read
+    )
+    holdout: bool = (
+        False  # no test split exists: a part of the rows is held out, another one for every draw
+    )
+    seen_by: frozenset[str] = (
+        frozenset()
+    )  # backbones whose own training is known to have included this task's data
     version: int = 1  # raised when a correction changes numbers
 
     @property

@@ -1,7 +1,8 @@
 """Few-shot draws: which rows a job trains on, chooses its checkpoint on, and is tested on.
 
-A draw depends on the task, its size and its number, never on a method, so every method sees the same rows. Test rows
-come from a split of their own (or are held out first), and nothing is ever chosen on them.
+A draw depends on the task, its size and its number, never on a method, so every method sees the
+same rows. Test rows come from a split of their own (or are held out first), and nothing is ever
+chosen on them.
 """
 
 import hashlib
@@ -45,7 +46,11 @@ class Draw:
         content = hashlib.sha256()
         for part in (self.train, self.dev, *(self.tests[name] for name in sorted(self.tests))):
             content.update(b"\n--\n")
-            content.update(json.dumps([(*row.texts, row.label) for row in part], separators=(",", ":")).encode())
+            content.update(
+                json.dumps(
+                    [(*row.texts, row.label) for row in part], separators=(",", ":")
+                ).encode()
+            )
         return content.hexdigest()[:32]
 
 
@@ -80,7 +85,9 @@ def feasible(task: Task, size: int, recipe: Recipe) -> str:
     return ""
 
 
-def draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe) -> Draw:
+def draw(
+    task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe
+) -> Draw:
     """The draw called `number`.
 
     Args:
@@ -108,14 +115,21 @@ def draw(task: Task, read: Callable[[str], Sequence[Row]], size: int, number: in
             train, dev = rows[:n_train], rows[n_train:]
         if needed <= {row.label for row in train}:
             return Draw(tuple(train), tuple(dev), tests, redrawn=attempt)
-    raise Infeasible(f"no draw of {n_train} rows out of {TRIES} held all {len(needed)} classes; try --sampling stratified")
+    raise Infeasible(
+        f"no draw of {n_train} rows out of {TRIES} held all {len(needed)} classes; try --sampling stratified"
+    )
 
 
-def tested(task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe) -> dict[str, tuple[Row, ...]]:
+def tested(
+    task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe
+) -> dict[str, tuple[Row, ...]]:
     """The test rows of the draw called `number`, by the suffix of the metric; training rows are read only if they must be."""
     if task.holdout:
         return _pool(task, read, number, recipe)[1]
-    return {suffix: _limited(task.name, split, read(split), recipe.test_limit) for suffix, split in task.tests.items()}
+    return {
+        suffix: _limited(task.name, split, read(split), recipe.test_limit)
+        for suffix, split in task.tests.items()
+    }
 
 
 def _pool(
@@ -145,7 +159,10 @@ def _stratified(
 ) -> tuple[list[Row], list[Row]]:
     """Rows in which every class has its share of the pool, or all classes the same share."""
     found = Counter(row.label for row in pool)
-    shares = {label: 1 / len(found) if equal else count / len(pool) for label, count in sorted(found.items())}
+    shares = {
+        label: 1 / len(found) if equal else count / len(pool)
+        for label, count in sorted(found.items())
+    }
     by_class: dict[int | float, list[Row]] = {label: [] for label in shares}
     for index in order:
         by_class[pool[index].label].append(pool[index])
@@ -155,14 +172,18 @@ def _stratified(
             wanted = train_quota[label] + dev_quota[label]
             raise Infeasible(f"class {label} has {len(rows)} rows, {wanted} are needed")
     train = [row for label in shares for row in by_class[label][: train_quota[label]]]
-    dev = [row for label in shares for row in by_class[label][train_quota[label] :][: dev_quota[label]]]
+    dev = [
+        row for label in shares for row in by_class[label][train_quota[label] :][: dev_quota[label]]
+    ]
     return train, dev
 
 
 def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float, int]:
     """Whole numbers in proportion to the shares that add up to `total`; as far as it goes round, none is 0."""
     quotas = {label: int(share * total) for label, share in shares.items()}
-    largest = sorted(shares, key=lambda label: (quotas[label] > 0, quotas[label] - shares[label] * total))
+    largest = sorted(
+        shares, key=lambda label: (quotas[label] > 0, quotas[label] - shares[label] * total)
+    )
     for label in islice(_cycle(largest), total - sum(quotas.values())):
         quotas[label] += 1
     return quotas

@@ -1,6 +1,7 @@
 """The nine GLUE tasks with labelled validation sets, and the reader for datasets of the Hub.
 
-Training rows come from `train`; since the official test labels are secret, the official validation set is the test set.
+Training rows come from `train`; since the official test labels are secret, the official validation
+set is the test set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,27 +40,40 @@ class HubReader:
         Raises:
             Unavailable: the Hub is out of reach and nothing is cached.
             UsageError: the dataset has no such configuration or split.
-            CorruptData: a column is missing, the class names are others, or rows have no text or no valid label.
+            CorruptData: a column is missing, the class names are others, or rows have no text or no
+                valid label.
         """
         columns, classes = hub.dataset_split(self.dataset, self.config, split, revision)
         where = "/".join([self.dataset, *([self.config] if self.config else []), split])
         self._check_columns(where, columns, classes)
         texts = list(zip(*(columns[name] for name in self.fields), strict=True))
         rows = [Row(*pair) for pair in zip(texts, columns[self.label], strict=True)]
-        problems = [f"row {number}, {problem}" for number, row in enumerate(rows, 1) if (problem := self._problem(row))]
+        problems = [
+            f"row {number}, {problem}"
+            for number, row in enumerate(rows, 1)
+            if (problem := self._problem(row))
+        ]
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise CorruptData(f"{where} has rows that cannot be used: {'; '.join(problems[:_SHOWN])}{more}")
+            raise CorruptData(
+                f"{where} has rows that cannot be used: {'; '.join(problems[:_SHOWN])}{more}"
+            )
         return rows
 
-    def _check_columns(self, where: str, columns: Mapping[str, list[Any]], classes: Mapping[str, tuple[str, ...]]) -> None:
+    def _check_columns(
+        self, where: str, columns: Mapping[str, list[Any]], classes: Mapping[str, tuple[str, ...]]
+    ) -> None:
         missing = [name for name in (*self.fields, self.label) if name not in columns]
         if missing:
-            raise CorruptData(f"{where} has no column {', '.join(missing)}; there are: {', '.join(columns)}")
+            raise CorruptData(
+                f"{where} has no column {', '.join(missing)}; there are: {', '.join(columns)}"
+            )
         named = classes.get(self.label, self.labels)
         if named != self.labels:
             expected = ", ".join(self.labels) or "a number"
-            raise CorruptData(f"{where}: column {self.label} has the classes {', '.join(named)}; the task expects {expected}")
+            raise CorruptData(
+                f"{where}: column {self.label} has the classes {', '.join(named)}; the task expects {expected}"
+            )
 
     def _problem(self, row: tuple[tuple[Any, ...], Any]) -> str:
         """What is wrong with a row, or nothing. An empty text is allowed: QQP has some."""
@@ -69,7 +83,9 @@ class HubReader:
                 return f"column {name}: no text"
         if self.labels:
             if type(label) is not int or not 0 <= label < len(self.labels):
-                return f"column {self.label}: {label!r} is no class" + (" (unlabelled)" if label in (-1, None) else "")
+                return f"column {self.label}: {label!r} is no class" + (
+                    " (unlabelled)" if label in (-1, None) else ""
+                )
         elif not isinstance(label, int | float) or label != label or abs(label) == float("inf"):
             return f"column {self.label}: {label!r} is no finite number"
         return ""
@@ -107,8 +123,22 @@ _MNLI_TESTS = {"": "validation_matched", "mismatched": "validation_mismatched"}
 TASKS: Final[dict[str, Task]] = {
     task.name: task
     for task in (
-        _glue("sst2", "sentiment of film reviews", _SENTENCE, ("negative", "positive"), _ACCURACY, 67349),
-        _glue("cola", "is a sentence acceptable English", _SENTENCE, ("unacceptable", "acceptable"), ("matthews",), 8551),
+        _glue(
+            "sst2",
+            "sentiment of film reviews",
+            _SENTENCE,
+            ("negative", "positive"),
+            _ACCURACY,
+            67349,
+        ),
+        _glue(
+            "cola",
+            "is a sentence acceptable English",
+            _SENTENCE,
+            ("unacceptable", "acceptable"),
+            ("matthews",),
+            8551,
+        ),
         _glue(
             "mrpc",
             "do two news sentences mean the same",
@@ -117,7 +147,14 @@ TASKS: Final[dict[str, Task]] = {
             ("accuracy", "f1"),
             3668,
         ),
-        _glue("stsb", "how alike are two sentences, 0 to 5", _SENTENCES, (), ("pearson", "spearman"), 5749),
+        _glue(
+            "stsb",
+            "how alike are two sentences, 0 to 5",
+            _SENTENCES,
+            (),
+            ("pearson", "spearman"),
+            5749,
+        ),
         _glue(
             "qqp",
             "do two questions ask the same",
@@ -137,8 +174,23 @@ TASKS: Final[dict[str, Task]] = {
             tests=_MNLI_TESTS,
             seen=True,
         ),
-        _glue("qnli", "does a sentence answer a question", ("question", "sentence"), _ENTAILED, _ACCURACY, 104743, seen=True),
+        _glue(
+            "qnli",
+            "does a sentence answer a question",
+            ("question", "sentence"),
+            _ENTAILED,
+            _ACCURACY,
+            104743,
+            seen=True,
+        ),
         _glue("rte", "does a text entail a hypothesis", _SENTENCES, _ENTAILED, _ACCURACY, 2490),
-        _glue("wnli", "is a pronoun resolved rightly", _SENTENCES, ("not_entailment", "entailment"), _ACCURACY, 635),
+        _glue(
+            "wnli",
+            "is a pronoun resolved rightly",
+            _SENTENCES,
+            ("not_entailment", "entailment"),
+            _ACCURACY,
+            635,
+        ),
     )
 }

@@ -1,6 +1,7 @@
 """A small English of our own: words, events and opinions, and how they are put into sentences.
 
-Everything is decided by a `Dice`, whose throws are hashes: the same sentences come out on every platform and Python version.
+Everything is decided by a `Dice`, whose throws are hashes: the same sentences come out on every
+platform and Python version.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 REVISION = "grammar-1"  # changed with every change that moves a sentence
-RESERVED_SHARE = 4  # one sentence in so many is kept for pretraining and never stands in a task's row
+RESERVED_SHARE = (
+    4  # one sentence in so many is kept for pretraining and never stands in a task's row
+)
 
 
 class Verb(NamedTuple):
@@ -33,7 +36,9 @@ def _verb(text: str) -> Verb:
     return Verb(forms[0], forms[1], forms[-1])
 
 
-NAMES = _words("anna ben carla david ella frank grace henry iris jack kate leo maria nick olga paul rosa sam tina victor")
+NAMES = _words(
+    "anna ben carla david ella frank grace henry iris jack kate leo maria nick olga paul rosa sam tina victor"
+)
 TOWNS = _words("paris rome oslo lima cairo delhi tokyo berlin madrid dublin vienna boston")
 DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
 COUNTS = _words("two three four five six seven eight nine")
@@ -91,10 +96,24 @@ KINDS = {
 NOUNS = tuple((kind, noun) for kind, nouns in KINDS.items() for noun in nouns.split())
 
 THINGS = _words("film play song book story meal concert show game speech trip lecture")
-PRAISE = _words("good great lovely superb charming clever funny delightful brilliant pleasant fine excellent")
+PRAISE = _words(
+    "good great lovely superb charming clever funny delightful brilliant pleasant fine excellent"
+)
 BLAME = _words("bad awful dull boring terrible poor clumsy weak dreadful horrible silly tedious")
-LIKING = tuple(_verb(v) for v in ("like/liked", "enjoy/enjoyed", "love/loved", "admire/admired", "adore/adored"))
-DISLIKING = tuple(_verb(v) for v in ("dislike/disliked", "hate/hated", "loathe/loathed", "despise/despised", "detest/detested"))
+LIKING = tuple(
+    _verb(v)
+    for v in ("like/liked", "enjoy/enjoyed", "love/loved", "admire/admired", "adore/adored")
+)
+DISLIKING = tuple(
+    _verb(v)
+    for v in (
+        "dislike/disliked",
+        "hate/hated",
+        "loathe/loathed",
+        "despise/despised",
+        "detest/detested",
+    )
+)
 DEGREES = _words("very really quite rather truly")
 
 
@@ -170,13 +189,17 @@ class Wording(NamedTuple):
     front: bool = False  # the day, else the town, stands first
 
 
-def event(dice: Dice, *, person: int = 0, adjective: int = 60, town: int = 60, day: int = 60) -> Event:
+def event(
+    dice: Dice, *, person: int = 0, adjective: int = 60, town: int = 60, day: int = 60
+) -> Event:
     """A random event; the numbers are the chances of each part in percent."""
     where = dice.pick(TOWNS) if dice.chance(town) else ""
     when = dice.pick(DAYS) if dice.chance(day) else ""
     subject = dice.pick(NAMES)
     if dice.chance(person):
-        return Event(subject, dice.below(len(DEEDS)), person=dice.other(NAMES, subject), town=where, day=when)
+        return Event(
+            subject, dice.below(len(DEEDS)), person=dice.other(NAMES, subject), town=where, day=when
+        )
     kind, noun = dice.pick(NOUNS)
     colour = dice.below(len(ADJECTIVES)) if dice.chance(adjective) else -1
     count = 1 if dice.chance(25) else 2 + dice.below(8)
@@ -206,7 +229,9 @@ def sentence(what: Event, how: Wording = Wording(), *, agent: bool = True) -> st
     thing = object_phrase(what, how.adjective)
     if how.passive:
         be = "was" if what.person or what.number == 1 else "were"
-        core = f"{thing} {be} {'not ' if what.negative else ''}{verb.participle}" + (f" by {what.subject}" if agent else "")
+        core = f"{thing} {be} {'not ' if what.negative else ''}{verb.participle}" + (
+            f" by {what.subject}" if agent else ""
+        )
     elif what.negative:
         core = f"{what.subject} did not {verb.base} {thing}"
     else:
@@ -238,7 +263,11 @@ def opinion(dice: Dice, positive: bool, negation: int = 45) -> str:
         verb = dice.pick(LIKING if positive != negative else DISLIKING)
         name = dice.pick(NAMES)
         if negative:
-            return f"{name} did not {verb.base} the {thing}" if dice.chance(60) else f"{name} never {verb.past} the {thing}"
+            return (
+                f"{name} did not {verb.base} the {thing}"
+                if dice.chance(60)
+                else f"{name} never {verb.past} the {thing}"
+            )
         return (
             f"{name} {dice.pick(('really', 'truly', 'quite'))} {verb.past} the {thing}"
             if dice.chance(60)
@@ -246,9 +275,7 @@ def opinion(dice: Dice, positive: bool, negation: int = 45) -> str:
         )
     word = dice.pick(PRAISE if positive != negative else BLAME)
     degree = f"{dice.pick(DEGREES)} " if dice.chance(50) else ""
-    return (
-        f"the {thing} {dice.pick(('was not', 'is not', 'was never')) if negative else dice.pick(('was', 'is'))} {degree}{word}"
-    )
+    return f"the {thing} {dice.pick(('was not', 'is not', 'was never')) if negative else dice.pick(('was', 'is'))} {degree}{word}"
 
 
 def review(dice: Dice, positive: bool, negation: int = 45) -> str:
@@ -270,14 +297,30 @@ def statement(dice: Dice) -> list[str]:
     many = dice.chance(50)
     head, near = dice.pick(NOUNS)[1], dice.pick(NOUNS)[1]
     if dice.chance(50):
-        first = [dice.pick(("these", "those", dice.pick(COUNTS))) if many else dice.pick(("this", "that", "one"))]
+        first = [
+            dice.pick(("these", "those", dice.pick(COUNTS)))
+            if many
+            else dice.pick(("this", "that", "one"))
+        ]
     else:
         first = ["the"]
     if dice.chance(35):
         first.append(dice.pick(ADJECTIVES)[dice.below(2)])
     first.append(plural(head) if many else head)
     if dice.chance(65):
-        first += [dice.pick(("near", "behind", "beside")), "the", plural(near) if dice.chance(50) else near]
-    verb = dice.pick((("is", "are"), ("was", "were"), ("looks", "look"), ("seems", "seem"), ("has been", "have been")))[many]
+        first += [
+            dice.pick(("near", "behind", "beside")),
+            "the",
+            plural(near) if dice.chance(50) else near,
+        ]
+    verb = dice.pick(
+        (
+            ("is", "are"),
+            ("was", "were"),
+            ("looks", "look"),
+            ("seems", "seem"),
+            ("has been", "have been"),
+        )
+    )[many]
     degree = [dice.pick(DEGREES)] if dice.chance(30) else []
     return [*first, *verb.split(), *degree, dice.pick(ADJECTIVES)[dice.below(2)]]

@@ -1,11 +1,12 @@
 """Metrics: numbers from predictions and labels, each with its direction.
 
-A model that collapsed to one answer scores 0 where a correlation is undefined, so a failed run is counted and never
-dropped; predictions that are not finite score NaN, which is no score at all.
+A model that collapsed to one answer scores 0 where a correlation is undefined, so a failed run is
+counted and never dropped; predictions that are not finite score NaN, which is no score at all.
 
-Metrics of the `evaluate` library are named `evaluate:NAME`, with `[KEY]` for one of several numbers and `:lower` where
-less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`, `evaluate:wer:lower`. A name that is no local path is a
-script on the Hub, which `evaluate` downloads and runs.
+Metrics of the `evaluate` library are named `evaluate:NAME`, with `[KEY]` for one of several numbers
+and `:lower` where less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`,
+`evaluate:wer:lower`. A name that is no local path is a script on the Hub, which `evaluate`
+downloads and runs.
 """
 
 import hashlib
@@ -24,7 +25,9 @@ from harness.errors import Unavailable, UsageError
 Values = Sequence[int] | Sequence[float]
 Suits = Literal["classes", "two classes", "numbers", "anything"]
 
-_BRIDGE: Final = re.compile(r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?")
+_BRIDGE: Final = re.compile(
+    r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,9 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     suits: Suits  # kinds of labels it makes sense for
     function: Callable[[Values, Values], float]
-    version: int | str = 1  # raised when a correction changes numbers; a hash for a script of the user's own
+    version: int | str = (
+        1  # raised when a correction changes numbers; a hash for a script of the user's own
+    )
 
     def __call__(self, predictions: Values, labels: Values) -> float:
         """The metric of all predictions at once; NaN if any of them is not finite.
@@ -72,10 +77,16 @@ def _macro_f1(predictions: Values, labels: Values) -> float:
 def _matthews(predictions: Values, labels: Values) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    return 0.0 if _constant(predictions) or _constant(labels) else float(matthews_corrcoef(labels, predictions))
+    return (
+        0.0
+        if _constant(predictions) or _constant(labels)
+        else float(matthews_corrcoef(labels, predictions))
+    )
 
 
-def _correlation(which: Literal["pearsonr", "spearmanr"], predictions: Values, labels: Values) -> float:
+def _correlation(
+    which: Literal["pearsonr", "spearmanr"], predictions: Values, labels: Values
+) -> float:
     from scipy import stats
 
     if _constant(predictions) or _constant(labels):
@@ -87,7 +98,9 @@ def _correlation(which: Literal["pearsonr", "spearmanr"], predictions: Values, l
 
 
 def _mse(predictions: Values, labels: Values) -> float:
-    return math.fsum((float(p) - float(y)) ** 2 for p, y in zip(predictions, labels, strict=True)) / len(labels)
+    return math.fsum(
+        (float(p) - float(y)) ** 2 for p, y in zip(predictions, labels, strict=True)
+    ) / len(labels)
 
 
 def _rmse(predictions: Values, labels: Values) -> float:
@@ -104,7 +117,9 @@ METRICS: Final[Mapping[str, Metric]] = {
     "macro-f1": Metric(name="macro-f1", suits="classes", function=_macro_f1),
     "matthews": Metric(name="matthews", suits="classes", function=_matthews),
     "pearson": Metric(name="pearson", suits="numbers", function=partial(_correlation, "pearsonr")),
-    "spearman": Metric(name="spearman", suits="numbers", function=partial(_correlation, "spearmanr")),
+    "spearman": Metric(
+        name="spearman", suits="numbers", function=partial(_correlation, "spearmanr")
+    ),
     "mse": Metric(name="mse", better="lower", suits="numbers", function=_mse),
     "rmse": Metric(name="rmse", better="lower", suits="numbers", function=_rmse),
 }
@@ -131,14 +146,21 @@ def get(name: str) -> Metric:
         raise UsageError(f"metric {name!r}: there is no file or folder {source}")
     better: Literal["higher", "lower"] = "lower" if match["better"] == "lower" else "higher"
     function = partial(_evaluate, source, match["key"])
-    return Metric(name=name, better=better, suits="anything", function=function, version=_script_version(source))
+    return Metric(
+        name=name,
+        better=better,
+        suits="anything",
+        function=function,
+        version=_script_version(source),
+    )
 
 
 def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
     """Each metric's value, by name.
 
     Raises:
-        UsageError: a metric of `evaluate` cannot be used with these labels, or gives several numbers.
+        UsageError: a metric of `evaluate` cannot be used with these labels, or gives several
+            numbers.
         Unavailable: a metric of `evaluate` cannot be loaded.
     """
     return {name: get(name)(predictions, labels) for name in metrics}
@@ -146,11 +168,15 @@ def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict
 
 def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
     """A task's score: the mean of its metrics, those where less is better with the sign turned."""
-    return math.fsum(values[name] if get(name).better == "higher" else -values[name] for name in metrics) / len(metrics)
+    return math.fsum(
+        values[name] if get(name).better == "higher" else -values[name] for name in metrics
+    ) / len(metrics)
 
 
 def _is_path(source: str) -> bool:
-    return source.startswith((".", "/", "~")) or source.endswith(".py") or Path(source).is_absolute()
+    return (
+        source.startswith((".", "/", "~")) or source.endswith(".py") or Path(source).is_absolute()
+    )
 
 
 def _script_version(source: str) -> int | str:
@@ -165,17 +191,26 @@ def _script_version(source: str) -> int | str:
 
 
 def _evaluate(source: str, key: str | None, predictions: Values, labels: Values) -> float:
-    classes = all(isinstance(label, int) for label in labels) and all(float(value).is_integer() for value in predictions)
-    kind: type[int] | type[float] = int if classes else float  # some metrics take class numbers only as integers
+    classes = all(isinstance(label, int) for label in labels) and all(
+        float(value).is_integer() for value in predictions
+    )
+    kind: type[int] | type[float] = (
+        int if classes else float
+    )  # some metrics take class numbers only as integers
     module = _module(source)
     try:
         results = module.compute(
-            predictions=[kind(value) for value in predictions], references=[kind(value) for value in labels]
+            predictions=[kind(value) for value in predictions],
+            references=[kind(value) for value in labels],
         )
     except Exception as problem:  # a script's own errors are of any kind
-        raise UsageError(f"metric evaluate:{source} failed: {str(problem).strip() or type(problem).__name__}") from None
+        raise UsageError(
+            f"metric evaluate:{source} failed: {str(problem).strip() or type(problem).__name__}"
+        ) from None
     numbers = {
-        name: value for name, value in (results or {}).items() if isinstance(value, int | float) or hasattr(value, "item")
+        name: value
+        for name, value in (results or {}).items()
+        if isinstance(value, int | float) or hasattr(value, "item")
     }
     if key is None and len(numbers) == 1:
         key = next(iter(numbers))

@@ -14,7 +14,15 @@ from typing import Any, Final, Literal
 from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Row, Task
-from harness.tasks.sheets import Problems, Sheet, as_label, as_number, digest, read_bytes, read_sheet
+from harness.tasks.sheets import (
+    Problems,
+    Sheet,
+    as_label,
+    as_number,
+    digest,
+    read_bytes,
+    read_sheet,
+)
 
 Kind = Literal["classes", "number"]
 
@@ -50,10 +58,14 @@ class FileReader:
         """
         path = {"train": self.data, "test": self.test}.get(split)
         if path is None:
-            raise UsageError(f"{self.data} has no split {split!r}; there {'are train, test' if self.test else 'is train'}")
+            raise UsageError(
+                f"{self.data} has no split {split!r}; there {'are train, test' if self.test else 'is train'}"
+            )
         contents = {file: read_bytes(file) for file in self._paths()}
         if self._digest(list(contents.values())) != revision:
-            raise CorruptData(f"{' or '.join(map(str, contents))} changed while in use; run the same command again")
+            raise CorruptData(
+                f"{' or '.join(map(str, contents))} changed while in use; run the same command again"
+            )
         problems = Problems()
         sheet = read_sheet(path, contents[path], problems)
         rows = self.parse(sheet, problems)
@@ -61,7 +73,9 @@ class FileReader:
         return rows
 
     def _digest(self, contents: Sequence[bytes]) -> str:
-        chosen = repr((self.text, self.label, self.labels)).encode()  # other columns of the same file are another task
+        chosen = repr(
+            (self.text, self.label, self.labels)
+        ).encode()  # other columns of the same file are another task
         return digest([*contents, chosen])
 
     def _paths(self) -> tuple[Path, ...]:
@@ -82,7 +96,9 @@ class FileReader:
                 rows.append(Row(tuple(text for text in texts if text is not None), label))
         return rows
 
-    def _label(self, value: object, numbers: dict[str, int], at: str, problems: Problems) -> int | float | None:
+    def _label(
+        self, value: object, numbers: dict[str, int], at: str, problems: Problems
+    ) -> int | float | None:
         text = as_label(value)
         if not text:
             problems.add(f"{at}, column {self.label!r}: no label")
@@ -93,9 +109,13 @@ class FileReader:
                 problems.add(f"{at}, column {self.label!r}: {_short(text)} is not a finite number")
             return number
         if text not in numbers:
-            known = ", ".join(_short(name) for name in self.labels[:MANY]) + (", ..." if len(self.labels) > MANY else "")
+            known = ", ".join(_short(name) for name in self.labels[:MANY]) + (
+                ", ..." if len(self.labels) > MANY else ""
+            )
             near = _nearest(text, self.labels)
-            problems.add(f"{at}, column {self.label!r}: {_short(text)} is no label of the training file ({known}){near}")
+            problems.add(
+                f"{at}, column {self.label!r}: {_short(text)} is no label of the training file ({known}){near}"
+            )
         return numbers.get(text)
 
 
@@ -117,17 +137,25 @@ def from_options(
         label: the column with the label.
         test: the test file; without one, other rows are held out for every draw.
         name: the task's name; the training file's if not given.
-        regression: whether the label is a number; None finds out, and asks where that is not certain.
-        metrics: names of metrics; accuracy for classes, pearson and spearman for numbers if not given.
+        regression: whether the label is a number; None finds out, and asks where that is not
+            certain.
+        metrics: names of metrics; accuracy for classes, pearson and spearman for numbers if not
+            given.
         labels: the classes in their order; those of the training file, sorted, if not given.
 
     Raises:
         UsageError: everything that is wrong with the request and the files.
     """
     problems = Problems()
-    name = name if name is not None else re.sub(r"[^A-Za-z0-9._-]+", "-", data.stem).strip("-._") or "own"
+    name = (
+        name
+        if name is not None
+        else re.sub(r"[^A-Za-z0-9._-]+", "-", data.stem).strip("-._") or "own"
+    )
     if not _NAME.fullmatch(name):
-        problems.add(f"a task's name has letters, digits, '.', '_' and '-' and begins with a letter or digit, got {name!r}")
+        problems.add(
+            f"a task's name has letters, digits, '.', '_' and '-' and begins with a letter or digit, got {name!r}"
+        )
     if not 1 <= len(text) <= 2 or len({*text, label}) != len(text) + 1:
         problems.add(
             f"name one or two text columns and another one for the label, got text {', '.join(text) or 'none'}; label {label}"
@@ -148,7 +176,9 @@ def from_options(
         for sheet in sheets:
             if sheet is not None:
                 columns_of(sheet, (*text, label), problems)
-    chosen = tuple(metrics) if metrics else (("pearson", "spearman") if regression else ("accuracy",))
+    chosen = (
+        tuple(metrics) if metrics else (("pearson", "spearman") if regression else ("accuracy",))
+    )
     _check_metrics(chosen, classes, regression, problems)
     problems.done()
     assert train is not None  # or there was a problem
@@ -168,7 +198,8 @@ def from_options(
 def from_toml(path: Path) -> Task:
     """A task described by a TOML file; paths in it are relative to it.
 
-    Keys: name, data, test, text (a column or two), label, kind ("classes" or "number"), labels, metrics.
+    Keys: name, data, test, text (a column or two), label, kind ("classes" or "number"), labels,
+    metrics.
 
     Raises:
         UsageError: everything that is wrong with the file, or with the files that it names.
@@ -179,7 +210,9 @@ def from_toml(path: Path) -> Task:
         raise UsageError(f"{path} is no valid TOML: {problem}") from None
     problems = Problems()
     for key in entries.keys() - set(_KEYS):
-        problems.add(f"{path}: unknown key {key!r}{_nearest(key, _KEYS)}; there are {', '.join(_KEYS)}")
+        problems.add(
+            f"{path}: unknown key {key!r}{_nearest(key, _KEYS)}; there are {', '.join(_KEYS)}"
+        )
     for key in ("data", "text", "label"):
         if key not in entries:
             problems.add(f"{path}: the key {key!r} is missing")
@@ -191,8 +224,12 @@ def from_toml(path: Path) -> Task:
     text = _texts(path, entries, "text", problems)
     labels = _texts(path, entries, "labels", problems)
     chosen = _texts(path, entries, "metrics", problems)
-    if labels is not None and (entries.get("kind") == "number" or len(set(labels)) != len(labels) or len(labels) < 2):
-        problems.add(f"{path}: 'labels' names two or more different classes, and goes with kind = \"classes\"")
+    if labels is not None and (
+        entries.get("kind") == "number" or len(set(labels)) != len(labels) or len(labels) < 2
+    ):
+        problems.add(
+            f"{path}: 'labels' names two or more different classes, and goes with kind = \"classes\""
+        )
     problems.done()
     return from_options(
         path.parent / entries["data"],
@@ -200,7 +237,9 @@ def from_toml(path: Path) -> Task:
         entries["label"],
         test=path.parent / entries["test"] if "test" in entries else None,
         name=entries.get("name"),
-        regression=entries["kind"] == "number" if "kind" in entries else (False if labels else None),
+        regression=entries["kind"] == "number"
+        if "kind" in entries
+        else (False if labels else None),
         metrics=chosen,
         labels=labels,
     )
@@ -229,11 +268,20 @@ def _read(path: Path, problems: Problems) -> Sheet | None:
 
 
 def _kind(
-    train: Sheet, label: str, regression: bool | None, labels: Sequence[str] | None, problems: Problems
+    train: Sheet,
+    label: str,
+    regression: bool | None,
+    labels: Sequence[str] | None,
+    problems: Problems,
 ) -> tuple[bool | None, tuple[str, ...]]:
     """Whether labels are numbers, and the classes if not; None and none where the user must say."""
     found = {text for record in train.rows if (text := as_label(record.get(label)))}
-    if regression is None and labels is None and len(found) > MANY and all(as_number(text) is not None for text in found):
+    if (
+        regression is None
+        and labels is None
+        and len(found) > MANY
+        and all(as_number(text) is not None for text in found)
+    ):
         problems.add(
             f"{train.path}, column {label!r}: {len(found)} different numbers may be classes or measurements; "
             "say `--kind number` or `--kind classes`"
@@ -241,7 +289,9 @@ def _kind(
         return None, ()
     if train.rows and len(found) == 1:
         what = "the same number" if regression else "of one class"
-        problems.add(f"{train.path}, column {label!r}: every row is {what} ({_short(*found)}); there is nothing to learn")
+        problems.add(
+            f"{train.path}, column {label!r}: every row is {what} ({_short(*found)}); there is nothing to learn"
+        )
     if regression:
         return True, ()
     return False, tuple(labels) if labels else tuple(sorted(found))
@@ -254,7 +304,9 @@ def _check(reader: FileReader, sheet: Sheet, labels_known: bool, problems: Probl
         columns_of(sheet, (*reader.text, reader.label), problems)
 
 
-def _check_metrics(chosen: Iterable[str], classes: tuple[str, ...], regression: bool | None, problems: Problems) -> None:
+def _check_metrics(
+    chosen: Iterable[str], classes: tuple[str, ...], regression: bool | None, problems: Problems
+) -> None:
     for name in chosen:
         try:
             suits = scoring.get(name).suits
@@ -262,18 +314,26 @@ def _check_metrics(chosen: Iterable[str], classes: tuple[str, ...], regression: 
             problems.add(*problem.problems)
             continue
         if regression and suits in ("classes", "two classes"):
-            problems.add(f"metric {name} is for classes, and the label is a number; use pearson, spearman, mse or rmse")
+            problems.add(
+                f"metric {name} is for classes, and the label is a number; use pearson, spearman, mse or rmse"
+            )
         if regression is False and suits == "numbers":
-            problems.add(f"metric {name} is for numbers, and the label is a class; use accuracy, macro-f1 or matthews")
+            problems.add(
+                f"metric {name} is for numbers, and the label is a class; use accuracy, macro-f1 or matthews"
+            )
         if suits == "two classes" and len(classes) > 2:
-            problems.add(f"metric {name} is for two classes, and there are {len(classes)}; use macro-f1")
+            problems.add(
+                f"metric {name} is for two classes, and there are {len(classes)}; use macro-f1"
+            )
 
 
 def columns_of(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[str]:
     """Those of the wanted columns that a sheet has; each missing one is a problem."""
     missing = [name for name in wanted if name not in sheet.columns]
     for name in missing:
-        problems.add(f"{sheet.path}: no column {name!r}{_nearest(name, sheet.columns)}; there are {', '.join(sheet.columns)}")
+        problems.add(
+            f"{sheet.path}: no column {name!r}{_nearest(name, sheet.columns)}; there are {', '.join(sheet.columns)}"
+        )
     return set(wanted) - set(missing)
 
 
@@ -282,12 +342,18 @@ def text_of(record: dict[str, Any], name: str, at: str, problems: Problems) -> s
     value = record.get(name)
     if isinstance(value, str) and value.strip():
         if bad := re.search("[\0\ud800-\udfff]", value):
-            what = "a NUL character" if bad[0] == "\0" else "half a character, which no tokenizer reads"
+            what = (
+                "a NUL character"
+                if bad[0] == "\0"
+                else "half a character, which no tokenizer reads"
+            )
             problems.add(f"{at}, column {name!r}: {what}")
             return None
         return value
     empty = value is None or (isinstance(value, str) and not value.strip())
-    problems.add(f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text"))
+    problems.add(
+        f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text")
+    )
     return None
 
 

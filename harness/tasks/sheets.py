@@ -34,7 +34,10 @@ class Problems:
         """
         if self.found:
             more = len(self.found) - _SHOWN
-            raise UsageError(*self.found[:_SHOWN], *([f"and {more} more problem{'s' if more > 1 else ''}"] if more > 0 else []))
+            raise UsageError(
+                *self.found[:_SHOWN],
+                *([f"and {more} more problem{'s' if more > 1 else ''}"] if more > 0 else []),
+            )
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,16 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
-        raise UsageError(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+        raise UsageError(
+            f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}"
+        ) from None
 
 
 def digest(contents: Sequence[bytes]) -> str:
     """SHA-256 over the files' own hashes, so that moving bytes from one file to the next changes it."""
-    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(content).digest() for content in contents)
+    ).hexdigest()
 
 
 def read_sheet(path: Path, content: bytes, problems: Problems) -> Sheet:
@@ -156,7 +163,9 @@ def _separated(path: Path, content: bytes, problems: Problems, *, delimiter: str
             elif len(cells) == len(sheet.columns):
                 sheet.add(dict(zip(sheet.columns, cells, strict=True)), place)
             elif sheet.columns:
-                problems.add(f"{path}, {place}: {len(cells)} columns, where the header has {len(sheet.columns)}")
+                problems.add(
+                    f"{path}, {place}: {len(cells)} columns, where the header has {len(sheet.columns)}"
+                )
             row += 1
     except csv.Error as problem:
         hint = "a field that begins with a quote must end with one, and quotes inside are doubled"

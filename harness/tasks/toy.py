@@ -1,7 +1,8 @@
 """Six small tasks with GLUE's shapes, made by our own grammar, so that everything runs with no network.
 
-Row `i` of a task depends on the task's name and the grammar alone. Training rows come first, validation rows after them,
-and no row stands twice, so the two splits are disjoint. No sentence of a row is one that the tiny model was pretrained on.
+Row `i` of a task depends on the task's name and the grammar alone. Training rows come first,
+validation rows after them, and no row stands twice, so the two splits are disjoint. No sentence of
+a row is one that the tiny model was pretrained on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,23 @@ def _spoil(dice: g.Dice, words: list[str]) -> list[str]:
 
 def _exchangeable(dice: g.Dice, words: list[str]) -> int:
     """A place whose word cannot change places with the next: one that must stand before it."""
-    first = {"the", "a", "an", "in", "on", "by", "near", "behind", "beside", "did", "these", "those", "this", "that", *g.COUNTS}
+    first = {
+        "the",
+        "a",
+        "an",
+        "in",
+        "on",
+        "by",
+        "near",
+        "behind",
+        "beside",
+        "did",
+        "these",
+        "those",
+        "this",
+        "that",
+        *g.COUNTS,
+    }
     places = [place for place, word in enumerate(words[:-1]) if word in first]
     return dice.pick(places) if places else 0
 
@@ -80,7 +97,9 @@ def _altered(dice: g.Dice, what: g.Event) -> g.Event:
     """The event with one thing changed."""
     changes: list[Callable[[g.Dice, g.Event], g.Event]] = [_subject, _deed]
     changes += [_roles, _roles, _roles] if what.person else [_noun, _count]
-    changes += [_town] * bool(what.town) + [_day] * bool(what.day) + [_quality] * (what.adjective >= 0)
+    changes += (
+        [_town] * bool(what.town) + [_day] * bool(what.day) + [_quality] * (what.adjective >= 0)
+    )
     return dice.pick(changes)(dice, what)
 
 
@@ -91,7 +110,9 @@ def _subject(dice: g.Dice, what: g.Event) -> g.Event:
 
 
 def _deed(dice: g.Dice, what: g.Event) -> g.Event:
-    return what._replace(verb=dice.other(range(len(g.DEEDS if what.person else g.VERBS)), what.verb))
+    return what._replace(
+        verb=dice.other(range(len(g.DEEDS if what.person else g.VERBS)), what.verb)
+    )
 
 
 def _roles(dice: g.Dice, what: g.Event) -> g.Event:  # noqa: ARG001 - called like the others
@@ -119,7 +140,11 @@ def _day(dice: g.Dice, what: g.Event) -> g.Event:
 
 
 PARTS = ("adjective", "town", "day")
-CHANGES: Mapping[str, Callable[[g.Dice, g.Event], g.Event]] = {"adjective": _quality, "town": _town, "day": _day}
+CHANGES: Mapping[str, Callable[[g.Dice, g.Event], g.Event]] = {
+    "adjective": _quality,
+    "town": _town,
+    "day": _day,
+}
 
 
 def entailment(dice: g.Dice) -> Row:
@@ -143,7 +168,9 @@ def entailment(dice: g.Dice) -> Row:
         premise, hypothesis = _denied(dice, hypothesis, label)
     elif label == 2:
         hypothesis = _contradicted(dice, hypothesis, premise)
-    return Row((g.sentence(premise, g.wording(dice)), g.sentence(hypothesis, g.wording(dice))), label)
+    return Row(
+        (g.sentence(premise, g.wording(dice)), g.sentence(hypothesis, g.wording(dice))), label
+    )
 
 
 def _without(what: g.Event, part: int) -> g.Event:
@@ -153,7 +180,9 @@ def _without(what: g.Event, part: int) -> g.Event:
 def _denied(dice: g.Dice, told: g.Event, label: int) -> tuple[g.Event, g.Event]:
     """A premise and a hypothesis of which one or both deny: denying both agrees, denying one contradicts."""
     if label == 1:
-        other = dice.pick([CHANGES[part] for part in PARTS if getattr(told, part) not in ("", -1)] or [_subject])(dice, told)
+        other = dice.pick(
+            [CHANGES[part] for part in PARTS if getattr(told, part) not in ("", -1)] or [_subject]
+        )(dice, told)
         first, second = dice.pick(((True, False), (True, True)))
         return told._replace(negative=first), other._replace(negative=second)
     first = dice.chance(50) or label == 0
@@ -162,7 +191,11 @@ def _denied(dice: g.Dice, told: g.Event, label: int) -> tuple[g.Event, g.Event]:
 
 def _contradicted(dice: g.Dice, hypothesis: g.Event, premise: g.Event) -> g.Event:
     """The hypothesis with one part changed that the premise tells otherwise."""
-    parts = [part for part in PARTS if getattr(premise, part) not in ("", -1) and getattr(hypothesis, part) not in ("", -1)]
+    parts = [
+        part
+        for part in PARTS
+        if getattr(premise, part) not in ("", -1) and getattr(hypothesis, part) not in ("", -1)
+    ]
     changes = [CHANGES[part] for part in parts] + [_count, _subject]
     return dice.pick(changes)(dice, hypothesis)
 
@@ -216,7 +249,11 @@ def _rows(name: str, make: Callable[[g.Dice], Row]) -> tuple[Row, ...]:
     dice = g.Dice("toy", g.REVISION, name)
     while len(rows) < sum(SPLITS.values()):
         row = make(dice)
-        if row.texts not in rows and len(set(row.texts)) == len(row.texts) and not any(map(g.reserved, row.texts)):
+        if (
+            row.texts not in rows
+            and len(set(row.texts)) == len(row.texts)
+            and not any(map(g.reserved, row.texts))
+        ):
             rows[row.texts] = row
     return tuple(rows.values())
 
@@ -236,17 +273,22 @@ class ToyReader:
         """All rows of "train" or "validation".
 
         Raises:
-            CorruptData: rows of another version of the grammar, or of an unknown split, are asked for.
+            CorruptData: rows of another version of the grammar, or of an unknown split, are asked
+                for.
         """
         if revision != g.REVISION:
-            raise CorruptData(f"{self.name} is made by {g.REVISION}; rows of {revision} cannot be made any more")
+            raise CorruptData(
+                f"{self.name} is made by {g.REVISION}; rows of {revision} cannot be made any more"
+            )
         if split not in SPLITS:
             raise CorruptData(f"{self.name} has no split {split!r}; there are {', '.join(SPLITS)}")
         everything, train = _rows(self.name, self.make), SPLITS["train"]
         return everything[:train] if split == "train" else everything[train:]
 
 
-def _task(make: Callable[[g.Dice], Row], title: str, labels: str, metrics: str, *, pair: bool = True) -> Task:
+def _task(
+    make: Callable[[g.Dice], Row], title: str, labels: str, metrics: str, *, pair: bool = True
+) -> Task:
     name = f"toy-{make.__name__}"
     return Task(
         name=name,
@@ -262,10 +304,27 @@ def _task(make: Callable[[g.Dice], Row], title: str, labels: str, metrics: str, 
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
-        _task(sentiment, "opinions in one or two clauses, with negation", "negative positive", "accuracy", pair=False),
-        _task(acceptability, "sentences with or without an error", "unacceptable acceptable", "matthews", pair=False),
+        _task(
+            sentiment,
+            "opinions in one or two clauses, with negation",
+            "negative positive",
+            "accuracy",
+            pair=False,
+        ),
+        _task(
+            acceptability,
+            "sentences with or without an error",
+            "unacceptable acceptable",
+            "matthews",
+            pair=False,
+        ),
         _task(paraphrase, "two tellings of one event, or of two", "different same", "accuracy f1"),
-        _task(entailment, "what follows from a sentence", "entailment neutral contradiction", "accuracy"),
+        _task(
+            entailment,
+            "what follows from a sentence",
+            "entailment neutral contradiction",
+            "accuracy",
+        ),
         _task(answerability, "does the sentence answer the question", "silent answers", "accuracy"),
         _task(similarity, "how much two sentences share, 0 to 5", "", "pearson spearman"),
     )

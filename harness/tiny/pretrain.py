@@ -1,9 +1,9 @@
 """Pretrain the tiny encoder: `python -m harness.tiny.pretrain FOLDER`.
 
-A BERT learns to fill in words of unlabelled text of the toy grammar, to tell which words were exchanged for others of their
-family, and whether a second sentence belongs to the first.
-It sees only sentences that the grammar keeps for pretraining, and none of the tasks' labels. Seeds are fixed, and one
-thread is used: the same machine gives the same weights.
+A BERT learns to fill in words of unlabelled text of the toy grammar, to tell which words were
+exchanged for others of their family, and whether a second sentence belongs to the first. It sees
+only sentences that the grammar keeps for pretraining, and none of the tasks' labels. Seeds are
+fixed, and one thread is used: the same machine gives the same weights.
 """
 
 import logging
@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GLAD = ("smiled", "laughed", "cheered", "clapped", "stayed", "rejoiced")
 CROSS = ("frowned", "sighed", "complained", "yawned", "left", "grumbled")
-DENIAL = 20  # percent of the opinions: were half of them denied, words and reactions would not go together at all
+# percent of the opinions: were half of them denied, words and reactions would not go together at
+# all
+DENIAL = 20
 LONGEST = 192  # positions: a long prefix and a long text
 
 
@@ -37,7 +39,9 @@ class Recipe:
     batch: int = 96
     lr: float = 1.5e-3
     noise: float = 0.2  # share of words to be guessed
-    mood_noise: float = 0.5  # share of the words of praise and blame, which are few, and hard to guess
+    mood_noise: float = (
+        0.5  # share of the words of praise and blame, which are few, and hard to guess
+    )
     unrelated: float = 0.3  # share of pairs whose second sentence belongs to another first one
 
 
@@ -46,13 +50,24 @@ class Passage(NamedTuple):
 
     first: str
     second: str = ""
-    told: bool = True  # by what they tell one can say whether the two belong together; a mood fits half of all others
+    # by what they tell one can say whether the two belong together; a mood fits half of all others
+    told: bool = True
 
 
 def corpus(count: int) -> Iterator[Passage]:
     """Unlabelled text: single sentences and pairs that speak of one thing."""
     dice = g.Dice("pretraining", g.REVISION)
-    makers = (_statement, _sentence, _review, _reaction, _reaction, _retold, _retold, _retold, _asked)
+    makers = (
+        _statement,
+        _sentence,
+        _review,
+        _reaction,
+        _reaction,
+        _retold,
+        _retold,
+        _retold,
+        _asked,
+    )
     for number in range(count):
         yield makers[number % len(makers)](dice)
 
@@ -86,7 +101,9 @@ def _reaction(dice: g.Dice) -> Passage:
     first = _kept(lambda: say(dice, positive, DENIAL))
     if dice.chance(35):
         return Passage(first, _kept(lambda: g.opinion(dice, positive, DENIAL)), told=False)
-    return Passage(first, f"so {dice.pick(g.NAMES)} {dice.pick(GLAD if positive else CROSS)}", told=False)
+    return Passage(
+        first, f"so {dice.pick(g.NAMES)} {dice.pick(GLAD if positive else CROSS)}", told=False
+    )
 
 
 def _retold(dice: g.Dice) -> Passage:
@@ -114,7 +131,9 @@ def _varied(dice: g.Dice, what: g.Event) -> g.Event:
 def _asked(dice: g.Dice) -> Passage:
     while True:
         what = g.event(dice, town=80, day=80)._replace(number=2 + dice.below(8))
-        asked = dice.pick([part for part in ("town", "day") if getattr(what, part)] + ["subject", "count"])
+        asked = dice.pick(
+            [part for part in ("town", "day") if getattr(what, part)] + ["subject", "count"]
+        )
         first = g.question(what, asked, dice.below(2))
         second = g.sentence(what, g.wording(dice))
         if g.reserved(first) and g.reserved(second):
@@ -123,7 +142,10 @@ def _asked(dice: g.Dice) -> Passage:
 
 def families() -> tuple[tuple[str, ...], ...]:
     """Words that could stand for one another, or nearly so: what noise puts in a word's place."""
-    verbs = [verb for meaning in (*g.VERBS, *g.DEEDS) for verb in meaning] + [*g.LIKING, *g.DISLIKING]
+    verbs = [verb for meaning in (*g.VERBS, *g.DEEDS) for verb in meaning] + [
+        *g.LIKING,
+        *g.DISLIKING,
+    ]
     adjectives = tuple(word for meaning in g.ADJECTIVES for word in meaning)
     nouns = [noun for _, noun in g.NOUNS] + list(g.KINDS)
     return (
@@ -138,7 +160,14 @@ def families() -> tuple[tuple[str, ...], ...]:
 
 def words() -> list[str]:
     """The vocabulary: what the grammar says, then single characters, so that other text is spelt rather than lost."""
-    known = {word for family in families() for word in family} | {"did", "been", "how", "many", "so", "?"}
+    known = {word for family in families() for word in family} | {
+        "did",
+        "been",
+        "how",
+        "many",
+        "so",
+        "?",
+    }
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     spelt = [*letters, *(f"##{letter}" for letter in letters)]
     return [*SPECIAL, *sorted(known), *(piece for piece in spelt if piece not in known)]
@@ -158,7 +187,11 @@ def tokenizer(vocabulary: Sequence[str]) -> Any:
     built.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    names = dict(
+        zip(
+            ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True
+        )
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         model_max_length=LONGEST,
@@ -195,18 +228,31 @@ class Noise:
                 # Every family of a word counts the same, however many words it has.
                 others = [places[other] for other in family if other != word]
                 rows[places[word]] += [others[i % len(others)] for i in range(16)]
-        table = [(row * width)[:width] if row else [place] * width for place, row in sorted(rows.items())]
+        table = [
+            (row * width)[:width] if row else [place] * width for place, row in sorted(rows.items())
+        ]
         self.siblings = torch.tensor(table)
         self.rates = torch.full((len(places),), recipe.noise)
-        moods = {*g.PRAISE, *g.BLAME, *GLAD, *CROSS, *(verb.past for verb in g.LIKING + g.DISLIKING)}
+        moods = {
+            *g.PRAISE,
+            *g.BLAME,
+            *GLAD,
+            *CROSS,
+            *(verb.past for verb in g.LIKING + g.DISLIKING),
+        }
         self.rates[[places[word] for word in sorted(moods)]] = recipe.mood_noise
         self.rates[: len(SPECIAL)] = 0.0
 
-    def batch(self, passages: Sequence[Passage], seconds: Sequence[str], related: Sequence[int]) -> Batch:
+    def batch(
+        self, passages: Sequence[Passage], seconds: Sequence[str], related: Sequence[int]
+    ) -> Batch:
         """A batch of passages with the second sentences given."""
         import torch
 
-        texts = [(p.first, second) if second else p.first for p, second in zip(passages, seconds, strict=True)]
+        texts = [
+            (p.first, second) if second else p.first
+            for p, second in zip(passages, seconds, strict=True)
+        ]
         made = self.reader(texts, padding=True, return_tensors="pt")
         truth, mask = made["input_ids"], made["attention_mask"]
         guessed = torch.rand(truth.shape, generator=self.random) < self.rates[truth]
@@ -214,12 +260,15 @@ class Noise:
         sibling = torch.randint(self.siblings.shape[1], truth.shape, generator=self.random)
         ids = torch.where(guessed & (how < 0.45), SPECIAL.index("[MASK]"), truth)
         ids = torch.where(guessed & (how > 0.55), self.siblings[truth, sibling], ids)
-        # Half of the rows start somewhere else, so that every position is trained and a prefix may shift them.
+        # Half of the rows start somewhere else, so that every position is trained and a prefix may
+        # shift them.
         rows, length = truth.shape
         start = torch.randint(LONGEST - length, (rows, 1), generator=self.random)
         start = start * torch.randint(2, (rows, 1), generator=self.random)
         positions = start + torch.arange(length)
-        return Batch(ids, made["token_type_ids"], mask, positions, truth, guessed, torch.tensor(related))
+        return Batch(
+            ids, made["token_type_ids"], mask, positions, truth, guessed, torch.tensor(related)
+        )
 
 
 def batches(recipe: Recipe, reader: Any) -> Iterator[Batch]:
@@ -232,9 +281,14 @@ def batches(recipe: Recipe, reader: Any) -> Iterator[Batch]:
     while True:
         order = list(Shuffle(stream("tiny", "order", epoch), len(passages)))
         for start in range(0, len(order) - pool + 1, pool):
-            chosen = sorted((passages[i] for i in order[start : start + pool]), key=lambda p: len(p.first + p.second))
+            chosen = sorted(
+                (passages[i] for i in order[start : start + pool]),
+                key=lambda p: len(p.first + p.second),
+            )
             for place in torch.randperm(20, generator=noise.random).tolist():
-                yield _paired(recipe, noise, chosen[place * recipe.batch : (place + 1) * recipe.batch])
+                yield _paired(
+                    recipe, noise, chosen[place * recipe.batch : (place + 1) * recipe.batch]
+                )
         epoch += 1
 
 
@@ -242,7 +296,10 @@ def _paired(recipe: Recipe, noise: Noise, passages: Sequence[Passage]) -> Batch:
     """Some pairs get another pair's second sentence."""
     import torch
 
-    seconds, related = [p.second for p in passages], [1 if p.second and p.told else -100 for p in passages]
+    seconds, related = (
+        [p.second for p in passages],
+        [1 if p.second and p.told else -100 for p in passages],
+    )
     swapped = torch.rand(len(passages), generator=noise.random).tolist()
     for place in range(len(passages)):
         other = passages[place - 1].second
@@ -281,10 +338,14 @@ def losses(net: Any, batch: Batch) -> "Tensor":
     guessing = F.cross_entropy(guesses, batch.truth[batch.guessed])
     shown = (batch.truth >= len(SPECIAL)) & (batch.ids >= len(SPECIAL))
     suspicion = net.exchanged(read.last_hidden_state[shown])[:, 0]
-    telling = F.binary_cross_entropy_with_logits(suspicion, (batch.ids != batch.truth)[shown].float())
+    telling = F.binary_cross_entropy_with_logits(
+        suspicion, (batch.ids != batch.truth)[shown].float()
+    )
     belongs = net.cls.seq_relationship(read.pooler_output)
     pairs = batch.related >= 0
-    matching = F.cross_entropy(belongs[pairs], batch.related[pairs]) if pairs.any() else belongs.sum() * 0
+    matching = (
+        F.cross_entropy(belongs[pairs], batch.related[pairs]) if pairs.any() else belongs.sum() * 0
+    )
     return torch.stack([guessing, telling, matching])
 
 
@@ -295,11 +356,16 @@ def train(recipe: Recipe) -> tuple[Any, Any]:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     reader = tokenizer(words())
-    net = model(len(reader)).eval()  # no dropout: it reads nothing often enough to learn it by heart
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    net = model(
+        len(reader)
+    ).eval()  # no dropout: it reads nothing often enough to learn it by heart
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
+    )
     warm = recipe.steps // 20
     rate = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, (recipe.steps - step) / (recipe.steps - warm))
+        optimiser,
+        lambda step: min((step + 1) / warm, (recipe.steps - step) / (recipe.steps - warm)),
     )
     seen, weights = torch.zeros(3), torch.tensor([1.0, 2.0, 0.3])
     for step, batch in zip(range(1, recipe.steps + 1), batches(recipe, reader), strict=False):
@@ -311,7 +377,9 @@ def train(recipe: Recipe) -> tuple[Any, Any]:
         rate.step()
         seen += parts.detach()
         if step % 100 == 0:
-            log.info("step %d  words %.3f  exchanged %.3f  pairs %.3f", step, *(seen / 100).tolist())
+            log.info(
+                "step %d  words %.3f  exchanged %.3f  pairs %.3f", step, *(seen / 100).tolist()
+            )
             seen.zero_()
     return net, reader
 

@@ -15,7 +15,9 @@ from harness.training.batching import Call, Encoded, by_calls, sent, smaller
 from methods.core.parameters import Source
 from methods.core.slots import Slots
 
-Tensors = Callable[[Tensor | None], dict[str, Tensor]]  # points of a simplex (None: its centroid) to slots
+Tensors = Callable[
+    [Tensor | None], dict[str, Tensor]
+]  # points of a simplex (None: its centroid) to slots
 
 
 @dataclass
@@ -35,10 +37,13 @@ class Adapted:
     room: Room = field(default_factory=Room)
 
 
-def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0) -> Tensor:
+def see(
+    adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0
+) -> Tensor:
     """Logits `[rows, outputs]` with tensors in the slots, each for all rows or `[rows, ...]`.
 
-    Rows of like length go through the model together: one loss over all of them gives the same gradient, with less padding.
+    Rows of like length go through the model together: one loss over all of them gives the same
+    gradient, with less padding.
     """
     backbone, slots = adapted.backbone, adapted.slots
 
@@ -50,16 +55,20 @@ def see(adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor]
 
 
 @torch.no_grad()
-def predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None) -> Tensor:
+def predict(
+    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None
+) -> Tensor:
     """Logits `[rows, outputs]` on the CPU, in the order of the rows.
 
-    Where the device has no memory for a call, these rows and all later ones go through the model in calls of half its tokens.
+    Where the device has no memory for a call, these rows and all later ones go through the model in
+    calls of half its tokens.
 
     Args:
         adapted: the model and its slots.
         tensors: gives what goes into the slots, at the points asked for.
         rows: encoded rows.
-        weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all; None: the centroid.
+        weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all;
+            None: the centroid.
 
     Raises:
         OutOfMemoryError: it cannot hold a single row.
@@ -78,11 +87,15 @@ def free_memory() -> None:
     """Let go of what a failed call held: its frames are free only after the handling of its error."""
     gc.collect()
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # as some versions say it after a graph that could not be captured
+        with suppress(
+            RuntimeError
+        ):  # as some versions say it after a graph that could not be captured
             torch.cuda.empty_cache()
 
 
-def _predict(adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None) -> Tensor:
+def _predict(
+    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None
+) -> Tensor:
     backbone, slots, most = adapted.backbone, adapted.slots, adapted.room.tokens
     if weights is None or len(weights) != len(rows):
         return see(adapted, rows, tensors(weights), most).cpu()

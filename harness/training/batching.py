@@ -12,7 +12,11 @@ from harness.backbones.loading import Backbone
 from harness.tasks.base import Row
 
 MOST = {"cpu": 4096, "cuda": 65536, "mps": 16384}  # tokens of one call, padding included
-CALL = {"cpu": 40, "cuda": 4096, "mps": 2048}  # tokens that cost as much as one more call (README, "How fast")
+CALL = {
+    "cpu": 40,
+    "cuda": 4096,
+    "mps": 2048,
+}  # tokens that cost as much as one more call (README, "How fast")
 
 Encoded = dict[str, list[int]]
 
@@ -29,31 +33,43 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on the device; a GPU fetches it when it gets there, and the host goes on.
 
-    Only from memory that is never paged out: for any other the host would wait until all that it had asked for was done.
+    Only from memory that is never paged out: for any other the host would wait until all that it
+    had asked for was done.
     """
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
 def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
     """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
     longest = length or max(map(_tokens, rows))
     fill = {"input_ids": backbone.tokenizer.pad_token_id}
-    padded = {name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows] for name in rows[0]}
+    padded = {
+        name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]
+        for name in rows[0]
+    }
     return {name: sent(torch.tensor(tokens), backbone.device) for name, tokens in padded.items()}
 
 
 def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
     """Numbers of rows in groups of like length, short ones first.
 
-    A group ends where the next row would bring more padding than a further call costs, or more tokens than a call may have:
-    `most`, or as many as are usual on the device.
+    A group ends where the next row would bring more padding than a further call costs, or more
+    tokens than a call may have: `most`, or as many as are usual on the device.
     """
     most = most or MOST[device]
     groups: list[list[int]] = []
     tokens = 0  # of the group at hand, without padding
     for index in sorted(range(len(rows)), key=lambda index: (_tokens(rows[index]), index)):
         length = _tokens(rows[index])
-        if groups and length * (len(groups[-1]) + 1) <= most and length * len(groups[-1]) - tokens <= CALL[device]:
+        if (
+            groups
+            and length * (len(groups[-1]) + 1) <= most
+            and length * len(groups[-1]) - tokens <= CALL[device]
+        ):
             groups[-1].append(index)
             tokens += length
         else:
@@ -64,8 +80,14 @@ def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
 
 def smaller(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
     """Half the tokens that the largest of the groups has; 0: each of them is a single row."""
-    groups = [(len(group), len(group) * _tokens(rows[group[-1]])) for group in cut(rows, device, most)]
-    return max((tokens for _, tokens in groups), default=0) // 2 if any(count > 1 for count, _ in groups) else 0
+    groups = [
+        (len(group), len(group) * _tokens(rows[group[-1]])) for group in cut(rows, device, most)
+    ]
+    return (
+        max((tokens for _, tokens in groups), default=0) // 2
+        if any(count > 1 for count, _ in groups)
+        else 0
+    )
 
 
 class Call(NamedTuple):
@@ -80,7 +102,9 @@ class Reread(list[Encoded]):
 
     def __init__(self, rows: Iterable[Encoded]) -> None:
         super().__init__(rows)
-        self.made: dict[tuple[torch.device, int], list[Call]] = {}  # by the device, and the tokens that a call may have
+        self.made: dict[
+            tuple[torch.device, int], list[Call]
+        ] = {}  # by the device, and the tokens that a call may have
 
 
 def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[Call]:
@@ -89,13 +113,18 @@ def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[Ca
     if isinstance(rows, Reread) and (device, most) in rows.made:
         return rows.made[device, most]
     groups = cut(rows, device.type, most)
-    made = [Call(sent(torch.tensor(group), device), collate(backbone, [rows[index] for index in group])) for group in groups]
+    made = [
+        Call(sent(torch.tensor(group), device), collate(backbone, [rows[index] for index in group]))
+        for group in groups
+    ]
     if isinstance(rows, Reread):
         rows.made[device, most] = made
     return made
 
 
-def by_calls(backbone: Backbone, rows: Sequence[Encoded], answer: Callable[[Call], Tensor], most: int = 0) -> Tensor:
+def by_calls(
+    backbone: Backbone, rows: Sequence[Encoded], answer: Callable[[Call], Tensor], most: int = 0
+) -> Tensor:
     """What `answer` gives for each call, `[rows, outputs]`, put together in the order of the rows."""
     made = calls(backbone, rows, most)
     found = torch.cat([answer(call) for call in made])

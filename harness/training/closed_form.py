@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from time import perf_counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
-from harness.outcome import Progress
 from harness.tasks import metrics
 from harness.training import batching
 from harness.training.adapted_model import Adapted
@@ -18,8 +16,6 @@ from harness.training.selection import Point, Selection
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from harness.training.job_run import Attempt
 
 
 def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
@@ -31,14 +27,21 @@ def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
     x, held = (reader(batching.encode(backbone, rows)) for rows in (examples.train, examples.dev))
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = Fit(), Selection()
-    for number, tensors in enumerate(method.solve(x, labels.numpy(), classes=len(target.task.labels)), 1):
+    for number, tensors in enumerate(
+        method.solve(x, labels.numpy(), classes=len(target.task.labels)), 1
+    ):
         load(adapted, tensors)
         seen = torch.from_numpy(method.answer(x, tensors))
         logits = torch.from_numpy(method.answer(held, tensors))
         found = target.predictions(logits)
         values = metrics.compute(target.task.metrics, found, [row.label for row in examples.dev])
         loss = float(target.loss(logits, target.tensor(examples.dev, logits.device)))
-        point = Point(number, float(target.loss(seen, labels)), metrics.score(target.task.metrics, values), loss)
+        point = Point(
+            number,
+            float(target.loss(seen, labels)),
+            metrics.score(target.task.metrics, values),
+            loss,
+        )
         result.curve.append(point)
         result.steps = number
         if best.offer((point.dev_score, -point.dev_loss), number, adapted.source):
@@ -52,34 +55,3 @@ def load(adapted: Adapted, tensors: Mapping[str, np.ndarray]) -> None:
     parameters = adapted.source.given
     for name, value in tensors.items():
         parameters[name].data.copy_(torch.from_numpy(value))
-
-
-def read_ahead(attempts: Sequence[Attempt], progress: Progress) -> tuple[float, float]:
-    """See that the features of these jobs' rows are at hand, each row's computed once, however many jobs have it.
-
-    Args:
-        attempts: of one kind, fitted on features.
-        progress: told how many rows are read.
-
-    Returns:
-        Seconds a job: for drawn rows, for test rows.
-    """
-    first = attempts[0]
-    slots = first.method.slots(first.backbone)
-    try:
-        reader = first.reader(first.adapted(slots))
-        assert reader is not None
-
-        def told(done: int, rows: int) -> None:
-            progress(first.job.digest, done, rows, "training")
-
-        drawn = dict.fromkeys(row for attempt in attempts for row in (*attempt.rows.train, *attempt.rows.dev))
-        began = perf_counter()
-        reader(batching.encode(first.backbone, list(drawn)), told=told)
-        middle = perf_counter()
-        for attempt in attempts if first.ticket.task.holdout else attempts[:1]:  # held-out rows are each draw's own
-            for _, encoded in attempt.papers().values():
-                reader(encoded, disk=attempt.on_disk, told=told)
-        return (middle - began) / len(attempts), (perf_counter() - middle) / len(attempts)
-    finally:
-        slots.remove()

@@ -1,7 +1,8 @@
 """A training step of a pack as one compiled graph, for `bench run --compile`.
 
-`torch.compile` cannot look into `torch.func.vmap` around a library's model: it would fall back, piece by piece, to what it was
-to replace. So the pass is first traced into plain operations, and those are compiled.
+`torch.compile` cannot look into `torch.func.vmap` around a library's model: it would fall back,
+piece by piece, to what it was to replace. So the pass is first traced into plain operations, and
+those are compiled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch.utils import _pytree as trees
 class Compiled:
     """A function of a tree of tensors, compiled when it is first called and for the shapes of that call.
 
-    Made once for a kind of packs (`held.COMPILED`): whatever else the function reads must be the same for all of them.
+    Made once for a kind of packs (`held.COMPILED`): whatever else the function reads must be the
+    same for all of them.
     """
 
     def __init__(self) -> None:
@@ -32,8 +34,11 @@ class Compiled:
             def flat(*leaves: Any) -> Any:
                 return function(trees.tree_unflatten(list(leaves), tree))
 
-            # With gradients the trace would hold what autograd detaches, and pass none on. Without, a GPU's fused attention is
-            # told to keep nothing for a backward pass, which this one has: attention is traced as plain products.
+            # With gradients the trace would hold what autograd detaches, and pass none on. Without,
+            # a GPU's fused attention is told to keep nothing for a backward pass, which this one
+            # has: attention is traced as plain products.
             with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                self._graph = torch.compile(make_fx(flat)(*(tensor.detach() for tensor in tensors)), dynamic=False)
+                self._graph = torch.compile(
+                    make_fx(flat)(*(tensor.detach() for tensor in tensors)), dynamic=False
+                )
         return self._graph(*tensors)

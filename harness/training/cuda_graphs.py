@@ -1,8 +1,9 @@
 """A training step of a pack as one CUDA graph, for `bench run --cuda-graphs`.
 
-A step is some thousand small kernels, and a fast GPU waits for the Python that starts them. Recorded once, they are started by
-one call. What is recorded are kernels and the addresses that they read and write, so a step must ask the host for nothing and
-change only memory that stays where it is.
+A step is some thousand small kernels, and a fast GPU waits for the Python that starts them.
+Recorded once, they are started by one call. What is recorded are kernels and the addresses that
+they read and write, so a step must ask the host for nothing and change only memory that stays where
+it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as trees
 
-PLAIN = 3  # steps before the one that is recorded: libraries choose their kernels in them, and make what they keep
+# steps before the one that is recorded: libraries choose their kernels in them, and make what they
+# keep
+PLAIN = 3
 
 
 class Capture(Protocol):
@@ -54,7 +57,8 @@ class OnGpu:
 
         Raises:
             OutOfMemoryError: the device has no room for a step's memory, which a graph keeps.
-            RuntimeError: the step cannot be recorded. The device itself is as good as before, whatever error it gave.
+            RuntimeError: the step cannot be recorded. The device itself is as good as before,
+                whatever error it gave.
         """
         graph = torch.cuda.CUDAGraph()
         try:
@@ -89,7 +93,9 @@ class Captured:
         leaves, tree = trees.tree_flatten(told)
         if not self._read:
             self._read = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            self._replay, self._result = self._capture(lambda: self._step(trees.tree_unflatten(self._read, tree)))
+            self._replay, self._result = self._capture(
+                lambda: self._step(trees.tree_unflatten(self._read, tree))
+            )
         for read, leaf in zip(self._read, leaves, strict=True):
             if isinstance(read, Tensor):
                 read.copy_(leaf)

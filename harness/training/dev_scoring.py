@@ -24,7 +24,9 @@ class Look(NamedTuple):
     """A wish to know the model's answers, by the source as it is: logits `[rows, outputs]` on the CPU."""
 
     chosen: Sequence[int]  # of a training's rows
-    points: Tensor | None  # of the simplex: one a row, `[rows, layers, vertices]`, or one for all; None: the centroid
+    points: (
+        Tensor | None
+    )  # of the simplex: one a row, `[rows, layers, vertices]`, or one for all; None: the centroid
 
 
 class Scored(NamedTuple):
@@ -56,9 +58,17 @@ class DevRows:
         scoring: DevScoring,
         streams: Streams,
     ) -> None:
-        self._rows, self._numbers, self._target, self._source, self._streams = rows, numbers, target, source, streams
+        self._rows, self._numbers, self._target, self._source, self._streams = (
+            rows,
+            numbers,
+            target,
+            source,
+            streams,
+        )
         self._stochastic = scoring.stochastic and source.stochastic
-        self.copies = (scoring.copies or max(2, math.ceil(SCORED / len(rows)))) if self._stochastic else 1
+        self.copies = (
+            (scoring.copies or max(2, math.ceil(SCORED / len(rows)))) if self._stochastic else 1
+        )
 
     def score(self, step: int) -> Generator[Look, Tensor, Scored]:
         """Score them at a moment of the training: asks for logits, gives the scores."""
@@ -69,19 +79,26 @@ class DevRows:
         logits = torch.cat(parts)  # [copies * rows, outputs]
         loss = float(target.loss(logits, target.tensor(rows, logits.device)))
         found = target.predictions(logits)
-        each = [self._judged(found[start : start + len(self._rows)]) for start in range(0, len(rows), len(self._rows))]
+        each = [
+            self._judged(found[start : start + len(self._rows)])
+            for start in range(0, len(rows), len(self._rows))
+        ]
         return Scored(self._judged(found), loss, tuple(each) if self._stochastic else ())
 
     def _judged(self, found: Sequence[float]) -> float:
         target, times = self._target, len(found) // len(self._rows)
-        values = metrics.compute(target.task.metrics, found, [row.label for row in self._rows] * times)
+        values = metrics.compute(
+            target.task.metrics, found, [row.label for row in self._rows] * times
+        )
         return metrics.score(target.task.metrics, values)
 
     def _looks(self, step: int) -> Iterator[Look]:
         if not self._stochastic:
             yield Look(self._numbers, None)
             return
-        generator = self._streams.generator("dev", step)  # a batch may share a point, the copies never do
+        generator = self._streams.generator(
+            "dev", step
+        )  # a batch may share a point, the copies never do
         points = [self._source.weights(len(self._rows), generator) for _ in range(self.copies)]
         given = [point for point in points if point is not None]
         if len(given[0]) == len(self._rows):
@@ -96,7 +113,8 @@ Judging = Generator[Look, Tensor, dict[str, tuple[float, ...]]]
 class Judges:
     """What each of the selection rules says of a moment; nothing where that was not asked for.
 
-    Rules are the dev score of sampled models (stochastic), that of the centroid, the job's own dev loss, and the last step.
+    Rules are the dev score of sampled models (stochastic), that of the centroid, the job's own dev
+    loss, and the last step.
     """
 
     def __init__(self, judges: Mapping[str, DevRows]) -> None:

@@ -1,7 +1,8 @@
 """Features of rows on a frozen backbone: each row's are computed once in a worker, whichever jobs ask for them.
 
-A row's features are a function of that row: all rows of a length go through the model in calls of one shape, filled up where
-there are too few, so that neither the rows beside it nor its place among them moves a bit.
+A row's features are a function of that row: all rows of a length go through the model in calls of
+one shape, filled up where there are too few, so that neither the rows beside it nor its place among
+them moves a bit.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Call(NamedTuple):
     """The shape of a call, which follows from a row and the backbone."""
 
     length: int
-    full: bool  # no row of it is padded: libraries drop a mask that hides nothing, which rounds otherwise
+    # no row of it is padded: libraries drop a mask that hides nothing, which rounds otherwise
+    full: bool
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Reader:
     solver: ClosedForm
     made_by: Mapping[str, Any]  # the method, and its options on which features hang
 
-    def __call__(self, rows: Sequence[Encoded], *, disk: bool = False, told: Told = lambda *_: None) -> np.ndarray:
+    def __call__(
+        self, rows: Sequence[Encoded], *, disk: bool = False, told: Told = lambda *_: None
+    ) -> np.ndarray:
         """Features `[rows, hidden]` in float64.
 
-        Where the device has no memory for a call, these rows and all later ones go through the model in calls of half its
-        tokens, which `adapted.room` records.
+        Where the device has no memory for a call, these rows and all later ones go through the
+        model in calls of half its tokens, which `adapted.room` records.
 
         Args:
             rows: tokens of each.
@@ -81,11 +85,20 @@ class Reader:
     def compute(self, rows: Sequence[Encoded], call: Call, count: int) -> np.ndarray:
         """Features of rows that go through the model together, `count` of them with those that only fill the call."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
-        identity = self.solver.identity(backbone.anatomy.hidden)  # in place of a classifier: the answer is the features
-        slots.install({name: torch.from_numpy(value).float().to(backbone.device) for name, value in identity.items()})
+        identity = self.solver.identity(
+            backbone.anatomy.hidden
+        )  # in place of a classifier: the answer is the features
+        slots.install(
+            {
+                name: torch.from_numpy(value).float().to(backbone.device)
+                for name, value in identity.items()
+            }
+        )
         filled = [*rows, *[rows[-1]] * (count - len(rows))]
         with torch.no_grad():
-            found: np.ndarray = backbone(collate(backbone, filled, call.length))[: len(rows)].cpu().numpy()
+            found: np.ndarray = (
+                backbone(collate(backbone, filled, call.length))[: len(rows)].cpu().numpy()
+            )
         return found
 
 
@@ -104,18 +117,33 @@ class Store:
         """What gives features on this backbone, as a method that is fitted on them reads it."""
         solver = method.closed_form
         assert solver is not None
-        made_by = {"method": method.name, "from": str(plugin_of(method) or ""), "version": method.resolved_version}
+        made_by = {
+            "method": method.name,
+            "from": str(plugin_of(method) or ""),
+            "version": method.resolved_version,
+        }
         return Reader(self, adapted, solver, made_by | dict(solver.reads()))
 
-    def read(self, reader: Reader, rows: Sequence[Encoded], tokens: int, *, disk: bool, told: Told) -> np.ndarray:
+    def read(
+        self, reader: Reader, rows: Sequence[Encoded], tokens: int, *, disk: bool, told: Told
+    ) -> np.ndarray:
         """Features `[rows, hidden]`, computed where no one has asked for them before."""
         backbone = reader.adapted.backbone
         spec = backbone.spec
-        made_by = [spec.name, spec.revision, spec.pooling, spec.dtype, dict(reader.made_by), _machine(backbone.device)]
+        made_by = [
+            spec.name,
+            spec.revision,
+            spec.pooling,
+            spec.dtype,
+            dict(reader.made_by),
+            _machine(backbone.device),
+        ]
         name = _hashed([*made_by, backbone.max_length, tokens, self._environment]).hex()
         shelf = self._shelf(name)
         keys = [_hashed(row) for row in rows]
-        disk = disk and len(rows) >= DISK and "+changes" not in str(self._environment)  # of code that may change again
+        disk = (
+            disk and len(rows) >= DISK and "+changes" not in str(self._environment)
+        )  # of code that may change again
         kept = _hashed([name, [key.hex() for key in keys]]).hex() if disk else None
         if kept and not all(key in shelf for key in keys):
             found = _from_disk(kept)
@@ -124,11 +152,17 @@ class Store:
         done = 0
         for call, together in _by_call(missing, backbone.max_length):
             count = max(1, tokens // call.length)
-            count = count if self._is_steady(name, reader, call, count, list(missing[together[0]])) else 1
+            count = (
+                count
+                if self._is_steady(name, reader, call, count, list(missing[together[0]]))
+                else 1
+            )
             for start in range(0, len(together), count):
                 part = together[start : start + count]
                 found = reader.compute([missing[key] for key in part], call, count)
-                shelf.update((key, one.copy()) for key, one in zip(part, found, strict=True))  # a part would hold the whole
+                shelf.update(
+                    (key, one.copy()) for key, one in zip(part, found, strict=True)
+                )  # a part would hold the whole
                 done += len(part)
                 told(done, len(missing))
         features = np.stack([shelf[key] for key in keys])
@@ -146,20 +180,26 @@ class Store:
         self._shelves[name] = shelf
         return shelf
 
-    def _is_steady(self, name: str, reader: Reader, call: Call, count: int, columns: Sequence[str]) -> bool:
+    def _is_steady(
+        self, name: str, reader: Reader, call: Call, count: int, columns: Sequence[str]
+    ) -> bool:
         """Whether rows give the same bits at any place and beside any others; else they go alone.
 
-        Tried once for each shape, on made-up rows, so that the answer hangs on no job's. An expert of a model computes as
-        many rows as chance sends to it, from all rows of a call: such a model is not tried.
+        Tried once for each shape, on made-up rows, so that the answer hangs on no job's. An expert
+        of a model computes as many rows as chance sends to it, from all rows of a call: such a
+        model is not tried.
         """
         if count > 1 and (name, call) not in self._steady:
             backbone = reader.adapted.backbone
             rows = [_made_up(backbone, call, columns, seed) for seed in range(count + count // 2)]
             first, half = rows[:count], count // 2
             found, shifted, back = (
-                reader.compute(some, call, count) for some in (first, rows[half : half + count], first[::-1])
+                reader.compute(some, call, count)
+                for some in (first, rows[half : half + count], first[::-1])
             )
-            steady = np.array_equal(found[half:], shifted[: count - half]) and np.array_equal(found, back[::-1])
+            steady = np.array_equal(found[half:], shifted[: count - half]) and np.array_equal(
+                found, back[::-1]
+            )
             self._steady[name, call] = steady and not _has_experts(backbone)
         return count == 1 or self._steady[name, call]
 
@@ -178,7 +218,8 @@ def _made_up(backbone: Backbone, call: Call, columns: Sequence[str], seed: int) 
     """A row of any tokens that goes into a call of this shape."""
     chance = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
     count = call.length if call.full else max(1, call.length - 1 - seed % (STEP - 1))
-    known: int = backbone.model.get_submodule(backbone.anatomy.body).get_input_embeddings().num_embeddings  # type: ignore[operator]
+    body = backbone.model.get_submodule(backbone.anatomy.body)
+    known: int = body.get_input_embeddings().num_embeddings  # type: ignore[operator]
     padding = backbone.tokenizer.pad_token_id
     tokens = [(padding + chance.randrange(1, known)) % known for _ in range(count)]
     return {"input_ids": tokens, "attention_mask": [1] * count} | {
@@ -194,7 +235,12 @@ def _machine(device: torch.device) -> list[str | int]:
     """What else decides how sums are rounded."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
-    return [device.type, torch.backends.cpu.get_cpu_capability(), processor(), torch.get_num_threads()]
+    return [
+        device.type,
+        torch.backends.cpu.get_cpu_capability(),
+        processor(),
+        torch.get_num_threads(),
+    ]
 
 
 def _hashed(content: Any) -> bytes:
@@ -220,7 +266,9 @@ def _from_disk(key: str) -> np.ndarray | None:
 
 def _hash(features: np.ndarray) -> str:
     """Of the numbers, and of how they are to be read."""
-    return hashlib.sha256(f"{features.dtype} {features.shape} ".encode() + features.tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{features.dtype} {features.shape} ".encode() + features.tobytes()
+    ).hexdigest()
 
 
 def _to_disk(key: str, features: np.ndarray) -> None:

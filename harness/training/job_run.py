@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchError
 from harness.jobs import Job
-from harness.outcome import Outcome, Progress, Ticket, pack_predictions
+from harness.outcome import Outcome, Progress, pack_predictions
 from harness.tasks.base import Row
 from harness.training import worker_cache
+from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,8 +52,8 @@ class Attempt:
         """Draw the rows and read what is not yet in memory.
 
         Raises:
-            BenchError: the rows changed since the plan was made, or are longer than the backbone takes; or the method has
-                another version here.
+            BenchError: the rows changed since the plan was made, or are longer than the backbone
+                takes; or the method has another version here.
             ValueError: the method's plug-in is missing here, or another one.
         """
         import methods
@@ -68,13 +69,20 @@ class Attempt:
         rows = draws.draw(task, read, job.rows.size, job.rows.draw, job.recipe)
         if rows.fingerprint != job.rows.fingerprint:
             raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
-        backbone = replace(worker_cache.backbone(job.backbone, device), outputs=task.outputs, max_length=job.recipe.max_length)
+        backbone = replace(
+            worker_cache.backbone(job.backbone, device),
+            outputs=task.outputs,
+            max_length=job.recipe.max_length,
+        )
         room = backbone.anatomy.positions
         if room is not None and job.recipe.max_length > room:
             raise BenchError(
                 f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
             )
-        method, target = methods.rebuild(job.method, job.options, job.distribution), Target.of(task, rows.train)
+        method, target = (
+            methods.rebuild(job.method, job.options, job.distribution),
+            Target.of(task, rows.train),
+        )
         if (method.resolved_version, task.version) != (job.method_version, job.rows.version):
             raise BenchError(
                 f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.rows.version} of them, "
@@ -85,13 +93,19 @@ class Attempt:
     @property
     def packable(self) -> bool:
         """Whether it may train in a pack: by gradient, and with slots that stay to the end."""
-        return self.ticket.geometry is not None and self.method.closed_form is None and not self.ticket.zeroed
+        return (
+            self.ticket.geometry is not None
+            and self.method.closed_form is None
+            and not self.ticket.zeroed
+        )
 
     def adapted(self, slots: Slots) -> Adapted:
         """The backbone with slots in it and this job's source."""
         from harness.training.adapted_model import Adapted
 
-        source = self.method.source(slots, self.streams).to(device=self.backbone.device, dtype=self.backbone.trained_in)
+        source = self.method.source(slots, self.streams).to(
+            device=self.backbone.device, dtype=self.backbone.trained_in
+        )
         return Adapted(self.backbone, slots, source)
 
     @property
@@ -111,7 +125,9 @@ class Attempt:
             progress(job.digest, step, job.recipe.steps, "training")
 
         options, scoring, rules = self.method.options(), self.method.dev_scoring, self.ticket.rules
-        return Training(adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules)
+        return Training(
+            adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules
+        )
 
     def alone(self, progress: Progress) -> Outcome:
         """Train and test by plain calls of the model; a step that the device cannot hold goes through it in parts.
@@ -147,7 +163,9 @@ class Attempt:
 
         if self.method.closed_form is None:
             return None
-        return (worker_cache.features() if self.ticket.together else Store()).reader(adapted, self.method)
+        return (worker_cache.features() if self.ticket.together else Store()).reader(
+            adapted, self.method
+        )
 
     @property
     def on_disk(self) -> bool:
@@ -157,7 +175,10 @@ class Attempt:
     def papers(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
         """The test rows, as they are and encoded, by the suffix of the metric."""
         job, task, tests = self.job, self.ticket.task, self.rows.tests
-        return {suffix: (rows, worker_cache.encoded(self.backbone, task, job, suffix, rows)) for suffix, rows in tests.items()}
+        return {
+            suffix: (rows, worker_cache.encoded(self.backbone, task, job, suffix, rows))
+            for suffix, rows in tests.items()
+        }
 
     def _alone(self, rows: int, progress: Progress) -> Outcome:
         from harness import geometry
@@ -172,12 +193,17 @@ class Attempt:
                 result = closed_form.fit(adapted, reader, self.examples)
                 shape = geometry.alone(shared=self.ticket.together > 0)
             else:
-                result, shape = loop.fit(self.training(adapted, progress), rows), geometry.alone(rows)
+                result, shape = (
+                    loop.fit(self.training(adapted, progress), rows),
+                    geometry.alone(rows),
+                )
             return self.outcome(adapted, result, time.perf_counter() - started, progress, shape)
         finally:
             slots.remove()
 
-    def outcome(self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1") -> Outcome:
+    def outcome(
+        self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1"
+    ) -> Outcome:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it.
 
         Raises:
@@ -191,17 +217,26 @@ class Attempt:
         job, began = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
-            return self._diverged(curve, f"the loss stopped being a finite number at step {result.diverged}", geometry)
+            return self._diverged(
+                curve, f"the loss stopped being a finite number at step {result.diverged}", geometry
+            )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         source = adapted.source
         big = any(slot.role == "backbone" for slot in adapted.slots)
         tested = self._test(adapted, result)
         if tested is None:
-            return self._diverged(curve, "the model chosen gives no finite numbers on the test rows", geometry)
+            return self._diverged(
+                curve, "the model chosen gives no finite numbers on the test rows", geometry
+            )
         tested_at, tokens = time.perf_counter(), adapted.room.tokens
         kept = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
-            kept = tensor_files.write(self.ticket.artefacts, job.digest, source.folded(), _about(job, adapted, self.target))
+            kept = tensor_files.write(
+                self.ticket.artefacts,
+                job.digest,
+                source.folded(),
+                _about(job, adapted, self.target),
+            )
         return Outcome(
             digest=job.digest,
             status="done",
@@ -217,7 +252,9 @@ class Attempt:
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
             geometry=within(geometry, tokens),
-            note=f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most" if tokens else "",
+            note=f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most"
+            if tokens
+            else "",
             **tested,
         )
 
@@ -227,24 +264,44 @@ class Attempt:
 
         task = self.ticket.task
         labels = [row.label for row in self.rows.train]
-        constant = math.fsum(labels) / len(labels) if task.regression else max(sorted(set(labels)), key=labels.count)
+        constant = (
+            math.fsum(labels) / len(labels)
+            if task.regression
+            else max(sorted(set(labels)), key=labels.count)
+        )
         values: dict[str, float] = {}
         scores: list[float] = []
         for suffix, part in self.rows.tests.items():
-            scored = metrics.compute(task.metrics, [constant] * len(part), [row.label for row in part])
+            scored = metrics.compute(
+                task.metrics, [constant] * len(part), [row.label for row in part]
+            )
             scores.append(metrics.score(task.metrics, scored))
-            values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+            values |= {
+                f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
+            }
         score = math.fsum(scores) / len(scores)
-        told: dict[str, Any] = {"curve": curve, "error": error, "metrics": values, "score": score, "geometry": geometry}
+        told: dict[str, Any] = {
+            "curve": curve,
+            "error": error,
+            "metrics": values,
+            "score": score,
+            "geometry": geometry,
+        }
         tested = sum(map(len, self.rows.tests.values()))
-        told |= {"predictions": pack_predictions([constant] * tested, task.regression), "labels": self._labels()}
+        told |= {
+            "predictions": pack_predictions([constant] * tested, task.regression),
+            "labels": self._labels(),
+        }
         return Outcome(digest=self.ticket.job.digest, status="diverged", **told)
 
     def _labels(self) -> dict[str, bytes]:
         """The right answers for the test rows, with which a report can tell how much other rows would have changed."""
         regression = self.ticket.task.regression
         tests = self.rows.tests.items()
-        return {suffix: pack_predictions([row.label for row in rows], regression) for suffix, rows in tests}
+        return {
+            suffix: pack_predictions([row.label for row in rows], regression)
+            for suffix, rows in tests
+        }
 
     def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
         """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
@@ -265,7 +322,11 @@ class Attempt:
                 seen[selection.step] = testing.sit(Folded(source), papers, target, answers)
             values |= testing.further(f"rule {rule}", seen[selection.step], keys=names)
         source.load_state_dict(final)
-        if self.ticket.zeroed and any(slot.role == "added" for slot in adapted.slots) and self.method.closed_form is None:
+        if (
+            self.ticket.zeroed
+            and any(slot.role == "added" for slot in adapted.slots)
+            and self.method.closed_form is None
+        ):
             values |= testing.further("zeroed", testing.bare(adapted, papers, target), keys=names)
         return {
             "metrics": values,
@@ -285,12 +346,16 @@ class Attempt:
             solver, disk = reader.solver, self.on_disk
 
             def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
-                solution = {name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()}
+                solution = {
+                    name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()
+                }
                 return torch.from_numpy(solver.answer(reader(rows, disk=disk), solution))
 
             return from_features
         if self.method.test_samples:
-            return testing.averaged(adapted, self.method.test_samples, self.streams, self.ticket.task)
+            return testing.averaged(
+                adapted, self.method.test_samples, self.streams, self.ticket.task
+            )
         return testing.plain(adapted)
 
 

@@ -38,7 +38,11 @@ class Target:
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss over the rows."""
-        return F.mse_loss(logits[:, 0], labels.to(logits)) if self.task.regression else F.cross_entropy(logits, labels)
+        return (
+            F.mse_loss(logits[:, 0], labels.to(logits))
+            if self.task.regression
+            else F.cross_entropy(logits, labels)
+        )
 
     def predictions(self, logits: Tensor) -> list[float] | list[int]:
         """A class number or a value a row."""

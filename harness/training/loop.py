@@ -1,7 +1,7 @@
 """The one training loop, for every method, alone or in a pack.
 
-Nothing here knows a method by name: a method's slots say where tensors go, its source what is trained, and its
-`dev_scoring` how the dev rows are scored while it trains.
+Nothing here knows a method by name: a method's slots say where tensors go, its source what is
+trained, and its `dev_scoring` how the dev rows are scored while it trains.
 """
 
 from __future__ import annotations
@@ -48,20 +48,25 @@ class Fit:
     best: Point | None = None
     diverged: int | None = None  # the first step whose loss, or whose dev loss, was not finite
     steps: int = 0
-    rules: dict[str, Selection] = field(default_factory=dict)  # what other rules would have chosen, where that was asked for
+    rules: dict[str, Selection] = field(
+        default_factory=dict
+    )  # what other rules would have chosen, where that was asked for
 
 
 class Step(NamedTuple):
     """A wish to be trained a step further: the loss of these rows, and one update of the source."""
 
     chosen: Sequence[int]  # of the training's rows
-    points: Tensor | None  # of the simplex, `[rows, layers, vertices]` or `[1, ...]`; None: there is only one
+    points: (
+        Tensor | None
+    )  # of the simplex, `[rows, layers, vertices]` or `[1, ...]`; None: there is only one
     pair: Tensor | None  # two vertices that the penalty compares, `[2]`
     rate: float
 
 
-# A training that leaves the model to whoever runs it: it wishes for steps, of which it is sent the loss, and for looks, of
-# which it is sent the logits. So one job alone and several in one forward pass are trained by the same lines.
+# A training that leaves the model to whoever runs it: it wishes for steps, of which it is sent the
+# loss, and for looks, of which it is sent the logits. So one job alone and several in one forward
+# pass are trained by the same lines.
 Lesson = Generator[Step | Look, Tensor, Fit]
 
 
@@ -101,12 +106,16 @@ class Training:
 
     def loss(self, logits: Tensor, chosen: Sequence[int] | Tensor) -> Tensor:
         """Mean loss of logits `[rows, outputs]` of training rows; outputs that the task does not have are left out."""
-        return self.examples.target.loss(logits[:, : self.adapted.backbone.outputs], self.labels[chosen])
+        return self.examples.target.loss(
+            logits[:, : self.adapted.backbone.outputs], self.labels[chosen]
+        )
 
     def masks(self) -> tuple[torch.Generator | None, torch.Generator]:
         """Where masks come from: of the backbone's dropout, if it is on, and of the method's own."""
         device = self.adapted.backbone.device.type
-        hidden = self.streams.generator("dropout", device=device) if self.options["dropout"] else None
+        hidden = (
+            self.streams.generator("dropout", device=device) if self.options["dropout"] else None
+        )
         return hidden, self.streams.generator("method dropout", device=device)
 
     def lesson(self) -> Lesson:
@@ -119,7 +128,9 @@ class Training:
         for step in range(1, recipe.steps + 1):
             chosen = [next(order) for _ in range(recipe.batch_size)]
             rate = self.options["lr"] * _rate(step, recipe.steps)
-            losses.append((yield Step(chosen, source.weights(len(chosen), simplex), source.pair(pairs), rate)))
+            losses.append(
+                (yield Step(chosen, source.weights(len(chosen), simplex), source.pair(pairs), rate))
+            )
             result.steps = step
             self.progress(step)
             if step % recipe.eval_every and step != recipe.steps:
@@ -127,7 +138,9 @@ class Training:
             if (bad := _first_bad(losses)) is not None:
                 result.diverged = step - len(losses) + 1 + bad
                 break
-            point = Point(step, float(torch.stack(losses).mean()), *(yield from dev_rows.score(step)))
+            point = Point(
+                step, float(torch.stack(losses).mean()), *(yield from dev_rows.score(step))
+            )
             losses = []
             if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
                 result.diverged = step  # the last update ruined the tensors
@@ -148,7 +161,9 @@ class Training:
     def _dev_rows(self, scoring: DevScoring) -> DevRows:
         first, dev = len(self.examples.train), self.examples.dev
         numbers = range(first, first + len(dev))
-        return DevRows(dev, numbers, self.examples.target, self.adapted.source, scoring, self.streams)
+        return DevRows(
+            dev, numbers, self.examples.target, self.adapted.source, scoring, self.streams
+        )
 
     def _judges(self) -> Judges:
         kinds = {"centroid": DevScoring(stochastic=False, copies=1)} if self.rules else {}
@@ -162,7 +177,8 @@ def fit(training: Training, most: int = 0) -> Fit:
 
     Args:
         training: what to run.
-        most: rows of a step that go through the model at a time; 0: all. In parts the update is the same but for rounding.
+        most: rows of a step that go through the model at a time; 0: all. In parts the update is the
+            same but for rounding.
     """
     adapted = training.adapted
     source, slots = adapted.source, adapted.slots
@@ -183,7 +199,10 @@ def fit(training: Training, most: int = 0) -> Fit:
             losses = []
             for part in _parts(asked, most):
                 rows = [training.rows[index] for index in part.chosen]
-                with adapted.backbone.dropout(Drawn(hidden) if hidden else None), slots.dropout(Drawn(own)):
+                with (
+                    adapted.backbone.dropout(Drawn(hidden) if hidden else None),
+                    slots.dropout(Drawn(own)),
+                ):
                     logits = see(adapted, rows, source(brought(part.points)))
                 chosen = sent(torch.tensor(part.chosen), adapted.backbone.device)
                 loss = training.loss(logits, chosen) + source.penalty(brought(part.pair))

@@ -1,6 +1,7 @@
 """AdamW with clipping, for one source and for the stacked sources of a pack.
 
-Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the constants that PyTorch takes by default.
+Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the constants that PyTorch
+takes by default.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ class Alone:
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, parameter in source.named_parameters():
             groups[decays(name, parameter)].append(parameter)
-        tables = [{"params": groups[decay], "weight_decay": weight_decay * decay} for decay in (True, False)]
+        tables = [
+            {"params": groups[decay], "weight_decay": weight_decay * decay}
+            for decay in (True, False)
+        ]
         self._adam = torch.optim.AdamW(tables, betas=BETAS, eps=EPSILON, fused=True)
 
     def step(self, rate: float) -> None:
         """One update by the gradients at hand, which are then forgotten."""
         if not self._looked:
-            see_gradients({name: parameter.grad for name, parameter in self._source.named_parameters()})
+            see_gradients(
+                {name: parameter.grad for name, parameter in self._source.named_parameters()}
+            )
             self._looked = True
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -65,7 +71,9 @@ class Stacked:
         rate = torch.tensor(rates, dtype=torch.float64)  # [places]
         first, second = (1 - beta**self._steps for beta in BETAS)
         some = next(iter(self._tensors.values()))
-        return torch.stack([rate / first, 1 - rate * self._weight_decay, torch.full_like(rate, second**0.5)]).to(some.dtype)
+        return torch.stack(
+            [rate / first, 1 - rate * self._weight_decay, torch.full_like(rate, second**0.5)]
+        ).to(some.dtype)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], told: Tensor) -> None:
@@ -114,7 +122,10 @@ def see_gradients(gradients: Mapping[str, Tensor | None]) -> None:
     """
     absent = [name for name, gradient in gradients.items() if gradient is None]
     if absent:
-        shown = ", ".join(name.removeprefix("_given.").removeprefix("_drawn.").replace("/", ".") for name in absent[:3])
+        shown = ", ".join(
+            name.removeprefix("_given.").removeprefix("_drawn.").replace("/", ".")
+            for name in absent[:3]
+        )
         raise ValueError(
             f"{len(absent)} trained tensors get no gradient on this backbone: {shown}{', ...' * (len(absent) > 3)}"
         )

@@ -1,11 +1,12 @@
 """Several trainings in one forward pass over one frozen backbone.
 
-The sources of all jobs are stacked: every parameter gets an axis of places in front, and each job's source looks into its
-own place. `torch.func.vmap` over that axis runs sources and model for all of them at once; loss, clip, rate and decay are
-each job's own, and so are its streams, early stop and end. A pack has a geometry (places, rows, length) that hangs on the
-jobs' plan and not on who is left: places whose job has ended, or never was, repeat a question whose answer nobody reads.
-With the same geometry a job's numbers are the same to the bit, whoever trains beside it; with another they differ by
-rounding, so it is recorded.
+The sources of all jobs are stacked: every parameter gets an axis of places in front, and each job's
+source looks into its own place. `torch.func.vmap` over that axis runs sources and model for all of
+them at once; loss, clip, rate and decay are each job's own, and so are its streams, early stop and
+end. A pack has a geometry (places, rows, length) that hangs on the jobs' plan and not on who is
+left: places whose job has ended, or never was, repeat a question whose answer nobody reads. With
+the same geometry a job's numbers are the same to the bit, whoever trains beside it; with another
+they differ by rounding, so it is recorded.
 """
 
 from __future__ import annotations
@@ -41,26 +42,43 @@ class Pack:
     """A number of places in one forward pass.
 
     Args:
-        adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs share, and a source
-            of which only the structure counts.
+        adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs
+            share, and a source of which only the structure counts.
         geometry: places, rows and tokens.
         compiled: runs the passes of training steps, where they are to be compiled; looks are not.
         capture: records training steps, where they are to be played back.
     """
 
     def __init__(
-        self, adapted: Adapted, geometry: Geometry, compiled: Compiled | None = None, capture: Capture | None = None
+        self,
+        adapted: Adapted,
+        geometry: Geometry,
+        compiled: Compiled | None = None,
+        capture: Capture | None = None,
     ) -> None:
-        self._adapted, self._geometry, self._compiled, self._capture = adapted, geometry, compiled, capture
+        self._adapted, self._geometry, self._compiled, self._capture = (
+            adapted,
+            geometry,
+            compiled,
+            capture,
+        )
         self._asking = _Asking(adapted.source)
 
     def fit(self, trainings: Sequence[Training]) -> list[Fit]:
         """Run up to as many trainings as there are places, side by side."""
         places = self._geometry.places
-        filled = [trainings[place] if place < len(trainings) else trainings[0] for place in range(places)]
-        stack = _Stack(self._adapted.source, [training.adapted.source for training in trainings], places)
-        optimiser = Stacked(stack.tensors, [training.options["weight_decay"] for training in filled])
-        texts = _Texts(self._adapted.backbone, [training.rows for training in trainings], self._geometry.length)
+        filled = [
+            trainings[place] if place < len(trainings) else trainings[0] for place in range(places)
+        ]
+        stack = _Stack(
+            self._adapted.source, [training.adapted.source for training in trainings], places
+        )
+        optimiser = Stacked(
+            stack.tensors, [training.options["weight_decay"] for training in filled]
+        )
+        texts = _Texts(
+            self._adapted.backbone, [training.rows for training in trainings], self._geometry.length
+        )
         masks = _Masks(self, trainings, texts)
         update = _Update(self, stack, texts, filled, optimiser)
         take = Captured(update, self._capture) if self._capture else update
@@ -84,7 +102,9 @@ class Pack:
             go_on(place, None)
         while asked:
             looks = {place: wish for place, wish in asked.items() if isinstance(wish, Look)}
-            if looks:  # whoever wants a step waits for who wants to look, in another way than the first as well
+            # whoever wants a step waits for who wants to look, in another way than the first as
+            # well
+            if looks:
                 form = _form(next(iter(looks.values())))
                 alike = {place: look for place, look in looks.items() if _form(look) == form}
                 for place, logits in self._look(stack, texts, alike).items():
@@ -110,9 +130,13 @@ class Pack:
         backbone, slots = self._adapted.backbone, self._adapted.slots
 
         def one(given: dict[str, Any]) -> tuple[Tensor, Tensor]:
-            tensors, penalty = functional_call(self._asking, given["source"], (given.get("points"), given.get("pair")))
+            tensors, penalty = functional_call(
+                self._asking, given["source"], (given.get("points"), given.get("pair"))
+            )
             slots.install(tensors)
-            hidden, added = (Ready(given[kind]) if given[kind] else None for kind in ("hidden", "added"))
+            hidden, added = (
+                Ready(given[kind]) if given[kind] else None for kind in ("hidden", "added")
+            )
             with backbone.dropout(hidden), slots.dropout(added):
                 logits: Tensor = backbone.model(**given["batch"])
             return logits, penalty
@@ -131,11 +155,19 @@ class Pack:
         """Logits `[rows, outputs]` of each look, on the CPU; rows go through in parts of a size that the geometry fixes."""
         rows = LOOKED_AT * self._geometry.rows
         idle = next(iter(looks.items()))
-        wishes = [(place, looks[place]) if place in looks else idle for place in range(self._geometry.places)]
+        wishes = [
+            (place, looks[place]) if place in looks else idle
+            for place in range(self._geometry.places)
+        ]
         parts = []
         for start in range(0, max(len(wish.chosen) for wish in looks.values()), rows):
-            numbers = [[min(start + at, len(wish.chosen) - 1) for at in range(rows)] for _, wish in wishes]
-            chosen = [[wish.chosen[at] for at in own] for own, (_, wish) in zip(numbers, wishes, strict=True)]
+            numbers = [
+                [min(start + at, len(wish.chosen) - 1) for at in range(rows)] for _, wish in wishes
+            ]
+            chosen = [
+                [wish.chosen[at] for at in own]
+                for own, (_, wish) in zip(numbers, wishes, strict=True)
+            ]
             points = [
                 wish.points if wish.points is None or len(wish.points) == 1 else wish.points[own]
                 for own, (_, wish) in zip(numbers, wishes, strict=True)
@@ -167,8 +199,21 @@ class Told(NamedTuple):
 class _Update:
     """One step of all places. It asks the host for nothing, and all memory that it changes was there before."""
 
-    def __init__(self, pack: Pack, stack: _Stack, texts: _Texts, trainings: Sequence[Training], optimiser: Stacked) -> None:
-        self._pack, self._stack, self._texts, self._trainings, self._optimiser = pack, stack, texts, trainings, optimiser
+    def __init__(
+        self,
+        pack: Pack,
+        stack: _Stack,
+        texts: _Texts,
+        trainings: Sequence[Training],
+        optimiser: Stacked,
+    ) -> None:
+        self._pack, self._stack, self._texts, self._trainings, self._optimiser = (
+            pack,
+            stack,
+            texts,
+            trainings,
+            optimiser,
+        )
         self._first = texts.first(range(len(trainings)))
 
     def __call__(self, told: Told) -> Tensor:
@@ -194,9 +239,13 @@ class _Asking(nn.Module):
         super().__init__()
         self.source = source
 
-    def forward(self, points: Tensor | None, pair: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, points: Tensor | None, pair: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         some, penalty = next(self.source.parameters()), self.source.penalty(pair)
-        return self.source(points), penalty.to(some) if isinstance(penalty, Tensor) else some.new_full((), penalty)
+        return self.source(points), penalty.to(some) if isinstance(
+            penalty, Tensor
+        ) else some.new_full((), penalty)
 
 
 class _Stack:
@@ -246,7 +295,10 @@ class _Texts:
     def told(self, steps: Sequence[Step], rates: Tensor, masks: tuple[Entries, Entries]) -> Told:
         """A step of each place as the device is told it."""
         chosen = sent(torch.tensor([list(step.chosen) for step in steps]), self._device)
-        points, pair = self.sent([step.points for step in steps]), self.sent([step.pair for step in steps])
+        points, pair = (
+            self.sent([step.points for step in steps]),
+            self.sent([step.pair for step in steps]),
+        )
         return Told(chosen, sent(rates, self._device), points, pair, masks)
 
     def sent(self, each: Sequence[Tensor | None]) -> Tensor | None:
@@ -281,7 +333,11 @@ class _Masks:
         drawn: list[dict[float, Tensor]] = []
         for kind, entries in enumerate(self._entries):
             streams = {place: self._streams[place][kind] for place in dict.fromkeys(places)}
-            each = {place: draw(entries, stream) for place, stream in streams.items() if stream is not None}
+            each = {
+                place: draw(entries, stream)
+                for place, stream in streams.items()
+                if stream is not None
+            }
             drawn.append({p: torch.stack([each[place][p] for place in places]) for p in entries})
         return drawn[0], drawn[1]
 
@@ -295,7 +351,8 @@ def _form(look: Look) -> str:
 def may_pack(adapted: Adapted, length: int) -> bool:
     """Whether the backbone gives the same logits in a pass over several jobs as in plain calls.
 
-    Models that need another mask for each layer, or look at the mask's values, do not; they are trained alone.
+    Models that need another mask for each layer, or look at the mask's values, do not; they are
+    trained alone.
 
     Raises:
         OutOfMemoryError: the device holds no pack of two rows at the moment.
@@ -315,7 +372,9 @@ def may_pack(adapted: Adapted, length: int) -> bool:
         return False
     adapted.slots.install(source())
     alone = backbone(collate(backbone, rows))
-    near = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4) * max(1.0, float(alone.abs().max()))
+    near = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4) * max(
+        1.0, float(alone.abs().max())
+    )
     return all(bool((one - alone).abs().max() <= near) for one in together)
 
 

@@ -17,11 +17,19 @@ class Point:
     train_loss: float  # mean since the evaluation before
     dev_score: float
     dev_loss: float
-    copies: tuple[float, ...] = ()  # the dev score of each copy of the dev rows, where they were seen by sampled models
+    copies: tuple[
+        float, ...
+    ] = ()  # the dev score of each copy of the dev rows, where they were seen by sampled models
 
     def row(self) -> list[float | list[float]]:
         """As the ledger keeps it."""
-        return [self.step, self.train_loss, self.dev_score, self.dev_loss, *([list(self.copies)] if self.copies else [])]
+        return [
+            self.step,
+            self.train_loss,
+            self.dev_score,
+            self.dev_loss,
+            *([list(self.copies)] if self.copies else []),
+        ]
 
 
 @dataclass

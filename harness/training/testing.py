@@ -18,7 +18,9 @@ from harness.training.batching import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import Folded
 
-Answers = Callable[[Tensors, Sequence[Encoded]], Tensor]  # what fills the slots, rows -> logits [rows, outputs]
+Answers = Callable[
+    [Tensors, Sequence[Encoded]], Tensor
+]  # what fills the slots, rows -> logits [rows, outputs]
 
 
 @dataclass
@@ -53,7 +55,9 @@ def sit(
         marks.predictions += found
         scored = metrics.compute(target.task.metrics, found, [row.label for row in rows])
         scores.append(metrics.score(target.task.metrics, scored))
-        marks.metrics |= {f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()}
+        marks.metrics |= {
+            f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
+        }
     marks.score = math.fsum(scores) / len(scores)
     return marks
 
@@ -61,7 +65,9 @@ def sit(
 def graded(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
     """The score of logits `[rows, outputs]`; 1.0 is perfect."""
     names = target.task.metrics
-    return metrics.score(names, metrics.compute(names, target.predictions(logits), [row.label for row in rows]))
+    return metrics.score(
+        names, metrics.compute(names, target.predictions(logits), [row.label for row in rows])
+    )
 
 
 def plain(adapted: Adapted) -> Answers:
@@ -78,7 +84,9 @@ def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> An
     return answer
 
 
-def sampled(adapted: Adapted, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]) -> Iterator[Tensor]:
+def sampled(
+    adapted: Adapted, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]
+) -> Iterator[Tensor]:
     """The logits `[rows, outputs]` of sampled models, one after the other."""
     for sample in range(samples):
         points = adapted.source.weights(len(rows), streams.generator("test", sample))
@@ -103,7 +111,9 @@ def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[st
     return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
 
 
-def bare(adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]], target: Target) -> Marks | None:
+def bare(
+    adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]], target: Target
+) -> Marks | None:
     """Metrics of the trained head on the backbone alone: what the method's own tensors carry is missing here.
 
     Takes the method's slots out of the backbone for good, so it comes last.
@@ -113,6 +123,11 @@ def bare(adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Enc
     head = methods.build("head").slots(adapted.backbone)
     tensors = {slot.name: trained[slot.name] for slot in head}
     try:
-        return sit(lambda _: tensors, tests, target, plain(Adapted(adapted.backbone, head, adapted.source, adapted.room)))
+        return sit(
+            lambda _: tensors,
+            tests,
+            target,
+            plain(Adapted(adapted.backbone, head, adapted.source, adapted.room)),
+        )
     finally:
         head.remove()

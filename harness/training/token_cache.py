@@ -41,7 +41,13 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Row]) -> str:
     import transformers
 
     spec = backbone.spec
-    made_by = [spec.name, spec.revision, backbone.max_length, transformers.__version__, tokenizers.__version__]
+    made_by = [
+        spec.name,
+        spec.revision,
+        backbone.max_length,
+        transformers.__version__,
+        tokenizers.__version__,
+    ]
     content = hashlib.sha256(json.dumps(made_by).encode())
     for row in rows:
         content.update(json.dumps(row.texts).encode())
@@ -54,7 +60,10 @@ def _read(path: Path, count: int) -> list[Encoded] | None:
         content = path.read_bytes()
     except OSError:
         return None
-    content, hashed = content[:-HASH], content[-HASH:]  # an archive would lose a part of itself without a word
+    content, hashed = (
+        content[:-HASH],
+        content[-HASH:],
+    )  # an archive would lose a part of itself without a word
     if hashlib.sha256(content).digest() != hashed:
         return None
     with np.load(BytesIO(content), allow_pickle=False) as file:
@@ -66,7 +75,10 @@ def _read(path: Path, count: int) -> list[Encoded] | None:
 
 
 def _write(path: Path, rows: Sequence[Encoded]) -> None:
-    arrays = {name: np.concatenate([np.asarray(row[name], dtype=np.int32) for row in rows]) for name in rows[0]}
+    arrays = {
+        name: np.concatenate([np.asarray(row[name], dtype=np.int32) for row in rows])
+        for name in rows[0]
+    }
     ends = np.cumsum([len(row["input_ids"]) for row in rows])
     draft = path.with_suffix(f".{os.getpid()}.draft")
     try:

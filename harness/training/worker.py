@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING
 
 from harness import geometry
 from harness.errors import DiskTrouble
-from harness.outcome import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress
 from harness.redaction import redact, told
 from harness.training import worker_cache
+from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
     from harness.geometry import Geometry
     from harness.training.compiled import Compiled
     from harness.training.job_run import Attempt
 
-NO_MEMORY = ("can't allocate memory", "not enough memory", "could not create a primitive")  # as torch on a CPU says it
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "could not create a primitive",
+)  # as torch on a CPU says it
 UNORDERED = "does not have a deterministic implementation"  # as torch says it
 RELAXED = "the device has no operation that adds in one order for this backbone: last digits may differ from run to run"
 
@@ -33,20 +38,28 @@ class DeviceLost(RuntimeError):
 def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
     """Train and test the jobs of a pack; a job that fails is an outcome, and no exception.
 
-    Jobs that may train in one forward pass do, in the geometry that their tickets say; the others train alone.
+    Jobs that may train in one forward pass do, in the geometry that their tickets say; the others
+    train alone.
 
     Raises:
         DiskTrouble: the host's disk is full or broken, so the run must end.
-        MemoryError: the host has no memory left. Libraries keep what they could not make then, so the worker must end.
+        MemoryError: the host has no memory left. Libraries keep what they could not make then, so
+            the worker must end.
         DeviceLost: the device is broken for this process, which must end too.
     """
-    outcomes = _run([ticket for ticket in tickets if ticket.kind not in worker_cache.UNORDERED], device, progress)
+    outcomes = _run(
+        [ticket for ticket in tickets if ticket.kind not in worker_cache.UNORDERED],
+        device,
+        progress,
+    )
     refused = {digest for digest, outcome in outcomes.items() if UNORDERED in outcome.error}
     worker_cache.UNORDERED.update(ticket.kind for ticket in tickets if ticket.job.digest in refused)
     if unordered := [ticket for ticket in tickets if ticket.kind in worker_cache.UNORDERED]:
         outcomes |= _in_any_order(unordered, device, progress)
     if told := next(iter(refused), None):
-        outcomes[told] = replace(outcomes[told], note="; ".join(filter(None, (outcomes[told].note, RELAXED))))
+        outcomes[told] = replace(
+            outcomes[told], note="; ".join(filter(None, (outcomes[told].note, RELAXED)))
+        )
     return [outcomes[ticket.job.digest] for ticket in tickets]
 
 
@@ -60,7 +73,10 @@ def _in_any_order(tickets: Sequence[Ticket], device: str, progress: Progress) ->
     finally:
         loading.add_in_order()
     done = {digest: one for digest, one in outcomes.items() if one.status == "done"}
-    return outcomes | {digest: replace(one, device=f"{one.device}, sums in any order") for digest, one in done.items()}
+    return outcomes | {
+        digest: replace(one, device=f"{one.device}, sums in any order")
+        for digest, one in done.items()
+    }
 
 
 def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str, Outcome]:
@@ -78,7 +94,9 @@ def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str
                 fitted.setdefault(ticket.kind, []).append(attempt)
             else:
                 outcomes[ticket.job.digest] = attempt.alone(progress)
-        except Exception as error:  # a result must say what went wrong, whatever it was; the study goes on
+        except (
+            Exception
+        ) as error:  # a result must say what went wrong, whatever it was; the study goes on
             outcomes[ticket.job.digest] = _failed(ticket, error)
         finally:
             gc.collect()
@@ -91,10 +109,8 @@ def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str
 
 def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, Outcome]:
     """Fit methods on features that are computed first, for all of the jobs; each bears its share of the seconds."""
-    from harness.training import closed_form
-
     try:
-        drawn, tests = closed_form.read_ahead(attempts, progress)
+        drawn, tests = _read_ahead(attempts, progress)
     except Exception as error:  # each job may meet it by itself
         _see_end(error)
         drawn, tests = 0.0, 0.0
@@ -109,6 +125,43 @@ def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, O
     return outcomes
 
 
+def _read_ahead(attempts: Sequence[Attempt], progress: Progress) -> tuple[float, float]:
+    """See that the features of these jobs' rows are at hand, each row's computed once, however many jobs have it.
+
+    Args:
+        attempts: of one kind, fitted on features.
+        progress: told how many rows are read.
+
+    Returns:
+        Seconds a job: for drawn rows, for test rows.
+    """
+    from harness.training import batching
+
+    first = attempts[0]
+    slots = first.method.slots(first.backbone)
+    try:
+        reader = first.reader(first.adapted(slots))
+        assert reader is not None
+
+        def told(done: int, rows: int) -> None:
+            progress(first.job.digest, done, rows, "training")
+
+        drawn = dict.fromkeys(
+            row for attempt in attempts for row in (*attempt.rows.train, *attempt.rows.dev)
+        )
+        began = time.perf_counter()
+        reader(batching.encode(first.backbone, list(drawn)), told=told)
+        middle = time.perf_counter()
+        for attempt in (
+            attempts if first.ticket.task.holdout else attempts[:1]
+        ):  # held-out rows are each draw's own
+            for _, encoded in attempt.papers().values():
+                reader(encoded, disk=attempt.on_disk, told=told)
+        return (middle - began) / len(attempts), (time.perf_counter() - middle) / len(attempts)
+    finally:
+        slots.remove()
+
+
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
     _see_end(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
@@ -121,8 +174,10 @@ def _see_end(error: Exception) -> None:
 
     Raises:
         DiskTrouble: the host's disk is full or broken.
-        MemoryError: it refused memory: oneDNN would fail the next job with a product that it could not make.
-        DeviceLost: after a failed assertion or a wrong address on a GPU each call of this process ends in the same error.
+        MemoryError: it refused memory: oneDNN would fail the next job with a product that it could
+            not make.
+        DeviceLost: after a failed assertion or a wrong address on a GPU each call of this process
+            ends in the same error.
     """
     import torch
 
@@ -130,9 +185,15 @@ def _see_end(error: Exception) -> None:
         raise error
     if isinstance(error, torch.AcceleratorError):
         said = redact(str(error)).splitlines()
-        raise DeviceLost(f"the device is of no more use to this process ({said[0] if said else 'no reason given'})")
-    if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)):
-        raise MemoryError(f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})")
+        raise DeviceLost(
+            f"the device is of no more use to this process ({said[0] if said else 'no reason given'})"
+        )
+    if isinstance(error, MemoryError) or (
+        type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)
+    ):
+        raise MemoryError(
+            f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})"
+        )
 
 
 def _may_pack(attempt: Attempt) -> bool:
@@ -145,7 +206,9 @@ def _may_pack(attempt: Attempt) -> bool:
     if key not in worker_cache.MAY_PACK:
         slots = attempt.method.slots(attempt.backbone)
         try:
-            worker_cache.MAY_PACK[key] = packed.may_pack(attempt.adapted(slots), attempt.backbone.max_length)
+            worker_cache.MAY_PACK[key] = packed.may_pack(
+                attempt.adapted(slots), attempt.backbone.max_length
+            )
         except torch.OutOfMemoryError:  # which says nothing of the backbone; another time it may do
             return False
         finally:
@@ -153,7 +216,9 @@ def _may_pack(attempt: Attempt) -> bool:
     return worker_cache.MAY_PACK[key]
 
 
-def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Progress) -> dict[str, Outcome]:
+def _in_packs(
+    attempts: Sequence[Attempt], shape: Geometry | None, progress: Progress
+) -> dict[str, Outcome]:
     """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
     import torch
 
@@ -177,12 +242,27 @@ def _in_packs(attempts: Sequence[Attempt], shape: Geometry | None, progress: Pro
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
     free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
-    digest = next((one for one, outcome in outcomes.items() if outcome.status != "failed"), attempts[0].ticket.job.digest)
-    then = "one by one" if smaller is None else "without" if smaller.places == shape.places else f"{smaller.places}"
-    return outcomes | {digest: replace(outcomes[digest], note=outcomes[digest].note or f"{note}: {then} from now on")}
+    digest = next(
+        (one for one, outcome in outcomes.items() if outcome.status != "failed"),
+        attempts[0].ticket.job.digest,
+    )
+    then = (
+        "one by one"
+        if smaller is None
+        else "without"
+        if smaller.places == shape.places
+        else f"{smaller.places}"
+    )
+    return outcomes | {
+        digest: replace(
+            outcomes[digest], note=outcomes[digest].note or f"{note}: {then} from now on"
+        )
+    }
 
 
-def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progress) -> dict[str, Outcome]:
+def _side_by_side(
+    attempts: Sequence[Attempt], shape: Geometry, progress: Progress
+) -> dict[str, Outcome]:
     """Train jobs of one kind in one pack and test each."""
     import torch
 
@@ -198,21 +278,31 @@ def _side_by_side(attempts: Sequence[Attempt], shape: Geometry, progress: Progre
             sources.append(attempt.adapted(own).source)
         finally:
             own.remove()
-    wide = replace(first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs)))
+    wide = replace(
+        first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs))
+    )
     slots = first.method.slots(wide.backbone)
     try:
         reset_peak(first.device)
         started = time.perf_counter()
-        adapted = [Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)]
-        trainings = [attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)]
+        adapted = [
+            Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)
+        ]
+        trainings = [
+            attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)
+        ]
         capture = worker_cache.recorder(first.device) if shape.captured else None
         with capture.aside() if capture else nullcontext():
-            results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(trainings)
+            results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(
+                trainings
+            )
         each = (time.perf_counter() - started) / len(attempts)
         outcomes = {}
         for attempt, one, result in zip(attempts, adapted, results, strict=True):
             try:
-                outcomes[attempt.ticket.job.digest] = attempt.outcome(one, result, each, progress, str(shape))
+                outcomes[attempt.ticket.job.digest] = attempt.outcome(
+                    one, result, each, progress, str(shape)
+                )
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:

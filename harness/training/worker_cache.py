@@ -25,7 +25,9 @@ def backbone(spec: BackboneSpec, device: str) -> Any:
     gc.unfreeze()
     loaded = loading.load(spec, device)
     gc.collect()
-    gc.freeze()  # libraries and backbone stay: to look through them after every job would take a quarter of a second
+    # libraries and backbone stay: to look through them after every job would take a quarter of a
+    # second
+    gc.freeze()
     return loaded
 
 
@@ -48,7 +50,9 @@ def features() -> Store:
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
 MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
-UNORDERED: set[tuple[object, ...]] = set()  # kinds of jobs that want an operation which adds in any order
+UNORDERED: set[tuple[object, ...]] = (
+    set()
+)  # kinds of jobs that want an operation which adds in any order
 COMPILED: dict[tuple[object, ...], Compiled] = {}  # training steps, by the kind of jobs
 
 

@@ -1,8 +1,8 @@
 """The parts of a model that methods address, found by looking at one forward and backward pass.
 
-No family of models is named here. What gives an attention call its queries, keys and values is whatever layer a gradient
-from them reaches; a table of positions is an embedding that is asked for rows in order; the head is what lies outside the
-pretrained part.
+No family of models is named here. What gives an attention call its queries, keys and values is
+whatever layer a gradient from them reaches; a table of positions is an embedding that is asked for
+rows in order; the head is what lies outside the pretrained part.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Anatomy:
     hidden: int
     position_table: str | None  # path of a learned table of positions
     positions: int | None  # how many positions a row may have
-    attention: tuple[AttentionCall, ...]  # in the order of a forward pass; empty if the model has its own attention code
+    attention: tuple[
+        AttentionCall, ...
+    ]  # in the order of a forward pass; empty if the model has its own attention code
     blocks: tuple[Block, ...]  # from the embeddings up
     trained: frozenset[str]  # names of parameters that a classification loss reaches
     init_range: float  # standard deviation for new weights
@@ -76,8 +78,12 @@ class Anatomy:
     size: int  # parameters of the pretrained part
     causal: bool  # whether a token sees only those before it
     scattered: bool  # whether the parts of a block lie in lists of their own, as in XLM
-    pools_inside: bool  # whether a linear layer of the pretrained part works on what the last block gives
-    shared: frozenset[str]  # linear layers that also work on something that all rows share, such as DeBERTa's distances
+    pools_inside: (
+        bool  # whether a linear layer of the pretrained part works on what the last block gives
+    )
+    shared: frozenset[
+        str
+    ]  # linear layers that also work on something that all rows share, such as DeBERTa's distances
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -90,7 +96,14 @@ class Anatomy:
 
     def layer_of(self, parameter: str) -> int:
         """The block that a parameter belongs to, from 0; what lies below or between the blocks counts as block 0."""
-        return next((number for number, block in enumerate(self.blocks) if parameter.startswith(block.path + ".")), 0)
+        return next(
+            (
+                number
+                for number, block in enumerate(self.blocks)
+                if parameter.startswith(block.path + ".")
+            ),
+            0,
+        )
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -106,7 +119,11 @@ def features(module: Any) -> tuple[int, int]:
 
 def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
     """The paths of the linear layers below a module whose own name matches `names` in full."""
-    found = [path for path, module in model.get_submodule(under).named_modules() if is_linear(module) and path]
+    found = [
+        path
+        for path, module in model.get_submodule(under).named_modules()
+        if is_linear(module) and path
+    ]
     return [f"{under}.{path}" for path in found if re.fullmatch(names, path.rpartition(".")[2])]
 
 
@@ -119,14 +136,18 @@ def study(model: nn.Module, body: str, config: Any) -> Anatomy:
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         roles = _roles(seen)
         logits.float().square().sum().backward()
-    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.grad is not None)
+    trained = frozenset(
+        name for name, parameter in model.named_parameters() if parameter.grad is not None
+    )
     model.zero_grad(set_to_none=True)
     model.requires_grad_(False)
     for path, number in Counter(call.module for call in seen.calls).items():
         module = model.get_submodule(path)
         module._slots_turns, module._slots_turn = number, 0  # type: ignore[assignment]  # read by the attention function
     inside = list(dict.fromkeys(call.module for call in seen.calls)) or [
-        path for path, module in model.named_modules() if "attention" in type(module).__name__.lower()
+        path
+        for path, module in model.named_modules()
+        if "attention" in type(module).__name__.lower()
     ]
     paths = repeated_blocks(model, inside)
     table, positions = _positions(model, seen, config)
@@ -154,9 +175,15 @@ class _Seen:
     """What happened in the pass, in order."""
 
     calls: list[AttentionCall] = field(default_factory=list)
-    tensors: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # query, key, value of each call
-    linear: list[tuple[str, Tensor]] = field(default_factory=list)  # path and output of each call of a linear layer
-    before: list[int] = field(default_factory=list)  # how many linear layers had been called before each attention call
+    tensors: list[tuple[Tensor, Tensor, Tensor]] = field(
+        default_factory=list
+    )  # query, key, value of each call
+    linear: list[tuple[str, Tensor]] = field(
+        default_factory=list
+    )  # path and output of each call of a linear layer
+    before: list[int] = field(
+        default_factory=list
+    )  # how many linear layers had been called before each attention call
     embedded: list[tuple[str, Tensor]] = field(default_factory=list)  # path and rows asked for
 
 
@@ -168,7 +195,9 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
         path = paths[id(module)]
-        seen.calls.append(AttentionCall(path, turns[path], len(seen.calls), key.shape[1], key.shape[3]))
+        seen.calls.append(
+            AttentionCall(path, turns[path], len(seen.calls), key.shape[1], key.shape[3])
+        )
         seen.tensors.append((query, key, value))
         seen.before.append(len(seen.linear))
         turns[path] += 1
@@ -180,8 +209,12 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
         if inputs and isinstance(inputs[0], Tensor):
             seen.embedded.append((paths[id(module)], inputs[0]))
 
-    handles = [module.register_forward_hook(linear) for module in model.modules() if is_linear(module)]
-    handles += [m.register_forward_pre_hook(embed) for m in model.modules() if type(m) is nn.Embedding]
+    handles = [
+        module.register_forward_hook(linear) for module in model.modules() if is_linear(module)
+    ]
+    handles += [
+        m.register_forward_pre_hook(embed) for m in model.modules() if type(m) is nn.Embedding
+    ]
     try:
         with observed(attend):
             yield
@@ -195,7 +228,9 @@ def _roles(seen: _Seen) -> dict[str, tuple[Projection | None, ...]]:
     roles: dict[str, tuple[Projection | None, ...]] = {}
     for call, tensors, end in zip(seen.calls, seen.tensors, seen.before, strict=True):
         if call.turn == 0:
-            own = [(path, out) for path, out in seen.linear[:end] if path.startswith(call.module + ".")]
+            own = [
+                (path, out) for path, out in seen.linear[:end] if path.startswith(call.module + ".")
+            ]
             roles[call.module] = tuple(_origin(tensor, own) for tensor in tensors)
     return roles
 
@@ -206,25 +241,46 @@ def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Project
         return None
     weights = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
     outputs = [out for _, out in candidates]
-    grads = torch.autograd.grad((tensor * weights).sum(), outputs, retain_graph=True, allow_unused=True)
+    grads = torch.autograd.grad(
+        (tensor * weights).sum(), outputs, retain_graph=True, allow_unused=True
+    )
     for (path, _), grad in zip(candidates, grads, strict=True):
         if grad is not None and grad.any():
             reached = grad.abs().sum(tuple(range(grad.dim() - 1))) > 0  # [outputs]
-            return Projection(path, None if bool(reached.all()) else tuple(torch.nonzero(reached)[:, 0].tolist()))
+            return Projection(
+                path, None if bool(reached.all()) else tuple(torch.nonzero(reached)[:, 0].tolist())
+            )
     return None
 
 
-def _block(model: nn.Module, path: str, seen: _Seen, roles: dict[str, tuple[Projection | None, ...]], hidden: int) -> Block:
+def _block(
+    model: nn.Module,
+    path: str,
+    seen: _Seen,
+    roles: dict[str, tuple[Projection | None, ...]],
+    hidden: int,
+) -> Block:
     """The parts of one block."""
-    inside = [(number, name) for number, (name, _) in enumerate(seen.linear) if name.startswith(path + ".")]
-    call = next((number for number, call in enumerate(seen.calls) if call.module.startswith(path + ".")), None)
+    inside = [
+        (number, name)
+        for number, (name, _) in enumerate(seen.linear)
+        if name.startswith(path + ".")
+    ]
+    call = next(
+        (number for number, call in enumerate(seen.calls) if call.module.startswith(path + ".")),
+        None,
+    )
     if call is not None:
         found = roles[seen.calls[call].module]
         after = [name for number, name in inside if number >= seen.before[call]]
     else:
         found = (None, None, None)
-        after = [name for _, name in inside if features(model.get_submodule(name)) == (hidden, hidden)][-1:]
-    query, key, value = (one or _by_name(model, path, role) for one, role in zip(found, NAMES, strict=True))
+        after = [
+            name for _, name in inside if features(model.get_submodule(name)) == (hidden, hidden)
+        ][-1:]
+    query, key, value = (
+        one or _by_name(model, path, role) for one, role in zip(found, NAMES, strict=True)
+    )
     out = after[0] if after else None
     names = list(dict.fromkeys(name for _, name in inside))
     last = names[-1] if names and features(model.get_submodule(names[-1]))[1] == hidden else None
@@ -253,13 +309,21 @@ def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
 def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
     """The module whose pass runs all blocks: the nearest above them that lies in no module list."""
     steps = blocks[0].split(".") if blocks else []
-    lists = [end for end in range(1, len(steps)) if isinstance(model.get_submodule(".".join(steps[:end])), nn.ModuleList)]
+    lists = [
+        end
+        for end in range(1, len(steps))
+        if isinstance(model.get_submodule(".".join(steps[:end])), nn.ModuleList)
+    ]
     return ".".join(steps[: lists[0] - 1]) if lists else body
 
 
 def _words(config: Any) -> list[int]:
     """Four tokens that are no padding, and not in order, as positions are."""
-    known = [token for token in range(5, 5 + 5) if token != config.pad_token_id and token < config.vocab_size]
+    known = [
+        token
+        for token in range(5, 5 + 5)
+        if token != config.pad_token_id and token < config.vocab_size
+    ]
     return [known[place % len(known)] for place in (2, 0, 3, 1)] if known else [0, 0, 0, 0]
 
 
@@ -267,20 +331,31 @@ def _words(config: Any) -> list[int]:
 def _causal(body: nn.Module, tokens: Tensor) -> bool:
     """Whether the states of tokens stay the same when the one behind them changes."""
     other = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
-    states = [body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1] for ids in (tokens, other)]
+    states = [
+        body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1]
+        for ids in (tokens, other)
+    ]
     return torch.equal(*states)
 
 
 def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
     """Whether another list of as many modules stands beside that of the blocks."""
     above = blocks[0].rpartition(".")[0].rpartition(".")[0] if blocks else ""
-    lists = [module for module in model.get_submodule(above).children() if isinstance(module, nn.ModuleList)]
+    lists = [
+        module
+        for module in model.get_submodule(above).children()
+        if isinstance(module, nn.ModuleList)
+    ]
     return sum(len(one) == len(blocks) for one in lists) > 1
 
 
 def _pools_inside(seen: _Seen, blocks: tuple[str, ...], body: str) -> bool:
     """Whether the pretrained part has linear layers behind its blocks."""
-    inside = [number for number, (path, _) in enumerate(seen.linear) if path.startswith(tuple(f"{b}." for b in blocks))]
+    inside = [
+        number
+        for number, (path, _) in enumerate(seen.linear)
+        if path.startswith(tuple(f"{b}." for b in blocks))
+    ]
     behind = seen.linear[max(inside) + 1 :] if inside else []
     return any(path.startswith(body + ".") for path, _ in behind)
 

@@ -28,7 +28,12 @@ class OneMlp(nn.Module):
     """
 
     def __init__(
-        self, names: Sequence[str], shapes: Sequence[tuple[int, int]], dim: int, hidden: int, streams: Streams
+        self,
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, int]],
+        dim: int,
+        hidden: int,
+        streams: Streams,
     ) -> None:
         super().__init__()
         self._names, self._shapes = names, shapes
@@ -44,9 +49,14 @@ class OneMlp(nn.Module):
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
-        flat = self.hidden(tensors[LATENT]) @ self.w2 + self.bias2  # [vertices, length, all heads and widths]
+        flat = (
+            self.hidden(tensors[LATENT]) @ self.w2 + self.bias2
+        )  # [vertices, length, all heads and widths]
         parts = flat.split([heads * width for heads, width in self._shapes], dim=-1)
-        out = {n: p.unflatten(-1, s).transpose(1, 2) for n, s, p in zip(self._names, self._shapes, parts, strict=True)}
+        out = {
+            n: p.unflatten(-1, s).transpose(1, 2)
+            for n, s, p in zip(self._names, self._shapes, parts, strict=True)
+        }
         return {name: tensor for name, tensor in tensors.items() if name != LATENT} | out
 
 
@@ -57,7 +67,12 @@ class PerLayerMlp(nn.Module):
     """
 
     def __init__(
-        self, names: Sequence[str], shapes: Sequence[tuple[int, int]], dim: int, hidden: int, streams: Streams
+        self,
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, int]],
+        dim: int,
+        hidden: int,
+        streams: Streams,
     ) -> None:
         super().__init__()
         self._names, self._shape = names, shapes[0]
@@ -73,19 +88,28 @@ class PerLayerMlp(nn.Module):
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
-        flat = self.hidden(tensors[LATENT][:, None]) @ self.w2 + self.bias2  # [vertices, slots, length, heads * width]
-        out = flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)  # slots x [vertices, heads, length, width]
+        flat = (
+            self.hidden(tensors[LATENT][:, None]) @ self.w2 + self.bias2
+        )  # [vertices, slots, length, heads * width]
+        out = (
+            flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)
+        )  # slots x [vertices, heads, length, width]
         others = {name: tensor for name, tensor in tensors.items() if name != LATENT}
         return others | dict(zip(self._names, out, strict=True))
 
 
-def prefix_mlp(kind: str, added: Sequence[Slot], dim: int, hidden: int, streams: Streams) -> OneMlp | PerLayerMlp:
+def prefix_mlp(
+    kind: str, added: Sequence[Slot], dim: int, hidden: int, streams: Streams
+) -> OneMlp | PerLayerMlp:
     """The perceptron called `one` or `per-layer` for prefix slots `[heads, length, width]`.
 
     Raises:
         Unsupported: layers that differ in their heads cannot have perceptrons of one shape.
     """
-    names, shapes = [slot.name for slot in added], [(slot.shape[0], slot.shape[2]) for slot in added]
+    names, shapes = (
+        [slot.name for slot in added],
+        [(slot.shape[0], slot.shape[2]) for slot in added],
+    )
     if kind == "one":
         return OneMlp(names, shapes, dim, hidden, streams)
     if len(set(shapes)) > 1:
@@ -96,8 +120,9 @@ def prefix_mlp(kind: str, added: Sequence[Slot], dim: int, hidden: int, streams:
 def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str, Tensor]) -> None:
     """Change a perceptron's last layer as little as possible so that it gives the wanted slots for these latents.
 
-    The released code of prefix-tuning fits the perceptron to the words' activations by 500 steps; as there are fewer rows
-    than hidden units, the smallest change that fits them exactly is one pseudo-inverse.
+    The released code of prefix-tuning fits the perceptron to the words' activations by 500 steps;
+    as there are fewer rows than hidden units, the smallest change that fits them exactly is one
+    pseudo-inverse.
 
     Args:
         decoder: changed in place.
@@ -107,12 +132,19 @@ def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str,
     Raises:
         Unsupported: there are more rows than hidden units.
     """
-    flat = [tensor.transpose(0, 1).flatten(1) for tensor in wanted.values()]  # slots x [length, heads * width]
+    flat = [
+        tensor.transpose(0, 1).flatten(1) for tensor in wanted.values()
+    ]  # slots x [length, heads * width]
     if decoder.bias1.shape[-1] < len(latent):
-        raise Unsupported(f"init=words with a length of {len(latent)} needs a perceptron as wide: hidden={len(latent)} or more")
+        raise Unsupported(
+            f"init=words with a length of {len(latent)} needs a perceptron as wide: hidden={len(latent)} or more"
+        )
     with torch.no_grad():
         if isinstance(decoder, OneMlp):
-            hidden, target = decoder.hidden(latent), torch.cat(flat, dim=1)  # [length, hidden], [length, out]
+            hidden, target = (
+                decoder.hidden(latent),
+                torch.cat(flat, dim=1),
+            )  # [length, hidden], [length, out]
         else:
             hidden, target = decoder.hidden(latent[None]), torch.stack(flat)  # [slots, length, ...]
         missing = target - (hidden @ decoder.w2 + decoder.bias2)
@@ -122,8 +154,8 @@ def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str,
 class FrozenProjections(nn.Module):
     """Latent rows of a layer through that layer's own key and value projections (Le et al. 2024: simple-share).
 
-    The rows are brought to mean 0 and spread 1 before, as the inputs of a layer are. Queries never see them, and they have
-    no position. Nothing here is trained but the rows.
+    The rows are brought to mean 0 and spread 1 before, as the inputs of a layer are. Queries never
+    see them, and they have no position. Nothing here is trained but the rows.
 
     Args:
         names: the slots in the order key, value, key, value, ...
@@ -137,12 +169,18 @@ class FrozenProjections(nn.Module):
     def __init__(self, names: Sequence[str], calls: Sequence[AttentionCall], slots: Slots) -> None:
         super().__init__()
         self._names = names
-        self._maps: list[tuple[Tensor, Tensor, tuple[int, int]]] = []  # weight [out, hidden], bias [out], (heads, width)
+        self._maps: list[
+            tuple[Tensor, Tensor, tuple[int, int]]
+        ] = []  # weight [out, hidden], bias [out], (heads, width)
         for call in calls:
-            block = next(block for block in slots.anatomy.blocks if call.module.startswith(block.path + "."))
+            block = next(
+                block for block in slots.anatomy.blocks if call.module.startswith(block.path + ".")
+            )
             for projection in (block.key, block.value):
                 if projection is None:
-                    raise Unsupported("the key and value projections of this backbone were not found: choose another decoder")
+                    raise Unsupported(
+                        "the key and value projections of this backbone were not found: choose another decoder"
+                    )
                 self._maps.append((*_affine(slots, projection), (call.heads, call.width)))
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -150,8 +188,12 @@ class FrozenProjections(nn.Module):
         latent = tensors[LATENT]
         rows = F.layer_norm(latent, latent.shape[-1:])
         out = {}
-        for number, (name, (weight, bias, shape)) in enumerate(zip(self._names, self._maps, strict=True)):
-            flat = F.linear(rows[:, number // 2], weight.to(rows), bias.to(rows))  # [vertices, length, heads * width]
+        for number, (name, (weight, bias, shape)) in enumerate(
+            zip(self._names, self._maps, strict=True)
+        ):
+            flat = F.linear(
+                rows[:, number // 2], weight.to(rows), bias.to(rows)
+            )  # [vertices, length, heads * width]
             out[name] = flat.unflatten(-1, shape).transpose(1, 2)
         return {name: tensor for name, tensor in tensors.items() if name != LATENT} | out
 
@@ -159,7 +201,9 @@ class FrozenProjections(nn.Module):
 def _affine(slots: Slots, projection: Projection) -> tuple[Tensor, Tensor]:
     """The frozen weight `[out, hidden]` and bias `[out]` of a projection, in float32."""
     layer: Any = slots.backbone.model.get_submodule(projection.path)
-    weight = layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T  # GPT-2's lie the other way
+    weight = (
+        layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T
+    )  # GPT-2's lie the other way
     bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(weight))
     own = list(projection.columns) if projection.columns is not None else slice(None)
     return weight[own].float(), bias[own].float()
@@ -169,7 +213,8 @@ class PromptMlp(nn.Module):
     """A perceptron with a hidden Tanh layer for the rows of a prompt, `[length, hidden]`.
 
     Args:
-        name: the prompt's slot. dim: width of latent rows and of the prompt. hidden: width of the hidden layer.
+        name: the prompt's slot. dim: width of latent rows and of the prompt. hidden: width of the
+            hidden layer.
     """
 
     def __init__(self, name: str, dim: int, hidden: int, streams: Streams) -> None:
@@ -183,7 +228,9 @@ class PromptMlp(nn.Module):
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`; other tensors pass."""
         prompt = torch.tanh(tensors[LATENT] @ self.w1 + self.bias1) @ self.w2 + self.bias2
-        return {name: tensor for name, tensor in tensors.items() if name != LATENT} | {self._name: prompt}
+        return {name: tensor for name, tensor in tensors.items() if name != LATENT} | {
+            self._name: prompt
+        }
 
 
 def _weights(streams: Streams, name: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:

@@ -48,7 +48,8 @@ class Counted:
 class Ready:
     """Masks cut one after the other from entries drawn beforehand, `{p: [entries]}`.
 
-    A pass over several jobs cannot draw from a generator of each, but each of its jobs can bring what it has drawn.
+    A pass over several jobs cannot draw from a generator of each, but each of its jobs can bring
+    what it has drawn.
     """
 
     def __init__(self, drawn: Mapping[float, Tensor]) -> None:
@@ -65,6 +66,8 @@ def draw(entries: Mapping[float, int], generator: torch.Generator) -> dict[float
     """What `Ready` cuts masks from, for one job and step: `{p: [entries]}`, a byte an entry."""
     device = generator.device
     return {
-        p: torch.empty(count, dtype=torch.bool, device=device).bernoulli_(1 - p, generator=generator)
+        p: torch.empty(count, dtype=torch.bool, device=device).bernoulli_(
+            1 - p, generator=generator
+        )
         for p, count in entries.items()
     }

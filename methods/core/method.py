@@ -33,8 +33,9 @@ def later(default: Scalar | None) -> Any:
 class Method(ABC):
     """A way of adapting a backbone. Subclasses are frozen dataclasses whose fields are the hyper-parameters.
 
-    A subclass says where its tensors enter (`place`) and how they start (`start`); everything else is written once, here.
-    A field that is left at None takes a value that depends on the others; `resolved` gives the values in use.
+    A subclass says where its tensors enter (`place`) and how they start (`start`); everything else
+    is written once, here. A field that is left at None takes a value that depends on the others;
+    `resolved` gives the values in use.
 
     Raises:
         ValueError: by `__post_init__`, when an option has no meaning; the text names it.
@@ -47,12 +48,17 @@ class Method(ABC):
 
     lr: float | None = None  # learning rate of AdamW
     weight_decay: float = 0.0
-    dropout: bool | None = None  # the backbone's dropout on hidden states while training; off where the backbone is frozen
+    dropout: bool | None = (
+        # the backbone's dropout on hidden states while training; off where the backbone is frozen
+        None
+    )
 
     def __post_init__(self) -> None:
         if self.lr is not None:
             require(self.lr > 0, f"lr must be above 0, got {self.lr}")
-        require(self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}")
+        require(
+            self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}"
+        )
 
     @property
     def resolved_version(self) -> int:
@@ -117,7 +123,11 @@ class Method(ABC):
 
     def resolved(self) -> dict[str, Scalar]:
         """The options that make a job what it is, with the values in use."""
-        unsaid = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        unsaid = {
+            f.name
+            for f in fields(self)
+            if f.metadata.get("later") and getattr(self, f.name) == f.default
+        }
         return {name: value for name, value in self.options().items() if name not in unsaid}
 
     def slots(self, backbone: Backbone) -> Slots:
@@ -133,7 +143,9 @@ class Method(ABC):
             self.place(slots)
             if self.closed_form is None:
                 add_head(slots)
-        except Exception:  # a plug-in's may be of any kind, and the backbone is used by others after it
+        except (
+            Exception
+        ):  # a plug-in's may be of any kind, and the backbone is used by others after it
             slots.remove()
             raise
         return slots
@@ -160,7 +172,9 @@ class Method(ABC):
 class ClosedForm(Protocol):
     """How a method is fitted without gradients."""
 
-    def solve(self, x: np.ndarray, y: np.ndarray, *, classes: int) -> Iterator[Mapping[str, np.ndarray]]:
+    def solve(
+        self, x: np.ndarray, y: np.ndarray, *, classes: int
+    ) -> Iterator[Mapping[str, np.ndarray]]:
         """Candidates for the slots' tensors; the dev rows choose among them.
 
         Args:

@@ -1,8 +1,9 @@
 """What is trained for one job: a module whose call returns the tensors for the slots.
 
-Every tensor that is drawn at random carries a vertex axis. An ordinary method has one vertex; a simplex has several and
-mixes what they become, after any decoder, so its centroid is exactly the mean of its vertices and any point of it is an
-ordinary set of tensors (Falissard et al. 2023; Wortsman et al. 2021 for the law).
+Every tensor that is drawn at random carries a vertex axis. An ordinary method has one vertex; a
+simplex has several and mixes what they become, after any decoder, so its centroid is exactly the
+mean of its vertices and any point of it is an ordinary set of tensors (Falissard et al. 2023;
+Wortsman et al. 2021 for the law).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Start:
     Attributes:
         drawn: tensors drawn at random, `[vertices, ...]`; without a decoder their names are slots.
         given: tensors with one start, without vertex axis; their names are slots.
-        decoder: maps latent tensors `{name: [vertices, ...]}` to slots `{name: [vertices, ...]}`, and lets others pass.
+        decoder: maps latent tensors `{name: [vertices, ...]}` to slots `{name: [vertices, ...]}`,
+            and lets others pass.
         factors: pairs of slots whose product counts: `{name of A: name of B}` for an update B A.
     """
 
@@ -46,7 +48,11 @@ class Start:
         return cls(
             drawn={name: tensor for part in parts for name, tensor in part.drawn.items()},
             given={name: tensor for part in parts for name, tensor in part.given.items()},
-            decoder=None if not decoders else decoders[0] if len(decoders) == 1 else nn.Sequential(*decoders),
+            decoder=None
+            if not decoders
+            else decoders[0]
+            if len(decoders) == 1
+            else nn.Sequential(*decoders),
             factors={a: b for part in parts for a, b in part.factors.items()},
         )
 
@@ -56,8 +62,10 @@ class Mixture:
     """How points of a simplex are sampled, and what a mixture of vertices is.
 
     Attributes:
-        granularity: what gets a point of its own: each row and layer, each row, each layer of a batch, or a batch.
-        concentration: of a symmetric Dirichlet law; 1 is uniform, less goes to the vertices, more to the centre.
+        granularity: what gets a point of its own: each row and layer, each row, each layer of a
+            batch, or a batch.
+        concentration: of a symmetric Dirichlet law; 1 is uniform, less goes to the vertices, more
+            to the centre.
         diversity: weight of the penalty on vertices that point the same way.
         products: slots of which products are mixed rather than factors: `{name of A: name of B}`.
     """
@@ -70,8 +78,8 @@ class Mixture:
     def weights(self, rows: int, layers: int, vertices: int, generator: torch.Generator) -> Tensor:
         """Points `[rows, layers, vertices]` that sum to 1 over the vertices; `[1, ...]` where all rows share theirs.
 
-        Standard exponential numbers divided by their sum are uniform on the simplex (a Dirichlet law with all parameters
-        1); gamma numbers of another shape give that concentration.
+        Standard exponential numbers divided by their sum are uniform on the simplex (a Dirichlet
+        law with all parameters 1); gamma numbers of another shape give that concentration.
         """
         free_rows = rows if self.granularity.startswith("row") else 1
         free_layers = layers if self.granularity.endswith("layer") else 1
@@ -89,9 +97,13 @@ class Mixture:
 def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, ...]) -> Tensor:
     """Gamma numbers up to a common factor for each last axis, also where the numbers themselves would round to 0.
 
-    A gamma number of shape c is one of shape c + 1 times U^(1/c); the product is taken in logarithms.
+    A gamma number of shape c is one of shape c + 1 times U^(1/c); the product is taken in
+    logarithms.
     """
-    logs = np.log(random.standard_gamma(concentration + 1, shape)) + np.log1p(-random.random(shape)) / concentration
+    logs = (
+        np.log(random.standard_gamma(concentration + 1, shape))
+        + np.log1p(-random.random(shape)) / concentration
+    )
     return torch.from_numpy(np.exp(logs - logs.max(-1, keepdims=True)))
 
 
@@ -100,8 +112,12 @@ class Source(nn.Module):
 
     def __init__(self, slots: Slots, start: Start, mixture: Mixture | None = None) -> None:
         super().__init__()
-        self._drawn = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in start.drawn.items()})
-        self._given = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in start.given.items()})
+        self._drawn = nn.ParameterDict(
+            {_key(name): nn.Parameter(tensor) for name, tensor in start.drawn.items()}
+        )
+        self._given = nn.ParameterDict(
+            {_key(name): nn.Parameter(tensor) for name, tensor in start.given.items()}
+        )
         self.decoder = start.decoder
         self.mixture = mixture
         self.vertices = next((len(tensor) for tensor in start.drawn.values()), 1)
@@ -143,7 +159,9 @@ class Source(nn.Module):
         """Vertices to slots: at the points given, else at the centroid."""
         if self.vertices == 1:
             return {name: corner[0] for name, corner in corners.items()}
-        points = {name: None if weights is None else weights[:, self._layer[name]] for name in corners}
+        points = {
+            name: None if weights is None else weights[:, self._layer[name]] for name in corners
+        }
         return mix(corners, points, self.products)
 
     def pair(self, generator: torch.Generator) -> Tensor | None:
@@ -155,14 +173,20 @@ class Source(nn.Module):
     def penalty(self, pair: Tensor | None) -> Tensor | float:
         """What is added to the loss: of a simplex with `diversity`, the squared cosine of two vertices.
 
-        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together make one direction, biases are left out.
+        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together make one
+            direction, biases are left out.
         """
         if pair is None or self.mixture is None:
             return 0.0
         corners = [corner for corner in self.corners().values() if corner.dim() >= 3]
-        matrices = [corner.index_select(0, pair.to(corner.device)) for corner in corners]  # [2, ...] each
+        matrices = [
+            corner.index_select(0, pair.to(corner.device)) for corner in corners
+        ]  # [2, ...] each
         dot = torch.stack([(matrix[0] * matrix[1]).sum() for matrix in matrices]).sum()
-        lengths = [torch.stack([matrix[which].square().sum() for matrix in matrices]).sum() for which in (0, 1)]
+        lengths = [
+            torch.stack([matrix[which].square().sum() for matrix in matrices]).sum()
+            for which in (0, 1)
+        ]
         return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
     def folded(self) -> dict[str, Tensor]:
@@ -184,11 +208,14 @@ class Folded:
         return self._given | self._source.mix(self._corners, weights)
 
 
-def mix(corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]) -> dict[str, Tensor]:
+def mix(
+    corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]
+) -> dict[str, Tensor]:
     """Mixtures of vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`; at the centroid where a point is None.
 
-    Of `products`, the mean of B_v A_v is wanted and not the product of means. It is one product of longer factors: all
-    A_v below each other `[vertices * rank, in]`, all weighted B_v side by side `[out, vertices * rank]`.
+    Of `products`, the mean of B_v A_v is wanted and not the product of means. It is one product of
+    longer factors: all A_v below each other `[vertices * rank, in]`, all weighted B_v side by side
+    `[out, vertices * rank]`.
     """
     joined: dict[str, Tensor] = {}
     for a, b in products.items():
@@ -198,8 +225,14 @@ def mix(corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping
         weights = even if point is None else point.to(second)  # [rows, vertices]
         wide = weights[:, None, :, None] * second.transpose(0, 1)  # [rows, out, vertices, rank]
         joined[a] = first.reshape(vertices * rank, -1)
-        joined[b] = wide.reshape(-1, out, vertices * rank) if point is not None else wide.reshape(out, vertices * rank)
-    return joined | {name: _at(corner, points[name]) for name, corner in corners.items() if name not in joined}
+        joined[b] = (
+            wide.reshape(-1, out, vertices * rank)
+            if point is not None
+            else wide.reshape(out, vertices * rank)
+        )
+    return joined | {
+        name: _at(corner, points[name]) for name, corner in corners.items() if name not in joined
+    }
 
 
 def _at(corner: Tensor, point: Tensor | None) -> Tensor:
@@ -264,7 +297,10 @@ def draw_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict
     """New tensors for the gates of one part: weights as PyTorch draws a linear layer's, biases 0."""
     law = uniform(slots.anatomy.hidden**-0.5)
     gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
-    return {s.name: draw(streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else law) for s in gates}
+    return {
+        s.name: draw(streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else law)
+        for s in gates
+    }
 
 
 def with_head(slots: Slots, streams: Streams, vertices: int, start: Start) -> Start:
@@ -275,7 +311,9 @@ def with_head(slots: Slots, streams: Streams, vertices: int, start: Start) -> St
         if slots.is_linear(slot.name):
             law = normal(slots.anatomy.init_range) if len(slot.shape) >= 2 else zeros
             drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
-    norms = {slot.name: slots.held(slot.name).float().clone() for slot in head if slot.name not in drawn}
+    norms = {
+        slot.name: slots.held(slot.name).float().clone() for slot in head if slot.name not in drawn
+    }
     return replace(start, drawn=drawn | dict(start.drawn), given=dict(start.given) | norms)
 
 

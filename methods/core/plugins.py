@@ -1,7 +1,8 @@
 """Methods that other distributions offer: known by their metadata, imported only when they are asked for.
 
-A plug-in is code that its user chose, and runs with her rights. What is kept away from everybody else is its failure: it is
-imported in a process of its own first, so one that raises, hangs or ends its process costs nothing but itself.
+A plug-in is code that its user chose, and runs with her rights. What is kept away from everybody
+else is its failure: it is imported in a process of its own first, so one that raises, hangs or ends
+its process costs nothing but itself.
 """
 
 import json
@@ -11,7 +12,13 @@ from collections.abc import Collection
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distributions,
+    version,
+)
 from multiprocessing import parent_process
 from re import fullmatch
 
@@ -71,7 +78,9 @@ def offered(taken: Collection[str]) -> list[Plugin]:
         try:
             for entry in one.entry_points.select(group=GROUP):
                 plugin = Plugin(entry, str(one.name), str(one.version), _unmet(one))
-                found.setdefault((entry.name, canonicalize_name(plugin.distribution)), plugin)  # the first on the path counts
+                found.setdefault(
+                    (entry.name, canonicalize_name(plugin.distribution)), plugin
+                )  # the first on the path counts
         except Exception:  # noqa: S112  # metadata that cannot be read offer nothing
             continue
     everything = sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
@@ -95,17 +104,29 @@ def _unmet(distribution: Distribution) -> str:
         return ""
     for wanted in map(Requirement, distribution.requires or ()):
         here = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
-        if here and canonicalize_name(wanted.name) == "simplexbench" and not wanted.specifier.contains(ours, prereleases=True):
+        if (
+            here
+            and canonicalize_name(wanted.name) == "simplexbench"
+            and not wanted.specifier.contains(ours, prereleases=True)
+        ):
             return f"it is written for bench {wanted.specifier}, and this is {ours}"
     return ""
 
 
 def _broken_apart(entry: EntryPoint) -> str:
     """Why it cannot be imported, found in a process of its own; empty if it can."""
-    words = [sys.executable, "-P", "-c", APART, json.dumps([[str(folder) for folder in sys.path], entry.name, entry.value])]
+    words = [
+        sys.executable,
+        "-P",
+        "-c",
+        APART,
+        json.dumps([[str(folder) for folder in sys.path], entry.name, entry.value]),
+    ]
     quiet = subprocess.DEVNULL
     try:
-        done = subprocess.run(words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, timeout=PATIENCE, check=False)  # noqa: S603  # our own words
+        done = subprocess.run(  # noqa: S603  # our own words
+            words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, timeout=PATIENCE, check=False
+        )
         return str(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
         return f"its import takes longer than {PATIENCE:.0f} s"
@@ -141,11 +162,18 @@ def _see(name: str, found: object) -> None:
     require(said == name, f"its entry point is called {name!r}, and its class {said!r}")
     lacks = ", ".join(sorted(found.__abstractmethods__))
     require(not lacks, f"it lacks {lacks}: it may be written for another version of bench")
-    odd = ", ".join(one.name for one in fields(found) if kind_of(one.type).removesuffix(" | None") not in KINDS)
+    odd = ", ".join(
+        one.name for one in fields(found) if kind_of(one.type).removesuffix(" | None") not in KINDS
+    )
     require(not odd, f"options must be of type {', '.join(KINDS)}, or that or None; others: {odd}")
     require(type(found.VERSION) is int, f"its VERSION is {found.VERSION!r}, and no whole number")
-    require(isinstance(found.summary, str) and isinstance(found.paper, str), "its summary and its paper must be texts")
-    none = ", ".join(option for option, value in found().options().items() if type(value).__name__ not in KINDS)
+    require(
+        isinstance(found.summary, str) and isinstance(found.paper, str),
+        "its summary and its paper must be texts",
+    )
+    none = ", ".join(
+        option for option, value in found().options().items() if type(value).__name__ not in KINDS
+    )
     require(not none, f"`options()` must give every option the value in use; {none} has none")
 
 

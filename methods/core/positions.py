@@ -21,18 +21,26 @@ def shift(slots: Slots, length: int) -> None:
     see_room(slots, length, "prefix", "choose {way} or positions=kept")
     if anatomy.position_table is not None:
 
-        def later_rows(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        def later_rows(
+            _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[Any, dict[str, Any]]:
             return (inputs[0] + length, *inputs[1:]), named
 
         slots.hook_inputs(anatomy.position_table, later_rows)
         return
     body = backbone.model.get_submodule(anatomy.body)
     if "position_ids" not in inspect.signature(body.forward).parameters:
-        raise Unsupported("this backbone numbers its positions in code of its own: choose positions=kept")
+        raise Unsupported(
+            "this backbone numbers its positions in code of its own: choose positions=kept"
+        )
 
-    def numbered(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def numbered(
+        _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-        return inputs, named | {"position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]}
+        return inputs, named | {
+            "position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]
+        }
 
     slots.hook_inputs(anatomy.body, numbered)
 

@@ -1,8 +1,9 @@
 """Where tensors enter a stock model: named slots, installed on its own modules and taken away again.
 
-A slot is a named parameter of a module of the model. Slots that *replace* a parameter hold it back until they are
-removed; slots that are *added* are read by a hook or by the attention function, which do nothing while the slots are
-empty. So the same names serve a plain call and `torch.func.functional_call`.
+A slot is a named parameter of a module of the model. Slots that *replace* a parameter hold it back
+until they are removed; slots that are *added* are read by a hook or by the attention function,
+which do nothing while the slots are empty. So the same names serve a plain call and
+`torch.func.functional_call`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from methods.core.attention import real_tokens
 from methods.core.dropout import Masks, drop
 from methods.core.protocols import Backbone, Unsupported
 
-Gate = Callable[[nn.Module, Tensor], Tensor]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
+Gate = Callable[
+    [nn.Module, Tensor], Tensor
+]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,11 @@ class Slots:
         return slot.name
 
     def replace(
-        self, parameter: str, layer: int, role: Literal["backbone", "head"], shape: tuple[int, ...] | None = None
+        self,
+        parameter: str,
+        layer: int,
+        role: Literal["backbone", "head"],
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         """A slot in place of one of the model's own parameters; `shape` where a head needs another number of outputs."""
         module, _, name = parameter.rpartition(".")
@@ -114,13 +121,17 @@ class Slots:
 
         self.hook(module, run)
 
-    def hook_inputs(self, module: str, function: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    def hook_inputs(
+        self, module: str, function: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+    ) -> None:
         """Let `function(module, inputs, named inputs)` change what a module is called with while the slots are filled."""
 
         def run(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return function(site, inputs, named) if self._filled else None
 
-        self._handles.append(self._model.get_submodule(module).register_forward_pre_hook(run, with_kwargs=True))
+        self._handles.append(
+            self._model.get_submodule(module).register_forward_pre_hook(run, with_kwargs=True)
+        )
 
     def set(self, module: str, name: str, value: object) -> None:
         """Give a module an attribute for as long as the slots are there."""
@@ -132,7 +143,8 @@ class Slots:
         """Slots for a gate on a module's input `[rows, tokens, width]`.
 
         It is a sigmoid of one linear output, averaged over the row's real tokens.
-        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding is averaged as well.
+        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding
+            is averaged as well.
         """
         weight, bias = f"{name}_gate", f"{name}_gate_bias"
         self.add(module, weight, (width,), layer)
@@ -179,14 +191,19 @@ class Slots:
 
         Args:
             tensors: one for each slot.
-            rows: which of the rows go through the model now, where not all of them do; on its device.
+            rows: which of the rows go through the model now, where not all of them do; on its
+                device.
 
         Raises:
             KeyError: names and slots differ.
         """
         if tensors.keys() != self._slots.keys():
-            raise KeyError(f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}")
-        for call in self.anatomy.attention:  # a forward pass that broke off may have left a shared layer between two turns
+            raise KeyError(
+                f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}"
+            )
+        for call in (
+            self.anatomy.attention
+        ):  # a forward pass that broke off may have left a shared layer between two turns
             self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
@@ -249,7 +266,9 @@ def add_row_axis(model: nn.Module, anatomy_body: str) -> None:
     for path, module in list(model.named_modules()):
         if type(module) is nn.Linear and not path.startswith(anatomy_body + "."):
             parent, _, name = path.rpartition(".")
-            rows = RowLinear(module.in_features, module.out_features, module.bias is not None, device="meta")
+            rows = RowLinear(
+                module.in_features, module.out_features, module.bias is not None, device="meta"
+            )
             rows.weight, rows.bias = module.weight, module.bias
             setattr(model.get_submodule(parent), name, rows)
 

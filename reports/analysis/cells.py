@@ -12,7 +12,9 @@ from reports.analysis.estimates import Estimand
 from reports.analysis.paired_runs import Frame, Run, fate, finished, sizes_of
 from reports.statistics import paired_tests
 
-State = Literal["complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"]
+State = Literal[
+    "complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"
+]
 FATES: Final = ("done", "diverged", "failed", "infeasible", "missing")
 
 
@@ -39,10 +41,16 @@ class Cell:
     interval: str = ""  # which interval, or why there is none
     estimand: Estimand = "E1"  # what it speaks of: E1 other draws, E2 other test rows as well
     best: bool = False
-    direction: Literal["better", "worse", ""] = ""  # against the baseline, by the adjusted p of its family
-    costs: Mapping[str, float] = field(default_factory=dict)  # means per run; peak_bytes is the largest
+    direction: Literal["better", "worse", ""] = (
+        ""  # against the baseline, by the adjusted p of its family
+    )
+    costs: Mapping[str, float] = field(
+        default_factory=dict
+    )  # means per run; peak_bytes is the largest
     metrics: Mapping[str, float] = field(default_factory=dict)  # means in the metrics' own units
-    undefined: Mapping[str, int] = field(default_factory=dict)  # runs that have no value of a metric
+    undefined: Mapping[str, int] = field(
+        default_factory=dict
+    )  # runs that have no value of a metric
 
 
 def row(frame: Frame, method: str, scope: int | None) -> list[Cell]:
@@ -81,8 +89,14 @@ def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
         undefined=undefined,
     )
     interval, estimand = estimates.pooled([found], sd=paired_tests.spread(found.values))
-    kind = "t over draws, corrected for shared rows" if found.corrected else "t over draws and test rows"
-    return _estimated(cell, interval, estimand, kind if found.corrected or estimand == "E2" else "t over draws")
+    kind = (
+        "t over draws, corrected for shared rows"
+        if found.corrected
+        else "t over draws and test rows"
+    )
+    return _estimated(
+        cell, interval, estimand, kind if found.corrected or estimand == "E2" else "t over draws"
+    )
 
 
 def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
@@ -104,31 +118,54 @@ def _estimated(cell: Cell, estimate: paired_tests.Interval, estimand: Estimand, 
     elif math.isnan(estimate.low):
         kind = "none: no variance"
     mean, low, high, sd, df = estimate
-    return replace(cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind, estimand=estimand)
+    return replace(
+        cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind, estimand=estimand
+    )
 
 
 def _costs(runs: Sequence[Run]) -> dict[str, float]:
     if not runs:
         return {}
-    names = ("trained", "stored", "seconds_training", "seconds_evaluation", "n_train", "n_dev", "n_test")
+    names = (
+        "trained",
+        "stored",
+        "seconds_training",
+        "seconds_evaluation",
+        "n_train",
+        "n_dev",
+        "n_test",
+    )
     costs = {name: fmean(float(getattr(run, name)) for run in runs) for name in names}
     dev = [run.dev_score for run in runs if run.dev_score is not None]
     costs["packed"] = float(sum(run.shared for run in runs))
-    return {**costs, "peak_bytes": float(max(run.peak_bytes for run in runs)), **({"dev": 100 * fmean(dev)} if dev else {})}
+    return {
+        **costs,
+        "peak_bytes": float(max(run.peak_bytes for run in runs)),
+        **({"dev": 100 * fmean(dev)} if dev else {}),
+    }
 
 
 def _metrics(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, int]]:
     """The mean of each metric over the runs that define it, and how many do not."""
     names = sorted({name for run in runs for name in run.metrics})
-    defined = {name: [run.metrics[name] for run in runs if math.isfinite(run.metrics.get(name, math.nan))] for name in names}
+    defined = {
+        name: [run.metrics[name] for run in runs if math.isfinite(run.metrics.get(name, math.nan))]
+        for name in names
+    }
     means = {name: fmean(values) if values else math.nan for name, values in defined.items()}
-    return means, {name: len(runs) - len(values) for name, values in defined.items() if len(values) < len(runs)}
+    return means, {
+        name: len(runs) - len(values) for name, values in defined.items() if len(values) < len(runs)
+    }
 
 
-def _average(frame: Frame, method: str, scope: int | None, cells: Sequence[Cell], *, without_seen: bool) -> Cell:
+def _average(
+    frame: Frame, method: str, scope: int | None, cells: Sequence[Cell], *, without_seen: bool
+) -> Cell:
     """The unweighted mean over tasks, only if every planned run of every task is there."""
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
-    fates = {name: count for name in FATES if (count := sum(cell.fates.get(name, 0) for cell in cells))}
+    fates = {
+        name: count for name in FATES if (count := sum(cell.fates.get(name, 0) for cell in cells))
+    }
     common = Cell(
         method=method,
         task=None,
@@ -147,7 +184,11 @@ def _average(frame: Frame, method: str, scope: int | None, cells: Sequence[Cell]
     strata = []
     for task in (cell.task or "" for cell in cells):
         sizes = sizes_of(frame, task, scope)
-        strata.append(estimates.scores([[run for run in frame.runs(method, task, size) if finished(run)] for size in sizes]))
+        strata.append(
+            estimates.scores(
+                [[run for run in frame.runs(method, task, size) if finished(run)] for size in sizes]
+            )
+        )
     interval, estimand = estimates.pooled(strata)
     rows = " and test rows" if estimand == "E2" else ""
     return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
@@ -160,13 +201,25 @@ def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -
         if cell.state == "complete" and math.isfinite(cell.mean):
             column = (cell.task, cell.size, cell.without_seen)
             tops[column] = max(tops.get(column, -math.inf), round(cell.mean, paired_tests.DIGITS))
-    signs = {(test.method, test.task, test.size): math.copysign(1, test.effect) for test in contrasts if test.settled}
+    signs = {
+        (test.method, test.task, test.size): math.copysign(1, test.effect)
+        for test in contrasts
+        if test.settled
+    }
     result = []
     for cell in cells:
         top = tops.get((cell.task, cell.size, cell.without_seen))
-        best = len(frame.methods) > 1 and cell.state == "complete" and round(cell.mean, paired_tests.DIGITS) == top
+        best = (
+            len(frame.methods) > 1
+            and cell.state == "complete"
+            and round(cell.mean, paired_tests.DIGITS) == top
+        )
         task = cell.task if len(frame.tasks) > 1 else None  # the only task is the whole comparison
         size = None if task is None and len(frame.sizes) == 1 else cell.size
         sign = 0 if cell.without_seen else signs.get((cell.method, task, size), 0)
-        result.append(replace(cell, best=best, direction="better" if sign > 0 else "worse" if sign < 0 else ""))
+        result.append(
+            replace(
+                cell, best=best, direction="better" if sign > 0 else "worse" if sign < 0 else ""
+            )
+        )
     return result

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from reports.analysis.cells import Cell, marked, row
 from reports.analysis.contrasts import Contrast, Family, contrasts
-from reports.analysis.diagnostics import Note, inspect
+from reports.analysis.diagnostics import inspect
 from reports.analysis.estimates import explained
 from reports.analysis.paired_runs import Frame, Run
 from reports.analysis.rankings import Standing, standing
 from reports.analysis.sampled_dev_scores import Samples, samples
 from reports.analysis.secondary import Detail, details
 from reports.analysis.selection_rules import Rule, rules
+from reports.document import Note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,9 @@ class Comparison:
     sizes: tuple[int, ...]
     seen: tuple[str, ...]
     holdout: tuple[str, ...]
-    labels: Mapping[int, tuple[tuple[int, int], ...]]  # per size: the different (train, dev) rows that runs had
+    labels: Mapping[
+        int, tuple[tuple[int, int], ...]
+    ]  # per size: the different (train, dev) rows that runs had
     better: Mapping[str, str]  # per metric, which way is up
     done: int
     planned: int
@@ -41,14 +44,21 @@ class Comparison:
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
-    def cell(self, method: str, task: str | None, size: int | None, *, without_seen: bool = False) -> Cell:
+    def cell(
+        self, method: str, task: str | None, size: int | None, *, without_seen: bool = False
+    ) -> Cell:
         """The cell at these coordinates.
 
         Raises:
             KeyError: there is none.
         """
         for cell in self.cells:
-            if (cell.method, cell.task, cell.size, cell.without_seen) == (method, task, size, without_seen):
+            if (cell.method, cell.task, cell.size, cell.without_seen) == (
+                method,
+                task,
+                size,
+                without_seen,
+            ):
                 return cell
         raise KeyError((method, task, size))
 

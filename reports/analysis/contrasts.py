@@ -1,6 +1,7 @@
 """Each method against the baseline: effect, interval, test, and what the design could have found, in points.
 
-A method is compared with the baseline on the blocks that both finished on the same rows, and on no others.
+A method is compared with the baseline on the blocks that both finished on the same rows, and on no
+others.
 """
 
 import math
@@ -50,19 +51,24 @@ class Contrast:
     p_adj: float = math.nan
     correction: str = ""
     m: int = 0
-    smallest: float  # the smallest adjusted p that is possible; units without a difference have no sign to flip
+    # the smallest adjusted p that is possible; units without a difference have no sign to flip
+    smallest: float
     reach: float  # the smallest that the design allows, where no unit is tied
     mde: float  # what a power of 80 % detects at .05 / m; NaN if p cannot get there
     needed: int | None = None  # units that would settle a difference of this size
     noise: float = math.nan  # variance of the difference in a single draw, the mean over tasks
     seconds: float = 0.0  # of device time for one draw more of both methods
     draws_mean: float = math.nan  # draws a task; the harmonic mean, as their noise goes
-    draws_needed: float = (
-        math.nan
-    )  # draws a task that would detect `rope`, infinite if no number does; see `reports.statistics.sample_size`
+    # draws a task that would detect `rope`, infinite if no number does; see
+    # `reports.statistics.sample_size`
+    draws_needed: float = math.nan
     rope: float = ROPE  # points to either side of 0 that do not matter
-    planned_for: bool = False  # the study's own comparison, said before its first result: tested alone
-    differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # overall: points of each draw, by task
+    planned_for: bool = (
+        False  # the study's own comparison, said before its first result: tested alone
+    )
+    differences: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict
+    )  # overall: points of each draw, by task
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,9 +87,18 @@ def contrasts(frame: Frame) -> list[Contrast]:
     others = _others(frame)
     cells: list[Contrast] = []
     sizes = frame.sizes if len(frame.sizes) > 1 else ()
-    per_size = [_contrast(frame, "per size", method, frame.tasks, size) for size in sizes for method in others]
+    per_size = [
+        _contrast(frame, "per size", method, frame.tasks, size)
+        for size in sizes
+        for method in others
+    ]
     if len(frame.tasks) > 1:
-        cells = [_contrast(frame, "cells", m, (t,), s) for s in frame.sizes for t in frame.tasks for m in others]
+        cells = [
+            _contrast(frame, "cells", m, (t,), s)
+            for s in frame.sizes
+            for t in frame.tasks
+            for m in others
+        ]
     cells = [test for test in cells if test.planned_pairs]
     return [*overall(frame), *_adjusted(per_size, "Holm"), *_adjusted(cells, "Benjamini-Hochberg")]
 
@@ -95,11 +110,18 @@ def overall(frame: Frame) -> list[Contrast]:
     """
     tests = [_contrast(frame, "overall", method, frame.tasks, None) for method in _others(frame)]
     first = [replace(test, planned_for=True) for test in tests if test.method == frame.planned]
-    return [*_adjusted(first, "Holm"), *_adjusted([test for test in tests if test.method != frame.planned], "Holm")]
+    return [
+        *_adjusted(first, "Holm"),
+        *_adjusted([test for test in tests if test.method != frame.planned], "Holm"),
+    ]
 
 
 def _others(frame: Frame) -> list[str]:
-    return [method for method in frame.methods if method != frame.baseline] if frame.baseline in frame.methods else []
+    return (
+        [method for method in frame.methods if method != frame.baseline]
+        if frame.baseline in frame.methods
+        else []
+    )
 
 
 @dataclass(frozen=True)
@@ -126,22 +148,34 @@ def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Pair
                 here.append(first)
                 there.append(second)
             else:
-                failed += any(not finished(run) and fate(run) in ("failed", "diverged") for run in (first, second))
+                failed += any(
+                    not finished(run) and fate(run) in ("failed", "diverged")
+                    for run in (first, second)
+                )
         mine.append(here)
         base.append(there)
     whole = set.intersection(*({run.draw for run in runs} for runs in mine)) if mine else set()
     used = sum(run.draw in whole for runs in mine for run in runs)
-    return _Paired(estimates.differences(mine, base), used, planned, failed, overlap([run for runs in mine for run in runs]))
+    return _Paired(
+        estimates.differences(mine, base),
+        used,
+        planned,
+        failed,
+        overlap([run for runs in mine for run in runs]),
+    )
 
 
 def _pair(frame: Frame, method: str, block: Block) -> tuple[Run | None, Run | None]:
     return frame.index.get((method, block)), frame.index.get((frame.baseline, block))
 
 
-def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], scope: int | None) -> Contrast:
+def _contrast(
+    frame: Frame, family: Family, method: str, tasks: Sequence[str], scope: int | None
+) -> Contrast:
     """One method against the baseline over the tasks at one size or all; p and notes of the family come later.
 
-    The unit is the task, so that the p answers for other tasks; with one task it can only be the draw.
+    The unit is the task, so that the p answers for other tasks; with one task it can only be the
+    draw.
     """
     planned = [task for task in tasks if sizes_of(frame, task, scope)]
     pairs = [_paired(frame, method, task, sizes_of(frame, task, scope)) for task in planned]
@@ -149,16 +183,36 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
     interval, covered = estimates.pooled([pair.found for pair in used])
     over_tasks = len(tasks) > 1
     corrected = not over_tasks and any(pair.overlap > 0 for pair in used)
-    units = [pair.found.draws.mean for pair in used] if over_tasks else used[0].found.values if used else []
+    units = (
+        [pair.found.draws.mean for pair in used]
+        if over_tasks
+        else used[0].found.values
+        if used
+        else []
+    )
     values = np.round(np.array(units, dtype=np.float64), paired_tests.DIGITS)
     n = int(values.size)
-    factor = math.sqrt(1 + n * used[0].overlap) if corrected else 1.0  # the draws are worth that much less
+    factor = (
+        math.sqrt(1 + n * used[0].overlap) if corrected else 1.0
+    )  # the draws are worth that much less
     if corrected:
-        test, p = "t test corrected for shared rows (Nadeau-Bengio)", paired_tests.t_test(values, overlap=used[0].overlap)
+        test, p = (
+            "t test corrected for shared rows (Nadeau-Bengio)",
+            paired_tests.t_test(values, overlap=used[0].overlap),
+        )
     else:
         name = "exact sign flip" if n <= paired_tests.EXACT else "sign flip, sampled"
-        test, p = f"{name} over {'tasks' if over_tasks else 'draws'}", paired_tests.sign_flip(values) if n > 1 else math.nan
-    sd = float(np.std(values, ddof=1)) if n > 1 and np.ptp(values) > 0 else 0.0 if n > 1 else math.nan
+        test, p = (
+            f"{name} over {'tasks' if over_tasks else 'draws'}",
+            paired_tests.sign_flip(values) if n > 1 else math.nan,
+        )
+    sd = (
+        float(np.std(values, ddof=1))
+        if n > 1 and np.ptp(values) > 0
+        else 0.0
+        if n > 1
+        else math.nan
+    )
     counts = [len(pair.found.values) for pair in used]
     return Contrast(
         family=family,
@@ -170,7 +224,9 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         estimand="E3" if over_tasks else "E1",
         unit="tasks" if over_tasks else "draws",
         n=n,
-        planned=len(planned) if over_tasks else max((_draws(frame, task, scope) for task in planned), default=0),
+        planned=len(planned)
+        if over_tasks
+        else max((_draws(frame, task, scope) for task in planned), default=0),
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
         planned_pairs=sum(pair.planned for pair in pairs),
@@ -185,7 +241,9 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
         p_raw=p,
         noise=_noise(used),
         draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
-        differences={t: tuple(p.found.values) for t, p in zip(planned, pairs, strict=True) if p.found.values}
+        differences={
+            t: tuple(p.found.values) for t, p in zip(planned, pairs, strict=True) if p.found.values
+        }
         if family == "overall"
         else {},
         seconds=_seconds(frame, (method, frame.baseline), planned, scope),
@@ -198,11 +256,15 @@ def _contrast(frame: Frame, family: Family, method: str, tasks: Sequence[str], s
 
 def _noise(used: Sequence[_Paired]) -> float:
     """The variance of the difference in one draw; the mean over tasks."""
-    found = [paired_tests.spread(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1]
+    found = [
+        paired_tests.spread(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1
+    ]
     return sum(found) / len(found) if found else math.nan
 
 
-def _seconds(frame: Frame, methods: Sequence[str], tasks: Sequence[str], scope: int | None) -> float:
+def _seconds(
+    frame: Frame, methods: Sequence[str], tasks: Sequence[str], scope: int | None
+) -> float:
     """What one more draw of each method on each task and size would take, as those at hand took on the average."""
     total = 0.0
     for method in methods:
@@ -215,12 +277,17 @@ def _seconds(frame: Frame, methods: Sequence[str], tasks: Sequence[str], scope: 
 
 
 def _draws(frame: Frame, task: str, scope: int | None) -> int:
-    return len({block.draw for size in sizes_of(frame, task, scope) for block in frame.blocks[task, size]})
+    return len(
+        {block.draw for size in sizes_of(frame, task, scope) for block in frame.blocks[task, size]}
+    )
 
 
-def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]) -> list[Contrast]:
+def _adjusted(
+    tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]
+) -> list[Contrast]:
     """The tests of one family with adjusted p, what they can detect, and what is doubtful about them."""
-    # A comparison that cannot be made yet is still one of those that were planned, and loosens nothing for the others.
+    # A comparison that cannot be made yet is still one of those that were planned, and loosens
+    # nothing for the others.
     held = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
     adjust = paired_tests.holm if correction == "Holm" else paired_tests.benjamini_hochberg
     adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in held])
@@ -240,7 +307,9 @@ def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-
             m=m,
             smallest=smallest,
             reach=min(1.0, test.reach * max(strict, 1)),
-            mde=detectable(test.n, test.mde, alpha=alpha, flips=exact) if smallest <= paired_tests.ALPHA else math.nan,
+            mde=detectable(test.n, test.mde, alpha=alpha, flips=exact)
+            if smallest <= paired_tests.ALPHA
+            else math.nan,
             needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
         )
         adjusted = replace(adjusted, draws_needed=_enough(adjusted, alpha) if exact else math.nan)
@@ -250,7 +319,9 @@ def _adjusted(tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-
 
 def _enough(test: Contrast, alpha: float) -> float:
     tasks = test.n if test.unit == "tasks" else 1
-    return draws_needed(test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha)
+    return draws_needed(
+        test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha
+    )
 
 
 def _doubts(test: Contrast) -> Iterable[str]:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.paired_runs import Frame, Run, fate, finished
+from reports.document import Note
 
 if TYPE_CHECKING:
     from reports.analysis.cells import Cell
@@ -15,20 +15,16 @@ if TYPE_CHECKING:
 MENTIONED = 6  # places named in a sentence before it says how many more there are
 
 
-@dataclass(frozen=True)
-class Note:
-    """One finding. Red: it stands in the way of a claim. Amber: it is to be kept in mind."""
-
-    code: str
-    level: Literal["red", "amber"]
-    text: str
-
-
 def inspect(
     frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"], standing: "Standing | None"
 ) -> tuple[Note, ...]:
     """All findings, red ones first; `cells` are those of one task and one size."""
-    found = [*_pairing(frame), *_holes(frame, cells), *_runs(frame, cells), *_designs(frame, cells, tests)]
+    found = [
+        *_pairing(frame),
+        *_holes(frame, cells),
+        *_runs(frame, cells),
+        *_designs(frame, cells, tests),
+    ]
     found += _winners(standing) if standing else ()
     return tuple(sorted(found, key=lambda note: note.level != "red"))
 
@@ -48,19 +44,30 @@ def _pairing(frame: Frame) -> Iterator[Note]:
         text = "a method has several different results for one block; the first by digest was used"
         yield Note("DUPLICATE_RUNS", "red", f"{text}: {_some(places)}.")
     if frame.unknown:
-        yield Note("NOT_FOUND", "amber", f"asked for and not among the runs: {_some(frame.unknown)}.")
+        yield Note(
+            "NOT_FOUND", "amber", f"asked for and not among the runs: {_some(frame.unknown)}."
+        )
 
 
 def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
     broken = [cell for cell in cells if cell.diverged]
     if broken:
-        places = [f"{cell.method} on {cell.task} size {cell.size} ({cell.diverged}/{cell.done})" for cell in broken]
+        places = [
+            f"{cell.method} on {cell.task} size {cell.size} ({cell.diverged}/{cell.done})"
+            for cell in broken
+        ]
         text = "their training broke down, and they count with the score of one constant answer"
-        yield Note("DIVERGED", "red", f"{sum(cell.diverged for cell in broken)} runs: {text}: {_some(places)}.")
+        yield Note(
+            "DIVERGED",
+            "red",
+            f"{sum(cell.diverged for cell in broken)} runs: {text}: {_some(places)}.",
+        )
     bad = [run for run in frame.all() if fate(run) in ("failed", "diverged") and not finished(run)]
     if bad:
         counts = " and ".join(
-            f"{count} {name}" for name in ("diverged", "failed") if (count := sum(fate(run) == name for run in bad))
+            f"{count} {name}"
+            for name in ("diverged", "failed")
+            if (count := sum(fate(run) == name for run in bad))
         )
         names = ("failed", "diverged")
         places = [
@@ -74,11 +81,18 @@ def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     holes = [cell for cell in cells if cell.state not in ("complete", "infeasible", "unplanned")]
     if holes:
-        places = [f"{cell.method} on {cell.task} size {cell.size} ({cell.done}/{cell.planned})" for cell in holes]
-        yield Note("INCOMPLETE", "red", f"{done} of {planned} planned runs have a score: {_some(places)}.")
+        places = [
+            f"{cell.method} on {cell.task} size {cell.size} ({cell.done}/{cell.planned})"
+            for cell in holes
+        ]
+        yield Note(
+            "INCOMPLETE", "red", f"{done} of {planned} planned runs have a score: {_some(places)}."
+        )
     never = [cell for cell in cells if cell.state == "infeasible"]
     if never:
-        places = list(dict.fromkeys(f"{cell.method} on {cell.task} size {cell.size}" for cell in never))
+        places = list(
+            dict.fromkeys(f"{cell.method} on {cell.task} size {cell.size}" for cell in never)
+        )
         text = "A task that no method can be run on at a size is left out of that size's average"
         yield Note("INFEASIBLE", "amber", f"cannot be run: {_some(places)}. {text}.")
 
@@ -88,11 +102,15 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
     collapsed = [run for run in runs if run.collapsed]
     if collapsed:
         places = [
-            f"{cell.method} on {cell.task} size {cell.size} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
+            f"{cell.method} on {cell.task} size {cell.size} ({cell.collapsed}/{cell.done})"
+            for cell in cells
+            if cell.collapsed
         ]
         text = f"{len(collapsed)} of {len(runs)} runs predict one answer for every test row; they count in the means"
         yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
-    same = [cell for cell in cells if cell.done >= 3 and cell.collapsed == 0 and _alike(frame, cell)]
+    same = [
+        cell for cell in cells if cell.done >= 3 and cell.collapsed == 0 and _alike(frame, cell)
+    ]
     if same:
         places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
         text = "all runs of a cell have the very same score; were the draws and seeds applied?"
@@ -106,14 +124,22 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}: {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
-        yield Note("VERSION_MIX", "red", f"the runs come from {len(versions)} versions or devices: {_some(versions)}.")
+        yield Note(
+            "VERSION_MIX",
+            "red",
+            f"the runs come from {len(versions)} versions or devices: {_some(versions)}.",
+        )
     plugins: dict[str, set[str]] = {}
     for run in runs:
         if run.plugin:
             plugins.setdefault(run.method, set()).add(run.plugin)
     for method, found in plugins.items():
         level: Literal["red", "amber"] = "red" if len(found) > 1 else "amber"
-        yield Note("PLUG_IN", level, f"{method} is a method of {' and of '.join(sorted(found))}, and not of bench.")
+        yield Note(
+            "PLUG_IN",
+            level,
+            f"{method} is a method of {' and of '.join(sorted(found))}, and not of bench.",
+        )
     if frame.holdout:
         text = (
             "test rows were split off anew for every draw, so draws share rows; the intervals and p values of these tasks are "
@@ -127,7 +153,9 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
 
 
 def _alike(frame: Frame, cell: "Cell") -> bool:
-    runs = [run for run in frame.runs(cell.method, cell.task or "", cell.size or 0) if finished(run)]
+    runs = [
+        run for run in frame.runs(cell.method, cell.task or "", cell.size or 0) if finished(run)
+    ]
     return len({round(run.score or 0.0, 12) for run in runs}) == 1
 
 
@@ -136,26 +164,33 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
     if few:
         single = sum(cell.draws == 1 for cell in few)
         text = f"{len(few)} of {len(cells)} cells rest on fewer than 3 draws"
-        yield Note("FEW_SEEDS", "amber", f"{text}; {single} of them on a single one, which allows no interval.")
+        yield Note(
+            "FEW_SEEDS",
+            "amber",
+            f"{text}; {single} of them on a single one, which allows no interval.",
+        )
     per_draw: dict[tuple[str, int, int], set[int]] = {}
     for _, block in frame.index:
         per_draw.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
     if any(len(seeds) > 1 for seeds in per_draw.values()):
-        yield Note("SHARED_DRAW", "amber", "several seeds share a draw; they are averaged inside it and n counts draws.")
-    yield from _declared(frame, tests)
-    narrow = sorted({cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"} - set(frame.holdout))
-    if narrow:
-        text = (
-            "the answers for single test rows are not known, so intervals leave out that other test rows could have been taken"
+        yield Note(
+            "SHARED_DRAW",
+            "amber",
+            "several seeds share a draw; they are averaged inside it and n counts draws.",
         )
+    yield from _declared(frame, tests)
+    narrow = sorted(
+        {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
+        - set(frame.holdout)
+    )
+    if narrow:
+        text = "the answers for single test rows are not known, so intervals leave out that other test rows could have been taken"
         yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
     yield from _powers(tests)
     zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
     if zeros:
         places = [f"{_where(test)} ({test.ties} of {test.n})" for test in zeros]
-        text = (
-            "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
-        )
+        text = "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
         yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
     flat = [test for test in tests if "NO_VARIANCE" in test.notes]
     if flat:
@@ -173,9 +208,7 @@ def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
     elif said.late:
         text = f"{said.method} over {said.baseline} was named when there were results already"
     elif frame.chosen:
-        text = (
-            f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
-        )
+        text = f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
     else:
         text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
@@ -185,11 +218,21 @@ def _winners(standing: "Standing") -> Iterator[Note]:
     """Whether the best method hangs on how tasks are weighed, or on a single task."""
     by_mean, by_rank = (_either(names) for names in (standing.best_mean, standing.best_rank))
     if set(standing.best_mean).isdisjoint(standing.best_rank):
-        yield Note("METRIC_MIX", "amber", f"the best average is {by_mean}'s, the best mean rank {by_rank}'s.")
-    other = [(task, names) for task, names in standing.best_without if set(names).isdisjoint(standing.best_mean)]
+        yield Note(
+            "METRIC_MIX",
+            "amber",
+            f"the best average is {by_mean}'s, the best mean rank {by_rank}'s.",
+        )
+    other = [
+        (task, names)
+        for task, names in standing.best_without
+        if set(names).isdisjoint(standing.best_mean)
+    ]
     if other:
         shown = _some([f"without {task} it is {_either(names)}'s" for task, names in other])
-        yield Note("METRIC_MIX", "amber", f"the best average is {by_mean}'s with all tasks, but {shown}.")
+        yield Note(
+            "METRIC_MIX", "amber", f"the best average is {by_mean}'s with all tasks, but {shown}."
+        )
 
 
 def _either(names: Sequence[str]) -> str:
@@ -203,17 +246,27 @@ def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
         stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
         if stuck:
             worst = max(stuck, key=lambda test: test.reach)
-            held = f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
+            held = (
+                f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
+            )
             text = f"{len(stuck)} of {len(members)} comparisons {label} cannot reach .05: with {_units(stuck)}"
             text += f" the smallest p possible is {worst.reach:.3g}{held}"
-            yield Note("NOT_REACHABLE", "red", f"{text}; absence of significance is not evidence of equality.")
+            yield Note(
+                "NOT_REACHABLE",
+                "red",
+                f"{text}; absence of significance is not evidence of equality.",
+            )
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (
                 f"{len(weak)} of {len(members)} comparisons {label} that are not settled detect only differences above "
                 f"{weak[0].rope:g} point{'' if weak[0].rope == 1 else 's'}"
             )
-            yield Note("UNDERPOWERED", "amber", f"{text}; absence of significance is not evidence of equality.")
+            yield Note(
+                "UNDERPOWERED",
+                "amber",
+                f"{text}; absence of significance is not evidence of equality.",
+            )
 
 
 def underpowered(test: "Contrast") -> str:

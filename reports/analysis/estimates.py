@@ -1,6 +1,7 @@
 """What a method scores on one task, or by how much it differs from another there, and how sure that is.
 
-The draws of one size are averaged over their seeds, the sizes of one draw over each other: neither is evidence of its own.
+The draws of one size are averaged over their seeds, the sizes of one draw over each other: neither
+is evidence of its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,8 +38,11 @@ class Found(NamedTuple):
 
     values: list[float]  # one a draw
     draws: Estimate
-    rows: Estimate | None  # None: the test rows are not known one by one, or are others in every draw
-    corrected: bool  # the test rows are split anew for each draw, and the estimate for draws is widened for it
+    rows: (
+        Estimate | None
+    )  # None: the test rows are not known one by one, or are others in every draw
+    # the test rows are split anew for each draw, and the estimate for draws is widened for it
+    corrected: bool
 
 
 def scores(sized: Sized) -> Found:
@@ -50,10 +54,14 @@ def scores(sized: Sized) -> Found:
 def differences(mine: Sized, base: Sized) -> Found:
     """By how much a method's scores differ from those of its partners, which are in the same order."""
     pairs = [(per_draw(first), per_draw(second)) for first, second in zip(mine, base, strict=True)]
-    values = over_sizes([{draw: first[draw] - second[draw] for draw in first} for first, second in pairs])
+    values = over_sizes(
+        [{draw: first[draw] - second[draw] for draw in first} for first, second in pairs]
+    )
     here, there = _table(mine), _table(base)
     table = None if here is None or there is None or here.shape != there.shape else here - there
-    return _found(list(paired_tests.differences(values, np.zeros(len(values)))), table, _overlap(mine))
+    return _found(
+        list(paired_tests.differences(values, np.zeros(len(values)))), table, _overlap(mine)
+    )
 
 
 def _overlap(sized: Sized) -> float:
@@ -61,7 +69,11 @@ def _overlap(sized: Sized) -> float:
 
 
 def _found(values: list[float], table: Array | None, shared: float) -> Found:
-    rows = paired_tests.over_draws_and_rows(np.round(table, paired_tests.DIGITS)) if table is not None else None
+    rows = (
+        paired_tests.over_draws_and_rows(np.round(table, paired_tests.DIGITS))
+        if table is not None
+        else None
+    )
     return Found(values, paired_tests.over_draws(values, overlap=shared), rows, shared > 0)
 
 
@@ -79,10 +91,16 @@ def _table(sized: Sized) -> Array | None:
             found.setdefault(run.draw, []).append(rows)
         per_size.append({draw: np.mean(each, axis=0) for draw, each in found.items()})
     common = sorted(set.intersection(*map(set, per_size))) if per_size else []
-    return 100 * np.array([np.mean([size[draw] for size in per_size], axis=0) for draw in common]) if common else None
+    return (
+        100 * np.array([np.mean([size[draw] for size in per_size], axis=0) for draw in common])
+        if common
+        else None
+    )
 
 
-def pooled(found: Sequence[Found], *, sd: float | None = None) -> tuple[paired_tests.Interval, Estimand]:
+def pooled(
+    found: Sequence[Found], *, sd: float | None = None
+) -> tuple[paired_tests.Interval, Estimand]:
     """The mean over tasks with its interval: E2 where every task allows it, else E1 for all of them."""
     whole = all(one.rows is not None or one.corrected for one in found)
     parts = [one.rows if whole and one.rows is not None else one.draws for one in found]

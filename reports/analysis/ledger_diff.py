@@ -85,10 +85,19 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
         places.setdefault(place, []).append((first, second))
     found = [_move(place, pairs) for place, pairs in sorted(places.items())]
     held = [move for move in found if not math.isnan(move.p_raw)]
-    adjusted = dict(zip((move.place for move in held), paired_tests.benjamini_hochberg([m.p_raw for m in held]), strict=True))
+    adjusted = dict(
+        zip(
+            (move.place for move in held),
+            paired_tests.benjamini_hochberg([m.p_raw for m in held]),
+            strict=True,
+        )
+    )
     cells = tuple(replace(move, p_adj=float(adjusted.get(move.place, math.nan))) for move in found)
     return Moves(
-        cells=cells, only_before=len(old.keys() - new.keys()), only_after=len(new.keys() - old.keys()), other_rows=other
+        cells=cells,
+        only_before=len(old.keys() - new.keys()),
+        only_after=len(new.keys() - old.keys()),
+        other_rows=other,
     )
 
 
@@ -124,11 +133,17 @@ def headline(found: Moves) -> str:
         return "Nothing to compare: no job of one, with its backbone and recipe, has a score on the same rows in the other."
     counts = Counter(move.word for move in found.cells)
     moved = f"{counts['moved'] or 'None'} of {len(found.cells)} cells"
-    parts = [f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"]
+    parts = [
+        f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"
+    ]
     if counts["same shift"]:
-        parts.append(f"{counts['same shift']} changed in every draw by the same amount (no variance, no p)")
+        parts.append(
+            f"{counts['same shift']} changed in every draw by the same amount (no variance, no p)"
+        )
     if counts["not settled"]:
-        parts.append(f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)")
+        parts.append(
+            f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)"
+        )
     if counts["one draw"]:
         parts.append(f"{counts['one draw']} changed, which a single draw cannot tell from noise")
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
@@ -141,11 +156,22 @@ def as_document(found: Moves, *, before: str, after: str, command: str = "") -> 
         if count:
             facts.append((f"Only {text}", f"{count} finished runs"))
     if found.other_rows:
-        facts.append(("Other rows", f"{found.other_rows} runs are of the same name on other rows, and are not compared"))
-    kinds = {kind: sorted({getattr(move.place, kind) for move in found.cells}) for kind in ("backbone", "recipe")}
+        facts.append(
+            (
+                "Other rows",
+                f"{found.other_rows} runs are of the same name on other rows, and are not compared",
+            )
+        )
+    kinds = {
+        kind: sorted({getattr(move.place, kind) for move in found.cells})
+        for kind in ("backbone", "recipe")
+    }
     several = {kind: lines for kind, lines in kinds.items() if len(lines) > 1}
     for kind, lines in kinds.items():
-        facts += [(kind.capitalize() + (f" {n}" if kind in several else ""), line) for n, line in enumerate(lines, start=1)]
+        facts += [
+            (kind.capitalize() + (f" {n}" if kind in several else ""), line)
+            for n, line in enumerate(lines, start=1)
+        ]
     changed = [move for move in found.cells if move.word != "equal"]
     return Document(
         title="Before and after",
@@ -164,7 +190,19 @@ def _table(changed: Sequence[Move], several: Mapping[str, Sequence[str]]) -> Tab
     tested = sum(not math.isnan(move.p_raw) for move in changed)
     return Table(
         title="Cells that changed",
-        head=("method", "task", "size", *several, "before", "after", "points", "95 % interval", "p", "changed", "found"),
+        head=(
+            "method",
+            "task",
+            "size",
+            *several,
+            "before",
+            "after",
+            "points",
+            "95 % interval",
+            "p",
+            "changed",
+            "found",
+        ),
         rows=tuple(_row(move, several) for move in order),
         labels=3 + len(several),
         legend=(
@@ -181,10 +219,17 @@ def _row(move: Move, several: Mapping[str, Sequence[str]]) -> tuple[Entry, ...]:
         Entry(move.place.method),
         Entry(move.place.task),
         Entry(str(move.place.size)),
-        *(Entry(str(lines.index(getattr(move.place, kind)) + 1)) for kind, lines in several.items()),
+        *(
+            Entry(str(lines.index(getattr(move.place, kind)) + 1))
+            for kind, lines in several.items()
+        ),
         Entry(f"{move.before:.1f}"),
         Entry(f"{move.after:.1f}"),
-        Entry(points(move.effect), marks=("↑" if move.effect > 0 else "↓") if move.moved else "", strong=move.moved),
+        Entry(
+            points(move.effect),
+            marks=("↑" if move.effect > 0 else "↓") if move.moved else "",
+            strong=move.moved,
+        ),
         Entry(DASH if math.isnan(move.ci[0]) else f"[{move.ci[0]:.1f}, {move.ci[1]:.1f}]"),
         Entry(probability(move.p_adj)),
         Entry(f"{move.pairs - move.equal}/{move.pairs}"),

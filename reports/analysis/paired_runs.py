@@ -27,14 +27,18 @@ class Run:
 
     digest: str
     backbone: str  # name, revision, pooling and dtype in one readable line
-    recipe: str  # everything that all methods share (steps, batch, dev rule, ...) in one readable line
+    recipe: (
+        str  # everything that all methods share (steps, batch, dev rule, ...) in one readable line
+    )
     method: str  # with the options that differ from the defaults, e.g. "simplex(vertices=2)"
     task: str
     size: int
     draw: int
     seed: int
     status: Literal["done", "diverged", "failed", "infeasible", "missing"]
-    score: float | None  # the task's score, higher is better, 1.0 = perfect; of a diverged run that of one constant answer
+    score: (
+        float | None
+    )  # the task's score, higher is better, 1.0 = perfect; of a diverged run that of one constant answer
     metrics: Mapping[str, float]  # every metric by name; NaN where the metric is undefined
     better: Mapping[str, Literal["higher", "lower"]]  # per metric
     dev_score: float | None
@@ -50,24 +54,41 @@ class Run:
     seconds_training: float
     seconds_evaluation: float
     peak_bytes: int
-    shared: bool  # whether its seconds and bytes are shared with other jobs: of its pack, or of the same features
+    # whether its seconds and bytes are shared with other jobs: of its pack, or of the same features
+    shared: bool
     passes: str = "alone"  # how its training went through the model: alone, in packs of 8, ..
     versions: str  # program, libraries and device in one line: a comparison over several is noted
-    plugin: str = ""  # the distribution, with its version, that the method comes from, where it is none of bench's own
-    curve: Sequence[tuple[int, float]] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
+    # the distribution, with its version, that the method comes from, where it is none of bench's
+    # own
+    plugin: str = ""
+    curve: Sequence[
+        tuple[int, float]
+    ] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
     losses: Sequence[float] = ()  # the dev loss at each of these steps
-    sampled: Sequence[float] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
-    given: Array = field(default_factory=_no_rows, compare=False)  # predictions (n_test,): class numbers or values
-    right: Mapping[str, Array] = field(default_factory=dict, compare=False)  # labels by test split, in the order of `given`
+    sampled: Sequence[
+        float
+    ] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
+    given: Array = field(
+        default_factory=_no_rows, compare=False
+    )  # predictions (n_test,): class numbers or values
+    right: Mapping[str, Array] = field(
+        default_factory=dict, compare=False
+    )  # labels by test split, in the order of `given`
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
-    classes: Sequence[str] = ()  # names of the classes in the order of their numbers; empty for a regression
+    classes: Sequence[
+        str
+    ] = ()  # names of the classes in the order of their numbers; empty for a regression
 
     @cached_property
     def by_row(self) -> Array | None:
         """The score spread over the test rows (n_test,), their mean being the score; None where that is not known."""
         rows = row_scores(self.given, self.right, self.scored_by)
         # Where the mean is not the score, a metric is another than the one of that name here.
-        return rows if rows is not None and abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5 else None
+        return (
+            rows
+            if rows is not None and abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
+            else None
+        )
 
 
 class Nothing(Exception):
@@ -82,10 +103,14 @@ class Mixed(Exception):
         self.recipes = list(recipes)
         lines = []
         if len(self.backbones) > 1:
-            lines.append(f"the runs are of {len(self.backbones)} backbones; choose one with --model:")
+            lines.append(
+                f"the runs are of {len(self.backbones)} backbones; choose one with --model:"
+            )
             lines += [f"  {name}" for name in self.backbones]
         if len(self.recipes) > 1:
-            lines.append(f"the runs were made with {len(self.recipes)} recipes; choose one with --recipe N:")
+            lines.append(
+                f"the runs were made with {len(self.recipes)} recipes; choose one with --recipe N:"
+            )
             lines += [f"  {number}. {text}" for number, text in enumerate(self.recipes, start=1)]
         super().__init__("\n".join(lines))
 
@@ -126,7 +151,8 @@ class Frame:
     def planned(self) -> str | None:
         """The method whose comparison with the baseline the study is for; None if there is none such here.
 
-        Nor if tasks or sizes were chosen: who saw all results could choose those on which they are as hoped.
+        Nor if tasks or sizes were chosen: who saw all results could choose those on which they are
+            as hoped.
         """
         said = self.hypothesis
         if said is None or said.late or said.baseline != self.baseline or self.chosen:
@@ -144,7 +170,11 @@ class Frame:
     @cached_property
     def runnable(self) -> frozenset[tuple[str, int]]:
         """The tasks and sizes that are planned and that at least one method can be run on."""
-        return frozenset((block.task, block.size) for (_, block), run in self.index.items() if run.status != "infeasible")
+        return frozenset(
+            (block.task, block.size)
+            for (_, block), run in self.index.items()
+            if run.status != "infeasible"
+        )
 
     @cached_property
     def seen(self) -> tuple[str, ...]:
@@ -161,7 +191,12 @@ class Frame:
 
 def finished(run: Run | None) -> TypeGuard[Run]:
     """Whether the run has a score that can be averaged; one that is not a number counts as diverged."""
-    return run is not None and run.status in ("done", "diverged") and run.score is not None and math.isfinite(run.score)
+    return (
+        run is not None
+        and run.status in ("done", "diverged")
+        and run.score is not None
+        and math.isfinite(run.score)
+    )
 
 
 def fate(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible", "missing"]:
@@ -175,7 +210,11 @@ def fate(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible",
 
 def sizes_of(frame: Frame, task: str, scope: int | None) -> list[int]:
     """The sizes of a scope at which the task could be run by anybody."""
-    return [size for size in (frame.sizes if scope is None else (scope,)) if (task, size) in frame.runnable]
+    return [
+        size
+        for size in (frame.sizes if scope is None else (scope,))
+        if (task, size) in frame.runnable
+    ]
 
 
 def overlap(runs: Iterable[Run]) -> float:
@@ -223,8 +262,14 @@ def arrange(
         chosen = [reference, *(name for name in chosen if name != reference)]
     wanted_tasks, more = _select(tasks, sorted({run.task for run in everything}))
     wanted_sizes, most = _select(sizes, sorted({run.size for run in everything}))
-    left_out = [run for run in everything if run.task not in wanted_tasks or run.size not in wanted_sizes]
-    kept = [r for r in everything if r.method in chosen and r.task in wanted_tasks and r.size in wanted_sizes]
+    left_out = [
+        run for run in everything if run.task not in wanted_tasks or run.size not in wanted_sizes
+    ]
+    kept = [
+        r
+        for r in everything
+        if r.method in chosen and r.task in wanted_tasks and r.size in wanted_sizes
+    ]
     if not kept:
         raise Nothing(f"no run is left after choosing; there are {_inventory(everything)}")
     backbones = sorted({run.backbone for run in kept})
@@ -257,7 +302,15 @@ _PREFERENCE: Final = ("done", "diverged", "failed", "infeasible", "missing")
 
 
 def _order(run: Run) -> tuple[str, str, int, int, int, int, str]:
-    return (run.method, run.task, run.size, run.draw, run.seed, _PREFERENCE.index(fate(run)), run.digest)
+    return (
+        run.method,
+        run.task,
+        run.size,
+        run.draw,
+        run.seed,
+        _PREFERENCE.index(fate(run)),
+        run.digest,
+    )
 
 
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
@@ -276,7 +329,9 @@ def _select(wanted: Sequence[T] | None, present: list[T]) -> tuple[list[T], list
     if wanted is None:
         return present, []
     asked = list(dict.fromkeys(wanted))
-    return [name for name in asked if name in present], [name for name in asked if name not in present]
+    return [name for name in asked if name in present], [
+        name for name in asked if name not in present
+    ]
 
 
 def _match(wanted: Sequence[str] | None, present: list[str]) -> tuple[list[str], list[str]]:
@@ -304,7 +359,11 @@ def _baseline(wanted: str | None, chosen: list[str], present: list[str]) -> str:
         return (usual or chosen or present)[0]
     found, _ = _match([wanted], present)
     if len(found) != 1:
-        problem = f"the baseline {wanted!r} could be any of {', '.join(found)}" if found else f"no baseline {wanted!r}"
+        problem = (
+            f"the baseline {wanted!r} could be any of {', '.join(found)}"
+            if found
+            else f"no baseline {wanted!r}"
+        )
         raise Nothing(f"{problem}; the methods are {', '.join(present)}")
     return found[0]
 

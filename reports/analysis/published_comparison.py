@@ -33,18 +33,26 @@ def beside(comparison: Comparison, paper: Study) -> list[Table]:
     common = [
         one
         for one in paper.numbers
-        if one.task in comparison.tasks and one.method in mine and (one.size in comparison.sizes or not one.size)
+        if one.task in comparison.tasks
+        and one.method in mine
+        and (one.size in comparison.sizes or not one.size)
     ]
     if not common:
-        raise Nothing(f"{paper.title} has nothing in common with these runs: it has {_extent(paper)}")
-    return [_table(comparison, paper, size, common) for size in sorted({one.size for one in common})]
+        raise Nothing(
+            f"{paper.title} has nothing in common with these runs: it has {_extent(paper)}"
+        )
+    return [
+        _table(comparison, paper, size, common) for size in sorted({one.size for one in common})
+    ]
 
 
 def _extent(paper: Study) -> str:
     sizes = sorted({one.size for one in paper.numbers})
     shown = ", ".join(str(size) if size else "all rows" for size in sizes)
     methods = ", ".join(dict.fromkeys(one.method for one in paper.numbers))
-    return f"{', '.join(dict.fromkeys(one.task for one in paper.numbers))}; sizes {shown}; {methods}"
+    return (
+        f"{', '.join(dict.fromkeys(one.task for one in paper.numbers))}; sizes {shown}; {methods}"
+    )
 
 
 def _table(comparison: Comparison, paper: Study, size: int, common: Sequence[Printed]) -> Table:
@@ -60,10 +68,18 @@ def _table(comparison: Comparison, paper: Study, size: int, common: Sequence[Pri
         theirs = [one for one in numbers if one.method == method.partition("(")[0]]
         if not theirs:
             continue
-        rows.append((Entry(method), Entry("here"), *(Entry(_mine(comparison, method, *column, ours)) for column in columns)))
+        rows.append(
+            (
+                Entry(method),
+                Entry("here"),
+                *(Entry(_mine(comparison, method, *column, ours)) for column in columns),
+            )
+        )
         for called in dict.fromkeys(one.called for one in theirs):
             printed = {(one.task, one.metric): one.value for one in theirs if one.called == called}
-            cells = [Entry(f"{printed[column]:.2f}" if column in printed else DASH) for column in columns]
+            cells = [
+                Entry(f"{printed[column]:.2f}" if column in printed else DASH) for column in columns
+            ]
             rows.append((Entry(""), Entry(called), *cells))
     return Table(
         title=f"Beside {paper.title}, {f'size {size}' if size else 'all rows there'}",
@@ -87,10 +103,14 @@ def _differences(comparison: Comparison, paper: Study, size: int) -> str:
     tested = sorted({run.n_test for run in runs})
     parts = [f"backbone here {comparison.backbone}, there {paper.backbone}"]
     if paper.dev:
-        parts.append(f"rows that checkpoints are chosen on here {' or '.join(map(str, dev))}, there {paper.dev}")
+        parts.append(
+            f"rows that checkpoints are chosen on here {' or '.join(map(str, dev))}, there {paper.dev}"
+        )
     if paper.draws:
         parts.append(f"draws here {draws}, there {paper.draws}")
-    parts.append(f"test rows here {f'{tested[0]} to {tested[-1]}' if len(tested) > 1 else tested[0]}")
+    parts.append(
+        f"test rows here {f'{tested[0]} to {tested[-1]}' if len(tested) > 1 else tested[0]}"
+    )
     return (
         f"Metrics × 100. Not comparable as they stand: {'; '.join(parts)}; there {paper.about}. Nothing is tested between "
         f"them. Source: {paper.source}."

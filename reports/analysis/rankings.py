@@ -23,7 +23,9 @@ class Standing:
     omnibus: Omnibus
     nemenyi: float  # the critical difference of mean ranks
     nemenyi_p: tuple[tuple[float, ...], ...]  # of each pair, adjusted
-    beaten: tuple[tuple[float, ...], ...]  # share of tasks on which the row beats the column, ties one half
+    beaten: tuple[
+        tuple[float, ...], ...
+    ]  # share of tasks on which the row beats the column, ties one half
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # pairs
@@ -37,11 +39,19 @@ class Standing:
 def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
     """Over all sizes; None with fewer than two methods or tasks that are complete."""
     scope = None if len(frame.sizes) > 1 else frame.sizes[0]
-    found = {(c.method, c.task): c.mean for c in cells if c.size == scope and c.task and c.state == "complete"}
-    tasks = [task for task in frame.tasks if all((method, task) in found for method in frame.methods)]
+    found = {
+        (c.method, c.task): c.mean
+        for c in cells
+        if c.size == scope and c.task and c.state == "complete"
+    }
+    tasks = [
+        task for task in frame.tasks if all((method, task) in found for method in frame.methods)
+    ]
     if len(frame.methods) < 2 or len(tasks) < 2:
         return None
-    scores = np.round([[found[method, task] for method in frame.methods] for task in tasks], paired_tests.DIGITS)
+    scores = np.round(
+        [[found[method, task] for method in frame.methods] for task in tasks], paired_tests.DIGITS
+    )
     pairs = ranks.pairwise(scores)
 
     def named(places: tuple[int, ...]) -> tuple[str, ...]:
@@ -65,7 +75,10 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
         cliques=tuple(ranks.cliques(pairs.adjusted)),
         best_mean=named(ranks.winners(scores)),
         best_rank=named(ranks.winners(scores, by="rank")),
-        best_without=tuple((task, named(best)) for task, best in zip(tasks, ranks.winners_without(scores), strict=True)),
+        best_without=tuple(
+            (task, named(best))
+            for task, best in zip(tasks, ranks.winners_without(scores), strict=True)
+        ),
     )
 
 

@@ -29,7 +29,9 @@ def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
     """One for each method whose dev rows were seen by sampled models."""
     found = []
     for method in methods:
-        mine = [run for run in runs if run.method == method and finished(run) and len(run.sampled) > 1]
+        mine = [
+            run for run in runs if run.method == method and finished(run) and len(run.sampled) > 1
+        ]
         if mine:
             copies = [len(run.sampled) for run in mine]
             found.append(
@@ -50,7 +52,10 @@ def _adjusted(found: Sequence[Samples]) -> tuple[Samples, ...]:
     raw = [each.p for one in found for each in (one.by_spread, one.by_mean)]
     # what cannot be tested yet is still one of the tests that were planned
     holm = paired_tests.holm([1.0 if math.isnan(p) else p for p in raw])
-    kept = [math.nan if math.isnan(p) else float(adjusted) for p, adjusted in zip(raw, holm, strict=True)]
+    kept = [
+        math.nan if math.isnan(p) else float(adjusted)
+        for p, adjusted in zip(raw, holm, strict=True)
+    ]
     pairs = zip(found, kept[::2], kept[1::2], strict=True)
     return tuple(replace(one, spread_p_adj=spread, mean_p_adj=mean) for one, spread, mean in pairs)
 
@@ -66,12 +71,18 @@ def _correlated(runs: Sequence[Run], values: Sequence[float]) -> Correlation:
     """Over the draws of a cell, seeds averaged inside them."""
     cells: dict[tuple[str, int], dict[int, list[tuple[float, float]]]] = {}
     for run, value in zip(runs, values, strict=True):
-        cells.setdefault((run.task, run.size), {}).setdefault(run.draw, []).append((value, run.score or 0.0))
+        cells.setdefault((run.task, run.size), {}).setdefault(run.draw, []).append(
+            (value, run.score or 0.0)
+        )
     tasks = sorted({task for task, _ in cells})
-    return correlation.within([[_cell(draws) for (name, _), draws in cells.items() if name == task] for task in tasks])
+    return correlation.within(
+        [[_cell(draws) for (name, _), draws in cells.items() if name == task] for task in tasks]
+    )
 
 
 def _cell(draws: dict[int, list[tuple[float, float]]]) -> Cell:
-    means: Iterator[tuple[float, float]] = ((fmean(x for x, _ in each), fmean(y for _, y in each)) for each in draws.values())
+    means: Iterator[tuple[float, float]] = (
+        (fmean(x for x, _ in each), fmean(y for _, y in each)) for each in draws.values()
+    )
     pairs = list(means)
     return [x for x, _ in pairs], [y for _, y in pairs]

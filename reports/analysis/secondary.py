@@ -7,7 +7,14 @@ import numpy as np
 
 from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_runs import Run, finished, overlap
-from reports.statistics import bayes, effects, paired_tests, random_effects, replicability, superiority
+from reports.statistics import (
+    bayes,
+    effects,
+    paired_tests,
+    random_effects,
+    replicability,
+    superiority,
+)
 from reports.statistics.bayes import Posterior
 from reports.statistics.effects import Equivalence, Pseudomedian
 from reports.statistics.random_effects import Pooled
@@ -27,14 +34,20 @@ class Detail:
     biserial: float  # the rank-biserial correlation over tasks
     standardised: float  # the mean over tasks in their standard deviations, d_z
     pooled: Pooled  # as a sample of tasks, with what a new task may show
-    posterior: Posterior  # chances that the baseline is better, neither is, the method is, on a new task
+    posterior: (
+        Posterior  # chances that the baseline is better, neither is, the method is, on a new task
+    )
     equivalence: Equivalence  # whether the mean over tasks lies within the rope
     counted: Directions  # on how many tasks it is ahead and behind
 
 
 def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...]:
     """One for each comparison overall that is made over two tasks or more."""
-    return tuple(_detail(test, runs) for test in tests if test.family == "overall" and test.unit == "tasks" and test.n > 1)
+    return tuple(
+        _detail(test, runs)
+        for test in tests
+        if test.family == "overall" and test.unit == "tasks" and test.n > 1
+    )
 
 
 def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
@@ -43,7 +56,10 @@ def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
     means = np.round([np.mean(draws) for draws in values], paired_tests.DIGITS)
     mine = [run for run in runs if run.method == test.method and finished(run)]
     shared = [overlap(run for run in mine if run.task == task) for task in per_task]
-    noise = [paired_tests.over_draws(draws, overlap=o).variance for draws, o in zip(values, shared, strict=True)]
+    noise = [
+        paired_tests.over_draws(draws, overlap=o).variance
+        for draws, o in zip(values, shared, strict=True)
+    ]
     return Detail(
         method=test.method,
         tasks=tuple(per_task),

@@ -30,12 +30,18 @@ class Rule:
     moved: int  # of them: those whose test score it changes
     score: float  # mean on the test rows: tasks alike, sizes inside draws
     test: Contrast | None  # against the own rule, on the same trainings; None for that itself
-    optimism: paired_tests.Interval | None  # dev - test of what it chose; None where the dev score there was not kept
+    optimism: (
+        paired_tests.Interval | None
+    )  # dev - test of what it chose; None where the dev score there was not kept
 
 
 def rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Rule, ...]:
     """Every rule of every method whose runs tested several, the own one first."""
-    return tuple(rule for method in methods for rule in _of(method, [run for run in runs if run.method == method]))
+    return tuple(
+        rule
+        for method in methods
+        for rule in _of(method, [run for run in runs if run.method == method])
+    )
 
 
 def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
@@ -45,10 +51,18 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
     if not whole:
         return
     own = "stochastic" if whole[0][0].sampled else "centroid"
-    tried = {name: [_chosen(run, name, scores[name]) for run, scores in whole] for name in sorted(names - {OWN, own})}
+    tried = {
+        name: [_chosen(run, name, scores[name]) for run, scores in whole]
+        for name in sorted(names - {OWN, own})
+    }
     tried = {OWN: [_chosen(run, OWN, scores[OWN]) for run, scores in whole], **tried}
-    # What other rules would have chosen there was not tested: to leave such runs out would flatter the own rule.
-    lost = [run for run in runs if fate(run) == "diverged" and not (finished(run) and scores_by_rule(run))]
+    # What other rules would have chosen there was not tested: to leave such runs out would flatter
+    # the own rule.
+    lost = [
+        run
+        for run in runs
+        if fate(run) == "diverged" and not (finished(run) and scores_by_rule(run))
+    ]
     unpaired = [_chosen(run, name, math.nan) for name in tried for run in lost]
     paired = arrange([*(run for each in tried.values() for run in each), *unpaired], baseline=OWN)
     tests = {test.method: test for test in overall(paired)}
@@ -61,13 +75,17 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
             moved=sum(scores[name] != scores[OWN] for _, scores in whole),
             score=_mean(chosen),
             test=tests.get(name),
-            optimism=None if any(run.dev_score is None for run in chosen) else mean_optimism(list(filter(finished, chosen))),
+            optimism=None
+            if any(run.dev_score is None for run in chosen)
+            else mean_optimism(list(filter(finished, chosen))),
         )
 
 
 def _chosen(run: Run, rule: str, score: float) -> Run:
     """The run as it would have been with that rule; its answers row by row are not known."""
-    return replace(run, method=rule, score=score, dev_score=_promised(run, rule), given=np.empty(0), right={})
+    return replace(
+        run, method=rule, score=score, dev_score=_promised(run, rule), given=np.empty(0), right={}
+    )
 
 
 def _promised(run: Run, rule: str) -> float | None:
@@ -77,7 +95,11 @@ def _promised(run: Run, rule: str) -> float | None:
     if not run.curve or len(run.losses) != len(run.curve) or rule not in ("last", "loss"):
         return None
     last = len(run.curve) - 1  # of equal losses the later one is kept
-    place = last if rule == "last" else min(range(len(run.curve)), key=lambda place: (run.losses[place], -place))
+    place = (
+        last
+        if rule == "last"
+        else min(range(len(run.curve)), key=lambda place: (run.losses[place], -place))
+    )
     return run.curve[place][1]
 
 
@@ -85,7 +107,9 @@ def _mean(runs: Sequence[Run]) -> float:
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
-    return paired_tests.pooled([estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]).mean
+    return paired_tests.pooled(
+        [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
+    ).mean
 
 
 def scores_by_rule(run: Run) -> dict[str, float]:
@@ -102,7 +126,10 @@ def scores_by_rule(run: Run) -> dict[str, float]:
     metrics = sorted(set.union(*(set(values) for values in rules.values())) & set(run.metrics))
     if not metrics:
         return {}
-    scores = {name: fmean(values.get(metric, math.nan) for metric in metrics) for name, values in rules.items()}
+    scores = {
+        name: fmean(values.get(metric, math.nan) for metric in metrics)
+        for name, values in rules.items()
+    }
     return {OWN: fmean(_signed(run, metric, run.metrics[metric]) for metric in metrics), **scores}
 
 
@@ -116,16 +143,21 @@ def mean_optimism(runs: Sequence[Run]) -> paired_tests.Interval:
     for run in runs:
         difference = 100 * ((run.dev_score or 0.0) - (run.score or 0.0))
         tasks.setdefault(run.task, {}).setdefault(run.draw, []).append(difference)
-    strata = [[fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())]
+    strata = [
+        [fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())
+    ]
     overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
     pairs = zip(strata, overlaps, strict=True)
-    return paired_tests.pooled([paired_tests.over_draws(values, overlap=shared) for values, shared in pairs])
+    return paired_tests.pooled(
+        [paired_tests.over_draws(values, overlap=shared) for values, shared in pairs]
+    )
 
 
 def promised(runs: Sequence[Run], counts: Callable[[int], Sequence[int]]) -> dict[int, float]:
     """Dev - test, in points, of the run with the best dev score among n runs of a cell; sizes inside tasks, tasks alike.
 
-    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without replacement).
+    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without
+    replacement).
 
     Args:
         runs: of one method.
@@ -142,6 +174,9 @@ def promised(runs: Sequence[Run], counts: Callable[[int], Sequence[int]]) -> dic
 
     most = min((len(cell) for sizes in cells.values() for cell in sizes.values()), default=0)
     return {
-        n: fmean(fmean(gap(cell, n) for _, cell in sorted(sizes.items())) for _, sizes in sorted(cells.items()))
+        n: fmean(
+            fmean(gap(cell, n) for _, cell in sorted(sizes.items()))
+            for _, sizes in sorted(cells.items())
+        )
         for n in counts(most)
     }

@@ -42,7 +42,16 @@ def single(comparison: Comparison) -> Table | None:
     ]
     return Table(
         title="Single draws, model against model",
-        head=("method", "task", "size", "only it right", f"only {comparison.baseline} right", "test rows", "p", "p B-H"),
+        head=(
+            "method",
+            "task",
+            "size",
+            "only it right",
+            f"only {comparison.baseline} right",
+            "test rows",
+            "p",
+            "p B-H",
+        ),
         rows=tuple(rows),
         labels=3,
         legend=(
@@ -57,7 +66,9 @@ def _duels(comparison: Comparison) -> list[Duel]:
     found: dict[tuple[str, str, int], list[Run]] = {}
     for one in comparison.runs:
         found.setdefault((one.method, one.task, one.size), []).append(one)
-    alone = {place: runs[0] for place, runs in found.items() if len(runs) == 1 and finished(runs[0])}
+    alone = {
+        place: runs[0] for place, runs in found.items() if len(runs) == 1 and finished(runs[0])
+    }
     duels = []
     for size, task, method in product(comparison.sizes, comparison.tasks, comparison.methods):
         run, base = alone.get((method, task, size)), alone.get((comparison.baseline, task, size))

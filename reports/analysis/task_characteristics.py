@@ -75,7 +75,9 @@ def _character(comparison: Comparison, task: str, texts: Texts) -> Character:
     return Character(
         task=task,
         classes=len(run.classes) if run else 0,
-        words=round(fmean(sum(len(text.split()) for text in row) for row in rows), 1) if rows else math.nan,
+        words=round(fmean(sum(len(text.split()) for text in row) for row in rows), 1)
+        if rows
+        else math.nan,
         balance=round(balance(labels, len(run.classes)), 2) if run else math.nan,
         pair=float(max(len(row) for row in rows) > 1) if rows else math.nan,
         overlap=round(overlap(rows), 2),
@@ -96,14 +98,22 @@ def balance(labels: Sequence[float] | paired_tests.Array, classes: int) -> float
 def overlap(rows: Sequence[Sequence[str]]) -> float:
     """The mean of Jaccard's (1901) share of the words of two texts that both have, upper and lower case alike."""
     pairs = [[set(_WORD.findall(text.lower())) for text in row] for row in rows if len(row) == 2]
-    shares = [len(first & second) / len(first | second) for first, second in pairs if first | second]
+    shares = [
+        len(first & second) / len(first | second) for first, second in pairs if first | second
+    ]
     return fmean(shares) if shares else math.nan
 
 
 def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
     methods = [test.method for test in comparison.family("overall")]
-    found = [(SIZE, method, _by_size(comparison, method)) for method in methods if len(comparison.sizes) > 1]
-    gains = {method: [_shown(task.gains.get(method, math.nan)) for task in tasks] for method in methods}
+    found = [
+        (SIZE, method, _by_size(comparison, method))
+        for method in methods
+        if len(comparison.sizes) > 1
+    ]
+    gains = {
+        method: [_shown(task.gains.get(method, math.nan)) for task in tasks] for method in methods
+    }
     for name in MEASURES:
         values = [float(getattr(task, name)) for task in tasks]
         found += [(name, method, correlation.over(values, gains[method])) for method in methods]
@@ -111,7 +121,12 @@ def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
     known = [one.p for _, _, one in kept if not math.isnan(one.p)]
     adjusted = iter(map(float, paired_tests.benjamini_hochberg(known)))
     return [
-        Link(characteristic=name, method=method, found=one, p_adj=math.nan if math.isnan(one.p) else next(adjusted))
+        Link(
+            characteristic=name,
+            method=method,
+            found=one,
+            p_adj=math.nan if math.isnan(one.p) else next(adjusted),
+        )
         for name, method, one in kept
     ]
 
@@ -123,7 +138,16 @@ def _shown(gain: float) -> float:
 
 def _by_size(comparison: Comparison, method: str) -> Correlation:
     """Of the size with the gain within each task; two sizes can only agree or disagree."""
-    tests = [test for test in comparison.family("cells") if test.method == method and not math.isnan(test.effect)]
-    cells = [[(test.size or 0, _shown(test.effect)) for test in tests if test.task == task] for task in comparison.tasks]
-    tasks = [[([size for size, _ in pairs], [gain for _, gain in pairs])] for pairs in cells if pairs]
+    tests = [
+        test
+        for test in comparison.family("cells")
+        if test.method == method and not math.isnan(test.effect)
+    ]
+    cells = [
+        [(test.size or 0, _shown(test.effect)) for test in tests if test.task == task]
+        for task in comparison.tasks
+    ]
+    tasks = [
+        [([size for size, _ in pairs], [gain for _, gain in pairs])] for pairs in cells if pairs
+    ]
     return correlation.within(tasks, fewest=2)

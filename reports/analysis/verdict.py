@@ -1,6 +1,7 @@
 """The answer in words: what differs, by how much, whether it is settled, and what would settle it.
 
-The words "no difference" are never printed: a test that finds nothing says what it could have found.
+The words "no difference" are never printed: a test that finds nothing says what it could have
+found.
 """
 
 import math
@@ -46,12 +47,20 @@ def _headline(comparison: Comparison, tests: list[Contrast]) -> str:
     rest = len(tests) - len(better) - len(worse)
     parts = []
     if better:
-        parts.append(f"{_names(better)} {'is' if len(better) == 1 else 'are'} better than {comparison.baseline}")
+        parts.append(
+            f"{_names(better)} {'is' if len(better) == 1 else 'are'} better than {comparison.baseline}"
+        )
     if worse:
-        parts.append(f"{_names(worse)} {'is' if len(worse) == 1 else 'are'} worse than {comparison.baseline}")
+        parts.append(
+            f"{_names(worse)} {'is' if len(worse) == 1 else 'are'} worse than {comparison.baseline}"
+        )
     if not parts:
         return _unsettled(comparison, tests, task)
-    tail = f"; {rest} of {len(tests)} comparisons {'is' if rest == 1 else 'are'} not settled" if rest else ""
+    tail = (
+        f"; {rest} of {len(tests)} comparisons {'is' if rest == 1 else 'are'} not settled"
+        if rest
+        else ""
+    )
     return f"Settled: {', and '.join(parts)}{task}{tail}."
 
 
@@ -65,15 +74,27 @@ def _answer(test: Contrast, task: str) -> str:
 
 def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
     """What can be said of these tasks where nothing can be said of others."""
-    whole = [test for test in tests if test.unit == "tasks" and test.n == test.planned and not test.failed]
+    whole = [
+        test
+        for test in tests
+        if test.unit == "tasks" and test.n == test.planned and not test.failed
+    ]
     told = [test for test in whole if test.ci[0] > 0 or test.ci[1] < 0]
     above = [test.method for test in told if test.ci[0] > 0]
     below = [test.method for test in told if test.ci[1] < 0]
     if not above and not below:
         return f"Not settled: these runs do not tell {_names([t.method for t in tests])} from {comparison.baseline}{task}."
-    here = [f"{_names(above)} score{'s' * (len(above) == 1)} above {comparison.baseline}"] if above else []
+    here = (
+        [f"{_names(above)} score{'s' * (len(above) == 1)} above {comparison.baseline}"]
+        if above
+        else []
+    )
     it = "it" if above else comparison.baseline
-    here += [f"{_names(below)}{'' if above else ' score' + 's' * (len(below) == 1)} below {it}"] if below else []
+    here += (
+        [f"{_names(below)}{'' if above else ' score' + 's' * (len(below) == 1)} below {it}"]
+        if below
+        else []
+    )
     found = f"On these tasks {', and '.join(here)}"
     alone = ", each interval taken alone" if len(above) + len(below) > 1 else ""
     what = "draws and test rows" if all(test.ci_estimand == "E2" for test in told) else "draws"
@@ -82,7 +103,13 @@ def _unsettled(comparison: Comparison, tests: list[Contrast], task: str) -> str:
 
 def _paragraph(comparison: Comparison, test: Contrast) -> str:
     """One comparison in words, with its rank in a study that has a question: a line may be quoted alone."""
-    rank = "" if comparison.question is None else " (the question of this study)" if test.planned_for else " (exploratory)"
+    rank = (
+        ""
+        if comparison.question is None
+        else " (the question of this study)"
+        if test.planned_for
+        else " (exploratory)"
+    )
     return _sentence(f"{test.method} over {test.baseline}{rank}", test)
 
 
@@ -107,8 +134,12 @@ def _sentence(name: str, test: Contrast) -> str:
 
 def _extent(test: Contrast) -> str:
     low, high = test.draws
-    draws = f"{low} draw{'' if low == high == 1 else 's'}" if low == high else f"{low} to {high} draws"
-    holes = f" ({test.pairs} of {test.planned_pairs} pairs)" if test.pairs < test.planned_pairs else ""
+    draws = (
+        f"{low} draw{'' if low == high == 1 else 's'}" if low == high else f"{low} to {high} draws"
+    )
+    holes = (
+        f" ({test.pairs} of {test.planned_pairs} pairs)" if test.pairs < test.planned_pairs else ""
+    )
     if test.unit == "draws":
         return f"{draws}{holes}"
     count = f"{test.n}" if test.n == test.planned else f"{test.n} of {test.planned}"
@@ -143,7 +174,9 @@ def _prospects(test: Contrast) -> Iterator[str]:
     if test.tied:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, and with the others no p of .05 is possible."
     elif test.smallest > ALPHA:
-        what = "the smallest p possible is" + (f" {test.smallest:.3g}" if test.smallest < 1 else " 1")
+        what = "the smallest p possible is" + (
+            f" {test.smallest:.3g}" if test.smallest < 1 else " 1"
+        )
         held = f" after Holm over {test.m}" if test.m > 1 else ""
         yield f"This design cannot reach .05: with {test.n} {test.unit} {what}{held}; at least {least} are needed."
     elif not math.isnan(test.mde):

@@ -23,7 +23,19 @@ from reports.figures.pareto import pareto
 from reports.figures.profile import profile
 from reports.figures.seeds import seeds
 
-__all__ = ["COSTS", "DEFAULT", "FIGURES", "FORMS", "Cost", "Drawing", "Options", "Sheet", "inline", "landscape", "save"]
+__all__ = [
+    "COSTS",
+    "DEFAULT",
+    "FIGURES",
+    "FORMS",
+    "Cost",
+    "Drawing",
+    "Options",
+    "Sheet",
+    "inline",
+    "landscape",
+    "save",
+]
 
 
 class Drawing(NamedTuple):
@@ -34,12 +46,21 @@ class Drawing(NamedTuple):
 
 
 FIGURES: Final[Mapping[str, Drawing]] = {
-    "curve": Drawing("score over the number of examples, and the difference from the baseline", curve),
-    "diagram": Drawing("mean ranks over tasks, and bars over methods that no test tells apart", diagram),
+    "curve": Drawing(
+        "score over the number of examples, and the difference from the baseline", curve
+    ),
+    "diagram": Drawing(
+        "mean ranks over tasks, and bars over methods that no test tells apart", diagram
+    ),
     "forest": Drawing("difference from the baseline, task by task, with the overall one", forest),
-    "pareto": Drawing("score against a cost (--cost), and the front of methods that none beats at both", pareto),
+    "pareto": Drawing(
+        "score against a cost (--cost), and the front of methods that none beats at both", pareto
+    ),
     "seeds": Drawing("every run as a dot, joined to the others on the same examples", seeds),
-    "optimism": Drawing("dev score against test score, mean optimism, and other selection rules if they ran", optimism),
+    "optimism": Drawing(
+        "dev score against test score, mean optimism, and other selection rules if they ran",
+        optimism,
+    ),
     "profile": Drawing("the fraction of runs that reach each score", profile),
     "option": Drawing("score over the values of an option (--option) of a method", option),
 }

@@ -59,7 +59,9 @@ class Sheet(Figure):
         """The keys in as many columns as fit, below the title: two boxes of their own would overlap."""
         names = [folded(label) for _, label in self._keys]
         letters = max(len(part) for name in names for part in name.split("\n"))
-        columns = min(max(1, int(self.get_figwidth() * 72 / (letters * SMALL * 0.6 + 34))), len(names))
+        columns = min(
+            max(1, int(self.get_figwidth() * 72 / (letters * SMALL * 0.6 + 34))), len(names)
+        )
         lines = max(name.count("\n") + 1 for name in names) * -(-len(names) // columns)
         self.set_figheight(self.get_figheight() + 0.13 * lines)
         self.legend(
@@ -107,4 +109,13 @@ def zero(axes: Axes, *, vertical: bool = False) -> None:
 
 def nothing_here(axes: Axes, words: str = "no finished runs") -> None:
     """Say in an empty panel why it is empty."""
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=SMALL, alpha=0.75)
+    axes.text(
+        0.5,
+        0.5,
+        words,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=SMALL,
+        alpha=0.75,
+    )

@@ -1,6 +1,7 @@
 """The critical difference diagram: mean ranks over tasks, and bars over methods that no test tells apart.
 
-Demšar (2006), with the pairwise tests of Benavoli, Corani and Mangili (2016) in the place of a single distance.
+Demšar (2006), with the pairwise tests of Benavoli, Corani and Mangili (2016) in the place of a
+single distance.
 """
 
 import math
@@ -41,7 +42,13 @@ def diagram(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     _axis(axes, len(methods), depth=0.6 + 0.3 * len(bars) + LEVEL * half)
     for number, group in enumerate(bars):
         _bar(axes, [ranks[i] for i in group], 0.35 + 0.3 * number)
-    _labels(sheet, axes, {method: ranks[i] for i, method in enumerate(methods)}, found, start=0.7 + 0.3 * len(bars))
+    _labels(
+        sheet,
+        axes,
+        {method: ranks[i] for i, method in enumerate(methods)},
+        found,
+        start=0.7 + 0.3 * len(bars),
+    )
     if len(methods) < 2:
         nothing_here(axes, "")
     return sheet.close_with(_caption(table, left_out))
@@ -80,7 +87,9 @@ def _complete(comparison: Comparison) -> tuple[dict[str, list[float]], list[str]
 
 def _bars(scores: Array, ranks: Array) -> list[list[int]]:
     """The methods under each bar, by rank."""
-    groups = (sorted(group, key=lambda i: (ranks[i], i)) for group in cliques(pairwise(scores).adjusted))
+    groups = (
+        sorted(group, key=lambda i: (ranks[i], i)) for group in cliques(pairwise(scores).adjusted)
+    )
     return sorted(groups, key=lambda group: [ranks[i] for i in group])
 
 
@@ -98,11 +107,20 @@ def _axis(axes: Axes, k: int, *, depth: float) -> None:
 
 def _bar(axes: Axes, ranks: Sequence[float], y: float) -> None:
     """A bar with a knot at each method that it joins; it says nothing of methods that it only passes."""
-    axes.plot([min(ranks), max(ranks)], [y, y], color=INK, linewidth=2.2, alpha=0.55, solid_capstyle="round")
+    axes.plot(
+        [min(ranks), max(ranks)],
+        [y, y],
+        color=INK,
+        linewidth=2.2,
+        alpha=0.55,
+        solid_capstyle="round",
+    )
     axes.plot(list(ranks), [y] * len(ranks), color=INK, linestyle="", marker="o", markersize=3.4)
 
 
-def _labels(sheet: Sheet, axes: Axes, ranks: Mapping[str, float], found: Mapping[str, Look], *, start: float) -> None:
+def _labels(
+    sheet: Sheet, axes: Axes, ranks: Mapping[str, float], found: Mapping[str, Look], *, start: float
+) -> None:
     """Names at both sides, the better half at the left, each with an elbow to its rank."""
     order = sorted(ranks, key=lambda method: (ranks[method], method))
     half = math.ceil(len(order) / 2)
@@ -113,10 +131,20 @@ def _labels(sheet: Sheet, axes: Axes, ranks: Mapping[str, float], found: Mapping
         rank, end = ranks[method], left if first else right
         look = found[method]
         axes.plot([rank, rank, end], [0, y, y], color=look.color, linewidth=0.9, clip_on=False)
-        (dot,) = axes.plot([rank], [0], color=look.color, marker=look.marker, markersize=5, linestyle="", clip_on=False)
+        (dot,) = axes.plot(
+            [rank],
+            [0],
+            color=look.color,
+            marker=look.marker,
+            markersize=5,
+            linestyle="",
+            clip_on=False,
+        )
         sheet.hover(dot, [f"{method}: mean rank {rank:.2f}"])
         axes.annotate(
-            f"{folded(method, lines=1, width=30)}  {rank:.2f}" if first else f"{rank:.2f}  {folded(method, lines=1, width=30)}",
+            f"{folded(method, lines=1, width=30)}  {rank:.2f}"
+            if first
+            else f"{rank:.2f}  {folded(method, lines=1, width=30)}",
             (end, y),
             xytext=(-4 if first else 4, 0),
             textcoords="offset points",

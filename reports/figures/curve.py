@@ -27,7 +27,9 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     columns = 2 if len(shown) <= 4 else 3
     rows = max(2, math.ceil(len(shown) / columns))
     sheet = Sheet(NAME, TITLE, height=max(3.6, 1.3 * rows), width=7.1 if shown else 4.2)
-    outer = sheet.add_gridspec(1, 2 if shown else 1, width_ratios=[1, 0.5 * columns] if shown else [1])
+    outer = sheet.add_gridspec(
+        1, 2 if shown else 1, width_ratios=[1, 0.5 * columns] if shown else [1]
+    )
     left = outer[0].subgridspec(2, 1)
     top = sheet.add_subplot(left[0])
     bottom = sheet.add_subplot(left[1], sharex=top)
@@ -61,7 +63,9 @@ def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, de
     return words + "."
 
 
-def _scores(sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False) -> list[str]:
+def _scores(
+    sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False
+) -> list[str]:
     """A line for each method, with a band unless there are too many; gives back the methods that have no number."""
     found = looks(comparison.methods, comparison.baseline)
     left_out = []
@@ -82,8 +86,16 @@ def _scores(sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, 
 
 def _line(sheet: Sheet, axes: Axes, cells: Sequence[Cell], look: Look) -> None:
     x = [math.log2(cell.size or 1) for cell in cells]
-    (line,) = axes.plot(x, [cell.mean for cell in cells], color=look.color, marker=look.marker, linestyle=look.dash)
-    sheet.hover(line, [_says(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high) for cell in cells])
+    (line,) = axes.plot(
+        x, [cell.mean for cell in cells], color=look.color, marker=look.marker, linestyle=look.dash
+    )
+    sheet.hover(
+        line,
+        [
+            _says(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high)
+            for cell in cells
+        ],
+    )
     low, high = [cell.low for cell in cells], [cell.high for cell in cells]
     if len(cells) > 1:
         axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
@@ -95,16 +107,27 @@ def _bare(axes: Axes, cells: Sequence[Cell], look: Look) -> None:
     """Only a line, or a dot where there is only one size."""
     x = [math.log2(cell.size or 1) for cell in cells]
     marker = look.marker if len(cells) == 1 else ""
-    axes.plot(x, [c.mean for c in cells], color=look.color, linestyle=look.dash, marker=marker, linewidth=0.9)
+    axes.plot(
+        x,
+        [c.mean for c in cells],
+        color=look.color,
+        linestyle=look.dash,
+        marker=marker,
+        linewidth=0.9,
+    )
 
 
-def _says(method: str, task: str | None, size: int | None, mean: float, low: float, high: float) -> str:
+def _says(
+    method: str, task: str | None, size: int | None, mean: float, low: float, high: float
+) -> str:
     return f"{method}, {task or 'average'}, size {size}: {estimate(mean, low, high)}"
 
 
 def _contrasts(comparison: Comparison) -> list[Contrast]:
     """Those of each size, which with a single size are the overall ones."""
-    return comparison.family("per size") if len(comparison.sizes) > 1 else comparison.family("overall")
+    return (
+        comparison.family("per size") if len(comparison.sizes) > 1 else comparison.family("overall")
+    )
 
 
 def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
@@ -112,15 +135,39 @@ def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
     others = [method for method in comparison.methods if method != comparison.baseline]
     gap = _gap(comparison.sizes) / max(len(others), 1)
     for place, method in enumerate(others):
-        tests = [test for test in _contrasts(comparison) if test.method == method and math.isfinite(test.effect)]
+        tests = [
+            test
+            for test in _contrasts(comparison)
+            if test.method == method and math.isfinite(test.effect)
+        ]
         sizes = [test.size or comparison.sizes[0] for test in tests]
-        shift = gap * (place - (len(others) - 1) / 2)  # side by side, or whiskers would cover each other
+        shift = gap * (
+            place - (len(others) - 1) / 2
+        )  # side by side, or whiskers would cover each other
         x = [math.log2(size) + shift for size in sizes]
         look = found[method]
-        (line,) = axes.plot(x, [test.effect for test in tests], color=look.color, marker=look.marker, linestyle=look.dash)
-        axes.vlines(x, [test.ci[0] for test in tests], [test.ci[1] for test in tests], color=look.color, linewidth=0.8)
+        (line,) = axes.plot(
+            x,
+            [test.effect for test in tests],
+            color=look.color,
+            marker=look.marker,
+            linestyle=look.dash,
+        )
+        axes.vlines(
+            x,
+            [test.ci[0] for test in tests],
+            [test.ci[1] for test in tests],
+            color=look.color,
+            linewidth=0.8,
+        )
         pairs = zip(tests, sizes, strict=True)
-        sheet.hover(line, [f"{method} - {test.baseline}, size {s}: {estimate(test.effect, *test.ci)}" for test, s in pairs])
+        sheet.hover(
+            line,
+            [
+                f"{method} - {test.baseline}, size {s}: {estimate(test.effect, *test.ci)}"
+                for test, s in pairs
+            ],
+        )
     if not others or not _contrasts(comparison):
         nothing_here(axes, "no other method")
     zero(axes)

@@ -35,20 +35,26 @@ class Row(NamedTuple):
 def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     """A panel for each method: the mean difference of each task with its 95 % interval, and a diamond for all of them.
 
-    With a single task the rows are its sizes. The shaded region is that of differences too small to matter.
+    With a single task the rows are its sizes. The shaded region is that of differences too small to
+    matter.
     """
     others = [method for method in comparison.methods if method != comparison.baseline]
     overall = {test.method: test for test in comparison.family("overall")}
     pooled = {detail.method: detail for detail in comparison.details}
     rows = _rows(comparison)
     labels = list(dict.fromkeys(row.label for row in rows))
-    shown = [method for method in others if method in overall][: max(3, min(PANELS, DOTS // max(len(labels), 1)))]
+    shown = [method for method in others if method in overall][
+        : max(3, min(PANELS, DOTS // max(len(labels), 1)))
+    ]
     if not shown:
         return blank(NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}.")
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
     sheet = Sheet(
-        NAME, TITLE, width=7.1 if columns > 1 else 4.2, height=lines * max(1.35, 0.75 + 0.17 * (len(labels) + bool(pooled)))
+        NAME,
+        TITLE,
+        width=7.1 if columns > 1 else 4.2,
+        height=lines * max(1.35, 0.75 + 0.17 * (len(labels) + bool(pooled))),
     )
     panels = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     ticks = [*(short(label, 22) for label in labels), "overall", *["one more task"] * bool(pooled)]
@@ -60,7 +66,14 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
             axes.set_visible(False)
             continue
         method = shown[number]
-        _panel(sheet, axes, labels, [row for row in rows if row.test.method == method], overall[method], found[method])
+        _panel(
+            sheet,
+            axes,
+            labels,
+            [row for row in rows if row.test.method == method],
+            overall[method],
+            found[method],
+        )
         axes.set_title(short(method, 24 if pooled else 30))
         if method in pooled:
             _new_task(sheet, axes, pooled[method], len(labels) + 1)
@@ -68,7 +81,9 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
     hidden, rope = len(others) - len(shown), overall[shown[0]].rope
-    covered = explained(test.ci_estimand for test in (*overall.values(), *(row.test for row in rows)))
+    covered = explained(
+        test.ci_estimand for test in (*overall.values(), *(row.test for row in rows))
+    )
     return sheet.close_with(
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
         f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
@@ -93,7 +108,14 @@ def _rows(comparison: Comparison) -> list[Row]:
     return rows
 
 
-def _panel(sheet: Sheet, axes: Axes, labels: Sequence[str], rows: Sequence[Row], overall: Contrast, look: Look) -> None:
+def _panel(
+    sheet: Sheet,
+    axes: Axes,
+    labels: Sequence[str],
+    rows: Sequence[Row],
+    overall: Contrast,
+    look: Look,
+) -> None:
     axes.axvspan(-overall.rope, overall.rope, color=NEUTRAL, alpha=0.22, linewidth=0)
     zero(axes, vertical=True)
     grid(axes, "x")
@@ -101,7 +123,9 @@ def _panel(sheet: Sheet, axes: Axes, labels: Sequence[str], rows: Sequence[Row],
     y = [labels.index(row.label) for row in kept]
     low, high = [row.test.ci[0] for row in kept], [row.test.ci[1] for row in kept]
     axes.hlines(y, low, high, color=look.color, linewidth=1)
-    (line,) = axes.plot([row.test.effect for row in kept], y, color=look.color, marker=look.marker, linestyle="")
+    (line,) = axes.plot(
+        [row.test.effect for row in kept], y, color=look.color, marker=look.marker, linestyle=""
+    )
     sheet.hover(line, [f"{row.test.method}, {row.label}: {_says(row.test)}" for row in kept])
     if math.isfinite(overall.effect):
         _diamond(sheet, axes, overall, len(labels) + 0.1)
@@ -117,10 +141,17 @@ def _new_task(sheet: Sheet, axes: Axes, detail: Detail, y: float) -> None:
         return
     ends = [found.predicted_low, found.predicted_high]
     if all(map(math.isfinite, ends)):
-        (line,) = axes.plot(ends, [y, y], color=INK, linewidth=0.9, linestyle=(0, (3, 2)), marker="|", markersize=5)
+        (line,) = axes.plot(
+            ends, [y, y], color=INK, linewidth=0.9, linestyle=(0, (3, 2)), marker="|", markersize=5
+        )
         words = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
         sheet.hover(line, [words, words])
-    axes.set_title(f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %", loc="right", fontsize="x-small", color=INK)
+    axes.set_title(
+        f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %",
+        loc="right",
+        fontsize="x-small",
+        color=INK,
+    )
 
 
 def _says(test: Contrast) -> str:
@@ -130,6 +161,8 @@ def _says(test: Contrast) -> str:
 def _diamond(sheet: Sheet, axes: Axes, test: Contrast, y: float) -> None:
     low, high = test.ci
     if math.isfinite(low):
-        axes.fill([low, test.effect, high, test.effect], [y, y - 0.3, y, y + 0.3], color=INK, linewidth=0)
+        axes.fill(
+            [low, test.effect, high, test.effect], [y, y - 0.3, y, y + 0.3], color=INK, linewidth=0
+        )
     (dot,) = axes.plot([test.effect], [y], color=INK, marker="d", markersize=3, linestyle="")
     sheet.hover(dot, [f"{test.method}, overall: {_says(test)}, adjusted p {test.p_adj:.3g}"])

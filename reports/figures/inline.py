@@ -25,7 +25,8 @@ def inline(figure: Sheet, *, prefix: str = "") -> str:
 
     Args:
         figure: what one of the drawing functions returned.
-        prefix: begins every id; the figure's name by default, so that two of one name need prefixes of their own.
+        prefix: begins every id; the figure's name by default, so that two of one name need prefixes
+            of their own.
     """
     root = ET.fromstring(save(figure, "svg", transparent=True))  # noqa: S314  # written by matplotlib just now
     for parent in list(root.iter()):
@@ -81,7 +82,9 @@ def _lighten(element: ET.Element) -> None:
     for key, value in element.attrib.items():
         text = " ".join(value.split())
         if key == "style":
-            text = text.replace(INK, "currentColor").replace("'DejaVu Sans', sans-serif", "sans-serif")
+            text = text.replace(INK, "currentColor").replace(
+                "'DejaVu Sans', sans-serif", "sans-serif"
+            )
             text = text.replace("'DejaVu Sans'", "sans-serif").replace("; ", ";").replace(": ", ":")
         if key in ("d", "x", "y", "transform"):
             text = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), text)
@@ -108,7 +111,10 @@ def _frame(root: ET.Element, figure: Sheet) -> None:
 def _classes(root: ET.Element, prefix: str) -> None:
     """Styles that occur often, written once."""
     counts = Counter(style for element in root.iter() if (style := element.get("style")))
-    names = {style: f"{prefix}-s{number}" for number, style in enumerate(s for s, count in counts.items() if count > 2)}
+    names = {
+        style: f"{prefix}-s{number}"
+        for number, style in enumerate(s for s, count in counts.items() if count > 2)
+    }
     for element in root.iter():
         if (style := element.get("style")) in names:
             element.set("class", names[element.attrib.pop("style")])

@@ -22,7 +22,13 @@ NEAR: Final = 1e-6  # weights nearer than this are the same
 
 @styled
 def landscape(
-    weights: ArrayLike, values: ArrayLike, names: Sequence[str], *, title: str = TITLE, unit: str = "points", caption: str = ""
+    weights: ArrayLike,
+    values: ArrayLike,
+    names: Sequence[str],
+    *,
+    title: str = TITLE,
+    unit: str = "points",
+    caption: str = "",
 ) -> Sheet:
     """The values at evaluated points of a simplex, every point shown.
 
@@ -39,15 +45,23 @@ def landscape(
     """
     at, found = np.asarray(weights, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if at.ndim != 2 or at.shape != (found.size, len(names)) or found.ndim != 1:
-        raise ValueError(f"weights {at.shape}, values {found.shape} and {len(names)} names do not fit")
+        raise ValueError(
+            f"weights {at.shape}, values {found.shape} and {len(names)} names do not fit"
+        )
     if at.size and (at.min() < -NEAR or np.abs(at.sum(axis=1) - 1).max() > 1e-3):
         raise ValueError("weights must not be negative, and each point's must sum to 1")
     at, found = at[np.isfinite(found)], found[np.isfinite(found)]
     if not found.size:
         return blank(NAME, title, "No point has a finite value.")
-    sheet = _triangle(at, found, names, title, unit) if len(names) == 3 else _edges(at, found, names, title, unit)
+    sheet = (
+        _triangle(at, found, names, title, unit)
+        if len(names) == 3
+        else _edges(at, found, names, title, unit)
+    )
     kept = "all of them shown" if len(names) == 3 else f"{_shown(at)} of them shown, on edges"
-    return sheet.close_with(f"{found.size} points evaluated, {kept}; +: the centre. {caption}".strip())
+    return sheet.close_with(
+        f"{found.size} points evaluated, {kept}; +: the centre. {caption}".strip()
+    )
 
 
 def flat(weights: Array) -> Array:
@@ -56,7 +70,9 @@ def flat(weights: Array) -> Array:
 
 
 def _says(weights: Array, value: float, names: Sequence[str]) -> str:
-    parts = ", ".join(f"{name} {share:.2f}" for name, share in zip(names, weights, strict=True) if share > NEAR)
+    parts = ", ".join(
+        f"{name} {share:.2f}" for name, share in zip(names, weights, strict=True) if share > NEAR
+    )
     return f"{parts}: {value:.1f}"
 
 
@@ -64,7 +80,9 @@ def _triangle(at: Array, values: Array, names: Sequence[str], title: str, unit: 
     sheet = Sheet(NAME, title, width=3.9, height=3.3)
     axes = sheet.add_subplot()
     x, y = flat(at).T
-    if np.linalg.matrix_rank(np.stack([x - x[0], y - y[0]]), tol=NEAR) == 2:  # else there is no area between the points
+    if (
+        np.linalg.matrix_rank(np.stack([x - x[0], y - y[0]]), tol=NEAR) == 2
+    ):  # else there is no area between the points
         area = axes.tricontourf(x, y, values, levels=LEVELS, cmap="cividis")
         bar = sheet.colorbar(area, ax=axes, shrink=0.7, label=unit)
         bar.outline.set_visible(False)
@@ -72,7 +90,14 @@ def _triangle(at: Array, values: Array, names: Sequence[str], title: str, unit: 
     axes.plot(*corners[[0, 1, 2, 0]].T, color=INK, linewidth=0.8)
     # light inside and dark around: seen on every colour of the map
     (dots,) = axes.plot(
-        x, y, linestyle="", marker="o", markersize=3, color="white", markeredgecolor="black", markeredgewidth=0.5
+        x,
+        y,
+        linestyle="",
+        marker="o",
+        markersize=3,
+        color="white",
+        markeredgecolor="black",
+        markeredgewidth=0.5,
     )
     sheet.hover(dots, [_says(w, v, names) for w, v in zip(at, values, strict=True)])
     middle = corners.mean(axis=0)
@@ -82,7 +107,14 @@ def _triangle(at: Array, values: Array, names: Sequence[str], title: str, unit: 
         corners, names, ((0, -5), (0, -5), (0, 5)), ("left", "right", "center"), strict=True
     ):
         va = "top" if dy < 0 else "bottom"
-        axes.annotate(folded(name, width=18), (cx, cy), xytext=(dx, dy), textcoords="offset points", ha=side, va=va)
+        axes.annotate(
+            folded(name, width=18),
+            (cx, cy),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha=side,
+            va=va,
+        )
     axes.set_aspect("equal")
     axes.set_axis_off()
     return sheet
@@ -113,7 +145,9 @@ def _edges(at: Array, values: Array, names: Sequence[str], title: str, unit: str
 
 def _pairs(at: Array) -> list[tuple[int, int]]:
     """The edges that have points, as many as are drawn."""
-    return [pair for pair in itertools.combinations(range(at.shape[1]), 2) if _on(at, *pair).any()][:PANELS]
+    return [pair for pair in itertools.combinations(range(at.shape[1]), 2) if _on(at, *pair).any()][
+        :PANELS
+    ]
 
 
 def _shown(at: Array) -> int:
@@ -126,7 +160,9 @@ def _on(at: Array, i: int, j: int) -> NDArray[np.bool_]:
     return np.asarray(at[:, i] + at[:, j] > 1 - NEAR)
 
 
-def _edge(sheet: Sheet, axes: Axes, at: Array, values: Array, names: Sequence[str], pair: tuple[int, int]) -> None:
+def _edge(
+    sheet: Sheet, axes: Axes, at: Array, values: Array, names: Sequence[str], pair: tuple[int, int]
+) -> None:
     i, j = pair
     kept = np.flatnonzero(_on(at, i, j))
     kept = kept[np.argsort(at[kept, j], kind="stable")]

@@ -25,20 +25,28 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
 
     The test score by selection rule is there if others than the own one were tested.
     """
-    runs = [run for run in comparison.runs if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)]
+    runs = [
+        run
+        for run in comparison.runs
+        if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)
+    ]
     if not runs:
         return blank(NAME, TITLE, "No finished run has a dev score.")
     rules = by_rule(comparison.rules)
     found = looks(comparison.methods, comparison.baseline)
     sheet = Sheet(NAME, TITLE, width=7.1, height=_height(found) * (2 if rules else 1))
-    panels = (sheet.subplots(2, 2) if rules else sheet.subplots(1, 3, width_ratios=[1.15, 1, 1])).flat
+    panels = (
+        sheet.subplots(2, 2) if rules else sheet.subplots(1, 3, width_ratios=[1.15, 1, 1])
+    ).flat
     step = math.ceil(len(runs) / DOTS)
     _dots(sheet, panels[0], runs[::step], found)
     _means(sheet, panels[1], runs, found)
     _best_of(sheet, panels[2], runs, found)
     if rules:
         _rules(sheet, panels[3], rules, found)
-    sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
+    sheet.legend_of(
+        [handle(found[method], line=False) for method in comparison.methods], comparison.methods
+    )
     words = (
         f"{len(runs)} runs; right of the dashed line the dev rows promised more than the test rows gave. Mean optimism: tasks "
         "count alike, 95 % t intervals over draws (E1)"
@@ -48,7 +56,11 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         "et al. 2019, without replacement)"
     )
     words += f". One run in {step} is drawn as a dot" if step > 1 else ""
-    words += ". Rules: means of runs that tested every rule, tasks alike; ringed: the rule that chose" if rules else ""
+    words += (
+        ". Rules: means of runs that tested every rule, tasks alike; ringed: the rule that chose"
+        if rules
+        else ""
+    )
     return sheet.close_with(words + ".")
 
 
@@ -65,8 +77,13 @@ def _named(method: str) -> str:
 def _dots(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Look]) -> None:
     for method, look in found.items():
         some = [run for run in runs if run.method == method]
-        x, y = [100 * (run.dev_score or 0.0) for run in some], [100 * (run.score or 0.0) for run in some]
-        (line,) = axes.plot(x, y, color=look.color, marker=look.marker, linestyle="", markersize=3, alpha=0.75)
+        x, y = (
+            [100 * (run.dev_score or 0.0) for run in some],
+            [100 * (run.score or 0.0) for run in some],
+        )
+        (line,) = axes.plot(
+            x, y, color=look.color, marker=look.marker, linestyle="", markersize=3, alpha=0.75
+        )
         sheet.hover(line, [_says(run) for run in some])
     both = [100 * value for run in runs for value in (run.dev_score or 0.0, run.score or 0.0)]
     ends = [min(both), max(both)]
@@ -88,7 +105,9 @@ def _means(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, Lo
         mean, low, high, *_ = mean_optimism([run for run in runs if run.method == method])
         if math.isfinite(mean):
             axes.hlines([place], [low], [high], color=look.color, linewidth=1)
-            (dot,) = axes.plot([mean], [place], color=look.color, marker=look.marker, linestyle="", markersize=5)
+            (dot,) = axes.plot(
+                [mean], [place], color=look.color, marker=look.marker, linestyle="", markersize=5
+            )
             sheet.hover(dot, [f"{method}: dev - test {estimate(mean, low, high)}"])
     axes.set_yticks(range(len(found)), [_named(method) for method in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
@@ -102,8 +121,12 @@ def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, 
     for method, look in found.items():
         gaps = promised([run for run in runs if run.method == method], few)
         places, shown = [math.log2(n) for n in gaps], list(gaps.values())
-        (line,) = axes.plot(places, shown, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3)
-        sheet.hover(line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in gaps.items()])
+        (line,) = axes.plot(
+            places, shown, color=look.color, marker=look.marker, linestyle=look.dash, markersize=3
+        )
+        sheet.hover(
+            line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in gaps.items()]
+        )
         most = max(most, *gaps, 0)
     axes.set_xticks([math.log2(n) for n in few(most)], [str(n) for n in few(most)])
     axes.set_xlabel("best dev score of so many runs")
@@ -112,7 +135,9 @@ def _best_of(sheet: Sheet, axes: Axes, runs: Sequence[Run], found: Mapping[str, 
 
 def few(most: int) -> list[int]:
     """Some of the counts from 1 to the greatest, evenly on a scale of logarithms."""
-    return sorted({round(most ** (place / (COUNTS - 1))) for place in range(COUNTS)}) if most else []
+    return (
+        sorted({round(most ** (place / (COUNTS - 1))) for place in range(COUNTS)}) if most else []
+    )
 
 
 def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
@@ -121,16 +146,33 @@ def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
     return {name: {rule.method: rule for rule in rules if rule.name == name} for name in names}
 
 
-def _rules(sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, Rule]], found: Mapping[str, Look]) -> None:
+def _rules(
+    sheet: Sheet, axes: Axes, rules: Mapping[str, Mapping[str, Rule]], found: Mapping[str, Look]
+) -> None:
     for method, look in found.items():
-        some = [(place, by_method[method]) for place, by_method in enumerate(rules.values()) if method in by_method]
+        some = [
+            (place, by_method[method])
+            for place, by_method in enumerate(rules.values())
+            if method in by_method
+        ]
         some = [(place, rule) for place, rule in some if math.isfinite(rule.score)]
         places, scores = [place for place, _ in some], [rule.score for _, rule in some]
         (line,) = axes.plot(places, scores, color=look.color, marker=look.marker, linewidth=0.7)
         sheet.hover(line, [f"{method}, rule {rule.name}: {rule.score:.1f}" for _, rule in some])
         own = [place for place, (_, rule) in enumerate(some) if rule.own]
-        axes.plot(places, scores, color=look.color, marker="o", fillstyle="none", markersize=9, linestyle="", markevery=own)
-    axes.set_xticks(range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 4 else 0)
+        axes.plot(
+            places,
+            scores,
+            color=look.color,
+            marker="o",
+            fillstyle="none",
+            markersize=9,
+            linestyle="",
+            markevery=own,
+        )
+    axes.set_xticks(
+        range(len(rules)), [short(rule, 14) for rule in rules], rotation=90 if len(rules) > 4 else 0
+    )
     axes.set_xlim(-0.4, len(rules) - 0.6)
     axes.set_xlabel("selection rule")
     axes.set_ylabel("test score, points")

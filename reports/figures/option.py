@@ -43,7 +43,9 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
     wanted, _, usual = (options.option or (known[0] if known else "")).partition("=")
     if options.option and wanted not in known:
         has = (
-            f"the options in the names of these methods are {', '.join(known)}" if known else "no method's name holds an option"
+            f"the options in the names of these methods are {', '.join(known)}"
+            if known
+            else "no method's name holds an option"
         )
         raise Nothing(f"no option {wanted!r}; {has}")
     if not known:
@@ -80,7 +82,9 @@ def parsed(method: str) -> tuple[str, dict[str, str]]:
     return match[1], {name.strip(): value.strip() for name, sign, value in pairs if sign}
 
 
-def grouped(methods: Sequence[str], wanted: str, usual: str | None) -> dict[tuple[str, str], list[Variant]]:
+def grouped(
+    methods: Sequence[str], wanted: str, usual: str | None
+) -> dict[tuple[str, str], list[Variant]]:
     """The variants that differ in one option only, by name and other options, where any of them names it."""
     lines: dict[tuple[str, str], list[Variant]] = {}
     naming = set()
@@ -106,27 +110,54 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _draw(sheet: Sheet, axes: Axes, comparison: Comparison, lines: dict[tuple[str, str], list[Variant]]) -> list[Line2D]:
+def _draw(
+    sheet: Sheet, axes: Axes, comparison: Comparison, lines: dict[tuple[str, str], list[Variant]]
+) -> list[Line2D]:
     """All lines on one axis, numeric if every named value is a number; gives back what the legend shows."""
-    named = list(dict.fromkeys(v.value for variants in lines.values() for v in variants if v.value is not None))
+    named = list(
+        dict.fromkeys(
+            v.value for variants in lines.values() for v in variants if v.value is not None
+        )
+    )
     numbers = sorted(_number(value) for value in named)
     numeric = all(map(math.isfinite, numbers))
     log = numeric and numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
     words = named if numeric else sorted(named)
     span = _span(numbers, log=log) if numeric else 1.0
-    start = numbers[0] / span if log else numbers[0] - span if numeric else -1.0  # where the default stands
+    start = (
+        numbers[0] / span if log else numbers[0] - span if numeric else -1.0
+    )  # where the default stands
     places = {value: _number(value) if numeric else float(words.index(value)) for value in named}
     handles = []
     for i, variants in enumerate(lines.values()):
-        color, marker, dash = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
-        found = [(start if v.value is None else places[v.value], v, _whole(comparison, v.method)) for v in variants]
+        color, marker, dash = (
+            PALETTE[i % len(PALETTE)],
+            MARKERS[i % len(MARKERS)],
+            DASHES[i % len(DASHES)],
+        )
+        found = [
+            (start if v.value is None else places[v.value], v, _whole(comparison, v.method))
+            for v in variants
+        ]
         found = sorted((one for one in found if math.isfinite(one[2].mean)), key=lambda one: one[0])
         inside = [one for one in found if one[1].value is not None]
-        axes.plot([x for x, _, _ in inside], [c.mean for _, _, c in inside], color=color, linestyle=dash)
-        axes.vlines(
-            [x for x, _, _ in found], [c.low for _, _, c in found], [c.high for _, _, c in found], color=color, linewidth=0.9
+        axes.plot(
+            [x for x, _, _ in inside], [c.mean for _, _, c in inside], color=color, linestyle=dash
         )
-        (dots,) = axes.plot([x for x, _, _ in found], [c.mean for _, _, c in found], color=color, marker=marker, linestyle="")
+        axes.vlines(
+            [x for x, _, _ in found],
+            [c.low for _, _, c in found],
+            [c.high for _, _, c in found],
+            color=color,
+            linewidth=0.9,
+        )
+        (dots,) = axes.plot(
+            [x for x, _, _ in found],
+            [c.mean for _, _, c in found],
+            color=color,
+            marker=marker,
+            linestyle="",
+        )
         sheet.hover(dots, [f"{v.method}: {estimate(c.mean, c.low, c.high)}" for _, v, c in found])
         handles.append(Line2D([], [], color=color, marker=marker, linestyle=dash))
         if not found:
@@ -157,4 +188,6 @@ def _span(numbers: Sequence[float], *, log: bool) -> float:
 def _whole(comparison: Comparison, method: str) -> Cell:
     """The method over everything that is compared."""
     scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
-    return comparison.cell(method, None if len(comparison.tasks) > 1 else comparison.tasks[0], scope)
+    return comparison.cell(
+        method, None if len(comparison.tasks) > 1 else comparison.tasks[0], scope
+    )

@@ -17,7 +17,9 @@ class Options:
     """The choices of all figures; each looks at its own."""
 
     cost: Cost = "trained"  # of `pareto`
-    option: str | None = None  # of `option`: the option's name, or name=default where the default is known
+    option: str | None = (
+        None  # of `option`: the option's name, or name=default where the default is known
+    )
 
 
 DEFAULT: Final = Options()

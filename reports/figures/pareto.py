@@ -30,7 +30,11 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
     """Mean score over all tasks and sizes, with its 95 % interval, over the mean cost; the step line is the front."""
     points, left_out = _points(comparison, COSTS[options.cost][0])
     if not points:
-        return blank(NAME, TITLE, f"No method has both an average of all runs and a cost above 0: {', '.join(left_out)}.")
+        return blank(
+            NAME,
+            TITLE,
+            f"No method has both an average of all runs and a cost above 0: {', '.join(left_out)}.",
+        )
     sheet = Sheet(NAME, TITLE, width=4.6, height=2.9)
     axes = sheet.add_subplot()
     found = looks(comparison.methods, comparison.baseline)
@@ -48,7 +52,14 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
     for point in points:
         look, cell = found[point.method], point.cell
         axes.vlines([point.cost], [cell.low], [cell.high], color=look.color, linewidth=0.9)
-        (dot,) = axes.plot([point.cost], [cell.mean], color=look.color, marker=look.marker, markersize=6, linestyle="")
+        (dot,) = axes.plot(
+            [point.cost],
+            [cell.mean],
+            color=look.color,
+            marker=look.marker,
+            markersize=6,
+            linestyle="",
+        )
         on = " (on the front)" if point in best else ""
         says = f"{point.method}: {estimate(cell.mean, cell.low, cell.high)}, {amount(point.cost)} {COSTS[options.cost][1]}"
         sheet.hover(dot, [says + on])
@@ -98,11 +109,15 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[Point], list[str]]:
 
 
 def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) -> str:
-    words = (
-        f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. Line: the best mean score up to each cost"
-    )
+    words = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. Line: the best mean score up to each cost"
     shared = sum(run.shared for run in comparison.runs)
     if shared and options.cost in ("seconds", "evaluation"):
-        words += f". {shared} runs shared a pack or features with others, and their seconds are shares"
-    words += f". Not shown, for want of a complete average or of a cost: {', '.join(map(folded, left_out))}" if left_out else ""
+        words += (
+            f". {shared} runs shared a pack or features with others, and their seconds are shares"
+        )
+    words += (
+        f". Not shown, for want of a complete average or of a cost: {', '.join(map(folded, left_out))}"
+        if left_out
+        else ""
+    )
     return words + "."

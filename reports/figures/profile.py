@@ -41,8 +41,17 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         if len(shown) <= BANDS:
             axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
         places = list(range((number * 3) % MARKED, STEPS, STEPS // MARKED))
-        (dots,) = axes.plot(taus[places], line[places], color=look.color, marker=look.marker, linestyle="", markersize=3)
-        sheet.hover(dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places])
+        (dots,) = axes.plot(
+            taus[places],
+            line[places],
+            color=look.color,
+            marker=look.marker,
+            linestyle="",
+            markersize=3,
+        )
+        sheet.hover(
+            dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places]
+        )
     axes.set_xlabel("score τ, points")
     axes.set_ylabel("fraction of runs with score ≥ τ")
     axes.set_ylim(-0.02, 1.02)
@@ -57,26 +66,33 @@ def _caption(runs: Sequence[Run], *, bands: bool) -> str:
     words = f"{len(runs)} runs of all tasks and sizes"
     words += f", {failed} of which failed and reach nothing" if failed else ""
     band = f"Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times; E1)"
-    return f"{words}. {band if bands else 'No bands, being so many methods: choose with --methods'}."
+    return (
+        f"{words}. {band if bands else 'No bands, being so many methods: choose with --methods'}."
+    )
 
 
 def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
     """The fraction of runs at or above each of taus (n,), and its band by a bootstrap over clusters (task, draw).
 
-    The runs of a draw share their examples, so clusters are resampled, not runs. No band for a single cluster.
+    The runs of a draw share their examples, so clusters are resampled, not runs. No band for a
+    single cluster.
     """
     clusters: dict[tuple[str, int], list[float]] = {}
     for run in runs:
         score = 100 * (run.score or 0.0) if finished(run) else -np.inf
         clusters.setdefault((run.task, run.draw), []).append(score)
     ordered = [np.array(values) for _, values in sorted(clusters.items())]
-    reached = np.array([(values[:, None] >= taus).sum(axis=0) for values in ordered], dtype=np.float64)  # (clusters, n)
+    reached = np.array(
+        [(values[:, None] >= taus).sum(axis=0) for values in ordered], dtype=np.float64
+    )  # (clusters, n)
     counts = np.array([values.size for values in ordered], dtype=np.float64)
     line = reached.sum(axis=0) / counts.sum()
     if len(ordered) < 2:
         return line, line, line
     rng = np.random.default_rng(0)  # fixed: the same runs give the same picture
-    weights = rng.multinomial(len(ordered), [1 / len(ordered)] * len(ordered), size=RESAMPLES).astype(np.float64)
+    weights = rng.multinomial(
+        len(ordered), [1 / len(ordered)] * len(ordered), size=RESAMPLES
+    ).astype(np.float64)
     samples = (weights @ reached) / (weights @ counts)[:, None]
     below, above = np.quantile(samples, [0.025, 0.975], axis=0)
     return line, below, above

@@ -40,22 +40,32 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         axes = sheet.add_subplot(rows, columns, number + 1)
         blocks = grouped[task, size]
         step = math.ceil(len(blocks) / most)
-        _panel(sheet, axes, comparison.methods, [blocks[key] for key in sorted(blocks)[::step]], found)
+        _panel(
+            sheet, axes, comparison.methods, [blocks[key] for key in sorted(blocks)[::step]], found
+        )
         axes.set_title(f"{short(task, 18)}, {size}")
         if number % columns == 0:
             axes.set_ylabel("points")
         axes.set_xticks([])  # the legend names methods in the order in which they stand
-    sheet.legend_of([handle(found[method], line=False) for method in comparison.methods], comparison.methods)
-    marks = _marks([run for panel in shown for block in grouped[panel].values() for run in block.values()])
+    sheet.legend_of(
+        [handle(found[method], line=False) for method in comparison.methods], comparison.methods
+    )
+    marks = _marks(
+        [run for panel in shown for block in grouped[panel].values() for run in block.values()]
+    )
     sheet.legend_of([line for line, _ in marks], [name for _, name in marks])
-    return sheet.close_with(_caption(comparison, len(panels) - len(shown), thinned=thinned, most=most))
+    return sheet.close_with(
+        _caption(comparison, len(panels) - len(shown), thinned=thinned, most=most)
+    )
 
 
 def _caption(comparison: Comparison, hidden: int, *, thinned: bool, most: int) -> str:
     done = sum(finished(run) for run in comparison.runs)
     words = f"{done} finished runs. Each dot is one run, each line one draw and seed; methods stand in the order of the legend"
     words += f"; thinned out to at most {most} evenly spaced blocks in a panel" if thinned else ""
-    words += f". {hidden} more panels are not shown: choose with --tasks and --sizes" if hidden else ""
+    words += (
+        f". {hidden} more panels are not shown: choose with --tasks and --sizes" if hidden else ""
+    )
     return words + "."
 
 
@@ -69,7 +79,11 @@ def _blocks(comparison: Comparison, task: str, size: int) -> dict[Group, dict[st
 
 
 def _panel(
-    sheet: Sheet, axes: Axes, methods: Sequence[str], blocks: Sequence[Mapping[str, Run]], found: Mapping[str, Look]
+    sheet: Sheet,
+    axes: Axes,
+    methods: Sequence[str],
+    blocks: Sequence[Mapping[str, Run]],
+    found: Mapping[str, Look],
 ) -> None:
     grid(axes)
     x: list[float] = []
@@ -103,7 +117,9 @@ def _kind(run: Run) -> str:
 
 def _mark(kind: str, look: Look) -> Line2D:
     if kind == "collapsed":
-        return Line2D([], [], color=INK, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2)
+        return Line2D(
+            [], [], color=INK, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2
+        )
     if kind == "diverged":
         return Line2D([], [], color=INK, marker="v", linestyle="", markersize=5, fillstyle="none")
     return Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=3.2)
@@ -113,12 +129,16 @@ def _marks(runs: Sequence[Run]) -> list[tuple[Line2D, str]]:
     """What the legend has to explain."""
     look = Look(INK, "o", "-")
     kinds = {_kind(run) for run in runs}
-    words = {"collapsed": "collapsed: one answer for every row", "diverged": "diverged: counts as one constant answer"}
+    words = {
+        "collapsed": "collapsed: one answer for every row",
+        "diverged": "diverged: counts as one constant answer",
+    }
     return [(_mark(kind, look), text) for kind, text in words.items() if kind in kinds]
 
 
 def _says(run: Run) -> str:
     kind = _kind(run)
-    return f"{run.method}, {run.task}, size {run.size}, draw {run.draw}, seed {run.seed}: {_points(run):.1f}" + (
-        "" if kind == "done" else f" ({kind})"
+    return (
+        f"{run.method}, {run.task}, size {run.size}, draw {run.draw}, seed {run.seed}: {_points(run):.1f}"
+        + ("" if kind == "done" else f" ({kind})")
     )

@@ -1,7 +1,7 @@
 """How figures look: colours, marks, letters and sizes, the same in every environment.
 
-Colours are those of Okabe and Ito (2008), darkened until each has a contrast of 3 on white and on a dark page; a marker
-and a pattern of dashes go with each, so that colour is never the only mark.
+Colours are those of Okabe and Ito (2008), darkened until each has a contrast of 3 on white and on a
+dark page; a marker and a pattern of dashes go with each, so that colour is never the only mark.
 """
 
 import functools
@@ -19,7 +19,8 @@ from reports import escape
 P = ParamSpec("P")
 R = TypeVar("R")
 
-INK: Final = "#15181c"  # of letters and axes, and of nothing else: `inline` turns it into the colour of the page's text
+# of letters and axes, and of nothing else: `inline` turns it into the colour of the page's text
+INK: Final = "#15181c"
 NEUTRAL: Final = "#808080"  # of the baseline
 PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#c46c9c", "#b88000", "#3a93c8")
 MARKERS: Final = ("s", "^", "D", "v", "P", "X", "p", "<", "h", ">")
@@ -34,7 +35,9 @@ LINES: Final = 3  # lines of a name
 
 STYLE: Final[dict[str, Any]] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that the same letters are everywhere
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # comes with matplotlib, so that the same letters are everywhere
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.titlelocation": "left",
@@ -78,7 +81,9 @@ def style() -> Iterator[None]:
     """The settings of matplotlib that figures are made and written under, whatever the user's own are."""
     settings: Any = STYLE  # the stubs of matplotlib know no plain text as a name
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in letters that the font lacks: boxes
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # a name in letters that the font lacks: boxes
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         yield

@@ -18,7 +18,9 @@ from reports.analysis.verdict import verdict
 SCHEMA: Final = 2
 
 
-def as_json(comparison: Comparison, *, command: str = "", characteristics: Characteristics | None = None) -> str:
+def as_json(
+    comparison: Comparison, *, command: str = "", characteristics: Characteristics | None = None
+) -> str:
     """One object with sorted keys; NaN is null; differences and means are in points, metrics in their own units."""
     content = {
         "schema": SCHEMA,
@@ -30,7 +32,8 @@ def as_json(comparison: Comparison, *, command: str = "", characteristics: Chara
         "baseline": {"method": comparison.baseline, "declared": comparison.declared},
         "methods": comparison.methods,
         "tasks": [
-            {"name": task, "seen": task in comparison.seen, "holdout": task in comparison.holdout} for task in comparison.tasks
+            {"name": task, "seen": task in comparison.seen, "holdout": task in comparison.holdout}
+            for task in comparison.tasks
         ],
         "sizes": comparison.sizes,
         "labels": [
@@ -152,7 +155,11 @@ def _test(comparison: Comparison, cell: Cell) -> Contrast | None:
     """The narrowest test about a cell: with one task, that of its size, or of the whole comparison."""
     task = cell.task if len(comparison.tasks) > 1 else None
     size = cell.size if task is not None or len(comparison.sizes) > 1 else None
-    found = [test for test in comparison.tests if (test.method, test.task, test.size) == (cell.method, task, size)]
+    found = [
+        test
+        for test in comparison.tests
+        if (test.method, test.task, test.size) == (cell.method, task, size)
+    ]
     return found[0] if found else None
 
 

@@ -159,11 +159,18 @@ def _grid(table: Table, widths: list[int]) -> "RenderableType":
     grid = Grid.grid(padding=(0, GAP, 0, 0))
     for i, needed in enumerate(widths):
         grid.add_column(justify="left" if i < table.labels else "right", width=needed)
-    heads = (_broken(escape.plain(name), needed) for name, needed in zip(table.head, widths, strict=True))
+    heads = (
+        _broken(escape.plain(name), needed) for name, needed in zip(table.head, widths, strict=True)
+    )
     grid.add_row(*(Text(head, style="bold", overflow="fold") for head in heads))
     grid.add_row(*("─" * needed for needed in widths))
     texts = [_column(row[i] for row in table.rows) for i in range(len(table.head))]
     for number, row in enumerate(table.rows):
         styles = ["bold" if entry.strong else "" for entry in row]
-        grid.add_row(*(Text(texts[i][number], style=style, overflow="fold") for i, style in enumerate(styles)))
+        grid.add_row(
+            *(
+                Text(texts[i][number], style=style, overflow="fold")
+                for i, style in enumerate(styles)
+            )
+        )
     return grid

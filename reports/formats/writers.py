@@ -65,7 +65,9 @@ def as_markdown(page: Document) -> str:
         lines += _pipes(table)
     if page.notes:
         lines += ["", "### Notes", ""]
-        lines += [f"- `{note.code}` ({note.level}) {escape.markdown(note.text)}" for note in page.notes]
+        lines += [
+            f"- `{note.code}` ({note.level}) {escape.markdown(note.text)}" for note in page.notes
+        ]
     for table in page.appendix:
         lines += _pipes(table)
     return _joined(lines)
@@ -116,7 +118,10 @@ def as_latex(page: Document) -> str:
             lines += _booktabs(part)
     if page.notes:
         lines += ["", "\\begin{itemize}"]
-        lines += [f"  \\item \\texttt{{{escape.latex(n.code)}}} ({n.level}) {escape.latex(n.text)}" for n in page.notes]
+        lines += [
+            f"  \\item \\texttt{{{escape.latex(n.code)}}} ({n.level}) {escape.latex(n.text)}"
+            for n in page.notes
+        ]
         lines += ["\\end{itemize}"]
     for table in page.appendix:
         for part in table.split(COLUMNS):

@@ -37,7 +37,14 @@ class Study:
     def numbers(self) -> tuple[Printed, ...]:
         """All numbers, in the order of the file."""
         return tuple(
-            Printed(int(row["size"]), row["method"], row["called"], row["task"], row["metric"], float(row["value"]))
+            Printed(
+                int(row["size"]),
+                row["method"],
+                row["called"],
+                row["task"],
+                row["metric"],
+                float(row["value"]),
+            )
             for row in _rows(self.name)
         )
 
@@ -70,8 +77,9 @@ STUDIES: Final[Mapping[str, Study]] = {
 def people(task: str, metrics: Sequence[str]) -> float:
     """What people reach on a task, in points: the mean of its metrics on GLUE's test rows; NaN where that is not known.
 
-    Annotators who had learned each task from twenty examples. Source: Nangia and Bowman, Human vs. Muppet, ACL 2019,
-    arXiv 1905.10425, whose numbers Liu et al., MT-DNN, ACL 2019, arXiv 1901.11504, Table 2, print metric by metric.
+    Annotators who had learned each task from twenty examples. Source: Nangia and Bowman, Human vs.
+    Muppet, ACL 2019, arXiv 1905.10425, whose numbers Liu et al., MT-DNN, ACL 2019, arXiv
+    1901.11504, Table 2, print metric by metric.
     """
     found = [_people().get((task, metric), []) for metric in metrics]
     return fmean(fmean(values) for values in found) if found and all(found) else nan
@@ -87,4 +95,6 @@ def _people() -> Mapping[tuple[str, str], list[float]]:
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader((files("reports.published") / f"{name}.csv").read_text("utf-8").splitlines())
+    yield from csv.DictReader(
+        (files("reports.published") / f"{name}.csv").read_text("utf-8").splitlines()
+    )

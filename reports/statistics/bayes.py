@@ -1,6 +1,7 @@
 """How probable it is that a method is better, worse, or not worth telling apart, given its differences over tasks.
 
-A region of practical equivalence (rope) is declared before the data are seen: differences within it do not matter.
+A region of practical equivalence (rope) is declared before the data are seen: differences within it
+do not matter.
 """
 
 from functools import lru_cache
@@ -24,11 +25,14 @@ class Posterior(NamedTuple):
     right: float
 
 
-def signed_rank(values: ArrayLike, *, rope: float, prior: float = 0.5, draws: int = DRAWS) -> Posterior:
+def signed_rank(
+    values: ArrayLike, *, rope: float, prior: float = 0.5, draws: int = DRAWS
+) -> Posterior:
     """The Bayesian signed-rank test (Benavoli et al. 2017) of differences (tasks,), first minus second.
 
-    A Dirichlet process whose prior weight lies on a difference of zero; pairs on the edge are within. Drawn from a
-    fixed stream, so that the same data give the same report and the two methods can change places.
+    A Dirichlet process whose prior weight lies on a difference of zero; pairs on the edge are
+    within. Drawn from a fixed stream, so that the same data give the same report and the two
+    methods can change places.
     """
     array = _finite(values)
     points = np.concatenate(([0.0], array))
@@ -69,12 +73,15 @@ def _largest(shares: Array) -> Array:
 def sign(values: ArrayLike, *, rope: float, prior: float = 1.0) -> Posterior:
     """The Bayesian sign test (Benavoli et al. 2017) of differences (tasks,), first minus second, by integration.
 
-    Chances of the three regions have a Dirichlet posterior: the counts of differences, and the prior weight on the rope.
+    Chances of the three regions have a Dirichlet posterior: the counts of differences, and the
+    prior weight on the rope.
     """
     array, edge = np.round(_finite(values), DIGITS), round(rope, DIGITS)
     below, above = int((array < -edge).sum()), int((array > edge).sum())
     counts = (float(below), prior + array.size - below - above, float(above))
-    return Posterior(*(_leads(counts[i], [counts[j] for j in range(3) if j != i]) for i in range(3)))
+    return Posterior(
+        *(_leads(counts[i], [counts[j] for j in range(3) if j != i]) for i in range(3))
+    )
 
 
 def _leads(own: float, others: list[float]) -> float:

@@ -56,9 +56,10 @@ Cell = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
 def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlation:
     """The mean over tasks of the rank correlations within their cells.
 
-    Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of one task are averaged
-    before anything else, so the unit is the task: a t interval over tasks, cut at -1 and 1, and an exact sign flip over
-    them (where the two sides have nothing to do with each other, a correlation and its negative are as likely).
+    Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of
+    one task are averaged before anything else, so the unit is the task: a t interval over tasks,
+    cut at -1 and 1, and an exact sign flip over them (where the two sides have nothing to do with
+    each other, a correlation and its negative are as likely).
     """
     found = [[rho(x, y) for x, y in cells if np.size(x) >= fewest] for cells in tasks]
     known = [[value for value in cells if not math.isnan(value)] for cells in found]
@@ -68,15 +69,19 @@ def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlat
     mean, low, high, *_ = paired_tests.t_interval(means)
     p, least = math.nan, math.nan
     if means.size > 1:
-        p, least = paired_tests.sign_flip(means), paired_tests.smallest(int(np.count_nonzero(np.round(means, DIGITS))))
+        p, least = (
+            paired_tests.sign_flip(means),
+            paired_tests.smallest(int(np.count_nonzero(np.round(means, DIGITS)))),
+        )
     return Correlation(mean, max(low, -1.0), min(high, 1.0), p, int(means.size), least)
 
 
 def over(first: ArrayLike, second: ArrayLike) -> Correlation:
     """The rank correlation over independent points (n,); those with a side that is no number are left out.
 
-    p counts the orders of one side that give as much: all of them up to `EXACT` points, else (b + 1) / (B + 1) over orders
-    from a fixed stream. The interval is Bonett and Wright's (2000), from four points on.
+    p counts the orders of one side that give as much: all of them up to `EXACT` points, else (b +
+    1) / (B + 1) over orders from a fixed stream. The interval is Bonett and Wright's (2000), from
+    four points on.
     """
     x, y = (np.asarray(values, dtype=np.float64) for values in (first, second))
     both = np.isfinite(x) & np.isfinite(y)
@@ -90,8 +95,8 @@ def over(first: ArrayLike, second: ArrayLike) -> Correlation:
 def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, float]:
     """Bonett and Wright's (2000) interval for Spearman's correlation: Fisher's z with variance (1 + r² / 2) / (n - 3).
 
-    A correlation of 1 would have no width: one side is 1 then, the other that of the greatest value below 1 which ranks
-    without ties can give. So it holds from four points on.
+    A correlation of 1 would have no width: one side is 1 then, the other that of the greatest value
+    below 1 which ranks without ties can give. So it holds from four points on.
     """
     from scipy.special import ndtri  # scipy.stats would cost a second at start
 
@@ -99,7 +104,10 @@ def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, 
         return math.nan, math.nan
     near = min(abs(value), 1 - 12 / (n * (n * n - 1)))
     half = float(ndtri((1 + level) / 2)) * math.sqrt((1 + near**2 / 2) / (n - 3))
-    low, high = math.tanh(math.atanh(near) - half), 1.0 if near < abs(value) else math.tanh(math.atanh(near) + half)
+    low, high = (
+        math.tanh(math.atanh(near) - half),
+        1.0 if near < abs(value) else math.tanh(math.atanh(near) + half),
+    )
     return (low, high) if value >= 0 else (-high, -low)
 
 

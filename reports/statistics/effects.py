@@ -1,6 +1,7 @@
 """How large a paired difference is, by ranks and in standard deviations, and whether it is small enough to ignore.
 
-Differences are (n,), first minus second; rounding to nine digits decides what is tied and what is zero.
+Differences are (n,), first minus second; rounding to nine digits decides what is tied and what is
+zero.
 """
 
 import math
@@ -32,8 +33,8 @@ class Equivalence(NamedTuple):
 def hodges_lehmann(values: ArrayLike, *, level: float = 1 - ALPHA) -> Pseudomedian:
     """The median of all pairwise means of (n,), with the interval that inverts the exact signed-rank test.
 
-    The interval's coverage is at least `level`, and higher with ties (Hollander & Wolfe 1999, 3.2 and 3.4). Six pairs
-    are the fewest that allow one at 95 %.
+    The interval's coverage is at least `level`, and higher with ties (Hollander & Wolfe 1999, 3.2
+    and 3.4). Six pairs are the fewest that allow one at 95 %.
     """
     array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
     if array.size == 0:
@@ -108,4 +109,6 @@ def equivalence(values: ArrayLike, *, margin: float, alpha: float = ALPHA) -> Eq
         return Equivalence(math.nan, interval.low, interval.high, equivalent=False)
     error = interval.sd / math.sqrt(np.size(values))
     p = float(stdtr(interval.df, (abs(interval.mean) - margin) / error))
-    return Equivalence(p, interval.low, interval.high, equivalent=-margin < interval.low and interval.high < margin)
+    return Equivalence(
+        p, interval.low, interval.high, equivalent=-margin < interval.low and interval.high < margin
+    )

@@ -1,7 +1,7 @@
 """Whether any of several methods differs from the rest over the tasks: Friedman's test of ranks.
 
-By permutation, because with eight or nine tasks the chi-squared approximation is poor; its approximations are kept
-for those who know them, under their own names.
+By permutation, because with eight or nine tasks the chi-squared approximation is poor; its
+approximations are kept for those who know them, under their own names.
 """
 
 import math
@@ -42,13 +42,16 @@ class Omnibus(NamedTuple):
 def friedman(scores: ArrayLike) -> Permuted:
     """How often the rank sums of equal methods lie as far apart as those of the scores (tasks, methods).
 
-    Every order within each task is equally likely if the methods do not differ. Counted exactly where that is small,
-    else (b + 1) / (B + 1) over B draws. Neither the order of the methods nor that of the tasks changes the p.
+    Every order within each task is equally likely if the methods do not differ. Counted exactly
+    where that is small, else (b + 1) / (B + 1) over B draws. Neither the order of the methods nor
+    that of the tasks changes the p.
     """
     doubled = np.rint(2 * average_ranks(scores)).astype(np.int64)  # ties give halves
     doubled -= doubled.shape[1] + 1  # every task sums to zero
     observed = int((doubled.sum(axis=0) ** 2).sum())
-    blocks = np.sort(doubled, axis=1)  # which method had which rank is what the hypothesis makes arbitrary
+    blocks = np.sort(
+        doubled, axis=1
+    )  # which method had which rank is what the hypothesis makes arbitrary
     blocks = blocks[np.lexsort(blocks.T)]
     exact = _counted(blocks, observed)
     p = _drawn(blocks, observed) if exact is None else exact
@@ -58,8 +61,8 @@ def friedman(scores: ArrayLike) -> Permuted:
 def _counted(blocks: Whole, observed: int) -> float | None:
     """The exact chance of `observed` or more, None if there is too much to count.
 
-    Rank sums that are permutations of each other lead to the same statistics, so only sorted ones are kept, each with
-    its chance: a few thousand instead of (methods!)^tasks.
+    Rank sums that are permutations of each other lead to the same statistics, so only sorted ones
+    are kept, each with its chance: a few thousand instead of (methods!)^tasks.
     """
     tasks, methods = blocks.shape
     if math.factorial(methods) > ORDERS or (4 * tasks * methods) ** methods >= 2**63:
@@ -75,11 +78,15 @@ def _counted(blocks: Whole, observed: int) -> float | None:
     return min(1.0, float(chances[(sums**2).sum(axis=1) >= observed].sum()))
 
 
-def _merged(rows: Whole, weights: NDArray[np.float64], *, base: int) -> tuple[Whole, NDArray[np.float64]]:
+def _merged(
+    rows: Whole, weights: NDArray[np.float64], *, base: int
+) -> tuple[Whole, NDArray[np.float64]]:
     """The distinct rows, each with the sum of its weights."""
     keys = (rows + base // 2) @ base ** np.arange(rows.shape[1], dtype=np.int64)
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    merged = np.bincount(inverse, weights=weights).astype(np.float64)  # as it is, which its type does not say
+    merged = np.bincount(inverse, weights=weights).astype(
+        np.float64
+    )  # as it is, which its type does not say
     return rows[first], merged
 
 
@@ -98,15 +105,19 @@ def _drawn(blocks: Whole, observed: int) -> float:
 def omnibus(scores: ArrayLike, *, ties: bool = True) -> Omnibus:
     """Friedman's chi-squared of the scores (tasks, methods) and Iman and Davenport's F (1980), with approximate p.
 
-    `ties=False` is the formula without a correction for ties, as in Demšar 2006. NaN if every task ties all methods;
-    an infinite F, whose p says nothing, if all tasks agree.
+    `ties=False` is the formula without a correction for ties, as in Demšar 2006. NaN if every task
+    ties all methods; an infinite F, whose p says nothing, if all tasks agree.
     """
     from scipy.special import chdtrc, fdtrc
 
     ranks = average_ranks(scores)
     tasks, methods = ranks.shape
     sums = ranks.sum(axis=0) - tasks * (methods + 1) / 2
-    spread = float(((ranks - (methods + 1) / 2) ** 2).sum()) if ties else tasks * methods * (methods**2 - 1) / 12
+    spread = (
+        float(((ranks - (methods + 1) / 2) ** 2).sum())
+        if ties
+        else tasks * methods * (methods**2 - 1) / 12
+    )
     df = (methods - 1, (methods - 1) * (tasks - 1))
     if spread == 0:
         return Omnibus(math.nan, math.nan, math.nan, math.nan, df)

@@ -1,8 +1,9 @@
 """Scores row by row: how far each test row pulls a run's score up or down, so that an interval can speak of other rows.
 
-A metric is a function of the rows' weights; its derivative by the weight of one row, times the number of rows, is that
-row's influence (the infinitesimal jackknife; Efron 1982, chapter 6). Influences have mean zero, and their variance over
-rows divided by their number is the metric's own variance over samples of test rows. For accuracy this is exact.
+A metric is a function of the rows' weights; its derivative by the weight of one row, times the
+number of rows, is that row's influence (the infinitesimal jackknife; Efron 1982, chapter 6).
+Influences have mean zero, and their variance over rows divided by their number is the metric's own
+variance over samples of test rows. For accuracy this is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,13 +35,21 @@ def row_scores(given: Array, right: Mapping[str, Array], metrics: Sequence[str])
         start += len(labels)
         found = [INFLUENCES[name](guesses, labels) for name in metrics]
         values = sum(influence for _, influence in found) / len(found)
-        # A split counts as much as any other however many rows it has, and the mean below is over all rows.
-        parts.append((sum(value for value, _ in found) / len(found), values * (count / (len(right) * len(labels)))))
+        # A split counts as much as any other however many rows it has, and the mean below is over
+        # all rows.
+        parts.append(
+            (
+                sum(value for value, _ in found) / len(found),
+                values * (count / (len(right) * len(labels))),
+            )
+        )
     score = sum(value for value, _ in parts) / len(parts)
     return np.concatenate([values for _, values in parts]) + score
 
 
-Influence = Callable[[Array, Array], tuple[float, Array]]  # predictions, labels (n,) -> metric (higher is better), (n,)
+Influence = Callable[
+    [Array, Array], tuple[float, Array]
+]  # predictions, labels (n,) -> metric (higher is better), (n,)
 
 
 def accuracy(given: Array, right: Array) -> tuple[float, Array]:
@@ -63,7 +72,9 @@ def f1(given: Array, right: Array, which: float = 1.0) -> tuple[float, Array]:
 def macro_f1(given: Array, right: Array) -> tuple[float, Array]:
     """The mean of the F1 scores of all classes that occur."""
     found = [f1(given, right, which) for which in np.union1d(given, right)]
-    return float(np.mean([value for value, _ in found])), np.mean([influence for _, influence in found], axis=0)
+    return float(np.mean([value for value, _ in found])), np.mean(
+        [influence for _, influence in found], axis=0
+    )
 
 
 def matthews(given: Array, right: Array) -> tuple[float, Array]:
@@ -78,7 +89,9 @@ def matthews(given: Array, right: Array) -> tuple[float, Array]:
         return 0.0, np.zeros(len(given))
     shared = float(hits.mean() - p @ t)
     value = shared / (a * b) ** 0.5
-    top = hits + hits.mean() - guessed @ t - true @ p  # derivatives by a row's weight, all weights together being 1
+    top = (
+        hits + hits.mean() - guessed @ t - true @ p
+    )  # derivatives by a row's weight, all weights together being 1
     below = (2 - 2 * (guessed @ p)) / a + (2 - 2 * (true @ t)) / b
     return value, top / (a * b) ** 0.5 - value / 2 * below
 

@@ -20,7 +20,9 @@ class Design(NamedTuple):
     """What a test set can find of a true difference."""
 
     power: float  # the chance of a significant result
-    exaggeration: float  # by how much a significant result overstates the difference on average, Type M
+    exaggeration: (
+        float  # by how much a significant result overstates the difference on average, Type M
+    )
 
 
 def mcnemar(first: int, second: int) -> Discordant:
@@ -35,7 +37,9 @@ def mcnemar(first: int, second: int) -> Discordant:
 def _two_sided(wins: NDArray[np.int64], totals: NDArray[np.int64]) -> Array:
     from scipy.special import bdtr
 
-    p: Array = np.minimum(1.0, 2 * bdtr(np.minimum(wins, totals - wins).astype(np.float64), totals, 0.5))
+    p: Array = np.minimum(
+        1.0, 2 * bdtr(np.minimum(wins, totals - wins).astype(np.float64), totals, 0.5)
+    )
     return p
 
 
@@ -44,11 +48,13 @@ def agreement(first: float, second: float, *, largest: bool) -> float:
     return 1 - abs(first - second) if largest else abs(first + second - 1)
 
 
-def design(first: float, second: float, *, agreement: float, items: int, alpha: float = ALPHA) -> Design:
+def design(
+    first: float, second: float, *, agreement: float, items: int, alpha: float = ALPHA
+) -> Design:
     """Power and Type-M error of McNemar's exact test of two models on `items` items (Card et al. 2020).
 
-    `first` and `second` are the true accuracies, `agreement` the share of items on which both are right or both wrong.
-    Every outcome is counted with its chance; Card et al. simulate.
+    `first` and `second` are the true accuracies, `agreement` the share of items on which both are
+    right or both wrong. Every outcome is counted with its chance; Card et al. simulate.
 
     Raises:
         ValueError: models of these accuracies cannot agree that often.
@@ -57,9 +63,13 @@ def design(first: float, second: float, *, agreement: float, items: int, alpha: 
 
     gap, apart = second - first, 1 - agreement
     if not abs(gap) - 1e-9 <= apart <= 1 - abs(first + second - 1) + 1e-9:
-        raise ValueError(f"accuracies of {first} and {second} do not allow an agreement of {agreement}")
+        raise ValueError(
+            f"accuracies of {first} and {second} do not allow an agreement of {agreement}"
+        )
     apart = max(apart, abs(gap))
-    more = min(1.0, (apart + gap) / 2 / apart) if apart else 0.5  # of the items told apart, those the second gets right
+    more = (
+        min(1.0, (apart + gap) / 2 / apart) if apart else 0.5
+    )  # of the items told apart, those the second gets right
     power = overstated = 0.0
     for total in range(items + 1):
         of_total = math.exp(_log_binomial(items, total, apart))

@@ -1,7 +1,7 @@
 """Estimates and tests: pure functions on arrays, each with its shapes and its source.
 
-Differences are rounded to nine digits before anything is ranked, flipped or counted: scores are quotients of small
-integers, and their last bits would decide which differences are tied.
+Differences are rounded to nine digits before anything is ranked, flipped or counted: scores are
+quotients of small integers, and their last bits would decide which differences are tied.
 """
 
 import math
@@ -32,14 +32,17 @@ class Interval(NamedTuple):
 
 def differences(first: ArrayLike, second: ArrayLike) -> Array:
     """`first - second`, both (n,), rounded so that equal differences are equal."""
-    return np.round(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), DIGITS)
+    return np.round(
+        np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), DIGITS
+    )
 
 
 def sign_flip(values: ArrayLike) -> float:
     """Two-sided p that paired differences (n,) are symmetric about zero, by flipping their signs (Fisher 1935).
 
-    Exact up to `EXACT` pairs: the sums of all sign vectors of one half meet those of the other half, in whole numbers.
-    Above that, (b + 1) / (B + 1) over B random sign vectors from a fixed stream. NaN for no pairs.
+    Exact up to `EXACT` pairs: the sums of all sign vectors of one half meet those of the other
+    half, in whole numbers. Above that, (b + 1) / (B + 1) over B random sign vectors from a fixed
+    stream. NaN for no pairs.
 
     Raises:
         ValueError: a difference is not a finite number.
@@ -47,7 +50,9 @@ def sign_flip(values: ArrayLike) -> float:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("differences must be finite numbers")
-    largest = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)  # nine digits of more than a million would not fit
+    largest = max(
+        1.0, float(np.abs(array).max(initial=0)) / 1e6
+    )  # nine digits of more than a million would not fit
     units = np.rint(array / largest * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
@@ -100,26 +105,33 @@ class Estimate(NamedTuple):
 def over_draws(values: ArrayLike, *, overlap: float = 0.0) -> Estimate:
     """The mean of (draws,) for a fixed test set.
 
-    `overlap` is the rows tested over the rows trained on when both are split anew for each value: the values then share
-    rows, and their variance is s² (1/n + overlap) (Nadeau & Bengio 2003). 0 for a fixed test set.
+    `overlap` is the rows tested over the rows trained on when both are split anew for each value:
+    the values then share rows, and their variance is s² (1/n + overlap) (Nadeau & Bengio 2003). 0
+    for a fixed test set.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size < 2:
         return Estimate(float(array.mean()) if array.size else math.nan, math.nan, math.nan)
-    return Estimate(float(array.mean()), spread(array) ** 2 * (1 / array.size + overlap), array.size - 1)
+    return Estimate(
+        float(array.mean()), spread(array) ** 2 * (1 / array.size + overlap), array.size - 1
+    )
 
 
 def over_draws_and_rows(table: ArrayLike) -> Estimate:
     """The mean of (draws, test rows) where both draws and rows might have been others.
 
-    Two-way clustering: the variance over draws plus that over rows less that over both, which the two others count twice
-    (Cameron, Gelbach & Miller 2011); never less than the greater of the first two. Degrees of freedom by Satterthwaite.
+    Two-way clustering: the variance over draws plus that over rows less that over both, which the
+    two others count twice (Cameron, Gelbach & Miller 2011); never less than the greater of the
+    first two. Degrees of freedom by Satterthwaite.
     """
     array = np.asarray(table, dtype=np.float64)
     draws, rows = array.shape
     if draws < 2 or rows < 2:
         return Estimate(float(array.mean()) if array.size else math.nan, math.nan, math.nan)
-    by_draw, by_row = spread(array.mean(axis=1)) ** 2 / draws, spread(array.mean(axis=0)) ** 2 / rows
+    by_draw, by_row = (
+        spread(array.mean(axis=1)) ** 2 / draws,
+        spread(array.mean(axis=0)) ** 2 / rows,
+    )
     both = float(array.var(ddof=1)) / array.size
     total = max(by_draw + by_row - both, by_draw, by_row)
     if total == 0:
@@ -134,7 +146,9 @@ def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - AL
     return pooled([over_draws(array, overlap=overlap)], sd=spread(array), level=level)
 
 
-def pooled(strata: Sequence[Estimate], *, sd: float | None = None, level: float = 1 - ALPHA) -> Interval:
+def pooled(
+    strata: Sequence[Estimate], *, sd: float | None = None, level: float = 1 - ALPHA
+) -> Interval:
     """The unweighted mean of several estimates with its t interval, degrees of freedom by Satterthwaite (1946).
 
     `sd` is what the interval shows as the spread; that of the estimates if it is not given.
@@ -148,7 +162,9 @@ def pooled(strata: Sequence[Estimate], *, sd: float | None = None, level: float 
     if not total > 0:
         return Interval(mean, math.nan, math.nan, around, math.nan)
     shares = parts / total  # before squaring: tiny variances would vanish
-    df = 1 / float(sum(share**2 / part.df for share, part in zip(shares, strata, strict=True) if share))
+    df = 1 / float(
+        sum(share**2 / part.df for share, part in zip(shares, strata, strict=True) if share)
+    )
     half = quantile(df, (1 + level) / 2) * math.sqrt(total)
     return Interval(mean, mean - half, mean + half, around, df)
 
@@ -195,7 +211,11 @@ def benjamini_hochberg(p: ArrayLike) -> Array:
     """Adjusted p (m,) that bound the expected share of false rejections (Benjamini & Hochberg 1995)."""
     raw = np.asarray(p, dtype=np.float64)
     order = np.argsort(raw, kind="stable")[::-1]
-    steps = np.minimum.accumulate(raw[order] * raw.size / np.arange(raw.size, 0, -1)) if raw.size else raw
+    steps = (
+        np.minimum.accumulate(raw[order] * raw.size / np.arange(raw.size, 0, -1))
+        if raw.size
+        else raw
+    )
     adjusted = np.empty_like(raw)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted

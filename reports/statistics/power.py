@@ -1,7 +1,7 @@
 """What a test of paired differences can find: of Student's t and of the sign flip, whose p has a smallest value.
 
-Differences are taken to be normal. A sign flip over few pairs finds much less than a t test: over six at .05 all six must
-have one sign.
+Differences are taken to be normal. A sign flip over few pairs finds much less than a t test: over
+six at .05 all six must have one sign.
 """
 
 import functools
@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from reports.statistics.paired_tests import ALPHA, Array, quantile
 
 POWER: Final = 0.8
-FEW: Final = 8  # sign vectors that reject, to either side; with more the sign flip detects within 4 % of what a t test does
-SAMPLES: Final = 4000  # of differences, from a fixed stream: a standard error of .006 where the power is 80 %
+# sign vectors that reject, to either side; with more the sign flip detects within 4 % of what a t
+# test does
+FEW: Final = 8
+SAMPLES: Final = (
+    4000  # of differences, from a fixed stream: a standard error of .006 where the power is 80 %
+)
 
 
 def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
@@ -28,8 +32,8 @@ def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
 def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
     """The chance that an exact two-sided sign flip over `n` pairs finds a mean of `effect` standard deviations.
 
-    In closed form where only pairs of one sign reject, over sampled differences where few sign vectors do, and else that
-    of the t test, which is close there.
+    In closed form where only pairs of one sign reject, over sampled differences where few sign
+    vectors do, and else that of the t test, which is close there.
     """
     from scipy.special import ndtr
 
@@ -56,11 +60,13 @@ def _normal(n: int) -> Array:
 def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
     """Of samples (m, n), whether at most `most` sign vectors give a sum as large as theirs or larger, to their own side.
 
-    Those are the vectors that turn values of together no more than what has the other sign already; only the `most` smallest
-    can be among them.
+    Those are the vectors that turn values of together no more than what has the other sign already;
+    only the `most` smallest can be among them.
     """
     sizes = np.sort(np.abs(values), axis=1)  # (m, n)
-    against = np.minimum(np.where(values < 0, -values, 0).sum(axis=1), np.where(values > 0, values, 0).sum(axis=1))
+    against = np.minimum(
+        np.where(values < 0, -values, 0).sum(axis=1), np.where(values > 0, values, 0).sum(axis=1)
+    )
     sums = np.zeros((len(values), 1))
     for size in sizes[:, :most].T:
         sums = np.concatenate((sums, sums + size[:, None]), axis=1)  # (m, 2**k)
@@ -71,7 +77,8 @@ def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
 def detectable(n: int, sd: float, *, alpha: float = ALPHA, flips: bool = False) -> float:
     """The smallest mean difference, in the units of `sd`, that `n` pairs find with a power of 80 %.
 
-    Card et al. 2020 on why to print it. NaN for fewer than two pairs, no variance, or where no sign flip reaches `alpha`.
+    Card et al. 2020 on why to print it. NaN for fewer than two pairs, no variance, or where no sign
+    flip reaches `alpha`.
 
     Args:
         n: pairs.
@@ -96,10 +103,14 @@ def _smallest(n: int, alpha: float, flips: bool) -> float:
     return high
 
 
-def pairs_needed(effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000) -> int | None:
+def pairs_needed(
+    effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000
+) -> int | None:
     """The pairs with which the sign flip finds a mean difference of `effect` at a power of 80 %, None if more than `limit`."""
     fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
-    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha, flips=True) > abs(effect):
+    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha, flips=True) > abs(
+        effect
+    ):
         return None
     low, high = fewest - 1, max(limit, fewest)
     while high - low > 1:

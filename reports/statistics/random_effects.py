@@ -28,17 +28,21 @@ class Pooled(NamedTuple):
 def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> Pooled:
     """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
 
-    Tau² by DerSimonian and Laird (1986), the interval by Hartung and Knapp (2001), and the prediction interval by
-    Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom fewer than tasks and the error of Hartung
-    and Knapp. Two tasks give an interval, three a prediction; a task measured without variance gives neither.
+    Tau² by DerSimonian and Laird (1986), the interval by Hartung and Knapp (2001), and the
+    prediction interval by Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom
+    fewer than tasks and the error of Hartung and Knapp. Two tasks give an interval, three a
+    prediction; a task measured without variance gives neither.
 
-    Variances that come from few draws are uncertain themselves, and weights made of them mislead: over eight tasks of
-    five draws the 95 % interval holds the truth in 92 to 93 cases of 100, the prediction in 90 to 92. A t interval over task
-    means has no such trouble (`tests.benchmarks.coverage`).
+    Variances that come from few draws are uncertain themselves, and weights made of them mislead:
+    over eight tasks of five draws the 95 % interval holds the truth in 92 to 93 cases of 100, the
+    prediction in 90 to 92. A t interval over task means has no such trouble
+    (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     if values.shape != noise.shape or values.ndim != 1:
-        raise ValueError(f"{values.shape} effects and {noise.shape} variances do not belong together")
+        raise ValueError(
+            f"{values.shape} effects and {noise.shape} variances do not belong together"
+        )
     tasks = values.size
     if tasks < 2 or not (noise > 0).all() or not np.isfinite(values).all():
         mean = float(values.mean()) if tasks else math.nan
@@ -48,7 +52,11 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     mean = float(weights @ values / weights.sum())
     error = math.sqrt(float(weights @ (values - mean) ** 2) / (tasks - 1) / float(weights.sum()))
     half = quantile(tasks - 1, (1 + level) / 2) * error
-    wide = quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2)) if tasks > 2 else math.nan
+    wide = (
+        quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2))
+        if tasks > 2
+        else math.nan
+    )
     return Pooled(
         tasks=tasks,
         mean=mean,

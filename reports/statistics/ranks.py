@@ -1,6 +1,7 @@
 """Methods ranked against each other over tasks: ranks, wins, who wins, and which differ from which.
 
-Scores are task means (tasks, methods), higher is better, without holes: ranks of unequal company cannot be compared.
+Scores are task means (tasks, methods), higher is better, without holes: ranks of unequal company
+cannot be compared.
 """
 
 import math
@@ -11,9 +12,19 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.paired_tests import ALPHA, DIGITS, Array, differences, holm, sign_flip, smallest
+from reports.statistics.paired_tests import (
+    ALPHA,
+    DIGITS,
+    Array,
+    differences,
+    holm,
+    sign_flip,
+    smallest,
+)
 
-ROOT_TWO: Final = math.sqrt(2)  # the studentized range divides by the error of a mean, not of a difference
+ROOT_TWO: Final = math.sqrt(
+    2
+)  # the studentized range divides by the error of a mean, not of a difference
 
 
 def complete(scores: ArrayLike) -> Array:
@@ -24,7 +35,9 @@ def complete(scores: ArrayLike) -> Array:
     """
     table = np.asarray(scores, dtype=np.float64).round(DIGITS)
     if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] < 2:
-        raise ValueError(f"expected scores of tasks by at least two methods, got the shape {table.shape}")
+        raise ValueError(
+            f"expected scores of tasks by at least two methods, got the shape {table.shape}"
+        )
     if not np.isfinite(table).all():
         raise ValueError("ranks need a score for every method on every task")
     return table
@@ -68,7 +81,8 @@ def critical_difference(
 def _range_tail(width: float, count: int) -> float:
     """The chance that the range of so many standard normal values is at least `width`, by quadrature.
 
-    It is the studentized range with infinitely many degrees of freedom; `scipy.stats` has that, and takes a second to load.
+    It is the studentized range with infinitely many degrees of freedom; `scipy.stats` has that, and
+    takes a second to load.
     """
     from scipy.special import ndtr
 
@@ -90,7 +104,8 @@ def _quadrature() -> tuple[Array, Array]:
 def nemenyi(scores: ArrayLike) -> Array:
     """Adjusted p (methods, methods) of all pairs by Nemenyi's test of mean ranks, 1 on the diagonal.
 
-    A verdict on two methods depends on which others were ranked with them; `pairwise` has no such trouble.
+    A verdict on two methods depends on which others were ranked with them; `pairwise` has no such
+    trouble.
     """
     means = mean_ranks(scores)
     tasks, methods = np.shape(scores)
@@ -141,16 +156,22 @@ def smallest_adjusted(tasks: int, comparisons: int) -> float:
 def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:
     """The largest groups of two methods and more of which no pair differs, given p (methods, methods).
 
-    No group lies within another; a method may be in several, or in none. These are the bars of a critical-difference
-    figure: neighbours in rank do not belong under one bar unless each pair under it is undecided. A pair with no p
-    (NaN) is undecided.
+    No group lies within another; a method may be in several, or in none. These are the bars of a
+    critical-difference
+    figure: neighbours in rank do not belong under one bar unless each pair under it is undecided. A
+    pair with no p (NaN) is undecided.
     """
     table = np.asarray(p, dtype=np.float64)
     differ = table <= alpha
-    near = [{j for j in range(len(table)) if j != i and not (differ[i, j] or differ[j, i])} for i in range(len(table))]
+    near = [
+        {j for j in range(len(table)) if j != i and not (differ[i, j] or differ[j, i])}
+        for i in range(len(table))
+    ]
     found: list[tuple[int, ...]] = []
 
-    def grow(clique: tuple[int, ...], open_: set[int], closed: set[int]) -> None:  # Bron & Kerbosch 1973, with a pivot
+    def grow(
+        clique: tuple[int, ...], open_: set[int], closed: set[int]
+    ) -> None:  # Bron & Kerbosch 1973, with a pivot
         if not open_ and not closed:
             found.append(tuple(sorted(clique)))
             return
@@ -177,11 +198,14 @@ def win_rates(scores: ArrayLike) -> Array:
 def mean_win_rates(scores: ArrayLike) -> Array:
     """How often (methods,) each method beats another: the share of rivals beaten on a task, averaged over its tasks.
 
-    Scores may be missing (NaN): rivals are those that have the task, and each task that a method has weighs the same.
+    Scores may be missing (NaN): rivals are those that have the task, and each task that a method
+    has weighs the same.
     """
     table = np.asarray(scores, dtype=np.float64).round(DIGITS)
     wins = _wins(table)
-    wins[:, np.arange(table.shape[1]), np.arange(table.shape[1])] = math.nan  # nobody is his own rival
+    wins[:, np.arange(table.shape[1]), np.arange(table.shape[1])] = (
+        math.nan
+    )  # nobody is his own rival
     return _mean(_mean(wins, axis=2), axis=0)
 
 
@@ -206,7 +230,9 @@ def winners(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> tuple
     return tuple(int(index) for index in best)
 
 
-def winners_without(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> list[tuple[int, ...]]:
+def winners_without(
+    scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean"
+) -> list[tuple[int, ...]]:
     """The winners when each task in turn is left out, in the order of the tasks; empty for a single task."""
     table = complete(scores)
     if len(table) < 2:

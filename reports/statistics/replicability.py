@@ -1,7 +1,8 @@
 """On how many tasks one method beats another, as a count that may be claimed (Dror et al. 2017).
 
-The count is a lower bound: with a chance of 95 % the effect is there on that many tasks at least. It says less than a
-list of tasks would, and can therefore be larger than the list that Holm's method allows.
+The count is a lower bound: with a chance of 95 % the effect is there on that many tasks at least.
+It says less than a list of tasks would, and can therefore be larger than the list that Holm's
+method allows.
 """
 
 import math
@@ -62,12 +63,17 @@ def replicability(p: ArrayLike, *, alpha: float = ALPHA) -> Replicability:
     )
 
 
-def directions(tasks: Sequence[ArrayLike], overlaps: Sequence[float] | None = None, *, alpha: float = ALPHA) -> Directions:
+def directions(
+    tasks: Sequence[ArrayLike], overlaps: Sequence[float] | None = None, *, alpha: float = ALPHA
+) -> Directions:
     """Both counts from the paired differences (draws,) of each task, first minus second, by one-sided t tests.
 
     `overlaps` is by task what `statistics.over_draws` calls so; none where test sets are fixed.
     """
-    p = [one_sided(values, overlap=o) for values, o in zip(tasks, overlaps or [0.0] * len(tasks), strict=True)]
+    p = [
+        one_sided(values, overlap=o)
+        for values, o in zip(tasks, overlaps or [0.0] * len(tasks), strict=True)
+    ]
     return Directions(
         ahead=replicability([ahead for ahead, _ in p], alpha=alpha),
         behind=replicability([behind for _, behind in p], alpha=alpha),

@@ -13,7 +13,9 @@ MEANINGFUL: Final = 0.75  # of Bouthillier et al. 2021: below it, a gain is not 
 FEWEST: Final = 10  # draws; resampling fewer says nothing about what it has not seen
 RESAMPLES: Final = 9_999
 
-Verdict = Literal["not significant", "significant, not meaningful", "significant and meaningful", "too few draws"]
+Verdict = Literal[
+    "not significant", "significant, not meaningful", "significant and meaningful", "too few draws"
+]
 
 
 class Superiority(NamedTuple):
@@ -26,13 +28,17 @@ class Superiority(NamedTuple):
     verdict: Verdict
 
 
-def superiority(tasks: Sequence[Sequence[ArrayLike]], *, gamma: float = MEANINGFUL, level: float = 1 - ALPHA) -> Superiority:
+def superiority(
+    tasks: Sequence[Sequence[ArrayLike]], *, gamma: float = MEANINGFUL, level: float = 1 - ALPHA
+) -> Superiority:
     """The share of paired runs that the first method wins, ties one half, each task weighing the same.
 
-    `tasks` holds for each task, for each draw, the differences (runs,) of the runs that share the draw, first minus
-    second: sizes and seeds of one draw stand or fall together. The interval is a percentile bootstrap that resamples
-    draws within tasks from a fixed stream, so it answers for new draws on these tasks. Where every run was won, or
-    every run lost, draws drawn again say nothing of what they might have been: there it is Clopper and Pearson's (1934).
+    `tasks` holds for each task, for each draw, the differences (runs,) of the runs that share the
+    draw, first minus
+    second: sizes and seeds of one draw stand or fall together. The interval is a percentile
+    bootstrap that resamples draws within tasks from a fixed stream, so it answers for new draws on
+    these tasks. Where every run was won, or every run lost, draws drawn again say nothing of what
+    they might have been: there it is Clopper and Pearson's (1934).
     """
     wins = [[_won(runs) for runs in draws if np.size(runs)] for draws in tasks]
     wins = [draws for draws in wins if draws]
@@ -42,7 +48,9 @@ def superiority(tasks: Sequence[Sequence[ArrayLike]], *, gamma: float = MEANINGF
     chance = float(np.mean([np.concatenate(draws).mean() for draws in wins]))
     if count < FEWEST or min(len(draws) for draws in wins) < 2:
         return Superiority(chance, math.nan, math.nan, count, "too few draws")
-    low, high = _certain(chance, count, level) if chance in (0.0, 1.0) else _percentiles(wins, level)
+    low, high = (
+        _certain(chance, count, level) if chance in (0.0, 1.0) else _percentiles(wins, level)
+    )
     return Superiority(chance, low, high, count, _verdict(low, high, gamma))
 
 
@@ -66,7 +74,8 @@ def _percentiles(wins: Sequence[Sequence[Array]], level: float) -> tuple[float, 
 def _resampled(draws: Sequence[Array], rng: np.random.Generator) -> Array:
     """The share won (RESAMPLES,) on one task when all but one of its draws are drawn again.
 
-    As many as there are would vary too little, by a fifth of the variance with five (Rao & Wu 1988).
+    As many as there are would vary too little, by a fifth of the variance with five (Rao & Wu
+    1988).
     """
     won, runs = np.array([one.sum() for one in draws]), np.array([one.size for one in draws])
     chosen = rng.integers(0, len(draws), size=(RESAMPLES, len(draws) - 1))
@@ -82,7 +91,9 @@ def _verdict(low: float, high: float, gamma: float) -> Verdict:
 
 def unpaired(first: ArrayLike, second: ArrayLike) -> float:
     """The same chance for runs (n,) and (m,) that have nothing to do with each other: Vargha and Delaney's A12 (2000)."""
-    gaps = np.asarray(first, dtype=np.float64)[:, None] - np.asarray(second, dtype=np.float64)[None, :]
+    gaps = (
+        np.asarray(first, dtype=np.float64)[:, None] - np.asarray(second, dtype=np.float64)[None, :]
+    )
     return float(_won(gaps).mean())
 
 

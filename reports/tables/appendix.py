@@ -34,8 +34,21 @@ def _details(comparison: Comparison) -> Table | None:
         return None
     tests = {test.method: test for test in comparison.family("overall")}
     rope = next(iter(tests.values())).rope
-    corrected = ", corrected for shared rows where test rows are split anew" if comparison.holdout else ""
-    head = ("method", "wins", "wins interval", "at least on", "behind on", "better", "equal", "worse", "TOST p", "median")
+    corrected = (
+        ", corrected for shared rows where test rows are split anew" if comparison.holdout else ""
+    )
+    head = (
+        "method",
+        "wins",
+        "wins interval",
+        "at least on",
+        "behind on",
+        "better",
+        "equal",
+        "worse",
+        "TOST p",
+        "median",
+    )
     return Table(
         title=f"Further estimates against {comparison.baseline}",
         head=(*head, "Wilcoxon p", "rank-biserial", "d_z", "new task", "τ²", "I²"),
@@ -68,7 +81,9 @@ def _detail(detail: Detail) -> tuple[Entry, ...]:
         Entry(f"{counted.behind.bonferroni}/{counted.behind.tasks}"),
         *(Entry(f"{chance:.2f}", strong=chance > 0.95) for chance in chances),
         Entry(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
-        Entry(f"{points(middle.value)}{'' if math.isnan(middle.low) else ' ' + _range(middle.low, middle.high)}"),
+        Entry(
+            f"{points(middle.value)}{'' if math.isnan(middle.low) else ' ' + _range(middle.low, middle.high)}"
+        ),
         Entry(probability(detail.wilcoxon)),
         Entry(_number(detail.biserial)),
         Entry(_number(detail.standardised)),
@@ -89,7 +104,9 @@ def _range(low: float, high: float, digits: int = 1) -> str:
 def _standing(standing: Standing | None) -> list[Table]:
     if standing is None:
         return []
-    order = sorted(range(len(standing.methods)), key=lambda i: (standing.ranks[i], standing.methods[i]))
+    order = sorted(
+        range(len(standing.methods)), key=lambda i: (standing.ranks[i], standing.methods[i])
+    )
     names = [standing.methods[i] for i in order]
     rows = [
         (Entry(standing.methods[i]), Entry(f"{standing.ranks[i]:.2f}"), Entry(f"{100 * standing.wins[i]:.0f}"),
@@ -99,7 +116,11 @@ def _standing(standing: Standing | None) -> list[Table]:
     how = "exact" if standing.permuted.exact else "sampled"
     tasks = len(standing.tasks)
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
-    reach = "" if standing.smallest <= paired_tests.ALPHA else f" With {tasks} tasks no pair can reach .05."
+    reach = (
+        ""
+        if standing.smallest <= paired_tests.ALPHA
+        else f" With {tasks} tasks no pair can reach .05."
+    )
     table = Table(
         title="Methods ranked",
         head=("method", "mean rank", "win rate", "average"),
@@ -115,8 +136,12 @@ def _standing(standing: Standing | None) -> list[Table]:
     )
     if len(order) < 3:
         return [table]
-    square = [(Entry(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order]
-    wins = [(Entry(standing.methods[i]), *(_won(standing, i, j, order) for j in order)) for i in order]
+    square = [
+        (Entry(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order
+    ]
+    wins = [
+        (Entry(standing.methods[i]), *(_won(standing, i, j, order) for j in order)) for i in order
+    ]
     return [
         table,
         Table(
@@ -146,7 +171,10 @@ def _pair(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
         return Entry("")
     strong = standing.adjusted[i][j] <= paired_tests.ALPHA
     above = order.index(i) < order.index(j)
-    return Entry(points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]), strong=strong)
+    return Entry(
+        points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),
+        strong=strong,
+    )
 
 
 def _won(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
@@ -160,7 +188,11 @@ def _won(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
 def _costs(comparison: Comparison) -> Table | None:
     rows, shared = [], False
     for method in comparison.methods:
-        runs = [run for run in comparison.runs if run.method == method and finished(run) and run.status == "done"]
+        runs = [
+            run
+            for run in comparison.runs
+            if run.method == method and finished(run) and run.status == "done"
+        ]
         if not runs:
             continue
         tested = [1000 * run.seconds_evaluation / run.n_test for run in runs if run.n_test]
@@ -176,10 +208,22 @@ def _costs(comparison: Comparison) -> Table | None:
         ))  # fmt: skip
     if not rows:
         return None
-    apart = " Seconds and bytes shared by a pack or by features are in it: compare by `bench run --timing`." if shared else ""
+    apart = (
+        " Seconds and bytes shared by a pack or by features are in it: compare by `bench run --timing`."
+        if shared
+        else ""
+    )
     return Table(
         title="Costs",
-        head=("method", "trained", "KiB to store", "s to train", "ms to test a row", "MiB at most", "hours in all"),
+        head=(
+            "method",
+            "trained",
+            "KiB to store",
+            "s to train",
+            "ms to test a row",
+            "MiB at most",
+            "hours in all",
+        ),
         rows=tuple(rows),
         legend=f"Means over runs; MiB: the greatest of all runs, the backbone included.{apart}",
     )
@@ -189,9 +233,14 @@ def _variation(comparison: Comparison) -> Table | None:
     """Standard deviations in points, of a single run: by the draw, by the seed, by the test rows."""
     columns = []
     for task in comparison.tasks:
-        found = [_spreads([run for run in comparison.runs if run.task == task and run.method == m]) for m in comparison.methods]
+        found = [
+            _spreads([run for run in comparison.runs if run.task == task and run.method == m])
+            for m in comparison.methods
+        ]
         columns.append(found)
-    if not any(not math.isnan(value) for column in columns for spreads in column for value in spreads):
+    if not any(
+        not math.isnan(value) for column in columns for spreads in column for value in spreads
+    ):
         return None
     rows = []
     for place, method in enumerate(comparison.methods):
@@ -227,7 +276,11 @@ def _spreads(runs: Sequence[Run]) -> tuple[float, float, float]:
             seeds.append(parts.seed)
         elif len(table) > 1:
             draws.append(float(np.var([fmean(values) for values in table.values()], ddof=1)))
-        rows += [10_000 * float(run.by_row.var()) / len(run.by_row) for run in here if run.by_row is not None]
+        rows += [
+            10_000 * float(run.by_row.var()) / len(run.by_row)
+            for run in here
+            if run.by_row is not None
+        ]
     return _root(draws), _root(seeds), _root(rows)
 
 

@@ -16,7 +16,8 @@ from reports.document import DASH, Document, Entry, Table
 from reports.statistics import paired_tests
 from reports.tables.subspace import missing, tested, unreachable
 
-RADIUS: Final = 0.2  # of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
+# of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
+RADIUS: Final = 0.2
 CENTRE: Final = "centre"
 
 
@@ -35,12 +36,22 @@ class Around:
     @property
     def places(self) -> dict[str, float]:
         """The scores that the centre is held against."""
-        scores = {"mean of vertices": fmean(self.vertices), "mean of samples": fmean(self.samples)} if self.vertices else {}
+        scores = (
+            {"mean of vertices": fmean(self.vertices), "mean of samples": fmean(self.samples)}
+            if self.vertices
+            else {}
+        )
         return scores | ({} if self.ensemble is None else {"ensemble of samples": self.ensemble})
 
 
 def as_document(
-    found: Sequence[Around], *, baseline: str, where: str, left: Sequence[str], failed: Sequence[Run], command: str
+    found: Sequence[Around],
+    *,
+    baseline: str,
+    where: str,
+    left: Sequence[str],
+    failed: Sequence[Run],
+    command: str,
 ) -> Document:
     """Tables of many models.
 
@@ -55,11 +66,25 @@ def as_document(
     methods = list(dict.fromkeys(one.run.method for one in found))
     simplexes = [one for one in found if one.vertices]
     spread = dict.fromkeys(one.run.method for one in simplexes)
-    centres = {method: _centres([one for one in simplexes if one.run.method == method], failed) for method in spread}
+    centres = {
+        method: _centres([one for one in simplexes if one.run.method == method], failed)
+        for method in spread
+    }
     reference = baseline if baseline in methods else methods[0]
-    rises = {method: test for method, test in _rises(found, failed, reference).items() if method != reference}
-    facts = [("Models", f"{len(found)} looked at"), ("Scores", f"points, {where} rows; nothing is chosen by them")]
-    facts += [("Without a model", f"{len(failed)} runs, which failed or diverged: their pairs are lost")] if failed else []
+    rises = {
+        method: test
+        for method, test in _rises(found, failed, reference).items()
+        if method != reference
+    }
+    facts = [
+        ("Models", f"{len(found)} looked at"),
+        ("Scores", f"points, {where} rows; nothing is chosen by them"),
+    ]
+    facts += (
+        [("Without a model", f"{len(failed)} runs, which failed or diverged: their pairs are lost")]
+        if failed
+        else []
+    )
     facts += [("Left out", f"{len(left)}; of the first: {left[0]}")] if left else []
     tables = [_centre_table(centres)] if centres else []
     return Document(
@@ -73,7 +98,9 @@ def as_document(
     )
 
 
-Tested = Mapping[str, tuple[float, Contrast | None]]  # by place: the mean score, and its test against the centre
+Tested = Mapping[
+    str, tuple[float, Contrast | None]
+]  # by place: the mean score, and its test against the centre
 
 
 def _centres(found: Sequence[Around], failed: Sequence[Run]) -> Tested:
@@ -81,7 +108,12 @@ def _centres(found: Sequence[Around], failed: Sequence[Run]) -> Tested:
     runs = {CENTRE: [_scored(one.run, CENTRE, one.centre) for one in found]}
     for place in found[0].places:
         runs[place] = [_scored(one.run, place, one.places[place]) for one in found]
-    lost = [_scored(run, place, math.nan) for place in runs for run in failed if run.method == found[0].run.method]
+    lost = [
+        _scored(run, place, math.nan)
+        for place in runs
+        for run in failed
+        if run.method == found[0].run.method
+    ]
     paired = arrange([*(run for each in runs.values() for run in each), *lost], baseline=CENTRE)
     tests = {test.method: test for test in overall(paired)}
     return {place: (_mean(each), tests.get(place)) for place, each in runs.items()}
@@ -103,7 +135,9 @@ def _mean(runs: Sequence[Run]) -> float:
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in filter(finished, runs):
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
-    return paired_tests.pooled([estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]).mean
+    return paired_tests.pooled(
+        [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
+    ).mean
 
 
 def _headline(centres: Mapping[str, Tested]) -> str:
@@ -128,7 +162,11 @@ def _flat(method: str, test: Contrast) -> str:
 
 
 def _settled(test: Contrast) -> str:
-    told = "" if math.isnan(test.p_adj) else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
+    told = (
+        ""
+        if math.isnan(test.p_adj)
+        else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
+    )
     return ("settled" if test.settled else "not settled") + told
 
 
@@ -151,7 +189,9 @@ def _centre_table(centres: Mapping[str, Tested]) -> Table:
     )
 
 
-def _flat_table(found: Sequence[Around], methods: Sequence[str], rises: Mapping[str, Contrast], reference: str) -> Table:
+def _flat_table(
+    found: Sequence[Around], methods: Sequence[str], rises: Mapping[str, Contrast], reference: str
+) -> Table:
     rows = []
     for method in methods:
         mine = [one for one in found if one.run.method == method]
@@ -164,7 +204,17 @@ def _flat_table(found: Sequence[Around], methods: Sequence[str], rises: Mapping[
         ))  # fmt: skip
     return Table(
         title="How fast the training loss rises",
-        head=("method", "models", "rise", f"against {reference}", "95 % interval", "p", "p Holm", "barrier", "greatest"),
+        head=(
+            "method",
+            "models",
+            "rise",
+            f"against {reference}",
+            "95 % interval",
+            "p",
+            "p Holm",
+            "barrier",
+            "greatest",
+        ),
         rows=tuple(rows),
         legend=(
             f"rise: the mean along random directions, {100 * RADIUS:.0f} % of each tensor's norm away; less is flatter. "
@@ -181,7 +231,10 @@ def _against(test: Contrast | None, digits: int, unit: float) -> tuple[Entry, ..
     low, high = (unit * bound for bound in test.ci)
     around = DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
     effect = round(unit * test.effect, digits) + 0.0  # no sign before a zero
-    shown = Entry(DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}", strong=test.settled)
+    shown = Entry(
+        DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}",
+        strong=test.settled,
+    )
     return shown, Entry(around), Entry(probability(test.p_raw)), Entry(probability(test.p_adj))
 
 
@@ -202,8 +255,17 @@ def _each(found: Sequence[Around]) -> Table:
     )
     rows = []
     for one in found:
-        ends = (fmean(one.vertices), min(one.vertices), max(one.vertices)) if one.vertices else (math.nan,) * 3
-        scores = (one.centre, *ends, fmean(one.samples) if one.samples else math.nan, _value(one.ensemble))
+        ends = (
+            (fmean(one.vertices), min(one.vertices), max(one.vertices))
+            if one.vertices
+            else (math.nan,) * 3
+        )
+        scores = (
+            one.centre,
+            *ends,
+            fmean(one.samples) if one.samples else math.nan,
+            _value(one.ensemble),
+        )
         rows.append((
             *(Entry(str(text)) for text in (one.run.method, one.run.task, one.run.size, one.run.draw)),
             *(Entry(_number(100 * score, 1)) for score in scores),

@@ -18,8 +18,14 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
     """The report of a comparison."""
     scopes: list[int | None] = [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
     tables = [_scores(comparison, scope) for scope in scopes]
-    tests = [_tests(comparison, comparison.family("overall")), _tests(comparison, comparison.family("per size"))]
-    methods, tasks = _count(len(comparison.methods), "method"), _count(len(comparison.tasks), "task")
+    tests = [
+        _tests(comparison, comparison.family("overall")),
+        _tests(comparison, comparison.family("per size")),
+    ]
+    methods, tasks = (
+        _count(len(comparison.methods), "method"),
+        _count(len(comparison.tasks), "task"),
+    )
     return Document(
         title=f"{methods} on {tasks}",
         verdict=verdict(comparison),
@@ -29,7 +35,11 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
         appendix=(
             *appendix(comparison),
             *subspace(comparison),
-            *(table for size in comparison.sizes if (table := _parts(comparison, size)) is not None),
+            *(
+                table
+                for size in comparison.sizes
+                if (table := _parts(comparison, size)) is not None
+            ),
         ),
         command=command,
     )
@@ -41,7 +51,9 @@ def _count(number: int, noun: str) -> str:
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     chosen = "" if comparison.declared else " (by default)"
-    labels = "; ".join(f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items())
+    labels = "; ".join(
+        f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items()
+    )
     facts = [
         ("Backbone", comparison.backbone),
         ("Recipe", comparison.recipe),
@@ -66,8 +78,14 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 def _intervals(comparison: Comparison) -> str:
     """What the intervals speak of, and how they are made."""
     text = comparison.covered
-    how = "t interval, draws and test rows crossed" if "E2" in text else "t interval over draws and their seeds"
-    corrected = "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
+    how = (
+        "t interval, draws and test rows crossed"
+        if "E2" in text
+        else "t interval over draws and their seeds"
+    )
+    corrected = (
+        "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
+    )
     return f"{text}; {how}{corrected}"
 
 
@@ -84,7 +102,9 @@ def _families(comparison: Comparison) -> str:
             label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
             rank = " (exploratory)" if question is not None or name == "cells" else ""
             most = max(test.m for test in tests)
-            parts.append(f"{f'{tests[0].correction} over {most}' if most > 1 else 'one comparison'} {label}{rank}")
+            parts.append(
+                f"{f'{tests[0].correction} over {most}' if most > 1 else 'one comparison'} {label}{rank}"
+            )
     return ", ".join(parts)
 
 
@@ -97,16 +117,23 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
     columns += [(None, without) for without in sorted(averages)]
     rows, cells = [], []
     for method in comparison.methods:
-        row = [comparison.cell(method, task, scope, without_seen=without) for task, without in columns]
+        row = [
+            comparison.cell(method, task, scope, without_seen=without) for task, without in columns
+        ]
         cells += row
         rows.append((Entry(method), *(_entry(cell) for cell in row)))
-    kept = [any(cell.task is None or cell.planned for cell in cells[i :: len(columns)]) for i in range(len(columns))]
+    kept = [
+        any(cell.task is None or cell.planned for cell in cells[i :: len(columns)])
+        for i in range(len(columns))
+    ]
     head = [_heading(comparison, task, without) for task, without in columns]
     title = "Over all sizes" if scope is None else f"Size {scope}"
     return Table(
         title=title,
         head=("method", *(text for text, keep in zip(head, kept, strict=True) if keep)),
-        rows=tuple((row[0], *(e for e, keep in zip(row[1:], kept, strict=True) if keep)) for row in rows),
+        rows=tuple(
+            (row[0], *(e for e, keep in zip(row[1:], kept, strict=True) if keep)) for row in rows
+        ),
         legend=_legend(comparison, cells),
     )
 
@@ -125,7 +152,9 @@ def _entry(cell: Cell) -> Entry:
         return Entry("infeasible")
     share = "" if cell.state == "complete" else f" {cell.done}/{cell.planned}"
     if math.isnan(cell.mean):
-        word = cell.state if cell.task is not None and cell.state in ("failed", "diverged") else DASH
+        word = (
+            cell.state if cell.task is not None and cell.state in ("failed", "diverged") else DASH
+        )
         return Entry(f"{word}{share}")
     half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
@@ -133,7 +162,9 @@ def _entry(cell: Cell) -> Entry:
         f"{cell.mean:.1f}{half}",
         marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
         strong=cell.best,
-        cell=f"{cell.method}\n{cell.task}\n{cell.size}" if cell.task is not None and cell.size is not None else None,
+        cell=f"{cell.method}\n{cell.task}\n{cell.size}"
+        if cell.task is not None and cell.size is not None
+        else None,
     )
 
 
@@ -144,11 +175,17 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
     if whiskers := estimates.named(cell.estimand for cell in cells if not math.isnan(cell.low)):
         parts.append(f"±: half of the 95 % interval, {whiskers}")
     if any(cell.direction for cell in cells):
-        where = "average: over tasks, E3, Holm; cell: over draws, E1, Benjamini-Hochberg, exploratory"
+        where = (
+            "average: over tasks, E3, Holm; cell: over draws, E1, Benjamini-Hochberg, exploratory"
+        )
         where = where if len(comparison.tasks) > 1 else "over draws, E1, Holm"
-        parts.append(f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({where})")
+        parts.append(
+            f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({where})"
+        )
     if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
-        parts.append(f"n/N: runs with a score of those planned; {DASH}: no number, or an average that is not complete")
+        parts.append(
+            f"n/N: runs with a score of those planned; {DASH}: no number, or an average that is not complete"
+        )
     if any(cell.planned and cell.draws == 1 and cell.task for cell in cells):
         parts.append("no ±: a single draw allows no interval")
     elif any(cell.interval == "none: no variance" for cell in cells):
@@ -172,7 +209,16 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         return None
     sized = tests[0].family == "per size"
     unit = tests[0].unit
-    head = ["method", "points", "95 % interval", "p", f"p {tests[0].correction}", "+/=/-", "detects", unit]
+    head = [
+        "method",
+        "points",
+        "95 % interval",
+        "p",
+        f"p {tests[0].correction}",
+        "+/=/-",
+        "detects",
+        unit,
+    ]
     rows = []
     for test in tests:
         mark = ("↑" if test.effect > 0 else "↓") if test.settled else ""
@@ -187,7 +233,9 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
             Entry(_detects(test)),
             Entry(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
-        rows.append((Entry("" if test.size is None else str(test.size)), *row) if sized else tuple(row))
+        rows.append(
+            (Entry("" if test.size is None else str(test.size)), *row) if sized else tuple(row)
+        )
     covered = estimates.named(test.ci_estimand for test in tests)
     legend = (
         f"+/=/-: {unit} where the method is better, equal, worse. detects: the difference found with a power of 80 % "
@@ -210,8 +258,18 @@ def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     most = max(test.m for test in tests)
     alone = question is not None and not sized
     over = f"the {most} {'other comparisons' if alone else 'comparisons'} of this table{', all sizes together' * sized}"
-    parts = [f"{question.method}, the question of this study, is tested alone"] if question is not None and alone else []
-    parts += [f"p Holm: over {over}"] if most > 1 else [] if alone else ["One comparison: p needs no adjustment"]
+    parts = (
+        [f"{question.method}, the question of this study, is tested alone"]
+        if question is not None and alone
+        else []
+    )
+    parts += (
+        [f"p Holm: over {over}"]
+        if most > 1
+        else []
+        if alone
+        else ["One comparison: p needs no adjustment"]
+    )
     if question is not None and len(tests) > alone:
         parts.append(f"{'the others' if alone else 'all of them'} exploratory")
     return "; ".join(parts)
@@ -231,21 +289,36 @@ def _parts(comparison: Comparison, size: int) -> Table | None:
     columns = []
     for task in comparison.tasks:
         cells = [comparison.cell(method, task, size) for method in comparison.methods]
-        names = sorted({name for cell in cells for name in cell.metrics if not name.startswith("rule ")})  # a table of its own
+        names = sorted(
+            {name for cell in cells for name in cell.metrics if not name.startswith("rule ")}
+        )  # a table of its own
         columns += [(task, name) for name in names] if len(names) > 1 else []
     if not columns:
         return None
     rows = []
     for method in comparison.methods:
         cells = [comparison.cell(method, task, size) for task, _ in columns]
-        values = [cell.metrics.get(name, math.nan) for cell, (_, name) in zip(cells, columns, strict=True)]
-        holes = [cell.undefined.get(name, 0) for cell, (_, name) in zip(cells, columns, strict=True)]
+        values = [
+            cell.metrics.get(name, math.nan) for cell, (_, name) in zip(cells, columns, strict=True)
+        ]
+        holes = [
+            cell.undefined.get(name, 0) for cell, (_, name) in zip(cells, columns, strict=True)
+        ]
         entries = [
-            Entry((DASH if math.isnan(value) else f"{value:.4g}") + (f" ({cell.done - hole}/{cell.done})" if hole else ""))
+            Entry(
+                (DASH if math.isnan(value) else f"{value:.4g}")
+                + (f" ({cell.done - hole}/{cell.done})" if hole else "")
+            )
             for value, hole, cell in zip(values, holes, cells, strict=True)
         ]
         rows.append((Entry(method), *entries))
     lower = {name for name, way in comparison.better.items() if way == "lower"}
-    head = [f"{task} {name}{' (lower is better)' if name in lower else ''}" for task, name in columns]
-    legend = "Means over runs in the metrics' own units; (n/N): the runs where the metric is defined."
-    return Table(title=f"All metrics, size {size}", head=("method", *head), rows=tuple(rows), legend=legend)
+    head = [
+        f"{task} {name}{' (lower is better)' if name in lower else ''}" for task, name in columns
+    ]
+    legend = (
+        "Means over runs in the metrics' own units; (n/N): the runs where the metric is defined."
+    )
+    return Table(
+        title=f"All metrics, size {size}", head=("method", *head), rows=tuple(rows), legend=legend
+    )

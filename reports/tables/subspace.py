@@ -22,7 +22,17 @@ def subspace(comparison: Comparison) -> list[Table]:
 def _rules(rules: Sequence[Rule]) -> Table | None:
     if not rules:
         return None
-    head = ("method", "rule", "score", "against own", "95 % interval", "p", "p Holm", "other in", "dev - test")
+    head = (
+        "method",
+        "rule",
+        "score",
+        "against own",
+        "95 % interval",
+        "p",
+        "p Holm",
+        "other in",
+        "dev - test",
+    )
     return Table(
         title="Subspace study: selection rules on the same trainings",
         head=head,
@@ -49,7 +59,11 @@ def _rule(rule: Rule) -> tuple[Entry, ...]:
         Entry(probability(test.p_raw) if test else ""),
         Entry(probability(test.p_adj) if test else ""),
         Entry("" if rule.own else f"{rule.moved}/{rule.runs}"),
-        Entry(f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}" if gap else DASH),
+        Entry(
+            f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}"
+            if gap
+            else DASH
+        ),
     )
 
 
@@ -60,7 +74,13 @@ def _missing(rules: Sequence[Rule]) -> list[str]:
         if rule.test and rule.test.failed:
             lost[rule.method] = max(lost.get(rule.method, 0), rule.test.failed)
     parts = [f"{count} of {method}" for method, count in lost.items()]
-    return [f"Pairs lost to runs that ended in no number: {', '.join(parts)}; with them nothing is settled."] if parts else []
+    return (
+        [
+            f"Pairs lost to runs that ended in no number: {', '.join(parts)}; with them nothing is settled."
+        ]
+        if parts
+        else []
+    )
 
 
 def _claim(rules: Sequence[Rule]) -> list[str]:
@@ -88,7 +108,12 @@ def _found(rule: Rule) -> str:
 
 def tested(tests: Iterable[Contrast | None]) -> str:
     """By which tests they are, in words."""
-    return " or ".join(dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))) or "no test"
+    return (
+        " or ".join(
+            dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))
+        )
+        or "no test"
+    )
 
 
 def unreachable(test: Contrast) -> str:
@@ -101,7 +126,11 @@ def unreachable(test: Contrast) -> str:
 
 def missing(test: Contrast) -> str:
     """That a small p settles nothing, where pairs were lost."""
-    return f"; {test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed" if test.failed else ""
+    return (
+        f"; {test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed"
+        if test.failed
+        else ""
+    )
 
 
 def _samples(found: Sequence[Samples]) -> Table | None:
@@ -135,7 +164,13 @@ def _sampled(one: Samples) -> Iterator[tuple[Entry, ...]]:
         ("spread", one.spread, one.by_spread, one.spread_p_adj),
         ("mean", one.mean, one.by_mean, one.mean_p_adj),
     ):
-        yield Entry(one.method), Entry(name), *runs, Entry(f"{value:.1f}"), *correlated(found, p_adj)
+        yield (
+            Entry(one.method),
+            Entry(name),
+            *runs,
+            Entry(f"{value:.1f}"),
+            *correlated(found, p_adj),
+        )
 
 
 def _tasks(found: Sequence[Samples]) -> str:
@@ -146,9 +181,16 @@ def _tasks(found: Sequence[Samples]) -> str:
 def _tests(found: Sequence[Samples]) -> str:
     """How many are adjusted together, and that they cannot settle anything, where they cannot."""
     tests = 2 * len(found)
-    reach = [each.smallest for one in found for each in (one.by_spread, one.by_mean) if not math.isnan(each.p)]
+    reach = [
+        each.smallest
+        for one in found
+        for each in (one.by_spread, one.by_mean)
+        if not math.isnan(each.p)
+    ]
     least = min(1.0, tests * min(reach, default=1.0))
-    return f"{tests} tests" + ("" if least <= ALPHA else f", of which no p below {probability(least)} can come")
+    return f"{tests} tests" + (
+        "" if least <= ALPHA else f", of which no p below {probability(least)} can come"
+    )
 
 
 def correlated(one: Correlation, p_adj: float) -> tuple[Entry, Entry, Entry]:

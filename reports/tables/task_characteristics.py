@@ -18,7 +18,17 @@ def traits(comparison: Comparison, found: Characteristics) -> list[Table]:
     missing = f" The texts of {', '.join(unread)} are not at hand." if unread else ""
     table = Table(
         title="Task characteristics",
-        head=("task", "classes", "words", "balance", "texts", "overlap", "people", "best", *methods),
+        head=(
+            "task",
+            "classes",
+            "words",
+            "balance",
+            "texts",
+            "overlap",
+            "people",
+            "best",
+            *methods,
+        ),
         rows=tuple(_row(one, methods) for one in found.tasks),
         legend=(
             "Of the test rows, where they are split anew those of one draw. words: of a row. balance: entropy of the labels, 1 "

@@ -1,11 +1,13 @@
 """Where the time of a job goes: the part of `tests.benchmarks.grid` that looks inside.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.anatomy_of_a_job --model tiny --methods prefix,lora --tasks toy-sentiment
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.anatomy_of_a_job --model tiny --methods prefix,lora
+    --tasks toy-sentiment
 
-Runs the last job of each method in this process (with `--pack N` the last N in one pack), once to warm up, once to count
-operations and once with a clock around the passes, the optimiser and the evaluations. `start` is what goes by before the
-first pass of a job in a process that is warm. With `--cuda-graphs` a captured step is one entry, its optimiser included. On a
-GPU a run without clocks says how long it was busy, by its own account.
+Runs the last job of each method in this process (with `--pack N` the last N in one pack), once to
+warm up, once to count operations and once with a clock around the passes, the optimiser and the
+evaluations. `start` is what goes by before the first pass of a job in a process that is warm. With
+`--cuda-graphs` a captured step is one entry, its optimiser included. On a GPU a run without clocks
+says how long it was busy, by its own account.
 """
 
 import json
@@ -84,9 +86,13 @@ def instrumented(clock: Clock) -> Iterator[None]:
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         def collate(*args: Any) -> Any:
             batch = function(*args)
-            if torch.is_grad_enabled() and not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+            if torch.is_grad_enabled() and not (
+                torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+            ):
                 ids = batch["input_ids"]
-                clock.padding[0] += int((ids != 0).sum())  # the padding of every backbone here is token 0
+                clock.padding[0] += int(
+                    (ids != 0).sum()
+                )  # the padding of every backbone here is token 0
                 clock.padding[1] += ids.numel()
             return batch
 
@@ -110,7 +116,9 @@ def matmul_rate(device: str, dtype: str) -> float:
     if device.startswith("cuda"):
         add_in_order()  # before the first product of the process
     side, number = (
-        (8192, getattr(torch, dtype.replace("tf32", "float32"))) if device.startswith("cuda") else (1024, torch.float32)
+        (8192, getattr(torch, dtype.replace("tf32", "float32")))
+        if device.startswith("cuda")
+        else (1024, torch.float32)
     )
     torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
     a = torch.randn(side, side, device=device, dtype=number)
@@ -125,17 +133,24 @@ def matmul_rate(device: str, dtype: str) -> float:
     return float(2 * side**3 / min(seconds() for _ in range(10)))
 
 
-def run(jobs: Sequence[Any], plan: Any, device: str, pack: int, *, captured: bool = False) -> list[Any]:
+def run(
+    jobs: Sequence[Any], plan: Any, device: str, pack: int, *, captured: bool = False
+) -> list[Any]:
     """Train and test jobs in this process."""
-    from harness.outcome import Ticket
     from harness.study import pack_planning
     from harness.training import worker
+    from harness.training.ticket import Ticket
 
     where = Path(tempfile.gettempdir())
-    tickets = {job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where) for job in jobs}
+    tickets = {
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where)
+        for job in jobs
+    }
     shaped = pack_planning.geometries(plan, tickets, str(pack), [device], captured=captured)
     outcomes = worker.run_pack(list(shaped.values()), device, lambda *_: None)
-    assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
+    assert all(outcome.status == "done" for outcome in outcomes), [
+        outcome.error for outcome in outcomes
+    ]
     return outcomes
 
 
@@ -160,16 +175,23 @@ def main() -> None:
         jobs = [job for job in plan.jobs if job.method == method][-options.pack :]
         captured = options.cuda_graphs and options.pack > 1
         run(jobs, plan, device, options.pack, captured=captured)
-        with counting() as flops:  # as they are written: a captured step does the same, and tells nobody
+        with (
+            counting() as flops
+        ):  # as they are written: a captured step does the same, and tells nobody
             run(jobs, plan, device, options.pack)
         clock = Clock(device)
         began = clock.now()
         with instrumented(clock):
             outcomes = run(jobs, plan, device, options.pack, captured=captured)
         total = clock.now() - began
-        parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items())
+        parts = ", ".join(
+            f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items()
+        )
         padding = 1 - clock.padding[0] / max(1, clock.padding[1])
-        loop = sum(clock.seconds.get(name, 0.0) for name in ("forward and backward", "optimiser", "captured steps"))
+        loop = sum(
+            clock.seconds.get(name, 0.0)
+            for name in ("forward and backward", "optimiser", "captured steps")
+        )
         step = 1000 * loop / wanted.recipe.steps
         memory = max(outcome.peak_bytes for outcome in outcomes) / 2**20
         print(
@@ -180,7 +202,10 @@ def main() -> None:
         )
         if device.startswith("cuda"):
             share, free = busy(partial(run, jobs, plan, device, options.pack, captured=captured))
-            print(f"{method}: {free:.2f} s without clocks, the device busy for {share:.0%} of them", flush=True)
+            print(
+                f"{method}: {free:.2f} s without clocks, the device busy for {share:.0%} of them",
+                flush=True,
+            )
     print(json.dumps({"matmul": rate}))
 
 
@@ -197,7 +222,11 @@ def busy(work: Callable[[], Any]) -> tuple[float, float]:
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         work()
         torch.cuda.synchronize()
-    spans = [(e.time_range.start, e.time_range.end) for e in seen.events() if e.device_type == DeviceType.CUDA]
+    spans = [
+        (e.time_range.start, e.time_range.end)
+        for e in seen.events()
+        if e.device_type == DeviceType.CUDA
+    ]
     return covered(spans) / 1e6 / seconds, seconds
 
 

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.coverage [--runs N]
 
-Differences are in points. Draws are normal with a standard deviation of 2 unless it says "collapsing": there one draw
-in six loses 10 points, as few-shot training does. "Tasks sd 1" is how much true effects differ from task to task.
-`~` is an approximation, which may be off by its slack; the rest are exact, and the nominal rate is theirs to keep.
+Differences are in points. Draws are normal with a standard deviation of 2 unless it says
+"collapsing": there one draw in six loses 10 points, as few-shot training does. "Tasks sd 1" is how
+much true effects differ from task to task. `~` is an approximation, which may be off by its slack;
+the rest are exact, and the nominal rate is theirs to keep.
 """
 
 import argparse
@@ -41,7 +42,9 @@ class Claim:
 
     def measure(self, runs: int) -> tuple[float, float]:
         """The rate over `runs` trials of a fixed stream, and its Monte-Carlo standard error if the promise is kept."""
-        rng = np.random.default_rng(zlib.crc32(str(self).encode()))  # shared luck would look like a fault
+        rng = np.random.default_rng(
+            zlib.crc32(str(self).encode())
+        )  # shared luck would look like a fault
         rate = sum(self.trial(rng) for _ in range(runs)) / runs
         return rate, math.sqrt(self.nominal * (1 - self.nominal) / runs)
 
@@ -67,7 +70,9 @@ def collapsing(rng: np.random.Generator, shape: int | tuple[int, ...]) -> np.nda
 def tasks(rng: np.random.Generator, draws: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
     """The true effects (tasks,) around zero and the differences measured (tasks, draws)."""
     truth = rng.normal(0, spread, TASKS) if spread else np.zeros(TASKS)
-    return truth, truth[:, None] + normal(rng, (TASKS, draws)) * np.linspace(0.5, 1.5, TASKS)[:, None]
+    return truth, truth[:, None] + normal(rng, (TASKS, draws)) * np.linspace(0.5, 1.5, TASKS)[
+        :, None
+    ]
 
 
 def covered_by_t(draws: int, make: Callable[..., np.ndarray] = normal) -> Trial:
@@ -78,14 +83,18 @@ def covered_by_t(draws: int, make: Callable[..., np.ndarray] = normal) -> Trial:
     return trial
 
 
-def rejected(test: Callable[[np.ndarray], float], n: int, make: Callable[..., np.ndarray] = normal) -> Trial:
+def rejected(
+    test: Callable[[np.ndarray], float], n: int, make: Callable[..., np.ndarray] = normal
+) -> Trial:
     return lambda rng: test(make(rng, n)) <= ALPHA
 
 
 def covered_by_strata(draws: int, spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         truth, values = tasks(rng, draws, spread)
-        interval = paired_tests.pooled([paired_tests.over_draws(draws_of_task) for draws_of_task in values])
+        interval = paired_tests.pooled(
+            [paired_tests.over_draws(draws_of_task) for draws_of_task in values]
+        )
         return interval.low <= truth.mean() <= interval.high
 
     return trial
@@ -166,59 +175,154 @@ def counted(n: int) -> float:
     return 1 - 2 * float(below[below <= ALPHA / 2].max(initial=0.0))
 
 
-def holds(name: str, setting: str, trial: Trial, *, nominal: float = LEVEL, slack: float = 0.0, cost: int = 1) -> Claim:
-    return Claim(name=name, setting=setting, kind="coverage", nominal=nominal, trial=trial, slack=slack, cost=cost)
+def holds(
+    name: str,
+    setting: str,
+    trial: Trial,
+    *,
+    nominal: float = LEVEL,
+    slack: float = 0.0,
+    cost: int = 1,
+) -> Claim:
+    return Claim(
+        name=name,
+        setting=setting,
+        kind="coverage",
+        nominal=nominal,
+        trial=trial,
+        slack=slack,
+        cost=cost,
+    )
 
 
-def alarms(name: str, setting: str, trial: Trial, *, nominal: float = ALPHA, slack: float = 0.0, cost: int = 1) -> Claim:
-    return Claim(name=name, setting=setting, kind="false positives", nominal=nominal, trial=trial, slack=slack, cost=cost)
+def alarms(
+    name: str,
+    setting: str,
+    trial: Trial,
+    *,
+    nominal: float = ALPHA,
+    slack: float = 0.0,
+    cost: int = 1,
+) -> Claim:
+    return Claim(
+        name=name,
+        setting=setting,
+        kind="false positives",
+        nominal=nominal,
+        trial=trial,
+        slack=slack,
+        cost=cost,
+    )
 
 
 ONE_CELL = (
     *(holds("t interval", f"{n} draws", covered_by_t(n)) for n in (5, 10, 20)),
-    *(holds("t interval", f"{n} draws, collapsing", covered_by_t(n, collapsing), slack=0.1) for n in (5, 10, 20)),
-    *(alarms("sign flip", f"{n} draws", rejected(sign_flip, n), nominal=attainable(n)) for n in (5, 6, 10, 20)),
+    *(
+        holds("t interval", f"{n} draws, collapsing", covered_by_t(n, collapsing), slack=0.1)
+        for n in (5, 10, 20)
+    ),
+    *(
+        alarms("sign flip", f"{n} draws", rejected(sign_flip, n), nominal=attainable(n))
+        for n in (5, 6, 10, 20)
+    ),
     alarms("sign flip, sampled", "25 draws", rejected(sign_flip, 25), cost=10),
-    alarms("sign flip", "10 draws, collapsing", rejected(sign_flip, 10, collapsing), nominal=attainable(10), slack=0.08),
+    alarms(
+        "sign flip",
+        "10 draws, collapsing",
+        rejected(sign_flip, 10, collapsing),
+        nominal=attainable(10),
+        slack=0.08,
+    ),
     alarms("signed rank", "10 draws", rejected(effects.wilcoxon, 10), nominal=1 - counted(10)),
-    *(holds("Hodges-Lehmann", f"{n} draws", covered_by_ranks(n), nominal=counted(n)) for n in (6, 8, 10, 20)),
-    *(alarms("equivalence", f"10 draws, at the margin of {m}", equal(m, 10), slack=0.04) for m in (1, 4)),
+    *(
+        holds("Hodges-Lehmann", f"{n} draws", covered_by_ranks(n), nominal=counted(n))
+        for n in (6, 8, 10, 20)
+    ),
+    *(
+        alarms("equivalence", f"10 draws, at the margin of {m}", equal(m, 10), slack=0.04)
+        for m in (1, 4)
+    ),
 )
 TWO_METHODS = (
     *(
-        holds("stratified t, E1", f"8 tasks sd {spread}, {draws} draws", covered_by_strata(draws, spread), slack=0.01)
+        holds(
+            "stratified t, E1",
+            f"8 tasks sd {spread}, {draws} draws",
+            covered_by_strata(draws, spread),
+            slack=0.01,
+        )
         for draws in (5, 10, 20)
         for spread in (0, 2)
     ),
     *(
         alarms(
-            "sign flip over tasks, E3", f"8 tasks sd {spread}, 5 draws", rejected_over_tasks(spread), nominal=attainable(TASKS)
+            "sign flip over tasks, E3",
+            f"8 tasks sd {spread}, 5 draws",
+            rejected_over_tasks(spread),
+            nominal=attainable(TASKS),
         )
         for spread in (0, 1, 2)
     ),
     *(
-        holds("t over task means, E3", f"8 tasks sd {spread}, 5 draws", covered_by_task_means(spread), slack=0.01)
+        holds(
+            "t over task means, E3",
+            f"8 tasks sd {spread}, 5 draws",
+            covered_by_task_means(spread),
+            slack=0.01,
+        )
         for spread in (0, 1, 2)
     ),
     *(
-        holds("pooled mean, HKSJ", f"8 tasks sd {spread}, {draws} draws", pooled(draws, spread, "mean"), slack=0.04)
+        holds(
+            "pooled mean, HKSJ",
+            f"8 tasks sd {spread}, {draws} draws",
+            pooled(draws, spread, "mean"),
+            slack=0.04,
+        )
         for draws in (5, 20)
         for spread in (0, 1, 2)
     ),
     *(
-        holds("prediction, one more task", f"8 tasks sd {spread}, {draws} draws", pooled(draws, spread, "task"), slack=0.05)
+        holds(
+            "prediction, one more task",
+            f"8 tasks sd {spread}, {draws} draws",
+            pooled(draws, spread, "task"),
+            slack=0.05,
+        )
         for draws in (5, 20)
         for spread in (1, 2)
     ),
     *(
-        holds("P(A > B), bootstrap", f"8 tasks, {draws} draws, 3 sizes", covered_by_superiority(draws, 1), slack=0.02, cost=20)
+        holds(
+            "P(A > B), bootstrap",
+            f"8 tasks, {draws} draws, 3 sizes",
+            covered_by_superiority(draws, 1),
+            slack=0.02,
+            cost=20,
+        )
         for draws in (5, 10, 20)
     ),
 )
 MANY_METHODS = (
-    alarms("Friedman by permutation", "3 methods, 8 tasks", ranks_rejected(permuted, 3), slack=0.01, cost=4),  # few p near .05
-    *(alarms("Friedman by permutation", f"{k} methods, 8 tasks", ranks_rejected(permuted, k), cost=50) for k in (4, 7)),
-    alarms("Friedman by chi-squared", "4 methods, 8 tasks", ranks_rejected(by_chi_squared, 4), slack=0.02),
+    alarms(
+        "Friedman by permutation",
+        "3 methods, 8 tasks",
+        ranks_rejected(permuted, 3),
+        slack=0.01,
+        cost=4,
+    ),  # few p near .05
+    *(
+        alarms(
+            "Friedman by permutation", f"{k} methods, 8 tasks", ranks_rejected(permuted, k), cost=50
+        )
+        for k in (4, 7)
+    ),
+    alarms(
+        "Friedman by chi-squared",
+        "4 methods, 8 tasks",
+        ranks_rejected(by_chi_squared, 4),
+        slack=0.02,
+    ),
     alarms("Friedman by F", "4 methods, 8 tasks", ranks_rejected(by_f, 4), slack=0.02),
     alarms("all pairs, Holm, any", "4 methods, 8 tasks", ranks_rejected(best_pair, 4), slack=0.03),
 )
@@ -227,8 +331,12 @@ CLAIMS = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS)
 
 def main() -> int:
     """Measure all claims and print them; 1 if one is broken by more than four standard errors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10_000, help="trials of each cheap claim; dear ones get fewer")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=int, default=10_000, help="trials of each cheap claim; dear ones get fewer"
+    )
     runs = parser.parse_args().runs
     print(f"{'':28}{'':36}{'':17}{'nominal':>8}{'found':>9}{'±':>8}{'slack':>7}{'runs':>8}")
     broken = 0
@@ -239,7 +347,10 @@ def main() -> int:
         broken += not kept
         slack = f"~{claim.slack:.2f}" if claim.slack else ""
         numbers = f"{claim.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
-        print(f"{claim.name:28}{claim.setting:36}{claim.kind:17}{numbers}{'' if kept else '  BROKEN'}", flush=True)
+        print(
+            f"{claim.name:28}{claim.setting:36}{claim.kind:17}{numbers}{'' if kept else '  BROKEN'}",
+            flush=True,
+        )
     return 1 if broken else 0
 
 

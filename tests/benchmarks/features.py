@@ -1,9 +1,11 @@
 """The method that only reads the backbone against trainings of the same grid: jobs an hour and the ratio.
 
-    python -m tests.benchmarks.features [--model NAME --tasks .. --sizes .. --draws ..] [--against prefix --sample 4]
+    python -m tests.benchmarks.features [--model NAME --tasks .. --sizes .. --draws ..] [--against
+    prefix --sample 4]
 
-The whole grid by `features`, as one command with start-up, into a new cache; then a part of the same grid by another method,
-its jobs spread over tasks and sizes, the seconds of the part scaled to the grid. Both with the defaults of `bench run`.
+The whole grid by `features`, as one command with start-up, into a new cache; then a part of the
+same grid by another method, its jobs spread over tasks and sizes, the seconds of the part scaled to
+the grid. Both with the defaults of `bench run`.
 """
 
 import argparse
@@ -38,9 +40,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         jobs, tasks, took = run([*flags, "--methods", "features"], Path(folder))
         print(f"features: {jobs} jobs in {took:.0f} s", flush=True)
-        apart = next(n for n in range(max(1, jobs // options.sample), 2 * jobs) if math.gcd(n, tasks) == 1)  # else one task
+        apart = next(
+            n for n in range(max(1, jobs // options.sample), 2 * jobs) if math.gcd(n, tasks) == 1
+        )  # else one task
         part = f"1/{apart}"
-        trained, several, seconds = run([*flags, "--methods", options.against, "--shard", part], Path(folder))
+        trained, several, seconds = run(
+            [*flags, "--methods", options.against, "--shard", part], Path(folder)
+        )
     each = seconds / trained
     print(
         f"{options.against}: {trained} of {jobs} jobs on {several} tasks in {seconds:.0f} s, all of them in {each * jobs:.0f} s"
@@ -54,8 +60,25 @@ def run(flags: list[str], folder: Path) -> tuple[int, int, float]:
     db = folder / "features.db"
     db.unlink(missing_ok=True)
     began = time.perf_counter()
-    words = [sys.executable, "-m", "harness", "run", *flags, "--db", str(db), "--keep", "none", "--yes"]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"BENCH_CACHE": str(folder)})
+    words = [
+        sys.executable,
+        "-m",
+        "harness",
+        "run",
+        *flags,
+        "--db",
+        str(db),
+        "--keep",
+        "none",
+        "--yes",
+    ]
+    done = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"BENCH_CACHE": str(folder)},
+    )
     if done.returncode:
         sys.exit(done.stderr)
     took = time.perf_counter() - began

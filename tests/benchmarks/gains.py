@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.gains [DATABASE]
 
-Runs what is missing (about half an hour on two cores), prints points above the head by method and task, and ends with 0 if
-each method is ahead by 3 points or more on at least three of the six tasks. Fine-tuning gets a rate for the small backbone.
+Runs what is missing (about half an hour on two cores), prints points above the head by method and
+task, and ends with 0 if each method is ahead by 3 points or more on at least three of the six
+tasks. Fine-tuning gets a rate for the small backbone.
 """
 
 import subprocess
@@ -17,7 +18,11 @@ POINTS, TASKS = 3.0, 3
 HEAD = "fine-tuning(layers=none)"
 METHODS = "head,prompt,bitfit,prefix,lora,adapter,ia3,unipelt,simplex,simplex-lora,simplex-adapter,simplex-prompt"
 COMMON = "bench run --model tiny --tasks toy --sizes 200 --draws 3 --yes"
-COMMANDS = (f"{COMMON} --methods {METHODS}", f"{COMMON} --methods fine-tuning --set lr=5e-4", f"{COMMON} --methods features")
+COMMANDS = (
+    f"{COMMON} --methods {METHODS}",
+    f"{COMMON} --methods fine-tuning --set lr=5e-4",
+    f"{COMMON} --methods features",
+)
 
 Table = dict[str, dict[str, float]]  # method -> task -> points
 
@@ -28,8 +33,13 @@ def means(entries: Iterable[Entry]) -> Table:
     for entry in entries:
         if entry.state == "done":
             name = entry.task.removeprefix("toy-")
-            scores.setdefault(entry.label, {}).setdefault(name, []).append(100 * entry.metrics["score"])
-    return {label: {task: fmean(values) for task, values in by_task.items()} for label, by_task in scores.items()}
+            scores.setdefault(entry.label, {}).setdefault(name, []).append(
+                100 * entry.metrics["score"]
+            )
+    return {
+        label: {task: fmean(values) for task, values in by_task.items()}
+        for label, by_task in scores.items()
+    }
 
 
 def main() -> int:

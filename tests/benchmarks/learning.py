@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.learning [DATABASE]
 
-Every method that trains inside the backbone must beat a head on the frozen backbone by 5 points on at least three toy
-tasks at size 500, and must lose 5 points there without its own tensors, as the trained head alone: mean of the draws.
+Every method that trains inside the backbone must beat a head on the frozen backbone by 5 points on
+at least three toy tasks at size 500, and must lose 5 points there without its own tensors, as the
+trained head alone: mean of the draws.
 """
 
 import subprocess
@@ -23,7 +24,9 @@ COMMANDS = (
     "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods fine-tuning --set lr=5e-4",
 )
 
-Table = dict[str, dict[str, tuple[float, float]]]  # method -> task -> points above the head, points lost without its tensors
+Table = dict[
+    str, dict[str, tuple[float, float]]
+]  # method -> task -> points above the head, points lost without its tensors
 
 
 def gains(entries: Iterable[Entry]) -> Table:
@@ -42,7 +45,10 @@ def gains(entries: Iterable[Entry]) -> Table:
     table: Table = {}
     for (label, task), mean in means.items():
         if label in METHODS:
-            table.setdefault(label, {})[task] = (mean - means[HEAD, task], mean - fmean(bare[label, task]))
+            table.setdefault(label, {})[task] = (
+                mean - means[HEAD, task],
+                mean - fmean(bare[label, task]),
+            )
     return table
 
 
@@ -63,8 +69,13 @@ def show(table: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     tasks = sorted({task for row in table.values() for task in row})
     print(f"{'':10}" + "".join(f"{task.removeprefix('toy-'):>18}" for task in tasks))
     for method, row in table.items():
-        print(f"{method:10}" + "".join(f"{row[task][0]:+10.1f} ({row[task][1]:+.1f})" for task in tasks))
-    print("points above a head on the frozen backbone; in brackets, points lost without the method's own tensors")
+        print(
+            f"{method:10}"
+            + "".join(f"{row[task][0]:+10.1f} ({row[task][1]:+.1f})" for task in tasks)
+        )
+    print(
+        "points above a head on the frozen backbone; in brackets, points lost without the method's own tensors"
+    )
 
 
 def main() -> int:

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.million [--results 1000000] [--keep FILE]
 
-Two hundred studies of 5,000 results each, every one on a backbone of its own, with metrics, curves and predictions as a real
-run leaves them; written in bulk. Then whole commands are timed, start-up included, medians of three.
+Two hundred studies of 5,000 results each, every one on a backbone of its own, with metrics, curves
+and predictions as a real run leaves them; written in bulk. Then whole commands are timed, start-up
+included, medians of three.
 """
 
 import argparse
@@ -46,9 +47,13 @@ def pool(tested: int, chance: random.Random) -> list[tuple[float, bytes, bytes, 
     labels = pack_predictions(right, regression=False)
     for _ in range(500):
         score = chance.random()
-        curve = json.dumps([[step, chance.random(), score, 0.4] for step in range(50, 501, 50)]).encode()
+        curve = json.dumps(
+            [[step, chance.random(), score, 0.4] for step in range(50, 501, 50)]
+        ).encode()
         given = [label if chance.random() < score else 1 - label for label in right]
-        made.append((score, zlib.compress(curve, 9), pack_predictions(given, regression=False), labels))
+        made.append(
+            (score, zlib.compress(curve, 9), pack_predictions(given, regression=False), labels)
+        )
     return made
 
 
@@ -61,7 +66,12 @@ def made(job: Job, score: float, curve: bytes, predictions: bytes, labels: bytes
     )  # fmt: skip
 
 
-def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, bytes, bytes]], chance: random.Random) -> None:
+def fill(
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    blobs: list[tuple[float, bytes, bytes, bytes]],
+    chance: random.Random,
+) -> None:
     """Enter a study and its results in one transaction."""
     ledger.enter(jobs)
     table = table_of(JobRow)
@@ -73,7 +83,9 @@ def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, by
             rows |= {row["digest"]: dict(row) for row in found}
         outcomes = [made(job, *chance.choice(blobs)) for job in jobs]
         numbers = [rows[outcome.digest]["id"] for outcome in outcomes]
-        results = [ledger._result(connection, rows[outcome.digest], outcome) for outcome in outcomes]
+        results = [
+            ledger._result(connection, rows[outcome.digest], outcome) for outcome in outcomes
+        ]
         connection.execute(insert(table_of(Result)), results)
         pairs = list(zip(numbers, outcomes, strict=True))
         metrics = [row for number, one in pairs for row in metric_rows(number, one)]
@@ -87,7 +99,9 @@ def fill(ledger: Ledger, jobs: Sequence[Job], blobs: list[tuple[float, bytes, by
             "error": "",
             "trace": "",
         }
-        connection.execute(insert(table_of(Attempt)), [{"job": number, **same} for number in numbers])
+        connection.execute(
+            insert(table_of(Attempt)), [{"job": number, **same} for number in numbers]
+        )
         mine = table.c.id.between(min(numbers), max(numbers))
         connection.execute(update(table).where(mine).values(state="done", epoch=1))
 
@@ -99,7 +113,9 @@ def _blobs(pairs: Sequence[tuple[int, Outcome]]) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     """Fill, time, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--results", type=int, default=1_000_000)
     parser.add_argument("--keep", help="where the database stays; else it is deleted")
     options = parser.parse_args()

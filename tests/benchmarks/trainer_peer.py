@@ -1,10 +1,12 @@
 """The same grid by transformers.Trainer and peft, in one process: the peer of `tests.benchmarks.grid`.
 
-    python -m tests.benchmarks.trainer_peer --model tiny --methods prefix,lora,fine-tuning --tasks toy-sentiment --sizes 50
+    python -m tests.benchmarks.trainer_peer --model tiny --methods prefix,lora,fine-tuning --tasks
+    toy-sentiment --sizes 50
 
-The strong form of what a careful user would write: the backbone is read once, rows are padded to the longest of their
-batch, test rows are tokenised once a task. The rows, steps, batches, evaluations and trained parameters are those of
-`bench run`. Prints a line of JSON for each job and one for the whole.
+The strong form of what a careful user would write: the backbone is read once, rows are padded to
+the longest of their batch, test rows are tokenised once a task. The rows, steps, batches,
+evaluations and trained parameters are those of `bench run`. Prints a line of JSON for each job and
+one for the whole.
 """
 
 import argparse
@@ -57,7 +59,11 @@ def main() -> None:
     """Run the grid."""
     parser = arguments()
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    parser.add_argument("--fresh", action="store_true", help="a process for each job, rows padded to the greatest length")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="a process for each job, rows padded to the greatest length",
+    )
     options = parser.parse_args()
     if options.fresh:
         one_process_each(options)
@@ -79,7 +85,12 @@ def main() -> None:
     for job, rows in zip(jobs, _rows(jobs, tasks), strict=True):
         seconds = peer.run(job, tasks[job.rows.task], rows)
         spent = {name: spent[name] + seconds[name] for name in spent}
-        print(json.dumps({"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}), flush=True)
+        print(
+            json.dumps(
+                {"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}
+            ),
+            flush=True,
+        )
     now = time.perf_counter()
     print(json.dumps({"jobs": len(jobs), "total": now - STARTED, "working": now - began, **spent}))
 
@@ -112,7 +123,13 @@ def _rows(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
     read = cache(lambda task, split, revision: tasks[task].reader.rows(split, revision))
     for job in jobs:
         at = job.rows
-        yield draws.draw(tasks[at.task], lambda split, at=at: read(at.task, split, at.revision), at.size, at.draw, job.recipe)
+        yield draws.draw(
+            tasks[at.task],
+            lambda split, at=at: read(at.task, split, at.revision),
+            at.size,
+            at.draw,
+            job.recipe,
+        )
 
 
 class Peer:
@@ -137,12 +154,19 @@ class Peer:
 
     def run(self, job: Any, task: Any, rows: Any) -> dict[str, float]:
         """Train and test one job; the seconds of each."""
-        from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+        from transformers import (
+            DataCollatorWithPadding,
+            PrinterCallback,
+            Trainer,
+            TrainingArguments,
+        )
 
         recipe = job.recipe
         train, dev = (self._encoded(part, recipe.max_length) for part in (rows.train, rows.dev))
         if task.name not in self.tests:
-            self.tests[task.name] = self._encoded([row for part in rows.tests.values() for row in part], recipe.max_length)
+            self.tests[task.name] = self._encoded(
+                [row for part in rows.tests.values() for row in part], recipe.max_length
+            )
         how = TrainingArguments(
             output_dir=self.folder.name, max_steps=recipe.steps, per_device_train_batch_size=recipe.batch_size,
             per_device_eval_batch_size=64, learning_rate=job.options["lr"], weight_decay=job.options["weight_decay"],
@@ -163,8 +187,13 @@ class Peer:
 
     def _encoded(self, rows: Sequence[Any], most: int) -> list[dict[str, Any]]:
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
-        table = self.tokenizer(*texts, truncation=True, max_length=most, padding="max_length" if self.padded else False)
-        return [{name: table[name][index] for name in table} | {"labels": row.label} for index, row in enumerate(rows)]
+        table = self.tokenizer(
+            *texts, truncation=True, max_length=most, padding="max_length" if self.padded else False
+        )
+        return [
+            {name: table[name][index] for name in table} | {"labels": row.label}
+            for index, row in enumerate(rows)
+        ]
 
     def _model(self, job: Any, task: Any) -> Any:
         import peft
@@ -174,8 +203,14 @@ class Peer:
         config = self.pretrained.config
         config.num_labels = max(2, task.outputs)
         model = transformers.AutoModelForSequenceClassification.from_config(config)
-        head = {name for name, tensor in model.state_dict().items() if tensor.shape != self.start[name].shape}
-        model.load_state_dict({name: tensor for name, tensor in self.start.items() if name not in head}, strict=False)
+        head = {
+            name
+            for name, tensor in model.state_dict().items()
+            if tensor.shape != self.start[name].shape
+        }
+        model.load_state_dict(
+            {name: tensor for name, tensor in self.start.items() if name not in head}, strict=False
+        )
         options = job.options
         if job.method == "prefix":
             kind = {
@@ -186,7 +221,10 @@ class Peer:
             return peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="SEQ_CLS", **kind))
         if job.method == "lora":
             return peft.get_peft_model(
-                model, peft.LoraConfig(task_type="SEQ_CLS", r=options["rank"], lora_alpha=options["alpha"])
+                model,
+                peft.LoraConfig(
+                    task_type="SEQ_CLS", r=options["rank"], lora_alpha=options["alpha"]
+                ),
             )
         if job.method == "fine-tuning":
             return model

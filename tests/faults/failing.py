@@ -1,7 +1,7 @@
 """A ledger whose every call to the disk fails once: `LD_PRELOAD=shim.so python -m tests.faults.failing FOLDER ERROR`.
 
-SQLite's own way of testing: the first call fails, then the second, until none is left that could. After each fault the ledger
-is opened again with a whole disk and must hold what was acknowledged.
+SQLite's own way of testing: the first call fails, then the second, until none is left that could.
+After each fault the ledger is opened again with a whole disk and must hold what was acknowledged.
 """
 
 import ctypes
@@ -44,7 +44,11 @@ def keep(where: Path) -> str:
 
 def failed_at(number: int, error: int, folder: Path) -> str | None:
     """How a whole life of a ledger goes in which that call fails; None if there are not so many."""
-    db, acks, where = folder / f"{number}.db", folder / f"{number}.acks", folder / f"{number}.artefacts"
+    db, acks, where = (
+        folder / f"{number}.db",
+        folder / f"{number}.acks",
+        folder / f"{number}.artefacts",
+    )
     acks.touch()
     before = keep(where)
     said = "nothing"

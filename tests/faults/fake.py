@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Sequence
 
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
-from harness.outcome import Outcome, Progress, Ticket, pack_predictions
+from harness.outcome import Outcome, Progress, pack_predictions
+from harness.training.ticket import Ticket
 
 
 def job(number: int) -> Job:
@@ -27,7 +28,9 @@ def outcome(digest: str) -> Outcome:
     seed = int(digest[:12], 16)
     right = [(seed >> bit) & 1 for bit in range(40)]
     score = sum(right) / 40
-    curve = zlib.compress(json.dumps([[2, 0.7, score / 2, 0.69], [4, 0.6, score, 0.66]]).encode(), 9)
+    curve = zlib.compress(
+        json.dumps([[2, 0.7, score / 2, 0.69], [4, 0.6, score, 0.66]]).encode(), 9
+    )
     return Outcome(
         digest=digest, status="done", metrics={"accuracy": score, "loss": float("nan") if seed % 7 == 0 else seed / 2**48},
         score=score, dev_score=score, best_step=4, curve=curve, predictions=pack_predictions(right, regression=False),

@@ -24,13 +24,18 @@ class Found:
 
 
 def check_ledger(
-    db: str, acks: Path | None = None, expected: Callable[[str], Mapping[str, float]] | None = None, *, ended: bool = True
+    db: str,
+    acks: Path | None = None,
+    expected: Callable[[str], Mapping[str, float]] | None = None,
+    *,
+    ended: bool = True,
 ) -> Found:
     """See that all invariants hold.
 
-    I1 a job is done exactly if it has a result; I2 it has one; I3 all its metrics are there and I5 unchanged (the hash covers
-    number and value); I4 every acknowledged result is there; I6 after an end nothing is claimed; I7 a result has an attempt,
-    and epochs rise; I8 the file is whole; I9 every number is that of an undisturbed run.
+    I1 a job is done exactly if it has a result; I2 it has one; I3 all its metrics are there and I5
+    unchanged (the hash covers number and value); I4 every acknowledged result is there; I6 after an
+    end nothing is claimed; I7 a result has an attempt, and epochs rise; I8 the file is whole; I9
+    every number is that of an undisturbed run.
 
     Args:
         db: the ledger.
@@ -43,7 +48,9 @@ def check_ledger(
         entries = {entry.digest: entry for entry in ledger.entries()}
         done = {digest for digest, entry in entries.items() if entry.state == "done"}
         with ledger._transaction() as connection:
-            twice = connection.execute(text("SELECT job FROM result GROUP BY job HAVING count(*) > 1")).all()
+            twice = connection.execute(
+                text("SELECT job FROM result GROUP BY job HAVING count(*) > 1")
+            ).all()
             rows = connection.execute(text(ATTEMPTS)).all()
         attempts: dict[str, list[tuple[int, str]]] = {}
         for digest, last, epoch, outcome in rows:
@@ -58,7 +65,9 @@ def check_ledger(
         epochs = [epoch for epoch, _ in attempts.get(digest, [])]
         assert epochs, f"{digest}: a result without an attempt"
         assert epochs == sorted(set(epochs)), f"{digest}: epochs {epochs}"
-        assert [outcome for _, outcome in attempts[digest]].count("done") == 1, f"{digest}: done twice"
+        assert [outcome for _, outcome in attempts[digest]].count("done") == 1, (
+            f"{digest}: done twice"
+        )
     if expected is not None:
         for digest in done:  # I9
             _equal(digest, entries[digest].metrics, expected(digest))
@@ -76,4 +85,6 @@ def _acknowledged(said: Iterable[str], done: set[str]) -> None:
 def _equal(digest: str, found: Mapping[str, float], expected: Mapping[str, float]) -> None:
     assert found.keys() == expected.keys(), digest
     for name, value in expected.items():
-        assert found[name] == value or (isnan(value) and isnan(found[name])), f"{digest}: {name} {found[name]} for {value}"
+        assert found[name] == value or (isnan(value) and isnan(found[name])), (
+            f"{digest}: {name} {found[name]} for {value}"
+        )

@@ -1,8 +1,8 @@
 """A whole run on the fake method, in a process that may be killed: `python -m tests.faults.parent DB JOBS SLOTS ACKS`.
 
-Writes a line to ACKS for every result once it is committed: what was acknowledged may never be missing afterwards. The
-environment says how long a job takes (BENCH_FAKE_SECONDS), how many a pack has (BENCH_FAKE_PLACES), and how long a locked
-ledger goes unmentioned (BENCH_FAKE_WAIT).
+Writes a line to ACKS for every result once it is committed: what was acknowledged may never be
+missing afterwards. The environment says how long a job takes (BENCH_FAKE_SECONDS), how many a pack
+has (BENCH_FAKE_PLACES), and how long a locked ledger goes unmentioned (BENCH_FAKE_WAIT).
 """
 
 import os
@@ -13,13 +13,14 @@ from pathlib import Path
 from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger, database
-from harness.outcome import Outcome, Ticket
+from harness.outcome import Outcome
 from harness.scheduling import scheduler
 from harness.scheduling.executors.base import Where
 from harness.scheduling.executors.local import LocalExecutor
 from harness.scheduling.progress import Progress
 from harness.scheduling.signals import watch_signals
 from harness.tasks import REGISTRY
+from harness.training.ticket import Ticket
 from tests.faults import fake
 
 LEFT = 3

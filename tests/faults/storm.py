@@ -1,9 +1,11 @@
 """A storm over whole runs: workers are killed at random moments, and now and then everything at once.
 
     python -m tests.faults.storm --minutes 30            # a fake method, thousands of jobs
-    python -m tests.faults.storm --minutes 6 --real      # real trainings of the tiny backbone, compared with a calm run
+    python -m tests.faults.storm --minutes 6 --real      # real trainings of the tiny backbone,
+    compared with a calm run
 
-Prints kills, attempts, results and losses, and fails if an invariant of `check_ledger` does not hold.
+Prints kills, attempts, results and losses, and fails if an invariant of `check_ledger` does not
+hold.
 """
 
 import argparse
@@ -37,7 +39,13 @@ class Storm:
     starts: int = 0
     endings: tuple[int, ...] = (0, LEFT)
 
-    def blow(self, start: Callable[[], "subprocess.Popen[bytes]"], until: float, pauses: Sequence[float], wipe: float) -> bool:
+    def blow(
+        self,
+        start: Callable[[], "subprocess.Popen[bytes]"],
+        until: float,
+        pauses: Sequence[float],
+        wipe: float,
+    ) -> bool:
         """Start a run and kill until it ends or the time is up; True if the run ended by itself, with 0.
 
         Args:
@@ -80,7 +88,9 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
-def over_fakes(folder: Path, seconds: float, pauses: Sequence[float] = (0.05, 0.9), wipe: float = 14.0) -> tuple[Storm, Found]:
+def over_fakes(
+    folder: Path, seconds: float, pauses: Sequence[float] = (0.05, 0.9), wipe: float = 14.0
+) -> tuple[Storm, Found]:
     """A storm over the fake method: jobs are added as long as it blows; then a calm run ends what is left."""
     db, acks = str(folder / "storm.db"), folder / "acks"
     storm, until, count = Storm(), time.monotonic() + seconds, BATCH
@@ -94,7 +104,9 @@ def over_fakes(folder: Path, seconds: float, pauses: Sequence[float] = (0.05, 0.
             count += BATCH
         if Path(db).exists():  # the first run may have been killed before it made one
             check_ledger(db, acks, metrics_of, ended=False)
-    for _ in range(3):  # a job that lost its worker three times is set aside, and tried again by the next run
+    for _ in range(
+        3
+    ):  # a job that lost its worker three times is set aside, and tried again by the next run
         if start().wait() == 0:
             break
     found = check_ledger(db, acks, metrics_of)
@@ -119,10 +131,26 @@ def over_real(folder: Path, seconds: float, draws: int) -> tuple[Storm, Found]:
     env = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def words(db: str) -> list[str]:
-        return [sys.executable, "-m", "harness", "run", *REAL, "--draws", str(draws), "--db", str(folder / db)]
+        return [
+            sys.executable,
+            "-m",
+            "harness",
+            "run",
+            *REAL,
+            "--draws",
+            str(draws),
+            "--db",
+            str(folder / db),
+        ]
 
     def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(words("storm.db"), cwd=folder, env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            words("storm.db"),
+            cwd=folder,
+            env=env,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+        )
 
     subprocess.run(words("calm.db"), cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
     from harness.ledger import Ledger
@@ -142,7 +170,9 @@ def over_real(folder: Path, seconds: float, draws: int) -> tuple[Storm, Found]:
 
 def main() -> None:
     """Blow, then say what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--real", action="store_true")
@@ -151,7 +181,9 @@ def main() -> None:
     random.seed(options.seed)
     folder = Path(tempfile.mkdtemp(prefix="bench-storm-"))
     seconds = 60 * options.minutes
-    storm, found = over_real(folder, seconds, options.draws) if options.real else over_fakes(folder, seconds)
+    storm, found = (
+        over_real(folder, seconds, options.draws) if options.real else over_fakes(folder, seconds)
+    )
     print(
         f"{storm.kills} workers killed, {storm.wipes} times everything at once, {storm.starts} starts; "
         f"{found.results} results, {found.attempts} attempts, 0 lost, 0 twice, every number as undisturbed"

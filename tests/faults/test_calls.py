@@ -15,10 +15,13 @@ from tests.faults.storm import ROOT, metrics_of
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = [
     pytest.mark.fault,
-    pytest.mark.skipif(sys.platform != "linux" or COMPILER is None, reason="needs Linux and a C compiler"),
+    pytest.mark.skipif(
+        sys.platform != "linux" or COMPILER is None, reason="needs Linux and a C compiler"
+    ),
 ]
 
-# Prints how many things a power cut would lose after each result that was acknowledged, and after tensors were kept.
+# Prints how many things a power cut would lose after each result that was acknowledged, and after
+# tensors were kept.
 SYNCED = """
 import ctypes, sys
 from pathlib import Path
@@ -61,7 +64,11 @@ def test_whatever_call_fails_nothing_acknowledged_is_lost(shim, tmp_path):
     done = subprocess.run(words, cwd=ROOT, env=shim, check=True, capture_output=True, text=True)
     told = json.loads(done.stdout)
     assert told["DiskTrouble"] > 100
-    assert set(told) <= {"DiskTrouble", "EIO", "nothing"}  # nothing: SQLite takes a folder that cannot be synced for synced
+    assert set(told) <= {
+        "DiskTrouble",
+        "EIO",
+        "nothing",
+    }  # nothing: SQLite takes a folder that cannot be synced for synced
 
 
 def test_a_clock_that_jumps_takes_no_claim_and_makes_no_time_negative(shim, tmp_path):
@@ -77,8 +84,20 @@ def test_a_clock_that_jumps_takes_no_claim_and_makes_no_time_negative(shim, tmp_
 
 def test_times_are_those_of_the_steady_clock(shim, bench, tmp_path, monkeypatch):
     """F18: a real training while the wall clock jumps; its seconds are positive and no more than the command took."""
-    monkeypatch.setattr(bench, "env", bench.env | {"LD_PRELOAD": shim["LD_PRELOAD"], "SHIM_CLOCK": "jumps"})
-    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--inline", "--keep", "none")
+    monkeypatch.setattr(
+        bench, "env", bench.env | {"LD_PRELOAD": shim["LD_PRELOAD"], "SHIM_CLOCK": "jumps"}
+    )
+    words = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "--inline",
+        "--keep",
+        "none",
+    )
     assert bench.run(tmp_path, "r.db", *words).code == 0
     with Ledger(str(tmp_path / "r.db")) as ledger:
         [entry] = ledger.entries()

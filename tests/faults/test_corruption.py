@@ -22,7 +22,11 @@ SAID = Hypothesis("lora", "prefix", 2.0)  # against a baseline that nothing else
 def whole(tmp_path_factory):
     """A database of sixty results, thirty of each method, and of what they are for; as bytes."""
     path = tmp_path_factory.mktemp("whole") / "r.db"
-    jobs = [replace(fake.job(number), method=name, label=name) for number in range(30) for name in ("lora", "prefix")]
+    jobs = [
+        replace(fake.job(number), method=name, label=name)
+        for number in range(30)
+        for name in ("lora", "prefix")
+    ]
     with Ledger(str(path), write=True) as ledger:
         preregistration.declare(ledger, SAID)
         ledger.enter(jobs)
@@ -38,14 +42,25 @@ def shown(path):
         with Ledger(str(path)) as ledger:
             if list(problems(ledger)):
                 return None
-            return [repr(preregistration.kept(ledger)), *map(repr, stored_runs.runs(ledger.entries(), ledger.all_blobs()))]
-    except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):  # `reading._opened` calls these damage
+            return [
+                repr(preregistration.kept(ledger)),
+                *map(repr, stored_runs.runs(ledger.entries(), ledger.all_blobs())),
+            ]
+    except (
+        BenchError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+    ):  # `reading._opened` calls these damage
         return None
 
 
 def report(path, folder):
     """The report in full precision; None where it broke off in words."""
-    selection = Selection(db=str(path), methods=None, tasks=None, sizes=None, model=None, recipe=None)
+    selection = Selection(
+        db=str(path), methods=None, tasks=None, sizes=None, model=None, recipe=None
+    )
     try:
         write_report(selection, "json", None, folder / "report.json")
     except BenchError:

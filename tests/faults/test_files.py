@@ -32,14 +32,18 @@ def start(db, count, slots, acks, seconds="0.02", **more):
     """It, in a session of its own."""
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds} | more
     pipes = {"stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words(db, count, slots, acks), cwd=ROOT, env=env, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        words(db, count, slots, acks), cwd=ROOT, env=env, start_new_session=True, **pipes
+    )
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     """F11: the file may not grow further; the run ends, what was committed is there and whole, and with room it goes on."""
     db, acks = tmp_path / "r.db", tmp_path / "acks"
     limited = ["bash", "-c", 'ulimit -f 260; exec "$@"', "limited", *words(db, 300, 1, acks)]
-    done = subprocess.run(limited, cwd=ROOT, check=False, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        limited, cwd=ROOT, check=False, capture_output=True, text=True, env=os.environ
+    )
     assert done.returncode not in (0, -9)
     assert "free some space" in done.stderr
     found = check_ledger(str(db), acks, metrics_of, ended=False)
@@ -48,8 +52,12 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     assert check_ledger(str(db), acks, metrics_of).results == 300
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
-@pytest.mark.parametrize("how", [("--inline",), ("-j", 2), ("-j", 1, "--pack", 2)], ids=["inline", "workers", "pack"])
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it"
+)
+@pytest.mark.parametrize(
+    "how", [("--inline",), ("-j", 2), ("-j", 1, "--pack", 2)], ids=["inline", "workers", "pack"]
+)
 def test_a_full_disk_beside_the_ledger_fails_no_job(how, bench, tmp_path):
     """F11: there is no room for trained tensors: the run ends and says so, no job failed, and with room it goes on."""
     wanted = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2)
@@ -127,7 +135,11 @@ def test_a_lock_held_for_minutes_costs_no_result(tmp_path, statements):
     holder.communicate()
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert said.count("is locked by another process: this run waits") == said.count(f"{db} is locked") == 1
+    assert (
+        said.count("is locked by another process: this run waits")
+        == said.count(f"{db} is locked")
+        == 1
+    )
     found = check_ledger(str(db), acks, metrics_of)
     assert (found.results, found.attempts) == (48, 48)
 
@@ -136,7 +148,18 @@ def test_a_lock_held_for_minutes_costs_no_result(tmp_path, statements):
 def locked(bench, tmp_path):
     """A `bench run` that has recorded a result, and another process's hold on its database since."""
     db = tmp_path / "r.db"
-    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 30, "-j", 1, "--keep", "none")
+    words = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        30,
+        "-j",
+        1,
+        "--keep",
+        "none",
+    )
     process = bench.start(tmp_path, *bench.run_words("r.db", *words))
     while not states(db)["done"]:
         assert process.poll() is None

@@ -15,7 +15,7 @@ from harness.backbones.loading import Backbone
 from harness.commands import show
 from harness.geometry import Geometry, rows_of
 from harness.ledger import Ledger
-from harness.outcome import Ticket, unpack_predictions
+from harness.outcome import unpack_predictions
 from harness.scheduling import scheduler
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.executors.local import LocalExecutor
@@ -25,6 +25,7 @@ from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 from harness.training import job_run, packed, testing, worker, worker_cache
 from harness.training.job_run import Attempt
+from harness.training.ticket import Ticket
 from tests.harness.scheduling.test_scheduler import Notes
 from tests.harness.training.test_packed import tickets_of
 
@@ -45,8 +46,13 @@ def one_thread():
 @pytest.fixture
 def apart():
     """Words that start a command with mounts of its own, or skip."""
-    words = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+    words = (
+        ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    )
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*words, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no mounts of one's own here")
     return words
 
@@ -67,7 +73,8 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
     )  # fmt: skip
     plan = planning.plan(request.read(grid)[0])
     tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
+        for job in plan.jobs
     }
     executor, display = LocalExecutor(["cpu"], work=starved.work), Quiet()
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
@@ -93,7 +100,9 @@ class Quiet(Notes):
 def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
     """What an earlier job needed is not counted to the next one that the same worker does."""
     [ticket] = tickets_of(tmp_path, draws=1, places=1)
-    worker.run_pack([ticket], "cpu", lambda *_: None)  # libraries and backbone are there from now on
+    worker.run_pack(
+        [ticket], "cpu", lambda *_: None
+    )  # libraries and backbone are there from now on
     block = torch.ones(100 << 20)  # 400 MiB
     del block
     high = job_run._peak("cpu")
@@ -101,7 +110,9 @@ def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
     assert 0 < found.peak_bytes < high - (300 << 20)
 
 
-@pytest.mark.parametrize(("refused", "status", "shape"), [(1, "done", "2x16x16"), (2, "done", "1"), (99, "failed", "1")])
+@pytest.mark.parametrize(
+    ("refused", "status", "shape"), [(1, "done", "2x16x16"), (2, "done", "1"), (99, "failed", "1")]
+)
 def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refused, status, shape):
     """F7: the first tests of a pack find no memory: it is done in smaller packs, at last alone, which is told and recorded."""
     whole, asked = testing.predict, []
@@ -116,21 +127,29 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
     found = worker.run_pack(tickets_of(tmp_path, draws=4, places=4), "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [(status, shape)] * 4
     assert ["no memory for" in one.note for one in found] == [True, False, False, False]
-    assert {one.error for one in found} == {"" if status == "done" else "OutOfMemoryError: no room to test"}
+    assert {one.error for one in found} == {
+        "" if status == "done" else "OutOfMemoryError: no room to test"
+    }
     monkeypatch.undo()
     if status == "done":
         places = int(shape.partition("x")[0])
-        again = worker.run_pack(tickets_of(tmp_path, draws=4, places=places), "cpu", lambda *_: None)
+        again = worker.run_pack(
+            tickets_of(tmp_path, draws=4, places=places), "cpu", lambda *_: None
+        )
         assert [one.predictions for one in found] == [one.predictions for one in again]
 
 
 @pytest.mark.parametrize("options", [{}, {"zeroed": True, "rules": True}])
 def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeypatch, options):
     """F7: a job alone is trained once; its test rows go through the model in calls that fit, which is told and recorded."""
-    [ticket] = [replace(one, geometry=None, **options) for one in tickets_of(tmp_path, draws=1, places=1)]
+    [ticket] = [
+        replace(one, geometry=None, **options) for one in tickets_of(tmp_path, draws=1, places=1)
+    ]
     (before,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, calls = [], []
-    monkeypatch.setattr(Attempt, "training", lambda *a, whole=Attempt.training: trainings.append(1) or whole(*a))
+    monkeypatch.setattr(
+        Attempt, "training", lambda *a, whole=Attempt.training: trainings.append(1) or whole(*a)
+    )
     monkeypatch.setattr(Backbone, "__call__", tight(calls, 100))
     (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (found.status, found.error, len(trainings)) == ("done", "", 1)
@@ -141,7 +160,9 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     assert found.metrics == before.metrics
     assert unpack_predictions(found.predictions) == unpack_predictions(before.predictions)
     assert (Geometry.read(found.geometry), rows_of(found.geometry)) == (None, 0)
-    assert show._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
+    assert (
+        show._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
+    )
     assert (Geometry.read("4x16x24@50"), rows_of("1/8@50")) == (Geometry(4, 16, 24), 8)
 
 
@@ -177,10 +198,16 @@ def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeyp
     tickets = tickets_of(tmp_path, draws=2, places=2)
     monkeypatch.setattr(worker_cache, "MAY_PACK", {})
     with monkeypatch.context() as patched:
-        patched.setattr(packed.Pack, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+        patched.setattr(
+            packed.Pack,
+            "forward",
+            lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")),
+        )
         found = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
-    assert [one.geometry for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == ["2x16x16"] * 2
+    assert [one.geometry for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == [
+        "2x16x16"
+    ] * 2
 
 
 @pytest.mark.parametrize("places", [1, 2])
@@ -215,7 +242,9 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.enter([ticket.job for ticket in tickets.values()])
-        scheduler.run(ledger, tickets, InlineExecutor("cpu"), Quiet(), Progress(total=8, before=0), Stop())
+        scheduler.run(
+            ledger, tickets, InlineExecutor("cpu"), Quiet(), Progress(total=8, before=0), Stop()
+        )
         assert sorted(entry.state for entry in ledger.entries()) == ["done"] * 7 + ["failed"]
     assert tried == [4, 2, 2, 2, 2]
 
@@ -257,7 +286,11 @@ def test_few_file_descriptors_are_enough_or_are_named(bench, tmp_path, files, co
 @pytest.mark.parametrize("room", ["size=4k", "size=4k,nr_inodes=1"])
 def test_no_shared_memory_is_named(bench, tmp_path, apart, room):
     """F31: /dev/shm is full, or takes no further file; no worker can be started, and no claim is left behind."""
-    done = ended(bench, tmp_path, [*apart, "bash", "-c", f'mount -t tmpfs -o {room} tmpfs /dev/shm; exec "$@"', "full"])
+    done = ended(
+        bench,
+        tmp_path,
+        [*apart, "bash", "-c", f'mount -t tmpfs -o {room} tmpfs /dev/shm; exec "$@"', "full"],
+    )
     assert done.code == 69, done.err
     assert "Traceback" not in done.err
     assert "no worker can be started (No space left on device)" in done.err
@@ -279,7 +312,20 @@ def test_a_home_that_cannot_be_written_ends_no_run(bench, tmp_path, apart):
 
 def test_timing_trains_every_job_alone(bench, tmp_path):
     """`--timing` outweighs `--pack` and `-j`: no result's seconds are a pack's share, or spared by features of other jobs."""
-    words = ("--methods", "lora,features", "--tasks", "toy-sentiment", "--draws", 3, "--keep", "none", "--pack", 3, "-j", 2)
+    words = (
+        "--methods",
+        "lora,features",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        3,
+        "--keep",
+        "none",
+        "--pack",
+        3,
+        "-j",
+        2,
+    )
     assert bench.run(tmp_path, "r.db", *words, "--timing").code == 0
     with Ledger(str(tmp_path / "r.db")) as ledger:
         assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 6
@@ -293,7 +339,9 @@ def test_timing_has_one_slot_on_a_cluster():
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        how = SimpleNamespace(executor="ray", timing=True, jobs="2", inline=False, ray_address="auto")
+        how = SimpleNamespace(
+            executor="ray", timing=True, jobs="2", inline=False, ray_address="auto"
+        )
         executor = run._executor(["cpu", "cpu"], how)
         assert executor.devices == ("cpu",)
         executor.close(kill=True)

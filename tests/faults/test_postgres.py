@@ -1,6 +1,7 @@
 """One PostgreSQL ledger for a team: the same code, row locks in place of file locks, connections that break.
 
-Runs where SIMPLEXBENCH_POSTGRES names a server on which databases may be made, as `.ci/run` sets it.
+Runs where SIMPLEXBENCH_POSTGRES names a server on which databases may be made, as `.ci/run` sets
+it.
 """
 
 import os
@@ -46,7 +47,9 @@ def start(db, count, slots, acks, seconds="0.02"):
     """A run on the fake method."""
     words = [sys.executable, "-m", "tests.faults.parent", db, str(count), str(slots), str(acks)]
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
-    return subprocess.Popen(words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL
+    )
 
 
 def test_what_goes_in_comes_out_as_from_a_file(db, tmp_path):
@@ -60,9 +63,13 @@ def test_what_goes_in_comes_out_as_from_a_file(db, tmp_path):
                 assert ledger.record(fake.outcome(claim.digest), claim.epoch)
     check_ledger(db, None, metrics_of)
     with Ledger(db) as here, Ledger(str(tmp_path / "r.db")) as there:
-        assert [entry.digest for entry in here.entries()] == [entry.digest for entry in there.entries()]
+        assert [entry.digest for entry in here.entries()] == [
+            entry.digest for entry in there.entries()
+        ]
         assert all(here.blobs(job.digest) == there.blobs(job.digest) for job in jobs)
-        assert {(label, state, count) for _, label, state, count in here.counts()} == {("fake", "done", 30)}
+        assert {(label, state, count) for _, label, state, count in here.counts()} == {
+            ("fake", "done", 30)
+        }
     with Ledger(str(tmp_path / "copy.db"), write=True) as target, Ledger(db) as source:
         assert merge(target, source).results == 30
     check_ledger(str(tmp_path / "copy.db"), None, metrics_of)
@@ -99,8 +106,13 @@ def test_a_host_that_vanishes_holds_its_claims_for_minutes_and_not_hours(db):
     with Ledger(db, write=True) as ledger:
         ledger.begin("fake")
         connection = ledger._lock._connection
-        asked = [connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar() for name in ("idle", "interval", "count")]
-        assert connection.execute(text("SELECT inet_server_port()")).scalar()  # over TCP: these are the socket's own values
+        asked = [
+            connection.execute(text(f"SHOW tcp_keepalives_{name}")).scalar()
+            for name in ("idle", "interval", "count")
+        ]
+        assert connection.execute(
+            text("SELECT inet_server_port()")
+        ).scalar()  # over TCP: these are the socket's own values
     assert asked == ["60", "10", "6"]
 
 
@@ -111,7 +123,9 @@ def test_a_server_that_vanishes_is_given_up_after_two_minutes(db):
         engine = open_engine(name, write=True)
         with (
             engine.connect() as connection,
-            socket.fromfd(connection.connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as own,
+            socket.fromfd(
+                connection.connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM
+            ) as own,
         ):
             said = [own.getsockopt(socket.IPPROTO_TCP, option) for option in (
                 socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)]  # fmt: skip
@@ -158,13 +172,26 @@ def test_broken_connections_lose_nothing(db, tmp_path):
 
 def test_the_command_works_on_a_server(db, bench, tmp_path):
     """Run, status, report and verify by URL; the password is never printed."""
-    words = ("--methods", "lora,features", "--tasks", "toy-sentiment", "--draws", 2, "--keep", "none")
+    words = (
+        "--methods",
+        "lora,features",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        2,
+        "--keep",
+        "none",
+    )
     ran = bench.run(tmp_path, db, *words)
     assert ran.code == 0, ran.err
     for command in (("status",), ("report",), ("db", "verify"), ("doctor",)):
         ended = bench(tmp_path, *command, "--db", db)
         assert ended.code == 0, ended.err
-    wrong = make_url(db).set(password="hunter22", username="nobody").render_as_string(hide_password=False)
+    wrong = (
+        make_url(db)
+        .set(password="hunter22", username="nobody")
+        .render_as_string(hide_password=False)
+    )
     refused = bench(tmp_path, "status", "--db", wrong)
     assert refused.code == 69
     assert "hunter22" not in refused.out + refused.err
@@ -223,7 +250,11 @@ def test_runs_that_enter_the_same_jobs_in_another_order_all_go_on(db, monkeypatc
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(enter, [(first, second), (second, first)]))
     with Ledger(db) as ledger:
-        assert {entry.digest for entry in ledger.entries()} == {first.digest, second.digest, known.digest}
+        assert {entry.digest for entry in ledger.entries()} == {
+            first.digest,
+            second.digest,
+            known.digest,
+        }
 
 
 def test_runs_of_other_databases_keep_nothing_alive(db):
@@ -243,8 +274,12 @@ def cut_lock(db):
         AND database = (SELECT oid FROM pg_database WHERE datname = :name)
     """
     with admin.connect() as connection:
-        cut = connection.execute(text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}).all()
-        while connection.execute(text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}).all():
+        cut = connection.execute(
+            text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}
+        ).all()
+        while connection.execute(
+            text(wanted), {"space": ServerLock.SPACE, "name": make_url(db).database}
+        ).all():
             time.sleep(0.01)
     admin.dispose()
     return len(cut)

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from harness.ledger import Ledger
-from harness.outcome import Ticket
 from harness.scheduling import scheduler
 from harness.scheduling.progress import Progress
 from harness.scheduling.signals import Stop
 from harness.tasks import REGISTRY
+from harness.training.ticket import Ticket
 from tests.faults import fake
 from tests.faults.oracle import check_ledger
 from tests.faults.parent import Acks
@@ -42,7 +42,10 @@ def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
     made, nodes = cluster
     jobs = [fake.job(number) for number in range(80)]
     db, acks = str(tmp_path / "r.db"), tmp_path / "acks"
-    tickets = {job.digest: Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path) for job in jobs}
+    tickets = {
+        job.digest: Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
+        for job in jobs
+    }
     executor = RayExecutor(made.address, 2, fake.work)
     display = Acks(str(acks))
     gone = []
@@ -68,7 +71,9 @@ def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
 def test_the_command_gives_the_numbers_of_local_workers(bench, tmp_path):
     """`--executor ray` fills the same grid with the same results, tensors included."""
     words = ("--methods", "prefix,lora", "--tasks", "toy-sentiment", "--draws", 2)
-    ran = bench.run(tmp_path, "ray.db", *words, "--executor", "ray", "--ray-address", "local", "-j", 2)
+    ran = bench.run(
+        tmp_path, "ray.db", *words, "--executor", "ray", "--ray-address", "local", "-j", 2
+    )
     assert ran.code == 0, ran.out + ran.err
     assert bench.run(tmp_path, "local.db", *words).code == 0
     with Ledger(str(tmp_path / "ray.db")) as one, Ledger(str(tmp_path / "local.db")) as other:
@@ -82,7 +87,16 @@ def test_the_command_gives_the_numbers_of_local_workers(bench, tmp_path):
 
 def test_a_cluster_that_is_not_there_is_named(bench, tmp_path):
     """In words, with the exit code of what is out of reach."""
-    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--executor", "ray", "--ray-address", "127.0.0.1:1")
+    words = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--executor",
+        "ray",
+        "--ray-address",
+        "127.0.0.1:1",
+    )
     ended = bench.run(tmp_path, "r.db", *words)
     assert ended.code == 69
     assert "no Ray cluster answers" in ended.err

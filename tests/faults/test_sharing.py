@@ -33,7 +33,9 @@ def start(db, count, acks, seconds):
     """A run on the fake method."""
     words = [sys.executable, "-m", "tests.faults.parent", str(db), str(count), "1", str(acks)]
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
-    return subprocess.Popen(words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
 
 
 def read_until(process, text):
@@ -78,7 +80,9 @@ def jobs(draws):
 
 def hold(script, db):
     """A process that has claimed a job."""
-    holder = subprocess.Popen([sys.executable, "-c", script, db], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, db], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "1\n"
     return holder
 
@@ -89,7 +93,19 @@ def waiting(bench, tmp_path):
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.enter(jobs(2))
     holder = hold(HOLDER, str(tmp_path / "r.db"))
-    run = bench.run_words("r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1, "--keep", "none")
+    run = bench.run_words(
+        "r.db",
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        2,
+        "-j",
+        1,
+        "--keep",
+        "none",
+    )
     process = bench.start(tmp_path, *run)
     read_until(process, HANDS)
     yield process, holder
@@ -133,7 +149,17 @@ RETRYING = HOLDER.replace(", 1)", ', 1, retry=["diverged"])')
 def test_a_retry_that_was_killed_is_tried_again_when_asked_only(bench, tmp_path, make_outcome):
     """The job is as it had ended: the next run leaves it so, and does not end with 0; with `--retry-failed` it is done."""
     db = str(tmp_path / "r.db")
-    words = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--inline", "--keep", "none")
+    words = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "--inline",
+        "--keep",
+        "none",
+    )
     with Ledger(db, write=True) as ledger:
         [job] = jobs(1)
         ledger.enter([job])
@@ -147,7 +173,9 @@ def test_a_retry_that_was_killed_is_tried_again_when_asked_only(bench, tmp_path,
     assert ended.code == 1
     assert "1 cells failed" in ended.out
     with Ledger(db) as ledger:
-        assert [(entry.state, entry.metrics) for entry in ledger.entries()] == [("diverged", {"accuracy": 0.5, "score": 0.25})]
+        assert [(entry.state, entry.metrics) for entry in ledger.entries()] == [
+            ("diverged", {"accuracy": 0.5, "score": 0.25})
+        ]
     holder = hold(RETRYING, db)
     holder.kill()
     holder.communicate()

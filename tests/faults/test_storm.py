@@ -17,14 +17,26 @@ pytestmark = pytest.mark.fault
 
 def start(db, count, slots, acks, seconds="0.02"):
     """A run on the fake method in a session of its own."""
-    words = [sys.executable, "-m", "tests.faults.parent", str(db), str(count), str(slots), str(acks)]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.faults.parent",
+        str(db),
+        str(count),
+        str(slots),
+        str(acks),
+    ]
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
-    return subprocess.Popen(words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL
+    )
 
 
 def test_a_storm_loses_nothing(tmp_path):
     """F1, F2, F3: workers and whole runs killed at random for twenty seconds; every job ends done, once, with its numbers."""
-    storm, found = over_fakes(tmp_path, 20.0, wipe=5.0)  # as often as that, one in twenty seconds is as good as certain
+    storm, found = over_fakes(
+        tmp_path, 20.0, wipe=5.0
+    )  # as often as that, one in twenty seconds is as good as certain
     assert storm.kills >= 10
     assert storm.wipes >= 1
     assert found.attempts >= found.results

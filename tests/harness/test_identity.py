@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 import methods
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
 
-GOLDEN = Path(__file__).parent / "golden" / "digests.json"  # written when the form was fixed; a line that changes loses results
+GOLDEN = (
+    Path(__file__).parent / "golden" / "digests.json"
+)  # written when the form was fixed; a line that changes loses results
 NAMES = [*methods.REGISTRY, *methods.ALIASES]
 VARIANTS = [
     *((name, {}) for name in NAMES),
@@ -70,7 +72,9 @@ def respellings(value):
         return st.sampled_from([text, f" {text}", f"{text} "])
     if "." not in text and "e" not in text.lower():
         return st.sampled_from([text, f" {text} ", f"+{text}", f"0{text}"])
-    return st.sampled_from([text, f"{number:.10g}", f"{number!r}", f"{number:e}", f" {number:.12f}"])
+    return st.sampled_from(
+        [text, f"{number:.10g}", f"{number!r}", f"{number:e}", f" {number:.12f}"]
+    )
 
 
 @given(st.data())
@@ -82,7 +86,11 @@ def test_any_respelling_is_the_same_job(data):
     again = {key: typed[key] for key in order}
     method = methods.build(name, options)
     if data.draw(st.booleans()) and not isinstance(method, methods.Simplex):
-        spoken = {key: methods.show(value) for key, value in method.resolved().items() if value is not None}
+        spoken = {
+            key: methods.show(value)
+            for key, value in method.resolved().items()
+            if value is not None
+        }
         again = spoken | again
     assert job(name, again).digest == job(name, options).digest
 

@@ -70,7 +70,12 @@ def test_what_does_not_change_the_number_does_not():
     assert replace(JOB, options=dict(reversed(JOB.options.items()))).digest == JOB.digest
 
 
-@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())))
+@given(
+    st.dictionaries(
+        st.text(),
+        st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
+    )
+)
 def test_canonical_json_does_not_know_the_order(values):
     """However a mapping was built, its text is the same."""
     assert canonical(values) == canonical(dict(reversed(list(values.items()))))

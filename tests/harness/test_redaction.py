@@ -82,7 +82,11 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
                 ledger.enter([job])
                 [claim] = ledger.claim([job.digest], 1)
                 assert ledger.record(make_outcome(job), claim.epoch)
-        change = {"foreign": "CREATE TABLE t (a)", "changed": "UPDATE metric SET value = 0.75", "dangling": "DELETE FROM job"}
+        change = {
+            "foreign": "CREATE TABLE t (a)",
+            "changed": "UPDATE metric SET value = 0.75",
+            "dangling": "DELETE FROM job",
+        }
         with sqlite3.connect(path) as connection:
             connection.execute(change.get(content, "SELECT 1"))
         connection.close()
@@ -109,7 +113,17 @@ def end_of_run():
         ("changed", lambda: runs_of(CHOSEN)),
         ("result", lambda: list(lines("1", None, tasks=1, methods=2, chosen=CHOSEN))),
     ],
-    ids=["upgrade", "prune", "vacuum", "merge", "run", "doctor", "doctor of damage", "report", "plan"],
+    ids=[
+        "upgrade",
+        "prune",
+        "vacuum",
+        "merge",
+        "run",
+        "doctor",
+        "doctor of damage",
+        "report",
+        "plan",
+    ],
 )
 def test_the_password_of_a_database_is_not_printed(content, command, served, capsys):
     """Every command that names a database on a server names it without."""
@@ -124,7 +138,13 @@ def test_the_password_of_a_database_is_not_printed(content, command, served, cap
 
 
 @pytest.mark.parametrize(
-    "url", [URL, "postgresql://db.example/bench?password=hunter22", "postgresql://ada:hunter22", "sqlite://:hunter22@/r"]
+    "url",
+    [
+        URL,
+        "postgresql://db.example/bench?password=hunter22",
+        "postgresql://ada:hunter22",
+        "sqlite://:hunter22@/r",
+    ],
 )
 def test_no_spelling_of_a_url_tells_its_password(url):
     """In its usual place, in the query, where the host was forgotten: neither the name nor an error about it."""

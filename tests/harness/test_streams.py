@@ -25,7 +25,14 @@ GOLDEN = {
 
 def test_coordinates_are_told_apart():
     """Neither order nor type of the coordinates is lost."""
-    seeds = {stream("a", 1, 2), stream("a", 2, 1), stream("a", "1", 2), stream("a", 12), stream("a", "1,2"), stream("b", 1, 2)}
+    seeds = {
+        stream("a", 1, 2),
+        stream("a", 2, 1),
+        stream("a", "1", 2),
+        stream("a", 12),
+        stream("a", "1,2"),
+        stream("b", 1, 2),
+    }
     assert len(seeds) == 6
 
 

@@ -67,5 +67,7 @@ def shaken(source: Source, scale: float = 0.1) -> Source:
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in source.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter += scale * torch.randn(
+                parameter.shape, generator=generator, dtype=parameter.dtype
+            )
     return source

@@ -45,9 +45,20 @@ FAMILIES = {
     "GPTNeoX": SMALL,
 }  # fmt: skip
 CAUSAL = ("GPT2", "Llama", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Gemma3Text", "OPT", "GPTNeoX")
-LOCALS = ("ModernBert", "Qwen2", "Qwen3", "Gemma2", "Gemma3Text")  # some of whose layers see a window only
+LOCALS = (
+    "ModernBert",
+    "Qwen2",
+    "Qwen3",
+    "Gemma2",
+    "Gemma3Text",
+)  # some of whose layers see a window only
 
-NO_PREFIX, NO_BIAS, NO_ROWS, NO_POOL = "no prefix can enter", "has no biases", "granularity=batch-layer", "leave pool=text"
+NO_PREFIX, NO_BIAS, NO_ROWS, NO_POOL = (
+    "no prefix can enter",
+    "has no biases",
+    "granularity=batch-layer",
+    "leave pool=text",
+)
 
 
 def refusal(family, name, options):
@@ -57,12 +68,21 @@ def refusal(family, name, options):
         base == "prefix" or (base == "unipelt" and "prefix" in options.get("parts", "prefix"))
     ):
         return NO_PREFIX
-    if name == "bitfit" and family in ("ModernBert", "Llama", "Qwen3", "Gemma", "Gemma2", "Gemma3Text"):
+    if name == "bitfit" and family in (
+        "ModernBert",
+        "Llama",
+        "Qwen3",
+        "Gemma",
+        "Gemma2",
+        "Gemma3Text",
+    ):
         return NO_BIAS
     if family in CAUSAL and options.get("pool") == "prompt":
         return NO_POOL
     rows = options.get("granularity", "row-layer").startswith("row")
-    if family == "DebertaV2" and name == "simplex-lora" and rows:  # its projections also read the distances, which rows share
+    if (
+        family == "DebertaV2" and name == "simplex-lora" and rows
+    ):  # its projections also read the distances, which rows share
         return NO_ROWS
     return None
 

@@ -12,16 +12,24 @@ from tests.methods.families import backbone, batch, library
 
 peft = pytest.importorskip("peft")
 LABELS = torch.tensor([0, 2, 1, 0])
-# Each as it must be for PEFT: no perceptron, positions behind the prefix, and for a prompt PEFT's choice of a token to pool.
+# Each as it must be for PEFT: no perceptron, positions behind the prefix, and for a prompt PEFT's
+# choice of a token to pool.
 METHODS = {
     "prefix": {"decoder": "none", "length": 4},
     "prompt": {"length": 4, "pool": "prompt"},
     "lora": {"rank": 3, "alpha": 5.0},
     "rslora": {"rank": 3, "alpha": 5.0, "rslora": True},
 }
-KINDS = [("Bert", name) for name in METHODS] + [("Roberta", "prefix"), ("Roberta", "prompt"), ("Electra", "lora")]
-KINDS += [(family, name) for family in ("GPT2", "Llama", "Qwen2") for name in ("prefix", "lora")] + [("ModernBert", "lora")]
-# PEFT puts prefixes into the cache, where a window hides them from later tokens; ours are seen from everywhere.
+KINDS = [("Bert", name) for name in METHODS] + [
+    ("Roberta", "prefix"),
+    ("Roberta", "prompt"),
+    ("Electra", "lora"),
+]
+KINDS += [
+    (family, name) for family in ("GPT2", "Llama", "Qwen2") for name in ("prefix", "lora")
+] + [("ModernBert", "lora")]
+# PEFT puts prefixes into the cache, where a window hides them from later tokens; ours are seen from
+# everywhere.
 FULL = {"Qwen2": {"layer_types": ["full_attention"] * 2}}
 
 
@@ -30,7 +38,13 @@ def config(name, head, targets):
     if name in ("prefix", "prompt"):
         kind = peft.PrefixTuningConfig if name == "prefix" else peft.PromptTuningConfig
         return kind(task_type="SEQ_CLS", num_virtual_tokens=4, modules_to_save=head)
-    options = {"r": 3, "lora_alpha": 5, "target_modules": targets, "use_rslora": name == "rslora", "lora_dropout": 0.0}
+    options = {
+        "r": 3,
+        "lora_alpha": 5,
+        "target_modules": targets,
+        "use_rslora": name == "rslora",
+        "lora_dropout": 0.0,
+    }
     return peft.LoraConfig(task_type="SEQ_CLS", modules_to_save=head, **options)
 
 
@@ -39,7 +53,13 @@ def theirs(family, name, tensors):
     inner = library(family, **FULL.get(family, {}))
     inner.config.pad_token_id = inner.config.pad_token_id or 0
     targets = sorted({key.split(".")[-2] for key in tensors if key.endswith("lora_a")})
-    head = sorted({key.split(".")[1] for key in tensors if not any(part in key for part in ("lora_", "prefix_", ".prompt"))})
+    head = sorted(
+        {
+            key.split(".")[1]
+            for key in tensors
+            if not any(part in key for part in ("lora_", "prefix_", ".prompt"))
+        }
+    )
     model = peft.get_peft_model(inner, config(name, head, targets)).eval()
     named = dict(model.named_parameters())
     ours = {}
@@ -56,7 +76,9 @@ def theirs(family, name, tensors):
         ours[key] = found
     if name == "prompt":
         ours["prompt"] = named["prompt_encoder.default.embedding.weight"]
-        ours["prompt"].data.copy_(next(tensor for key, tensor in tensors.items() if key.endswith(".prompt")))
+        ours["prompt"].data.copy_(
+            next(tensor for key, tensor in tensors.items() if key.endswith(".prompt"))
+        )
     if name == "prefix":
         ours["prefix"] = named["prompt_encoder.default.embedding.weight"]
         ours["prefix"].data.copy_(columns(tensors))
@@ -65,7 +87,9 @@ def theirs(family, name, tensors):
 
 def columns(tensors):
     """Our prefixes as PEFT lays them out: for each layer its keys, then its values, head by head: `[length, ...]`."""
-    flat = [tensor.transpose(0, 1).flatten(1) for key, tensor in tensors.items() if "prefix_" in key]
+    flat = [
+        tensor.transpose(0, 1).flatten(1) for key, tensor in tensors.items() if "prefix_" in key
+    ]
     return torch.cat(flat, dim=1)
 
 
@@ -75,7 +99,9 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
     one = backbone(family, dtype="float32", **FULL.get(family, {}))
     slots, source = attached(one, "lora" if "lora" in name else name, **METHODS[name])
     shaken(source)
-    model, ours = theirs(family, name, {key: tensor.detach().clone() for key, tensor in source().items()})
+    model, ours = theirs(
+        family, name, {key: tensor.detach().clone() for key, tensor in source().items()}
+    )
     rows = batch(family)
     if name == "prompt" and one.anatomy.causal:
         rows = {key: value[:1] for key, value in rows.items()}
@@ -95,7 +121,9 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
     optimizer.step()
     after = {key: tensor.detach() for key, tensor in source().items()}
     flat = {"prefix": columns(after)} if name == "prefix" else {}
-    flat |= {key.rpartition(".")[2]: tensor for key, tensor in after.items() if key.endswith(".prompt")}
+    flat |= {
+        key.rpartition(".")[2]: tensor for key, tensor in after.items() if key.endswith(".prompt")
+    }
     for (key, parameter), start in zip(ours.items(), before, strict=True):
         assert not torch.equal(parameter.detach(), start), key
         assert torch.allclose(parameter.detach(), (after | flat)[key], rtol=0, atol=1e-5), key

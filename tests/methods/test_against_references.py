@@ -15,11 +15,15 @@ def stock(backbone):
 
 @pytest.mark.parametrize("decoder", ["one", "per-layer", "none"])
 @pytest.mark.parametrize("positions", ["shifted", "kept"])
-def test_a_prefix_equals_keys_and_values_that_the_library_caches(decoder, positions, backbone, batch):
+def test_a_prefix_equals_keys_and_values_that_the_library_caches(
+    decoder, positions, backbone, batch
+):
     """Prefixes in front of every layer's attention give the logits of the library's cache of past keys and values."""
     from transformers import DynamicCache
 
-    slots, source = attached(backbone, "prefix", length=5, decoder=decoder, positions=positions, hidden=16)
+    slots, source = attached(
+        backbone, "prefix", length=5, decoder=decoder, positions=positions, hidden=16
+    )
     tensors = shaken(source)()
     slots.install(tensors)
     ours = backbone(batch)
@@ -31,7 +35,10 @@ def test_a_prefix_equals_keys_and_values_that_the_library_caches(decoder, positi
     cache = DynamicCache()
     for layer in range(2):
         place = f"inner.bert.encoder.layer.{layer}.attention.self.prefix"
-        key, value = tensors[f"{place}_key_0"], tensors[f"{place}_value_0"]  # [heads, length, width]
+        key, value = (
+            tensors[f"{place}_key_0"],
+            tensors[f"{place}_value_0"],
+        )  # [heads, length, width]
         cache.update(key.expand(4, -1, -1, -1), value.expand(4, -1, -1, -1), layer)
     mask = torch.cat([torch.ones(4, 5, dtype=torch.long), batch["attention_mask"]], dim=1)
     more = {} if positions == "shifted" else {"position_ids": torch.arange(9)[None]}
@@ -52,7 +59,9 @@ def test_lora_equals_merged_weights(backbone, batch):
         for name, tensor in tensors.items():
             if name.endswith("lora_a"):
                 place = name.removesuffix(".lora_a")
-                backbone.model.get_parameter(f"{place}.weight").add_(5 / 3 * tensors[f"{place}.lora_b"] @ tensor)
+                backbone.model.get_parameter(f"{place}.weight").add_(
+                    5 / 3 * tensors[f"{place}.lora_b"] @ tensor
+                )
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
@@ -61,18 +70,27 @@ def test_an_adapter_equals_its_formula(batch):
     backbone = random_bert(num_hidden_layers=1)
     seen = {}
     place = "inner.bert.encoder.layer.0.output.dense"
-    handle = backbone.model.get_submodule(place).register_forward_hook(lambda _m, _i, out: seen.setdefault("plain", out))
+    handle = backbone.model.get_submodule(place).register_forward_hook(
+        lambda _m, _i, out: seen.setdefault("plain", out)
+    )
     backbone(batch)
     handle.remove()
     slots, source = attached(backbone, "adapter", bottleneck=6)
     tensors = shaken(source)()
     slots.install(tensors)
-    handle = backbone.model.get_submodule(place).register_forward_hook(lambda _m, _i, out: seen.setdefault("adapted", out))
+    handle = backbone.model.get_submodule(place).register_forward_hook(
+        lambda _m, _i, out: seen.setdefault("adapted", out)
+    )
     backbone(batch)
     handle.remove()
     x = seen["plain"]
     low = torch.clamp(x @ tensors[f"{place}.down"].T + tensors[f"{place}.down_bias"], min=0)
-    assert torch.allclose(seen["adapted"], x + low @ tensors[f"{place}.up"].T + tensors[f"{place}.up_bias"], rtol=0, atol=1e-12)
+    assert torch.allclose(
+        seen["adapted"],
+        x + low @ tensors[f"{place}.up"].T + tensors[f"{place}.up_bias"],
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 def test_the_plain_model_is_untouched_by_our_attention(batch):
@@ -118,7 +136,10 @@ def activations(backbone, tokens):
         found = []
         for layer in model.encoder.layer:
             own = layer.attention.self
-            found += [part(states)[0].unflatten(-1, (4, 8)).transpose(0, 1) for part in (own.key, own.value)]
+            found += [
+                part(states)[0].unflatten(-1, (4, 8)).transpose(0, 1)
+                for part in (own.key, own.value)
+            ]
             states = layer(states)
     return found
 
@@ -130,11 +151,20 @@ def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone
     ids = torch.tensor([([6, 7, 8, 9, 10] * 2)[:length]])  # the tokenizer makes 5 + a word's length
     expected = activations(backbone, ids)
     slots, source = attached(
-        backbone, "prefix", decoder=decoder, hidden=64, length=length, init="words", words="a bb ccc dddd eeeee"
+        backbone,
+        "prefix",
+        decoder=decoder,
+        hidden=64,
+        length=length,
+        init="words",
+        words="a bb ccc dddd eeeee",
     )
     found = [tensor for name, tensor in source().items() if "prefix_" in name]
     assert len(found) == len(expected) == 4
-    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(found, expected, strict=True))
+    assert all(
+        torch.allclose(ours, theirs, atol=1e-5)
+        for ours, theirs in zip(found, expected, strict=True)
+    )
     slots.remove()
 
 
@@ -162,7 +192,9 @@ def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(back
             expected = part(rows).unflatten(-1, (4, 8)).transpose(0, 1)
             found = tensors[f"inner.bert.encoder.layer.{layer}.attention.self.{name}"]
             assert torch.allclose(found, expected, atol=1e-5)
-    assert [name for name, _ in source.named_parameters() if "classifier" not in name] == ["_drawn.latent"]
+    assert [name for name, _ in source.named_parameters() if "classifier" not in name] == [
+        "_drawn.latent"
+    ]
 
 
 def prompted(backbone, batch, **options):
@@ -173,7 +205,11 @@ def prompted(backbone, batch, **options):
     ours = backbone(batch)
     slots.remove()
     plain_head(backbone, tensors)
-    return ours, next(tensor for name, tensor in tensors.items() if name.endswith("prompt")), stock(backbone)
+    return (
+        ours,
+        next(tensor for name, tensor in tensors.items() if name.endswith("prompt")),
+        stock(backbone),
+    )
 
 
 @pytest.mark.parametrize("pool", ["text", "prompt"])
@@ -210,7 +246,9 @@ def test_a_causal_model_pools_the_last_real_token_behind_a_prompt():
     ours, prompt, model = prompted(family("GPT2"), rows)
     for row, length in enumerate([9, 6, 9, 9]):
         text = model.transformer.wte(rows["input_ids"][row : row + 1, :length])
-        states = model.transformer(inputs_embeds=torch.cat([prompt[None], text], dim=1)).last_hidden_state
+        states = model.transformer(
+            inputs_embeds=torch.cat([prompt[None], text], dim=1)
+        ).last_hidden_state
         assert torch.allclose(ours[row], model.score(states[0, -1]), rtol=0, atol=1e-9)
 
 
@@ -231,7 +269,9 @@ def test_a_gated_part_is_weighed_by_its_gate(backbone, batch):
     slots.remove()
     x, found = seen["found"]
     own = backbone.model.get_submodule(place)(x)
-    opening = torch.sigmoid(x @ tensors[f"{place}.lora_gate"] + tensors[f"{place}.lora_gate_bias"])  # [rows, tokens]
+    opening = torch.sigmoid(
+        x @ tensors[f"{place}.lora_gate"] + tensors[f"{place}.lora_gate_bias"]
+    )  # [rows, tokens]
     real = batch["attention_mask"]
     gate = (opening * real).sum(1) / real.sum(1)
     update = 16 / 3 * x @ tensors[f"{place}.lora_a"].T @ tensors[f"{place}.lora_b"].T
@@ -248,11 +288,17 @@ def test_a_gated_prefix_is_scaled_row_by_row(backbone, batch):
     slots.remove()
     place = "inner.bert.encoder.layer.0.attention.self"
     x = stock(backbone).bert.embeddings(batch["input_ids"])
-    opening = torch.sigmoid(x @ tensors[f"{place}.prefix_gate"] + tensors[f"{place}.prefix_gate_bias"])
+    opening = torch.sigmoid(
+        x @ tensors[f"{place}.prefix_gate"] + tensors[f"{place}.prefix_gate_bias"]
+    )
     real = batch["attention_mask"]
     for row, gate in enumerate((opening * real).sum(1) / real.sum(1)):
         slots, _ = attached(backbone, "prefix", **options)
-        plain = {name: tensor * gate if "prefix_" in name else tensor for name, tensor in tensors.items() if "gate" not in name}
+        plain = {
+            name: tensor * gate if "prefix_" in name else tensor
+            for name, tensor in tensors.items()
+            if "gate" not in name
+        }
         slots.install(plain)
         alone = backbone({name: tensor[row : row + 1] for name, tensor in batch.items()})
         slots.remove()

@@ -36,7 +36,9 @@ EVERY = [
     ("simplex", {"decoder": "per-layer", "hidden": 16, "granularity": "batch"}),
     ("simplex", {"decoders": "per-vertex", "hidden": 16, "concentration": 0.5}),
 ]
-TRAINED = [(name, options) for name, options in EVERY if name != "features"]  # the others, by gradient
+TRAINED = [
+    (name, options) for name, options in EVERY if name != "features"
+]  # the others, by gradient
 
 
 @pytest.mark.parametrize(("name", "options"), TRAINED, ids=lambda value: str(value))
@@ -49,7 +51,11 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
     start = {key: value.detach().clone() for key, value in source.named_parameters()}
     slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
     F.cross_entropy(backbone(batch), labels).backward()
-    without = [key for key, value in source.named_parameters() if value.grad is None or not value.grad.any()]
+    without = [
+        key
+        for key, value in source.named_parameters()
+        if value.grad is None or not value.grad.any()
+    ]
     # A key's bias shifts all scores of a query alike, so its gradient vanishes whatever the data.
     assert all(key.endswith("key/bias") for key in without)
     optimizer.step()
@@ -70,7 +76,9 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
     assert not torch.equal(backbone(batch), before)
     slots.remove()
     assert torch.equal(backbone(batch), before)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.model.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in backbone.model.modules()
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,14 +115,20 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
     shaken(source)
     weights = source.weights(4, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(5)
-    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in source.parameters()]
+    direction = [
+        torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in source.parameters()
+    ]
 
     def loss():
         slots.install(source(weights))
         return F.cross_entropy(backbone.model(**batch), labels)
 
     loss().backward()
-    slope = sum((p.grad * d).sum() for p, d in zip(source.parameters(), direction, strict=True) if p.grad is not None)
+    slope = sum(
+        (p.grad * d).sum()
+        for p, d in zip(source.parameters(), direction, strict=True)
+        if p.grad is not None
+    )
     values = []
     with torch.no_grad():
         for sign in (1, -2):
@@ -124,7 +138,9 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
     assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name != "features"])  # which has no head of the model's
+@pytest.mark.parametrize(
+    "name", [name for name in REGISTRY if name != "features"]
+)  # which has no head of the model's
 def test_variants_start_from_the_same_tensors(name, backbone):
     """The head, and all that two methods share by name, starts alike: methods stay paired in their start as in their rows."""
     slots, source = attached(backbone, name)
@@ -151,7 +167,12 @@ def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
 @pytest.fixture(scope="module")
 def base():
     """BERT-base, but for a small vocabulary."""
-    shape = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    shape = {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    }
     return random_bert("float32", vocab_size=30, max_position_embeddings=512, **shape)
 
 
@@ -165,7 +186,8 @@ def count(base, name, **options):
 def test_numbers_of_trained_parameters_are_the_published_ones(base):
     """At BERT-base: a folded prefix of 10 has 184,320, LoRA of rank 8 294,912, an adapter of 48 894,528 (UniPELT, table 4)."""
     counts = {name: count(base, name) for name in ("prefix", "lora", "adapter", "bitfit", "ia3")}
-    # BitFit: 8,448 biases a layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 + 3,072 factors a layer.
+    # BitFit: 8,448 biases a layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 +
+    # 3,072 factors a layer.
     by_definition = {"bitfit": 12 * 8_448 + 2 * 768, "ia3": 12 * (2 * 768 + 3_072)}
     assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528} | by_definition
 
@@ -179,7 +201,10 @@ def test_a_whole_is_its_parts_and_their_gates(base):
     assert count(base, "prefix", depth="first") == 184_320 / 12
 
 
-@pytest.mark.parametrize(("name", "share"), [("prefix", "0.1%"), ("prefix", "2%"), ("adapter", "0.1%"), ("adapter", "3%")])
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("prefix", "0.1%"), ("prefix", "2%"), ("adapter", "0.1%"), ("adapter", "3%")],
+)
 def test_a_budget_gives_the_size(base, name, share):
     """Within half a step of the length or width, a method trains the share of the backbone that it was given."""
     wanted = float(share.removesuffix("%")) / 100 * base.anatomy.size
@@ -197,7 +222,8 @@ def test_a_budget_that_is_too_small_is_refused_with_what_is_needed(base, name):
 def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):
     """Rows and prefix together may not need more positions than the backbone has."""
     with pytest.raises(
-        methods.Unsupported, match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64"
+        methods.Unsupported,
+        match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64",
     ):
         methods.build("prefix", {"length": 50}).slots(backbone)
 
@@ -223,7 +249,9 @@ def test_a_pass_that_broke_off_does_not_shift_the_next(batch):
     slots, source = attached(backbone, "prefix")
     slots.install(shaken(source)())
     expected = backbone(batch)
-    backbone.model.get_submodule(place)._slots_turn = 1  # as a pass leaves it that fails between two layers
+    backbone.model.get_submodule(
+        place
+    )._slots_turn = 1  # as a pass leaves it that fails between two layers
     slots.install(source())
     assert torch.equal(backbone(batch), expected)
 
@@ -239,10 +267,17 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
     from tests.methods.conftest import NoTokenizer
 
     config = ModernBertConfig(
-        vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, pad_token_id=0
+        vocab_size=99,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        pad_token_id=0,
     )
     spec = BackboneSpec(name="random", revision="0")
-    backbone = replace(loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3)
+    backbone = replace(
+        loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3
+    )
     slots, source = attached(backbone, "simplex", base="adapter")
     slots.install(source(source.weights(4, torch.Generator().manual_seed(0))))
     logits = backbone({"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]})

@@ -11,13 +11,32 @@ from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from harness.streams import Streams
 from tests.methods.conftest import NoTokenizer, attached, shaken
-from tests.methods.families import CAUSAL, FAMILIES, GROUPED, LOCALS, SMALL, backbone, batch, library, refusal, shared
+from tests.methods.families import (
+    CAUSAL,
+    FAMILIES,
+    GROUPED,
+    LOCALS,
+    SMALL,
+    backbone,
+    batch,
+    library,
+    refusal,
+    shared,
+)
 from tests.methods.test_contract import EVERY
 
 LABELS = torch.tensor([0, 2, 1, 0])
 CROSS = [(family, name, options) for family in FAMILIES for name, options in EVERY]
-SERVED, REFUSED = [one for one in CROSS if not refusal(*one)], [one for one in CROSS if refusal(*one)]
-SHORT = [(family, name) for family in FAMILIES for name in ("prefix", "prompt") if not refusal(family, name, {})]
+SERVED, REFUSED = (
+    [one for one in CROSS if not refusal(*one)],
+    [one for one in CROSS if refusal(*one)],
+)
+SHORT = [
+    (family, name)
+    for family in FAMILIES
+    for name in ("prefix", "prompt")
+    if not refusal(family, name, {})
+]
 MAIN = [(family, name) for family in FAMILIES for name in ("prefix", "lora", "adapter", "simplex")]
 
 
@@ -42,7 +61,9 @@ def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options
         slots.remove()
     assert all(torch.equal(value, one.model.state_dict()[key]) for key, value in before.items())
     assert not any(parameter.grad is not None for parameter in one.model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in one.model.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in one.model.modules()
+    )
 
 
 @pytest.mark.parametrize(("family", "name", "options"), REFUSED, ids=str)
@@ -51,7 +72,9 @@ def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
     one = shared(family)
     with pytest.raises(methods.Unsupported, match=refusal(family, name, options)):
         methods.build(name, options).slots(one)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in one.model.modules())
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in one.model.modules()
+    )
 
 
 def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
@@ -103,11 +126,15 @@ def test_a_prefix_leaves_local_attention_local(family):
     rows = batch(family, rows=1, tokens=40)
     far = {"input_ids": rows["input_ids"].clone(), "attention_mask": rows["attention_mask"]}
     pooled = -1 if one.anatomy.causal else 0  # where the classifier looks
-    far["input_ids"][0, 0 if pooled else -1] = 50 if rows["input_ids"][0, 0 if pooled else -1] != 50 else 51
+    far["input_ids"][0, 0 if pooled else -1] = (
+        50 if rows["input_ids"][0, 0 if pooled else -1] != 50 else 51
+    )
     slots.install(tensors)
     near, distant = one(rows), one(far)
     assert torch.equal(near, distant)
-    moved = {name: tensor + 1 if "prefix_value" in name else tensor for name, tensor in tensors.items()}
+    moved = {
+        name: tensor + 1 if "prefix_value" in name else tensor for name, tensor in tensors.items()
+    }
     slots.install(moved)
     assert not torch.allclose(one(rows), near)
 
@@ -116,7 +143,9 @@ def test_a_prefix_leaves_local_attention_local(family):
 def test_anatomy_is_found_by_looking(family):
     """Blocks, projections, positions and head are found in each family without its name."""
     anatomy = shared(family).anatomy
-    assert len(anatomy.blocks) == (1 if family == "Albert" else 2)  # whose one block is run through twice
+    assert len(anatomy.blocks) == (
+        1 if family == "Albert" else 2
+    )  # whose one block is run through twice
     assert anatomy.positions == 64
     assert anatomy.hidden == 32
     for block in anatomy.blocks:
@@ -125,13 +154,18 @@ def test_anatomy_is_found_by_looking(family):
         assert block.attention_out != block.feed_forward_out
         fused = [part.columns for part in parts[:3] if part.columns]
         assert len(fused) in (0, 3)
-        assert sorted(column for columns in fused for column in columns) == list(range(96 if fused else 0))
+        assert sorted(column for columns in fused for column in columns) == list(
+            range(96 if fused else 0)
+        )
     assert anatomy.causal == (family in CAUSAL)
     if family in ("MPNet", "DebertaV2"):
         assert anatomy.attention == ()
     else:
         heads = shared(family).model.inner.config.to_dict().get("num_key_value_heads", 4)
-        assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [(0, heads, 8), (1, heads, 8)]
+        assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [
+            (0, heads, 8),
+            (1, heads, 8),
+        ]
     head = {parameter for parameter in anatomy.trained if anatomy.is_head(parameter)}
     assert any(parameter.startswith(anatomy.output_layer) for parameter in head)
 
@@ -145,17 +179,22 @@ def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(fam
     assert one(batch(family, rows=2, tokens=54)).isfinite().all()
     slots.remove()
     with pytest.raises(
-        methods.Unsupported, match=rf"a {name} of 11 and rows of 54 tokens need 65 positions, this backbone has 64"
+        methods.Unsupported,
+        match=rf"a {name} of 11 and rows of 54 tokens need 65 positions, this backbone has 64",
     ):
         methods.build(name, {"length": 11}).slots(one)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if not refusal(family, "prefix", {})])
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if not refusal(family, "prefix", {})]
+)
 def test_positions_are_shifted_as_by_a_cache(family):
     """Shifted positions are those of a text behind `length` cached tokens: with the prefix shut out, only they change."""
     one = shared(family)
     rows = batch(family)
-    slots, source = attached(one, "prefix", length=5, gate="zero")  # a factor of 0 shuts the prefix out
+    slots, source = attached(
+        one, "prefix", length=5, gate="zero"
+    )  # a factor of 0 shuts the prefix out
     tensors = source()
     slots.install(tensors)
     ours = one(rows)
@@ -163,7 +202,9 @@ def test_positions_are_shifted_as_by_a_cache(family):
     head, plain = attached(one, "fine-tuning", layers="none")
     head.install({name: tensors[name] for name in plain()})
     try:
-        start = 5 + (2 if "Roberta" in family else 0)  # the first positions of RoBERTa's table are not for tokens
+        start = 5 + (
+            2 if "Roberta" in family else 0
+        )  # the first positions of RoBERTa's table are not for tokens
         ids = torch.arange(start, start + 9).expand(4, -1)
         expected = one(rows | {"position_ids": ids})
     finally:
@@ -187,7 +228,10 @@ def test_both_precisions_train(family, name, dtype):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    assert all(parameter.isfinite().all() and parameter.dtype == torch.float32 for parameter in source.parameters())
+    assert all(
+        parameter.isfinite().all() and parameter.dtype == torch.float32
+        for parameter in source.parameters()
+    )
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in CAUSAL])
@@ -244,7 +288,14 @@ def test_a_feed_forward_part_that_is_not_found_is_not_guessed():
 
 def test_layers_whose_parts_lie_apart_are_not_cut():
     """XLM keeps attention and feed-forward parts in lists of their own: its top layers are refused, all of it trains."""
-    config = {"vocab_size": 99, "emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "pad_token_id": 2}
+    config = {
+        "vocab_size": 99,
+        "emb_dim": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "max_position_embeddings": 64,
+        "pad_token_id": 2,
+    }
     one = as_backbone("XLM", config)
     with pytest.raises(methods.Unsupported, match="lists of their own"):
         methods.build("fine-tuning", {"layers": "top-1"}).slots(one)

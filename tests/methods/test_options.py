@@ -34,7 +34,11 @@ def test_every_option_is_tried_here():
 def test_a_method_is_what_its_identity_says(data):
     """Built again from the options that make a job what it is, it is the same method with the same options in use."""
     name = data.draw(st.sampled_from([*REGISTRY, *ALIASES]))
-    base = data.draw(st.sampled_from(BASES)) if name == "simplex" else ALIASES.get(name, ("", {}))[1].get("base", "prefix")
+    base = (
+        data.draw(st.sampled_from(BASES))
+        if name == "simplex"
+        else ALIASES.get(name, ("", {}))[1].get("base", "prefix")
+    )
     known = sorted(methods.options_of(name, base) - {"base"})
     chosen = data.draw(st.lists(st.sampled_from(known), unique=True, max_size=5))
     options = {option: data.draw(st.sampled_from(OTHERS[option])) for option in chosen}
@@ -66,7 +70,14 @@ def test_an_option_that_is_in_use_and_not_at_its_default_changes_the_identity(na
 
 def test_what_was_not_there_before_is_left_out_at_its_default():
     """Results from before an option came are still those of the same job."""
-    assert set(methods.build("lora").resolved()) == {"lr", "weight_decay", "dropout", "rank", "alpha", "targets"}
+    assert set(methods.build("lora").resolved()) == {
+        "lr",
+        "weight_decay",
+        "dropout",
+        "rank",
+        "alpha",
+        "targets",
+    }
     assert "rslora" in methods.build("lora", {"rslora": True}).resolved()
     assert "rslora" in methods.build("lora").options()
 
@@ -74,7 +85,9 @@ def test_what_was_not_there_before_is_left_out_at_its_default():
 @pytest.mark.parametrize(("typed", "meant"), [("deep-share", "one"), ("no-share", "none")])
 def test_structures_go_by_their_names_in_the_paper(typed, meant):
     """A name of the paper and our own give one job under one label."""
-    assert methods.build("prefix", {"decoder": typed}) == methods.build("prefix", {"decoder": meant})
+    assert methods.build("prefix", {"decoder": typed}) == methods.build(
+        "prefix", {"decoder": meant}
+    )
 
 
 def test_short_names_stand_for_a_base():
@@ -86,7 +99,9 @@ def test_short_names_stand_for_a_base():
 
 def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
     """`decoder=per-vertex` means the simplex's own option; other values are the base's."""
-    assert methods.build("simplex", {"decoder": "per-vertex"}) == methods.build("simplex", {"decoders": "per-vertex"})
+    assert methods.build("simplex", {"decoder": "per-vertex"}) == methods.build(
+        "simplex", {"decoders": "per-vertex"}
+    )
     both = methods.build("simplex", {"decoder": "per-layer", "decoders": "per-vertex"})
     assert (both.base.decoder, both.decoders) == ("per-layer", "per-vertex")
 
@@ -97,14 +112,22 @@ def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
         ("prefix", {"decoder": "two"}, "decoder must be one of one, per-layer, simple-share, none"),
         ("prefix", {"init": "words"}, "init=words needs the words"),
         ("prefix", {"words": "a film"}, "words goes with init=words"),
-        ("prefix", {"init": "words", "words": "a", "decoder": "simple-share"}, "choose decoder=one or none"),
+        (
+            "prefix",
+            {"init": "words", "words": "a", "decoder": "simple-share"},
+            "choose decoder=one or none",
+        ),
         ("prefix", {"budget": "150%"}, "budget must be a share"),
         ("unipelt", {"parts": "prefix+prefix"}, "parts must be some of"),
         ("prompt", {"decoder": "mlp"}, "it needs init=random"),
         ("adapter", {"placement": "attention"}, "placement must be one of feed-forward, both"),
         ("unipelt", {"parts": "prefix+ia3"}, "parts must be some of prefix, adapter and lora"),
         ("features", {"lr": "1e-3"}, "closed form"),
-        ("simplex", {"base": "nothing"}, "base must be one of prefix, lora, adapter, prompt, head, unipelt"),
+        (
+            "simplex",
+            {"base": "nothing"},
+            "base must be one of prefix, lora, adapter, prompt, head, unipelt",
+        ),
         ("simplex", {"base": "fine-tuning"}, "all vertices would coincide"),
         ("simplex-head", {"head": "false"}, "without vertices"),
         ("simplex", {"mix": "product"}, "it needs base=lora"),

@@ -55,7 +55,9 @@ def test_points_are_uniform_on_the_simplex(vertices):
     points = Mixture().weights(4000, 1, vertices, torch.Generator().manual_seed(0))[:, 0]
     assert torch.allclose(points.sum(1), torch.ones(4000), atol=1e-6)
     for vertex in range(vertices):
-        assert stats.kstest(points[:, vertex].numpy(), stats.beta(1, vertices - 1).cdf).pvalue > 1e-3
+        assert (
+            stats.kstest(points[:, vertex].numpy(), stats.beta(1, vertices - 1).cdf).pvalue > 1e-3
+        )
 
 
 def test_rows_and_layers_get_points_of_their_own():
@@ -66,7 +68,11 @@ def test_rows_and_layers_get_points_of_their_own():
     across_rows = torch.corrcoef(torch.stack([points[:-1, 0, 0], points[1:, 0, 0]]))
     assert (across_layers - torch.eye(3)).abs().max() < 0.06
     assert abs(across_rows[0, 1]) < 0.06
-    for granularity, rows, layers in (("row", True, False), ("batch-layer", False, True), ("batch", False, False)):
+    for granularity, rows, layers in (
+        ("row", True, False),
+        ("batch-layer", False, True),
+        ("batch", False, False),
+    ):
         points = Mixture(granularity).weights(5, 3, 6, generator)
         assert bool((points != points[:1]).any()) is rows
         assert bool((points != points[:, :1]).any()) is layers
@@ -76,8 +82,14 @@ def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backb
     """A layer's slots are mixed with the same weights; the head's with others."""
     slots, source = attached(backbone, "simplex")
     places = {slot.name: source._layer[slot.name] for slot in slots}
-    keys = [places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"] for layer in range(2)]
-    values = [places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_value_0"] for layer in range(2)]
+    keys = [
+        places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
+        for layer in range(2)
+    ]
+    values = [
+        places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_value_0"]
+        for layer in range(2)
+    ]
     assert keys == values
     assert len({*keys, places["inner.classifier.weight"]}) == 3
     assert places["inner.classifier.weight"] == places["inner.classifier.bias"]
@@ -116,7 +128,10 @@ def test_a_folded_source_gives_the_same_points(backbone):
 @pytest.mark.parametrize(
     ("base", "more"),
     [(base, {}) for base in ("fine-tuning", "bitfit", "ia3", "features", "simplex")]
-    + [("prefix", {"init": "words", "words": "one start"}), ("prompt", {"init": "words", "words": "one start"})],
+    + [
+        ("prefix", {"init": "words", "words": "one start"}),
+        ("prompt", {"init": "words", "words": "one start"}),
+    ],
 )
 def test_a_base_with_one_start_is_refused(base, more):
     """All vertices would start at one place and coincide; the refusal says so."""
@@ -132,14 +147,22 @@ def test_other_concentrations_follow_their_law(concentration):
     mixture = Mixture(concentration=concentration)
     points = mixture.weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
     law = stats.beta(concentration, 3 * concentration)
-    assert all(stats.kstest(points[:, vertex].numpy(), law.cdf).pvalue > 1e-3 for vertex in range(4))
+    assert all(
+        stats.kstest(points[:, vertex].numpy(), law.cdf).pvalue > 1e-3 for vertex in range(4)
+    )
 
 
 @pytest.mark.parametrize("concentration", [1e-4, 0.01])
 def test_a_small_concentration_stays_at_the_vertices(concentration):
     """The spread of the law is right also where the gamma numbers themselves would round to 0."""
-    points = Mixture(concentration=concentration).weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0].double()
-    assert points.var(0).mean() == pytest.approx(stats.beta(concentration, 3 * concentration).var(), rel=0.03)
+    points = (
+        Mixture(concentration=concentration)
+        .weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
+        .double()
+    )
+    assert points.var(0).mean() == pytest.approx(
+        stats.beta(concentration, 3 * concentration).var(), rel=0.03
+    )
     assert torch.allclose(points.sum(1), torch.ones(4000, dtype=torch.float64), atol=1e-6)
 
 
@@ -150,9 +173,16 @@ def test_products_are_mixed_as_products(backbone, batch):
         slots, source = attached(backbone, "simplex-lora", mix=mix, granularity="batch")
         shaken(source)
         corners = source.folded()
-        for where, point in (("centre", None), ("elsewhere", source.weights(4, torch.Generator().manual_seed(3)))):
+        for where, point in (
+            ("centre", None),
+            ("elsewhere", source.weights(4, torch.Generator().manual_seed(3))),
+        ):
             tensors = source(point)
-            weights = torch.full((6,), 1 / 6, dtype=torch.float64) if point is None else point[0, 0].double()
+            weights = (
+                torch.full((6,), 1 / 6, dtype=torch.float64)
+                if point is None
+                else point[0, 0].double()
+            )
             a, b = next((name, f"{name[:-1]}b") for name in tensors if name.endswith("lora_a"))
             update = tensors[b].reshape(32, -1) @ tensors[a].reshape(-1, 32)
             each = corners[b] @ corners[a]  # [vertices, out, in]
@@ -205,9 +235,14 @@ def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     """Computed by hand from the flattened weight matrices of two vertices, times its weight."""
     _, source = attached(backbone, "simplex-lora", diversity=2.0, vertices=2)
     shaken(source)
-    flat = [torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2]) for v in (0, 1)]
+    flat = [
+        torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2])
+        for v in (0, 1)
+    ]
     by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
-    assert source.penalty(source.pair(torch.Generator())).item() == pytest.approx(by_hand.item(), rel=1e-9)
+    assert source.penalty(source.pair(torch.Generator())).item() == pytest.approx(
+        by_hand.item(), rel=1e-9
+    )
     _, off = attached(backbone_again(), "simplex-lora")
     assert off.pair(torch.Generator()) is None
     assert off.penalty(None) == 0.0

@@ -55,9 +55,15 @@ def _grid(
             for draw in range(draws):
                 level = 0.6 + 0.03 * t + 0.02 * np.log2(size / 50) + rng.normal(0, 0.02)
                 for seed in range(seeds):
-                    for method, effect in (methods or {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02}).items():
+                    for method, effect in (
+                        methods or {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02}
+                    ).items():
                         score = float(np.clip(level + effect + rng.normal(0, noise), 0, 1))
-                        two = {"accuracy": score, "f1": score + 0.01} if task in ("mrpc", "qqp") else {"accuracy": score}
+                        two = (
+                            {"accuracy": score, "f1": score + 0.01}
+                            if task in ("mrpc", "qqp")
+                            else {"accuracy": score}
+                        )
                         runs.append(
                             replace(
                                 PLAIN,

@@ -25,5 +25,28 @@ DEMSAR = np.array(
 DEMSAR_AS_RANKED = DEMSAR.copy()
 DEMSAR_AS_RANKED[12, 2] = 0.97501
 
-DROR = [0.168, 0.297, 0.357, 0.019, 0.218, 0.001]  # one-sided p of six tasks, from the readme of Dror et al. 2017
-BENJAMINI = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1]
+DROR = [
+    0.168,
+    0.297,
+    0.357,
+    0.019,
+    0.218,
+    0.001,
+]  # one-sided p of six tasks, from the readme of Dror et al. 2017
+BENJAMINI = [
+    0.0001,
+    0.0004,
+    0.0019,
+    0.0095,
+    0.0201,
+    0.0278,
+    0.0298,
+    0.0344,
+    0.0459,
+    0.3240,
+    0.4262,
+    0.5719,
+    0.6528,
+    0.7590,
+    1,
+]

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from reports import escape
 
-anything = st.text(st.characters(), max_size=40) | st.text("=+-@|\\`*_[]<>&#~${}%^\"'\x1b\u202e\t\n\r a1.", max_size=40)
+anything = st.text(st.characters(), max_size=40) | st.text(
+    "=+-@|\\`*_[]<>&#~${}%^\"'\x1b\u202e\t\n\r a1.", max_size=40
+)
 
 
 @given(anything)
@@ -21,7 +23,14 @@ def test_plain(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["\x1b[31mred", "\x1b]8;;http://e.com\x07red", "\x1b]0;title\x1b\\red", "\x9b1mred", "\u202ered"]
+    "text",
+    [
+        "\x1b[31mred",
+        "\x1b]8;;http://e.com\x07red",
+        "\x1b]0;title\x1b\\red",
+        "\x9b1mred",
+        "\u202ered",
+    ],
 )
 def test_terminal_sequences(text):
     """Whole sequences go, not only their first byte."""
@@ -50,7 +59,9 @@ def test_markdown(text):
 def test_latex(text):
     """Every special character is escaped, braces balance, and what is left is ASCII or a Latin letter."""
     source = escape.latex(text)
-    bare = re.sub(r"\\[{}$&#%_]", "", source).replace("$^2$", "")  # a raised 2 is set as mathematics
+    bare = re.sub(r"\\[{}$&#%_]", "", source).replace(
+        "$^2$", ""
+    )  # a raised 2 is set as mathematics
     assert bare.count("{") == bare.count("}")
     assert not set(bare) & set("%#&_~^<>|\"'`")
     assert not re.search(r"--|(?<!\{)[\[*]", source)
@@ -59,6 +70,9 @@ def test_latex(text):
 
 def test_numbers_read_well():
     """Ordinary names and numbers are not disfigured."""
-    assert escape.markdown("fine-tuning (rank 4) -0.9 84.3 ± 1.2") == "fine-tuning (rank 4) -0.9 84.3 ± 1.2"
+    assert (
+        escape.markdown("fine-tuning (rank 4) -0.9 84.3 ± 1.2")
+        == "fine-tuning (rank 4) -0.9 84.3 ± 1.2"
+    )
     assert escape.latex("fine-tuning -0.9 84.3 ± 1.2 %") == r"fine-tuning $-$0.9 84.3 $\pm$ 1.2 \%"
     assert escape.csv("fine-tuning") == "fine-tuning"

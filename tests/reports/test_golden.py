@@ -1,7 +1,7 @@
 """Reports of a fixed ledger in every format, held against files that a person has read.
 
-What changes a report on purpose changes them too: `pytest tests/reports/test_golden.py --remake-golden` writes them anew, and
-their difference is what there is to review.
+What changes a report on purpose changes them too: `pytest tests/reports/test_golden.py
+--remake-golden` writes them anew, and their difference is what there is to review.
 """
 
 import hashlib
@@ -21,7 +21,14 @@ from reports.analysis.hypothesis import Hypothesis
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
-ENDINGS = {"terminal": "txt", "markdown": "md", "latex": "tex", "html": "html", "csv": "csv", "json": "json"}
+ENDINGS = {
+    "terminal": "txt",
+    "markdown": "md",
+    "latex": "tex",
+    "html": "html",
+    "csv": "csv",
+    "json": "json",
+}
 TASKS = ["toy-entailment", "toy-paraphrase", "toy-sentiment"]
 
 
@@ -29,7 +36,12 @@ TASKS = ["toy-entailment", "toy-paraphrase", "toy-sentiment"]
 def comparison():
     """Three methods on three tasks of the example, in a study with a question."""
     chosen = Selection(
-        db=str(ROOT / "results.db.example"), methods=None, tasks=",".join(TASKS), sizes=None, model=None, recipe=None
+        db=str(ROOT / "results.db.example"),
+        methods=None,
+        tasks=",".join(TASKS),
+        sizes=None,
+        model=None,
+        recipe=None,
     )
     methods = ["prefix", "lora", "simplex"]
     said = Hypothesis("simplex", "prefix")
@@ -48,7 +60,9 @@ def readable(form, text):
     if form == "html":
         text = re.sub(r"(<(script|style|svg)\b[^>]*>).*?(</\2>)", r"\1\3", text, flags=re.DOTALL)
         text = re.sub(r"sha256-[\w+/=]+|(?<=<svg)[^>]*", "", text)
-        return re.sub(r"\n?(?=<(?:tr|li|dt|section|table|caption|thead|tbody|figure|p|h2)\b)", "\n", text)
+        return re.sub(
+            r"\n?(?=<(?:tr|li|dt|section|table|caption|thead|tbody|figure|p|h2)\b)", "\n", text
+        )
     return text
 
 
@@ -64,8 +78,13 @@ def test_a_report_is_what_was_reviewed(form, request):
 def test_the_same_ledger_gives_the_same_bytes_in_another_process():
     """Whatever the order of its sets: under another PYTHONHASHSEED every format has the same hash."""
     code = "import json; from tests.reports.test_golden import hashes; print(json.dumps(hashes()))"
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    env = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2",
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(said) == hashes()
 
 

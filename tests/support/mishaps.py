@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.errors import DiskTrouble
-from harness.outcome import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress
+from harness.training.ticket import Ticket
 
 
 def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
@@ -20,8 +21,17 @@ def _one(ticket: Ticket, device: str, progress: Progress) -> Outcome:
     progress(job.digest, 1, 2, "training")
     FAULTS.get(job.label, _nothing)()
     progress(job.digest, 2, 2, "testing")
-    error = (lambda: None) if job.label == "unpicklable" else ""  # no function without a name can travel
-    return Outcome(digest=job.digest, status="done", score=0.5, best_step=1, device=f"{device} {os.getpid()}", error=error)  # type: ignore[arg-type]
+    error = (
+        (lambda: None) if job.label == "unpicklable" else ""
+    )  # no function without a name can travel
+    return Outcome(
+        digest=job.digest,
+        status="done",
+        score=0.5,
+        best_step=1,
+        device=f"{device} {os.getpid()}",
+        error=error,
+    )  # type: ignore[arg-type]
 
 
 def _nothing() -> None:

@@ -4,8 +4,9 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.outcome import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress
 from harness.training.job_run import Attempt
+from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 ROOM = 8 << 20  # bytes above what is in use

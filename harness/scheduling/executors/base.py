@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.outcome import Outcome, Progress, Ticket
+from harness.outcome import Outcome, Progress
+from harness.training.ticket import Ticket
 
 Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # what `run_pack` is
 

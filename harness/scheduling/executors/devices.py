@@ -43,7 +43,11 @@ def choose(asked: str | list[str], jobs_at_once: int, pending: int) -> list[str]
         devices = found or (["mps"] if mps else ["cpu"])
     else:
         devices = list(asked)
-        missing = [d for d in devices if (d.startswith("cuda") and d not in found) or (d == "mps" and not mps)]
+        missing = [
+            d
+            for d in devices
+            if (d.startswith("cuda") and d not in found) or (d == "mps" and not mps)
+        ]
         if missing:
             have = ", ".join([*found, *(["mps"] if mps else []), "cpu"])
             raise Unavailable(f"there is no device {', '.join(missing)} here; there is {have}")
@@ -56,7 +60,9 @@ def _cores() -> int:
 
     With one thread a result does not hang on how many workers there are.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not every system tells

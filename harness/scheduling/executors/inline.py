@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from harness.errors import DiskTrouble
-from harness.outcome import Ticket
 from harness.redaction import told
 from harness.scheduling.executors.base import Finished, Lost, Where, Work
+from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 
@@ -48,7 +48,14 @@ class InlineExecutor:
         """How far the pack is."""
         if not self._tickets:
             return [Where(self.devices[0], None, 0, 0, False, 0.0)]
-        return [Where(self.devices[0], self._tickets[0].job.digest, *self._at, since=monotonic() - self._started)]
+        return [
+            Where(
+                self.devices[0],
+                self._tickets[0].job.digest,
+                *self._at,
+                since=monotonic() - self._started,
+            )
+        ]
 
     def stop(self, slot: int) -> None:
         """There is nobody who could."""

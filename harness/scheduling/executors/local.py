@@ -1,8 +1,8 @@
 """One worker process for each device slot of this machine.
 
-Every slot has a pool of its own with a single worker: a worker that dies takes down nothing but its own pack. Workers
-end with this process, whatever ends it, and never heed Ctrl-C; how far they are stands in shared memory without locks,
-so a worker that is killed cannot leave one taken.
+Every slot has a pool of its own with a single worker: a worker that dies takes down nothing but its
+own pack. Workers end with this process, whatever ends it, and never heed Ctrl-C; how far they are
+stands in shared memory without locks, so a worker that is killed cannot leave one taken.
 """
 
 from __future__ import annotations
@@ -21,22 +21,28 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import DiskTrouble, Unavailable
-from harness.outcome import Outcome, Ticket
+from harness.outcome import Outcome
 from harness.redaction import told
 from harness.scheduling.executors.base import Finished, Lost, Where, Work
+from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # a terminal or a cluster sends them to every process; the parent decides
+SIGNALS = (
+    "SIGINT",
+    "SIGTERM",
+    "SIGHUP",
+)  # a terminal or a cluster sends them to every process; the parent decides
 
 
 class LocalExecutor:
     """Worker processes on this machine.
 
     Args:
-        devices: one for each slot, such as `cpu` or `cuda:0`; a device may stand there several times.
+        devices: one for each slot, such as `cpu` or `cuda:0`; a device may stand there several
+            times.
         threads: processor threads for each slot.
         work: what a worker does with a pack; found by its name in the worker.
     """
@@ -44,7 +50,9 @@ class LocalExecutor:
     def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
         self._slots = [_Slot(device, threads, work) for device in devices]
-        self._trouble: Exception | None = None  # with which a slot came back, told when all that came with it is taken
+        self._trouble: Exception | None = (
+            None  # with which a slot came back, told when all that came with it is taken
+        )
 
     def idle(self) -> list[int]:
         """The slots that have nothing to do."""
@@ -92,7 +100,9 @@ class _Slot:
 
     def __init__(self, device: str, threads: int, work: Work) -> None:
         self._device, self._threads, self._work = device, threads, work
-        self._context = multiprocessing.get_context("spawn")  # a fork would copy locks and a CUDA context
+        self._context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork would copy locks and a CUDA context
         with _starting():
             self._board: Any = self._context.RawArray("q", 3)
         self._pool: ProcessPoolExecutor | None = None
@@ -107,7 +117,9 @@ class _Slot:
             while self.future is None:
                 if self._pool is None:
                     arguments = (self._device, self._threads, os.getpid(), self._board)
-                    self._pool = ProcessPoolExecutor(1, self._context, initializer=_begin, initargs=arguments)
+                    self._pool = ProcessPoolExecutor(
+                        1, self._context, initializer=_begin, initargs=arguments
+                    )
                 try:
                     self.future = self._pool.submit(_do, self._work, tickets)
                 except BrokenProcessPool:  # the worker died while it had nothing to do
@@ -165,7 +177,9 @@ def _starting() -> Iterator[None]:
         yield
     except OSError as error:
         hint = "ask for fewer at once (-j 1), raise `ulimit -n`, or make room in /dev/shm"
-        raise Unavailable(f"no worker can be started ({error.strerror or error}): {hint}") from error
+        raise Unavailable(
+            f"no worker can be started ({error.strerror or error}): {hint}"
+        ) from error
 
 
 @contextmanager
@@ -182,7 +196,8 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# -- in the worker -----------------------------------------------------------------------------------------------------
+# -- in the worker
+# -----------------------------------------------------------------------------------------------------
 
 _here: dict[str, Any] = {}
 
@@ -197,10 +212,17 @@ def _begin(device: str, threads: int, parent: int, board: Any) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     mine = visible.split(",")[int(index or 0)] if visible else index or "0"
     os.environ["CUDA_VISIBLE_DEVICES"] = mine if kind == "cuda" else ""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    ):
         os.environ[name] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # everything was fetched before workers start
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = (
+        "1"  # everything was fetched before workers start
+    )
     _here["device"], _here["board"] = "cuda:0" if kind == "cuda" else device, board
 
 

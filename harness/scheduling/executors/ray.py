@@ -1,7 +1,7 @@
 """Workers on a Ray cluster: one actor for each slot, results by value to the process that owns the ledger.
 
-Ray starts processes and tells when a node is gone; retries are the scheduler's, so Ray's own are off. Every node needs this
-program, and the models and data where its Hub cache can find them.
+Ray starts processes and tells when a node is gone; retries are the scheduler's, so Ray's own are
+off. Every node needs this program, and the models and data where its Hub cache can find them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CannotWrite, DiskTrouble, Unavailable
-from harness.outcome import Outcome, Ticket
+from harness.outcome import Outcome
 from harness.redaction import told
 from harness.scheduling.executors.base import Finished, Lost, Where, Work
+from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 if TYPE_CHECKING:
@@ -45,13 +46,19 @@ class RayExecutor:
         try:
             import ray
         except ImportError:
-            raise Unavailable("the executor ray needs Ray: pip install 'simplexbench[ray]'") from None
+            raise Unavailable(
+                "the executor ray needs Ray: pip install 'simplexbench[ray]'"
+            ) from None
         _see(address)
         try:
             where = None if address == "local" else address
-            ray.init(address=where, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+            ray.init(
+                address=where, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise Unavailable(f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+            raise Unavailable(
+                f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}"
+            ) from None
         found = ray.cluster_resources()
         gpus, cores = int(found.get("GPU", 0)), int(found.get("CPU", 0))
         count = max(1, min(slots or gpus or cores, gpus or cores))
@@ -60,7 +67,9 @@ class RayExecutor:
 
     def idle(self) -> list[int]:
         """The slots that have nothing to do and an actor on some node."""
-        ready = [number for number, slot in enumerate(self._slots) if slot.pack is None and slot.ready()]
+        ready = [
+            number for number, slot in enumerate(self._slots) if slot.pack is None and slot.ready()
+        ]
         nobody = not ready and all(slot.pack is None for slot in self._slots)
         return [0] if nobody else ready  # somebody must wait for a first actor: `submit` does
 
@@ -70,7 +79,9 @@ class RayExecutor:
 
     def events(self, timeout: float) -> list[Finished | Lost]:
         """What came back within the time."""
-        busy = {slot.pack: number for number, slot in enumerate(self._slots) if slot.pack is not None}
+        busy = {
+            slot.pack: number for number, slot in enumerate(self._slots) if slot.pack is not None
+        }
         if not busy:
             sleep(timeout)
             return []
@@ -124,7 +135,9 @@ class _Slot:
         """Whether there is an actor that has started; else one is asked for."""
         if self._actor is None:
             gpus = 1 if self._device.startswith("cuda") else 0
-            kind = self._ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2)(_Actor)
+            kind = self._ray.remote(
+                num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
+            )(_Actor)
             self._actor = kind.remote(self._device, self._work)
             self._born = self._actor.where.remote()
         if self._born is None:
@@ -144,16 +157,25 @@ class _Slot:
         end = monotonic() + READY
         while not self.ready():  # it was idle, and its actor may have gone since
             if monotonic() > end:
-                raise Unavailable(f"the Ray cluster gave no worker within {READY:.0f} s: are all its nodes gone or busy?")
+                raise Unavailable(
+                    f"the Ray cluster gave no worker within {READY:.0f} s: are all its nodes gone or busy?"
+                )
             sleep(0.1)
-        self._tickets, self._started, self._at, self._asked = tickets, monotonic(), (0, 0, False), None
+        self._tickets, self._started, self._at, self._asked = (
+            tickets,
+            monotonic(),
+            (0, 0, False),
+            None,
+        )
         self.pack = self._actor.run.remote(tickets)
 
     def take(self, number: int) -> Finished | Lost:
         pack, self.pack = self.pack, None
         try:
             outcomes, files = self._ray.get(pack)
-        except self._ray.exceptions.RayTaskError as error:  # the work raised, which it does where its process must end
+        except (
+            self._ray.exceptions.RayTaskError
+        ) as error:  # the work raised, which it does where its process must end
             self.stop()
             if isinstance(error.cause, DiskTrouble):
                 raise error.cause from None
@@ -176,7 +198,13 @@ class _Slot:
                 self._at = self._ray.get(self._asked)
             self._asked = None
         since = monotonic() - self._started
-        return Where(self._device, self._tickets[0].job.digest, *self._at, since=since, jobs=len(self._tickets))
+        return Where(
+            self._device,
+            self._tickets[0].job.digest,
+            *self._at,
+            since=since,
+            jobs=len(self._tickets),
+        )
 
     def stop(self) -> None:
         if self._actor is not None:
@@ -205,7 +233,12 @@ class _Actor:
     def __init__(self, device: str, work: Work) -> None:
         import os
 
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        for name in (
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "NUMEXPR_NUM_THREADS",
+        ):
             os.environ[name] = "1"
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self._device, self._work, self._at = device, work, (0, 0, False)
@@ -236,7 +269,8 @@ class _Actor:
             except Exception as error:  # an error with half a character in its text would end the actor without a reason
                 raise RuntimeError(told(error)) from None
             outcomes = [
-                replace(one, versions={**provenance.environment(), **one.versions}) for one in outcomes
+                replace(one, versions={**provenance.environment(), **one.versions})
+                for one in outcomes
             ]  # its node's own
             files = {path.stem: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
         return outcomes, files

@@ -22,7 +22,8 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
     Args:
         comparison: the numbers.
         page: the words and tables.
-        texts: gives the texts of a run's test rows in the order of its answers, None where they are not at hand.
+        texts: gives the texts of a run's test rows in the order of its answers, None where they are
+            not at hand.
     """
     folder = files("reports.formats.html")
     drawn = figures(comparison)
@@ -65,7 +66,9 @@ def _hash(text: str) -> str:
 
 def _harmless(data: object) -> str:
     """JSON in which nothing can end the element that it stands in."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    text = json.dumps(
+        data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
     return text.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
 
 
@@ -79,10 +82,14 @@ def _head(page: Document) -> str:
 
 def _answer(page: Document) -> str:
     rest = "".join(f"<li>{escape.html(text)}</li>" for text in page.verdict[1:])
-    facts = "".join(f"<dt>{escape.html(name)}</dt><dd>{escape.html(text)}</dd>" for name, text in page.facts)
+    facts = "".join(
+        f"<dt>{escape.html(name)}</dt><dd>{escape.html(text)}</dd>" for name, text in page.facts
+    )
     if page.command:
         copy = "<button type=button id=copy>Copy</button> <span id=copied role=status></span>"
-        facts += f"<dt>Command</dt><dd><code id=command>{escape.html(page.command)}</code> {copy}</dd>"
+        facts += (
+            f"<dt>Command</dt><dd><code id=command>{escape.html(page.command)}</code> {copy}</dd>"
+        )
     return (
         "<section aria-labelledby=answer><h2 id=answer>Answer</h2>"
         f"<p class=headline>{escape.html(page.verdict[0])}</p>{f'<ul>{rest}</ul>' if rest else ''}<dl>{facts}</dl></section>"
@@ -129,7 +136,11 @@ def _versions(comparison: Comparison) -> Iterator[tuple[str, int, float]]:
     done = [run for run in comparison.runs if run.status in ("done", "diverged")]
     for versions in sorted({run.versions for run in done}):
         here = [run for run in done if run.versions == versions]
-        yield versions, len(here), sum(run.seconds_training + run.seconds_evaluation for run in here) / 3600
+        yield (
+            versions,
+            len(here),
+            sum(run.seconds_training + run.seconds_evaluation for run in here) / 3600,
+        )
 
 
 def _dialog() -> str:

@@ -52,7 +52,16 @@ def key(method: str, task: str, size: int) -> str:
 def _run(run: Run) -> list[Any]:
     seconds = run.seconds_training + run.seconds_evaluation
     spent = round(seconds, 1) if run.status in ("done", "diverged") else None
-    return [run.draw, run.seed, run.status, _points(run.score), _points(run.dev_score), spent, run.digest[:12], run.collapsed]
+    return [
+        run.draw,
+        run.seed,
+        run.status,
+        _points(run.score),
+        _points(run.dev_score),
+        spent,
+        run.digest[:12],
+        run.collapsed,
+    ]
 
 
 def _curve(run: Run) -> list[Any]:

@@ -8,7 +8,11 @@ from reports.analysis.comparison import Comparison
 
 def filters(comparison: Comparison) -> str:
     """A bar that stays in view; nothing where there is nothing to choose."""
-    groups = (("method", comparison.methods), ("task", comparison.tasks), ("size", tuple(map(str, comparison.sizes))))
+    groups = (
+        ("method", comparison.methods),
+        ("task", comparison.tasks),
+        ("size", tuple(map(str, comparison.sizes))),
+    )
     parts = "".join(_group(name, values) for name, values in groups if len(values) > 1)
     if not parts:
         return ""

@@ -37,11 +37,16 @@ class Wrong:
     draw: int | None = None  # the only one looked at, where every draw has test rows of its own
     more: int = 0  # wrong rows that are not shown
     rows: Sequence[Row] = ()
-    texts: dict[int, list[int]] = field(default_factory=dict)  # where the texts of a row stand; empty: no room for them
+    texts: dict[int, list[int]] = field(
+        default_factory=dict
+    )  # where the texts of a row stand; empty: no room for them
 
     def plain(self) -> dict[str, Any]:
         """The values for the page; the texts of a row are null where they are not at hand."""
-        rows = [[row.name, self.texts.get(row.place), row.right, row.answer, row.off] for row in self.rows]
+        rows = [
+            [row.name, self.texts.get(row.place), row.right, row.answer, row.off]
+            for row in self.rows
+        ]
         error = self.run is not None and not self.run.classes
         return {"of": self.of, "draw": self.draw, "more": self.more, "error": error, "rows": rows}
 
@@ -53,7 +58,11 @@ def wrong(runs: Sequence[Run]) -> Wrong:
         return Wrong()
     first = known[0]
     right = np.concatenate(list(first.right.values()))
-    alike = [run for run in known if len(run.given) == len(right) and (run.draw == first.draw or not first.holdout)]
+    alike = [
+        run
+        for run in known
+        if len(run.given) == len(right) and (run.draw == first.draw or not first.holdout)
+    ]
     if len(first.given) != len(right):
         return Wrong()
     given = np.stack([run.given for run in alike])  # [runs, rows]
@@ -65,11 +74,21 @@ def wrong(runs: Sequence[Run]) -> Wrong:
         of=len(alike),
         draw=first.draw if first.holdout else None,
         more=int((off > 0).sum()) - len(worst),
-        rows=[_row(row, names[row], given[:, row], float(right[row]), float(off[row]), first.classes) for row in worst],
+        rows=[
+            _row(row, names[row], given[:, row], float(right[row]), float(off[row]), first.classes)
+            for row in worst
+        ],
     )
 
 
-def _row(place: int, name: str, answers: NDArray[np.float64], right: float, off: float, classes: Sequence[str]) -> Row:
+def _row(
+    place: int,
+    name: str,
+    answers: NDArray[np.float64],
+    right: float,
+    off: float,
+    classes: Sequence[str],
+) -> Row:
     if not classes:
         return Row(place, name, f"{right:.3g}", f"{answers.mean():.3g}", float(f"{off:.3g}"))
     counts = Counter(answers[answers != right].tolist())

@@ -13,9 +13,16 @@ ROOM: Final = 12  # letters of marks that are aligned
 
 def table(one: Table, comparison: Comparison) -> str:
     """The table in a container that scrolls on its own, its legend beneath."""
-    about = [("", "") if i < one.labels else _about(name, comparison) for i, name in enumerate(one.head)]
-    rooms = [max((len(_marks(row[i])) for row in one.rows), default=0) for i in range(len(one.head))]
-    head = "".join(_heading(name, *about[i], room=rooms[i], label=i < one.labels) for i, name in enumerate(one.head))
+    about = [
+        ("", "") if i < one.labels else _about(name, comparison) for i, name in enumerate(one.head)
+    ]
+    rooms = [
+        max((len(_marks(row[i])) for row in one.rows), default=0) for i in range(len(one.head))
+    ]
+    head = "".join(
+        _heading(name, *about[i], room=rooms[i], label=i < one.labels)
+        for i, name in enumerate(one.head)
+    )
     sized = re.search(r"\bsize (\d+)$", one.title, re.IGNORECASE)
     rows = "".join(_row(row, one, about, rooms, comparison) for row in one.rows)
     title = escape.html(one.title)
@@ -44,7 +51,13 @@ def _about(name: str, comparison: Comparison) -> tuple[str, str]:
     return ("method", name) if name in comparison.methods else ("", "")
 
 
-def _row(row: tuple[Entry, ...], one: Table, about: list[tuple[str, str]], rooms: list[int], comparison: Comparison) -> str:
+def _row(
+    row: tuple[Entry, ...],
+    one: Table,
+    about: list[tuple[str, str]],
+    rooms: list[int],
+    comparison: Comparison,
+) -> str:
     labels = [entry.text for entry in row[: one.labels]]
     method = next((text for text in labels if text in comparison.methods), "")
     size = next((text for text in labels if text in map(str, comparison.sizes)), "")

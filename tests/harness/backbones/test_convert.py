@@ -10,7 +10,11 @@ from harness.backbones.checkpoints import TINY
 from tests.harness.backbones.test_hub import SHA, ask, asked, serving
 
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json")
-TIED, WORDS, TURNED = "cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight", "a.view.of.the.pooler"
+TIED, WORDS, TURNED = (
+    "cls.predictions.decoder.weight",
+    "bert.embeddings.word_embeddings.weight",
+    "a.view.of.the.pooler",
+)
 
 
 class Touch:
@@ -31,7 +35,12 @@ def published(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("published")
     vocabulary = len(PreTrainedTokenizerFast.from_pretrained(TINY))
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(vocab_size=vocabulary, **sizes))
     model.config.save_pretrained(folder)
@@ -74,13 +83,28 @@ def test_a_converted_model_computes_what_the_pickled_one_does(bench, published, 
     ended = bench(tmp_path, "convert", published, "out")
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-1] == "bench run --model out"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*BESIDE, "model.safetensors"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*BESIDE, "model.safetensors"]
+    )
     assert torch.equal(logits(published, safe=False), logits(tmp_path / "out", safe=True))
     before, after = state_of(published), load_file(tmp_path / "out" / "model.safetensors")
     assert {TIED, WORDS, TURNED} <= before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    ran = ("--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--steps", 1, "--eval-every", 1, "-j", 1)
+    ran = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "--steps",
+        1,
+        "--eval-every",
+        1,
+        "-j",
+        1,
+    )
     assert bench.run(tmp_path, "r.db", "--model", "out", *ran).code == 0
 
 
@@ -90,8 +114,14 @@ def test_the_old_format_of_pickles_is_read(bench, published, tmp_path):
 
     old = copy(published, tmp_path / "old")
     torch.save(state_of(published), old / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    assert bench(tmp_path, "convert", published, "a").code == bench(tmp_path, "convert", old, "b").code == 0
-    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert (
+        bench(tmp_path, "convert", published, "a").code
+        == bench(tmp_path, "convert", old, "b").code
+        == 0
+    )
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (
+        tmp_path / "b/model.safetensors"
+    ).read_bytes()
 
 
 def shard(published, folder):
@@ -100,7 +130,9 @@ def shard(published, folder):
 
     copy(published, folder, weights=False)
     state = state_of(published)
-    parts = {f"pytorch_model-0000{n}-of-00002.bin": dict(list(state.items())[n - 1 :: 2]) for n in (1, 2)}
+    parts = {
+        f"pytorch_model-0000{n}-of-00002.bin": dict(list(state.items())[n - 1 :: 2]) for n in (1, 2)
+    }
     for name, part in parts.items():
         torch.save(part, folder / name)
     index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
@@ -111,11 +143,19 @@ def shard(published, folder):
 def test_shards_are_put_together(bench, published, tmp_path):
     """A model in several files gives the same safetensors as the model in one."""
     shard(published, tmp_path / "parts")
-    assert bench(tmp_path, "convert", published, "a").code == bench(tmp_path, "convert", "parts", "b").code == 0
-    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert (
+        bench(tmp_path, "convert", published, "a").code
+        == bench(tmp_path, "convert", "parts", "b").code
+        == 0
+    )
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (
+        tmp_path / "b/model.safetensors"
+    ).read_bytes()
 
 
-@pytest.mark.parametrize("fault", ["a shard is missing", "a name is in no shard", "a file elsewhere", "no index"])
+@pytest.mark.parametrize(
+    "fault", ["a shard is missing", "a name is in no shard", "a file elsewhere", "no index"]
+)
 def test_shards_that_do_not_fit_their_index_are_refused(bench, published, tmp_path, fault):
     """Nothing is made of half a model, and an index leads to no file outside its folder."""
     places = shard(published, tmp_path / "parts")
@@ -123,10 +163,14 @@ def test_shards_that_do_not_fit_their_index_are_refused(bench, published, tmp_pa
     if fault == "a shard is missing":
         (tmp_path / "parts" / "pytorch_model-00002-of-00002.bin").unlink()
     elif fault == "a name is in no shard":
-        index.write_text(json.dumps({"weight_map": places | {"absent": "pytorch_model-00001-of-00002.bin"}}))
+        index.write_text(
+            json.dumps({"weight_map": places | {"absent": "pytorch_model-00001-of-00002.bin"}})
+        )
     elif fault == "a file elsewhere":
         shutil.copy(published / "pytorch_model.bin", tmp_path / "pytorch_model-1-of-1.bin")
-        index.write_text(json.dumps({"weight_map": dict.fromkeys(places, "../pytorch_model-1-of-1.bin")}))
+        index.write_text(
+            json.dumps({"weight_map": dict.fromkeys(places, "../pytorch_model-1-of-1.bin")})
+        )
     else:
         index.write_text("[]")
     ended = bench(tmp_path, "convert", "parts", "out")
@@ -136,7 +180,9 @@ def test_shards_that_do_not_fit_their_index_are_refused(bench, published, tmp_pa
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "bare"])
-def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(bench, published, tmp_path, form):
+def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(
+    bench, published, tmp_path, form
+):
     """A call inside a file of weights is named and never made, in every format; nothing is written."""
     import torch
 
@@ -160,9 +206,17 @@ def test_a_file_that_is_no_whole_table_of_tensors_is_refused(bench, published, t
 
     bad = copy(published, tmp_path / "bad")
     path, state = bad / "pytorch_model.bin", state_of(published)
-    torch.save({"model": state} if form == "nested" else state, path, _use_new_zipfile_serialization=form != "old")
+    torch.save(
+        {"model": state} if form == "nested" else state,
+        path,
+        _use_new_zipfile_serialization=form != "old",
+    )
     content = path.read_bytes()
-    path.write_bytes({"nested": content, "empty": b"", "noise": bytes(range(256)) * 9}.get(form, content[: len(content) // 2]))
+    path.write_bytes(
+        {"nested": content, "empty": b"", "noise": bytes(range(256)) * 9}.get(
+            form, content[: len(content) // 2]
+        )
+    )
     ended = bench(tmp_path, "convert", bad, "out")
     assert (ended.code, len(ended.err.splitlines())) == (65, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
@@ -210,21 +264,38 @@ def test_what_cannot_be_converted_is_said_before_anything_is_read(bench, publish
 def test_a_refused_model_names_the_way_out(bench, published, tmp_path):
     """`bench run` on a folder with a pickle alone names the command that converts it; so does a model of the Hub."""
     copy(published, tmp_path / "pickled")
-    one = ("--model", "pickled", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
+    one = (
+        "--model",
+        "pickled",
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "-j",
+        1,
+    )
     ended = bench.run(tmp_path, "r.db", *one)
     assert "`bench convert pickled FOLDER`" in ended.out + ended.err
     with serving(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, _):
         said = ask(f"hub.fetch_model('a/b', {SHA!r})", endpoint, tmp_path / "hub")[0]
         assert "`bench convert a/b FOLDER`" in said
     with serving(files={"config.json": b"{}", "tf_model.h5": b""}) as (endpoint, _):
-        assert "bench convert" not in ask(f"hub.fetch_model('a/b', {SHA!r})", endpoint, tmp_path / "hub2")[0]
+        assert (
+            "bench convert"
+            not in ask(f"hub.fetch_model('a/b', {SHA!r})", endpoint, tmp_path / "hub2")[0]
+        )
 
 
 def test_a_model_of_the_hub_is_fetched_and_converted(bench, published, tmp_path):
     """Configuration, tokenizer and pickle come from the Hub, from the cache the second time; safetensors need no command."""
     import torch
 
-    files = {path.name: path.read_bytes() for path in published.iterdir()} | {"modeling.py": b"code", "tf_model.h5": b"other"}
+    files = {path.name: path.read_bytes() for path in published.iterdir()} | {
+        "modeling.py": b"code",
+        "tf_model.h5": b"other",
+    }
     online = type(bench)(tmp_path / "cache")
     online.env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
     with serving(files=files) as (endpoint, hub):

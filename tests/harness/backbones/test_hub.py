@@ -45,7 +45,9 @@ class Hub(BaseHTTPRequestHandler):
     failing: ClassVar[int] = 0  # so many requests are answered with 503 first
     cut: ClassVar[str] = ""
     delay: ClassVar[float] = 0.0
-    promised: ClassVar[dict[str, bytes]] = {}  # what a file is said to be, where it arrives as something else
+    promised: ClassVar[
+        dict[str, bytes]
+    ] = {}  # what a file is said to be, where it arrives as something else
 
     def log_message(self, *_args):
         pass
@@ -71,12 +73,19 @@ class Hub(BaseHTTPRequestHandler):
         if self.error:
             return self._send(self.error[0], X_Error_Code=self.error[1], X_Error_Message="no")
         if self.path.startswith("/api/"):
-            answer = {"id": "a/b", "sha": SHA, "siblings": [{"rfilename": name} for name in self.files], "tags": []}
+            answer = {
+                "id": "a/b",
+                "sha": SHA,
+                "siblings": [{"rfilename": name} for name in self.files],
+                "tags": [],
+            }
             return self._send(200, json.dumps(answer).encode())
         file = self.path.partition(f"/resolve/{SHA}/")[2]
         if file not in self.files:
             return self._send(404, X_Error_Code="EntryNotFound", X_Repo_Commit=SHA)
-        heavy = hashlib.sha256(self.promised.get(file, self.files[file])).hexdigest()  # as the Hub names large files
+        heavy = hashlib.sha256(
+            self.promised.get(file, self.files[file])
+        ).hexdigest()  # as the Hub names large files
         tag = heavy if file.endswith(".safetensors") else f"{len(file):040d}"
         return self._send(200, self.files[file], X_Repo_Commit=SHA, ETag=f'"{tag}"')
 
@@ -99,16 +108,24 @@ def serving(**faults: Any) -> Iterator[tuple[str, type[Hub]]]:
 
 def asked(hub: type[Hub]) -> list[str]:
     """The requests about repositories; the client also asks for a list of its own."""
-    return [request for request in hub.seen if re.search(r"/api/(models|datasets)/|/resolve/", request)]
+    return [
+        request for request in hub.seen if re.search(r"/api/(models|datasets)/|/resolve/", request)
+    ]
 
 
-def ask(code: str, endpoint: str, home: Path, before: str = "", **more: str) -> tuple[str, str, float]:
+def ask(
+    code: str, endpoint: str, home: Path, before: str = "", **more: str
+) -> tuple[str, str, float]:
     """What a fresh process prints for an expression or the error it ends with, its warnings, and the seconds it took."""
     script = (
         f"from harness import hub\nfrom harness.errors import BenchError\n{before}\n"
         f"try: print({code})\nexcept BenchError as error: print(error.exit_code, error)"
     )
-    keep = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    keep = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "TRANSFORMERS_"))
+    }
     paths = {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(home),
@@ -117,7 +134,11 @@ def ask(code: str, endpoint: str, home: Path, before: str = "", **more: str) -> 
     }
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", script], env={**keep, **paths, **more}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        env={**keep, **paths, **more},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout.strip(), done.stderr, time.monotonic() - began
@@ -157,7 +178,10 @@ def test_a_gated_model_asks_for_a_login_and_shows_no_token(tmp_path):
 def test_an_unknown_revision_is_named(tmp_path):
     """A branch that is not there is named as such, not as a missing repository."""
     with serving(error=(404, "RevisionNotFound")) as (endpoint, _):
-        assert "has no revision 'v9'" in ask("hub.revision('model', 'a/b', 'v9')", endpoint, tmp_path)[0]
+        assert (
+            "has no revision 'v9'"
+            in ask("hub.revision('model', 'a/b', 'v9')", endpoint, tmp_path)[0]
+        )
 
 
 def test_a_passing_503_is_tried_again(tmp_path):
@@ -225,7 +249,10 @@ def test_a_model_without_safetensors_is_refused(tmp_path):
 
 def test_a_file_that_never_arrives_whole_is_not_used(tmp_path):
     """A connection cut in every try ends in an error that names model and file, and the cache stays incomplete."""
-    with serving(cut="tokenizer.json", files={**MODEL, "tokenizer.json": b"t" * 1000}) as (endpoint, _):
+    with serving(cut="tokenizer.json", files={**MODEL, "tokenizer.json": b"t" * 1000}) as (
+        endpoint,
+        _,
+    ):
         said = ask(FETCH, endpoint, tmp_path, before="hub.BROKEN_TRIES = 1")[0]
         assert said.startswith("69 model 'a/b': tokenizer.json did not arrive")
     assert "is not in the cache" in ask(FETCH, DEAD, tmp_path, HF_HUB_OFFLINE="1")[0]
@@ -276,9 +303,23 @@ def test_a_folder_that_changes_while_a_study_runs_is_refused(tmp_path):
 
 def test_a_sharded_model_is_complete_with_all_its_shards(tmp_path):
     """With an index, the shards that it names are fetched, and one missing makes the cached copy incomplete."""
-    index = json.dumps({"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model-00002-of-00002.safetensors"}})
+    index = json.dumps(
+        {
+            "weight_map": {
+                "x": "model-00001-of-00002.safetensors",
+                "y": "model-00002-of-00002.safetensors",
+            }
+        }
+    )
     shards = {f"model-0000{number}-of-00002.safetensors": b"w" * number for number in (1, 2)}
-    with serving(files={"config.json": b"{}", "vocab.txt": b"a", "model.safetensors.index.json": index.encode(), **shards}) as (
+    with serving(
+        files={
+            "config.json": b"{}",
+            "vocab.txt": b"a",
+            "model.safetensors.index.json": index.encode(),
+            **shards,
+        }
+    ) as (
         endpoint,
         _,
     ):
@@ -295,7 +336,9 @@ def cached_dataset(home: Path, sha: str) -> None:
     folder.mkdir(parents=True)
     from datasets.arrow_writer import ArrowWriter
 
-    features = datasets.Features({"s": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    features = datasets.Features(
+        {"s": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
     with ArrowWriter(features=features, path=str(folder / "b-train.arrow")) as writer:
         writer.write({"s": "x", "label": 1})
         writer.finalize()
@@ -305,10 +348,20 @@ def cached_dataset(home: Path, sha: str) -> None:
 def test_a_cached_dataset_needs_no_network(tmp_path, offline):
     """A split loaded before is read at once with a dead Hub, with its class names."""
     cached_dataset(tmp_path, SHA)
-    rows, _, seconds = ask(f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).columns", DEAD, tmp_path, HF_HUB_OFFLINE=offline)
+    rows, _, seconds = ask(
+        f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).columns",
+        DEAD,
+        tmp_path,
+        HF_HUB_OFFLINE=offline,
+    )
     assert rows == "{'s': ['x'], 'label': [1]}"
     assert seconds < 3
-    classes = ask(f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).classes", DEAD, tmp_path, HF_HUB_OFFLINE=offline)[0]
+    classes = ask(
+        f"hub.dataset_split('a/b', 'c', 'train', {SHA!r}).classes",
+        DEAD,
+        tmp_path,
+        HF_HUB_OFFLINE=offline,
+    )[0]
     assert classes == "{'label': ('no', 'yes')}"
 
 
@@ -323,7 +376,9 @@ def test_another_revision_never_stands_in_for_a_dataset(tmp_path):
 SERVED = os.environ.get("SIMPLEXBENCH_HUB", "")
 
 
-@pytest.mark.skipif(not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue")
+@pytest.mark.skipif(
+    not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
+)
 def test_glue_comes_from_a_hub_and_then_from_the_cache(tmp_path):
     """RTE is read over HTTP with its class names checked, and again with the Hub gone."""
     code = (
@@ -333,17 +388,24 @@ def test_glue_comes_from_a_hub_and_then_from_the_cache(tmp_path):
     assert ask(code, SERVED, tmp_path)[0] == "277"
     said, _, seconds = ask(code, DEAD, tmp_path)
     assert said == "277"
-    assert seconds < 20  # nobody is waited for; how long a busy machine takes to load is not the question
+    assert (
+        seconds < 20
+    )  # nobody is waited for; how long a busy machine takes to load is not the question
 
 
-@pytest.mark.skipif(not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue")
+@pytest.mark.skipif(
+    not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
+)
 @pytest.mark.parametrize(
-    ("config", "split", "expected"), [("rtt", "train", "'rtt' not found"), ("rte", "tests", "has no split 'tests'")]
+    ("config", "split", "expected"),
+    [("rtt", "train", "'rtt' not found"), ("rte", "tests", "has no split 'tests'")],
 )
 def test_a_wrong_configuration_or_split_names_those_there_are(tmp_path, config, split, expected):
     """A configuration or split that a dataset has not is a wrong request, answered with what there is."""
     said = ask(
-        f"hub.dataset_split('nyu-mll/glue', {config!r}, {split!r}, hub.revision('dataset', 'nyu-mll/glue'))", SERVED, tmp_path
+        f"hub.dataset_split('nyu-mll/glue', {config!r}, {split!r}, hub.revision('dataset', 'nyu-mll/glue'))",
+        SERVED,
+        tmp_path,
     )[0]
     assert said.startswith("2 ")
     assert expected in said

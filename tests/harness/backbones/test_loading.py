@@ -29,13 +29,18 @@ def test_weights_are_in_the_precision_asked_for_whatever_the_file_holds():
     with safe_open(checkpoints.TINY / "model.safetensors", "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118  # not a dictionary
     assert {parameter.dtype for parameter in tiny().model.parameters()} == {torch.float32}
-    assert {parameter.dtype for parameter in tiny(dtype="bfloat16").model.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in tiny(dtype="bfloat16").model.parameters()} == {
+        torch.bfloat16
+    }
 
 
 def test_a_backbone_is_frozen_and_in_evaluation_mode():
     """Nothing of it can be trained by accident, and it has no dropout of its own."""
     one = tiny()
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in one.model.parameters())
+    assert not any(
+        parameter.requires_grad or parameter.grad is not None
+        for parameter in one.model.parameters()
+    )
     assert not any(module.training for module in one.model.modules())
     assert torch.equal(one(BATCH), one(BATCH))
 
@@ -53,7 +58,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     """Truncated weights are refused in words."""
     for path in checkpoints.TINY.glob("*.json"):
         shutil.copy(path, tmp_path)
-    (tmp_path / "model.safetensors").write_bytes((checkpoints.TINY / "model.safetensors").read_bytes()[:5000])
+    (tmp_path / "model.safetensors").write_bytes(
+        (checkpoints.TINY / "model.safetensors").read_bytes()[:5000]
+    )
     with pytest.raises(Unavailable, match="cannot be read"):
         loading.load(BackboneSpec(name=str(tmp_path), revision=""), "cpu")
 
@@ -62,7 +69,9 @@ def test_a_folders_revision_follows_its_contents(tmp_path):
     """The same files have the same revision elsewhere; a changed byte has another."""
     shutil.copytree(checkpoints.TINY, tmp_path / "a")
     assert checkpoints.revision_of(str(tmp_path / "a")) == checkpoints.revision_of("tiny")
-    (tmp_path / "a" / "config.json").write_text((checkpoints.TINY / "config.json").read_text() + " ")
+    (tmp_path / "a" / "config.json").write_text(
+        (checkpoints.TINY / "config.json").read_text() + " "
+    )
     assert checkpoints.revision_of(str(tmp_path / "a")) != checkpoints.revision_of("tiny")
 
 
@@ -83,7 +92,9 @@ def test_mean_pooling_leaves_out_padding_and_cls_takes_the_first():
     for pooling, expected in by_hand.items():
         one = tiny(pooling=pooling)
         seen = []
-        one.model.classifier.register_forward_pre_hook(lambda _module, inputs, kept=seen: kept.append(inputs[0]))
+        one.model.classifier.register_forward_pre_hook(
+            lambda _module, inputs, kept=seen: kept.append(inputs[0])
+        )
         one(BATCH)
         assert torch.allclose(seen[0], expected, atol=1e-5)
 
@@ -99,7 +110,13 @@ def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
     """Masks come from the generator given; without one, and for attention probabilities, nothing is dropped."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    config = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
 
     def made(**more):
         torch.manual_seed(0)
@@ -115,4 +132,6 @@ def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
     assert not torch.equal(first, second)
     attention = made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
     with attention.dropout(Drawn(torch.Generator().manual_seed(1))):
-        assert torch.equal(attention(BATCH), made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH))
+        assert torch.equal(
+            attention(BATCH), made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH)
+        )

@@ -14,7 +14,9 @@ SOUND = {"--methods": "lora", "--tasks": "toy-sentiment"}
 
 def words(command: str = "run", **options: object) -> list[object]:
     """A sound command with some options changed; `set_` may be a list."""
-    given: dict[str, object] = SOUND | {f"--{name.rstrip('_').replace('_', '-')}": value for name, value in options.items()}
+    given: dict[str, object] = SOUND | {
+        f"--{name.rstrip('_').replace('_', '-')}": value for name, value in options.items()
+    }
     base = {"--model": "tiny", "--sizes": "20", "--test-limit": "30", "--steps": "2"}
     flat: list[object] = [command]
     for name, value in (base | given).items():
@@ -24,7 +26,16 @@ def words(command: str = "run", **options: object) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("--help",), ("run", "--help"), ("plan", "-h"), ("report", "--help"), ("list", "--help"), ("--version",)]
+    "command",
+    [
+        (),
+        ("--help",),
+        ("run", "--help"),
+        ("plan", "-h"),
+        ("report", "--help"),
+        ("list", "--help"),
+        ("--version",),
+    ],
 )
 def test_help_is_light(command, bench, tmp_path):
     """Help and version import none of the slow libraries, and make no file."""
@@ -37,37 +48,90 @@ def test_help_is_light(command, bench, tmp_path):
 
 WRONG = {
     "unknown method": (words(methods="lora,lorra"), ["'lorra'", "lora"]),
-    "unknown task": (words(tasks="toy-sentimant"), ["'toy-sentimant'", "did you mean toy-sentiment"]),
+    "unknown task": (
+        words(tasks="toy-sentimant"),
+        ["'toy-sentimant'", "did you mean toy-sentiment"],
+    ),
     "unknown option": (words(set_="lora.rankk=3"), ["rankk"]),
     "unknown option of all": (words(set_="rankk=3"), ["rankk", "did you mean 'rank'"]),
     "option of another method": (words(set_="prefix.length=3"), ["prefix is not among --methods"]),
-    "values of options": (words(set_=["lora.rank=0,2.5", "lora.lr=fast"]), ["rank must be 1", "'2.5'", "'fast'"]),
-    "no numbers": (words(set_=["lora.rank=٣,1_0", "lora.lr=inf,nan,1e999"]), ["'٣'", "'1_0'", "'inf'", "'nan'", "'1e999'"]),
-    "forms of set": (words(set_=["rank", "lora.rank=", "=3", "lora.=3"]), ["'rank'", "'lora.rank='", "'=3'", "'lora.=3'"]),
-    "sizes": (words(sizes="0,-5,1.5,5O,٣,²"), ["0 is not", "-5 is not", "'1.5'", "'5O'", "'٣'", "'²'"]),
+    "values of options": (
+        words(set_=["lora.rank=0,2.5", "lora.lr=fast"]),
+        ["rank must be 1", "'2.5'", "'fast'"],
+    ),
+    "no numbers": (
+        words(set_=["lora.rank=٣,1_0", "lora.lr=inf,nan,1e999"]),
+        ["'٣'", "'1_0'", "'inf'", "'nan'", "'1e999'"],
+    ),
+    "forms of set": (
+        words(set_=["rank", "lora.rank=", "=3", "lora.=3"]),
+        ["'rank'", "'lora.rank='", "'=3'", "'lora.=3'"],
+    ),
+    "sizes": (
+        words(sizes="0,-5,1.5,5O,٣,²"),
+        ["0 is not", "-5 is not", "'1.5'", "'5O'", "'٣'", "'²'"],
+    ),
     "sizes beyond reason": (words(sizes="99999999999999999999999"), ["99999999999999999999999"]),
     "sizes that no task gives": (words(sizes="3999"), ["3999 is too large"]),
     "a size below the classes": (words(sizes="1", tasks="toy-entailment"), ["--sizes: 1 is"]),
-    "empty lists": (words(methods="", tasks=",", sizes=" "), ["--methods is empty", "--tasks is empty", "--sizes is empty"]),
+    "empty lists": (
+        words(methods="", tasks=",", sizes=" "),
+        ["--methods is empty", "--tasks is empty", "--sizes is empty"],
+    ),
     "an empty model": (words(model=""), ["--model is empty"]),
     "a model too long for a file": (words(model=300 * "a"), ["aaa: File name too long"]),
     "a database too long for a file": (words(db=300 * "a"), ["aaa: File name too long"]),
     "a folder too long for one": (["convert", "tiny", 300 * "a"], ["aaa: File name too long"]),
-    "a grid beyond reason": (words(draws="10000", seeds="10000"), ["100,000,000 jobs", "fewer --draws"]),
+    "a grid beyond reason": (
+        words(draws="10000", seeds="10000"),
+        ["100,000,000 jobs", "fewer --draws"],
+    ),
     "variants beyond reason": (
-        words(set_=[f"lora.{name}={','.join(map(str, range(1, 101)))}" for name in ("rank", "alpha", "lr", "weight_decay")]),
+        words(
+            set_=[
+                f"lora.{name}={','.join(map(str, range(1, 101)))}"
+                for name in ("rank", "alpha", "lr", "weight_decay")
+            ]
+        ),
         ["100,000,000 variants"],
     ),
     "dev": (words(dev="some"), ["--dev", "some"]),
     "dev rows": (words(dev="0"), ["--dev", "0"]),
     "devices": (words(devices="cuda:a"), ["--devices", "cuda:a"]),
-    "compiled alone": ([*words(pack="1"), "--compile"], ["--compile compiles packs, and --pack 1 means none"]),
-    "captured alone": ([*words(), "--cuda-graphs", "--timing"], ["--cuda-graphs captures packs, and --timing means none"]),
-    "captured on a CPU": ([*words(devices="cpu"), "--cuda-graphs"], ["--cuda-graphs wants CUDA devices, got --devices cpu"]),
+    "compiled alone": (
+        [*words(pack="1"), "--compile"],
+        ["--compile compiles packs, and --pack 1 means none"],
+    ),
+    "captured alone": (
+        [*words(), "--cuda-graphs", "--timing"],
+        ["--cuda-graphs captures packs, and --timing means none"],
+    ),
+    "captured on a CPU": (
+        [*words(devices="cpu"), "--cuda-graphs"],
+        ["--cuda-graphs wants CUDA devices, got --devices cpu"],
+    ),
     "jobs": (words(jobs="-1"), ["--jobs", "-1"]),
     "numbers": (
-        words(draws="0", seeds="x", steps="0", batch_size="-1", eval_every="0", patience="-1", max_length="3", test_limit="٣"),
-        ["--draws", "--seeds", "--steps", "--batch-size", "--eval-every", "--patience", "--max-length", "--test-limit"],
+        words(
+            draws="0",
+            seeds="x",
+            steps="0",
+            batch_size="-1",
+            eval_every="0",
+            patience="-1",
+            max_length="3",
+            test_limit="٣",
+        ),
+        [
+            "--draws",
+            "--seeds",
+            "--steps",
+            "--batch-size",
+            "--eval-every",
+            "--patience",
+            "--max-length",
+            "--test-limit",
+        ],
     ),
     "words": (
         words(pooling="max", dtype="float16", sampling="best", preset="none"),
@@ -85,7 +149,8 @@ WRONG = {
 }
 
 
-# Runs many commands in one process, which saves most of the time; tells of each its exit code and its complaint.
+# Runs many commands in one process, which saves most of the time; tells of each its exit code and
+# its complaint.
 MANY = """
 import contextlib, io, json, os, sys
 from harness.cli import run_command_line
@@ -106,10 +171,18 @@ for case, words in json.load(sys.stdin).items():
 @pytest.fixture(scope="module")
 def refusals(bench, tmp_path_factory):
     """What every wrong command came to."""
-    asked = json.dumps({case: [str(word) for word in command] for case, (command, _) in WRONG.items()})
+    asked = json.dumps(
+        {case: [str(word) for word in command] for case, (command, _) in WRONG.items()}
+    )
     folder = tmp_path_factory.mktemp("wrong")
     done = subprocess.run(
-        [sys.executable, "-c", MANY], input=asked, cwd=folder, env=bench.env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MANY],
+        input=asked,
+        cwd=folder,
+        env=bench.env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return {case: rest for case, *rest in map(json.loads, done.stdout.splitlines())}
 
@@ -125,17 +198,37 @@ def test_a_wrong_request_is_refused(case, refusals):
 
 def test_everything_wrong_is_named_at_once(bench, tmp_path):
     """Mistakes of every kind in one command are told in one go, the database's place among them."""
-    wrong = words(methods="lorra", tasks="none", sizes="0", dev="some", devices="abacus", jobs="x", db=tmp_path, set_="zz")
+    wrong = words(
+        methods="lorra",
+        tasks="none",
+        sizes="0",
+        dev="some",
+        devices="abacus",
+        jobs="x",
+        db=tmp_path,
+        set_="zz",
+    )
     ended = bench(tmp_path, *wrong)
     assert ended.code == 2
-    for text in ("lorra", "'none'", "--sizes", "--dev", "--devices", "--jobs", "is a folder", "'zz'"):
+    for text in (
+        "lorra",
+        "'none'",
+        "--sizes",
+        "--dev",
+        "--devices",
+        "--jobs",
+        "is a folder",
+        "'zz'",
+    ):
         assert text in ended.err
     assert "torch" not in ended.loaded
 
 
 def test_repeated_values_are_merged(bench, tmp_path):
     """What is named twice counts once, with a notice on the error stream; the output stays JSON."""
-    repeated = words("plan", methods="lora,lora", tasks="toy-sentiment,toy-sentiment", sizes="20,20")
+    repeated = words(
+        "plan", methods="lora,lora", tasks="toy-sentiment,toy-sentiment", sizes="20,20"
+    )
     ended = bench(tmp_path, *repeated, "--json")
     assert ended.code == 0
     assert len(json.loads(ended.out)["jobs"]) == len(
@@ -148,10 +241,18 @@ def test_repeated_values_are_merged(bench, tmp_path):
 
 def test_variants_have_readable_names(bench, tmp_path):
     """Several values of options give a variant for each combination, named by what differs from the defaults."""
-    ended = bench(tmp_path, *words("plan", methods="lora", draws="1", set_="lora.rank=2,4"), "--json")
-    assert [job["method"] for job in json.loads(ended.out)["jobs"]] == ["lora(rank=2)", "lora(rank=4)"]
+    ended = bench(
+        tmp_path, *words("plan", methods="lora", draws="1", set_="lora.rank=2,4"), "--json"
+    )
+    assert [job["method"] for job in json.loads(ended.out)["jobs"]] == [
+        "lora(rank=2)",
+        "lora(rank=4)",
+    ]
     ended = bench(tmp_path, *words("plan", methods="lora(rank=2),lora", draws="1"), "--json")
-    assert ended.code in (0, 2)  # a variant within --methods is an addition; it must never be a traceback
+    assert ended.code in (
+        0,
+        2,
+    )  # a variant within --methods is an addition; it must never be a traceback
     assert "Traceback" not in ended.err
 
 
@@ -168,17 +269,23 @@ def test_lists(kind, bench, tmp_path):
 
 def test_a_plan_writes_nothing(bench, tmp_path):
     """A plan names its jobs and what cannot be drawn, without making a database; after the first one without torch."""
-    ended = bench(tmp_path, *words("plan", sizes="20,3999", tasks="toy", draws="2", methods="lora,simplex"))
+    ended = bench(
+        tmp_path, *words("plan", sizes="20,3999", tasks="toy", draws="2", methods="lora,simplex")
+    )
     assert ended.code == 2 or "infeasible" in ended.out
     for _ in range(2):
-        ended = bench(tmp_path, *words("plan", tasks="toy-sentiment", draws="2", methods="lora,simplex"))
+        ended = bench(
+            tmp_path, *words("plan", tasks="toy-sentiment", draws="2", methods="lora,simplex")
+        )
     assert ended.code == 0
     assert "4 jobs, 0 done, 4 to do, 0 infeasible" in ended.out
     assert list(tmp_path.iterdir()) == []
     assert not ended.loaded & {"torch", "transformers", "datasets"}
 
 
-@pytest.mark.parametrize("command", [("status",), ("report",), ("show", "ab"), ("report", "--format", "json")])
+@pytest.mark.parametrize(
+    "command", [("status",), ("report",), ("show", "ab"), ("report", "--format", "json")]
+)
 def test_nothing_to_read(command, bench, tmp_path):
     """Reading where there is no database ends with exit code 69 and what to do, and makes none."""
     ended = bench(tmp_path, *command)
@@ -189,7 +296,9 @@ def test_nothing_to_read(command, bench, tmp_path):
     assert "torch" not in ended.loaded
 
 
-@pytest.mark.parametrize("command", [("status",), ("report",), ("show", "ab"), tuple(words()), tuple(words("plan"))])
+@pytest.mark.parametrize(
+    "command", [("status",), ("report",), ("show", "ab"), tuple(words()), tuple(words("plan"))]
+)
 def test_something_else_in_the_database_s_place(command, bench, tmp_path):
     """A file that is no database ends every command with exit code 65, before torch, and stays as it is."""
     (tmp_path / "diary.db").write_text("Dear diary,\n" * 400)
@@ -238,9 +347,14 @@ def test_a_closed_pipe_is_no_error(bench, tmp_path):
 
 def test_show_without_a_digest_lists_the_jobs(bench, tmp_path):
     """Every job with its digest, state and score, as a table and as JSON."""
-    ended = bench.run(tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1)
+    ended = bench.run(
+        tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1
+    )
     assert ended.code == 0
     jobs = json.loads(bench(tmp_path, "show", "--json", "--db", "r.db").out)["jobs"]
-    assert [(job["label"], job["draw"], job["state"]) for job in jobs] == [("lora", 0, "done"), ("lora", 1, "done")]
+    assert [(job["label"], job["draw"], job["state"]) for job in jobs] == [
+        ("lora", 0, "done"),
+        ("lora", 1, "done"),
+    ]
     table = bench(tmp_path, "show", "--db", "r.db").out
     assert all(job["digest"][:12] in table for job in jobs)

@@ -22,7 +22,9 @@ def test_the_same_database_twice_has_moved_nowhere(bench, twins):
     """Exit code 0, and every cell equal to the last digit; as JSON with a schema."""
     ended = bench(twins, "compare", "a.db", "b.db")
     assert (ended.code, ended.err) == (0, "")
-    assert "None of 72 cells can be said to have moved; 72 are equal to the last digit." in ended.out
+    assert (
+        "None of 72 cells can be said to have moved; 72 are equal to the last digit." in ended.out
+    )
     found = json.loads(bench(twins, "compare", "a.db", "b.db", "--format", "json").out)
     assert found["schema"] == 1
     assert len(found["cells"]) == 72
@@ -59,6 +61,8 @@ def test_a_stated_spread_gives_a_number_of_draws(bench, tmp_path):
 
 def test_results_at_hand_give_it_for_each_comparison(bench, twins):
     """From the variances of the example, with the time that more draws would take."""
-    ended = bench(twins, "plan", "--model", "tiny", "--tasks", "toy", "--detect", "30", "--db", "a.db")
+    ended = bench(
+        twins, "plan", "--model", "tiny", "--tasks", "toy", "--detect", "30", "--db", "a.db"
+    )
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 5

@@ -11,13 +11,18 @@ import pytest
 from harness.ledger import Ledger
 from harness.ledger.migrations import CURRENT
 
-OLD = Path(__file__).parents[1] / "golden" / "schema-1.db"  # written by the first version of the ledger
+OLD = (
+    Path(__file__).parents[1] / "golden" / "schema-1.db"
+)  # written by the first version of the ledger
 
 
 def contents(path):
     """Everything that a ledger says of its jobs, by digest."""
     with Ledger(str(path)) as ledger:
-        return {entry.digest: (entry.state, entry.metrics, ledger.blobs(entry.digest)) for entry in ledger.entries()}
+        return {
+            entry.digest: (entry.state, entry.metrics, ledger.blobs(entry.digest))
+            for entry in ledger.entries()
+        }
 
 
 @pytest.fixture
@@ -29,7 +34,9 @@ def filled(tmp_path, make_job, make_outcome):
         with Ledger(str(tmp_path / name), write=True) as ledger:
             ledger.enter(jobs)
             ledger.begin("bench run")
-            for job, claim in zip(jobs, ledger.claim([job.digest for job in jobs], done), strict=False):
+            for job, claim in zip(
+                jobs, ledger.claim([job.digest for job in jobs], done), strict=False
+            ):
                 ledger.record(make_outcome(job, **changes), claim.epoch)
         return jobs
 
@@ -38,7 +45,15 @@ def filled(tmp_path, make_job, make_outcome):
 
 def test_three_shards_merged_are_the_grid(bench, tmp_path):
     """Each computes its part into a database of its own; together they are what one run gives, each job computed once."""
-    words = ("--methods", "lora,prefix", "--tasks", "toy-sentiment,toy-similarity", "--draws", 2, "--inline")
+    words = (
+        "--methods",
+        "lora,prefix",
+        "--tasks",
+        "toy-sentiment,toy-similarity",
+        "--draws",
+        2,
+        "--inline",
+    )
     for part in (1, 2, 3):
         assert bench(tmp_path, "run", *bench.grid, *words, "--shard", f"{part}/3").code == 0
     names = [f"results.{part}-of-3.db" for part in (1, 2, 3)]
@@ -128,7 +143,16 @@ def test_a_database_of_the_first_schema_is_upgraded(bench, tmp_path):
     assert ended.code == 0, ended.err
     assert f"schema 1 is now {CURRENT}" in ended.out
     with sqlite3.connect(OLD) as old, sqlite3.connect(tmp_path / "r.db") as new:
-        for table in ("job", "setting", "environment", "run", "result", "metric", "blob", "attempt"):
+        for table in (
+            "job",
+            "setting",
+            "environment",
+            "run",
+            "result",
+            "metric",
+            "blob",
+            "attempt",
+        ):
             rows = f"SELECT * FROM {table}"  # noqa: S608  # names of this file
             before, after = old.execute(rows).fetchall(), new.execute(rows).fetchall()
             assert before == [row[: len(before[0])] for row in after]  # later columns stand behind
@@ -190,11 +214,15 @@ def test_a_retry_at_hand_is_merged_as_it_had_ended_before(bench, tmp_path, make_
         source.enter([job])
         source.begin("bench run")
         [claim] = source.claim([job.digest], 1)
-        assert source.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+        assert source.record(
+            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch
+        )
         source.claim([job.digest], 1, retry=["diverged"])
         assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0
     with Ledger(str(tmp_path / "target.db")) as target:
-        assert [(entry.state, entry.metrics["score"]) for entry in target.entries()] == [("diverged", 0.25)]
+        assert [(entry.state, entry.metrics["score"]) for entry in target.entries()] == [
+            ("diverged", 0.25)
+        ]
 
 
 def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
@@ -209,8 +237,13 @@ def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
 
 
 @pytest.mark.parametrize("command", [("vacuum",), ("prune", "--yes")], ids=["vacuum", "prune"])
-@pytest.mark.parametrize(("trouble", "code", "said"), [("full disk", 74, "free some space"), ("damage", 65, "is damaged")])
-def test_a_database_that_cannot_be_written_anew_is_told_of(bench, tmp_path, filled, trouble, code, said, command):
+@pytest.mark.parametrize(
+    ("trouble", "code", "said"),
+    [("full disk", 74, "free some space"), ("damage", 65, "is damaged")],
+)
+def test_a_database_that_cannot_be_written_anew_is_told_of(
+    bench, tmp_path, filled, trouble, code, said, command
+):
     """No room for the copy that takes its place, or a page that cannot be read: a sentence, and it stays as it was."""
     jobs = filled("r.db")
     words = bench.command("db", *command, "--db", "r.db")
@@ -225,8 +258,14 @@ def test_a_database_that_cannot_be_written_anew_is_told_of(bench, tmp_path, fill
     assert len(contents(tmp_path / "r.db")) == len(jobs)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
-@pytest.mark.parametrize("words", [("backup", "b.db", "--db", "a.db"), ("merge", "b.db", "a.db")], ids=["backup", "merge"])
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it"
+)
+@pytest.mark.parametrize(
+    "words",
+    [("backup", "b.db", "--db", "a.db"), ("merge", "b.db", "a.db")],
+    ids=["backup", "merge"],
+)
 def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
     """A sentence with the exit code of a full disk; merged once more with room, everything is there."""
     [job] = filled("a.db", draws=1, done=1, artefact=hashlib.sha256(b"tensors").hexdigest())
@@ -246,7 +285,9 @@ def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
 def spoil(path, table):
     """Make the first page of a table unreadable."""
     with sqlite3.connect(path) as connection:
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchall()
+        [(page,)] = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", [table]
+        ).fetchall()
         [(size,)] = connection.execute("PRAGMA page_size").fetchall()
     connection.close()
     with path.open("r+b") as file:
@@ -257,7 +298,9 @@ def spoil(path, table):
 @pytest.mark.parametrize("command", ["vacuum", "prune", "upgrade"])
 def test_a_database_that_is_not_there_is_not_made(bench, tmp_path, command):
     """A slip in its name leaves nothing behind."""
-    ended = bench(tmp_path, "db", command, "--db", "typo.db", *(["--yes"] if command == "prune" else []))
+    ended = bench(
+        tmp_path, "db", command, "--db", "typo.db", *(["--yes"] if command == "prune" else [])
+    )
     assert ended.code == 69
     assert not list(tmp_path.iterdir())
 
@@ -271,11 +314,18 @@ def test_every_shard_has_its_share_of_every_method(of):
     from harness.study.grid_options import GridOptions
 
     grid = GridOptions(
-        model="tiny", methods="lora,prefix,head,bitfit,ia3", tasks="toy-sentiment", sizes="20,40", draws="5", steps="4"
+        model="tiny",
+        methods="lora,prefix,head,bitfit,ia3",
+        tasks="toy-sentiment",
+        sizes="20,40",
+        draws="5",
+        steps="4",
     )
     plan = planning.plan(request.read(grid)[0])
     parts = [plan.part(number, of) for number in range(1, of + 1)]
-    assert sorted(job.digest for part in parts for job in part.jobs) == sorted(job.digest for job in plan.jobs)
+    assert sorted(job.digest for part in parts for job in part.jobs) == sorted(
+        job.digest for job in plan.jobs
+    )
     for part in parts:
         counts = Counter(job.label for job in part.jobs)
         assert len(counts) == 5

@@ -29,14 +29,18 @@ def test_a_damaged_database_is_ill(bench, tmp_path):
     assert "Traceback" not in ended.out + ended.err
 
 
-@pytest.mark.parametrize("command", [("doctor",), ("plan", "--model", "tiny", "--tasks", "toy")], ids=["doctor", "plan"])
+@pytest.mark.parametrize(
+    "command", [("doctor",), ("plan", "--model", "tiny", "--tasks", "toy")], ids=["doctor", "plan"]
+)
 def test_a_package_whose_metadata_are_no_text_is_named(bench, tmp_path, command, monkeypatch):
     """Libraries look through them when they are imported, and say only that a byte is no text; bench says in which folder."""
     folder = tmp_path / "site" / "odd-1.0.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_bytes(b"\xff\xfe")
-    monkeypatch.setitem(bench.env, "PYTHONPATH", f"{bench.env['PYTHONPATH']}{os.pathsep}{folder.parent}")
+    monkeypatch.setitem(
+        bench.env, "PYTHONPATH", f"{bench.env['PYTHONPATH']}{os.pathsep}{folder.parent}"
+    )
     ended = bench(tmp_path, *command)
     assert (ended.code, len(ended.err.strip().splitlines())) == (69, 1), ended.err
     assert str(folder) in ended.err
@@ -67,6 +71,9 @@ def test_a_database_on_a_network_file_system_is_refused_with_the_way_out(tmp_pat
     monkeypatch.setattr(database, "MOUNTS", mounts)
     assert database.network_file_system(share / "deep" / "folder") == "nfs4"
     assert database.network_file_system(tmp_path) == ""
-    with pytest.raises(CannotWrite, match="--shard and bring them together with `bench db merge`, or give a PostgreSQL URL"):
+    with pytest.raises(
+        CannotWrite,
+        match="--shard and bring them together with `bench db merge`, or give a PostgreSQL URL",
+    ):
         Ledger(str(share / "r.db"), write=True)
     assert not (share / "r.db").exists()

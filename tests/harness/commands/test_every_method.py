@@ -17,7 +17,17 @@ METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")
 def ran(bench, tmp_path_factory):
     """A ledger with one short run of everything, with other rules and bare heads tested as well."""
     folder = tmp_path_factory.mktemp("every")
-    words = ("--methods", ",".join(METHODS), "--tasks", "toy-sentiment", "--draws", 1, "--rules", "all", "--zeroed")
+    words = (
+        "--methods",
+        ",".join(METHODS),
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "--rules",
+        "all",
+        "--zeroed",
+    )
     ended = bench.run(folder, "r.db", *words, "-j", 1)
     assert ended.code == 0, ended.err
     with Ledger(str(folder / "r.db")) as ledger:
@@ -42,7 +52,11 @@ def test_rules_and_bare_heads_are_metrics_of_their_own(ran):
     for label, entry in entries.items():
         rules = {name.split()[1] for name in entry.metrics if name.startswith("rule ")}
         simplex = label.startswith("simplex")
-        expected = set() if label == "features" else {"centroid", "loss", "last"} | ({"stochastic"} if simplex else set())
+        expected = (
+            set()
+            if label == "features"
+            else {"centroid", "loss", "last"} | ({"stochastic"} if simplex else set())
+        )
         assert rules == expected, label
         own = entry.metrics["accuracy"]
         if rules:
@@ -58,13 +72,17 @@ def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(ran, bench):
     assert "50 dev scores at the step chosen" in bench(folder, "show", digest, "--db", "r.db").out
     curve = json.loads(bench(folder, "show", digest, "--db", "r.db", "--json").out)["curve"]
     assert [len(point["copies"]) for point in curve] == [50, 50]
-    plain = json.loads(bench(folder, "show", entries["lora"].digest, "--db", "r.db", "--json").out)["curve"]
+    plain = json.loads(bench(folder, "show", entries["lora"].digest, "--db", "r.db", "--json").out)[
+        "curve"
+    ]
     assert all("copies" not in point for point in plain)
 
 
 def test_the_list_says_what_each_method_is(bench, tmp_path):
     """One line, every option with its default, and the paper; with a model, what would be trained on it."""
-    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", "tiny").out)["methods"]
+    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", "tiny").out)[
+        "methods"
+    ]
     assert [one["name"] for one in listed] == list(REGISTRY)
     for one in listed:
         assert one["summary"]
@@ -89,18 +107,39 @@ def deberta(tmp_path_factory):
 
 def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, deberta):
     """`plan` and `list methods` say it, `run` trains the rest and marks the cells; where nothing is left, it is refused."""
-    words = ("--model", deberta, "--tasks", "toy-sentiment", "--sizes", 20, "--draws", 1, "--steps", 4, "--max-length", 32)
-    both, reason = ("--methods", "prefix,lora"), "attention code of its own, where no prefix can enter"
+    words = (
+        "--model",
+        deberta,
+        "--tasks",
+        "toy-sentiment",
+        "--sizes",
+        20,
+        "--draws",
+        1,
+        "--steps",
+        4,
+        "--max-length",
+        32,
+    )
+    both, reason = (
+        ("--methods", "prefix,lora"),
+        "attention code of its own, where no prefix can enter",
+    )
     planned = bench(tmp_path, "plan", *words, *both, "--db", "r.db")
     assert planned.code == 0
     assert "1 jobs, 0 done, 1 to do, 1 infeasible" in planned.out
     assert f"prefix on {deberta}: this backbone has {reason}" in planned.out
-    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)["methods"]
+    listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)[
+        "methods"
+    ]
     assert {one["name"] for one in listed if "refused" in one} == {"prefix", "unipelt", "simplex"}
     ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
     assert ended.code == 0
     assert f"1 cells cannot be filled: prefix on {deberta}" in ended.out
     with Ledger(str(tmp_path / "r.db")) as ledger:
-        assert {entry.label: entry.state for entry in ledger.entries()} == {"prefix": "infeasible", "lora": "done"}
+        assert {entry.label: entry.state for entry in ledger.entries()} == {
+            "prefix": "infeasible",
+            "lora": "done",
+        }
     alone = bench(tmp_path, "run", *words, "--methods", "prefix", "--db", "r.db")
     assert (alone.code, reason in alone.err) == (2, True)

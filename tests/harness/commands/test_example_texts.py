@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,10 +27,24 @@ EXAMPLE = ROOT / "results.db.example"
 def folder(bench, tmp_path_factory):
     """Results of a task that the program knows, and of one of the user's own."""
     folder = tmp_path_factory.mktemp("texts")
-    rows = "\n".join(f"{'good' if i % 2 else 'bad'} film number {i},{'yes' if i % 2 else 'no'}" for i in range(200))
+    rows = "\n".join(
+        f"{'good' if i % 2 else 'bad'} film number {i},{'yes' if i % 2 else 'no'}"
+        for i in range(200)
+    )
     (folder / "films.csv").write_text(f"text,label\n{rows}\n", "utf-8")
-    (folder / "films.toml").write_text('name = "films"\ndata = "films.csv"\ntext = ["text"]\nlabel = "label"\n', "utf-8")
-    more = ["--methods", "lora", "--tasks", "toy-entailment", "--task-file", "films.toml", "--draws", "2"]
+    (folder / "films.toml").write_text(
+        'name = "films"\ndata = "films.csv"\ntext = ["text"]\nlabel = "label"\n', "utf-8"
+    )
+    more = [
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-entailment",
+        "--task-file",
+        "films.toml",
+        "--draws",
+        "2",
+    ]
     ended = bench.run(folder, "r.db", *more)
     assert ended.code == 0, ended.err
     return folder
@@ -40,13 +55,17 @@ def stored(folder):
     """Its jobs and their runs."""
     with Ledger(str(folder / "r.db")) as ledger:
         entries = ledger.entries()
-        return entries, stored_runs.runs(entries, ledger.all_blobs([one.id for one in ledger.settings()]))
+        return entries, stored_runs.runs(
+            entries, ledger.all_blobs([one.id for one in ledger.settings()])
+        )
 
 
 def wrong_in(path):
     """The wrong rows of each cell of a page, and the texts."""
     data = json.loads(re.search(r'id="data">(.*?)</script>', path.read_text("utf-8"), re.S)[1])
-    return {name.split("\n")[1]: cell["wrong"]["rows"] for name, cell in data["cells"].items()}, data["texts"]
+    return {
+        name.split("\n")[1]: cell["wrong"]["rows"] for name, cell in data["cells"].items()
+    }, data["texts"]
 
 
 def test_texts_are_those_that_the_job_was_tested_on(stored):
@@ -57,7 +76,8 @@ def test_texts_are_those_that_the_job_was_tested_on(stored):
         entry = next(entry for entry in entries if entry.digest == run.digest)
         task, recipe = REGISTRY[run.task], Recipe(**entry.setting["recipe"])
         revision = entry.setting["task"]["revision"]
-        whole = draws.draw(task, lambda split: task.reader.rows(split, revision), run.size, run.draw, recipe)  # noqa: B023
+        reader = partial(task.reader.rows, revision=revision)
+        whole = draws.draw(task, reader, run.size, run.draw, recipe)
         assert whole.fingerprint == entry.fingerprint
         assert read(run) == [row.texts for row in whole.tests[""]]
 
@@ -69,7 +89,10 @@ def test_own_files_are_read_if_they_are_named_and_unchanged(stored, folder):
     assert example_texts.reader(entries)(films) is None
     found = example_texts.reader(entries, [from_toml(folder / "films.toml")])(films)
     assert len(found) == films.n_test
-    assert all(("good" in row[0]) == (label == 1) for row, label in zip(found, films.right[""], strict=True))
+    assert all(
+        ("good" in row[0]) == (label == 1)
+        for row, label in zip(found, films.right[""], strict=True)
+    )
     data = folder / "films.csv"
     before = data.read_bytes()
     data.write_bytes(before.replace(b"number 3,", b"number three,"))
@@ -82,7 +105,12 @@ def test_rows_with_other_answers_are_not_shown(stored):
     entries, runs = stored
     run = next(run for run in runs if run.task == "toy-entailment")
     assert example_texts.reader(entries)(run) is not None
-    for right in ({"": np.roll(run.right[""], 1)}, {"": run.right[""][:-1]}, {"other": run.right[""]}, {}):
+    for right in (
+        {"": np.roll(run.right[""], 1)},
+        {"": run.right[""][:-1]},
+        {"other": run.right[""]},
+        {},
+    ):
         assert example_texts.reader(entries)(replace(run, right=right)) is None
 
 
@@ -125,7 +153,18 @@ def test_the_page_is_written_with_the_texts_at_hand(bench, folder):
     assert all(row[1] for row in rows["toy-entailment"])
     assert rows["films"]
     assert all(row[1] is None for row in rows["films"])
-    bench(folder, "report", "--db", "r.db", "--format", "html", "-o", "own.html", "--task-file", "films.toml")
+    bench(
+        folder,
+        "report",
+        "--db",
+        "r.db",
+        "--format",
+        "html",
+        "-o",
+        "own.html",
+        "--task-file",
+        "films.toml",
+    )
     rows, pool = wrong_in(folder / "own.html")
     assert all("film number" in pool[row[1][0]] for row in rows["films"])
 
@@ -137,7 +176,9 @@ def test_the_same_ledger_gives_the_same_page(bench, folder):
     assert one.startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize(("words", "option"), [(["--open"], "--open"), (["--task-file", "films.toml"], "--task-file")])
+@pytest.mark.parametrize(
+    ("words", "option"), [(["--open"], "--open"), (["--task-file", "films.toml"], "--task-file")]
+)
 def test_what_only_a_page_can_do_is_refused_elsewhere(bench, tmp_path, words, option):
     """A sentence and exit code 2, rather than an option that does nothing."""
     ended = bench(tmp_path, "report", "--db", EXAMPLE, "--format", "csv", *words)
@@ -149,7 +190,14 @@ def test_a_page_is_not_poured_into_a_terminal_and_opens_if_asked(bench, folder, 
     """On a terminal it goes to report.html, whose name is said; `--open` hands that file to the browser."""
     ours, theirs = pty.openpty()
     words = ["report", "--db", "r.db", "--format", "html"]
-    ended = subprocess.run(bench.command(*words), cwd=folder, env=bench.env, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    ended = subprocess.run(
+        bench.command(*words),
+        cwd=folder,
+        env=bench.env,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
     assert ended.returncode == 0
     assert os.read(ours, 1 << 16).split() == [b"report.html"]
     page = folder / "report.html"

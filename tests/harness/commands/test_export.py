@@ -16,7 +16,8 @@ from harness.errors import UsageError
 from harness.ledger import Ledger
 from tests.harness.backbones.test_hub import asked, serving
 
-# A process that knows nothing of this program: stock transformers and PEFT. Reads folders and numbers of outputs.
+# A process that knows nothing of this program: stock transformers and PEFT. Reads folders and
+# numbers of outputs.
 LOAD = """
 import json, sys, torch
 from peft import PeftModel
@@ -32,7 +33,11 @@ for folder, outputs in json.loads(sys.argv[2]).items():
 print(json.dumps(found))
 assert "harness" not in sys.modules
 """
-TEXTS = ["the film was clever", "although the play was not dull the concert was really weak", "anna smiled"]
+TEXTS = [
+    "the film was clever",
+    "although the play was not dull the concert was really weak",
+    "anna smiled",
+]
 PAIRS = ["a film", "the play was dull"]
 
 
@@ -42,8 +47,20 @@ def trained(bench, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     plain = ("--methods", "prefix,lora,adapter,simplex,fine-tuning", "--set", "lr=5e-3")
     more = (
-        *("--methods", "prefix,prompt,simplex-prompt,lora,simplex-lora,head,features", "--set", "prefix.decoder=simple-share"),
-        *("--set", "pool=prompt,text", "--set", "lora.rslora=true", "--set", "simplex-lora.mix=product"),
+        *(
+            "--methods",
+            "prefix,prompt,simplex-prompt,lora,simplex-lora,head,features",
+            "--set",
+            "prefix.decoder=simple-share",
+        ),
+        *(
+            "--set",
+            "pool=prompt,text",
+            "--set",
+            "lora.rslora=true",
+            "--set",
+            "simplex-lora.mix=product",
+        ),
     )
     words = ("--tasks", "toy-sentiment,toy-similarity", "--draws", 1, "-j", 1)
     for one in (plain, more):
@@ -56,7 +73,9 @@ def digest(folder, label, task):
     """The digest of the one job of a method on a task, by the method's label without its rate."""
     with Ledger(str(folder / "r.db")) as ledger:
         labels = {
-            e.digest: re.sub(r"\(lr=0.005\)|, lr=0.005|lr=0.005, ", "", e.label) for e in ledger.entries() if e.task == task
+            e.digest: re.sub(r"\(lr=0.005\)|, lr=0.005|lr=0.005, ", "", e.label)
+            for e in ledger.entries()
+            if e.task == task
         }
     (found,) = (digest for digest, other in labels.items() if other == label)
     return found
@@ -83,7 +102,11 @@ EXPORTS = [
     ("simplex(base=lora, mix=product)", "5"),
     ("simplex(base=lora, mix=product)", ".1,.2,.3,.4,0,0"),
 ]
-NUMBERED = [(*case, task, outputs) for case in EXPORTS for task, outputs in (("toy-sentiment", 2), ("toy-similarity", 1))]
+NUMBERED = [
+    (*case, task, outputs)
+    for case in EXPORTS
+    for task, outputs in (("toy-sentiment", 2), ("toy-similarity", 1))
+]
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +155,20 @@ def test_what_peft_would_compute_otherwise_is_refused(bench, trained, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("label", ["features", "fine-tuning(layers=none)", "prompt", "simplex(base=lora, mix=product)"])
+@pytest.mark.parametrize(
+    "label", ["features", "fine-tuning(layers=none)", "prompt", "simplex(base=lora, mix=product)"]
+)
 def test_what_was_trained_answers_as_it_was_tested(trained, label):
     """Read back, each model answers the test rows as it did after its training."""
     from harness.tasks import draws
 
     one = restore.load(str(trained / "r.db"), digest(trained, label, "toy-sentiment"))
     read = draws.draw(
-        one.task, lambda split: one.task.reader.rows(split, one.entry.setting["task"]["revision"]), 20, 0, one.recipe
+        one.task,
+        lambda split: one.task.reader.rows(split, one.entry.setting["task"]["revision"]),
+        20,
+        0,
+        one.recipe,
     )
     found = export.answer(one, [row.texts for row in read.tests[""]])
     assert [one.labels.index(answer["answer"]) for answer in found] == list(one.predictions)
@@ -158,7 +187,12 @@ def test_what_peft_has_no_place_for_is_refused_with_the_way_out(bench, trained, 
     ended = bench(trained, "export", name, tmp_path / "out", "--db", "r.db")
     assert (ended.code, "--format safetensors" in ended.err) == (2, True)
     assert not (tmp_path / "out").exists()
-    assert bench(trained, "export", name, tmp_path / "out", "--db", "r.db", "--format", "safetensors").code == 0
+    assert (
+        bench(
+            trained, "export", name, tmp_path / "out", "--db", "r.db", "--format", "safetensors"
+        ).code
+        == 0
+    )
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -183,11 +217,28 @@ def test_changed_tensors_are_never_used(bench, trained):
 
 def test_predict_answers_with_classes_or_a_number(bench, trained):
     """One text gives a class with its chances; a pair on a task of values gives a number."""
-    sentiment = bench(trained, "predict", digest(trained, "lora", "toy-sentiment"), TEXTS[0], "--db", "r.db", "--json")
+    sentiment = bench(
+        trained,
+        "predict",
+        digest(trained, "lora", "toy-sentiment"),
+        TEXTS[0],
+        "--db",
+        "r.db",
+        "--json",
+    )
     found = json.loads(sentiment.out)
     assert sum(found["probabilities"].values()) == pytest.approx(1)
     assert found["answer"] == max(found["probabilities"], key=found["probabilities"].get)
-    similarity = bench(trained, "predict", digest(trained, "simplex", "toy-similarity"), *PAIRS, "--db", "r.db", "--at", "3")
+    similarity = bench(
+        trained,
+        "predict",
+        digest(trained, "simplex", "toy-similarity"),
+        *PAIRS,
+        "--db",
+        "r.db",
+        "--at",
+        "3",
+    )
     assert similarity.code == 0
     float(similarity.out)
 
@@ -200,7 +251,8 @@ def test_points_that_do_not_exist_are_refused(bench, trained, at):
     assert (ended.code, "--at" in ended.err) == (2, True)
 
 
-# -- files of rows -----------------------------------------------------------------------------------------------------
+# -- files of rows
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -208,15 +260,26 @@ def own(bench, tmp_path_factory):
     """A ledger with a model trained on a file of the user's own, whose class names begin like formulas."""
     folder = tmp_path_factory.mktemp("own")
     rows = [
-        (f"the film was {word} {number}", name) for number in range(40) for word, name in (("fine", "=good"), ("dull", "+bad"))
+        (f"the film was {word} {number}", name)
+        for number in range(40)
+        for word, name in (("fine", "=good"), ("dull", "+bad"))
     ]
     with (folder / "reviews.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("review", "verdict"), *rows])
-    described = (
-        'name = "reviews"\ndata = "reviews.csv"\ntext = "review"\nlabel = "verdict"\nmetrics = ["accuracy", "macro-f1"]\n'
-    )
+    described = 'name = "reviews"\ndata = "reviews.csv"\ntext = "review"\nlabel = "verdict"\nmetrics = ["accuracy", "macro-f1"]\n'
     (folder / "task.toml").write_text(described)
-    words = ("--task-file", "task.toml", "--methods", "lora", "--draws", 1, "--set", "lr=5e-3", "-j", 1)
+    words = (
+        "--task-file",
+        "task.toml",
+        "--methods",
+        "lora",
+        "--draws",
+        1,
+        "--set",
+        "lr=5e-3",
+        "-j",
+        1,
+    )
     assert bench.run(folder, "r.db", *words).code == 0
     return folder
 
@@ -238,14 +301,18 @@ def test_rows_of_a_file_come_back_with_their_answers(bench, trained, tmp_path):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    ended = bench(trained, "predict", name, "--db", "r.db", "--csv", path, "--text", "said", "-o", out)
+    ended = bench(
+        trained, "predict", name, "--db", "r.db", "--csv", path, "--text", "said", "-o", out
+    )
     assert ended.code == 0, ended.err
     with out.open(newline="") as file:
         found = list(csv.DictReader(file))
     assert list(found[0]) == ["id", "said", "more", "answer", "p(negative)", "p(positive)"]
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
     for row, chances in zip(found, ours(trained, name, texts), strict=True):
-        assert [float(row["p(negative)"]), float(row["p(positive)"])] == pytest.approx(chances, abs=1e-5)
+        assert [float(row["p(negative)"]), float(row["p(positive)"])] == pytest.approx(
+            chances, abs=1e-5
+        )
         assert row["answer"] == ("negative", "positive")[chances[1] > chances[0]]
     assert [file.name for file in tmp_path.iterdir() if file not in (path, out)] == []
 
@@ -267,19 +334,27 @@ def test_class_names_that_look_like_formulas_are_made_harmless(bench, own):
     """An answer that a spreadsheet would take for a formula gets an apostrophe."""
     path = own / "one.jsonl"
     path.write_text(
-        "".join(json.dumps({"review": f"the film was {word} {n}"}) + "\n" for n in range(9) for word in ("fine", "dull"))
+        "".join(
+            json.dumps({"review": f"the film was {word} {n}"}) + "\n"
+            for n in range(9)
+            for word in ("fine", "dull")
+        )
     )
     found = predicted(bench, own, digest(own, "lora", "reviews"), "--csv", path)
     assert list(found[0]) == ["review", "answer", "p(+bad)", "p(=good)"]
     assert {row["answer"] for row in found} <= {"'+bad", "'=good"}
 
 
-@pytest.mark.parametrize("name", ["=1", "+x", "-x", "@x", " =x", "\t=x", "'=x", "\uff1dx", "\u00a0@x", "x=1", "", "good"])
+@pytest.mark.parametrize(
+    "name", ["=1", "+x", "-x", "@x", " =x", "\t=x", "'=x", "\uff1dx", "\u00a0@x", "x=1", "", "good"]
+)
 def test_the_rule_for_formulas_is_that_of_the_reports(name):
     """What the reports escape in CSV is escaped here, and nothing else."""
     from reports import escape
 
-    assert export.harmless(name).startswith("'" + name) == (escape.csv(name).strip() != name.replace("\t", " ").strip())
+    assert export.harmless(name).startswith("'" + name) == (
+        escape.csv(name).strip() != name.replace("\t", " ").strip()
+    )
 
 
 @pytest.mark.parametrize("name", ["-1", "+2.5", "-1e3"])
@@ -301,8 +376,14 @@ def test_class_names_that_are_numbers_stay_numbers(name):
         (("--csv", "rows.csv", "--text", "sayd"), ["no column 'sayd'", "did you mean 'said'"]),
         (("--csv", "rows.csv", "--text", "id,said"), ["toy-sentiment has one text a row, got 2"]),
         (("one text", "and another"), ["toy-sentiment has one text a row, got 2"]),
-        (("--csv", "holes.csv", "--text", "said"), ["row 2 (line 3), column 'said'", "row 4 (line 5), column 'said'"]),
-        (("--csv", "half.jsonl", "--text", "said"), ["row 1 (line 1), column 'said': half a character"]),
+        (
+            ("--csv", "holes.csv", "--text", "said"),
+            ["row 2 (line 3), column 'said'", "row 4 (line 5), column 'said'"],
+        ),
+        (
+            ("--csv", "half.jsonl", "--text", "said"),
+            ["row 1 (line 1), column 'said': half a character"],
+        ),
         (("--csv", "taken.csv", "--text", "said"), ["column 'answer' already"]),
         (("--csv", "rows.txt", "--text", "said"), [".csv, .tsv, .jsonl, .parquet"]),
     ],
@@ -315,7 +396,9 @@ def test_questions_that_cannot_be_answered_are_refused_in_words(bench, trained, 
     (trained / "half.jsonl").write_text('{"said": "a \\ud800 film"}\n')
     (trained / "taken.csv").write_text("answer,said\n1,a film\n")
     before = sorted(trained.iterdir())
-    ended = bench(trained, "predict", digest(trained, "lora", "toy-sentiment"), *words, "--db", "r.db")
+    ended = bench(
+        trained, "predict", digest(trained, "lora", "toy-sentiment"), *words, "--db", "r.db"
+    )
     assert (ended.code, ended.out) == (2, "")
     assert all(one in ended.err for one in said), ended.err
     assert sorted(trained.iterdir()) == before
@@ -324,8 +407,12 @@ def test_questions_that_cannot_be_answered_are_refused_in_words(bench, trained, 
 
 def as_task(one, task, metrics):
     """The same model, as if its task were another."""
-    setting = one.entry.setting | {"task": one.entry.setting["task"] | {"metrics": [f"{name}/1" for name in metrics]}}
-    values = {"score": 0.5, "zeroed accuracy": 0.1, "rule last accuracy": 0.1} | dict.fromkeys(metrics, 0.5)
+    setting = one.entry.setting | {
+        "task": one.entry.setting["task"] | {"metrics": [f"{name}/1" for name in metrics]}
+    }
+    values = {"score": 0.5, "zeroed accuracy": 0.1, "rule last accuracy": 0.1} | dict.fromkeys(
+        metrics, 0.5
+    )
     return replace(one, entry=replace(one.entry, task=task, setting=setting, metrics=values))
 
 
@@ -341,7 +428,8 @@ def test_the_columns_of_the_tasks_own_data_are_found(trained, tmp_path):
         export.rows_of(mrpc, path, None)
 
 
-# -- cards -------------------------------------------------------------------------------------------------------------
+# -- cards
+# -------------------------------------------------------------------------------------------------------------
 
 
 def card(bench, folder, name, out, *words):
@@ -350,7 +438,10 @@ def card(bench, folder, name, out, *words):
     assert ended.code == 0, ended.err
     text = (out / "README.md").read_text()
     lines = re.findall(r"^- (\S+) ([-\d.]+)(?: \(([-\d.]+) to ([-\d.]+); (.*)\))?$", text, re.M)
-    return {name: (float(value), float(low or "nan"), float(high or "nan"), how) for name, value, low, high, how in lines}, text
+    return {
+        name: (float(value), float(low or "nan"), float(high or "nan"), how)
+        for name, value, low, high, how in lines
+    }, text
 
 
 def test_a_card_gives_accuracy_with_wilsons_interval(bench, trained, tmp_path):
@@ -363,7 +454,15 @@ def test_a_card_gives_accuracy_with_wilsons_interval(bench, trained, tmp_path):
     ends = binomtest(round(value * 30 / 100), 30).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((100 * ends.low, 100 * ends.high), abs=0.051)
     assert (list(found), how) == (["accuracy"], "Wilson")
-    for said in ("# lora", "on toy-sentiment", "Size 20, draw 0", "On 30 test rows", "over test rows", "not over draws", name):
+    for said in (
+        "# lora",
+        "on toy-sentiment",
+        "Size 20, draw 0",
+        "On 30 test rows",
+        "over test rows",
+        "not over draws",
+        name,
+    ):
         assert said in text
 
 
@@ -390,7 +489,9 @@ def test_the_bootstrap_agrees_with_scipys(trained):
 
     one = restore.load(str(trained / "r.db"), digest(trained, "lora", "toy-similarity"))
     task = REGISTRY["toy-similarity"]
-    drawn = draws.draw(task, lambda split: task.reader.rows(split, task.reader.revision()), 20, 0, one.recipe)
+    drawn = draws.draw(
+        task, lambda split: task.reader.rows(split, task.reader.revision()), 20, 0, one.recipe
+    )
     labels = np.array([row.label for row in drawn.tests[""]])
     sample = (np.array(one.predictions), labels)
     theirs = bootstrap(
@@ -403,7 +504,9 @@ def test_the_bootstrap_agrees_with_scipys(trained):
         rng=1,
     ).confidence_interval
     mine = cards.intervals(one)[0]["pearson"]
-    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=0.1 * (theirs.high - theirs.low))
+    assert (mine.low, mine.high) == pytest.approx(
+        (theirs.low, theirs.high), abs=0.1 * (theirs.high - theirs.low)
+    )
 
 
 def test_a_card_says_why_a_score_has_no_interval(bench, own, tmp_path):
@@ -411,7 +514,10 @@ def test_a_card_says_why_a_score_has_no_interval(bench, own, tmp_path):
     found, text = card(bench, own, digest(own, "lora", "reviews"), tmp_path / "out")
     assert found["accuracy"][3] == "Wilson"
     assert found["macro-f1"][3] == found["score"][3] == ""
-    assert "No interval for macro-f1, score: the labels of the test rows are in a file of yours" in text
+    assert (
+        "No interval for macro-f1, score: the labels of the test rows are in a file of yours"
+        in text
+    )
 
 
 ASK = """
@@ -430,7 +536,12 @@ def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
     """With a Hub at hand and rows that are not cached, the Hub hears nothing; the card says what is missing and why."""
     name = digest(trained, "lora", "toy-sentiment")
     with serving() as (endpoint, hub):
-        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", "HF_HOME": str(tmp_path)}
+        online = {
+            "HF_HUB_OFFLINE": "0",
+            "HF_ENDPOINT": endpoint,
+            "NO_PROXY": "127.0.0.1",
+            "HF_HOME": str(tmp_path),
+        }
         env = {**os.environ, **bench.env, **online}
         words = [sys.executable, "-c", ASK, str(trained / "r.db"), name]
         said = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout

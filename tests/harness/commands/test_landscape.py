@@ -19,7 +19,9 @@ def test_a_triangle_is_a_lattice_with_the_centre_first():
     assert points[0] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     assert len(points) == 1 + 15
     assert all(sum(point) == pytest.approx(1) for point in points)
-    assert all(point[0] == point[1] == point[4] == 0 for point in points_of(6, wanted(vertices=(3, 4)))[1:])
+    assert all(
+        point[0] == point[1] == point[4] == 0 for point in points_of(6, wanted(vertices=(3, 4)))[1:]
+    )
 
 
 def test_edges_join_all_pairs():
@@ -39,7 +41,18 @@ def test_what_is_no_triangle_is_refused(vertices):
 def trained(bench, tmp_path_factory):
     """A ledger with a simplex of three vertices and a prefix, on one task."""
     folder = tmp_path_factory.mktemp("landscape")
-    words = ("--methods", "simplex,prefix", "--set", "simplex.vertices=3", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
+    words = (
+        "--methods",
+        "simplex,prefix",
+        "--set",
+        "simplex.vertices=3",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "-j",
+        1,
+    )
     ended = bench.run(folder, "r.db", *words)
     assert ended.code == 0, ended.err
     return str(folder / "r.db")
@@ -53,7 +66,12 @@ def digest(db, name):
 def test_the_centre_scores_what_the_run_recorded(trained):
     """With all test rows the centre's score is the result's; dev scores of the points lie between 0 and 1; all are heard of."""
     entry, heard = digest(trained, "simplex"), []
-    one, points = survey(trained, entry.digest, wanted(steps=2, tested=10_000), lambda done, total: heard.append((done, total)))
+    one, points = survey(
+        trained,
+        entry.digest,
+        wanted(steps=2, tested=10_000),
+        lambda done, total: heard.append((done, total)),
+    )
     assert one.vertices == 3
     assert points[0].weights == pytest.approx((1 / 3,) * 3)
     assert points[0].test == entry.metrics["score"]
@@ -65,10 +83,19 @@ def test_the_centre_scores_what_the_run_recorded(trained):
 def test_directions_are_the_same_each_time_and_further_is_not_nearer(trained):
     """Random directions belong to the job; losses at radius 0 would be the centre's, and change with the radius."""
     entry = digest(trained, "prefix")
-    found = [survey(trained, entry.digest, wanted(directions=2, tested=0), lambda *_: None)[1] for _ in range(2)]
+    found = [
+        survey(trained, entry.digest, wanted(directions=2, tested=0), lambda *_: None)[1]
+        for _ in range(2)
+    ]
     assert found[0] == found[1]
-    (centre,), away = [p for p in found[0] if p.direction is None], [p for p in found[0] if p.direction is not None]
+    (centre,), away = (
+        [p for p in found[0] if p.direction is None],
+        [p for p in found[0] if p.direction is not None],
+    )
     assert len(away) == 2 * len(RADII)
     assert centre.test is None
-    near, far = (next(p for p in away if p.direction == 0 and p.radius == radius) for radius in (RADII[0], RADII[-1]))
+    near, far = (
+        next(p for p in away if p.direction == 0 and p.radius == radius)
+        for radius in (RADII[0], RADII[-1])
+    )
     assert abs(near.train_loss - centre.train_loss) < abs(far.train_loss - centre.train_loss)

@@ -16,7 +16,14 @@ from harness.commands.report import Selection
 def folder(bench, tmp_path_factory):
     """A ledger with a simplex of three vertices, the same one tested by its samples' mean, and a prefix."""
     folder = tmp_path_factory.mktemp("surroundings")
-    words = ["--methods", "simplex,prefix", "--set", "simplex.vertices=3", "--set", "simplex.test=centroid,mean-of-samples"]
+    words = [
+        "--methods",
+        "simplex,prefix",
+        "--set",
+        "simplex.vertices=3",
+        "--set",
+        "simplex.test=centroid,mean-of-samples",
+    ]
     ended = bench.run(folder, "r.db", *words, "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
     assert ended.code == 0, ended.err
     return folder
@@ -25,13 +32,17 @@ def folder(bench, tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(folder):
     """Its runs by method."""
-    chosen = Selection(db=str(folder / "r.db"), methods=None, tasks=None, sizes=None, model=None, recipe=None)
+    chosen = Selection(
+        db=str(folder / "r.db"), methods=None, tasks=None, sizes=None, model=None, recipe=None
+    )
     return {run.method: run for run in selected(chosen, None).all()}
 
 
 def test_places_score_what_runs_recorded(folder, runs):
     """The centre has the run's own score; the mean answer of samples that of the run which is tested by it."""
-    centred = next(run for name, run in runs.items() if name.startswith("simplex") and "mean" not in name)
+    centred = next(
+        run for name, run in runs.items() if name.startswith("simplex") and "mean" not in name
+    )
     averaged = next(run for name, run in runs.items() if "mean-of-samples" in name)
     found = around(restore.load(str(folder / "r.db"), centred.digest), centred, 10_000, 2)
     assert found.centre == centred.score
@@ -55,7 +66,16 @@ def test_the_command_tells_of_all_kept_models(bench, folder, runs):
     """Tables on the terminal and numbers in a file; a model that is not at hand is left out, and that is said."""
     kept = folder / "r.db.artefacts" / f"{runs['prefix'].digest}.safetensors"
     kept.rename(kept.with_suffix(".away"))
-    words = ["--methods", "prefix,simplex", "--directions", 1, "--test-rows", 10, "-o", "around.json"]
+    words = [
+        "--methods",
+        "prefix,simplex",
+        "--directions",
+        1,
+        "--test-rows",
+        10,
+        "-o",
+        "around.json",
+    ]
     ended = bench(folder, "landscape", "--db", folder / "r.db", *words)
     kept.with_suffix(".away").rename(kept)
     assert ended.code == 0, ended.err
@@ -69,9 +89,19 @@ def test_the_command_tells_of_all_kept_models(bench, folder, runs):
 
 def test_runs_that_failed_are_told_of(folder, monkeypatch, capsys):
     """They left no model to look at, but are not left out in silence."""
-    chosen = Selection(db=str(folder / "r.db"), methods="prefix,simplex", tasks=None, sizes=None, model=None, recipe=None)
+    chosen = Selection(
+        db=str(folder / "r.db"),
+        methods="prefix,simplex",
+        tasks=None,
+        sizes=None,
+        model=None,
+        recipe=None,
+    )
     frame = selected(chosen, None)
-    index = {key: replace(run, status="failed", score=None) if key[0] == "prefix" else run for key, run in frame.index.items()}
+    index = {
+        key: replace(run, status="failed", score=None) if key[0] == "prefix" else run
+        for key, run in frame.index.items()
+    }
     monkeypatch.setattr(landscape_study, "selected", lambda *_: replace(frame, index=index))
     landscape_study.show_surroundings(chosen, None, 10, 1, None)
     shown = capsys.readouterr().out
@@ -99,7 +129,14 @@ def test_without_tensors_there_is_nothing_to_see(bench, tmp_path):
     from tests.conftest import ROOT
 
     ended = bench(
-        tmp_path, "landscape", "--db", ROOT / "results.db.example", "--methods", "simplex", "--tasks", "toy-sentiment"
+        tmp_path,
+        "landscape",
+        "--db",
+        ROOT / "results.db.example",
+        "--methods",
+        "simplex",
+        "--tasks",
+        "toy-sentiment",
     )
     assert ended.code == 2
     assert "none of the selected models can be looked at" in ended.err

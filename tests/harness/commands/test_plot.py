@@ -9,12 +9,24 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "results.db.example"
 
 def test_a_figure_is_written(bench, tmp_path):
     """NAME.svg by default, another form by the name of the file; the file's name is the answer, and torch is not needed."""
-    ended = bench(tmp_path, "plot", "diagram", "--db", EXAMPLE, "--tasks", "toy-sentiment,toy-entailment", "--sizes", "500")
+    ended = bench(
+        tmp_path,
+        "plot",
+        "diagram",
+        "--db",
+        EXAMPLE,
+        "--tasks",
+        "toy-sentiment,toy-entailment",
+        "--sizes",
+        "500",
+    )
     assert (ended.code, ended.err) == (0, "")
     assert "diagram.svg" in ended.out
     assert "N = 2 tasks" in (tmp_path / "diagram.svg").read_text("utf-8")
     assert not ended.loaded & {"torch", "transformers", "datasets"}
-    ended = bench(tmp_path, "plot", "pareto", "--db", EXAMPLE, "--cost", "seconds", "-o", "cost.PDF")
+    ended = bench(
+        tmp_path, "plot", "pareto", "--db", EXAMPLE, "--cost", "seconds", "-o", "cost.PDF"
+    )
     assert ended.code == 0
     assert (tmp_path / "cost.PDF").read_bytes().startswith(b"%PDF-")
 
@@ -37,12 +49,24 @@ def test_figures_are_explained(bench, tmp_path):
         (("nonsense",), 2, "no figure 'nonsense'; there are curve, diagram"),
         (("curve", "-o", "curve.gif"), 2, "curve.gif must end in .svg or .pdf or .png"),
         (("curve", "-o", "curve"), 2, "must end in .svg"),
-        (("pareto", "--cost", "money"), 2, "no cost 'money'; there are trained, seconds, stored, evaluation"),
-        (("option", "--option", "rank"), 2, "no option 'rank'; the options in the names of these methods are layers, lr"),
+        (
+            ("pareto", "--cost", "money"),
+            2,
+            "no cost 'money'; there are trained, seconds, stored, evaluation",
+        ),
+        (
+            ("option", "--option", "rank"),
+            2,
+            "no option 'rank'; the options in the names of these methods are layers, lr",
+        ),
         (("curve", "--methods", "song"), 2, "no run is left after choosing"),
         (("curve", "--baseline", "song"), 2, "no baseline 'song'"),
         (("curve", "--sizes", "-1"), 2, "-1"),
-        (("diagram", "-o", "missing/folder.svg"), 73, "missing/folder.svg cannot be written: No such file or directory"),
+        (
+            ("diagram", "-o", "missing/folder.svg"),
+            73,
+            "missing/folder.svg cannot be written: No such file or directory",
+        ),
         (("curve", "--db", "missing.db"), 69, "bench run"),
     ],
 )

@@ -49,7 +49,10 @@ def numbers(db: Path) -> dict[str, tuple[dict[str, str], dict[str, bytes], dict[
         for entry in ledger.entries():
             assert entry.state == "done"
             assert entry.result is not None
-            kept = {name: entry.result[name] for name in ("dev_score", "best_step", "trained", "stored", "artefact", "payload")}
+            kept = {
+                name: entry.result[name]
+                for name in ("dev_score", "best_step", "trained", "stored", "artefact", "payload")
+            }
             metrics = {name: value.hex() for name, value in entry.metrics.items()}
             found[entry.digest] = (metrics, ledger.blobs(entry.digest), kept)
     return found
@@ -93,7 +96,8 @@ def owner(db: Path) -> int:
         connection.close()
 
 
-# -- the same numbers --------------------------------------------------------------------------------------------------
+# -- the same numbers
+# --------------------------------------------------------------------------------------------------
 
 
 def test_the_same_command_again_does_nothing(bench, whole):
@@ -109,7 +113,9 @@ def test_the_same_command_again_does_nothing(bench, whole):
 TURNED = ("--methods", "lora,prefix", "--tasks", "toy-similarity,toy-sentiment")
 
 
-@pytest.mark.parametrize("how", [(*BOTH, "-j", 2), (*TURNED, "--inline")], ids=["two workers", "inline, reversed"])
+@pytest.mark.parametrize(
+    "how", [(*BOTH, "-j", 2), (*TURNED, "--inline")], ids=["two workers", "inline, reversed"]
+)
 def test_workers_and_order_change_nothing(how, bench, whole, tmp_path):
     """Two workers at once, or no worker and the order reversed, give every metric, prediction, curve and tensor to the bit."""
     assert bench.run(tmp_path, "r.db", *how, "--draws", 1).code == 0
@@ -171,17 +177,25 @@ def test_interruptions_change_nothing(bench, whole, tmp_path):
     assert ended.code == 0
     found = numbers(db)
     assert len(found) == 8
-    assert {digest: found[digest][:2] for digest in expected} == {digest: one[:2] for digest, one in expected.items()}
+    assert {digest: found[digest][:2] for digest in expected} == {
+        digest: one[:2] for digest, one in expected.items()
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["r.db"]
 
 
 def test_artefacts_are_what_the_ledger_says(whole):
     """The tensors of every result lie beside the ledger, with the hash that its row tells."""
-    files = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (whole / "r.db.artefacts").iterdir()}
-    assert files == {digest: kept["artefact"] for digest, (_, _, kept) in numbers(whole / "r.db").items()}
+    files = {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (whole / "r.db.artefacts").iterdir()
+    }
+    assert files == {
+        digest: kept["artefact"] for digest, (_, _, kept) in numbers(whole / "r.db").items()
+    }
 
 
-# -- failures ----------------------------------------------------------------------------------------------------------
+# -- failures
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_fails_is_told_of_and_tried_again_when_asked(bench, whole, tmp_path):
@@ -190,7 +204,9 @@ def test_a_job_that_fails_is_told_of_and_tried_again_when_asked(bench, whole, tm
     The job beside it has the numbers that it has among others.
     """
     wanted = ("--methods", "prefix,lora", "--tasks", "toy-sentiment", "--draws", 1)
-    planned = json.loads(bench(tmp_path, "plan", *bench.grid, *wanted, "--db", "r.db", "--json").out)
+    planned = json.loads(
+        bench(tmp_path, "plan", *bench.grid, *wanted, "--db", "r.db", "--json").out
+    )
     (prefix,) = (job["digest"] for job in planned["jobs"] if job["method"] == "prefix")
     in_the_way = tmp_path / "r.db.artefacts" / f"{prefix}.draft"
     in_the_way.mkdir(parents=True)
@@ -218,7 +234,16 @@ def test_a_job_that_fails_is_told_of_and_tried_again_when_asked(bench, whole, tm
 
 def test_training_that_explodes_is_no_accident(bench, tmp_path):
     """Numbers beyond all bounds end as NaN or as diverged, are kept as such, and every way of reading copes with them."""
-    wanted = ("--methods", "lora", "--tasks", "toy-similarity,toy-sentiment", "--draws", 1, "--set", "lr=1e30")
+    wanted = (
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-similarity,toy-sentiment",
+        "--draws",
+        1,
+        "--set",
+        "lr=1e30",
+    )
     ended = bench.run(tmp_path, "r.db", *wanted, "--inline", "--steps", 1)
     assert ended.code in (0, 1)
     assert "Traceback" not in ended.err
@@ -235,7 +260,20 @@ def test_training_that_explodes_is_no_accident(bench, tmp_path):
 
 def test_the_smoke_preset(bench, tmp_path):
     """`bench run --preset smoke` trains every method, ends well and leaves nothing behind."""
-    ended = bench(tmp_path, "run", "--preset", "smoke", "-j", 1, "--steps", 2, "--eval-every", 2, "--test-limit", 20)
+    ended = bench(
+        tmp_path,
+        "run",
+        "--preset",
+        "smoke",
+        "-j",
+        1,
+        "--steps",
+        2,
+        "--eval-every",
+        2,
+        "--test-limit",
+        20,
+    )
     assert ended.code == 0
     assert "every cell is filled" in ended.out
     assert list(tmp_path.iterdir()) == []
@@ -244,20 +282,25 @@ def test_the_smoke_preset(bench, tmp_path):
 def test_a_database_may_have_a_name_that_is_no_text(bench, tmp_path):
     """File systems allow it: the run and a look at it end well, whatever the terminal can show."""
     db = "caf\udce9.db"
-    ended = bench.run(tmp_path, db, "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
+    ended = bench.run(
+        tmp_path, db, "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1
+    )
     assert (ended.code, "Traceback" in ended.err) == (0, False)
     assert bench(tmp_path, "status", "--db", db).code == 0
     assert bench(tmp_path, "db", "verify", "--db", db).code == 0
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------
+# -- reading
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_reading_imports_no_torch(bench, whole):
     """Status, report and show read results without torch, and their JSON is JSON."""
     digest = next(iter(numbers(whole / "r.db")))
     for command in (("status",), ("report", "--format", "json"), ("show", digest[:10])):
-        ended = bench(whole, *command, "--db", "r.db", *(["--json"] if command[0] != "report" else []))
+        ended = bench(
+            whole, *command, "--db", "r.db", *(["--json"] if command[0] != "report" else [])
+        )
         assert ended.code == 0
         assert json.loads(ended.out)
         assert not ended.loaded & SLOW
@@ -280,7 +323,8 @@ def test_a_changed_metric_is_noticed(bench, whole, tmp_path):
     assert "was changed" in bench(tmp_path, "show", digest, "--db", "r.db").out
 
 
-# -- what is seen ------------------------------------------------------------------------------------------------------
+# -- what is seen
+# ------------------------------------------------------------------------------------------------------
 
 
 class Terminal:
@@ -290,7 +334,9 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         env = bench.env | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-        self._process = subprocess.Popen(bench.command(*words), cwd=folder, env=env, start_new_session=True, **streams)
+        self._process = subprocess.Popen(
+            bench.command(*words), cwd=folder, env=env, start_new_session=True, **streams
+        )
         os.close(theirs)
         self.seen = ""
 
@@ -335,7 +381,9 @@ def test_on_a_terminal(bench, tmp_path):
     assert "starting" in terminal.plain
     assert terminal.plain.count("✓") == 4
     assert "about 0.0 s" not in terminal.plain
-    assert terminal.seen.count("\x1b[?25l") == terminal.seen.count("\x1b[?25h") == 1  # the cursor comes back
+    assert (
+        terminal.seen.count("\x1b[?25l") == terminal.seen.count("\x1b[?25h") == 1
+    )  # the cursor comes back
     assert "results in r.db" in terminal.plain.rpartition("✓")[2]
 
 
@@ -378,7 +426,10 @@ def board(*where: Where, jobs=None, **counts: int) -> str:
 def test_the_board(make_job):
     """The board tells done, failed and left, and for each slot the job and its step; an idle slot shows none."""
     job = make_job(task="toy[bold]")
-    busy, idle = Where("cuda:0", job.digest, 30, 60, False, 2.0), Where("cuda:1", None, 0, 0, False, 0.0)
+    busy, idle = (
+        Where("cuda:0", job.digest, 30, 60, False, 2.0),
+        Where("cuda:1", None, 0, 0, False, 0.0),
+    )
     shown = board(busy, idle, jobs={job.digest: job}, done=1, bad=1)
     assert "3 of 4 done" in shown
     assert "1 failed" in shown
@@ -395,7 +446,9 @@ def test_plain_lines(make_job, make_outcome):
     """Where there is no terminal each job is one line, whatever its name or error holds."""
     console = Console(file=StringIO(), width=40)
     with PlainDisplay(console) as display:
-        display.finished(make_job("lora[red]"), make_outcome(make_job()), Progress(total=4, before=1, done=1))
+        display.finished(
+            make_job("lora[red]"), make_outcome(make_job()), Progress(total=4, before=1, done=1)
+        )
         failed = make_outcome(make_job(), status="failed", error="ValueError: [/] no\nmore")
         display.finished(make_job(), failed, Progress(total=4, before=1, bad=1))
         display.note("[bold]")
@@ -407,7 +460,14 @@ def test_plain_lines(make_job, make_outcome):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min"), (90061, "25 h 01 min")],
+    [
+        (0, "0.0 s"),
+        (9.96, "10.0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
 )
 def test_durations(seconds, text):
     """Lengths of time are told in two units at most."""
@@ -417,8 +477,24 @@ def test_durations(seconds, text):
 def test_own_data_from_file_to_report(bench, tmp_path):
     """A CSV of one's own is trained on and reported; after an edit the report shows the new data only and says so."""
     path, words = tmp_path / "reviews.csv", ("good", "bad")
-    path.write_text("review,stars\n" + "".join(f"the film was {words[i % 2]} {i},{words[i % 2]}\n" for i in range(80)))
-    own = ("--data", path, "--text", "review", "--label", "stars", "--methods", "lora,adapter", "--draws", 2, "-j", 1)
+    path.write_text(
+        "review,stars\n"
+        + "".join(f"the film was {words[i % 2]} {i},{words[i % 2]}\n" for i in range(80))
+    )
+    own = (
+        "--data",
+        path,
+        "--text",
+        "review",
+        "--label",
+        "stars",
+        "--methods",
+        "lora,adapter",
+        "--draws",
+        2,
+        "-j",
+        1,
+    )
     assert bench.run(tmp_path, "own.db", *own).code == 0
     report = bench(tmp_path, "report", "--format", "markdown", "--db", "own.db")
     assert "| lora |" in report.out
@@ -434,7 +510,20 @@ def test_draws_that_missed_a_class_are_named(bench, tmp_path):
     """With a class that is rare, the command says that draws were drawn again."""
     rows = [f"the film was {i},{'rare' if i < 4 else 'common'}" for i in range(80)]
     (tmp_path / "rare.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    own = ("--data", tmp_path / "rare.csv", "--text", "text", "--label", "label", "--methods", "lora", "--draws", 4, "-j", 1)
+    own = (
+        "--data",
+        tmp_path / "rare.csv",
+        "--text",
+        "text",
+        "--label",
+        "label",
+        "--methods",
+        "lora",
+        "--draws",
+        4,
+        "-j",
+        1,
+    )
     ended = bench.run(tmp_path, "r.db", *own)
     assert "missed a class and were drawn again (rare)" in ended.out
 
@@ -443,8 +532,21 @@ def test_rows_that_also_stand_in_the_test_set_are_counted(bench, tmp_path):
     """They are kept, as the data are what they are; the run says how many there are, and each job remembers."""
     lines = [f"word{number} text,{'good' if number % 2 else 'bad'}" for number in range(60)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]))
-    (tmp_path / "test.csv").write_text("\n".join(["text,label", *lines[:30], "other,good", "another,bad"]))
-    words = ("--methods", "features", "--model", "tiny", "--data", "train.csv", "--test", "test.csv", "--text", "text")
+    (tmp_path / "test.csv").write_text(
+        "\n".join(["text,label", *lines[:30], "other,good", "another,bad"])
+    )
+    words = (
+        "--methods",
+        "features",
+        "--model",
+        "tiny",
+        "--data",
+        "train.csv",
+        "--test",
+        "test.csv",
+        "--text",
+        "text",
+    )
     more = ("--label", "label", "--kind", "classes", "--sizes", 20, "--draws", 2, "--inline")
     ended = bench(tmp_path, "run", *words, *more)
     assert ended.code == 0, ended.err

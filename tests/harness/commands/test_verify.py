@@ -13,7 +13,17 @@ from harness.ledger import Ledger
 def made(tmp_path_factory, bench):
     """The folder of a short run: two jobs of a pack, two alone."""
     folder = tmp_path_factory.mktemp("verified")
-    words = ("--methods", "lora,features", "--tasks", "toy-sentiment,toy-similarity", "--draws", 1, "--pack", 2, "--inline")
+    words = (
+        "--methods",
+        "lora,features",
+        "--tasks",
+        "toy-sentiment,toy-similarity",
+        "--draws",
+        1,
+        "--pack",
+        2,
+        "--inline",
+    )
     assert bench.run(folder, "r.db", *words).code == 0
     return folder
 
@@ -49,11 +59,15 @@ def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
 
     folder = spoilt("UPDATE metric SET value = value + 0.01")
     with Ledger(str(folder / "r.db")) as ledger:
-        hashes = {entry.digest: payload_hash(entry.metrics, ledger.blobs(entry.digest)) for entry in ledger.entries()}
+        hashes = {
+            entry.digest: payload_hash(entry.metrics, ledger.blobs(entry.digest))
+            for entry in ledger.entries()
+        }
     with sqlite3.connect(folder / "r.db") as connection:
         for digest, payload in hashes.items():
             connection.execute(
-                "UPDATE result SET seal = '', payload = ? WHERE job = (SELECT id FROM job WHERE digest = ?)", (payload, digest)
+                "UPDATE result SET seal = '', payload = ? WHERE job = (SELECT id FROM job WHERE digest = ?)",
+                (payload, digest),
             )
     connection.close()
     assert bench(folder, "db", "verify", "--db", "r.db").code == 0
@@ -66,8 +80,14 @@ def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("UPDATE metric SET value = value + 0.01", "metrics or predictions are not those that were recorded"),
-        ("UPDATE blob SET data = x'00' WHERE kind = 'curve'", "metrics or predictions are not those that were recorded"),
+        (
+            "UPDATE metric SET value = value + 0.01",
+            "metrics or predictions are not those that were recorded",
+        ),
+        (
+            "UPDATE blob SET data = x'00' WHERE kind = 'curve'",
+            "metrics or predictions are not those that were recorded",
+        ),
         ("UPDATE job SET draw = draw + 1", "the digest is not that of the job stored here"),
         ("UPDATE job SET state = 'planned'", "the job is planned, and there is a result"),
         ("DELETE FROM job WHERE id = 1", "belongs to nothing"),

@@ -60,10 +60,15 @@ def rows_of(path: str, table: str) -> list[tuple[object, ...]]:
 
 def contents(folder: Path) -> dict[str, str]:
     """A hash of every file of a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
+    }
 
 
-# -- results -----------------------------------------------------------------------------------------------------------
+# -- results
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_goes_in_comes_out(filled, make_job, make_outcome):
@@ -71,7 +76,11 @@ def test_what_goes_in_comes_out(filled, make_job, make_outcome):
     job = make_job(draw=1)
     with Ledger(filled) as opened:
         entries = {entry.digest: entry for entry in opened.entries()}
-        blobs, attempts, errors = opened.blobs(job.digest), opened.attempts(job.digest), opened.errors()
+        blobs, attempts, errors = (
+            opened.blobs(job.digest),
+            opened.attempts(job.digest),
+            opened.errors(),
+        )
     entry = entries[job.digest]
     assert (entry.state, entry.task, entry.size, entry.draw, canonical(entry.setting)) == (
         "done",
@@ -129,10 +138,14 @@ def test_any_number_survives(value, ledger, make_job, make_outcome):
     job = make_job()
     ledger.enter([job])
     [claim] = ledger.claim([job.digest], 1)
-    assert ledger.record(make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.epoch)
+    assert ledger.record(
+        make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.epoch
+    )
     [entry] = ledger.entries()
     for name in ("pearson", "score"):
-        assert entry.metrics[name] == value or (math.isnan(value) and math.isnan(entry.metrics[name]))
+        assert entry.metrics[name] == value or (
+            math.isnan(value) and math.isnan(entry.metrics[name])
+        )
     assert entry.result is not None
     assert entry.result["dev_score"] == (value if math.isfinite(value) else None)
     assert entry.result["payload"] == payload_hash(entry.metrics, ledger.blobs(job.digest))
@@ -159,14 +172,25 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
         except OSError:
             count = failing + 1  # nothing fails while we look
         assert ledger.states([job.digest]) == {job.digest: "claimed"}
-        assert [rows_of(db, table) for table in ("result", "metric", "blob", "attempt")] == [[], [], [], []]
+        assert [rows_of(db, table) for table in ("result", "metric", "blob", "attempt")] == [
+            [],
+            [],
+            [],
+            [],
+        ]
     statements, failing = failing, 0
     assert statements > 6
     assert ledger.states([job.digest]) == {job.digest: "done"}
-    assert [len(rows_of(db, table)) for table in ("result", "metric", "blob", "attempt")] == [1, 2, 2, 1]
+    assert [len(rows_of(db, table)) for table in ("result", "metric", "blob", "attempt")] == [
+        1,
+        2,
+        2,
+        1,
+    ]
 
 
-# -- claims ------------------------------------------------------------------------------------------------------------
+# -- claims
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_late_result_is_refused(ledger, make_job, make_outcome):
@@ -196,7 +220,10 @@ def test_what_is_done_or_claimed_is_not_claimed(ledger, make_job, make_outcome):
     [again] = ledger.claim(digests, 9, retry=["failed"])
     assert again.digest == failed.digest
     assert ledger.record(make_outcome(failed), again.epoch)
-    assert ledger.states([held.digest, failed.digest]) == {held.digest: "claimed", failed.digest: "done"}
+    assert ledger.states([held.digest, failed.digest]) == {
+        held.digest: "claimed",
+        failed.digest: "done",
+    }
 
 
 def test_closing_gives_claims_back(db, make_job):
@@ -258,7 +285,9 @@ def tried(db, make_job, make_outcome):
         opened.begin("bench run")
         opened.enter([job])
         [claim] = opened.claim([job.digest], 1)
-        assert opened.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+        assert opened.record(
+            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch
+        )
     return job
 
 
@@ -304,7 +333,10 @@ def test_a_retry_by_a_run_that_was_taken_for_dead_is_recorded(tried, db, make_ou
         assert first.states([tried.digest]) == {tried.digest: "diverged"}
         assert first.record(make_outcome(tried), claim.epoch)
         assert not first.record(make_outcome(tried), claim.epoch)
-        assert [attempt["outcome"] for attempt in first.attempts(tried.digest)] == ["diverged", "done"]
+        assert [attempt["outcome"] for attempt in first.attempts(tried.digest)] == [
+            "diverged",
+            "done",
+        ]
 
 
 CLAIMER = """
@@ -333,7 +365,11 @@ def test_two_processes_never_claim_the_same_job(db, tmp_path, make_job):
     for claimer in claimers:
         assert claimer.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
-    claimed = [line.strip() for claimer in claimers for line in iter(claimer.stdout.readline, "none left\n")]
+    claimed = [
+        line.strip()
+        for claimer in claimers
+        for line in iter(claimer.stdout.readline, "none left\n")
+    ]
     for claimer in claimers:  # each holds its claims until all have found nothing more
         claimer.communicate("")
     assert sorted(claimed) == sorted(job.digest for job in jobs)
@@ -366,7 +402,9 @@ def test_a_first_start_may_happen_twice_at_once(db, tmp_path):
 def started(script: str, *words: str) -> subprocess.Popen[str]:
     """A Python process that runs a script."""
     command = [sys.executable, "-c", script, *words]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -375,7 +413,8 @@ def finish(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_migrations_make_the_tables(ledger):
@@ -383,7 +422,10 @@ def test_migrations_make_the_tables(ledger):
     made = inspect(ledger._engine)
     assert set(made.get_table_names()) == set(SQLModel.metadata.tables)
     for name, table in SQLModel.metadata.tables.items():
-        found = {column["name"]: column["nullable"] and not column["primary_key"] for column in made.get_columns(name)}
+        found = {
+            column["name"]: column["nullable"] and not column["primary_key"]
+            for column in made.get_columns(name)
+        }
         assert found == {column.name: bool(column.nullable) for column in table.columns}
 
 
@@ -421,8 +463,12 @@ SPOILT = {
     "no database": lambda path: path.write_bytes(b"Dear diary,\n" * 400),
     "short": lambda path: path.write_bytes(b"SQLi"),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "header": lambda path: path.write_bytes(path.read_bytes()[:16] + b"\xff" * 84 + path.read_bytes()[100:]),
-    "first page": lambda path: path.write_bytes(path.read_bytes()[:100] + b"\xa5" * 3000 + path.read_bytes()[3100:]),
+    "header": lambda path: path.write_bytes(
+        path.read_bytes()[:16] + b"\xff" * 84 + path.read_bytes()[100:]
+    ),
+    "first page": lambda path: path.write_bytes(
+        path.read_bytes()[:100] + b"\xa5" * 3000 + path.read_bytes()[3100:]
+    ),
 }
 
 

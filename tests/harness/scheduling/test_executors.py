@@ -11,11 +11,11 @@ import mishaps
 import pytest
 
 from harness.errors import DiskTrouble
-from harness.outcome import Ticket
 from harness.scheduling.executors.base import Finished, Lost
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
+from harness.training.ticket import Ticket
 
 ALL = ("inline", "local", pytest.param("ray", marks=pytest.mark.ray))
 
@@ -38,10 +38,16 @@ class Executors(dict):
             from harness.scheduling.executors.ray import RayExecutor
 
             with pytest.MonkeyPatch.context() as patched:
-                patched.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # its workers import `mishaps` by name
+                patched.setenv(
+                    "PYTHONPATH", os.pathsep.join(sys.path)
+                )  # its workers import `mishaps` by name
                 self[kind] = RayExecutor("local", 1, mishaps.work)
         else:
-            self[kind] = InlineExecutor("cpu", mishaps.work) if kind == "inline" else LocalExecutor(["cpu"], work=mishaps.work)
+            self[kind] = (
+                InlineExecutor("cpu", mishaps.work)
+                if kind == "inline"
+                else LocalExecutor(["cpu"], work=mishaps.work)
+            )
         return self[kind]
 
 
@@ -50,7 +56,12 @@ def ticket(make_job, tmp_path):
     """Makes a ticket whose label says what goes wrong."""
 
     def make(label: str, draw: int = 0) -> Ticket:
-        return Ticket(job=make_job(label, draw), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
+        return Ticket(
+            job=make_job(label, draw),
+            task=REGISTRY["toy-sentiment"],
+            keep="none",
+            artefacts=tmp_path,
+        )
 
     return make
 
@@ -132,7 +143,9 @@ def test_what_came_back_beside_a_full_disk_is_not_lost(ticket):
         executor.close(kill=True)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it"
+)
 def test_a_full_disk_is_told_where_tensors_come_by_value(ticket, tmp_path):
     """What a node of a cluster sent has no room here."""
     from harness.scheduling.executors.ray import _keep
@@ -206,7 +219,7 @@ import mishaps, pathlib
 from conftest import _job
 from harness.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
-from harness.outcome import Ticket
+from harness.training.ticket import Ticket
 if __name__ == "__main__":
     executor = LocalExecutor(["cpu"], work=mishaps.work)
     task = REGISTRY["toy-sentiment"]
@@ -218,7 +231,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel to end workers")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="asks the Linux kernel to end workers"
+)
 def test_no_orphans(tmp_path):
     """When the command is killed outright, its workers are gone within a second or two."""
     script, tests = tmp_path / "orphan.py", Path(__file__).resolve().parents[2]
@@ -240,6 +255,9 @@ def test_no_orphans(tmp_path):
 def alive(process: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in (
+            "Z",
+            "X",
+        )
     except OSError:
         return False

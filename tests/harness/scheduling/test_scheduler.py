@@ -11,19 +11,22 @@ import pytest
 from harness.errors import DiskTrouble
 from harness.jobs import Job
 from harness.ledger import Claim, Ledger
-from harness.outcome import Outcome, Ticket
+from harness.outcome import Outcome
 from harness.scheduling import scheduler
 from harness.scheduling.executors.base import Finished, Lost, Where
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.progress import Pace, Progress
 from harness.scheduling.signals import Stop, watch_signals
 from harness.tasks import REGISTRY
+from harness.training.ticket import Ticket
 
 
 class FakeExecutor:
     """Slots that finish what they were given at the next look, and lose the jobs of some labels."""
 
-    def __init__(self, outcome: Callable[..., Outcome], slots: int = 2, lose: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, outcome: Callable[..., Outcome], slots: int = 2, lose: Mapping[str, int] | None = None
+    ) -> None:
         self.devices = ("cpu",) * slots
         self.given: list[str] = []
         self.closed: list[bool] = []
@@ -64,7 +67,10 @@ class FakeExecutor:
     def where(self) -> list[Where]:
         held = [self._held.get(slot) for slot in range(len(self.devices))]
         at = 10 * self.looks
-        return [Where("cpu", one.job.digest if one else None, at, 100_000, False, 5.0 * self.looks) for one in held]
+        return [
+            Where("cpu", one.job.digest if one else None, at, 100_000, False, 5.0 * self.looks)
+            for one in held
+        ]
 
     def close(self, *, kill: bool) -> None:
         self.closed.append(kill)
@@ -106,7 +112,9 @@ def entered(ledger, make_job, tmp_path):
         jobs = [make_job(label, draw) for draw in range(draws) for label in labels]
         ledger.enter(jobs)
         task = REGISTRY["toy-sentiment"]
-        return {job.digest: Ticket(job=job, task=task, keep="none", artefacts=tmp_path) for job in jobs}
+        return {
+            job.digest: Ticket(job=job, task=task, keep="none", artefacts=tmp_path) for job in jobs
+        }
 
     return enter
 
@@ -126,7 +134,10 @@ def test_everything_is_recorded_once(ledger, entered, make_outcome):
     assert sorted(display.ended) == sorted(tickets)
     assert (progress.done, progress.bad, progress.left) == (10, 5, 0)
     states = ledger.states(tickets)
-    assert all(states[digest] == ("failed" if one.job.label == "bad" else "done") for digest, one in tickets.items())
+    assert all(
+        states[digest] == ("failed" if one.job.label == "bad" else "done")
+        for digest, one in tickets.items()
+    )
     assert executor.closed == [False]
     again = FakeExecutor(make_outcome)
     go(ledger, tickets, again)
@@ -189,7 +200,9 @@ class Told(Notes):
 
 
 @pytest.mark.parametrize("records", [True, False], ids=["ends them", "gives them back"])
-def test_jobs_of_another_run_are_waited_for(records, ledger, entered, make_outcome, tmp_path, monkeypatch):
+def test_jobs_of_another_run_are_waited_for(
+    records, ledger, entered, make_outcome, tmp_path, monkeypatch
+):
     """Jobs that another run holds are not done here as long as it does, which the user is told; what it gives back is."""
     monkeypatch.setattr(scheduler, "AGAIN", 0.05)
     tickets, executor = entered("lora", draws=5), FakeExecutor(make_outcome)
@@ -200,14 +213,20 @@ def test_jobs_of_another_run_are_waited_for(records, ledger, entered, make_outco
         def end() -> None:
             assert len(executor.given) == 3
             if records:
-                assert all(other.record(make_outcome(tickets[digest].job), epoch) for digest, epoch in held)
+                assert all(
+                    other.record(make_outcome(tickets[digest].job), epoch) for digest, epoch in held
+                )
             else:
                 other.release(held)
 
         display, progress = go(ledger, tickets, executor, display=Told(end))
-    assert display.lines == ["2 jobs are in the hands of another run: waiting for them; Ctrl-C stops"]
+    assert display.lines == [
+        "2 jobs are in the hands of another run: waiting for them; Ctrl-C stops"
+    ]
     assert set(ledger.states(tickets).values()) == {"done"}
-    assert (progress.done, progress.elsewhere, progress.left) == ((3, 2, 0) if records else (5, 0, 0))
+    assert (progress.done, progress.elsewhere, progress.left) == (
+        (3, 2, 0) if records else (5, 0, 0)
+    )
 
 
 def test_a_result_that_comes_too_late_is_dropped(ledger, entered, make_outcome, make_job, tmp_path):
@@ -290,7 +309,12 @@ def test_the_steps_of_a_pack_are_those_of_all_its_jobs():
 def test_who_begins_with_something_else_is_measured_anew():
     """A pack that reads drawn rows and then test rows counts from 1 twice: the second count is no step back of the first."""
     pace, progress = Pace(), Progress(total=64, before=0)
-    for step, since, steps in ((100, 1.0, 4000), (4000, 40.0, 4000), (100, 41.0, 40_000), (1100, 51.0, 40_000)):
+    for step, since, steps in (
+        (100, 1.0, 4000),
+        (4000, 40.0, 4000),
+        (100, 41.0, 40_000),
+        (1100, 51.0, 40_000),
+    ):
         pace.estimate(progress, [Where("cpu", "d", step, steps, False, since, jobs=64)])
     assert progress.seconds_a_job == pytest.approx(400 / 64)
 

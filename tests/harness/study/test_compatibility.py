@@ -56,7 +56,10 @@ def test_what_was_found_is_kept(load):
 def test_rows_that_leave_no_room_are_refused_with_the_numbers():
     """A prefix of 10 and rows of 60 tokens do not fit into 64 positions."""
     (found,) = find("Bert", ["prefix"], max_length=60)
-    assert "a prefix of 10 and rows of 60 tokens need 70 positions, this backbone has 64" in found.refused
+    assert (
+        "a prefix of 10 and rows of 60 tokens need 70 positions, this backbone has 64"
+        in found.refused
+    )
 
 
 @pytest.mark.usefixtures("load")
@@ -75,7 +78,9 @@ def test_a_trial_that_went_wrong_is_made_again(load, monkeypatch):
 
     with monkeypatch.context() as now:
         now.setattr(compatibility, "_rows", exhausted)
-        assert find("Bert", ["lora"])[0].refused == "it does not work on this backbone (MemoryError: )"
+        assert (
+            find("Bert", ["lora"])[0].refused == "it does not work on this backbone (MemoryError: )"
+        )
     assert find("Bert", ["lora"])[0].refused == ""
     assert load == ["Bert", "Bert"]
 
@@ -84,5 +89,10 @@ def test_a_trial_that_went_wrong_is_made_again(load, monkeypatch):
 def test_rows_longer_than_the_backbone_takes_are_refused_for_every_method():
     """The message says how long they may be; without a length asked for, one is taken that fits."""
     for found in find("Bert", ["lora", "features"], max_length=65):
-        assert found.refused == "rows of 65 tokens need as many positions, there are 64: --max-length 64"
-    assert all(not found.refused for found in find("Bert", ["lora", "prefix", "prompt"], max_length=0))
+        assert (
+            found.refused
+            == "rows of 65 tokens need as many positions, there are 64: --max-length 64"
+        )
+    assert all(
+        not found.refused for found in find("Bert", ["lora", "prefix", "prompt"], max_length=0)
+    )

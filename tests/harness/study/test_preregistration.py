@@ -17,8 +17,12 @@ LABELS = ["prefix", "simplex(vertices=2)", "lora(rank=4)", "lora(rank=8)"]
 
 def test_it_is_read_by_name_or_by_full_name():
     """A bare name stands for the one method that has it; the region is one point unless said otherwise."""
-    assert preregistration.read("simplex:prefix", None, LABELS) == Hypothesis("simplex(vertices=2)", "prefix", 1.0)
-    assert preregistration.read(" lora(rank=4) : prefix ", "0.5", LABELS) == Hypothesis("lora(rank=4)", "prefix", 0.5)
+    assert preregistration.read("simplex:prefix", None, LABELS) == Hypothesis(
+        "simplex(vertices=2)", "prefix", 1.0
+    )
+    assert preregistration.read(" lora(rank=4) : prefix ", "0.5", LABELS) == Hypothesis(
+        "lora(rank=4)", "prefix", 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,17 +48,24 @@ def test_the_first_one_is_kept_and_another_is_refused(tmp_path):
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         preregistration.declare(ledger, first)
         preregistration.declare(ledger, first)
-        with pytest.raises(UsageError, match="begun with the hypothesis simplex over prefix, 2 points"):
+        with pytest.raises(
+            UsageError, match="begun with the hypothesis simplex over prefix, 2 points"
+        ):
             preregistration.declare(ledger, first._replace(rope=1.0))
         assert preregistration.kept(ledger) == first
 
 
 def test_one_that_was_changed_breaks_off(tmp_path):
     """Its seal is asked whenever it is read, and the error is that of damaged data."""
-    text = json.dumps({"method": "simplex", "baseline": "prefix", "rope": 2.0, "late": False, "seal": "0" * 64})
+    text = json.dumps(
+        {"method": "simplex", "baseline": "prefix", "rope": 2.0, "late": False, "seal": "0" * 64}
+    )
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.remember(KEY, text)
-        for read in (preregistration.kept, lambda one: preregistration.declare(one, Hypothesis("simplex", "prefix", 2.0))):
+        for read in (
+            preregistration.kept,
+            lambda one: preregistration.declare(one, Hypothesis("simplex", "prefix", 2.0)),
+        ):
             with pytest.raises(CorruptData, match="not the one that was declared") as caught:
                 read(ledger)
             assert caught.value.exit_code == 65

@@ -16,7 +16,9 @@ class Rows:
 
     def __init__(self, count, classes=2, rare=0):
         labels = (
-            [0] * rare + [1 + i % (classes - 1) for i in range(count - rare)] if rare else [i % classes for i in range(count)]
+            [0] * rare + [1 + i % (classes - 1) for i in range(count - rare)]
+            if rare
+            else [i % classes for i in range(count)]
         )
         self.made = [Row((f"text {i}",), label) for i, label in enumerate(labels)]
 
@@ -31,7 +33,13 @@ class Rows:
 def task(count=500, classes=2, rare=0, **more):
     labels = tuple(str(i) for i in range(classes))
     return Task(
-        name="made", title="", reader=Rows(count, classes, rare), labels=labels, metrics=("accuracy",), pair=False, **more
+        name="made",
+        title="",
+        reader=Rows(count, classes, rare),
+        labels=labels,
+        metrics=("accuracy",),
+        pair=False,
+        **more,
     )
 
 
@@ -46,7 +54,9 @@ def test_training_and_dev_rows_are_disjoint_and_as_many_as_asked():
     assert len({*one.train, *one.dev}) == 65
 
 
-@pytest.mark.parametrize(("dev", "expected"), [("extra", (100, 30)), ("carved", (70, 30)), ("7", (100, 7))])
+@pytest.mark.parametrize(
+    ("dev", "expected"), [("extra", (100, 30)), ("carved", (70, 30)), ("7", (100, 7))]
+)
 def test_dev_rules(dev, expected):
     """Extra rows, a part of the size itself, or a number of rows."""
     one = drawn(task(), 100, dev=dev)
@@ -63,7 +73,9 @@ def test_draws_differ_from_each_other_and_not_from_themselves():
 def test_more_draws_leave_the_first_ones_alone():
     """Draws 0 to 4 are the same whether ten or five are asked for, and whatever the recipe's steps."""
     first = [drawn(task(), 50, number).fingerprint for number in range(5)]
-    assert [drawn(task(), 50, number, steps=7, batch_size=3).fingerprint for number in range(10)][:5] == first
+    assert [drawn(task(), 50, number, steps=7, batch_size=3).fingerprint for number in range(10)][
+        :5
+    ] == first
 
 
 def test_a_draw_that_misses_a_class_is_drawn_again_and_says_so():
@@ -92,7 +104,12 @@ def test_sizes_may_count_rows_of_each_class():
         (task(60), 50, {}, "50 training and 15 dev rows of 60"),
         (task(60, 3), 2, {}, "cannot hold all 3 classes"),
         (task(), 1, {}, "dev rows"),
-        (task(500, 2, rare=5), 100, {"sampling": "stratified", "per_class": True}, "class 0 has 5 rows"),
+        (
+            task(500, 2, rare=5),
+            100,
+            {"sampling": "stratified", "per_class": True},
+            "class 0 has 5 rows",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_says_why(made, size, recipe, reason):
@@ -113,7 +130,9 @@ def test_the_test_limit_takes_a_fixed_subset():
     made = task()
     some = drawn(made, 50, 0, test_limit=10).tests[""]
     assert some == drawn(made, 50, 3, test_limit=10).tests[""]
-    assert [row.texts for row in some] == sorted((row.texts for row in some), key=lambda t: int(t[0].split()[1]))
+    assert [row.texts for row in some] == sorted(
+        (row.texts for row in some), key=lambda t: int(t[0].split()[1])
+    )
     assert len(drawn(made, 50, 0, test_limit=0).tests[""]) == 40
 
 
@@ -133,13 +152,18 @@ def test_the_fingerprint_follows_the_contents():
     relabelled = Row(one.train[0].texts, 1 - one.train[0].label)
     for train in ((altered, *one.train[1:]), (relabelled, *one.train[1:]), one.train[1:]):
         assert replace(one, train=train).fingerprint != one.fingerprint
-    assert replace(one, train=one.train[:-1], dev=(one.train[-1], *one.dev)).fingerprint != one.fingerprint
+    assert (
+        replace(one, train=one.train[:-1], dev=(one.train[-1], *one.dev)).fingerprint
+        != one.fingerprint
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in REGISTRY if name.startswith("toy")])
 def test_toy_draws_are_what_they_were(name):
     """Every toy task gives a draw of 500 rows, and no training row stands in its test split."""
     made = REGISTRY[name]
-    one = draw(made, lambda split: made.reader.rows(split, made.reader.revision()), 500, 0, Recipe())
+    one = draw(
+        made, lambda split: made.reader.rows(split, made.reader.revision()), 500, 0, Recipe()
+    )
     assert len(one.train) == 500
     assert not {row.texts for row in (*one.train, *one.dev)} & {row.texts for row in one.tests[""]}

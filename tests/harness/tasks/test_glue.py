@@ -24,11 +24,17 @@ def serve(monkeypatch):
 
 def test_there_are_the_nine_tasks_with_known_metrics():
     """Nine tasks, each with metrics that exist and suit its labels."""
-    assert sorted(TASKS) == sorted(["sst2", "cola", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"])
+    assert sorted(TASKS) == sorted(
+        ["sst2", "cola", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
+    )
     for task in TASKS.values():
         for name in task.metrics:
             suits = metrics.METRICS[name].suits
-            assert suits == "numbers" if task.regression else suits == "classes" or len(task.labels) == 2
+            assert (
+                suits == "numbers"
+                if task.regression
+                else suits == "classes" or len(task.labels) == 2
+            )
 
 
 def test_mnli_is_tested_twice():
@@ -59,9 +65,14 @@ def test_a_cell_that_is_no_text_is_named(serve, text):
 
 def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(monkeypatch):
     """They stay, since the data are what they are, and every draw says how many of its rows they are."""
-    train = {"s": [f"text {number % 90}" for number in range(120)], "label": [number % 2 for number in range(120)]}
+    train = {
+        "s": [f"text {number % 90}" for number in range(120)],
+        "label": [number % 2 for number in range(120)],
+    }
     test = {"s": [f"text {number}" for number in range(30)], "label": [0, 1] * 15}
-    monkeypatch.setattr(hub, "dataset_split", lambda *words: hub.Split(test if "validation" in words else train, {}))
+    monkeypatch.setattr(
+        hub, "dataset_split", lambda *words: hub.Split(test if "validation" in words else train, {})
+    )
     task = replace(TASKS["sst2"], reader=READER, train_rows=120)
     drawn = draws.draw(task, lambda split: READER.rows(split, "r"), 50, 0, Recipe())
     tested = {row.texts for row in drawn.tests[""]}
@@ -79,7 +90,10 @@ def test_other_class_names_are_refused(serve):
 def test_a_row_without_a_valid_label_is_named(serve, label):
     """Unlabelled rows and labels out of range are refused by row and column."""
     serve({"s": ["x", "y"], "label": [0, label]})
-    with pytest.raises(CorruptData, match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is no class"):
+    with pytest.raises(
+        CorruptData,
+        match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is no class",
+    ):
         READER.rows("test", "r")
 
 

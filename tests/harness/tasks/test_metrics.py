@@ -19,7 +19,12 @@ SAID = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too man
     [
         ("accuracy", SAID, TRUE, 6 / 8),
         ("f1", SAID, TRUE, 2 * 2 / (2 * 2 + 1 + 1)),
-        ("macro-f1", SAID, TRUE, (4 / 6 + 8 / 10) / 2),  # class 0: four right, one missed, one too many
+        (
+            "macro-f1",
+            SAID,
+            TRUE,
+            (4 / 6 + 8 / 10) / 2,
+        ),  # class 0: four right, one missed, one too many
         ("macro-f1", [0, 1, 2, 2], [0, 1, 2, 1], (1 + 2 / 3 + 2 / 3) / 3),
         ("matthews", SAID, TRUE, (2 * 4 - 1 * 1) / math.sqrt(3 * 3 * 5 * 5)),
         ("pearson", [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], 4 / 5),
@@ -40,7 +45,9 @@ def test_every_metric_has_a_known_answer():
 
 
 @pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])
-@pytest.mark.parametrize(("predictions", "labels"), [([1] * 4, [0, 1, 0, 1]), ([0, 1, 0, 1], [1] * 4)])
+@pytest.mark.parametrize(
+    ("predictions", "labels"), [([1] * 4, [0, 1, 0, 1]), ([0, 1, 0, 1], [1] * 4)]
+)
 def test_a_collapsed_run_scores_0(name, predictions, labels):
     """Where a correlation is undefined because one side is constant, the metric is 0, without a warning."""
     assert metrics.METRICS[name](predictions, labels) == 0.0
@@ -49,7 +56,9 @@ def test_a_collapsed_run_scores_0(name, predictions, labels):
 @pytest.mark.parametrize("constant", [0, 1])
 def test_f1_of_one_answer_is_defined(constant):
     """Saying always 0 gives F1 0; saying always 1 gives the F1 of the base rate."""
-    assert metrics.METRICS["f1"]([constant] * 4, [0, 0, 0, 1]) == pytest.approx(2 / 5 if constant else 0.0)
+    assert metrics.METRICS["f1"]([constant] * 4, [0, 0, 0, 1]) == pytest.approx(
+        2 / 5 if constant else 0.0
+    )
 
 
 @pytest.mark.parametrize("name", metrics.METRICS)
@@ -79,7 +88,9 @@ def test_an_unknown_metric_answers_with_the_nearest():
         metrics.get("acuracy")
 
 
-@pytest.mark.parametrize("name", ["evaluate:", "evaluate:./not-there", "evaluate:x[", "evaluate:x[k]:sideways"])
+@pytest.mark.parametrize(
+    "name", ["evaluate:", "evaluate:./not-there", "evaluate:x[", "evaluate:x[k]:sideways"]
+)
 def test_a_bridge_without_a_metric_is_refused(name):
     """`evaluate:` needs a name, a script that exists, and a key in closed brackets."""
     with pytest.raises(UsageError):

@@ -62,12 +62,17 @@ def test_every_format_gives_the_same_rows(write, tmp_path):
         task = from_options(path, ["a", "b"], "label")
         assert task.pair
         assert task.labels == ("0", "1")
-        assert task.reader.rows("train", task.reader.revision()) == [Row(("x", "y"), 1), Row(("z é", "w"), 0)]
+        assert task.reader.rows("train", task.reader.revision()) == [
+            Row(("x", "y"), 1),
+            Row(("z é", "w"), 0),
+        ]
 
 
 def test_a_number_is_read_as_one_when_asked(write):
     """With numbers as labels the task has one output, correlations as metrics, and values as labels."""
-    task = from_options(write("d.csv", "text,label\na,0.5\nb,-2e1\n"), ["text"], "label", regression=True)
+    task = from_options(
+        write("d.csv", "text,label\na,0.5\nb,-2e1\n"), ["text"], "label", regression=True
+    )
     assert task.regression
     assert task.metrics == ("pearson", "spearman")
     assert [row.label for row in task.reader.rows("train", task.reader.revision())] == [0.5, -20.0]
@@ -83,7 +88,9 @@ def test_many_different_numbers_need_a_word(write):
 
 def test_a_test_file_is_used_and_none_means_holding_out(write):
     """With a test file nothing is held out, and its rows use the numbers of the training file's classes."""
-    task = from_options(write("a.csv", GOOD), ["text"], "label", test=write("b.csv", "label,text\npos,t\n"))
+    task = from_options(
+        write("a.csv", GOOD), ["text"], "label", test=write("b.csv", "label,text\npos,t\n")
+    )
     assert not task.holdout
     assert task.reader.rows(task.tests[""], task.reader.revision()) == [Row(("t",), 1)]
 
@@ -109,7 +116,10 @@ def test_the_revision_follows_the_bytes(write):
         ("text,label\nfine,pos\nx,neg,more\n", "row 2 (line 3): 3 columns, where the header has 2"),
         ('text,label\nfine,pos\n"x"y,neg\n', "a field that begins with a quote must end with one"),
         ('text,label\nfine,pos\n"x,neg\n', "row 2 (line 3): unexpected end of data"),
-        ("Txt,label\nfine,pos\nb,neg\n", "no column 'text' (did you mean 'Txt'?); there are Txt, label"),
+        (
+            "Txt,label\nfine,pos\nb,neg\n",
+            "no column 'text' (did you mean 'Txt'?); there are Txt, label",
+        ),
         ("text,text,label\na,b,c\n", "more than one column is called 'text'"),
         ("text,label\n", "there are no rows"),
         ("", "is empty"),
@@ -128,10 +138,19 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
     [
         ('{"text": "a", "label": "x"}\n{"text": "b"\n', "row 2 (line 2): no valid JSON"),
         ('{"text": "a", "label": "x"}\n\n[1]\n', "row 2 (line 3): no JSON object"),
-        ('{"text": "a", "label": "x"}\n{"text": 7, "label": "y"}\n', "column 'text': '7' is no text"),
-        ('{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n', "row 2 (line 2), column 'label': no label"),
+        (
+            '{"text": "a", "label": "x"}\n{"text": 7, "label": "y"}\n',
+            "column 'text': '7' is no text",
+        ),
+        (
+            '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
+            "row 2 (line 2), column 'label': no label",
+        ),
         ('{"text": "a", "label": "x"}\n{"label": "y"}\n', "row 2 (line 2), column 'text': no text"),
-        ('{"text": "a", "label": "x"}\n{"text": "b\\u0000", "label": "y"}\n', "row 2 (line 2), column 'text': a NUL character"),
+        (
+            '{"text": "a", "label": "x"}\n{"text": "b\\u0000", "label": "y"}\n',
+            "row 2 (line 2), column 'text': a NUL character",
+        ),
         (
             '{"text": "a", "label": "x"}\n{"text": "b\\ud800", "label": "y"}\n',
             "row 2 (line 2), column 'text': half a character",
@@ -164,7 +183,10 @@ def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
     """It is read whole; the csv module's own limit would cut it off at 128 kB."""
     long = "word " * (2 << 20)
     lines = {"csv": f"text,label\n{long},pos\nshort,neg\n"}
-    lines["jsonl"] = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ((long, "pos"), ("short", "neg")))
+    lines["jsonl"] = "\n".join(
+        json.dumps({"text": text, "label": label})
+        for text, label in ((long, "pos"), ("short", "neg"))
+    )
     task = from_options(write(f"d.{suffix}", lines[suffix]), ["text"], "label")
     rows = task.reader.rows("train", task.reader.revision())
     assert [row.texts for row in rows] == [(long,), ("short",)]
@@ -172,9 +194,15 @@ def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
 
 def test_labels_that_only_the_test_file_has_are_named(write):
     """A class that is not in the training file cannot be answered: row, line and the classes that there are."""
-    train, test = write("a.csv", "text,label\nfine,pos\nbad,neg\n"), write("b.csv", "text,label\nfine,pos\nwell,pso\n")
+    train, test = (
+        write("a.csv", "text,label\nfine,pos\nbad,neg\n"),
+        write("b.csv", "text,label\nfine,pos\nwell,pso\n"),
+    )
     said = problems(train, ["text"], "label", test=test)
-    assert "row 2 (line 3), column 'label': 'pso' is no label of the training file ('neg', 'pos') (did you mean 'pos'?)" in said
+    assert (
+        "row 2 (line 3), column 'label': 'pso' is no label of the training file ('neg', 'pos') (did you mean 'pos'?)"
+        in said
+    )
 
 
 def test_every_problem_is_told_at_once(write):
@@ -194,14 +222,18 @@ def test_every_problem_is_told_at_once(write):
 
 def test_labels_that_are_no_numbers_are_named(write):
     """Where numbers are expected, texts, NaN and infinities are refused."""
-    text = problems(write("d.csv", "text,label\na,1\nb,x\nc,nan\nd,inf\n"), ["text"], "label", regression=True)
+    text = problems(
+        write("d.csv", "text,label\na,1\nb,x\nc,nan\nd,inf\n"), ["text"], "label", regression=True
+    )
     assert [line.count("is not a finite number") for line in text.splitlines()] == [1, 1, 1]
 
 
 def test_metrics_must_suit_the_labels(write):
     """A metric for numbers is refused for classes, and F1 of one class where there are three."""
     three = write("d.csv", "text,label\na,x\nb,y\nc,z\n")
-    assert "metric pearson is for numbers" in problems(three, ["text"], "label", metrics=["pearson"])
+    assert "metric pearson is for numbers" in problems(
+        three, ["text"], "label", metrics=["pearson"]
+    )
     assert "use macro-f1" in problems(three, ["text"], "label", metrics=["f1"])
 
 
@@ -210,7 +242,9 @@ def test_files_that_cannot_be_read_are_named(write, tmp_path):
     assert "there is no file" in problems(tmp_path / "no.csv", ["text"], "label")
     (tmp_path / "f.csv").mkdir()
     assert "cannot be read" in problems(tmp_path / "f.csv", ["text"], "label")
-    assert "must be one of .csv, .tsv, .jsonl, .parquet" in problems(write("d.xlsx", "x"), ["text"], "label")
+    assert "must be one of .csv, .tsv, .jsonl, .parquet" in problems(
+        write("d.xlsx", "x"), ["text"], "label"
+    )
     pytest.importorskip("pyarrow")
     assert "no readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
 
@@ -219,7 +253,10 @@ def test_a_task_file_is_read_relative_to_itself(write):
     """A TOML file names its data relative to its own folder, and may fix the order of the classes."""
     write("a.csv", GOOD)
     task = from_toml(
-        write("t.toml", 'name = "mine"\ndata = "a.csv"\ntext = "text"\nlabel = "label"\nlabels = ["pos", "neg"]\n')
+        write(
+            "t.toml",
+            'name = "mine"\ndata = "a.csv"\ntext = "text"\nlabel = "label"\nlabels = ["pos", "neg"]\n',
+        )
     )
     assert (task.name, task.labels) == ("mine", ("pos", "neg"))
     assert task.reader.rows("train", task.reader.revision())[0].label == 0

@@ -88,7 +88,10 @@ def test_length_does_not_tell_the_label(name):
     train, validation = defaultdict(Counter), rows(name, "validation")
     for row in rows(name):
         train[tuple(len(text.split()) for text in row.texts)][row.label] += 1
-    right = sum(train[tuple(len(text.split()) for text in row.texts)].most_common(1)[0][0] == row.label for row in validation)
+    right = sum(
+        train[tuple(len(text.split()) for text in row.texts)].most_common(1)[0][0] == row.label
+        for row in validation
+    )
     assert right / len(validation) < 0.65
 
 
@@ -100,11 +103,16 @@ def test_words_alone_do_not_solve_a_pair(name):
 
     def marked(split: str) -> list[str]:
         return [
-            " ".join(f"{side}{word}" for side, t in enumerate(row.texts) for word in t.split()) for row in rows(name, split)
+            " ".join(f"{side}{word}" for side, t in enumerate(row.texts) for word in t.split())
+            for row in rows(name, split)
         ]
 
-    regression.fit(vectors.fit_transform(marked("train")[:2000]), [row.label for row in rows(name)[:2000]])
-    score = regression.score(vectors.transform(marked("validation")), [row.label for row in rows(name, "validation")])
+    regression.fit(
+        vectors.fit_transform(marked("train")[:2000]), [row.label for row in rows(name)[:2000]]
+    )
+    score = regression.score(
+        vectors.transform(marked("validation")), [row.label for row in rows(name, "validation")]
+    )
     assert score < 0.75
 
 
@@ -119,9 +127,17 @@ def test_an_unknown_split_or_revision_is_refused():
 
 def test_known_sentences():
     """An event is told in the ways that English allows."""
-    what = grammar.Event("anna", 0, noun="apple", kind="fruit", number=2, adjective=8, town="paris", day="monday")
+    what = grammar.Event(
+        "anna", 0, noun="apple", kind="fruit", number=2, adjective=8, town="paris", day="monday"
+    )
     assert grammar.sentence(what) == "anna bought two red apples in paris on monday"
-    told = grammar.sentence(what._replace(day="", number=1, adjective=6), grammar.Wording(1, 0, passive=True, front=True))
+    told = grammar.sentence(
+        what._replace(day="", number=1, adjective=6),
+        grammar.Wording(1, 0, passive=True, front=True),
+    )
     assert told == "in paris an old apple was purchased by anna"
-    assert grammar.sentence(what._replace(negative=True, town="", day="")) == "anna did not buy two red apples"
+    assert (
+        grammar.sentence(what._replace(negative=True, town="", day=""))
+        == "anna did not buy two red apples"
+    )
     assert grammar.question(what, "day", 1) == "when did anna purchase the apples ?"

@@ -87,7 +87,12 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
         examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
         loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
-        found.append((len(seen), {key: tensor.detach() for key, tensor in one.source.named_parameters()}))
+        found.append(
+            (len(seen), {key: tensor.detach() for key, tensor in one.source.named_parameters()})
+        )
     (calls, apart), (fewer, together) = found
     assert calls > 5 * fewer / 2
-    assert all(torch.allclose(tensor, together[key], rtol=1e-8, atol=1e-10) for key, tensor in apart.items())
+    assert all(
+        torch.allclose(tensor, together[key], rtol=1e-8, atol=1e-10)
+        for key, tensor in apart.items()
+    )

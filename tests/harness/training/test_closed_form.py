@@ -26,7 +26,10 @@ def labelled(task, count=60, seed=0):
     """Rows with as many classes as the task has, or a number that hangs on the first letter."""
     if task.regression:
         return [row._replace(label=float(ord(row.texts[0][0]))) for row in rows(count, seed)]
-    return [row._replace(label=(ord(row.texts[0][0]) - ord("a")) % len(task.labels)) for row in rows(count, seed)]
+    return [
+        row._replace(label=(ord(row.texts[0][0]) - ord("a")) % len(task.labels))
+        for row in rows(count, seed)
+    ]
 
 
 def fitted(task, **options):
@@ -59,7 +62,9 @@ def test_answers_are_those_of_scikit_learn(task, pooling):
     assert [point.step for point in result.curve] == [1]
     encoded = [batching.encode(one.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(one, part, pooling) for part in encoded)
-    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(x, [r.label for r in examples.train])
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(
+        x, [r.label for r in examples.train]
+    )
     ours = predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
 
@@ -83,7 +88,9 @@ def test_the_dev_rows_choose_the_strength():
     """With `c=0` five strengths are tried; the best dev score is kept, of equals the lower loss."""
     one, result, examples, _ = fitted(CLASSES)
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
-    assert result.best == max(result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step))
+    assert result.best == max(
+        result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
+    )
     marks = testing.sit(
         Folded(one.source),
         {"": (examples.dev, batching.encode(one.backbone, examples.dev))},

@@ -22,12 +22,32 @@ from harness.training.optimiser import Stacked
 from harness.training.packed import Pack
 from tests.harness.training import test_packed
 from tests.harness.training.test_loop import Letters
-from tests.harness.training.test_packed import KINDS, NUMBERS, PLACES, RECIPE, THREE, Job, _as_in_a_worker, tickets_of, trained  # noqa: F401
+from tests.harness.training.test_packed import (  # noqa: F401
+    KINDS,
+    NUMBERS,
+    PLACES,
+    RECIPE,
+    THREE,
+    Job,
+    _as_in_a_worker,
+    tickets_of,
+    trained,
+)
 from tests.methods.conftest import random_bert
 from tests.methods.families import FAMILIES, LOCALS, backbone
 
-# What a graph cannot hold: a value that the host would have to know, or that it brought; numbers drawn on the host's account.
-HOST = {"_local_scalar_dense", "nonzero", "lift_fresh", "lift_fresh_copy", "is_nonzero", "equal", "masked_select", "unique_dim"}
+# What a graph cannot hold: a value that the host would have to know, or that it brought; numbers
+# drawn on the host's account.
+HOST = {
+    "_local_scalar_dense",
+    "nonzero",
+    "lift_fresh",
+    "lift_fresh_copy",
+    "is_nonzero",
+    "equal",
+    "masked_select",
+    "unique_dim",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +80,19 @@ class Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.partition("::")[2]
         assert name not in HOST, f"a step asks the host: {func}"
-        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        given = (
+            dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
+            | kwargs
+        )
         still = "attention" in name and given.get("dropout_p", 0.0) == 0.0
-        assert still or torch.Tag.nondeterministic_seeded not in func.tags, f"a step draws numbers: {func}"
+        assert still or torch.Tag.nondeterministic_seeded not in func.tags, (
+            f"a step draws numbers: {func}"
+        )
         written = [
             value
-            for value, argument in zip([*args, *kwargs.values()], func._schema.arguments, strict=False)
+            for value, argument in zip(
+                [*args, *kwargs.values()], func._schema.arguments, strict=False
+            )
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
         for tensor in tree_leaves(written):
@@ -74,12 +101,18 @@ class Tape(TorchDispatchMode):
                 self.before.setdefault(where, (tensor, tensor.clone()))
         found = func(*args, **kwargs)
         read = {
-            tensor.untyped_storage().data_ptr() for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, torch.Tensor)
+            tensor.untyped_storage().data_ptr()
+            for tensor in tree_leaves((args, kwargs))
+            if isinstance(tensor, torch.Tensor)
         }
         fresh = [one for one in tree_leaves(found) if isinstance(one, torch.Tensor)]
         views = {one.untyped_storage().data_ptr() for one in fresh} <= read
         self.made |= {one.untyped_storage().data_ptr() for one in fresh} - read
-        given = [(one, one.data_ptr()) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        given = [
+            (one, one.data_ptr())
+            for one in tree_leaves((args, kwargs))
+            if isinstance(one, torch.Tensor)
+        ]
         self.calls.append((func, args, kwargs, [] if views else fresh, bool(written), given))
         return found
 
@@ -87,9 +120,15 @@ class Tape(TorchDispatchMode):
         self.played += 1
         with torch.no_grad():
             for func, args, kwargs, fresh, writes, given in self.calls:
-                assert all(tensor.data_ptr() == where for tensor, where in given), f"memory was moved: {func}"
+                assert all(tensor.data_ptr() == where for tensor, where in given), (
+                    f"memory was moved: {func}"
+                )
                 if fresh or writes:
-                    again = [one for one in tree_leaves(func(*args, **kwargs)) if isinstance(one, torch.Tensor)]
+                    again = [
+                        one
+                        for one in tree_leaves(func(*args, **kwargs))
+                        if isinstance(one, torch.Tensor)
+                    ]
                     for old, new in zip(fresh, again, strict=False):
                         old.copy_(new)
 
@@ -97,10 +136,18 @@ class Tape(TorchDispatchMode):
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_a_step_played_back_is_the_step(name, options):
     """Every bit of a run: other rows, rates, points and masks, a job that ends early, one that diverges, idle places."""
-    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, patience=1), Job(3, rate=1e30)]
+    jobs = [
+        Job(0),
+        Job(1, NUMBERS, rate=1e-3, count=40),
+        Job(2, THREE, patience=1),
+        Job(3, rate=1e30),
+    ]
     for some in (jobs, jobs[1:3]):
         tape = Tape()
-        plain, played = trained(name, options, some, PLACES), trained(name, options, some, PLACES, capture=tape)
+        plain, played = (
+            trained(name, options, some, PLACES),
+            trained(name, options, some, PLACES, capture=tape),
+        )
         assert tape.played > 3
         for (fit, tensors), (again, others) in zip(plain, played, strict=True):
             assert (fit.curve, fit.best, fit.diverged) == (again.curve, again.best, again.diverged)
@@ -117,9 +164,17 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))
-        devices = {one.device for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)}
-        self.elsewhere += [str(func)] * (len(devices) > 1 and func._schema.name in ("aten::_to_copy", "aten::copy_"))
-        tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
+        devices = {
+            one.device
+            for one in tree_leaves((args, kwargs, found))
+            if isinstance(one, torch.Tensor)
+        }
+        self.elsewhere += [str(func)] * (
+            len(devices) > 1 and func._schema.name in ("aten::_to_copy", "aten::copy_")
+        )
+        tensors = [
+            one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)
+        ]
         self.elsewhere += [str(func) for one in tensors if one.dim() and one.device.type != "meta"]
         self.seen += 1
         return found
@@ -128,7 +183,7 @@ class Watch(TorchDispatchMode):
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     """On a device whose tensors hold no numbers a step finds all that it needs there, and looks at none of them."""
-    monkeypatch.setattr(Streams, "generator", lambda self, purpose, *_, device="cpu": torch.Generator())  # noqa: ARG005
+    monkeypatch.setattr(Streams, "generator", lambda *_, **__: torch.Generator())
     bert = replace(random_bert("float32", outputs=8), tokenizer=Letters())
     method, jobs = methods.build(name, options), [Job(0), Job(1, NUMBERS)]
     slots = method.slots(bert)
@@ -141,11 +196,18 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
         )
         for job, source in zip(jobs, sources, strict=True)
     ]  # fmt: skip
-    pack, stack = Pack(Adapted(one, slots, sources[0]), Geometry(2, 8, 16)), packed._Stack(sources[0], sources, 2)
+    pack, stack = (
+        Pack(Adapted(one, slots, sources[0]), Geometry(2, 8, 16)),
+        packed._Stack(sources[0], sources, 2),
+    )
     optimiser = Stacked(stack.tensors, [0.0, 0.01])
     texts = packed._Texts(one, [training.rows for training in trainings], 16)
-    masks = tree_map(lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1]))
-    told = texts.told([next(training.lesson()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks)
+    masks = tree_map(
+        lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1])
+    )
+    told = texts.told(
+        [next(training.lesson()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
+    )
     update = packed._Update(pack, stack, texts, trainings, optimiser)
     update(told)
     with Watch() as watch:
@@ -165,7 +227,10 @@ def test_what_is_recorded_reads_what_it_is_told_anew():
 
     tape = Tape()
     take = Captured(step, tape)
-    told = [{"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)} for at in range(PLAIN + 3)]
+    told = [
+        {"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)}
+        for at in range(PLAIN + 3)
+    ]
     found = [take(one) for one in told]
     assert [one.tolist() for one in found] == [[2.0 * at + 0.5] * 3 for at in range(PLAIN + 3)]
     assert (ran["as written"], tape.played) == (PLAIN + 1, 3)
@@ -181,18 +246,32 @@ def test_the_tape_sees_memory_that_is_moved():
         play()
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in (*LOCALS, "MPNet", "DebertaV2", "OPT")])
-@pytest.mark.parametrize(("name", "options"), [("lora", {}), ("fine-tuning", {"dropout": False})], ids=["lora", "fine-tuning"])
+@pytest.mark.parametrize(
+    "family",
+    [family for family in FAMILIES if family not in (*LOCALS, "MPNet", "DebertaV2", "OPT")],
+)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lora", {}), ("fine-tuning", {"dropout": False})],
+    ids=["lora", "fine-tuning"],
+)
 def test_a_step_of_every_family_can_be_played_back(family, name, options, monkeypatch):
     """No backbone that packs asks the host for anything in a step, and what is played back is the step."""
-    monkeypatch.setattr(test_packed, "random_bert", lambda dtype, outputs: replace(backbone(family, dtype), outputs=outputs))
+    monkeypatch.setattr(
+        test_packed,
+        "random_bert",
+        lambda dtype, outputs: replace(backbone(family, dtype), outputs=outputs),
+    )
     jobs, tape = [Job(0), Job(1)], Tape()
     plain, played = trained(name, options, jobs, 2), trained(name, options, jobs, 2, capture=tape)
     assert tape.played > 3
     assert [fit.curve for fit, _ in plain] == [fit.curve for fit, _ in played]
 
 
-@pytest.mark.parametrize("wrong", [lambda x: x * float(x.sum()), lambda x: x + torch.tensor(1.0), lambda x: x + torch.rand(2)])
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda x: x * float(x.sum()), lambda x: x + torch.tensor(1.0), lambda x: x + torch.rand(2)],
+)
 def test_the_tape_refuses_what_a_graph_cannot_hold(wrong):
     """A value read by the host, one brought by it, and a number drawn: none of them would be another in the next step."""
     with pytest.raises(AssertionError, match="a step"):
@@ -205,7 +284,9 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
     @contextmanager
     def refusing(*_, **__):
         yield
-        raise torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing\nmore of it")
+        raise torch.AcceleratorError(
+            "CUDA error: operation not permitted when stream is capturing\nmore of it"
+        )
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
     monkeypatch.setattr(torch.cuda, "graph", refusing)
@@ -213,7 +294,9 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
     here._stream, here.aside = None, nullcontext
     monkeypatch.setattr(worker_cache, "recorder", lambda _: here)
     tickets = tickets_of(tmp_path, draws=3, places=2, steps="12")
-    wanted = [replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets]
+    wanted = [
+        replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
+    ]
     found = worker.run_pack(wanted, "cpu", lambda *_: None)
     assert [one.geometry for one in found] == ["2x16x16"] * 3
     (note,) = (one.note for one in found if one.note)
@@ -224,18 +307,35 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
 def test_a_device_without_graphs_takes_steps_as_they_are(tmp_path):
     """Packs asked for as graphs train as usual on a CPU; one note says so, and results say that nothing was captured."""
     tickets = tickets_of(tmp_path, draws=3, places=2)
-    wanted = [replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets]
+    wanted = [
+        replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
+    ]
     found = worker.run_pack(wanted, "cpu", lambda *_: None)
     assert [one.geometry for one in found] == ["2x16x16"] * 3
-    assert [one.predictions for one in found] == [one.predictions for one in worker.run_pack(tickets, "cpu", lambda *_: None)]
+    assert [one.predictions for one in found] == [
+        one.predictions for one in worker.run_pack(tickets, "cpu", lambda *_: None)
+    ]
     (note,) = (one.note for one in found if one.note)
-    assert note == "steps cannot be captured (RuntimeError: cpu has no CUDA graphs): without from now on"
+    assert (
+        note
+        == "steps cannot be captured (RuntimeError: cpu has no CUDA graphs): without from now on"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_graphs_are_refused_where_there_is_no_gpu(bench, tmp_path):
     """Devices that were not named are looked for; without a GPU the run ends before it trains, and says what to do."""
-    ended = bench.run(tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 1, "--cuda-graphs")
+    ended = bench.run(
+        tmp_path,
+        "r.db",
+        "--methods",
+        "lora",
+        "--tasks",
+        "toy-sentiment",
+        "--draws",
+        1,
+        "--cuda-graphs",
+    )
     assert ended.code == 69
     assert "--cuda-graphs wants a CUDA device, and jobs would run on cpu: leave it out" in ended.err
 
@@ -253,7 +353,9 @@ def test_a_captured_geometry_is_told_from_one_that_is_not():
 def captured_and_not(tmp_path, device, method):
     """Outcomes of the same jobs in packs whose steps are captured, and in packs whose steps are not."""
     tickets = tickets_of(tmp_path, draws=3, places=2, methods=method, steps="12")
-    wanted = [replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets]
+    wanted = [
+        replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
+    ]
     found, plain = (worker.run_pack(some, device, lambda *_: None) for some in (wanted, tickets))
     assert [(one.geometry, one.note) for one in found] == [("2x16x16g", "")] * 3
     assert [(one.geometry, one.note) for one in plain] == [("2x16x16", "")] * 3
@@ -276,7 +378,9 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
     monkeypatch.setattr(worker_cache, "recorder", Recorder)
     found, plain = captured_and_not(tmp_path, "cpu", method)
     assert [(tape.played, device) for tape, device in made] == [(12 - PLAIN, "cpu")] * 2
-    assert [(one.curve, one.predictions) for one in found] == [(one.curve, one.predictions) for one in plain]
+    assert [(one.curve, one.predictions) for one in found] == [
+        (one.curve, one.predictions) for one in plain
+    ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
@@ -294,10 +398,18 @@ def test_a_gpu_plays_steps_back(tmp_path, method, monkeypatch):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    captured_and_not(tmp_path, "cuda:0", method)  # at first libraries make what they keep, for which they may wait
+    captured_and_not(
+        tmp_path, "cuda:0", method
+    )  # at first libraries make what they keep, for which they may wait
     monkeypatch.setattr(packed._Update, "__call__", unwaiting)
     found, plain = captured_and_not(tmp_path, "cuda:0", method)
-    assert [(one.curve, one.predictions) for one in found] == [(one.curve, one.predictions) for one in plain]
+    assert [(one.curve, one.predictions) for one in found] == [
+        (one.curve, one.predictions) for one in plain
+    ]
     tickets = tickets_of(tmp_path, draws=3, places=2, methods=method, steps="12")
-    other = worker.run_pack(tickets[1:][::-1], "cuda:0", lambda *_: None)[::-1]  # in other places, beside others
-    assert [(one.curve, one.predictions) for one in other] == [(one.curve, one.predictions) for one in plain[1:]]
+    other = worker.run_pack(tickets[1:][::-1], "cuda:0", lambda *_: None)[
+        ::-1
+    ]  # in other places, beside others
+    assert [(one.curve, one.predictions) for one in other] == [
+        (one.curve, one.predictions) for one in plain[1:]
+    ]

@@ -14,7 +14,7 @@ from harness import cache, geometry
 from harness.backbones import loading
 from harness.commands import run
 from harness.jobs import BackboneSpec
-from harness.training import batching, closed_form, feature_cache, worker, worker_cache
+from harness.training import batching, feature_cache, worker, worker_cache
 from harness.training.adapted_model import Adapted, Room
 from harness.training.feature_cache import Call, Reader, Store
 from tests.harness.training.test_loop import STREAMS, adapted
@@ -59,7 +59,10 @@ def reader(dtype="float32", **options):
 def rows_of_all_lengths(count, seed=0, most=MOST):
     """Different rows, encoded; some of them as long as the calls that they go in."""
     draw = np.random.default_rng(seed)
-    ids = [[3, *map(int, draw.integers(5, 99, length - 2)), 4] for length in draw.integers(3, most + 1, count)]
+    ids = [
+        [3, *map(int, draw.integers(5, 99, length - 2)), 4]
+        for length in draw.integers(3, most + 1, count)
+    ]
     return [{"input_ids": one, "attention_mask": [1] * len(one)} for one in ids]
 
 
@@ -78,7 +81,11 @@ def test_features_are_those_of_the_row_by_itself():
     read = reader(dtype="float64", pooling="mean")
     backbone, rows = read.adapted.backbone, rows_of_all_lengths(40)
     for row, found in zip(rows, read(rows), strict=True):
-        states = backbone.model.inner.bert(**batching.collate(backbone, [row])).last_hidden_state[0].detach()
+        states = (
+            backbone.model.inner.bert(**batching.collate(backbone, [row]))
+            .last_hidden_state[0]
+            .detach()
+        )
         assert np.allclose(found, states.mean(0).numpy(), atol=1e-12)
 
 
@@ -134,7 +141,9 @@ def test_where_places_matter_rows_go_alone(monkeypatch):
     rows = rows_of_all_lengths(20, most=10)
     found = reader()(rows)
     assert shapes.count(1) == 20
-    assert len(shapes) == 20 + 3 * 3  # three calls to find out: padded to 8, 8 without padding, padded to 16
+    assert (
+        len(shapes) == 20 + 3 * 3
+    )  # three calls to find out: padded to 8, 8 without padding, padded to 16
     assert np.array_equal(reader()(rows[::-1])[::-1], found)
 
 
@@ -148,12 +157,19 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
         num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
     )  # fmt: skip
     spec = BackboneSpec(name="experts", revision="0")
-    one = replace(loading.prepare(spec, Qwen2MoeForSequenceClassification(config), NoTokenizer()), max_length=MOST)
+    one = replace(
+        loading.prepare(spec, Qwen2MoeForSequenceClassification(config), NoTokenizer()),
+        max_length=MOST,
+    )
     method = methods.build("features")
     slots = method.slots(one)
     there = Adapted(one, slots, method.source(slots, STREAMS))
     whole, counts = Reader.compute, []
-    monkeypatch.setattr(Reader, "compute", lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape))
+    monkeypatch.setattr(
+        Reader,
+        "compute",
+        lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape),
+    )
     rows = rows_of_all_lengths(40)
     found = Store().reader(there, method)(rows)
     assert counts.count(1) == 40
@@ -164,11 +180,20 @@ def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
     """Rows to find out are made up from the shape of a call: of its length, or of any that is padded to it; none is padding."""
     backbone = reader().adapted.backbone
     for call in (Call(16, full=True), Call(16, full=False), Call(8, full=False)):
-        made = [feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
-        assert made == [feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed) for seed in range(40)]
+        made = [
+            feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed)
+            for seed in range(40)
+        ]
+        assert made == [
+            feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed)
+            for seed in range(40)
+        ]
         lengths = {len(row["input_ids"]) for row in made}
         assert lengths == ({16} if call.full else set(range(call.length - 7, call.length)))
-        assert all(len(row["token_type_ids"]) == len(row["attention_mask"]) == len(row["input_ids"]) for row in made)
+        assert all(
+            len(row["token_type_ids"]) == len(row["attention_mask"]) == len(row["input_ids"])
+            for row in made
+        )
         assert not any(backbone.tokenizer.pad_token_id in row["input_ids"] for row in made)
         assert len({tuple(row["input_ids"]) for row in made if len(row["input_ids"]) > 2}) > 20
 
@@ -252,7 +277,9 @@ def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
     assert max(shapes[-3:]) <= 128
     monkeypatch.undo()
     assert np.allclose(reader()(rows), found, atol=1e-5)
-    monkeypatch.setattr(Reader, "compute", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")))
+    monkeypatch.setattr(
+        Reader, "compute", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory"))
+    )
     with pytest.raises(torch.OutOfMemoryError):
         reader()(rows)
 
@@ -307,18 +334,32 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
     shared = computed(calls)
     assert [(one.status, one.geometry) for one in together] == [("done", "1+")] * 4
     calls.clear()
-    alone = [worker.run_pack([ticket], "cpu", lambda *_: None)[0] for ticket in on_features(tmp_path, 0)]
+    alone = [
+        worker.run_pack([ticket], "cpu", lambda *_: None)[0] for ticket in on_features(tmp_path, 0)
+    ]
     assert [(one.status, one.geometry) for one in alone] == [("done", "1")] * 4
     assert computed(calls) >= shared + 3 * 30  # each has read the test rows
     for one, other in zip(together, alone, strict=True):
-        assert (one.metrics, one.predictions, one.curve) == (other.metrics, other.predictions, other.curve)
-    assert [geometry.shared(text) for text in ("1+", "1", "1/8", "2x16x16", "1+@256")] == [True, False, False, True, True]
+        assert (one.metrics, one.predictions, one.curve) == (
+            other.metrics,
+            other.predictions,
+            other.curve,
+        )
+    assert [geometry.shared(text) for text in ("1+", "1", "1/8", "2x16x16", "1+@256")] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_job_on_features_has_its_own_time(tmp_path):
     """Jobs given out together share features; with --timeout each goes by itself, and still shares them."""
     plan = SimpleNamespace(jobs=[])
-    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")}
+    tickets = {
+        ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")
+    }
     how = SimpleNamespace(timing=False, pack="auto", compiled=False, captured=False, timeout=None)
     for timeout, timing, together in ((None, False, 40), ("600", False, 1), (None, True, 0)):
         how.timeout, how.timing = timeout, timing
@@ -332,6 +373,6 @@ def test_trouble_ahead_is_each_jobs_own(tmp_path, monkeypatch):
     def broken(*_):
         raise ValueError("no")
 
-    monkeypatch.setattr(closed_form, "read_ahead", broken)
+    monkeypatch.setattr(worker, "_read_ahead", broken)
     found = worker.run_pack(on_features(tmp_path, 2, draws=2), "cpu", lambda *_: None)
     assert [one.status for one in found] == ["done", "done"]

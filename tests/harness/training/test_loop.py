@@ -20,10 +20,14 @@ from methods.core.method import DevScoring
 from methods.core.parameters import Folded
 from tests.methods.conftest import random_bert
 
-CLASSES = Task(name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False)
+CLASSES = Task(
+    name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False
+)
 NUMBERS = replace(CLASSES, labels=(), metrics=("pearson",))
 STREAMS = Streams(("made", 50, 0, 0))
-TRAINED = [name for name in methods.REGISTRY if methods.build(name).closed_form is None]  # by gradient
+TRAINED = [
+    name for name in methods.REGISTRY if methods.build(name).closed_form is None
+]  # by gradient
 
 
 class Letters:
@@ -44,7 +48,9 @@ def rows(count, seed=0):
     for _ in range(count):
         length = int(torch.randint(3, 13, (), generator=generator))
         letters = torch.randint(0, 26, (length,), generator=generator).tolist()
-        found.append(Row(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13)))
+        found.append(
+            Row(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13))
+        )
     return found
 
 
@@ -62,7 +68,9 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
     recipe = recipe or Recipe(steps=10, eval_every=4)
     steps = []
     scoring = scoring or method.dev_scoring
-    result = loop.fit(Training(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules))
+    result = loop.fit(
+        Training(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules)
+    )
     assert steps == list(range(1, result.steps + 1))
     return one, result
 
@@ -80,14 +88,18 @@ def dev_rows_say(monkeypatch, say):
 def scored(one, dev, scoring, step):
     """What dev rows say at a step."""
     encoded = batching.encode(one.backbone, dev)
-    asking = DevRows(dev, range(len(dev)), Target.of(CLASSES, dev), one.source, scoring, STREAMS).score(step)
+    asking = DevRows(
+        dev, range(len(dev)), Target.of(CLASSES, dev), one.source, scoring, STREAMS
+    ).score(step)
     answer = None
     while True:
         try:
             look = asking.send(answer)
         except StopIteration as end:
             return end.value
-        answer = predict(one, Folded(one.source), [encoded[index] for index in look.chosen], look.points)
+        answer = predict(
+            one, Folded(one.source), [encoded[index] for index in look.chosen], look.points
+        )
 
 
 def test_the_last_step_is_always_evaluated():
@@ -170,7 +182,10 @@ def test_the_same_streams_give_the_same_training():
     for name in ("fine-tuning", "simplex"):
         (one, first), (two, second) = fitted(name), fitted(name)
         assert first.curve == second.curve
-        assert all(torch.equal(a, b) for a, b in zip(one.source.parameters(), two.source.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(one.source.parameters(), two.source.parameters(), strict=True)
+        )
 
 
 def test_dropout_trains_fine_tuning_only():
@@ -185,14 +200,17 @@ def test_nothing_global_decides():
     torch.manual_seed(1)
     first = fitted("fine-tuning")[1].curve
     torch.manual_seed(2)
-    # building the test's random backbone seeds torch itself; everything after it must leave the state alone
+    # building the test's random backbone seeds torch itself; everything after it must leave the
+    # state alone
     _, one = adapted("fine-tuning")
     state = torch.random.get_rng_state()
     train, dev = rows(20), rows(10, seed=1)
     examples = Examples(train, dev, Target.of(CLASSES, train))
     method = methods.build("fine-tuning")
     recipe = Recipe(steps=10, eval_every=4)
-    second = loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+    second = loop.fit(
+        Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+    )
     assert first == second.curve
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -245,7 +263,9 @@ def test_every_method_trains_in_every_precision(name, dtype):
     train, dev = rows(20), rows(10, seed=1)
     examples = Examples(train, dev, Target.of(CLASSES, train))
     recipe = Recipe(steps=4, eval_every=2)
-    result = loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+    result = loop.fit(
+        Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+    )
     assert result.diverged is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
     assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
@@ -255,8 +275,12 @@ def test_every_method_trains_in_every_precision(name, dtype):
 def test_methods_learn(name):
     """On words whose first letter decides, every method gets the training rows nearly right."""
     train = rows(40)
-    rate = 5e-2 if name in ("bitfit", "ia3") else 5e-3  # the fewer numbers there are, the further each has to go
-    _, result = fitted(name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=rate, dropout=False)
+    rate = (
+        5e-2 if name in ("bitfit", "ia3") else 5e-3
+    )  # the fewer numbers there are, the further each has to go
+    _, result = fitted(
+        name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=rate, dropout=False
+    )
     assert result.best.dev_score > 0.9
 
 
@@ -275,7 +299,9 @@ def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
         for parameter in one.source.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(6, seed=1)
-    losses = [scored(one, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)]
+    losses = [
+        scored(one, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)
+    ]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
@@ -294,7 +320,10 @@ def test_float64_is_float64_throughout():
 def test_a_simplex_of_one_vertex_trains_as_its_base(base):
     """Over a whole training, curve, choice and every tensor are those of the base to the last digit."""
     recipe = Recipe(steps=30, eval_every=7)
-    (one, first), (two, second) = fitted("simplex", recipe=recipe, base=base, vertices=1), fitted(base, recipe=recipe)
+    (one, first), (two, second) = (
+        fitted("simplex", recipe=recipe, base=base, vertices=1),
+        fitted(base, recipe=recipe),
+    )
     assert first.curve == second.curve
     assert first.best == second.best
     expected = two.source()
@@ -325,21 +354,33 @@ def test_other_rules_are_followed_without_moving_the_own_choice():
     plain, found = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
     assert plain[1].curve == found[1].curve
     assert plain[1].best == found[1].best
-    assert all(torch.equal(a, b) for a, b in zip(plain[0].source.parameters(), found[0].source.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain[0].source.parameters(), found[0].source.parameters(), strict=True)
+    )
     rules = found[1].rules
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
     assert rules["stochastic"].step == found[1].best.step
     assert rules["last"].step == 24
-    assert rules["loss"].step == min(found[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
+    assert (
+        rules["loss"].step
+        == min(found[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
+    )
     by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
     assert rules["centroid"].step == by_centroid.best.step
     assert set(fitted("lora", rules=True)[1].rules) == {"centroid", "loss", "last"}
 
 
-@pytest.mark.parametrize(("name", "option"), [("lora", "lora_dropout"), ("prefix", "prefix_dropout")])
+@pytest.mark.parametrize(
+    ("name", "option"), [("lora", "lora_dropout"), ("prefix", "prefix_dropout")]
+)
 def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, option):
     """It changes the training, gives the same training again, and leaves evaluation alone."""
-    (one, first), (_, again), (_, without) = fitted(name, **{option: 0.5}), fitted(name, **{option: 0.5}), fitted(name)
+    (one, first), (_, again), (_, without) = (
+        fitted(name, **{option: 0.5}),
+        fitted(name, **{option: 0.5}),
+        fitted(name),
+    )
     assert first.curve == again.curve
     assert first.curve != without.curve
     encoded = batching.encode(one.backbone, rows(5))
@@ -380,9 +421,14 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     folded = Folded(one.source)
     found = testing.averaged(one, 4, STREAMS, task)(folded, encoded)
     each = [
-        predict(one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))).double() for sample in range(4)
+        predict(
+            one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))
+        ).double()
+        for sample in range(4)
     ]
-    expected = torch.stack(each if task.regression else [logits.softmax(1) for logits in each]).mean(0)
+    expected = torch.stack(
+        each if task.regression else [logits.softmax(1) for logits in each]
+    ).mean(0)
     assert torch.allclose(found if task.regression else found.exp(), expected)
     assert torch.equal(found, testing.averaged(one, 4, STREAMS, task)(folded, encoded))
 
@@ -391,8 +437,15 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     """A trained tensor that the backbone does not look at ends the job in words."""
     method, one = adapted("lora")
     one.source._given["nowhere"] = torch.nn.Parameter(torch.zeros(2))
-    one.slots._slots["nowhere"], one.slots._sites["nowhere"] = next(iter(one.slots)), (torch.nn.Linear(1, 1), "weight")
+    one.slots._slots["nowhere"], one.slots._sites["nowhere"] = (
+        next(iter(one.slots)),
+        (torch.nn.Linear(1, 1), "weight"),
+    )
     train = rows(8)
     examples = Examples(train, train, Target.of(CLASSES, train))
-    with pytest.raises(ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"):
-        loop.fit(Training(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS))
+    with pytest.raises(
+        ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"
+    ):
+        loop.fit(
+            Training(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS)
+        )

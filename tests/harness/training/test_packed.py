@@ -59,12 +59,23 @@ class Job:
     def __init__(self, draw, task=CLASSES, rate=5e-3, count=20, patience=0):
         self.draw, self.task, self.rate, self.patience = draw, task, rate, patience
         labelled = [
-            row._replace(label=float(ord(row.texts[0][0])) if task.regression else row.label) for row in rows(count, draw)
+            row._replace(label=float(ord(row.texts[0][0])) if task.regression else row.label)
+            for row in rows(count, draw)
         ]
         self.train, self.dev = labelled, labelled[: count // 3]
 
 
-def trained(name, options, jobs, places, dtype="float32", length=LENGTH, rows_at_a_time=0, compiled=None, capture=None):
+def trained(
+    name,
+    options,
+    jobs,
+    places,
+    dtype="float32",
+    length=LENGTH,
+    rows_at_a_time=0,
+    compiled=None,
+    capture=None,
+):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
     wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
@@ -106,7 +117,13 @@ def same(one, other):
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
     """Other mates, another order, another place, idle places: with one geometry a job's curve and tensors stay."""
-    jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2), Job(3, rate=1e30), Job(4, patience=1)]
+    jobs = [
+        Job(0),
+        Job(1, NUMBERS, rate=1e-3, count=40),
+        Job(2, THREE, rate=1e-2),
+        Job(3, rate=1e30),
+        Job(4, patience=1),
+    ]
     together = trained(name, options, jobs[:4], PLACES)
     shuffled = trained(name, options, [jobs[4], jobs[2], jobs[0]], PLACES)
     single = trained(name, options, [jobs[0]], PLACES)
@@ -125,20 +142,34 @@ def test_a_pack_trains_each_job_as_if_alone(name, options):
     for places in (2, 3, 7):
         packed = trained(name, options, jobs, places, "float64")
         for (plain, tensors), (other, others) in zip(alone, packed, strict=True):
-            assert [point.dev_score for point in plain.curve] == pytest.approx([point.dev_score for point in other.curve])
-            assert all(torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
+            assert [point.dev_score for point in plain.curve] == pytest.approx(
+                [point.dev_score for point in other.curve]
+            )
+            assert all(
+                torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8)
+                for key, tensor in tensors.items()
+            )
 
 
-@pytest.mark.parametrize(("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str
+)
 def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
     """In float64 whole runs with dropout in packs of 2, 3 and 7 give the same curves and tensors, which dropout has changed."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE)]
     first, *others = [trained(name, options, jobs, places, "float64") for places in (2, 3, 7)]
     for other in others:
         for (fitted, tensors), (again, same) in zip(first, other, strict=True):
-            assert [point.dev_score for point in fitted.curve] == pytest.approx([point.dev_score for point in again.curve])
-            assert all(torch.allclose(tensor, same[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
-    without = {key: 0.0 if key.endswith("_dropout") else value for key, value in options.items()} or {"dropout": False}
+            assert [point.dev_score for point in fitted.curve] == pytest.approx(
+                [point.dev_score for point in again.curve]
+            )
+            assert all(
+                torch.allclose(tensor, same[key], rtol=1e-6, atol=1e-8)
+                for key, tensor in tensors.items()
+            )
+    without = {
+        key: 0.0 if key.endswith("_dropout") else value for key, value in options.items()
+    } or {"dropout": False}
     off = trained(name, without, jobs, 2, "float64")
     assert off[0][0].curve != first[0][0].curve
 
@@ -168,7 +199,15 @@ def test_a_probe_says_who_may_pack(family):
 
 def test_lengths_come_in_steps_and_never_exceed_what_a_row_may_have():
     """The longest row, rounded up by a half at most, so that tasks share packs."""
-    assert [geometry.bucket(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [16, 16, 24, 48, 96, 128, 128]
+    assert [geometry.bucket(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [
+        16,
+        16,
+        24,
+        48,
+        96,
+        128,
+        128,
+    ]
     assert geometry.bucket(19, 20) == 20
     assert geometry.bucket(600, 600) == 600
     assert all(geometry.bucket(n, 1000) < 1.5 * n + 1 for n in range(16, 513))
@@ -224,13 +263,18 @@ def test_attention_in_a_pack_is_the_fused_kernel():
 def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
     """Two workers or one process, other draws and tasks beside it: one geometry gives the same results; it is kept and shown.
 
-    Tasks with two classes, three and a regression share packs, as far as their rows are alike long; features are fitted in
-    closed form: they share what is computed once, and no pass.
+    Tasks with two classes, three and a regression share packs, as far as their rows are alike long;
+    features are fitted in closed form: they share what is computed once, and no pass.
     """
     words = ("--methods", "prefix,lora,features,fine-tuning", "--pack", 3)
     tasks = "toy-sentiment,toy-similarity,toy-entailment"
     assert bench.run(tmp_path, "many.db", *words, "--tasks", tasks, "--draws", 2, "-j", 2).code == 0
-    assert bench.run(tmp_path, "few.db", *words, "--tasks", "toy-similarity", "--draws", 1, "--inline").code == 0
+    assert (
+        bench.run(
+            tmp_path, "few.db", *words, "--tasks", "toy-similarity", "--draws", 1, "--inline"
+        ).code
+        == 0
+    )
     with Ledger(str(tmp_path / "many.db")) as many, Ledger(str(tmp_path / "few.db")) as few:
         found = {entry.digest: entry for entry in many.entries()}
         for entry in few.entries():
@@ -239,7 +283,9 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
             shape = "1+" if entry.label == "features" else "3x16x24"
             assert entry.result["geometry"] == found[entry.digest].result["geometry"] == shape
         digest = next(entry.digest for entry in few.entries() if entry.label == "lora")
-    assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(bench(tmp_path, "show", digest, "--db", "few.db").out.split())
+    assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(
+        bench(tmp_path, "show", digest, "--db", "few.db").out.split()
+    )
     assert bench.run(tmp_path, "few.db", *words, "--pack", 0).code == 2
 
 
@@ -310,11 +356,15 @@ def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, m
     (found,) = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert (found.status, found.geometry) == ("done", "1/4")
     assert "no memory for 16 rows at once; they went through it 4 at a time" in found.note
-    (again,) = worker.run_pack([replace(ticket, rows=4) for ticket in tickets], "cpu", lambda *_: None)
+    (again,) = worker.run_pack(
+        [replace(ticket, rows=4) for ticket in tickets], "cpu", lambda *_: None
+    )
     assert again.note == ""
     assert again.predictions == found.predictions
     assert again.curve == found.curve
-    monkeypatch.setattr(loop, "see", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all")))
+    monkeypatch.setattr(
+        loop, "see", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all"))
+    )
     (lost,) = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert (lost.status, lost.error) == ("failed", "OutOfMemoryError: none at all")
 
@@ -326,19 +376,25 @@ def test_a_step_in_parts_is_the_step(name, options):
     alone = trained(name, options, jobs, 0, "float64")
     parts = trained(name, options, jobs, 0, "float64", rows_at_a_time=3)
     for (_, tensors), (_, others) in zip(alone, parts, strict=True):
-        assert all(torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8) for key, tensor in tensors.items())
+        assert all(
+            torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8)
+            for key, tensor in tensors.items()
+        )
 
 
 def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch, tmp_path):
     """Places come from the whole plan and what the device holds: a run that goes on packs as one that was never stopped."""
-    from harness.outcome import Ticket
     from harness.study import pack_planning, planning, request
     from harness.study.grid_options import GridOptions
+    from harness.training.ticket import Ticket
 
-    grid = GridOptions(model="tiny", methods="lora,prefix", tasks="toy-sentiment", sizes="20", draws="7", steps="4")
+    grid = GridOptions(
+        model="tiny", methods="lora,prefix", tasks="toy-sentiment", sizes="20", draws="7", steps="4"
+    )
     plan = planning.plan(request.read(grid)[0])
     tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
+        for job in plan.jobs
     }
     for memory, places in ((80 << 30, 8), (2 << 20, 1)):
         room = pack_planning.Room(memory=memory, size=600_000, width=128, layers=2, bytes=4)
@@ -352,24 +408,37 @@ def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch
 
 def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(tmp_path):
     """They share the rows of a task; what is trained by gradient stays as it was, and all in their order."""
-    from harness.outcome import Ticket
     from harness.study import pack_planning, planning, request
     from harness.study.grid_options import GridOptions
+    from harness.training.ticket import Ticket
 
     tasks = "toy-sentiment,toy-similarity"
     plan = planning.plan(
-        request.read(GridOptions(model="tiny", methods="lora,features", tasks=tasks, sizes="20", draws="9", steps="4"))[0]
+        request.read(
+            GridOptions(
+                model="tiny", methods="lora,features", tasks=tasks, sizes="20", draws="9", steps="4"
+            )
+        )[0]
     )
     tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path) for job in plan.jobs
+        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
+        for job in plan.jobs
     }
-    for asked, slots, places in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3), ("1", 1, 1)):
+    for asked, slots, places in (
+        ("auto", 1, 18),
+        ("auto", 2, 9),
+        ("auto", 4, 5),
+        ("3", 1, 3),
+        ("1", 1, 1),
+    ):
         found = pack_planning.geometries(plan, tickets, asked, ["cpu"] * slots)
         assert list(found) == list(tickets)
         fitted = [one for one in found.values() if one.job.label == "features"]
         assert {(one.places, one.geometry) for one in fitted} == {(places, None)}
         assert len({one.kind for one in fitted}) == (2 if places > 1 else 1)
-        assert {one.places for one in found.values() if one.job.label == "lora"} == {1 if asked == "auto" else int(asked)}
+        assert {one.places for one in found.values() if one.job.label == "lora"} == {
+            1 if asked == "auto" else int(asked)
+        }
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError])
@@ -391,15 +460,27 @@ def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch, kin
 
 def tickets_of(folder, draws, places, **more):
     """Tickets of short trainings on a toy task."""
-    from harness.outcome import Ticket
     from harness.study import planning, request
     from harness.study.grid_options import GridOptions
+    from harness.training.ticket import Ticket
 
-    usual = {"model": "tiny", "methods": "lora", "tasks": "toy-sentiment", "sizes": "20", "steps": "4", "test_limit": "30"}
+    usual = {
+        "model": "tiny",
+        "methods": "lora",
+        "tasks": "toy-sentiment",
+        "sizes": "20",
+        "steps": "4",
+        "test_limit": "30",
+    }
     grid = GridOptions(**{**usual, "draws": str(draws), **more})
     plan = planning.plan(request.read(grid)[0])
     shape = Geometry(places, 16, 16) if places > 1 else None
-    return [Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape) for job in plan.jobs]
+    return [
+        Ticket(
+            job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape
+        )
+        for job in plan.jobs
+    ]
 
 
 def test_no_fused_attention_is_traced(monkeypatch):
@@ -408,21 +489,41 @@ def test_no_fused_attention_is_traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda graph, **_: graphs.append(graph) or graph)
     jobs = [Job(0), Job(1)]
     traced = trained("prefix", {"hidden": 16}, jobs, 2, "float64", compiled=Compiled())
-    assert not [node for graph in graphs for node in graph.graph.nodes if "scaled_dot_product" in str(node.target)]
-    for (found, _), (again, _) in zip(traced, trained("prefix", {"hidden": 16}, jobs, 2, "float64"), strict=True):
+    assert not [
+        node
+        for graph in graphs
+        for node in graph.graph.nodes
+        if "scaled_dot_product" in str(node.target)
+    ]
+    for (found, _), (again, _) in zip(
+        traced, trained("prefix", {"hidden": 16}, jobs, 2, "float64"), strict=True
+    ):
         assert found.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
 
 
 def test_jobs_that_look_in_other_ways_at_one_moment_share_a_pack(tmp_path):
     """A job done with its sampled models waits for none that is not: the centroid is looked at in a pass of its own."""
-    tickets = tickets_of(tmp_path, 1, 2, methods="simplex", sizes="20,40", set_=["simplex.granularity=batch"])
-    together = worker.run_pack([replace(ticket, rules=True) for ticket in tickets], "cpu", lambda *_: None)
-    assert [(one.status, one.geometry, one.note) for one in together] == [("done", "2x16x16", "")] * 2
-    alone = [worker.run_pack([replace(ticket, rules=True)], "cpu", lambda *_: None)[0] for ticket in tickets]
+    tickets = tickets_of(
+        tmp_path, 1, 2, methods="simplex", sizes="20,40", set_=["simplex.granularity=batch"]
+    )
+    together = worker.run_pack(
+        [replace(ticket, rules=True) for ticket in tickets], "cpu", lambda *_: None
+    )
+    assert [(one.status, one.geometry, one.note) for one in together] == [
+        ("done", "2x16x16", "")
+    ] * 2
+    alone = [
+        worker.run_pack([replace(ticket, rules=True)], "cpu", lambda *_: None)[0]
+        for ticket in tickets
+    ]
     assert [one.metrics for one in together] == [one.metrics for one in alone]
 
 
-@pytest.mark.parametrize(("name", "options"), [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})],
+    ids=str,
+)
 def test_compiled_steps_are_the_same_but_for_rounding_and_as_deaf_to_mates(name, options):
     """A compiled pack is near one that is not, takes no graph of another, and whoever trains beside a job changes no bit."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2)]
@@ -448,7 +549,9 @@ def test_steps_that_cannot_be_compiled_are_taken_as_they_are(tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
     tickets = tickets_of(tmp_path, draws=3, places=2)
-    wanted = [replace(ticket, geometry=replace(ticket.geometry, compiled=True)) for ticket in tickets]
+    wanted = [
+        replace(ticket, geometry=replace(ticket.geometry, compiled=True)) for ticket in tickets
+    ]
     found = worker.run_pack(wanted, "cpu", lambda *_: None)
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert [one.geometry for one in found] == ["2x16x16"] * 3

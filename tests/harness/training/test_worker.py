@@ -7,10 +7,11 @@ import torch
 
 from harness.backbones import loading
 from harness.commands import stored_runs
-from harness.outcome import Ticket, pack_predictions, unpack_predictions
+from harness.outcome import pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
 from harness.training import loop, worker, worker_cache
 from harness.training.job_run import Attempt
+from harness.training.ticket import Ticket
 from tests.harness.training.test_packed import tickets_of
 
 
@@ -26,7 +27,10 @@ def test_values_come_back_in_single_precision_or_more():
     """Values of a regression, also those that single precision cannot hold."""
     assert unpack_predictions(pack_predictions([1.5, -2.25], regression=True)) == [1.5, -2.25]
     assert unpack_predictions(pack_predictions([1e39], regression=True)) == [1e39]
-    assert stored_runs.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [1e39, -0.5]
+    assert stored_runs.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [
+        1e39,
+        -0.5,
+    ]
     found = unpack_predictions(pack_predictions([math.pi], regression=True))
     assert found == pytest.approx([math.pi], rel=1e-7)
 
@@ -40,7 +44,10 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr(Attempt, "of", refuse)
     ticket = Ticket(job=make_job(), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
     [outcome] = worker.run_pack([ticket], "cpu", lambda *_: None)
-    assert (outcome.status, outcome.error) == ("failed", "ValueError: half a character ?, a NUL \ufffd")
+    assert (outcome.status, outcome.error) == (
+        "failed",
+        "ValueError: half a character ?, a NUL \ufffd",
+    )
     assert "\0" not in outcome.trace.encode().decode()
 
 
@@ -67,7 +74,9 @@ def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
     def unordered(of, *given):
         tried.append("rank" in of.options)
         if tried[-1]:
-            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is anybody's guess
+            torch.zeros(3).put_(
+                torch.tensor([0, 0]), torch.ones(2)
+            )  # which of the two stays is anybody's guess
         return whole(of, *given)
 
     tickets = tickets_of(tmp_path, draws=2, places=1, methods="lora,bitfit")
@@ -78,7 +87,9 @@ def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
     assert sorted(tried) == [False] * 2 + [True] * 4
     assert [one.note for one in plain] == [""] * 4
     assert sorted(one.note for one in found) == ["", "", "", worker.RELAXED]
-    assert [(one.status, one.predictions) for one in found] == [("done", one.predictions) for one in plain]
+    assert [(one.status, one.predictions) for one in found] == [
+        ("done", one.predictions) for one in plain
+    ]
     wanting = [ticket.job.method == "lora" for ticket in tickets]
     assert [one.device.endswith(", sums in any order") for one in found] == wanting
     assert torch.are_deterministic_algorithms_enabled()

@@ -47,7 +47,10 @@ class Shift(Method):
 '''
 OWN = "from methods.bitfit import Bitfit\nclass Own(Bitfit):\n    name = {!r}\n"
 BROKEN = {  # name of the method: (what its module holds, what is said of it)
-    "raises": ("raise RuntimeError('no such thing\\x1b[2J\\nand more')", "RuntimeError: no such thing"),
+    "raises": (
+        "raise RuntimeError('no such thing\\x1b[2J\\nand more')",
+        "RuntimeError: no such thing",
+    ),
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "dies": ("import os; os._exit(0)", "its import ended the process (exit code 0)"),
     "hangs": ("while True: pass", "its import takes longer than 8 s"),
@@ -62,8 +65,14 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
         "from methods.core.method import Method\nclass Own(Method):\n    name = 'older'",
         "it lacks default_lr, place, start",
     ),
-    "misnamed": (OWN.format("other"), "its entry point is called 'misnamed', and its class 'other'"),
-    "refuses": (OWN.format("refuses") + "    lr = -1.0\n    def __init__(self): raise ValueError('no')", "ValueError: no"),
+    "misnamed": (
+        OWN.format("other"),
+        "its entry point is called 'misnamed', and its class 'other'",
+    ),
+    "refuses": (
+        OWN.format("refuses") + "    lr = -1.0\n    def __init__(self): raise ValueError('no')",
+        "ValueError: no",
+    ),
     "odd": (
         "import dataclasses\n"
         + OWN.format("odd").replace("class", "@dataclasses.dataclass(frozen=True)\nclass")
@@ -89,7 +98,9 @@ def install(folder, distribution, version, code, entry, *, requires=()):
     info = folder / f"{module}-{version}.dist-info"
     info.mkdir()
     needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}", "utf-8")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}", "utf-8"
+    )
     (info / "entry_points.txt").write_text(
         f"[simplexbench.methods]\n{entry} = {module}:Own\n".replace(":Own", f":{_class(entry)}")
     )
@@ -103,7 +114,14 @@ def _class(entry):
 def sound(tmp_path_factory):
     """A folder with one sound plug-in."""
     folder = tmp_path_factory.mktemp("sound")
-    install(folder, "bench-shift", "1.2", SHIFT, "shift", requires=["simplexbench>=0.1", "nothing>99; extra == 'more'"])
+    install(
+        folder,
+        "bench-shift",
+        "1.2",
+        SHIFT,
+        "shift",
+        requires=["simplexbench>=0.1", "nothing>99; extra == 'more'"],
+    )
     return folder
 
 
@@ -116,7 +134,9 @@ def broken(tmp_path_factory):
         install(folder, f"bad-{name.lower()}", "0.3", code, name)
     for number in (1, 2):
         install(folder, f"twin-{number}", "1.0", OWN.format("twin"), "twin")
-    install(folder, "bench-future", "2", OWN.format("future"), "future", requires=["SimplexBench>=99"])
+    install(
+        folder, "bench-future", "2", OWN.format("future"), "future", requires=["SimplexBench>=99"]
+    )
     return folder
 
 
@@ -139,7 +159,9 @@ def with_plugins(bench, tmp_path):
     def run(folder, *words):
         env = bench.env | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
         command = [sys.executable, "-c", PROBE, *map(str, words)]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
         assert "Traceback" not in done.stderr
         assert "\x1b" not in done.stdout + done.stderr
         said, _, imported = done.stderr.rpartition("\nimported:")
@@ -154,7 +176,9 @@ def test_broken_plugins_are_listed_with_their_distribution(with_plugins, broken)
     found = json.loads(out)
     assert code == 0
     assert {"fine-tuning", "simplex", "shift"} <= {one["name"] for one in found["methods"]}
-    assert [one["distribution"] for one in found["methods"] if "distribution" in one] == ["bench-shift"]
+    assert [one["distribution"] for one in found["methods"] if "distribution" in one] == [
+        "bench-shift"
+    ]
     told = {(one["name"], one["distribution"]): one for one in found["broken"]}
     for name, (_, reason) in BROKEN.items():
         one = told.pop((name, f"bad-{name.lower()}"))
@@ -171,7 +195,9 @@ def test_metadata_that_cannot_be_read_offer_nothing(with_plugins, tmp_path):
     """A distribution whose entry points are no text hides no other one."""
     install(tmp_path, "bench-shift", "1.2", SHIFT, "shift")
     (tmp_path / "spoilt-1.dist-info").mkdir()
-    (tmp_path / "spoilt-1.dist-info" / "entry_points.txt").write_bytes(b"[simplexbench.methods]\nthis is no entry\n\xff")
+    (tmp_path / "spoilt-1.dist-info" / "entry_points.txt").write_bytes(
+        b"[simplexbench.methods]\nthis is no entry\n\xff"
+    )
     code, out, _, _ = with_plugins(tmp_path, "list", "methods", "--json")
     assert (code, json.loads(out)["broken"]) == (0, [])
     assert "shift" in {one["name"] for one in json.loads(out)["methods"]}
@@ -182,7 +208,9 @@ def test_people_see_them_too(with_plugins, broken):
     code, out, _, imported = with_plugins(broken, "list", "methods")
     assert code == 0
     assert "shift  (of bench-shift 1.2)" in out
-    assert re.search(r"^raises  \(of bad-raises 0\.3\)\n  broken: RuntimeError: no such thing +$", out, re.M)
+    assert re.search(
+        r"^raises  \(of bad-raises 0\.3\)\n  broken: RuntimeError: no such thing +$", out, re.M
+    )
     assert imported == ["bench_shift"]  # the others were tried in processes of their own
 
 
@@ -192,7 +220,15 @@ def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
     code, _, said, imported = with_plugins(broken, "plan", "--methods", "all", *grid)
     assert (code, said, imported) == (0, "", [])
     code, _, said, imported = with_plugins(
-        broken, "run", "--methods", "lora,raises,exits,hangs,twin,future", "--set", "lr=0.001", "--sizes", "0", *grid[:4]
+        broken,
+        "run",
+        "--methods",
+        "lora,raises,exits,hangs,twin,future",
+        "--set",
+        "lr=0.001",
+        "--sizes",
+        "0",
+        *grid[:4],
     )
     assert (code, imported) == (2, [])
     for text in (
@@ -204,7 +240,9 @@ def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
         "bench: --sizes: 0 is not",
     ):
         assert text in said
-    code, _, said, _ = with_plugins(broken, "plan", "--methods", "simplex", "--set", "simplex.base=raises", *grid)
+    code, _, said, _ = with_plugins(
+        broken, "plan", "--methods", "simplex", "--set", "simplex.base=raises", *grid
+    )
     assert code == 2
     assert "the method 'raises' of bad-raises 0.3 cannot be used" in said
     code, _, said, _ = with_plugins(broken, "plan", "--methods", "shiift", *grid)
@@ -213,7 +251,8 @@ def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["list", "tasks"], ["status", "--db", ROOT / "results.db.example"]]
+    "words",
+    [["--help"], ["--version"], ["list", "tasks"], ["status", "--db", ROOT / "results.db.example"]],
 )
 def test_what_needs_no_plugin_looks_for_none(with_plugins, broken, words):
     """Help and what only reads import no plug-in, neither here nor elsewhere."""
@@ -225,7 +264,11 @@ def test_the_doctor_names_plugins(with_plugins, broken):
     """The doctor names every plug-in with its distribution; a broken one is to be minded, and stops no run."""
     _, out, _, _ = with_plugins(broken, "doctor", "--json")
     found = [one for one in json.loads(out)["findings"] if one["what"] == "plug-in"]
-    assert {"what": "plug-in", "state": "well", "text": "the method shift of bench-shift 1.2"} in found
+    assert {
+        "what": "plug-in",
+        "state": "well",
+        "text": "the method shift of bench-shift 1.2",
+    } in found
     assert {one["state"] for one in found} == {"well", "mind"}
 
 
@@ -246,7 +289,9 @@ def test_a_plugin_is_trained_by_a_worker_and_kept_with_its_version(with_plugins,
         "30",
     ]
     variants = ["--set", "simplex.base=shift", "--set", "shift.every=2"]
-    code, _, said, _ = with_plugins(sound, "run", "--methods", "shift,simplex,lora", *variants, *grid, "-j", "1")
+    code, _, said, _ = with_plugins(
+        sound, "run", "--methods", "shift,simplex,lora", *variants, *grid, "-j", "1"
+    )
     assert code == 0, said
     _, out, _, imported = with_plugins(sound, "show", "--json")
     jobs = {one["label"]: one["digest"] for one in json.loads(out)["jobs"]}
@@ -257,7 +302,9 @@ def test_a_plugin_is_trained_by_a_worker_and_kept_with_its_version(with_plugins,
         mine = label != "lora"
         assert one["result"]["versions"].get("plug-in") == ("bench-shift 1.2" if mine else None)
         assert one["setting"]["method"].get("distribution") == ("bench-shift" if mine else None)
-    code, out, _, _ = with_plugins(sound, "predict", jobs["shift(every=2)"], "a fine film", "--json")
+    code, out, _, _ = with_plugins(
+        sound, "predict", jobs["shift(every=2)"], "a fine film", "--json"
+    )
     assert code == 0
     assert with_plugins(sound, "db", "verify", "--rerun", "100%")[0] == 0
     code, _, said, _ = with_plugins(tmp_path, "predict", jobs["shift(every=2)"], "a fine film")
@@ -282,7 +329,10 @@ def test_the_same_name_of_another_distribution_is_another_job(with_plugins, soun
         "--json",
     ]
     digests = []
-    for folder, distribution, version in (("newer", "bench-shift", "1.3"), ("other", "bench-slide", "1.2")):
+    for folder, distribution, version in (
+        ("newer", "bench-shift", "1.3"),
+        ("other", "bench-slide", "1.2"),
+    ):
         (tmp_path / folder).mkdir()
         install(tmp_path / folder, distribution, version, SHIFT, "shift")
         digests.append(json.loads(with_plugins(tmp_path / folder, *plan)[1])["jobs"][0]["digest"])

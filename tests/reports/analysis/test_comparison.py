@@ -26,9 +26,13 @@ def test_cell(grid):
     """A cell is the mean over draws with its t interval, in points."""
     runs = grid()
     cell = compare(runs).cell("simplex", "rte", 50)
-    values = np.array([100 * r.score for r in runs if (r.method, r.task, r.size) == ("simplex", "rte", 50)])
+    values = np.array(
+        [100 * r.score for r in runs if (r.method, r.task, r.size) == ("simplex", "rte", 50)]
+    )
     interval = stats.ttest_1samp(values, 0).confidence_interval()
-    assert (cell.mean, cell.low, cell.high) == pytest.approx((values.mean(), interval.low, interval.high))
+    assert (cell.mean, cell.low, cell.high) == pytest.approx(
+        (values.mean(), interval.low, interval.high)
+    )
     assert (cell.state, cell.done, cell.planned, cell.draws) == ("complete", 5, 5, 5)
 
 
@@ -37,7 +41,9 @@ def test_seeds_are_averaged_inside_draws(grid):
     runs = grid(seeds=3, sizes=(50,), tasks=("rte",))
     comparison = compare(runs)
     cell = comparison.cell("prefix", "rte", 50)
-    draws = [fmean(100 * r.score for r in runs if r.method == "prefix" and r.draw == d) for d in range(5)]
+    draws = [
+        fmean(100 * r.score for r in runs if r.method == "prefix" and r.draw == d) for d in range(5)
+    ]
     assert cell.draws == 5
     assert cell.planned == 15
     assert cell.sd == pytest.approx(np.std(draws, ddof=1))
@@ -50,8 +56,16 @@ def test_average(grid):
     runs = grid()
     comparison = compare(runs)
     cells = [comparison.cell("prefix", task, 50) for task in comparison.tasks]
-    assert comparison.cell("prefix", None, 50).mean == pytest.approx(fmean(cell.mean for cell in cells))
-    holed = compare([r for r in runs if not (r.method == "prefix" and r.task == "rte" and r.draw == 2 and r.size == 50)])
+    assert comparison.cell("prefix", None, 50).mean == pytest.approx(
+        fmean(cell.mean for cell in cells)
+    )
+    holed = compare(
+        [
+            r
+            for r in runs
+            if not (r.method == "prefix" and r.task == "rte" and r.draw == 2 and r.size == 50)
+        ]
+    )
     cell = holed.cell("prefix", None, 50)
     assert (cell.state, cell.done, cell.planned) == ("incomplete", 29, 30)
     assert math.isnan(cell.mean)
@@ -74,16 +88,30 @@ def test_overall_test_is_over_tasks(grid):
             )
             for task in comparison.tasks
         ]
-        flips = [abs(sum(s * m for s, m in zip(signs, means, strict=True))) for signs in itertools.product((1, -1), repeat=6)]
+        flips = [
+            abs(sum(s * m for s, m in zip(signs, means, strict=True)))
+            for signs in itertools.product((1, -1), repeat=6)
+        ]
         assert test.p_raw == pytest.approx(np.mean(np.array(flips) >= abs(sum(means)) - 1e-9))
         assert test.effect == pytest.approx(fmean(means))
-        assert (test.estimand, test.unit, test.n, test.m, test.correction) == ("E3", "tasks", 6, 2, "Holm")
+        assert (test.estimand, test.unit, test.n, test.m, test.correction) == (
+            "E3",
+            "tasks",
+            6,
+            2,
+            "Holm",
+        )
 
 
 def test_families(grid):
     """At single sizes Holm is over methods and sizes together; cells are adjusted together, by another method."""
     comparison = compare(grid())
-    assert [(test.size, test.m) for test in comparison.family("per size")] == [(50, 4), (50, 4), (200, 4), (200, 4)]
+    assert [(test.size, test.m) for test in comparison.family("per size")] == [
+        (50, 4),
+        (50, 4),
+        (200, 4),
+        (200, 4),
+    ]
     cells = comparison.family("cells")
     assert {test.m for test in cells} == {24}
     assert {test.correction for test in cells} == {"Benjamini-Hochberg"}
@@ -93,7 +121,9 @@ def test_families(grid):
 def test_turned_round(grid):
     """A over B is B over A with the sign changed, and the same p."""
     runs = [r for r in grid() if r.method != "prefix"]
-    for one, other in zip(compare(runs).tests, compare(runs, baseline="simplex").tests, strict=True):
+    for one, other in zip(
+        compare(runs).tests, compare(runs, baseline="simplex").tests, strict=True
+    ):
         assert one.effect == pytest.approx(-other.effect)
         assert one.ci == pytest.approx((-other.ci[1], -other.ci[0]))
         assert one.p_raw == other.p_raw
@@ -102,7 +132,9 @@ def test_turned_round(grid):
 def test_block_effects_cancel(grid):
     """Adding one amount to every method of a block changes no test."""
     runs = grid()
-    shifted = [replace(r, score=r.score / 2 + 0.01 * r.draw + 0.1 * (r.task == "rte")) for r in runs]
+    shifted = [
+        replace(r, score=r.score / 2 + 0.01 * r.draw + 0.1 * (r.task == "rte")) for r in runs
+    ]
     halved = [replace(r, score=r.score / 2) for r in runs]
     for one, other in zip(compare(shifted).tests, compare(halved).tests, strict=True):
         assert one.effect == pytest.approx(other.effect)
@@ -118,7 +150,10 @@ def test_order_of_runs_does_not_matter(grid):
 def test_only_common_blocks(grid):
     """A draw that one method lacks is left out for both, and the count says so."""
     runs = [r for r in grid(tasks=("rte",), sizes=(50,)) if r.method != "prefix"]
-    lost = [replace(r, score=None, status="failed") if r.method == "simplex" and r.draw == 0 else r for r in runs]
+    lost = [
+        replace(r, score=None, status="failed") if r.method == "simplex" and r.draw == 0 else r
+        for r in runs
+    ]
     (test,) = compare(lost).tests
     scores = {(r.method, r.draw): 100 * r.score for r in runs}
     expected = fmean(scores["simplex", d] - scores["fine-tuning", d] for d in range(1, 5))
@@ -128,7 +163,11 @@ def test_only_common_blocks(grid):
 
 def test_draws_lacking_a_size_leave_the_overall_test(grid):
     """A draw enters the overall difference only with all its sizes, so that sizes weigh alike."""
-    runs = [r for r in grid(tasks=("rte",)) if not (r.method == "simplex" and r.size == 200 and r.draw == 4)]
+    runs = [
+        r
+        for r in grid(tasks=("rte",))
+        if not (r.method == "simplex" and r.size == 200 and r.draw == 4)
+    ]
     test = next(t for t in compare(runs).family("overall") if t.method == "simplex")
     assert (test.n, test.pairs, test.planned_pairs) == (4, 8, 10)
 
@@ -136,7 +175,8 @@ def test_draws_lacking_a_size_leave_the_overall_test(grid):
 def test_unpaired(grid):
     """A block whose methods had different rows is not compared, and is named."""
     runs = [
-        replace(r, rows="others") if r.method == "simplex" and r.draw == 1 else r for r in grid(tasks=("rte",), sizes=(50,))
+        replace(r, rows="others") if r.method == "simplex" and r.draw == 1 else r
+        for r in grid(tasks=("rte",), sizes=(50,))
     ]
     comparison = compare(runs)
     assert {test.method: test.n for test in comparison.tests} == {"prefix": 5, "simplex": 4}
@@ -158,7 +198,15 @@ def test_one_draw(grid):
 def test_equal_differences(grid):
     """Differences that are all equal have no interval; the sign flip still counts them."""
     runs = [r for r in grid(tasks=("rte",), sizes=(50,), draws=8) if r.method == "fine-tuning"]
-    (test,) = compare([*runs, *(replace(r, method="simplex", digest=r.digest + "s", score=r.score + 0.1) for r in runs)]).tests
+    (test,) = compare(
+        [
+            *runs,
+            *(
+                replace(r, method="simplex", digest=r.digest + "s", score=r.score + 0.1)
+                for r in runs
+            ),
+        ]
+    ).tests
     assert test.p_raw == 2 / 2**8
     assert math.isnan(test.ci[0])
     assert math.isnan(test.mde)
@@ -189,7 +237,13 @@ def test_ties_are_not_blamed_on_the_design(grid):
     """Eight tasks of which four have no difference at all: that is what is said, and not that eight are too few."""
     runs = grid({"fine-tuning": 0.0}, tasks=[f"t{i}" for i in range(8)], sizes=(50,))
     moved = [
-        replace(run, method="simplex", digest=f"{run.digest}s", score=run.score + 0.02 * (int(run.task[1]) < 4)) for run in runs
+        replace(
+            run,
+            method="simplex",
+            digest=f"{run.digest}s",
+            score=run.score + 0.02 * (int(run.task[1]) < 4),
+        )
+        for run in runs
     ]
     comparison = compare([*runs, *moved])
     (test,) = comparison.family("overall")
@@ -203,7 +257,14 @@ def test_ties_are_not_blamed_on_the_design(grid):
 
 def test_a_single_draw_tells_nothing_of_how_many_would_do(grid):
     """With one draw a task it is not said that tasks differ too much: nothing is known of how draws differ."""
-    comparison = compare(grid({"fine-tuning": 0.0, "simplex": 0.002}, tasks=[f"t{i}" for i in range(8)], sizes=(50,), draws=1))
+    comparison = compare(
+        grid(
+            {"fine-tuning": 0.0, "simplex": 0.002},
+            tasks=[f"t{i}" for i in range(8)],
+            sizes=(50,),
+            draws=1,
+        )
+    )
     text = " ".join(verdict(comparison))
     assert "A single draw a task does not tell how many would do" in text
     assert "differ too much" not in text
@@ -214,7 +275,12 @@ def test_what_failed_or_is_missing_makes_no_headline(grid):
     methods = {"fine-tuning": 0.0, "simplex": 0.05}
     runs = grid(methods, tasks=("a", "b", "c"), sizes=(50,))
     assert verdict(compare(runs))[0].startswith("On these tasks simplex scores above fine-tuning")
-    failed = [replace(r, status="failed", score=None) if (r.method, r.task, r.draw) == ("simplex", "a", 0) else r for r in runs]
+    failed = [
+        replace(r, status="failed", score=None)
+        if (r.method, r.task, r.draw) == ("simplex", "a", 0)
+        else r
+        for r in runs
+    ]
     assert verdict(compare(failed))[0].startswith("Not settled")
     missing = [r for r in runs if (r.method, r.task) != ("simplex", "a")]
     assert verdict(compare(missing))[0].startswith("Not settled")
@@ -223,7 +289,9 @@ def test_what_failed_or_is_missing_makes_no_headline(grid):
 def test_a_method_that_lacks_a_size_is_not_said_to_share_no_rows(grid):
     """The overall comparison is over all sizes, and the sentence says so."""
     runs = [run for run in grid() if run.method != "simplex" or run.size == 50]
-    assert "no task has finished runs of both on the same rows at every size" in " ".join(verdict(compare(runs)))
+    assert "no task has finished runs of both on the same rows at every size" in " ".join(
+        verdict(compare(runs))
+    )
 
 
 def test_holdout(grid):
@@ -232,7 +300,9 @@ def test_holdout(grid):
     split = [replace(r, holdout=r.task == "mine", n_test=25) for r in runs]
     plain, held = compare(runs), compare(split)
     one, other = plain.cell("prefix", "mine", 50), held.cell("prefix", "mine", 50)
-    assert (other.high - other.low) / (one.high - one.low) == pytest.approx(math.sqrt((1 / 6 + 0.5) * 6))
+    assert (other.high - other.low) / (one.high - one.low) == pytest.approx(
+        math.sqrt((1 / 6 + 0.5) * 6)
+    )
     tests = {test.task: test for test in held.family("cells") if test.method == "prefix"}
     assert "Nadeau-Bengio" in tests["mine"].test
     assert "sign flip" in tests["rte"].test
@@ -240,7 +310,9 @@ def test_holdout(grid):
         [
             100 * (a.score - b.score)
             for a, b in itertools.product(runs, runs)
-            if a.task == b.task == "mine" and a.draw == b.draw and (a.method, b.method) == ("prefix", "fine-tuning")
+            if a.task == b.task == "mine"
+            and a.draw == b.draw
+            and (a.method, b.method) == ("prefix", "fine-tuning")
         ]
     )
     t = values.mean() / (values.std(ddof=1) * math.sqrt(1 / 6 + 0.5))
@@ -251,19 +323,34 @@ def test_holdout(grid):
 def test_seen(grid):
     """The average is also given without the tasks that the backbone has been trained on."""
     comparison = compare([replace(r, seen=r.task == "cola") for r in grid()])
-    rest = [comparison.cell("simplex", task, 50).mean for task in comparison.tasks if task != "cola"]
-    assert comparison.cell("simplex", None, 50, without_seen=True).mean == pytest.approx(fmean(rest))
+    rest = [
+        comparison.cell("simplex", task, 50).mean for task in comparison.tasks if task != "cola"
+    ]
+    assert comparison.cell("simplex", None, 50, without_seen=True).mean == pytest.approx(
+        fmean(rest)
+    )
     assert comparison.seen == ("cola",)
     with pytest.raises(KeyError):
         compare(grid()).cell("simplex", None, 50, without_seen=True)
 
 
 @pytest.mark.parametrize(
-    ("status", "state"), [("failed", "failed"), ("diverged", "diverged"), ("infeasible", "infeasible"), ("missing", "missing")]
+    ("status", "state"),
+    [
+        ("failed", "failed"),
+        ("diverged", "diverged"),
+        ("infeasible", "infeasible"),
+        ("missing", "missing"),
+    ],
 )
 def test_states(grid, status, state):
     """A cell without any score says what became of its runs."""
-    runs = [replace(r, status=status, score=None) if (r.method, r.task, r.size) == ("prefix", "rte", 50) else r for r in grid()]
+    runs = [
+        replace(r, status=status, score=None)
+        if (r.method, r.task, r.size) == ("prefix", "rte", 50)
+        else r
+        for r in grid()
+    ]
     comparison = compare(runs)
     cell = comparison.cell("prefix", "rte", 50)
     assert (cell.state, cell.done, cell.planned) == (state, 0, 5)
@@ -275,7 +362,10 @@ def test_states(grid, status, state):
 
 def test_infeasible_for_all(grid):
     """A size that no method can be run at does not make the averages of the others incomplete."""
-    runs = [replace(r, status="infeasible", score=None) if (r.task, r.size) == ("rte", 200) else r for r in grid()]
+    runs = [
+        replace(r, status="infeasible", score=None) if (r.task, r.size) == ("rte", 200) else r
+        for r in grid()
+    ]
     comparison = compare(runs)
     assert comparison.cell("prefix", None, 200).state == "complete"
     assert comparison.cell("prefix", "rte", None).state == "complete"
@@ -285,14 +375,19 @@ def test_infeasible_for_all(grid):
 
 def test_scores_that_are_no_numbers(grid):
     """A finished run whose score is not a number counts as diverged."""
-    runs = [replace(r, score=math.nan) if (r.method, r.draw) == ("prefix", 0) else r for r in grid()]
+    runs = [
+        replace(r, score=math.nan) if (r.method, r.draw) == ("prefix", 0) else r for r in grid()
+    ]
     comparison = compare(runs)
     assert comparison.cell("prefix", "rte", 50).fates == {"done": 4, "diverged": 1}
 
 
 def test_only_complete_cells_are_best(grid):
     """A mean over the runs that survived is never marked as the best of its column."""
-    runs = [replace(r, status="diverged", score=None) if (r.method, r.draw) == ("simplex", 0) else r for r in grid()]
+    runs = [
+        replace(r, status="diverged", score=None) if (r.method, r.draw) == ("simplex", 0) else r
+        for r in grid()
+    ]
     comparison = compare(runs)
     assert not any(cell.best for cell in comparison.cells if cell.method == "simplex")
 
@@ -303,7 +398,9 @@ def test_directions(grid):
     assert comparison.cell("simplex", None, None).direction == "better"
     assert comparison.cell("simplex", "rte", 50).direction == "better"
     assert comparison.cell("fine-tuning", "rte", 50).direction == ""
-    single = compare(grid({"fine-tuning": 0.1, "simplex": 0.0}, draws=10, tasks=("rte",), sizes=(50,)))
+    single = compare(
+        grid({"fine-tuning": 0.1, "simplex": 0.0}, draws=10, tasks=("rte",), sizes=(50,))
+    )
     assert single.cell("simplex", "rte", 50).direction == "worse"
 
 
@@ -314,22 +411,34 @@ def test_notes(grid):
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
     assert "PACK_MIX" in codes(compare([replace(runs[0], passes="in packs of 8"), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
-    foreign = compare([replace(run, plugin="bench-shift 1.2") if run.method == "prefix" else run for run in runs]).notes
+    foreign = compare(
+        [replace(run, plugin="bench-shift 1.2") if run.method == "prefix" else run for run in runs]
+    ).notes
     assert [(n.level, n.text) for n in foreign if n.code == "PLUG_IN"] == [
         ("amber", "prefix is a method of bench-shift 1.2, and not of bench.")
     ]
-    mixed = compare([replace(run, plugin=f"x {run.draw}") if run.method == "prefix" else run for run in runs]).notes
+    mixed = compare(
+        [replace(run, plugin=f"x {run.draw}") if run.method == "prefix" else run for run in runs]
+    ).notes
     assert [n.level for n in mixed if n.code == "PLUG_IN"] == ["red"]
     assert "NOT_FOUND" in codes(compare(runs, tasks=["rte", "rtee"]))
     same = [replace(r, score=0.5) if (r.method, r.task) == ("prefix", "rte") else r for r in runs]
     assert "DUPLICATE_RUNS" in codes(compare(same))
-    levels = [note.level for note in compare([replace(runs[0], collapsed=True, versions="program 2"), *runs[1:]]).notes]
+    levels = [
+        note.level
+        for note in compare(
+            [replace(runs[0], collapsed=True, versions="program 2"), *runs[1:]]
+        ).notes
+    ]
     assert levels == sorted(levels, reverse=True)
 
 
 def test_undefined_metrics(grid):
     """A metric that some runs do not define is averaged over the others, and the holes are counted."""
-    runs = [replace(r, metrics={"accuracy": 0.5, "r": math.nan if r.draw == 0 else 0.25}) for r in grid()]
+    runs = [
+        replace(r, metrics={"accuracy": 0.5, "r": math.nan if r.draw == 0 else 0.25})
+        for r in grid()
+    ]
     cell = compare(runs).cell("prefix", "rte", 50)
     assert cell.metrics == {"accuracy": 0.5, "r": 0.25}
     assert cell.undefined == {"r": 1}
@@ -338,7 +447,10 @@ def test_undefined_metrics(grid):
 def test_a_diverged_run_counts_with_the_score_it_is_given(grid):
     """Breaking down is a result of the method: the mean falls, the cell stays complete, and a red note names it."""
     runs = [r for r in grid(tasks=("rte",), sizes=(50,)) if r.method != "prefix"]
-    broken = [replace(r, score=0.0, status="diverged") if r.method == "simplex" and r.draw == 0 else r for r in runs]
+    broken = [
+        replace(r, score=0.0, status="diverged") if r.method == "simplex" and r.draw == 0 else r
+        for r in runs
+    ]
     comparison = compare(broken)
     cell = comparison.cell("simplex", "rte", 50)
     expected = fmean([0.0, *(100 * r.score for r in runs if r.method == "simplex" and r.draw > 0)])
@@ -353,7 +465,10 @@ def test_nothing_is_settled_while_runs_failed(grid):
     runs = [r for r in grid(tasks=("rte",), sizes=(50,), draws=12) if r.method != "prefix"]
     better = [replace(r, score=r.score + 0.3) if r.method == "simplex" else r for r in runs]
     assert compare(better).tests[0].settled
-    failing = [replace(r, score=None, status="failed") if r.method == "simplex" and r.draw < 2 else r for r in better]
+    failing = [
+        replace(r, score=None, status="failed") if r.method == "simplex" and r.draw < 2 else r
+        for r in better
+    ]
     comparison = compare(failing)
     assert comparison.tests[0].p_adj <= 0.05
     assert not comparison.tests[0].settled
@@ -376,7 +491,9 @@ def test_the_comparison_that_a_study_is_for_is_tested_alone(grid):
     headline, first, *_ = verdict(comparison)
     assert headline.startswith("Settled: simplex is better than prefix, the question of this study")
     assert first.startswith("simplex over prefix (the question of this study)")
-    late = compare(grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=said._replace(late=True))
+    late = compare(
+        grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=said._replace(late=True)
+    )
     assert {test.m for test in late.family("overall")} == {3}
     assert "POSTHOC_BASELINE" in {note.code for note in late.notes}
     assert "POSTHOC_BASELINE" not in {note.code for note in comparison.notes}
@@ -392,7 +509,9 @@ def test_tasks_chosen_after_the_results_are_not_what_was_asked_before_them(grid)
     for chosen in ({"tasks": [f"t{i}" for i in range(7)]}, {"sizes": [50]}):
         some = compare(runs, hypothesis=said, **chosen)
         assert some.question is None
-        assert "on all of its tasks and sizes" in next(note.text for note in some.notes if note.code == "POSTHOC_BASELINE")
+        assert "on all of its tasks and sizes" in next(
+            note.text for note in some.notes if note.code == "POSTHOC_BASELINE"
+        )
     assert compare(runs, hypothesis=said, tasks=[f"t{i}" for i in range(8)]).question is not None
 
 
@@ -400,14 +519,18 @@ def test_the_answer_on_a_single_task_names_it(grid):
     """A study of one task speaks of that task."""
     runs = grid({"prefix": 0.0, "simplex": 0.05}, tasks=("rte",), sizes=(50,), draws=8)
     headline = verdict(compare(runs, hypothesis=Hypothesis("simplex", "prefix")))[0]
-    assert headline.startswith("Settled: simplex is better than prefix on rte, the question of this study")
+    assert headline.startswith(
+        "Settled: simplex is better than prefix on rte, the question of this study"
+    )
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html", "json"])
 def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
     """Every other sentence says so, as do the legend, which tells who is adjusted over whom, and the facts."""
     methods = {"prefix": 0.0, "lora": 0.001, "adapter": 0.002, "simplex": 0.03}
-    comparison = compare(grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=Hypothesis("simplex", "prefix"))
+    comparison = compare(
+        grid(methods, tasks=[f"t{i}" for i in range(8)]), hypothesis=Hypothesis("simplex", "prefix")
+    )
     text = re.sub(r"\s+", " ", render(comparison, format=form, width=4000))
     assert "simplex over prefix (the question of this study): " in text
     for method in ("lora", "adapter"):
@@ -415,17 +538,26 @@ def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
     if form != "json":
         alone = "simplex, the question of this study, is tested alone; p Holm: over the 2 other comparisons of this table"
         assert f"{alone}; the others exploratory." in text
-        assert "over the 6 comparisons of this table, all sizes together; all of them exploratory." in text
-        assert "the question of this study, simplex, alone, Holm over 2 overall (exploratory)" in text
+        assert (
+            "over the 6 comparisons of this table, all sizes together; all of them exploratory."
+            in text
+        )
+        assert (
+            "the question of this study, simplex, alone, Holm over 2 overall (exploratory)" in text
+        )
         assert "over the 3 comparisons of this table" not in text
 
 
 def test_a_question_asked_of_two_methods_stands_alone(grid):
     """With no other comparison there is none to be called exploratory, and none to adjust for."""
-    comparison = compare(grid({"prefix": 0.0, "simplex": 0.03}, sizes=(50,)), hypothesis=Hypothesis("simplex", "prefix"))
+    comparison = compare(
+        grid({"prefix": 0.0, "simplex": 0.03}, sizes=(50,)),
+        hypothesis=Hypothesis("simplex", "prefix"),
+    )
     text = render(comparison, format="markdown")
     assert (
-        "power of 80 % (never: the smallest p possible is above .05). simplex, the question of this study, is tested " in text
+        "power of 80 % (never: the smallest p possible is above .05). simplex, the question of this study, is tested "
+        in text
     )
     assert "is tested alone. Intervals" in text
     assert "p Holm: over" not in text
@@ -435,7 +567,9 @@ def test_every_number_has_its_estimand(grid):
     """Intervals and p values say in sentences, legends and fields whether they speak of draws, rows or tasks."""
     comparison = compare(grid())
     for sentence in verdict(comparison)[1:]:
-        assert re.search(r"points \[-?[\d.]+, -?[\d.]+\] \(E1\) over 6 tasks.*\(p = [\d.]+, E3, ", sentence)
+        assert re.search(
+            r"points \[-?[\d.]+, -?[\d.]+\] \(E1\) over 6 tasks.*\(p = [\d.]+, E3, ", sentence
+        )
     page = document(comparison)
     for table in (*page.tables, *page.appendix):
         if "±" in str(table.rows) or " p" in str(table.head) or "interval" in str(table.head):
@@ -454,7 +588,15 @@ def test_with_known_answers_the_intervals_speak_of_other_test_rows(grid):
     for run in runs:
         wrong = hard[run.task] + rng.normal(0, 0.05, 200) > run.score
         given = np.where(wrong, 1 - right[run.task], right[run.task])
-        known.append(replace(run, given=given, right={"": right[run.task]}, scored_by=("accuracy",), score=1 - wrong.mean()))
+        known.append(
+            replace(
+                run,
+                given=given,
+                right={"": right[run.task]},
+                scored_by=("accuracy",),
+                score=1 - wrong.mean(),
+            )
+        )
     wide, narrow = compare(known), compare([replace(run, right={}) for run in known])
     for ours, theirs in zip(wide.cells, narrow.cells, strict=True):
         assert (ours.estimand, theirs.estimand) == ("E2", "E1")

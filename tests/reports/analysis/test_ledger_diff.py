@@ -16,7 +16,10 @@ def test_the_same_ledger_twice_moved_nowhere(grid):
     """Equal to the last digit, and no table."""
     found = moves(grid(), grid())
     assert all(move.equal == move.pairs and not move.moved for move in found.cells)
-    assert headline(found) == "None of 36 cells can be said to have moved; 36 are equal to the last digit."
+    assert (
+        headline(found)
+        == "None of 36 cells can be said to have moved; 36 are equal to the last digit."
+    )
     assert as_document(found, before="a", after="b").tables == ()
 
 
@@ -56,8 +59,13 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     before = grid({"lora": 0.0}, tasks=("cola", "rte"), sizes=(50,))
     shifts = {"cola": (0.2, -0.1, 0.1, 0.0, -0.05), "rte": (-0.2,)}
     before = [run for run in before if run.draw < len(shifts[run.task])]
-    found = moves(before, [replace(run, score=run.score + shifts[run.task][run.draw]) for run in before])
-    assert [(move.place.task, move.word) for move in found.cells] == [("cola", "not settled"), ("rte", "one draw")]
+    found = moves(
+        before, [replace(run, score=run.score + shifts[run.task][run.draw]) for run in before]
+    )
+    assert [(move.place.task, move.word) for move in found.cells] == [
+        ("cola", "not settled"),
+        ("rte", "one draw"),
+    ]
     assert headline(found) == (
         "None of 2 cells can be said to have moved; 1 changed, not settled (absence of significance is not evidence of "
         "equality); 1 changed, which a single draw cannot tell from noise; 0 are equal to the last digit."
@@ -69,9 +77,13 @@ def test_what_is_not_settled_is_not_called_noise(grid):
 
 def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
     """Where test rows are split anew for each draw p is corrected for shared rows as the interval is, by hand."""
-    before = [replace(run, holdout=True) for run in grid({"lora": 0.0}, tasks=("cola",), sizes=(50,))]
+    before = [
+        replace(run, holdout=True) for run in grid({"lora": 0.0}, tasks=("cola",), sizes=(50,))
+    ]
     shifts = [0.03, 0.05, 0.04, 0.06, 0.05]
-    (move,) = moves(before, [replace(run, score=run.score + shifts[run.draw]) for run in before]).cells
+    (move,) = moves(
+        before, [replace(run, score=run.score + shifts[run.draw]) for run in before]
+    ).cells
     error = 100 * np.std(shifts, ddof=1) * np.sqrt(1 / 5 + 277 / 50)
     assert move.p_raw == pytest.approx(2 * stats.t.sf(move.effect / error, 4))
     assert move.ci == pytest.approx(stats.t.interval(0.95, 4, move.effect, error))
@@ -81,7 +93,11 @@ def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
 def test_other_rows_and_jobs_of_one_side_are_counted(grid):
     """What is not the same block on the same rows is no pair."""
     before = grid()
-    after = [replace(run, rows="others") if run.task == "rte" else run for run in before if run.task != "cola"]
+    after = [
+        replace(run, rows="others") if run.task == "rte" else run
+        for run in before
+        if run.task != "cola"
+    ]
     found = moves(before, [*after, replace(before[0], method="lora")])
     assert (found.only_before, found.only_after, found.other_rows) == (30, 1, 30)
     assert headline(moves(before, [])).startswith("Nothing to compare")
@@ -92,11 +108,21 @@ def test_backbones_and_recipes_are_kept_apart(grid):
     small = grid({"lora": 0.0}, tasks=("rte",), draws=6)
     rng = np.random.default_rng(0)
     large = [replace(run, backbone="large", score=run.score + 0.1) for run in small]
-    after = [*small, *(replace(run, score=run.score - 0.05 + rng.normal(0, 0.005)) for run in large)]
+    after = [
+        *small,
+        *(replace(run, score=run.score - 0.05 + rng.normal(0, 0.005)) for run in large),
+    ]
     found = moves([*large, *small], after)
-    assert {(move.place.backbone, move.word) for move in found.cells} == {("large", "moved"), (PLAIN.backbone, "equal")}
+    assert {(move.place.backbone, move.word) for move in found.cells} == {
+        ("large", "moved"),
+        (PLAIN.backbone, "equal"),
+    }
     page = as_document(found, before="a", after="b")
-    assert page.facts[2:] == (("Backbone 1", "large"), ("Backbone 2", PLAIN.backbone), ("Recipe", PLAIN.recipe))
+    assert page.facts[2:] == (
+        ("Backbone 1", "large"),
+        ("Backbone 2", PLAIN.backbone),
+        ("Recipe", PLAIN.recipe),
+    )
     assert sorted(tuple(entry.text for entry in row[:4]) for row in page.tables[0].rows) == [
         ("lora", "rte", "200", "1"),
         ("lora", "rte", "50", "1"),

@@ -43,7 +43,9 @@ def test_recipes_are_never_mixed(grid):
 def test_filters_come_before_mixing(grid):
     """A second backbone on another task does not matter to who did not ask for that task."""
     runs = grid()
-    assert arrange([*runs, replace(runs[0], backbone="another", task="snli")], tasks=["rte"]).tasks == ("rte",)
+    assert arrange(
+        [*runs, replace(runs[0], backbone="another", task="snli")], tasks=["rte"]
+    ).tasks == ("rte",)
 
 
 def test_order(grid):
@@ -51,7 +53,11 @@ def test_order(grid):
     assert arrange(grid()).methods == ("fine-tuning", "prefix", "simplex")
     assert arrange(grid(), baseline="simplex").methods == ("simplex", "fine-tuning", "prefix")
     frame = arrange(grid(), methods=["simplex", "prefix"], tasks=["rte", "cola"])
-    assert (frame.methods, frame.baseline, frame.tasks) == (("simplex", "prefix"), "simplex", ("rte", "cola"))
+    assert (frame.methods, frame.baseline, frame.tasks) == (
+        ("simplex", "prefix"),
+        "simplex",
+        ("rte", "cola"),
+    )
 
 
 def test_baseline_is_kept(grid):
@@ -64,7 +70,10 @@ def test_baseline_is_kept(grid):
 def test_bare_names(grid):
     """A name without options stands for its variants, unless that leaves the baseline open."""
     runs = grid({"lora": 0.0, "simplex(vertices=2)": 0.01, "simplex(vertices=6)": 0.02})
-    assert arrange(runs, methods=["simplex"]).methods == ("simplex(vertices=2)", "simplex(vertices=6)")
+    assert arrange(runs, methods=["simplex"]).methods == (
+        "simplex(vertices=2)",
+        "simplex(vertices=6)",
+    )
     with pytest.raises(Nothing, match="could be any of"):
         arrange(runs, baseline="simplex")
     with pytest.raises(Nothing, match="no baseline 'prefix'"):

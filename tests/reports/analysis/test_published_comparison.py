@@ -12,7 +12,8 @@ from reports.analysis.paired_runs import Nothing
 from reports.analysis.published_comparison import beside, study
 from reports.published import STUDIES, people
 
-# The averages that the paper prints in its Table 1; of the prefix of 50 tokens it prints 47.56 for numbers whose mean is 47.58.
+# The averages that the paper prints in its Table 1; of the prefix of 50 tokens it prints 47.56 for
+# numbers whose mean is 47.58.
 AVERAGES = {
     (100, "Fine-tuning"): 60.02, (100, "BitFit"): 48.64, (100, "Adapter"): 58.24, (100, "Prefix (L=10)"): 47.99,
     (100, "LoRA"): 49.26, (100, "UniPELT AP"): 60.80, (100, "UniPELT APL"): 62.59, (500, "Fine-tuning"): 68.93,
@@ -25,7 +26,9 @@ AVERAGES = {
 @pytest.mark.parametrize(("size", "called"), AVERAGES)
 def test_the_numbers_of_unipelt_have_the_averages_that_it_prints(size, called):
     """Eight tasks a row, and their mean is the paper's own, within its rounding."""
-    values = [one.value for one in STUDIES["unipelt"].numbers if (one.size, one.called) == (size, called)]
+    values = [
+        one.value for one in STUDIES["unipelt"].numbers if (one.size, one.called) == (size, called)
+    ]
     assert len(values) == 8
     assert fmean(values) == pytest.approx(AVERAGES[size, called], abs=0.011)
 
@@ -42,7 +45,8 @@ def test_a_study_is_whole(name):
 def test_what_people_reach_has_the_average_that_was_published():
     """With WNLI's 95.9, which is no task here, 87.1 over nine tasks, each the mean of its metrics."""
     found = [
-        people(name, [metric.rpartition("/")[0] or metric for metric in REGISTRY[name].metrics]) for name in GROUPS["glue"]
+        people(name, [metric.rpartition("/")[0] or metric for metric in REGISTRY[name].metrics])
+        for name in GROUPS["glue"]
     ]
     assert len(found) == 8
     assert round(fmean([*found, 95.9]), 1) == 87.1
@@ -60,7 +64,12 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
     assert table.head == ("method", "from", "mrpc f1", "rte accuracy")
     rows = [[entry.text for entry in row] for row in table.rows]
     cell = comparison.cell("prefix", "rte", 100)
-    assert ["prefix", "here", f"{100 * comparison.cell('prefix', 'mrpc', 100).metrics['f1']:.2f}", f"{cell.mean:.2f}"] in rows
+    assert [
+        "prefix",
+        "here",
+        f"{100 * comparison.cell('prefix', 'mrpc', 100).metrics['f1']:.2f}",
+        f"{cell.mean:.2f}",
+    ] in rows
     assert ["", "Prefix (L=10)", "81.22", "55.96"] in rows
     assert not any("simplex" in row[0] for row in rows)
     assert "there 1000" in table.legend
@@ -68,7 +77,9 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
     assert "Beside UniPELT" in text
 
 
-@pytest.mark.parametrize(("name", "said"), [("unipet", "did you mean unipelt"), ("li-liang", "nothing in common")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("unipet", "did you mean unipelt"), ("li-liang", "nothing in common")]
+)
 def test_what_has_nothing_in_common_is_refused(grid, name, said):
     """A study that is not there, or that has no task here, is told with what it has."""
     with pytest.raises(Nothing, match=said):

@@ -17,7 +17,12 @@ def answered(grid, right, **plan):
         start, count = right[run.method]
         good = np.isin(np.arange(40), np.arange(start, start + count))
         given = np.where(good, labels, 1 - labels)
-        known = {"given": given, "right": {"": labels}, "scored_by": ("accuracy",), "classes": ("no", "yes")}
+        known = {
+            "given": given,
+            "right": {"": labels},
+            "scored_by": ("accuracy",),
+            "classes": ("no", "yes"),
+        }
         runs.append(replace(run, score=count / 40, metrics={"accuracy": count / 40}, **known))
     return runs
 
@@ -26,14 +31,25 @@ def test_rows_that_one_model_alone_answers_are_counted(grid):
     """Twenty-five against fifteen have the published p of .15; which is not adjusted for itself."""
     runs = answered(grid, {"prefix": (25, 15), "lora": (0, 25)}, draws=1)
     found = single(compare(runs, baseline="prefix"))
-    assert [entry.text for entry in found.rows[0]] == ["lora", "rte", "50", "25", "15", "40", "0.15", "0.15"]
+    assert [entry.text for entry in found.rows[0]] == [
+        "lora",
+        "rte",
+        "50",
+        "25",
+        "15",
+        "40",
+        "0.15",
+        "0.15",
+    ]
     assert "another draw may turn it round" in found.legend
     assert found.title in render(compare(runs, baseline="prefix"), format="markdown")
 
 
 def test_equal_models_do_not_differ(grid):
     """No row tells them apart: p is 1."""
-    found = single(compare(answered(grid, {"prefix": (0, 20), "lora": (0, 20)}, draws=1), baseline="prefix"))
+    found = single(
+        compare(answered(grid, {"prefix": (0, 20), "lora": (0, 20)}, draws=1), baseline="prefix")
+    )
     assert [entry.text for entry in found.rows[0]][3:] == ["0", "0", "40", "1.00", "1.00"]
 
 
@@ -50,7 +66,15 @@ def test_equal_models_do_not_differ(grid):
 def test_what_cannot_be_set_against_each_other_is_left_out(grid, spoilt):
     """Values, unknown answers, other rows, a failed run."""
     runs = answered(grid, {"prefix": (25, 15), "lora": (0, 25)}, draws=1)
-    assert single(compare([replace(run, **spoilt) if run.method == "lora" else run for run in runs], baseline="prefix")) is None
+    assert (
+        single(
+            compare(
+                [replace(run, **spoilt) if run.method == "lora" else run for run in runs],
+                baseline="prefix",
+            )
+        )
+        is None
+    )
 
 
 def test_with_several_draws_there_is_no_such_table(grid):

@@ -65,29 +65,43 @@ def test_tasks_are_measured_and_gains_are_held_against_it(grid):
     links = {link.characteristic: link.found for link in found.links}
     assert (links["words"].rho, links["words"].n) == (pytest.approx(1), 6)
     assert links["words"].p == pytest.approx(2 / math.factorial(6))
-    assert links["pair"].rho == pytest.approx(stats.spearmanr([0, 0, 0, 0, 1, 1], range(6)).statistic)
+    assert links["pair"].rho == pytest.approx(
+        stats.spearmanr([0, 0, 0, 0, 1, 1], range(6)).statistic
+    )
     assert (links["size"].rho, links["size"].p) == (1, pytest.approx(2 / 2**7))
     assert "overlap" not in links  # all alike
     raw = [link.found.p for link in found.links]
-    assert [link.p_adj for link in found.links] == pytest.approx(list(stats.false_discovery_control(raw)))
+    assert [link.p_adj for link in found.links] == pytest.approx(
+        list(stats.false_discovery_control(raw))
+    )
 
 
 def test_what_people_reach_is_held_against_gains(grid):
     """Of tasks whose numbers are published, in points; a task of one's own has none, and stands in no correlation with it."""
     names = ["cola", "sst2", "rte", "qnli", "mine"]
     runs = [
-        replace(run, score=0.5 + 0.01 * names.index(run.task) * (run.method == "prefix"), right={"": np.array([0.0, 1.0])})
+        replace(
+            run,
+            score=0.5 + 0.01 * names.index(run.task) * (run.method == "prefix"),
+            right={"": np.array([0.0, 1.0])},
+        )
         for run in grid({"lora": 0.0, "prefix": 0.0}, tasks=names)
     ]
     scored = {"cola": ["matthews"]}
-    runs = [replace(run, scored_by=scored.get(run.task, ["accuracy"]), classes=("no", "yes")) for run in runs]
+    runs = [
+        replace(run, scored_by=scored.get(run.task, ["accuracy"]), classes=("no", "yes"))
+        for run in runs
+    ]
     comparison = compare(runs)
     found = characteristics(comparison, lambda _: None)
     assert {one.task: one.people for one in found.tasks if not math.isnan(one.people)} == {
         "cola": 66.4, "qnli": 91.2, "rte": 93.6, "sst2": 97.8,
     }  # fmt: skip
     (link,) = (link.found for link in found.links if link.characteristic == "people")
-    assert (link.rho, link.n) == (pytest.approx(stats.spearmanr([66.4, 97.8, 93.6, 91.2], range(4)).statistic), 4)
+    assert (link.rho, link.n) == (
+        pytest.approx(stats.spearmanr([66.4, 97.8, 93.6, 91.2], range(4)).statistic),
+        4,
+    )
     table = traits(comparison, found)[0]
     assert "97.8" in [entry.text for row in table.rows for entry in row if row[0].text == "sst2"]
 
@@ -100,42 +114,63 @@ def test_the_tables_say_what_is_missing(grid, form):
     text = " ".join(render(comparison, format=form, texts=texts, characteristics=True).split())
     assert "Task characteristics" in text
     assert "The texts of task-0 are not at hand" in text
-    assert "of 3 correlations that have a p a single one can reach p = 0.005 after adjustment" in text
+    assert (
+        "of 3 correlations that have a p a single one can reach p = 0.005 after adjustment" in text
+    )
     assert "a low estimate of the ceiling that doubtful labels set" in text
 
 
 def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
     """Of seven tasks three have texts, and their labels are balanced alike: 2 / 3! twice is beyond .05."""
-    runs = [replace(run, right={"": np.array([0.0, 1.0] * 10)}) for run in lengthy(grid, sizes=(50,))]
+    runs = [
+        replace(run, right={"": np.array([0.0, 1.0] * 10)}) for run in lengthy(grid, sizes=(50,))
+    ]
     comparison = compare(runs)
     found = characteristics(comparison, lambda run: texts(run) if run.task in TASKS[4:] else None)
     assert {link.characteristic: link.found.smallest for link in found.links} == {
         "words": pytest.approx(2 / 6),
         "pair": pytest.approx(4 / 6),
     }
-    assert "of 2 correlations that have a p a single one cannot reach .05" in traits(comparison, found)[1].legend
+    assert (
+        "of 2 correlations that have a p a single one cannot reach .05"
+        in traits(comparison, found)[1].legend
+    )
 
 
 def test_gains_are_ranked_as_they_are_shown(grid):
     """Gains of 1.21 and 1.24 points are both +1.2, and share a rank."""
     gains = [0.0, 0.0124, 0.0121, 0.0124, 0.0121, 0.0122, 0.03]
     runs = [
-        replace(run, score=0.5 + gains[TASKS.index(run.task)] * (run.method == "prefix")) for run in lengthy(grid, sizes=(50,))
+        replace(run, score=0.5 + gains[TASKS.index(run.task)] * (run.method == "prefix"))
+        for run in lengthy(grid, sizes=(50,))
     ]
-    links = {link.characteristic: link.found for link in characteristics(compare(runs), texts).links}
-    assert links["words"].rho == pytest.approx(stats.spearmanr(range(6), [1, 1, 1, 1, 1, 2]).statistic)
+    links = {
+        link.characteristic: link.found for link in characteristics(compare(runs), texts).links
+    }
+    assert links["words"].rho == pytest.approx(
+        stats.spearmanr(range(6), [1, 1, 1, 1, 1, 2]).statistic
+    )
 
 
 def test_a_single_task_has_no_correlation(grid):
     """It is measured, and that is all."""
     comparison = compare(lengthy(grid)[:10], tasks=["task-0"])
     assert characteristics(comparison, texts).links == ()
-    assert "Gains against" not in render(comparison, format="markdown", texts=texts, characteristics=True)
+    assert "Gains against" not in render(
+        comparison, format="markdown", texts=texts, characteristics=True
+    )
 
 
 def test_the_command_measures_the_example(bench, tmp_path):
     """The embedded tasks' texts are made anew, with no network; the same command gives the same bytes."""
-    words = ["report", "--db", ROOT / "results.db.example", "--baseline", "prefix", "--characteristics"]
+    words = [
+        "report",
+        "--db",
+        ROOT / "results.db.example",
+        "--baseline",
+        "prefix",
+        "--characteristics",
+    ]
     first, second = (bench(tmp_path, *words, "--format", "json") for _ in range(2))
     assert first.code == 0, first.err
     assert first.out == second.out

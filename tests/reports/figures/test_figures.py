@@ -22,7 +22,15 @@ from reports.figures.profile import fractions
 from reports.figures.style import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
 from reports.statistics.ranks import cliques
 
-HOSTILE = ("$x$", "<script>alert(1)</script>", "a\x1b[31m\ufffe", "_under & over", "a" * 300, "名前 \u202e(rank=4)", "")
+HOSTILE = (
+    "$x$",
+    "<script>alert(1)</script>",
+    "a\x1b[31m\ufffe",
+    "_under & over",
+    "a" * 300,
+    "名前 \u202e(rank=4)",
+    "",
+)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -37,14 +45,23 @@ def drawn(name, runs, **options):
 def hostile(grid):
     """The grid with names that somebody might have chosen to break it."""
     runs = grid(dict.fromkeys(HOSTILE, 0.0), tasks=HOSTILE[:3], draws=2)
-    return [replace(run, metrics={**run.metrics, "rule $y$ accuracy": 0.5}, collapsed=run.draw == 1) for run in runs]
+    return [
+        replace(run, metrics={**run.metrics, "rule $y$ accuracy": 0.5}, collapsed=run.draw == 1)
+        for run in runs
+    ]
 
 
 def holes(grid):
     """The grid with a method that lacks a task, one that failed, and one that broke down."""
     runs = [run for run in grid() if (run.method, run.task) != ("prefix", "rte")]
-    failed = [replace(run, status="failed", score=None, dev_score=None) if run.draw == 1 else run for run in runs]
-    return [replace(run, status="diverged") if (run.method, run.draw) == ("simplex", 2) else run for run in failed]
+    failed = [
+        replace(run, status="failed", score=None, dev_score=None) if run.draw == 1 else run
+        for run in runs
+    ]
+    return [
+        replace(run, status="diverged") if (run.method, run.draw) == ("simplex", 2) else run
+        for run in failed
+    ]
 
 
 PLANS = {
@@ -56,10 +73,15 @@ PLANS = {
     "one run": lambda grid: grid({"lora(rank=4)": 0.0}, tasks=("rte",), sizes=(50,), draws=1),
     "no differences": lambda grid: [replace(run, score=0.5, dev_score=0.5) for run in grid()],
     "holes": holes,
-    "nothing finished": lambda grid: [replace(run, status="missing", score=None, dev_score=None) for run in grid()],
+    "nothing finished": lambda grid: [
+        replace(run, status="missing", score=None, dev_score=None) for run in grid()
+    ],
     "hostile names": hostile,
     "many": lambda grid: grid(
-        {f"m(rank={i})": i / 100 for i in range(15)}, tasks=[f"t{i}" for i in range(14)], sizes=(16, 32, 64), draws=2
+        {f"m(rank={i})": i / 100 for i in range(15)},
+        tasks=[f"t{i}" for i in range(14)],
+        sizes=(16, 32, 64),
+        draws=2,
     ),
 }
 
@@ -78,12 +100,22 @@ def test_every_figure_can_be_drawn(name, plan, grid):
     root = xml(piece)
     assert len(piece) < 60_000
     assert root.get("role") == "img"
-    assert (root.find(f"{SVG}title").text, root.find(f"{SVG}desc").text) == (sheet.title, sheet.caption)
+    assert (root.find(f"{SVG}title").text, root.find(f"{SVG}desc").text) == (
+        sheet.title,
+        sheet.caption,
+    )
     assert sheet.caption
     assert not [
-        one for one in root.iter() if one.tag.removeprefix(SVG) in ("script", "image", "a", "foreignObject", "metadata")
+        one
+        for one in root.iter()
+        if one.tag.removeprefix(SVG) in ("script", "image", "a", "foreignObject", "metadata")
     ]
-    assert all(value.startswith(f"#{name}-") for one in root.iter() for key, value in one.attrib.items() if "href" in key)
+    assert all(
+        value.startswith(f"#{name}-")
+        for one in root.iter()
+        for key, value in one.attrib.items()
+        if "href" in key
+    )
     assert piece.count("http") == 1  # the name of the format
     told = sum(len(one.findall(f"{SVG}title")) for one in root.iter(f"{SVG}use"))
     assert told == sum(map(len, sheet.values.values()))
@@ -94,13 +126,17 @@ def test_every_figure_can_be_drawn(name, plan, grid):
 def test_the_same_runs_give_the_same_bytes(name, grid):
     """In any form, in any order of the runs, and whatever settings of matplotlib the user has; those stay as they were."""
     first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FORMS}
-    with mpl.rc_context({"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}):
+    with mpl.rc_context(
+        {"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}
+    ):
         before = dict(mpl.rcParams)
         again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FORMS}
         assert dict(mpl.rcParams) == before
     assert again == first
     assert (first["pdf"][:5], first["png"][:4]) == (b"%PDF-", b"\x89PNG")
-    assert inline(drawn(name, grid(tasks=("cola", "rte")))) == inline(drawn(name, grid(tasks=("cola", "rte"))))
+    assert inline(drawn(name, grid(tasks=("cola", "rte")))) == inline(
+        drawn(name, grid(tasks=("cola", "rte")))
+    )
 
 
 def test_an_unknown_form_is_refused(grid):
@@ -122,14 +158,22 @@ def test_names_are_shown_as_they_are(grid):
 
 def test_pieces_share_no_ids(grid):
     """Two figures can stand in one page; one figure twice, if it is given a prefix."""
-    pieces = [inline(drawn(name, grid())) for name in FIGURES] + [inline(drawn("curve", grid()), prefix="again")]
-    ids = [set(re.findall(r' id="([^"]+)"', piece)) | set(re.findall(r"\.([\w-]+)\{", piece)) for piece in pieces]
+    pieces = [inline(drawn(name, grid())) for name in FIGURES] + [
+        inline(drawn("curve", grid()), prefix="again")
+    ]
+    ids = [
+        set(re.findall(r' id="([^"]+)"', piece)) | set(re.findall(r"\.([\w-]+)\{", piece))
+        for piece in pieces
+    ]
     assert all(ids[:-2])
     assert not [one for a, b in itertools.combinations(ids, 2) for one in a & b]
 
 
 def luminance(color):
-    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in mpl.colors.to_rgb(color)]
+    parts = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in mpl.colors.to_rgb(color)
+    ]
     return float(np.dot(parts, [0.2126, 0.7152, 0.0722]))
 
 
@@ -179,7 +223,9 @@ def test_curve_shows_the_means(grid):
     comparison = compare(grid())
     sheet = FIGURES["curve"].draw(comparison, Options())
     points = {text.split(":")[0]: (x, y, text) for text, x, y in values(sheet)}
-    for method, task, size in itertools.product(comparison.methods, [*comparison.tasks, None], comparison.sizes):
+    for method, task, size in itertools.product(
+        comparison.methods, [*comparison.tasks, None], comparison.sizes
+    ):
         cell = comparison.cell(method, task, size)
         x, y, text = points[f"{method}, {task or 'average'}, size {size}"]
         assert (x, y) == (math.log2(size), cell.mean)
@@ -201,11 +247,16 @@ def test_forest_shows_the_contrast_of_each_task(grid):
     """A row is the mean paired difference over sizes and draws; the diamond is the overall effect."""
     runs = grid()
     comparison = compare(runs)
-    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["forest"].draw(comparison, Options()))}
+    points = {
+        text.split(":")[0]: x
+        for text, x, _ in values(FIGURES["forest"].draw(comparison, Options()))
+    }
     scores = {(run.method, run.task, run.size, run.draw): 100 * run.score for run in runs}
     for method, task in itertools.product(("prefix", "simplex"), comparison.tasks):
         pairs = itertools.product((50, 200), range(5))
-        expected = fmean(scores[method, task, s, d] - scores["fine-tuning", task, s, d] for s, d in pairs)
+        expected = fmean(
+            scores[method, task, s, d] - scores["fine-tuning", task, s, d] for s, d in pairs
+        )
         assert points[f"{method}, {task}"] == pytest.approx(expected)
     for test in comparison.family("overall"):
         assert points[f"{test.method}, overall"] == test.effect
@@ -217,9 +268,15 @@ def test_forest_shows_what_one_more_task_may_bring(grid):
     sheet = FIGURES["forest"].draw(comparison, Options())
     for detail in comparison.details:
         found = detail.pooled
-        ends = [x for text, x, _ in values(sheet) if text.startswith(f"{detail.method}, one more task: ")]
+        ends = [
+            x
+            for text, x, _ in values(sheet)
+            if text.startswith(f"{detail.method}, one more task: ")
+        ]
         assert ends == [found.predicted_low, found.predicted_high]
-        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [axes.get_title(loc="right") for axes in sheet.axes]
+        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [
+            axes.get_title(loc="right") for axes in sheet.axes
+        ]
     assert "one more task is expected with 95 % (E3" in sheet.caption
     assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
 
@@ -227,7 +284,11 @@ def test_forest_shows_what_one_more_task_may_bring(grid):
 def test_diagram_ranks_and_joins(grid):
     """The best of all tasks has rank 1; what N tasks cannot tell apart is joined, and the caption says N, k, test and level."""
     few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
-    assert {text: x for text, x, _ in values(few)} == {"b: mean rank 1.00": 1, "c: mean rank 2.00": 2, "a: mean rank 3.00": 3}
+    assert {text: x for text, x, _ in values(few)} == {
+        "b: mean rank 1.00": 1,
+        "c: mean rank 2.00": 2,
+        "a: mean rank 3.00": 3,
+    }
     assert "N = 6 tasks, k = 3 methods" in few.caption
     assert "allow no adjusted p below 0.094" in few.caption
     assert "is best" in few.axes[0].get_xlabel()
@@ -249,7 +310,10 @@ def test_many_methods_that_are_all_alike_are_one_bar():
 @pytest.mark.parametrize("dots", [200, 300])
 def test_no_label_leaves_the_paper(dots, grid):
     """Names at both sides of a diagram end inside the figure, at the dots of a PNG and at those of the layout."""
-    sheet = drawn("diagram", grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}))
+    sheet = drawn(
+        "diagram",
+        grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}),
+    )
     with style():
         sheet.set_dpi(dots)
         sheet.draw_without_rendering()
@@ -262,7 +326,8 @@ def test_front_is_of_the_unbeaten(grid):
     """Dearer and no better is off the front; as cheap and better takes the other's place."""
     cell = compare(grid()).cell("simplex", "rte", 50)
     points = [
-        Point(n, cost, replace(cell, mean=mean)) for n, cost, mean in [("a", 1, 5), ("b", 2, 5), ("c", 2, 7), ("d", 3, 6)]
+        Point(n, cost, replace(cell, mean=mean))
+        for n, cost, mean in [("a", 1, 5), ("b", 2, 5), ("c", 2, 7), ("d", 3, 6)]
     ]
     assert [point.method for point in front(points)] == ["a", "c"]
 
@@ -270,12 +335,23 @@ def test_front_is_of_the_unbeaten(grid):
 @pytest.mark.parametrize("cost", ["trained", "seconds", "stored", "evaluation"])
 def test_pareto_stands_at_the_costs(cost, grid):
     """Each method is at its mean cost and mean score; a method without a cost is left out and named."""
-    names = {"trained": "trained", "seconds": "seconds_training", "stored": "stored", "evaluation": "seconds_evaluation"}
-    runs = [replace(run, **{names[cost]: {"prefix": 10, "simplex": 20}.get(run.method, 0)}) for run in grid()]
+    names = {
+        "trained": "trained",
+        "seconds": "seconds_training",
+        "stored": "stored",
+        "evaluation": "seconds_evaluation",
+    }
+    runs = [
+        replace(run, **{names[cost]: {"prefix": 10, "simplex": 20}.get(run.method, 0)})
+        for run in grid()
+    ]
     comparison = compare(runs)
     sheet = FIGURES["pareto"].draw(comparison, Options(cost=cost))
     points = {text.split(":")[0]: (x, y) for text, x, y in values(sheet)}
-    assert points == {name: (x, comparison.cell(name, None, None).mean) for name, x in (("prefix", 10), ("simplex", 20))}
+    assert points == {
+        name: (x, comparison.cell(name, None, None).mean)
+        for name, x in (("prefix", 10), ("simplex", 20))
+    }
     assert "cost: fine-tuning" in sheet.caption
 
 
@@ -300,27 +376,41 @@ def test_thousands_of_runs_are_thinned_out(grid):
 
 def test_optimism_is_dev_minus_test(grid):
     """The mean over draws and tasks of what dev promised above test."""
-    runs = [replace(run, dev_score=run.score + (0.02 if run.task == "rte" else 0.01 + 0.001 * run.draw)) for run in grid()]
+    runs = [
+        replace(run, dev_score=run.score + (0.02 if run.task == "rte" else 0.01 + 0.001 * run.draw))
+        for run in grid()
+    ]
     some = [run for run in runs if run.method == "simplex" and run.task in ("rte", "cola")]
     assert mean_optimism(some).mean == pytest.approx((2.0 + 1.2) / 2)
-    assert ("simplex: dev - test" in "".join(text for text, *_ in values(drawn("optimism", runs)))) is True
+    assert (
+        "simplex: dev - test" in "".join(text for text, *_ in values(drawn("optimism", runs)))
+    ) is True
 
 
 def test_the_best_of_more_runs_promises_more(grid):
     """Dev - test of the run with the best dev score among n: counted over all choices, cells alike, up to the smallest cell."""
-    some = [run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50][:3]
-    cell = [replace(run, dev_score=dev, score=0.6) for run, dev in zip(some, (0.5, 0.7, 0.9), strict=True)]
+    some = [
+        run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50
+    ][:3]
+    cell = [
+        replace(run, dev_score=dev, score=0.6)
+        for run, dev in zip(some, (0.5, 0.7, 0.9), strict=True)
+    ]
     other = [replace(run, task="cola", dev_score=0.6, score=0.6) for run in cell[:2]]
     two = 100 * (0.7 + 0.9 + 0.9) / 3 - 60
     assert promised(cell, lambda most: range(1, most + 1)) == pytest.approx({1: 10, 2: two, 3: 30})
-    assert promised(cell + other, lambda most: range(1, most + 1)) == pytest.approx({1: 5, 2: two / 2})
+    assert promised(cell + other, lambda most: range(1, most + 1)) == pytest.approx(
+        {1: 5, 2: two / 2}
+    )
     assert promised(cell, lambda most: [most]) == pytest.approx({3: 30})
     assert promised([], few) == {}
 
 
 def test_the_names_of_many_methods_do_not_cover_each_other(grid):
     """The figure grows with them, and what stands below the panels stays on the page."""
-    runs = grid({f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10)
+    runs = grid(
+        {f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10
+    )
     with style():
         sheet = drawn("optimism", runs)
         names = [text.get_window_extent() for text in sheet.axes[1].get_yticklabels()]
@@ -345,7 +435,11 @@ def test_rules_are_drawn_as_the_table_has_them(grid):
     runs = [
         replace(
             run,
-            metrics={"accuracy": run.score, "rule last accuracy": run.score - 0.1 * (run.task == "rte"), **more[run.method]},
+            metrics={
+                "accuracy": run.score,
+                "rule last accuracy": run.score - 0.1 * (run.task == "rte"),
+                **more[run.method],
+            },
             sampled=(0.5, 0.6) if run.method == "simplex" else (),
         )
         for run in runs
@@ -353,7 +447,11 @@ def test_rules_are_drawn_as_the_table_has_them(grid):
     comparison = compare(runs)
     shown = {text: y for text, _, y in values(drawn("optimism", runs)) if ", rule " in text}
     assert {text.partition(":")[0] for text in shown} == {
-        *(f"{method}, rule {rule}" for method in ("fine-tuning", "prefix") for rule in ("centroid", "last")),
+        *(
+            f"{method}, rule {rule}"
+            for method in ("fine-tuning", "prefix")
+            for rule in ("centroid", "last")
+        ),
         *(f"simplex, rule {rule}" for rule in ("stochastic", "centroid", "last")),
     }
     scores = {f"{rule.method}, rule {rule.name}": rule.score for rule in comparison.rules}
@@ -384,20 +482,40 @@ def test_options_are_read_from_names():
         ("prefix", ""): [None, "5"],
         ("prefix", "depth=3"): ["9"],
     }
-    assert [variant.value for variant in grouped(methods, "length", "20")["prefix", ""]] == ["20", "5"]
+    assert [variant.value for variant in grouped(methods, "length", "20")["prefix", ""]] == [
+        "20",
+        "5",
+    ]
 
 
 def test_option_places_numbers_and_words(grid):
     """Numbers stand at their values and the default beside them; words stand side by side."""
     comparison = compare(
-        grid({"lora": 0.0, "lora(rank=2)": 0.1, "lora(rank=64)": 0.2, "lora(on=qv)": 0.1, "lora(on=all)": 0.0})
+        grid(
+            {
+                "lora": 0.0,
+                "lora(rank=2)": 0.1,
+                "lora(rank=64)": 0.2,
+                "lora(on=qv)": 0.1,
+                "lora(on=all)": 0.0,
+            }
+        )
     )
-    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank")))}
+    points = {
+        text.split(":")[0]: x
+        for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank")))
+    }
     assert (points["lora(rank=2)"], points["lora(rank=64)"]) == (2, 64)
     assert points["lora"] < 2
-    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank=8")))}
+    points = {
+        text.split(":")[0]: x
+        for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="rank=8")))
+    }
     assert points["lora"] == 8
-    points = {text.split(":")[0]: x for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="on")))}
+    points = {
+        text.split(":")[0]: x
+        for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="on")))
+    }
     assert points == {"lora": -1, "lora(on=all)": 0, "lora(on=qv)": 1}
     with pytest.raises(Nothing, match=r"no option 'rnk'.*on, rank"):
         FIGURES["option"].draw(comparison, Options(option="rnk"))
@@ -418,14 +536,19 @@ def test_landscape_shows_every_point(vertices):
     sheet = landscape(weights, found, names)
     xml(inline(sheet))
     edges = (weights > 0).sum(axis=1) <= 2
-    assert len({text for text, *_ in values(sheet)}) == {2: 5, 3: 15, 4: edges.sum(), 6: 12 * 3 + 6}[vertices]
+    assert (
+        len({text for text, *_ in values(sheet)})
+        == {2: 5, 3: 15, 4: edges.sum(), 6: 12 * 3 + 6}[vertices]
+    )
     assert save(landscape(weights, found, names), "svg") == save(sheet, "svg")
     assert f"{len(weights)} points evaluated" in sheet.caption
 
 
 def test_landscape_places_points_by_their_weights():
     """Vertices are at the corners and the centre is in the middle."""
-    sheet = landscape([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]], [1, 2, 3, 4], ["a", "b", "c"])
+    sheet = landscape(
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]], [1, 2, 3, 4], ["a", "b", "c"]
+    )
     places = {text: (x, y) for text, x, y in values(sheet)}
     assert places["b 1.00: 2.0"] == (1, 0)
     assert places["c 1.00: 3.0"] == pytest.approx((0.5, math.sqrt(3) / 2))
@@ -450,7 +573,9 @@ def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
 def test_landscape_of_few_points(count):
     """Every point is shown, and an area with its scale only where three span one."""
     sheet = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
-    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][:count]
+    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][
+        :count
+    ]
     assert len(list(xml(inline(sheet)).iter(f"{SVG}use"))) >= count
     assert any(axes.get_ylabel() == "points" for axes in sheet.axes) == (count == 3)  # the scale
 

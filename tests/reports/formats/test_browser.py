@@ -9,7 +9,9 @@ import pytest
 from reports import compare, render
 from tests.reports.formats.test_html import known
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed: the test extra brings it")
+selenium = pytest.importorskip(
+    "selenium", reason="selenium is not installed: the test extra brings it"
+)
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -18,7 +20,9 @@ DRIVER, AXE = shutil.which("chromedriver"), os.environ.get("SIMPLEXBENCH_AXE")
 if os.environ.get("CI"):
     assert DRIVER, "CI must have a browser: .ci/reading"
     assert AXE, "CI must have axe-core: .ci/reading"
-pytestmark = pytest.mark.skipif(not DRIVER, reason="no chromedriver: apt-get install chromium chromium-driver")
+pytestmark = pytest.mark.skipif(
+    not DRIVER, reason="no chromedriver: apt-get install chromium chromium-driver"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,9 @@ def address(grid_of, tmp_path_factory):
     runs = known(grid_of, tasks=("cola", "rte", "sst2"))
     rows = [(f"the first text of row {i}", "<b>not bold</b>") for i in range(60)]
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(compare(runs), format="html", command="bench report", texts=lambda _: rows), "utf-8")
+    path.write_text(
+        render(compare(runs), format="html", command="bench report", texts=lambda _: rows), "utf-8"
+    )
     return path.as_uri()
 
 
@@ -54,12 +60,21 @@ def page(chromium, address):
 
 def column(page, number):
     """The texts of a column of the first table."""
-    return [cell.text for cell in page.find_elements(By.CSS_SELECTOR, f".table table tbody tr > :nth-child({number})")][:3]
+    return [
+        cell.text
+        for cell in page.find_elements(
+            By.CSS_SELECTOR, f".table table tbody tr > :nth-child({number})"
+        )
+    ][:3]
 
 
 def test_nothing_is_asked_for_and_nothing_is_wrong(page, address):
     """The one request is the page itself, and the console is empty."""
-    asked = [entry["message"] for entry in page.get_log("performance") if '"Network.requestWillBeSent"' in entry["message"]]
+    asked = [
+        entry["message"]
+        for entry in page.get_log("performance")
+        if '"Network.requestWillBeSent"' in entry["message"]
+    ]
     assert all(address in message or '"url":"data:' in message for message in asked)
     assert page.get_log("browser") == []
 
@@ -85,7 +100,11 @@ def test_filters_hide_rows_columns_and_tables(page):
     """Without a method, a task and a size, what is about them is gone, and comes back."""
 
     def seen(kind, value):
-        return [node for node in page.find_elements(By.CSS_SELECTOR, f'main [data-{kind}="{value}"]') if node.is_displayed()]
+        return [
+            node
+            for node in page.find_elements(By.CSS_SELECTOR, f'main [data-{kind}="{value}"]')
+            if node.is_displayed()
+        ]
 
     page.find_element(By.CSS_SELECTOR, ".filters summary").click()
     for kind, value in (("method", "simplex"), ("task", "rte"), ("size", "50")):
@@ -114,7 +133,9 @@ def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
     assert len(curves.find_elements(By.CSS_SELECTOR, "polyline.line")) == 5
     assert len(curves.find_elements(By.CSS_SELECTOR, "polyline.mean")) == 1
     assert "of 5" in dialog.text
-    assert "fine-tuning on cola, size 50" in (button.get_attribute("aria-label") or "")  # who comes by Tab sees no table
+    assert "fine-tuning on cola, size 50" in (
+        button.get_attribute("aria-label") or ""
+    )  # who comes by Tab sees no table
     assert "the first text of row" in dialog.text
     assert "<b>not bold</b>" in dialog.text
     assert not dialog.find_elements(By.TAG_NAME, "b")
@@ -126,7 +147,8 @@ def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
 def test_it_fits_a_phone_and_paper(page):
     """At 360 pixels nothing but the tables and figures scrolls sideways; on paper there are no controls."""
     page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
     )
     assert page.execute_script("return document.documentElement.scrollWidth") <= 360
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -138,7 +160,8 @@ def test_paper_is_light(page):
     """A page that was turned dark is printed dark on white."""
     colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
     page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
     assert page.execute_script(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
     page.execute_script("document.documentElement.dataset.theme = 'dark'")
@@ -166,7 +189,10 @@ def test_numbers_stand_under_each_other(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_follows_the_light_of_the_system(page, scheme):
     """Dark ink on light, or light on dark; the button turns it round."""
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
     colour = "return getComputedStyle(document.body).backgroundColor"
     shades = {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 29)"}
     assert page.execute_script(colour) == shades[scheme]
@@ -174,16 +200,23 @@ def test_it_follows_the_light_of_the_system(page, scheme):
     assert page.execute_script(colour) == shades["dark" if scheme == "light" else "light"]
 
 
-@pytest.mark.skipif(not AXE, reason="no axe-core: SIMPLEXBENCH_AXE names its script (.ci/reading fetches it)")
+@pytest.mark.skipif(
+    not AXE, reason="no axe-core: SIMPLEXBENCH_AXE names its script (.ci/reading fetches it)"
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("opened", [False, True])
 def test_no_barrier_is_found(page, scheme, opened):
     """axe-core finds no violation, in light and dark, with a cell open and without."""
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
     if opened:
         page.find_element(By.CSS_SELECTOR, ".cell").click()
     else:
         page.find_element(By.CSS_SELECTOR, ".filters summary").click()
     page.execute_script(Path(AXE or "").read_text("utf-8"))
-    found = page.execute_async_script("const done = arguments[0]; axe.run().then((r) => done(r.violations))")
+    found = page.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations))"
+    )
     assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found] == []

@@ -56,7 +56,13 @@ def known(grid, **plan):
         curve = [(10, score / 2), (20, score)]
         found.append(
             replace(
-                run, given=given, right={"": right}, scored_by=("accuracy",), score=score, classes=("no", "yes"), curve=curve
+                run,
+                given=given,
+                right={"": right},
+                scored_by=("accuracy",),
+                score=score,
+                classes=("no", "yes"),
+                curve=curve,
             )
         )
     return found
@@ -64,7 +70,9 @@ def known(grid, **plan):
 
 def data_of(text):
     """What the page's script reads."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1]
+    )
 
 
 def page_of(runs, **more):
@@ -75,7 +83,9 @@ def test_one_style_and_one_script_are_allowed_and_nothing_is_fetched(grid):
     """The policy names the hashes of what is in the page; no address, no handler, no style in an element."""
     text = page_of(known(grid))
     page = Page(text)
-    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
     for name, content in (("style-src", style), ("script-src", script)):
@@ -85,7 +95,11 @@ def test_one_style_and_one_script_are_allowed_and_nothing_is_fetched(grid):
     assert "unsafe" not in policy
     for _, attributes in page.found:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        places = [attributes[name] for name in ("src", "href", "xlink:href", "action") if name in attributes]
+        places = [
+            attributes[name]
+            for name in ("src", "href", "xlink:href", "action")
+            if name in attributes
+        ]
         assert all(place.startswith(("#", "data:")) for place in places)
     assert "@import" not in style
     assert "url(" not in style.replace("url(#", "")
@@ -106,7 +120,8 @@ def test_tables_can_be_read_and_cells_open(grid):
     assert len(one["runs"]) == len(one["curves"]) == 5
     assert 0 < len(one["wrong"]["rows"]) <= 20
     assert one["middle"] == [
-        [step, pytest.approx(np.mean([curve[2][i][1] for curve in one["curves"]]), abs=0.06)] for i, step in enumerate((10, 20))
+        [step, pytest.approx(np.mean([curve[2][i][1] for curve in one["curves"]]), abs=0.06)]
+        for i, step in enumerate((10, 20))
     ]
     assert page.open == []
 
@@ -120,7 +135,11 @@ def test_wrong_rows_are_those_most_often_wrong_with_their_texts(grid):
     wrong = np.sum([run.given != run.right[""] for run in here], axis=0)
     found = data["cells"]["prefix\nrte\n50"]["wrong"]
     assert [row[4] for row in found["rows"]] == sorted(wrong[wrong > 0], reverse=True)[:20]
-    assert (found["of"], found["draw"], found["more"]) == (5, None, (wrong > 0).sum() - len(found["rows"]))
+    assert (found["of"], found["draw"], found["more"]) == (
+        5,
+        None,
+        (wrong > 0).sum() - len(found["rows"]),
+    )
     name, texts, label, answer, _ = found["rows"][0]
     assert [data["texts"][place] for place in texts] == list(rows[int(name) - 1])
     assert {label, answer} == {"no", "yes"}
@@ -131,7 +150,10 @@ def test_wrong_rows_are_those_most_often_wrong_with_their_texts(grid):
 
 def test_rows_of_draws_that_have_their_own_are_not_mixed(grid):
     """Where test rows are held out anew for each draw, the rows of one draw are shown, and which one is said."""
-    runs = [replace(run, holdout=True) for run in known(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,), seeds=2)]
+    runs = [
+        replace(run, holdout=True)
+        for run in known(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,), seeds=2)
+    ]
     found = data_of(page_of(runs))["cells"]["prefix\nrte\n50"]["wrong"]
     assert (found["of"], found["draw"]) == (2, 0)
 
@@ -139,8 +161,12 @@ def test_rows_of_draws_that_have_their_own_are_not_mixed(grid):
 def test_rows_of_several_test_splits_say_which_and_numbers_show_the_error(grid):
     """A row is counted inside its split; where the label is a number, the worst are those furthest off."""
     right = {"": np.arange(30.0), "mismatched": np.arange(30.0)}
-    runs = [replace(run, right=right, classes=(), given=np.arange(60.0) % 30 + (np.arange(60) == 40) * 2.5)
-            for run in known(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))]  # fmt: skip
+    runs = [
+        replace(
+            run, right=right, classes=(), given=np.arange(60.0) % 30 + (np.arange(60) == 40) * 2.5
+        )
+        for run in known(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
+    ]
     found = data_of(page_of(runs))["cells"]["prefix\nrte\n50"]["wrong"]
     assert found["error"]
     assert found["rows"] == [["mismatched 11", None, "10", "12.5", 2.5]]
@@ -150,7 +176,9 @@ def test_room_for_texts_goes_to_the_worst_row_of_every_cell_first(grid, monkeypa
     """A page that would become too large keeps some texts of each cell, and marks the rows whose texts it leaves out."""
     monkeypatch.setattr(answers, "BUDGET", 36 * 30)
     runs = known(grid, tasks=("cola", "rte", "sst2"))
-    data = data_of(page_of(runs, texts=lambda run: [(f"{run.task} 日本語 {i:05d}",) for i in range(60)]))
+    data = data_of(
+        page_of(runs, texts=lambda run: [(f"{run.task} 日本語 {i:05d}",) for i in range(60)])
+    )
     kept = [[row[1] for row in cell["wrong"]["rows"]] for cell in data["cells"].values()]
     assert all(texts[0] for texts in kept)
     assert any(texts[-1] == [] for texts in kept)
@@ -172,7 +200,15 @@ def test_a_dev_score_of_nothing_is_a_score(grid):
 
 def test_more_methods_than_a_figure_holds_are_said_to_be_left_out(grid):
     """A page without figures says why, and how to get them."""
-    text = page_of(known(grid, methods={f"lora(rank={i})": 0.0 for i in range(16)}, tasks=("rte",), sizes=(50,), draws=2))
+    text = page_of(
+        known(
+            grid,
+            methods={f"lora(rank={i})": 0.0 for i in range(16)},
+            tasks=("rte",),
+            sizes=(50,),
+            draws=2,
+        )
+    )
     assert "<figure" not in text
     assert "Figures of more than 15 methods are left out" in text
 
@@ -180,7 +216,12 @@ def test_more_methods_than_a_figure_holds_are_said_to_be_left_out(grid):
 def test_hostile_text_stays_text(grid):
     """Names, labels, versions and texts that look like markup appear as text, and the data parse back."""
     runs = [
-        replace(run, task=HOSTILE if run.task == "rte" else run.task, classes=(HOSTILE, "b"), versions=HOSTILE)
+        replace(
+            run,
+            task=HOSTILE if run.task == "rte" else run.task,
+            classes=(HOSTILE, "b"),
+            versions=HOSTILE,
+        )
         for run in known(grid, methods={"a": 0.0, HOSTILE: 0.02}, tasks=("rte", "sst2"))
     ]
     text = page_of(runs, texts=lambda _: [(HOSTILE,)] * 60)
@@ -195,7 +236,9 @@ def test_hostile_text_stays_text(grid):
     assert buttons == set(data["cells"])
 
 
-@pytest.mark.parametrize("plan", [{"methods": {"prefix": 0.0}}, {"tasks": ("rte",)}, {"sizes": (50,), "draws": 1}])
+@pytest.mark.parametrize(
+    "plan", [{"methods": {"prefix": 0.0}}, {"tasks": ("rte",)}, {"sizes": (50,), "draws": 1}]
+)
 def test_small_plans_have_a_page(grid, plan):
     """One method, one task, one size, one draw."""
     assert page_of(known(grid, **plan)).endswith("</html>\n")
@@ -210,7 +253,13 @@ def test_the_same_runs_give_the_same_bytes(grid):
 def test_five_thousand_results_make_a_page_below_three_megabytes(grid):
     """Five methods, eight tasks, five sizes, twenty-five draws, with answers and texts."""
     methods = {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02, "lora": 0.01, "adapter": 0.0}
-    runs = known(grid, methods=methods, tasks=[f"task-{i}" for i in range(8)], sizes=(50, 100, 200, 500, 1000), draws=25)
+    runs = known(
+        grid,
+        methods=methods,
+        tasks=[f"task-{i}" for i in range(8)],
+        sizes=(50, 100, 200, 500, 1000),
+        draws=25,
+    )
     assert len(runs) == 5000
     rows = [(f"{'some words of a text ' * 5}{i}",) for i in range(60)]
     text = page_of(runs, texts=lambda _: rows)

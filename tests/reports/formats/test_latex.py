@@ -12,7 +12,9 @@ from reports import compare, render
 TEX = shutil.which("pdflatex")
 if os.environ.get("CI"):
     assert TEX, "CI must have LaTeX: .ci/reading"
-pytestmark = pytest.mark.skipif(not TEX, reason="no pdflatex: apt-get install texlive-latex-recommended")
+pytestmark = pytest.mark.skipif(
+    not TEX, reason="no pdflatex: apt-get install texlive-latex-recommended"
+)
 HOSTILE = r"\input{/etc/passwd} $x^2$ #1 % & _ {} ~ \end{tabular} 名前 é ß 'q' `q` -- <a> | ² ↑"
 
 
@@ -20,7 +22,8 @@ HOSTILE = r"\input{/etc/passwd} $x^2$ #1 % & _ {} ~ \end{tabular} 名前 é ß '
 def test_latex_sets_it_and_says_nothing_of_errors(grid, tmp_path, name):
     """With booktabs alone, whatever methods and tasks are called; nothing is read that was named in a text."""
     runs = grid(
-        {"fine-tuning": 0.0, "prefix": 0.0, name: 0.02}, tasks=("rte", "sst2", "cola", "mrpc", "qnli", "qqp", "stsb", "wnli")
+        {"fine-tuning": 0.0, "prefix": 0.0, name: 0.02},
+        tasks=("rte", "sst2", "cola", "mrpc", "qnli", "qqp", "stsb", "wnli"),
     )
     runs = [replace(run, task=f"{name} task") if run.task == "rte" else run for run in runs]
     report = render(compare(runs), format="latex", command=f"bench report --methods '{name}'")

@@ -18,10 +18,23 @@ NASTY = "=a|b_<c>&\x1b[31m\u202e"
 def holed(grid):
     """Runs with every kind of hole and mark, and names that try to break out."""
     runs = []
-    for r in grid(tasks=("cola", "mrpc", "rte", "[x](http://e.com)", "my/very_long_name_of_a_file_of_examples.csv")):
+    for r in grid(
+        tasks=(
+            "cola",
+            "mrpc",
+            "rte",
+            "[x](http://e.com)",
+            "my/very_long_name_of_a_file_of_examples.csv",
+        )
+    ):
         fail = (r.method, r.task, r.size) == ("prefix", "rte", 50)
         r = replace(r, status="failed", score=None) if fail else r
-        r = replace(r, collapsed=r.task == "mrpc" and r.draw == 1, seen=r.task == "cola", holdout=r.task.startswith("my"))
+        r = replace(
+            r,
+            collapsed=r.task == "mrpc" and r.draw == 1,
+            seen=r.task == "cola",
+            holdout=r.task.startswith("my"),
+        )
         if not (r.method == "simplex" and r.task == "cola" and r.draw == 3):
             runs.append(replace(r, method=NASTY if r.method == "simplex" else r.method))
     return runs
@@ -106,7 +119,9 @@ def test_markdown_tables_are_square(holed):
 
 def test_latex_balances(holed):
     """Braces and environments close, rows have the columns of their table, and nothing is left unescaped."""
-    text = render(compare(holed), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}")
+    text = render(
+        compare(holed), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}"
+    )
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     bare = re.sub(r"\\[{}&%#$_\\]", "", body)
     depth = 0
@@ -118,7 +133,9 @@ def test_latex_balances(holed):
     assert "#" not in bare
     assert body.count("\\begin{") == body.count("\\end{")
     assert "\\input" not in body
-    for columns, rows in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", body, flags=re.DOTALL):
+    for columns, rows in re.findall(
+        r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", body, flags=re.DOTALL
+    ):
         for line in rows.splitlines():
             if line.endswith("\\\\"):
                 assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
@@ -134,7 +151,19 @@ def test_json_carries_every_test(holed):
     assert content["schema"] == 2
     assert list(content) == sorted(content)
     assert content["verdict"]
-    keys = {"test", "estimand", "n", "p_raw", "p_adj", "family", "m", "effect", "ci", "mde", "notes"}
+    keys = {
+        "test",
+        "estimand",
+        "n",
+        "p_raw",
+        "p_adj",
+        "family",
+        "m",
+        "effect",
+        "ci",
+        "mde",
+        "notes",
+    }
     assert all(keys <= set(test) for test in content["tests"])
     assert any(test["p_raw"] is None for test in content["tests"])
 
@@ -178,7 +207,9 @@ def test_one_task_one_draw(plain):
 
 def test_what_was_seen_is_in_the_header(holed):
     """The header gives the labels that a method saw per size, the estimand, and the command."""
-    text = " ".join(render(compare(holed), format="terminal", command="bench run --sizes 50", width=200).split())
+    text = " ".join(
+        render(compare(holed), format="terminal", command="bench run --sizes 50", width=200).split()
+    )
     assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
     assert "E1: these tasks and test rows, other draws" in text
     assert "E3: other tasks" in text

@@ -32,7 +32,8 @@ def test_interquartile_mean_of_nothing():
 
 
 @pytest.mark.parametrize(
-    ("values", "n", "replaced", "plain"), [([1, 2, 3], 2, 22 / 9, 8 / 3), ([0.5, 0.6, 0.7, 0.8, 0.9], 3, 0.82, 0.85)]
+    ("values", "n", "replaced", "plain"),
+    [([1, 2, 3], 2, 22 / 9, 8 / 3), ([0.5, 0.6, 0.7, 0.8, 0.9], 3, 0.82, 0.85)],
 )
 def test_expected_best(values, n, replaced, plain):
     """F10: the expected best of a few is as counted, with and without replacement."""

@@ -42,7 +42,10 @@ def test_agrees_with_baycomp(rope, shift):
 @settings(max_examples=40, deadline=None)
 def test_sign_laws(values, rope):
     """The three chances add to one, and those of the reversed comparison are the same reversed."""
-    result, turned = bayes.sign(values, rope=rope), bayes.sign([-value for value in values], rope=rope)
+    result, turned = (
+        bayes.sign(values, rope=rope),
+        bayes.sign([-value for value in values], rope=rope),
+    )
     assert sum(result) == pytest.approx(1)
     assert turned == pytest.approx(result[::-1])
 

@@ -47,7 +47,11 @@ def test_p_of_many_points_is_sampled_and_agrees_with_scipy():
     found = over(x, y)
     assert found == over(x, y)
     other = stats.permutation_test(
-        (x,), lambda order: stats.spearmanr(order, y).statistic, permutation_type="pairings", n_resamples=4000, rng=rng
+        (x,),
+        lambda order: stats.spearmanr(order, y).statistic,
+        permutation_type="pairings",
+        n_resamples=4000,
+        rng=rng,
     )
     assert found.p == pytest.approx(other.pvalue, abs=0.02)
     assert found.smallest == 1 / 10_000
@@ -80,11 +84,16 @@ def test_tasks_are_the_units():
     means = [(1 - 0.5) / 2, 1.0, -0.5]
     assert found.rho == pytest.approx(np.mean(means))
     bounds = stats.t.interval(0.95, 2, np.mean(means), stats.sem(means))
-    assert (found.low, found.high) == (pytest.approx(max(bounds[0], -1)), pytest.approx(min(bounds[1], 1)))
+    assert (found.low, found.high) == (
+        pytest.approx(max(bounds[0], -1)),
+        pytest.approx(min(bounds[1], 1)),
+    )
     assert found.n == 3
     assert found.p == pytest.approx(0.75)  # of eight sign vectors six give as much
     assert found.smallest == 2 / 2**3
-    assert within([[up], [up], [([1, 2, 3], [1, 3, 1])]]).smallest == 2 / 2**2  # no sign to flip in the last
+    assert (
+        within([[up], [up], [([1, 2, 3], [1, 3, 1])]]).smallest == 2 / 2**2
+    )  # no sign to flip in the last
     alone = within([[up, up]])
     assert (alone.rho, alone.n) == (1, 1)
     assert math.isnan(alone.low)
@@ -118,7 +127,9 @@ def test_intervals_within_cells_hold_the_truth(r):
     for _ in range(600):
         base = normal(rng, r, (6, 1, 5))
         own = normal(rng, r, (6, 2, 5))
-        x, y = (0.7 * shared + math.sqrt(0.51) * alone for shared, alone in zip(base, own, strict=True))
+        x, y = (
+            0.7 * shared + math.sqrt(0.51) * alone for shared, alone in zip(base, own, strict=True)
+        )
         found = within([[(x[t, s], y[t, s]) for s in range(2)] for t in range(6)])
         held += found.low <= truth <= found.high
         alarms += found.p <= 0.05

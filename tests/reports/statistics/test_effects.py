@@ -36,13 +36,17 @@ def test_wilcoxon_agrees_with_scipy(values):
         assert effects.wilcoxon(values) == 1
         return
     method = stats.PermutationMethod(n_resamples=2 ** len(values))
-    assert effects.wilcoxon(values) == pytest.approx(stats.wilcoxon(values, zero_method="pratt", method=method).pvalue)
+    assert effects.wilcoxon(values) == pytest.approx(
+        stats.wilcoxon(values, zero_method="pratt", method=method).pvalue
+    )
 
 
 def test_wilcoxon_of_many():
     """Above twenty pairs the p is sampled, and close to the exact one where there are no ties."""
     values = np.random.default_rng(4).normal(0.4, 1, 25)
-    assert effects.wilcoxon(values) == pytest.approx(stats.wilcoxon(values, method="exact").pvalue, abs=0.003)
+    assert effects.wilcoxon(values) == pytest.approx(
+        stats.wilcoxon(values, method="exact").pvalue, abs=0.003
+    )
 
 
 def test_hodges_lehmann_published():
@@ -57,9 +61,16 @@ def test_hodges_lehmann_inverts_the_test(values):
     """A shift within the interval is not rejected by the signed-rank test, one outside is."""
     _, low, high = effects.hodges_lehmann(values)
     array = np.array(values, dtype=float)
-    for shift, rejected in ((low + 1e-3, False), (high - 1e-3, False), (low - 1e-3, True), (high + 1e-3, True)):
+    for shift, rejected in (
+        (low + 1e-3, False),
+        (high - 1e-3, False),
+        (low - 1e-3, True),
+        (high + 1e-3, True),
+    ):
         if low + 1e-3 < high:
-            assert (stats.wilcoxon(array - shift, method="exact").pvalue <= 0.05) == rejected or ties(array - shift)
+            assert (
+                stats.wilcoxon(array - shift, method="exact").pvalue <= 0.05
+            ) == rejected or ties(array - shift)
 
 
 def ties(values):
@@ -69,7 +80,10 @@ def ties(values):
 
 def test_signed_rank_null():
     """The chances of the sums of ranks are those of all sign vectors."""
-    sums = [sum(rank for rank, sign in zip(range(1, 6), signs, strict=True) if sign) for signs in product((0, 1), repeat=5)]
+    sums = [
+        sum(rank for rank, sign in zip(range(1, 6), signs, strict=True) if sign)
+        for signs in product((0, 1), repeat=5)
+    ]
     assert effects._signed_rank_null(5) == pytest.approx(np.bincount(sums) / 32)
 
 
@@ -86,9 +100,13 @@ def test_laws(values):
     turned = [-value for value in values]
     ours, other = effects.hodges_lehmann(values), effects.hodges_lehmann(turned)
     assert other == pytest.approx((-ours.value, -ours.high, -ours.low), nan_ok=True)
-    assert effects.rank_biserial(turned) == pytest.approx(-effects.rank_biserial(values), nan_ok=True)
+    assert effects.rank_biserial(turned) == pytest.approx(
+        -effects.rank_biserial(values), nan_ok=True
+    )
     assert effects.standardised(turned) == pytest.approx(-effects.standardised(values), nan_ok=True)
-    assert effects.wilcoxon(turned) == effects.wilcoxon(values) >= paired_tests.smallest(len(values))
+    assert (
+        effects.wilcoxon(turned) == effects.wilcoxon(values) >= paired_tests.smallest(len(values))
+    )
     ours, other = effects.equivalence(values, margin=2.0), effects.equivalence(turned, margin=2.0)
     assert other == pytest.approx((ours.p, -ours.high, -ours.low, ours.equivalent), nan_ok=True)
 
@@ -112,11 +130,15 @@ def test_standardised():
 @pytest.mark.parametrize("margin", [0.3, 1.0, 2.0])
 def test_equivalence_agrees_with_statsmodels(margin):
     """The p of equivalence is that of statsmodels, and is below .05 just when the 90 % interval is within the margin."""
-    oracle = pytest.importorskip("statsmodels.stats.weightstats", reason="statsmodels comes with the extra `test`")
+    oracle = pytest.importorskip(
+        "statsmodels.stats.weightstats", reason="statsmodels comes with the extra `test`"
+    )
     values = np.array([0.4, -0.6, 0.9, 0.1, -0.2, 0.7, -0.5, 0.3])
     found = effects.equivalence(values, margin=margin)
     assert found.p == pytest.approx(oracle.DescrStatsW(values).ttost_mean(-margin, margin)[0])
-    assert (found.low, found.high) == pytest.approx(stats.ttest_1samp(values, 0).confidence_interval(0.9))
+    assert (found.low, found.high) == pytest.approx(
+        stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    )
     assert found.equivalent == (found.p < 0.05)
 
 

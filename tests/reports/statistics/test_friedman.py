@@ -17,12 +17,21 @@ from tests.reports.statistics.test_ranks import autorank_example, tables
 def with_sums(*sums):
     """Four tasks of three methods whose rank sums are these."""
     orders = list(permutations((1, 2, 3)))
-    return next(-np.array(rows) for rows in product(orders, repeat=4) if np.sum(rows, axis=0).tolist() == list(sums))
+    return next(
+        -np.array(rows)
+        for rows in product(orders, repeat=4)
+        if np.sum(rows, axis=0).tolist() == list(sums)
+    )
 
 
 @pytest.mark.parametrize(
     ("sums", "chi", "p"),
-    [((5, 8, 11), 4.5, 0.125), ((5, 7, 12), 6.5, 0.041667), ((4, 8, 12), 8.0, 0.004630), ((6, 6, 12), 6.0, 0.069444)],
+    [
+        ((5, 8, 11), 4.5, 0.125),
+        ((5, 7, 12), 6.5, 0.041667),
+        ((4, 8, 12), 8.0, 0.004630),
+        ((6, 6, 12), 6.0, 0.069444),
+    ],
 )
 def test_classical_table(sums, chi, p):
     """F9: three methods on four tasks have the exact chances of the classical table."""
@@ -67,7 +76,9 @@ def test_agrees_with_scipy(table):
         assert (np.ptp(table, axis=1) == 0).all()
         return
     theirs = stats.friedmanchisquare(*table.T)
-    assert (ours.chi_squared, ours.chi_squared_p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert (ours.chi_squared, ours.chi_squared_p) == pytest.approx(
+        (theirs.statistic, theirs.pvalue)
+    )
 
 
 @given(tables(methods=(2, 4), tasks=(1, 3)))
@@ -77,7 +88,10 @@ def test_counting_is_complete(table):
     ranks = np.array([stats.rankdata(-row) for row in table])
     centre = len(table) * (table.shape[1] + 1) / 2
     observed = ((ranks.sum(axis=0) - centre) ** 2).sum()
-    walks = [((np.sum(rows, axis=0) - centre) ** 2).sum() for rows in product(*(permutations(row) for row in ranks))]
+    walks = [
+        ((np.sum(rows, axis=0) - centre) ** 2).sum()
+        for rows in product(*(permutations(row) for row in ranks))
+    ]
     result = friedman.friedman(table)
     assert result.exact
     assert result.statistic == pytest.approx(observed)

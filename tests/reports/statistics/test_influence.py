@@ -48,10 +48,15 @@ def test_the_spread_is_that_of_a_bootstrap_of_the_rows(name):
     _, influence = INFLUENCES[name](given, right)
     rng = np.random.default_rng(0)
     drawn = [oracle(given[rows], right[rows]) for rows in rng.integers(0, N, (600, N))]
-    assert influence.std() / N**0.5 == pytest.approx(np.std(drawn), rel=0.12)  # 600 draws: 3 % standard error
+    assert influence.std() / N**0.5 == pytest.approx(
+        np.std(drawn), rel=0.12
+    )  # 600 draws: 3 % standard error
 
 
-@pytest.mark.parametrize("name", [name for name in INFLUENCES if name not in ("accuracy", "mse", "rmse", "macro-f1", "f1")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in INFLUENCES if name not in ("accuracy", "mse", "rmse", "macro-f1", "f1")],
+)
 def test_a_constant_answer_has_no_correlation_and_no_influence(name):
     """Where a correlation is not defined it counts as 0 whatever the rows."""
     value, influence = INFLUENCES[name](np.ones(5), np.array([0.0, 1.0, 0.0, 1.0, 1.0]))
@@ -72,7 +77,11 @@ def test_splits_and_metrics_count_alike():
 
 @pytest.mark.parametrize(
     ("given", "right", "names"),
-    [([], {}, ("accuracy",)), ([1.0], {"": [1.0, 0.0]}, ("accuracy",)), ([1.0], {"": [1.0]}, ("bleu",))],
+    [
+        ([], {}, ("accuracy",)),
+        ([1.0], {"": [1.0, 0.0]}, ("accuracy",)),
+        ([1.0], {"": [1.0]}, ("bleu",)),
+    ],
 )
 def test_what_is_not_known_is_not_guessed(given, right, names):
     """Without labels, with as many predictions as labels do not have, or for a foreign metric there are no row scores."""

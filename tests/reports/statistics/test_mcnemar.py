@@ -31,11 +31,15 @@ def test_mcnemar_is_binomial(first, second):
 def test_mcnemar_agrees(first, second):
     """P and statistic are those of statsmodels, but for no statistic below zero."""
     result = mcnemar.mcnemar(first, second)
-    oracle = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels comes with the extra `test`")
+    oracle = pytest.importorskip(
+        "statsmodels.stats.contingency_tables", reason="statsmodels comes with the extra `test`"
+    )
     table = [[9, first], [second, 9]]
     assert result.p == pytest.approx(oracle.mcnemar(table, exact=True).pvalue)
     if first != second:
-        assert result.chi_squared == pytest.approx(oracle.mcnemar(table, exact=False, correction=True).statistic)
+        assert result.chi_squared == pytest.approx(
+            oracle.mcnemar(table, exact=False, correction=True).statistic
+        )
 
 
 def test_no_item_tells():
@@ -47,7 +51,11 @@ def test_no_item_tells():
 
 @pytest.mark.parametrize(
     ("first", "second", "agreement", "count", "power", "exaggeration"),
-    [(0.80, 0.82, 0.975, 500, 0.800, 1.118), (0.70, 0.72, 0.42, 1000, 0.119, 3.00), (0.70, 0.72, 0.98, 1000, 1.000, 1.00)],
+    [
+        (0.80, 0.82, 0.975, 500, 0.800, 1.118),
+        (0.70, 0.72, 0.42, 1000, 0.119, 3.00),
+        (0.70, 0.72, 0.98, 1000, 1.000, 1.00),
+    ],
 )
 def test_card(first, second, agreement, count, power, exaggeration):
     """F8: power and Type-M error are those of Card's notebook, which simulates."""
@@ -60,11 +68,15 @@ def test_design_agrees_with_simulation():
     """Counting all outcomes gives what ten thousand simulated test sets give, within four standard errors."""
     rng = np.random.default_rng(0)
     outcomes = rng.multinomial(100, [0.15, 0.05, 0.8], size=10_000)
-    found = np.array([mcnemar.mcnemar(int(better), int(worse)).p <= 0.05 for better, worse, _ in outcomes])
+    found = np.array(
+        [mcnemar.mcnemar(int(better), int(worse)).p <= 0.05 for better, worse, _ in outcomes]
+    )
     design = mcnemar.design(0.7, 0.8, agreement=0.8, items=100)
     assert design.power == pytest.approx(found.mean(), abs=4 * math.sqrt(0.25 / 10_000))
     gaps = np.abs(outcomes[found, 0] - outcomes[found, 1]) / 100
-    assert design.exaggeration == pytest.approx(gaps.mean() / 0.1, abs=4 * gaps.std() / 0.1 / math.sqrt(len(gaps)))
+    assert design.exaggeration == pytest.approx(
+        gaps.mean() / 0.1, abs=4 * gaps.std() / 0.1 / math.sqrt(len(gaps))
+    )
 
 
 def test_agreement():

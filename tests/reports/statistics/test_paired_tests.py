@@ -12,10 +12,41 @@ from reports.statistics import paired_tests
 
 # Demšar 2006, table 6: AUC of C4.5 and of C4.5 with the parameter m tuned, on 14 data sets
 C45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1, 0.940, 0.619, 0.972, 0.957]
-TUNED = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1, 0.962, 0.666, 0.981, 0.978]
+TUNED = [
+    0.768,
+    0.591,
+    0.971,
+    0.661,
+    0.888,
+    0.931,
+    0.668,
+    0.583,
+    0.838,
+    1,
+    0.962,
+    0.666,
+    0.981,
+    0.978,
+]
 
 DROR = [0.168, 0.297, 0.357, 0.019, 0.218, 0.001]
-BENJAMINI = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1]
+BENJAMINI = [
+    0.0001,
+    0.0004,
+    0.0019,
+    0.0095,
+    0.0201,
+    0.0278,
+    0.0298,
+    0.0344,
+    0.0459,
+    0.3240,
+    0.4262,
+    0.5719,
+    0.6528,
+    0.7590,
+    1,
+]
 
 whole = st.lists(st.integers(-40, 40), min_size=1, max_size=10)
 chances = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -64,7 +95,11 @@ def test_sign_flip_of_large_differences():
 def test_sign_flip_laws(values):
     """The p does not change with the order of the methods or of the pairs, and never falls below 2 / 2^n."""
     p = paired_tests.sign_flip(values)
-    assert p == paired_tests.sign_flip([-value for value in values]) == paired_tests.sign_flip(sorted(values))
+    assert (
+        p
+        == paired_tests.sign_flip([-value for value in values])
+        == paired_tests.sign_flip(sorted(values))
+    )
     assert paired_tests.smallest(len(values)) <= p <= 1
 
 
@@ -157,7 +192,9 @@ def test_correction_for_overlap():
 def test_interval_is_antisymmetric(strata):
     """The interval of B - A is that of A - B turned round."""
     ours = paired_tests.pooled([paired_tests.over_draws(values) for values in strata])
-    other = paired_tests.pooled([paired_tests.over_draws([-v for v in values]) for values in strata])
+    other = paired_tests.pooled(
+        [paired_tests.over_draws([-v for v in values]) for values in strata]
+    )
     assert ours.mean == pytest.approx(-other.mean)
     assert [ours.low, ours.high] == pytest.approx([-other.high, -other.low], nan_ok=True)
 
@@ -173,7 +210,9 @@ def test_no_interval(values):
 
 def test_tiny_variances():
     """Variances whose squares vanish still have degrees of freedom."""
-    interval = paired_tests.pooled([paired_tests.over_draws([1e-8, 2e-8]), paired_tests.over_draws([1e-8, 3e-8])])
+    interval = paired_tests.pooled(
+        [paired_tests.over_draws([1e-8, 2e-8]), paired_tests.over_draws([1e-8, 3e-8])]
+    )
     assert 1 <= interval.df <= 2
 
 
@@ -191,8 +230,12 @@ def test_draws_and_rows_crossed_by_hand():
 def test_without_variance_over_rows_the_draws_remain():
     """Rows that all have the same value leave the variance over draws, and the other way round."""
     draws = np.repeat(np.array([[1.0], [2.0], [4.0]]), 50, axis=1)
-    assert paired_tests.over_draws_and_rows(draws).variance == pytest.approx(draws[:, 0].var(ddof=1) / 3)
-    assert paired_tests.over_draws_and_rows(draws.T).variance == pytest.approx(draws[:, 0].var(ddof=1) / 3)
+    assert paired_tests.over_draws_and_rows(draws).variance == pytest.approx(
+        draws[:, 0].var(ddof=1) / 3
+    )
+    assert paired_tests.over_draws_and_rows(draws.T).variance == pytest.approx(
+        draws[:, 0].var(ddof=1) / 3
+    )
     assert math.isnan(paired_tests.over_draws_and_rows(draws[:1]).variance)
 
 
@@ -201,7 +244,9 @@ def test_crossed_intervals_cover_where_intervals_over_draws_do_not(draws, rows):
     """Of 400 studies with other draws and other test rows, 95 % of the crossed intervals hold the truth; of the others few."""
     rng = np.random.default_rng(5)
     crossed, alone = 0, 0
-    for _ in range(400):  # the difference of two methods on each row: -1, 0 or 1, with parts of draw and row of their own
+    for _ in range(
+        400
+    ):  # the difference of two methods on each row: -1, 0 or 1, with parts of draw and row of their own
         level = rng.normal(0, 0.05, (draws, 1)) + rng.normal(0, 0.5, (1, rows))
         table = np.sign(level + rng.normal(0, 0.3, (draws, rows))) * (rng.random((1, rows)) < 0.4)
         ours = paired_tests.pooled([paired_tests.over_draws_and_rows(table)])

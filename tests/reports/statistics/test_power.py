@@ -10,7 +10,9 @@ from reports.statistics import paired_tests
 from reports.statistics.power import detectable, pairs_needed, power_of_flips
 
 
-@pytest.mark.parametrize(("n", "effect"), [(3, 3.26), (5, 1.68), (8, 1.16), (10, 1.00), (15, 0.78), (20, 0.66)])
+@pytest.mark.parametrize(
+    ("n", "effect"), [(3, 3.26), (5, 1.68), (8, 1.16), (10, 1.00), (15, 0.78), (20, 0.66)]
+)
 def test_detectable(n, effect):
     """The smallest effects that n pairs find with 80 % power are those of a power calculation for the paired t test."""
     assert detectable(n, 1.0) == pytest.approx(effect, abs=0.005)

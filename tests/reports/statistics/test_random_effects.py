@@ -19,11 +19,18 @@ measured = st.lists(st.tuples(st.integers(-40, 40), st.integers(1, 30)), min_siz
 @pytest.mark.parametrize("spread", [1.0, 4.0])
 def test_agrees_with_statsmodels(spread):
     """Mean, tau², I², Q and the error by Hartung and Knapp are those of statsmodels."""
-    oracle = pytest.importorskip("statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`")
+    oracle = pytest.importorskip(
+        "statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`"
+    )
     effects = np.array(EFFECTS) * spread
-    ours, theirs = pooled(effects, NOISE), oracle.combine_effects(effects, np.array(NOISE), method_re="dl")
+    ours, theirs = (
+        pooled(effects, NOISE),
+        oracle.combine_effects(effects, np.array(NOISE), method_re="dl"),
+    )
     found = (ours.mean, ours.error, ours.tau2, ours.i2, ours.q)
-    assert found == pytest.approx((theirs.mean_effect_re, theirs.sd_eff_w_re_hksj, theirs.tau2, theirs.i2, theirs.q))
+    assert found == pytest.approx(
+        (theirs.mean_effect_re, theirs.sd_eff_w_re_hksj, theirs.tau2, theirs.i2, theirs.q)
+    )
     assert ours.q_p == pytest.approx(stats.chi2.sf(theirs.q, 7))
 
 
@@ -32,10 +39,17 @@ def test_tasks_alike():
 
     Its own tau² is negative there, and its random-effects mean is not to be used.
     """
-    oracle = pytest.importorskip("statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`")
+    oracle = pytest.importorskip(
+        "statsmodels.stats.meta_analysis", reason="statsmodels comes with the extra `test`"
+    )
     effects = np.array(EFFECTS) * 0.3
-    ours, theirs = pooled(effects, NOISE), oracle.combine_effects(effects, np.array(NOISE), method_re="dl")
-    assert (ours.mean, ours.error) == pytest.approx((theirs.mean_effect_fe, theirs.sd_eff_w_fe_hksj))
+    ours, theirs = (
+        pooled(effects, NOISE),
+        oracle.combine_effects(effects, np.array(NOISE), method_re="dl"),
+    )
+    assert (ours.mean, ours.error) == pytest.approx(
+        (theirs.mean_effect_fe, theirs.sd_eff_w_fe_hksj)
+    )
     assert (ours.tau2, ours.i2) == (0, 0)
 
 
@@ -52,7 +66,9 @@ def test_prediction():
     """One more task lies in t with two degrees of freedom fewer than tasks, of tau² and the mean's error together."""
     ours = pooled(EFFECTS, NOISE)
     half = stats.t.ppf(0.975, 6) * math.sqrt(ours.tau2 + ours.error**2)
-    assert (ours.predicted_low, ours.predicted_high) == pytest.approx((ours.mean - half, ours.mean + half))
+    assert (ours.predicted_low, ours.predicted_high) == pytest.approx(
+        (ours.mean - half, ours.mean + half)
+    )
     assert ours.predicted_low < ours.low < ours.high < ours.predicted_high
 
 
@@ -60,7 +76,11 @@ def test_prediction():
 def test_laws(pairs):
     """Turning the comparison round turns the intervals round; another order of tasks changes nothing."""
     effects, noise = np.array(pairs, dtype=float).T
-    ours, turned, shuffled = pooled(effects, noise), pooled(-effects, noise), pooled(effects[::-1], noise[::-1])
+    ours, turned, shuffled = (
+        pooled(effects, noise),
+        pooled(-effects, noise),
+        pooled(effects[::-1], noise[::-1]),
+    )
     assert (turned.low, turned.high) == pytest.approx((-ours.high, -ours.low))
     assert (turned.tau2, turned.q) == pytest.approx((ours.tau2, ours.q))
     assert shuffled == pytest.approx(ours, nan_ok=True)
@@ -69,7 +89,8 @@ def test_laws(pairs):
 
 
 @pytest.mark.parametrize(
-    ("effects", "noise"), [([], []), ([1.0], [1.0]), ([1.0, 2.0], [1.0, 0.0]), ([1.0, math.nan], [1.0, 1.0])]
+    ("effects", "noise"),
+    [([], []), ([1.0], [1.0]), ([1.0, 2.0], [1.0, 0.0]), ([1.0, math.nan], [1.0, 1.0])],
 )
 def test_no_interval(effects, noise):
     """One task, or a task measured without variance, gives no interval."""

@@ -17,14 +17,18 @@ def tables(methods=(2, 5), tasks=(1, 7)):
     """Small tables of whole scores (tasks, methods), with ties."""
     shape = st.tuples(st.integers(*tasks), st.integers(*methods))
     return shape.flatmap(
-        lambda s: st.lists(st.lists(st.integers(0, 6), min_size=s[1], max_size=s[1]), min_size=s[0], max_size=s[0])
+        lambda s: st.lists(
+            st.lists(st.integers(0, 6), min_size=s[1], max_size=s[1]), min_size=s[0], max_size=s[0]
+        )
     ).map(lambda rows: np.array(rows, dtype=float))
 
 
 def autorank_example():
     """The six populations of autorank's readme (F5)."""
     rng = np.random.RandomState(42)
-    return np.column_stack([rng.normal(mean, 0.3, 50).clip(0, 1) for mean in (0.2, 0.3, 0.5, 0.8, 0.85, 0.9)])
+    return np.column_stack(
+        [rng.normal(mean, 0.3, 50).clip(0, 1) for mean in (0.2, 0.3, 0.5, 0.8, 0.85, 0.9)]
+    )
 
 
 def test_demsar_ranks():
@@ -44,7 +48,9 @@ def test_ranks_ignore_the_last_bits():
     assert ranks.average_ranks([[0.1 + 0.2, 0.3]]).tolist() == [[1.5, 1.5]]
 
 
-@pytest.mark.parametrize("scores", [[[1.0, math.nan]], [1.0, 2.0], [[1.0], [2.0]], np.empty((0, 3))])
+@pytest.mark.parametrize(
+    "scores", [[[1.0, math.nan]], [1.0, 2.0], [[1.0], [2.0]], np.empty((0, 3))]
+)
 def test_ranks_refuse_holes(scores):
     """A table with a hole, or no table, is refused rather than ranked."""
     with pytest.raises(ValueError, match=r"expected|need"):
@@ -99,8 +105,12 @@ def test_nemenyi_on_demsar():
 def test_nemenyi_agrees():
     """All of Nemenyi's p are those of scikit-posthocs."""
     p = ranks.nemenyi(DEMSAR_AS_RANKED)
-    oracle = pytest.importorskip("scikit_posthocs", reason="scikit-posthocs comes with the extra `test`")
-    assert p == pytest.approx(oracle.posthoc_nemenyi_friedman(DEMSAR_AS_RANKED).to_numpy(), abs=1e-9)
+    oracle = pytest.importorskip(
+        "scikit_posthocs", reason="scikit-posthocs comes with the extra `test`"
+    )
+    assert p == pytest.approx(
+        oracle.posthoc_nemenyi_friedman(DEMSAR_AS_RANKED).to_numpy(), abs=1e-9
+    )
 
 
 def test_autorank():
@@ -116,7 +126,9 @@ def test_autorank_agrees():
     oracle = pytest.importorskip("autorank", reason="autorank comes with the extra `test`")
     pandas = pytest.importorskip("pandas")
     result = oracle.autorank(pandas.DataFrame(scores), alpha=0.05, verbose=False)
-    assert result.rankdf["meanrank"].sort_index().to_numpy() == pytest.approx(ranks.mean_ranks(scores))
+    assert result.rankdf["meanrank"].sort_index().to_numpy() == pytest.approx(
+        ranks.mean_ranks(scores)
+    )
     assert result.cd == pytest.approx(ranks.critical_difference(50, 6), abs=1e-4)
 
 
@@ -125,17 +137,23 @@ def test_pairwise_on_demsar():
     result = ranks.pairwise(DEMSAR)
     assert result.raw[0, 1] == 120 / 16384
     assert result.difference[1, 0] == pytest.approx(0.0155)
-    assert [(i, j) for i, j in combinations(range(4), 2) if result.adjusted[i, j] <= 0.05] == [(0, 1)]
+    assert [(i, j) for i, j in combinations(range(4), 2) if result.adjusted[i, j] <= 0.05] == [
+        (0, 1)
+    ]
     assert (result.m, result.smallest) == (6, 6 * 2 / 2**14)
     assert ranks.cliques(result.adjusted) == [(0, 2, 3), (1, 2, 3)]
 
 
 def test_pairwise_agrees_with_statsmodels():
     """Holm over all pairs is that of statsmodels."""
-    oracle = pytest.importorskip("statsmodels.stats.multitest", reason="statsmodels comes with the extra `test`")
+    oracle = pytest.importorskip(
+        "statsmodels.stats.multitest", reason="statsmodels comes with the extra `test`"
+    )
     result = ranks.pairwise(DEMSAR)
     upper = np.triu_indices(4, 1)
-    assert result.adjusted[upper] == pytest.approx(oracle.multipletests(result.raw[upper], method="holm")[1])
+    assert result.adjusted[upper] == pytest.approx(
+        oracle.multipletests(result.raw[upper], method="holm")[1]
+    )
 
 
 @given(tables(), st.randoms(use_true_random=False))
@@ -143,9 +161,18 @@ def test_pairwise_agrees_with_statsmodels():
 def test_names_do_not_matter(table, random):
     """Methods in another order have the same p, ranks and wins, in that order."""
     order = random.sample(range(table.shape[1]), table.shape[1])
-    for matrix in (lambda t: ranks.pairwise(t).adjusted, lambda t: ranks.pairwise(t).raw, ranks.nemenyi, ranks.win_rates):
-        assert matrix(table[:, order]) == pytest.approx(matrix(table)[np.ix_(order, order)], nan_ok=True)
-    assert ranks.mean_win_rates(table[:, order]) == pytest.approx(ranks.mean_win_rates(table)[order])
+    for matrix in (
+        lambda t: ranks.pairwise(t).adjusted,
+        lambda t: ranks.pairwise(t).raw,
+        ranks.nemenyi,
+        ranks.win_rates,
+    ):
+        assert matrix(table[:, order]) == pytest.approx(
+            matrix(table)[np.ix_(order, order)], nan_ok=True
+        )
+    assert ranks.mean_win_rates(table[:, order]) == pytest.approx(
+        ranks.mean_win_rates(table)[order]
+    )
 
 
 @given(tables(), st.randoms(use_true_random=False))
@@ -172,7 +199,8 @@ def test_pairs_keep_their_limits(table):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "comparisons", "p"), [(8, 10, 0.078), (8, 4, 0.031), (8, 6, 0.047), (9, 10, 0.039), (9, 21, 0.082), (3, 10, 1.0)]
+    ("tasks", "comparisons", "p"),
+    [(8, 10, 0.078), (8, 4, 0.031), (8, 6, 0.047), (9, 10, 0.039), (9, 21, 0.082), (3, 10, 1.0)],
 )
 def test_feasible(tasks, comparisons, p):
     """Five methods pairwise over eight tasks cannot reach .05; against one baseline they can."""
@@ -240,5 +268,7 @@ def test_the_range_of_normal_values_is_scipys(methods, alpha):
     """The critical difference is the studentized range's quantile with infinite degrees of freedom, and so is its tail."""
     from scipy.stats import studentized_range
 
-    expected = studentized_range.ppf(1 - alpha, methods, np.inf) / 2**0.5 * ranks.rank_error(9, methods)
+    expected = (
+        studentized_range.ppf(1 - alpha, methods, np.inf) / 2**0.5 * ranks.rank_error(9, methods)
+    )
     assert ranks.critical_difference(9, methods, alpha=alpha) == pytest.approx(expected, rel=1e-6)

@@ -44,7 +44,12 @@ def test_no_p():
 
 def test_directions():
     """Each direction has its own one-sided tests, and changing the methods round changes the directions round."""
-    tasks = [np.array([1.0, 1.2, 0.9, 1.1]), np.array([-1.0, -1.1, -0.8, -1.3]), np.array([0.5, -0.4, 0.2, -0.3]), np.ones(3)]
+    tasks = [
+        np.array([1.0, 1.2, 0.9, 1.1]),
+        np.array([-1.0, -1.1, -0.8, -1.3]),
+        np.array([0.5, -0.4, 0.2, -0.3]),
+        np.ones(3),
+    ]
     result = replicability.directions(tasks)
     assert (result.ahead.named, result.behind.named) == ((0,), (1,))
     assert replicability.directions([-values for values in tasks]) == result[::-1]

@@ -49,5 +49,7 @@ def test_over_the_draws_of_one_task_it_is_the_number_of_pairs():
 
 def test_more_draws_are_needed_for_less():
     """Half the difference needs at least four times the draws where tasks do not differ."""
-    some, more = (draws_needed(points, tasks=8, sd=1.0, noise=10.0, draws=10) for points in (1.0, 0.5))
+    some, more = (
+        draws_needed(points, tasks=8, sd=1.0, noise=10.0, draws=10) for points in (1.0, 0.5)
+    )
     assert more >= 4 * some - 3

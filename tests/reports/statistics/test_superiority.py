@@ -12,7 +12,9 @@ from reports.statistics import superiority as superiority_module
 from reports.statistics.superiority import pairs_for, superiority, unpaired
 
 clusters = st.lists(
-    st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=3), min_size=1, max_size=6), min_size=1, max_size=4
+    st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=3), min_size=1, max_size=6),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -24,7 +26,9 @@ def test_a12():
 def test_probability_of_improvement():
     """F6: over rliable's two tasks the chance is a third."""
     first, second = np.array([[1, 2], [2, 2], [1, 1], [2, 1]]), np.array([[1, 1], [2, 2], [3, 3]])
-    assert np.mean([unpaired(first[:, task], second[:, task]) for task in range(2)]) == pytest.approx(1 / 3)
+    assert np.mean(
+        [unpaired(first[:, task], second[:, task]) for task in range(2)]
+    ) == pytest.approx(1 / 3)
 
 
 def test_noether():
@@ -51,7 +55,10 @@ def test_runs_of_a_draw_stand_together():
 @settings(max_examples=25, deadline=None)
 def test_laws(tasks):
     """The reversed comparison has the reversed interval, and the same data the same bytes."""
-    ours, turned = superiority(tasks), superiority([[[-v for v in runs] for runs in draws] for draws in tasks])
+    ours, turned = (
+        superiority(tasks),
+        superiority([[[-v for v in runs] for runs in draws] for draws in tasks]),
+    )
     assert turned.chance == pytest.approx(1 - ours.chance)
     assert (turned.low, turned.high) == pytest.approx((1 - ours.high, 1 - ours.low), nan_ok=True)
     assert repr(superiority(tasks)) == repr(ours)
@@ -61,7 +68,11 @@ def test_laws(tasks):
 
 @pytest.mark.parametrize(
     ("wins", "verdict"),
-    [(20, "not significant"), (27, "significant, not meaningful"), (36, "significant and meaningful")],
+    [
+        (20, "not significant"),
+        (27, "significant, not meaningful"),
+        (36, "significant and meaningful"),
+    ],
 )
 def test_verdicts(wins, verdict):
     """Half of forty draws is nothing, two thirds of many is significant only, nine tenths is meaningful."""
@@ -95,7 +106,9 @@ def test_one_draw_of_a_task():
 def test_resampling_has_the_right_spread():
     """Shares drawn again vary as the mean of five draws does: by s² / n, and not by (n - 1) / n of it."""
     won = np.array([1.0, 0.0, 0.0, 1.0, 1.0])
-    shares = superiority_module._resampled([np.array([one]) for one in won], np.random.default_rng(0))
+    shares = superiority_module._resampled(
+        [np.array([one]) for one in won], np.random.default_rng(0)
+    )
     assert shares.var() == pytest.approx(won.var(ddof=1) / 5, rel=0.05)
 
 

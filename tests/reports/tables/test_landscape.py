@@ -21,18 +21,35 @@ def seen(runs, *, lead=0.02):
             corners = tuple(run.score - lead + rng.normal(0, 0.01, 3))
             samples = tuple(run.score + rng.normal(0, 0.01, 10))
             found.append(
-                Around(run=run, centre=run.score, vertices=corners, samples=samples, ensemble=run.score, rise=0.1, barrier=0.05)
+                Around(
+                    run=run,
+                    centre=run.score,
+                    vertices=corners,
+                    samples=samples,
+                    ensemble=run.score,
+                    rise=0.1,
+                    barrier=0.05,
+                )
             )
     return found
 
 
 def page_of(found, **changes):
-    given = {"baseline": "prefix", "where": "test", "left": [], "failed": [], "command": "bench landscape"}
+    given = {
+        "baseline": "prefix",
+        "where": "test",
+        "left": [],
+        "failed": [],
+        "command": "bench landscape",
+    }
     return as_document(found, **{**given, **changes})
 
 
 def rows(table):
-    return {tuple(e.text for e in row[: table.labels]): [e.text for e in row[table.labels :]] for row in table.rows}
+    return {
+        tuple(e.text for e in row[: table.labels]): [e.text for e in row[table.labels :]]
+        for row in table.rows
+    }
 
 
 def test_the_centre_is_paired_with_what_lies_around_it(grid):
@@ -42,7 +59,10 @@ def test_the_centre_is_paired_with_what_lies_around_it(grid):
     table = page.tables[0]
     mine = [one for one in found if one.vertices]
     tasks = sorted({one.run.task for one in mine})
-    gaps = [[100 * (fmean(one.vertices) - one.centre) for one in mine if one.run.task == task] for task in tasks]
+    gaps = [
+        [100 * (fmean(one.vertices) - one.centre) for one in mine if one.run.task == task]
+        for task in tasks
+    ]
     score, effect, around, p, _ = rows(table)["simplex", "mean of vertices"]
     assert score == f"{100 * fmean(fmean(one.vertices) for one in mine):.1f}"
     assert effect == f"{np.mean(gaps):+.1f}"
@@ -90,9 +110,14 @@ def test_a_place_without_a_number_is_a_lost_pair(grid):
 def test_the_test_named_is_the_test_made(grid):
     """Where a single task's test rows are split anew for each draw it is no sign flip, and no table says so."""
     one = grid(tasks=("rte",), sizes=(50,))
-    assert all("p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables)
+    assert all(
+        "p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables
+    )
     split = page_of(seen([replace(run, holdout=True) for run in one]))
-    assert all("p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend for table in split.tables)
+    assert all(
+        "p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend
+        for table in split.tables
+    )
 
 
 def test_runs_that_left_no_model_are_lost_pairs(grid):
@@ -101,14 +126,32 @@ def test_runs_that_left_no_model_are_lost_pairs(grid):
     found = seen(runs)
     assert all(", settled (p" in text for text in page_of(found).verdict)
     broken = next(one.run for one in found if one.vertices)
-    page = page_of([one for one in found if one.run != broken], failed=[replace(broken, status="diverged", score=0.5)])
-    assert all("not settled (p = 0.0" in text and "1 pair missing because runs failed" in text for text in page.verdict)
-    assert ("Without a model", "1 runs, which failed or diverged: their pairs are lost") in page.facts
+    page = page_of(
+        [one for one in found if one.run != broken],
+        failed=[replace(broken, status="diverged", score=0.5)],
+    )
+    assert all(
+        "not settled (p = 0.0" in text and "1 pair missing because runs failed" in text
+        for text in page.verdict
+    )
+    assert (
+        "Without a model",
+        "1 runs, which failed or diverged: their pairs are lost",
+    ) in page.facts
 
 
 def test_methods_without_a_common_block_are_not_compared(grid):
     """Nothing is said of a difference that there is not."""
-    found = [one for one in seen(grid(sizes=(50,))) if bool(one.vertices) == (one.run.task == "rte")]
-    assert page_of(found).verdict[1] == "simplex against prefix: not compared; no task has models of both on the same rows."
-    blind = [replace(one, vertices=(np.nan, 0.5, 0.5)) for one in seen(grid(tasks=("rte",))) if one.vertices]
+    found = [
+        one for one in seen(grid(sizes=(50,))) if bool(one.vertices) == (one.run.task == "rte")
+    ]
+    assert (
+        page_of(found).verdict[1]
+        == "simplex against prefix: not compared; no task has models of both on the same rows."
+    )
+    blind = [
+        replace(one, vertices=(np.nan, 0.5, 0.5))
+        for one in seen(grid(tasks=("rte",)))
+        if one.vertices
+    ]
     assert "simplex's centre is not compared" in page_of(blind).verdict[0]

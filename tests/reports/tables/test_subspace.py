@@ -25,14 +25,25 @@ def ruled(runs, *, gain=0.0, noise=0.01):
     made = []
     for run in runs:
         score = run.metrics["accuracy"]
-        others = {f"rule {name} accuracy": score - gain + rng.normal(0, noise) for name in ("centroid", "last", "loss")}
+        others = {
+            f"rule {name} accuracy": score - gain + rng.normal(0, noise)
+            for name in ("centroid", "last", "loss")
+        }
         sampled = tuple(run.dev_score + rng.normal(0, 0.02, 4)) if run.method == "simplex" else ()
         more = {"rule stochastic accuracy": score} if sampled else {"rule centroid accuracy": score}
         metrics = {"accuracy": score, **others, **more}
         curve = [(50, run.dev_score - 0.02), (100, run.dev_score), (150, run.dev_score - 0.01)]
         better = dict.fromkeys(metrics, "higher")
         made.append(
-            replace(run, metrics=metrics, better=better, score=score, curve=curve, losses=(0.4, 0.6, 0.4), sampled=sampled)
+            replace(
+                run,
+                metrics=metrics,
+                better=better,
+                score=score,
+                curve=curve,
+                losses=(0.4, 0.6, 0.4),
+                sampled=sampled,
+            )
         )
     return made
 
@@ -41,22 +52,27 @@ def test_rules_are_paired_within_trainings(grid):
     """The difference, its interval and its p are those of scores of one training; the report's other tests are untouched."""
     runs = ruled(grid(sizes=(50,)))
     found = {(rule.method, rule.name): rule for rule in rules(runs, ("prefix", "simplex"))}
-    assert set(found) == {(m, r) for m in ("prefix", "simplex") for r in ("centroid", "last", "loss")} | {
-        ("simplex", "stochastic")
-    }
+    assert set(found) == {
+        (m, r) for m in ("prefix", "simplex") for r in ("centroid", "last", "loss")
+    } | {("simplex", "stochastic")}
     assert [rule.own for rule in found.values()].count(True) == 2
     assert found["simplex", "stochastic"].own
     assert found["prefix", "centroid"].own
     mine = [run for run in runs if run.method == "simplex"]
     tasks = sorted({run.task for run in mine})
-    gaps = [[100 * (r.metrics["rule last accuracy"] - r.score) for r in mine if r.task == task] for task in tasks]
+    gaps = [
+        [100 * (r.metrics["rule last accuracy"] - r.score) for r in mine if r.task == task]
+        for task in tasks
+    ]
     test = found["simplex", "last"].test
     assert test.effect == pytest.approx(np.mean(gaps))
     variance = np.sum([stats.sem(each) ** 2 for each in gaps]) / 36
     df = variance**2 / np.sum([(stats.sem(each) ** 2 / 36) ** 2 / 4 for each in gaps])
     assert test.ci == pytest.approx(stats.t.interval(0.95, df, np.mean(gaps), math.sqrt(variance)))
     means = np.mean(gaps, axis=1)
-    flips = stats.permutation_test((means,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    flips = stats.permutation_test(
+        (means,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
     assert test.p_raw == pytest.approx(flips.pvalue)
     assert test.m == 3
     assert found["simplex", "stochastic"].score == pytest.approx(100 * fmean(r.score for r in mine))
@@ -79,7 +95,9 @@ def test_a_score_by_rule_is_the_mean_of_signed_metrics(plain):
     run = replace(plain, metrics=metrics, better={"mse": "lower", "rule last mse": "lower"})
     assert scores_by_rule(run) == pytest.approx({"own": 0.3, "last": 0.1})
     assert scores_by_rule(plain) == {}
-    assert math.isnan(scores_by_rule(replace(run, metrics={**metrics, "rule last mse": math.nan}))["last"])
+    assert math.isnan(
+        scores_by_rule(replace(run, metrics={**metrics, "rule last mse": math.nan}))["last"]
+    )
 
 
 def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
@@ -97,12 +115,24 @@ def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
     """It counts as diverged and no other rule was tested in it: a lost pair for each of them, which is said."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
-    broken = [replace(runs[0], status="diverged", metrics={"accuracy": 0.5}, score=0.5, dev_score=None), *runs[1:]]
+    broken = [
+        replace(runs[0], status="diverged", metrics={"accuracy": 0.5}, score=0.5, dev_score=None),
+        *runs[1:],
+    ]
     found = {rule.name: rule for rule in rules(broken, ("simplex",))}
-    assert all(found[name].test.failed == 1 and not found[name].test.settled for name in ("centroid", "last", "loss"))
-    assert all(rule.runs == whole[name].runs - 1 and math.isfinite(rule.score) for name, rule in found.items())
+    assert all(
+        found[name].test.failed == 1 and not found[name].test.settled
+        for name in ("centroid", "last", "loss")
+    )
+    assert all(
+        rule.runs == whole[name].runs - 1 and math.isfinite(rule.score)
+        for name, rule in found.items()
+    )
     legend = subspace(compare(broken))[0].legend
-    assert "Pairs lost to runs that ended in no number: 1 of simplex; with them nothing is settled." in legend
+    assert (
+        "Pairs lost to runs that ended in no number: 1 of simplex; with them nothing is settled."
+        in legend
+    )
     assert "not settled (p = 0.023; 1 pair missing because runs failed)" in legend
 
 
@@ -121,8 +151,13 @@ def test_sampled_scores_are_correlated_within_cells(grid):
     tasks = sorted({run.task for run in runs})
     by_task = []
     for task in tasks:
-        cells = [[run for run in runs if (run.task, run.size) == (task, size)] for size in (50, 200)]
-        each = [stats.spearmanr([stdev(r.sampled) for r in cell], [r.score for r in cell]).statistic for cell in cells]
+        cells = [
+            [run for run in runs if (run.task, run.size) == (task, size)] for size in (50, 200)
+        ]
+        each = [
+            stats.spearmanr([stdev(r.sampled) for r in cell], [r.score for r in cell]).statistic
+            for cell in cells
+        ]
         by_task.append(fmean(each))
     assert found.by_spread.rho == pytest.approx(fmean(by_task))
     assert found.by_spread.n == 6
@@ -133,7 +168,10 @@ def test_sampled_scores_are_correlated_within_cells(grid):
 
 def test_correlations_of_one_table_are_adjusted_together(grid):
     """Two tests over six tasks at their smallest, 2 / 2**6, are .0625 by Holm: neither is called settled or set in bold."""
-    runs = [replace(r, sampled=(0.9 * r.score, 1.1 * r.score)) for r in grid({"simplex": 0.0}, sizes=(50,))]
+    runs = [
+        replace(r, sampled=(0.9 * r.score, 1.1 * r.score))
+        for r in grid({"simplex": 0.0}, sizes=(50,))
+    ]
     (found,) = samples(runs, ("simplex",))
     assert (found.by_spread.p, found.by_mean.p) == (2 / 2**6, 2 / 2**6)
     assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
@@ -181,16 +219,34 @@ def test_the_example_says_what_its_runs_say(bench, tmp_path):
     db = ROOT / "results.db.example"
     ended = bench(tmp_path, "report", "--db", db, "--baseline", "prefix", "--format", "json")
     assert ended.code == 0, ended.err
-    found = {(rule["method"], rule["name"]): rule for rule in json.loads(ended.out)["subspace"]["rules"]}
+    found = {
+        (rule["method"], rule["name"]): rule for rule in json.loads(ended.out)["subspace"]["rules"]
+    }
     with Ledger(str(db)) as ledger:
         mine = [entry.metrics for entry in ledger.entries() if entry.label == "simplex"]
     gaps = [
-        100 * fmean(metrics[f"rule centroid {name}"] - metrics[name] for name in metrics if f"rule centroid {name}" in metrics)
+        100
+        * fmean(
+            metrics[f"rule centroid {name}"] - metrics[name]
+            for name in metrics
+            if f"rule centroid {name}" in metrics
+        )
         for metrics in mine
     ]
     assert found["simplex", "centroid"]["test"]["effect"] == pytest.approx(fmean(gaps))
     assert found["simplex", "centroid"]["moved"] == sum(abs(gap) > 0 for gap in gaps)
     assert found["simplex", "centroid"]["test"]["p_adj"] > 0.05
     assert ("fine-tuning(lr=0.0005)", "last") not in found  # its runs tested no other rule
-    words = bench(tmp_path, "report", "--db", db, "--baseline", "prefix", "--format", "markdown", "--methods", "simplex").out
+    words = bench(
+        tmp_path,
+        "report",
+        "--db",
+        db,
+        "--baseline",
+        "prefix",
+        "--format",
+        "markdown",
+        "--methods",
+        "simplex",
+    ).out
     assert "over the centroid's choice, another test score in 25 of 60 runs; not settled" in words
