@@ -118,7 +118,7 @@ def ask(
 ) -> tuple[str, str, float]:
     """What a fresh process prints for an expression or the error it ends with, its warnings, and the seconds it took."""
     script = (
-        f"from harness import hub\nfrom harness.errors import BenchError\n{before}\n"
+        f"from harness.backbones import hub\nfrom harness.errors import BenchError\n{before}\n"
         f"try: print({code})\nexcept BenchError as error: print(error.exit_code, error)"
     )
     keep = {
@@ -264,7 +264,7 @@ INTACT = f"(checkpoints.intact('a/b', {SHA!r}) / 'model.safetensors').read_bytes
 
 def test_altered_weights_are_fetched_again(tmp_path):
     """F20: one flipped byte in cached weights is seen by their hash: fetched again, or named where nobody can be asked."""
-    before = "from harness import checkpoints"
+    before = "from harness.backbones import checkpoints"
     with serving() as (endpoint, hub):
         assert ask(INTACT, endpoint, tmp_path, before)[0] == str(MODEL["model.safetensors"])
         [file] = [link.resolve() for link in tmp_path.rglob("model.safetensors")]
@@ -285,7 +285,7 @@ def test_altered_weights_are_fetched_again(tmp_path):
 def test_weights_that_arrive_altered_are_refused(tmp_path):
     """Where what arrives is not what its hash says, nothing is trained on it."""
     with serving(promised={"model.safetensors": b"another"}) as (endpoint, _):
-        said = ask(INTACT, endpoint, tmp_path, "from harness import checkpoints")[0]
+        said = ask(INTACT, endpoint, tmp_path, "from harness.backbones import checkpoints")[0]
     assert said.startswith("69 ")
     assert "arrives altered" in said
 

@@ -153,7 +153,7 @@ WRONG = {
 # its complaint.
 MANY = """
 import contextlib, io, json, os, sys
-from harness.cli import run_command_line
+from harness.cli.app import run_command_line
 for case, words in json.load(sys.stdin).items():
     sys.argv, err, code = ["bench", *words], io.StringIO(), 0
     with contextlib.redirect_stderr(err):

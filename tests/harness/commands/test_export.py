@@ -523,7 +523,7 @@ def test_a_card_says_why_a_score_has_no_interval(bench, own, tmp_path):
 ASK = """
 import json, sys
 from dataclasses import replace
-from harness import card, stored
+from harness.artefacts import model_card as card, restore as stored
 from tests.harness.commands.test_export import as_task
 from harness.errors import BenchError
 one = as_task(stored.load(sys.argv[1], sys.argv[2]), "mrpc", ["accuracy", "f1"])

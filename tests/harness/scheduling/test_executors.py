@@ -217,7 +217,7 @@ import sys, time
 sys.path[:0] = sys.argv[1:]
 import mishaps, pathlib
 from conftest import _job
-from harness.executors.local import LocalExecutor
+from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
 if __name__ == "__main__":

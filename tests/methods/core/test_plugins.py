@@ -14,7 +14,7 @@ SHIFT = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.base import Method
+from methods.core.method import Method
 
 print("an import may print")
 
@@ -33,14 +33,14 @@ class Shift(Method):
         return 5e-3
 
     def place(self, slots):
-        from methods.sites import row_bias
+        from methods.core.slots import row_bias
 
         for number, block in enumerate(slots.anatomy.layers[:: self.every]):
             slots.add(block, "shift", (slots.anatomy.hidden,), number)
             slots.hook(block, lambda module, inputs, output: output + row_bias(module.shift))
 
     def start(self, slots, streams, vertices):
-        from methods.source import Start, draw, normal
+        from methods.core.parameters import Start, draw, normal
 
         added = [slot for slot in slots if slot.role == "added"]
         return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
@@ -143,7 +143,7 @@ def broken(tmp_path_factory):
 # Starts the command with less patience, and says at its end which plug-ins this process imported.
 PROBE = """
 import atexit, sys
-import methods.plugins
+import methods.core.plugins
 methods.core.plugins.PATIENCE = 8.0
 ours = ("bad_", "bench_", "twin_")
 atexit.register(lambda: print("\\nimported:", *sorted(n for n in sys.modules if n.startswith(ours)), file=sys.stderr))
