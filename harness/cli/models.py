@@ -70,12 +70,12 @@ def predict(
 
     Example:  bench predict 3f2a --csv reviews.csv --text review -o answered.csv
     """
-    from harness.commands.export import Question, predict_job
+    from harness.commands.predict import PredictRequest, predict_job
 
     predict_job(
         db,
         digest,
-        Question(texts=texts or [], sheet=csv, columns=text, output=output),
+        PredictRequest(texts=texts or [], sheet=csv, columns=text, output=output),
         at,
         as_json=as_json,
     )

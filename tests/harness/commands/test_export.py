@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from harness.artefacts import restore
-from harness.commands import export
+from harness.commands import export, predict
 from harness.errors import UsageError
 from harness.ledger import Ledger
 from tests.harness.backbones.test_hub import asked, serving
@@ -84,7 +84,7 @@ def digest(folder, label, task):
 def ours(folder, name, texts, at=None):
     """Logits by this program; of a regression the answers in the labels' own units."""
     one = restore.load(str(folder / "r.db"), name)
-    found = export.answer(one, [(text,) for text in texts], at)
+    found = predict.predict_texts(one, [(text,) for text in texts], at)
     return [list(f["probabilities"].values()) if one.labels else [f["answer"]] for f in found]
 
 
@@ -170,7 +170,7 @@ def test_what_was_trained_answers_as_it_was_tested(trained, label):
         0,
         one.recipe,
     )
-    found = export.answer(one, [row.texts for row in read.tests[""]])
+    found = predict.predict_texts(one, [row.texts for row in read.tests[""]])
     assert [one.labels.index(answer["answer"]) for answer in found] == list(one.predictions)
 
 
@@ -352,7 +352,7 @@ def test_the_rule_for_formulas_is_that_of_the_reports(name):
     """What the reports escape in CSV is escaped here, and nothing else."""
     from reports import escape
 
-    assert export.harmless(name).startswith("'" + name) == (
+    assert predict.escape_formula(name).startswith("'" + name) == (
         escape.csv(name).strip() != name.replace("\t", " ").strip()
     )
 
@@ -360,22 +360,22 @@ def test_the_rule_for_formulas_is_that_of_the_reports(name):
 @pytest.mark.parametrize("name", ["-1", "+2.5", "-1e3"])
 def test_class_names_that_are_numbers_stay_numbers(name):
     """A class called -1 is written as -1."""
-    assert export.harmless(name) == name
+    assert predict.escape_formula(name) == name
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), ["give one text"]),
+        ((), ["pass one text"]),
         (("a text", "--csv", "rows.csv"), ["not both"]),
-        (("a text", "--text", "said", "-o", "x.csv"), ["go with --csv"]),
+        (("a text", "--text", "said", "-o", "x.csv"), ["require --csv"]),
         (("--csv", "rows.csv", "--json", "-o", "x.txt"), ["--json", "must end in .csv, got x.txt"]),
-        (("--csv", "rows.csv", "-o", "./rows.csv"), ["the file with the rows"]),
+        (("--csv", "rows.csv", "-o", "./rows.csv"), ["is the file of --csv"]),
         (("--csv", "none.csv"), ["no file none.csv"]),
         (("--csv", "rows.csv"), ["--text COLUMN", "id, said"]),
         (("--csv", "rows.csv", "--text", "sayd"), ["no column 'sayd'", "did you mean 'said'"]),
-        (("--csv", "rows.csv", "--text", "id,said"), ["toy-sentiment has one text a row, got 2"]),
-        (("one text", "and another"), ["toy-sentiment has one text a row, got 2"]),
+        (("--csv", "rows.csv", "--text", "id,said"), ["an example of toy-sentiment has one text, got 2"]),
+        (("one text", "and another"), ["an example of toy-sentiment has one text, got 2"]),
         (
             ("--csv", "holes.csv", "--text", "said"),
             ["row 2 (line 3), column 'said'", "row 4 (line 5), column 'said'"],
@@ -384,7 +384,7 @@ def test_class_names_that_are_numbers_stay_numbers(name):
             ("--csv", "half.jsonl", "--text", "said"),
             ["row 1 (line 1), column 'said': half a character"],
         ),
-        (("--csv", "taken.csv", "--text", "said"), ["column 'answer' already"]),
+        (("--csv", "taken.csv", "--text", "said"), ["already has a column 'answer'"]),
         (("--csv", "rows.txt", "--text", "said"), [".csv, .tsv, .jsonl, .parquet"]),
     ],
 )
@@ -422,10 +422,10 @@ def test_the_columns_of_the_tasks_own_data_are_found(trained, tmp_path):
     mrpc = as_task(one, "mrpc", ["accuracy", "f1"])
     path = tmp_path / "rows.csv"
     path.write_text("id,sentence2,sentence1\n7,second,first\n")
-    assert export.rows_of(mrpc, path, None)[1] == [("first", "second")]
+    assert predict.read_texts(mrpc, path, None)[1] == [("first", "second")]
     path.write_text("id,sentence2,other\n7,second,first\n")
     with pytest.raises(UsageError, match="id, sentence2, other"):
-        export.rows_of(mrpc, path, None)
+        predict.read_texts(mrpc, path, None)
 
 
 # -- cards
