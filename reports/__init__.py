@@ -86,7 +86,7 @@ def render(
         reports.analysis.paired_runs.Nothing: there is no such study, or it has nothing in common
         with these runs.
     """
-    from reports.formats.writers import write
+    from reports.formats.dispatch import write
 
     return write(
         comparison,

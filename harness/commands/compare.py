@@ -29,8 +29,9 @@ def compare_ledgers(
         CorruptData, Unavailable, CannotWrite: a ledger cannot be read, or the file not written.
     """
     from reports.analysis.ledger_diff import Moves, as_document, headline, moves
+    from reports.formats.latex import as_latex
+    from reports.formats.markdown import as_markdown
     from reports.formats.terminal import as_terminal
-    from reports.formats.writers import as_latex, as_markdown
 
     old, new = (runs_of(replace(chosen, db=db))[0] for db in (before, after))
     methods = request.split(chosen.methods) if chosen.methods else None

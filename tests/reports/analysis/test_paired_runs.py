@@ -99,7 +99,7 @@ def test_importing_is_cheap():
     code = "import sys, reports; sys.exit(any(m in sys.modules for m in ('numpy', 'rich', 'scipy', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     code = (
-        "import sys, reports.formats.writers, reports.analysis.comparison;"
+        "import sys, reports.formats.dispatch, reports.analysis.comparison;"
         "sys.exit(any(m in sys.modules for m in ('scipy.stats', 'torch', 'pandas', 'matplotlib', 'harness', 'sqlmodel')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,112 @@
+"""Write a report as CSV: one row for each method, task and size."""
+
+import csv
+import io
+import math
+from typing import Final
+
+from reports import escape
+from reports.analysis.cells import FATES, Cell
+from reports.analysis.comparison import Comparison
+from reports.analysis.contrasts import Contrast
+
+COSTS: Final = (
+    "n_train",
+    "n_dev",
+    "n_test",
+    "dev",
+    "trained",
+    "stored",
+    "seconds_training",
+    "seconds_evaluation",
+    "peak_bytes",
+    "packed",  # how many of the runs shared their seconds and bytes with a pack
+)
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One row for each method, task and size, with its test against the baseline; empty where there is no number."""
+    metrics = sorted({name for cell in comparison.cells for name in cell.metrics})
+    cells = [cell for cell in comparison.cells if cell.task is not None and cell.size is not None]
+    rows = [_row(comparison, cell, metrics) for cell in cells]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if rows:
+        writer.writerow([escape.csv(name) for name in rows[0]])
+    writer.writerows([_field(value) for value in row.values()] for row in rows)
+    return out.getvalue()
+
+
+def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, object]:
+    test = _test(comparison, cell)
+    row: dict[str, object] = {
+        "backbone": comparison.backbone,
+        "recipe": comparison.recipe,
+        "method": cell.method,
+        "task": cell.task,
+        "size": cell.size,
+        "state": cell.state,
+        "planned": cell.planned,
+        **{name: cell.fates.get(name, 0) for name in FATES},
+        "draws": cell.draws,
+        "mean": cell.mean,
+        "low": cell.low,
+        "high": cell.high,
+        "sd": cell.sd,
+        "df": cell.df,
+        "interval": cell.interval,
+        "estimand": cell.estimand,
+        "best": cell.best,
+        "direction": cell.direction,
+        "collapsed": cell.collapsed,
+        "seen": cell.task in comparison.seen,
+        "holdout": cell.task in comparison.holdout,
+        "baseline": comparison.baseline,
+        "effect": test.effect if test else math.nan,
+        "effect_low": test.ci[0] if test else math.nan,
+        "effect_high": test.ci[1] if test else math.nan,
+        "effect_estimand": test.ci_estimand if test else "",
+        "n": test.n if test else math.nan,
+        "p_raw": test.p_raw if test else math.nan,
+        "p_adj": test.p_adj if test else math.nan,
+        "p_estimand": test.estimand if test else "",
+        "test": test.test if test else "",
+        "family": test.family if test else "",
+        "correction": test.correction if test else "",
+        "m": test.m if test else math.nan,
+        "question": test is not None and test.planned_for,
+        "mde": test.mde if test else math.nan,
+        "notes": " ".join(test.notes) if test else "",
+        **{name: _count(cell.costs.get(name, math.nan)) for name in COSTS},
+    }
+    for name in metrics:
+        row[f"metric {name}"] = cell.metrics.get(name, math.nan)
+        row[f"undefined {name}"] = cell.undefined.get(name, 0)
+    return row
+
+
+def _test(comparison: Comparison, cell: Cell) -> Contrast | None:
+    """The narrowest test about a cell: with one task, that of its size, or of the whole comparison."""
+    task = cell.task if len(comparison.tasks) > 1 else None
+    size = cell.size if task is not None or len(comparison.sizes) > 1 else None
+    found = [
+        test
+        for test in comparison.tests
+        if (test.method, test.task, test.size) == (cell.method, task, size)
+    ]
+    return found[0] if found else None
+
+
+def _count(value: float) -> float | int:
+    """A whole number as one: most of these are counts."""
+    return int(value) if math.isfinite(value) and value.is_integer() else value
+
+
+def _field(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return escape.csv("" if value is None else str(value))

@@ -1,0 +1,51 @@
+"""Choose the writer of a report by the name of its format."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import Run
+from reports.analysis.published_comparison import beside, study
+from reports.analysis.task_characteristics import characteristics as measure
+from reports.formats.csv import as_csv
+from reports.formats.json import as_json
+from reports.formats.latex import as_latex
+from reports.formats.markdown import as_markdown
+from reports.formats.terminal import as_terminal
+from reports.tables.main import document
+from reports.tables.task_characteristics import traits
+
+
+def write(
+    comparison: Comparison,
+    *,
+    form: str,
+    command: str,
+    width: int,
+    color: bool,
+    against: str | None = None,
+    texts: Callable[[Run], Sequence[Sequence[str]] | None] | None = None,
+    characteristics: bool = False,
+) -> str:
+    """Return the comparison in one format; see `reports.render` for the arguments."""
+    if form == "csv":
+        return as_csv(comparison)
+    measured = measure(comparison, texts or (lambda _: None)) if characteristics else None
+    if form == "json":
+        return as_json(comparison, command=command, characteristics=measured)
+    page = document(comparison, command=command)
+    if measured is not None:
+        page = replace(page, appendix=(*page.appendix, *traits(comparison, measured)))
+    if against is not None:
+        page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
+    if form == "html":
+        from reports.formats.html import as_html  # loads matplotlib
+
+        return as_html(comparison, page, texts)
+    if form == "terminal":
+        return as_terminal(page, width=width, color=color)
+    if form == "markdown":
+        return as_markdown(page)
+    if form == "latex":
+        return as_latex(page)
+    raise ValueError(f"no format {form!r}; there are terminal, markdown, latex, html, csv, json")
