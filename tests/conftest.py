@@ -15,7 +15,6 @@ from harness.jobs import BackboneSpec, Job, Recipe, Rows
 from harness.outcome import Outcome, pack_predictions
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "support"))  # where workers find the work of `mishaps.py`
 
 # Starts the command, and says at its end which of the slow libraries were imported.
 PROBE = """

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from harness.ledger import Ledger
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import ROOT, metrics_of
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 pytestmark = [
@@ -26,18 +26,18 @@ SYNCED = """
 import ctypes, sys
 from pathlib import Path
 from harness.ledger import Ledger
-from tests.faults import failing, fake
+from tests.support import failing_disk, fake_training
 shim, db = ctypes.CDLL(None), Path(sys.argv[1])
-failing.keep(db.with_name("artefacts"))
+failing_disk.keep(db.with_name("artefacts"))
 with Ledger(str(db), write=True) as ledger:
-    ledger.enter(failing.JOBS)
+    ledger.enter(failing_disk.JOBS)
     ledger.begin("fake")
-    for claim in ledger.claim([job.digest for job in failing.JOBS], 2):
+    for claim in ledger.claim([job.digest for job in failing_disk.JOBS], 2):
         shim.shim_forget()
-        failing.keep(db.with_name("artefacts"))
+        failing_disk.keep(db.with_name("artefacts"))
         print(shim.shim_unsynced())
         shim.shim_forget()
-        assert ledger.record(fake.outcome(claim.digest), claim.epoch)
+        assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
         print(shim.shim_unsynced())
 """
 
@@ -46,7 +46,7 @@ with Ledger(str(db), write=True) as ledger:
 def shim(tmp_path_factory):
     """The environment of a process whose calls go through `shim.c`."""
     library = tmp_path_factory.mktemp("shim") / "shim.so"
-    source = ROOT / "tests" / "faults" / "shim.c"
+    source = ROOT / "tests" / "support" / "shim.c"
     subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
 
@@ -60,7 +60,7 @@ def test_what_was_acknowledged_outlives_a_power_cut(shim, tmp_path):
 
 def test_whatever_call_fails_nothing_acknowledged_is_lost(shim, tmp_path):
     """F32: every write, sync, cut, removal and renaming in a ledger's life fails in turn; words tell it, and all goes on."""
-    words = [sys.executable, "-m", "tests.faults.failing", str(tmp_path), "EIO"]
+    words = [sys.executable, "-m", "tests.support.failing_disk", str(tmp_path), "EIO"]
     done = subprocess.run(words, cwd=ROOT, env=shim, check=True, capture_output=True, text=True)
     told = json.loads(done.stdout)
     assert told["DiskTrouble"] > 100
@@ -74,7 +74,7 @@ def test_whatever_call_fails_nothing_acknowledged_is_lost(shim, tmp_path):
 def test_a_clock_that_jumps_takes_no_claim_and_makes_no_time_negative(shim, tmp_path):
     """F18: at every look the wall clock is an hour or a day off; two runs share the work, each job is computed once."""
     db, acks = tmp_path / "r.db", tmp_path / "acks"
-    words = [sys.executable, "-m", "tests.faults.parent", str(db), "60", "1", str(acks)]
+    words = [sys.executable, "-m", "tests.support.fake_run", str(db), "60", "1", str(acks)]
     env = shim | {"SHIM_CLOCK": "jumps", "BENCH_FAKE_SECONDS": "0.05"}
     runs = [subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert {run.wait(120) for run in runs} <= {0, 3}

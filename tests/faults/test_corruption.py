@@ -7,12 +7,12 @@ import pytest
 
 from harness.commands import stored_runs
 from harness.commands.report import Selection, write_report
-from harness.commands.verify import problems
+from harness.commands.verify import ledger_problems
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from harness.study import preregistration
 from reports.analysis.hypothesis import Hypothesis
-from tests.faults import fake
+from tests.support import fake_training
 
 pytestmark = pytest.mark.fault
 SAID = Hypothesis("lora", "prefix", 2.0)  # against a baseline that nothing else would make one
@@ -23,7 +23,7 @@ def whole(tmp_path_factory):
     """A database of sixty results, thirty of each method, and of what they are for; as bytes."""
     path = tmp_path_factory.mktemp("whole") / "r.db"
     jobs = [
-        replace(fake.job(number), method=name, label=name)
+        replace(fake_training.job(number), method=name, label=name)
         for number in range(30)
         for name in ("lora", "prefix")
     ]
@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
         ledger.enter(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
-            assert ledger.record(fake.outcome(claim.digest), claim.epoch)
+            assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
     return path.read_bytes()
 
 
@@ -40,7 +40,7 @@ def shown(path):
     """Everything that a report is made of; None where damage was found."""
     try:
         with Ledger(str(path)) as ledger:
-            if list(problems(ledger)):
+            if list(ledger_problems(ledger)):
                 return None
             return [
                 repr(preregistration.kept(ledger)),

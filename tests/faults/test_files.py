@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from harness.ledger import Ledger
-from tests.faults import fake
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import ROOT, metrics_of
+from tests.support import fake_training
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of
 
 pytestmark = pytest.mark.fault
 OLD = ROOT / "tests" / "harness" / "golden" / "schema-1.db"
@@ -25,7 +25,15 @@ OLD = ROOT / "tests" / "harness" / "golden" / "schema-1.db"
 
 def words(db, count, slots, acks):
     """A run on the fake method."""
-    return [sys.executable, "-m", "tests.faults.parent", str(db), str(count), str(slots), str(acks)]
+    return [
+        sys.executable,
+        "-m",
+        "tests.support.fake_run",
+        str(db),
+        str(count),
+        str(slots),
+        str(acks),
+    ]
 
 
 def start(db, count, slots, acks, seconds="0.02", **more):
@@ -236,7 +244,7 @@ def test_eight_first_starts_at_once(tmp_path, before):
 
 def test_a_zombie_is_fenced_off(tmp_path):
     """F5: who lost a claim, and comes back with a result after somebody else has recorded one, changes nothing."""
-    job = fake.job(0)
+    job = fake_training.job(0)
     db = str(tmp_path / "r.db")
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
         first.begin("first")
@@ -245,8 +253,8 @@ def test_a_zombie_is_fenced_off(tmp_path):
         first.release([lost])  # as a reaper would, who takes the first for dead
         second.begin("second")
         [held] = second.claim([job.digest], 1)
-        assert second.record(fake.outcome(job.digest), held.epoch)
-        assert not first.record(fake.outcome(job.digest), lost.epoch)
+        assert second.record(fake_training.outcome(job.digest), held.epoch)
+        assert not first.record(fake_training.outcome(job.digest), lost.epoch)
     found = check_ledger(db, None, metrics_of)
     assert (found.results, found.attempts) == (1, 1)
 

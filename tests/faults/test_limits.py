@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-import starved
 import torch
 
 from harness.backbones.loading import Backbone
@@ -26,8 +25,9 @@ from harness.study.grid_options import GridOptions
 from harness.training import job_run, packed, testing, worker, worker_cache
 from harness.training.job_run import Attempt
 from harness.training.ticket import Ticket
-from tests.harness.scheduling.test_scheduler import Notes
 from tests.harness.training.test_packed import tickets_of
+from tests.support import low_memory_work
+from tests.support.displays import RecordingDisplay
 
 pytestmark = pytest.mark.fault
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
@@ -76,7 +76,7 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
         job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
         for job in plan.jobs
     }
-    executor, display = LocalExecutor(["cpu"], work=starved.work), Quiet()
+    executor, display = LocalExecutor(["cpu"], work=low_memory_work.work), RecordingDisplay()
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.enter(plan.jobs)
         ledger.begin("bench run")
@@ -84,16 +84,9 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
         assert [entry.state for entry in ledger.entries()] == ["done", "failed", "done"]
         [(digest, error)] = ledger.errors()
     assert digest == plan.jobs[1].digest
-    assert len(display.lines) == 2, display.lines
+    assert len(display.notes) == 2, display.notes
     assert error.startswith("WorkerDied: 3 times (MemoryError: the host has no memory left (")
     assert error.endswith("; is there enough memory?")
-
-
-class Quiet(Notes):
-    """A display of any number of slots."""
-
-    def show(self, progress, where):
-        """Nothing to see."""
 
 
 @linux
@@ -243,7 +236,12 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
         ledger.begin("bench run")
         ledger.enter([ticket.job for ticket in tickets.values()])
         scheduler.run(
-            ledger, tickets, InlineExecutor("cpu"), Quiet(), Progress(total=8, before=0), Stop()
+            ledger,
+            tickets,
+            InlineExecutor("cpu"),
+            RecordingDisplay(),
+            Progress(total=8, before=0),
+            Stop(),
         )
         assert sorted(entry.state for entry in ledger.entries()) == ["done"] * 7 + ["failed"]
     assert tried == [4, 2, 2, 2, 2]

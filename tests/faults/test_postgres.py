@@ -19,9 +19,9 @@ from harness.ledger import Ledger
 from harness.ledger.database import open_engine
 from harness.ledger.liveness import ServerLock
 from harness.ledger.merging import merge
-from tests.faults import fake
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import ROOT, metrics_of, workers_of
+from tests.support import fake_training
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of, workers_of
 
 SERVER = os.environ.get("SIMPLEXBENCH_POSTGRES", "")
 pytestmark = [
@@ -45,7 +45,7 @@ def db(request):
 
 def start(db, count, slots, acks, seconds="0.02"):
     """A run on the fake method."""
-    words = [sys.executable, "-m", "tests.faults.parent", db, str(count), str(slots), str(acks)]
+    words = [sys.executable, "-m", "tests.support.fake_run", db, str(count), str(slots), str(acks)]
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
     return subprocess.Popen(
         words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.DEVNULL
@@ -54,13 +54,13 @@ def start(db, count, slots, acks, seconds="0.02"):
 
 def test_what_goes_in_comes_out_as_from_a_file(db, tmp_path):
     """NaN, curves, predictions, costs: a ledger on a server holds what one in a file holds, and merges with it."""
-    jobs = [fake.job(number) for number in range(30)]
+    jobs = [fake_training.job(number) for number in range(30)]
     for name in (db, str(tmp_path / "r.db")):
         with Ledger(name, write=True) as ledger:
             ledger.enter(jobs)
             ledger.begin("fake")
             for claim in ledger.claim([job.digest for job in jobs], 30):
-                assert ledger.record(fake.outcome(claim.digest), claim.epoch)
+                assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
     check_ledger(db, None, metrics_of)
     with Ledger(db) as here, Ledger(str(tmp_path / "r.db")) as there:
         assert [entry.digest for entry in here.entries()] == [
@@ -166,7 +166,9 @@ def test_broken_connections_lose_nothing(db, tmp_path):
     assert codes[-1] == 0
     assert cuts > 5
     assert check_ledger(db, None, metrics_of).results == 300
-    assert set(acks.read_text().split()) <= {fake.job(number).digest for number in range(300)}
+    assert set(acks.read_text().split()) <= {
+        fake_training.job(number).digest for number in range(300)
+    }
     check_ledger(db, acks, metrics_of)
 
 
@@ -199,7 +201,7 @@ def test_the_command_works_on_a_server(db, bench, tmp_path):
 
 def test_jobs_run_in_the_order_of_the_run_and_none_is_passed_over(db):
     """Entered in another order than this run wants them: each is claimed, first come first."""
-    jobs = [fake.job(number) for number in range(8)]
+    jobs = [fake_training.job(number) for number in range(8)]
     with Ledger(db, write=True) as ledger:
         ledger.enter(jobs)
         ledger.begin("fake")
@@ -209,7 +211,7 @@ def test_jobs_run_in_the_order_of_the_run_and_none_is_passed_over(db):
 
 def test_a_server_that_goes_away_for_a_moment_is_waited_for(db, monkeypatch):
     """Its connections are refused for three seconds; the result is recorded all the same."""
-    job = fake.job(0)
+    job = fake_training.job(0)
     with Ledger(db, write=True) as ledger:
         ledger.enter([job])
         ledger.begin("fake")
@@ -223,14 +225,14 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(db, monkeypatch):
             return whole()
 
         monkeypatch.setattr(engine, "begin", begin)
-        assert ledger.record(fake.outcome(job.digest), claim.epoch)
+        assert ledger.record(fake_training.outcome(job.digest), claim.epoch)
     check_ledger(db, None, metrics_of)
 
 
 def test_runs_that_enter_the_same_jobs_in_another_order_all_go_on(db, monkeypatch):
     """Each has entered a job that the other enters next: the server ends one of the transactions, which is tried again."""
     monkeypatch.setattr("harness.ledger.ledger.CHUNK", 14)  # a job a statement
-    first, second, known = (fake.job(number) for number in range(3))
+    first, second, known = (fake_training.job(number) for number in range(3))
     both = threading.Barrier(2)
 
     def enter(jobs):
@@ -289,7 +291,7 @@ def cut_lock(db):
 def orphaned(db, monkeypatch):
     """A run that has claimed a job and lost its lock, a second run, the job and the claim."""
     monkeypatch.setattr("harness.ledger.ledger.LOOK", 0.0)
-    job = fake.job(0)
+    job = fake_training.job(0)
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
         first.enter([job])
         first.begin("first")
@@ -306,7 +308,7 @@ def test_a_lock_lost_unnoticed_is_taken_again(orphaned):
     first.hold()
     assert second.reap() == 0
     assert second.claim([digest], 1) == []
-    assert first.record(fake.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.epoch)
 
 
 def test_what_was_set_free_and_claimed_by_nobody_is_claimed_again(orphaned):
@@ -316,14 +318,14 @@ def test_what_was_set_free_and_claimed_by_nobody_is_claimed_again(orphaned):
     first.hold()
     assert second.claim([digest], 1) == []
     assert second.reap() == 0
-    assert first.record(fake.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.epoch)
 
 
 def test_a_result_of_a_job_that_was_set_free_is_kept(orphaned):
     """F29: and it ends before the run has looked at its lock: nobody has the job, so the result is not thrown away."""
     first, second, digest, claim = orphaned
     assert second.reap() == 1
-    assert first.record(fake.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.epoch)
     assert second.claim([digest], 1) == []
 
 
@@ -333,10 +335,10 @@ def test_a_job_that_another_run_has_taken_over_is_recorded_by_that_run(orphaned)
     assert second.reap() == 1
     [held] = second.claim([digest], 1)
     first.hold()
-    assert not first.record(fake.outcome(digest), claim.epoch)
+    assert not first.record(fake_training.outcome(digest), claim.epoch)
     first.release([claim])
-    assert second.record(fake.outcome(digest), held.epoch)
-    assert not first.record(fake.outcome(digest), claim.epoch)
+    assert second.record(fake_training.outcome(digest), held.epoch)
+    assert not first.record(fake_training.outcome(digest), claim.epoch)
 
 
 def test_locks_that_break_while_two_runs_share_the_work_lose_no_result(db, tmp_path):

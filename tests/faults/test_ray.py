@@ -11,10 +11,10 @@ from harness.scheduling.progress import Progress
 from harness.scheduling.signals import Stop
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
-from tests.faults import fake
-from tests.faults.oracle import check_ledger
-from tests.faults.parent import Acks
-from tests.faults.storm import ROOT, metrics_of
+from tests.support import fake_training
+from tests.support.fake_run import Acks
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.fault, pytest.mark.ray]
@@ -40,13 +40,13 @@ def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
     from harness.scheduling.executors.ray import RayExecutor
 
     made, nodes = cluster
-    jobs = [fake.job(number) for number in range(80)]
+    jobs = [fake_training.job(number) for number in range(80)]
     db, acks = str(tmp_path / "r.db"), tmp_path / "acks"
     tickets = {
         job.digest: Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
         for job in jobs
     }
-    executor = RayExecutor(made.address, 2, fake.work)
+    executor = RayExecutor(made.address, 2, fake_training.work)
     display = Acks(str(acks))
     gone = []
     whole = display.finished

@@ -14,8 +14,8 @@ from harness.commands import exit_code
 from harness.ledger import Ledger
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import ROOT, metrics_of
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of
 
 pytestmark = pytest.mark.fault
 HANDS = "in the hands of another run"
@@ -31,7 +31,7 @@ time.sleep(600)
 
 def start(db, count, acks, seconds):
     """A run on the fake method."""
-    words = [sys.executable, "-m", "tests.faults.parent", str(db), str(count), "1", str(acks)]
+    words = [sys.executable, "-m", "tests.support.fake_run", str(db), str(count), "1", str(acks)]
     env = os.environ | {"BENCH_FAKE_SECONDS": seconds}
     return subprocess.Popen(
         words, cwd=ROOT, env=env, start_new_session=True, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""A short storm; the long one is `python -m tests.faults.storm`."""
+"""A short storm; the long one is `python -m tests.support.storm`."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import ROOT, metrics_of, over_fakes, workers_of
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import ROOT, metrics_of, over_fakes, workers_of
 
 pytestmark = pytest.mark.fault
 
@@ -20,7 +20,7 @@ def start(db, count, slots, acks, seconds="0.02"):
     words = [
         sys.executable,
         "-m",
-        "tests.faults.parent",
+        "tests.support.fake_run",
         str(db),
         str(count),
         str(slots),

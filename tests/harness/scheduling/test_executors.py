@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import mishaps
 import pytest
 
 from harness.errors import DiskTrouble
@@ -16,7 +15,9 @@ from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
+from tests.support import faulty_work
 
+ROOT = Path(__file__).resolve().parents[3]
 ALL = ("inline", "local", pytest.param("ray", marks=pytest.mark.ray))
 
 
@@ -40,13 +41,13 @@ class Executors(dict):
             with pytest.MonkeyPatch.context() as patched:
                 patched.setenv(
                     "PYTHONPATH", os.pathsep.join(sys.path)
-                )  # its workers import `mishaps` by name
-                self[kind] = RayExecutor("local", 1, mishaps.work)
+                )  # its workers import `faulty_work` by name
+                self[kind] = RayExecutor("local", 1, faulty_work.work)
         else:
             self[kind] = (
-                InlineExecutor("cpu", mishaps.work)
+                InlineExecutor("cpu", faulty_work.work)
                 if kind == "inline"
-                else LocalExecutor(["cpu"], work=mishaps.work)
+                else LocalExecutor(["cpu"], work=faulty_work.work)
             )
         return self[kind]
 
@@ -128,7 +129,7 @@ def test_a_full_disk_is_no_jobs_fault(kind, executors, ticket):
 
 def test_what_came_back_beside_a_full_disk_is_not_lost(ticket):
     """Two slots come back at one time, one with results and one with the trouble: the results are told first."""
-    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
+    executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     try:
         executor.submit(0, [ticket("ok")])
         executor.submit(1, [ticket("full disk")])
@@ -182,7 +183,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(executors, ti
 
 def test_slots_are_independent(ticket):
     """A worker's death leaves the other slot's worker and its job alone; a worker ignores what the terminal sends to all."""
-    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
+    executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     try:
         slow, bad = ticket("sleep"), ticket("die")
         executor.submit(0, [slow])
@@ -213,17 +214,16 @@ def test_closing_with_kill_does_not_wait(executors, ticket):
 
 
 ORPHAN = """
-import sys, time
-sys.path[:0] = sys.argv[1:]
-import mishaps, pathlib
-from conftest import _job
+import pathlib, time
+from dataclasses import replace
 from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
+from tests.support import fake_training, faulty_work
 if __name__ == "__main__":
-    executor = LocalExecutor(["cpu"], work=mishaps.work)
-    task = REGISTRY["toy-sentiment"]
-    executor.submit(0, [Ticket(job=_job("for ever"), task=task, keep="none", artefacts=pathlib.Path())])
+    executor = LocalExecutor(["cpu"], work=faulty_work.work)
+    job = replace(fake_training.job(0), label="for ever")
+    executor.submit(0, [Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=pathlib.Path())])
     while not executor.where()[0].step:
         time.sleep(0.02)
     print(next(iter(executor._slots[0]._pool._processes)), flush=True)
@@ -236,10 +236,12 @@ if __name__ == "__main__":
 )
 def test_no_orphans(tmp_path):
     """When the command is killed outright, its workers are gone within a second or two."""
-    script, tests = tmp_path / "orphan.py", Path(__file__).resolve().parents[2]
+    script = tmp_path / "orphan.py"
     script.write_text(ORPHAN)
-    words = [sys.executable, str(script), str(tests), str(tests / "support"), str(tests.parent)]
-    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True
+    )
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())
     assert alive(worker)

@@ -5,11 +5,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-import mishaps
 import pytest
 
 from harness.errors import DiskTrouble
-from harness.jobs import Job
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome
 from harness.scheduling import scheduler
@@ -19,6 +17,8 @@ from harness.scheduling.progress import Pace, Progress
 from harness.scheduling.signals import Stop, watch_signals
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
+from tests.support import faulty_work
+from tests.support.displays import RecordingDisplay
 
 
 class FakeExecutor:
@@ -76,26 +76,6 @@ class FakeExecutor:
         self.closed.append(kill)
 
 
-class Notes:
-    """A display that remembers."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.ended: list[str] = []
-
-    def show(self, progress: Progress, where: list[Where]) -> None:
-        assert progress.left >= 0
-        assert len(where) == 2
-
-    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:
-        assert outcome.digest == job.digest
-        assert progress.done + progress.bad
-        self.ended.append(job.digest)
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 @pytest.fixture
 def ledger(tmp_path):
     """An empty ledger with a run begun."""
@@ -121,7 +101,7 @@ def entered(ledger, make_job, tmp_path):
 
 def go(ledger, tickets, executor, *, stop=None, display=None, **more):
     """Run the loop; what was shown and counted."""
-    display, progress = display or Notes(), Progress(total=len(tickets), before=0)
+    display, progress = display or RecordingDisplay(), Progress(total=len(tickets), before=0)
     scheduler.run(ledger, tickets, executor, display, progress, stop or Stop(), **more)
     return display, progress
 
@@ -131,7 +111,8 @@ def test_everything_is_recorded_once(ledger, entered, make_outcome):
     tickets, executor = entered("lora", "bad", "prefix", draws=5), FakeExecutor(make_outcome)
     display, progress = go(ledger, tickets, executor)
     assert executor.given == list(tickets)
-    assert sorted(display.ended) == sorted(tickets)
+    assert sorted(display.finished_digests) == sorted(tickets)
+    assert display.slot_counts == {2}
     assert (progress.done, progress.bad, progress.left) == (10, 5, 0)
     states = ledger.states(tickets)
     assert all(
@@ -158,7 +139,7 @@ def test_a_job_that_kills_its_worker_is_set_aside(ledger, entered, make_outcome)
     [(digest, reason)] = ledger.errors()
     assert digest == poison
     assert "killed" in reason
-    assert sum("trying again" in line for line in display.lines) == 4
+    assert sum("trying again" in line for line in display.notes) == 4
 
 
 def test_the_first_signal_lets_jobs_finish(ledger, entered, make_outcome):
@@ -170,7 +151,7 @@ def test_the_first_signal_lets_jobs_finish(ledger, entered, make_outcome):
     assert (len(executor.given), progress.done, progress.left) == (2, 2, 4)
     assert executor.closed == [False]
     assert stop.exit_code == 143
-    assert any("once more stops at once" in line for line in display.lines)
+    assert any("once more stops at once" in line for line in display.notes)
     assert Counter(ledger.states(tickets).values()) == {"done": 2, "planned": 4}
 
 
@@ -185,18 +166,6 @@ def test_the_second_signal_ends_at_once(ledger, entered, make_outcome):
     assert stop.exit_code == 130
     assert progress.done == 0
     assert set(ledger.states(tickets).values()) == {"planned"}
-
-
-class Told(Notes):
-    """A display at whose first note something happens."""
-
-    def __init__(self, happens: Callable[[], object]) -> None:
-        super().__init__()
-        self._happens = happens
-
-    def note(self, text: str) -> None:
-        super().note(text)
-        self._happens()
 
 
 @pytest.mark.parametrize("records", [True, False], ids=["ends them", "gives them back"])
@@ -219,8 +188,8 @@ def test_jobs_of_another_run_are_waited_for(
             else:
                 other.release(held)
 
-        display, progress = go(ledger, tickets, executor, display=Told(end))
-    assert display.lines == [
+        display, progress = go(ledger, tickets, executor, display=RecordingDisplay(on_note=end))
+    assert display.notes == [
         "2 jobs are in the hands of another run: waiting for them; Ctrl-C stops"
     ]
     assert set(ledger.states(tickets).values()) == {"done"}
@@ -244,7 +213,7 @@ def test_a_result_that_comes_too_late_is_dropped(ledger, entered, make_outcome, 
     executor.at_look = overtake
     display, progress = go(ledger, tickets, executor)
     assert (progress.done, progress.elsewhere) == (0, 1)
-    assert any("another run" in line for line in display.lines)
+    assert any("another run" in line for line in display.notes)
     assert [entry.metrics["score"] for entry in ledger.entries()] == [0.125]
 
 
@@ -349,9 +318,8 @@ def test_signals_are_counted_and_given_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_second_signal_ends_work_that_is_done_here(ledger, entered, monkeypatch):
+def test_the_second_signal_ends_work_that_is_done_here(ledger, entered):
     """The first lets the job at hand go on, the second does not wait for its end; the job is free again."""
-    monkeypatch.setattr(Notes, "show", lambda *_: None)
     tickets, steps = entered("lora", draws=2), []
 
     def work(*_):
@@ -373,17 +341,16 @@ def test_no_more_jobs_are_begun_after_too_many_failures(ledger, entered, make_ou
     display, progress = go(ledger, tickets, executor, limits=scheduler.Limits(failures=3))
     assert 3 <= progress.bad <= 4
     assert progress.left == 10 - progress.bad
-    assert display.lines == [f"{progress.bad} jobs failed: no more are begun"]
+    assert display.notes == [f"{progress.bad} jobs failed: no more are begun"]
     assert executor.closed == [False]
 
 
-def test_a_job_that_takes_too_long_is_ended(ledger, entered, monkeypatch):
+def test_a_job_that_takes_too_long_is_ended(ledger, entered):
     """F6: it failed with its reason and is not tried again; its slot goes on with the others, whose worker is left alone."""
     from harness.scheduling.executors.local import LocalExecutor
 
-    monkeypatch.setattr(Notes, "show", lambda *_: None)
     tickets = entered("for ever", "lora", "prefix", draws=2)
-    executor = LocalExecutor(["cpu", "cpu"], work=mishaps.work)
+    executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     _, progress = go(ledger, tickets, executor, limits=scheduler.Limits(seconds=5))
     assert (progress.done, progress.bad) == (4, 2)
     errors = dict(ledger.errors())

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from harness.commands.verify import problems
+from harness.commands.verify import ledger_problems
 from harness.errors import CorruptData, UsageError
 from harness.ledger import Ledger
 from harness.ledger.merging import merge
 from harness.study import preregistration
 from harness.study.preregistration import KEY, Hypothesis
-from tests.faults import fake
+from tests.support import fake_training
 
 LABELS = ["prefix", "simplex(vertices=2)", "lora(rank=4)", "lora(rank=8)"]
 
@@ -69,7 +69,7 @@ def test_one_that_was_changed_breaks_off(tmp_path):
             with pytest.raises(CorruptData, match="not the one that was declared") as caught:
                 read(ledger)
             assert caught.value.exit_code == 65
-        assert list(problems(ledger)) == [str(caught.value)]
+        assert list(ledger_problems(ledger)) == [str(caught.value)]
 
 
 def test_one_of_an_earlier_version_has_no_seal(tmp_path):
@@ -92,10 +92,10 @@ def test_a_fact_that_nobody_wrote_is_damage(tmp_path):
 def test_one_that_comes_after_results_is_marked(tmp_path):
     """It is kept, with the mark that results were there; and it goes along when ledgers are merged."""
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter([fake.job(1)])
+        ledger.enter([fake_training.job(1)])
         ledger.begin("fake")
-        (claim,) = ledger.claim([fake.job(1).digest], 1)
-        ledger.record(fake.outcome(claim.digest), claim.epoch)
+        (claim,) = ledger.claim([fake_training.job(1).digest], 1)
+        ledger.record(fake_training.outcome(claim.digest), claim.epoch)
         preregistration.declare(ledger, Hypothesis("simplex", "prefix"))
         with Ledger(str(tmp_path / "other.db"), write=True) as other:
             merge(other, ledger)

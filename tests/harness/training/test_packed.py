@@ -18,8 +18,8 @@ from harness.training.labels import Target
 from harness.training.loop import Examples, Training, fit
 from harness.training.packed import Pack
 from tests.harness.training.test_loop import CLASSES, NUMBERS, Letters, rows
-from tests.methods.conftest import random_bert
-from tests.methods.families import FAMILIES, LOCALS, backbone, refusal
+from tests.support.families import FAMILIES, LOCALS, family_backbone, refusal
+from tests.support.models import random_bert
 
 RECIPE = Recipe(steps=12, eval_every=4, batch_size=8)
 LENGTH, PLACES = 16, 4
@@ -188,7 +188,7 @@ def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_probe_says_who_may_pack(family):
     """Models whose layers need masks of their own, or that look into the mask, are trained alone; the others pack."""
-    one = backbone(family, dtype="float32")
+    one = family_backbone(family, dtype="float32")
     method = methods.build("lora")
     slots = method.slots(one)
     adapted = Adapted(one, slots, method.source(slots, Streams(("task", 50, 0, 0))))
@@ -316,7 +316,7 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     from harness.scheduling.executors.inline import InlineExecutor
     from harness.scheduling.progress import Progress
     from harness.scheduling.signals import Stop
-    from tests.harness.scheduling.test_scheduler import Notes
+    from tests.support.displays import RecordingDisplay
 
     whole, tried = Pack.fit, []
 
@@ -327,15 +327,14 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
         return whole(self, trainings)
 
     monkeypatch.setattr(Pack, "fit", small)
-    monkeypatch.setattr(Notes, "show", lambda *_: None)
     tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, places=4)}
-    display, progress = Notes(), Progress(total=10, before=0)
+    display, progress = RecordingDisplay(), Progress(total=10, before=0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.enter([ticket.job for ticket in tickets.values()])
         scheduler.run(ledger, tickets, InlineExecutor("cpu"), display, progress, Stop())
         assert {entry.result["geometry"] for entry in ledger.entries()} == {"2x16x16"}
-    assert display.lines == ["the device has no memory for 4 jobs at once: 2 from now on"]
+    assert display.notes == ["the device has no memory for 4 jobs at once: 2 from now on"]
     assert tried == [4, 2, 2, 2, 2, 2]
     assert progress.done == 10
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from harness.commands.verify import problems
+from harness.commands.verify import ledger_problems
 from harness.ledger import Ledger
 
 ATTEMPTS = """
@@ -44,7 +44,7 @@ def check_ledger(
         ended: whether no run is alive.
     """
     with Ledger(db) as ledger:
-        assert list(problems(ledger)) == []  # I1, I3, I5, I8
+        assert list(ledger_problems(ledger)) == []  # I1, I3, I5, I8
         entries = {entry.digest: entry for entry in ledger.entries()}
         done = {digest for digest, entry in entries.items() if entry.state == "done"}
         with ledger._transaction() as connection:

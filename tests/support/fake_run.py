@@ -1,4 +1,4 @@
-"""A whole run on the fake method, in a process that may be killed: `python -m tests.faults.parent DB JOBS SLOTS ACKS`.
+"""A whole run on the fake method, in a process that may be killed: `python -m tests.support.fake_run DB JOBS SLOTS ACKS`.
 
 Writes a line to ACKS for every result once it is committed: what was acknowledged may never be
 missing afterwards. The environment says how long a job takes (BENCH_FAKE_SECONDS), how many a pack
@@ -21,7 +21,7 @@ from harness.scheduling.progress import Progress
 from harness.scheduling.signals import watch_signals
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
-from tests.faults import fake
+from tests.support import fake_training
 
 LEFT = 3
 
@@ -47,7 +47,7 @@ class Acks:
 
 def main(db: str, count: int, slots: int, acks: str) -> int:
     """Run so many jobs; 0 if all are done, LEFT if some were set aside, 130 after Ctrl-C."""
-    jobs = [fake.job(number) for number in range(count)]
+    jobs = [fake_training.job(number) for number in range(count)]
     task = REGISTRY["toy-sentiment"]
     places = int(os.environ.get("BENCH_FAKE_PLACES", "1"))
     shape = Geometry(places, 16, 16) if places > 1 else None
@@ -61,7 +61,7 @@ def main(db: str, count: int, slots: int, acks: str) -> int:
         common = {"task": task, "keep": "none", "artefacts": Path(), "geometry": shape}
         tickets = {job.digest: Ticket(job=job, **common) for job in left}
         progress = Progress(total=count, before=count - len(left))
-        executor = LocalExecutor(["cpu"] * slots, work=fake.work)
+        executor = LocalExecutor(["cpu"] * slots, work=fake_training.work)
         with watch_signals() as stop:
             scheduler.run(ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",))
         if stop.times:

@@ -1,7 +1,7 @@
 """A storm over whole runs: workers are killed at random moments, and now and then everything at once.
 
-    python -m tests.faults.storm --minutes 30            # a fake method, thousands of jobs
-    python -m tests.faults.storm --minutes 6 --real      # real trainings of the tiny backbone,
+    python -m tests.support.storm --minutes 30            # a fake method, thousands of jobs
+    python -m tests.support.storm --minutes 6 --real      # real trainings of the tiny backbone,
     compared with a calm run
 
 Prints kills, attempts, results and losses, and fails if an invariant of `check_ledger` does not
@@ -22,9 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import fake
-from tests.faults.oracle import Found, check_ledger
-from tests.faults.parent import LEFT
+from tests.support import fake_training
+from tests.support.fake_run import LEFT
+from tests.support.ledger_invariants import Found, check_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 300  # jobs that a storm adds when all are done
@@ -96,7 +96,7 @@ def over_fakes(
     storm, until, count = Storm(), time.monotonic() + seconds, BATCH
 
     def start() -> "subprocess.Popen[bytes]":
-        words = [sys.executable, "-m", "tests.faults.parent", db, str(count), "2", str(acks)]
+        words = [sys.executable, "-m", "tests.support.fake_run", db, str(count), "2", str(acks)]
         return subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
 
     while time.monotonic() < until:
@@ -116,7 +116,7 @@ def over_fakes(
 
 def metrics_of(digest: str) -> dict[str, float]:
     """What an undisturbed run gives."""
-    made = fake.outcome(digest)
+    made = fake_training.outcome(digest)
     return {**made.metrics, "score": made.score or 0.0}
 
 

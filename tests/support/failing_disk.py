@@ -1,4 +1,4 @@
-"""A ledger whose every call to the disk fails once: `LD_PRELOAD=shim.so python -m tests.faults.failing FOLDER ERROR`.
+"""A ledger whose every call to the disk fails once: `LD_PRELOAD=shim.so python -m tests.support.failing_disk FOLDER ERROR`.
 
 SQLite's own way of testing: the first call fails, then the second, until none is left that could.
 After each fault the ledger is opened again with a whole disk and must hold what was acknowledged.
@@ -15,11 +15,11 @@ from pathlib import Path
 from harness.artefacts import tensor_files
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from tests.faults import fake
-from tests.faults.oracle import check_ledger
-from tests.faults.storm import metrics_of
+from tests.support import fake_training
+from tests.support.ledger_invariants import check_ledger
+from tests.support.storm import metrics_of
 
-JOBS = [fake.job(number) for number in range(2)]
+JOBS = [fake_training.job(number) for number in range(2)]
 SHIM = ctypes.CDLL(None)
 
 
@@ -30,7 +30,7 @@ def work(db: Path, acks: Path) -> None:
         ledger.begin("fake")
         ledger.reap()
         for claim in ledger.claim([job.digest for job in JOBS], len(JOBS)):
-            assert ledger.record(fake.outcome(claim.digest), claim.epoch)
+            assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
             with acks.open("a") as file:
                 file.write(f"{claim.digest}\n")
 
