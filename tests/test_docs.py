@@ -125,7 +125,7 @@ def test_the_example_method_of_the_readme_works():
     import methods
     from harness.training import loop
     from methods.simplex import Simplex
-    from tests.methods.conftest import random_bert
+    from tests.support.models import random_bert
 
     code = re.search(r"```python\n(.*?)```", README, re.S)[1]
     names = {"Method": methods.Method, "__name__": "example"}

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from harness.training import optimiser
-from tests.methods.conftest import attached, shaken
-from tests.methods.families import backbone, batch, library
+from tests.support.families import family_backbone, family_batch, stock_model
+from tests.support.models import attach, perturb
 
 peft = pytest.importorskip("peft")
 LABELS = torch.tensor([0, 2, 1, 0])
@@ -50,7 +50,7 @@ def config(name, head, targets):
 
 def theirs(family, name, tensors):
     """A PEFT model that holds our tensors, and its own by our slots' names."""
-    inner = library(family, **FULL.get(family, {}))
+    inner = stock_model(family, **FULL.get(family, {}))
     inner.config.pad_token_id = inner.config.pad_token_id or 0
     targets = sorted({key.split(".")[-2] for key in tensors if key.endswith("lora_a")})
     head = sorted(
@@ -96,13 +96,13 @@ def columns(tensors):
 @pytest.mark.parametrize(("family", "name"), KINDS)
 def test_logits_and_one_step_are_those_of_peft(family, name):
     """From the same tensors: equal logits, and equal tensors after one AdamW step, to 1e-5."""
-    one = backbone(family, dtype="float32", **FULL.get(family, {}))
-    slots, source = attached(one, "lora" if "lora" in name else name, **METHODS[name])
-    shaken(source)
+    one = family_backbone(family, dtype="float32", **FULL.get(family, {}))
+    slots, source = attach(one, "lora" if "lora" in name else name, **METHODS[name])
+    perturb(source)
     model, ours = theirs(
         family, name, {key: tensor.detach().clone() for key, tensor in source().items()}
     )
-    rows = batch(family)
+    rows = family_batch(family)
     if name == "prompt" and one.anatomy.causal:
         rows = {key: value[:1] for key, value in rows.items()}
     slots.install(source())

@@ -6,38 +6,11 @@ import torch.nn.functional as F
 
 import methods
 from methods import REGISTRY
-from tests.methods.conftest import attached, random_bert, shaken
+from tests.support.models import attach, perturb, random_bert
+from tests.support.variants import VARIANTS
 
-EVERY = [
-    *((name, {}) for name in REGISTRY),
-    ("fine-tuning", {"layers": "none"}),
-    ("fine-tuning", {"layers": "top-1"}),
-    ("prompt", {"init": "random", "decoder": "mlp", "hidden": 16}),
-    ("prompt", {"init": "words", "words": "a bb ccc"}),
-    ("prompt", {"pool": "prompt"}),
-    ("prefix", {"decoder": "per-layer", "hidden": 16}),
-    ("prefix", {"decoder": "simple-share"}),
-    ("prefix", {"decoder": "none"}),
-    ("prefix", {"positions": "kept"}),
-    ("prefix", {"depth": "first"}),
-    ("prefix", {"gate": "input"}),
-    ("prefix", {"gate": "zero"}),
-    ("prefix", {"init": "words", "words": "a bb ccc"}),
-    ("lora", {"rslora": True, "gate": True}),
-    ("adapter", {"placement": "both", "gate": True}),
-    ("unipelt", {"parts": "prefix+adapter"}),
-    ("unipelt", {"gates": False}),
-    ("simplex-lora", {}),
-    ("simplex-lora", {"mix": "product"}),
-    ("simplex-adapter", {"head": False}),
-    ("simplex-prompt", {}),
-    ("simplex-head", {}),
-    ("simplex-unipelt", {}),
-    ("simplex", {"decoder": "per-layer", "hidden": 16, "granularity": "batch"}),
-    ("simplex", {"decoders": "per-vertex", "hidden": 16, "concentration": 0.5}),
-]
 TRAINED = [
-    (name, options) for name, options in EVERY if name != "features"
+    (name, options) for name, options in VARIANTS if name != "features"
 ]  # the others, by gradient
 
 
@@ -45,8 +18,8 @@ TRAINED = [
 def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backbone, batch, labels):
     """Every declared tensor gets a gradient and moves; the backbone's own parameters stay bit for bit."""
     before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
-    slots, source = attached(backbone, name, **options)
-    shaken(source)
+    slots, source = attach(backbone, name, **options)
+    perturb(source)
     optimizer = torch.optim.SGD(source.parameters(), lr=0.1)
     start = {key: value.detach().clone() for key, value in source.named_parameters()}
     slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
@@ -67,12 +40,12 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize(("name", "options"), EVERY, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, batch):
     """After `remove` the model gives the logits it gave before, and keeps no hook."""
     before = backbone(batch)
-    slots, source = attached(backbone, name, **options)
-    slots.install(shaken(source)())
+    slots, source = attach(backbone, name, **options)
+    slots.install(perturb(source)())
     assert not torch.equal(backbone(batch), before)
     slots.remove()
     assert torch.equal(backbone(batch), before)
@@ -98,21 +71,21 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
 )
 def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
     """LoRA, adapters, factors, a prefix behind a closed gate: with the same head, the logits are the backbone's alone."""
-    bare, head = attached(backbone, "fine-tuning", layers="none")
+    bare, head = attach(backbone, "fine-tuning", layers="none")
     bare.install(head())
     expected = backbone(batch)
     bare.remove()
-    slots, source = attached(backbone, name, **options)
+    slots, source = attach(backbone, name, **options)
     tensors = source() | head()
     slots.install(tensors)
     assert torch.allclose(backbone(batch), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "options"), EVERY, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 def test_gradients_agree_with_finite_differences(name, options, backbone, batch, labels):
     """The derivative along a random direction is the difference quotient, in float64."""
-    slots, source = attached(backbone, name, **options)
-    shaken(source)
+    slots, source = attach(backbone, name, **options)
+    perturb(source)
     weights = source.weights(4, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(5)
     direction = [
@@ -143,18 +116,18 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
 )  # which has no head of the model's
 def test_variants_start_from_the_same_tensors(name, backbone):
     """The head, and all that two methods share by name, starts alike: methods stay paired in their start as in their rows."""
-    slots, source = attached(backbone, name)
+    slots, source = attach(backbone, name)
     head = {key: value[0] for key, value in source.corners().items() if "classifier" in key}
     slots.remove()
-    slots, other = attached(backbone, "fine-tuning", layers="none")
+    slots, other = attach(backbone, "fine-tuning", layers="none")
     assert head.keys() == other.corners().keys()
     assert all(torch.equal(head[key], value[0]) for key, value in other.corners().items())
 
 
 def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
     """With a point for every row, each row's logits are those it gets alone at its own point."""
-    slots, source = attached(backbone, "simplex")
-    shaken(source)
+    slots, source = attach(backbone, "simplex")
+    perturb(source)
     weights = source.weights(4, torch.Generator().manual_seed(3))
     slots.install(source(weights))
     together = backbone(batch)
@@ -246,8 +219,8 @@ def test_a_pass_that_broke_off_does_not_shift_the_next(batch):
     """A model whose layers share one attention module starts its count again when slots are filled anew."""
     backbone = random_bert()
     place = backbone.anatomy.attention[0].module
-    slots, source = attached(backbone, "prefix")
-    slots.install(shaken(source)())
+    slots, source = attach(backbone, "prefix")
+    slots.install(perturb(source)())
     expected = backbone(batch)
     backbone.model.get_submodule(
         place
@@ -264,7 +237,7 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
 
     from harness.backbones import loading
     from harness.jobs import BackboneSpec
-    from tests.methods.conftest import NoTokenizer
+    from tests.support.models import NoTokenizer
 
     config = ModernBertConfig(
         vocab_size=99,
@@ -278,7 +251,7 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
     backbone = replace(
         loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3
     )
-    slots, source = attached(backbone, "simplex", base="adapter")
+    slots, source = attach(backbone, "simplex", base="adapter")
     slots.install(source(source.weights(4, torch.Generator().manual_seed(0))))
     logits = backbone({"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]})
     assert logits.shape == (4, 3)

@@ -10,23 +10,23 @@ import methods
 from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from harness.streams import Streams
-from tests.methods.conftest import NoTokenizer, attached, shaken
-from tests.methods.families import (
+from tests.support.families import (
     CAUSAL,
     FAMILIES,
     GROUPED,
-    LOCALS,
     SMALL,
-    backbone,
-    batch,
-    library,
+    WINDOWED,
+    cached_backbone,
+    family_backbone,
+    family_batch,
     refusal,
-    shared,
+    stock_model,
 )
-from tests.methods.test_contract import EVERY
+from tests.support.models import NoTokenizer, attach, perturb
+from tests.support.variants import VARIANTS
 
 LABELS = torch.tensor([0, 2, 1, 0])
-CROSS = [(family, name, options) for family in FAMILIES for name, options in EVERY]
+CROSS = [(family, name, options) for family in FAMILIES for name, options in VARIANTS]
 SERVED, REFUSED = (
     [one for one in CROSS if not refusal(*one)],
     [one for one in CROSS if refusal(*one)],
@@ -43,12 +43,12 @@ MAIN = [(family, name) for family in FAMILIES for name in ("prefix", "lora", "ad
 @pytest.mark.parametrize(("family", "name", "options"), SERVED, ids=str)
 def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options):
     """Every declared tensor has a gradient (none absent), the backbone stays bit for bit, and padding is not seen."""
-    one = shared(family)
+    one = cached_backbone(family)
     before = {key: value.clone() for key, value in one.model.state_dict().items()}
-    slots, source = attached(one, name, **options)
+    slots, source = attach(one, name, **options)
     try:
-        shaken(source)
-        rows = batch(family)
+        perturb(source)
+        rows = family_batch(family)
         slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
         F.cross_entropy(one(rows), LABELS).backward()
         if name != "features":  # which is not fitted by gradient
@@ -69,7 +69,7 @@ def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options
 @pytest.mark.parametrize(("family", "name", "options"), REFUSED, ids=str)
 def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
     """The refusal says what is missing and what would work, and leaves the model as it was."""
-    one = shared(family)
+    one = cached_backbone(family)
     with pytest.raises(methods.Unsupported, match=refusal(family, name, options)):
         methods.build(name, options).slots(one)
     assert not any(
@@ -79,11 +79,11 @@ def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
 
 def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
     """The way out that the refusal names works."""
-    one = shared("DebertaV2")
-    slots, source = attached(one, "simplex-lora", granularity="batch-layer")
+    one = cached_backbone("DebertaV2")
+    slots, source = attach(one, "simplex-lora", granularity="batch-layer")
     try:
-        slots.install(shaken(source)(source.weights(4, torch.Generator().manual_seed(3))))
-        assert one(batch("DebertaV2")).shape == (4, 3)
+        slots.install(perturb(source)(source.weights(4, torch.Generator().manual_seed(3))))
+        assert one(family_batch("DebertaV2")).shape == (4, 3)
     finally:
         slots.remove()
 
@@ -91,11 +91,11 @@ def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_slots_a_backbone_gives_the_librarys_logits(family):
     """Those of its eager attention, also at lengths beyond the window of families with local attention, and with padding."""
-    rows, one = batch(family, tokens=40), backbone(family, dtype="float32")
-    theirs = library(family)
+    rows, one = family_batch(family, tokens=40), family_backbone(family, dtype="float32")
+    theirs = stock_model(family)
     theirs.config.pad_token_id = FAMILIES[family].get("pad_token_id", 0)
     theirs.set_attn_implementation("eager")
-    slots, source = attached(one, "fine-tuning", layers="none")
+    slots, source = attach(one, "fine-tuning", layers="none")
     slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
     assert torch.allclose(one(rows), theirs(**rows).logits, rtol=0, atol=2e-5)
 
@@ -103,12 +103,12 @@ def test_without_slots_a_backbone_gives_the_librarys_logits(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_number_is_answered_by_one_output(family):
     """A regression's head gives one value a row, at points of a simplex and without."""
-    one = replace(shared(family), outputs=1)
+    one = replace(cached_backbone(family), outputs=1)
     for name, options in (("lora", {}), ("simplex-adapter", {})):
-        slots, source = attached(one, name, **options)
+        slots, source = attach(one, name, **options)
         try:
-            slots.install(shaken(source)(source.weights(4, torch.Generator().manual_seed(3))))
-            logits = one(batch(family))
+            slots.install(perturb(source)(source.weights(4, torch.Generator().manual_seed(3))))
+            logits = one(family_batch(family))
             assert logits.shape == (4, 1)
             F.mse_loss(logits[:, 0], LABELS.double()).backward()
             assert all(parameter.grad is not None for parameter in source.parameters())
@@ -116,14 +116,14 @@ def test_a_number_is_answered_by_one_output(family):
             slots.remove()
 
 
-@pytest.mark.parametrize("family", LOCALS)
+@pytest.mark.parametrize("family", WINDOWED)
 def test_a_prefix_leaves_local_attention_local(family):
     """With a prefix, a token does not see beyond the windows of all layers, but sees the prefix from anywhere."""
-    one = backbone(family, layer_types=["sliding_attention"] * 2)
+    one = family_backbone(family, layer_types=["sliding_attention"] * 2)
     assert family == "ModernBert" or one.anatomy.causal
-    slots, source = attached(one, "prefix", decoder="none", length=3)
-    tensors = shaken(source, 1.0)()
-    rows = batch(family, rows=1, tokens=40)
+    slots, source = attach(one, "prefix", decoder="none", length=3)
+    tensors = perturb(source, 1.0)()
+    rows = family_batch(family, rows=1, tokens=40)
     far = {"input_ids": rows["input_ids"].clone(), "attention_mask": rows["attention_mask"]}
     pooled = -1 if one.anatomy.causal else 0  # where the classifier looks
     far["input_ids"][0, 0 if pooled else -1] = (
@@ -142,7 +142,7 @@ def test_a_prefix_leaves_local_attention_local(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_anatomy_is_found_by_looking(family):
     """Blocks, projections, positions and head are found in each family without its name."""
-    anatomy = shared(family).anatomy
+    anatomy = cached_backbone(family).anatomy
     assert len(anatomy.blocks) == (
         1 if family == "Albert" else 2
     )  # whose one block is run through twice
@@ -161,7 +161,7 @@ def test_anatomy_is_found_by_looking(family):
     if family in ("MPNet", "DebertaV2"):
         assert anatomy.attention == ()
     else:
-        heads = shared(family).model.inner.config.to_dict().get("num_key_value_heads", 4)
+        heads = cached_backbone(family).model.inner.config.to_dict().get("num_key_value_heads", 4)
         assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [
             (0, heads, 8),
             (1, heads, 8),
@@ -173,10 +173,10 @@ def test_anatomy_is_found_by_looking(family):
 @pytest.mark.parametrize(("family", "name"), SHORT)
 def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(family, name):
     """With all the positions that there are a method works; with one more token it says what it needs and what there is."""
-    one = backbone(family, max_length=54, dtype="float32")
-    slots, source = attached(one, name, length=10)
+    one = family_backbone(family, max_length=54, dtype="float32")
+    slots, source = attach(one, name, length=10)
     slots.install(source())
-    assert one(batch(family, rows=2, tokens=54)).isfinite().all()
+    assert one(family_batch(family, rows=2, tokens=54)).isfinite().all()
     slots.remove()
     with pytest.raises(
         methods.Unsupported,
@@ -190,16 +190,16 @@ def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(fam
 )
 def test_positions_are_shifted_as_by_a_cache(family):
     """Shifted positions are those of a text behind `length` cached tokens: with the prefix shut out, only they change."""
-    one = shared(family)
-    rows = batch(family)
-    slots, source = attached(
+    one = cached_backbone(family)
+    rows = family_batch(family)
+    slots, source = attach(
         one, "prefix", length=5, gate="zero"
     )  # a factor of 0 shuts the prefix out
     tensors = source()
     slots.install(tensors)
     ours = one(rows)
     slots.remove()
-    head, plain = attached(one, "fine-tuning", layers="none")
+    head, plain = attach(one, "fine-tuning", layers="none")
     head.install({name: tensors[name] for name in plain()})
     try:
         start = 5 + (
@@ -216,14 +216,14 @@ def test_positions_are_shifted_as_by_a_cache(family):
 @pytest.mark.parametrize(("family", "name"), [one for one in MAIN if not refusal(*one, {})])
 def test_both_precisions_train(family, name, dtype):
     """One AdamW step in float32 and in bfloat16 leaves finite tensors and a finite loss; a batch of a single row as well."""
-    one = backbone(family, dtype=dtype)
+    one = family_backbone(family, dtype=dtype)
     method = methods.build(name)
     slots = method.slots(one)
     source = method.source(slots, Streams(("task", 50, 0, 0)))
     optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3)
     for rows in (4, 1):
         slots.install(source(source.weights(rows, torch.Generator().manual_seed(0))))
-        loss = F.cross_entropy(one(batch(family, rows=rows)), LABELS[:rows])
+        loss = F.cross_entropy(one(family_batch(family, rows=rows)), LABELS[:rows])
         assert loss.isfinite()
         loss.backward()
         optimizer.step()
@@ -239,9 +239,9 @@ def test_an_encoder_pools_its_text_or_the_prompt_as_asked(family):
     """Behind a prompt the real first token is another than the prompt's first row, in every encoder."""
     found = {}
     for pool in ("text", "prompt"):
-        slots, source = attached(shared(family), "prompt", length=3, pool=pool)
+        slots, source = attach(cached_backbone(family), "prompt", length=3, pool=pool)
         slots.install(source())
-        found[pool] = shared(family)(batch(family))
+        found[pool] = cached_backbone(family)(family_batch(family))
         slots.remove()
     assert (found["text"] - found["prompt"]).abs().min(0).values.max() > 1e-3
 
@@ -249,13 +249,13 @@ def test_an_encoder_pools_its_text_or_the_prompt_as_asked(family):
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_prompt_of_words_is_the_words_in_front_of_the_text(family):
     """A causal model answers as if the words were text, also where it scales what it embeds."""
-    one, rows = shared(family), batch(family, rows=1)
-    slots, source = attached(one, "prompt", length=3, init="words", words="a bb ccc")
+    one, rows = cached_backbone(family), family_batch(family, rows=1)
+    slots, source = attach(one, "prompt", length=3, init="words", words="a bb ccc")
     tensors = source()
     slots.install(tensors)
     ours = one(rows)
     slots.remove()
-    slots, plain = attached(one, "head")
+    slots, plain = attach(one, "head")
     slots.install({name: tensors[name] for name in plain()})
     together = torch.cat([torch.tensor([[6, 7, 8]]), rows["input_ids"]], dim=1)
     theirs = one({"input_ids": together, "attention_mask": torch.ones_like(together)})
@@ -267,9 +267,11 @@ def test_attention_that_ours_cannot_compute_stays_the_models_own():
     """GPT-OSS has sinks in its attention: the backbone gives the library's logits, and takes no prefix."""
     more = GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 8}
     theirs, one = made("GptOss", more), as_backbone("GptOss", more)
-    slots, source = attached(one, "head")
+    slots, source = attach(one, "head")
     slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
-    assert torch.allclose(one(batch("Llama")), theirs(**batch("Llama")).logits, rtol=0, atol=1e-4)
+    assert torch.allclose(
+        one(family_batch("Llama")), theirs(**family_batch("Llama")).logits, rtol=0, atol=1e-4
+    )
     slots.remove()
     with pytest.raises(methods.Unsupported, match="no prefix can enter"):
         methods.build("prefix").slots(one)
@@ -281,9 +283,9 @@ def test_a_feed_forward_part_that_is_not_found_is_not_guessed():
     for name in ("adapter", "ia3"):
         with pytest.raises(methods.Unsupported, match="feed-forward"):
             methods.build(name).slots(one)
-    slots, source = attached(one, "lora")
+    slots, source = attach(one, "lora")
     slots.install(source())
-    assert one(batch("Llama")).isfinite().all()
+    assert one(family_batch("Llama")).isfinite().all()
 
 
 def test_layers_whose_parts_lie_apart_are_not_cut():

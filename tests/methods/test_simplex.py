@@ -6,14 +6,14 @@ from scipy import stats
 
 from methods import BASES
 from methods.core.parameters import Folded, Mixture
-from tests.methods.conftest import attached, shaken
+from tests.support.models import attach, perturb
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
     """Without points asked for, every slot holds the mean of what the vertices decode to."""
-    _, source = attached(backbone, "simplex", base=base)
-    shaken(source)
+    _, source = attach(backbone, "simplex", base=base)
+    perturb(source)
     folded = source.folded()
     assert not source.given
     for name, tensor in source().items():
@@ -24,15 +24,15 @@ def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
 @pytest.mark.parametrize("base", BASES)
 def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
     """Weights of 1 for one vertex give the logits of the base method holding that vertex's tensors."""
-    slots, source = attached(backbone, "simplex", base=base)
-    shaken(source)
+    slots, source = attach(backbone, "simplex", base=base)
+    perturb(source)
     weights = torch.zeros(4, source.layers, 6)
     weights[:, :, 2] = 1
     slots.install(source(weights))
     ours = backbone(batch)
     vertex = {name: tensor[2] for name, tensor in source.folded().items()}
     slots.remove()
-    slots, _ = attached(backbone, base)
+    slots, _ = attach(backbone, base)
     slots.install(vertex)
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
@@ -40,9 +40,9 @@ def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
 @pytest.mark.parametrize("base", BASES)
 def test_one_vertex_is_the_base_bit_for_bit(base, backbone):
     """Every tensor, its start and its place are those of the base."""
-    slots, one = attached(backbone, "simplex", base=base, vertices=1)
+    slots, one = attach(backbone, "simplex", base=base, vertices=1)
     slots.remove()
-    _, plain = attached(backbone, base)
+    _, plain = attach(backbone, base)
     assert one().keys() == plain().keys()
     assert all(torch.equal(tensor, plain()[name]) for name, tensor in one().items())
     assert one.weights(4, torch.Generator()) is None
@@ -80,7 +80,7 @@ def test_rows_and_layers_get_points_of_their_own():
 
 def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backbone):
     """A layer's slots are mixed with the same weights; the head's with others."""
-    slots, source = attached(backbone, "simplex")
+    slots, source = attach(backbone, "simplex")
     places = {slot.name: source._layer[slot.name] for slot in slots}
     keys = [
         places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
@@ -97,27 +97,27 @@ def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backb
 
 def test_vertices_start_apart_and_share_one_decoder(backbone):
     """Vertices differ where they are drawn at random; the perceptron serves them all."""
-    _, source = attached(backbone, "simplex", hidden=16)
+    _, source = attach(backbone, "simplex", hidden=16)
     corners = source.corners()
     for name, tensor in corners.items():
         if not name.endswith("bias"):
             assert all(not torch.equal(tensor[0], tensor[vertex]) for vertex in range(1, 6)), name
-    _, plain = attached(backbone_again(), "prefix", hidden=16)
+    _, plain = attach(backbone_again(), "prefix", hidden=16)
     grown = sum(p.numel() for p in source.parameters()) - sum(p.numel() for p in plain.parameters())
     drawn = 10 * 32 + 3 * 32 + 3  # latent rows and the head
     assert grown == 5 * drawn
 
 
 def backbone_again():
-    from tests.methods.conftest import random_bert
+    from tests.support.models import random_bert
 
     return random_bert()
 
 
 def test_a_folded_source_gives_the_same_points(backbone):
     """Decoding once before an evaluation changes no number."""
-    _, source = attached(backbone, "simplex")
-    shaken(source)
+    _, source = attach(backbone, "simplex")
+    perturb(source)
     weights = source.weights(4, torch.Generator().manual_seed(3))
     folded = Folded(source)
     for point in (None, weights):
@@ -170,8 +170,8 @@ def test_products_are_mixed_as_products(backbone, batch):
     """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
     found = {}
     for mix in ("factors", "product"):
-        slots, source = attached(backbone, "simplex-lora", mix=mix, granularity="batch")
-        shaken(source)
+        slots, source = attach(backbone, "simplex-lora", mix=mix, granularity="batch")
+        perturb(source)
         corners = source.folded()
         for where, point in (
             ("centre", None),
@@ -195,24 +195,24 @@ def test_products_are_mixed_as_products(backbone, batch):
 
 def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
     """Weights of 1 for one vertex leave the update of that vertex alone."""
-    slots, source = attached(backbone, "simplex-lora", mix="product")
-    shaken(source)
+    slots, source = attach(backbone, "simplex-lora", mix="product")
+    perturb(source)
     weights = torch.zeros(4, source.layers, 6)
     weights[:, :, 4] = 1
     slots.install(source(weights))
     ours = backbone(batch)
     slots.remove()
     vertex = {name: tensor[4] for name, tensor in source.folded().items()}
-    slots, _ = attached(backbone, "lora")
+    slots, _ = attach(backbone, "lora")
     slots.install(vertex)
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
 def test_a_head_outside_the_simplex_is_one(backbone):
     """With `head=false` the vertices share one head, which starts where a head always starts."""
-    slots, source = attached(backbone, "simplex", head=False)
+    slots, source = attach(backbone, "simplex", head=False)
     slots.remove()
-    _, plain = attached(backbone, "prefix")
+    _, plain = attach(backbone, "prefix")
     head = {name for name in source.given if "classifier" in name}
     assert head == {name for name in plain() if "classifier" in name}
     assert all(torch.equal(source.given[name], plain()[name]) for name in head)
@@ -220,9 +220,9 @@ def test_a_head_outside_the_simplex_is_one(backbone):
 
 def test_each_vertex_may_have_a_decoder_of_its_own(backbone):
     """With `decoders=per-vertex` each vertex is its latent rows through its own perceptron; the first is the base's."""
-    slots, source = attached(backbone, "simplex", decoders="per-vertex", hidden=16)
+    slots, source = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
     slots.remove()
-    _, plain = attached(backbone, "prefix", hidden=16)
+    _, plain = attach(backbone, "prefix", hidden=16)
     corners = source.corners()
     for name, tensor in plain().items():
         assert torch.equal(corners[name][0], tensor)
@@ -233,8 +233,8 @@ def test_each_vertex_may_have_a_decoder_of_its_own(backbone):
 
 def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     """Computed by hand from the flattened weight matrices of two vertices, times its weight."""
-    _, source = attached(backbone, "simplex-lora", diversity=2.0, vertices=2)
-    shaken(source)
+    _, source = attach(backbone, "simplex-lora", diversity=2.0, vertices=2)
+    perturb(source)
     flat = [
         torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2])
         for v in (0, 1)
@@ -243,6 +243,6 @@ def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     assert source.penalty(source.pair(torch.Generator())).item() == pytest.approx(
         by_hand.item(), rel=1e-9
     )
-    _, off = attached(backbone_again(), "simplex-lora")
+    _, off = attach(backbone_again(), "simplex-lora")
     assert off.pair(torch.Generator()) is None
     assert off.penalty(None) == 0.0

@@ -45,7 +45,7 @@ FAMILIES = {
     "GPTNeoX": SMALL,
 }  # fmt: skip
 CAUSAL = ("GPT2", "Llama", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Gemma3Text", "OPT", "GPTNeoX")
-LOCALS = (
+WINDOWED = (
     "ModernBert",
     "Qwen2",
     "Qwen3",
@@ -87,7 +87,7 @@ def refusal(family, name, options):
     return None
 
 
-def library(family, **more):
+def stock_model(family, **more):
     """The library's own classifier."""
     import transformers
 
@@ -99,14 +99,14 @@ def library(family, **more):
 def family_backbone(family, dtype="float64", max_length=20, **more):
     """The same as a backbone."""
     spec = BackboneSpec(name=family, revision="0", dtype=dtype)
-    made = loading.prepare(spec, library(family, **more), NoTokenizer())
+    made = loading.prepare(spec, stock_model(family, **more), NoTokenizer())
     return replace(made, outputs=3, max_length=max_length)
 
 
 cached_backbone = cache(family_backbone)  # one of each family for tests that leave it as it was
 
 
-def batch(family, rows=4, tokens=9, seed=1):
+def family_batch(family, rows=4, tokens=9, seed=1):
     """Rows of tokens, the second of them shorter."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, 99, (rows, tokens), generator=generator)

@@ -34,7 +34,7 @@ def random_bert(dtype="float64", outputs=3, **options):
     return replace(loading.prepare(spec, inner, NoTokenizer()), outputs=outputs, max_length=20)
 
 
-def attached(backbone, name, **options):
+def attach(backbone, name, **options):
     """The slots of a method on a backbone and a source for them, in the backbone's precision."""
     method = methods.build(name, options)
     slots = method.slots(backbone)
@@ -42,7 +42,7 @@ def attached(backbone, name, **options):
     return slots, source.to(next(backbone.model.parameters()).dtype)
 
 
-def shaken(source: Source, scale: float = 0.1) -> Source:
+def perturb(source: Source, scale: float = 0.1) -> Source:
     """Every trained tensor moved a little, so that what starts at zero takes part."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

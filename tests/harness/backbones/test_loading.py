@@ -9,7 +9,7 @@ from harness.backbones import checkpoints, loading
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
 from methods.core.dropout import Drawn
-from tests.methods.conftest import NoTokenizer
+from tests.support.models import NoTokenizer
 
 
 def tiny(**more):

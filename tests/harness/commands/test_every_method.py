@@ -8,7 +8,7 @@ import pytest
 from harness.backbones import checkpoints
 from harness.ledger import Ledger
 from methods import BASES, REGISTRY
-from tests.methods.families import library
+from tests.support.families import stock_model
 
 METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")]
 
@@ -69,7 +69,7 @@ def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(ran, bench):
     """In words, and in JSON at every point of the curve."""
     folder, entries = ran
     digest = entries["simplex"].digest
-    assert "50 dev scores at the step chosen" in bench(folder, "show", digest, "--db", "r.db").out
+    assert "50 dev scores at the selected step" in bench(folder, "show", digest, "--db", "r.db").out
     curve = json.loads(bench(folder, "show", digest, "--db", "r.db", "--json").out)["curve"]
     assert [len(point["copies"]) for point in curve] == [50, 50]
     plain = json.loads(bench(folder, "show", entries["lora"].digest, "--db", "r.db", "--json").out)[
@@ -99,7 +99,7 @@ def test_the_list_says_what_each_method_is(bench, tmp_path):
 def deberta(tmp_path_factory):
     """A folder with a small random DeBERTa, whose attention code is its own, and a tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "deberta"
-    library("DebertaV2", vocab_size=500).save_pretrained(folder)
+    stock_model("DebertaV2", vocab_size=500).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoints.TINY / name, folder)
     return folder

@@ -7,7 +7,7 @@ import methods
 from harness.backbones import checkpoints, loading
 from harness.jobs import BackboneSpec
 from harness.study import compatibility
-from tests.methods.families import backbone
+from tests.support.families import family_backbone
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def load(tmp_path, monkeypatch):
 
     def fake(spec, _device):
         read.append(spec.name)
-        return backbone(spec.name, dtype="float32")
+        return family_backbone(spec.name, dtype="float32")
 
     monkeypatch.setattr(loading, "load", fake)
     monkeypatch.setattr(checkpoints, "intact", lambda name, _: name)

@@ -33,8 +33,8 @@ from tests.harness.training.test_packed import (  # noqa: F401
     tickets_of,
     trained,
 )
-from tests.methods.conftest import random_bert
-from tests.methods.families import FAMILIES, LOCALS, backbone
+from tests.support.families import FAMILIES, WINDOWED, family_backbone
+from tests.support.models import random_bert
 
 # What a graph cannot hold: a value that the host would have to know, or that it brought; numbers
 # drawn on the host's account.
@@ -248,7 +248,7 @@ def test_the_tape_sees_memory_that_is_moved():
 
 @pytest.mark.parametrize(
     "family",
-    [family for family in FAMILIES if family not in (*LOCALS, "MPNet", "DebertaV2", "OPT")],
+    [family for family in FAMILIES if family not in (*WINDOWED, "MPNet", "DebertaV2", "OPT")],
 )
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -260,7 +260,7 @@ def test_a_step_of_every_family_can_be_played_back(family, name, options, monkey
     monkeypatch.setattr(
         test_packed,
         "random_bert",
-        lambda dtype, outputs: replace(backbone(family, dtype), outputs=outputs),
+        lambda dtype, outputs: replace(family_backbone(family, dtype), outputs=outputs),
     )
     jobs, tape = [Job(0), Job(1)], Tape()
     plain, played = trained(name, options, jobs, 2), trained(name, options, jobs, 2, capture=tape)

@@ -19,7 +19,7 @@ from harness.training.adapted_model import Adapted, Room
 from harness.training.feature_cache import Call, Reader, Store
 from tests.harness.training.test_loop import STREAMS, adapted
 from tests.harness.training.test_packed import tickets_of
-from tests.methods.conftest import NoTokenizer
+from tests.support.models import NoTokenizer
 
 MOST = 48  # tokens of a row
 

@@ -18,7 +18,7 @@ from harness.training.labels import Target
 from harness.training.loop import Examples, Training
 from methods.core.method import DevScoring
 from methods.core.parameters import Folded
-from tests.methods.conftest import random_bert
+from tests.support.models import random_bert
 
 CLASSES = Task(
     name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False

@@ -11,14 +11,14 @@ from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import batching, packed, worker
+from harness.training import batching, out_of_memory, packed, worker
 from harness.training.adapted_model import Adapted
 from harness.training.compiled import Compiled
 from harness.training.labels import Target
 from harness.training.loop import Examples, Training, fit
 from harness.training.packed import Pack
 from tests.harness.training.test_loop import CLASSES, NUMBERS, Letters, rows
-from tests.support.families import FAMILIES, LOCALS, family_backbone, refusal
+from tests.support.families import FAMILIES, WINDOWED, family_backbone, refusal
 from tests.support.models import random_bert
 
 RECIPE = Recipe(steps=12, eval_every=4, batch_size=8)
@@ -192,7 +192,7 @@ def test_a_probe_says_who_may_pack(family):
     method = methods.build("lora")
     slots = method.slots(one)
     adapted = Adapted(one, slots, method.source(slots, Streams(("task", 50, 0, 0))))
-    assert packed.may_pack(adapted, 20) == (family not in (*LOCALS, "MPNet", "DebertaV2", "OPT"))
+    assert packed.may_pack(adapted, 20) == (family not in (*WINDOWED, "MPNet", "DebertaV2", "OPT"))
     slots.remove()
     assert refusal(family, "lora", {}) is None
 
@@ -221,8 +221,8 @@ def test_a_geometry_is_read_as_it_is_written():
     assert Geometry.read("1/8") is None
     assert (geometry.alone(), geometry.alone(8)) == ("1", "1/8")
     assert [geometry.rows_of(text) for text in ("1", "1/8", "8x16x64")] == [0, 8, 0]
-    assert str(shape.halved()) == "4x16x64"
-    assert Geometry(3, 16, 64).halved() is None
+    assert str(out_of_memory.smaller_pack(shape)) == "4x16x64"
+    assert out_of_memory.smaller_pack(Geometry(3, 16, 64)) is None
     assert [geometry.outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
 
 
@@ -566,4 +566,4 @@ def test_a_compiled_geometry_is_told_from_one_that_is_not():
     assert str(shape) == "8x16x32c"
     assert Geometry.read(str(shape)) == shape
     assert Geometry.read("8x16x32") == Geometry(8, 16, 32)
-    assert shape.halved() == Geometry(4, 16, 32, compiled=True)
+    assert out_of_memory.smaller_pack(shape) == Geometry(4, 16, 32, compiled=True)

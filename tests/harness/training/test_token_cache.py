@@ -8,7 +8,7 @@ from harness import cache
 from harness.tasks.base import Row
 from harness.training import batching, token_cache
 from tests.harness.training.test_loop import Letters, rows
-from tests.methods.conftest import random_bert
+from tests.support.models import random_bert
 
 
 @pytest.fixture
