@@ -3,9 +3,12 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from harness.atomic_write import atomic_write
 
 
 def folder() -> Path:
@@ -46,10 +49,7 @@ class Kept:
         """Write what changed, whole or not at all."""
         if not self._changed:
             return
-        draft = self._path.with_suffix(f".{os.getpid()}.draft")
-        try:
+        with suppress(OSError):  # a read-only home must not end a run
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(self._values, sort_keys=True), "utf-8")
-            draft.replace(self._path)
-        except OSError:
-            draft.unlink(missing_ok=True)  # a read-only home must not end a run
+            with atomic_write(self._path) as draft:
+                draft.write_text(json.dumps(self._values, sort_keys=True), "utf-8")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.atomic_write import atomic_write
 from harness.errors import FULL, CorruptData, DiskTrouble, Unavailable
 
 if TYPE_CHECKING:
@@ -82,20 +82,9 @@ def keep(where: Path, digest: str, content: bytes) -> None:
     """
     with telling_disk(where):
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = where / f"{digest}.draft"
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(
-                file.fileno()
-            )  # the result that names it is on the disk at once, and so must this be
-        draft.replace(where / f"{digest}.safetensors")
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            place = os.open(where, os.O_RDONLY)
-            try:
-                os.fsync(place)
-            finally:
-                os.close(place)
+        path = where / f"{digest}.safetensors"
+        with atomic_write(path, draft=path.with_suffix(".draft")) as draft:
+            draft.write_bytes(content)
 
 
 def copy(file: Path, there: Path) -> None:
@@ -105,11 +94,11 @@ def copy(file: Path, there: Path) -> None:
         FileNotFoundError: there is no such file.
         DiskTrouble: see `telling_disk`.
     """
-    draft = there / f"{file.stem}.draft"
+    path = there / file.name
     with telling_disk(there):
         there.mkdir(mode=0o700, exist_ok=True)
-        shutil.copy2(file, draft)
-        draft.replace(there / file.name)
+        with atomic_write(path, draft=path.with_suffix(".draft")) as draft:
+            shutil.copy2(file, draft)
 
 
 @contextmanager

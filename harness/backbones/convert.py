@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.atomic_write import atomic_folder
 from harness.backbones import checkpoints, hub
 from harness.errors import CannotWrite, CorruptData, DiskTrouble, Unavailable, UsageError
 
@@ -163,20 +163,14 @@ def _write(folder: Path, tensors: dict[str, Tensor], beside: list[Path]) -> None
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    draft = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.draft")
     try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise CannotWrite(f"{folder} cannot be made: {error.strerror}") from error
-    try:
-        save_file(_apart(tensors), draft / hub.SAFE.whole, metadata={"format": "pt"})
-        for file in beside:
-            shutil.copyfile(file, draft / file.name)
-        shutil.copymode(beside[0], draft / hub.SAFE.whole)  # which is the owner's alone otherwise
-        draft.rename(folder)
+        with atomic_folder(folder) as draft:
+            save_file(_apart(tensors), draft / hub.SAFE.whole, metadata={"format": "pt"})
+            for file in beside:
+                shutil.copyfile(file, draft / file.name)
+            # safetensors makes a file that only its owner reads
+            shutil.copymode(beside[0], draft / hub.SAFE.whole)
     except (OSError, SafetensorError) as error:
         raise DiskTrouble(
             f"writing {folder} failed, and nothing of it was kept: {error}"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
