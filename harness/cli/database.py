@@ -39,9 +39,9 @@ def verify(
 
     Example:  bench db verify --rerun 1%
     """
-    from harness.commands import database
+    from harness.commands.verify import verify
 
-    raise typer.Exit(database.verify(db, rerun, task_file or [], device))
+    raise typer.Exit(verify(db, rerun, task_file or [], device))
 
 
 @app.command()

@@ -78,11 +78,12 @@ def report(
     ] = False,
 ) -> None:
     """Say whether the differences are real: the verdict in words, the tables, the tests."""
-    from harness.commands.report import Selection, write_report
+    from harness.commands.report import write_report
+    from harness.commands.stored_runs import ResultQuery
 
-    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+    query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     code = write_report(
-        chosen,
+        query,
         format.value,
         baseline,
         output,
@@ -137,13 +138,13 @@ def plot(
     Example:  bench plot curve --baseline prefix -o curve.pdf
     """
     from harness.commands.plot import list_figures, write_figure
-    from harness.commands.report import Selection
+    from harness.commands.stored_runs import ResultQuery
 
     if name is None:
         list_figures()
         return
-    chosen = Selection(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    write_figure(chosen, name, baseline=baseline, cost=cost, option=option, output=output)
+    query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
+    write_figure(query, name, baseline=baseline, cost=cost, option=option, output=output)
 
 
 @app.command(rich_help_panel="Read")
@@ -203,12 +204,12 @@ def compare(
     Example:  bench compare main.db branch.db
     """
     from harness.commands.compare import compare_ledgers
-    from harness.commands.report import Selection
+    from harness.commands.stored_runs import ResultQuery
 
-    chosen = Selection(
+    query = ResultQuery(
         db=before, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
     )
-    raise typer.Exit(compare_ledgers(before, after, chosen, format.value, output))
+    raise typer.Exit(compare_ledgers(before, after, query, format.value, output))
 
 
 @app.command(rich_help_panel="Read")
@@ -281,14 +282,14 @@ def landscape(
 
     if digest is None:
         from harness.commands.landscape_study import show_surroundings
-        from harness.commands.report import Selection
+        from harness.commands.stored_runs import ResultQuery
 
         if methods is None and tasks is None:
             raise UsageError("landscape wants a job's digest, or --methods or --tasks for many")
-        chosen = Selection(
+        query = ResultQuery(
             db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
         )
-        show_surroundings(chosen, baseline, tested, directions, output)
+        show_surroundings(query, baseline, tested, directions, output)
         return
     wanted = Wanted(
         vertices=numbers("--vertices", vertices),

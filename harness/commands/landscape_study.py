@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
 from harness.commands.landscape import Viewer, along, viewer, write
-from harness.commands.report import Selection, expanded, runs_of, sizes_of, typed
+from harness.commands.report import command_line
+from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import Unavailable, UsageError
-from harness.study import request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ DIRECTIONS: Final = 5  # random ones, if no other number is asked for
 
 
 def show_surroundings(
-    chosen: Selection, baseline: str | None, tested: int, directions: int, output: Path | None
+    query: ResultQuery, baseline: str | None, tested: int, directions: int, output: Path | None
 ) -> None:
     """`bench landscape` without a digest: every kept model of the selection is looked at, and tables printed.
 
@@ -46,7 +46,7 @@ def show_surroundings(
 
     if output is not None and output.suffix != ".json":
         raise UsageError(f"--output: {output} must end in .json, for the numbers of several jobs")
-    frame = selected(chosen, baseline)
+    frame = selected(query, baseline)
     done = [run for run in frame.all() if run.status == "done"]
     failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
     found: list[Around] = []
@@ -54,7 +54,7 @@ def show_surroundings(
     for run in track(done, "looking", console=Console(stderr=True), transient=True):
         try:
             found.append(
-                around(restore.load(chosen.db, run.digest), run, tested, directions or DIRECTIONS)
+                around(restore.load(query.db, run.digest), run, tested, directions or DIRECTIONS)
             )
         except Unavailable as error:
             left.append(str(error))
@@ -64,7 +64,12 @@ def show_surroundings(
         )
     where = "test" if tested else "dev"
     page = as_document(
-        found, baseline=frame.baseline, where=where, left=left, failed=failed, command=typed()
+        found,
+        baseline=frame.baseline,
+        where=where,
+        left=left,
+        failed=failed,
+        command=command_line(),
     )
     width = shutil.get_terminal_size((100, 40)).columns
     sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
@@ -72,7 +77,7 @@ def show_surroundings(
         write(as_json(found), output)
 
 
-def selected(chosen: Selection, baseline: str | None) -> Frame:
+def selected(query: ResultQuery, baseline: str | None) -> Frame:
     """The runs of a selection, of one backbone and recipe.
 
     Raises:
@@ -80,15 +85,14 @@ def selected(chosen: Selection, baseline: str | None) -> Frame:
     """
     from reports.analysis.paired_runs import Mixed, Nothing, arrange
 
-    methods = request.split(chosen.methods) if chosen.methods else None
-    runs, _ = runs_of(chosen)
+    runs, _ = runs_of(query)
     try:
         return arrange(
             runs,
             baseline=baseline,
-            methods=methods,
-            tasks=expanded(chosen.tasks),
-            sizes=sizes_of(chosen),
+            methods=query.method_names(),
+            tasks=query.task_names(),
+            sizes=query.size_numbers(),
         )
     except (Mixed, Nothing) as error:
         raise UsageError(str(error)) from error

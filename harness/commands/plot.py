@@ -1,15 +1,16 @@
-"""What `plot` does: a figure of the results, as a file."""
+"""`bench plot`: draw a figure of the results into a file."""
 
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from harness.commands.report import Selection, comparison_of
-from harness.errors import CannotWrite, UsageError
+from harness.atomic_write import write_output
+from harness.commands.stored_runs import ResultQuery, comparison_of
+from harness.errors import UsageError
 
 
 def list_figures() -> None:
-    """`bench plot` without a name: what there is."""
+    """Print the figures with a description each."""
     from rich.console import Console
     from rich.table import Table
 
@@ -22,7 +23,7 @@ def list_figures() -> None:
 
 
 def write_figure(
-    chosen: Selection,
+    query: ResultQuery,
     name: str,
     *,
     baseline: str | None,
@@ -30,51 +31,49 @@ def write_figure(
     option: str | None,
     output: Path | None,
 ) -> None:
-    """`bench plot`.
+    """Draw a figure, write it to a file and print the file's name.
+
+    Args:
+        query: which results.
+        name: one of `reports.figures.FIGURES`.
+        baseline: the method that the others are compared with.
+        cost: the horizontal axis of `pareto`.
+        option: the option that `option` varies, `NAME` or `NAME=DEFAULT`.
+        output: an SVG, PDF or PNG file; None: `NAME.svg`.
 
     Raises:
-        UsageError: no figure, form, cost or option of that name; or the selection is empty or
-            mixed.
+        UsageError: there is no such figure, file format, cost or option; or the query matches
+            nothing, or results of several backbones or recipes.
         CannotWrite: the file cannot be written.
     """
     from reports.analysis.paired_runs import Nothing
     from reports.figures import FIGURES, save
 
     target = output or Path(f"{name}.svg")
-    options = _options(
-        name, target, cost, option
-    )  # what is wrong with the request is said before anything is read
-    comparison = comparison_of(chosen, baseline)
+    options = _options(name, target, cost, option)  # raises before anything is read
+    comparison = comparison_of(query, baseline)
     try:
-        data = save(FIGURES[name].draw(comparison, options), _form(target))
+        content = save(FIGURES[name].draw(comparison, options), _format(target))
     except Nothing as error:
         raise UsageError(f"--option: {error}") from error
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        raise CannotWrite(f"{target} cannot be written: {error.strerror}") from error
-    print(target)  # noqa: T201  # the answer
+    write_output(target, content)
+    print(target)  # noqa: T201
 
 
-def _form(target: Path) -> str:
+def _format(target: Path) -> str:
     return target.suffix.removeprefix(".").lower()
 
 
 def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
-    """The choices about the figure.
-
-    Raises:
-        UsageError: something in them is unknown; everything that is wrong is named.
-    """
+    """Return the `reports.figures.Options`, or raise UsageError naming everything unknown."""
     from reports.figures import COSTS, FIGURES, FORMS, Options
 
     problems = []
     if name not in FIGURES:
         problems.append(_unknown("figure", name, list(FIGURES)))
-    elif _form(target) not in FORMS:
-        problems.append(
-            f"--output: {target} must end in {' or '.join(f'.{form}' for form in FORMS)}"
-        )
+    elif _format(target) not in FORMS:
+        endings = " or ".join(f".{form}" for form in FORMS)
+        problems.append(f"--output: {target} must end in {endings}")
     if cost not in COSTS:
         problems.append(_unknown("cost", cost, list(COSTS)))
     if problems:
@@ -82,11 +81,11 @@ def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
     return Options(cost=next(known for known in COSTS if known == cost), option=option)
 
 
-def _unknown(noun: str, given: str, known: list[str]) -> str:
-    near = get_close_matches(given, known, n=1)
+def _unknown(noun: str, name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
-        f"no {noun} {given!r}{hint} There are {', '.join(known)}"
+        f"no {noun} {name!r}{hint} There are {', '.join(known)}"
         if hint
-        else f"no {noun} {given!r}; there are {', '.join(known)}"
+        else f"no {noun} {name!r}; there are {', '.join(known)}"
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.commands.report import Selection, comparison_of
+from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
 from harness.ledger.database import is_url, shown
 from harness.scheduling.display import duration
@@ -26,15 +26,15 @@ def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | Non
     if detect is None:
         raise UsageError("--spread belongs to --detect POINTS")
     wanted, _ = request.read(grid)
-    chosen = Selection(db=db, methods=None, tasks=None, sizes=None, model=None, recipe=None)
+    query = ResultQuery(db=db)
     for line in lines(
-        detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), chosen=chosen
+        detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), query=query
     ):
         print(line)  # noqa: T201  # the answer
 
 
 def lines(
-    detect: str, spread: str | None, *, tasks: int, methods: int, chosen: Selection
+    detect: str, spread: str | None, *, tasks: int, methods: int, query: ResultQuery
 ) -> Iterator[str]:
     """The answer, a line for each comparison that results are at hand for; or one, from a stated variance.
 
@@ -44,7 +44,7 @@ def lines(
             ledger.
         tasks: how many are planned.
         methods: how many are planned; all but one are compared with that one.
-        chosen: where results are.
+        query: where results are.
 
     Raises:
         UsageError: no numbers, or nothing to take a variance from.
@@ -69,14 +69,14 @@ def lines(
             "; tasks are taken not to differ" * (tasks > 1),
         )
         return
-    if not is_url(chosen.db) and not Path(chosen.db).exists():
+    if not is_url(query.db) and not Path(query.db).exists():
         raise UsageError(
-            f"--detect: there is no {chosen.db} to take a variance from; state one with --spread POINTS"
+            f"--detect: there is no {query.db} to take a variance from; state one with --spread POINTS"
         )
-    tests = [test for test in comparison_of(chosen, None).family("overall") if test.n > 1]
+    tests = [test for test in comparison_of(query, None).family("overall") if test.n > 1]
     if not tests:
         raise UsageError(
-            f"--detect: {shown(chosen.db)} compares no two methods; state a variance with --spread POINTS"
+            f"--detect: {shown(query.db)} compares no two methods; state a variance with --spread POINTS"
         )
     for test in tests:
         yield _line(test, points)

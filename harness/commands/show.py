@@ -1,93 +1,84 @@
-"""What `show` does: it opens the ledger for reading only."""
+"""`bench show`: list the jobs of a database, or print everything about one of them."""
 
 from __future__ import annotations
 
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.artefacts import restore
-from harness.commands.verify import doubts
+from harness.commands.verify import entry_problems
 from harness.geometry import Geometry, rows_of, shared
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import telling_damage
 from harness.scheduling.display import duration
 
-# Of a dev curve; the scores of copies are there where sampled models saw them.
-POINT = ("step", "train_loss", "dev_score", "dev_loss", "copies")
+if TYPE_CHECKING:
+    from rich.console import Console
 
-
-@contextmanager
-def opened(db: str) -> Iterator[Ledger]:
-    """A ledger to read from. What cannot be read as the ledger wrote it is damage, whatever error it ends in."""
-    with telling_damage(db), Ledger(db) as ledger:
-        yield ledger
+# Names of the first values of a dev curve's entry. A fifth one, `copies`, is present where sampled
+# models were evaluated on copies of the dev rows.
+CURVE = ("step", "train_loss", "dev_score", "dev_loss")
 
 
 def show_jobs(db: str, *, as_json: bool) -> None:
-    """`bench show` without a digest: one line a job."""
+    """Print one line for each job."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     out = Console()
-    with opened(db) as ledger:
+    with telling_damage(db), Ledger(db) as ledger:
         entries = ledger.entries()
     if as_json:
         names = ("digest", "label", "task", "size", "draw", "seed", "state")
-        typed = [
-            {n: getattr(e, n) for n in names} | {"score": _writable(e.metrics.get("score"))}
-            for e in entries
+        jobs = [
+            {name: getattr(entry, name) for name in names}
+            | {"score": _json_number(entry.metrics.get("score"))}
+            for entry in entries
         ]
-        out.print_json(json.dumps({"schema": 1, "jobs": typed}))
+        out.print_json(json.dumps({"schema": 1, "jobs": jobs}))
         return
-    table = Table(
-        "digest",
-        "method",
-        "task",
-        "size",
-        "draw",
-        "seed",
-        "state",
-        "score",
-        box=None,
-        pad_edge=False,
-    )
+    columns = ("digest", "method", "task", "size", "draw", "seed", "state", "score")
+    table = Table(*columns, box=None, pad_edge=False)
     for entry in entries:
         score = f"{100 * entry.metrics['score']:.1f}" if "score" in entry.metrics else ""
-        where = (str(entry.size), str(entry.draw), str(entry.seed))
+        numbers = (str(entry.size), str(entry.draw), str(entry.seed))
         table.add_row(
-            entry.digest[:12], _plain(entry.label), entry.task, *where, entry.state, score
+            entry.digest[:12], Text(entry.label), entry.task, *numbers, entry.state, score
         )
     out.print(table)
 
 
 def show_job(db: str, digest: str, *, as_json: bool) -> None:
-    """`bench show`.
+    """Print a job's options, rows, metrics, dev curve, cost and provenance.
 
     Raises:
-        UsageError: no job or several begin so.
+        UsageError: no job's digest, or more than one, begins with `digest`.
     """
     from rich.console import Console
 
     out = Console()
-    with opened(db) as ledger:
+    with telling_damage(db), Ledger(db) as ledger:
         entry = restore.find(ledger, digest)
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
         curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
         if as_json:
-            out.print_json(json.dumps(_job_json(entry, curve, blobs, attempts), allow_nan=False))
+            out.print_json(json.dumps(_as_json(entry, curve, blobs, attempts), allow_nan=False))
             return
         _print_job(out, entry, curve, attempts)
-        for problem in doubts(entry, blobs):
+        for problem in entry_problems(entry, blobs):
             out.print(f"! {problem}", style="red", highlight=False)
 
 
-def _job_json(
-    entry: Entry, curve: Any, blobs: dict[str, bytes], attempts: list[dict[str, Any]]
+def _as_json(
+    entry: Entry,
+    curve: Sequence[Sequence[Any]],
+    blobs: Mapping[str, bytes],
+    attempts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     from harness.outcome import unpack_predictions
 
@@ -105,129 +96,115 @@ def _job_json(
             "rows": entry.fingerprint,
         },
         "rows": {"train": entry.n_train, "dev": entry.n_dev, "test": entry.n_test},
-        "metrics": {name: _writable(value) for name, value in entry.metrics.items()},
+        "metrics": {name: _json_number(value) for name, value in entry.metrics.items()},
         "result": entry.result,
-        "curve": [_named(point) for point in curve],
-        "predictions": predictions and [_writable(value) for value in predictions],
+        "curve": [_curve_entry(values) for values in curve],
+        "predictions": predictions and [_json_number(value) for value in predictions],
         "attempts": attempts,
     }
 
 
-def _writable(value: float | None) -> float | str | None:
-    """A number as JSON can hold it; what is not finite by its name."""
+def _json_number(value: float | None) -> float | str | None:
+    """Return a finite number unchanged, and any other one as text, since JSON cannot hold it."""
     return value if value is None or math.isfinite(value) else str(value)
 
 
-def _named(point: Sequence[Any]) -> dict[str, Any]:
-    """One point of a dev curve."""
-    numbers = dict(zip(POINT, map(_writable, point[:4]), strict=False))
-    return numbers | ({"copies": [_writable(copy) for copy in point[4]]} if len(point) > 4 else {})
+def _curve_entry(values: Sequence[Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = dict(zip(CURVE, map(_json_number, values[:4]), strict=False))
+    if len(values) > 4:
+        entry["copies"] = [_json_number(score) for score in values[4]]
+    return entry
 
 
 def _print_job(
-    out: Any, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
+    out: Console, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
 ) -> None:
     from rich.table import Table
+    from rich.text import Text
 
+    name = f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}"
+    out.print(name, style="bold", markup=False, highlight=False)
     setting = entry.setting
-    out.print(
-        f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}",
-        style="bold",
-        highlight=False,
-    )
-    table = Table.grid(padding=(0, 2))
-    rows: list[tuple[str, str]] = [
+    counts = f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test"
+    lines = [
         ("digest", entry.digest),
         ("state", f"{entry.state} {entry.note}".strip()),
+        ("backbone", ", ".join(f"{key} {value}" for key, value in setting["backbone"].items())),
+        ("options", _assignments(setting["method"]["options"])),
+        ("recipe", _assignments(setting["recipe"])),
+        ("rows", f"{counts}; fingerprint {entry.fingerprint}"),
+        *((metric, f"{100 * value:.2f}") for metric, value in sorted(entry.metrics.items())),
+        *(_result_lines(entry.result, entry.n_test) if entry.result else ()),
+        *(_curve_lines(curve, (entry.result or {}).get("best_step")) if curve else ()),
     ]
-    rows.append(
-        ("backbone", ", ".join(f"{name} {value}" for name, value in setting["backbone"].items()))
-    )
-    rows.append(
-        (
-            "options",
-            ", ".join(f"{name}={value}" for name, value in setting["method"]["options"].items()),
-        )
-    )
-    rows.append(
-        ("recipe", ", ".join(f"{name}={value}" for name, value in setting["recipe"].items()))
-    )
-    rows.append(
-        (
-            "rows",
-            f"{entry.n_train} training, {entry.n_dev} dev, {entry.n_test} test; {entry.fingerprint}",
-        )
-    )
-    rows += [(name, f"{100 * value:.2f}") for name, value in sorted(entry.metrics.items())]
-    if entry.result:
-        rows += _result_rows(entry.result, entry.n_test)
-    if curve:
-        rows.append(
-            (
-                "dev curve",
-                f"{_sparkline([point[2] for point in curve])}  steps {curve[0][0]} to {curve[-1][0]}",
-            )
-        )
-    chosen = [point for point in curve if entry.result and point[0] == entry.result["best_step"]]
-    if (
-        chosen and len(chosen[0]) > 4
-    ):  # the dev metric of every copy, each seen by sampled models of its own
-        copies = [100 * copy for copy in chosen[0][4]]
-        spread = f"{min(copies):.1f} to {max(copies):.1f}, mean {fmean(copies):.1f}, spread {pstdev(copies):.1f}"
-        rows.append(("sampled models", f"{len(copies)} dev scores at the step chosen: {spread}"))
-    rows += [
-        ("attempt", f"{one['ended']} {one['outcome']} {one['error']}".strip()) for one in attempts
+    lines += [
+        ("attempt", f"{attempt['ended']} {attempt['outcome']} {attempt['error']}".strip())
+        for attempt in attempts
     ]
-    for name, value in rows:
-        table.add_row(f"[dim]{name}[/dim]", _plain(value))
+    table = Table.grid(padding=(0, 2))
+    for key, value in lines:
+        table.add_row(Text(key, "dim"), Text(value))
     out.print(table)
 
 
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
+def _assignments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _result_rows(result: Any, tested: int) -> list[tuple[str, str]]:
-    each = 1000 * result["seconds_evaluation"] / max(1, tested)
-    times = f"{duration(result['seconds_training'])} training, {duration(result['seconds_evaluation'])} testing"
-    times = f"{times} ({each:.1f} ms a row)"
-    score = "not a number" if result["dev_score"] is None else f"{100 * result['dev_score']:.2f}"
-    kept = f"artefact {result['artefact']}" if result["artefact"] else "artefact not kept"
+def _curve_lines(curve: Sequence[Sequence[Any]], best_step: int | None) -> list[tuple[str, str]]:
+    steps = f"steps {curve[0][0]} to {curve[-1][0]}"
+    lines = [("dev curve", f"{_sparkline([values[2] for values in curve])}  {steps}")]
+    chosen = next((values for values in curve if values[0] == best_step), ())
+    if len(chosen) > 4:  # the dev score of each copy of the dev rows
+        scores = [100 * score for score in chosen[4]]
+        text = (
+            f"{len(scores)} dev scores at the selected step: {min(scores):.1f} to {max(scores):.1f}"
+        )
+        text += f", mean {fmean(scores):.1f}, standard deviation {pstdev(scores):.1f}"
+        lines.append(("sampled models", text))
+    return lines
+
+
+def _result_lines(result: Mapping[str, Any], n_test: int) -> list[tuple[str, str]]:
+    per_row = 1000 * result["seconds_evaluation"] / max(1, n_test)
+    seconds = f"training {duration(result['seconds_training'])}"
+    seconds += f", testing {duration(result['seconds_evaluation'])} ({per_row:.1f} ms per row)"
+    score = "NaN" if result["dev_score"] is None else f"{100 * result['dev_score']:.2f}"
+    kept = f"tensors {result['artefact']}" if result["artefact"] else "tensors not kept"
+    size = f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"
     return [
-        ("chosen", f"step {result['best_step']}, dev score {score}"),
-        (
-            "trained",
-            f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}",
-        ),
-        ("cost", f"{times}, peak {result['peak_bytes'] / 2**20:,.0f} MiB"),
-        ("place", f"{result['device']}, {_place(result['geometry'])}"),
+        ("selected", f"step {result['best_step']}, dev score {score}"),
+        ("trained", size),
+        ("cost", f"{seconds}, peak memory {result['peak_bytes'] / 2**20:,.0f} MiB"),
+        ("device", f"{result['device']}, {_describe(result['geometry'])}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in result["versions"].items())),
     ]
 
 
-def _place(geometry: str) -> str:
-    """How a job was trained and tested: alone, or in a pack whose seconds are shared."""
-    geometry, _, within = geometry.partition("@")
-    if within:
-        return f"{_place(geometry)}; tested in calls of {within} tokens at most"
-    if at_a_time := rows_of(geometry):
-        return f"trained alone, {at_a_time} rows of a step at a time"
+def _describe(geometry: str) -> str:
+    """Describe in words how a job was trained and tested."""
+    geometry, _, tokens = geometry.partition("@")
+    if tokens:
+        return f"{_describe(geometry)}; tested in calls of at most {tokens} tokens"
+    if micro_batch := rows_of(geometry):
+        return f"trained alone, {micro_batch} rows of a step at a time"
     pack = Geometry.read(geometry)
     if pack is None and shared(geometry):
-        return "fitted on features that are computed once for all jobs; its seconds are a share"
+        return "fitted on features computed once for all jobs; its seconds are its share"
     if pack is None:
         return "trained alone"
     steps = f", steps {pack.steps}" if pack.steps else ""
-    return f"trained in a pack of {pack.places} places, {pack.rows} rows, {pack.length} tokens{steps}; its seconds are a share"
+    return (
+        f"trained in a pack of {pack.places} jobs, {pack.rows} rows of {pack.length} tokens each{steps}; "
+        "its seconds are its share"
+    )
 
 
 def _sparkline(values: Sequence[float]) -> str:
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
-    marks = "▁▂▃▄▅▆▇█"
-    step = 7 / (high - low) if high > low else 0.0
+    bars = "▁▂▃▄▅▆▇█"
+    scale = 7 / (high - low) if high > low else 0.0
     return "".join(
-        marks[round((value - low) * step)] if math.isfinite(value) else "?" for value in values
+        bars[round((value - low) * scale)] if math.isfinite(value) else "?" for value in values
     )

@@ -1,50 +1,205 @@
-"""What the ledger holds, as the report wants it."""
+"""Read results from a ledger as the runs that reports compare."""
+
+from __future__ import annotations
 
 import json
 import re
+import sys
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness import geometry
+from harness.commands.verify import job_problems
+from harness.errors import CorruptData, UsageError
 from harness.jobs import BackboneSpec, canonical, recipe_from
-from harness.ledger import Entry
-from harness.tasks import REGISTRY, metrics
+from harness.ledger import Entry, Known, Ledger
+from harness.ledger.database import shown, telling_damage
+from harness.study import preregistration, request
+from harness.study.grid_options import GridOptions
+from harness.tasks import GROUPS, REGISTRY, metrics
 from reports.analysis.paired_runs import Run
+
+if TYPE_CHECKING:
+    from reports.analysis.comparison import Comparison
+    from reports.analysis.hypothesis import Hypothesis
 
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResultQuery:
+    """Which results to read, as typed on the command line; None: no restriction."""
+
+    db: str
+    methods: str | None = None
+    tasks: str | None = None
+    sizes: str | None = None
+    model: str | None = None  # part of a backbone's name
+    recipe: int | None = None  # number of a recipe, from 1
+
+    def method_names(self) -> list[str] | None:
+        """Return the requested methods."""
+        return request.split(self.methods) if self.methods else None
+
+    def task_names(self) -> list[str] | None:
+        """Return the requested tasks, with groups replaced by their members."""
+        if not self.tasks:
+            return None
+        groups = [GROUPS.get(name, (name,)) for name in request.split(self.tasks)]
+        return list(dict.fromkeys(name for group in groups for name in group))
+
+    def size_numbers(self) -> list[int] | None:
+        """Return the requested sizes.
+
+        Raises:
+            UsageError: a size is not a positive whole number.
+        """
+        if not self.sizes:
+            return None
+        reading = request.Reading(GridOptions())
+        sizes = [reading.number("sizes", text, least=1) for text in request.split(self.sizes)]
+        if reading.problems:
+            raise UsageError(*reading.problems)
+        return sizes
+
+
+def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
+    """Compare the requested results with a baseline.
+
+    Raises:
+        UsageError: the query matches nothing, or results of several backbones or recipes.
+        CorruptData: a stored result was changed or is damaged.
+    """
+    from reports import compare
+    from reports.analysis.paired_runs import Mixed, Nothing
+
+    found, hypothesis = runs_of(query)
+    try:
+        return compare(
+            found,
+            baseline=baseline,
+            methods=query.method_names(),
+            tasks=query.task_names(),
+            sizes=query.size_numbers(),
+            hypothesis=hypothesis,
+        )
+    except (Mixed, Nothing) as error:
+        raise UsageError(str(error)) from error
+
+
+def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
+    """Return the runs of the requested backbone, recipe and tasks, and the declared hypothesis.
+
+    Results on earlier data of a task are left out, and their number is printed to standard error.
+
+    Raises:
+        UsageError: there is no such backbone or recipe, or a size is not a number.
+        CorruptData: a stored result was changed or is damaged.
+    """
+    query.size_numbers()  # raises before anything is read
+    with telling_damage(query.db), Ledger(query.db) as ledger:
+        ids, outdated = matching_settings(ledger, query)
+        entries = ledger.entries(settings=ids)
+        blobs = ledger.all_blobs(ids)
+        if problems := list(job_problems(entries, blobs)):
+            head = f"{shown(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
+            raise CorruptData("\n".join([head, *problems[:3]]))
+        found = runs(entries, blobs)
+        hypothesis = preregistration.kept(ledger)
+    for task, count in outdated.items():
+        print(  # noqa: T201
+            f"bench: {task}: left out {count} results on earlier data of that name", file=sys.stderr
+        )
+    return found, hypothesis
+
+
+def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Counter[str]]:
+    """Return the settings of the requested backbone, recipe and tasks.
+
+    Returns:
+        Their numbers in the ledger; and by task, how many jobs on earlier data are left out.
+
+    Raises:
+        UsageError: there is no such backbone or recipe.
+    """
+    tasks = query.task_names()
+    settings = ledger.settings()
+    outdated = outdated_settings(settings)
+    left_out: Counter[str] = Counter()
+    for known in outdated:
+        left_out[known.setting["task"]["task"]] += known.jobs
+    ids = {known.id for known in outdated}
+    settings = [known for known in settings if known.id not in ids]
+    settings = _with_recipe(_with_backbone(settings, query.model), query.recipe)
+    matching = [k.id for k in settings if not tasks or k.setting["task"]["task"] in tasks]
+    # Without a match, all are returned: the comparison then names the tasks that there are.
+    return matching or [known.id for known in settings], left_out
+
+
+def outdated_settings(settings: Sequence[Known]) -> list[Known]:
+    """Return the settings on other data than their task was last run on."""
+    last = {known.setting["task"]["task"]: known.setting["task"] for known in settings}
+    return [
+        known for known in settings if known.setting["task"] != last[known.setting["task"]["task"]]
+    ]
+
+
+def _with_backbone(settings: list[Known], model: str | None) -> list[Known]:
+    if model is None:
+        return settings
+    lines = {known.id: BackboneSpec(**known.setting["backbone"]).line() for known in settings}
+    matching = [known for known in settings if model.lower() in lines[known.id].lower()]
+    if not matching and settings:
+        names = "; ".join(sorted(set(lines.values())))
+        raise UsageError(f"--model: no results of a backbone {model!r}; there are {names}")
+    return matching
+
+
+def _with_recipe(settings: list[Known], number: int | None) -> list[Known]:
+    if number is None:
+        return settings
+    lines = {known.id: recipe_from(known.setting["recipe"]).line() for known in settings}
+    recipes = sorted(set(lines.values()))
+    if not 1 <= number <= len(recipes):
+        raise UsageError(f"--recipe must be from 1 to {len(recipes)}, got {number}")
+    return [known for known in settings if lines[known.id] == recipes[number - 1]]
+
+
 def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
-    """One run for each job; `blobs` are those of each job by digest and kind."""
-    known: dict[
-        int, tuple[BackboneSpec, str, str]
-    ] = {}  # of settings: backbone, the recipe's line, scoring
+    """Return one run for each job.
+
+    Args:
+        entries: the jobs.
+        blobs: the blobs of each job, by digest and kind.
+    """
+    lines: dict[int, tuple[BackboneSpec, str, str]] = {}  # of each setting: many jobs share one
     found = []
     for entry in entries:
         setting = entry.setting
-        if id(setting) not in known:
-            backbone, recipe = (
-                BackboneSpec(**setting["backbone"]),
-                recipe_from(setting["recipe"]).line(),
-            )
-            known[id(setting)] = backbone, recipe, _scored(setting["task"])
-        found.append(_run(entry, blobs.get(entry.digest, {}), *known[id(setting)]))
+        if id(setting) not in lines:
+            backbone = BackboneSpec(**setting["backbone"])
+            recipe = recipe_from(setting["recipe"]).line()
+            lines[id(setting)] = backbone, recipe, _scoring(setting["task"])
+        found.append(_run(entry, blobs.get(entry.digest, {}), *lines[id(setting)]))
     return found
 
 
 def _run(
-    entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scored: str
+    entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scoring: str
 ) -> Run:
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])
     task = REGISTRY.get(entry.task)
-    own = {name: value for name, value in entry.metrics.items() if name != "score"}
+    values = {name: value for name, value in entry.metrics.items() if name != "score"}
     curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
+    best_step = result.get("best_step")
     return Run(
         digest=entry.digest,
         backbone=backbone.line(),
@@ -56,11 +211,11 @@ def _run(
         seed=entry.seed,
         status=_status(entry.state),
         score=entry.metrics.get("score"),
-        metrics=own,
-        better={name: _better(name, names) for name in own},
+        metrics=values,
+        better={name: _better(name, names) for name in values},
         dev_score=result.get("dev_score"),
         collapsed=bool(result.get("collapsed")),
-        rows=f"{entry.fingerprint} {scored}",  # what two methods must share to be compared
+        rows=f"{entry.fingerprint} {scoring}",  # two methods are compared on equal rows only
         n_train=entry.n_train,
         n_dev=entry.n_dev,
         n_test=entry.n_test,
@@ -75,12 +230,9 @@ def _run(
         passes=_passes(result),
         versions=_versions(result),
         plugin=result.get("versions", {}).get("plug-in", ""),
-        curve=[(int(point[0]), _number(point[2])) for point in curve],
-        losses=[_number(point[3]) for point in curve],
-        sampled=next(
-            (point[4] for point in curve if point[0] == result.get("best_step") and len(point) > 4),
-            (),
-        ),
+        curve=[(int(values[0]), _number(values[2])) for values in curve],
+        losses=[_number(values[3]) for values in curve],
+        sampled=next((v[4] for v in curve if v[0] == best_step and len(v) > 4), ()),
         given=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
         right={
             kind.removeprefix("labels").removeprefix("/"): numbers(data)
@@ -93,7 +245,7 @@ def _run(
 
 
 def numbers(data: bytes) -> NDArray[np.float64]:
-    """What `unpack_predictions` gives, as an array `[rows]`."""
+    """Return the values of `unpack_predictions` as an array `[rows]`."""
     raw = zlib.decompress(data)
     return np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
 
@@ -102,8 +254,8 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _scored(task: Mapping[str, Any]) -> str:
-    """How rows are scored."""
+def _scoring(task: Mapping[str, Any]) -> str:
+    """Return a text that is equal for two tasks if their rows are scored alike."""
     return canonical([task["revision"], task["version"], task["metrics"], task["labels"]])
 
 
@@ -113,13 +265,14 @@ def _status(state: str) -> Status:
 
 @cache
 def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
+    """Return the better direction of a metric: that of the known metric that it is a variant of."""
     plain = re.sub(r"^(zeroed|rule \w+) ", "", name)
-    base = next((one for one in known if plain == one or plain.startswith(f"{one}/")), None)
+    base = next((other for other in known if plain == other or plain.startswith(f"{other}/")), None)
     return metrics.get(base).better if base else "higher"
 
 
 def _passes(result: Mapping[str, Any]) -> str:
-    """How a training went through the model, in words; lengths are left out, which follow from the rows."""
+    """Describe how a training went through the model, without lengths, which follow from the rows."""
     text = result.get("geometry", "1")
     if shape := geometry.Geometry.read(text):
         return f"in {shape.steps} packs of {shape.places}".replace("  ", " ")
@@ -129,10 +282,9 @@ def _passes(result: Mapping[str, Any]) -> str:
 
 
 def _versions(result: Mapping[str, Any]) -> str:
-    found = result.get("versions")
-    if not found:
+    versions = result.get("versions")
+    if not versions:
         return ""
-    shown = ("simplexbench", "python", "torch", "transformers")
-    return ", ".join(
-        [*(f"{name} {found[name]}" for name in shown if name in found), str(result["device"])]
-    )
+    names = ("simplexbench", "python", "torch", "transformers")
+    named = [f"{name} {versions[name]}" for name in names if name in versions]
+    return ", ".join([*named, str(result["device"])])

@@ -1,16 +1,16 @@
-"""`bench db verify`: is a database whole, and do its numbers come out again?
+"""`bench db verify`: check a database's integrity, and train some of its jobs again.
 
-Whole: what the database engine says of its file, each job's identity from its content, each
-result's hash, each artefact's.
-Again: results chosen at random are trained once more in the geometry in which they were recorded,
-and compared.
+The check covers the database file itself (as its engine sees it), each job's digest, each result's
+hash and each tensor file's hash. With `--rerun`, randomly chosen jobs are trained again in their
+recorded geometry, and the new metrics and predictions are compared with the recorded ones.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,102 +20,161 @@ from harness.errors import CorruptData, Unavailable, UsageError
 from harness.geometry import Geometry, rows_of, shared
 from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
 from harness.ledger import Entry, Ledger
+from harness.ledger.database import shown, telling_damage
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import unpack_predictions
 from harness.study import preregistration
-from harness.tasks import REGISTRY, Task
+from harness.tasks import REGISTRY, Task, own
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.outcome import Outcome
+
+SHOWN = 20  # problems that are printed; further ones are only counted
 
 
 @dataclass(frozen=True)
-class Again:
-    """What a second training gave beside the first."""
+class RerunResult:
+    """How a second training of a job compares with the recorded one."""
 
-    entry: Entry
-    problem: str = ""  # why there was none
-    differences: Mapping[str, tuple[float, float]] | None = None  # metric: recorded, now
-    flipped: int = 0  # test rows that are answered otherwise
-    same_place: bool = True  # versions and device are those of the first
+    problem: str = ""  # why the two could not be compared
+    differences: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # recorded, new
+    flipped: int = 0  # test rows with another prediction
+    same_environment: bool = True  # versions and device are the recorded ones
 
     @property
     def equal(self) -> bool:
-        """To the last digit."""
+        """Whether every metric and prediction is equal to the last digit."""
         return not self.problem and not self.differences and not self.flipped
 
-
-def doubts(entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None) -> list[str]:
-    """What does not fit together in a stored job; `setting` is that of the entry in canonical form, if known."""
-    found = []
-    if entry.fingerprint and rebuilt_digest(entry, setting) != entry.digest:
-        found.append(
-            "the digest is not that of the job stored here: the database was changed by hand"
-        )
-    if (entry.state == "done") != (entry.result is not None):
-        found.append(
-            f"the job is {entry.state}, and there is {'a' if entry.result else 'no'} result"
-        )
-    if entry.task != entry.setting["task"]["task"]:
-        found.append("its task is not that of the job: the database was changed by hand")
-    if (
-        entry.result
-        and entry.result["seal"]
-        and entry.result["seal"] != seal(vars(entry), entry.result, entry.result["versions"])
-    ):
-        found.append(
-            "its costs or versions are not those that were recorded: the database was changed or is damaged"
-        )
-    if (
-        entry.result
-        and payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs})
-        != entry.result["payload"]
-    ):
-        found.append(
-            "metrics or predictions are not those that were recorded: the database was changed or is damaged"
-        )
-    return found
+    def __str__(self) -> str:
+        if self.problem:
+            return self.problem
+        if self.equal:
+            return "equal to the last digit"
+        values = [
+            f"{name} {new:.6g}, recorded {recorded:.6g}"
+            for name, (recorded, new) in self.differences.items()
+        ]
+        return "; ".join([*values[:3], f"{self.flipped} test rows with another prediction"])
 
 
-def problems(ledger: Ledger) -> Iterator[str]:
-    """Everything that is wrong with a ledger, in words."""
+def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) -> int:
+    """Check a database and, with `rerun`, train some of its jobs again.
+
+    Args:
+        db: the database of results.
+        rerun: how many jobs to train again: a number or a percentage; None: none.
+        task_files: descriptions of the user's own tasks.
+        device: where to train.
+
+    Returns:
+        The exit code: 1 if a rerun in the recorded environment gave other numbers.
+
+    Raises:
+        CorruptData: the database or a tensor file is damaged or was changed.
+        UsageError: `rerun` is not a number of results that the database has.
+    """
+    from rich.console import Console
+
+    out = Console(soft_wrap=True, highlight=False)
+    with telling_damage(db), Ledger(db) as ledger:
+        entries = ledger.entries()
+        problems = [*ledger_problems(ledger), *_tensor_problems(ledger, tensor_files.folder(db))]
+        if problems:
+            more = len(problems) - SHOWN
+            lines = [f"{shown(db)} is damaged or was changed: {len(problems)} problems"]
+            lines += problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
+            raise CorruptData("\n".join(lines))
+        results = [entry.result for entry in entries if entry.result]
+        kept = sum(result["artefact"] is not None for result in results)
+        text = f"{len(entries)} jobs, {len(results)} results, {kept} tensor files"
+        out.print(f"{shown(db)} is intact: {text}; every hash matches", markup=False)
+        if rerun is None:
+            return 0
+        return _rerun(out, ledger, sample_results(entries, rerun), task_files, device)
+
+
+def ledger_problems(ledger: Ledger) -> Iterator[str]:
+    """Yield a sentence for everything in a ledger that is damaged or was changed."""
     yield from ledger.damage()
     try:
         preregistration.kept(ledger)
     except CorruptData as error:
         yield str(error)
-    for known in (
-        ledger.settings()
-    ):  # one after the other, so that a large ledger need not fit into the memory
-        yield from doubtful(ledger.entries(settings=[known.id]), ledger.all_blobs([known.id]))
+    for known in ledger.settings():  # one at a time, to bound the memory
+        yield from job_problems(ledger.entries(settings=[known.id]), ledger.all_blobs([known.id]))
 
 
-def doubtful(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> Iterator[str]:
-    """What does not fit together in some jobs, in words."""
-    texts: dict[int, str] = {}  # of the settings, each of which many jobs share
+def job_problems(
+    entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]
+) -> Iterator[str]:
+    """Yield a sentence, with the job's name, for everything in some jobs that was changed.
+
+    Args:
+        entries: the jobs.
+        blobs: the blobs of each job, by digest and kind.
+    """
+    texts: dict[int, str] = {}  # canonical form of each setting: many jobs share one
     for entry in entries:
         if id(entry.setting) not in texts:
             texts[id(entry.setting)] = canonical(entry.setting)
-        for doubt in doubts(entry, blobs.get(entry.digest, {}), texts[id(entry.setting)]):
-            yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {doubt}"
+        for problem in entry_problems(entry, blobs.get(entry.digest, {}), texts[id(entry.setting)]):
+            yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {problem}"
 
 
-def lost_tensors(ledger: Ledger, where: Path) -> Iterator[str]:
-    """Artefacts that are missing or not what was written."""
+def entry_problems(
+    entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None
+) -> Iterator[str]:
+    """Yield a sentence for everything in one stored job that was changed.
+
+    Args:
+        entry: the job.
+        blobs: its blobs, by kind.
+        setting: the canonical form of its setting, if the caller has it.
+    """
+    result = entry.result
+    if entry.fingerprint and rebuilt_digest(entry, setting) != entry.digest:
+        yield "the digest does not match the stored job: the database was edited"
+    if entry.state == "done" and not result:
+        yield "the job is done but has no result"
+    if entry.state != "done" and result:
+        yield f"the job is {entry.state} but has a result"
+    if entry.task != entry.setting["task"]["task"]:
+        yield "the task does not match the stored job: the database was edited"
+    if not result:
+        return
+    if result["seal"] and result["seal"] != seal(vars(entry), result, result["versions"]):
+        yield "costs or versions are not the recorded ones: the database was edited or is damaged"
+    payload = payload_hash(entry.metrics, {"curve": b"", "predictions": b"", **blobs})
+    if payload != result["payload"]:
+        yield (
+            "metrics or predictions are not the recorded ones: "
+            "the database was edited or is damaged"
+        )
+
+
+def _tensor_problems(ledger: Ledger, folder: Path) -> Iterator[str]:
+    """Yield a sentence for every tensor file that is missing or was changed."""
     for entry in ledger.entries():
         if entry.result and (sha := entry.result["artefact"]):
             try:
-                tensor_files.check(where, entry.digest, sha)
+                tensor_files.check(folder, entry.digest, sha)
             except (Unavailable, CorruptData) as error:
                 yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {error}"
 
 
-def chosen(entries: Sequence[Entry], share: str) -> list[Entry]:
-    """Some of the results, at random: `1%` of them, or a number; at least one.
+def sample_results(entries: Sequence[Entry], share: str) -> list[Entry]:
+    """Return randomly chosen jobs that have a result, at least one.
+
+    Args:
+        entries: all jobs.
+        share: a percentage such as `1%`, or a number.
 
     Raises:
-        UsageError: the share is neither.
+        UsageError: the share is neither, or exceeds the number of results.
     """
     done = [entry for entry in entries if entry.state == "done"]
     text = share.strip()
@@ -123,24 +182,49 @@ def chosen(entries: Sequence[Entry], share: str) -> list[Entry]:
         count = float(text.removesuffix("%")) / 100 * len(done) if text.endswith("%") else int(text)
     except ValueError:
         raise UsageError(
-            f"--rerun wants a share such as 1% or a number of results, got {share!r}"
+            f"--rerun must be a percentage such as 1% or a number of results, got {share!r}"
         ) from None
     if not 0 < count <= len(done):
-        raise UsageError(f"--rerun {share}: there are {len(done)} results")
+        raise UsageError(f"--rerun must be from 1 to {len(done)} (or up to 100%), got {share!r}")
     return random.sample(done, max(1, round(count)))
 
 
+def _rerun(
+    out: Console, ledger: Ledger, entries: Sequence[Entry], task_files: Sequence[Path], device: str
+) -> int:
+    import torch
+
+    torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
+    tasks = {**REGISTRY, **{task.name: task for task in map(own.from_toml, task_files)}}
+    results = []
+    for number, entry in enumerate(entries, start=1):
+        result = rerun_job(ledger, entry, tasks, device)
+        results.append(result)
+        name = f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}"
+        line = f"[{number}/{len(entries)}] {entry.digest[:12]} {name}: {result}"
+        out.print(line, markup=False)
+    equal = sum(result.equal for result in results)
+    elsewhere = sum(not result.equal and not result.same_environment for result in results)
+    out.print(f"{equal} of {len(results)} equal to the last digit")
+    if elsewhere:
+        out.print(
+            f"{elsewhere} were recorded with other versions or on another device, "
+            "where the last digits may differ"
+        )
+    sys.stdout.flush()
+    return 0 if equal + elsewhere == len(results) else 1
+
+
 def job_of(entry: Entry) -> Job:
-    """The job that a row of the ledger stands for.
+    """Rebuild the job of a ledger entry.
 
     Raises:
-        Unavailable: this version of the program would compute another job.
+        Unavailable: this version of bench would compute another job.
     """
     setting = entry.setting
-    known = {one.name for one in fields(Recipe)}
-    if set(setting["recipe"]) - known:
+    if unknown := set(setting["recipe"]) - {known.name for known in fields(Recipe)}:
         raise Unavailable(
-            f"the recipe has {sorted(set(setting['recipe']) - known)}, which this version does not know"
+            f"its recipe has {', '.join(sorted(unknown))}, which this version of bench does not have"
         )
     task = setting["task"]
     rows = Rows(
@@ -151,68 +235,64 @@ def job_of(entry: Entry) -> Job:
     method = setting["method"]
     job = Job(
         backbone=BackboneSpec(**setting["backbone"]), rows=rows, seed=entry.seed, method=method["name"],
-        method_version=method["version"], options=method["options"], label=entry.label, recipe=Recipe(**setting["recipe"]),
-        distribution=method.get("distribution", ""),
+        method_version=method["version"], options=method["options"], label=entry.label,
+        recipe=Recipe(**setting["recipe"]), distribution=method.get("distribution", ""),
     )  # fmt: skip
     if job.digest != entry.digest:
-        raise Unavailable(
-            "this version of bench would compute another job than the one stored here"
-        )
+        raise Unavailable("this version of bench would compute another job than the stored one")
     return job
 
 
-def again(
-    ledger: Ledger,
-    entry: Entry,
-    tasks: Mapping[str, Task],
-    device: str,
-    note: Callable[[str, int, int, str], None],
-) -> Again:
-    """Train one job once more and compare."""
+def rerun_job(ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: str) -> RerunResult:
+    """Train one job again in its recorded geometry and compare.
+
+    Args:
+        ledger: an open ledger.
+        entry: a job of it that has a result.
+        tasks: tasks by name.
+        device: where to train.
+    """
     from harness.training.worker import run_pack
 
-    task = {**REGISTRY, **tasks}.get(entry.task)
+    task = tasks.get(entry.task)
     if task is None:
-        return Again(entry, "its task is a file of yours: name it with --task-file")
+        return RerunResult("its task is described by a file of yours: pass it with --task-file")
     result: Mapping[str, Any] = entry.result or {}
     try:
         job = job_of(entry)
-        if task.reader.revision() != job.rows.revision:
-            return Again(
-                entry,
-                f"the data of {task.name} is another by now (revision {task.reader.revision()[:12]})",
-            )
-        rules = any(name.startswith("rule ") for name in entry.metrics)
-        zeroed = any(name.startswith("zeroed ") for name in entry.metrics)
+        if (revision := task.reader.revision()) != job.rows.revision:
+            return RerunResult(f"the data of {task.name} changed (now revision {revision[:12]})")
         shape = Geometry.read(result["geometry"])
         ticket = Ticket(
             job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rows=rows_of(result["geometry"]),
-            together=int(shared(result["geometry"])), rules=rules, zeroed=zeroed, anew=True,
+            together=int(shared(result["geometry"])), anew=True,
+            rules=any(name.startswith("rule ") for name in entry.metrics),
+            zeroed=any(name.startswith("zeroed ") for name in entry.metrics),
         )  # fmt: skip
-        (outcome,) = run_pack([ticket], device, note)
+        (outcome,) = run_pack([ticket], device, lambda *_: None)
     except (Unavailable, CorruptData) as error:
-        return Again(entry, str(error))
-    here = {**provenance.environment(), **outcome.versions}
-    same = provenance.device_name(device) == result["device"] and here == result["versions"]
-    return _compared(entry, outcome, ledger.blobs(entry.digest), same_place=same)
+        return RerunResult(str(error))
+    versions = {**provenance.environment(), **outcome.versions}
+    same = provenance.device_name(device) == result["device"] and versions == result["versions"]
+    return _compare(entry, outcome, ledger.blobs(entry.digest), same_environment=same)
 
 
-def _compared(
-    entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_place: bool
-) -> Again:
+def _compare(
+    entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_environment: bool
+) -> RerunResult:
+    recorded = (entry.result or {})["geometry"]
+    problem = ""
     if outcome.status != "done":
-        return Again(entry, f"it {outcome.status}: {outcome.error}", same_place=same_place)
-    if outcome.geometry != (entry.result or {})["geometry"]:
-        return Again(
-            entry,
-            f"it was trained as {outcome.geometry} here ({outcome.note})",
-            same_place=same_place,
-        )
-    found = {**outcome.metrics, "score": outcome.score or 0.0}
-    pairs = {name: (entry.metrics.get(name, float("nan")), value) for name, value in found.items()}
+        problem = f"the rerun {outcome.status}: {outcome.error}"
+    elif outcome.geometry != recorded:
+        problem = f"trained in geometry {outcome.geometry}, recorded {recorded} ({outcome.note})"
+    if problem:
+        return RerunResult(problem, same_environment=same_environment)
+    metrics = {**outcome.metrics, "score": outcome.score or 0.0}
+    pairs = {name: (entry.metrics.get(name, float("nan")), new) for name, new in metrics.items()}
     differences = {
-        name: pair for name, pair in pairs.items() if repr(pair[0] + 0.0) != repr(pair[1] + 0.0)
+        name: (old, new) for name, (old, new) in pairs.items() if repr(old + 0.0) != repr(new + 0.0)
     }
-    before, now = (unpack_predictions(data) for data in (blobs["predictions"], outcome.predictions))
-    flipped = sum(one != other for one, other in zip(before, now, strict=True))
-    return Again(entry, differences=differences, flipped=flipped, same_place=same_place)
+    old, new = (unpack_predictions(data) for data in (blobs["predictions"], outcome.predictions))
+    flipped = sum(before != after for before, after in zip(old, new, strict=True))
+    return RerunResult("", differences, flipped, same_environment)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from harness.commands import stored_runs
-from harness.commands.report import Selection, write_report
+from harness.commands.report import write_report
+from harness.commands.stored_runs import ResultQuery
 from harness.commands.verify import ledger_problems
 from harness.errors import BenchError
 from harness.ledger import Ledger
@@ -58,7 +59,7 @@ def shown(path):
 
 def report(path, folder):
     """The report in full precision; None where it broke off in words."""
-    selection = Selection(
+    selection = ResultQuery(
         db=str(path), methods=None, tasks=None, sizes=None, model=None, recipe=None
     )
     try:

@@ -154,7 +154,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     assert unpack_predictions(found.predictions) == unpack_predictions(before.predictions)
     assert (Geometry.read(found.geometry), rows_of(found.geometry)) == (None, 0)
     assert (
-        show._place(found.geometry) == f"trained alone; tested in calls of {tokens} tokens at most"
+        show._describe(found.geometry) == f"trained alone; tested in calls of at most {tokens} tokens"
     )
     assert (Geometry.read("4x16x24@50"), rows_of("1/8@50")) == (Geometry(4, 16, 24), 8)
 

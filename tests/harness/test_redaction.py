@@ -10,7 +10,8 @@ from rich.console import Console
 from harness.commands import database as upkeep
 from harness.commands import doctor, exit_code
 from harness.commands.power import lines
-from harness.commands.report import Selection, runs_of, typed
+from harness.commands.report import command_line
+from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import BenchError
 from harness.ledger import Ledger, database
 from harness.redaction import redact
@@ -65,7 +66,7 @@ def test_ordinary_words_stay():
 
 
 URL = "postgresql+psycopg://ada:hunter22@db.example/bench"
-CHOSEN = Selection(db=URL, methods=None, tasks=None, sizes=None, model=None, recipe=None)
+QUERY = ResultQuery(db=URL)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def end_of_run():
         ("result", end_of_run),
         ("result", lambda: print(*doctor._database(URL))),
         ("dangling", lambda: print(*doctor._database(URL))),
-        ("changed", lambda: runs_of(CHOSEN)),
+        ("changed", lambda: runs_of(QUERY)),
         ("result", lambda: list(lines("1", None, tasks=1, methods=2, chosen=CHOSEN))),
     ],
     ids=[
@@ -159,4 +160,4 @@ def test_no_spelling_of_a_url_tells_its_password(url):
 def test_a_report_is_handed_on_without_a_password(monkeypatch):
     """The command that made it stands in it."""
     monkeypatch.setattr("sys.argv", ["bench", "report", "--db", URL])
-    assert typed() == "bench report --db postgresql+psycopg://...@db.example/bench"
+    assert command_line() == "bench report --db postgresql+psycopg://...@db.example/bench"

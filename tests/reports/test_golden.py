@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.report import Selection, runs_of
+from harness.commands.stored_runs import ResultQuery, runs_of
 from reports import FORMATS, compare, render
 from reports.analysis.hypothesis import Hypothesis
 
@@ -35,7 +35,7 @@ TASKS = ["toy-entailment", "toy-paraphrase", "toy-sentiment"]
 @cache
 def comparison():
     """Three methods on three tasks of the example, in a study with a question."""
-    chosen = Selection(
+    chosen = ResultQuery(
         db=str(ROOT / "results.db.example"),
         methods=None,
         tasks=",".join(TASKS),

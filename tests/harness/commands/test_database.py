@@ -1,4 +1,4 @@
-"""`bench db`: copies, merged shards, upgrades, and what may go."""
+"""`bench db backup`, `merge`, `upgrade`, `prune` and `vacuum`."""
 
 import hashlib
 import shutil
@@ -11,13 +11,11 @@ import pytest
 from harness.ledger import Ledger
 from harness.ledger.migrations import CURRENT
 
-OLD = (
-    Path(__file__).parents[1] / "golden" / "schema-1.db"
-)  # written by the first version of the ledger
+OLD = Path(__file__).parents[1] / "golden" / "schema-1.db"  # of the first version of the ledger
 
 
 def contents(path):
-    """Everything that a ledger says of its jobs, by digest."""
+    """Return each job's state, metrics and blobs, by digest."""
     with Ledger(str(path)) as ledger:
         return {
             entry.digest: (entry.state, entry.metrics, ledger.blobs(entry.digest))
@@ -27,7 +25,7 @@ def contents(path):
 
 @pytest.fixture
 def filled(tmp_path, make_job, make_outcome):
-    """Makes a database of jobs of a label, some of them done."""
+    """A function that makes a database of jobs with one label, some of them done."""
 
     def fill(name, label="lora", draws=4, done=4, **changes):
         jobs = [make_job(label, draw) for draw in range(draws)]
@@ -43,8 +41,8 @@ def filled(tmp_path, make_job, make_outcome):
     return fill
 
 
-def test_three_shards_merged_are_the_grid(bench, tmp_path):
-    """Each computes its part into a database of its own; together they are what one run gives, each job computed once."""
+def test_three_merged_shards_equal_one_run(bench, tmp_path):
+    """Three databases of one shard each, merged, have the contents of one run, with one attempt per job."""
     words = (
         "--methods",
         "lora,prefix",
@@ -64,25 +62,25 @@ def test_three_shards_merged_are_the_grid(bench, tmp_path):
     assert sum(len(contents(tmp_path / name)) for name in names) == 8
     with Ledger(str(tmp_path / "all.db")) as ledger:
         assert all(len(ledger.attempts(entry.digest)) == 1 for entry in ledger.entries())
-    assert bench(tmp_path, "db", "verify", "--db", "all.db").code == 0  # with the files of tensors
+    assert bench(tmp_path, "db", "verify", "--db", "all.db").code == 0  # with the tensor files
     again = bench.run(tmp_path, "all.db", *words)
     assert "8 ended before, 0 to do" in again.out
     twice = bench(tmp_path, "db", "merge", "all.db", *names)
     assert twice.code == 0
-    assert "0 results" in twice.out
+    assert "0 new results" in twice.out
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
-def test_a_shard_that_cannot_be_is_refused(bench, tmp_path, shard):
-    """Before anything is planned."""
+def test_an_invalid_shard_is_refused(bench, tmp_path, shard):
+    """No database is created."""
     ended = bench.run(tmp_path, "r.db", "--shard", shard)
     assert ended.code == 2
     assert "--shard wants a part of a whole" in ended.err
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_better_wins(bench, tmp_path, filled):
-    """A result replaces a hole and a failure; a failure replaces a hole; nothing replaces a result."""
+def test_merge_prefers_results_over_failures_over_missing_jobs(bench, tmp_path, filled):
+    """Nothing replaces a result."""
     filled("target.db", done=1, status="failed", error="ValueError: no", score=None, metrics={})
     filled("source.db", done=2)
     assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0
@@ -95,8 +93,8 @@ def test_what_is_better_wins(bench, tmp_path, filled):
     assert bench(tmp_path, "db", "verify", "--db", "target.db").code == 0
 
 
-def test_results_that_differ_are_named_and_the_targets_stand(bench, tmp_path, filled):
-    """Two numbers for one job are nothing to choose between silently."""
+def test_merge_names_unequal_results_and_keeps_the_targets(bench, tmp_path, filled):
+    """The exit code is 1, and the target is unchanged."""
     jobs = filled("target.db")
     filled("source.db", score=0.75, metrics={"accuracy": 0.75})
     before = contents(tmp_path / "target.db")
@@ -107,13 +105,13 @@ def test_results_that_differ_are_named_and_the_targets_stand(bench, tmp_path, fi
 
 
 def test_a_database_is_not_merged_into_itself(bench, tmp_path, filled):
-    """That is a slip of the keyboard."""
+    """The exit code is 2."""
     filled("r.db")
     assert bench(tmp_path, "db", "merge", "r.db", "r.db").code == 2
 
 
-def test_a_merge_that_breaks_off_leaves_the_target_as_it_was(tmp_path, filled, monkeypatch):
-    """All of a source or nothing of it."""
+def test_an_interrupted_merge_leaves_the_target_unchanged(tmp_path, filled, monkeypatch):
+    """A source is merged as a whole or not at all."""
     from harness.ledger import merging
 
     filled("target.db", label="prefix")
@@ -134,14 +132,14 @@ def test_a_merge_that_breaks_off_leaves_the_target_as_it_was(tmp_path, filled, m
 
 
 def test_a_database_of_the_first_schema_is_upgraded(bench, tmp_path):
-    """Reading it says what to do; upgrading keeps every number, and a copy as it was."""
+    """Reading it names the command; upgrading keeps every number and a copy of the old file."""
     shutil.copy(OLD, tmp_path / "r.db")
     ended = bench(tmp_path, "report", "--db", "r.db")
     assert ended.code == 69
     assert "bench db upgrade" in ended.err
     ended = bench(tmp_path, "db", "upgrade", "--db", "r.db")
     assert ended.code == 0, ended.err
-    assert f"schema 1 is now {CURRENT}" in ended.out
+    assert f"from schema 1 to {CURRENT}" in ended.out
     with sqlite3.connect(OLD) as old, sqlite3.connect(tmp_path / "r.db") as new:
         for table in (
             "job",
@@ -155,7 +153,7 @@ def test_a_database_of_the_first_schema_is_upgraded(bench, tmp_path):
         ):
             rows = f"SELECT * FROM {table}"  # noqa: S608  # names of this file
             before, after = old.execute(rows).fetchall(), new.execute(rows).fetchall()
-            assert before == [row[: len(before[0])] for row in after]  # later columns stand behind
+            assert before == [row[: len(before[0])] for row in after]  # new columns come last
     old.close()
     new.close()
     assert bench(tmp_path, "db", "verify", "--db", "r.db").code == 0
@@ -164,8 +162,8 @@ def test_a_database_of_the_first_schema_is_upgraded(bench, tmp_path):
     assert "up to date" in bench(tmp_path, "db", "upgrade", "--db", "r.db").out
 
 
-def test_a_copy_is_whole_and_stands_apart(bench, tmp_path, filled):
-    """It has everything, is not written over, and is private to its owner."""
+def test_a_backup_is_complete_and_private(bench, tmp_path, filled):
+    """It has the contents of the original, is readable by its owner only, and is never overwritten."""
     filled("r.db")
     assert bench(tmp_path, "db", "backup", "copy.db", "--db", "r.db").code == 0
     assert contents(tmp_path / "copy.db") == contents(tmp_path / "r.db")
@@ -175,16 +173,15 @@ def test_a_copy_is_whole_and_stands_apart(bench, tmp_path, filled):
     assert "exists: choose another name" in again.err
 
 
-def test_pruning_takes_what_belongs_to_nothing(bench, tmp_path, filled):
-    """Files without a result and, if asked for, cells that are not done; first it says so, then it does so."""
+def test_prune_deletes_files_without_a_result_and_unfinished_jobs(bench, tmp_path, filled):
+    """Without --yes it only prints what it would delete."""
     filled("r.db", done=2)
     folder = tmp_path / "r.db.artefacts"
     folder.mkdir()
     (folder / "0123.safetensors").write_bytes(b"x" * 100)
     (folder / "0123.draft").write_bytes(b"x")
     words = ("db", "prune", "--db", "r.db", "--unfinished")
-    said = bench(tmp_path, *words)
-    assert "2 cells and 2 files" in said.out
+    assert "would delete 2 jobs and 2 tensor files" in bench(tmp_path, *words).out
     assert len(contents(tmp_path / "r.db")) == 4
     assert len(list(folder.iterdir())) == 2
     assert bench(tmp_path, *words, "--yes").code == 0
@@ -194,8 +191,8 @@ def test_pruning_takes_what_belongs_to_nothing(bench, tmp_path, filled):
     assert bench(tmp_path, "db", "verify", "--db", "r.db").code == 0
 
 
-def test_a_claim_of_the_dead_gives_way_to_a_result(bench, tmp_path, filled, make_outcome):
-    """The result is taken over; should the claim's holder live after all, what it brings comes too late."""
+def test_merge_replaces_a_dead_runs_claim_by_a_result(bench, tmp_path, filled, make_outcome):
+    """If the claim's holder is alive after all, its outcome is rejected as too late."""
     jobs = filled("source.db")
     with Ledger(str(tmp_path / "target.db"), write=True) as target:
         target.enter(jobs)
@@ -207,8 +204,10 @@ def test_a_claim_of_the_dead_gives_way_to_a_result(bench, tmp_path, filled, make
     assert bench(tmp_path, "db", "verify", "--db", "target.db").code == 0
 
 
-def test_a_retry_at_hand_is_merged_as_it_had_ended_before(bench, tmp_path, make_job, make_outcome):
-    """A job of the source that a run tries again, or was killed over, comes with its recorded outcome."""
+def test_a_job_being_retried_is_merged_with_its_recorded_outcome(
+    bench, tmp_path, make_job, make_outcome
+):
+    """The claim of the source's run is not copied."""
     job = make_job()
     with Ledger(str(tmp_path / "source.db"), write=True) as source:
         source.enter([job])
@@ -225,49 +224,49 @@ def test_a_retry_at_hand_is_merged_as_it_had_ended_before(bench, tmp_path, make_
         ]
 
 
-def test_nothing_is_pruned_while_a_run_goes_on(bench, tmp_path, filled):
-    """What it has written is not recorded yet, and would look like rubbish."""
+def test_prune_is_refused_during_a_run(bench, tmp_path, filled):
+    """The run's tensor files are not recorded yet and would look as if they had no result."""
     filled("r.db", done=2)
     with Ledger(str(tmp_path / "r.db"), write=True) as running:
         running.begin("bench run")
         ended = bench(tmp_path, "db", "prune", "--db", "r.db", "--unfinished", "--yes")
         assert ended.code == 75
-        assert "a run is going on" in ended.err
+        assert "a run is using" in ended.err
     assert len(contents(tmp_path / "r.db")) == 4
 
 
 @pytest.mark.parametrize("command", [("vacuum",), ("prune", "--yes")], ids=["vacuum", "prune"])
 @pytest.mark.parametrize(
-    ("trouble", "code", "said"),
+    ("fault", "code", "message"),
     [("full disk", 74, "free some space"), ("damage", 65, "is damaged")],
 )
-def test_a_database_that_cannot_be_written_anew_is_told_of(
-    bench, tmp_path, filled, trouble, code, said, command
+def test_a_database_that_cannot_be_rewritten_stays_unchanged(
+    bench, tmp_path, filled, fault, code, message, command
 ):
-    """No room for the copy that takes its place, or a page that cannot be read: a sentence, and it stays as it was."""
+    """With a full disk or an unreadable page, the command prints one line and keeps every job."""
     jobs = filled("r.db")
     words = bench.command("db", *command, "--db", "r.db")
-    if trouble == "full disk":
+    if fault == "full disk":
         words = ["bash", "-c", 'ulimit -f 8; exec "$@"', "limited", *words]
     else:
         spoil(tmp_path / "r.db", "attempt")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     ended = bench.end(subprocess.Popen(words, cwd=tmp_path, env=bench.env, text=True, **pipes))
     assert (ended.code, len(ended.err.strip().splitlines())) == (code, 1), ended.err
-    assert said in ended.err
+    assert message in ended.err
     assert len(contents(tmp_path / "r.db")) == len(jobs)
 
 
 @pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="a disk that is always full, as Linux has it"
+    not Path("/dev/full").exists(), reason="/dev/full, a file that is always full, is Linux only"
 )
 @pytest.mark.parametrize(
     "words",
     [("backup", "b.db", "--db", "a.db"), ("merge", "b.db", "a.db")],
     ids=["backup", "merge"],
 )
-def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
-    """A sentence with the exit code of a full disk; merged once more with room, everything is there."""
+def test_a_full_disk_while_copying_tensors_is_reported(bench, tmp_path, filled, words):
+    """The exit code is 74; merging again with free space completes the copy."""
     [job] = filled("a.db", draws=1, done=1, artefact=hashlib.sha256(b"tensors").hexdigest())
     for name in ("a", "b"):
         (tmp_path / f"{name}.db.artefacts").mkdir()
@@ -283,7 +282,7 @@ def test_no_room_for_copies_of_tensors_is_told(bench, tmp_path, filled, words):
 
 
 def spoil(path, table):
-    """Make the first page of a table unreadable."""
+    """Overwrite the first page of a table."""
     with sqlite3.connect(path) as connection:
         [(page,)] = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = ?", [table]
@@ -296,8 +295,8 @@ def spoil(path, table):
 
 
 @pytest.mark.parametrize("command", ["vacuum", "prune", "upgrade"])
-def test_a_database_that_is_not_there_is_not_made(bench, tmp_path, command):
-    """A slip in its name leaves nothing behind."""
+def test_a_missing_database_is_not_created(bench, tmp_path, command):
+    """The exit code is 69, and the folder stays empty."""
     ended = bench(
         tmp_path, "db", command, "--db", "typo.db", *(["--yes"] if command == "prune" else [])
     )
@@ -307,7 +306,7 @@ def test_a_database_that_is_not_there_is_not_made(bench, tmp_path, command):
 
 @pytest.mark.parametrize("of", [2, 3, 5])
 def test_every_shard_has_its_share_of_every_method(of):
-    """Methods stand innermost in a plan, so every so-manieth job would be one method's."""
+    """Methods vary fastest in a plan, so taking every n-th job could give a shard one method only."""
     from collections import Counter
 
     from harness.study import planning, request

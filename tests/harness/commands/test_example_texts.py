@@ -183,7 +183,7 @@ def test_what_only_a_page_can_do_is_refused_elsewhere(bench, tmp_path, words, op
     """A sentence and exit code 2, rather than an option that does nothing."""
     ended = bench(tmp_path, "report", "--db", EXAMPLE, "--format", "csv", *words)
     assert ended.code == 2
-    assert f"{option} is for a page: --format html" in ended.err
+    assert f"{option} requires --format html" in ended.err
 
 
 def test_a_page_is_not_poured_into_a_terminal_and_opens_if_asked(bench, folder, monkeypatch):

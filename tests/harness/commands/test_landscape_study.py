@@ -9,7 +9,7 @@ import pytest
 from harness.artefacts import restore
 from harness.commands import landscape_study
 from harness.commands.landscape_study import around, selected
-from harness.commands.report import Selection
+from harness.commands.stored_runs import ResultQuery
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,8 @@ def folder(bench, tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(folder):
     """Its runs by method."""
-    chosen = Selection(
-        db=str(folder / "r.db"), methods=None, tasks=None, sizes=None, model=None, recipe=None
-    )
-    return {run.method: run for run in selected(chosen, None).all()}
+    query = ResultQuery(db=str(folder / "r.db"))
+    return {run.method: run for run in selected(query, None).all()}
 
 
 def test_places_score_what_runs_recorded(folder, runs):
@@ -89,21 +87,14 @@ def test_the_command_tells_of_all_kept_models(bench, folder, runs):
 
 def test_runs_that_failed_are_told_of(folder, monkeypatch, capsys):
     """They left no model to look at, but are not left out in silence."""
-    chosen = Selection(
-        db=str(folder / "r.db"),
-        methods="prefix,simplex",
-        tasks=None,
-        sizes=None,
-        model=None,
-        recipe=None,
-    )
-    frame = selected(chosen, None)
+    query = ResultQuery(db=str(folder / "r.db"), methods="prefix,simplex")
+    frame = selected(query, None)
     index = {
         key: replace(run, status="failed", score=None) if key[0] == "prefix" else run
         for key, run in frame.index.items()
     }
     monkeypatch.setattr(landscape_study, "selected", lambda *_: replace(frame, index=index))
-    landscape_study.show_surroundings(chosen, None, 10, 1, None)
+    landscape_study.show_surroundings(query, None, 10, 1, None)
     shown = capsys.readouterr().out
     assert "1 runs, which failed or diverged: their pairs are lost" in shown
     assert "2 looked at" in shown

@@ -502,7 +502,7 @@ def test_own_data_from_file_to_report(bench, tmp_path):
     path.write_text(path.read_text().replace("film", "play"))
     assert bench.run(tmp_path, "own.db", *own).code == 0
     report = bench(tmp_path, "report", "--format", "markdown", "--db", "own.db")
-    assert "reviews: 4 results on earlier data of that name are left out" in report.err
+    assert "reviews: left out 4 results on earlier data of that name" in report.err
     assert "4 of 4 have a score" in report.out
 
 

@@ -1,17 +1,17 @@
-"""`bench db verify`: what is whole is said to be, what is not is named, and numbers come out again."""
+"""`bench db verify` names every damage and change, and a rerun gives the recorded numbers."""
 
 import shutil
 import sqlite3
 
 import pytest
 
-from harness.commands.verify import chosen, doubts, job_of, problems
+from harness.commands.verify import entry_problems, job_of, ledger_problems, sample_results
 from harness.ledger import Ledger
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, bench):
-    """The folder of a short run: two jobs of a pack, two alone."""
+def folder(tmp_path_factory, bench):
+    """The folder of a short run: two jobs of one pack, two trained alone."""
     folder = tmp_path_factory.mktemp("verified")
     words = (
         "--methods",
@@ -29,35 +29,35 @@ def made(tmp_path_factory, bench):
 
 
 @pytest.fixture
-def spoilt(made, tmp_path):
-    """Runs a statement on a copy of the database and gives the copy's name."""
+def edited(folder, tmp_path):
+    """A function that executes a statement on a copy of the database and returns the copy's folder."""
 
-    def spoil(statement):
-        shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    def edit(statement):
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
         with sqlite3.connect(tmp_path / "r.db") as connection:
             connection.execute(statement)
         connection.close()
         return tmp_path
 
-    return spoil
+    return edit
 
 
-def test_results_come_out_again_to_the_last_digit(bench, made):
-    """Jobs of packs in their packs, the others alone; the database stays as it is."""
-    before = (made / "r.db").read_bytes()
-    ended = bench(made, "db", "verify", "--db", "r.db", "--rerun", "100%")
+def test_a_rerun_gives_equal_results_to_the_last_digit(bench, folder):
+    """Packed jobs are trained in their pack and the others alone; the database does not change."""
+    before = (folder / "r.db").read_bytes()
+    ended = bench(folder, "db", "verify", "--db", "r.db", "--rerun", "100%")
     assert ended.code == 0, ended.out + ended.err
-    assert "r.db is whole: 4 jobs, 4 results" in ended.out
+    assert "r.db is intact: 4 jobs, 4 results" in ended.out
     assert ended.out.count("equal to the last digit") == 5
-    assert "4 of 4 came out equal to the last digit" in ended.out
-    assert (made / "r.db").read_bytes() == before
+    assert "4 of 4 equal to the last digit" in ended.out
+    assert (folder / "r.db").read_bytes() == before
 
 
-def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
-    """A metric changed together with its hash is no damage that a hash shows; training it again does."""
+def test_a_rerun_detects_a_number_that_was_changed_with_its_hash(bench, edited):
+    """The hashes match, so only training the job again shows the change."""
     from harness.ledger.seals import payload_hash
 
-    folder = spoilt("UPDATE metric SET value = value + 0.01")
+    folder = edited("UPDATE metric SET value = value + 0.01")
     with Ledger(str(folder / "r.db")) as ledger:
         hashes = {
             entry.digest: payload_hash(entry.metrics, ledger.blobs(entry.digest))
@@ -74,59 +74,59 @@ def test_a_number_that_was_made_up_does_not_come_out_again(bench, spoilt):
     ended = bench(folder, "db", "verify", "--db", "r.db", "--rerun", 1)
     assert ended.code == 1
     assert "recorded" in ended.out
-    assert "0 of 1 came out equal" in ended.out
+    assert "0 of 1 equal" in ended.out
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         (
             "UPDATE metric SET value = value + 0.01",
-            "metrics or predictions are not those that were recorded",
+            "metrics or predictions are not the recorded ones",
         ),
         (
             "UPDATE blob SET data = x'00' WHERE kind = 'curve'",
-            "metrics or predictions are not those that were recorded",
+            "metrics or predictions are not the recorded ones",
         ),
-        ("UPDATE job SET draw = draw + 1", "the digest is not that of the job stored here"),
-        ("UPDATE job SET state = 'planned'", "the job is planned, and there is a result"),
+        ("UPDATE job SET draw = draw + 1", "the digest does not match the stored job"),
+        ("UPDATE job SET state = 'planned'", "the job is planned but has a result"),
         ("DELETE FROM job WHERE id = 1", "belongs to nothing"),
     ],
 )
-def test_what_was_changed_by_hand_is_named(bench, spoilt, statement, said):
-    """Each with its job, and exit code 65."""
-    ended = bench(spoilt(statement), "db", "verify", "--db", "r.db")
+def test_every_change_is_named(bench, edited, statement, message):
+    """The exit code is 65."""
+    ended = bench(edited(statement), "db", "verify", "--db", "r.db")
     assert ended.code == 65
-    assert said in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_missing_and_changed_tensors_are_named(bench, spoilt):
-    """A file that went away, and one with another byte."""
-    folder = spoilt("SELECT 1")
-    one, other, *_ = sorted((folder / "r.db.artefacts").iterdir())
-    one.unlink()
-    other.write_bytes(other.read_bytes()[:-1] + b"\x7f")
+def test_missing_and_changed_tensors_are_named(bench, edited):
+    """One file is missing, and another has one changed byte."""
+    folder = edited("SELECT 1")
+    first, second, *_ = sorted((folder / "r.db.artefacts").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1] + b"\x7f")
     ended = bench(folder, "db", "verify", "--db", "r.db")
     assert ended.code == 65
     assert "were they moved away" in ended.err
     assert "is not what was written after training" in ended.err
 
 
-def test_jobs_are_rebuilt_from_their_rows(made):
-    """Every job of the ledger has the digest that it had, and nothing is doubted."""
-    with Ledger(str(made / "r.db")) as ledger:
+def test_jobs_are_rebuilt_from_their_entries(folder):
+    """Every rebuilt job has the digest of its entry, and an unchanged ledger has no problems."""
+    with Ledger(str(folder / "r.db")) as ledger:
         entries = ledger.entries()
         assert [job_of(entry).digest for entry in entries] == [entry.digest for entry in entries]
-        assert list(problems(ledger)) == []
-        assert all(doubts(entry, ledger.blobs(entry.digest)) == [] for entry in entries)
-        assert len(chosen(entries, "1%")) == 1
-        assert len(chosen(entries, "50%")) == 2
+        assert list(ledger_problems(ledger)) == []
+        assert not any(list(entry_problems(entry, ledger.blobs(entry.digest))) for entry in entries)
+        assert len(sample_results(entries, "1%")) == 1
+        assert len(sample_results(entries, "50%")) == 2
 
 
 @pytest.mark.parametrize("share", ["0", "9", "x", "-1%", "200%", "nan%"])
-def test_a_share_that_cannot_be_is_refused(bench, made, share):
-    """With what would be right, and before anything is trained."""
-    ended = bench(made, "db", "verify", "--db", "r.db", "--rerun", share)
+def test_an_invalid_rerun_share_is_refused(bench, folder, share):
+    """The message names the option."""
+    ended = bench(folder, "db", "verify", "--db", "r.db", "--rerun", share)
     assert ended.code == 2
     assert "--rerun" in ended.err
