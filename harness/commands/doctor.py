@@ -1,4 +1,4 @@
-"""`bench doctor`: what this machine can do, and what is wrong with it, each with what to do about it."""
+"""`bench doctor`: check this machine, and say for every problem what to do."""
 
 from __future__ import annotations
 
@@ -18,63 +18,65 @@ from harness.ledger import Ledger
 from harness.ledger.database import is_url, network_file_system, shown
 from reports.escape import plain
 
-PATIENCE = 5.0  # seconds to wait for the Hub
-ROOM = 2 << 30  # bytes of free disk below which a first model may not fit
+HUB_TIMEOUT = 5.0  # seconds
+FREE_DISK = 2 << 30  # bytes; a first model may need more
+FREE_MEMORY = 3 << 30  # bytes; a worker with a base-sized model may need as many
+
+State = Literal["well", "mind", "ill"]  # fine; may be a problem; a run would fail
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
-    state: Literal["well", "mind", "ill"]
+    state: State
     text: str
 
 
 def examine(db: str, *, as_json: bool) -> int:
-    """Look at everything; 1 if something would stop a run."""
-    out, found = Console(), []
-    for look in (_versions, _plugins, _devices, _memory, _hub, _cache, lambda: _database(db)):
-        found += list(_safely(look))
+    """Run every check and print the findings.
+
+    Returns:
+        The exit code: 1 if a finding would make a run fail.
+    """
+    out = Console()
+    checks = (_versions, _plugins, _devices, _memory, _hub, _cache, lambda: _database(db))
+    findings = [finding for check in checks for finding in _run(check)]
     if as_json:
-        out.print_json(json.dumps({"schema": 1, "findings": [asdict(one) for one in found]}))
+        out.print_json(
+            json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]})
+        )
     else:
         from rich.table import Table
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         marks = {"well": ("✓", "green"), "mind": ("!", "yellow"), "ill": ("✗", "red")}
-        for one in found:
-            table.add_row(Text(*marks[one.state]), Text(one.what, "bold"), Text(one.text))
+        for finding in findings:
+            mark = Text(*marks[finding.state])
+            table.add_row(mark, Text(finding.what, "bold"), Text(finding.text))
         out.print(table)
-    return 1 if any(one.state == "ill" for one in found) else 0
+    return 1 if any(finding.state == "ill" for finding in findings) else 0
 
 
-def _safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a look finds; a look that breaks is a finding too."""
+def _run(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield a check's findings; an exception that it raises is a finding too."""
     try:
-        yield from look()
-    except Exception as error:  # a doctor who faints helps nobody
-        name = getattr(look, "__name__", "look").strip("_")
-        yield Finding(
-            name,
-            "ill",
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        )
+        yield from check()
+    except Exception as error:  # the other checks still run
+        name = getattr(check, "__name__", "check").strip("_")
+        reason = str(error).splitlines()[0] if str(error) else ""
+        yield Finding(name, "ill", f"{type(error).__name__}: {reason}")
 
 
 def _versions() -> Iterator[Finding]:
-    found = provenance.environment()
-    absent = [name for name, number in found.items() if number == "absent"]
-    yield Finding(
-        "versions",
-        "well",
-        ", ".join(f"{name} {number}" for name, number in found.items() if number != "absent"),
-    )
+    versions = provenance.environment()
+    absent = [name for name, version in versions.items() if version == "absent"]
+    present = [f"{name} {versions[name]}" for name in versions if name not in absent]
+    yield Finding("versions", "well", ", ".join(present))
     if absent:
-        yield Finding(
-            "packages", "ill", f"{', '.join(absent)} cannot be found: install bench again"
-        )
+        yield Finding("packages", "ill", f"not installed: {', '.join(absent)}; install bench again")
 
 
 def _plugins() -> Iterator[Finding]:
@@ -82,9 +84,8 @@ def _plugins() -> Iterator[Finding]:
 
     for plugin in methods.plugins_offered():
         reason = plugin.broken()
-        text = f"the method {plugin.name} of {plugin}" + (
-            f" cannot be used: {reason}" if reason else ""
-        )
+        text = f"method {plugin.name} of {plugin}"
+        text += f" cannot be used: {reason}" if reason else ""
         yield Finding("plug-in", "mind" if reason else "well", plain(text))
 
 
@@ -93,73 +94,69 @@ def _devices() -> Iterator[Finding]:
 
     from harness.scheduling.executors.devices import choose
 
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    workers = len(choose(["cpu"], 0, 1000))
     yield Finding(
-        "processor",
-        "well",
-        f"{cores} cores; `bench run` would start {len(choose(['cpu'], 0, 1000))} workers on them",
+        "processor", "well", f"cores: {cores}; workers that `bench run` starts: {workers}"
     )
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        state: Literal["well", "mind"] = "well" if free > total / 2 else "mind"
-        busy = "" if state == "well" else ": somebody else is using it"
-        text = f"{torch.cuda.get_device_name(index)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free{busy}"
-        yield Finding(f"cuda:{index}", state, text)
+        name = torch.cuda.get_device_name(index)
+        text = f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        if free > total / 2:
+            yield Finding(f"cuda:{index}", "well", text)
+        else:
+            yield Finding(f"cuda:{index}", "mind", f"{text}: another program is using it")
     if torch.backends.mps.is_available():
-        yield Finding("mps", "well", "Apple's GPU")
+        yield Finding("mps", "well", "Apple GPU")
     if not torch.cuda.device_count() and shutil.which("nvidia-smi"):
-        text = f"nvidia-smi is there, and torch {torch.__version__} sees no GPU: install the CUDA build of torch"
-        yield Finding("cuda", "mind", text)
+        text = f"nvidia-smi is installed but torch {torch.__version__} finds no GPU"
+        yield Finding("cuda", "mind", f"{text}: install the CUDA build of torch")
 
 
 def _memory() -> Iterator[Finding]:
     try:
-        pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return
-    free = pages * size
-    state: Literal["well", "mind"] = "well" if free > 3 << 30 else "mind"
-    yield Finding(
-        "memory", state, f"{free / 2**30:.1f} GiB free; a worker with a base-sized model may need 3"
-    )
+    text = f"{free / 2**30:.1f} GiB free; a worker with a base-sized model may need 3"
+    yield Finding("memory", "well" if free > FREE_MEMORY else "mind", text)
 
 
 def _hub() -> Iterator[Finding]:
     from harness.backbones.hub_errors import endpoint
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        yield Finding("hub", "mind", "HF_HUB_OFFLINE is set: only what is cached can be used")
+        yield Finding("hub", "mind", "HF_HUB_OFFLINE is set: only cached models and data work")
         return
     import urllib.request
 
     request = urllib.request.Request(endpoint(), method="HEAD")  # noqa: S310  # the user's own setting
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):  # noqa: S310
             yield Finding("hub", "well", f"{endpoint()} answers")
     except urllib.error.HTTPError as error:
-        state: Literal["well", "mind"] = "well" if error.code < 500 else "mind"
-        yield Finding("hub", state, f"{endpoint()} answers ({error.code})")
+        state: State = "well" if error.code < 500 else "mind"
+        yield Finding("hub", state, f"{endpoint()} answers with status {error.code}")
     except OSError as error:
-        text = f"{endpoint()} does not answer ({getattr(error, 'reason', error)}): `--model tiny --tasks toy` needs no network"
-        yield Finding("hub", "mind", text)
+        reason = getattr(error, "reason", error)
+        text = f"{endpoint()} does not answer ({reason})"
+        yield Finding("hub", "mind", f"{text}; `--model tiny --tasks toy` needs no network")
 
 
 def _cache() -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for name, folder in (("cache", cache.folder()), ("models", Path(HF_HUB_CACHE))):
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        free = shutil.disk_usage(there).free
-        if not os.access(there, os.W_OK):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if not os.access(existing, os.W_OK):
             variable = "BENCH_CACHE" if name == "cache" else "HF_HOME"
-            state: Literal["ill", "mind"] = "mind" if name == "cache" else "ill"
-            yield Finding(
-                name, state, f"{folder} cannot be written: set {variable} to a folder that can"
-            )
-        elif free < ROOM:
-            yield Finding(name, "mind", f"{folder}: only {free / 2**30:.1f} GiB of disk are free")
+            text = f"{folder} is not writable: set {variable} to a folder that is"
+            yield Finding(name, "mind" if name == "cache" else "ill", text)
+        elif free < FREE_DISK:
+            yield Finding(name, "mind", f"{folder}: only {free / 2**30:.1f} GiB of disk free")
         else:
             yield Finding(name, "well", f"{folder}, {free / 2**30:.0f} GiB of disk free")
 
@@ -168,14 +165,11 @@ def _database(db: str) -> Iterator[Finding]:
     if not is_url(db):
         path = Path(db)
         if kind := network_file_system(path.absolute().parent):
-            yield Finding(
-                "database",
-                "ill",
-                f"{db} lies on a network file system ({kind}), whose locks cannot be trusted",
-            )
+            text = f"{db} is on a network file system ({kind}), where file locks are unreliable"
+            yield Finding("database", "ill", f"{text}: name a file on a local disk with --db")
             return
         if not path.exists():
-            yield Finding("database", "well", f"there is no {db} yet; `bench run` makes it")
+            yield Finding("database", "well", f"{db} does not exist yet; `bench run` creates it")
             return
     try:
         with Ledger(db) as ledger:
@@ -185,14 +179,8 @@ def _database(db: str) -> Iterator[Finding]:
         yield Finding("database", "ill", str(error).splitlines()[0])
         return
     if damage:
-        yield Finding(
-            "database",
-            "ill",
-            f"{shown(db)} is damaged ({damage[0]}): restore a copy (`bench db verify` tells more)",
-        )
+        text = f"{shown(db)} is damaged ({damage[0]}): restore a backup"
+        yield Finding("database", "ill", f"{text}; `bench db verify` lists every problem")
     else:
-        yield Finding(
-            "database",
-            "well",
-            f"{shown(db)} is sound, with {jobs} jobs; `bench db verify` looks at every number",
-        )
+        text = f"{shown(db)} is readable and has {jobs} jobs"
+        yield Finding("database", "well", f"{text}; `bench db verify` checks every hash")

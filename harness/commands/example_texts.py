@@ -1,4 +1,4 @@
-"""The texts of a run's test rows, for a page that shows which are answered wrongly; never from the network."""
+"""Texts of test rows for the page that shows wrong predictions. Nothing is downloaded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,41 +15,47 @@ from reports.analysis.paired_runs import Run
 def reader(
     entries: Sequence[Entry], own: Sequence[Task] = ()
 ) -> Callable[[Run], Sequence[Sequence[str]] | None]:
-    """What gives the texts of a run's test rows in the order of its answers; None where they are not at hand.
+    """Return a function that gives the texts of a run's test rows.
+
+    The texts are in the order of the run's predictions. The function returns None if the data are
+    not on this machine or are not those that the run was tested on.
 
     Args:
-        entries: the jobs that runs stand for.
-        own: tasks of the user's own files, which the ledger does not name.
+        entries: the jobs of the runs.
+        own: tasks described by the user's files, which the ledger does not hold.
     """
-    known = {entry.digest: entry for entry in entries}
+    by_digest = {entry.digest: entry for entry in entries}
     tasks = {**REGISTRY, **{task.name: task for task in own}}
 
     def texts(run: Run) -> Sequence[Sequence[str]] | None:
-        entry, task = known.get(run.digest), tasks.get(run.task)
+        entry, task = by_digest.get(run.digest), tasks.get(run.task)
         if entry is None or task is None:
             return None
         try:
             with hub.offline():
-                tests = _tests(entry, task)
-        except Exception:  # whatever is wrong with the data: a report does without them
+                tests = _test_rows(entry, task)
+        except Exception:  # a report needs no texts, whatever is wrong with the data
             return None
-        return [row.texts for rows in tests.values() for row in rows] if _same(tests, run) else None
+        if not _same_labels(tests, run):
+            return None
+        return [row.texts for rows in tests.values() for row in rows]
 
     return texts
 
 
-def _tests(entry: Entry, task: Task) -> Mapping[str, Sequence[Row]]:
-    """The test rows as they were given to the job."""
+def _test_rows(entry: Entry, task: Task) -> Mapping[str, Sequence[Row]]:
+    """Return the test rows that the job's draw selects, by the suffix of their split."""
     revision = entry.setting["task"]["revision"]
     read = cache(lambda split: task.reader.rows(split, revision))
     return draws.tested(task, read, entry.draw, recipe_from(entry.setting["recipe"]))
 
 
-def _same(tests: Mapping[str, Sequence[Row]], run: Run) -> bool:
-    """Whether these are the rows that the run was tested on: the right answers tell."""
+def _same_labels(tests: Mapping[str, Sequence[Row]], run: Run) -> bool:
+    """Return whether the rows have the labels that the run was scored with."""
     if list(tests) != list(run.right):
         return False
     pairs = [([row.label for row in rows], run.right[suffix]) for suffix, rows in tests.items()]
     return all(
-        len(ours) == len(theirs) and np.allclose(ours, theirs, atol=1e-6) for ours, theirs in pairs
+        len(labels) == len(stored) and np.allclose(labels, stored, atol=1e-6)
+        for labels, stored in pairs
     )

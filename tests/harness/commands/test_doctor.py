@@ -1,4 +1,4 @@
-"""`bench doctor`: what is well and what is not, and it never faints."""
+"""`bench doctor` reports what is fine and what is not, and never fails itself."""
 
 import json
 import os
@@ -10,18 +10,18 @@ from harness.errors import CannotWrite
 from harness.ledger import Ledger, database
 
 
-def test_a_sound_machine_is_well(bench, tmp_path):
-    """Versions, processor, cache, no database yet; exit 0, also offline."""
+def test_a_working_machine_gives_exit_code_0(bench, tmp_path):
+    """Every check has a finding, also offline and before the first run."""
     ended = bench(tmp_path, "doctor", "--json")
     assert ended.code == 0, ended.out
-    found = {one["what"]: one for one in json.loads(ended.out)["findings"]}
-    assert {"versions", "processor", "hub", "cache", "models", "database"} <= set(found)
-    assert found["hub"]["state"] == "mind"
-    assert "there is no results.db yet" in found["database"]["text"]
+    findings = {finding["what"]: finding for finding in json.loads(ended.out)["findings"]}
+    assert {"versions", "processor", "hub", "cache", "models", "database"} <= set(findings)
+    assert findings["hub"]["state"] == "mind"
+    assert "results.db does not exist yet" in findings["database"]["text"]
 
 
-def test_a_damaged_database_is_ill(bench, tmp_path):
-    """With its reason, and exit 1."""
+def test_a_damaged_database_gives_exit_code_1(bench, tmp_path):
+    """The finding is marked, and there is no traceback."""
     (tmp_path / "results.db").write_bytes(b"SQLite format 3\0" + b"\1" * 5000)
     ended = bench(tmp_path, "doctor")
     assert ended.code == 1
@@ -32,8 +32,8 @@ def test_a_damaged_database_is_ill(bench, tmp_path):
 @pytest.mark.parametrize(
     "command", [("doctor",), ("plan", "--model", "tiny", "--tasks", "toy")], ids=["doctor", "plan"]
 )
-def test_a_package_whose_metadata_are_no_text_is_named(bench, tmp_path, command, monkeypatch):
-    """Libraries look through them when they are imported, and say only that a byte is no text; bench says in which folder."""
+def test_a_package_with_undecodable_metadata_is_named(bench, tmp_path, command, monkeypatch):
+    """Libraries fail with a UnicodeDecodeError when they read it at import; bench names its folder."""
     folder = tmp_path / "site" / "odd-1.0.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
@@ -46,19 +46,23 @@ def test_a_package_whose_metadata_are_no_text_is_named(bench, tmp_path, command,
     assert str(folder) in ended.err
 
 
-def test_a_look_that_breaks_is_a_finding():
-    """An error of one look does not hide the others."""
+def test_a_check_that_raises_is_a_finding():
+    """An exception in one check does not hide the others."""
 
     def _broken():
         raise RuntimeError("no driver")
         yield
 
-    (one,) = doctor._safely(_broken)
-    assert (one.what, one.state, one.text) == ("broken", "ill", "RuntimeError: no driver")
+    (finding,) = doctor._run(_broken)
+    assert (finding.what, finding.state, finding.text) == (
+        "broken",
+        "ill",
+        "RuntimeError: no driver",
+    )
 
 
-def test_a_database_on_a_network_file_system_is_refused_with_the_way_out(tmp_path, monkeypatch):
-    """The mount table decides, by the mount that the folder lies in; what lies on local disks is left in peace."""
+def test_a_database_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    """The innermost mount of the folder decides; the message names two alternatives."""
     share = tmp_path / "share"
     share.mkdir()
     lines = [
