@@ -57,11 +57,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     draft = _draft_of(target)
     if target.exists():
-        raise CannotWrite(f"{target} exists already: name a folder that does not")
+        raise CannotWrite(f"{target} already exists: name a folder that does not")
     try:
         draft.mkdir(parents=True)
     except OSError as error:
-        raise CannotWrite(f"{target} cannot be made: {error.strerror}") from error
+        raise CannotWrite(f"cannot create {target}: {error.strerror}") from error
     try:
         yield draft
         for path in draft.iterdir():
@@ -82,7 +82,7 @@ def write_output(target: Path, content: str | bytes) -> None:
         with atomic_write(target) as draft:
             draft.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise CannotWrite(f"{target} cannot be written: {error.strerror}") from error
+        raise CannotWrite(f"cannot write {target}: {error.strerror}") from error
 
 
 def _draft_of(target: Path) -> Path:

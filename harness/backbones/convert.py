@@ -31,7 +31,7 @@ def convert_model(name: str, folder: Path) -> None:
     from rich.console import Console
 
     if folder.exists():
-        raise CannotWrite(f"{folder} exists already: name a folder that does not")
+        raise CannotWrite(f"{folder} already exists: name a folder that does not")
     source = checkpoints.local_folder(name) or hub.fetch_model(
         name, checkpoints.revision_of(name), hub.PICKLED
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.artefacts import model_card, peft_format, restore
 from harness.artefacts.restore import Stored
-from harness.errors import CannotWrite
+from harness.atomic_write import atomic_folder
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -36,19 +36,14 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         if form == "peft"
         else {"model.safetensors": dict(tensors), "job.json": _description(stored)}
     )
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise CannotWrite(f"{folder} already exists: name a folder that does not") from None
-    except OSError as error:
-        raise CannotWrite(f"cannot create {folder}: {error.strerror}") from error
-    for name, content in files.items():
-        if name.endswith(".safetensors"):
-            flat = {key: tensor.float().contiguous() for key, tensor in content.items()}
-            save_file(flat, folder / name, metadata={"format": "pt"})
-        else:
-            (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    (folder / "README.md").write_text(model_card.text(stored, form, at), "utf-8")
+    with atomic_folder(folder) as draft:
+        for name, content in files.items():
+            if name.endswith(".safetensors"):
+                flat = {key: tensor.float().contiguous() for key, tensor in content.items()}
+                save_file(flat, draft / name, metadata={"format": "pt"})
+            else:
+                (draft / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        (draft / "README.md").write_text(model_card.text(stored, form, at), "utf-8")
     text = f"wrote {', '.join([*files, 'README.md'])} to {folder}"
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 

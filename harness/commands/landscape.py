@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
-from harness.errors import CannotWrite, UsageError
+from harness.atomic_write import write_output
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,12 +71,12 @@ def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) ->
     from rich.console import Console
     from rich.progress import Progress
 
-    from reports.figures import FORMS, save
+    from reports.figures import FILE_FORMATS, save
     from reports.figures.landscape import landscape
 
     target = output or Path(f"landscape-{digest[:12]}.svg")
     form = target.suffix.removeprefix(".").lower()
-    if form not in FORMS:
+    if form not in FILE_FORMATS:
         raise UsageError(
             f"--output: {target} must end in {' or '.join(f'.{one}' for one in FORMS)}"
         )
@@ -87,7 +88,7 @@ def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) ->
             wanted,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
-    write(as_json(one, points), target.with_suffix(".json"))
+    write_output(target.with_suffix(".json"), as_json(one, points))
     out = Console(soft_wrap=True, highlight=False)
     for line in summary(one, points):
         out.print(line, markup=False)
@@ -106,7 +107,7 @@ def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) ->
             title=f"{one.entry.label} on {one.entry.task}, size {one.entry.size}, draw {one.entry.draw}",
             unit="points, test rows" if wanted.tested else "points, dev rows",
         )
-        write(save(sheet, form), target)
+        write_output(target, save(sheet, form))
         out.print(f"{target} and {target.with_suffix('.json')}", markup=False)
     else:
         out.print(str(target.with_suffix(".json")), markup=False)
@@ -315,15 +316,3 @@ def as_json(one: Stored, points: Sequence[Point]) -> str:
         )
         + "\n"
     )
-
-
-def write(text: str | bytes, path: Path) -> None:
-    """Write a file.
-
-    Raises:
-        CannotWrite: it cannot be written.
-    """
-    try:
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-    except OSError as error:
-        raise CannotWrite(f"{path} cannot be written: {error.strerror}") from error

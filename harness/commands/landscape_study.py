@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
-from harness.commands.landscape import Viewer, along, viewer, write
+from harness.atomic_write import write_output
+from harness.commands.landscape import Viewer, along, viewer
 from harness.commands.report import command_line
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import Unavailable, UsageError
@@ -74,7 +75,7 @@ def show_surroundings(
     width = shutil.get_terminal_size((100, 40)).columns
     sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
     if output is not None:
-        write(as_json(found), output)
+        write_output(output, as_json(found))
 
 
 def selected(query: ResultQuery, baseline: str | None) -> Frame:
@@ -148,21 +149,21 @@ def _sampled(one: Stored, view: Viewer) -> tuple[tuple[float, ...], float]:
     """The scores of sampled models, drawn as the method draws them, and that of their mean answer."""
     from harness.training import testing
     from harness.training.adapted_model import Adapted
-    from methods.core.parameters import Folded, Source, Start
+    from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
 
     fixed, slots, job = one.about["without_vertices"], view.adapted.slots, view.job
     drawn = {name: tensor for name, tensor in one.tensors.items() if name not in fixed}
-    mixture = job.method.source(slots, job.streams).mixture
-    source = Source(
-        slots, Start(drawn=drawn, given={name: one.tensors[name] for name in fixed}), mixture
+    mixture = job.method.trainable_parameters(slots, job.streams).mixture
+    trainable = TrainableParameters(
+        slots, InitialParameters(per_vertex=drawn, shared={name: one.tensors[name] for name in fixed}), mixture
     )
-    folded, regression = Folded(source), bool(job.ticket.task.regression)
+    folded, regression = DecodedParameters(trainable), bool(job.ticket.task.regression)
     papers = view.papers or {"": job.rows.dev}
     encoded = {suffix: view.encoded[suffix if view.papers else "dev"] for suffix in papers}
     answers = {
         id(rows): list(
             testing.sampled(
-                Adapted(job.backbone, slots, source), SAMPLES, job.streams, folded, rows
+                Adapted(job.backbone, slots, trainable), SAMPLES, job.streams, folded, rows
             )
         )
         for rows in encoded.values()

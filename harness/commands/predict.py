@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,8 @@ from typing import Any, Final
 
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
-from harness.errors import CannotWrite, UsageError
+from harness.atomic_write import write_output
+from harness.errors import UsageError
 from harness.tasks import own
 from harness.tasks.base import Row, Task
 from harness.tasks.sheets import Problems, Sheet, as_number, read_bytes, read_sheet
@@ -225,11 +225,5 @@ def _write(content: bytes, output: Path | None) -> None:
     """Write the content to standard output, or to a file that is complete or not there at all."""
     if output is None:
         sys.stdout.buffer.write(content)
-        return
-    draft = output.with_name(f".{output.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(output)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise CannotWrite(f"cannot write {output}: {error.strerror}") from error
+    else:
+        write_output(output, content)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
+from harness.atomic_write import atomic_write
 from harness.errors import (
     BenchError,
     Busy,
@@ -266,22 +267,14 @@ def copy_to(engine: Engine, path: Path) -> None:
     Raises:
         CannotWrite: there is a file of that name, or none can be made.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    if path.exists():
+        raise CannotWrite(f"{path} exists: choose another name")
     try:
-        if path.exists():
-            raise CannotWrite(f"{path} exists: choose another name")
-        draft.touch(mode=0o600)  # SQLite takes an empty file
-        outside_transactions(engine, "VACUUM INTO ?", str(draft))
-        try:
-            os.link(draft, path)  # fails where somebody was faster
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            draft.rename(path)
+        with atomic_write(path, overwrite=False) as draft:
+            draft.touch(mode=0o600)  # SQLite takes an empty file
+            outside_transactions(engine, "VACUUM INTO ?", str(draft))
     except (OSError, sqlite3.Error) as error:
-        raise CannotWrite(f"{path} cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise CannotWrite(f"cannot write {path}: {error}") from error
 
 
 def outside_transactions(engine: Engine, statement: str, *values: str) -> None:

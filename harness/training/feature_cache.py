@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,9 +21,11 @@ import numpy as np
 import torch
 
 from harness import cache
+from harness.atomic_write import atomic_write
 from harness.backbones.loading import Backbone
 from harness.provenance import environment, processor
-from harness.training.adapted_model import Adapted, free_memory
+from harness.training import out_of_memory
+from harness.training.adapted_model import Adapted
 from harness.training.batching import Encoded, collate
 from methods import Method, plugin_of
 from methods.core.method import ClosedForm
@@ -71,22 +72,23 @@ class Reader:
         Raises:
             OutOfMemoryError: it cannot hold a single row.
         """
-        room, device = self.adapted.room, self.adapted.backbone.device.type
-        while True:
-            tokens = room.tokens or TOKENS[device]
-            try:
-                return self.store.read(self, rows, tokens, disk=disk, told=told)
-            except torch.OutOfMemoryError:
-                if tokens < 2 * max(len(row["input_ids"]) for row in rows):
-                    raise
-                room.tokens = tokens // 2
-            free_memory()
+        room = self.adapted.room
+        usual = room.tokens or TOKENS[self.adapted.backbone.device.type]
+        longest = max((len(row["input_ids"]) for row in rows), default=0)
+        features, tokens = out_of_memory.retry_smaller(
+            lambda tokens: self.store.read(self, rows, tokens, disk=disk, told=told),
+            usual,
+            lambda tokens: tokens // 2 if tokens >= 2 * longest else 0,
+        )
+        if tokens != usual:
+            room.tokens = tokens
+        return features
 
     def compute(self, rows: Sequence[Encoded], call: Call, count: int) -> np.ndarray:
         """Features of rows that go through the model together, `count` of them with those that only fill the call."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
         identity = self.solver.identity(
-            backbone.anatomy.hidden
+            backbone.architecture.hidden
         )  # in place of a classifier: the answer is the features
         slots.install(
             {
@@ -218,7 +220,7 @@ def _made_up(backbone: Backbone, call: Call, columns: Sequence[str], seed: int) 
     """A row of any tokens that goes into a call of this shape."""
     chance = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
     count = call.length if call.full else max(1, call.length - 1 - seed % (STEP - 1))
-    body = backbone.model.get_submodule(backbone.anatomy.body)
+    body = backbone.model.get_submodule(backbone.architecture.body)
     known: int = body.get_input_embeddings().num_embeddings  # type: ignore[operator]
     padding = backbone.tokenizer.pad_token_id
     tokens = [(padding + chance.randrange(1, known)) % known for _ in range(count)]
@@ -275,11 +277,7 @@ def _to_disk(key: str, features: np.ndarray) -> None:
     from safetensors.numpy import save
 
     path = _path(key)
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    try:
+    with suppress(OSError):  # a full disk or a read-only home must not end a run
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft.write_bytes(save({"features": features}, metadata={"sha256": _hash(features)}))
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)  # a full disk or a read-only home must not end a run
+        with atomic_write(path) as draft:
+            draft.write_bytes(save({"features": features}, metadata={"sha256": _hash(features)}))

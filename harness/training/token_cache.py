@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness import cache
+from harness.atomic_write import atomic_write
 from harness.tasks.base import Row
 from harness.training.batching import Encoded
 from harness.training.batching import encode as make
@@ -80,12 +81,9 @@ def _write(path: Path, rows: Sequence[Encoded]) -> None:
         for name in rows[0]
     }
     ends = np.cumsum([len(row["input_ids"]) for row in rows])
-    draft = path.with_suffix(f".{os.getpid()}.draft")
-    try:
+    archive = BytesIO()
+    np.savez_compressed(archive, ends=ends, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+    with suppress(OSError):  # a full disk or a read-only home must not end a job
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        archive = BytesIO()
-        np.savez_compressed(archive, ends=ends, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
-        draft.write_bytes(archive.getvalue() + hashlib.sha256(archive.getvalue()).digest())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)  # a full disk or a read-only home must not end a job
+        with atomic_write(path) as draft:
+            draft.write_bytes(archive.getvalue() + hashlib.sha256(archive.getvalue()).digest())

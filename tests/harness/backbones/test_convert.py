@@ -253,7 +253,7 @@ def test_what_cannot_be_converted_is_said_before_anything_is_read(bench, publish
         (("./absent", "out"), 69, "'./absent'"),
         (("some/model", "out"), 69, "not in the cache"),
         ((published, "there"), 73, "there exists"),
-        ((published, "file/out"), 73, "cannot be made"),
+        ((published, "file/out"), 73, "cannot create"),
     ]:
         ended = bench(tmp_path, "convert", *words)
         assert (ended.code, said in ended.err) == (code, True), ended

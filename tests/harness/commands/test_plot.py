@@ -65,7 +65,7 @@ def test_figures_are_explained(bench, tmp_path):
         (
             ("diagram", "-o", "missing/folder.svg"),
             73,
-            "missing/folder.svg cannot be written: No such file or directory",
+            "cannot write missing/folder.svg: No such file or directory",
         ),
         (("curve", "--db", "missing.db"), 69, "bench run"),
     ],
