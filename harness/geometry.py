@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 BUCKETS = (
     16,
@@ -50,10 +50,6 @@ class Geometry:
             return None
         places, rows, length = map(int, trained.rstrip("cg").split("x"))
         return cls(places, rows, length, compiled="c" in trained, captured="g" in trained)
-
-    def halved(self) -> Geometry | None:
-        """With half the places; None: alone."""
-        return replace(self, places=self.places // 2) if self.places > 3 else None
 
 
 def alone(rows: int = 0, *, shared: bool = False) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from harness.backbones.loading import Backbone
+from harness.training import out_of_memory
 from harness.training.batching import Call, Encoded, by_calls, sent, smaller
-from methods.core.parameters import Source
+from methods.core.parameters import TrainableParameters
 from methods.core.slots import Slots
 
 Tensors = Callable[
@@ -33,7 +32,7 @@ class Adapted:
 
     backbone: Backbone
     slots: Slots
-    source: Source
+    trainable: TrainableParameters
     room: Room = field(default_factory=Room)
 
 
@@ -73,30 +72,18 @@ def predict(
     Raises:
         OutOfMemoryError: it cannot hold a single row.
     """
-    while True:
-        try:
-            return _predict(adapted, tensors, rows, weights)
-        except torch.OutOfMemoryError:
-            if not (tokens := smaller(rows, adapted.backbone.device.type, adapted.room.tokens)):
-                raise
-            adapted.room.tokens = tokens
-        free_memory()
-
-
-def free_memory() -> None:
-    """Let go of what a failed call held: its frames are free only after the handling of its error."""
-    gc.collect()
-    if torch.cuda.is_available():
-        with suppress(
-            RuntimeError
-        ):  # as some versions say it after a graph that could not be captured
-            torch.cuda.empty_cache()
+    logits, adapted.room.tokens = out_of_memory.retry_smaller(
+        lambda tokens: _predict(adapted, tensors, rows, weights, tokens),
+        adapted.room.tokens,
+        lambda tokens: smaller(rows, adapted.backbone.device.type, tokens),
+    )
+    return logits
 
 
 def _predict(
-    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None
+    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None, most: int
 ) -> Tensor:
-    backbone, slots, most = adapted.backbone, adapted.slots, adapted.room.tokens
+    backbone, slots = adapted.backbone, adapted.slots
     if weights is None or len(weights) != len(rows):
         return see(adapted, rows, tensors(weights), most).cpu()
     points = sent(weights, backbone.device)

@@ -44,14 +44,14 @@ def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
         )
         result.curve.append(point)
         result.steps = number
-        if best.offer((point.dev_score, -point.dev_loss), number, adapted.source):
+        if best.offer((point.dev_score, -point.dev_loss), number, adapted.trainable):
             result.best = point
-    adapted.source.load_state_dict(best.state)
+    adapted.trainable.load_state_dict(best.state)
     return result
 
 
 def load(adapted: Adapted, tensors: Mapping[str, np.ndarray]) -> None:
     """Put a solution where trained tensors are."""
-    parameters = adapted.source.given
+    parameters = adapted.trainable.shared
     for name, value in tensors.items():
         parameters[name].data.copy_(torch.from_numpy(value))

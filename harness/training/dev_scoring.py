@@ -15,7 +15,7 @@ from harness.tasks.base import Row
 from harness.training.labels import Target
 from harness.training.selection import Point
 from methods.core.method import DevScoring
-from methods.core.parameters import Source
+from methods.core.parameters import TrainableParameters
 
 SCORED = 300  # rows that stochastic validation aims to score: a dev row's copies
 
@@ -54,18 +54,18 @@ class DevRows:
         rows: Sequence[Row],
         numbers: Sequence[int],
         target: Target,
-        source: Source,
+        trainable: TrainableParameters,
         scoring: DevScoring,
         streams: Streams,
     ) -> None:
-        self._rows, self._numbers, self._target, self._source, self._streams = (
+        self._rows, self._numbers, self._target, self._trainable, self._streams = (
             rows,
             numbers,
             target,
-            source,
+            trainable,
             streams,
         )
-        self._stochastic = scoring.stochastic and source.stochastic
+        self._stochastic = scoring.stochastic and trainable.stochastic
         self.copies = (
             (scoring.copies or max(2, math.ceil(SCORED / len(rows)))) if self._stochastic else 1
         )
@@ -99,7 +99,7 @@ class DevRows:
         generator = self._streams.generator(
             "dev", step
         )  # a batch may share a point, the copies never do
-        points = [self._source.weights(len(self._rows), generator) for _ in range(self.copies)]
+        points = [self._trainable.weights(len(self._rows), generator) for _ in range(self.copies)]
         given = [point for point in points if point is not None]
         if len(given[0]) == len(self._rows):
             yield Look([*self._numbers] * self.copies, torch.cat(given))

@@ -16,7 +16,7 @@ from harness.errors import BenchError
 from harness.jobs import Job
 from harness.outcome import Outcome, Progress, pack_predictions
 from harness.tasks.base import Row
-from harness.training import worker_cache
+from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Attempt:
             outputs=task.outputs,
             max_length=job.recipe.max_length,
         )
-        room = backbone.anatomy.positions
+        room = backbone.architecture.positions
         if room is not None and job.recipe.max_length > room:
             raise BenchError(
                 f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
@@ -103,10 +103,10 @@ class Attempt:
         """The backbone with slots in it and this job's source."""
         from harness.training.adapted_model import Adapted
 
-        source = self.method.source(slots, self.streams).to(
+        trainable = self.method.trainable_parameters(slots, self.streams).to(
             device=self.backbone.device, dtype=self.backbone.trained_in
         )
-        return Adapted(self.backbone, slots, source)
+        return Adapted(self.backbone, slots, trainable)
 
     @property
     def examples(self) -> Examples:
@@ -135,22 +135,15 @@ class Attempt:
         Raises:
             OutOfMemoryError: it cannot hold a single row.
         """
-        import torch
-
-        from harness.training.adapted_model import free_memory
-
-        rows, whole = self.ticket.rows, self.job.recipe.batch_size
-        while True:
-            try:
-                found = self._alone(rows, progress)
-            except torch.OutOfMemoryError:
-                rows = (rows or whole) // 2
-                if rows == 0 or self.method.closed_form is not None:
-                    raise
-            else:
-                note = f"the device has no memory for {whole} rows at once; they went through it {rows} at a time"
-                return replace(found, note=note) if rows != self.ticket.rows else found
-            free_memory()
+        whole, by_gradient = self.job.recipe.batch_size, self.method.closed_form is None
+        outcome, rows = out_of_memory.retry_smaller(
+            lambda rows: self._alone(rows, progress),
+            self.ticket.rows,
+            lambda rows: (rows or whole) // 2 if by_gradient else 0,
+        )
+        if rows == self.ticket.rows:
+            return outcome
+        return replace(outcome, note=out_of_memory.micro_batch_note(whole, rows))
 
     @property
     def job(self) -> Job:
@@ -221,7 +214,7 @@ class Attempt:
                 curve, f"the loss stopped being a finite number at step {result.diverged}", geometry
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
-        source = adapted.source
+        trainable = adapted.trainable
         big = any(slot.role == "backbone" for slot in adapted.slots)
         tested = self._test(adapted, result)
         if tested is None:
@@ -234,7 +227,7 @@ class Attempt:
             kept = tensor_files.write(
                 self.ticket.artefacts,
                 job.digest,
-                source.folded(),
+                trainable.decoded(),
                 _about(job, adapted, self.target),
             )
         return Outcome(
@@ -242,8 +235,8 @@ class Attempt:
             status="done",
             dev_score=result.best.dev_score,
             best_step=result.best.step,
-            trained=sum(parameter.numel() for parameter in source.parameters()),
-            stored=4 * sum(tensor.numel() for tensor in source().values()),  # in float32
+            trained=sum(parameter.numel() for parameter in trainable.parameters()),
+            stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
             seconds_training=seconds,
             seconds_evaluation=tested_at - began,
             peak_bytes=_peak(self.device),
@@ -252,9 +245,7 @@ class Attempt:
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
             geometry=within(geometry, tokens),
-            note=f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most"
-            if tokens
-            else "",
+            note=out_of_memory.testing_note(tokens) if tokens else "",
             **tested,
         )
 
@@ -306,22 +297,22 @@ class Attempt:
     def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
         """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
         from harness.training import testing
-        from methods.core.parameters import Folded
+        from methods.core.parameters import DecodedParameters
 
-        task, source, papers = self.ticket.task, adapted.source, self.papers()
+        task, trainable, papers = self.ticket.task, adapted.trainable, self.papers()
         answers, target = self._answers(adapted), self.target
-        marks = testing.sit(Folded(source), papers, target, answers)
+        marks = testing.sit(DecodedParameters(trainable), papers, target, answers)
         if marks is None:
             return None
         values, names = dict(marks.metrics), list(marks.metrics)
         seen: dict[int | None, Marks | None] = {result.best.step if result.best else None: marks}
-        final = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+        final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
         for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
             if selection.step not in seen:
-                source.load_state_dict(selection.state)
-                seen[selection.step] = testing.sit(Folded(source), papers, target, answers)
+                trainable.load_state_dict(selection.state)
+                seen[selection.step] = testing.sit(DecodedParameters(trainable), papers, target, answers)
             values |= testing.further(f"rule {rule}", seen[selection.step], keys=names)
-        source.load_state_dict(final)
+        trainable.load_state_dict(final)
         if (
             self.ticket.zeroed
             and any(slot.role == "added" for slot in adapted.slots)
@@ -365,10 +356,10 @@ def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
         "job": job.setting() | job.coordinates(),
         "label": job.label,
         "scale": {"mean": target.mean, "spread": target.spread},
-        "without_vertices": list(adapted.source.given),
-        "products": dict(adapted.source.products),
+        "without_vertices": list(adapted.trainable.shared),
+        "products": dict(adapted.trainable.products),
         "head": [slot.name for slot in adapted.slots if slot.role == "head"],
-        "output_layer": adapted.backbone.anatomy.output_layer,
+        "output_layer": adapted.backbone.architecture.output_layer,
     }
 
 

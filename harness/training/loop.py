@@ -26,7 +26,7 @@ from harness.training.optimiser import Alone
 from harness.training.selection import Point, Selection
 from methods.core.dropout import Drawn
 from methods.core.method import DevScoring
-from methods.core.parameters import Folded
+from methods.core.parameters import DecodedParameters
 
 WARM_UP = 0.1  # share of the steps (Mosbach et al. 2021; Zhang et al. 2021)
 
@@ -120,7 +120,7 @@ class Training:
 
     def lesson(self) -> Lesson:
         """Train the source on the training rows and leave it at the point that its dev rows chose."""
-        recipe, source = self.recipe, self.adapted.source
+        recipe, trainable = self.recipe, self.adapted.trainable
         dev_rows, judges = self._dev_rows(self.scoring), self._judges()
         order = _order(self.streams, len(self.examples.train))
         simplex, pairs = self.streams.generator("simplex"), self.streams.generator("diversity")
@@ -129,7 +129,7 @@ class Training:
             chosen = [next(order) for _ in range(recipe.batch_size)]
             rate = self.options["lr"] * _rate(step, recipe.steps)
             losses.append(
-                (yield Step(chosen, source.weights(len(chosen), simplex), source.pair(pairs), rate))
+                (yield Step(chosen, trainable.weights(len(chosen), simplex), trainable.pair(pairs), rate))
             )
             result.steps = step
             self.progress(step)
@@ -147,27 +147,27 @@ class Training:
                 break
             result.curve.append(point)
             for rule, key in (yield from judges.keys(point)).items():
-                result.rules.setdefault(rule, Selection()).offer(key, step, source)
-            if own.offer((point.dev_score, -point.dev_loss), step, source):
+                result.rules.setdefault(rule, Selection()).offer(key, step, trainable)
+            if own.offer((point.dev_score, -point.dev_loss), step, trainable):
                 result.best, stale = point, 0
             else:
                 stale += 1
             if recipe.patience and stale >= recipe.patience:
                 break
         if own.state:
-            source.load_state_dict(own.state)
+            trainable.load_state_dict(own.state)
         return result
 
     def _dev_rows(self, scoring: DevScoring) -> DevRows:
         first, dev = len(self.examples.train), self.examples.dev
         numbers = range(first, first + len(dev))
         return DevRows(
-            dev, numbers, self.examples.target, self.adapted.source, scoring, self.streams
+            dev, numbers, self.examples.target, self.adapted.trainable, scoring, self.streams
         )
 
     def _judges(self) -> Judges:
         kinds = {"centroid": DevScoring(stochastic=False, copies=1)} if self.rules else {}
-        if self.rules and self.adapted.source.stochastic:
+        if self.rules and self.adapted.trainable.stochastic:
             kinds["stochastic"] = DevScoring(stochastic=True, copies=self.scoring.copies)
         return Judges({rule: self._dev_rows(kind) for rule, kind in kinds.items()})
 
@@ -181,9 +181,9 @@ def fit(training: Training, most: int = 0) -> Fit:
             same but for rounding.
     """
     adapted = training.adapted
-    source, slots = adapted.source, adapted.slots
+    trainable, slots = adapted.trainable, adapted.slots
     hidden, own = training.masks()
-    optimiser = Alone(source, training.options["weight_decay"])
+    optimiser = Alone(trainable, training.options["weight_decay"])
     lesson = training.lesson()
 
     def brought(told: Tensor | None) -> Tensor | None:
@@ -194,7 +194,7 @@ def fit(training: Training, most: int = 0) -> Fit:
         while True:
             if isinstance(asked, Look):
                 rows = [training.rows[index] for index in asked.chosen]
-                asked = lesson.send(predict(adapted, Folded(source), rows, asked.points))
+                asked = lesson.send(predict(adapted, DecodedParameters(trainable), rows, asked.points))
                 continue
             losses = []
             for part in _parts(asked, most):
@@ -203,9 +203,9 @@ def fit(training: Training, most: int = 0) -> Fit:
                     adapted.backbone.dropout(Drawn(hidden) if hidden else None),
                     slots.dropout(Drawn(own)),
                 ):
-                    logits = see(adapted, rows, source(brought(part.points)))
+                    logits = see(adapted, rows, trainable(brought(part.points)))
                 chosen = sent(torch.tensor(part.chosen), adapted.backbone.device)
-                loss = training.loss(logits, chosen) + source.penalty(brought(part.pair))
+                loss = training.loss(logits, chosen) + trainable.penalty(brought(part.pair))
                 loss = loss * (len(part.chosen) / len(asked.chosen))
                 loss.backward()
                 losses.append(loss.detach())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from methods.core.parameters import Source
+from methods.core.parameters import TrainableParameters
 
 CLIP = 1.0  # greatest norm of a job's gradient
 BETAS = (0.9, 0.999)
@@ -21,10 +21,10 @@ EPSILON = 1e-8
 class Alone:
     """The library's optimiser over one source."""
 
-    def __init__(self, source: Source, weight_decay: float) -> None:
-        self._source, self._looked = source, False
+    def __init__(self, trainable: TrainableParameters, weight_decay: float) -> None:
+        self._trainable, self._looked = trainable, False
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
-        for name, parameter in source.named_parameters():
+        for name, parameter in trainable.named_parameters():
             groups[decays(name, parameter)].append(parameter)
         tables = [
             {"params": groups[decay], "weight_decay": weight_decay * decay}
@@ -36,12 +36,12 @@ class Alone:
         """One update by the gradients at hand, which are then forgotten."""
         if not self._looked:
             see_gradients(
-                {name: parameter.grad for name, parameter in self._source.named_parameters()}
+                {name: parameter.grad for name, parameter in self._trainable.named_parameters()}
             )
             self._looked = True
         for group in self._adam.param_groups:
             group["lr"] = rate
-        nn.utils.clip_grad_norm_(self._source.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(self._trainable.parameters(), CLIP)
         self._adam.step()
         self._adam.zero_grad()
 

@@ -29,7 +29,7 @@ from harness.training.loop import Fit, Step, Training
 from harness.training.optimiser import Stacked
 from methods.core.attention import ready_mask, side_by_side
 from methods.core.dropout import Counted, Ready, draw
-from methods.core.parameters import Source
+from methods.core.parameters import TrainableParameters
 
 if TYPE_CHECKING:
     from harness.training.compiled import Compiled
@@ -62,7 +62,7 @@ class Pack:
             compiled,
             capture,
         )
-        self._asking = _Asking(adapted.source)
+        self._asking = _Asking(adapted.trainable)
 
     def fit(self, trainings: Sequence[Training]) -> list[Fit]:
         """Run up to as many trainings as there are places, side by side."""
@@ -71,7 +71,7 @@ class Pack:
             trainings[place] if place < len(trainings) else trainings[0] for place in range(places)
         ]
         stack = _Stack(
-            self._adapted.source, [training.adapted.source for training in trainings], places
+            self._adapted.trainable, [training.adapted.trainable for training in trainings], places
         )
         optimiser = Stacked(
             stack.tensors, [training.options["weight_decay"] for training in filled]
@@ -143,7 +143,7 @@ class Pack:
 
         hidden, added = masks or ({}, {})
         given = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
-        given["source"] = {f"source.{name}": tensor for name, tensor in parameters.items()}
+        given["source"] = {f"trainable.{name}": tensor for name, tensor in parameters.items()}
         given = {name: value for name, value in given.items() if value is not None}
         with side_by_side():
             compiled = self._compiled if torch.is_grad_enabled() else None
@@ -235,15 +235,15 @@ class _Update:
 class _Asking(nn.Module):
     """A source's tensors and its penalty in one call, as `functional_call` wants it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, trainable: TrainableParameters) -> None:
         super().__init__()
-        self.source = source
+        self.trainable = trainable
 
     def forward(
         self, points: Tensor | None, pair: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        some, penalty = next(self.source.parameters()), self.source.penalty(pair)
-        return self.source(points), penalty.to(some) if isinstance(
+        some, penalty = next(self.trainable.parameters()), self.trainable.penalty(pair)
+        return self.trainable(points), penalty.to(some) if isinstance(
             penalty, Tensor
         ) else some.new_full((), penalty)
 
@@ -251,15 +251,15 @@ class _Asking(nn.Module):
 class _Stack:
     """The parameters of several sources with an axis of places in front; each source's own look into its place."""
 
-    def __init__(self, shape: Source, sources: Sequence[Source], places: int) -> None:
+    def __init__(self, shape: TrainableParameters, sources: Sequence[TrainableParameters], places: int) -> None:
         self._sources = sources
         self.tensors: dict[str, Tensor] = {}
         for name, parameter in shape.named_parameters():
             tensor = parameter.new_zeros((places, *parameter.shape))
             for place in range(places):
                 self._view(tensor, place, name).copy_(self._own(place, name).detach())
-            for place, source in enumerate(sources):
-                source.get_parameter(name).data = self._view(tensor, place, name)
+            for place, trainable in enumerate(sources):
+                trainable.get_parameter(name).data = self._view(tensor, place, name)
             self.tensors[name] = tensor.requires_grad_()
 
     def _own(self, place: int, name: str) -> Tensor:
@@ -279,7 +279,7 @@ class _Texts:
     """The rows of all jobs, padded once to the pack's length and kept on the device."""
 
     def __init__(self, backbone: Backbone, rows: Sequence[Sequence[Encoded]], length: int) -> None:
-        self._causal, self._device = backbone.anatomy.causal, backbone.device
+        self._causal, self._device = backbone.architecture.causal, backbone.device
         self._jobs, self._first = len(rows), [0, *accumulate(map(len, rows))]
         self._rows = collate(backbone, [row for own in rows for row in own], length)
 
@@ -322,9 +322,9 @@ class _Masks:
         counted = Counted(), Counted()
         adapted, batch = pack._adapted, texts.batch(texts.numbers([0], [[0] * pack._geometry.rows]))
         hidden = counted[0] if first.options["dropout"] else None
-        points = adapted.source.weights(pack._geometry.rows, torch.Generator())
+        points = adapted.trainable.weights(pack._geometry.rows, torch.Generator())
         with torch.no_grad(), adapted.backbone.dropout(hidden), adapted.slots.dropout(counted[1]):
-            adapted.slots.install(adapted.source(points))
+            adapted.slots.install(adapted.trainable(points))
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
         self._entries = counted[0].entries, counted[1].entries
 
@@ -358,9 +358,9 @@ def may_pack(adapted: Adapted, length: int) -> bool:
         OutOfMemoryError: the device holds no pack of two rows at the moment.
     """
     rows = [row(length), row(length // 2 + 1)]
-    backbone, source = adapted.backbone, adapted.source
+    backbone, trainable = adapted.backbone, adapted.trainable
     pack = Pack(adapted, Geometry(2, 2, length))
-    parameters = {name: torch.stack([tensor, tensor]) for name, tensor in source.named_parameters()}
+    parameters = {name: torch.stack([tensor, tensor]) for name, tensor in trainable.named_parameters()}
     try:
         texts = _Texts(backbone, [rows], length)
         together, _ = pack.forward(parameters, texts.batch(texts.numbers([0, 0], [[0, 1], [0, 1]])))
@@ -370,7 +370,7 @@ def may_pack(adapted: Adapted, length: int) -> bool:
         if "deterministic" in str(error).lower():  # of the device, and not of the pass
             raise
         return False
-    adapted.slots.install(source())
+    adapted.slots.install(trainable())
     alone = backbone(collate(backbone, rows))
     near = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4) * max(
         1.0, float(alone.abs().max())

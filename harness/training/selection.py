@@ -40,10 +40,10 @@ class Selection:
     step: int | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
-    def offer(self, key: tuple[float, ...], step: int, source: nn.Module) -> bool:
+    def offer(self, key: tuple[float, ...], step: int, trainable: nn.Module) -> bool:
         """Take a moment if it is as good as the best; the greater key is the better."""
         if self.step is not None and key < self.key:
             return False
         self.key, self.step = key, step
-        self.state = {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+        self.state = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
         return True

@@ -16,7 +16,7 @@ from harness.tasks.base import Row, Task
 from harness.training.adapted_model import Adapted, Tensors, predict
 from harness.training.batching import Encoded
 from harness.training.labels import Target
-from methods.core.parameters import Folded
+from methods.core.parameters import DecodedParameters
 
 Answers = Callable[
     [Tensors, Sequence[Encoded]], Tensor
@@ -89,7 +89,7 @@ def sampled(
 ) -> Iterator[Tensor]:
     """The logits `[rows, outputs]` of sampled models, one after the other."""
     for sample in range(samples):
-        points = adapted.source.weights(len(rows), streams.generator("test", sample))
+        points = adapted.trainable.weights(len(rows), streams.generator("test", sample))
         yield predict(adapted, tensors, rows, points)
 
 
@@ -118,7 +118,7 @@ def bare(
 
     Takes the method's slots out of the backbone for good, so it comes last.
     """
-    trained = Folded(adapted.source)(None)
+    trained = DecodedParameters(adapted.trainable)(None)
     adapted.slots.remove()
     head = methods.build("head").slots(adapted.backbone)
     tensors = {slot.name: trained[slot.name] for slot in head}
@@ -127,7 +127,7 @@ def bare(
             lambda _: tensors,
             tests,
             target,
-            plain(Adapted(adapted.backbone, head, adapted.source, adapted.room)),
+            plain(Adapted(adapted.backbone, head, adapted.trainable, adapted.room)),
         )
     finally:
         head.remove()

@@ -14,7 +14,7 @@ from harness import geometry
 from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress
 from harness.redaction import redact, told
-from harness.training import worker_cache
+from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from harness.training.compiled import Compiled
     from harness.training.job_run import Attempt
 
-NO_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "could not create a primitive",
-)  # as torch on a CPU says it
 UNORDERED = "does not have a deterministic implementation"  # as torch says it
 RELAXED = "the device has no operation that adds in one order for this backbone: last digits may differ from run to run"
 
@@ -188,9 +183,7 @@ def _see_end(error: Exception) -> None:
         raise DeviceLost(
             f"the device is of no more use to this process ({said[0] if said else 'no reason given'})"
         )
-    if isinstance(error, MemoryError) or (
-        type(error) is RuntimeError and any(said in str(error) for said in NO_MEMORY)
-    ):
+    if out_of_memory.refused_by_host(error):
         raise MemoryError(
             f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})"
         )
@@ -222,8 +215,6 @@ def _in_packs(
     """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
     import torch
 
-    from harness.training.adapted_model import free_memory
-
     if shape is None:
         return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
     try:
@@ -233,14 +224,14 @@ def _in_packs(
             gc.collect()
         return outcomes
     except torch.OutOfMemoryError:
-        smaller, note = shape.halved(), f"the device has no memory for {shape.places} jobs at once"
+        smaller, note = out_of_memory.smaller_pack(shape), out_of_memory.pack_note(shape)
     except Exception as error:  # whatever it was, one job after the other may do
         _see_end(error)
         said = redact(str(error)).splitlines()
         smaller = replace(shape, compiled=False, captured=False) if shape.steps else None
         what = f"steps cannot be {shape.steps}" if shape.steps else "no pass over several jobs"
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
-    free_memory()
+    out_of_memory.free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
     digest = next(
         (one for one, outcome in outcomes.items() if outcome.status != "failed"),
@@ -275,7 +266,7 @@ def _side_by_side(
     for attempt in attempts:  # a source is made for its own job's head
         own = attempt.method.slots(attempt.backbone)
         try:
-            sources.append(attempt.adapted(own).source)
+            sources.append(attempt.adapted(own).trainable)
         finally:
             own.remove()
     wide = replace(
@@ -286,7 +277,7 @@ def _side_by_side(
         reset_peak(first.device)
         started = time.perf_counter()
         adapted = [
-            Adapted(a.backbone, slots, source) for a, source in zip(attempts, sources, strict=True)
+            Adapted(a.backbone, slots, trainable) for a, trainable in zip(attempts, sources, strict=True)
         ]
         trainings = [
             attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)

@@ -12,7 +12,7 @@ from harness.training import batching, loop
 from harness.training.adapted_model import predict
 from harness.training.labels import Target
 from harness.training.loop import Training
-from methods.core.parameters import Folded
+from methods.core.parameters import DecodedParameters
 from tests.harness.training.test_loop import CLASSES, STREAMS, TRAINED, adapted, rows
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=80)
@@ -48,12 +48,12 @@ def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
     """The calls of a test set are made by the first job that reads it, once for each size; the answers are those of a list."""
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
-    expected = [predict(one, Folded(one.source), encoded)]
+    expected = [predict(one, DecodedParameters(one.trainable), encoded)]
     tests, whole, made = batching.Reread(encoded), batching.collate, []
     monkeypatch.setattr(batching, "collate", lambda *given: made.append(given) or whole(*given))
     for tokens in (0, 0, 40, 40):
         one.room.tokens = tokens
-        assert torch.allclose(predict(one, Folded(one.source), tests), expected[0], atol=1e-5)
+        assert torch.allclose(predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5)
     usual, small = (len(batching.calls(one.backbone, encoded, most)) for most in (0, 40))
     assert len(made) == 2 * (usual + small)  # once for the set, and once to count
     assert small > usual
@@ -64,10 +64,10 @@ def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
     """Sorting by length and cutting into small batches changes no answer."""
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
-    expected = torch.cat([predict(one, Folded(one.source), [row]) for row in encoded])
+    expected = torch.cat([predict(one, DecodedParameters(one.trainable), [row]) for row in encoded])
     monkeypatch.setitem(batching.MOST, "cpu", most)
     monkeypatch.setitem(batching.CALL, "cpu", call)
-    assert torch.allclose(predict(one, Folded(one.source), encoded), expected, atol=1e-5)
+    assert torch.allclose(predict(one, DecodedParameters(one.trainable), encoded), expected, atol=1e-5)
 
 
 KINDS = [(name, {"dropout": False} if name == "fine-tuning" else {}) for name in TRAINED]
@@ -81,14 +81,14 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
     for call in (0, 10_000):
         monkeypatch.setitem(batching.CALL, "cpu", call)
         method, one = adapted(name, dtype="float64", **options)
-        one.source.to(torch.float64)
+        one.trainable.to(torch.float64)
         seen = []
         one.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
         examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
         loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
         found.append(
-            (len(seen), {key: tensor.detach() for key, tensor in one.source.named_parameters()})
+            (len(seen), {key: tensor.detach() for key, tensor in one.trainable.named_parameters()})
         )
     (calls, apart), (fewer, together) = found
     assert calls > 5 * fewer / 2

@@ -11,7 +11,7 @@ from harness.training.adapted_model import predict
 from harness.training.feature_cache import Store
 from harness.training.labels import Target
 from harness.training.loop import Examples
-from methods.core.parameters import Folded
+from methods.core.parameters import DecodedParameters
 from tests.harness.training.test_loop import CLASSES, NUMBERS, adapted, rows
 
 THREE = replace(CLASSES, labels=("a", "b", "c"))
@@ -65,7 +65,7 @@ def test_answers_are_those_of_scikit_learn(task, pooling):
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(
         x, [r.label for r in examples.train]
     )
-    ours = predict(one, Folded(one.source), encoded[1]).softmax(1).numpy()
+    ours = predict(one, DecodedParameters(one.trainable), encoded[1]).softmax(1).numpy()
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
 
 
@@ -80,7 +80,7 @@ def test_a_number_is_answered_by_ridge_regression():
     x, held = (pooled(one, part, "mean") for part in encoded)
     y = np.array([row.label for row in examples.train])
     theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
-    ours = examples.target.predictions(predict(one, Folded(one.source), encoded[1]))
+    ours = examples.target.predictions(predict(one, DecodedParameters(one.trainable), encoded[1]))
     assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
 
 
@@ -92,7 +92,7 @@ def test_the_dev_rows_choose_the_strength():
         result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
     )
     marks = testing.sit(
-        Folded(one.source),
+        DecodedParameters(one.trainable),
         {"": (examples.dev, batching.encode(one.backbone, examples.dev))},
         examples.target,
         testing.plain(one),

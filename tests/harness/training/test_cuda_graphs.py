@@ -187,14 +187,14 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     bert = replace(random_bert("float32", outputs=8), tokenizer=Letters())
     method, jobs = methods.build(name, options), [Job(0), Job(1, NUMBERS)]
     slots = method.slots(bert)
-    sources = [method.source(slots, Streams(("made", 50, job.draw, 0))).to("meta") for job in jobs]
+    sources = [method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to("meta") for job in jobs]
     one = replace(bert, model=bert.model.to("meta"), device=torch.device("meta"))
     trainings = [
         Training(
-            Adapted(one, slots, source), method.options() | {"lr": 1e-3}, method.dev_scoring,
+            Adapted(one, slots, trainable), method.options() | {"lr": 1e-3}, method.dev_scoring,
             Examples(job.train, job.dev, Target.of(job.task, job.train)), RECIPE, Streams(("made", 50, job.draw, 0)),
         )
-        for job, source in zip(jobs, sources, strict=True)
+        for job, trainable in zip(jobs, sources, strict=True)
     ]  # fmt: skip
     pack, stack = (
         Pack(Adapted(one, slots, sources[0]), Geometry(2, 8, 16)),

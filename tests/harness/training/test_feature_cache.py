@@ -163,7 +163,7 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
     )
     method = methods.build("features")
     slots = method.slots(one)
-    there = Adapted(one, slots, method.source(slots, STREAMS))
+    there = Adapted(one, slots, method.trainable_parameters(slots, STREAMS))
     whole, counts = Reader.compute, []
     monkeypatch.setattr(
         Reader,

@@ -17,7 +17,7 @@ from harness.training.dev_scoring import DevRows, Scored
 from harness.training.labels import Target
 from harness.training.loop import Examples, Training
 from methods.core.method import DevScoring
-from methods.core.parameters import Folded
+from methods.core.parameters import DecodedParameters
 from tests.support.models import random_bert
 
 CLASSES = Task(
@@ -58,7 +58,7 @@ def adapted(name="lora", outputs=2, dtype="float32", **options):
     backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
     method = methods.build(name, options)
     slots = method.slots(backbone)
-    return method, Adapted(backbone, slots, method.source(slots, STREAMS))
+    return method, Adapted(backbone, slots, method.trainable_parameters(slots, STREAMS))
 
 
 def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
@@ -89,7 +89,7 @@ def scored(one, dev, scoring, step):
     """What dev rows say at a step."""
     encoded = batching.encode(one.backbone, dev)
     asking = DevRows(
-        dev, range(len(dev)), Target.of(CLASSES, dev), one.source, scoring, STREAMS
+        dev, range(len(dev)), Target.of(CLASSES, dev), one.trainable, scoring, STREAMS
     ).score(step)
     answer = None
     while True:
@@ -98,7 +98,7 @@ def scored(one, dev, scoring, step):
         except StopIteration as end:
             return end.value
         answer = predict(
-            one, Folded(one.source), [encoded[index] for index in look.chosen], look.points
+            one, DecodedParameters(one.trainable), [encoded[index] for index in look.chosen], look.points
         )
 
 
@@ -151,13 +151,13 @@ def test_the_source_is_left_at_its_best_point(monkeypatch):
     given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
 
     def say(dev_rows, step):
-        seen[step] = {name: p.detach().clone() for name, p in dev_rows._source.named_parameters()}
+        seen[step] = {name: p.detach().clone() for name, p in dev_rows._trainable.named_parameters()}
         return given[step]
 
     dev_rows_say(monkeypatch, say)
     one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
-    assert all(torch.equal(p, seen[1][name]) for name, p in one.source.named_parameters())
-    assert any(not torch.equal(p, seen[3][name]) for name, p in one.source.named_parameters())
+    assert all(torch.equal(p, seen[1][name]) for name, p in one.trainable.named_parameters())
+    assert any(not torch.equal(p, seen[3][name]) for name, p in one.trainable.named_parameters())
 
 
 def test_patience_ends_a_job_early(monkeypatch):
@@ -184,7 +184,7 @@ def test_the_same_streams_give_the_same_training():
         assert first.curve == second.curve
         assert all(
             torch.equal(a, b)
-            for a, b in zip(one.source.parameters(), two.source.parameters(), strict=True)
+            for a, b in zip(one.trainable.parameters(), two.trainable.parameters(), strict=True)
         )
 
 
@@ -219,7 +219,7 @@ def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
     """Stochastic validation scores copies x rows, and two evaluations sample anew."""
     method, one = adapted("simplex")
     with torch.no_grad():
-        for parameter in one.source.parameters():
+        for parameter in one.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(10, seed=1)
     stochastic, centroid = (DevScoring(stochastic=kind, copies=7) for kind in (True, False))
@@ -268,7 +268,7 @@ def test_every_method_trains_in_every_precision(name, dtype):
     )
     assert result.diverged is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
-    assert all(parameter.dtype == torch.float32 for parameter in one.source.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in one.trainable.parameters())
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -296,7 +296,7 @@ def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
     """With `granularity=batch` each copy of the dev rows is one batch, so two copies are seen by two points."""
     _, one = adapted("simplex", granularity="batch")
     with torch.no_grad():
-        for parameter in one.source.parameters():
+        for parameter in one.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(6, seed=1)
     losses = [
@@ -308,11 +308,11 @@ def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
 def test_float64_is_float64_throughout():
     """With `--dtype float64` trained tensors, logits and losses are in float64."""
     method, one = adapted(dtype="float64")
-    source = one.source.to(dtype=one.backbone.trained_in)
-    one.slots.install(source())
+    trainable = one.trainable.to(dtype=one.backbone.trained_in)
+    one.slots.install(trainable())
     logits = one.backbone(batching.collate(one.backbone, batching.encode(one.backbone, rows(3))))
     assert logits.dtype == torch.float64
-    assert {parameter.dtype for parameter in source.parameters()} == {torch.float64}
+    assert {parameter.dtype for parameter in trainable.parameters()} == {torch.float64}
     assert method.name == "lora"
 
 
@@ -326,8 +326,8 @@ def test_a_simplex_of_one_vertex_trains_as_its_base(base):
     )
     assert first.curve == second.curve
     assert first.best == second.best
-    expected = two.source()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in one.source().items())
+    expected = two.trainable()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in one.trainable().items())
 
 
 def test_the_dev_score_of_every_copy_is_kept():
@@ -356,7 +356,7 @@ def test_other_rules_are_followed_without_moving_the_own_choice():
     assert plain[1].best == found[1].best
     assert all(
         torch.equal(a, b)
-        for a, b in zip(plain[0].source.parameters(), found[0].source.parameters(), strict=True)
+        for a, b in zip(plain[0].trainable.parameters(), found[0].trainable.parameters(), strict=True)
     )
     rules = found[1].rules
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
@@ -384,7 +384,7 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
     assert first.curve == again.curve
     assert first.curve != without.curve
     encoded = batching.encode(one.backbone, rows(5))
-    logits = [predict(one, Folded(one.source), encoded) for _ in range(2)]
+    logits = [predict(one, DecodedParameters(one.trainable), encoded) for _ in range(2)]
     assert torch.equal(*logits)
 
 
@@ -395,7 +395,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
 
     one, result = fitted(name)
     head = {slot.name for slot in one.slots if slot.role == "head"}
-    trained = {key: tensor.detach() for key, tensor in one.source().items() if key in head}
+    trained = {key: tensor.detach() for key, tensor in one.trainable().items() if key in head}
     dev = rows(10, seed=1)
     encoded, target = batching.encode(one.backbone, dev), Target.of(CLASSES, dev)
     marks = testing.bare(one, {"": (dev, encoded)}, target)
@@ -415,14 +415,14 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
 
     _, one = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
     with torch.no_grad():
-        for parameter in one.source.parameters():
+        for parameter in one.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     encoded = batching.encode(one.backbone, rows(6))
-    folded = Folded(one.source)
+    folded = DecodedParameters(one.trainable)
     found = testing.averaged(one, 4, STREAMS, task)(folded, encoded)
     each = [
         predict(
-            one, folded, encoded, one.source.weights(6, STREAMS.generator("test", sample))
+            one, folded, encoded, one.trainable.weights(6, STREAMS.generator("test", sample))
         ).double()
         for sample in range(4)
     ]
@@ -436,7 +436,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
 def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     """A trained tensor that the backbone does not look at ends the job in words."""
     method, one = adapted("lora")
-    one.source._given["nowhere"] = torch.nn.Parameter(torch.zeros(2))
+    one.trainable._shared["nowhere"] = torch.nn.Parameter(torch.zeros(2))
     one.slots._slots["nowhere"], one.slots._sites["nowhere"] = (
         next(iter(one.slots)),
         (torch.nn.Linear(1, 1), "weight"),

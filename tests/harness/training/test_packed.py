@@ -82,7 +82,7 @@ def trained(
     sources = []
     for job in jobs:
         slots = method.slots(replace(wide, outputs=job.task.outputs))
-        sources.append(method.source(slots, Streams(("made", 50, job.draw, 0))).to(wide.trained_in))
+        sources.append(method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to(wide.trained_in))
         slots.remove()
     found = []
     for first in range(0, len(jobs), places or 1):
@@ -90,21 +90,21 @@ def trained(
         slots = method.slots(wide if places else replace(wide, outputs=jobs[first].task.outputs))
         trainings = [
             Training(
-                Adapted(replace(wide, outputs=job.task.outputs), slots, source),
+                Adapted(replace(wide, outputs=job.task.outputs), slots, trainable),
                 method.options() | {"lr": job.rate}, method.dev_scoring,
                 Examples(job.train, job.dev, Target.of(job.task, job.train)),
                 replace(RECIPE, patience=job.patience), Streams(("made", 50, job.draw, 0)),
             )
-            for job, source in zip(jobs[part], sources[part], strict=True)
+            for job, trainable in zip(jobs[part], sources[part], strict=True)
         ]  # fmt: skip
         if places:
-            template = method.source(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
+            template = method.trainable_parameters(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
             shape = Geometry(places, RECIPE.batch_size, length)
             found += Pack(Adapted(wide, slots, template), shape, compiled, capture).fit(trainings)
         else:
             found += [fit(loop, rows_at_a_time) for loop in trainings]
         slots.remove()
-    return [(result, source.folded()) for result, source in zip(found, sources, strict=True)]
+    return [(result, trainable.decoded()) for result, trainable in zip(found, sources, strict=True)]
 
 
 def same(one, other):
@@ -191,7 +191,7 @@ def test_a_probe_says_who_may_pack(family):
     one = family_backbone(family, dtype="float32")
     method = methods.build("lora")
     slots = method.slots(one)
-    adapted = Adapted(one, slots, method.source(slots, Streams(("task", 50, 0, 0))))
+    adapted = Adapted(one, slots, method.trainable_parameters(slots, Streams(("task", 50, 0, 0))))
     assert packed.may_pack(adapted, 20) == (family not in (*WINDOWED, "MPNet", "DebertaV2", "OPT"))
     slots.remove()
     assert refusal(family, "lora", {}) is None
@@ -247,16 +247,16 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     one = replace(random_bert("float32", outputs=8), tokenizer=Letters())
     method = methods.build("prefix")
     slots = method.slots(one)
-    source = method.source(slots, Streams(("task", 50, 0, 0)))
-    parameters = {name: torch.stack([tensor] * 4) for name, tensor in source.named_parameters()}
+    trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
+    parameters = {name: torch.stack([tensor] * 4) for name, tensor in trainable.named_parameters()}
     encoded = batching.encode(one, rows(6))
     texts = packed._Texts(one, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
         batch = texts.batch(texts.numbers([0] * 4, [range(6)] * 4))
-        Pack(Adapted(one, slots, source), Geometry(4, 6, 16)).forward(parameters, batch)
+        Pack(Adapted(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
-    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(one.anatomy.attention)
+    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(one.architecture.attention)
     assert "aten::_scaled_dot_product_attention_math" not in calls
 
 

@@ -1,0 +1,93 @@
+"""The one policy for running out of memory.
+
+On out-of-memory the pack size is halved first, until jobs train alone; then the micro-batch of a
+training step is halved, down to one row. Evaluation calls of a job alone are halved as well. A job
+fails only when a single row does not fit. Every reduction is recorded in the job's geometry and
+reported once. When the host (not the device) refuses memory, the worker must end: libraries keep
+what they could not create.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from harness.geometry import Geometry
+
+Result = TypeVar("Result")
+
+# Messages of errors in which torch reports that the host refused memory.
+HOST_MESSAGES = ("can't allocate memory", "not enough memory", "could not create a primitive")
+
+
+def retry_smaller(
+    compute: Callable[[int], Result], size: int, smaller: Callable[[int], int]
+) -> tuple[Result, int]:
+    """Call `compute` with a size that is reduced each time the device runs out of memory.
+
+    Args:
+        compute: the computation, given the size.
+        size: the first size to try; 0: the usual one.
+        smaller: gives the next size to try; 0: there is none.
+
+    Returns:
+        The result and the size that fitted.
+
+    Raises:
+        OutOfMemoryError: the smallest size does not fit either.
+    """
+    import torch
+
+    while True:
+        try:
+            return compute(size), size
+        except torch.OutOfMemoryError:
+            if not (size := smaller(size)):
+                raise
+        free_memory()
+
+
+def smaller_pack(geometry: Geometry) -> Geometry | None:
+    """Return the geometry with half the pack size; None: the jobs train alone."""
+    half = geometry.places // 2
+    return replace(geometry, places=half) if half > 1 else None
+
+
+def pack_note(geometry: Geometry) -> str:
+    """Return the report that a pack of this size did not fit."""
+    return f"the device has no memory for {geometry.places} jobs at once"
+
+
+def micro_batch_note(batch_size: int, micro_batch: int) -> str:
+    """Return the report that a training step was split into micro-batches."""
+    return (
+        f"the device has no memory for {batch_size} rows at once; "
+        f"they went through it {micro_batch} at a time"
+    )
+
+
+def testing_note(tokens: int) -> str:
+    """Return the report that testing calls were made smaller."""
+    return (
+        f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most"
+    )
+
+
+def refused_by_host(error: Exception) -> bool:
+    """Return whether the error says that the host, not the device, has no memory left."""
+    return isinstance(error, MemoryError) or (
+        type(error) is RuntimeError and any(message in str(error) for message in HOST_MESSAGES)
+    )
+
+
+def free_memory() -> None:
+    """Release what a failed call held; call it after the error is handled, which keeps the call's frames."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):  # some versions raise it after a graph that was not captured
+            torch.cuda.empty_cache()
