@@ -1,7 +1,7 @@
-"""How a trained model's scores change around it: over its simplex, and along random directions away from it.
+"""`bench landscape DIGEST`: losses and scores of one trained model over its simplex and around it.
 
-What the paper's first claim rests on (a whole region of good models) can be looked at here, job by
-job. Nothing is chosen by it, so test rows may be looked at as often as there are points.
+The claim that a whole region of models is good can be checked here for a single job. Nothing is
+selected by the result, so test rows may be evaluated at every point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
 from harness.atomic_write import write_output
-from harness.errors import UsageError
+from harness.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,190 +29,212 @@ if TYPE_CHECKING:
     from harness.training.batching import Encoded
     from harness.training.job_run import Attempt
 
-RADII: Final = (
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-)  # of steps away from the model, as shares of each tensor's norm
+RADII: Final = (0.05, 0.1, 0.2, 0.4)  # lengths of displacements, relative to each tensor's norm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What to look at."""
+class LandscapeRequest:
+    """Which points to evaluate."""
 
     vertices: Sequence[int]  # by number from 1; empty: the first three
-    edges: bool  # between all pairs of vertices, instead of a triangle
+    edges: bool  # all edges between two vertices, instead of a triangle
     steps: int  # parts of an edge
-    directions: int
-    tested: int  # test rows looked at, the first ones; 0: none
+    directions: int  # random directions
+    tested: int  # the first test rows to evaluate; 0: none
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """What was seen at one place."""
+class LandscapePoint:
+    """Losses and scores at one point."""
 
     weights: tuple[float, ...]  # of all vertices; empty off the simplex
-    direction: int | None  # which random direction
-    radius: float  # how far along it, as a share of each tensor's norm
+    direction: int | None  # number of the random direction
+    radius: float  # length of the displacement, relative to each tensor's norm
     train_loss: float
     dev_loss: float
-    dev: float  # scores, 1.0 = perfect
+    dev: float  # scores; 1.0 is perfect
     test: float | None
 
+    @property
+    def score(self) -> float:
+        """The test score, or the dev score if no test rows were evaluated."""
+        return self.dev if self.test is None else self.test
 
-def show_landscape(db: str, digest: str, wanted: Wanted, output: Path | None) -> None:
-    """`bench landscape`: a figure, its numbers beside it, and what they say in a few lines.
+
+def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path | None) -> None:
+    """Evaluate a model's points, print a summary, and write the numbers and a figure.
+
+    A model with a single vertex has no figure.
 
     Raises:
-        UsageError: the file's ending is no form of a figure; and as `survey`.
+        UsageError: the file's ending is not a format of figures; and as `evaluate_points`.
+        Unavailable, CorruptData: see `evaluate_points`.
         CannotWrite: a file cannot be written.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     from reports.figures import FILE_FORMATS, save
-    from reports.figures.landscape import landscape
 
     target = output or Path(f"landscape-{digest[:12]}.svg")
     form = target.suffix.removeprefix(".").lower()
     if form not in FILE_FORMATS:
-        raise UsageError(
-            f"--output: {target} must end in {' or '.join(f'.{one}' for one in FORMS)}"
+        endings = " or ".join(f".{known}" for known in FILE_FORMATS)
+        raise UsageError(f"--output: {target} must end in {endings}")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("evaluating", total=None)
+        stored, points = evaluate_points(
+            db, digest, request, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("looking", total=None)
-        one, points = survey(
-            db,
-            digest,
-            wanted,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    write_output(target.with_suffix(".json"), as_json(one, points))
+    numbers = target.with_suffix(".json")
+    write_output(numbers, as_json(stored, points))
     out = Console(soft_wrap=True, highlight=False)
-    for line in summary(one, points):
+    for line in summary(stored, points):
         out.print(line, markup=False)
-    over = [point for point in points if point.weights]
-    if one.vertices > 1:
-        seen = sorted(
-            {place for point in over[1:] for place, weight in enumerate(point.weights) if weight}
-        )
-        shown = [
-            point for point in over if math.isclose(sum(point.weights[place] for place in seen), 1)
-        ]
-        sheet = landscape(
-            [[point.weights[place] for place in seen] for point in shown],
-            [100 * _score(point) for point in shown],
-            [f"vertex {place + 1}" for place in seen],
-            title=f"{one.entry.label} on {one.entry.task}, size {one.entry.size}, draw {one.entry.draw}",
-            unit="points, test rows" if wanted.tested else "points, dev rows",
-        )
-        write_output(target, save(sheet, form))
-        out.print(f"{target} and {target.with_suffix('.json')}", markup=False)
+    if stored.vertices > 1:
+        write_output(target, save(_figure(stored, points), form))
+        out.print(f"wrote {target} and {numbers}", markup=False)
     else:
-        out.print(str(target.with_suffix(".json")), markup=False)
+        out.print(f"wrote {numbers}", markup=False)
 
 
-def _score(point: Point) -> float:
-    return point.dev if point.test is None else point.test
+def _figure(stored: Stored, points: Sequence[LandscapePoint]) -> Any:
+    from reports.figures.landscape import landscape
 
-
-def summary(one: Stored, points: Sequence[Point]) -> Iterator[str]:
-    """What the points say, in words."""
     centre, *others = (point for point in points if point.weights)
-    corners = [point for point in others if max(point.weights) == 1]
-    where = "dev" if centre.test is None else "test"
-    entry = one.entry
-    yield f"{entry.label} on {entry.task}, size {entry.size}: centre {100 * _score(centre):.1f} points on {where} rows"
-    if corners:
-        each = ", ".join(f"{100 * _score(point):.1f}" for point in corners)
-        rest = [100 * _score(point) for point in others]
-        yield f"vertices {each}; mean of {len(rest)} points {fmean(rest):.1f}, lowest {min(rest):.1f}, highest {max(rest):.1f}"
+    used = sorted({v for point in others for v, weight in enumerate(point.weights) if weight})
+    # The centre of all vertices lies outside the figure if only some of them are drawn.
+    inside = [
+        point for point in (centre, *others) if math.isclose(sum(point.weights[v] for v in used), 1)
+    ]
+    entry = stored.entry
+    return landscape(
+        [[point.weights[v] for v in used] for point in inside],
+        [100 * point.score for point in inside],
+        [f"vertex {v + 1}" for v in used],
+        title=f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}",
+        unit=f"points, {'dev' if centre.test is None else 'test'} rows",
+    )
+
+
+def summary(stored: Stored, points: Sequence[LandscapePoint]) -> Iterator[str]:
+    """Yield sentences that describe the evaluated points."""
+    centre, *others = (point for point in points if point.weights)
+    vertices = [point for point in others if max(point.weights) == 1]
+    entry, rows = stored.entry, "dev" if centre.test is None else "test"
+    yield (
+        f"{entry.label} on {entry.task}, size {entry.size}: "
+        f"the centre scores {100 * centre.score:.1f} points on {rows} rows"
+    )
+    if vertices:
+        scores = [100 * point.score for point in others]
         best = max(others, key=lambda point: (point.dev, -point.dev_loss))
-        yield f"the point best on dev rows scores {100 * _score(best):.1f}"
+        yield f"vertices: {', '.join(f'{100 * point.score:.1f}' for point in vertices)}"
+        yield (
+            f"all {len(scores)} points: mean {fmean(scores):.1f}, "
+            f"lowest {min(scores):.1f}, highest {max(scores):.1f}"
+        )
+        yield f"the point with the best dev score: {100 * best.score:.1f}"
     for radius in RADII:
-        away = [point for point in points if point.direction is not None and point.radius == radius]
-        if away:
-            rise = fmean(point.train_loss - centre.train_loss for point in away)
-            more = fmean(point.dev_loss - centre.dev_loss for point in away)
-            yield f"{100 * radius:.0f} % along {len(away)} random directions: training loss {rise:+.3f}, dev loss {more:+.3f}"
+        moved = [
+            point for point in points if point.direction is not None and point.radius == radius
+        ]
+        if moved:
+            train = fmean(point.train_loss - centre.train_loss for point in moved)
+            dev = fmean(point.dev_loss - centre.dev_loss for point in moved)
+            yield (
+                f"moved by {100 * radius:.0f} % of the norm, random directions: {len(moved)}; "
+                f"training loss {train:+.3f}, dev loss {dev:+.3f}"
+            )
 
 
-def points_of(vertices: int, wanted: Wanted) -> list[tuple[float, ...]]:
-    """Weights to look at: the centre first, then a triangle's lattice or the edges.
+def lattice_points(vertices: int, request: LandscapeRequest) -> list[tuple[float, ...]]:
+    """Return the weights to evaluate: the centre, then a triangle's lattice or the edges.
+
+    Args:
+        vertices: how many the model has.
+        request: which of them.
 
     Raises:
-        UsageError: a vertex is not there, or they are not two or three.
+        UsageError: a requested vertex does not exist, or there are not two or three of them.
     """
     centre = tuple(1 / vertices for _ in range(vertices))
     if vertices == 1:
         return [centre]
-    chosen = list(wanted.vertices) or list(range(1, min(vertices, 3) + 1))
+    chosen = list(request.vertices) or list(range(1, min(vertices, 3) + 1))
     if bad := [number for number in chosen if not 1 <= number <= vertices]:
         raise UsageError(f"--vertices: there is no vertex {bad[0]}; there are 1 to {vertices}")
-    if not wanted.edges and (len(set(chosen)) != len(chosen) or len(chosen) not in (2, 3)):
-        raise UsageError(
-            f"--vertices wants two or three different numbers, got {len(chosen)}; or take --edges"
-        )
+    if not request.edges and (len(set(chosen)) != len(chosen) or len(chosen) not in (2, 3)):
+        given = ",".join(map(str, chosen))
+        raise UsageError(f"--vertices requires two or three different numbers, got {given}")
     groups = (
         itertools.combinations(range(vertices), 2)
-        if wanted.edges
+        if request.edges
         else [tuple(number - 1 for number in chosen)]
     )
-    found = [centre]
+    points = [centre]
     for group in groups:
-        for shares in _lattice(len(group), wanted.steps):
+        for parts in _compositions(len(group), request.steps):
             weights = [0.0] * vertices
-            for place, share in zip(group, shares, strict=True):
-                weights[place] = share / wanted.steps
-            found.append(tuple(weights))
-    return list(dict.fromkeys(found))
+            for vertex, part in zip(group, parts, strict=True):
+                weights[vertex] = part / request.steps
+            points.append(tuple(weights))
+    return list(dict.fromkeys(points))
 
 
-def _lattice(parts: int, total: int) -> Iterator[tuple[int, ...]]:
-    """All ways to write `total` as a sum of whole numbers, one a part."""
+def _compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
+    """Yield every way to write `total` as an ordered sum of non-negative integers."""
     if parts == 1:
         yield (total,)
         return
     for first in range(total, -1, -1):
-        yield from ((first, *rest) for rest in _lattice(parts - 1, total - first))
+        yield from ((first, *rest) for rest in _compositions(parts - 1, total - first))
 
 
-def survey(
-    db: str, digest: str, wanted: Wanted, seen: Callable[[int, int], None]
-) -> tuple[Stored, list[Point]]:
-    """Look at each point; `seen` hears how many of how many are done.
+def evaluate_points(
+    db: str, digest: str, request: LandscapeRequest, progress: Callable[[int, int], None]
+) -> tuple[Stored, list[LandscapePoint]]:
+    """Evaluate every requested point of a trained model.
+
+    Args:
+        db: the database of results.
+        digest: the job's digest, or its beginning.
+        request: which points.
+        progress: called with the numbers of evaluated and of all points.
 
     Raises:
-        UsageError, Unavailable, CorruptData: there is no such job, its tensors were not kept, its
-            data are not at hand.
+        UsageError: there is no such job or vertex.
+        Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
-    one = restore.load(db, digest)
-    at = points_of(one.vertices, wanted)
-    total = len(at) + wanted.directions * len(RADII)
-    found = []
-    with viewer(one, wanted.tested) as view:
-        for weights in at:
-            where = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
-            found.append(
-                Point(
-                    weights=weights, direction=None, radius=0.0, **view.look(one.point(where), True)
-                )
-            )
-            seen(len(found), total)
-        for number, radius in itertools.product(range(wanted.directions), RADII):
-            away = along(one.point(None), one.entry.digest, number, radius)
-            found.append(
-                Point(weights=(), direction=number, radius=radius, **view.look(away, False))
-            )
-            seen(len(found), total)
-    return one, found
+    stored = restore.load(db, digest)
+    lattice = lattice_points(stored.vertices, request)
+    total = len(lattice) + request.directions * len(RADII)
+    points = []
+    with open_evaluator(stored, request.tested) as evaluator:
+        for weights in lattice:
+            at = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
+            values = evaluator.evaluate(stored.point(at), test=True)
+            points.append(LandscapePoint(weights=weights, direction=None, radius=0.0, **values))
+            progress(len(points), total)
+        for number, radius in itertools.product(range(request.directions), RADII):
+            moved = displaced(stored.point(None), stored.entry.digest, number, radius)
+            values = evaluator.evaluate(moved, test=False)
+            points.append(LandscapePoint(weights=(), direction=number, radius=radius, **values))
+            progress(len(points), total)
+    return stored, points
 
 
-def along(
+def displaced(
     tensors: Mapping[str, Tensor], digest: str, number: int, radius: float
 ) -> dict[str, Tensor]:
-    """The tensors moved along a random direction, each by that share of its norm; the same for the same job and number."""
+    """Return the tensors moved along a random direction.
+
+    Args:
+        tensors: the tensors by slot.
+        digest: the job's digest; with `number` it determines the direction.
+        number: number of the direction.
+        radius: length of each tensor's displacement, relative to its norm.
+    """
     import torch
 
     from harness.streams import stream
@@ -220,27 +242,24 @@ def along(
     generator = torch.Generator().manual_seed(stream("direction", digest, number) % 2**63)
     moved = {}
     for name, tensor in sorted(tensors.items()):
-        step = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        length = step.norm().clamp_min(torch.finfo(torch.float64).tiny)
-        moved[name] = (tensor.double() + radius * tensor.double().norm() / length * step).to(
-            tensor.dtype
-        )
+        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        length = direction.norm().clamp_min(torch.finfo(torch.float64).tiny)
+        value = tensor.double() + radius * tensor.double().norm() / length * direction
+        moved[name] = value.to(tensor.dtype)
     return moved
 
 
 @dataclass(frozen=True)
-class Viewer:
-    """A trained model's backbone with its slots in it, and the rows of its job."""
+class Evaluator:
+    """A trained model's backbone with its slots, and the rows of its job."""
 
     job: Attempt
     adapted: Adapted
-    encoded: Mapping[
-        str, Sequence[Encoded]
-    ]  # train, dev, and the suffixes of the test splits looked at
-    papers: Mapping[str, Sequence[Row]]  # test rows by suffix
+    encoded: Mapping[str, Sequence[Encoded]]  # by `train`, `dev` and the suffixes of `tests`
+    tests: Mapping[str, Sequence[Row]]  # test rows to evaluate, by the suffix of their split
 
-    def look(self, tensors: Mapping[str, Tensor], test: bool) -> dict[str, Any]:
-        """Losses and scores with these tensors in the slots."""
+    def evaluate(self, tensors: Mapping[str, Tensor], *, test: bool) -> dict[str, Any]:
+        """Return losses and scores with these tensors in the slots."""
         import torch
 
         from harness.training import testing
@@ -249,70 +268,63 @@ class Viewer:
         target, losses, scores = self.job.target, {}, {}
         for name, rows in {"train": self.job.rows.train, "dev": self.job.rows.dev}.items():
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
-            losses[f"{name}_loss"] = float(
-                target.loss(logits, target.tensor(rows, torch.device("cpu")))
-            )
+            loss = target.loss(logits, target.tensor(rows, torch.device("cpu")))
+            losses[f"{name}_loss"] = float(loss)
             scores[name] = testing.graded(target, logits, rows)
-        marks = None
-        if test and self.papers:
-            sheets = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.papers.items()}
-            marks = testing.sit(
-                lambda _: dict(tensors), sheets, target, testing.plain(self.adapted)
+        result = None
+        if test and self.tests:
+            tests = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.tests.items()}
+            result = testing.sit(
+                lambda _: dict(tensors), tests, target, testing.plain(self.adapted)
             )
-        return {**losses, "dev": scores["dev"], "test": marks.score if marks else None}
+        return {**losses, "dev": scores["dev"], "test": result.score if result else None}
 
 
 @contextmanager
-def viewer(one: Stored, tested: int) -> Iterator[Viewer]:
-    """What looks at tensors in the backbone with the rows of their job.
+def open_evaluator(stored: Stored, tested: int) -> Iterator[Evaluator]:
+    """Load a job's backbone and rows on the CPU, and remove the slots at the end.
+
+    Args:
+        stored: the trained model.
+        tested: how many test rows of each split to evaluate.
 
     Raises:
-        Unavailable, CorruptData: the backbone or the rows are not at hand, or not those of the job.
+        Unavailable, CorruptData: the backbone or the rows are missing or were changed.
     """
     import torch
 
     from harness.commands.verify import job_of
-    from harness.errors import Unavailable
     from harness.training import batching, job_run
     from harness.training.adapted_model import Adapted
     from harness.training.ticket import Ticket
 
-    if one.task is None:
+    if stored.task is None:
         raise Unavailable(
-            f"{one.entry.task} is a file of yours, whose rows the ledger does not hold"
+            f"{stored.entry.task} is described by a file of yours, whose rows the ledger does not hold"
         )
-    torch.set_num_threads(1)  # as in a worker, where sums are added in the same order
-    ticket = Ticket(job=job_of(one.entry), task=one.task, keep="none", artefacts=Path())
+    torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
+    ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
     job = job_run.Attempt.of(ticket, "cpu")
     adapted = Adapted(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
-    papers = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
-    parts = {"train": job.rows.train, "dev": job.rows.dev, **papers}
+    tests = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
+    parts = {"train": job.rows.train, "dev": job.rows.dev, **tests}
+    encoded = {name: batching.encode(job.backbone, rows) for name, rows in parts.items()}
     try:
-        yield Viewer(
-            job,
-            adapted,
-            {name: batching.encode(job.backbone, rows) for name, rows in parts.items()},
-            papers,
-        )
+        yield Evaluator(job, adapted, encoded, tests)
     finally:
         adapted.slots.remove()
 
 
-def as_json(one: Stored, points: Sequence[Point]) -> str:
-    """What was seen, for other programs."""
-    entry = one.entry
-    at = {
+def as_json(stored: Stored, points: Sequence[LandscapePoint]) -> str:
+    """Return the job and its evaluated points as JSON."""
+    entry = stored.entry
+    content = {
+        "schema": 1,
         "digest": entry.digest,
         "method": entry.label,
         "task": entry.task,
         "size": entry.size,
         "draw": entry.draw,
+        "points": [asdict(point) for point in points],
     }
-    return (
-        json.dumps(
-            {"schema": 1, **at, "points": [asdict(point) for point in points]},
-            sort_keys=True,
-            indent=1,
-        )
-        + "\n"
-    )
+    return json.dumps(content, sort_keys=True, indent=1) + "\n"

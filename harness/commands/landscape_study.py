@@ -1,4 +1,4 @@
-"""What lies around many kept models: centres against vertices and sampled models, and how fast losses rise."""
+"""`bench landscape` without a digest: compare centres, vertices and sampled models of many trained models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from harness.artefacts import restore
 from harness.artefacts.restore import Stored
 from harness.atomic_write import write_output
-from harness.commands.landscape import Viewer, along, viewer
+from harness.commands.landscape import Evaluator, displaced, open_evaluator
 from harness.commands.report import command_line
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import Unavailable, UsageError
@@ -27,17 +27,25 @@ if TYPE_CHECKING:
     from reports.tables.landscape import Around
 
 SAMPLES: Final = 10  # sampled models of each simplex
-DIRECTIONS: Final = 5  # random ones, if no other number is asked for
+DIRECTIONS: Final = 5  # default number of random directions
 
 
-def show_surroundings(
+def show_study(
     query: ResultQuery, baseline: str | None, tested: int, directions: int, output: Path | None
 ) -> None:
-    """`bench landscape` without a digest: every kept model of the selection is looked at, and tables printed.
+    """Evaluate every kept model of the query, and print tables that compare the methods.
+
+    Args:
+        query: which results.
+        baseline: the method whose flatness the others are compared with.
+        tested: test rows to evaluate; 0: dev rows instead.
+        directions: random directions; 0: the default number.
+        output: a JSON file for the numbers; None: tables only.
 
     Raises:
-        UsageError: nothing is selected, or no model of it was kept; the output is no JSON file.
-        CannotWrite: it cannot be written.
+        UsageError: the query matches nothing, no model of it was kept, or the output is not a
+            JSON file.
+        CannotWrite: the file cannot be written.
     """
     from rich.console import Console
     from rich.progress import track
@@ -46,43 +54,40 @@ def show_surroundings(
     from reports.tables.landscape import as_document
 
     if output is not None and output.suffix != ".json":
-        raise UsageError(f"--output: {output} must end in .json, for the numbers of several jobs")
-    frame = selected(query, baseline)
+        raise UsageError(f"--output: for several models it must end in .json, got {output}")
+    frame = frame_of(query, baseline)
     done = [run for run in frame.all() if run.status == "done"]
     failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
-    found: list[Around] = []
-    left: list[str] = []
-    for run in track(done, "looking", console=Console(stderr=True), transient=True):
+    results: list[Around] = []
+    left_out: list[str] = []
+    for run in track(done, "evaluating", console=Console(stderr=True), transient=True):
         try:
-            found.append(
-                around(restore.load(query.db, run.digest), run, tested, directions or DIRECTIONS)
-            )
+            stored = restore.load(query.db, run.digest)
+            results.append(evaluate_model(stored, run, tested, directions or DIRECTIONS))
         except Unavailable as error:
-            left.append(str(error))
-    if not found:
-        raise UsageError(
-            f"none of the selected models can be looked at{': ' + left[0] if left else ''}"
-        )
-    where = "test" if tested else "dev"
+            left_out.append(str(error))
+    if not results:
+        reason = f": {left_out[0]}" if left_out else ""
+        raise UsageError(f"none of the requested models can be evaluated{reason}")
     page = as_document(
-        found,
+        results,
         baseline=frame.baseline,
-        where=where,
-        left=left,
+        where="test" if tested else "dev",
+        left=left_out,
         failed=failed,
         command=command_line(),
     )
     width = shutil.get_terminal_size((100, 40)).columns
     sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
     if output is not None:
-        write_output(output, as_json(found))
+        write_output(output, as_json(results))
 
 
-def selected(query: ResultQuery, baseline: str | None) -> Frame:
-    """The runs of a selection, of one backbone and recipe.
+def frame_of(query: ResultQuery, baseline: str | None) -> Frame:
+    """Arrange the requested runs in a frame.
 
     Raises:
-        UsageError: there are none, or they are of several.
+        UsageError: there are none, or they belong to several backbones or recipes.
     """
     from reports.analysis.paired_runs import Mixed, Nothing, arrange
 
@@ -99,100 +104,105 @@ def selected(query: ResultQuery, baseline: str | None) -> Frame:
         raise UsageError(str(error)) from error
 
 
-def around(one: Stored, run: Run, tested: int, directions: int) -> Around:
-    """Look at one model.
+def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Around:
+    """Evaluate one model at its centre, its vertices, sampled points and along random directions.
 
     Raises:
-        Unavailable, CorruptData: its tensors, backbone or rows are not at hand, or not those of the
-            job.
+        Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
     from reports.tables.landscape import RADIUS, Around
 
-    with viewer(one, tested) as view:
+    with open_evaluator(stored, tested) as evaluator:
 
         def at(weights: Sequence[float] | None, test: bool = True) -> tuple[float, float]:
-            """The training loss and the score at a point."""
-            seen = view.look(
-                one.point(None if weights is None else ",".join(map(repr, weights))), test
-            )
-            score = seen["test"] if view.papers else seen["dev"]
-            return seen["train_loss"], math.nan if score is None else score
+            """Return the training loss and the score at a point."""
+            point = stored.point(None if weights is None else ",".join(map(repr, weights)))
+            values = evaluator.evaluate(point, test=test)
+            score = values["test"] if evaluator.tests else values["dev"]
+            return values["train_loss"], math.nan if score is None else score
 
         loss, centre = at(None)
-        numbers = range(one.vertices if one.vertices > 1 else 0)
-        corners = [at([float(place == vertex) for place in numbers]) for vertex in numbers]
-        away = (
-            along(one.point(None), one.entry.digest, number, RADIUS) for number in range(directions)
+        numbers = range(stored.vertices if stored.vertices > 1 else 0)
+        vertices = [at([float(other == vertex) for other in numbers]) for vertex in numbers]
+        moved = (
+            displaced(stored.point(None), stored.entry.digest, number, RADIUS)
+            for number in range(directions)
         )
-        samples, ensemble = _sampled(one, view) if corners else ((), None)
+        samples, ensemble = _sampled(stored, evaluator) if vertices else ((), None)
         return Around(
             run=run,
             centre=centre,
-            vertices=tuple(score for _, score in corners),
+            vertices=tuple(score for _, score in vertices),
             samples=samples,
             ensemble=ensemble,
-            rise=fmean(view.look(tensors, False)["train_loss"] - loss for tensors in away),
-            barrier=max(_barrier(at, [loss for loss, _ in corners]), default=None),
+            rise=fmean(
+                evaluator.evaluate(tensors, test=False)["train_loss"] - loss for tensors in moved
+            ),
+            barrier=max(_barriers(at, [loss for loss, _ in vertices]), default=None),
         )
 
 
-def _barrier(
+def _barriers(
     at: Callable[[Sequence[float], bool], tuple[float, float]], losses: Sequence[float]
 ) -> Iterator[float]:
-    """How far the training loss midway between two vertices lies above the mean of theirs (Frankle et al. 2020)."""
+    """Yield for each edge how far its midpoint's training loss exceeds the mean of its ends.
+
+    This is the loss barrier of Frankle et al. (2020), evaluated at the midpoint.
+    """
     for first, second in itertools.combinations(range(len(losses)), 2):
-        middle, _ = at([0.5 * (place in (first, second)) for place in range(len(losses))], False)
+        middle, _ = at([0.5 * (v in (first, second)) for v in range(len(losses))], False)
         yield middle - (losses[first] + losses[second]) / 2
 
 
-def _sampled(one: Stored, view: Viewer) -> tuple[tuple[float, ...], float]:
-    """The scores of sampled models, drawn as the method draws them, and that of their mean answer."""
+def _sampled(stored: Stored, evaluator: Evaluator) -> tuple[tuple[float, ...], float]:
+    """Return the scores of models sampled as the method samples them, and their ensemble's score."""
     from harness.training import testing
     from harness.training.adapted_model import Adapted
     from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
 
-    fixed, slots, job = one.about["without_vertices"], view.adapted.slots, view.job
-    drawn = {name: tensor for name, tensor in one.tensors.items() if name not in fixed}
+    fixed, slots, job = stored.about["without_vertices"], evaluator.adapted.slots, evaluator.job
+    initial = InitialParameters(
+        per_vertex={name: value for name, value in stored.tensors.items() if name not in fixed},
+        shared={name: stored.tensors[name] for name in fixed},
+    )
     mixture = job.method.trainable_parameters(slots, job.streams).mixture
-    trainable = TrainableParameters(
-        slots, InitialParameters(per_vertex=drawn, shared={name: one.tensors[name] for name in fixed}), mixture
-    )
-    folded, regression = DecodedParameters(trainable), bool(job.ticket.task.regression)
-    papers = view.papers or {"": job.rows.dev}
-    encoded = {suffix: view.encoded[suffix if view.papers else "dev"] for suffix in papers}
-    answers = {
-        id(rows): list(
-            testing.sampled(
-                Adapted(job.backbone, slots, trainable), SAMPLES, job.streams, folded, rows
-            )
-        )
-        for rows in encoded.values()
+    trainable = TrainableParameters(slots, initial, mixture)
+    decoded, regression = DecodedParameters(trainable), bool(job.ticket.task.regression)
+    adapted = Adapted(job.backbone, slots, trainable)
+    if evaluator.tests:
+        tests = {name: (rows, evaluator.encoded[name]) for name, rows in evaluator.tests.items()}
+    else:
+        tests = {"": (job.rows.dev, evaluator.encoded["dev"])}
+    logits = {
+        id(encoded): list(testing.sampled(adapted, SAMPLES, job.streams, decoded, encoded))
+        for _, encoded in tests.values()
     }
-    sheets = {suffix: (papers[suffix], encoded[suffix]) for suffix in papers}
 
-    def score(answer: Callable[[Sequence[Tensor]], Tensor]) -> float:
-        marks = testing.sit(folded, sheets, job.target, lambda _, rows: answer(answers[id(rows)]))
-        return marks.score if marks else math.nan
+    def score(combine: Callable[[Sequence[Tensor]], Tensor]) -> float:
+        """Return the score of one combination of the samples' logits."""
+        result = testing.sit(decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)]))
+        return result.score if result else math.nan
 
-    each = tuple(score(lambda logits, number=number: logits[number]) for number in range(SAMPLES))  # type: ignore[misc]
-    return each, score(lambda logits: testing.mean(logits, regression=regression))
+    samples = tuple(
+        score(lambda values, number=number: values[number]) for number in range(SAMPLES)
+    )  # type: ignore[misc]
+    return samples, score(lambda values: testing.mean(values, regression=regression))
 
 
-def as_json(found: Sequence[Around]) -> str:
-    """What was seen, for other programs; what is no number is null."""
+def as_json(results: Sequence[Around]) -> str:
+    """Return the results as JSON; NaN and infinities are null."""
     names = ("digest", "method", "task", "size", "draw", "seed")
-    seen = ("centre", "vertices", "samples", "ensemble", "rise", "barrier")
+    values = ("centre", "vertices", "samples", "ensemble", "rise", "barrier")
     models = [
-        {n: getattr(one.run, n) for n in names} | {n: _plain(getattr(one, n)) for n in seen}
-        for one in found
+        {name: getattr(result.run, name) for name in names}
+        | {name: _json_value(getattr(result, name)) for name in values}
+        for result in results
     ]
-    return (
-        json.dumps({"schema": 1, "models": models}, sort_keys=True, indent=1, allow_nan=False)
-        + "\n"
-    )
+    content = {"schema": 1, "models": models}
+    return json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def _plain(value: float | Sequence[float] | None) -> object:
+def _json_value(value: float | Sequence[float] | None) -> object:
     if isinstance(value, Sequence):
-        return [_plain(one) for one in value]
+        return [_json_value(item) for item in value]
     return value if value is None or math.isfinite(value) else None
