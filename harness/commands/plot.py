@@ -66,13 +66,13 @@ def _format(target: Path) -> str:
 
 def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
     """Return the `reports.figures.Options`, or raise UsageError naming everything unknown."""
-    from reports.figures import COSTS, FIGURES, FORMS, Options
+    from reports.figures import COSTS, FIGURES, FILE_FORMATS, Options
 
     problems = []
     if name not in FIGURES:
         problems.append(_unknown("figure", name, list(FIGURES)))
-    elif _format(target) not in FORMS:
-        endings = " or ".join(f".{form}" for form in FORMS)
+    elif _format(target) not in FILE_FORMATS:
+        endings = " or ".join(f".{form}" for form in FILE_FORMATS)
         problems.append(f"--output: {target} must end in {endings}")
     if cost not in COSTS:
         problems.append(_unknown("cost", cost, list(COSTS)))

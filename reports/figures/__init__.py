@@ -1,18 +1,18 @@
-"""Figures of a comparison, each a function of it; importing this package loads matplotlib.
+"""Figures of a comparison; importing this package loads matplotlib.
 
-sheet = FIGURES["curve"].draw(comparison, Options())
-save(sheet, "svg")    # bytes of a file
-inline(sheet)         # a piece of an HTML page
+canvas = FIGURES["curve"].draw(comparison, Options())
+save(canvas, "svg")    # the bytes of a file
+inline(canvas)         # an <svg> element for an HTML page
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from reports.analysis.comparison import Comparison
-from reports.figures.canvas import Sheet
-from reports.figures.critical_difference import diagram
+from reports.figures.canvas import Canvas
+from reports.figures.critical_difference import critical_difference
 from reports.figures.curve import curve
-from reports.figures.files import FORMS, save
+from reports.figures.files import FILE_FORMATS, save
 from reports.figures.forest import forest
 from reports.figures.inline import inline
 from reports.figures.landscape import landscape
@@ -27,40 +27,39 @@ __all__ = [
     "COSTS",
     "DEFAULT",
     "FIGURES",
-    "FORMS",
+    "FILE_FORMATS",
     "Cost",
-    "Drawing",
+    "FigureKind",
     "Options",
-    "Sheet",
+    "Canvas",
     "inline",
     "landscape",
     "save",
 ]
 
 
-class Drawing(NamedTuple):
-    """A figure by name."""
+class FigureKind(NamedTuple):
+    """One kind of figure: the title that `bench plot` lists, and the function that draws it."""
 
     title: str
-    draw: Callable[[Comparison, Options], Sheet]
+    draw: Callable[[Comparison, Options], Canvas]
 
 
-FIGURES: Final[Mapping[str, Drawing]] = {
-    "curve": Drawing(
-        "score over the number of examples, and the difference from the baseline", curve
+FIGURES: Final[Mapping[str, FigureKind]] = {
+    "curve": FigureKind(
+        "scores over the number of examples, and differences from the baseline", curve
     ),
-    "diagram": Drawing(
-        "mean ranks over tasks, and bars over methods that no test tells apart", diagram
+    "diagram": FigureKind(
+        "mean ranks over tasks; bars join methods that do not differ significantly",
+        critical_difference,
     ),
-    "forest": Drawing("difference from the baseline, task by task, with the overall one", forest),
-    "pareto": Drawing(
-        "score against a cost (--cost), and the front of methods that none beats at both", pareto
-    ),
-    "seeds": Drawing("every run as a dot, joined to the others on the same examples", seeds),
-    "optimism": Drawing(
-        "dev score against test score, mean optimism, and other selection rules if they ran",
+    "forest": FigureKind("differences from the baseline, for each task and overall", forest),
+    "pareto": FigureKind("scores against a cost (--cost), with the Pareto front", pareto),
+    "seeds": FigureKind("every run as a dot; lines join runs on the same examples", seeds),
+    "optimism": FigureKind(
+        "dev scores against test scores, mean optimism, and scores by selection rule if tested",
         optimism,
     ),
-    "profile": Drawing("the fraction of runs that reach each score", profile),
-    "option": Drawing("score over the values of an option (--option) of a method", option),
+    "profile": FigureKind("the fraction of runs that reach each score", profile),
+    "option": FigureKind("scores over the values of an option (--option) of a method", option),
 }

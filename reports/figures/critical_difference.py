@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
-from reports.figures.canvas import Sheet, blank, nothing_here
+from reports.figures.canvas import Canvas, empty_figure, label_empty_panel
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, Look, folded, looks, styled
+from reports.figures.style import INK, MethodStyle, folded, method_styles, styled
 from reports.statistics import paired_tests
 from reports.statistics.paired_tests import Array
 from reports.statistics.ranks import cliques, mean_ranks, pairwise
@@ -25,33 +25,35 @@ LEVEL: Final = 0.6  # between two labels
 
 
 @styled
-def diagram(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """Mean ranks of the methods that have a score on every task; a bar joins methods no pair of which is told apart."""
     scores, left_out = _complete(comparison)
     methods = list(scores)
     if not methods:
-        return blank(NAME, TITLE, f"No method has a score on every task: {', '.join(left_out)}.")
+        return empty_figure(
+            NAME, TITLE, f"No method has a score on every task: {', '.join(left_out)}."
+        )
     table = np.array([scores[method] for method in methods])  # (methods, tasks)
     several = len(methods) > 1
     ranks = mean_ranks(table.T) if several else np.ones(1)
     half = math.ceil(len(methods) / 2)
     bars = _bars(table.T, ranks) if several and table.shape[1] > 1 else []
-    sheet = Sheet(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
-    axes = sheet.add_subplot()
-    found = looks(comparison.methods, comparison.baseline)
+    canvas = Canvas(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
+    axes = canvas.add_subplot()
+    found = method_styles(comparison.methods, comparison.baseline)
     _axis(axes, len(methods), depth=0.6 + 0.3 * len(bars) + LEVEL * half)
     for number, group in enumerate(bars):
         _bar(axes, [ranks[i] for i in group], 0.35 + 0.3 * number)
     _labels(
-        sheet,
+        canvas,
         axes,
         {method: ranks[i] for i, method in enumerate(methods)},
         found,
         start=0.7 + 0.3 * len(bars),
     )
     if len(methods) < 2:
-        nothing_here(axes, "")
-    return sheet.close_with(_caption(table, left_out))
+        label_empty_panel(axes, "")
+    return canvas.finish(_caption(table, left_out))
 
 
 def _caption(table: Array, left_out: Sequence[str]) -> str:
@@ -119,7 +121,12 @@ def _bar(axes: Axes, ranks: Sequence[float], y: float) -> None:
 
 
 def _labels(
-    sheet: Sheet, axes: Axes, ranks: Mapping[str, float], found: Mapping[str, Look], *, start: float
+    canvas: Canvas,
+    axes: Axes,
+    ranks: Mapping[str, float],
+    found: Mapping[str, MethodStyle],
+    *,
+    start: float,
 ) -> None:
     """Names at both sides, the better half at the left, each with an elbow to its rank."""
     order = sorted(ranks, key=lambda method: (ranks[method], method))
@@ -140,7 +147,7 @@ def _labels(
             linestyle="",
             clip_on=False,
         )
-        sheet.hover(dot, [f"{method}: mean rank {rank:.2f}"])
+        canvas.add_tooltips(dot, [f"{method}: mean rank {rank:.2f}"])
         axes.annotate(
             f"{folded(method, lines=1, width=30)}  {rank:.2f}"
             if first

@@ -9,48 +9,48 @@ from matplotlib.axes import Axes
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
-from reports.figures.canvas import Sheet, grid, handles, nothing_here, zero
+from reports.figures.canvas import Canvas, grid_lines, handles, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import PANELS, Look, estimate, looks, short, styled
+from reports.figures.style import MAX_PANELS, MethodStyle, estimate, method_styles, short, styled
 
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"
-DOTS = 240  # points of the small panels; more make a large file and no clearer picture
-LINES = 90  # of all small panels, likewise
+MAX_POINTS = 240  # points of the small panels; more make a large file and no clearer picture
+MAX_LINES = 90  # of all small panels, likewise
 
 
 @styled
-def curve(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+def curve(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """Mean scores with their 95 % intervals over sizes, of the average and of each task; below, paired differences."""
     tasks = comparison.tasks if len(comparison.tasks) > 1 else ()
-    shown = tasks[: max(4, min(PANELS, LINES // len(comparison.methods)))]
+    shown = tasks[: max(4, min(MAX_PANELS, MAX_LINES // len(comparison.methods)))]
     columns = 2 if len(shown) <= 4 else 3
     rows = max(2, math.ceil(len(shown) / columns))
-    sheet = Sheet(NAME, TITLE, height=max(3.6, 1.3 * rows), width=7.1 if shown else 4.2)
-    outer = sheet.add_gridspec(
+    canvas = Canvas(NAME, TITLE, height=max(3.6, 1.3 * rows), width=7.1 if shown else 4.2)
+    outer = canvas.add_gridspec(
         1, 2 if shown else 1, width_ratios=[1, 0.5 * columns] if shown else [1]
     )
     left = outer[0].subgridspec(2, 1)
-    top = sheet.add_subplot(left[0])
-    bottom = sheet.add_subplot(left[1], sharex=top)
+    top = canvas.add_subplot(left[0])
+    bottom = canvas.add_subplot(left[1], sharex=top)
     whole = None if tasks else comparison.tasks[0]
-    left_out = _scores(sheet, top, comparison, whole)
-    dense = len(shown) * len(comparison.methods) * len(comparison.sizes) > DOTS
+    left_out = _scores(canvas, top, comparison, whole)
+    dense = len(shown) * len(comparison.methods) * len(comparison.sizes) > MAX_POINTS
     top.set_title("average over tasks" if whole is None else short(whole, 40))
     top.set_ylabel("points")
-    _differences(sheet, bottom, comparison)
+    _differences(canvas, bottom, comparison)
     if shown:
         right = outer[1].subgridspec(rows, columns)
         for number, task in enumerate(shown):
-            panel = sheet.add_subplot(right[number // columns, number % columns])
-            _scores(sheet, panel, comparison, task, dense=dense)
+            panel = canvas.add_subplot(right[number // columns, number % columns])
+            _scores(canvas, panel, comparison, task, dense=dense)
             panel.set_title(short(task, 22))
             _sizes(panel, comparison.sizes)
     _sizes(top, comparison.sizes)
     _sizes(bottom, comparison.sizes)
     bottom.set_xlabel("examples (size)")
-    sheet.legend_of(handles(comparison.methods, comparison.baseline), comparison.methods)
-    return sheet.close_with(_caption(comparison, left_out, len(tasks) - len(shown), dense=dense))
+    canvas.add_legend(handles(comparison.methods, comparison.baseline), comparison.methods)
+    return canvas.finish(_caption(comparison, left_out, len(tasks) - len(shown), dense=dense))
 
 
 def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, dense: bool) -> str:
@@ -64,10 +64,10 @@ def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, de
 
 
 def _scores(
-    sheet: Sheet, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False
+    canvas: Canvas, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False
 ) -> list[str]:
     """A line for each method, with a band unless there are too many; gives back the methods that have no number."""
-    found = looks(comparison.methods, comparison.baseline)
+    found = method_styles(comparison.methods, comparison.baseline)
     left_out = []
     for method in comparison.methods:
         cells = [comparison.cell(method, task, size) for size in comparison.sizes]
@@ -75,24 +75,24 @@ def _scores(
         if cells and dense:
             _bare(axes, cells, found[method])
         elif cells:
-            _line(sheet, axes, cells, found[method])
+            _line(canvas, axes, cells, found[method])
         else:
             left_out.append(method)
     if len(left_out) == len(comparison.methods):
-        nothing_here(axes, "no complete average" if task is None else "no finished runs")
-    grid(axes)
+        label_empty_panel(axes, "no complete average" if task is None else "no finished runs")
+    grid_lines(axes)
     return left_out
 
 
-def _line(sheet: Sheet, axes: Axes, cells: Sequence[Cell], look: Look) -> None:
+def _line(canvas: Canvas, axes: Axes, cells: Sequence[Cell], look: MethodStyle) -> None:
     x = [math.log2(cell.size or 1) for cell in cells]
     (line,) = axes.plot(
         x, [cell.mean for cell in cells], color=look.color, marker=look.marker, linestyle=look.dash
     )
-    sheet.hover(
+    canvas.add_tooltips(
         line,
         [
-            _says(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high)
+            _tooltip(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high)
             for cell in cells
         ],
     )
@@ -103,7 +103,7 @@ def _line(sheet: Sheet, axes: Axes, cells: Sequence[Cell], look: Look) -> None:
         axes.vlines(x, low, high, color=look.color, linewidth=0.8)
 
 
-def _bare(axes: Axes, cells: Sequence[Cell], look: Look) -> None:
+def _bare(axes: Axes, cells: Sequence[Cell], look: MethodStyle) -> None:
     """Only a line, or a dot where there is only one size."""
     x = [math.log2(cell.size or 1) for cell in cells]
     marker = look.marker if len(cells) == 1 else ""
@@ -117,7 +117,7 @@ def _bare(axes: Axes, cells: Sequence[Cell], look: Look) -> None:
     )
 
 
-def _says(
+def _tooltip(
     method: str, task: str | None, size: int | None, mean: float, low: float, high: float
 ) -> str:
     return f"{method}, {task or 'average'}, size {size}: {estimate(mean, low, high)}"
@@ -130,8 +130,8 @@ def _contrasts(comparison: Comparison) -> list[Contrast]:
     )
 
 
-def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
-    found = looks(comparison.methods, comparison.baseline)
+def _differences(canvas: Canvas, axes: Axes, comparison: Comparison) -> None:
+    found = method_styles(comparison.methods, comparison.baseline)
     others = [method for method in comparison.methods if method != comparison.baseline]
     gap = _gap(comparison.sizes) / max(len(others), 1)
     for place, method in enumerate(others):
@@ -161,7 +161,7 @@ def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
             linewidth=0.8,
         )
         pairs = zip(tests, sizes, strict=True)
-        sheet.hover(
+        canvas.add_tooltips(
             line,
             [
                 f"{method} - {test.baseline}, size {s}: {estimate(test.effect, *test.ci)}"
@@ -169,9 +169,9 @@ def _differences(sheet: Sheet, axes: Axes, comparison: Comparison) -> None:
             ],
         )
     if not others or not _contrasts(comparison):
-        nothing_here(axes, "no other method")
-    zero(axes)
-    grid(axes)
+        label_empty_panel(axes, "no other method")
+    zero_line(axes)
+    grid_lines(axes)
     axes.set_title(f"difference from {short(comparison.baseline, 32)}")
     axes.set_ylabel("points")
 

@@ -1,4 +1,4 @@
-"""Figures as files; the same figure gives the same bytes."""
+"""Write figures as files; the same figure gives the same bytes."""
 
 import io
 from typing import Any, Final
@@ -7,24 +7,26 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import style
 
-# Nothing of when and by which version a file was written.
+# removes the date and the version of matplotlib
 _METADATA: Final[dict[str, dict[str, Any]]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
-FORMS: Final = tuple(_METADATA)
+FILE_FORMATS: Final = tuple(_METADATA)
 
 
-def save(figure: Figure, form: str, *, transparent: bool = False) -> bytes:
-    """The figure as `svg`, `pdf` or `png`.
+def save(figure: Figure, file_format: str, *, transparent: bool = False) -> bytes:
+    """Return the figure as the bytes of an `svg`, `pdf` or `png` file.
 
     Raises:
-        ValueError: the form is unknown.
+        ValueError: the file format is unknown.
     """
-    if form not in _METADATA:
-        raise ValueError(f"no form {form!r}; there are {', '.join(FORMS)}")
+    if file_format not in _METADATA:
+        known = ", ".join(FILE_FORMATS)
+        raise ValueError(f"unknown file format {file_format!r}; choose one of {known}")
     out = io.BytesIO()
     with style():
-        figure.savefig(out, format=form, metadata=_METADATA[form], transparent=transparent)
+        metadata = _METADATA[file_format]
+        figure.savefig(out, format=file_format, metadata=metadata, transparent=transparent)
     return out.getvalue()

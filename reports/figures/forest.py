@@ -11,9 +11,18 @@ from reports.analysis.contrasts import Contrast, contrasts
 from reports.analysis.estimates import explained
 from reports.analysis.paired_runs import Nothing, arrange
 from reports.analysis.secondary import Detail
-from reports.figures.canvas import Sheet, blank, grid, nothing_here, zero
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, NEUTRAL, PANELS, Look, estimate, looks, short, styled
+from reports.figures.style import (
+    INK,
+    MAX_PANELS,
+    NEUTRAL,
+    MethodStyle,
+    estimate,
+    method_styles,
+    short,
+    styled,
+)
 
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
@@ -21,10 +30,10 @@ NEW_TASK: Final = (
     " Dashed: where the difference on one more task is expected with 95 % (E3, random effects); τ²: variance of true "
     "differences between tasks; I²: its share of what varies between them."
 )
-DOTS: Final = 120  # rows of all panels; more make a large file that nobody reads
+MAX_ROWS: Final = 120  # rows of all panels; more make a large file that nobody reads
 
 
-class Row(NamedTuple):
+class ForestRow(NamedTuple):
     """One line of a panel."""
 
     label: str
@@ -32,7 +41,7 @@ class Row(NamedTuple):
 
 
 @styled
-def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """A panel for each method: the mean difference of each task with its 95 % interval, and a diamond for all of them.
 
     With a single task the rows are its sizes. The shaded region is that of differences too small to
@@ -44,30 +53,32 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     rows = _rows(comparison)
     labels = list(dict.fromkeys(row.label for row in rows))
     shown = [method for method in others if method in overall][
-        : max(3, min(PANELS, DOTS // max(len(labels), 1)))
+        : max(3, min(MAX_PANELS, MAX_ROWS // max(len(labels), 1)))
     ]
     if not shown:
-        return blank(NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}.")
+        return empty_figure(
+            NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}."
+        )
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
-    sheet = Sheet(
+    canvas = Canvas(
         NAME,
         TITLE,
         width=7.1 if columns > 1 else 4.2,
         height=lines * max(1.35, 0.75 + 0.17 * (len(labels) + bool(pooled))),
     )
-    panels = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    panels = canvas.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     ticks = [*(short(label, 22) for label in labels), "overall", *["one more task"] * bool(pooled)]
     panels[0, 0].set_yticks(range(len(ticks)), ticks)  # of all panels
     panels[0, 0].set_ylim(len(ticks) - 0.3, -0.6)
-    found = looks(comparison.methods, comparison.baseline)
+    found = method_styles(comparison.methods, comparison.baseline)
     for number, axes in enumerate(panels.flat):
         if number >= len(shown):
             axes.set_visible(False)
             continue
         method = shown[number]
         _panel(
-            sheet,
+            canvas,
             axes,
             labels,
             [row for row in rows if row.test.method == method],
@@ -76,7 +87,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
         )
         axes.set_title(short(method, 24 if pooled else 30))
         if method in pooled:
-            _new_task(sheet, axes, pooled[method], len(labels) + 1)
+            _new_task(canvas, axes, pooled[method], len(labels) + 1)
         if number + columns >= len(shown):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
@@ -84,7 +95,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     covered = explained(
         test.ci_estimand for test in (*overall.values(), *(row.test for row in rows))
     )
-    return sheet.close_with(
+    return canvas.finish(
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
         f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
         f"the number of rows. Diamond: overall. Shaded: less than {rope:g} point{'' if rope == 1 else 's'} either way."
@@ -93,10 +104,10 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
     )
 
 
-def _rows(comparison: Comparison) -> list[Row]:
+def _rows(comparison: Comparison) -> list[ForestRow]:
     """The difference of each task over all sizes; of a single task, that of each size."""
     if len(comparison.tasks) == 1:
-        return [Row(f"size {test.size}", test) for test in comparison.family("per size")]
+        return [ForestRow(f"size {test.size}", test) for test in comparison.family("per size")]
     rows = []
     for task in comparison.tasks:
         runs = [run for run in comparison.runs if run.task == task]
@@ -104,21 +115,21 @@ def _rows(comparison: Comparison) -> list[Row]:
             frame = arrange(runs, baseline=comparison.baseline, methods=comparison.methods)
         except Nothing:  # the baseline was never planned on this task
             continue
-        rows += [Row(task, test) for test in contrasts(frame) if test.family == "overall"]
+        rows += [ForestRow(task, test) for test in contrasts(frame) if test.family == "overall"]
     return rows
 
 
 def _panel(
-    sheet: Sheet,
+    canvas: Canvas,
     axes: Axes,
     labels: Sequence[str],
-    rows: Sequence[Row],
+    rows: Sequence[ForestRow],
     overall: Contrast,
-    look: Look,
+    look: MethodStyle,
 ) -> None:
     axes.axvspan(-overall.rope, overall.rope, color=NEUTRAL, alpha=0.22, linewidth=0)
-    zero(axes, vertical=True)
-    grid(axes, "x")
+    zero_line(axes, vertical=True)
+    grid_lines(axes, "x")
     kept = [row for row in rows if math.isfinite(row.test.effect)]
     y = [labels.index(row.label) for row in kept]
     low, high = [row.test.ci[0] for row in kept], [row.test.ci[1] for row in kept]
@@ -126,15 +137,17 @@ def _panel(
     (line,) = axes.plot(
         [row.test.effect for row in kept], y, color=look.color, marker=look.marker, linestyle=""
     )
-    sheet.hover(line, [f"{row.test.method}, {row.label}: {_says(row.test)}" for row in kept])
+    canvas.add_tooltips(
+        line, [f"{row.test.method}, {row.label}: {_tooltip(row.test)}" for row in kept]
+    )
     if math.isfinite(overall.effect):
-        _diamond(sheet, axes, overall, len(labels) + 0.1)
+        _diamond(canvas, axes, overall, len(labels) + 0.1)
     else:
-        nothing_here(axes, "no pairs on the same rows")
+        label_empty_panel(axes, "no pairs on the same rows")
     axes.axhline(len(labels) - 0.45, color=INK, linewidth=0.5, alpha=0.4)
 
 
-def _new_task(sheet: Sheet, axes: Axes, detail: Detail, y: float) -> None:
+def _new_task(canvas: Canvas, axes: Axes, detail: Detail, y: float) -> None:
     """How much tasks differ in truth, and the interval in which one more of them is expected (Higgins et al. 2009)."""
     found = detail.pooled
     if not math.isfinite(found.tau2):
@@ -145,7 +158,7 @@ def _new_task(sheet: Sheet, axes: Axes, detail: Detail, y: float) -> None:
             ends, [y, y], color=INK, linewidth=0.9, linestyle=(0, (3, 2)), marker="|", markersize=5
         )
         words = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
-        sheet.hover(line, [words, words])
+        canvas.add_tooltips(line, [words, words])
     axes.set_title(
         f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %",
         loc="right",
@@ -154,15 +167,17 @@ def _new_task(sheet: Sheet, axes: Axes, detail: Detail, y: float) -> None:
     )
 
 
-def _says(test: Contrast) -> str:
+def _tooltip(test: Contrast) -> str:
     return f"{estimate(test.effect, *test.ci)} over {test.n} {test.unit}"
 
 
-def _diamond(sheet: Sheet, axes: Axes, test: Contrast, y: float) -> None:
+def _diamond(canvas: Canvas, axes: Axes, test: Contrast, y: float) -> None:
     low, high = test.ci
     if math.isfinite(low):
         axes.fill(
             [low, test.effect, high, test.effect], [y, y - 0.3, y, y + 0.3], color=INK, linewidth=0
         )
     (dot,) = axes.plot([test.effect], [y], color=INK, marker="d", markersize=3, linestyle="")
-    sheet.hover(dot, [f"{test.method}, overall: {_says(test)}, adjusted p {test.p_adj:.3g}"])
+    canvas.add_tooltips(
+        dot, [f"{test.method}, overall: {_tooltip(test)}, adjusted p {test.p_adj:.3g}"]
+    )

@@ -1,6 +1,7 @@
-"""A figure as a piece of an HTML page: colours of the page, no fixed size, values under the pointer.
+"""Turn a figure into an `<svg>` element for an HTML page.
 
-The SVG is matplotlib's own, taken apart and put together smaller.
+The SVG that matplotlib writes is made smaller, takes the text colour of the page, has no fixed
+size, and gets a tooltip for each point.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from reports.figures.canvas import Sheet
+from reports.figures.canvas import Canvas
 from reports.figures.files import save
 from reports.figures.style import INK, legible
 
@@ -17,67 +18,67 @@ _SVG: Final = "{http://www.w3.org/2000/svg}"
 _LINK: Final = "{http://www.w3.org/1999/xlink}href"
 _NUMBER: Final = re.compile(r"-?\d+\.\d{2,}")
 _LETTER: Final = re.compile(r" ?([A-Za-z]) ?")
-_USED: Final = re.compile(r"url\(#([^)]+)\)")
+_URL: Final = re.compile(r"url\(#([^)]+)\)")
 
 
-def inline(figure: Sheet, *, prefix: str = "") -> str:
-    """The figure as an `<svg>` element to stand in a page, with a title, a description and a tooltip for each point.
+def inline(figure: Canvas, *, prefix: str = "") -> str:
+    """Return the figure as an `<svg>` element with a title, a description and a tooltip for each point.
 
     Args:
         figure: what one of the drawing functions returned.
-        prefix: begins every id; the figure's name by default, so that two of one name need prefixes
-            of their own.
+        prefix: the prefix of every id, by default the name of the figure. Two figures of one name
+            on the same page need different prefixes.
     """
-    root = ET.fromstring(save(figure, "svg", transparent=True))  # noqa: S314  # written by matplotlib just now
+    root = ET.fromstring(save(figure, "svg", transparent=True))  # noqa: S314  # matplotlib wrote it
     for parent in list(root.iter()):
-        for child in [one for one in parent if one.tag.endswith("metadata")]:
+        for child in [child for child in parent if child.tag.endswith("metadata")]:
             parent.remove(child)
-    _tell(root, figure)
-    _name(root, prefix or figure.name)
+    _add_tooltips(root, figure)
+    _rename_ids(root, prefix or figure.name)
     for element in root.iter():
-        _lighten(element)
-    _unwrap(root)
-    _classes(root, prefix or figure.name)
-    _frame(root, figure)
+        _compact(element)
+    _unwrap_groups(root)
+    _share_styles(root, prefix or figure.name)
+    _describe(root, figure)
     return ET.tostring(root, encoding="unicode")
 
 
-def _tell(root: ET.Element, figure: Sheet) -> None:
-    """A `<title>` in each point, which browsers show under the pointer."""
+def _add_tooltips(root: ET.Element, figure: Canvas) -> None:
+    """Add a `<title>` to each point; browsers show it under the pointer."""
     for group in root.iter(f"{_SVG}g"):
-        texts = figure.values.get(group.get("id", ""), ())
+        texts = figure.tooltips.get(group.get("id", ""), ())
         points = list(group.iter(f"{_SVG}use"))
         if len(points) == len(texts):
             for point, text in zip(points, texts, strict=True):
                 ET.SubElement(point, f"{_SVG}title").text = text
 
 
-def _name(root: ET.Element, prefix: str) -> None:
-    """Ids that only this figure has, on what is referred to, and on nothing else."""
-    kept: dict[str, str] = {}
-    for name in _referred(root):
-        kept.setdefault(name, f"{prefix}-{len(kept)}")
+def _rename_ids(root: ET.Element, prefix: str) -> None:
+    """Give every id that is referred to the prefix of this figure, and remove all other ids."""
+    new_ids: dict[str, str] = {}
+    for name in _referenced_ids(root):
+        new_ids.setdefault(name, f"{prefix}-{len(new_ids)}")
     for element in root.iter():
         old = element.attrib.pop("id", None)
-        if old in kept:
-            element.set("id", kept[old])
+        if old in new_ids:
+            element.set("id", new_ids[old])
         if (link := element.attrib.pop(_LINK, None)) is not None:
-            element.set("href", f"#{kept[link.removeprefix('#')]}")
+            element.set("href", f"#{new_ids[link.removeprefix('#')]}")
         for key, value in element.attrib.items():
             if "url(" in value:
-                element.set(key, _USED.sub(lambda found: f"url(#{kept[found[1]]})", value))
+                element.set(key, _URL.sub(lambda match: f"url(#{new_ids[match[1]]})", value))
 
 
-def _referred(root: ET.Element) -> Iterator[str]:
+def _referenced_ids(root: ET.Element) -> Iterator[str]:
     for element in root.iter():
         if (link := element.get(_LINK)) is not None:
             yield link.removeprefix("#")
         for value in element.attrib.values():
-            yield from _USED.findall(value)
+            yield from _URL.findall(value)
 
 
-def _lighten(element: ET.Element) -> None:
-    """Ink in the colour of the page's text, letters of the page's kind, numbers to a tenth of a point."""
+def _compact(element: ET.Element) -> None:
+    """Use the text colour and fonts of the page, and round coordinates to a tenth of a point."""
     element.tag = element.tag.removeprefix(_SVG)
     for key, value in element.attrib.items():
         text = " ".join(value.split())
@@ -87,29 +88,30 @@ def _lighten(element: ET.Element) -> None:
             )
             text = text.replace("'DejaVu Sans'", "sans-serif").replace("; ", ";").replace(": ", ":")
         if key in ("d", "x", "y", "transform"):
-            text = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), text)
+            text = _NUMBER.sub(lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), text)
         if key == "d":
             text = _LETTER.sub(r"\1", text)
         element.set(key, text)
-    if element.get("transform", "").startswith("rotate(-0 "):  # matplotlib's way to say upright
+    if element.get("transform", "").startswith("rotate(-0 "):  # upright, in matplotlib's words
         del element.attrib["transform"]
     if element.tag not in ("text", "tspan", "title", "desc"):
         element.text = None
     element.tail = None
 
 
-def _frame(root: ET.Element, figure: Sheet) -> None:
+def _describe(root: ET.Element, figure: Canvas) -> None:
+    """Remove the fixed size, and add the title and the caption for screen readers."""
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.set("xmlns", _SVG.strip("{}"))
     root.set("role", "img")
-    title, words = ET.Element("title"), ET.Element("desc")
-    title.text, words.text = legible(figure.title), figure.caption
-    root[:0] = [title, words]
+    title, description = ET.Element("title"), ET.Element("desc")
+    title.text, description.text = legible(figure.title), figure.caption
+    root[:0] = [title, description]
 
 
-def _classes(root: ET.Element, prefix: str) -> None:
-    """Styles that occur often, written once."""
+def _share_styles(root: ET.Element, prefix: str) -> None:
+    """Move each style that occurs more than twice into a class."""
     counts = Counter(style for element in root.iter() if (style := element.get("style")))
     names = {
         style: f"{prefix}-s{number}"
@@ -118,17 +120,19 @@ def _classes(root: ET.Element, prefix: str) -> None:
     for element in root.iter():
         if (style := element.get("style")) in names:
             element.set("class", names[element.attrib.pop("style")])
-    sheet = ET.Element("style")
-    sheet.text = "".join(f".{name}{{{style}}}" for style, name in names.items())
-    for old in root.iter("defs"):
-        for one in old.findall("style"):  # of matplotlib, for the whole page
-            old.remove(one)
+    stylesheet = ET.Element("style")
+    stylesheet.text = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    for definitions in root.iter("defs"):
+        for page_style in definitions.findall(
+            "style"
+        ):  # matplotlib's would apply to the whole page
+            definitions.remove(page_style)
     root.set("style", "stroke-linejoin:round;stroke-linecap:butt")
-    root.insert(0, sheet)
+    root.insert(0, stylesheet)
 
 
-def _unwrap(root: ET.Element) -> None:
-    """Groups that say nothing, replaced by what is in them."""
+def _unwrap_groups(root: ET.Element) -> None:
+    """Replace groups without attributes by their children."""
     for parent in list(root.iter()):
         while any(child.tag == "g" and not child.attrib for child in parent):
             for place, child in enumerate(list(parent)):

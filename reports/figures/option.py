@@ -14,9 +14,9 @@ from matplotlib.ticker import NullFormatter
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Nothing
-from reports.figures.canvas import Sheet, blank, grid, nothing_here
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import DASHES, MARKERS, PALETTE, PANELS, amount, estimate, short, styled
+from reports.figures.style import MAX_PANELS, amount, estimate, numbered_style, short, styled
 
 NAME: Final = "option"
 TITLE: Final = "Score over the values of an option"
@@ -33,7 +33,7 @@ class Variant(NamedTuple):
 
 
 @styled
-def option(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
+def option(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """A line for each method and its other options; a value that no name tells is the default's.
 
     Raises:
@@ -49,19 +49,21 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
         )
         raise Nothing(f"no option {wanted!r}; {has}")
     if not known:
-        return blank(NAME, TITLE, "No method's name holds an option, such as prefix(length=20).")
+        return empty_figure(
+            NAME, TITLE, "No method's name holds an option, such as prefix(length=20)."
+        )
     lines = grouped(comparison.methods, wanted, usual or None)
-    tasks = comparison.tasks[:PANELS] if len(comparison.tasks) > 1 else ()
-    sheet = Sheet(NAME, TITLE, width=4.6, height=2.7)
-    axes = sheet.add_subplot()
-    handles = _draw(sheet, axes, comparison, lines)
+    tasks = comparison.tasks[:MAX_PANELS] if len(comparison.tasks) > 1 else ()
+    canvas = Canvas(NAME, TITLE, width=4.6, height=2.7)
+    axes = canvas.add_subplot()
+    handles = _draw(canvas, axes, comparison, lines)
     axes.set_xlabel(short(wanted, 40))
     axes.set_ylabel("mean score, points" if tasks else "score, points")
-    sheet.legend_of(handles, [_called(key) for key in lines])
+    canvas.add_legend(handles, [_called(key) for key in lines])
     words = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
     if any(variant.value is None for variants in lines.values() for variant in variants):
         words += f". {USUAL}: the option is not in the method's name; --option {wanted}=VALUE puts it in its place"
-    return sheet.close_with(words + ".")
+    return canvas.finish(words + ".")
 
 
 def _known(methods: Sequence[str]) -> list[str]:
@@ -111,7 +113,7 @@ def _number(text: str | None) -> float:
 
 
 def _draw(
-    sheet: Sheet, axes: Axes, comparison: Comparison, lines: dict[tuple[str, str], list[Variant]]
+    canvas: Canvas, axes: Axes, comparison: Comparison, lines: dict[tuple[str, str], list[Variant]]
 ) -> list[Line2D]:
     """All lines on one axis, numeric if every named value is a number; gives back what the legend shows."""
     named = list(
@@ -130,11 +132,7 @@ def _draw(
     places = {value: _number(value) if numeric else float(words.index(value)) for value in named}
     handles = []
     for i, variants in enumerate(lines.values()):
-        color, marker, dash = (
-            PALETTE[i % len(PALETTE)],
-            MARKERS[i % len(MARKERS)],
-            DASHES[i % len(DASHES)],
-        )
+        color, marker, dash = numbered_style(i)
         found = [
             (start if v.value is None else places[v.value], v, _whole(comparison, v.method))
             for v in variants
@@ -158,10 +156,12 @@ def _draw(
             marker=marker,
             linestyle="",
         )
-        sheet.hover(dots, [f"{v.method}: {estimate(c.mean, c.low, c.high)}" for _, v, c in found])
+        canvas.add_tooltips(
+            dots, [f"{v.method}: {estimate(c.mean, c.low, c.high)}" for _, v, c in found]
+        )
         handles.append(Line2D([], [], color=color, marker=marker, linestyle=dash))
         if not found:
-            nothing_here(axes, "no complete average")
+            label_empty_panel(axes, "no complete average")
     if log:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -172,7 +172,7 @@ def _draw(
     ]
     ticks = sorted(dict(ticks).items())
     axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
-    grid(axes)
+    grid_lines(axes)
     return handles
 
 

@@ -1,10 +1,10 @@
-"""What a reader may choose about figures, beside the runs themselves."""
+"""The options of figures."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
 Cost = Literal["trained", "seconds", "stored", "evaluation"]
-COSTS: Final[dict[Cost, tuple[str, str]]] = {  # the name in `Cell.costs`, and the words on the axis
+COSTS: Final[dict[Cost, tuple[str, str]]] = {  # the key in `Cell.costs`, and the axis label
     "trained": ("trained", "trained parameters"),
     "seconds": ("seconds_training", "seconds of training per run"),
     "stored": ("stored", "bytes to store a result"),
@@ -14,12 +14,10 @@ COSTS: Final[dict[Cost, tuple[str, str]]] = {  # the name in `Cell.costs`, and t
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The choices of all figures; each looks at its own."""
+    """The options of all figures; each figure reads its own."""
 
-    cost: Cost = "trained"  # of `pareto`
-    option: str | None = (
-        None  # of `option`: the option's name, or name=default where the default is known
-    )
+    cost: Cost = "trained"  # for `pareto`
+    option: str | None = None  # for `option`: NAME, or NAME=VALUE with the option's default
 
 
 DEFAULT: Final = Options()

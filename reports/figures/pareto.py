@@ -9,15 +9,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
-from reports.figures.canvas import Sheet, blank, grid, handle
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle
 from reports.figures.options import COSTS, DEFAULT, Options
-from reports.figures.style import INK, amount, estimate, folded, looks, styled
+from reports.figures.style import INK, amount, estimate, folded, method_styles, styled
 
 NAME: Final = "pareto"
 TITLE: Final = "Score against cost"
 
 
-class Point(NamedTuple):
+class ParetoPoint(NamedTuple):
     """One method."""
 
     method: str
@@ -26,18 +26,18 @@ class Point(NamedTuple):
 
 
 @styled
-def pareto(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
+def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Mean score over all tasks and sizes, with its 95 % interval, over the mean cost; the step line is the front."""
     points, left_out = _points(comparison, COSTS[options.cost][0])
     if not points:
-        return blank(
+        return empty_figure(
             NAME,
             TITLE,
             f"No method has both an average of all runs and a cost above 0: {', '.join(left_out)}.",
         )
-    sheet = Sheet(NAME, TITLE, width=4.6, height=2.9)
-    axes = sheet.add_subplot()
-    found = looks(comparison.methods, comparison.baseline)
+    canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
+    axes = canvas.add_subplot()
+    found = method_styles(comparison.methods, comparison.baseline)
     best = front(points)
     axes.set_xscale("log")
     axes.step(
@@ -62,16 +62,16 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Sheet:
         )
         on = " (on the front)" if point in best else ""
         says = f"{point.method}: {estimate(cell.mean, cell.low, cell.high)}, {amount(point.cost)} {COSTS[options.cost][1]}"
-        sheet.hover(dot, [says + on])
+        canvas.add_tooltips(dot, [says + on])
     low, high = min(p.cost for p in points), max(p.cost for p in points)
     axes.set_xlim(low / 1.6, high * 1.6)
     _ticks(axes.xaxis, decades=math.log10(high / low))
     axes.set_xlabel(f"{COSTS[options.cost][1]} (logarithmic)")
     axes.set_ylabel("mean score, points")
-    grid(axes)
+    grid_lines(axes)
     methods = [point.method for point in points]
-    sheet.legend_of([handle(found[method], line=False) for method in methods], methods)
-    return sheet.close_with(_caption(comparison, options, left_out))
+    canvas.add_legend([handle(found[method], line=False) for method in methods], methods)
+    return canvas.finish(_caption(comparison, options, left_out))
 
 
 def _ticks(axis: object, *, decades: float) -> None:
@@ -84,16 +84,16 @@ def _ticks(axis: object, *, decades: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
     """The points that no other beats at cost and score at once, the cheapest first."""
-    best: list[Point] = []
+    best: list[ParetoPoint] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.cell.mean, one.method)):
         if not best or point.cell.mean > best[-1].cell.mean:
             best.append(point)
     return best
 
 
-def _points(comparison: Comparison, cost: str) -> tuple[list[Point], list[str]]:
+def _points(comparison: Comparison, cost: str) -> tuple[list[ParetoPoint], list[str]]:
     scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
     whole = None if len(comparison.tasks) > 1 else comparison.tasks[0]
     points, left_out = [], []
@@ -102,7 +102,7 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[Point], list[str]]:
         costs = [comparison.cell(method, task, scope).costs.get(cost) for task in comparison.tasks]
         known = [value for value in costs if value is not None]
         if math.isfinite(cell.mean) and known and fmean(known) > 0:
-            points.append(Point(method, fmean(known), cell))
+            points.append(ParetoPoint(method, fmean(known), cell))
         else:
             left_out.append(method)
     return points, left_out

@@ -7,38 +7,38 @@ import numpy as np
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, fate, finished
-from reports.figures.canvas import Sheet, blank, grid, handles
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, handles
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import looks, styled
+from reports.figures.style import method_styles, styled
 from reports.statistics.paired_tests import Array
 
 NAME: Final = "profile"
 TITLE: Final = "How many runs reach a score"
 STEPS: Final = 81  # scores at which runs are counted
 RESAMPLES: Final = 2000
-BANDS: Final = 8  # methods whose bands can be told apart
+MAX_BANDS: Final = 8  # methods whose bands can be told apart
 MARKED: Final = 10  # markers of a line
 
 
 @styled
-def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """The fraction of each method's runs with at least the score on the x axis, with a pointwise 95 % band."""
     runs = [run for run in comparison.runs if finished(run) or fate(run) in ("failed", "diverged")]
     scores = [100 * (run.score or 0.0) for run in runs if finished(run)]
     if not scores:
-        return blank(NAME, TITLE, "No run is finished.")
+        return empty_figure(NAME, TITLE, "No run is finished.")
     low, high = min(scores), max(scores)
     room = max(0.03 * (high - low), 0.5)
     taus = np.linspace(low - room, high + room, STEPS)
-    sheet = Sheet(NAME, TITLE, width=4.6, height=2.9)
-    axes = sheet.add_subplot()
-    found = looks(comparison.methods, comparison.baseline)
+    canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
+    axes = canvas.add_subplot()
+    found = method_styles(comparison.methods, comparison.baseline)
     shown = [method for method in comparison.methods if any(run.method == method for run in runs)]
     for number, method in enumerate(shown):
         look = found[method]
         line, below, above = fractions([run for run in runs if run.method == method], taus)
         axes.plot(taus, line, color=look.color, linestyle=look.dash)
-        if len(shown) <= BANDS:
+        if len(shown) <= MAX_BANDS:
             axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
         places = list(range((number * 3) % MARKED, STEPS, STEPS // MARKED))
         (dots,) = axes.plot(
@@ -49,16 +49,16 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
             linestyle="",
             markersize=3,
         )
-        sheet.hover(
+        canvas.add_tooltips(
             dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places]
         )
     axes.set_xlabel("score τ, points")
     axes.set_ylabel("fraction of runs with score ≥ τ")
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(taus[0], taus[-1])
-    grid(axes, "both")
-    sheet.legend_of(handles(shown, comparison.baseline), shown)
-    return sheet.close_with(_caption(runs, bands=len(shown) <= BANDS))
+    grid_lines(axes, "both")
+    canvas.add_legend(handles(shown, comparison.baseline), shown)
+    return canvas.finish(_caption(runs, bands=len(shown) <= MAX_BANDS))
 
 
 def _caption(runs: Sequence[Run], *, bands: bool) -> str:

@@ -9,54 +9,52 @@ from matplotlib.lines import Line2D
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
-from reports.figures.canvas import Sheet, blank, grid, handle, nothing_here
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, Look, looks, short, styled
+from reports.figures.style import INK, MethodStyle, method_styles, short, styled
 
 NAME: Final = "seeds"
 TITLE: Final = "Every run; lines join runs on the same examples and streams"
-PLACES: Final = 8  # panels: each has names below it
-DOTS: Final = 240  # more would make a file that nobody opens, and a picture that nobody reads
+MAX_PANELS: Final = 8  # panels: each has names below it
+MAX_DOTS: Final = 240  # more would make a file that nobody opens, and a picture that nobody reads
 
 Group = tuple[int, int]  # draw and seed
 
 
 @styled
-def seeds(comparison: Comparison, _: Options = DEFAULT) -> Sheet:
+def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """One panel for each task and size, largest sizes first; collapsed runs are crosses, diverged ones open triangles."""
     panels = [(task, size) for size in reversed(comparison.sizes) for task in comparison.tasks]
     grouped = {panel: _blocks(comparison, *panel) for panel in panels}
     panels = [panel for panel in panels if grouped[panel]]
     if not panels:
-        return blank(NAME, TITLE, "No run is finished.")
-    shown = panels[:PLACES]
+        return empty_figure(NAME, TITLE, "No run is finished.")
+    shown = panels[:MAX_PANELS]
     columns = min(len(shown), 4)
     rows = math.ceil(len(shown) / columns)
-    sheet = Sheet(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.4 * rows + 0.3)
-    found = looks(comparison.methods, comparison.baseline)
-    most = max(1, DOTS // (len(shown) * len(comparison.methods)))  # blocks of a panel
+    canvas = Canvas(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.4 * rows + 0.3)
+    found = method_styles(comparison.methods, comparison.baseline)
+    most = max(1, MAX_DOTS // (len(shown) * len(comparison.methods)))  # blocks of a panel
     thinned = any(len(grouped[panel]) > most for panel in shown)
     for number, (task, size) in enumerate(shown):
-        axes = sheet.add_subplot(rows, columns, number + 1)
+        axes = canvas.add_subplot(rows, columns, number + 1)
         blocks = grouped[task, size]
         step = math.ceil(len(blocks) / most)
         _panel(
-            sheet, axes, comparison.methods, [blocks[key] for key in sorted(blocks)[::step]], found
+            canvas, axes, comparison.methods, [blocks[key] for key in sorted(blocks)[::step]], found
         )
         axes.set_title(f"{short(task, 18)}, {size}")
         if number % columns == 0:
             axes.set_ylabel("points")
         axes.set_xticks([])  # the legend names methods in the order in which they stand
-    sheet.legend_of(
+    canvas.add_legend(
         [handle(found[method], line=False) for method in comparison.methods], comparison.methods
     )
     marks = _marks(
         [run for panel in shown for block in grouped[panel].values() for run in block.values()]
     )
-    sheet.legend_of([line for line, _ in marks], [name for _, name in marks])
-    return sheet.close_with(
-        _caption(comparison, len(panels) - len(shown), thinned=thinned, most=most)
-    )
+    canvas.add_legend([line for line, _ in marks], [name for _, name in marks])
+    return canvas.finish(_caption(comparison, len(panels) - len(shown), thinned=thinned, most=most))
 
 
 def _caption(comparison: Comparison, hidden: int, *, thinned: bool, most: int) -> str:
@@ -79,13 +77,13 @@ def _blocks(comparison: Comparison, task: str, size: int) -> dict[Group, dict[st
 
 
 def _panel(
-    sheet: Sheet,
+    canvas: Canvas,
     axes: Axes,
     methods: Sequence[str],
     blocks: Sequence[Mapping[str, Run]],
-    found: Mapping[str, Look],
+    found: Mapping[str, MethodStyle],
 ) -> None:
-    grid(axes)
+    grid_lines(axes)
     x: list[float] = []
     y: list[float] = []
     for block in blocks:
@@ -100,11 +98,11 @@ def _panel(
                 line = _mark(kind, found[method])
                 line.set_data([place] * len(some), [_points(run) for run in some])
                 axes.add_line(line)
-                sheet.hover(line, [_says(run) for run in some])
+                canvas.add_tooltips(line, [_tooltip(run) for run in some])
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.autoscale_view(scalex=False)
     if not blocks:
-        nothing_here(axes)
+        label_empty_panel(axes)
 
 
 def _points(run: Run) -> float:
@@ -115,7 +113,7 @@ def _kind(run: Run) -> str:
     return "diverged" if run.status == "diverged" else "collapsed" if run.collapsed else "done"
 
 
-def _mark(kind: str, look: Look) -> Line2D:
+def _mark(kind: str, look: MethodStyle) -> Line2D:
     if kind == "collapsed":
         return Line2D(
             [], [], color=INK, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2
@@ -127,7 +125,7 @@ def _mark(kind: str, look: Look) -> Line2D:
 
 def _marks(runs: Sequence[Run]) -> list[tuple[Line2D, str]]:
     """What the legend has to explain."""
-    look = Look(INK, "o", "-")
+    look = MethodStyle(INK, "o", "-")
     kinds = {_kind(run) for run in runs}
     words = {
         "collapsed": "collapsed: one answer for every row",
@@ -136,7 +134,7 @@ def _marks(runs: Sequence[Run]) -> list[tuple[Line2D, str]]:
     return [(_mark(kind, look), text) for kind, text in words.items() if kind in kinds]
 
 
-def _says(run: Run) -> str:
+def _tooltip(run: Run) -> str:
     kind = _kind(run)
     return (
         f"{run.method}, {run.task}, size {run.size}, draw {run.draw}, seed {run.seed}: {_points(run):.1f}"

@@ -1,7 +1,8 @@
-"""How figures look: colours, marks, letters and sizes, the same in every environment.
+"""Colours, markers, fonts and sizes of figures, the same in every environment.
 
-Colours are those of Okabe and Ito (2008), darkened until each has a contrast of 3 on white and on a
-dark page; a marker and a pattern of dashes go with each, so that colour is never the only mark.
+The colours are those of Okabe and Ito (2008), darkened until each has a contrast of 3 to 1 on a
+white and on a dark page. Each method also has its own marker and dashes, so that no method is
+identified by colour alone.
 """
 
 import functools
@@ -19,25 +20,22 @@ from reports import escape
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# of letters and axes, and of nothing else: `inline` turns it into the colour of the page's text
+# used only for text, axes and reference lines: `inline` replaces it by the text colour of the page
 INK: Final = "#15181c"
-NEUTRAL: Final = "#808080"  # of the baseline
+NEUTRAL: Final = "#808080"  # the baseline
 PALETTE: Final = ("#0072b2", "#d55e00", "#009e73", "#c46c9c", "#b88000", "#3a93c8")
 MARKERS: Final = ("s", "^", "D", "v", "P", "X", "p", "<", "h", ">")
 DASHES: Final[tuple[Any, ...]] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
-COLUMN: Final = 3.5  # inches: a column of a paper with two of them
-PAGE: Final = 7.1  # both columns
-SMALL: Final = 6.5  # points of the smallest letters
-PANELS: Final = 12  # of small multiples; more are not read
-FOLD: Final = 24  # letters of a line of a name
-LINES: Final = 3  # lines of a name
+PAGE: Final = 7.1  # inches: the text width of a paper
+SMALL: Final = 6.5  # points: the smallest font size
+MAX_PANELS: Final = 12  # small multiples per figure; nobody reads more
+NAME_WIDTH: Final = 24  # characters per line of a name
+NAME_LINES: Final = 3  # lines per name
 
 STYLE: Final[dict[str, Any]] = {
     "font.family": "sans-serif",
-    "font.sans-serif": [
-        "DejaVu Sans"
-    ],  # comes with matplotlib, so that the same letters are everywhere
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.titlelocation": "left",
@@ -65,11 +63,11 @@ STYLE: Final[dict[str, Any]] = {
     "figure.facecolor": "white",
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
-    "text.parse_math": False,  # names are foreign: dollar signs in them are dollar signs
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.formatter.use_mathtext": False,
     "svg.hashsalt": "bench",
     "svg.fonttype": "none",
-    "pdf.fonttype": 42,  # what journals ask for
+    "pdf.fonttype": 42,  # TrueType, which journals require
     "figure.constrained_layout.h_pad": 0.04,
     "figure.constrained_layout.w_pad": 0.04,
     "savefig.dpi": 200,
@@ -78,19 +76,17 @@ STYLE: Final[dict[str, Any]] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings of matplotlib that figures are made and written under, whatever the user's own are."""
-    settings: Any = STYLE  # the stubs of matplotlib know no plain text as a name
+    """Apply the matplotlib settings of figures, independent of the user's own settings."""
+    settings: Any = STYLE  # matplotlib's stubs accept literal keys only
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # a name in letters that the font lacks: boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as boxes
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         yield
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """The function, run under `style`."""
+    """Decorate a function so that it runs under `style`."""
 
     @functools.wraps(draw)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,44 +96,48 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-class Look(NamedTuple):
-    """What tells one method from the others."""
+class MethodStyle(NamedTuple):
+    """Colour, marker and dashes of one method."""
 
     color: str
     marker: str
     dash: Any
 
 
-def looks(methods: Sequence[str], baseline: str) -> dict[str, Look]:
-    """The look of each method: grey circles for the baseline, then the palette in order."""
+def method_styles(methods: Sequence[str], baseline: str) -> dict[str, MethodStyle]:
+    """Return the style of each method: grey circles for the baseline, then the palette in order."""
     others = [name for name in methods if name != baseline]
-    found = {
-        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
-        for i, name in enumerate(others)
-    }
-    return {name: found.get(name, Look(NEUTRAL, "o", "-")) for name in methods}
+    styles = {name: numbered_style(i) for i, name in enumerate(others)}
+    return {name: styles.get(name, MethodStyle(NEUTRAL, "o", "-")) for name in methods}
+
+
+def numbered_style(i: int) -> MethodStyle:
+    """Return the style of the i-th line; styles repeat after 60 lines."""
+    return MethodStyle(
+        PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
+    )
 
 
 def legible(text: str) -> str:
-    """Foreign text in one line, without what a terminal or an XML file could not hold."""
+    """Return untrusted text as one line, without characters that a terminal or XML cannot hold."""
     return escape.plain(text).translate({0xFFFE: None, 0xFFFF: None})
 
 
-def folded(name: str, *, width: int = FOLD, lines: int = LINES) -> str:
-    """A foreign name in at most so many lines of at most so many letters; the rest is cut."""
+def folded(name: str, *, width: int = NAME_WIDTH, lines: int = NAME_LINES) -> str:
+    """Return a name on at most `lines` lines of at most `width` characters; the rest is cut."""
     parts = textwrap.wrap(legible(name), width, break_on_hyphens=False) or ["(no name)"]
     if len(parts) > lines:
         parts = [*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"]
     return "\n".join(parts)
 
 
-def short(name: str, width: int = FOLD) -> str:
-    """A foreign name in one line."""
+def short(name: str, width: int = NAME_WIDTH) -> str:
+    """Return a name on one line of at most `width` characters; the rest is cut."""
     return folded(name, width=width, lines=1)
 
 
 def amount(value: float) -> str:
-    """A number in at most four letters: 950, 1.2k, 50M."""
+    """Return a number in short form: 950, 1.2k, 50M."""
     if not math.isfinite(value):
         return ""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -147,5 +147,5 @@ def amount(value: float) -> str:
 
 
 def estimate(mean: float, low: float, high: float) -> str:
-    """A mean and its interval as a tooltip shows them."""
+    """Return a mean and its interval as a tooltip shows them."""
     return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"

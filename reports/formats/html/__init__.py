@@ -10,7 +10,7 @@ from reports import escape
 from reports.analysis.comparison import Comparison
 from reports.document import Document
 from reports.formats.html.details import details
-from reports.formats.html.figures import Drawn, figures
+from reports.formats.html.figures import PageFigures, figures
 from reports.formats.html.filters import filters
 from reports.formats.html.misanswered import Texts
 from reports.formats.html.tables import table
@@ -96,7 +96,7 @@ def _answer(page: Document) -> str:
     )
 
 
-def _figures(drawn: Drawn) -> str:
+def _figures(drawn: PageFigures) -> str:
     if not drawn.shown and not drawn.left:
         return ""
     each = "".join(

@@ -9,19 +9,19 @@ from typing import Any, Final
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run
 from reports.escape import plain
-from reports.formats.html.misanswered import Pool, Texts, Wrong, fill, wrong
+from reports.formats.html.misanswered import TextPool, Texts, CellErrors, fill, wrong
 
 CURVES: Final = 10  # runs of a cell whose dev curve is shown
 
 
 def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
     """Plain values for the page's script: cells by their key, and the texts that they speak of, each once."""
-    pool = Pool(texts)
+    pool = TextPool(texts)
     groups: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
     for run in comparison.runs:
         groups[run.method, run.task, run.size].append(run)
     cells: dict[str, Any] = {}
-    found: list[Wrong] = []
+    found: list[CellErrors] = []
     for cell in comparison.cells:
         runs = groups.get((cell.method, cell.task or "", cell.size or 0))
         if cell.task is None or cell.size is None or not runs:

@@ -13,7 +13,7 @@ NARROW: Final = 600  # pixels; wider figures are not squeezed into a phone but s
 MOST: Final = 15  # methods in a figure; more make a large file that nobody reads
 
 
-class Drawn(NamedTuple):
+class PageFigures(NamedTuple):
     """The figures of a page."""
 
     shown: list[tuple[str, str, str]]  # name, title, SVG, which has its title and caption in it
@@ -21,21 +21,21 @@ class Drawn(NamedTuple):
     left: str = ""  # why there are none
 
 
-def figures(comparison: Comparison) -> Drawn:
+def figures(comparison: Comparison) -> PageFigures:
     """Those figures that have something to show."""
     shown, styles = [], []
     attributes: dict[str, str] = {}
     if not comparison.done:
-        return Drawn([], "")
+        return PageFigures([], "")
     if len(comparison.methods) > MOST:
         left = f"Figures of more than {MOST} methods are left out; --methods chooses some, and `bench plot` draws them all."
-        return Drawn([], "", left)
+        return PageFigures([], "", left)
     ET.register_namespace("", SPACE)
     for name in SHOWN:
         if name == "curve" and len(comparison.sizes) < 2:
             continue
-        sheet = FIGURES[name].draw(comparison, DEFAULT)
-        root = ET.fromstring(inline(sheet))  # noqa: S314  # made above
+        canvas = FIGURES[name].draw(comparison, DEFAULT)
+        root = ET.fromstring(inline(canvas))  # noqa: S314  # made above
         for parent in list(root.iter()):
             for child in [one for one in parent if one.tag == f"{{{SPACE}}}style"]:
                 styles.append(child.text or "")
@@ -44,9 +44,9 @@ def figures(comparison: Comparison) -> Drawn:
                 known = attributes.setdefault(said, f"v{len(attributes)}")
                 parent.set("class", f"{parent.get('class', '')} {known}".strip())
         _size(root)
-        shown.append((name, sheet.title, ET.tostring(root, encoding="unicode")))
+        shown.append((name, canvas.title, ET.tostring(root, encoding="unicode")))
     css = "".join(styles) + "".join(f".{name}{{{said}}}" for said, name in attributes.items())
-    return Drawn(shown, css)
+    return PageFigures(shown, css)
 
 
 def _size(root: ET.Element) -> None:

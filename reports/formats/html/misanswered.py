@@ -18,7 +18,7 @@ BUDGET: Final = 900_000  # bytes of texts in a page
 Texts = Callable[[Run], Sequence[Sequence[str]] | None]
 
 
-class Row(NamedTuple):
+class MisansweredRow(NamedTuple):
     """One test row."""
 
     place: int  # among the run's answers
@@ -29,14 +29,14 @@ class Row(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Wrong:
+class CellErrors:
     """The worst rows of a cell, and over which runs."""
 
     run: Run | None = None  # one of those runs; None: their answers are not known
     of: int = 0  # runs
     draw: int | None = None  # the only one looked at, where every draw has test rows of its own
     more: int = 0  # wrong rows that are not shown
-    rows: Sequence[Row] = ()
+    rows: Sequence[MisansweredRow] = ()
     texts: dict[int, list[int]] = field(
         default_factory=dict
     )  # where the texts of a row stand; empty: no room for them
@@ -51,11 +51,11 @@ class Wrong:
         return {"of": self.of, "draw": self.draw, "more": self.more, "error": error, "rows": rows}
 
 
-def wrong(runs: Sequence[Run]) -> Wrong:
+def wrong(runs: Sequence[Run]) -> CellErrors:
     """The rows most often answered wrongly, or furthest off."""
     known = [run for run in runs if finished(run) and len(run.given) and run.right]
     if not known:
-        return Wrong()
+        return CellErrors()
     first = known[0]
     right = np.concatenate(list(first.right.values()))
     alike = [
@@ -64,12 +64,12 @@ def wrong(runs: Sequence[Run]) -> Wrong:
         if len(run.given) == len(right) and (run.draw == first.draw or not first.holdout)
     ]
     if len(first.given) != len(right):
-        return Wrong()
+        return CellErrors()
     given = np.stack([run.given for run in alike])  # [runs, rows]
     off = (given != right).sum(axis=0) if first.classes else np.abs(given - right).mean(axis=0)
     worst = [int(row) for row in np.argsort(-off, kind="stable")[:WRONG] if off[row] > 0]
     names = list(_names(first))
-    return Wrong(
+    return CellErrors(
         run=first,
         of=len(alike),
         draw=first.draw if first.holdout else None,
@@ -88,12 +88,12 @@ def _row(
     right: float,
     off: float,
     classes: Sequence[str],
-) -> Row:
+) -> MisansweredRow:
     if not classes:
-        return Row(place, name, f"{right:.3g}", f"{answers.mean():.3g}", float(f"{off:.3g}"))
+        return MisansweredRow(place, name, f"{right:.3g}", f"{answers.mean():.3g}", float(f"{off:.3g}"))
     counts = Counter(answers[answers != right].tolist())
     answer = min(counts, key=lambda value: (-counts[value], value))
-    return Row(place, name, _named(right, classes), _named(answer, classes), int(off))
+    return MisansweredRow(place, name, _named(right, classes), _named(answer, classes), int(off))
 
 
 def _names(run: Run) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _named(value: float, classes: Sequence[str]) -> str:
     return plain(classes[int(value)]) if 0 <= value < len(classes) else f"{value:.3g}"
 
 
-class Pool:
+class TextPool:
     """Texts of test rows, each kept once, as many as there is room for."""
 
     def __init__(self, texts: Texts | None) -> None:
@@ -137,7 +137,7 @@ class Pool:
         return self._places[text]
 
 
-def fill(found: Sequence[Wrong], pool: Pool) -> None:
+def fill(found: Sequence[CellErrors], pool: TextPool) -> None:
     """Texts for the worst row of every cell, then for the second of every cell, and so on until the room is used up."""
     for rank in range(WRONG):
         for one in found:

@@ -14,12 +14,12 @@ import pytest
 from reports import compare
 from reports.analysis.paired_runs import Nothing
 from reports.analysis.selection_rules import mean_optimism, promised
-from reports.figures import FIGURES, FORMS, Options, inline, landscape, save
+from reports.figures import FIGURES, FILE_FORMATS, Options, inline, landscape, save
 from reports.figures.optimism import by_rule, few
 from reports.figures.option import grouped, parsed
-from reports.figures.pareto import Point, front
+from reports.figures.pareto import ParetoPoint, front
 from reports.figures.profile import fractions
-from reports.figures.style import DASHES, MARKERS, NEUTRAL, PALETTE, looks, style
+from reports.figures.style import DASHES, MARKERS, NEUTRAL, PALETTE, method_styles, style
 from reports.statistics.ranks import cliques
 
 HOSTILE = (
@@ -95,16 +95,16 @@ def test_every_figure_can_be_drawn(name, plan, grid):
     """Whatever the runs and their names, a figure comes out: XML, self-contained, small, and with a value for each point."""
     if plan not in KNOWN:
         KNOWN[plan] = compare(PLANS[plan](grid))
-    sheet = FIGURES[name].draw(KNOWN[plan], Options())
-    piece = inline(sheet)
+    canvas = FIGURES[name].draw(KNOWN[plan], Options())
+    piece = inline(canvas)
     root = xml(piece)
     assert len(piece) < 60_000
     assert root.get("role") == "img"
     assert (root.find(f"{SVG}title").text, root.find(f"{SVG}desc").text) == (
-        sheet.title,
-        sheet.caption,
+        canvas.title,
+        canvas.caption,
     )
-    assert sheet.caption
+    assert canvas.caption
     assert not [
         one
         for one in root.iter()
@@ -118,19 +118,19 @@ def test_every_figure_can_be_drawn(name, plan, grid):
     )
     assert piece.count("http") == 1  # the name of the format
     told = sum(len(one.findall(f"{SVG}title")) for one in root.iter(f"{SVG}use"))
-    assert told == sum(map(len, sheet.values.values()))
-    assert xml(save(sheet, "svg")).tag == f"{SVG}svg"
+    assert told == sum(map(len, canvas.tooltips.values()))
+    assert xml(save(canvas, "svg")).tag == f"{SVG}svg"
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_runs_give_the_same_bytes(name, grid):
     """In any form, in any order of the runs, and whatever settings of matplotlib the user has; those stay as they were."""
-    first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FORMS}
+    first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FILE_FORMATS}
     with mpl.rc_context(
         {"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}
     ):
         before = dict(mpl.rcParams)
-        again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FORMS}
+        again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FILE_FORMATS}
         assert dict(mpl.rcParams) == before
     assert again == first
     assert (first["pdf"][:5], first["png"][:4]) == (b"%PDF-", b"\x89PNG")
@@ -147,8 +147,8 @@ def test_an_unknown_form_is_refused(grid):
 
 def test_names_are_shown_as_they_are(grid):
     """Dollar signs make no formula, angle brackets no element, and terminal sequences are gone."""
-    sheet = drawn("pareto", hostile(grid))
-    words = [text.text for text in xml(inline(sheet)).iter(f"{SVG}text")]
+    canvas = drawn("pareto", hostile(grid))
+    words = [text.text for text in xml(inline(canvas)).iter(f"{SVG}text")]
     assert "$x$" in words
     assert any("<script>" in word for word in words)
     assert "a" in words
@@ -196,7 +196,7 @@ def test_a_piece_takes_the_colours_of_the_page(grid):
 
 def test_methods_differ_by_more_than_colour():
     """No two of the first sixty methods have marker, dashes and colour in common, nor marker and dashes of the first twenty."""
-    found = looks([str(i) for i in range(60)], "0")
+    found = method_styles([str(i) for i in range(60)], "0")
     assert len({(look.color, look.marker, str(look.dash)) for look in found.values()}) == 60
     few = [found[str(i)] for i in range(20)]
     assert len({(look.marker, str(look.dash)) for look in few}) == 20
@@ -206,23 +206,23 @@ def test_methods_differ_by_more_than_colour():
 # The numbers
 
 
-def lines_of(sheet, gid):
+def lines_of(canvas, gid):
     """The line that carries these values."""
-    return next(line for axes in sheet.axes for line in axes.lines if line.get_gid() == gid)
+    return next(line for axes in canvas.axes for line in axes.lines if line.get_gid() == gid)
 
 
-def values(sheet):
+def values(canvas):
     """Text and place of every point."""
-    for gid, texts in sheet.values.items():
-        line = lines_of(sheet, gid)
+    for gid, texts in canvas.tooltips.items():
+        line = lines_of(canvas, gid)
         yield from zip(texts, line.get_xdata(), line.get_ydata(), strict=True)
 
 
 def test_curve_shows_the_means(grid):
     """Every point of a score is the mean of its cell at the logarithm of its size, and its text says mean and interval."""
     comparison = compare(grid())
-    sheet = FIGURES["curve"].draw(comparison, Options())
-    points = {text.split(":")[0]: (x, y, text) for text, x, y in values(sheet)}
+    canvas = FIGURES["curve"].draw(comparison, Options())
+    points = {text.split(":")[0]: (x, y, text) for text, x, y in values(canvas)}
     for method, task, size in itertools.product(
         comparison.methods, [*comparison.tasks, None], comparison.sizes
     ):
@@ -238,9 +238,9 @@ def test_curve_shows_the_means(grid):
 
 def test_curve_says_whose_average_is_missing(grid):
     """A method that lacks a task has no average and is named; the others have theirs."""
-    sheet = drawn("curve", [run for run in grid() if (run.method, run.task) != ("prefix", "rte")])
-    assert "runs are missing: prefix" in sheet.caption
-    assert not [text for text, *_ in values(sheet) if text.startswith("prefix, average")]
+    canvas = drawn("curve", [run for run in grid() if (run.method, run.task) != ("prefix", "rte")])
+    assert "runs are missing: prefix" in canvas.caption
+    assert not [text for text, *_ in values(canvas) if text.startswith("prefix, average")]
 
 
 def test_forest_shows_the_contrast_of_each_task(grid):
@@ -265,19 +265,19 @@ def test_forest_shows_the_contrast_of_each_task(grid):
 def test_forest_shows_what_one_more_task_may_bring(grid):
     """Its interval is that of the appendix, and how much tasks differ stands above; the caption says what both are."""
     comparison = compare(grid(sizes=(50,)))
-    sheet = FIGURES["forest"].draw(comparison, Options())
+    canvas = FIGURES["forest"].draw(comparison, Options())
     for detail in comparison.details:
         found = detail.pooled
         ends = [
             x
-            for text, x, _ in values(sheet)
+            for text, x, _ in values(canvas)
             if text.startswith(f"{detail.method}, one more task: ")
         ]
         assert ends == [found.predicted_low, found.predicted_high]
         assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [
-            axes.get_title(loc="right") for axes in sheet.axes
+            axes.get_title(loc="right") for axes in canvas.axes
         ]
-    assert "one more task is expected with 95 % (E3" in sheet.caption
+    assert "one more task is expected with 95 % (E3" in canvas.caption
     assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
 
 
@@ -310,23 +310,23 @@ def test_many_methods_that_are_all_alike_are_one_bar():
 @pytest.mark.parametrize("dots", [200, 300])
 def test_no_label_leaves_the_paper(dots, grid):
     """Names at both sides of a diagram end inside the figure, at the dots of a PNG and at those of the layout."""
-    sheet = drawn(
+    canvas = drawn(
         "diagram",
         grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}),
     )
     with style():
-        sheet.set_dpi(dots)
-        sheet.draw_without_rendering()
-        boxes = [text.get_window_extent() for text in sheet.axes[0].texts]
+        canvas.set_dpi(dots)
+        canvas.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in canvas.axes[0].texts]
     assert min(box.x0 for box in boxes) / dots > -0.02
-    assert max(box.x1 for box in boxes) / dots < sheet.get_figwidth() + 0.02
+    assert max(box.x1 for box in boxes) / dots < canvas.get_figwidth() + 0.02
 
 
 def test_front_is_of_the_unbeaten(grid):
     """Dearer and no better is off the front; as cheap and better takes the other's place."""
     cell = compare(grid()).cell("simplex", "rte", 50)
     points = [
-        Point(n, cost, replace(cell, mean=mean))
+        ParetoPoint(n, cost, replace(cell, mean=mean))
         for n, cost, mean in [("a", 1, 5), ("b", 2, 5), ("c", 2, 7), ("d", 3, 6)]
     ]
     assert [point.method for point in front(points)] == ["a", "c"]
@@ -346,13 +346,13 @@ def test_pareto_stands_at_the_costs(cost, grid):
         for run in grid()
     ]
     comparison = compare(runs)
-    sheet = FIGURES["pareto"].draw(comparison, Options(cost=cost))
-    points = {text.split(":")[0]: (x, y) for text, x, y in values(sheet)}
+    canvas = FIGURES["pareto"].draw(comparison, Options(cost=cost))
+    points = {text.split(":")[0]: (x, y) for text, x, y in values(canvas)}
     assert points == {
         name: (x, comparison.cell(name, None, None).mean)
         for name, x in (("prefix", 10), ("simplex", 20))
     }
-    assert "cost: fine-tuning" in sheet.caption
+    assert "cost: fine-tuning" in canvas.caption
 
 
 def test_seeds_shows_every_run_and_what_befell_it(grid):
@@ -369,9 +369,9 @@ def test_thousands_of_runs_are_thinned_out(grid):
     """No more dots than a page bears, and the caption says so."""
     runs = grid(draws=40, seeds=3)
     for name in ("seeds", "optimism"):
-        sheet = drawn(name, runs)
-        assert len(inline(sheet)) < 60_000
-        assert "thinned out" in sheet.caption or "is drawn as a dot" in sheet.caption
+        canvas = drawn(name, runs)
+        assert len(inline(canvas)) < 60_000
+        assert "thinned out" in canvas.caption or "is drawn as a dot" in canvas.caption
 
 
 def test_optimism_is_dev_minus_test(grid):
@@ -412,11 +412,11 @@ def test_the_names_of_many_methods_do_not_cover_each_other(grid):
         {f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10
     )
     with style():
-        sheet = drawn("optimism", runs)
-        names = [text.get_window_extent() for text in sheet.axes[1].get_yticklabels()]
-        below = [axes.xaxis.label.get_window_extent() for axes in sheet.axes]
+        canvas = drawn("optimism", runs)
+        names = [text.get_window_extent() for text in canvas.axes[1].get_yticklabels()]
+        below = [axes.xaxis.label.get_window_extent() for axes in canvas.axes]
     assert all(upper.y0 >= lower.y1 for upper, lower in itertools.pairwise(names))
-    assert all(box.x0 >= 0 and box.x1 <= sheet.bbox.x1 for box in below)
+    assert all(box.x0 >= 0 and box.x1 <= canvas.bbox.x1 for box in below)
 
 
 def test_a_line_that_grows_with_the_runs_has_a_few_points():
@@ -533,23 +533,23 @@ def test_landscape_shows_every_point(vertices):
     weights = lattice(vertices)
     found = weights @ np.arange(vertices)
     names = [*HOSTILE[:3], "d", "e", "f"][:vertices]
-    sheet = landscape(weights, found, names)
-    xml(inline(sheet))
+    canvas = landscape(weights, found, names)
+    xml(inline(canvas))
     edges = (weights > 0).sum(axis=1) <= 2
     assert (
-        len({text for text, *_ in values(sheet)})
+        len({text for text, *_ in values(canvas)})
         == {2: 5, 3: 15, 4: edges.sum(), 6: 12 * 3 + 6}[vertices]
     )
-    assert save(landscape(weights, found, names), "svg") == save(sheet, "svg")
-    assert f"{len(weights)} points evaluated" in sheet.caption
+    assert save(landscape(weights, found, names), "svg") == save(canvas, "svg")
+    assert f"{len(weights)} points evaluated" in canvas.caption
 
 
 def test_landscape_places_points_by_their_weights():
     """Vertices are at the corners and the centre is in the middle."""
-    sheet = landscape(
+    canvas = landscape(
         [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]], [1, 2, 3, 4], ["a", "b", "c"]
     )
-    places = {text: (x, y) for text, x, y in values(sheet)}
+    places = {text: (x, y) for text, x, y in values(canvas)}
     assert places["b 1.00: 2.0"] == (1, 0)
     assert places["c 1.00: 3.0"] == pytest.approx((0.5, math.sqrt(3) / 2))
     assert places["a 0.33, b 0.33, c 0.33: 4.0"] == pytest.approx((0.5, math.sqrt(3) / 6))
@@ -572,16 +572,16 @@ def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_landscape_of_few_points(count):
     """Every point is shown, and an area with its scale only where three span one."""
-    sheet = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
-    assert [text for text, *_ in values(sheet)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][
+    canvas = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
+    assert [text for text, *_ in values(canvas)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][
         :count
     ]
-    assert len(list(xml(inline(sheet)).iter(f"{SVG}use"))) >= count
-    assert any(axes.get_ylabel() == "points" for axes in sheet.axes) == (count == 3)  # the scale
+    assert len(list(xml(inline(canvas)).iter(f"{SVG}use"))) >= count
+    assert any(axes.get_ylabel() == "points" for axes in canvas.axes) == (count == 3)  # the scale
 
 
 def test_landscape_of_no_number():
     """Points without a finite value are none: the figure says so."""
-    sheet = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
-    assert not sheet.values
-    assert "No point has a finite value." in "".join(xml(inline(sheet)).itertext())
+    canvas = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
+    assert not canvas.tooltips
+    assert "No point has a finite value." in "".join(xml(inline(canvas)).itertext())
