@@ -1,45 +1,53 @@
-"""Scores around a trained model, job by job."""
+"""`bench landscape DIGEST`: losses and scores of one trained model at many points."""
+
+from dataclasses import replace
 
 import pytest
 
-from harness.commands.landscape import RADII, Wanted, points_of, survey
+from harness.commands.landscape import (
+    RADII,
+    LandscapeRequest,
+    evaluate_points,
+    lattice_points,
+)
 from harness.errors import UsageError
 from harness.ledger import Ledger
 
-PLAIN = Wanted(vertices=(), edges=False, steps=4, directions=0, tested=50)
+DEFAULT = LandscapeRequest(vertices=(), edges=False, steps=4, directions=0, tested=50)
 
 
-def wanted(**changes):
-    return Wanted(**{**vars(PLAIN), **changes})
+def request(**changes):
+    return replace(DEFAULT, **changes)
 
 
-def test_a_triangle_is_a_lattice_with_the_centre_first():
-    """Three vertices in steps of a quarter give fifteen points, and the centre of all vertices is looked at as well."""
-    points = points_of(3, PLAIN)
+def test_a_triangle_is_a_lattice_after_the_centre():
+    """Three vertices and four steps give fifteen points, after the centre of all vertices."""
+    points = lattice_points(3, DEFAULT)
     assert points[0] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     assert len(points) == 1 + 15
     assert all(sum(point) == pytest.approx(1) for point in points)
     assert all(
-        point[0] == point[1] == point[4] == 0 for point in points_of(6, wanted(vertices=(3, 4)))[1:]
+        point[0] == point[1] == point[4] == 0
+        for point in lattice_points(6, request(vertices=(3, 4)))[1:]
     )
 
 
-def test_edges_join_all_pairs():
-    """Four vertices have six edges of three points between their ends."""
-    assert len(points_of(4, wanted(edges=True))) == 1 + 4 + 6 * 3
-    assert points_of(1, PLAIN) == [(1.0,)]
+def test_edges_connect_all_pairs():
+    """Four vertices have six edges with three inner points each."""
+    assert len(lattice_points(4, request(edges=True))) == 1 + 4 + 6 * 3
+    assert lattice_points(1, DEFAULT) == [(1.0,)]
 
 
 @pytest.mark.parametrize("vertices", [(1,), (1, 1), (1, 2, 3, 4), (7,)])
-def test_what_is_no_triangle_is_refused(vertices):
-    """Two or three different vertices that are there."""
+def test_an_invalid_choice_of_vertices_is_refused(vertices):
+    """Two or three different existing vertices are required."""
     with pytest.raises(UsageError, match="--vertices"):
-        points_of(6, wanted(vertices=vertices))
+        lattice_points(6, request(vertices=vertices))
 
 
 @pytest.fixture(scope="module")
 def trained(bench, tmp_path_factory):
-    """A ledger with a simplex of three vertices and a prefix, on one task."""
+    """The name of a ledger with a simplex of three vertices and a prefix, on one task."""
     folder = tmp_path_factory.mktemp("landscape")
     words = (
         "--methods",
@@ -58,44 +66,42 @@ def trained(bench, tmp_path_factory):
     return str(folder / "r.db")
 
 
-def digest(db, name):
+def entry_of(db, name):
     with Ledger(db) as ledger:
         return next(entry for entry in ledger.entries() if entry.label.startswith(name))
 
 
-def test_the_centre_scores_what_the_run_recorded(trained):
-    """With all test rows the centre's score is the result's; dev scores of the points lie between 0 and 1; all are heard of."""
-    entry, heard = digest(trained, "simplex"), []
-    one, points = survey(
+def test_the_centre_has_the_recorded_score(trained):
+    """With all test rows, the centre's score equals the result's; progress reaches the last point."""
+    entry, progress = entry_of(trained, "simplex"), []
+    stored, points = evaluate_points(
         trained,
         entry.digest,
-        wanted(steps=2, tested=10_000),
-        lambda done, total: heard.append((done, total)),
+        request(steps=2, tested=10_000),
+        lambda done, total: progress.append((done, total)),
     )
-    assert one.vertices == 3
+    assert stored.vertices == 3
     assert points[0].weights == pytest.approx((1 / 3,) * 3)
     assert points[0].test == entry.metrics["score"]
     assert len(points) == 7
-    assert heard[-1] == (7, 7)
+    assert progress[-1] == (7, 7)
     assert len({point.dev_loss for point in points}) > 3
 
 
-def test_directions_are_the_same_each_time_and_further_is_not_nearer(trained):
-    """Random directions belong to the job; losses at radius 0 would be the centre's, and change with the radius."""
-    entry = digest(trained, "prefix")
-    found = [
-        survey(trained, entry.digest, wanted(directions=2, tested=0), lambda *_: None)[1]
+def test_random_directions_depend_on_the_job_only(trained):
+    """Two evaluations are equal, and the loss changes more at the largest radius than at the smallest."""
+    entry = entry_of(trained, "prefix")
+    points, repeated = (
+        evaluate_points(trained, entry.digest, request(directions=2, tested=0), lambda *_: None)[1]
         for _ in range(2)
-    ]
-    assert found[0] == found[1]
-    (centre,), away = (
-        [p for p in found[0] if p.direction is None],
-        [p for p in found[0] if p.direction is not None],
     )
-    assert len(away) == 2 * len(RADII)
+    assert points == repeated
+    (centre,) = (point for point in points if point.direction is None)
+    moved = [point for point in points if point.direction is not None]
+    assert len(moved) == 2 * len(RADII)
     assert centre.test is None
     near, far = (
-        next(p for p in away if p.direction == 0 and p.radius == radius)
+        next(point for point in moved if point.direction == 0 and point.radius == radius)
         for radius in (RADII[0], RADII[-1])
     )
     assert abs(near.train_loss - centre.train_loss) < abs(far.train_loss - centre.train_loss)
