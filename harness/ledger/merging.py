@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, case, insert, select, update
 
-from harness.ledger.claims import state_before
+from harness.ledger.claims import state_before_claim
 from harness.ledger.ledger import Ledger
-from harness.ledger.reader import CHUNK, chunks, table_of
+from harness.ledger.statements import CHUNK, chunks, insert_missing, insert_row, table_of, text_ids
 from harness.ledger.tables import (
     Attempt,
     Blob,
@@ -48,31 +48,29 @@ def merge(target: Ledger, source: Ledger) -> Merged:
     """Take over everything that the target lacks, in one transaction: all of it or nothing."""
     merged = Merged()
     with source._transaction() as theirs, target._transaction() as ours:
-        settings = _numbers(target, ours, theirs, Setting)
-        environments = _numbers(target, ours, theirs, Environment)
+        settings = _numbers(ours, theirs, Setting)
+        environments = _numbers(ours, theirs, Environment)
         runs = _runs(ours, theirs)
-        _facts(target, ours, theirs)
+        _facts(ours, theirs)
         for jobs in _parts(theirs):
             _take(ours, theirs, jobs, settings, environments, runs, merged)
     return merged
 
 
-def _facts(target: Ledger, ours: Connection, theirs: Connection) -> None:
+def _facts(ours: Connection, theirs: Connection) -> None:
     """Facts such as the hypothesis, where the target has none of that name."""
     facts = table_of(Meta)
     for key, value in theirs.execute(select(facts.c.key, facts.c.value)).all():
         if key != "schema":
-            ours.execute(
-                target._insert(facts).values(key=key, value=value).on_conflict_do_nothing()
-            )
+            insert_missing(ours, facts, [{"key": key, "value": value}], "key")
 
 
 def _numbers(
-    target: Ledger, ours: Connection, theirs: Connection, kind: type[Setting | Environment]
+    ours: Connection, theirs: Connection, kind: type[Setting | Environment]
 ) -> dict[int, int]:
     """The target's number for each of the source's texts."""
     texts = dict(theirs.execute(select(table_of(kind).c.id, table_of(kind).c.json)).all())
-    known = target._known(ours, kind, list(texts.values()))
+    known = text_ids(ours, kind, list(texts.values()))
     return {number: known[text] for number, text in texts.items()}
 
 
@@ -83,17 +81,16 @@ def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
         values = {name: row[name] for name in ("started", "command", "program", "lock")} | {
             "ended": row["ended"] or ""
         }
-        key = ours.execute(insert(table_of(Run)).values(values)).inserted_primary_key
-        numbers[row["id"]] = int(key[0]) if key else 0
+        numbers[row["id"]] = insert_row(ours, table_of(Run), values)
     return numbers
 
 
 def _parts(theirs: Connection) -> Iterator[list[dict[str, Any]]]:
     """The jobs, as they were before the claims on them."""
     table, last = table_of(JobRow), 0
-    state = case((table.c.state == "claimed", state_before(table)), else_=table.c.state).label(
-        "state"
-    )
+    state = case(
+        (table.c.state == "claimed", state_before_claim(table)), else_=table.c.state
+    ).label("state")
     others = [column for column in table.c if column.name != "state"]
     while True:
         wanted = select(*others, state).where(table.c.id > last).order_by(table.c.id).limit(PART)
@@ -136,8 +133,7 @@ def _take(
             merged.jobs += 1
             values = {name: value for name, value in job.items() if name != "id"}
             values |= {"setting": settings[job["setting"]], "owner": None}
-            key = ours.execute(insert(table).values(values)).inserted_primary_key
-            numbers[job["id"]] = int(key[0]) if key else 0
+            numbers[job["id"]] = insert_row(ours, table, values)
             continue
         number, held, epoch = here[job["digest"]]
         if state == held == "done":

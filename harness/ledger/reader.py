@@ -1,17 +1,18 @@
 """The reading half of a ledger: scores out. Nothing here changes a database."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
-from sqlmodel import SQLModel
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from harness.errors import UsageError
+from harness.geometry import Geometry
 from harness.ledger.database import copy_to, shown
 from harness.ledger.overview import Overview
+from harness.ledger.statements import CHUNK, chunks, table_of
 from harness.ledger.tables import (
     Attempt,
     Blob,
@@ -22,8 +23,6 @@ from harness.ledger.tables import (
     Result,
     Setting,
 )
-
-CHUNK = 500  # values in one statement: some SQLite builds allow 999
 
 
 class Known(NamedTuple):
@@ -53,6 +52,11 @@ class Entry:
     state: str
     metrics: Mapping[str, float]
     result: Mapping[str, Any] | None  # the columns of `Result` and the environment as `versions`
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the job went through the model; the default for a job without a result."""
+        return Geometry.parse(self.result["geometry"]) if self.result else Geometry()
 
 
 class Reader(Overview):
@@ -226,14 +230,3 @@ def _entry(
     return Entry(
         **{name: row[name] for name in same}, setting=setting, metrics=metrics, result=result
     )
-
-
-def table_of(kind: type[SQLModel]) -> Table:
-    """The table of a model."""
-    return kind.__table__  # type: ignore[attr-defined,no-any-return]  # SQLModel adds it to table classes
-
-
-def chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
-    """Items in parts of so many."""
-    for start in range(0, len(items), length):
-        yield list(items[start : start + length])

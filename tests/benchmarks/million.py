@@ -21,11 +21,12 @@ from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from harness.jobs import BackboneSpec, Job
+from harness import provenance
+from harness.jobs import BackboneSpec, Job, canonical
 from harness.ledger import Ledger
-from harness.ledger.reader import table_of
-from harness.ledger.rows import metric_rows
-from harness.ledger.tables import Attempt, Blob, JobRow, MetricRow, Result
+from harness.ledger.results import metric_rows, result_row
+from harness.ledger.statements import table_of, text_ids
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result
 from harness.outcome import Outcome, pack_predictions
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
@@ -81,10 +82,13 @@ def fill(
             wanted = [job.digest for job in jobs[start : start + 500]]
             found = connection.execute(select(table).where(table.c.digest.in_(wanted))).mappings()
             rows |= {row["digest"]: dict(row) for row in found}
+        versions = provenance.environment()
+        text = canonical(versions)
+        environment = text_ids(connection, Environment, [text])[text]
         outcomes = [made(job, *chance.choice(blobs)) for job in jobs]
         numbers = [rows[outcome.digest]["id"] for outcome in outcomes]
         results = [
-            ledger._result(connection, rows[outcome.digest], outcome) for outcome in outcomes
+            result_row(rows[outcome.digest], outcome, versions, environment) for outcome in outcomes
         ]
         connection.execute(insert(table_of(Result)), results)
         pairs = list(zip(numbers, outcomes, strict=True))

@@ -290,7 +290,7 @@ def cut_lock(db):
 @pytest.fixture
 def orphaned(db, monkeypatch):
     """A run that has claimed a job and lost its lock, a second run, the job and the claim."""
-    monkeypatch.setattr("harness.ledger.ledger.LOOK", 0.0)
+    monkeypatch.setattr("harness.ledger.ledger.LOCK_CHECK_INTERVAL", 0.0)
     job = fake_training.job(0)
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
         first.enter([job])

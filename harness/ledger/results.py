@@ -1,0 +1,121 @@
+"""Results: one transaction commits an outcome with its metrics, its blobs and the attempt."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from harness.jobs import canonical
+from harness.ledger.claims import Claim, holds_claim
+from harness.ledger.seals import payload_hash, seal
+from harness.ledger.statements import now, table_of, text_ids
+from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result
+from harness.outcome import Outcome
+
+COPIED = ("device", "best_step", "collapsed", "trained", "stored", "artefact", "peak_bytes",
+          "seconds_training", "seconds_evaluation")  # fmt: skip
+
+
+def commit_outcome(
+    connection: Connection,
+    outcome: Outcome,
+    claim: Claim,
+    run: int | None,
+    versions: Mapping[str, str],
+    *,
+    even_if_released: bool,
+) -> bool:
+    """Store an outcome if its claim still holds, and return whether it was stored.
+
+    Args:
+        connection: an open transaction.
+        outcome: what came of the job.
+        claim: the claim under which the job was run.
+        run: id of the recording run.
+        versions: of the libraries; those of the outcome take precedence.
+        even_if_released: see `holds_claim`.
+    """
+    jobs = table_of(JobRow)
+    held = holds_claim(jobs, claim.digest, claim.epoch, even_if_released=even_if_released)
+    query = select(jobs).where(held).with_for_update()
+    job = connection.execute(query).mappings().one_or_none()
+    if job is None:
+        return False
+    number = job["id"]
+    connection.execute(
+        update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None)
+    )
+    attempt = {"job": number, "run": run, "epoch": claim.epoch, "ended": now()}
+    attempt |= {"outcome": outcome.status, "error": outcome.error[:2000], "trace": outcome.trace}
+    connection.execute(table_of(Attempt).insert().values(attempt))
+    for model in (Blob, MetricRow):  # of an earlier attempt
+        connection.execute(table_of(model).delete().where(table_of(model).c.job == number))
+    blobs = [
+        {"job": number, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data
+    ]
+    if blobs:
+        connection.execute(table_of(Blob).insert(), blobs)
+    if outcome.status == "done":
+        versions = {**versions, **outcome.versions}
+        text = canonical(versions)
+        environment = text_ids(connection, Environment, [text])[text]
+        values = result_row(job, outcome, versions, environment)
+        connection.execute(table_of(Result).insert().values(values))
+    if outcome.score is not None:  # a diverged job has one too: the score that it counts with
+        connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
+    return True
+
+
+def is_committed(connection: Connection, claim: Claim, run: int | None) -> bool:
+    """Return whether a run has recorded an attempt under a claim."""
+    jobs, attempts = table_of(JobRow), table_of(Attempt)
+    query = select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id)
+    query = query.where(
+        jobs.c.digest == claim.digest, attempts.c.epoch == claim.epoch, attempts.c.run == run
+    )
+    return connection.execute(query).scalar() is not None
+
+
+def result_row(
+    job: Mapping[str, Any], outcome: Outcome, versions: Mapping[str, str], environment: int
+) -> dict[str, Any]:
+    """Return the row of `Result` for an outcome.
+
+    Args:
+        job: the row of `JobRow`.
+        outcome: what came of the job.
+        versions: of the libraries that computed it.
+        environment: id under which the versions are stored.
+    """
+    dev_score = outcome.dev_score
+    values = {name: getattr(outcome, name) for name in COPIED} | {
+        "geometry": str(outcome.geometry),
+        "dev_score": dev_score if dev_score is not None and math.isfinite(dev_score) else None,
+        "payload": payload_hash(_metrics(outcome), outcome.blobs),
+        "finished": now(),
+    }
+    sealed = seal(job, values, versions)
+    return values | {"job": job["id"], "environment": environment, "seal": sealed}
+
+
+def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the rows of `MetricRow` for an outcome; `special` names values that are not finite."""
+    rows = []
+    for name, value in _metrics(outcome).items():
+        finite = math.isfinite(value)
+        rows.append(
+            {
+                "job": job,
+                "name": name,
+                "value": value if finite else None,
+                "special": None if finite else str(float(value)),
+            }
+        )
+    return rows
+
+
+def _metrics(outcome: Outcome) -> dict[str, float]:
+    """Return the metrics of an outcome, including the score that it counts with."""
+    assert outcome.score is not None
+    return {"score": outcome.score, **outcome.metrics}

@@ -1,0 +1,59 @@
+"""SQL that several modules of the ledger share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+from harness.ledger.tables import Environment, Setting
+
+CHUNK = 500  # values in one statement: some SQLite builds allow 999
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """Return the SQLAlchemy table of a SQLModel class."""
+    return model.__table__  # type: ignore[attr-defined,no-any-return]  # SQLModel adds it to table classes
+
+
+def chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
+    """Yield consecutive lists of at most `length` items."""
+    for start in range(0, len(items), length):
+        yield list(items[start : start + length])
+
+
+def insert_missing(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: str
+) -> None:
+    """Insert rows and skip those whose value in the column `key` is already there."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(
+        insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
+    )
+
+
+def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
+    """Insert one row and return its id."""
+    key = connection.execute(table.insert().values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def text_ids(
+    connection: Connection, model: type[Environment | Setting], texts: Sequence[str]
+) -> dict[str, int]:
+    """Return the id of each text in a table that stores every text once; insert the missing texts."""
+    table = table_of(model)
+    ids: dict[str, int] = {}
+    for part in chunks(texts, CHUNK):
+        insert_missing(connection, table, [{"json": text} for text in part], "json")
+        stored = select(table.c.json, table.c.id).where(table.c.json.in_(part))
+        ids |= dict(connection.execute(stored).all())
+    return ids
+
+
+def now() -> str:
+    """Return the current UTC time as it is stored, in whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
