@@ -7,7 +7,7 @@ import numpy as np
 from reports.analysis.cells import Cell
 from reports.analysis.paired_runs import Frame
 from reports.statistics import friedman, paired_tests, ranks
-from reports.statistics.friedman import Omnibus, Permuted
+from reports.statistics.friedman import Permuted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +18,7 @@ class Standing:
     tasks: tuple[str, ...]
     means: tuple[float, ...]  # points
     ranks: tuple[float, ...]  # mean rank, 1 is best
-    wins: tuple[float, ...]  # mean win rate against the others, 0 to 1
     permuted: Permuted
-    omnibus: Omnibus
-    nemenyi: float  # the critical difference of mean ranks
-    nemenyi_p: tuple[tuple[float, ...], ...]  # of each pair, adjusted
-    beaten: tuple[
-        tuple[float, ...], ...
-    ]  # share of tasks on which the row beats the column, ties one half
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # pairs
@@ -62,12 +55,7 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
         tasks=tuple(tasks),
         means=tuple(map(float, scores.mean(axis=0))),
         ranks=tuple(map(float, ranks.mean_ranks(scores))),
-        wins=tuple(map(float, ranks.mean_win_rates(scores))),
         permuted=friedman.friedman(scores),
-        omnibus=friedman.omnibus(scores),
-        nemenyi=ranks.critical_difference(len(tasks), len(frame.methods)),
-        nemenyi_p=_rows(ranks.nemenyi(scores)),
-        beaten=_rows(np.nan_to_num(ranks.win_rates(scores), nan=0.5)),
         difference=_rows(pairs.difference),
         adjusted=_rows(pairs.adjusted),
         m=pairs.m,

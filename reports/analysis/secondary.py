@@ -7,38 +7,19 @@ import numpy as np
 
 from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_runs import Run, finished, overlap
-from reports.statistics import (
-    bayes,
-    effects,
-    paired_tests,
-    random_effects,
-    replicability,
-    superiority,
-)
-from reports.statistics.bayes import Posterior
-from reports.statistics.effects import Equivalence, Pseudomedian
+from reports.statistics import paired_tests, random_effects
+from reports.statistics.equivalence import Equivalence, equivalence
 from reports.statistics.random_effects import Pooled
-from reports.statistics.replicability import Directions
-from reports.statistics.superiority import Superiority
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """One method against the baseline over several tasks; points, and chances from 0 to 1."""
+    """One method against the baseline over several tasks; points."""
 
     method: str
     tasks: tuple[str, ...]
-    superiority: Superiority  # how often a draw of it wins
-    middle: Pseudomedian  # over tasks
-    wilcoxon: float  # p over tasks
-    biserial: float  # the rank-biserial correlation over tasks
-    standardised: float  # the mean over tasks in their standard deviations, d_z
     pooled: Pooled  # as a sample of tasks, with what a new task may show
-    posterior: (
-        Posterior  # chances that the baseline is better, neither is, the method is, on a new task
-    )
     equivalence: Equivalence  # whether the mean over tasks lies within the rope
-    counted: Directions  # on how many tasks it is ahead and behind
 
 
 def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...]:
@@ -63,13 +44,6 @@ def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
     return Detail(
         method=test.method,
         tasks=tuple(per_task),
-        superiority=superiority.superiority([[[value] for value in draws] for draws in values]),
-        middle=effects.hodges_lehmann(means),
-        wilcoxon=effects.wilcoxon(means),
-        biserial=effects.rank_biserial(means),
-        standardised=effects.standardised(means),
         pooled=random_effects.pooled(means, noise),
-        posterior=bayes.signed_rank(means, rope=test.rope),
-        equivalence=effects.equivalence(means, margin=test.rope),
-        counted=replicability.directions(values, shared),
+        equivalence=equivalence(means, margin=test.rope),
     )

@@ -13,7 +13,7 @@ from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall
 from reports.analysis.paired_runs import Run, arrange, fate, finished, overlap
 from reports.statistics import paired_tests
-from reports.statistics.aggregates import expected_best
+from reports.statistics.expected_best import expected_best
 
 OWN: Final = "own"  # the rule that chose the checkpoint which counts
 _RULE: Final = re.compile(r"rule (\S+) (.+)")

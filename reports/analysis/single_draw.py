@@ -30,7 +30,7 @@ def single(comparison: Comparison) -> Table | None:
     duels = _duels(comparison)
     if not duels:
         return None
-    p = [mcnemar(duel.mine, duel.theirs).p for duel in duels]
+    p = [mcnemar(duel.mine, duel.theirs) for duel in duels]
     rows = [
         (
             *(Entry(text) for text in (duel.run.method, duel.run.task, str(duel.run.size))),

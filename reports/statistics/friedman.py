@@ -1,7 +1,6 @@
 """Whether any of several methods differs from the rest over the tasks: Friedman's test of ranks.
 
-By permutation, because with eight or nine tasks the chi-squared approximation is poor; its
-approximations are kept for those who know them, under their own names.
+By permutation, because with eight or nine tasks the chi-squared approximation is poor.
 """
 
 import math
@@ -27,16 +26,6 @@ class Permuted(NamedTuple):
     statistic: float  # the squared distances of the rank sums from their mean
     p: float
     exact: bool  # every order counted, or a fixed stream of them drawn
-
-
-class Omnibus(NamedTuple):
-    """Friedman's chi-squared and the F that Iman and Davenport made of it."""
-
-    chi_squared: float
-    chi_squared_p: float
-    f: float
-    f_p: float
-    df: tuple[int, int]  # of F; the first is that of chi-squared too
 
 
 def friedman(scores: ArrayLike) -> Permuted:
@@ -100,31 +89,3 @@ def _drawn(blocks: Whole, observed: int) -> float:
             sums += rng.permuted(np.broadcast_to(block, shape), axis=1)
         extreme += int(((sums**2).sum(axis=1) >= observed).sum())
     return (extreme + 1) / (FLIPS + 1)
-
-
-def omnibus(scores: ArrayLike, *, ties: bool = True) -> Omnibus:
-    """Friedman's chi-squared of the scores (tasks, methods) and Iman and Davenport's F (1980), with approximate p.
-
-    `ties=False` is the formula without a correction for ties, as in Demšar 2006. NaN if every task
-    ties all methods; an infinite F, whose p says nothing, if all tasks agree.
-    """
-    from scipy.special import chdtrc, fdtrc
-
-    ranks = average_ranks(scores)
-    tasks, methods = ranks.shape
-    sums = ranks.sum(axis=0) - tasks * (methods + 1) / 2
-    spread = (
-        float(((ranks - (methods + 1) / 2) ** 2).sum())
-        if ties
-        else tasks * methods * (methods**2 - 1) / 12
-    )
-    df = (methods - 1, (methods - 1) * (tasks - 1))
-    if spread == 0:
-        return Omnibus(math.nan, math.nan, math.nan, math.nan, df)
-    chi = (methods - 1) * float((sums**2).sum()) / spread
-    left = tasks * (methods - 1) - chi
-    p = float(chdtrc(df[0], chi))
-    if tasks < 2 or left <= 1e-9:
-        return Omnibus(chi, p, math.inf if tasks > 1 else math.nan, math.nan, df)
-    f = (tasks - 1) * chi / left
-    return Omnibus(chi, p, f, float(fdtrc(*df, f)), df)

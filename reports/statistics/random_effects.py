@@ -14,28 +14,22 @@ class Pooled(NamedTuple):
 
     tasks: int
     mean: float
-    error: float  # the standard error by Hartung, Knapp, Sidik and Jonkman
-    low: float
-    high: float
     predicted_low: float  # where the effect on one more task lies
     predicted_high: float
     tau2: float  # the variance of true effects over tasks
     i2: float  # the share of the observed variance that is tau2's, 0 to 1
-    q: float  # Cochran's
-    q_p: float
 
 
 def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> Pooled:
     """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
 
-    Tau² by DerSimonian and Laird (1986), the interval by Hartung and Knapp (2001), and the
+    Tau² by DerSimonian and Laird (1986), and the
     prediction interval by Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom
-    fewer than tasks and the error of Hartung and Knapp. Two tasks give an interval, three a
-    prediction; a task measured without variance gives neither.
+    fewer than tasks and the error of Hartung and Knapp. Three tasks are the
+    fewest that give a prediction; a task measured without variance allows none.
 
     Variances that come from few draws are uncertain themselves, and weights made of them mislead:
-    over eight tasks of five draws the 95 % interval holds the truth in 92 to 93 cases of 100, the
-    prediction in 90 to 92. A t interval over task means has no such trouble
+    over eight tasks of five draws the prediction holds the truth in 90 to 92 cases of 100
     (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
@@ -46,12 +40,11 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     tasks = values.size
     if tasks < 2 or not (noise > 0).all() or not np.isfinite(values).all():
         mean = float(values.mean()) if tasks else math.nan
-        return Pooled(tasks, mean, *[math.nan] * 9)
+        return Pooled(tasks, mean, *[math.nan] * 4)
     tau2, q = _between(values, noise)
     weights = 1 / (noise + tau2)
     mean = float(weights @ values / weights.sum())
     error = math.sqrt(float(weights @ (values - mean) ** 2) / (tasks - 1) / float(weights.sum()))
-    half = quantile(tasks - 1, (1 + level) / 2) * error
     wide = (
         quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2))
         if tasks > 2
@@ -60,15 +53,10 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     return Pooled(
         tasks=tasks,
         mean=mean,
-        error=error,
-        low=mean - half,
-        high=mean + half,
         predicted_low=mean - wide,
         predicted_high=mean + wide,
         tau2=tau2,
         i2=max(0.0, 1 - (tasks - 1) / q) if q > 0 else 0.0,
-        q=q,
-        q_p=_upper(tasks - 1, q),
     )
 
 
@@ -80,9 +68,3 @@ def _between(values: Array, noise: Array) -> tuple[float, float]:
     q = float(weights @ (values - mean) ** 2)
     scale = total - float(weights @ weights) / total
     return max(0.0, (q - (values.size - 1)) / scale), q
-
-
-def _upper(df: int, statistic: float) -> float:
-    from scipy.special import chdtrc  # scipy.stats would cost a second at start
-
-    return float(chdtrc(df, statistic))

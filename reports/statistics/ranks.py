@@ -1,13 +1,11 @@
-"""Methods ranked against each other over tasks: ranks, wins, who wins, and which differ from which.
+"""Methods ranked against each other over tasks: ranks, who wins, and which differ from which.
 
 Scores are task means (tasks, methods), higher is better, without holes: ranks of unequal company
 cannot be compared.
 """
 
-import math
-from functools import lru_cache
 from itertools import combinations
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,10 +19,6 @@ from reports.statistics.paired_tests import (
     sign_flip,
     smallest,
 )
-
-ROOT_TWO: Final = math.sqrt(
-    2
-)  # the studentized range divides by the error of a mean, not of a difference
 
 
 def complete(scores: ArrayLike) -> Array:
@@ -56,63 +50,6 @@ def mean_ranks(scores: ArrayLike) -> Array:
     """The mean rank (methods,) over the tasks."""
     ranks: Array = average_ranks(scores).mean(axis=0)
     return ranks
-
-
-def rank_error(tasks: int, methods: int) -> float:
-    """The standard error of a difference of two mean ranks if the methods are equal (Demšar 2006)."""
-    return math.sqrt(methods * (methods + 1) / (6 * tasks))
-
-
-def critical_difference(
-    tasks: int, methods: int, *, alpha: float = ALPHA, against: Literal["all", "baseline"] = "all"
-) -> float:
-    """The difference of mean ranks that is significant: between any two (Nemenyi), or to one baseline (Bonferroni-Dunn)."""
-    if against == "baseline":
-        from scipy.special import ndtri
-
-        return float(ndtri(1 - alpha / (2 * (methods - 1)))) * rank_error(tasks, methods)
-    low, high = 0.0, 100.0
-    for _ in range(60):  # to the last digits
-        middle = (low + high) / 2
-        low, high = (middle, high) if _range_tail(middle, methods) > alpha else (low, middle)
-    return high / ROOT_TWO * rank_error(tasks, methods)
-
-
-def _range_tail(width: float, count: int) -> float:
-    """The chance that the range of so many standard normal values is at least `width`, by quadrature.
-
-    It is the studentized range with infinitely many degrees of freedom; `scipy.stats` has that, and
-    takes a second to load.
-    """
-    from scipy.special import ndtr
-
-    nodes, weights = _quadrature()
-    low, high = -9.0, 9.0 + min(width, 9.0)  # the greatest value lies in there
-    z = (high - low) / 2 * nodes + (high + low) / 2
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    inside = count * density * (ndtr(z) - ndtr(z - width)) ** (count - 1)
-    return min(max(1 - float(weights @ inside) * (high - low) / 2, 0.0), 1.0)
-
-
-@lru_cache(maxsize=1)
-def _quadrature() -> tuple[Array, Array]:
-    """Places and weights of an integral from -1 to 1."""
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    return nodes, weights
-
-
-def nemenyi(scores: ArrayLike) -> Array:
-    """Adjusted p (methods, methods) of all pairs by Nemenyi's test of mean ranks, 1 on the diagonal.
-
-    A verdict on two methods depends on which others were ranked with them; `pairwise` has no such
-    trouble.
-    """
-    means = mean_ranks(scores)
-    tasks, methods = np.shape(scores)
-    gaps = np.abs(means[:, None] - means[None, :]) / rank_error(tasks, methods)
-    p: Array = np.array([[_range_tail(gap * ROOT_TWO, methods) for gap in row] for row in gaps])
-    np.fill_diagonal(p, 1.0)
-    return p
 
 
 class Pairwise(NamedTuple):
@@ -184,44 +121,6 @@ def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:
     return sorted(clique for clique in found if len(clique) > 1)
 
 
-def win_rates(scores: ArrayLike) -> Array:
-    """The share (methods, methods) of tasks on which the row beats the column, ties one half; NaN on the diagonal.
-
-    Scores may be missing (NaN) here: two methods are compared on the tasks that both have.
-    """
-    table = np.asarray(scores, dtype=np.float64).round(DIGITS)
-    rates = _mean(_wins(table), axis=0)
-    np.fill_diagonal(rates, math.nan)
-    return rates
-
-
-def mean_win_rates(scores: ArrayLike) -> Array:
-    """How often (methods,) each method beats another: the share of rivals beaten on a task, averaged over its tasks.
-
-    Scores may be missing (NaN): rivals are those that have the task, and each task that a method
-    has weighs the same.
-    """
-    table = np.asarray(scores, dtype=np.float64).round(DIGITS)
-    wins = _wins(table)
-    wins[:, np.arange(table.shape[1]), np.arange(table.shape[1])] = (
-        math.nan
-    )  # nobody is his own rival
-    return _mean(_mean(wins, axis=2), axis=0)
-
-
-def _wins(table: Array) -> Array:
-    """1, 1/2 or 0 (tasks, methods, methods) as the row beats, ties or loses to the column; NaN where one is missing."""
-    return (np.sign(table[:, :, None] - table[:, None, :]) + 1) / 2
-
-
-def _mean(values: Array, *, axis: int) -> Array:
-    """The mean of what is there; NaN, without a warning, where nothing is."""
-    there = ~np.isnan(values)
-    counts = there.sum(axis=axis)
-    means: Array = np.where(there, values, 0.0).sum(axis=axis) / np.where(counts, counts, math.nan)
-    return means
-
-
 def winners(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> tuple[int, ...]:
     """The methods with the best mean score, or the best mean rank; several if they tie."""
     table = complete(scores)
@@ -230,11 +129,9 @@ def winners(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> tuple
     return tuple(int(index) for index in best)
 
 
-def winners_without(
-    scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean"
-) -> list[tuple[int, ...]]:
-    """The winners when each task in turn is left out, in the order of the tasks; empty for a single task."""
+def winners_without(scores: ArrayLike) -> list[tuple[int, ...]]:
+    """The winners by mean when each task in turn is left out, in the order of the tasks; empty for a single task."""
     table = complete(scores)
     if len(table) < 2:
         return []
-    return [winners(np.delete(table, task, axis=0), by=by) for task in range(len(table))]
+    return [winners(np.delete(table, task, axis=0)) for task in range(len(table))]

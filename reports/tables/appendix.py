@@ -14,7 +14,7 @@ from reports.analysis.single_draw import single
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Entry, Table
 from reports.statistics import paired_tests
-from reports.statistics.aggregates import variance_components
+from reports.statistics.variance_components import variance_components
 
 
 def appendix(comparison: Comparison) -> list[Table]:
@@ -37,56 +37,24 @@ def _details(comparison: Comparison) -> Table | None:
     corrected = (
         ", corrected for shared rows where test rows are split anew" if comparison.holdout else ""
     )
-    head = (
-        "method",
-        "wins",
-        "wins interval",
-        "at least on",
-        "behind on",
-        "better",
-        "equal",
-        "worse",
-        "TOST p",
-        "median",
-    )
     return Table(
         title=f"Further estimates against {comparison.baseline}",
-        head=(*head, "Wilcoxon p", "rank-biserial", "d_z", "new task", "τ²", "I²"),
+        head=("method", "TOST p", "new task", "τ²", "I²"),
         rows=tuple(_detail(detail) for detail in comparison.details),
         legend=(
-            "wins: share of draws won, ties one half, each task alike, with a bootstrap interval over draws (E1; none for "
-            "fewer than 10). at least on, behind on: tasks on which the method is ahead or behind, a count that holds with "
-            "95 % whatever the tasks have to do with each other (Dror et al. 2017), of one-sided t tests over draws "
-            f"(E1){corrected}. All that follows is E3. better, equal, worse: chances on a new task by the Bayesian signed rank "
-            "(Benavoli et al. 2017), equal within "
-            f"{rope:g} points. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
-            "count as equal. median: Hodges and Lehmann's, with its interval where 6 tasks or more allow one; Wilcoxon p: its "
-            "test, not adjusted. rank-biserial: ranks of the tasks where the method is ahead less those where it is behind, "
-            "over all (Kerby 2014). d_z: the mean over tasks in their standard deviations, which grows as tasks agree and not "
-            "as the gain does. new task: where the difference on one more task is expected with 95 % (random effects); τ²: "
-            "the variance of true differences between tasks, in squared points; I²: its share of what varies between tasks, "
-            "the rest being noise."
+            f"All columns are E3. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
+            f"count as equal. new task: where the difference on one more task is expected with 95 % (random effects{corrected}); "
+            "τ²: the variance of true differences between tasks, in squared points; I²: its share of what varies between "
+            "tasks, the rest being noise."
         ),
     )
 
 
 def _detail(detail: Detail) -> tuple[Entry, ...]:
-    won, middle, pooled, counted = detail.superiority, detail.middle, detail.pooled, detail.counted
-    chances = (detail.posterior.right, detail.posterior.rope, detail.posterior.left)
+    pooled = detail.pooled
     return (
         Entry(detail.method),
-        Entry(f"{won.chance:.2f}"),
-        Entry(_range(won.low, won.high, 2)),
-        Entry(f"{counted.ahead.bonferroni}/{counted.ahead.tasks}"),
-        Entry(f"{counted.behind.bonferroni}/{counted.behind.tasks}"),
-        *(Entry(f"{chance:.2f}", strong=chance > 0.95) for chance in chances),
         Entry(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
-        Entry(
-            f"{points(middle.value)}{'' if math.isnan(middle.low) else ' ' + _range(middle.low, middle.high)}"
-        ),
-        Entry(probability(detail.wilcoxon)),
-        Entry(_number(detail.biserial)),
-        Entry(_number(detail.standardised)),
         Entry(_range(pooled.predicted_low, pooled.predicted_high)),
         Entry(_number(pooled.tau2)),
         Entry(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),
@@ -97,8 +65,8 @@ def _number(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:.2f}"
 
 
-def _range(low: float, high: float, digits: int = 1) -> str:
-    return DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+def _range(low: float, high: float) -> str:
+    return DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"
 
 
 def _standing(standing: Standing | None) -> list[Table]:
@@ -109,8 +77,7 @@ def _standing(standing: Standing | None) -> list[Table]:
     )
     names = [standing.methods[i] for i in order]
     rows = [
-        (Entry(standing.methods[i]), Entry(f"{standing.ranks[i]:.2f}"), Entry(f"{100 * standing.wins[i]:.0f}"),
-         Entry(f"{standing.means[i]:.1f}"))
+        (Entry(standing.methods[i]), Entry(f"{standing.ranks[i]:.2f}"), Entry(f"{standing.means[i]:.1f}"))
         for i in order
     ]  # fmt: skip
     how = "exact" if standing.permuted.exact else "sampled"
@@ -123,14 +90,11 @@ def _standing(standing: Standing | None) -> list[Table]:
     )
     table = Table(
         title="Methods ranked",
-        head=("method", "mean rank", "win rate", "average"),
+        head=("method", "mean rank", "average"),
         rows=tuple(rows),
         legend=(
-            f"Over {tasks} tasks that all methods finished; 1 is the best rank; win rate: against the others, in %. That "
-            f"methods are equal: p = {probability(standing.permuted.p)} (E3, permutation Friedman, {how}); Iman-Davenport F("
-            f"{standing.omnibus.df[0]}, {standing.omnibus.df[1]}) = {standing.omnibus.f:.2f}, p = "
-            f"{probability(standing.omnibus.f_p)}; Nemenyi's critical difference {standing.nemenyi:.2f}, whose verdict on two "
-            f"methods hangs on the others. Not told apart by pairs (sign flip over tasks, E3, Holm over {standing.m}): "
+            f"Over {tasks} tasks that all methods finished; 1 is the best rank. That methods are equal: "
+            f"p = {probability(standing.permuted.p)} (E3, permutation Friedman, {how}). Not told apart by pairs (sign flip over tasks, E3, Holm over {standing.m}): "
             f"{groups or 'none'}.{reach}"
         ),
     )
@@ -138,9 +102,6 @@ def _standing(standing: Standing | None) -> list[Table]:
         return [table]
     square = [
         (Entry(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order
-    ]
-    wins = [
-        (Entry(standing.methods[i]), *(_won(standing, i, j, order) for j in order)) for i in order
     ]
     return [
         table,
@@ -151,16 +112,6 @@ def _standing(standing: Standing | None) -> list[Table]:
             legend=(
                 "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, E3, Holm over all "
                 f"{standing.m} pairs. Exploratory. Bold or *: p at most .05."
-            ),
-        ),
-        Table(
-            title="Wins, and ranks by Nemenyi",
-            head=("method", *names),
-            rows=tuple(wins),
-            legend=(
-                "Above the diagonal: % of tasks on which the row beats the column, ties one half; below: p of mean ranks, E3, "
-                "Nemenyi over all pairs, for readers who know it: a verdict on two methods hangs on the others. "
-                "Exploratory. Bold or *: p at most .05."
             ),
         ),
     ]
@@ -175,14 +126,6 @@ def _pair(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
         points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),
         strong=strong,
     )
-
-
-def _won(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
-    if i == j:
-        return Entry("")
-    above = order.index(i) < order.index(j)
-    text = f"{100 * standing.beaten[i][j]:.0f}" if above else probability(standing.nemenyi_p[i][j])
-    return Entry(text, strong=standing.nemenyi_p[i][j] <= paired_tests.ALPHA)
 
 
 def _costs(comparison: Comparison) -> Table | None:

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
 
 from reports.analysis.paired_runs import Run
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 PLAIN = Run(
     digest="0",

@@ -25,14 +25,6 @@ DEMSAR = np.array(
 DEMSAR_AS_RANKED = DEMSAR.copy()
 DEMSAR_AS_RANKED[12, 2] = 0.97501
 
-DROR = [
-    0.168,
-    0.297,
-    0.357,
-    0.019,
-    0.218,
-    0.001,
-]  # one-sided p of six tasks, from the readme of Dror et al. 2017
 BENJAMINI = [
     0.0001,
     0.0004,

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = "aggregates bayes effects friedman random_effects mcnemar ranks replicability paired_tests superiority"
+MODULES = "equivalence expected_best friedman mcnemar paired_tests power random_effects ranks variance_components"
 
 
 def test_scipy_is_loaded_late():

@@ -66,7 +66,7 @@ def test_zeros_and_ties():
 
 
 @given(whole)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sign_flip_agrees_with_scipy(values):
     """The exact sign flip is the exhaustive paired permutation test."""
     if len(values) < 2:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.statistics import paired_tests, ranks
+from reports.statistics import ranks
 from tests.reports.published import DEMSAR, DEMSAR_AS_RANKED
 
 
@@ -37,6 +37,12 @@ def test_demsar_ranks():
     assert ranks.mean_ranks(DEMSAR) == pytest.approx([3.1429, 2.0, 2.9286, 1.9286], abs=5e-5)
 
 
+def test_autorank():
+    """F5: the mean ranks of autorank's example equal its own."""
+    means = ranks.mean_ranks(autorank_example())
+    assert means == pytest.approx([5.40, 4.71, 3.95, 2.47, 2.29, 2.18], abs=1e-9)
+
+
 @given(tables())
 def test_ranks_agree_with_scipy(table):
     """Ranks are average ranks with the best score first."""
@@ -55,81 +61,6 @@ def test_ranks_refuse_holes(scores):
     """A table with a hole, or no table, is refused rather than ranked."""
     with pytest.raises(ValueError, match=r"expected|need"):
         ranks.average_ranks(scores)
-
-
-@pytest.mark.parametrize(
-    ("alpha", "against", "published"),
-    [(0.05, "all", 1.25), (0.10, "all", 1.12), (0.05, "baseline", 1.16), (0.10, "baseline", 1.04)],
-)
-def test_critical_differences(alpha, against, published):
-    """F1: critical differences of four methods on 14 tasks are Demšar's, for all pairs and for one baseline."""
-    assert ranks.critical_difference(14, 4, alpha=alpha, against=against) == pytest.approx(
-        published, abs=0.01
-    )  # printed digits are cut off
-
-
-@pytest.mark.parametrize(
-    ("methods", "alpha", "q"),
-    [
-        (2, 0.05, 1.960),
-        (3, 0.05, 2.343),
-        (4, 0.05, 2.569),
-        (10, 0.05, 3.164),
-        (2, 0.1, 1.645),
-        (4, 0.1, 2.291),
-        (10, 0.1, 2.920),
-    ],
-)
-def test_nemenyi_quantiles(methods, alpha, q):
-    """F1: the critical values behind Nemenyi's difference are those of Demšar's table."""
-    found = ranks.critical_difference(14, methods, alpha=alpha) / ranks.rank_error(14, methods)
-    assert found == pytest.approx(q, abs=0.0015)
-
-
-def test_demsar_against_the_baseline():
-    """F1: z of the mean ranks against C4.5, their p and Holm's verdict are as published."""
-    means = ranks.mean_ranks(DEMSAR_AS_RANKED)
-    z = (means[0] - means[1:]) / ranks.rank_error(14, 4)
-    p = 2 * stats.norm.sf(abs(z))
-    assert z == pytest.approx([2.342, 0.512, 2.416], abs=0.001)
-    assert p == pytest.approx([0.019, 0.607, 0.016], abs=0.0015)
-    assert paired_tests.holm(p) == pytest.approx([0.0472, 0.6084, 0.0472], abs=0.0003)
-
-
-def test_nemenyi_on_demsar():
-    """F1: Nemenyi's p are as another program gave them once."""
-    p = ranks.nemenyi(DEMSAR_AS_RANKED)
-    assert [p[0, 1], p[0, 3], p[1, 2]] == pytest.approx([0.0887, 0.0742, 0.2592], abs=5e-5)
-
-
-def test_nemenyi_agrees():
-    """All of Nemenyi's p are those of scikit-posthocs."""
-    p = ranks.nemenyi(DEMSAR_AS_RANKED)
-    oracle = pytest.importorskip(
-        "scikit_posthocs", reason="scikit-posthocs comes with the extra `test`"
-    )
-    assert p == pytest.approx(
-        oracle.posthoc_nemenyi_friedman(DEMSAR_AS_RANKED).to_numpy(), abs=1e-9
-    )
-
-
-def test_autorank():
-    """F5: mean ranks and the critical difference of autorank's example are its own."""
-    means = ranks.mean_ranks(autorank_example())
-    assert means == pytest.approx([5.40, 4.71, 3.95, 2.47, 2.29, 2.18], abs=1e-9)
-    assert ranks.critical_difference(50, 6) == pytest.approx(1.06626, abs=1e-5)
-
-
-def test_autorank_agrees():
-    """Autorank itself finds the same mean ranks and critical difference."""
-    scores = autorank_example()
-    oracle = pytest.importorskip("autorank", reason="autorank comes with the extra `test`")
-    pandas = pytest.importorskip("pandas")
-    result = oracle.autorank(pandas.DataFrame(scores), alpha=0.05, verbose=False)
-    assert result.rankdf["meanrank"].sort_index().to_numpy() == pytest.approx(
-        ranks.mean_ranks(scores)
-    )
-    assert result.cd == pytest.approx(ranks.critical_difference(50, 6), abs=1e-4)
 
 
 def test_pairwise_on_demsar():
@@ -157,36 +88,29 @@ def test_pairwise_agrees_with_statsmodels():
 
 
 @given(tables(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_names_do_not_matter(table, random):
     """Methods in another order have the same p, ranks and wins, in that order."""
     order = random.sample(range(table.shape[1]), table.shape[1])
     for matrix in (
         lambda t: ranks.pairwise(t).adjusted,
         lambda t: ranks.pairwise(t).raw,
-        ranks.nemenyi,
-        ranks.win_rates,
     ):
-        assert matrix(table[:, order]) == pytest.approx(
-            matrix(table)[np.ix_(order, order)], nan_ok=True
-        )
-    assert ranks.mean_win_rates(table[:, order]) == pytest.approx(
-        ranks.mean_win_rates(table)[order]
-    )
+        assert matrix(table[:, order]) == pytest.approx(matrix(table)[np.ix_(order, order)])
+    assert ranks.mean_ranks(table[:, order]) == pytest.approx(ranks.mean_ranks(table)[order])
 
 
 @given(tables(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_task_may_be_easier(table, random):
     """A constant added to all scores of a task changes no rank, no p and no win."""
     moved = table + np.array([[random.randint(-50, 50) / 7] for _ in table])
     assert ranks.average_ranks(moved).tolist() == ranks.average_ranks(table).tolist()
     assert ranks.pairwise(moved).adjusted.tolist() == ranks.pairwise(table).adjusted.tolist()
-    assert ranks.win_rates(moved) == pytest.approx(ranks.win_rates(table), nan_ok=True)
 
 
 @given(tables())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pairs_keep_their_limits(table):
     """Adjusted p are at least the raw ones and at least the smallest possible, the same both ways, 1 for oneself."""
     result = ranks.pairwise(table)
@@ -230,45 +154,10 @@ def test_cliques_are_not_neighbours():
     assert ranks.cliques([[1, 0.001], [0.001, 1]]) == []
 
 
-@pytest.mark.parametrize(
-    ("by_method", "rates"),
-    [
-        ([[1, 3], [2, 1], [3, 2], [4, 5], [5, 4]], [0.25, 0.125, 0.375, 0.875, 0.875]),
-        ([[1], [1], [1], [4], [5]], [0.25, 0.25, 0.25, 0.75, 1]),
-        ([[1, 3], [2, 1], [3, math.nan], [4, math.nan], [5, math.nan]], [0.5, 0.125, 0.5, 0.75, 1]),
-    ],
-)
-def test_win_rates_of_helm(by_method, rates):
-    """F7: mean win rates are HELM's, with ties at one half and with scores missing."""
-    assert ranks.mean_win_rates(np.array(by_method).T) == pytest.approx(rates)
-
-
-@given(tables())
-def test_wins_and_losses(table):
-    """Two methods' win rates add to one, and with a full table the mean win rate is the mean over rivals."""
-    rates = ranks.win_rates(table)
-    off = ~np.eye(table.shape[1], dtype=bool)
-    assert (rates + rates.T)[off] == pytest.approx(1)
-    assert np.nanmean(rates, axis=1) == pytest.approx(ranks.mean_win_rates(table))
-
-
 def test_winners_without():
     """One task can decide the winner by mean and not by rank; a tie names both."""
     table = np.array([[90.0, 10.0], [50.0, 51.0], [60.0, 61.0]])
     assert ranks.winners(table) == (0,)
     assert ranks.winners(table, by="rank") == (1,)
     assert ranks.winners_without(table) == [(1,), (0,), (0,)]
-    assert ranks.winners_without(table, by="rank") == [(1,), (0, 1), (0, 1)]
     assert ranks.winners_without(table[:1]) == []
-
-
-@pytest.mark.parametrize("methods", [2, 3, 5, 10, 40])
-@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.001])
-def test_the_range_of_normal_values_is_scipys(methods, alpha):
-    """The critical difference is the studentized range's quantile with infinite degrees of freedom, and so is its tail."""
-    from scipy.stats import studentized_range
-
-    expected = (
-        studentized_range.ppf(1 - alpha, methods, np.inf) / 2**0.5 * ranks.rank_error(9, methods)
-    )
-    assert ranks.critical_difference(9, methods, alpha=alpha) == pytest.approx(expected, rel=1e-6)

@@ -10,8 +10,7 @@ from scipy import stats
 
 from reports import compare, render
 from reports.analysis.verdict import probability
-from reports.statistics.ranks import nemenyi
-from reports.statistics.replicability import replicability
+from reports.statistics.random_effects import pooled
 from reports.tables.appendix import appendix
 
 EIGHT = [f"task-{i}" for i in range(8)]
@@ -29,39 +28,34 @@ def cells(found):
     }
 
 
-def test_details_are_those_of_the_differences_by_task(grid):
-    """Wins are counted over draws, ranks over tasks, and the chances on a new task sum to one."""
+def test_further_estimates_are_those_of_the_differences_by_task(grid):
+    """The equivalence test and the prediction for one more task are computed from the mean differences of the tasks."""
     runs = grid(tasks=EIGHT, sizes=(50,), draws=6)
     comparison = compare(runs)
     detail = next(one for one in comparison.details if one.method == "simplex")
     scores = {(r.method, r.task, r.draw): r.score for r in runs}
-    wins = [
-        fmean(scores["simplex", t, d] > scores["fine-tuning", t, d] for d in range(6))
-        for t in EIGHT
-    ]
-    assert detail.superiority.chance == pytest.approx(fmean(wins))
     means = [
-        fmean(scores["simplex", t, d] - scores["fine-tuning", t, d] for d in range(6))
+        100 * fmean(scores["simplex", t, d] - scores["fine-tuning", t, d] for d in range(6))
         for t in EIGHT
     ]
-    assert detail.wilcoxon == pytest.approx(stats.wilcoxon(means, method="exact").pvalue)
-    assert sum(detail.posterior) == pytest.approx(1)
-    signed = stats.rankdata(np.abs(means)) * np.sign(means)
-    assert detail.biserial == pytest.approx(signed.sum() / np.abs(signed).sum())
-    assert detail.standardised == pytest.approx(np.mean(means) / np.std(means, ddof=1))
-    found = table(comparison, "Further estimates")
-    row = dict(zip(found.head[1:], cells(found)["simplex",], strict=True))
-    assert (row["rank-biserial"], row["d_z"]) == (
-        f"{detail.biserial:.2f}",
-        f"{detail.standardised:.2f}",
+    assert detail.tasks == tuple(EIGHT)
+    assert detail.equivalence.p == pytest.approx(
+        stats.ttest_1samp(means, 1.0, alternative="less").pvalue
     )
+    row = dict(
+        zip(
+            table(comparison, "Further estimates").head[1:],
+            cells(table(comparison, "Further estimates"))["simplex",],
+            strict=True,
+        )
+    )
+    assert row["TOST p"] == probability(detail.equivalence.p)
     assert row["τ²"] == f"{detail.pooled.tau2:.2f}"
-    assert detail.counted.ahead.tasks == 8
-    assert detail.pooled.predicted_low < detail.pooled.low < detail.pooled.mean
+    assert detail.pooled.predicted_low < detail.pooled.mean < detail.pooled.predicted_high
 
 
-def test_details_know_of_shared_rows(grid):
-    """Where test rows are split anew for each draw, each task's noise and one-sided p are those of draws that share rows."""
+def test_the_prediction_widens_for_shared_rows(grid):
+    """If test rows are split anew for each draw, the noise of each task is that of draws that share rows."""
     runs = [
         replace(run, holdout=True)
         for run in grid({"lora": 0.0, "simplex": 0.03}, tasks=EIGHT, sizes=(50,))
@@ -69,22 +63,10 @@ def test_details_know_of_shared_rows(grid):
     comparison = compare(runs)
     (detail,) = comparison.details
     gaps = list(comparison.family("overall")[0].differences.values())
-    errors = [np.std(each, ddof=1) * math.sqrt(1 / 5 + 277 / 50) for each in gaps]
-    weights = 1 / np.square(errors)
-    means = np.mean(gaps, axis=1)
-    assert detail.pooled.q == pytest.approx(
-        weights @ (means - weights @ means / weights.sum()) ** 2
-    )
-    ahead = [stats.t.sf(mean / error, 4) for mean, error in zip(means, errors, strict=True)]
-    assert detail.counted.ahead == replicability(ahead)
-    assert detail.counted.ahead.bonferroni < 8
+    noise = [np.var(each, ddof=1) * (1 / 5 + 277 / 50) for each in gaps]
+    assert detail.pooled == pytest.approx(pooled(np.mean(gaps, axis=1), noise))
     assert (
-        "over draws (E1), corrected for shared rows"
-        in table(comparison, "Further estimates").legend
-    )
-    assert (
-        compare([replace(run, holdout=False) for run in runs]).details[0].counted.ahead.bonferroni
-        == 8
+        "random effects, corrected for shared rows" in table(comparison, "Further estimates").legend
     )
 
 
@@ -100,29 +82,11 @@ def test_methods_are_ranked_over_complete_tasks(grid):
         [[-v for v in column] for column in zip(*means.values(), strict=True)], axis=1
     ).mean(axis=0)
     assert placed.ranks == pytest.approx(list(ranks))
-    assert placed.omnibus.chi_squared == pytest.approx(
-        stats.friedmanchisquare(*means.values()).statistic
-    )
     assert (
         cells(table(comparison, "Methods ranked"))["simplex",][0]
         == f"{placed.ranks[placed.methods.index('simplex')]:.2f}"
     )
     assert len(table(comparison, "Every pair").rows) == 3
-
-
-def test_wins_and_nemenyi_stand_beside_every_pair(grid):
-    """Above the diagonal the share of tasks won by the better ranked, below the p of mean ranks."""
-    comparison = compare(grid(tasks=EIGHT, sizes=(50,)))
-    scores = np.array([[comparison.cell(m, t, 50).mean for m in comparison.methods] for t in EIGHT])
-    p = nemenyi(scores)
-    found = table(comparison, "Wins")
-    names, rows = list(found.head[1:]), cells(found)
-    assert names[0] == "simplex"
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        first, second = (comparison.methods.index(name) for name in (names[i], names[j]))
-        assert rows[names[i],][j] == f"{100 * np.mean(scores[:, first] > scores[:, second]):.0f}"
-        assert rows[names[j],][i] == probability(p[first, second])
-        assert rows[names[i],][i] == ""
 
 
 def test_a_winner_that_hangs_on_one_task_is_named(grid):
