@@ -22,6 +22,7 @@ LEVELS = (
     "harness/tiny",
     "harness/tasks",
     "harness/backbones",
+    "harness/backbones/hub",
     "harness",
     "methods",
     "methods/core",

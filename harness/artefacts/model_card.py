@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import Final, NamedTuple
 
 from harness.artefacts.restore import Stored
-from harness.backbones import hub
+from harness.backbones.hub.cache import offline
 from harness.errors import BenchError, Unavailable
 from harness.tasks import draws, metrics
 
@@ -138,7 +138,7 @@ def _tests(one: Stored) -> dict[str, _Test] | str:
         return "the labels of the test rows are in a file of yours, and the database does not say which"
     read = cache(lambda split: task.reader.rows(split, about["revision"]))
     try:
-        with hub.offline():
+        with offline():
             drawn = draws.draw(task, read, entry.size, entry.draw, one.recipe)
     except Unavailable:
         return "the test rows are not in this machine's cache, and nothing is fetched for a card (`bench fetch` does)"

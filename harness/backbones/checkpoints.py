@@ -6,7 +6,10 @@ import shlex
 from functools import cache
 from pathlib import Path
 
-from harness.backbones import hub, hub_errors
+from harness.backbones.hub.cache import is_offline
+from harness.backbones.hub.errors import endpoint
+from harness.backbones.hub.models import fetch_model
+from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import Unavailable
 
 TINY = Path(__file__).parents[1] / "tiny"
@@ -20,7 +23,7 @@ def locate(name: str, revision: str) -> Path:
     """
     folder = local_folder(name)
     if folder is None:
-        return hub.fetch_model(name, revision)
+        return fetch_model(name, revision)
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("pytorch_model*.bin"))
         out = (
@@ -50,7 +53,7 @@ def intact(name: str, revision: str) -> Path:
         unchanged(name, revision)
         return folder
     for file in _altered(folder):
-        if hub.is_offline():
+        if is_offline():
             raise Unavailable(
                 f"{file} is not what the Hub holds, it was altered or damaged: go online, and it is fetched again"
             )
@@ -59,7 +62,7 @@ def intact(name: str, revision: str) -> Path:
     folder = locate(name, revision)
     if altered := _altered(folder):
         raise Unavailable(
-            f"{altered[0]} arrives altered from {hub_errors.endpoint()}: it is not what its hash there says"
+            f"{altered[0]} arrives altered from {endpoint()}: it is not what its hash there says"
         )
     return folder
 
@@ -109,7 +112,7 @@ def revision_of(name: str) -> str:
     if folder is None:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise Unavailable(f"no folder {name!r} here, and no model of the Hub has such a name")
-        return hub.revision("model", name)
+        return resolve_revision("model", name)
     content = hashlib.sha256()
     for path in sorted(
         [

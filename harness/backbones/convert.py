@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.atomic_write import atomic_folder
-from harness.backbones import checkpoints, hub
+from harness.backbones import checkpoints
+from harness.backbones.hub.models import PICKLED, SAFETENSORS, companions, fetch_model
 from harness.errors import CannotWrite, CorruptData, DiskTrouble, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ def convert_model(name: str, folder: Path) -> None:
 
     if folder.exists():
         raise CannotWrite(f"{folder} already exists: name a folder that does not")
-    source = checkpoints.local_folder(name) or hub.fetch_model(
-        name, checkpoints.revision_of(name), hub.PICKLED
+    source = checkpoints.local_folder(name) or fetch_model(
+        name, checkpoints.revision_of(name), PICKLED
     )
     if any(source.glob("*.safetensors")):
         raise UsageError(
             f"{source} holds safetensors: there is nothing to convert, use it as it is: bench run --model {shlex.quote(name)}"
         )
-    beside = hub.beside_weights(sorted(path.name for path in source.iterdir()))
+    beside = companions(sorted(path.name for path in source.iterdir()))
     files, promised = _files(source)
     if "config.json" not in beside:
         raise UsageError(f"{source} has no config.json: it is no model of transformers")
@@ -53,7 +54,7 @@ def convert_model(name: str, folder: Path) -> None:
     _write(folder, tensors, [source / file for file in beside])
     out = Console()
     out.print(
-        f"{folder}: {', '.join([hub.SAFE.whole, *beside])}",
+        f"{folder}: {', '.join([SAFETENSORS.single, *beside])}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -68,7 +69,7 @@ def convert_model(name: str, folder: Path) -> None:
 
 def _files(source: Path) -> tuple[list[Path], set[str]]:
     """The files with pickled weights, and the names that an index promises to be in them."""
-    index = source / hub.PICKLED.listing
+    index = source / PICKLED.index
     promised: dict[str, str] = {}
     if index.is_file():
         try:
@@ -80,16 +81,16 @@ def _files(source: Path) -> tuple[list[Path], set[str]]:
             raise CorruptData(f"{index} is no index of weights; nothing was converted") from None
     shards = sorted(set(promised.values()))
     if not all(
-        fnmatchcase(file, hub.PICKLED.shards) and "/" not in file for file in shards
+        fnmatchcase(file, PICKLED.shards) and "/" not in file for file in shards
     ):  # nothing outside the folder
         raise CorruptData(
-            f"{index} names files that are no {hub.PICKLED.shards}; nothing was converted"
+            f"{index} names files that are no {PICKLED.shards}; nothing was converted"
         )
-    files = [source / file for file in shards or [hub.PICKLED.whole]]
+    files = [source / file for file in shards or [PICKLED.single]]
     for file in files:
         if not file.is_file():
             raise Unavailable(
-                f"there is no {file}: only {hub.PICKLED.whole} and what its index names is converted"
+                f"there is no {file}: only {PICKLED.single} and what its index names is converted"
             )
     return files, set(promised)
 
@@ -165,11 +166,11 @@ def _write(folder: Path, tensors: dict[str, Tensor], beside: list[Path]) -> None
 
     try:
         with atomic_folder(folder) as draft:
-            save_file(_apart(tensors), draft / hub.SAFE.whole, metadata={"format": "pt"})
+            save_file(_apart(tensors), draft / SAFETENSORS.single, metadata={"format": "pt"})
             for file in beside:
                 shutil.copyfile(file, draft / file.name)
             # safetensors makes a file that only its owner reads
-            shutil.copymode(beside[0], draft / hub.SAFE.whole)
+            shutil.copymode(beside[0], draft / SAFETENSORS.single)
     except (OSError, SafetensorError) as error:
         raise DiskTrouble(
             f"writing {folder} failed, and nothing of it was kept: {error}"

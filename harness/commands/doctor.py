@@ -16,6 +16,7 @@ from harness import cache, provenance
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from harness.ledger.database import is_url, network_file_system, shown
+from harness.wording import plural
 from reports.escape import plain
 
 HUB_TIMEOUT = 5.0  # seconds
@@ -98,7 +99,9 @@ def _devices() -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     workers = len(choose(["cpu"], 0, 1000))
     yield Finding(
-        "processor", "well", f"cores: {cores}; workers that `bench run` starts: {workers}"
+        "processor",
+        "well",
+        f"{plural(cores, 'core')}; `bench run` starts {plural(workers, 'worker')}",
     )
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -125,7 +128,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
-    from harness.backbones.hub_errors import endpoint
+    from harness.backbones.hub.errors import endpoint
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         yield Finding("hub", "mind", "HF_HUB_OFFLINE is set: only cached models and data work")
@@ -182,5 +185,5 @@ def _database(db: str) -> Iterator[Finding]:
         text = f"{shown(db)} is damaged ({damage[0]}): restore a backup"
         yield Finding("database", "ill", f"{text}; `bench db verify` lists every problem")
     else:
-        text = f"{shown(db)} is readable and has {jobs} jobs"
+        text = f"{shown(db)} is readable and has {plural(jobs, 'job')}"
         yield Finding("database", "well", f"{text}; `bench db verify` checks every hash")

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.backbones import hub
+from harness.backbones.hub.datasets import load_split
+from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import CorruptData
 from harness.tasks.base import Row, Task
 
@@ -32,7 +33,7 @@ class HubReader:
         Raises:
             Unavailable: the Hub is out of reach and nothing is cached, or there is no such dataset.
         """
-        return hub.revision("dataset", self.dataset, self.asked)
+        return resolve_revision("dataset", self.dataset, self.asked)
 
     def rows(self, split: str, revision: str) -> Sequence[Row]:
         """All rows of a split at a commit.
@@ -43,7 +44,7 @@ class HubReader:
             CorruptData: a column is missing, the class names are others, or rows have no text or no
                 valid label.
         """
-        columns, classes = hub.dataset_split(self.dataset, self.config, split, revision)
+        columns, classes = load_split(self.dataset, self.config, split, revision)
         where = "/".join([self.dataset, *([self.config] if self.config else []), split])
         self._check_columns(where, columns, classes)
         texts = list(zip(*(columns[name] for name in self.fields), strict=True))

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from harness.backbones.checkpoints import TINY
-from tests.harness.backbones.test_hub import SHA, ask, asked, serving
+from tests.support.hub_server import COMMIT, hub_server, repository_requests, run_expression
 
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json")
 TIED, WORDS, TURNED = (
@@ -278,13 +278,13 @@ def test_a_refused_model_names_the_way_out(bench, published, tmp_path):
     )
     ended = bench.run(tmp_path, "r.db", *one)
     assert "`bench convert pickled FOLDER`" in ended.out + ended.err
-    with serving(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, _):
-        said = ask(f"hub.fetch_model('a/b', {SHA!r})", endpoint, tmp_path / "hub")[0]
+    with hub_server(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, _):
+        said = run_expression(f"fetch_model('a/b', {COMMIT!r})", endpoint, tmp_path / "hub")[0]
         assert "`bench convert a/b FOLDER`" in said
-    with serving(files={"config.json": b"{}", "tf_model.h5": b""}) as (endpoint, _):
+    with hub_server(files={"config.json": b"{}", "tf_model.h5": b""}) as (endpoint, _):
         assert (
             "bench convert"
-            not in ask(f"hub.fetch_model('a/b', {SHA!r})", endpoint, tmp_path / "hub2")[0]
+            not in run_expression(f"fetch_model('a/b', {COMMIT!r})", endpoint, tmp_path / "hub2")[0]
         )
 
 
@@ -298,17 +298,19 @@ def test_a_model_of_the_hub_is_fetched_and_converted(bench, published, tmp_path)
     }
     online = type(bench)(tmp_path / "cache")
     online.env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    with serving(files=files) as (endpoint, hub):
+    with hub_server(files=files) as (endpoint, hub):
         online.env["HF_ENDPOINT"] = endpoint
         ended = online(tmp_path, "convert", "a/b", "out")
         assert ended.code == 0, ended.err
-        assert not [request for request in asked(hub) if request.endswith((".py", ".h5"))]
+        assert not [
+            request for request in repository_requests(hub) if request.endswith((".py", ".h5"))
+        ]
     assert torch.equal(logits(published, safe=False), logits(tmp_path / "out", safe=True))
     online.env["HF_HUB_OFFLINE"] = "1"
     assert online(tmp_path, "convert", "a/b", "again").code == 0
     online = type(bench)(tmp_path / "other")
-    with serving(files=files | {"model.safetensors": b"weights"}) as (endpoint, hub):
+    with hub_server(files=files | {"model.safetensors": b"weights"}) as (endpoint, hub):
         online.env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": endpoint}
         ended = online(tmp_path, "convert", "a/b", "third")
         assert (ended.code, "nothing to convert" in ended.err) == (2, True)
-        assert not [request for request in asked(hub) if "/resolve/" in request]
+        assert not [request for request in repository_requests(hub) if "/resolve/" in request]

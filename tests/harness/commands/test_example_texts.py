@@ -1,4 +1,4 @@
-"""The page that the command writes, and where the texts of its test rows come from."""
+"""The texts of test rows, and the HTML page that shows them."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.backbones import hub
+from harness.backbones.hub import datasets, requests
 from harness.commands import example_texts, stored_runs
 from harness.jobs import Recipe
 from harness.ledger import Ledger
@@ -25,7 +25,7 @@ EXAMPLE = ROOT / "results.db.example"
 
 @pytest.fixture(scope="module")
 def folder(bench, tmp_path_factory):
-    """Results of a task that the program knows, and of one of the user's own."""
+    """The folder of a ledger with results of a toy task and of a user's own task."""
     folder = tmp_path_factory.mktemp("texts")
     rows = "\n".join(
         f"{'good' if i % 2 else 'bad'} film number {i},{'yes' if i % 2 else 'no'}"
@@ -52,24 +52,24 @@ def folder(bench, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stored(folder):
-    """Its jobs and their runs."""
+    """The ledger's entries and their runs."""
     with Ledger(str(folder / "r.db")) as ledger:
         entries = ledger.entries()
         return entries, stored_runs.runs(
-            entries, ledger.all_blobs([one.id for one in ledger.settings()])
+            entries, ledger.all_blobs([known.id for known in ledger.settings()])
         )
 
 
 def wrong_in(path):
-    """The wrong rows of each cell of a page, and the texts."""
+    """Return the wrong rows of each cell of a page, and the page's texts."""
     data = json.loads(re.search(r'id="data">(.*?)</script>', path.read_text("utf-8"), re.S)[1])
     return {
         name.split("\n")[1]: cell["wrong"]["rows"] for name, cell in data["cells"].items()
     }, data["texts"]
 
 
-def test_texts_are_those_that_the_job_was_tested_on(stored):
-    """Row by row, with the right answers in the same order."""
+def test_texts_are_those_of_the_jobs_test_rows(stored):
+    """They are in the order of the draw's test rows."""
     entries, runs = stored
     read = example_texts.reader(entries)
     for run in (run for run in runs if run.task == "toy-entailment"):
@@ -82,16 +82,16 @@ def test_texts_are_those_that_the_job_was_tested_on(stored):
         assert read(run) == [row.texts for row in whole.tests[""]]
 
 
-def test_own_files_are_read_if_they_are_named_and_unchanged(stored, folder):
-    """Without a task file, or with other contents than the job had, there are no texts."""
+def test_a_users_files_are_read_if_named_and_unchanged(stored, folder):
+    """Without a task file, or after a change of its data, there are no texts."""
     entries, runs = stored
     films = next(run for run in runs if run.task == "films")
     assert example_texts.reader(entries)(films) is None
-    found = example_texts.reader(entries, [from_toml(folder / "films.toml")])(films)
-    assert len(found) == films.n_test
+    texts = example_texts.reader(entries, [from_toml(folder / "films.toml")])(films)
+    assert len(texts) == films.n_test
     assert all(
         ("good" in row[0]) == (label == 1)
-        for row, label in zip(found, films.right[""], strict=True)
+        for row, label in zip(texts, films.right[""], strict=True)
     )
     data = folder / "films.csv"
     before = data.read_bytes()
@@ -100,8 +100,8 @@ def test_own_files_are_read_if_they_are_named_and_unchanged(stored, folder):
     data.write_bytes(before)
 
 
-def test_rows_with_other_answers_are_not_shown(stored):
-    """Where the right answers are not those of the run, its rows were others."""
+def test_rows_with_other_labels_are_not_shown(stored):
+    """If the labels differ from the stored ones, the run had other test rows."""
     entries, runs = stored
     run = next(run for run in runs if run.task == "toy-entailment")
     assert example_texts.reader(entries)(run) is not None
@@ -114,14 +114,14 @@ def test_rows_with_other_answers_are_not_shown(stored):
         assert example_texts.reader(entries)(replace(run, right=right)) is None
 
 
-def test_nobody_is_asked(plain_run, monkeypatch):
-    """A task of the Hub that is not cached has no texts; the Hub is not asked, and may be asked again afterwards."""
+def test_the_hub_is_not_contacted(plain_run, monkeypatch):
+    """An uncached task of the Hub has no texts; afterwards the Hub may be contacted again."""
     from huggingface_hub import constants
 
     asked = []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    for name in ("_info", "_load"):
-        monkeypatch.setattr(hub, name, lambda *words: asked.append(words))
+    for module, name in ((requests, "_request_info"), (datasets, "_fetch")):
+        monkeypatch.setattr(module, name, lambda *words: asked.append(words))
     setting = {"task": {"revision": "0" * 40}, "recipe": vars(Recipe()).copy()}
     entry = SimpleNamespace(digest=plain_run.digest, setting=setting, draw=0)
     assert example_texts.reader([entry])(plain_run) is None
@@ -129,8 +129,8 @@ def test_nobody_is_asked(plain_run, monkeypatch):
     assert constants.HF_HUB_OFFLINE is False
 
 
-def test_only_test_rows_are_read_where_they_have_a_split():
-    """QQP's 360,000 training rows are left alone."""
+def test_only_the_test_splits_are_read():
+    """Large training splits, such as QQP's 360,000 rows, are not read."""
     read = []
     task = replace(glue.TASKS["mnli"], reader=None)
     draws.tested(task, lambda split: read.append(split) or [], 0, Recipe())
@@ -143,8 +143,8 @@ def plain_run(stored):
     return replace(stored[1][0], task="rte", right={"": np.zeros(3)})
 
 
-def test_the_page_is_written_with_the_texts_at_hand(bench, folder):
-    """The file's name is the answer; the user's own rows are there if their task file is named; torch is not needed."""
+def test_the_page_contains_the_available_texts(bench, folder):
+    """A user's rows appear if the task file is named. The file's name is printed, and torch is not imported."""
     ended = bench(folder, "report", "--db", "r.db", "--format", "html", "-o", "page.html")
     assert (ended.code, ended.out.strip(), ended.err) == (0, "page.html", "")
     assert not ended.loaded & {"torch", "transformers", "datasets"}
@@ -170,7 +170,7 @@ def test_the_page_is_written_with_the_texts_at_hand(bench, folder):
 
 
 def test_the_same_ledger_gives_the_same_page(bench, folder):
-    """To the byte; into a pipe the page itself is written."""
+    """Two pages are equal to the byte; into a pipe the page itself is written."""
     one, other = (bench(folder, "report", "--db", "r.db", "--format", "html").out for _ in range(2))
     assert one == other
     assert one.startswith("<!doctype html>")
@@ -179,15 +179,15 @@ def test_the_same_ledger_gives_the_same_page(bench, folder):
 @pytest.mark.parametrize(
     ("words", "option"), [(["--open"], "--open"), (["--task-file", "films.toml"], "--task-file")]
 )
-def test_what_only_a_page_can_do_is_refused_elsewhere(bench, tmp_path, words, option):
-    """A sentence and exit code 2, rather than an option that does nothing."""
+def test_options_of_the_page_are_refused_for_other_formats(bench, tmp_path, words, option):
+    """The exit code is 2."""
     ended = bench(tmp_path, "report", "--db", EXAMPLE, "--format", "csv", *words)
     assert ended.code == 2
     assert f"{option} requires --format html" in ended.err
 
 
-def test_a_page_is_not_poured_into_a_terminal_and_opens_if_asked(bench, folder, monkeypatch):
-    """On a terminal it goes to report.html, whose name is said; `--open` hands that file to the browser."""
+def test_on_a_terminal_the_page_is_written_to_report_html(bench, folder, monkeypatch):
+    """The file's name is printed; --open passes the file to the browser."""
     ours, theirs = pty.openpty()
     words = ["report", "--db", "r.db", "--format", "html"]
     ended = subprocess.run(

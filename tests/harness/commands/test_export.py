@@ -14,7 +14,7 @@ from harness.artefacts import restore
 from harness.commands import export, predict
 from harness.errors import UsageError
 from harness.ledger import Ledger
-from tests.harness.backbones.test_hub import asked, serving
+from tests.support.hub_server import hub_server, repository_requests
 
 # A process that knows nothing of this program: stock transformers and PEFT. Reads folders and
 # numbers of outputs.
@@ -374,7 +374,10 @@ def test_class_names_that_are_numbers_stay_numbers(name):
         (("--csv", "none.csv"), ["no file none.csv"]),
         (("--csv", "rows.csv"), ["--text COLUMN", "id, said"]),
         (("--csv", "rows.csv", "--text", "sayd"), ["no column 'sayd'", "did you mean 'said'"]),
-        (("--csv", "rows.csv", "--text", "id,said"), ["an example of toy-sentiment has one text, got 2"]),
+        (
+            ("--csv", "rows.csv", "--text", "id,said"),
+            ["an example of toy-sentiment has one text, got 2"],
+        ),
         (("one text", "and another"), ["an example of toy-sentiment has one text, got 2"]),
         (
             ("--csv", "holes.csv", "--text", "said"),
@@ -535,7 +538,7 @@ print(len(sys.argv) > 3 and one.task.reader.revision())
 def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
     """With a Hub at hand and rows that are not cached, the Hub hears nothing; the card says what is missing and why."""
     name = digest(trained, "lora", "toy-sentiment")
-    with serving() as (endpoint, hub):
+    with hub_server() as (endpoint, hub):
         online = {
             "HF_HUB_OFFLINE": "0",
             "HF_ENDPOINT": endpoint,
@@ -545,9 +548,9 @@ def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
         env = {**os.environ, **bench.env, **online}
         words = [sys.executable, "-c", ASK, str(trained / "r.db"), name]
         said = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
-        assert hub.seen == []
+        assert hub.requests == []
         subprocess.run([*words, "ask"], env=env, capture_output=True, text=True, check=True)
-        assert asked(hub) != []  # afterwards it is asked as ever
+        assert repository_requests(hub) != []  # afterwards it is asked as ever
     assert "not in this machine's cache" in said
     assert "No interval for f1, score" in said
     assert re.search(r"accuracy 50.0 \(\d.* Wilson\)", said)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.backbones import hub
+from harness.backbones.hub.datasets import Split
 from harness.errors import CorruptData
 from harness.jobs import Recipe
-from harness.tasks import REGISTRY, draws, metrics
+from harness.tasks import REGISTRY, draws, glue, metrics
 from harness.tasks.base import Row
 from harness.tasks.glue import TASKS, HubReader
 
@@ -17,7 +17,7 @@ READER = HubReader(dataset="a/b", config="c", fields=("s",), labels=("no", "yes"
 @pytest.fixture
 def serve(monkeypatch):
     def table(columns, **classes):
-        monkeypatch.setattr(hub, "dataset_split", lambda *_: hub.Split(columns, classes))
+        monkeypatch.setattr(glue, "load_split", lambda *_: Split(columns, classes))
 
     return table
 
@@ -71,7 +71,7 @@ def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(mo
     }
     test = {"s": [f"text {number}" for number in range(30)], "label": [0, 1] * 15}
     monkeypatch.setattr(
-        hub, "dataset_split", lambda *words: hub.Split(test if "validation" in words else train, {})
+        glue, "load_split", lambda *words: Split(test if "validation" in words else train, {})
     )
     task = replace(TASKS["sst2"], reader=READER, train_rows=120)
     drawn = draws.draw(task, lambda split: READER.rows(split, "r"), 50, 0, Recipe())

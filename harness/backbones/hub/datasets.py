@@ -1,0 +1,101 @@
+"""Datasets of the Hub: one split at one commit, from the cache of the datasets library or fetched."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.backbones.hub.cache import require_online
+from harness.backbones.hub.errors import CacheFallback, first_line
+from harness.backbones.hub.requests import download, hide_progress, repository_info
+from harness.errors import Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Split(NamedTuple):
+    """One split of a dataset by columns, with the class names of the columns that have them."""
+
+    columns: dict[str, list[Any]]
+    classes: dict[str, tuple[str, ...]]
+
+
+def load_split(name: str, config: str | None, split: str, commit: str) -> Split:
+    """Load one split of a dataset at a commit.
+
+    Raises:
+        UsageError: the dataset has no such configuration or split; the message lists those it has.
+        Unavailable: access is refused, or the Hub cannot be reached and the split is not cached.
+        CannotWrite, DiskTrouble: the cache cannot be written.
+    """
+    data = _from_cache(name, config, split, commit)
+    if data is None:
+        part = f"{config or 'default'}/{split}"
+        require_online("dataset", f"{part} of {name}", commit)
+        repository_info("dataset", name, commit)
+        data = download(lambda: _fetch(name, config, split, commit), "dataset", name, commit, part)
+    classes = {
+        column: tuple(feature.names)
+        for column, feature in data.features.items()
+        if hasattr(feature, "names")
+    }
+    return Split(columns=data[:], classes=classes)
+
+
+def _from_cache(name: str, config: str | None, split: str, commit: str) -> "Dataset | None":
+    """Read a split from the library's cache; None if it is not there.
+
+    The commit is looked up here because the library, when offline, takes the newest copy of a
+    dataset, whatever its commit.
+    """
+    from datasets import Dataset, concatenate_datasets
+    from datasets import config as settings
+    from datasets.naming import camelcase_to_snakecase
+
+    *owner, last = name.split("/")
+    root = Path(settings.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
+    folders = list(root.glob(f"{_literal(config)}/*/{commit}" if config else f"*/*/{commit}"))
+    if len(folders) != 1:
+        return None
+    stem = f"{camelcase_to_snakecase(last)}-{split}"
+    single = folders[0] / f"{stem}.arrow"
+    shards = sorted(folders[0].glob(f"{_literal(stem)}-[0-9]*-of-[0-9]*.arrow"))
+    files = [single] if single.is_file() else shards
+    if not files:
+        return None
+    try:
+        return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
+    except (OSError, ValueError) as error:  # all errors of pyarrow are of these two classes
+        raise Unavailable(
+            f"cannot read the cached copy of {name} ({first_line(error)}); "
+            f"delete the folder {folders[0]} and try again"
+        ) from None
+
+
+def _literal(text: str) -> str:
+    """Escape the wildcards of `glob`."""
+    return re.sub(r"([*?\[])", r"[\1]", text)
+
+
+def _fetch(name: str, config: str | None, split: str, commit: str) -> "Dataset":
+    from datasets import disable_progress_bars, load_dataset_builder
+
+    hide_progress()
+    disable_progress_bars()
+    try:
+        builder = load_dataset_builder(name, config, revision=commit)
+    except ValueError as error:
+        if "BuilderConfig" in str(error) or "Config name is missing" in str(error):
+            raise UsageError(f"dataset {name!r}: {first_line(error)}") from None
+        if "find cache" in str(error):
+            raise CacheFallback("a request failed") from None
+        raise
+    if builder.hash != commit:
+        raise CacheFallback("a request failed, and the cached copy is of another revision")
+    builder.download_and_prepare()
+    splits = list(builder.info.splits or ())
+    if split not in splits:
+        raise UsageError(
+            f"dataset {name!r} ({config or 'default'}) has no split {split!r}; there are: {', '.join(splits)}"
+        )
+    return builder.as_dataset(split=split)
