@@ -89,10 +89,10 @@ def canonical(name: str) -> str:
     Raises:
         ValueError: there is no such method; the text names the nearest.
     """
-    return meant(name)[0]
+    return resolve_alias(name)[0]
 
 
-def meant(name: str) -> tuple[str, Mapping[str, str]]:
+def resolve_alias(name: str) -> tuple[str, Mapping[str, str]]:
     """The registered name for a name or an alias, and the options that the alias stands for.
 
     Raises:
@@ -160,7 +160,7 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
         ValueError: an unknown method or option, or a value that has no meaning; the text names what
             is valid.
     """
-    name, preset = meant(name)
+    name, preset = resolve_alias(name)
     given = {**preset, **(options or {})}
     cls = class_of(name)
     base = str(given.pop("base", "prefix")).strip() if cls is Simplex else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, later, one_of, require, share
+from methods.core.method import Method, added_option, one_of, require, share
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from methods.core.architecture import Anatomy
-    from methods.core.parameters import Start
+    from methods.core.architecture import Architecture
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 
@@ -35,11 +35,11 @@ class Adapter(Method):
     )
 
     bottleneck: int = 48
-    placement: str = later("feed-forward")  # or both: behind the attention part as well
-    budget: float = later(
+    placement: str = added_option("feed-forward")  # or both: behind the attention part as well
+    budget: float = added_option(
         0.0
     )  # share of the backbone's parameters, such as 3%, from which the bottleneck follows; 0: as said
-    gate: bool = later(False)  # each bottleneck weighed by a gate that looks at the row
+    gate: bool = added_option(False)  # each bottleneck weighed by a gate that looks at the row
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,8 +58,8 @@ class Adapter(Method):
         return frozenset({"bottleneck"} if self.budget else ())
 
     def place(self, slots: Slots) -> None:
-        hidden, places = slots.anatomy.hidden, self._places(slots.anatomy)
-        width = self._width(slots.anatomy, len(places))
+        hidden, places = slots.architecture.hidden, self._places(slots.architecture)
+        width = self._width(slots.architecture, len(places))
         for number, path in places:
             slots.add(path, "down", (width, hidden), number)
             slots.add(path, "down_bias", (width,), number)
@@ -67,10 +67,10 @@ class Adapter(Method):
             slots.add(path, "up_bias", (hidden,), number)
             slots.hook_linear(path, self._adapt(slots, path, number))
 
-    def _places(self, anatomy: Anatomy) -> list[tuple[int, str]]:
+    def _places(self, architecture: Architecture) -> list[tuple[int, str]]:
         """Layer number and linear layer behind which a bottleneck goes."""
         places = []
-        for number, block in enumerate(anatomy.blocks):
+        for number, block in enumerate(architecture.blocks):
             if block.feed_forward_out is None:
                 raise Unsupported(
                     "the feed-forward block of this backbone does not end in a linear layer of the hidden size"
@@ -89,14 +89,15 @@ class Adapter(Method):
             raise Unsupported("no repeated blocks were found in this backbone")
         return places
 
-    def _width(self, anatomy: Anatomy, places: int) -> int:
+    def _width(self, architecture: Architecture, places: int) -> int:
         if not self.budget:
             return self.bottleneck
         width = round(
-            (self.budget * anatomy.size / places - anatomy.hidden) / (2 * anatomy.hidden + 1)
+            (self.budget * architecture.size / places - architecture.hidden)
+            / (2 * architecture.hidden + 1)
         )
         if width < 1:
-            least = places * (3 * anatomy.hidden + 1) / anatomy.size
+            least = places * (3 * architecture.hidden + 1) / architecture.size
             raise Unsupported(
                 f"budget={self.budget} is less than a bottleneck of 1 needs in each place: {least:.2%}"
             )
@@ -107,7 +108,7 @@ class Adapter(Method):
 
         from methods.core.slots import row_bias
 
-        gate = slots.gate(path, "adapter", layer, slots.anatomy.hidden) if self.gate else None
+        gate = slots.gate(path, "adapter", layer, slots.architecture.hidden) if self.gate else None
 
         def adapt(module: Any, _x: Tensor, output: Tensor) -> Tensor:
             low = torch.relu(
@@ -118,8 +119,8 @@ class Adapter(Method):
 
         return adapt
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.core.parameters import Start, draw, draw_gates, normal, zeros
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
+        from methods.core.parameters import InitialParameters, draw, draw_gates, normal, zeros
 
         drawn = draw_gates(slots, streams, vertices, "adapter")
         for slot in slots:
@@ -127,6 +128,8 @@ class Adapter(Method):
                 slot.name.endswith((".down", ".down_bias", ".up", ".up_bias"))
                 and slot.role == "added"
             ):
-                law = normal(slots.anatomy.init_range) if slot.name.endswith(".down") else zeros
-                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
-        return Start(drawn)
+                initialiser = (
+                    normal(slots.architecture.init_range) if slot.name.endswith(".down") else zeros
+                )
+                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
+        return InitialParameters(drawn)

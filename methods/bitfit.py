@@ -9,7 +9,7 @@ from methods.core.method import Method
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 
@@ -36,18 +36,18 @@ class Bitfit(Method):
         return False
 
     def place(self, slots: Slots) -> None:
-        anatomy = slots.anatomy
-        for name in sorted(anatomy.trained):
-            if name.endswith("bias") and not anatomy.is_head(name):
-                slots.replace(name, anatomy.layer_of(name), role="backbone")
+        architecture = slots.architecture
+        for name in sorted(architecture.trained):
+            if name.endswith("bias") and not architecture.is_head(name):
+                slots.replace(name, architecture.layer_of(name), role="backbone")
         if not len(slots):
             raise Unsupported("this backbone has no biases: try ia3, which is as small")
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
-        from methods.core.parameters import Start
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
+        from methods.core.parameters import InitialParameters
 
-        return Start(
-            given={
+        return InitialParameters(
+            shared={
                 slot.name: slots.held(slot.name).float().clone()
                 for slot in slots
                 if slot.role == "backbone"

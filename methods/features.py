@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # strengths that the dev rows choose from
@@ -75,10 +75,10 @@ class Features(Method):
 
         from methods.core.slots import row_bias
 
-        slots.add("", "readout", (slots.backbone.outputs, slots.anatomy.hidden), -1)
+        slots.add("", "readout", (slots.backbone.outputs, slots.architecture.hidden), -1)
         slots.add("", "readout_bias", (slots.backbone.outputs,), -1)
         pooled: list[Tensor] = []
-        causal = slots.anatomy.causal
+        causal = slots.architecture.causal
 
         def pool(_module: Any, _inputs: Any, output: Any) -> None:
             states = output[0]  # [rows, tokens, hidden]
@@ -96,15 +96,15 @@ class Features(Method):
             answer: Tensor = pooled[0] @ module.readout.mT + row_bias(module.readout_bias)
             return answer  # [rows, outputs]
 
-        slots.hook(slots.anatomy.body, pool)
+        slots.hook(slots.architecture.body, pool)
         slots.hook("", read)
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
         import torch
 
-        from methods.core.parameters import Start
+        from methods.core.parameters import InitialParameters
 
-        return Start(given={slot.name: torch.zeros(slot.shape) for slot in slots})
+        return InitialParameters(shared={slot.name: torch.zeros(slot.shape) for slot in slots})
 
     def solve(
         self, x: np.ndarray, y: np.ndarray, *, classes: int

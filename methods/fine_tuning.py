@@ -9,7 +9,7 @@ from methods.core.method import Method, require
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 
@@ -56,17 +56,17 @@ class FineTuning(Method):
         return self.layers == "none"
 
     def place(self, slots: Slots) -> None:
-        anatomy = slots.anatomy
+        architecture = slots.architecture
         if self.layers == "none":
             return
-        if self.layers != "all" and anatomy.scattered:
+        if self.layers != "all" and architecture.scattered:
             raise Unsupported(
                 "this backbone keeps the parts of a layer in lists of their own: choose layers=all or none"
             )
-        wanted = tuple(f"{block}." for block in self._blocks(anatomy.layers))
-        for name in sorted(anatomy.trained):
-            if not anatomy.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
-                slots.replace(name, anatomy.layer_of(name), role="backbone")
+        wanted = tuple(f"{block}." for block in self._blocks(architecture.layers))
+        for name in sorted(architecture.trained):
+            if not architecture.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
+                slots.replace(name, architecture.layer_of(name), role="backbone")
 
     def _blocks(self, layers: tuple[str, ...]) -> tuple[str, ...]:
         if self.layers == "all":
@@ -78,11 +78,11 @@ class FineTuning(Method):
             )
         return layers[-top:]
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
-        from methods.core.parameters import Start
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
+        from methods.core.parameters import InitialParameters
 
-        return Start(
-            given={
+        return InitialParameters(
+            shared={
                 slot.name: slots.held(slot.name).float().clone()
                 for slot in slots
                 if slot.role == "backbone"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.core.architecture import Projection
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 
@@ -40,7 +40,7 @@ class Ia3(Method):
         return False
 
     def place(self, slots: Slots) -> None:
-        for number, block in enumerate(slots.anatomy.blocks):
+        for number, block in enumerate(slots.architecture.blocks):
             if block.key is None or block.value is None or block.feed_forward_out is None:
                 raise Unsupported(
                     f"keys, values or the feed-forward part of {block.path} were not found: try lora or adapter"
@@ -95,11 +95,11 @@ class Ia3(Method):
         slots.add(path, "scale", (features(slots.backbone.model.get_submodule(path))[0],), layer)
         slots.hook_inputs(path, scale)
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:  # noqa: ARG002  # nothing is drawn
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
         import torch
 
-        from methods.core.parameters import Start
+        from methods.core.parameters import InitialParameters
 
-        return Start(
-            given={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"}
+        return InitialParameters(
+            shared={slot.name: torch.ones(slot.shape) for slot in slots if slot.role == "added"}
         )

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, later, require
+from methods.core.method import Method, added_option, require
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.core.architecture import Block
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 # The names of query and value projections in most families. As the default it stands for these
@@ -43,9 +43,9 @@ class Lora(Method):
         16.0  # the update is scaled by alpha / rank, so its size does not hang on the rank
     )
     targets: str = QUERY_VALUE  # names of linear layers inside the repeated blocks, separated by |
-    lora_dropout: float = later(0.0)  # on what the update reads
-    rslora: bool = later(False)  # scale by alpha / sqrt(rank)
-    gate: bool = later(False)  # each update weighed by a gate that looks at the row
+    lora_dropout: float = added_option(0.0)  # on what the update reads
+    rslora: bool = added_option(False)  # scale by alpha / sqrt(rank)
+    gate: bool = added_option(False)  # each update weighed by a gate that looks at the row
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +80,7 @@ class Lora(Method):
     def place(self, slots: Slots) -> None:
         from methods.core.architecture import features
 
-        for number, block in enumerate(slots.anatomy.blocks):
+        for number, block in enumerate(slots.architecture.blocks):
             for path in self._layers(slots, block):
                 read, given = features(slots.backbone.model.get_submodule(path))
                 slots.add(path, "lora_a", (self.rank, read), number)
@@ -112,15 +112,15 @@ class Lora(Method):
 
         return update
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.core.parameters import Start, draw, draw_gates, uniform, zeros
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
+        from methods.core.parameters import InitialParameters, draw, draw_gates, uniform, zeros
 
         drawn, factors = draw_gates(slots, streams, vertices, "lora"), {}
         for slot in slots:
             if slot.name.endswith("lora_a"):
-                law = uniform(1 / math.sqrt(slot.shape[1]))
-                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
+                initialiser = uniform(1 / math.sqrt(slot.shape[1]))
+                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
                 factors[slot.name] = f"{slot.name[:-1]}b"
             elif slot.name.endswith("lora_b"):
                 drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, zeros)
-        return Start(drawn, factors=factors)
+        return InitialParameters(drawn, factors=factors)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, later, one_of, require, share
+from methods.core.method import Method, added_option, one_of, require, share
 from methods.core.protocols import Streams, Unsupported
 from methods.core.text_init import check_words, repeated
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from methods.core.architecture import Anatomy, AttentionCall
-    from methods.core.parameters import Start
+    from methods.core.architecture import Architecture, AttentionCall
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slot, Slots
 
 DECODERS = ("one", "per-layer", "simple-share", "none")
@@ -49,14 +49,16 @@ class Prefix(Method):
     decoder: str = "one"
     # the text's positions start after the prefix, as in PEFT, so that a prefix can be exported
     positions: str = "shifted"
-    budget: float = later(
+    budget: float = added_option(
         0.0
     )  # share of the backbone's parameters, such as 0.1%, from which the length follows; 0: as said
-    init: str = later("random")  # or words: the activations of real words in the frozen backbone
-    words: str = later("")  # the words; repeated or cut to the length
-    depth: str = later("all")  # or first: a prefix in the first layer only
-    prefix_dropout: float = later(0.0)  # on keys and values of the prefix
-    gate: str = later("none")  # or input, or zero
+    init: str = added_option(
+        "random"
+    )  # or words: the activations of real words in the frozen backbone
+    words: str = added_option("")  # the words; repeated or cut to the length
+    depth: str = added_option("all")  # or first: a prefix in the first layer only
+    prefix_dropout: float = added_option(0.0)  # on keys and values of the prefix
+    gate: str = added_option("none")  # or input, or zero
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,11 +108,11 @@ class Prefix(Method):
         return frozenset([*hidden, *(("length",) if self.budget else ())])
 
     def place(self, slots: Slots) -> None:
-        if not slots.anatomy.attention:
+        if not slots.architecture.attention:
             raise Unsupported(
                 "this backbone has attention code of its own, where no prefix can enter: try lora or adapter"
             )
-        calls, length = self._calls(slots.anatomy), self._length(slots.anatomy)
+        calls, length = self._calls(slots.architecture), self._length(slots.architecture)
         for call in calls:
             for part in ("prefix_key", "prefix_value"):
                 slots.add(
@@ -132,18 +134,18 @@ class Prefix(Method):
 
             shift(slots, length)
 
-    def _calls(self, anatomy: Anatomy) -> tuple[AttentionCall, ...]:
-        return anatomy.attention if self.depth == "all" else anatomy.attention[:1]
+    def _calls(self, architecture: Architecture) -> tuple[AttentionCall, ...]:
+        return architecture.attention if self.depth == "all" else architecture.attention[:1]
 
-    def _length(self, anatomy: Anatomy) -> int:
+    def _length(self, architecture: Architecture) -> int:
         """The length in use."""
         if not self.budget:
             return self.length
-        each = sum(2 * call.heads * call.width for call in self._calls(anatomy))
-        length = round(self.budget * anatomy.size / each)
+        each = sum(2 * call.heads * call.width for call in self._calls(architecture))
+        length = round(self.budget * architecture.size / each)
         if length < 1:
             raise Unsupported(
-                f"budget={self.budget} is less than a prefix of length 1 needs: {each / anatomy.size:.2%}"
+                f"budget={self.budget} is less than a prefix of length 1 needs: {each / architecture.size:.2%}"
             )
         return length
 
@@ -151,7 +153,7 @@ class Prefix(Method):
         """What happens to a prefix on its way into the attention of one module: gate and dropout."""
         opening: list[Tensor] = []
         if self.gate == "input":
-            gate = slots.gate(module, "prefix", layer, slots.anatomy.hidden)
+            gate = slots.gate(module, "prefix", layer, slots.architecture.hidden)
 
             def look(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
                 x = inputs[0] if inputs else named["hidden_states"]  # [rows, tokens, hidden]
@@ -165,9 +167,9 @@ class Prefix(Method):
         if self.gate == "input" or self.prefix_dropout:
             slots.set(module, "_slots_prefix", change)
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
-        from methods.core.parameters import Start, draw, draw_gates, normal, zeros
+        from methods.core.parameters import InitialParameters, draw, draw_gates, normal, zeros
 
         drawn = draw_gates(slots, streams, vertices, "prefix")
         shares = [slot for slot in slots if ".prefix_share_" in slot.name]
@@ -177,7 +179,7 @@ class Prefix(Method):
             for slot in slots
             if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))
         ]
-        length, hidden = added[0].shape[1], slots.anatomy.hidden
+        length, hidden = added[0].shape[1], slots.architecture.hidden
         wanted = self._activations(slots, added) if self.init == "words" else None
         if self.decoder == "none":
             free = {s.name: draw(streams, s.name, s.shape, vertices, normal(1.0)) for s in added}
@@ -186,20 +188,20 @@ class Prefix(Method):
                     name: tensor.expand(vertices, -1, -1, -1).clone()
                     for name, tensor in wanted.items()
                 }
-            return Start(drawn | free)
+            return InitialParameters(drawn | free)
         if self.decoder == "simple-share":
             frozen = FrozenProjections(
-                [slot.name for slot in added], self._calls(slots.anatomy), slots
+                [slot.name for slot in added], self._calls(slots.architecture), slots
             )
             rows = (len(added) // 2, length, hidden)
-            return Start(
+            return InitialParameters(
                 drawn | {LATENT: draw(streams, LATENT, rows, vertices, normal(1.0))}, decoder=frozen
             )
         drawn[LATENT] = draw(streams, LATENT, (length, hidden), vertices, normal(1.0))
         decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
         if wanted is not None:
             start_at(decoder, drawn[LATENT][0], wanted)
-        return Start(drawn, decoder=decoder)
+        return InitialParameters(drawn, decoder=decoder)
 
     def _activations(self, slots: Slots, added: list[Slot]) -> dict[str, Tensor]:
         """Keys and values of the words in the frozen backbone, `[heads, length, width]` each."""

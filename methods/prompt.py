@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, later, one_of, require
+from methods.core.method import Method, added_option, one_of, require
 from methods.core.protocols import Streams, Unsupported
 from methods.core.text_init import check_words, repeated
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 COMMON = 5000  # the vocabulary's first entries, which `init=vocabulary` draws from
@@ -39,7 +39,7 @@ class Prompt(Method):
     length: int = 20
     # embeddings of some of the 5,000 first tokens; random: new ones; words: those of words
     init: str = "vocabulary"
-    words: str = later("")  # the words; repeated or cut to the length
+    words: str = added_option("")  # the words; repeated or cut to the length
     decoder: str = "none"  # or mlp: through a perceptron of width `hidden`
     hidden: int = 512
     pool: str = "text"  # or prompt
@@ -80,47 +80,47 @@ class Prompt(Method):
     def place(self, slots: Slots) -> None:
         from methods.core.positions import see_room
 
-        anatomy = slots.anatomy
+        architecture = slots.architecture
         see_room(slots, self.length, "prompt", "choose {way}")
-        if anatomy.causal and self.pool == "prompt":
+        if architecture.causal and self.pool == "prompt":
             raise Unsupported(
                 "a causal model classifies the text's last token whatever stands before it: leave pool=text"
             )
-        name = slots.add(anatomy.stack, "prompt", (self.length, _table(slots).shape[1]), 0)
-        embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
+        name = slots.add(architecture.stack, "prompt", (self.length, _table(slots).shape[1]), 0)
+        embed = slots.backbone.model.get_submodule(slots.architecture.body).get_input_embeddings()  # type: ignore[operator]
         site = slots.backbone.model.get_submodule(name.rpartition(".")[0])
 
         def put_in_front(
             _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
         ) -> tuple[Any, dict[str, Any]]:
             ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-            named = _in_front(site.prompt, embed(ids), named, causal=anatomy.causal)  # type: ignore[arg-type]
+            named = _in_front(site.prompt, embed(ids), named, causal=architecture.causal)  # type: ignore[arg-type]
             return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
 
-        slots.hook_inputs(slots.anatomy.body, put_in_front)
+        slots.hook_inputs(slots.architecture.body, put_in_front)
         if self.pool == "text":
             early = (
-                anatomy.stack == anatomy.body and anatomy.pools_inside
+                architecture.stack == architecture.body and architecture.pools_inside
             )  # then the body itself must not see the prompt
-            where = anatomy.blocks[-1].path if early else anatomy.stack
+            where = architecture.blocks[-1].path if early else architecture.stack
             slots.hook(where, lambda _module, _inputs, output: _behind(output, self.length))
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         import torch
 
         from methods.core.decoders import LATENT, PromptMlp
-        from methods.core.parameters import Start, draw, normal
+        from methods.core.parameters import InitialParameters, draw, normal
 
         slot = next(slot for slot in slots if slot.role == "added")
         if self.decoder == "mlp":
             mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
-            return Start(
+            return InitialParameters(
                 {LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp
             )
         common = min(COMMON, len(_table(slots)))
         if self.init == "random":
             spread = float(_embedded(slots, torch.arange(common)).std())
-            return Start(
+            return InitialParameters(
                 {slot.name: draw(streams, slot.name, slot.shape, vertices, normal(spread))}
             )
         if self.init == "words":
@@ -128,19 +128,21 @@ class Prompt(Method):
                 slots,
                 torch.tensor(repeated(slots.backbone.tokens(self.words), self.length, self.words)),
             )
-            return Start({slot.name: rows.expand(vertices, -1, -1).clone()})
+            return InitialParameters({slot.name: rows.expand(vertices, -1, -1).clone()})
 
         def some_tokens(tensor: Tensor, generator: torch.Generator) -> object:
             return tensor.copy_(
                 _embedded(slots, torch.randint(common, (self.length,), generator=generator))
             )
 
-        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)})
+        return InitialParameters(
+            {slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)}
+        )
 
 
 def _table(slots: Slots) -> Tensor:
     """The embeddings of the vocabulary, `[vocabulary, width]`."""
-    body = slots.backbone.model.get_submodule(slots.anatomy.body)
+    body = slots.backbone.model.get_submodule(slots.architecture.body)
     table: Tensor = body.get_input_embeddings().weight  # type: ignore[operator]  # every model of the library has them
     return table
 
@@ -150,7 +152,7 @@ def _embedded(slots: Slots, ids: Tensor) -> Tensor:
     import torch
 
     with torch.no_grad():
-        embed = slots.backbone.model.get_submodule(slots.anatomy.body).get_input_embeddings()  # type: ignore[operator]
+        embed = slots.backbone.model.get_submodule(slots.architecture.body).get_input_embeddings()  # type: ignore[operator]
         found: Tensor = embed(ids.to(_table(slots).device)).float().cpu()
     return found
 

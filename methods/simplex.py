@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.core.method import DevScoring, Method, Scalar, later, one_of, require
+from methods.core.method import DevScoring, Method, Scalar, added_option, one_of, require
 from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
-    from methods.core.parameters import Source, Start
+    from methods.core.parameters import TrainableParameters, InitialParameters
     from methods.core.slots import Slots
 
 
@@ -44,15 +44,21 @@ class Simplex(Method):
     validation: str = "stochastic"  # or centroid
     # of the dev rows in stochastic validation; 0: as many as give about 300 scored rows, at least 2
     copies: int = 0
-    concentration: float = later(
+    concentration: float = added_option(
         1.0
     )  # of the Dirichlet law; 1: uniform, less: near the vertices, more: near the centre
-    diversity: float = later(0.0)  # weight of the squared cosine between two vertices in the loss
-    decoders: str = later("shared")  # or per-vertex: the base's perceptron once for each vertex
-    head: bool = later(True)  # the head has vertices as well; false: one head for the whole simplex
-    mix: str = later("factors")  # of LoRA: mix A and B each; product: mix the updates B A
-    test: str = later("centroid")  # or mean-of-samples: the mean answer of sampled models
-    samples: int = later(10)  # how many, for test=mean-of-samples
+    diversity: float = added_option(
+        0.0
+    )  # weight of the squared cosine between two vertices in the loss
+    decoders: str = added_option(
+        "shared"
+    )  # or per-vertex: the base's perceptron once for each vertex
+    head: bool = added_option(
+        True
+    )  # the head has vertices as well; false: one head for the whole simplex
+    mix: str = added_option("factors")  # of LoRA: mix A and B each; product: mix the updates B A
+    test: str = added_option("centroid")  # or mean-of-samples: the mean answer of sampled models
+    samples: int = added_option(10)  # how many, for test=mean-of-samples
 
     def __post_init__(self) -> None:
         require(self.vertices >= 1, f"vertices must be 1 or more, got {self.vertices}")
@@ -143,18 +149,24 @@ class Simplex(Method):
 
     def place(self, slots: Slots) -> None:
         self.base.place(slots)
-        both = [slot for slot in slots if slot.name.rpartition(".")[0] in slots.anatomy.shared]
+        both = [slot for slot in slots if slot.name.rpartition(".")[0] in slots.architecture.shared]
         if both and self.vertices > 1 and self.granularity.startswith("row"):
             raise Unsupported(
                 f"rows cannot have points of their own, for {both[0].name.rpartition('.')[0]} also works on what all rows "
                 "share: choose granularity=batch-layer"
             )
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         return self.base.start(slots, streams, vertices)
 
-    def source(self, slots: Slots, streams: Streams) -> Source:
-        from methods.core.parameters import Decoders, Mixture, Source, VertexStreams, with_head
+    def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
+        from methods.core.parameters import (
+            Decoders,
+            Mixture,
+            TrainableParameters,
+            VertexStreams,
+            with_head,
+        )
 
         start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
         if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:
@@ -166,15 +178,17 @@ class Simplex(Method):
                 start, decoder=Decoders(decoder for decoder in each if decoder is not None)
             )
         if not self.head:
-            heads = {slot.name for slot in slots if slot.role == "head"} & start.drawn.keys()
+            heads = {slot.name for slot in slots if slot.role == "head"} & start.per_vertex.keys()
             start = replace(
                 start,
-                drawn={name: tensor for name, tensor in start.drawn.items() if name not in heads},
-                given={name: start.drawn[name][0] for name in heads} | dict(start.given),
+                per_vertex={
+                    name: tensor for name, tensor in start.per_vertex.items() if name not in heads
+                },
+                shared={name: start.per_vertex[name][0] for name in heads} | dict(start.shared),
             )
         products = start.factors if self.mix == "product" else {}
         mixture = Mixture(self.granularity, self.concentration, self.diversity, products)  # type: ignore[arg-type]  # checked
-        return Source(slots, start, mixture)
+        return TrainableParameters(slots, start, mixture)
 
 
 OWN = tuple(

@@ -12,7 +12,7 @@ from methods.lora import Lora
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
-    from methods.core.parameters import Start
+    from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
 
@@ -98,7 +98,9 @@ class Unipelt(Method):
         for method in self.methods():
             method.place(slots)
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
-        from methods.core.parameters import Start
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
+        from methods.core.parameters import InitialParameters
 
-        return Start.joined(method.start(slots, streams, vertices) for method in self.methods())
+        return InitialParameters.joined(
+            method.start(slots, streams, vertices) for method in self.methods()
+        )

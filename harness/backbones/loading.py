@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.backbones import checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
-from methods.core.architecture import Anatomy, study
+from methods.core.architecture import Architecture, inspect_architecture
 from methods.core.attention import ATTENTION, real_tokens
 from methods.core.dropout import Masks, drop
 from methods.core.slots import RowLinear, add_row_axis
@@ -34,7 +34,7 @@ class Backbone:
     spec: BackboneSpec
     model: nn.Module
     tokenizer: Any
-    anatomy: Anatomy
+    architecture: Architecture
     device: torch.device
     outputs: int = 2
     max_length: int = 128
@@ -172,7 +172,7 @@ def add_in_order(*, strict: bool = True) -> None:
 
 
 def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu") -> Backbone:
-    """Make a backbone of a model of the library: frozen, in evaluation mode, its anatomy studied."""
+    """Make a backbone of a model of the library: frozen, in evaluation mode, its architecture inspected."""
     own = inner.base_model_prefix
     inner.eval()
     if tokenizer.pad_token_id is None:
@@ -186,9 +186,13 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
     _replace_dropout(model)
     add_row_axis(model, body)
     model.to(device=device, dtype=getattr(torch, spec.number)).eval().requires_grad_(False)
-    anatomy = study(model, body, inner.config)
+    architecture = inspect_architecture(model, body, inner.config)
     return Backbone(
-        spec=spec, model=model, tokenizer=tokenizer, anatomy=anatomy, device=torch.device(device)
+        spec=spec,
+        model=model,
+        tokenizer=tokenizer,
+        architecture=architecture,
+        device=torch.device(device),
     )
 
 
@@ -196,7 +200,7 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
 def _attend_here(inner: Any) -> None:
     """Let a model attend through our function, unless it computes something else that way.
 
-    A model with attention code of its own stays as it is; its anatomy will show no call. So does
+    A model with attention code of its own stays as it is; its architecture then lists no attention call. So does
     one whose attention takes more than ours gives it, such as sinks.
     """
     rows = torch.arange(12).remainder(inner.config.vocab_size)[None]

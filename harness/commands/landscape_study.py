@@ -60,7 +60,9 @@ def show_study(
     failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
     results: list[Around] = []
     left_out: list[str] = []
-    for run in track(done, "evaluating", console=Console(stderr=True), transient=True):
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    for run in track(done, "evaluating", console=console, transient=True, disable=hidden):
         try:
             stored = restore.load(query.db, run.digest)
             results.append(evaluate_model(stored, run, tested, directions or DIRECTIONS))

@@ -79,7 +79,7 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 
     checkpoints.intact(spec.name, spec.revision)
     backbone = loading.load(spec, "cpu")
-    fits = min(LONGEST, (backbone.anatomy.positions or 2 * LONGEST) // 2)
+    fits = min(LONGEST, (backbone.architecture.positions or 2 * LONGEST) // 2)
     return replace(backbone, max_length=max_length or fits)
 
 
@@ -89,7 +89,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     from harness.streams import Streams
     from harness.training.optimiser import see_gradients
 
-    room = backbone.anatomy.positions
+    room = backbone.architecture.positions
     if room is not None and backbone.max_length > room:
         return Support(
             refused=f"rows of {backbone.max_length} tokens need as many positions, there are {room}: --max-length {room}"
@@ -102,17 +102,17 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     stored = sum(slot_bytes(slot.shape) for slot in slots)
     try:
         if (
-            stored > 2 * backbone.anatomy.size
+            stored > 2 * backbone.architecture.size
         ):  # most of the backbone itself: it fits, and a copy may not
             return Support(trained=stored // 4, stored=stored)
-        source = method.source(slots, streams).to(dtype=backbone.trained_in)
-        slots.install(source(source.weights(2, streams.generator("simplex"))))
+        trainable = method.trainable_parameters(slots, streams).to(dtype=backbone.trained_in)
+        slots.install(trainable(trainable.weights(2, streams.generator("simplex"))))
         logits = backbone(_rows(backbone))
         if method.closed_form is None:
             logits.square().sum().backward()
-            see_gradients({name: parameter.grad for name, parameter in source.named_parameters()})
+            see_gradients({name: parameter.grad for name, parameter in trainable.named_parameters()})
         return Support(
-            trained=sum(parameter.numel() for parameter in source.parameters()), stored=stored
+            trained=sum(parameter.numel() for parameter in trainable.parameters()), stored=stored
         )
     except ValueError as reason:
         return Support(refused=str(reason))
@@ -127,7 +127,7 @@ def _rows(backbone: Backbone) -> dict[str, Any]:
     import torch
 
     length = min(backbone.max_length, LONGEST)
-    body = backbone.model.get_submodule(backbone.anatomy.body)
+    body = backbone.model.get_submodule(backbone.architecture.body)
     token = 5 % int(body.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     mask = torch.ones(2, length, dtype=torch.long)
     mask[1, length // 2 :] = 0

@@ -7,20 +7,18 @@ numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from harness.backbones import checkpoints
 from harness.cache import Kept
-from harness.geometry import LOOKED_AT, Geometry, bucket
+from harness.geometry import EVAL_MICRO_BATCHES, Geometry, padded_length
 from harness.jobs import BackboneSpec, Job
 from harness.study import compatibility
 from harness.study.planning import Plan
 from harness.tasks import draws
-from harness.training.ticket import Ticket
+from harness.training.ticket import pack_kind
 
 PLACES = (2, 4, 8, 16, 32, 64)  # a few sizes, so that plans that grow mostly keep theirs
 SHARE = 0.8  # of a device's memory that a pack may take
@@ -42,101 +40,90 @@ class Room(NamedTuple):
 
     def places(self, shape: Geometry, trained: int) -> int:
         """How many jobs fit side by side: the greatest of `PLACES`; 1: none do."""
-        tokens = shape.rows * shape.length
+        tokens = shape.micro_batch * shape.length
         a_job = tokens * self.layers * self.width * WIDTHS * self.bytes + trained * (
             4 * STATES + self.bytes
         )
         if shape.captured:  # a graph keeps a step's memory, and looks need some besides
-            a_job += LOOKED_AT * tokens * self.width * LOOK * self.bytes + trained * self.bytes
+            a_job += (
+                EVAL_MICRO_BATCHES * tokens * self.width * LOOK * self.bytes + trained * self.bytes
+            )
         free = SHARE * self.memory - self.size * self.bytes
         return max((places for places in PLACES if places * a_job <= free), default=1)
 
 
 def geometries(
     plan: Plan,
-    tickets: Mapping[str, Ticket],
-    asked: str,
+    jobs: Sequence[Job],
+    pack: str,
     devices: Sequence[str],
     *,
     compiled: bool = False,
     captured: bool = False,
-) -> dict[str, Ticket]:
-    """The tickets with the geometry of each.
+) -> dict[str, Geometry]:
+    """Return the geometry of each job that trains in a pack, by digest; the others train alone.
 
     Args:
         plan: every job, done or not.
-        tickets: of the jobs to do.
-        asked: `auto`, or a number of places.
-        devices: where they will run. On anything but CUDA `auto` means alone: packs were measured
-            to win nothing there.
+        jobs: the jobs to do.
+        pack: `auto`, or the number of jobs in a pack.
+        devices: where the jobs will run. On anything but CUDA `auto` means alone: there packs were
+            measured to save nothing.
         compiled: whether training steps are compiled.
-        captured: whether they are captured as CUDA graphs.
+        captured: whether training steps are captured as CUDA graphs.
     """
-    if asked == "1":
-        return dict(tickets)
-    given = _together(tickets, PLACES[-1] if asked == "auto" else int(asked), len(devices))
-    if asked == "auto" and not (devices and all(device.startswith("cuda") for device in devices)):
-        return given
-    as_ticket = partial(_as_ticket, plan, _lengths(plan), Geometry(2, 0, 0, compiled, captured))
-    trained = {digest: ticket for digest, ticket in given.items() if not _fitted(ticket.job)}
-    shaped = {
-        digest: replace(ticket, geometry=as_ticket(ticket.job).geometry)
-        for digest, ticket in trained.items()
-    }
-    if asked != "auto":
-        return given | {digest: _with(ticket, int(asked)) for digest, ticket in shaped.items()}
-    counts = Counter(
-        as_ticket(job).kind for job in plan.jobs
-    )  # of the whole plan: what is done counts as well
+    on_cuda = bool(devices) and all(device.startswith("cuda") for device in devices)
+    if pack == "1" or (pack == "auto" and not on_cuda):
+        return {}
+    lengths = _lengths(plan)
+
+    def geometry(job: Job, pack_size: int) -> Geometry:
+        length = lengths[job.rows.fingerprint]
+        return Geometry(pack_size, job.recipe.batch_size, length, compiled, captured)
+
+    def kind(job: Job) -> tuple[object, ...]:
+        return pack_kind(job, plan.tasks[job.rows.task], geometry(job, 2))
+
+    trained = [job for job in jobs if not _uses_features(job)]
+    if pack != "auto":
+        return {job.digest: geometry(job, int(pack)) for job in trained}
+    counts = Counter(map(kind, plan.jobs))  # of the whole plan: jobs that are done count as well
     room = _room(plan.backbone, devices)
-    return given | {
-        digest: _with(ticket, _wanted(ticket, counts[ticket.kind], room))
-        for digest, ticket in shaped.items()
+    sizes = {
+        job.digest: _pack_size(counts[kind(job)], room.places(geometry(job, 2), _trained(job)))
+        for job in trained
+    }
+    return {
+        job.digest: geometry(job, sizes[job.digest]) for job in trained if sizes[job.digest] > 1
     }
 
 
-def _together(tickets: Mapping[str, Ticket], most: int, slots: int) -> dict[str, Ticket]:
-    """The tickets, in their order; those fitted on features are given out together, as far as no slot goes without.
+def feature_sharing(jobs: Sequence[Job], pack: str, slots: int) -> dict[str, int]:
+    """Return how many jobs share features with each job that is fitted on them, by digest.
 
-    That changes none of their numbers: it only spares reading a row once more that several of them
-    have.
+    As many are dispatched together as `pack` allows and as leaves no slot idle. That changes none
+    of their numbers: it only saves computing the features of a row that several of them have.
+
+    Args:
+        jobs: the jobs to do.
+        pack: `auto`, or the number of jobs in a pack.
+        slots: number of workers.
     """
-    fitted = {digest: ticket for digest, ticket in tickets.items() if _fitted(ticket.job)}
-    places = min(most, -(-len(fitted) // max(1, slots)))
-    return dict(tickets) | {
-        digest: replace(ticket, together=places) for digest, ticket in fitted.items()
-    }
+    digests = [job.digest for job in jobs if _uses_features(job)]
+    most = PLACES[-1] if pack == "auto" else int(pack)
+    return dict.fromkeys(digests, min(most, -(-len(digests) // max(1, slots))))
 
 
-def _fitted(job: Job) -> bool:
-    """Whether it is fitted on features."""
+def _uses_features(job: Job) -> bool:
+    """Return whether the job's method is fitted on features of the frozen backbone."""
     import methods
 
     return methods.rebuild(job.method, job.options, job.distribution).closed_form is not None
 
 
-def _as_ticket(plan: Plan, lengths: Mapping[str, int], like: Geometry, job: Job) -> Ticket:
-    """A job with the shape of its rows, to be counted."""
-    shape = replace(like, rows=job.recipe.batch_size, length=lengths[job.rows.fingerprint])
-    return Ticket(
-        job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=Path(), geometry=shape
-    )
-
-
-def _with(ticket: Ticket, places: int) -> Ticket:
-    return replace(
-        ticket,
-        geometry=replace(ticket.geometry, places=places)
-        if ticket.geometry and places > 1
-        else None,
-    )
-
-
-def _wanted(ticket: Ticket, jobs: int, room: Room) -> int:
-    """So many places as there are jobs of the kind, as far as the memory goes."""
-    assert ticket.geometry is not None
-    most = room.places(ticket.geometry, _trained(ticket.job))
-    return next((places for places in PLACES if jobs <= places <= most), most) if jobs > 1 else 1
+def _pack_size(jobs: int, most: int) -> int:
+    """Return the smallest size of `PLACES` that holds the jobs of a kind, at most what the memory holds."""
+    return next((size for size in PLACES if jobs <= size <= most), most) if jobs > 1 else 1
 
 
 @cache
@@ -198,6 +185,6 @@ def _lengths(plan: Plan) -> dict[str, int]:
             ids = tokenizer(*texts, truncation=True, max_length=recipe.max_length)["input_ids"]
             longest = max(map(len, ids))
             known.set(at.fingerprint, longest)
-        found[at.fingerprint] = bucket(longest, recipe.max_length)
+        found[at.fingerprint] = padded_length(longest, recipe.max_length)
     known.save()
     return found

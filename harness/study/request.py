@@ -43,7 +43,7 @@ def numbers(option: str, text: str | None) -> list[int]:
         ) from None
 
 
-class Reading:
+class OptionReader:
     """Reads options, collecting problems and notices."""
 
     def __init__(self, grid: GridOptions) -> None:
@@ -122,7 +122,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     Raises:
         UsageError: with everything that is wrong.
     """
-    reading = Reading(grid)
+    reading = OptionReader(grid)
     if grid.preset is not None and grid.preset not in PRESETS:
         reading.problems.append(f"--preset: {grid.preset!r} is not one of {', '.join(PRESETS)}")
     chosen = _methods(reading)
@@ -171,7 +171,7 @@ def _no_texts(grid: GridOptions) -> Iterator[str]:
                 yield f"--{one.name.strip('_').replace('_', '-')}: {text!r} is no text in UTF-8"
 
 
-def _recipe(reading: Reading) -> Recipe:
+def _recipe(reading: OptionReader) -> Recipe:
     grid = reading.grid
     dev = grid.value("dev").strip().lower()
     if dev not in ("extra", "carved"):
@@ -196,7 +196,7 @@ def _recipe(reading: Reading) -> Recipe:
 # -----------------------------------------------------------------------------------------------------------
 
 
-def _methods(reading: Reading) -> list[Method]:
+def _methods(reading: OptionReader) -> list[Method]:
     """Each method once for every combination of its options' values."""
     asked = [
         name
@@ -234,7 +234,7 @@ def _methods(reading: Reading) -> list[Method]:
 def _asked(name: str) -> tuple[str, str, Mapping[str, str]]:
     """A method's name as it was typed, as it is registered, and what an alias stands for; a plug-in must be sound."""
     methods.class_of(name)
-    return name, *methods.meant(name)
+    return name, *methods.resolve_alias(name)
 
 
 def _short(name: str, canonical: str, options: Mapping[str, str]) -> str:
@@ -248,12 +248,12 @@ def _setting(text: str) -> tuple[str, str, list[str]]:
     values = split(match[3]) if match else []
     if match is None or not values:
         raise ValueError(f"--set wants [METHOD.]OPTION=VALUE[,VALUE], got {text!r}")
-    name = _short(match[1], *methods.meant(match[1])) if match[1] else ""
+    name = _short(match[1], *methods.resolve_alias(match[1])) if match[1] else ""
     return name, match[2].replace("-", "_"), values
 
 
 def _apply(
-    reading: Reading,
+    reading: OptionReader,
     variants: dict[str, dict[str, list[str]]],
     target: str,
     option: str,
@@ -279,7 +279,7 @@ def _apply(
 
 
 def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
-    canonical, preset = methods.meant(name)
+    canonical, preset = methods.resolve_alias(name)
     bases = chosen.get("base", [preset.get("base", "prefix")])
     found: set[str] = set()
     for base in bases:
@@ -292,7 +292,7 @@ def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
 # -------------------------------------------------------------------------------------------------------------
 
 
-def _tasks(reading: Reading) -> list[Task]:
+def _tasks(reading: OptionReader) -> list[Task]:
     """Tasks by name and group, and those of the user's own files; with her own, no others unless they are asked for."""
     grid, mine = reading.grid, _own(reading)
     asked = grid.tasks is not None or not (grid.task_file or grid.data)
@@ -321,7 +321,7 @@ def _tasks(reading: Reading) -> list[Task]:
     return [by_name[name] for name in names]
 
 
-def _own(reading: Reading) -> list[Task]:
+def _own(reading: OptionReader) -> list[Task]:
     grid = reading.grid
     tasks = reading.attempt_all(own.from_toml, grid.task_file)
     if grid.data is None:
@@ -354,7 +354,7 @@ def _own(reading: Reading) -> list[Task]:
 
 
 def _sizes_possible(
-    reading: Reading, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
+    reading: OptionReader, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
 ) -> None:
     """Refuse a size that none of the tasks can give; where some can, the others' cells are shown as infeasible."""
     for size in sizes:

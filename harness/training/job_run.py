@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchError
+from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.outcome import Outcome, Progress, pack_predictions
 from harness.tasks.base import Row
@@ -94,7 +95,7 @@ class Attempt:
     def packable(self) -> bool:
         """Whether it may train in a pack: by gradient, and with slots that stay to the end."""
         return (
-            self.ticket.geometry is not None
+            self.ticket.geometry.in_pack
             and self.method.closed_form is None
             and not self.ticket.zeroed
         )
@@ -136,14 +137,15 @@ class Attempt:
             OutOfMemoryError: it cannot hold a single row.
         """
         whole, by_gradient = self.job.recipe.batch_size, self.method.closed_form is None
-        outcome, rows = out_of_memory.retry_smaller(
+        planned = 0 if self.ticket.geometry.in_pack else self.ticket.geometry.micro_batch
+        outcome, micro_batch = out_of_memory.retry_smaller(
             lambda rows: self._alone(rows, progress),
-            self.ticket.rows,
+            planned,
             lambda rows: (rows or whole) // 2 if by_gradient else 0,
         )
-        if rows == self.ticket.rows:
+        if micro_batch == planned:
             return outcome
-        return replace(outcome, note=out_of_memory.micro_batch_note(whole, rows))
+        return replace(outcome, note=out_of_memory.micro_batch_note(whole, micro_batch))
 
     @property
     def job(self) -> Job:
@@ -156,14 +158,18 @@ class Attempt:
 
         if self.method.closed_form is None:
             return None
-        return (worker_cache.features() if self.ticket.together else Store()).reader(
+        return (worker_cache.features() if self.ticket.features_shared_by else Store()).reader(
             adapted, self.method
         )
 
     @property
     def on_disk(self) -> bool:
         """Whether features of test rows may come from files, and go into them; held-out rows are no other draw's."""
-        return self.ticket.together > 0 and not self.ticket.anew and not self.ticket.task.holdout
+        return (
+            self.ticket.features_shared_by > 0
+            and not self.ticket.anew
+            and not self.ticket.task.holdout
+        )
 
     def papers(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
         """The test rows, as they are and encoded, by the suffix of the metric."""
@@ -173,8 +179,7 @@ class Attempt:
             for suffix, rows in tests.items()
         }
 
-    def _alone(self, rows: int, progress: Progress) -> Outcome:
-        from harness import geometry
+    def _alone(self, micro_batch: int, progress: Progress) -> Outcome:
         from harness.training import closed_form, loop
 
         reset_peak(self.device)
@@ -184,18 +189,21 @@ class Attempt:
             adapted = self.adapted(slots)
             if (reader := self.reader(adapted)) is not None:
                 result = closed_form.fit(adapted, reader, self.examples)
-                shape = geometry.alone(shared=self.ticket.together > 0)
+                geometry = Geometry(shared_features=self.ticket.features_shared_by > 0)
             else:
-                result, shape = (
-                    loop.fit(self.training(adapted, progress), rows),
-                    geometry.alone(rows),
-                )
-            return self.outcome(adapted, result, time.perf_counter() - started, progress, shape)
+                result = loop.fit(self.training(adapted, progress), micro_batch)
+                geometry = Geometry(micro_batch=micro_batch)
+            return self.outcome(adapted, result, time.perf_counter() - started, progress, geometry)
         finally:
             slots.remove()
 
     def outcome(
-        self, adapted: Adapted, result: Fit, seconds: float, progress: Progress, geometry: str = "1"
+        self,
+        adapted: Adapted,
+        result: Fit,
+        seconds: float,
+        progress: Progress,
+        geometry: Geometry = ALONE,
     ) -> Outcome:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it.
 
@@ -205,7 +213,6 @@ class Attempt:
         import methods
         from harness import provenance
         from harness.artefacts import tensor_files
-        from harness.geometry import within
 
         job, began = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
@@ -244,12 +251,12 @@ class Attempt:
             curve=curve,
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
-            geometry=within(geometry, tokens),
+            geometry=replace(geometry, test_tokens=tokens),
             note=out_of_memory.testing_note(tokens) if tokens else "",
             **tested,
         )
 
-    def _diverged(self, curve: bytes, error: str, geometry: str) -> Outcome:
+    def _diverged(self, curve: bytes, error: str, geometry: Geometry) -> Outcome:
         """A run that broke down counts with what one constant answer scores: dropping it would flatter its method."""
         from harness.tasks import metrics
 
@@ -310,7 +317,9 @@ class Attempt:
         for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
             if selection.step not in seen:
                 trainable.load_state_dict(selection.state)
-                seen[selection.step] = testing.sit(DecodedParameters(trainable), papers, target, answers)
+                seen[selection.step] = testing.sit(
+                    DecodedParameters(trainable), papers, target, answers
+                )
             values |= testing.further(f"rule {rule}", seen[selection.step], keys=names)
         trainable.load_state_dict(final)
         if (

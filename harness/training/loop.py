@@ -129,7 +129,11 @@ class Training:
             chosen = [next(order) for _ in range(recipe.batch_size)]
             rate = self.options["lr"] * _rate(step, recipe.steps)
             losses.append(
-                (yield Step(chosen, trainable.weights(len(chosen), simplex), trainable.pair(pairs), rate))
+                (
+                    yield Step(
+                        chosen, trainable.weights(len(chosen), simplex), trainable.pair(pairs), rate
+                    )
+                )
             )
             result.steps = step
             self.progress(step)
@@ -194,7 +198,9 @@ def fit(training: Training, most: int = 0) -> Fit:
         while True:
             if isinstance(asked, Look):
                 rows = [training.rows[index] for index in asked.chosen]
-                asked = lesson.send(predict(adapted, DecodedParameters(trainable), rows, asked.points))
+                asked = lesson.send(
+                    predict(adapted, DecodedParameters(trainable), rows, asked.points)
+                )
                 continue
             losses = []
             for part in _parts(asked, most):

@@ -110,7 +110,7 @@ def _clip(gradients: Sequence[Tensor]) -> Tensor:
 
 def decays(name: str, parameter: Tensor) -> bool:
     """Whether a source's parameter decays; biases and the scales of norms never do."""
-    axes = parameter.dim() - name.startswith("_drawn.")  # less the vertex axis
+    axes = parameter.dim() - name.startswith("_per_vertex.")  # less the vertex axis
     return axes >= 2 and "bias" not in name
 
 
@@ -123,7 +123,7 @@ def see_gradients(gradients: Mapping[str, Tensor | None]) -> None:
     absent = [name for name, gradient in gradients.items() if gradient is None]
     if absent:
         shown = ", ".join(
-            name.removeprefix("_given.").removeprefix("_drawn.").replace("/", ".")
+            name.removeprefix("_shared.").removeprefix("_per_vertex.").replace("/", ".")
             for name in absent[:3]
         )
         raise ValueError(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from harness.geometry import Geometry
+from harness.geometry import ALONE, Geometry
 
 Result = TypeVar("Result")
 
@@ -50,15 +50,15 @@ def retry_smaller(
         free_memory()
 
 
-def smaller_pack(geometry: Geometry) -> Geometry | None:
-    """Return the geometry with half the pack size; None: the jobs train alone."""
-    half = geometry.places // 2
-    return replace(geometry, places=half) if half > 1 else None
+def smaller_pack(geometry: Geometry) -> Geometry:
+    """Return the geometry with half the pack size; below two jobs: that of a job alone."""
+    half = geometry.pack_size // 2
+    return replace(geometry, pack_size=half) if half > 1 else ALONE
 
 
 def pack_note(geometry: Geometry) -> str:
     """Return the report that a pack of this size did not fit."""
-    return f"the device has no memory for {geometry.places} jobs at once"
+    return f"the device has no memory for {geometry.pack_size} jobs at once"
 
 
 def micro_batch_note(batch_size: int, micro_batch: int) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from harness.backbones.loading import Backbone
-from harness.geometry import LOOKED_AT, Geometry
+from harness.geometry import EVAL_MICRO_BATCHES, Geometry
 from harness.training.adapted_model import Adapted
 from harness.training.batching import Encoded, collate, sent
 from harness.training.cuda_graphs import Capture, Captured
@@ -66,7 +66,7 @@ class Pack:
 
     def fit(self, trainings: Sequence[Training]) -> list[Fit]:
         """Run up to as many trainings as there are places, side by side."""
-        places = self._geometry.places
+        places = self._geometry.pack_size
         filled = [
             trainings[place] if place < len(trainings) else trainings[0] for place in range(places)
         ]
@@ -153,11 +153,11 @@ class Pack:
     @torch.no_grad()
     def _look(self, stack: _Stack, texts: _Texts, looks: Mapping[int, Look]) -> dict[int, Tensor]:
         """Logits `[rows, outputs]` of each look, on the CPU; rows go through in parts of a size that the geometry fixes."""
-        rows = LOOKED_AT * self._geometry.rows
+        rows = EVAL_MICRO_BATCHES * self._geometry.micro_batch
         idle = next(iter(looks.items()))
         wishes = [
             (place, looks[place]) if place in looks else idle
-            for place in range(self._geometry.places)
+            for place in range(self._geometry.pack_size)
         ]
         parts = []
         for start in range(0, max(len(wish.chosen) for wish in looks.values()), rows):
@@ -251,7 +251,9 @@ class _Asking(nn.Module):
 class _Stack:
     """The parameters of several sources with an axis of places in front; each source's own look into its place."""
 
-    def __init__(self, shape: TrainableParameters, sources: Sequence[TrainableParameters], places: int) -> None:
+    def __init__(
+        self, shape: TrainableParameters, sources: Sequence[TrainableParameters], places: int
+    ) -> None:
         self._sources = sources
         self.tensors: dict[str, Tensor] = {}
         for name, parameter in shape.named_parameters():
@@ -320,9 +322,12 @@ class _Masks:
         first = trainings[0]
         self._streams = [training.masks() for training in trainings]
         counted = Counted(), Counted()
-        adapted, batch = pack._adapted, texts.batch(texts.numbers([0], [[0] * pack._geometry.rows]))
+        adapted, batch = (
+            pack._adapted,
+            texts.batch(texts.numbers([0], [[0] * pack._geometry.micro_batch])),
+        )
         hidden = counted[0] if first.options["dropout"] else None
-        points = adapted.trainable.weights(pack._geometry.rows, torch.Generator())
+        points = adapted.trainable.weights(pack._geometry.micro_batch, torch.Generator())
         with torch.no_grad(), adapted.backbone.dropout(hidden), adapted.slots.dropout(counted[1]):
             adapted.slots.install(adapted.trainable(points))
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
@@ -360,7 +365,9 @@ def may_pack(adapted: Adapted, length: int) -> bool:
     rows = [row(length), row(length // 2 + 1)]
     backbone, trainable = adapted.backbone, adapted.trainable
     pack = Pack(adapted, Geometry(2, 2, length))
-    parameters = {name: torch.stack([tensor, tensor]) for name, tensor in trainable.named_parameters()}
+    parameters = {
+        name: torch.stack([tensor, tensor]) for name, tensor in trainable.named_parameters()
+    }
     try:
         texts = _Texts(backbone, [rows], length)
         together, _ = pack.forward(parameters, texts.batch(texts.numbers([0, 0], [[0, 1], [0, 1]])))

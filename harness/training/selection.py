@@ -45,5 +45,7 @@ class Selection:
         if self.step is not None and key < self.key:
             return False
         self.key, self.step = key, step
-        self.state = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
+        self.state = {
+            name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()
+        }
         return True

@@ -10,15 +10,14 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness import geometry
 from harness.errors import DiskTrouble
+from harness.geometry import ALONE, Geometry, padded_outputs
 from harness.outcome import Outcome, Progress
 from harness.redaction import redact, told
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
-    from harness.geometry import Geometry
     from harness.training.compiled import Compiled
     from harness.training.job_run import Attempt
 
@@ -85,7 +84,7 @@ def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str
             attempt = Attempt.of(ticket, device)
             if attempt.packable and _may_pack(attempt):
                 together.setdefault(ticket.kind, []).append(attempt)
-            elif attempt.method.closed_form is not None and ticket.together:
+            elif attempt.method.closed_form is not None and ticket.features_shared_by:
                 fitted.setdefault(ticket.kind, []).append(attempt)
             else:
                 outcomes[ticket.job.digest] = attempt.alone(progress)
@@ -210,17 +209,17 @@ def _may_pack(attempt: Attempt) -> bool:
 
 
 def _in_packs(
-    attempts: Sequence[Attempt], shape: Geometry | None, progress: Progress
+    attempts: Sequence[Attempt], shape: Geometry, progress: Progress
 ) -> dict[str, Outcome]:
     """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
     import torch
 
-    if shape is None:
+    if not shape.in_pack:
         return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
     try:
         outcomes: dict[str, Outcome] = {}
-        for start in range(0, len(attempts), shape.places):
-            outcomes |= _side_by_side(attempts[start : start + shape.places], shape, progress)
+        for start in range(0, len(attempts), shape.pack_size):
+            outcomes |= _side_by_side(attempts[start : start + shape.pack_size], shape, progress)
             gc.collect()
         return outcomes
     except torch.OutOfMemoryError:
@@ -228,8 +227,10 @@ def _in_packs(
     except Exception as error:  # whatever it was, one job after the other may do
         _see_end(error)
         said = redact(str(error)).splitlines()
-        smaller = replace(shape, compiled=False, captured=False) if shape.steps else None
-        what = f"steps cannot be {shape.steps}" if shape.steps else "no pass over several jobs"
+        smaller = replace(shape, compiled=False, captured=False) if shape.step_mode else ALONE
+        what = (
+            f"steps cannot be {shape.step_mode}" if shape.step_mode else "no pass over several jobs"
+        )
         note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
     out_of_memory.free_memory()
     outcomes = _in_packs(attempts, smaller, progress)
@@ -239,10 +240,10 @@ def _in_packs(
     )
     then = (
         "one by one"
-        if smaller is None
+        if not smaller.in_pack
         else "without"
-        if smaller.places == shape.places
-        else f"{smaller.places}"
+        if smaller.pack_size == shape.pack_size
+        else f"{smaller.pack_size}"
     )
     return outcomes | {
         digest: replace(
@@ -270,14 +271,15 @@ def _side_by_side(
         finally:
             own.remove()
     wide = replace(
-        first, backbone=replace(first.backbone, outputs=geometry.outputs(first.backbone.outputs))
+        first, backbone=replace(first.backbone, outputs=padded_outputs(first.backbone.outputs))
     )
     slots = first.method.slots(wide.backbone)
     try:
         reset_peak(first.device)
         started = time.perf_counter()
         adapted = [
-            Adapted(a.backbone, slots, trainable) for a, trainable in zip(attempts, sources, strict=True)
+            Adapted(a.backbone, slots, trainable)
+            for a, trainable in zip(attempts, sources, strict=True)
         ]
         trainings = [
             attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)
@@ -292,7 +294,7 @@ def _side_by_side(
         for attempt, one, result in zip(attempts, adapted, results, strict=True):
             try:
                 outcomes[attempt.ticket.job.digest] = attempt.outcome(
-                    one, result, each, progress, str(shape)
+                    one, result, each, progress, shape
                 )
             except torch.OutOfMemoryError:
                 raise

@@ -60,7 +60,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Architecture:
     """What methods may know of a model's structure."""
 
     body: str  # path of the pretrained part; what lies outside is the head
@@ -127,7 +127,7 @@ def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
     return [f"{under}.{path}" for path in found if re.fullmatch(names, path.rpartition(".")[2])]
 
 
-def study(model: nn.Module, body: str, config: Any) -> Anatomy:
+def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architecture:
     """Learn a model's structure from one pass over two rows. Leaves the model frozen and without gradients."""
     tokens = torch.tensor([_words(config)] * 2, device=next(model.parameters()).device)
     seen = _Seen()
@@ -151,7 +151,7 @@ def study(model: nn.Module, body: str, config: Any) -> Anatomy:
     ]
     paths = repeated_blocks(model, inside)
     table, positions = _positions(model, seen, config)
-    return Anatomy(
+    return Architecture(
         body=body,
         stack=_stack(model, paths, body),
         hidden=config.hidden_size,

@@ -174,7 +174,9 @@ class FrozenProjections(nn.Module):
         ] = []  # weight [out, hidden], bias [out], (heads, width)
         for call in calls:
             block = next(
-                block for block in slots.anatomy.blocks if call.module.startswith(block.path + ".")
+                block
+                for block in slots.architecture.blocks
+                if call.module.startswith(block.path + ".")
             )
             for projection in (block.key, block.value):
                 if projection is None:

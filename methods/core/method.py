@@ -15,13 +15,13 @@ from methods.core.protocols import Backbone, Streams
 if TYPE_CHECKING:
     import numpy as np
 
-    from methods.core.parameters import Source, Start
+    from methods.core.parameters import TrainableParameters, InitialParameters
     from methods.core.slots import Slots
 
 Scalar = str | int | float | bool
 
 
-def later(default: Scalar | None) -> Any:
+def added_option(default: Scalar | None) -> Any:
     """A field for an option that came after results existed: left out of a job's identity at its default.
 
     So results from before it stay those of the same job.
@@ -150,11 +150,13 @@ class Method(ABC):
             raise
         return slots
 
-    def source(self, slots: Slots, streams: Streams) -> Source:
+    def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
         """What is trained for one job, the head included."""
-        from methods.core.parameters import Source, with_head
+        from methods.core.parameters import TrainableParameters, with_head
 
-        return Source(slots, with_head(slots, streams, 1, self.start(slots, streams, 1)))
+        return TrainableParameters(
+            slots, with_head(slots, streams, 1, self.start(slots, streams, 1))
+        )
 
     @abstractmethod
     def place(self, slots: Slots) -> None:
@@ -165,7 +167,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> Start:
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         """What is trained, without the head. Every tensor that is drawn at random gets a leading axis of `vertices`."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.core.protocols import Law, Streams
+from methods.core.protocols import Initialiser, Streams
 from methods.core.slots import Slots
 
 Granularity = Literal["row-layer", "row", "batch-layer", "batch"]
@@ -24,7 +24,7 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialParameters:
     """What a method trains, as it starts.
 
     Attributes:
@@ -35,19 +35,19 @@ class Start:
         factors: pairs of slots whose product counts: `{name of A: name of B}` for an update B A.
     """
 
-    drawn: Mapping[str, Tensor] = field(default_factory=dict)
-    given: Mapping[str, Tensor] = field(default_factory=dict)
+    per_vertex: Mapping[str, Tensor] = field(default_factory=dict)
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
     decoder: nn.Module | None = None
     factors: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def joined(cls, parts: Iterable[Start]) -> Start:
+    def joined(cls, parts: Iterable[InitialParameters]) -> InitialParameters:
         """Several methods' starts as one."""
         parts = list(parts)
         decoders = [part.decoder for part in parts if part.decoder is not None]
         return cls(
-            drawn={name: tensor for part in parts for name, tensor in part.drawn.items()},
-            given={name: tensor for part in parts for name, tensor in part.given.items()},
+            per_vertex={name: tensor for part in parts for name, tensor in part.per_vertex.items()},
+            shared={name: tensor for part in parts for name, tensor in part.shared.items()},
             decoder=None
             if not decoders
             else decoders[0]
@@ -107,20 +107,22 @@ def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, 
     return torch.from_numpy(np.exp(logs - logs.max(-1, keepdims=True)))
 
 
-class Source(nn.Module):
+class TrainableParameters(nn.Module):
     """Trained tensors, and the way from them to the slots."""
 
-    def __init__(self, slots: Slots, start: Start, mixture: Mixture | None = None) -> None:
+    def __init__(
+        self, slots: Slots, start: InitialParameters, mixture: Mixture | None = None
+    ) -> None:
         super().__init__()
-        self._drawn = nn.ParameterDict(
-            {_key(name): nn.Parameter(tensor) for name, tensor in start.drawn.items()}
+        self._per_vertex = nn.ParameterDict(
+            {_key(name): nn.Parameter(tensor) for name, tensor in start.per_vertex.items()}
         )
-        self._given = nn.ParameterDict(
-            {_key(name): nn.Parameter(tensor) for name, tensor in start.given.items()}
+        self._shared = nn.ParameterDict(
+            {_key(name): nn.Parameter(tensor) for name, tensor in start.shared.items()}
         )
         self.decoder = start.decoder
         self.mixture = mixture
-        self.vertices = next((len(tensor) for tensor in start.drawn.values()), 1)
+        self.vertices = next((len(tensor) for tensor in start.per_vertex.values()), 1)
         order = sorted({slot.layer for slot in slots})
         self._layer = {slot.name: order.index(slot.layer) for slot in slots}
         self.layers = len(order)
@@ -131,18 +133,20 @@ class Source(nn.Module):
         return self.mixture is not None and self.vertices > 1
 
     @property
-    def given(self) -> dict[str, nn.Parameter]:
+    def shared(self) -> dict[str, nn.Parameter]:
         """The slots whose tensors have no vertex axis, and these tensors."""
-        return {_name(key): tensor for key, tensor in self._given.items()}
+        return {_name(key): tensor for key, tensor in self._shared.items()}
 
     @property
     def products(self) -> Mapping[str, str]:
         """The slots of which products are mixed: `{name of A: name of B}`."""
         return self.mixture.products if self.stochastic and self.mixture is not None else {}
 
-    def corners(self) -> dict[str, Tensor]:
+    def vertex_tensors(self) -> dict[str, Tensor]:
         """The vertices of every slot that has any: `{slot: [vertices, ...]}`."""
-        tensors: dict[str, Tensor] = {_name(key): tensor for key, tensor in self._drawn.items()}
+        tensors: dict[str, Tensor] = {
+            _name(key): tensor for key, tensor in self._per_vertex.items()
+        }
         return tensors if self.decoder is None else self.decoder(tensors)
 
     def weights(self, rows: int, generator: torch.Generator) -> Tensor | None:
@@ -153,7 +157,7 @@ class Source(nn.Module):
 
     def forward(self, weights: Tensor | None = None) -> dict[str, Tensor]:
         """The tensors of the slots: at the points given (`[rows, ...]` each), else at the centroid."""
-        return self.given | self.mix(self.corners(), weights)
+        return self.shared | self.mix(self.vertex_tensors(), weights)
 
     def mix(self, corners: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
         """Vertices to slots: at the points given, else at the centroid."""
@@ -178,7 +182,7 @@ class Source(nn.Module):
         """
         if pair is None or self.mixture is None:
             return 0.0
-        corners = [corner for corner in self.corners().values() if corner.dim() >= 3]
+        corners = [corner for corner in self.vertex_tensors().values() if corner.dim() >= 3]
         matrices = [
             corner.index_select(0, pair.to(corner.device)) for corner in corners
         ]  # [2, ...] each
@@ -189,23 +193,27 @@ class Source(nn.Module):
         ]
         return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
-    def folded(self) -> dict[str, Tensor]:
+    def decoded(self) -> dict[str, Tensor]:
         """The slots' tensors without decoder, as they are kept: `[vertices, ...]`, or without that axis if given."""
-        given = {name: tensor.detach().clone() for name, tensor in self.given.items()}
-        return given | {name: corner.detach().clone() for name, corner in self.corners().items()}
+        given = {name: tensor.detach().clone() for name, tensor in self.shared.items()}
+        return given | {
+            name: corner.detach().clone() for name, corner in self.vertex_tensors().items()
+        }
 
 
-class Folded:
+class DecodedParameters:
     """A source's tensors decoded once, to evaluate many batches at one moment of training."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TrainableParameters) -> None:
         self._source = source
-        self._given = {name: tensor.detach() for name, tensor in source.given.items()}
-        self._corners = {name: corner.detach() for name, corner in source.corners().items()}
+        self._shared = {name: tensor.detach() for name, tensor in source.shared.items()}
+        self._vertex_tensors = {
+            name: corner.detach() for name, corner in source.vertex_tensors().items()
+        }
 
     def __call__(self, weights: Tensor | None = None) -> dict[str, Tensor]:
         """As `Source.forward`, without gradients."""
-        return self._given | self._source.mix(self._corners, weights)
+        return self._shared | self._source.mix(self._vertex_tensors, weights)
 
 
 def mix(
@@ -270,20 +278,22 @@ class VertexStreams:
         return self.streams.init(tensor, self.vertex + vertex)
 
 
-def draw(streams: Streams, name: str, shape: tuple[int, ...], vertices: int, law: Law) -> Tensor:
+def draw(
+    streams: Streams, name: str, shape: tuple[int, ...], vertices: int, initialiser: Initialiser
+) -> Tensor:
     """A tensor `[vertices, *shape]`, every vertex from a stream of its own."""
     corners = [torch.empty(shape) for _ in range(vertices)]
     for vertex, corner in enumerate(corners):
-        law(corner, streams.init(name, vertex))
+        initialiser(corner, streams.init(name, vertex))
     return torch.stack(corners)
 
 
-def normal(std: float) -> Law:
+def normal(std: float) -> Initialiser:
     """The law N(0, std^2)."""
     return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
 
 
-def uniform(bound: float) -> Law:
+def uniform(bound: float) -> Initialiser:
     """The uniform law between -bound and bound."""
     return lambda tensor, generator: tensor.uniform_(-bound, bound, generator=generator)
 
@@ -295,26 +305,32 @@ def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001
 
 def draw_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
     """New tensors for the gates of one part: weights as PyTorch draws a linear layer's, biases 0."""
-    law = uniform(slots.anatomy.hidden**-0.5)
+    initialiser = uniform(slots.architecture.hidden**-0.5)
     gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
     return {
-        s.name: draw(streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else law)
+        s.name: draw(
+            streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else initialiser
+        )
         for s in gates
     }
 
 
-def with_head(slots: Slots, streams: Streams, vertices: int, start: Start) -> Start:
+def with_head(
+    slots: Slots, streams: Streams, vertices: int, start: InitialParameters
+) -> InitialParameters:
     """A start with the head's: weights from N(0, init_range^2), biases 0, the scales of norms where the model has them."""
     head = [slot for slot in slots if slot.role == "head"]
     drawn = {}
     for slot in head:
         if slots.is_linear(slot.name):
-            law = normal(slots.anatomy.init_range) if len(slot.shape) >= 2 else zeros
-            drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, law)
+            initialiser = normal(slots.architecture.init_range) if len(slot.shape) >= 2 else zeros
+            drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
     norms = {
         slot.name: slots.held(slot.name).float().clone() for slot in head if slot.name not in drawn
     }
-    return replace(start, drawn=drawn | dict(start.drawn), given=dict(start.given) | norms)
+    return replace(
+        start, per_vertex=drawn | dict(start.per_vertex), shared=dict(start.shared) | norms
+    )
 
 
 def _key(name: str) -> str:

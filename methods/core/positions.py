@@ -17,18 +17,18 @@ def shift(slots: Slots, length: int) -> None:
     Raises:
         Unsupported: there is no room for so many positions, or no place to say so.
     """
-    anatomy, backbone = slots.anatomy, slots.backbone
+    architecture, backbone = slots.architecture, slots.backbone
     see_room(slots, length, "prefix", "choose {way} or positions=kept")
-    if anatomy.position_table is not None:
+    if architecture.position_table is not None:
 
         def later_rows(
             _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
         ) -> tuple[Any, dict[str, Any]]:
             return (inputs[0] + length, *inputs[1:]), named
 
-        slots.hook_inputs(anatomy.position_table, later_rows)
+        slots.hook_inputs(architecture.position_table, later_rows)
         return
-    body = backbone.model.get_submodule(anatomy.body)
+    body = backbone.model.get_submodule(architecture.body)
     if "position_ids" not in inspect.signature(body.forward).parameters:
         raise Unsupported(
             "this backbone numbers its positions in code of its own: choose positions=kept"
@@ -42,7 +42,7 @@ def shift(slots: Slots, length: int) -> None:
             "position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]
         }
 
-    slots.hook_inputs(anatomy.body, numbered)
+    slots.hook_inputs(architecture.body, numbered)
 
 
 def see_room(slots: Slots, length: int, what: str, advice: str) -> None:
@@ -57,7 +57,7 @@ def see_room(slots: Slots, length: int, what: str, advice: str) -> None:
     Raises:
         Unsupported: there are not enough; with the numbers.
     """
-    room, most = slots.anatomy.positions, slots.backbone.max_length
+    room, most = slots.architecture.positions, slots.backbone.max_length
     if room is not None and length + most > room:
         way = f"--max-length {room - length}" if room - length >= 16 else f"a shorter {what}"
         raise Unsupported(

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from methods.core.architecture import Anatomy
+    from methods.core.architecture import Architecture
 
-Law = Callable[["torch.Tensor", "torch.Generator"], object]  # fills a tensor in place
+Initialiser = Callable[["torch.Tensor", "torch.Generator"], object]  # fills a tensor in place
 
 
 class Backbone(Protocol):
@@ -23,7 +23,7 @@ class Backbone(Protocol):
         ...
 
     @property
-    def anatomy(self) -> Anatomy:
+    def architecture(self) -> Architecture:
         """Its layers, attention calls and head, found by looking, not by the family's name."""
         ...
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.core.architecture import Anatomy, is_linear
+from methods.core.architecture import Architecture, is_linear
 from methods.core.attention import real_tokens
 from methods.core.dropout import Masks, drop
 from methods.core.protocols import Backbone, Unsupported
@@ -52,7 +52,7 @@ class Slots:
         self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
         self._masks: Masks | None = None  # of the methods' own dropout, while training
 
-        self.hook_inputs(self.anatomy.body, self._note)
+        self.hook_inputs(self.architecture.body, self._note)
 
     def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Remember what the batch at hand is like."""
@@ -62,9 +62,9 @@ class Slots:
         self._attended = None if mask is None else real_tokens(mask)
 
     @property
-    def anatomy(self) -> Anatomy:
+    def architecture(self) -> Architecture:
         """The structure of the model."""
-        return self.backbone.anatomy
+        return self.backbone.architecture
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())
@@ -202,7 +202,7 @@ class Slots:
                 f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}"
             )
         for call in (
-            self.anatomy.attention
+            self.architecture.attention
         ):  # a forward pass that broke off may have left a shared layer between two turns
             self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
@@ -239,11 +239,11 @@ class _Attribute:
 
 def add_head(slots: Slots) -> None:
     """Slots for the head, which every method trains."""
-    anatomy, backbone = slots.anatomy, slots.backbone
-    for name in sorted(anatomy.trained):
-        if anatomy.is_head(name):
+    architecture, backbone = slots.architecture, slots.backbone
+    for name in sorted(architecture.trained):
+        if architecture.is_head(name):
             shape = tuple(backbone.model.get_parameter(name).shape)
-            if name.rpartition(".")[0] == anatomy.output_layer:
+            if name.rpartition(".")[0] == architecture.output_layer:
                 shape = (backbone.outputs, *shape[1:])
             slots.replace(name, layer=-1, role="head", shape=shape)
 

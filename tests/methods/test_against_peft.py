@@ -97,19 +97,19 @@ def columns(tensors):
 def test_logits_and_one_step_are_those_of_peft(family, name):
     """From the same tensors: equal logits, and equal tensors after one AdamW step, to 1e-5."""
     one = family_backbone(family, dtype="float32", **FULL.get(family, {}))
-    slots, source = attach(one, "lora" if "lora" in name else name, **METHODS[name])
-    perturb(source)
+    slots, trainable = attach(one, "lora" if "lora" in name else name, **METHODS[name])
+    perturb(trainable)
     model, ours = theirs(
-        family, name, {key: tensor.detach().clone() for key, tensor in source().items()}
+        family, name, {key: tensor.detach().clone() for key, tensor in trainable().items()}
     )
     rows = family_batch(family)
-    if name == "prompt" and one.anatomy.causal:
+    if name == "prompt" and one.architecture.causal:
         rows = {key: value[:1] for key, value in rows.items()}
-    slots.install(source())
+    slots.install(trainable())
     logits = one(rows)
     expected = model(**rows).logits
     assert torch.allclose(logits, expected, rtol=0, atol=1e-5)
-    step(source, F.cross_entropy(logits, LABELS))
+    step(trainable, F.cross_entropy(logits, LABELS))
     trained = list(ours.values())
     for parameter in trained:
         parameter.requires_grad_(True)
@@ -119,7 +119,7 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
     F.cross_entropy(model(**rows).logits, LABELS).backward()
     torch.nn.utils.clip_grad_norm_(trained, optimiser.CLIP)
     optimizer.step()
-    after = {key: tensor.detach() for key, tensor in source().items()}
+    after = {key: tensor.detach() for key, tensor in trainable().items()}
     flat = {"prefix": columns(after)} if name == "prefix" else {}
     flat |= {
         key.rpartition(".")[2]: tensor for key, tensor in after.items() if key.endswith(".prompt")
@@ -129,7 +129,7 @@ def test_logits_and_one_step_are_those_of_peft(family, name):
         assert torch.allclose(parameter.detach(), (after | flat)[key], rtol=0, atol=1e-5), key
 
 
-def step(source, loss):
+def step(trainable, loss):
     """One step as the training loop takes it."""
     loss.backward()
-    optimiser.Alone(source, 0.0).step(1e-3)
+    optimiser.Alone(trainable, 0.0).step(1e-3)

@@ -21,10 +21,10 @@ def test_a_prefix_equals_keys_and_values_that_the_library_caches(
     """Prefixes in front of every layer's attention give the logits of the library's cache of past keys and values."""
     from transformers import DynamicCache
 
-    slots, source = attach(
+    slots, trainable = attach(
         backbone, "prefix", length=5, decoder=decoder, positions=positions, hidden=16
     )
-    tensors = perturb(source)()
+    tensors = perturb(trainable)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()
@@ -48,8 +48,8 @@ def test_a_prefix_equals_keys_and_values_that_the_library_caches(
 
 def test_lora_equals_merged_weights(backbone, batch):
     """Adding alpha / rank * B A to the weights themselves gives the same logits."""
-    slots, source = attach(backbone, "lora", rank=3, alpha=5)
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "lora", rank=3, alpha=5)
+    tensors = perturb(trainable)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()
@@ -75,8 +75,8 @@ def test_an_adapter_equals_its_formula(batch):
     )
     backbone(batch)
     handle.remove()
-    slots, source = attach(backbone, "adapter", bottleneck=6)
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "adapter", bottleneck=6)
+    tensors = perturb(trainable)()
     slots.install(tensors)
     handle = backbone.model.get_submodule(place).register_forward_hook(
         lambda _m, _i, out: seen.setdefault("adapted", out)
@@ -103,8 +103,8 @@ def test_the_plain_model_is_untouched_by_our_attention(batch):
 
 def test_ia3_equals_scaled_weights(backbone, batch):
     """Factors on keys, values and the feed-forward block are the same as rows and columns of their weights scaled."""
-    slots, source = attach(backbone, "ia3")
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "ia3")
+    tensors = perturb(trainable)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()
@@ -124,8 +124,8 @@ def test_ia3_equals_scaled_weights(backbone, batch):
 
 def plain_head(backbone, tensors):
     """Leave the backbone with the head that is in some tensors, and nothing else."""
-    slots, source = attach(backbone, "fine-tuning", layers="none")
-    slots.install({name: tensors[name] for name in source()})
+    slots, trainable = attach(backbone, "fine-tuning", layers="none")
+    slots.install({name: tensors[name] for name in trainable()})
 
 
 def activations(backbone, tokens):
@@ -150,7 +150,7 @@ def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone
     """Keys and values of real words in the frozen backbone, also through a perceptron; words fill the length asked for."""
     ids = torch.tensor([([6, 7, 8, 9, 10] * 2)[:length]])  # the tokenizer makes 5 + a word's length
     expected = activations(backbone, ids)
-    slots, source = attach(
+    slots, trainable = attach(
         backbone,
         "prefix",
         decoder=decoder,
@@ -159,7 +159,7 @@ def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone
         init="words",
         words="a bb ccc dddd eeeee",
     )
-    found = [tensor for name, tensor in source().items() if "prefix_" in name]
+    found = [tensor for name, tensor in trainable().items() if "prefix_" in name]
     assert len(found) == len(expected) == 4
     assert all(
         torch.allclose(ours, theirs, atol=1e-5)
@@ -173,15 +173,15 @@ def test_a_perceptron_that_is_too_narrow_for_the_words_is_refused(backbone):
     method = methods.build("prefix", {"length": 9, "hidden": 8, "init": "words", "words": "a bb"})
     slots = method.slots(backbone)
     with pytest.raises(methods.Unsupported, match="hidden=9 or more"):
-        method.source(slots, Streams(("task", 50, 0, 0)))
+        method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     slots.remove()
 
 
 def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(backbone):
     """One table a layer; its rows, brought to mean 0 and spread 1, through that layer's own key and value projection."""
-    slots, source = attach(backbone, "prefix", decoder="simple-share", length=3)
-    latent = source._drawn["latent"][0]  # [layers, length, hidden]
-    tensors = source()
+    slots, trainable = attach(backbone, "prefix", decoder="simple-share", length=3)
+    latent = trainable._per_vertex["latent"][0]  # [layers, length, hidden]
+    tensors = trainable()
     slots.remove()
     for layer in range(2):
         rows = (latent[layer] - latent[layer].mean(-1, keepdim=True)) / (
@@ -192,15 +192,15 @@ def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(back
             expected = part(rows).unflatten(-1, (4, 8)).transpose(0, 1)
             found = tensors[f"inner.bert.encoder.layer.{layer}.attention.self.{name}"]
             assert torch.allclose(found, expected, atol=1e-5)
-    assert [name for name, _ in source.named_parameters() if "classifier" not in name] == [
-        "_drawn.latent"
+    assert [name for name, _ in trainable.named_parameters() if "classifier" not in name] == [
+        "_per_vertex.latent"
     ]
 
 
 def prompted(backbone, batch, **options):
     """Logits with a prompt, the prompt, and the library's model with the same head and no prompt."""
-    slots, source = attach(backbone, "prompt", length=3, **options)
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "prompt", length=3, **options)
+    tensors = perturb(trainable)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()
@@ -228,12 +228,12 @@ def test_a_prompt_equals_embeddings_put_in_front_by_hand(pool, backbone, batch):
 def test_a_prompt_of_words_is_their_embeddings(backbone):
     """As many rows as asked for, each the embedding of a token; tokens of the vocabulary's beginning otherwise."""
     table = stock(backbone).bert.embeddings.word_embeddings.weight
-    slots, source = attach(backbone, "prompt", length=4, init="words", words="a bb ccc")
-    prompt = next(tensor for name, tensor in source().items() if name.endswith("prompt"))
+    slots, trainable = attach(backbone, "prompt", length=4, init="words", words="a bb ccc")
+    prompt = next(tensor for name, tensor in trainable().items() if name.endswith("prompt"))
     assert torch.allclose(prompt, table[[6, 7, 8, 6]], atol=1e-6)
     slots.remove()
-    slots, source = attach(backbone, "prompt", length=4)
-    prompt = next(tensor for name, tensor in source().items() if name.endswith("prompt"))
+    slots, trainable = attach(backbone, "prompt", length=4)
+    prompt = next(tensor for name, tensor in trainable().items() if name.endswith("prompt"))
     assert all((row - table).abs().sum(1).min() < 1e-5 for row in prompt)
 
 
@@ -254,8 +254,8 @@ def test_a_causal_model_pools_the_last_real_token_behind_a_prompt():
 
 def test_a_gated_part_is_weighed_by_its_gate(backbone, batch):
     """The gate is the mean over real tokens of a sigmoid of one linear output; it multiplies the part's contribution."""
-    slots, source = attach(backbone, "lora", gate=True, targets="query", rank=3)
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "lora", gate=True, targets="query", rank=3)
+    tensors = perturb(trainable)()
     place = "inner.bert.encoder.layer.0.attention.self.query"
     seen = {}
     slots.install(tensors)
@@ -281,8 +281,8 @@ def test_a_gated_part_is_weighed_by_its_gate(backbone, batch):
 def test_a_gated_prefix_is_scaled_row_by_row(backbone, batch):
     """UniPELT's gate multiplies keys and values of the prefix, so each row equals a plain prefix scaled by its own gate."""
     options = {"decoder": "none", "depth": "first", "length": 3, "positions": "kept"}
-    slots, source = attach(backbone, "prefix", gate="input", **options)
-    tensors = perturb(source)()
+    slots, trainable = attach(backbone, "prefix", gate="input", **options)
+    tensors = perturb(trainable)()
     slots.install(tensors)
     ours = backbone(batch)
     slots.remove()

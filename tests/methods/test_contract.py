@@ -18,21 +18,23 @@ TRAINED = [
 def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backbone, batch, labels):
     """Every declared tensor gets a gradient and moves; the backbone's own parameters stay bit for bit."""
     before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
-    slots, source = attach(backbone, name, **options)
-    perturb(source)
-    optimizer = torch.optim.SGD(source.parameters(), lr=0.1)
-    start = {key: value.detach().clone() for key, value in source.named_parameters()}
-    slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
+    slots, trainable = attach(backbone, name, **options)
+    perturb(trainable)
+    optimizer = torch.optim.SGD(trainable.parameters(), lr=0.1)
+    start = {key: value.detach().clone() for key, value in trainable.named_parameters()}
+    slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(3))))
     F.cross_entropy(backbone(batch), labels).backward()
     without = [
         key
-        for key, value in source.named_parameters()
+        for key, value in trainable.named_parameters()
         if value.grad is None or not value.grad.any()
     ]
     # A key's bias shifts all scores of a query alike, so its gradient vanishes whatever the data.
     assert all(key.endswith("key/bias") for key in without)
     optimizer.step()
-    moved = [key for key, value in source.named_parameters() if not torch.equal(value, start[key])]
+    moved = [
+        key for key, value in trainable.named_parameters() if not torch.equal(value, start[key])
+    ]
     assert set(moved) >= set(start) - set(without)
     slots.remove()
     after = backbone.model.state_dict()
@@ -44,8 +46,8 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
 def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, batch):
     """After `remove` the model gives the logits it gave before, and keeps no hook."""
     before = backbone(batch)
-    slots, source = attach(backbone, name, **options)
-    slots.install(perturb(source)())
+    slots, trainable = attach(backbone, name, **options)
+    slots.install(perturb(trainable)())
     assert not torch.equal(backbone(batch), before)
     slots.remove()
     assert torch.equal(backbone(batch), before)
@@ -75,8 +77,8 @@ def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, bac
     bare.install(head())
     expected = backbone(batch)
     bare.remove()
-    slots, source = attach(backbone, name, **options)
-    tensors = source() | head()
+    slots, trainable = attach(backbone, name, **options)
+    tensors = trainable() | head()
     slots.install(tensors)
     assert torch.allclose(backbone(batch), expected, rtol=0, atol=1e-12)
 
@@ -84,28 +86,28 @@ def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, bac
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 def test_gradients_agree_with_finite_differences(name, options, backbone, batch, labels):
     """The derivative along a random direction is the difference quotient, in float64."""
-    slots, source = attach(backbone, name, **options)
-    perturb(source)
-    weights = source.weights(4, torch.Generator().manual_seed(3))
+    slots, trainable = attach(backbone, name, **options)
+    perturb(trainable)
+    weights = trainable.weights(4, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(5)
     direction = [
-        torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in source.parameters()
+        torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in trainable.parameters()
     ]
 
     def loss():
-        slots.install(source(weights))
+        slots.install(trainable(weights))
         return F.cross_entropy(backbone.model(**batch), labels)
 
     loss().backward()
     slope = sum(
         (p.grad * d).sum()
-        for p, d in zip(source.parameters(), direction, strict=True)
+        for p, d in zip(trainable.parameters(), direction, strict=True)
         if p.grad is not None
     )
     values = []
     with torch.no_grad():
         for sign in (1, -2):
-            for p, d in zip(source.parameters(), direction, strict=True):
+            for p, d in zip(trainable.parameters(), direction, strict=True):
                 p += sign * 1e-5 * d
             values.append(float(loss()))
     assert float(slope) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-7)
@@ -116,23 +118,25 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
 )  # which has no head of the model's
 def test_variants_start_from_the_same_tensors(name, backbone):
     """The head, and all that two methods share by name, starts alike: methods stay paired in their start as in their rows."""
-    slots, source = attach(backbone, name)
-    head = {key: value[0] for key, value in source.corners().items() if "classifier" in key}
+    slots, trainable = attach(backbone, name)
+    head = {
+        key: value[0] for key, value in trainable.vertex_tensors().items() if "classifier" in key
+    }
     slots.remove()
     slots, other = attach(backbone, "fine-tuning", layers="none")
-    assert head.keys() == other.corners().keys()
-    assert all(torch.equal(head[key], value[0]) for key, value in other.corners().items())
+    assert head.keys() == other.vertex_tensors().keys()
+    assert all(torch.equal(head[key], value[0]) for key, value in other.vertex_tensors().items())
 
 
 def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
     """With a point for every row, each row's logits are those it gets alone at its own point."""
-    slots, source = attach(backbone, "simplex")
-    perturb(source)
-    weights = source.weights(4, torch.Generator().manual_seed(3))
-    slots.install(source(weights))
+    slots, trainable = attach(backbone, "simplex")
+    perturb(trainable)
+    weights = trainable.weights(4, torch.Generator().manual_seed(3))
+    slots.install(trainable(weights))
     together = backbone(batch)
     for row in range(4):
-        slots.install(source(weights[row : row + 1]))
+        slots.install(trainable(weights[row : row + 1]))
         alone = backbone({key: value[row : row + 1] for key, value in batch.items()})
         assert torch.allclose(alone[0], together[row], rtol=0, atol=1e-12)
 
@@ -180,7 +184,7 @@ def test_a_whole_is_its_parts_and_their_gates(base):
 )
 def test_a_budget_gives_the_size(base, name, share):
     """Within half a step of the length or width, a method trains the share of the backbone that it was given."""
-    wanted = float(share.removesuffix("%")) / 100 * base.anatomy.size
+    wanted = float(share.removesuffix("%")) / 100 * base.architecture.size
     step = {"prefix": 2 * 12 * 768, "adapter": 12 * (2 * 768 + 1)}[name]
     assert abs(count(base, name, budget=share) - wanted) <= step / 2
 
@@ -218,14 +222,14 @@ def test_top_layers_train_the_top(backbone):
 def test_a_pass_that_broke_off_does_not_shift_the_next(batch):
     """A model whose layers share one attention module starts its count again when slots are filled anew."""
     backbone = random_bert()
-    place = backbone.anatomy.attention[0].module
-    slots, source = attach(backbone, "prefix")
-    slots.install(perturb(source)())
+    place = backbone.architecture.attention[0].module
+    slots, trainable = attach(backbone, "prefix")
+    slots.install(perturb(trainable)())
     expected = backbone(batch)
     backbone.model.get_submodule(
         place
     )._slots_turn = 1  # as a pass leaves it that fails between two layers
-    slots.install(source())
+    slots.install(trainable())
     assert torch.equal(backbone(batch), expected)
 
 
@@ -251,9 +255,9 @@ def test_norms_of_a_head_start_where_the_model_has_them(batch):
     backbone = replace(
         loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3
     )
-    slots, source = attach(backbone, "simplex", base="adapter")
-    slots.install(source(source.weights(4, torch.Generator().manual_seed(0))))
+    slots, trainable = attach(backbone, "simplex", base="adapter")
+    slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(0))))
     logits = backbone({"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]})
     assert logits.shape == (4, 3)
-    scale = next(name for name in source() if "norm" in name)
-    assert torch.equal(source()[scale], torch.ones(32))
+    scale = next(name for name in trainable() if "norm" in name)
+    assert torch.equal(trainable()[scale], torch.ones(32))

@@ -45,16 +45,16 @@ def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options
     """Every declared tensor has a gradient (none absent), the backbone stays bit for bit, and padding is not seen."""
     one = cached_backbone(family)
     before = {key: value.clone() for key, value in one.model.state_dict().items()}
-    slots, source = attach(one, name, **options)
+    slots, trainable = attach(one, name, **options)
     try:
-        perturb(source)
+        perturb(trainable)
         rows = family_batch(family)
-        slots.install(source(source.weights(4, torch.Generator().manual_seed(3))))
+        slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(3))))
         F.cross_entropy(one(rows), LABELS).backward()
         if name != "features":  # which is not fitted by gradient
-            assert [key for key, value in source.named_parameters() if value.grad is None] == []
+            assert [key for key, value in trainable.named_parameters() if value.grad is None] == []
         with torch.no_grad():
-            slots.install(source())
+            slots.install(trainable())
             alone = one({key: value[1:2, :6] for key, value in rows.items()})
             assert torch.allclose(one(rows)[1], alone[0], rtol=0, atol=1e-9)
     finally:
@@ -80,9 +80,9 @@ def test_what_a_family_cannot_serve_is_refused_in_words(family, name, options):
 def test_deberta_serves_a_simplex_of_lora_with_points_for_a_batch():
     """The way out that the refusal names works."""
     one = cached_backbone("DebertaV2")
-    slots, source = attach(one, "simplex-lora", granularity="batch-layer")
+    slots, trainable = attach(one, "simplex-lora", granularity="batch-layer")
     try:
-        slots.install(perturb(source)(source.weights(4, torch.Generator().manual_seed(3))))
+        slots.install(perturb(trainable)(trainable.weights(4, torch.Generator().manual_seed(3))))
         assert one(family_batch("DebertaV2")).shape == (4, 3)
     finally:
         slots.remove()
@@ -95,8 +95,8 @@ def test_without_slots_a_backbone_gives_the_librarys_logits(family):
     theirs = stock_model(family)
     theirs.config.pad_token_id = FAMILIES[family].get("pad_token_id", 0)
     theirs.set_attn_implementation("eager")
-    slots, source = attach(one, "fine-tuning", layers="none")
-    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
+    slots, trainable = attach(one, "fine-tuning", layers="none")
+    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in trainable()})
     assert torch.allclose(one(rows), theirs(**rows).logits, rtol=0, atol=2e-5)
 
 
@@ -105,13 +105,15 @@ def test_a_number_is_answered_by_one_output(family):
     """A regression's head gives one value a row, at points of a simplex and without."""
     one = replace(cached_backbone(family), outputs=1)
     for name, options in (("lora", {}), ("simplex-adapter", {})):
-        slots, source = attach(one, name, **options)
+        slots, trainable = attach(one, name, **options)
         try:
-            slots.install(perturb(source)(source.weights(4, torch.Generator().manual_seed(3))))
+            slots.install(
+                perturb(trainable)(trainable.weights(4, torch.Generator().manual_seed(3)))
+            )
             logits = one(family_batch(family))
             assert logits.shape == (4, 1)
             F.mse_loss(logits[:, 0], LABELS.double()).backward()
-            assert all(parameter.grad is not None for parameter in source.parameters())
+            assert all(parameter.grad is not None for parameter in trainable.parameters())
         finally:
             slots.remove()
 
@@ -120,12 +122,12 @@ def test_a_number_is_answered_by_one_output(family):
 def test_a_prefix_leaves_local_attention_local(family):
     """With a prefix, a token does not see beyond the windows of all layers, but sees the prefix from anywhere."""
     one = family_backbone(family, layer_types=["sliding_attention"] * 2)
-    assert family == "ModernBert" or one.anatomy.causal
-    slots, source = attach(one, "prefix", decoder="none", length=3)
-    tensors = perturb(source, 1.0)()
+    assert family == "ModernBert" or one.architecture.causal
+    slots, trainable = attach(one, "prefix", decoder="none", length=3)
+    tensors = perturb(trainable, 1.0)()
     rows = family_batch(family, rows=1, tokens=40)
     far = {"input_ids": rows["input_ids"].clone(), "attention_mask": rows["attention_mask"]}
-    pooled = -1 if one.anatomy.causal else 0  # where the classifier looks
+    pooled = -1 if one.architecture.causal else 0  # where the classifier looks
     far["input_ids"][0, 0 if pooled else -1] = (
         50 if rows["input_ids"][0, 0 if pooled else -1] != 50 else 51
     )
@@ -140,15 +142,15 @@ def test_a_prefix_leaves_local_attention_local(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_anatomy_is_found_by_looking(family):
+def test_the_architecture_is_found_by_inspection(family):
     """Blocks, projections, positions and head are found in each family without its name."""
-    anatomy = cached_backbone(family).anatomy
-    assert len(anatomy.blocks) == (
+    architecture = cached_backbone(family).architecture
+    assert len(architecture.blocks) == (
         1 if family == "Albert" else 2
     )  # whose one block is run through twice
-    assert anatomy.positions == 64
-    assert anatomy.hidden == 32
-    for block in anatomy.blocks:
+    assert architecture.positions == 64
+    assert architecture.hidden == 32
+    for block in architecture.blocks:
         parts = (block.query, block.key, block.value, block.attention_out, block.feed_forward_out)
         assert all(parts)
         assert block.attention_out != block.feed_forward_out
@@ -157,25 +159,25 @@ def test_anatomy_is_found_by_looking(family):
         assert sorted(column for columns in fused for column in columns) == list(
             range(96 if fused else 0)
         )
-    assert anatomy.causal == (family in CAUSAL)
+    assert architecture.causal == (family in CAUSAL)
     if family in ("MPNet", "DebertaV2"):
-        assert anatomy.attention == ()
+        assert architecture.attention == ()
     else:
         heads = cached_backbone(family).model.inner.config.to_dict().get("num_key_value_heads", 4)
-        assert [(call.layer, call.heads, call.width) for call in anatomy.attention] == [
+        assert [(call.layer, call.heads, call.width) for call in architecture.attention] == [
             (0, heads, 8),
             (1, heads, 8),
         ]
-    head = {parameter for parameter in anatomy.trained if anatomy.is_head(parameter)}
-    assert any(parameter.startswith(anatomy.output_layer) for parameter in head)
+    head = {parameter for parameter in architecture.trained if architecture.is_head(parameter)}
+    assert any(parameter.startswith(architecture.output_layer) for parameter in head)
 
 
 @pytest.mark.parametrize(("family", "name"), SHORT)
 def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(family, name):
     """With all the positions that there are a method works; with one more token it says what it needs and what there is."""
     one = family_backbone(family, max_length=54, dtype="float32")
-    slots, source = attach(one, name, length=10)
-    slots.install(source())
+    slots, trainable = attach(one, name, length=10)
+    slots.install(trainable())
     assert one(family_batch(family, rows=2, tokens=54)).isfinite().all()
     slots.remove()
     with pytest.raises(
@@ -192,10 +194,10 @@ def test_positions_are_shifted_as_by_a_cache(family):
     """Shifted positions are those of a text behind `length` cached tokens: with the prefix shut out, only they change."""
     one = cached_backbone(family)
     rows = family_batch(family)
-    slots, source = attach(
+    slots, trainable = attach(
         one, "prefix", length=5, gate="zero"
     )  # a factor of 0 shuts the prefix out
-    tensors = source()
+    tensors = trainable()
     slots.install(tensors)
     ours = one(rows)
     slots.remove()
@@ -219,10 +221,10 @@ def test_both_precisions_train(family, name, dtype):
     one = family_backbone(family, dtype=dtype)
     method = methods.build(name)
     slots = method.slots(one)
-    source = method.source(slots, Streams(("task", 50, 0, 0)))
-    optimizer = torch.optim.AdamW(source.parameters(), lr=1e-3)
+    trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
+    optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-3)
     for rows in (4, 1):
-        slots.install(source(source.weights(rows, torch.Generator().manual_seed(0))))
+        slots.install(trainable(trainable.weights(rows, torch.Generator().manual_seed(0))))
         loss = F.cross_entropy(one(family_batch(family, rows=rows)), LABELS[:rows])
         assert loss.isfinite()
         loss.backward()
@@ -230,7 +232,7 @@ def test_both_precisions_train(family, name, dtype):
         optimizer.zero_grad()
     assert all(
         parameter.isfinite().all() and parameter.dtype == torch.float32
-        for parameter in source.parameters()
+        for parameter in trainable.parameters()
     )
 
 
@@ -239,8 +241,8 @@ def test_an_encoder_pools_its_text_or_the_prompt_as_asked(family):
     """Behind a prompt the real first token is another than the prompt's first row, in every encoder."""
     found = {}
     for pool in ("text", "prompt"):
-        slots, source = attach(cached_backbone(family), "prompt", length=3, pool=pool)
-        slots.install(source())
+        slots, trainable = attach(cached_backbone(family), "prompt", length=3, pool=pool)
+        slots.install(trainable())
         found[pool] = cached_backbone(family)(family_batch(family))
         slots.remove()
     assert (found["text"] - found["prompt"]).abs().min(0).values.max() > 1e-3
@@ -250,8 +252,8 @@ def test_an_encoder_pools_its_text_or_the_prompt_as_asked(family):
 def test_a_prompt_of_words_is_the_words_in_front_of_the_text(family):
     """A causal model answers as if the words were text, also where it scales what it embeds."""
     one, rows = cached_backbone(family), family_batch(family, rows=1)
-    slots, source = attach(one, "prompt", length=3, init="words", words="a bb ccc")
-    tensors = source()
+    slots, trainable = attach(one, "prompt", length=3, init="words", words="a bb ccc")
+    tensors = trainable()
     slots.install(tensors)
     ours = one(rows)
     slots.remove()
@@ -267,8 +269,8 @@ def test_attention_that_ours_cannot_compute_stays_the_models_own():
     """GPT-OSS has sinks in its attention: the backbone gives the library's logits, and takes no prefix."""
     more = GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 8}
     theirs, one = made("GptOss", more), as_backbone("GptOss", more)
-    slots, source = attach(one, "head")
-    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in source()})
+    slots, trainable = attach(one, "head")
+    slots.install({name: theirs.get_parameter(name.removeprefix("inner.")) for name in trainable()})
     assert torch.allclose(
         one(family_batch("Llama")), theirs(**family_batch("Llama")).logits, rtol=0, atol=1e-4
     )
@@ -283,8 +285,8 @@ def test_a_feed_forward_part_that_is_not_found_is_not_guessed():
     for name in ("adapter", "ia3"):
         with pytest.raises(methods.Unsupported, match="feed-forward"):
             methods.build(name).slots(one)
-    slots, source = attach(one, "lora")
-    slots.install(source())
+    slots, trainable = attach(one, "lora")
+    slots.install(trainable())
     assert one(family_batch("Llama")).isfinite().all()
 
 
@@ -303,7 +305,7 @@ def test_layers_whose_parts_lie_apart_are_not_cut():
         methods.build("fine-tuning", {"layers": "top-1"}).slots(one)
     slots = methods.build("fine-tuning").slots(one)
     assert {slot.name for slot in slots if slot.role == "backbone"} == {
-        n for n in one.anatomy.trained if not one.anatomy.is_head(n)
+        n for n in one.architecture.trained if not one.architecture.is_head(n)
     }
     slots.remove()
 
@@ -312,8 +314,8 @@ def test_layers_whose_parts_lie_apart_are_not_cut():
 def test_positions_are_found_whatever_the_padding_is_called(pad):
     """The pass that looks for them uses no padding token, which RoBERTa would not count."""
     one = as_backbone("Roberta", SMALL | {"max_position_embeddings": 65 + pad, "pad_token_id": pad})
-    assert one.anatomy.positions == 64
-    assert one.anatomy.position_table.endswith("position_embeddings")
+    assert one.architecture.positions == 64
+    assert one.architecture.position_table.endswith("position_embeddings")
 
 
 def made(family, config):

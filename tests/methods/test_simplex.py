@@ -5,18 +5,18 @@ import torch
 from scipy import stats
 
 from methods import BASES
-from methods.core.parameters import Folded, Mixture
+from methods.core.parameters import DecodedParameters, Mixture
 from tests.support.models import attach, perturb
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
     """Without points asked for, every slot holds the mean of what the vertices decode to."""
-    _, source = attach(backbone, "simplex", base=base)
-    perturb(source)
-    folded = source.folded()
-    assert not source.given
-    for name, tensor in source().items():
+    _, trainable = attach(backbone, "simplex", base=base)
+    perturb(trainable)
+    folded = trainable.decoded()
+    assert not trainable.shared
+    for name, tensor in trainable().items():
         assert torch.equal(tensor, folded[name].mean(0))
         assert len(folded[name]) == 6
 
@@ -24,13 +24,13 @@ def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
 @pytest.mark.parametrize("base", BASES)
 def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
     """Weights of 1 for one vertex give the logits of the base method holding that vertex's tensors."""
-    slots, source = attach(backbone, "simplex", base=base)
-    perturb(source)
-    weights = torch.zeros(4, source.layers, 6)
+    slots, trainable = attach(backbone, "simplex", base=base)
+    perturb(trainable)
+    weights = torch.zeros(4, trainable.layers, 6)
     weights[:, :, 2] = 1
-    slots.install(source(weights))
+    slots.install(trainable(weights))
     ours = backbone(batch)
-    vertex = {name: tensor[2] for name, tensor in source.folded().items()}
+    vertex = {name: tensor[2] for name, tensor in trainable.decoded().items()}
     slots.remove()
     slots, _ = attach(backbone, base)
     slots.install(vertex)
@@ -80,8 +80,8 @@ def test_rows_and_layers_get_points_of_their_own():
 
 def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backbone):
     """A layer's slots are mixed with the same weights; the head's with others."""
-    slots, source = attach(backbone, "simplex")
-    places = {slot.name: source._layer[slot.name] for slot in slots}
+    slots, trainable = attach(backbone, "simplex")
+    places = {slot.name: trainable._layer[slot.name] for slot in slots}
     keys = [
         places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
         for layer in range(2)
@@ -97,13 +97,15 @@ def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backb
 
 def test_vertices_start_apart_and_share_one_decoder(backbone):
     """Vertices differ where they are drawn at random; the perceptron serves them all."""
-    _, source = attach(backbone, "simplex", hidden=16)
-    corners = source.corners()
+    _, trainable = attach(backbone, "simplex", hidden=16)
+    corners = trainable.vertex_tensors()
     for name, tensor in corners.items():
         if not name.endswith("bias"):
             assert all(not torch.equal(tensor[0], tensor[vertex]) for vertex in range(1, 6)), name
     _, plain = attach(backbone_again(), "prefix", hidden=16)
-    grown = sum(p.numel() for p in source.parameters()) - sum(p.numel() for p in plain.parameters())
+    grown = sum(p.numel() for p in trainable.parameters()) - sum(
+        p.numel() for p in plain.parameters()
+    )
     drawn = 10 * 32 + 3 * 32 + 3  # latent rows and the head
     assert grown == 5 * drawn
 
@@ -116,12 +118,12 @@ def backbone_again():
 
 def test_a_folded_source_gives_the_same_points(backbone):
     """Decoding once before an evaluation changes no number."""
-    _, source = attach(backbone, "simplex")
-    perturb(source)
-    weights = source.weights(4, torch.Generator().manual_seed(3))
-    folded = Folded(source)
+    _, trainable = attach(backbone, "simplex")
+    perturb(trainable)
+    weights = trainable.weights(4, torch.Generator().manual_seed(3))
+    folded = DecodedParameters(trainable)
     for point in (None, weights):
-        expected = source(point)
+        expected = trainable(point)
         assert all(torch.equal(tensor, expected[name]) for name, tensor in folded(point).items())
 
 
@@ -170,14 +172,14 @@ def test_products_are_mixed_as_products(backbone, batch):
     """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
     found = {}
     for mix in ("factors", "product"):
-        slots, source = attach(backbone, "simplex-lora", mix=mix, granularity="batch")
-        perturb(source)
-        corners = source.folded()
+        slots, trainable = attach(backbone, "simplex-lora", mix=mix, granularity="batch")
+        perturb(trainable)
+        corners = trainable.decoded()
         for where, point in (
             ("centre", None),
-            ("elsewhere", source.weights(4, torch.Generator().manual_seed(3))),
+            ("elsewhere", trainable.weights(4, torch.Generator().manual_seed(3))),
         ):
-            tensors = source(point)
+            tensors = trainable(point)
             weights = (
                 torch.full((6,), 1 / 6, dtype=torch.float64)
                 if point is None
@@ -195,14 +197,14 @@ def test_products_are_mixed_as_products(backbone, batch):
 
 def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
     """Weights of 1 for one vertex leave the update of that vertex alone."""
-    slots, source = attach(backbone, "simplex-lora", mix="product")
-    perturb(source)
-    weights = torch.zeros(4, source.layers, 6)
+    slots, trainable = attach(backbone, "simplex-lora", mix="product")
+    perturb(trainable)
+    weights = torch.zeros(4, trainable.layers, 6)
     weights[:, :, 4] = 1
-    slots.install(source(weights))
+    slots.install(trainable(weights))
     ours = backbone(batch)
     slots.remove()
-    vertex = {name: tensor[4] for name, tensor in source.folded().items()}
+    vertex = {name: tensor[4] for name, tensor in trainable.decoded().items()}
     slots, _ = attach(backbone, "lora")
     slots.install(vertex)
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
@@ -210,37 +212,37 @@ def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
 
 def test_a_head_outside_the_simplex_is_one(backbone):
     """With `head=false` the vertices share one head, which starts where a head always starts."""
-    slots, source = attach(backbone, "simplex", head=False)
+    slots, trainable = attach(backbone, "simplex", head=False)
     slots.remove()
     _, plain = attach(backbone, "prefix")
-    head = {name for name in source.given if "classifier" in name}
+    head = {name for name in trainable.shared if "classifier" in name}
     assert head == {name for name in plain() if "classifier" in name}
-    assert all(torch.equal(source.given[name], plain()[name]) for name in head)
+    assert all(torch.equal(trainable.shared[name], plain()[name]) for name in head)
 
 
 def test_each_vertex_may_have_a_decoder_of_its_own(backbone):
     """With `decoders=per-vertex` each vertex is its latent rows through its own perceptron; the first is the base's."""
-    slots, source = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
+    slots, trainable = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
     slots.remove()
     _, plain = attach(backbone, "prefix", hidden=16)
-    corners = source.corners()
+    corners = trainable.vertex_tensors()
     for name, tensor in plain().items():
         assert torch.equal(corners[name][0], tensor)
-    weights = [decoder.w1 for decoder in source.decoder.decoders]
+    weights = [decoder.w1 for decoder in trainable.decoder.decoders]
     assert len(weights) == 6
     assert all(not torch.equal(weights[0], other) for other in weights[1:])
 
 
 def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
     """Computed by hand from the flattened weight matrices of two vertices, times its weight."""
-    _, source = attach(backbone, "simplex-lora", diversity=2.0, vertices=2)
-    perturb(source)
+    _, trainable = attach(backbone, "simplex-lora", diversity=2.0, vertices=2)
+    perturb(trainable)
     flat = [
-        torch.cat([c[v].flatten() for c in source.corners().values() if c.dim() > 2])
+        torch.cat([c[v].flatten() for c in trainable.vertex_tensors().values() if c.dim() > 2])
         for v in (0, 1)
     ]
     by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
-    assert source.penalty(source.pair(torch.Generator())).item() == pytest.approx(
+    assert trainable.penalty(trainable.pair(torch.Generator())).item() == pytest.approx(
         by_hand.item(), rel=1e-9
     )
     _, off = attach(backbone_again(), "simplex-lora")

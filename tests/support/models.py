@@ -8,7 +8,7 @@ import methods
 from harness.backbones import loading
 from harness.jobs import BackboneSpec
 from harness.streams import Streams
-from methods.core.parameters import Source
+from methods.core.parameters import TrainableParameters
 
 
 class NoTokenizer:
@@ -38,16 +38,16 @@ def attach(backbone, name, **options):
     """The slots of a method on a backbone and a source for them, in the backbone's precision."""
     method = methods.build(name, options)
     slots = method.slots(backbone)
-    source = method.source(slots, Streams(("task", 50, 0, 0)))
-    return slots, source.to(next(backbone.model.parameters()).dtype)
+    trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
+    return slots, trainable.to(next(backbone.model.parameters()).dtype)
 
 
-def perturb(source: Source, scale: float = 0.1) -> Source:
+def perturb(trainable: TrainableParameters, scale: float = 0.1) -> TrainableParameters:
     """Every trained tensor moved a little, so that what starts at zero takes part."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        for parameter in source.parameters():
+        for parameter in trainable.parameters():
             parameter += scale * torch.randn(
                 parameter.shape, generator=generator, dtype=parameter.dtype
             )
-    return source
+    return trainable

@@ -53,7 +53,9 @@ def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
     monkeypatch.setattr(batching, "collate", lambda *given: made.append(given) or whole(*given))
     for tokens in (0, 0, 40, 40):
         one.room.tokens = tokens
-        assert torch.allclose(predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5)
+        assert torch.allclose(
+            predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5
+        )
     usual, small = (len(batching.calls(one.backbone, encoded, most)) for most in (0, 40))
     assert len(made) == 2 * (usual + small)  # once for the set, and once to count
     assert small > usual
@@ -67,7 +69,9 @@ def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
     expected = torch.cat([predict(one, DecodedParameters(one.trainable), [row]) for row in encoded])
     monkeypatch.setitem(batching.MOST, "cpu", most)
     monkeypatch.setitem(batching.CALL, "cpu", call)
-    assert torch.allclose(predict(one, DecodedParameters(one.trainable), encoded), expected, atol=1e-5)
+    assert torch.allclose(
+        predict(one, DecodedParameters(one.trainable), encoded), expected, atol=1e-5
+    )
 
 
 KINDS = [(name, {"dropout": False} if name == "fine-tuning" else {}) for name in TRAINED]

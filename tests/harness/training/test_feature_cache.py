@@ -10,10 +10,12 @@ import torch
 from safetensors.numpy import load_file
 
 import methods
-from harness import cache, geometry
+from harness import cache
 from harness.backbones import loading
 from harness.commands import run
+from harness.geometry import Geometry
 from harness.jobs import BackboneSpec
+from harness.tasks import REGISTRY
 from harness.training import batching, feature_cache, worker, worker_cache
 from harness.training.adapted_model import Adapted, Room
 from harness.training.feature_cache import Call, Reader, Store
@@ -324,7 +326,7 @@ def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
 
 def on_features(folder, together, draws=4):
     tickets = tickets_of(folder, draws, 1, methods="features")
-    return [replace(ticket, together=together) for ticket in tickets]
+    return [replace(ticket, features_shared_by=together) for ticket in tickets]
 
 
 def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, calls):
@@ -332,12 +334,12 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
     worker_cache.features.cache_clear()
     together = worker.run_pack(on_features(tmp_path, 4), "cpu", lambda *_: None)
     shared = computed(calls)
-    assert [(one.status, one.geometry) for one in together] == [("done", "1+")] * 4
+    assert [(one.status, str(one.geometry)) for one in together] == [("done", "1+")] * 4
     calls.clear()
     alone = [
         worker.run_pack([ticket], "cpu", lambda *_: None)[0] for ticket in on_features(tmp_path, 0)
     ]
-    assert [(one.status, one.geometry) for one in alone] == [("done", "1")] * 4
+    assert [(one.status, str(one.geometry)) for one in alone] == [("done", "1")] * 4
     assert computed(calls) >= shared + 3 * 30  # each has read the test rows
     for one, other in zip(together, alone, strict=True):
         assert (one.metrics, one.predictions, one.curve) == (
@@ -345,26 +347,21 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
             other.predictions,
             other.curve,
         )
-    assert [geometry.shared(text) for text in ("1+", "1", "1/8", "2x16x16", "1+@256")] == [
-        True,
-        False,
-        False,
-        True,
-        True,
-    ]
+    geometries = map(Geometry.parse, ("1+", "1", "1/8", "2x16x16", "1+@256"))
+    assert [geometry.shared_costs for geometry in geometries] == [True, False, False, True, True]
 
 
 def test_a_job_on_features_has_its_own_time(tmp_path):
     """Jobs given out together share features; with --timeout each goes by itself, and still shares them."""
-    plan = SimpleNamespace(jobs=[])
-    tickets = {
-        ticket.job.digest: ticket for ticket in tickets_of(tmp_path, 40, 1, methods="features")
-    }
-    how = SimpleNamespace(timing=False, pack="auto", compiled=False, captured=False, timeout=None)
-    for timeout, timing, together in ((None, False, 40), ("600", False, 1), (None, True, 0)):
+    jobs = [ticket.job for ticket in tickets_of(tmp_path, 40, 1, methods="features")]
+    plan = SimpleNamespace(jobs=jobs, tasks=REGISTRY)
+    how = SimpleNamespace(pack="auto", compiled=False, captured=False)
+    how.keep, how.zeroed, how.rules = "none", False, "own"
+    for timeout, timing, shared_by in ((None, False, 40), ("600", False, 1), (None, True, 0)):
         how.timeout, how.timing = timeout, timing
-        given = run._given_out(plan, tickets, how, ["cpu"], None)
-        assert {ticket.together for ticket in given.values()} == {together}
+        tickets = run._tickets(plan, jobs, how, ["cpu"], "results.db", None)
+        assert list(tickets) == [job.digest for job in jobs]
+        assert {ticket.features_shared_by for ticket in tickets.values()} == {shared_by}
 
 
 def test_trouble_ahead_is_each_jobs_own(tmp_path, monkeypatch):

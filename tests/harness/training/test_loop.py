@@ -98,7 +98,10 @@ def scored(one, dev, scoring, step):
         except StopIteration as end:
             return end.value
         answer = predict(
-            one, DecodedParameters(one.trainable), [encoded[index] for index in look.chosen], look.points
+            one,
+            DecodedParameters(one.trainable),
+            [encoded[index] for index in look.chosen],
+            look.points,
         )
 
 
@@ -151,7 +154,9 @@ def test_the_source_is_left_at_its_best_point(monkeypatch):
     given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
 
     def say(dev_rows, step):
-        seen[step] = {name: p.detach().clone() for name, p in dev_rows._trainable.named_parameters()}
+        seen[step] = {
+            name: p.detach().clone() for name, p in dev_rows._trainable.named_parameters()
+        }
         return given[step]
 
     dev_rows_say(monkeypatch, say)
@@ -356,7 +361,9 @@ def test_other_rules_are_followed_without_moving_the_own_choice():
     assert plain[1].best == found[1].best
     assert all(
         torch.equal(a, b)
-        for a, b in zip(plain[0].trainable.parameters(), found[0].trainable.parameters(), strict=True)
+        for a, b in zip(
+            plain[0].trainable.parameters(), found[0].trainable.parameters(), strict=True
+        )
     )
     rules = found[1].rules
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}

@@ -77,12 +77,16 @@ def trained(
     capture=None,
 ):
     """Curve and tensors of each job from one pack; with no places, each trained alone."""
-    wide = replace(random_bert(dtype, outputs=geometry.outputs(3)), tokenizer=Letters())
+    wide = replace(random_bert(dtype, outputs=geometry.padded_outputs(3)), tokenizer=Letters())
     method = methods.build(name, options)
     sources = []
     for job in jobs:
         slots = method.slots(replace(wide, outputs=job.task.outputs))
-        sources.append(method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to(wide.trained_in))
+        sources.append(
+            method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to(
+                wide.trained_in
+            )
+        )
         slots.remove()
     found = []
     for first in range(0, len(jobs), places or 1):
@@ -98,7 +102,9 @@ def trained(
             for job, trainable in zip(jobs[part], sources[part], strict=True)
         ]  # fmt: skip
         if places:
-            template = method.trainable_parameters(slots, Streams(("made", 50, 0, 0))).to(wide.trained_in)
+            template = method.trainable_parameters(slots, Streams(("made", 50, 0, 0))).to(
+                wide.trained_in
+            )
             shape = Geometry(places, RECIPE.batch_size, length)
             found += Pack(Adapted(wide, slots, template), shape, compiled, capture).fit(trainings)
         else:
@@ -199,7 +205,7 @@ def test_a_probe_says_who_may_pack(family):
 
 def test_lengths_come_in_steps_and_never_exceed_what_a_row_may_have():
     """The longest row, rounded up by a half at most, so that tasks share packs."""
-    assert [geometry.bucket(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [
+    assert [geometry.padded_length(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [
         16,
         16,
         24,
@@ -208,22 +214,31 @@ def test_lengths_come_in_steps_and_never_exceed_what_a_row_may_have():
         128,
         128,
     ]
-    assert geometry.bucket(19, 20) == 20
-    assert geometry.bucket(600, 600) == 600
-    assert all(geometry.bucket(n, 1000) < 1.5 * n + 1 for n in range(16, 513))
+    assert geometry.padded_length(19, 20) == 20
+    assert geometry.padded_length(600, 600) == 600
+    assert all(geometry.padded_length(n, 1000) < 1.5 * n + 1 for n in range(16, 513))
+
+
+STORED = {
+    "1": Geometry(),
+    "1/8": Geometry(micro_batch=8),
+    "1/8@50": Geometry(micro_batch=8, test_tokens=50),
+    "1+": Geometry(shared_features=True),
+    "1+@256": Geometry(shared_features=True, test_tokens=256),
+    "8x16x64": Geometry(8, 16, 64),
+    "4x16x24c@50": Geometry(4, 16, 24, compiled=True, test_tokens=50),
+    "4x16x24cg": Geometry(4, 16, 24, compiled=True, captured=True),
+}
 
 
 def test_a_geometry_is_read_as_it_is_written():
     """Places x rows x tokens, and 1 for a job alone; half of it has half the places, and less than two are none."""
     shape = Geometry(8, 16, 64)
-    assert Geometry.read(str(shape)) == shape
-    assert Geometry.read("1") is None
-    assert Geometry.read("1/8") is None
-    assert (geometry.alone(), geometry.alone(8)) == ("1", "1/8")
-    assert [geometry.rows_of(text) for text in ("1", "1/8", "8x16x64")] == [0, 8, 0]
+    for text, stored in STORED.items():
+        assert (str(stored), Geometry.parse(text)) == (text, stored)
     assert str(out_of_memory.smaller_pack(shape)) == "4x16x64"
-    assert out_of_memory.smaller_pack(Geometry(3, 16, 64)) is None
-    assert [geometry.outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
+    assert out_of_memory.smaller_pack(Geometry(3, 16, 64)) == Geometry()
+    assert [geometry.padded_outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
 
 
 def test_a_ready_mask_is_what_the_library_makes_of_the_other():
@@ -256,7 +271,9 @@ def test_attention_in_a_pack_is_the_fused_kernel():
         Pack(Adapted(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
-    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(one.architecture.attention)
+    assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(
+        one.architecture.attention
+    )
     assert "aten::_scaled_dot_product_attention_math" not in calls
 
 
@@ -295,13 +312,13 @@ def test_out_of_memory_halves_the_pack(tmp_path, monkeypatch, most, shape):
     whole = Pack.fit
 
     def small(self, trainings):
-        if self._geometry.places > most:
+        if self._geometry.pack_size > most:
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, trainings)
 
     monkeypatch.setattr(Pack, "fit", small)
     found = worker.run_pack(tickets_of(tmp_path, draws=5, places=8), "cpu", lambda *_: None)
-    assert [(one.status, one.geometry) for one in found] == [("done", shape)] * 5
+    assert [(one.status, str(one.geometry)) for one in found] == [("done", shape)] * 5
     notes = [one.note for one in found if one.note]
     assert len(notes) == 1
     assert "no memory for" in notes[0]
@@ -314,25 +331,25 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     """After a halving the jobs still to come of the same kind are given out in the smaller geometry, and the user is told."""
     from harness.scheduling import scheduler
     from harness.scheduling.executors.inline import InlineExecutor
-    from harness.scheduling.progress import Progress
-    from harness.scheduling.signals import Stop
+    from harness.scheduling.progress import RunProgress
+    from harness.scheduling.signals import StopSignals
     from tests.support.displays import RecordingDisplay
 
     whole, tried = Pack.fit, []
 
     def small(self, trainings):
-        tried.append(self._geometry.places)
-        if self._geometry.places > 2:
+        tried.append(self._geometry.pack_size)
+        if self._geometry.pack_size > 2:
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, trainings)
 
     monkeypatch.setattr(Pack, "fit", small)
     tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, places=4)}
-    display, progress = RecordingDisplay(), Progress(total=10, before=0)
+    display, progress = RecordingDisplay(), RunProgress(total=10, ended_before=0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
-        ledger.enter([ticket.job for ticket in tickets.values()])
-        scheduler.run(ledger, tickets, InlineExecutor("cpu"), display, progress, Stop())
+        ledger.add_jobs([ticket.job for ticket in tickets.values()])
+        scheduler.Scheduler(ledger, tickets, InlineExecutor("cpu"), display, progress, StopSignals()).run()
         assert {entry.result["geometry"] for entry in ledger.entries()} == {"2x16x16"}
     assert display.notes == ["the device has no memory for 4 jobs at once: 2 from now on"]
     assert tried == [4, 2, 2, 2, 2, 2]
@@ -353,10 +370,12 @@ def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, m
     monkeypatch.setattr(loop, "see", small)
     tickets = tickets_of(tmp_path, draws=1, places=1)
     (found,) = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert (found.status, found.geometry) == ("done", "1/4")
+    assert (found.status, str(found.geometry)) == ("done", "1/4")
     assert "no memory for 16 rows at once; they went through it 4 at a time" in found.note
     (again,) = worker.run_pack(
-        [replace(ticket, rows=4) for ticket in tickets], "cpu", lambda *_: None
+        [replace(ticket, geometry=Geometry(micro_batch=4)) for ticket in tickets],
+        "cpu",
+        lambda *_: None,
     )
     assert again.note == ""
     assert again.predictions == found.predictions
@@ -381,28 +400,26 @@ def test_a_step_in_parts_is_the_step(name, options):
         )
 
 
-def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch, tmp_path):
+def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch):
     """Places come from the whole plan and what the device holds: a run that goes on packs as one that was never stopped."""
     from harness.study import pack_planning, planning, request
     from harness.study.grid_options import GridOptions
-    from harness.training.ticket import Ticket
 
     grid = GridOptions(
         model="tiny", methods="lora,prefix", tasks="toy-sentiment", sizes="20", draws="7", steps="4"
     )
     plan = planning.plan(request.read(grid)[0])
-    tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
-        for job in plan.jobs
-    }
     for memory, places in ((80 << 30, 8), (2 << 20, 1)):
         room = pack_planning.Room(memory=memory, size=600_000, width=128, layers=2, bytes=4)
         monkeypatch.setattr(pack_planning, "_room", lambda *_, room=room: room)
-        whole = pack_planning.geometries(plan, tickets, "auto", ["cuda:0"])
-        left = pack_planning.geometries(plan, dict(list(tickets.items())[9:]), "auto", ["cuda:0"])
-        assert all(left[digest].geometry == whole[digest].geometry for digest in left)
-        assert {one.geometry.places if one.geometry else 1 for one in whole.values()} == {places}
-    assert pack_planning.geometries(plan, tickets, "auto", ["cpu"]) == tickets
+        whole = pack_planning.geometries(plan, plan.jobs, "auto", ["cuda:0"])
+        left = pack_planning.geometries(plan, plan.jobs[9:], "auto", ["cuda:0"])
+        assert left == {
+            job.digest: whole[job.digest] for job in plan.jobs[9:] if job.digest in whole
+        }
+        assert {geometry.pack_size for geometry in whole.values()} == ({places} - {1})
+        assert len(whole) == (len(plan.jobs) if places > 1 else 0)
+    assert pack_planning.geometries(plan, plan.jobs, "auto", ["cpu"]) == {}
 
 
 def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(tmp_path):
@@ -419,25 +436,28 @@ def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(
             )
         )[0]
     )
-    tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=tmp_path)
-        for job in plan.jobs
+    by_label = {
+        label: [job for job in plan.jobs if job.label == label] for label in ("lora", "features")
     }
-    for asked, slots, places in (
-        ("auto", 1, 18),
-        ("auto", 2, 9),
-        ("auto", 4, 5),
-        ("3", 1, 3),
-        ("1", 1, 1),
-    ):
-        found = pack_planning.geometries(plan, tickets, asked, ["cpu"] * slots)
-        assert list(found) == list(tickets)
-        fitted = [one for one in found.values() if one.job.label == "features"]
-        assert {(one.places, one.geometry) for one in fitted} == {(places, None)}
-        assert len({one.kind for one in fitted}) == (2 if places > 1 else 1)
-        assert {one.places for one in found.values() if one.job.label == "lora"} == {
-            1 if asked == "auto" else int(asked)
-        }
+    for pack, slots, shared_by in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3)):
+        sharing = pack_planning.feature_sharing(plan.jobs, pack, slots)
+        assert sharing == {job.digest: shared_by for job in by_label["features"]}
+        geometries = pack_planning.geometries(plan, plan.jobs, pack, ["cpu"] * slots)
+        packed_jobs = [] if pack == "auto" else by_label["lora"]
+        assert list(geometries) == [job.digest for job in packed_jobs]
+        assert {geometry.pack_size for geometry in geometries.values()} <= {3}
+    for shared_by, kinds in ((1, 1), (2, 2)):
+        tickets = [
+            Ticket(
+                job=job,
+                task=plan.tasks[job.rows.task],
+                keep="none",
+                artefacts=tmp_path,
+                features_shared_by=shared_by,
+            )
+            for job in by_label["features"]
+        ]
+        assert len({ticket.kind for ticket in tickets}) == kinds
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError])
@@ -449,7 +469,7 @@ def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch, kin
 
     monkeypatch.setattr(Pack, "fit", broken)
     found = worker.run_pack(tickets_of(tmp_path, draws=2, places=2), "cpu", lambda *_: None)
-    assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
+    assert [(one.status, str(one.geometry)) for one in found] == [("done", "1")] * 2
     assert f"{kind.__name__}: " in found[0].note
     assert "no such kernel" in found[0].note
     monkeypatch.undo()
@@ -473,7 +493,7 @@ def tickets_of(folder, draws, places, **more):
     }
     grid = GridOptions(**{**usual, "draws": str(draws), **more})
     plan = planning.plan(request.read(grid)[0])
-    shape = Geometry(places, 16, 16) if places > 1 else None
+    shape = Geometry(places, 16, 16) if places > 1 else Geometry()
     return [
         Ticket(
             job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape
@@ -508,7 +528,7 @@ def test_jobs_that_look_in_other_ways_at_one_moment_share_a_pack(tmp_path):
     together = worker.run_pack(
         [replace(ticket, rules=True) for ticket in tickets], "cpu", lambda *_: None
     )
-    assert [(one.status, one.geometry, one.note) for one in together] == [
+    assert [(one.status, str(one.geometry), one.note) for one in together] == [
         ("done", "2x16x16", "")
     ] * 2
     alone = [
@@ -553,7 +573,7 @@ def test_steps_that_cannot_be_compiled_are_taken_as_they_are(tmp_path, monkeypat
     ]
     found = worker.run_pack(wanted, "cpu", lambda *_: None)
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [one.geometry for one in found] == ["2x16x16"] * 3
+    assert [str(one.geometry) for one in found] == ["2x16x16"] * 3
     assert [one.predictions for one in found] == [one.predictions for one in again]
     (note,) = (one.note for one in found if one.note)
     assert note.startswith("steps cannot be compiled (")
@@ -564,6 +584,6 @@ def test_a_compiled_geometry_is_told_from_one_that_is_not():
     """What is recorded of a pack says whether its steps were compiled, and is read back."""
     shape = Geometry(8, 16, 32, compiled=True)
     assert str(shape) == "8x16x32c"
-    assert Geometry.read(str(shape)) == shape
-    assert Geometry.read("8x16x32") == Geometry(8, 16, 32)
+    assert Geometry.parse(str(shape)) == shape
+    assert Geometry.parse("8x16x32") == Geometry(8, 16, 32)
     assert out_of_memory.smaller_pack(shape) == Geometry(4, 16, 32, compiled=True)

@@ -35,15 +35,15 @@ class Shift(Method):
     def place(self, slots):
         from methods.core.slots import row_bias
 
-        for number, block in enumerate(slots.anatomy.layers[:: self.every]):
-            slots.add(block, "shift", (slots.anatomy.hidden,), number)
+        for number, block in enumerate(slots.architecture.layers[:: self.every]):
+            slots.add(block, "shift", (slots.architecture.hidden,), number)
             slots.hook(block, lambda module, inputs, output: output + row_bias(module.shift))
 
     def start(self, slots, streams, vertices):
-        from methods.core.parameters import Start, draw, normal
+        from methods.core.parameters import InitialParameters, draw, normal
 
         added = [slot for slot in slots if slot.role == "added"]
-        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
+        return InitialParameters({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
 '''
 OWN = "from methods.bitfit import Bitfit\nclass Own(Bitfit):\n    name = {!r}\n"
 BROKEN = {  # name of the method: (what its module holds, what is said of it)
