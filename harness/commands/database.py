@@ -11,6 +11,7 @@ from harness.artefacts import tensor_files
 from harness.errors import Busy, UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import is_url, schema_of, shown, telling_damage
+from harness.wording import plural
 
 SHOWN = 20  # unequal jobs that `merge` prints per database
 
@@ -47,8 +48,9 @@ def backup(db: str, copy: Path) -> None:
             tensor_files.copy(source / f"{entry.digest}.safetensors", target)
         except FileNotFoundError:
             missing += 1
-    text = f"copied {shown(db)} to {copy} with {len(entries) - missing} tensor files"
-    text += f"; {missing} are missing (`bench db verify` names them)" if missing else ""
+    text = f"copied {shown(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
+    if missing:
+        text += f"; missing: {plural(missing, 'tensor file')} (`bench db verify` names them)"
     _print(text)
 
 
@@ -72,9 +74,13 @@ def merge(target: str, sources: Sequence[str]) -> int:
             merged = merge_ledgers(ours, theirs)
             files = _copy_tensors(theirs, source, target)
         unequal += len(merged.unequal)
-        text = f"{shown(source)}: {merged.jobs} new jobs, {merged.results} new results, {files} new tensor files"
-        text += f"; {merged.same} results were already there" if merged.same else ""
-        _print(text)
+        counts = [
+            plural(merged.jobs, "new job"),
+            plural(merged.results, "new result"),
+            plural(files, "new tensor file"),
+        ]
+        counts += [plural(merged.same, "known result")] if merged.same else []
+        _print(f"{shown(source)}: {', '.join(counts)}")
         for digest in merged.unequal[:SHOWN]:
             _print(
                 f"{digest[:12]} has other results in {shown(source)}: "
@@ -112,7 +118,7 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
 
     schema_of(db)
     with telling_damage(db), Ledger(db, write=yes) as ledger:
-        if yes and ledger.others():
+        if yes and ledger.has_other_runs():
             raise Busy(
                 f"a run is using {shown(db)}, and its tensor files are not recorded yet: "
                 "try again when it has ended"
@@ -132,12 +138,13 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
         ]
         size = sum(path.stat().st_size for path in files)
         if yes:
-            ledger.forget(sorted(deleted))
+            ledger.delete_jobs(sorted(deleted))
             for path in files:
                 path.unlink(missing_ok=True)
             ledger.vacuum()
-    text = f"{len(deleted)} jobs and {len(files)} tensor files without a result ({size / 2**20:.1f} MiB)"
-    _print(f"deleted {text}" if yes else f"would delete {text}; pass --yes to delete them")
+    text = f"{plural(len(deleted), 'job')} and {plural(len(files), 'tensor file')} without a result"
+    text += f" ({size / 2**20:.1f} MiB)"
+    _print(f"deleted {text}" if yes else f"would delete {text}; pass --yes to do so")
 
 
 def vacuum(db: str) -> None:

@@ -1,4 +1,4 @@
-"""How a run went: in words, and in its exit code."""
+"""The summary and the exit code of a run."""
 
 from __future__ import annotations
 
@@ -6,65 +6,70 @@ from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from harness.commands.plan import print_line
+from harness.errors import ExitCode
 from harness.ledger.database import shown
 from harness.scheduling.display import duration
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.ledger import Ledger
-    from harness.scheduling.progress import Progress
-    from harness.scheduling.signals import Stop
+    from harness.scheduling.progress import RunProgress
+    from harness.scheduling.signals import StopSignals
     from harness.study.planning import Plan
 
 
-def summary(
-    out: Console, ledger: Ledger, the_plan: Plan, progress: Progress, stop: Stop, db: str
+def summarise_run(
+    out: Console, ledger: Ledger, plan: Plan, progress: RunProgress, stop: StopSignals, db: str | None
 ) -> int:
-    """Say how a run went; gives its exit code."""
-    counts = [f"{progress.done} done"]
-    counts += [f"{progress.bad} failed"] if progress.bad else []
-    counts += [f"{progress.elsewhere} by other runs"] if progress.elsewhere else []
-    counts += [f"{progress.left} left"] if progress.left else []
-    out.print(f"{', '.join(counts)} in {duration(monotonic() - progress.started)}", highlight=False)
-    if stop.times:
-        kept = (
-            "what could not be written is computed again"
+    """Print how a run went, and return its exit code.
+
+    Args:
+        out: The console.
+        ledger: The results.
+        plan: Every job of the grid.
+        progress: The counts of this run.
+        stop: The signals that stopped it.
+        db: The database; None if it is temporary.
+    """
+    counts = [f"{progress.done:,} done"]
+    counts += [f"{progress.failed:,} failed"] if progress.failed else []
+    counts += [f"{progress.elsewhere:,} by other runs"] if progress.elsewhere else []
+    counts += [f"{progress.left:,} left"] if progress.left else []
+    print_line(out, f"{', '.join(counts)} in {duration(monotonic() - progress.started)}")
+    if stop.count:
+        losses = (
+            "results that could not be written will be computed again"
             if progress.locked
-            else "nothing that finished is lost"
+            else "every finished result is kept"
         )
-        out.print(f"stopped; {kept}: the same command goes on from here", highlight=False)
+        print_line(out, f"stopped; {losses}; the same command goes on from here")
         return stop.exit_code
-    return code(out, ledger, the_plan, bad=progress.bad, db=db)
+    return finish(out, ledger, plan, db, failed_now=progress.failed > 0)
 
 
-def code(out: Console, ledger: Ledger, the_plan: Plan, *, bad: int, db: str) -> int:
-    """0 if every cell of the plan that can be filled is."""
-    states = Counter(ledger.states([job.digest for job in the_plan.jobs]).values())
-    unfilled = states["failed"] + states["diverged"]
-    if unfilled:
-        again = "" if bad else "; `--retry-failed` tries them again"
-        out.print(
-            f"{unfilled} cells failed: `bench status` says why{again}",
-            highlight=False,
-            soft_wrap=True,
+def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_now: bool) -> int:
+    """Print what is missing, or where the results are, and return the exit code: success if every cell has a result."""
+    states = Counter(ledger.states([job.digest for job in plan.jobs]).values())
+    if failed := states["failed"] + states["diverged"]:
+        retry = "" if failed_now else "; `--retry-failed` runs them again"
+        print_line(out, f"{plural(failed, 'cell')} failed: `bench status` shows the errors{retry}")
+        return ExitCode.NEGATIVE
+    if left := states["planned"]:
+        print_line(out, f"{plural(left, 'job')} left: run the same command again")
+        return ExitCode.NEGATIVE
+    # The jobs of another run that this run did not have to wait for.
+    if claimed := states["claimed"]:
+        print_line(
+            out,
+            f"{plural(claimed, 'job')} in the hands of another run: `bench status` counts them",
         )
-        return 1
-    if states["planned"]:
-        out.print(f"{states['planned']} jobs are left: run the same command again", highlight=False)
-        return 1
-    if states["claimed"]:  # which this run had not to do, or would have waited for
-        out.print(
-            f"{states['claimed']} jobs are in the hands of another run: `bench status` counts them",
-            highlight=False,
-        )
-        return 1
-    if "smoke.db" in db:
-        out.print("every cell is filled", highlight=False)
+        return ExitCode.NEGATIVE
+    if db is None:
+        print_line(out, "every cell is filled")
     else:
-        out.print(
-            f"results in {shown(db)}: `bench report{'' if db == 'results.db' else f' --db {shown(db)}'}` shows them",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return 0
+        command = "bench report" if db == "results.db" else f"bench report --db {shown(db)}"
+        print_line(out, f"results in {shown(db)}: `{command}` shows them")
+    return ExitCode.SUCCESS

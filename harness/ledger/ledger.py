@@ -147,7 +147,7 @@ class Ledger(Reader):
 
         self._run = self._retry(work)
 
-    def hold(self) -> None:
+    def keep_lock(self) -> None:
         """Check every few seconds that this run still holds its lock; call it often while jobs are in flight."""
         due = self._lock_checked + LOCK_CHECK_INTERVAL
         if isinstance(self._lock, ServerLock) and monotonic() > due:
@@ -164,10 +164,10 @@ class Ledger(Reader):
             with self._engine.begin() as connection:
                 claims.reclaim(connection, self._run, self._in_flight)
 
-    def others(self) -> bool:
+    def has_other_runs(self) -> bool:
         """Return whether another run is alive on this ledger."""
         if self._on_server:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 return bool(ServerLock.held(connection) - {self._run})
         path = self._lock.path if isinstance(self._lock, Lock) else None
         return any(lock != path and alive(lock) for lock in self._locks.glob("*.lock"))
@@ -190,7 +190,7 @@ class Ledger(Reader):
 
     # -- jobs
 
-    def enter(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
+    def add_jobs(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
         """Add jobs and infeasible cells; those already known stay as they are."""
         rows = [(job, "planned", "") for job in jobs]
         rows += [(cell.job, "infeasible", redact(cell.reason)) for cell in infeasible]
@@ -222,10 +222,10 @@ class Ledger(Reader):
 
         return self._retry(read)
 
-    def forget(self, digests: Sequence[str]) -> None:
+    def delete_jobs(self, digests: Sequence[str]) -> None:
         """Delete jobs with their results and attempts; jobs that a run has claimed stay."""
         jobs = table_of(JobRow)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for part in chunks(digests, CHUNK):
                 query = select(jobs.c.id).where(jobs.c.digest.in_(part), jobs.c.state != "claimed")
                 numbers = list(connection.execute(query).scalars())
@@ -256,14 +256,14 @@ class Ledger(Reader):
         self._in_flight |= {claim.digest: claim.epoch for claim in claimed}
         return claimed
 
-    def release(self, released: Sequence[Claim]) -> None:
+    def release_claims(self, released: Sequence[Claim]) -> None:
         """Release claims without a result: each job returns to its state before the claim."""
         digests = [claim.digest for claim in released]
         self._retry(lambda connection: claims.release_claims(connection, self._run, digests))
         for digest in digests:
             self._in_flight.pop(digest, None)
 
-    def reap(self) -> int:
+    def release_dead_claims(self) -> int:
         """Release the claims of all runs whose process is gone and return how many there were."""
         return self._retry(
             lambda connection: claims.release_dead_claims(connection, self._run, self._live_runs)
@@ -295,7 +295,7 @@ class Ledger(Reader):
 
     # -- the database itself
 
-    def remember(self, key: str, value: str) -> str:
+    def set_once(self, key: str, value: str) -> str:
         """Store a value under a key unless the key has one, and return the stored value."""
         meta = table_of(Meta)
 

@@ -47,7 +47,7 @@ class Merged:
 def merge(target: Ledger, source: Ledger) -> Merged:
     """Take over everything that the target lacks, in one transaction: all of it or nothing."""
     merged = Merged()
-    with source._transaction() as theirs, target._transaction() as ours:
+    with source.transaction() as theirs, target.transaction() as ours:
         settings = _numbers(ours, theirs, Setting)
         environments = _numbers(ours, theirs, Environment)
         runs = _runs(ours, theirs)

@@ -43,7 +43,7 @@ class Overview:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -54,20 +54,20 @@ class Overview:
 
     def backbones(self) -> dict[int, str]:
         """The name of each setting's backbone."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             texts = connection.execute(text("SELECT id, json FROM setting")).all()
         return {number: json.loads(setting)["backbone"]["name"] for number, setting in texts}
 
     def counts(self) -> list[tuple[int, str, str, int]]:
         """How many jobs there are by setting, label and state: (setting, label, state, jobs)."""
         by = "state, setting, label"  # the order of the index, so that nothing need be sorted
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             found = connection.execute(text(f"SELECT {by}, count(*) FROM job GROUP BY {by}")).all()  # noqa: S608  # no value in it
         return sorted((setting, label, state, count) for state, setting, label, count in found)
 
     def seconds(self) -> float:
         """Seconds of work in all results."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return float(
                 connection.execute(
                     text("SELECT sum(seconds_training + seconds_evaluation) FROM result")
@@ -81,7 +81,7 @@ class Overview:
             SELECT job.digest, attempt.error FROM attempt JOIN job ON attempt.job = job.id
             WHERE job.state IN ('failed', 'diverged') ORDER BY attempt.id
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return list(dict(connection.execute(text(wanted)).all()).items())
 
     def digests(self, beginning: str, most: int = 100) -> list[str]:
@@ -91,5 +91,5 @@ class Overview:
             ORDER BY id DESC LIMIT :most
         """
         values = {"beginning": beginning, "length": len(beginning), "most": most}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return list(connection.execute(text(query), values).scalars())

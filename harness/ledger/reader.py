@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from harness.errors import UsageError
-from harness.geometry import Geometry
+from harness.geometry import ALONE, Geometry
 from harness.ledger.database import copy_to, shown
 from harness.ledger.overview import Overview
 from harness.ledger.statements import CHUNK, chunks, table_of
@@ -56,7 +56,7 @@ class Entry:
     @property
     def geometry(self) -> Geometry:
         """How the job went through the model; the default for a job without a result."""
-        return Geometry.parse(self.result["geometry"]) if self.result else Geometry()
+        return Geometry.parse(self.result["geometry"]) if self.result else ALONE
 
 
 class Reader(Overview):
@@ -66,7 +66,7 @@ class Reader(Overview):
         """What the database engine finds wrong with its own file; nothing where it has no such check."""
         if self._engine.dialect.name != "sqlite":
             return []
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             said = [
                 str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()
             ]
@@ -88,21 +88,21 @@ class Reader(Overview):
         copy_to(self._engine, path)
 
     def facts(self) -> dict[str, str]:
-        """All facts about the ledger, as `Ledger.remember` kept them: a damaged index would hide one that is asked for."""
+        """All facts about the ledger, as `Ledger.set_once` kept them: a damaged index would hide one that is asked for."""
         facts = table_of(Meta)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return dict(connection.execute(select(facts.c.key, facts.c.value)).all())
 
     def any_results(self) -> bool:
         """Whether there is a result."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(select(table_of(Result).c.job).limit(1)).first() is not None
 
     def settings(self) -> list[Known]:
         """What the jobs of one method on one task share, and how many there are; in the order of their latest jobs."""
         jobs, settings = table_of(JobRow), table_of(Setting)
         counted = select(jobs.c.setting, func.count(), func.max(jobs.c.id)).group_by(jobs.c.setting)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             counts = {number: (count, last) for number, count, last in connection.execute(counted)}
             texts = connection.execute(select(settings.c.id, settings.c.json)).all()
         found = [
@@ -130,7 +130,7 @@ class Reader(Overview):
             wheres = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
         else:
             wheres = [[]]
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             found = [entry for where in wheres for entry in self._read(connection, where)]
         return [entry for _, entry in sorted(found, key=lambda one: one[0])]
 
@@ -177,7 +177,7 @@ class Reader(Overview):
         )
         parts = [None] if settings is None else list(chunks(settings, CHUNK))
         found: dict[str, dict[str, bytes]] = {}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for part in parts:
                 rows = connection.execute(
                     wanted if part is None else wanted.where(jobs.c.setting.in_(part))
@@ -194,7 +194,7 @@ class Reader(Overview):
             .join(jobs, blobs.c.job == jobs.c.id)
             .where(jobs.c.digest == digest_)
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return dict(connection.execute(wanted).all())
 
     def attempts(self, digest_: str) -> list[dict[str, Any]]:
@@ -206,7 +206,7 @@ class Reader(Overview):
             .where(jobs.c.digest == digest_)
             .order_by(attempts.c.id)
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return [dict(row) for row in connection.execute(wanted).mappings()]
 
 

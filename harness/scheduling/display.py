@@ -1,4 +1,4 @@
-"""What is seen while jobs run: a live board on a terminal, plain lines elsewhere."""
+"""What a terminal or a log shows while jobs run: a live board on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from harness.wording import plural
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
     from harness.jobs import Job
     from harness.outcome import Outcome
-    from harness.scheduling.executors.base import Where
-    from harness.scheduling.progress import Progress
+    from harness.scheduling.executors.base import SlotStatus
+    from harness.scheduling.progress import RunProgress
+
+REDRAW_INTERVAL = 0.25  # seconds
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people: `8 s`, `2 min 05 s`, `3 h 20 min`."""
+    """Return a length of time for people: `8 s`, `2 min 05 s`, `3 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -26,23 +31,22 @@ def duration(seconds: float) -> str:
 
 
 def job_line(job: Job) -> str:
-    """A job for people."""
+    """Return the name of a job for people."""
     seed = f" seed {job.seed}" if job.seed else ""
     return f"{job.label} · {job.rows.task} · {job.rows.size} · draw {job.rows.draw}{seed}"
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """What came of a job, for people."""
+    """Return the score of an outcome for people, or the first line of its error."""
     if outcome.status == "done" and outcome.score is not None:
-        collapsed = " (one answer for every row)" if outcome.collapsed else ""
+        collapsed = " (same answer for every row)" if outcome.collapsed else ""
         return f"{100 * outcome.score:5.1f}{collapsed}"
-    return (
-        f"{outcome.status}: {outcome.error.splitlines()[0] if outcome.error else 'no reason given'}"
-    )
+    reason = outcome.error.splitlines()[0] if outcome.error else "no reason given"
+    return f"{outcome.status}: {reason}"
 
 
 class PlainDisplay:
-    """Lines that a log file can hold."""
+    """Lines for a log file."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -53,19 +57,19 @@ class PlainDisplay:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def show(self, progress: Progress, where: Sequence[Where]) -> None:
-        """Lines come when jobs end."""
+    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Print nothing: lines appear when jobs end."""
 
-    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:
-        """One line a job."""
-        number = progress.before + progress.done + progress.bad
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
+        """Print one line."""
+        number = progress.ended_before + progress.done + progress.failed
         seconds = duration(outcome.seconds_training + outcome.seconds_evaluation)
         self._print(
             f"[{number}/{progress.total}] {job_line(job)}: {outcome_line(outcome)}  ({seconds})"
         )
 
     def note(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._print(text)
 
     def _print(self, text: str) -> None:
@@ -73,14 +77,14 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A board that is redrawn in place: a bar for the whole, a line for each slot, the last outcomes above it."""
+    """A board that is redrawn in place: a bar for the run, a line for each slot, and outcomes above it."""
 
     def __init__(self, console: Console, jobs: Mapping[str, Job]) -> None:
         from rich.live import Live
 
         self._console, self._jobs = console, jobs
         self._live = Live(console=console, refresh_per_second=4, transient=True, auto_refresh=False)
-        self._last = 0.0
+        self._redrawn = 0.0
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
@@ -90,84 +94,78 @@ class LiveDisplay:
         self._live.stop()
 
     def pause(self) -> None:
-        """Take the board away, to ask something."""
+        """Remove the board, so that the terminal can show a question."""
         self._live.stop()
 
     def resume(self) -> None:
-        """Bring the board back."""
+        """Show the board again."""
         self._live.start()
 
-    def show(self, progress: Progress, where: Sequence[Where]) -> None:
-        """Redraw the board, four times a second at most."""
-        if monotonic() - self._last < 0.25:
-            return
-        self._last = monotonic()
-        self._live.update(self._board(progress, where), refresh=True)
+    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Redraw the board, at most four times a second."""
+        if monotonic() - self._redrawn >= REDRAW_INTERVAL:
+            self._redrawn = monotonic()
+            self._live.update(self._board(progress, slots), refresh=True)
 
-    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:  # noqa: ARG002  # the board shows the counts
-        """A line above the board."""
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # the board shows the counts
+        """Print a line above the board."""
         from rich.text import Text
 
-        mark, style = ("✓", "green") if outcome.status == "done" else ("✗", "red")
+        done = outcome.status == "done"
         line = Text.assemble(
-            (f"{mark} ", style),
+            ("✓ ", "green") if done else ("✗ ", "red"),
             job_line(job),
             "  ",
-            (outcome_line(outcome), "bold" if style == "green" else style),
+            (outcome_line(outcome), "bold" if done else "red"),
         )
         self._live.console.print(line, no_wrap=True, overflow="ellipsis")
 
     def note(self, text: str) -> None:
-        """A line above the board."""
+        """Print a line above the board."""
         self._live.console.print(f"! {text}", markup=False, style="yellow")
 
-    def _board(self, progress: Progress, where: Sequence[Where]) -> RenderableType:
+    def _board(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        ended = progress.before + progress.done + progress.bad
-        seconds = progress.seconds_left(len(where))
-        left = (
-            ""
-            if not progress.left
-            else f" · about {duration(seconds)} left"
-            if seconds is not None
-            else " · measuring"
-        )
+        ended = progress.ended_before + progress.done + progress.failed
         parts: list[Any] = [(f"{ended}", "bold"), f" of {progress.total} done"]
-        parts += [" · ", (f"{progress.bad} failed", "red")] if progress.bad else []
-        parts += [f" · {progress.left} to do{left}"]
+        parts += [" · ", (f"{progress.failed} failed", "red")] if progress.failed else []
+        parts += [f" · {plural(progress.left, 'job')} to do{_time_left(progress, len(slots))}"]
         head = Table.grid(padding=(0, 1))
-        whole = ProgressBar(
+        bar = ProgressBar(
             total=max(1, progress.total), completed=ended, width=24, complete_style="cyan"
         )
-        head.add_row(whole, Text.assemble(*parts))
-        slots = Table.grid(padding=(0, 1))
-        for one in where:
-            job = self._jobs[one.digest] if one.digest else None
-            doing = (
-                "testing"
-                if one.testing
-                else f"{one.step} of {one.steps}"
-                if one.step
-                else "starting"
-            )
-            held = (
-                "idle"
-                if job is None
-                else f"{job_line(job)} and {one.jobs - 1} more"
-                if one.jobs > 1
-                else job_line(job)
-            )
-            bar = ProgressBar(
-                total=max(1, one.steps), completed=one.step, width=12, complete_style="cyan"
-            )
-            slots.add_row(
-                Text(one.device, "cyan"),
-                bar,
-                Text((doing if job else "").ljust(10), "dim"),
-                Text(held, no_wrap=True),
-            )
-        return Group(head, slots)
+        head.add_row(bar, Text.assemble(*parts))
+        lines = Table.grid(padding=(0, 1))
+        for slot in slots:
+            self._add_slot(lines, slot)
+        return Group(head, lines)
+
+    def _add_slot(self, table: Table, slot: SlotStatus) -> None:
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        bar = ProgressBar(
+            total=max(1, slot.steps), completed=slot.step, width=12, complete_style="cyan"
+        )
+        if slot.digest is None:
+            phase, work = "", "idle"
+        else:
+            step = f"{slot.step} of {slot.steps}" if slot.step else "starting"
+            phase = "testing" if slot.testing else step
+            more = f" and {slot.jobs - 1} more" if slot.jobs > 1 else ""
+            work = job_line(self._jobs[slot.digest]) + more
+        table.add_row(
+            Text(slot.device, "cyan"), bar, Text(phase.ljust(10), "dim"), Text(work, no_wrap=True)
+        )
+
+
+def _time_left(progress: RunProgress, slots: int) -> str:
+    """Return the estimated time for the jobs that are left, as a suffix."""
+    seconds = progress.seconds_left(slots)
+    if not progress.left:
+        return ""
+    return " · measuring" if seconds is None else f" · about {duration(seconds)} left"

@@ -1,4 +1,4 @@
-"""How far a run has come, how long the rest will take, and who is told."""
+"""How far a run has come, how long the rest will take, and the interface of its display."""
 
 from __future__ import annotations
 
@@ -10,86 +10,84 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from harness.jobs import Job
     from harness.outcome import Outcome
-    from harness.scheduling.executors.base import Where
+    from harness.scheduling.executors.base import SlotStatus
 
-MEASURED = 20  # steps before the first estimate
+MEASURED_STEPS = 20  # before the first estimate
 
 
 class Display(Protocol):
-    """Who is told what happens."""
+    """Shows a run to the user."""
 
-    def show(self, progress: Progress, where: Sequence[Where]) -> None:
-        """Called several times a second."""
+    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Show how far the run is; called several times a second."""
         ...
 
-    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:
-        """Called for every outcome that was kept."""
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
+        """Show an outcome that was recorded."""
         ...
 
     def note(self, text: str) -> None:
-        """Something that the user should know."""
+        """Show a message."""
         ...
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Counts for the display and the exit code."""
 
     total: int
-    before: int  # done by earlier runs
+    ended_before: int  # by earlier runs
     done: int = 0
-    bad: int = 0  # failed or diverged in this run
+    failed: int = 0  # or diverged, in this run
     elsewhere: int = 0  # ended by other runs meanwhile
     started: float = field(default_factory=monotonic)
-    seconds_a_job: float | None = None  # of one slot
-    stopped: bool = False  # because too much failed
-    locked: bool = False  # and was told to stop before the ledger could be written
+    seconds_per_job: float | None = None  # in one slot; None: not measured yet
+    stopped: bool = False  # too many jobs failed
+    locked: bool = False  # the run was stopped before it could write its results
 
     @property
     def left(self) -> int:
-        """Jobs without an outcome."""
-        return self.total - self.before - self.done - self.bad - self.elsewhere
+        """Number of jobs without an outcome."""
+        return self.total - self.ended_before - self.done - self.failed - self.elsewhere
 
     def seconds_left(self, slots: int) -> float | None:
-        """Estimated; None before anything was measured."""
-        return (
-            None if self.seconds_a_job is None else self.left * self.seconds_a_job / max(1, slots)
-        )
+        """Return the estimated seconds for the jobs that are left; None before anything was measured."""
+        if self.seconds_per_job is None:
+            return None
+        return self.left * self.seconds_per_job / max(1, slots)
 
 
-class Pace:
-    """How long a job takes: as the jobs that are done took; before that, as the steps of those at hand do."""
+class JobTimeEstimator:
+    """Estimates how long a job takes: from the jobs that ended, and before that from the steps of running ones."""
 
     def __init__(self) -> None:
-        # Where and when a job was first seen to move, and how far it had to go: starting is no
-        # pace.
+        # Step, seconds and number of steps when a slot's first job was first seen to move: the
+        # start of a worker is not measured.
         self._first: dict[str, tuple[int, float, int]] = {}
 
-    def estimate(self, progress: Progress, where: Sequence[Where]) -> None:
-        """Note the seconds that a job takes in one slot, if anything is known."""
-        slots = max(1, len(where))
-        finished = progress.done + progress.bad
-        if finished >= slots:
-            busy = sum(one.jobs for one in where if one.digest is not None)
-            progress.seconds_a_job = (
-                (monotonic() - progress.started) * slots / (finished + 0.5 * busy)
-            )
+    def update(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Set the seconds that a job takes in one slot, if anything was measured."""
+        ended = progress.done + progress.failed
+        if ended >= max(1, len(slots)):
+            running = sum(slot.jobs for slot in slots if slot.digest is not None)
+            seconds = (monotonic() - progress.started) * len(slots)
+            progress.seconds_per_job = seconds / (ended + 0.5 * running)
             return
-        measured = [seconds for one in where if (seconds := self._seconds(one)) is not None]
+        measured = [seconds for slot in slots if (seconds := self._seconds(slot)) is not None]
         if measured:
-            progress.seconds_a_job = max(measured)
+            progress.seconds_per_job = max(measured)
 
-    def _seconds(self, one: Where) -> float | None:
-        if one.digest is None or not one.step:
+    def _seconds(self, slot: SlotStatus) -> float | None:
+        if slot.digest is None or not slot.step:
             return None
-        step, since, steps = self._first.setdefault(one.digest, (one.step, one.since, one.steps))
-        if (
-            one.since < since or one.step < step or one.steps != steps
-        ):  # began again, or something else
-            self._first[one.digest] = one.step, one.since, one.steps
+        now = slot.step, slot.seconds, slot.steps
+        step, seconds, steps = self._first.setdefault(slot.digest, now)
+        if slot.seconds < seconds or slot.step < step or slot.steps != steps:
+            self._first[slot.digest] = now  # the pack was started again, or entered another phase
             return None
-        if one.step - step < MEASURED:
+        if slot.step - step < MEASURED_STEPS:
             return None
+        seconds_per_step = (slot.seconds - seconds) / (slot.step - step)
         return (
-            (one.since - since) / (one.step - step) * one.steps / one.jobs
-        )  # a pack's steps are those of all its jobs
+            seconds_per_step * slot.steps / slot.jobs
+        )  # the steps are those of all jobs of the pack

@@ -1,338 +1,278 @@
-"""Ledger to packs to executor to ledger: the loop of `bench run`.
+"""The loop of `bench run`: claim jobs in the ledger, give them to an executor, record their outcomes.
 
-What is left to do is what the ledger says is not done; nothing else records progress. The first
-interrupt ends the loop when what is in flight has finished, the second at once; either way claims
-without result are given back.
+What is left to do is what the ledger does not show as done; nothing else records progress. The
+first signal ends the loop when the jobs in flight have ended, the second one ends it at once.
+Either way, claims without a result are released.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from time import monotonic, sleep
 
 from harness.errors import Busy
-from harness.geometry import Geometry, rows_of
 from harness.ledger import Claim, Ledger, database
 from harness.outcome import Outcome
-from harness.scheduling.executors.base import Executor, Finished, Lost, Where
-from harness.scheduling.progress import Display, Pace, Progress
-from harness.scheduling.signals import Stop
+from harness.scheduling.executors.base import Executor, PackFinished, PackLost, SlotStatus
+from harness.scheduling.other_runs import JobsOfOtherRuns
+from harness.scheduling.progress import Display, JobTimeEstimator, RunProgress
+from harness.scheduling.signals import StopSignals
 from harness.training.ticket import Ticket
+from harness.wording import plural
 
-LOSSES = 3  # times that a job may lose its worker before it is set aside
-ASK_ABOVE = 3600.0  # seconds of estimated work that need a yes
-AGAIN = 1.0  # seconds between two looks at what other runs hold
+MAX_LOSSES = 3  # a job that lost its worker this many times has failed
+CONFIRM_ABOVE = 3600.0  # seconds of estimated work that need a confirmation
+POLL = 0.15  # seconds to wait for events
+WINDOW = 50  # jobs of the queue to claim from, at least
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When something is ended before its time."""
+    """When to end a job or a run early."""
 
     seconds: float = math.inf  # of one job
     failures: float = math.inf  # of a run
 
 
-def run(
-    ledger: Ledger,
-    tickets: Mapping[str, Ticket],
-    executor: Executor,
-    display: Display,
-    progress: Progress,
-    stop: Stop,
-    *,
-    retry: Sequence[str] = (),
-    confirm: Callable[[float], bool] | None = None,
-    limits: Limits | None = None,
-) -> None:
-    """Work through the jobs until none is left or somebody says stop.
+@dataclass
+class Scheduler:
+    """Works through jobs until none is left or a signal stops it.
 
     Args:
         ledger: open for writing, with a run begun and the jobs entered.
-        tickets: the jobs to do, by digest, in their order.
-        executor: what runs them.
-        display: who is told.
-        progress: counted up as outcomes come in.
-        stop: filled by signals.
+        tickets: the jobs to run by digest, in their order.
+        executor: runs packs of jobs.
+        display: shows what happens.
+        progress: counted up as outcomes arrive.
+        stop: counts the signals that stop the run.
         retry: states that are tried again, such as `failed`.
-        confirm: asked once if the whole will take more than an hour, with the seconds; None: nobody
-            to ask.
-        limits: on the time of a job and on failures; None: none.
+        confirm: called once with the estimated seconds if the run will take more than an hour; False
+            stops the run. None: do not ask.
+        limits: of one job and of the run.
     """
-    work = _Work(
-        ledger,
-        tickets,
-        executor,
-        display,
-        progress,
-        stop,
-        tuple(retry),
-        confirm,
-        limits or Limits(),
-    )
-    ledger.wait_while(work.waiting())
-    with work.giving_up():
-        try:
-            work.go()
-        except (
-            BaseException
-        ) as error:  # the ledger cannot be written, say: nobody waits for the workers
-            if (
-                not isinstance(error, KeyboardInterrupt) or stop.times < 2
-            ):  # else a second signal has ended work done here
-                executor.close(kill=True)
-                raise
-        executor.close(kill=stop.times >= 2)
-        if work.flight:
-            ledger.release(list(work.flight.values()))
-        if work.begins:
-            taken = sum(state != "planned" for state in ledger.states(tickets).values())
-            progress.elsewhere = taken - progress.done - progress.bad
-
-
-class _Others:
-    """Jobs of this run that another run had when it came to them. They are tried again, for that run may die."""
-
-    def __init__(self) -> None:
-        self.digests: list[str] = []
-        self._tried, self._told = -math.inf, False
-
-    def again(self, ledger: Ledger, retry: Sequence[str]) -> list[str]:
-        """Once a second those that have not ended; what a dead run held is free by then."""
-        if not self.digests or monotonic() < self._tried + AGAIN:
-            return []
-        ledger.reap()
-        states = ledger.states(self.digests)
-        again = [
-            digest
-            for digest in self.digests
-            if states.get(digest) in ("planned", "claimed", *retry)
-        ]
-        self._tried, self.digests = monotonic(), []
-        return again
-
-    def wait(self, display: Display) -> None:
-        """Until it is time to try them again, and say so."""
-        seconds = self._tried + AGAIN - monotonic()
-        if seconds <= 0:
-            return
-        if not self._told:
-            self._told = True
-            display.note(
-                f"{len(self.digests)} jobs are in the hands of another run: waiting for them; Ctrl-C stops"
-            )
-        sleep(seconds)
-
-
-@dataclass
-class _Work:
-    """What is under way. The first nine fields are the arguments of `run`."""
 
     ledger: Ledger
     tickets: Mapping[str, Ticket]
     executor: Executor
     display: Display
-    progress: Progress
-    stop: Stop
-    retry: Sequence[str]
-    confirm: Callable[[float], bool] | None
-    limits: Limits
+    progress: RunProgress
+    stop: StopSignals
+    retry: Sequence[str] = ()
+    confirm: Callable[[float], bool] | None = None
+    limits: Limits = Limits()
 
-    queue: deque[str] = field(init=False)
-    flight: dict[str, Claim] = field(default_factory=dict)  # whose outcome is not recorded yet
-    losses: Counter[str] = field(default_factory=Counter)
-    late: set[str] = field(
-        default_factory=set
-    )  # jobs whose worker was ended because they took too long
-    others: _Others = field(default_factory=_Others)
-    pace: Pace = field(default_factory=Pace)
+    _queue: deque[str] = field(init=False)
+    _in_flight: dict[str, Claim] = field(init=False, default_factory=dict)
+    _losses: Counter[str] = field(init=False, default_factory=Counter)  # of workers, by job
+    _timed_out: set[str] = field(init=False, default_factory=set)
+    _other_runs: JobsOfOtherRuns = field(init=False, default_factory=JobsOfOtherRuns)
+    _estimator: JobTimeEstimator = field(init=False, default_factory=JobTimeEstimator)
+    _waited: float = field(init=False, default=0.0)  # seconds for a locked ledger
 
     def __post_init__(self) -> None:
-        self.queue = deque(self.tickets)
+        self._queue = deque(self.tickets)
+
+    def run(self) -> None:
+        """Run the jobs.
+
+        Raises:
+            Busy: another process has locked the ledger for too long, and no signal came.
+            DiskTrouble, CannotWrite, CorruptData, Unavailable: the ledger or a disk cannot be used.
+        """
+        self.ledger.wait_while(self._wait_for_ledger)
+        try:
+            try:
+                self._loop()
+            except BaseException as error:
+                ended_by_signals = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
+                if not ended_by_signals:
+                    self.executor.close(
+                        kill=True
+                    )  # nothing that the workers compute can be recorded
+                    raise
+            self.executor.close(kill=self.stop.count >= 2)
+            self._settle()
+        except Busy:  # the claims are released once this process is gone
+            if not self.stop.count:
+                raise
+            self.progress.locked = bool(self._in_flight)
+
+    def _loop(self) -> None:
+        while self.stop.count < 2:
+            self.ledger.keep_lock()
+            if self._is_starting_jobs:
+                self._fill_slots()
+            if self._in_flight:
+                self._announce_stop()
+                for event in self.executor.events(POLL):
+                    self._handle(event)
+                self._watch()
+            elif self._is_starting_jobs and self._other_runs.digests:
+                self._other_runs.wait(self.display)
+            else:
+                return
 
     @property
-    def begins(self) -> bool:
-        """Whether jobs are still begun."""
-        return not self.stop.times and not self.progress.stopped
+    def _is_starting_jobs(self) -> bool:
+        return not self.stop.count and not self.progress.stopped
 
-    def go(self) -> None:
-        """Until nothing is left, what is in flight has finished after a first signal, or a second one came."""
-        while self.stop.times < 2:
-            self.ledger.hold()
-            if self.begins:
-                self._fill()
-            if not self.flight:
-                if not self.begins or not self.others.digests:
-                    return
-                self.others.wait(self.display)
-                continue
-            self._tell()
-            for event in self.executor.events(0.15):
-                if isinstance(event, Finished):
-                    self._smaller(event.outcomes)
-                    for outcome in event.outcomes:
-                        self._keep(self.flight[outcome.digest], outcome)
-                        del self.flight[outcome.digest]
-                else:
-                    self._lost(event)
-            self._look()
+    def _settle(self) -> None:
+        """Release what is still claimed and count the jobs that other runs ended."""
+        if self._in_flight:
+            self.ledger.release_claims(list(self._in_flight.values()))
+        if self._is_starting_jobs:
+            ended = sum(state != "planned" for state in self.ledger.states(self.tickets).values())
+            self.progress.elsewhere = ended - self.progress.done - self.progress.failed
 
-    # -- begin
-    # ---------------------------------------------------------------------------------------------------------
+    # -- starting jobs
 
-    def _fill(self) -> None:
-        """Give every idle slot a pack of jobs that nobody else has."""
+    def _fill_slots(self) -> None:
+        """Give every idle slot a pack of jobs that no other run has claimed."""
         idle = self.executor.idle()
-        if idle and not self.queue:
-            self.queue.extend(self.others.again(self.ledger, self.retry))
+        if idle and not self._queue:
+            self._queue.extend(self._other_runs.free_jobs(self.ledger, self.retry))
         for slot in idle:
-            while self.queue:
-                if claims := self._claim():
-                    self.flight |= {claim.digest: claim for claim in claims}
+            while self._queue:
+                if claims := self._claim_pack():
+                    self._in_flight |= {claim.digest: claim for claim in claims}
                     self.executor.submit(slot, [self.tickets[claim.digest] for claim in claims])
                     break
 
-    def _claim(self) -> list[Claim]:
-        """The next jobs of the queue that go together, as far as nobody else has them; they leave the queue."""
-        first = self.tickets[self.queue[0]]
-        places = (
-            first.places if not self.losses[self.queue[0]] else 1
-        )  # who lost a worker goes by itself
-        window = self._window(places)
-        claims = self.ledger.claim(window, places, retry=self.retry)
-        passed = window.index(claims[-1].digest) + 1 if len(claims) == places else len(window)
+    def _claim_pack(self) -> list[Claim]:
+        """Claim the next jobs that go together and take them from the queue, with those that other runs have."""
+        first = self._queue[0]
+        # A job that lost a worker runs alone: it may have been the cause.
+        count = 1 if self._losses[first] else self.tickets[first].jobs_at_once
+        window = self._window(count)
+        claims = self.ledger.claim(window, count, retry=self.retry)
         claimed = {claim.digest for claim in claims}
-        self.others.digests += [digest for digest in window[:passed] if digest not in claimed]
+        passed = window.index(claims[-1].digest) + 1 if len(claims) == count else len(window)
         for digest in window[:passed]:
-            self.queue.remove(digest)
+            self._queue.remove(digest)
+            if digest not in claimed:
+                self._other_runs.digests.append(digest)
         return claims
 
-    def _window(self, places: int) -> list[str]:
-        """Jobs to claim from, in their order: the next ones, or for a pack those that may go with the first."""
-        if places == 1:
-            return list(islice(self.queue, 50))
-        kind = self.tickets[self.queue[0]].kind
-        return list(
-            islice(
-                (digest for digest in self.queue if self.tickets[digest].kind == kind),
-                max(50, 2 * places),
-            )
-        )
+    def _window(self, count: int) -> list[str]:
+        """Return the next jobs of the queue to claim from; for a pack, those that may share one with the first."""
+        if count == 1:
+            return list(islice(self._queue, WINDOW))
+        kind = self.tickets[self._queue[0]].kind
+        same_kind = (digest for digest in self._queue if self.tickets[digest].kind == kind)
+        return list(islice(same_kind, max(WINDOW, 2 * count)))
 
-    # -- end
-    # -----------------------------------------------------------------------------------------------------------
+    # -- ending jobs
 
-    def _keep(self, claim: Claim, outcome: Outcome) -> None:
-        """Commit an outcome, then tell."""
+    def _handle(self, event: PackFinished | PackLost) -> None:
+        if isinstance(event, PackLost):
+            for digest in event.digests:
+                self._handle_loss(digest, event.reason)
+            return
+        self._adopt_smaller_geometry(event.outcomes)
+        for outcome in event.outcomes:
+            self._record(self._in_flight[outcome.digest], outcome)
+            del self._in_flight[
+                outcome.digest
+            ]  # only now: until then a signal waits for the ledger
+
+    def _record(self, claim: Claim, outcome: Outcome) -> None:
+        """Commit an outcome, then show it."""
         job = self.tickets[outcome.digest].job
         if not self.ledger.record(outcome, claim.epoch):
-            self.display.note(
-                f"{job.label} on {job.rows.task}: another run has taken this job over; its result stands"
-            )
-            self.others.digests.append(outcome.digest)
+            place = f"{job.label} on {job.rows.task}"
+            self.display.note(f"another run has taken over {place}: the result of that run counts")
+            self._other_runs.digests.append(outcome.digest)
             return
         self.progress.done += outcome.status == "done"
-        self.progress.bad += outcome.status != "done"
+        self.progress.failed += outcome.status != "done"
         self.display.finished(job, outcome, self.progress)
 
-    def _smaller(self, outcomes: Sequence[Outcome]) -> None:
-        """A kind of jobs that turned out to be too much for the device goes on in packs as small as those that it held."""
+    def _adopt_smaller_geometry(self, outcomes: Sequence[Outcome]) -> None:
+        """Run further jobs of a kind in the geometry with which its last ones fitted into memory."""
         for outcome in outcomes:
-            if outcome.note:
-                self.display.note(outcome.note)
-            if outcome.note and outcome.status != "failed":  # one that failed has no geometry
-                kind, text = self.tickets[outcome.digest].kind, outcome.geometry
+            if not outcome.note:
+                continue
+            self.display.note(outcome.note)
+            if outcome.status != "failed":  # a failed job has no geometry
+                kind, geometry = self.tickets[outcome.digest].kind, outcome.geometry.planned()
                 self.tickets = {
-                    digest: replace(one, geometry=Geometry.read(text), rows=rows_of(text))
-                    if one.kind == kind
-                    else one
-                    for digest, one in self.tickets.items()
+                    digest: replace(ticket, geometry=geometry) if ticket.kind == kind else ticket
+                    for digest, ticket in self.tickets.items()
                 }
 
-    def _lost(self, event: Lost) -> None:
-        """Try the jobs of a dead worker again, up to a limit; not those that took too long by themselves."""
-        for digest in event.digests:
-            claim = self.flight.pop(digest)
-            self.losses[digest] += 1
-            if digest in self.late:
-                error = "Timeout: it took longer than --timeout allows"
-            elif self.losses[digest] < LOSSES:
-                label = self.tickets[digest].job.label
-                self.display.note(f"the worker of {label} died ({event.reason}); trying again")
-                self.ledger.release([claim])
-                self.queue.appendleft(digest)
-                continue
-            else:
-                error = f"WorkerDied: {LOSSES} times ({event.reason}); is there enough memory?"
-            self._keep(claim, Outcome(digest=digest, status="failed", error=error))
+    def _handle_loss(self, digest: str, reason: str) -> None:
+        """Queue a job that lost its worker again; it fails if it timed out or lost too many workers."""
+        claim = self._in_flight.pop(digest)
+        self._losses[digest] += 1
+        if digest in self._timed_out:
+            error = "Timeout: it took longer than --timeout allows"
+        elif self._losses[digest] >= MAX_LOSSES:
+            error = f"WorkerDied: {MAX_LOSSES} times ({reason}); is there enough memory?"
+        else:
+            label = self.tickets[digest].job.label
+            self.display.note(f"the worker of {label} died ({reason}); the job is tried again")
+            self.ledger.release_claims([claim])
+            self._queue.appendleft(digest)
+            return
+        self._record(claim, Outcome(digest=digest, status="failed", error=error))
 
-    # -- between
-    # -------------------------------------------------------------------------------------------------------
+    # -- between events
 
-    def _look(self) -> None:
-        """See how far things are: end what takes too long or fails too much, show the rest, ask before a long run."""
-        where = self.executor.where()
-        self._end_late(where)
-        if self.begins and self.progress.bad >= self.limits.failures:
+    def _watch(self) -> None:
+        """Apply the limits, update the display, and ask before a long run."""
+        slots = self.executor.status()
+        self._stop_late_packs(slots)
+        if self._is_starting_jobs and self.progress.failed >= self.limits.failures:
             self.progress.stopped = True
-            self.display.note(f"{self.progress.bad} jobs failed: no more are begun")
-        self.pace.estimate(self.progress, where)
-        self.display.show(self.progress, where)
+            self.display.note(
+                f"{plural(self.progress.failed, 'job')} failed: no further jobs are started"
+            )
+        self._estimator.update(self.progress, slots)
+        self.display.show(self.progress, slots)
+        self._confirm_long_run()
+
+    def _confirm_long_run(self) -> None:
         seconds = self.progress.seconds_left(len(self.executor.devices))
-        if self.confirm and seconds is not None and not self.stop.times:
-            confirm, self.confirm = self.confirm, None  # asked once
-            if seconds > ASK_ABOVE and not confirm(seconds):
-                self.stop.times = 2
+        if self.confirm and seconds is not None and not self.stop.count:
+            confirm, self.confirm = self.confirm, None
+            if seconds > CONFIRM_ABOVE and not confirm(seconds):
+                self.stop.count = 2
 
-    def _end_late(self, where: Sequence[Where]) -> None:
-        """End packs that take longer than their jobs may, and note which jobs that were."""
-        for slot, one in enumerate(where):
-            if (
-                one.digest is not None
-                and one.digest in self.flight
-                and one.since > self.limits.seconds * one.jobs
-            ):
-                if one.jobs == 1:  # a pack's jobs are tried one by one: each has its own time
-                    self.late.add(one.digest)
-                self.executor.stop(slot)
+    def _stop_late_packs(self, slots: Sequence[SlotStatus]) -> None:
+        """End packs that exceed the time of their jobs; a job that was alone has then timed out."""
+        for number, slot in enumerate(slots):
+            if slot.digest not in self._in_flight:
+                continue
+            if slot.seconds > self.limits.seconds * slot.jobs:
+                if slot.jobs == 1:  # the jobs of a pack are tried again one by one
+                    self._timed_out.add(slot.digest)
+                self.executor.stop(number)
 
-    def _tell(self) -> None:
-        """Say once what becomes of the jobs at hand."""
-        if self.stop.times == 1 and not self.stop.told:
-            self.stop.told = True
-            self.display.note("stopping when the jobs at hand are done; once more stops at once")
+    def _announce_stop(self) -> None:
+        if self.stop.count == 1 and not self.stop.announced:
+            self.stop.announced = True
+            self.display.note(
+                "stopping when the running jobs have ended; a second Ctrl-C stops at once"
+            )
 
-    def waiting(self) -> Callable[[float], bool]:
-        """How long a run waits while another process has its ledger locked: until somebody says stop, and it says that it does.
+    def _wait_for_ledger(self, seconds: float) -> bool:
+        """Return whether to keep waiting for a ledger that another process has locked.
 
-        While results are at hand, or will be, that takes a second signal: they would be lost.
+        A signal ends the wait. While jobs are in flight it takes two, since their results would be lost.
+
+        Args:
+            seconds: since this wait began.
         """
-        before = 0.0
-
-        def going_on(seconds: float) -> bool:
-            nonlocal before
-            if seconds >= database.WAIT > (before if before < seconds else 0.0):
-                name = database.shown(self.ledger.name)
-                self.display.note(
-                    f"{name} is locked by another process: this run waits, and keeps its results until it is not"
-                )
-            before = seconds
-            if self.flight:
-                self._tell()
-            return self.stop.times < (2 if self.flight else 1)
-
-        return going_on
-
-    @contextmanager
-    def giving_up(self) -> Iterator[None]:
-        """A run that is told to stop while its ledger is locked ends as told; its claims are free once it is gone."""
-        try:
-            yield
-        except Busy:
-            if not self.stop.times:
-                raise
-            self.progress.locked = bool(self.flight)
+        waited = self._waited if self._waited < seconds else 0.0  # greater: of an earlier wait
+        self._waited = seconds
+        if waited < database.WAIT <= seconds:
+            name = database.shown(self.ledger.name)
+            self.display.note(
+                f"{name} is locked by another process: this run waits and keeps its results until then"
+            )
+        if self._in_flight:
+            self._announce_stop()
+        return self.stop.count < (2 if self._in_flight else 1)

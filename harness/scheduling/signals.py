@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals of a batch system: the first ends a run when what is in flight has finished, the second at once."""
+"""Ctrl-C and the signals of a batch system: the first stops a run when its running jobs have ended, the second at once."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ from typing import Any
 
 
 @dataclass
-class Stop:
-    """Whether to stop, and how.
+class StopSignals:
+    """A signal handler that counts the signals which ask the run to stop.
 
     Args:
-        here: whether the work is done in this process, which a second signal must tear out of it.
+        in_process: whether jobs run in this process; a second signal must then raise out of them.
     """
 
-    here: bool = False
-    signal: int | None = None
-    times: int = 0
-    told: bool = False  # whether the user knows
+    in_process: bool = False
+    last: int | None = None  # number of the latest signal
+    count: int = 0
+    announced: bool = False  # whether a message has announced the stop
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program ended by that signal."""
-        return 128 + (self.signal or signal.SIGINT)
+        """The exit code by which a shell recognises a program that a signal ended."""
+        return 128 + (self.last or signal.SIGINT)
 
     def __call__(self, number: int, _frame: Any) -> None:
-        """Note a signal.
+        """Count a signal.
 
         Raises:
-            KeyboardInterrupt: it is the second, and the work is done here.
+            KeyboardInterrupt: it is the second one, and jobs run in this process.
         """
-        self.signal, self.times = number, self.times + 1
-        if self.here and self.times >= 2:
+        self.last, self.count = number, self.count + 1
+        if self.in_process and self.count >= 2:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def watch_signals(*, here: bool = False) -> Iterator[Stop]:
-    """Count Ctrl-C and the like instead of being ended by them; `here`: see `Stop`."""
-    stop = Stop(here)
-    numbers = [
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-    ]
-    if (
-        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    ):  # nohup: it is to outlive the terminal
-        numbers.remove(signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
+def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
+    """Count SIGINT, SIGTERM and SIGHUP inside the block instead of being ended by them.
+
+    Args:
+        in_process: see `StopSignals`.
+    """
+    stop = StopSignals(in_process)
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    if "SIGHUP" in names and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)  # nohup: the run is to outlive its terminal
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

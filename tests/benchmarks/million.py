@@ -74,7 +74,7 @@ def fill(
     chance: random.Random,
 ) -> None:
     """Enter a study and its results in one transaction."""
-    ledger.enter(jobs)
+    ledger.add_jobs(jobs)
     table = table_of(JobRow)
     with ledger._engine.begin() as connection:
         rows: dict[str, dict[str, object]] = {}

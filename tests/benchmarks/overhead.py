@@ -84,7 +84,7 @@ def fill(db: str, jobs: tuple[Job, ...]) -> None:
         json.dumps([[step, 0.5, 0.8, 0.4] for step in range(50, 501, 50)]).encode()
     )
     with Ledger(db, write=True) as ledger:
-        ledger.enter(jobs)
+        ledger.add_jobs(jobs)
         ledger.begin("overhead")
         for start in range(0, len(jobs), BATCH):
             part = jobs[start : start + BATCH]

@@ -30,7 +30,7 @@ def whole(tmp_path_factory):
     ]
     with Ledger(str(path), write=True) as ledger:
         preregistration.declare(ledger, SAID)
-        ledger.enter(jobs)
+        ledger.add_jobs(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
             assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)

@@ -221,7 +221,7 @@ def test_ctrl_c_twice_ends_a_run_that_waits_for_a_lock(bench, tmp_path, locked):
     holder.communicate()
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("next")
-        ledger.reap()
+        ledger.release_dead_claims()
     assert set(states(tmp_path / "r.db")) == {"done", "planned"}
     check_ledger(str(tmp_path / "r.db"))
 
@@ -248,9 +248,9 @@ def test_a_zombie_is_fenced_off(tmp_path):
     db = str(tmp_path / "r.db")
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
         first.begin("first")
-        first.enter([job])
+        first.add_jobs([job])
         [lost] = first.claim([job.digest], 1)
-        first.release([lost])  # as a reaper would, who takes the first for dead
+        first.release_claims([lost])  # as a reaper would, who takes the first for dead
         second.begin("second")
         [held] = second.claim([job.digest], 1)
         assert second.record(fake_training.outcome(job.digest), held.epoch)

@@ -12,14 +12,14 @@ import torch
 
 from harness.backbones.loading import Backbone
 from harness.commands import show
-from harness.geometry import Geometry, rows_of
+from harness.geometry import Geometry
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
 from harness.scheduling import scheduler
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.executors.local import LocalExecutor
-from harness.scheduling.progress import Progress
-from harness.scheduling.signals import Stop
+from harness.scheduling.progress import RunProgress
+from harness.scheduling.signals import StopSignals
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 from harness.training import job_run, packed, testing, worker, worker_cache
@@ -78,9 +78,11 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
     }
     executor, display = LocalExecutor(["cpu"], work=low_memory_work.work), RecordingDisplay()
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter(plan.jobs)
+        ledger.add_jobs(plan.jobs)
         ledger.begin("bench run")
-        scheduler.run(ledger, tickets, executor, display, Progress(total=3, before=0), Stop())
+        scheduler.Scheduler(
+            ledger, tickets, executor, display, RunProgress(total=3, ended_before=0), StopSignals()
+        ).run()
         assert [entry.state for entry in ledger.entries()] == ["done", "failed", "done"]
         [(digest, error)] = ledger.errors()
     assert digest == plan.jobs[1].digest
@@ -118,7 +120,7 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
 
     monkeypatch.setattr(testing, "predict", small)
     found = worker.run_pack(tickets_of(tmp_path, draws=4, places=4), "cpu", lambda *_: None)
-    assert [(one.status, one.geometry) for one in found] == [(status, shape)] * 4
+    assert [(one.status, str(one.geometry)) for one in found] == [(status, shape)] * 4
     assert ["no memory for" in one.note for one in found] == [True, False, False, False]
     assert {one.error for one in found} == {
         "" if status == "done" else "OutOfMemoryError: no room to test"
@@ -136,7 +138,8 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
 def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeypatch, options):
     """F7: a job alone is trained once; its test rows go through the model in calls that fit, which is told and recorded."""
     [ticket] = [
-        replace(one, geometry=None, **options) for one in tickets_of(tmp_path, draws=1, places=1)
+        replace(one, geometry=Geometry(), **options)
+        for one in tickets_of(tmp_path, draws=1, places=1)
     ]
     (before,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, calls = [], []
@@ -146,22 +149,24 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     monkeypatch.setattr(Backbone, "__call__", tight(calls, 100))
     (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (found.status, found.error, len(trainings)) == ("done", "", 1)
-    kind, _, tokens = found.geometry.partition("@")
-    assert (kind, 50 <= int(tokens) <= 100) == ("1", True)
+    tokens = found.geometry.test_tokens
+    assert found.geometry == Geometry(test_tokens=tokens)
+    assert 50 <= tokens <= 100
     assert f"they had {tokens} tokens at most" in found.note
     assert max(calls) > 100 > min(calls)
     assert found.metrics == before.metrics
     assert unpack_predictions(found.predictions) == unpack_predictions(before.predictions)
-    assert (Geometry.read(found.geometry), rows_of(found.geometry)) == (None, 0)
     assert (
-        show._describe(found.geometry) == f"trained alone; tested in calls of at most {tokens} tokens"
+        show._describe(found.geometry)
+        == f"trained alone; tested in calls of at most {tokens} tokens"
     )
-    assert (Geometry.read("4x16x24@50"), rows_of("1/8@50")) == (Geometry(4, 16, 24), 8)
 
 
 def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
     """F7: where calls cannot be smaller the job fails in words, and the worker goes on."""
-    [ticket] = [replace(one, geometry=None) for one in tickets_of(tmp_path, draws=1, places=1)]
+    [ticket] = [
+        replace(one, geometry=Geometry()) for one in tickets_of(tmp_path, draws=1, places=1)
+    ]
     with monkeypatch.context() as patched:
         patched.setattr(Backbone, "__call__", tight([], 1))
         (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
@@ -183,7 +188,7 @@ def test_no_memory_for_a_source_leaves_the_backbone_as_it_was(tmp_path, monkeypa
     worker.run_pack(tickets, "cpu", lambda *_: None)  # whether this kind may pack is known
     monkeypatch.setattr(Attempt, "adapted", full)
     found = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [(one.status, one.geometry) for one in found] == [("done", "2x16x16")] * 4
+    assert [(one.status, str(one.geometry)) for one in found] == [("done", "2x16x16")] * 4
 
 
 def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeypatch):
@@ -197,8 +202,8 @@ def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeyp
             lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")),
         )
         found = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [(one.status, one.geometry) for one in found] == [("done", "1")] * 2
-    assert [one.geometry for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == [
+    assert [(one.status, str(one.geometry)) for one in found] == [("done", "1")] * 2
+    assert [str(one.geometry) for one in worker.run_pack(tickets, "cpu", lambda *_: None)] == [
         "2x16x16"
     ] * 2
 
@@ -217,8 +222,8 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
     whole, tried = packed.Pack.fit, []
 
     def small(self, trainings):
-        tried.append(self._geometry.places)
-        if self._geometry.places > 2:
+        tried.append(self._geometry.pack_size)
+        if self._geometry.pack_size > 2:
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, trainings)
 
@@ -234,15 +239,15 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
     monkeypatch.setattr(Attempt, "outcome", failing)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
-        ledger.enter([ticket.job for ticket in tickets.values()])
-        scheduler.run(
+        ledger.add_jobs([ticket.job for ticket in tickets.values()])
+        scheduler.Scheduler(
             ledger,
             tickets,
             InlineExecutor("cpu"),
             RecordingDisplay(),
-            Progress(total=8, before=0),
-            Stop(),
-        )
+            RunProgress(total=8, ended_before=0),
+            StopSignals(),
+        ).run()
         assert sorted(entry.state for entry in ledger.entries()) == ["done"] * 7 + ["failed"]
     assert tried == [4, 2, 2, 2, 2]
 

@@ -57,7 +57,7 @@ def test_what_goes_in_comes_out_as_from_a_file(db, tmp_path):
     jobs = [fake_training.job(number) for number in range(30)]
     for name in (db, str(tmp_path / "r.db")):
         with Ledger(name, write=True) as ledger:
-            ledger.enter(jobs)
+            ledger.add_jobs(jobs)
             ledger.begin("fake")
             for claim in ledger.claim([job.digest for job in jobs], 30):
                 assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
@@ -203,7 +203,7 @@ def test_jobs_run_in_the_order_of_the_run_and_none_is_passed_over(db):
     """Entered in another order than this run wants them: each is claimed, first come first."""
     jobs = [fake_training.job(number) for number in range(8)]
     with Ledger(db, write=True) as ledger:
-        ledger.enter(jobs)
+        ledger.add_jobs(jobs)
         ledger.begin("fake")
         wanted = [jobs[number].digest for number in (5, 1, 7, 0, 3, 2, 6, 4)]
         assert [ledger.claim(wanted, 1)[0].digest for _ in wanted] == wanted
@@ -213,7 +213,7 @@ def test_a_server_that_goes_away_for_a_moment_is_waited_for(db, monkeypatch):
     """Its connections are refused for three seconds; the result is recorded all the same."""
     job = fake_training.job(0)
     with Ledger(db, write=True) as ledger:
-        ledger.enter([job])
+        ledger.add_jobs([job])
         ledger.begin("fake")
         [claim] = ledger.claim([job.digest], 1)
         engine, back = ledger._engine, time.monotonic() + 3
@@ -245,10 +245,10 @@ def test_runs_that_enter_the_same_jobs_in_another_order_all_go_on(db, monkeypatc
 
         with Ledger(db, write=True) as ledger:
             event.listen(ledger._engine, "after_cursor_execute", meet)
-            ledger.enter(jobs)
+            ledger.add_jobs(jobs)
 
     with Ledger(db, write=True) as ledger:
-        ledger.enter([known])  # and with it the setting of all
+        ledger.add_jobs([known])  # and with it the setting of all
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(enter, [(first, second), (second, first)]))
     with Ledger(db) as ledger:
@@ -264,8 +264,8 @@ def test_runs_of_other_databases_keep_nothing_alive(db):
     with Ledger(db, write=True) as here, Ledger(SERVER, write=True) as elsewhere:
         here.begin("fake")
         elsewhere.begin("other")
-        assert not here.others()
-        assert not elsewhere.others()
+        assert not here.has_other_runs()
+        assert not elsewhere.has_other_runs()
 
 
 def cut_lock(db):
@@ -293,7 +293,7 @@ def orphaned(db, monkeypatch):
     monkeypatch.setattr("harness.ledger.ledger.LOCK_CHECK_INTERVAL", 0.0)
     job = fake_training.job(0)
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
-        first.enter([job])
+        first.add_jobs([job])
         first.begin("first")
         [claim] = first.claim([job.digest], 1)
         assert cut_lock(db) == 1
@@ -305,8 +305,8 @@ def orphaned(db, monkeypatch):
 def test_a_lock_lost_unnoticed_is_taken_again(orphaned):
     """F29: only the connection with the lock broke; at its next look the run holds it again, and nobody takes it for dead."""
     first, second, digest, claim = orphaned
-    first.hold()
-    assert second.reap() == 0
+    first.keep_lock()
+    assert second.release_dead_claims() == 0
     assert second.claim([digest], 1) == []
     assert first.record(fake_training.outcome(digest), claim.epoch)
 
@@ -314,17 +314,17 @@ def test_a_lock_lost_unnoticed_is_taken_again(orphaned):
 def test_what_was_set_free_and_claimed_by_nobody_is_claimed_again(orphaned):
     """F29: another run took the first for dead; the first looks, and the job is its own as before."""
     first, second, digest, claim = orphaned
-    assert second.reap() == 1
-    first.hold()
+    assert second.release_dead_claims() == 1
+    first.keep_lock()
     assert second.claim([digest], 1) == []
-    assert second.reap() == 0
+    assert second.release_dead_claims() == 0
     assert first.record(fake_training.outcome(digest), claim.epoch)
 
 
 def test_a_result_of_a_job_that_was_set_free_is_kept(orphaned):
     """F29: and it ends before the run has looked at its lock: nobody has the job, so the result is not thrown away."""
     first, second, digest, claim = orphaned
-    assert second.reap() == 1
+    assert second.release_dead_claims() == 1
     assert first.record(fake_training.outcome(digest), claim.epoch)
     assert second.claim([digest], 1) == []
 
@@ -332,11 +332,11 @@ def test_a_result_of_a_job_that_was_set_free_is_kept(orphaned):
 def test_a_job_that_another_run_has_taken_over_is_recorded_by_that_run(orphaned):
     """F5, F29: claimed by the second, it stays the second's, whatever the first does; one attempt, one result."""
     first, second, digest, claim = orphaned
-    assert second.reap() == 1
+    assert second.release_dead_claims() == 1
     [held] = second.claim([digest], 1)
-    first.hold()
+    first.keep_lock()
     assert not first.record(fake_training.outcome(digest), claim.epoch)
-    first.release([claim])
+    first.release_claims([claim])
     assert second.record(fake_training.outcome(digest), held.epoch)
     assert not first.record(fake_training.outcome(digest), claim.epoch)
 
@@ -352,7 +352,7 @@ def test_locks_that_break_while_two_runs_share_the_work_lose_no_result(db, tmp_p
         cuts += cut_lock(db)
         with Ledger(db, write=True) as third:
             third.begin("third")
-            freed += third.reap()
+            freed += third.release_dead_claims()
         time.sleep(0.8)
     assert cuts > 2  # of two runs: a lock that was cut was taken again
     assert freed >= 8

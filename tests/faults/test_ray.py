@@ -7,8 +7,8 @@ import pytest
 
 from harness.ledger import Ledger
 from harness.scheduling import scheduler
-from harness.scheduling.progress import Progress
-from harness.scheduling.signals import Stop
+from harness.scheduling.progress import RunProgress
+from harness.scheduling.signals import StopSignals
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
 from tests.support import fake_training
@@ -58,11 +58,11 @@ def test_the_loss_of_a_node_loses_nothing(cluster, tmp_path):
             gone.append(time.monotonic())
 
     display.finished = finished
-    progress = Progress(total=len(jobs), before=0)
+    progress = RunProgress(total=len(jobs), ended_before=0)
     with Ledger(db, write=True) as ledger:
         ledger.begin("ray")
-        ledger.enter(jobs)
-        scheduler.run(ledger, tickets, executor, display, progress, Stop())
+        ledger.add_jobs(jobs)
+        scheduler.Scheduler(ledger, tickets, executor, display, progress, StopSignals()).run()
     assert gone
     assert progress.done == 80
     assert check_ledger(db, acks, metrics_of).results == 80

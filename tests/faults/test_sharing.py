@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from harness.commands import exit_code
+from harness.commands.exit_code import finish
 from harness.ledger import Ledger
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
@@ -91,7 +91,7 @@ def hold(script, db):
 def waiting(bench, tmp_path):
     """A `bench run` of two jobs that has done one, and the process of another run that holds the other."""
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter(jobs(2))
+        ledger.add_jobs(jobs(2))
     holder = hold(HOLDER, str(tmp_path / "r.db"))
     run = bench.run_words(
         "r.db",
@@ -136,11 +136,11 @@ def test_cells_that_another_run_holds_are_not_filled(tmp_path, make_job, capsys)
     """A job that had ended when this run began, and that another run tries again: the exit code is not 0, and it is said."""
     job = make_job()
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter([job])
+        ledger.add_jobs([job])
         ledger.begin("another run")
         ledger.claim([job.digest], 1)
-        assert exit_code.code(Console(), ledger, SimpleNamespace(jobs=[job]), bad=0, db="r.db") == 1
-    assert f"1 jobs are {HANDS}" in capsys.readouterr().out
+        assert finish(Console(), ledger, SimpleNamespace(jobs=[job]), "r.db", failed_now=False) == 1
+    assert f"1 job {HANDS}" in capsys.readouterr().out
 
 
 RETRYING = HOLDER.replace(", 1)", ', 1, retry=["diverged"])')
@@ -162,7 +162,7 @@ def test_a_retry_that_was_killed_is_tried_again_when_asked_only(bench, tmp_path,
     )
     with Ledger(db, write=True) as ledger:
         [job] = jobs(1)
-        ledger.enter([job])
+        ledger.add_jobs([job])
         ledger.begin("first")
         [claim] = ledger.claim([job.digest], 1)
         ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
@@ -171,7 +171,7 @@ def test_a_retry_that_was_killed_is_tried_again_when_asked_only(bench, tmp_path,
     holder.communicate()
     ended = bench.run(tmp_path, "r.db", *words)
     assert ended.code == 1
-    assert "1 cells failed" in ended.out
+    assert "1 cell failed" in ended.out
     with Ledger(db) as ledger:
         assert [(entry.state, entry.metrics) for entry in ledger.entries()] == [
             ("diverged", {"accuracy": 0.5, "score": 0.25})

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from harness.jobs import Job
 from harness.outcome import Outcome
-from harness.scheduling.executors.base import Where
-from harness.scheduling.progress import Progress
+from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.progress import RunProgress
 
 
 class RecordingDisplay:
@@ -21,13 +21,13 @@ class RecordingDisplay:
         self.slot_counts: set[int] = set()
         self._on_note = on_note
 
-    def show(self, progress: Progress, where: Sequence[Where]) -> None:
+    def show(self, progress: RunProgress, where: Sequence[SlotStatus]) -> None:
         assert progress.left >= 0
         self.slot_counts.add(len(where))
 
-    def finished(self, job: Job, outcome: Outcome, progress: Progress) -> None:
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
         assert outcome.digest == job.digest
-        assert progress.done + progress.bad
+        assert progress.done + progress.failed
         self.finished_digests.append(job.digest)
 
     def note(self, text: str) -> None:

@@ -26,9 +26,9 @@ SHIM = ctypes.CDLL(None)
 def work(db: Path, acks: Path) -> None:
     """Record what is not done; each result is acknowledged once it is committed."""
     with Ledger(str(db), write=True) as ledger:
-        ledger.enter(JOBS)
+        ledger.add_jobs(JOBS)
         ledger.begin("fake")
-        ledger.reap()
+        ledger.release_dead_claims()
         for claim in ledger.claim([job.digest for job in JOBS], len(JOBS)):
             assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
             with acks.open("a") as file:

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.geometry import Geometry
+from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger, database
 from harness.outcome import Outcome
 from harness.scheduling import scheduler
-from harness.scheduling.executors.base import Where
+from harness.scheduling.executors.base import SlotStatus
 from harness.scheduling.executors.local import LocalExecutor
-from harness.scheduling.progress import Progress
+from harness.scheduling.progress import RunProgress
 from harness.scheduling.signals import watch_signals
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
@@ -32,10 +32,10 @@ class Acks:
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def show(self, progress: Progress, where: Sequence[Where]) -> None:
+    def show(self, progress: RunProgress, where: Sequence[SlotStatus]) -> None:
         """Nothing to see."""
 
-    def finished(self, job: Job, outcome: Outcome, _progress: Progress) -> None:
+    def finished(self, job: Job, outcome: Outcome, _progress: RunProgress) -> None:
         """Acknowledge."""
         if outcome.status == "done":
             os.write(self._file, f"{job.digest}\n".encode())
@@ -50,21 +50,23 @@ def main(db: str, count: int, slots: int, acks: str) -> int:
     jobs = [fake_training.job(number) for number in range(count)]
     task = REGISTRY["toy-sentiment"]
     places = int(os.environ.get("BENCH_FAKE_PLACES", "1"))
-    shape = Geometry(places, 16, 16) if places > 1 else None
+    shape = Geometry(places, 16, 16) if places > 1 else ALONE
     database.WAIT = float(os.environ.get("BENCH_FAKE_WAIT", database.WAIT))
     with Ledger(db, write=True) as ledger:
-        ledger.enter(jobs)
+        ledger.add_jobs(jobs)
         ledger.begin("fake")
-        ledger.reap()
+        ledger.release_dead_claims()
         states = ledger.states([job.digest for job in jobs])
         left = [job for job in jobs if states[job.digest] in ("planned", "claimed", "failed")]
         common = {"task": task, "keep": "none", "artefacts": Path(), "geometry": shape}
         tickets = {job.digest: Ticket(job=job, **common) for job in left}
-        progress = Progress(total=count, before=count - len(left))
+        progress = RunProgress(total=count, ended_before=count - len(left))
         executor = LocalExecutor(["cpu"] * slots, work=fake_training.work)
         with watch_signals() as stop:
-            scheduler.run(ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",))
-        if stop.times:
+            scheduler.Scheduler(
+                ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",)
+            ).run()
+        if stop.count:
             return stop.exit_code
         return 0 if set(ledger.states([job.digest for job in jobs]).values()) == {"done"} else LEFT
 

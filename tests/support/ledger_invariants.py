@@ -47,7 +47,7 @@ def check_ledger(
         assert list(ledger_problems(ledger)) == []  # I1, I3, I5, I8
         entries = {entry.digest: entry for entry in ledger.entries()}
         done = {digest for digest, entry in entries.items() if entry.state == "done"}
-        with ledger._transaction() as connection:
+        with ledger.transaction() as connection:
             twice = connection.execute(
                 text("SELECT job FROM result GROUP BY job HAVING count(*) > 1")
             ).all()

@@ -1,1 +1,1 @@
-"""What places packs on devices. All call the same `run_pack`."""
+"""Executors: they place packs of jobs on devices. All of them call `run_pack`."""

@@ -1,4 +1,4 @@
-"""What the scheduler expects of an executor."""
+"""The interface between the scheduler and an executor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,20 +7,27 @@ from typing import Protocol
 from harness.outcome import Outcome, Progress
 from harness.training.ticket import Ticket
 
-Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # what `run_pack` is
+Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # the type of `run_pack`
+# Environment variables that set the number of threads of a numerical library.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A pack came back."""
+class PackFinished:
+    """A pack ended with an outcome for each of its jobs."""
 
     slot: int
     outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A worker died with the pack that it held; the slot works again."""
+class PackLost:
+    """A worker died with its pack; the slot can be used again."""
 
     slot: int
     digests: tuple[str, ...]
@@ -28,20 +35,25 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Where:
+class SlotStatus:
     """How far a slot is."""
 
     device: str
-    digest: str | None  # the job at hand; None: idle
+    digest: str | None  # the first job of its pack; None: idle
     step: int
     steps: int
     testing: bool
-    since: float  # seconds since it was given its pack
+    seconds: float  # since the pack was submitted
     jobs: int = 1  # in the pack
+
+    @classmethod
+    def idle(cls, device: str) -> "SlotStatus":
+        """Return the status of a slot without a pack."""
+        return cls(device, None, step=0, steps=0, testing=False, seconds=0.0)
 
 
 class Executor(Protocol):
-    """Slots, each one device with room for one pack at a time."""
+    """Slots, each with one device and room for one pack at a time."""
 
     @property
     def devices(self) -> Sequence[str]:
@@ -49,29 +61,29 @@ class Executor(Protocol):
         ...
 
     def idle(self) -> list[int]:
-        """The slots that have nothing to do."""
+        """Return the slots without a pack."""
         ...
 
     def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
-        """Give a pack to an idle slot; returns at once, and never raises for what is wrong with a job."""
+        """Give a pack to an idle slot and return at once; an error in a job never raises here."""
         ...
 
-    def events(self, timeout: float) -> list[Finished | Lost]:
-        """What happened; waits up to `timeout` seconds for something to happen.
+    def events(self, timeout: float) -> list[PackFinished | PackLost]:
+        """Return what happened; wait at most `timeout` seconds for something to happen.
 
         Raises:
-            DiskTrouble: a disk is full or broken, which is no job's fault: the run must end.
+            DiskTrouble: a disk is full or broken. No job is at fault: the run must end.
         """
         ...
 
-    def where(self) -> list[Where]:
-        """How far each slot is."""
+    def status(self) -> list[SlotStatus]:
+        """Return how far each slot is."""
         ...
 
     def stop(self, slot: int) -> None:
-        """End what a slot is doing; `events` tells of it as lost. Nothing where the work is done in this process."""
+        """Kill the worker of a slot; `events` reports its pack as lost. Does nothing if jobs run in this process."""
         ...
 
     def close(self, *, kill: bool) -> None:
-        """Let go of all workers: idle ones are told to end; with `kill`, busy ones are ended now."""
+        """End all workers: idle ones at once, busy ones when their pack ends or, with `kill`, now."""
         ...

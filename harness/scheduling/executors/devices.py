@@ -1,4 +1,4 @@
-"""Which devices there are and how many jobs run at once."""
+"""Which devices this machine has, and how many jobs run at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 
 from harness.errors import Unavailable, UsageError
 
-MEMORY_A_WORKER = 3 << 30  # bytes that a worker with a base-sized model may need
+MEMORY_PER_WORKER = 3 << 30  # bytes that a worker with a base-sized model may need
 
 
 def parse(text: str) -> str | list[str]:
-    """`auto`, or a list such as `cpu`, `mps`, `cuda:0,1`, as far as it can be checked without torch.
+    """Parse `auto`, or devices such as `cpu`, `mps`, `cuda` and `cuda:0,1`, without importing torch.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text is not one of these.
     """
     text = text.strip().lower()
     if text in ("auto", "cpu", "mps"):
@@ -24,47 +24,46 @@ def parse(text: str) -> str | list[str]:
     raise UsageError(f"--devices must be auto, cpu, mps, cuda or cuda:0,1, got {text!r}")
 
 
-def choose(asked: str | list[str], jobs_at_once: int, pending: int) -> list[str]:
-    """The device of each worker slot.
+def choose(requested: str | list[str], jobs_at_once: int, pending: int) -> list[str]:
+    """Return the device of each worker slot.
 
     Args:
-        asked: what `parse` gave.
-        jobs_at_once: slots for each device; 0: chosen here.
-        pending: how many jobs there are to run.
+        requested: what `parse` returned.
+        jobs_at_once: slots for each device; 0: one for a GPU, one for each core of a CPU.
+        pending: number of jobs to run.
 
     Raises:
-        Unavailable: a device is not there.
+        Unavailable: this machine does not have a requested device.
     """
     import torch
 
-    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    mps = torch.backends.mps.is_available()
-    if asked == "auto":
-        devices = found or (["mps"] if mps else ["cpu"])
+    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    available.append("cpu")
+    if requested == "auto":
+        gpus = [device for device in available if device.startswith("cuda")]
+        devices = gpus or available[:1]
     else:
-        devices = list(asked)
-        missing = [
-            d
-            for d in devices
-            if (d.startswith("cuda") and d not in found) or (d == "mps" and not mps)
-        ]
-        if missing:
-            have = ", ".join([*found, *(["mps"] if mps else []), "cpu"])
-            raise Unavailable(f"there is no device {', '.join(missing)} here; there is {have}")
-    each = jobs_at_once or (_cores() if devices == ["cpu"] else 1)
-    return (devices * each)[: max(1, min(len(devices) * each, pending))]
+        devices = list(requested)
+        if missing := [device for device in devices if device not in available]:
+            raise Unavailable(
+                f"this machine has no device {', '.join(missing)}; it has {', '.join(available)}"
+            )
+    each = jobs_at_once or (_cpu_slots() if devices == ["cpu"] else 1)
+    return (devices * each)[: max(1, pending)]
 
 
-def _cores() -> int:
-    """Worker processes for the CPU: one a core, as far as memory goes; each works with one thread.
+def _cpu_slots() -> int:
+    """Return the number of workers for the CPU: one per core, as far as memory allows.
 
-    With one thread a result does not hang on how many workers there are.
+    Each worker computes with one thread, so that a result does not depend on the number of workers.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+    except (AttributeError, ValueError, OSError):  # some systems do not report it
         return cores
-    return max(1, min(cores, memory // MEMORY_A_WORKER))
+    return max(1, min(cores, memory // MEMORY_PER_WORKER))

@@ -1,8 +1,8 @@
 """One worker process for each device slot of this machine.
 
-Every slot has a pool of its own with a single worker: a worker that dies takes down nothing but its
-own pack. Workers end with this process, whatever ends it, and never heed Ctrl-C; how far they are
-stands in shared memory without locks, so a worker that is killed cannot leave one taken.
+Every slot has its own pool with a single worker, so a worker that dies loses only its own pack.
+Workers ignore Ctrl-C and end with this process, whatever ends it. They report their progress in
+shared memory without locks, so a killed worker cannot leave a lock behind.
 """
 
 from __future__ import annotations
@@ -23,137 +23,142 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import DiskTrouble, Unavailable
 from harness.outcome import Outcome
 from harness.redaction import told
-from harness.scheduling.executors.base import Finished, Lost, Where, Work
+from harness.scheduling.executors.base import (
+    THREAD_VARIABLES,
+    PackFinished,
+    PackLost,
+    SlotStatus,
+    Work,
+)
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGNALS = (
-    "SIGINT",
-    "SIGTERM",
-    "SIGHUP",
-)  # a terminal or a cluster sends them to every process; the parent decides
+# A terminal or a cluster sends these to every process of a run; only the parent acts on them.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class LocalExecutor:
     """Worker processes on this machine.
 
     Args:
-        devices: one for each slot, such as `cpu` or `cuda:0`; a device may stand there several
-            times.
+        devices: one for each slot, such as `cpu` or `cuda:0`; a device may occur several times.
         threads: processor threads for each slot.
-        work: what a worker does with a pack; found by its name in the worker.
+        work: called in a worker with each pack; the worker imports it by name.
     """
 
     def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
-        self._slots = [_Slot(device, threads, work) for device in devices]
-        self._trouble: Exception | None = (
-            None  # with which a slot came back, told when all that came with it is taken
-        )
+        self._slots = [_LocalSlot(device, threads, work) for device in devices]
+        self._disk_trouble: DiskTrouble | None = None  # raised after the events that came with it
 
     def idle(self) -> list[int]:
-        """The slots that have nothing to do."""
+        """Return the slots without a pack."""
         return [number for number, slot in enumerate(self._slots) if slot.future is None]
 
     def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
         """Give a pack to an idle slot."""
         self._slots[slot].submit(tuple(tickets))
 
-    def events(self, timeout: float) -> list[Finished | Lost]:
-        """What came back within the time."""
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
-        busy = [slot.future for slot in self._slots if slot.future is not None]
-        if not busy:
-            sleep(timeout if not self.idle() else 0)
+    def events(self, timeout: float) -> list[PackFinished | PackLost]:
+        """Return the packs that ended; wait at most `timeout` seconds for one."""
+        self._raise_disk_trouble()
+        running = [slot.future for slot in self._slots if slot.future is not None]
+        if not running:
             return []
-        wait(busy, timeout=timeout, return_when=FIRST_COMPLETED)
-        found = []
+        wait(running, timeout=timeout, return_when=FIRST_COMPLETED)
+        events = []
         for number, slot in enumerate(self._slots):
             if slot.future is not None and slot.future.done():
                 try:
-                    found.append(slot.take(number))
+                    events.append(slot.take_event(number))
                 except DiskTrouble as error:
-                    self._trouble = error
-        return found if found or self._trouble is None else self.events(0)
+                    self._disk_trouble = error
+        if not events:
+            self._raise_disk_trouble()
+        return events
 
-    def where(self) -> list[Where]:
-        """How far each slot is."""
-        return [slot.where() for slot in self._slots]
+    def _raise_disk_trouble(self) -> None:
+        if self._disk_trouble is not None:
+            error, self._disk_trouble = self._disk_trouble, None
+            raise error
+
+    def status(self) -> list[SlotStatus]:
+        """Return how far each slot is."""
+        return [slot.status() for slot in self._slots]
 
     def stop(self, slot: int) -> None:
-        """End a slot's worker, whatever it is doing."""
-        self._slots[slot].stop()
+        """Kill the worker of a slot."""
+        self._slots[slot].kill()
 
     def close(self, *, kill: bool) -> None:
-        """Let go of all workers."""
+        """End all workers."""
         for slot in self._slots:
             slot.close(kill=kill)
 
 
-class _Slot:
-    """One device, one process."""
+class _LocalSlot:
+    """One device with one worker process."""
 
     def __init__(self, device: str, threads: int, work: Work) -> None:
         self._device, self._threads, self._work = device, threads, work
-        self._context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would copy locks and a CUDA context
-        with _starting():
-            self._board: Any = self._context.RawArray("q", 3)
+        # A fork would copy locks and a CUDA context.
+        self._context = multiprocessing.get_context("spawn")
+        with _worker_start_errors():
+            self._shared: Any = self._context.RawArray("q", 3)  # step, steps, testing
         self._pool: ProcessPoolExecutor | None = None
         self.future: Future[list[Outcome]] | None = None
         self._tickets: tuple[Ticket, ...] = ()
-        self._started = 0.0
+        self._submitted = 0.0
 
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
-        self._tickets, self._started = tickets, monotonic()
-        self._board[:] = [0, 0, 0]
-        with _starting(), _signals_held():
+        self._tickets, self._submitted = tickets, monotonic()
+        self._shared[:] = [0, 0, 0]
+        with _worker_start_errors(), _signals_blocked():
             while self.future is None:
                 if self._pool is None:
-                    arguments = (self._device, self._threads, os.getpid(), self._board)
+                    arguments = (self._device, self._threads, os.getpid(), self._shared)
                     self._pool = ProcessPoolExecutor(
-                        1, self._context, initializer=_begin, initargs=arguments
+                        1, self._context, initializer=_start_worker, initargs=arguments
                     )
                 try:
-                    self.future = self._pool.submit(_do, self._work, tickets)
-                except BrokenProcessPool:  # the worker died while it had nothing to do
+                    self.future = self._pool.submit(_run_in_worker, self._work, tickets)
+                except BrokenProcessPool:  # the worker died while it was idle
                     self.close(kill=True)
 
-    def take(self, number: int) -> Finished | Lost:
+    def take_event(self, number: int) -> PackFinished | PackLost:
+        """Return how the pack ended, and make the slot idle."""
         assert self.future is not None
         future, self.future = self.future, None
-        error = future.exception()  # asked, not raised: a job's SystemExit would end this process
+        error = future.exception()  # not raised: the SystemExit of a job would end this process
         if error is None:
-            return Finished(number, tuple(future.result()))
-        self.close(kill=True)  # the pool is broken, or the pack or its outcome could not travel
+            return PackFinished(number, tuple(future.result()))
+        self.close(kill=True)  # the pool is broken, or the pack or its outcomes cannot be pickled
         if isinstance(error, DiskTrouble):
             raise error
-        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), told(error))
+        return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), told(error))
 
-    def where(self) -> Where:
+    def status(self) -> SlotStatus:
         if self.future is None:
-            return Where(self._device, None, 0, 0, False, 0.0)
-        step, steps, testing = self._board[:]
-        return Where(
+            return SlotStatus.idle(self._device)
+        step, steps, testing = self._shared[:]
+        return SlotStatus(
             self._device,
             self._tickets[0].job.digest,
             step,
             steps,
             bool(testing),
-            monotonic() - self._started,
+            monotonic() - self._submitted,
             len(self._tickets),
         )
 
-    def stop(self) -> None:
-        """Kill the worker: the pool notices, and `take` tells of the pack as lost."""
+    def kill(self) -> None:
+        """Kill the worker; the pool notices, and `take_event` returns the pack as lost."""
+        # The pool has no public way to end a busy worker.
         processes = list((self._pool._processes or {}).values()) if self._pool else []
-        for process in processes:  # the pool has no public way to end a busy worker
+        for process in processes:
             with suppress(ProcessLookupError):
                 process.kill()
 
@@ -161,14 +166,14 @@ class _Slot:
         if self._pool is None:
             return
         if kill:
-            self.stop()
+            self.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool, self.future = None, None
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
-    """Say in words what the start of a worker lacks.
+def _worker_start_errors() -> Iterator[None]:
+    """Translate what the system reports when a worker cannot be started.
 
     Raises:
         Unavailable: file descriptors, processes or shared memory are used up.
@@ -176,63 +181,54 @@ def _starting() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "ask for fewer at once (-j 1), raise `ulimit -n`, or make room in /dev/shm"
-        raise Unavailable(
-            f"no worker can be started ({error.strerror or error}): {hint}"
-        ) from error
+        hint = "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
+        raise Unavailable(f"cannot start a worker ({error.strerror or error}): {hint}") from error
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold signals back while a worker is started: it inherits that, and for this process none is lost."""
+def _signals_blocked() -> Iterator[None]:
+    """Block signals while a worker starts: it inherits the mask, and this process receives them afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # its start would let some of them through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, name) for name in SIGNALS})
+    resource_tracker.ensure_running()  # starting it inside the block would let some signals through
+    numbers = {getattr(signal, name) for name in SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-# -- in the worker
-# -----------------------------------------------------------------------------------------------------
+# -- in the worker process
 
-_here: dict[str, Any] = {}
+_worker: dict[str, Any] = {}  # its device and the shared array
 
 
-def _begin(device: str, threads: int, parent: int, board: Any) -> None:
-    """Set the process up before anything heavy is imported."""
+def _start_worker(device: str, threads: int, parent: int, shared: Any) -> None:
+    """Set up signals and the environment of a worker before any library is imported."""
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _end_with(parent)
+    _end_with_parent(parent)
     kind, _, index = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    mine = visible.split(",")[int(index or 0)] if visible else index or "0"
-    os.environ["CUDA_VISIBLE_DEVICES"] = mine if kind == "cuda" else ""
-    for name in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-    ):
-        os.environ[name] = str(threads)
+    gpu = visible.split(",")[int(index or 0)] if visible else index or "0"
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu if kind == "cuda" else ""
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = (
-        "1"  # everything was fetched before workers start
-    )
-    _here["device"], _here["board"] = "cuda:0" if kind == "cuda" else device, board
+    # Models and data were downloaded before the workers start.
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    _worker["device"], _worker["shared"] = "cuda:0" if kind == "cuda" else device, shared
 
 
-def _end_with(parent: int) -> None:
-    """Let this process end when its parent does, even by SIGKILL."""
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent ends, even by SIGKILL."""
     if platform.system() == "Linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it went before we asked
+        if os.getppid() != parent:  # it ended before the call
             os._exit(1)
         return
 
@@ -244,10 +240,10 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:
-    board = _here["board"]
+def _run_in_worker(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:
+    shared = _worker["shared"]
 
-    def note(_digest: str, step: int, steps: int, phase: str) -> None:
-        board[:] = [step, steps, phase == "testing"]
+    def report(_digest: str, step: int, steps: int, phase: str) -> None:
+        shared[:] = [step, steps, phase == "testing"]
 
-    return work(tickets, _here["device"], note)
+    return work(tickets, _worker["device"], report)

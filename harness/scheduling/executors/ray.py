@@ -1,11 +1,12 @@
-"""Workers on a Ray cluster: one actor for each slot, results by value to the process that owns the ledger.
+"""Workers on a Ray cluster: one actor for each slot; results return by value to the process that owns the ledger.
 
-Ray starts processes and tells when a node is gone; retries are the scheduler's, so Ray's own are
-off. Every node needs this program, and the models and data where its Hub cache can find them.
+Ray starts processes and reports lost nodes. The scheduler retries jobs, so Ray's own retries are
+off. Every node needs this program, and the models and data in its Hub cache.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,33 +14,36 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CannotWrite, DiskTrouble, Unavailable
 from harness.outcome import Outcome
 from harness.redaction import told
-from harness.scheduling.executors.base import Finished, Lost, Where, Work
+from harness.scheduling.executors.base import (
+    THREAD_VARIABLES,
+    PackFinished,
+    PackLost,
+    SlotStatus,
+    Work,
+)
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
-if TYPE_CHECKING:
-    from harness.outcome import Progress
-
-READY = 120.0  # seconds for a first actor to start
+ACTOR_START = 120.0  # seconds for a first actor to start
 
 
 class RayExecutor:
-    """Slots on the nodes of a cluster; a GPU is a slot, or a processor core where there is none.
+    """Slots on the nodes of a cluster: one for each GPU, or for each core of a cluster without GPUs.
 
     Args:
         address: of a running cluster, or `auto`; `local` starts one on this machine.
-        slots: how many at most; 0: as many as the cluster has GPUs, or cores.
-        work: what an actor does with a pack.
+        slots: maximum number of slots; 0: one for each GPU or core of the cluster.
+        work: called in an actor with each pack.
 
     Raises:
-        Unavailable: Ray is not installed, or no cluster answers.
+        Unavailable: Ray is not installed, or the cluster does not answer.
     """
 
     def __init__(self, address: str, slots: int = 0, work: Work = run_pack) -> None:
@@ -49,65 +53,66 @@ class RayExecutor:
             raise Unavailable(
                 "the executor ray needs Ray: pip install 'simplexbench[ray]'"
             ) from None
-        _see(address)
+        _check_address(address)
         try:
-            where = None if address == "local" else address
             ray.init(
-                address=where, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True
+                address=None if address == "local" else address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                ignore_reinit_error=True,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise Unavailable(
                 f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}"
             ) from None
-        found = ray.cluster_resources()
-        gpus, cores = int(found.get("GPU", 0)), int(found.get("CPU", 0))
+        resources = ray.cluster_resources()
+        gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         count = max(1, min(slots or gpus or cores, gpus or cores))
         self.devices = ("cuda:0" if gpus else "cpu",) * count
-        self._ray, self._slots = ray, [_Slot(ray, self.devices[0], work) for _ in range(count)]
+        self._ray, self._slots = ray, [_RaySlot(ray, self.devices[0], work) for _ in range(count)]
 
     def idle(self) -> list[int]:
-        """The slots that have nothing to do and an actor on some node."""
+        """Return the slots without a pack that have an actor."""
         ready = [
             number for number, slot in enumerate(self._slots) if slot.pack is None and slot.ready()
         ]
-        nobody = not ready and all(slot.pack is None for slot in self._slots)
-        return [0] if nobody else ready  # somebody must wait for a first actor: `submit` does
+        all_idle = all(slot.pack is None for slot in self._slots)
+        return [0] if all_idle and not ready else ready  # `submit` waits for a first actor
 
     def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
         """Give a pack to an idle slot."""
         self._slots[slot].submit(tuple(tickets))
 
-    def events(self, timeout: float) -> list[Finished | Lost]:
-        """What came back within the time."""
-        busy = {
+    def events(self, timeout: float) -> list[PackFinished | PackLost]:
+        """Return a pack that ended; wait at most `timeout` seconds for one."""
+        running = {
             slot.pack: number for number, slot in enumerate(self._slots) if slot.pack is not None
         }
-        if not busy:
-            sleep(timeout)
+        if not running:
             return []
-        done, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout)
-        return [self._slots[busy[one]].take(busy[one]) for one in done]
+        ended, _ = self._ray.wait(list(running), num_returns=1, timeout=timeout)
+        return [self._slots[running[pack]].take_event(running[pack]) for pack in ended]
 
-    def where(self) -> list[Where]:
-        """How far each slot is."""
-        return [slot.where() for slot in self._slots]
+    def status(self) -> list[SlotStatus]:
+        """Return how far each slot is."""
+        return [slot.status() for slot in self._slots]
 
     def stop(self, slot: int) -> None:
-        """End a slot's actor; what it was doing is lost."""
-        self._slots[slot].stop()
+        """Kill the actor of a slot."""
+        self._slots[slot].kill()
 
-    def close(self, *, kill: bool) -> None:  # noqa: ARG002  # an actor that is done and one that is not end alike
-        """Let go of all actors, and of the cluster."""
+    def close(self, *, kill: bool) -> None:  # noqa: ARG002  # busy and idle actors end alike
+        """End all actors and leave the cluster."""
         for slot in self._slots:
-            slot.stop()
+            slot.kill()
         self._ray.shutdown()
 
 
-def _see(address: str) -> None:
-    """See that somebody listens at `host:port`: Ray itself would try for minutes.
+def _check_address(address: str) -> None:
+    """Check that something listens at `host:port`; Ray itself would try for minutes.
 
     Raises:
-        Unavailable: nobody does.
+        Unavailable: nothing listens there.
     """
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or "/" in host:
@@ -118,106 +123,102 @@ def _see(address: str) -> None:
         raise Unavailable(f"no Ray cluster answers at {address}: {error}") from None
 
 
-class _Slot:
+class _RaySlot:
     """One actor, replaced when it is gone."""
 
     def __init__(self, ray: Any, device: str, work: Work) -> None:
         self._ray, self._device, self._work = ray, device, work
         self._actor: Any = None
-        self._born: Any = None  # resolves when the actor has started
-        self.pack: Any = None  # the pack at hand
+        self._started: Any = None  # resolves when the actor has started; None: it has
+        self.pack: Any = None  # resolves when the pack has ended; None: idle
         self._tickets: tuple[Ticket, ...] = ()
-        self._asked: Any = None  # how far it is, asked and not yet answered
-        self._at = (0, 0, False)
-        self._started = 0.0
+        self._progress_request: Any = None  # resolves to the actor's progress
+        self._progress = (0, 0, False)  # step, steps, testing
+        self._submitted = 0.0
 
     def ready(self) -> bool:
-        """Whether there is an actor that has started; else one is asked for."""
+        """Return whether an actor has started; create one if there is none."""
         if self._actor is None:
             gpus = 1 if self._device.startswith("cuda") else 0
-            kind = self._ray.remote(
+            remote = self._ray.remote(
                 num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
-            )(_Actor)
-            self._actor = kind.remote(self._device, self._work)
-            self._born = self._actor.where.remote()
-        if self._born is None:
+            )
+            self._actor = remote(_RayActor).remote(self._device, self._work)
+            self._started = self._actor.progress.remote()
+        if self._started is None:
             return True
-        done, _ = self._ray.wait([self._born], timeout=0)
-        if not done:
+        if not self._ray.wait([self._started], timeout=0)[0]:
             return False
         try:
-            self._ray.get(self._born)
+            self._ray.get(self._started)
         except self._ray.exceptions.RayError:
             self._actor = None
             return False
-        self._born = None
+        self._started = None
         return True
 
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
-        end = monotonic() + READY
-        while not self.ready():  # it was idle, and its actor may have gone since
-            if monotonic() > end:
+        deadline = monotonic() + ACTOR_START
+        while not self.ready():  # the actor may have died since `idle`
+            if monotonic() > deadline:
                 raise Unavailable(
-                    f"the Ray cluster gave no worker within {READY:.0f} s: are all its nodes gone or busy?"
+                    f"the Ray cluster started no worker within {ACTOR_START:.0f} s: are all its nodes gone or busy?"
                 )
             sleep(0.1)
-        self._tickets, self._started, self._at, self._asked = (
-            tickets,
-            monotonic(),
-            (0, 0, False),
-            None,
-        )
+        self._tickets, self._submitted = tickets, monotonic()
+        self._progress, self._progress_request = (0, 0, False), None
         self.pack = self._actor.run.remote(tickets)
 
-    def take(self, number: int) -> Finished | Lost:
+    def take_event(self, number: int) -> PackFinished | PackLost:
+        """Return how the pack ended, and make the slot idle."""
         pack, self.pack = self.pack, None
         try:
             outcomes, files = self._ray.get(pack)
-        except (
-            self._ray.exceptions.RayTaskError
-        ) as error:  # the work raised, which it does where its process must end
-            self.stop()
+        except self._ray.exceptions.RayTaskError as error:  # `run` raised: its process must end
+            self.kill()
             if isinstance(error.cause, DiskTrouble):
                 raise error.cause from None
             reason = told(error.cause)
-        except Exception as error:  # its node or its process is gone, or what it gave cannot travel
+        except (
+            Exception
+        ) as error:  # the node or the process is gone, or the outcomes cannot be pickled
             self._actor = None
             reason = told(error).splitlines()[0]
         else:
-            _keep(files, self._tickets)
-            return Finished(number, tuple(outcomes))
-        return Lost(number, tuple(ticket.job.digest for ticket in self._tickets), reason)
+            _keep_tensors(files, self._tickets)
+            return PackFinished(number, tuple(outcomes))
+        return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), reason)
 
-    def where(self) -> Where:
+    def status(self) -> SlotStatus:
         if self.pack is None:
-            return Where(self._device, None, 0, 0, False, 0.0)
-        if self._asked is None:
-            self._asked = self._actor.where.remote()
-        elif self._ray.wait([self._asked], timeout=0)[0]:
-            with suppress(self._ray.exceptions.RayError):  # `take` will tell
-                self._at = self._ray.get(self._asked)
-            self._asked = None
-        since = monotonic() - self._started
-        return Where(
+            return SlotStatus.idle(self._device)
+        if self._progress_request is None:
+            self._progress_request = self._actor.progress.remote()
+        elif self._ray.wait([self._progress_request], timeout=0)[0]:
+            with suppress(self._ray.exceptions.RayError):  # `take_event` reports it
+                self._progress = self._ray.get(self._progress_request)
+            self._progress_request = None
+        return SlotStatus(
             self._device,
             self._tickets[0].job.digest,
-            *self._at,
-            since=since,
+            *self._progress,
+            seconds=monotonic() - self._submitted,
             jobs=len(self._tickets),
         )
 
-    def stop(self) -> None:
+    def kill(self) -> None:
+        """Kill the actor; `take_event` returns its pack as lost."""
         if self._actor is not None:
             self._ray.kill(self._actor)
         if self.pack is None:
             self._actor = None
 
 
-def _keep(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
-    """Trained tensors, which came by value, to where this machine keeps them.
+def _keep_tensors(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
+    """Write trained tensors, received by value, to the folder of artefacts on this machine.
 
     Raises:
-        CannotWrite, DiskTrouble: it cannot.
+        CannotWrite, DiskTrouble: they cannot be written.
     """
     folders = {ticket.job.digest: ticket.artefacts for ticket in tickets}
     try:
@@ -227,50 +228,42 @@ def _keep(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
         raise CannotWrite(f"trained tensors cannot be written: {error}") from error
 
 
-class _Actor:
-    """What runs on a node: one thread works, another says how far it is."""
+class _RayActor:
+    """Runs packs on a node: one thread works, another reports the progress."""
 
     def __init__(self, device: str, work: Work) -> None:
-        import os
-
-        for name in (
-            "OMP_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "NUMEXPR_NUM_THREADS",
-        ):
-            os.environ[name] = "1"
+        os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self._device, self._work, self._at = device, work, (0, 0, False)
+        self._device, self._work, self._progress = device, work, (0, 0, False)
 
-    def where(self) -> tuple[int, int, bool]:
-        """Step, steps, and whether it is testing."""
-        return self._at
+    def progress(self) -> tuple[int, int, bool]:
+        """Return the step, the number of steps, and whether the job is testing."""
+        return self._progress
 
     def run(self, tickets: Sequence[Ticket]) -> tuple[list[Outcome], dict[str, bytes]]:
-        """Outcomes, and the files of trained tensors by digest."""
+        """Run a pack and return its outcomes, and the files of trained tensors by digest."""
         import torch
 
         if self._device == "cpu":
-            torch.set_num_threads(1)  # Ray may have imported it before the environment was set
+            torch.set_num_threads(1)  # Ray may have imported torch before the environment was set
 
-        def note(_digest: str, step: int, steps: int, phase: str) -> None:
-            self._at = (step, steps, phase == "testing")
+        def report(_digest: str, step: int, steps: int, phase: str) -> None:
+            self._progress = (step, steps, phase == "testing")
 
-        progress: Progress = note
         with TemporaryDirectory() as folder:
-            here = [replace(ticket, artefacts=Path(folder)) for ticket in tickets]
+            local = [replace(ticket, artefacts=Path(folder)) for ticket in tickets]
             try:
-                outcomes = self._work(here, self._device, progress)
-            except SystemExit as error:  # which would end the actor
+                outcomes = self._work(local, self._device, report)
+            except SystemExit as error:  # it would end the actor
                 raise RuntimeError(f"SystemExit: {error}") from None
             except DiskTrouble:
                 raise
-            except Exception as error:  # an error with half a character in its text would end the actor without a reason
+            except Exception as error:
+                # An error whose text is not valid Unicode would end the actor without a reason.
                 raise RuntimeError(told(error)) from None
-            outcomes = [
-                replace(one, versions={**provenance.environment(), **one.versions})
-                for one in outcomes
-            ]  # its node's own
+            outcomes = [  # with the library versions of this node
+                replace(outcome, versions={**provenance.environment(), **outcome.versions})
+                for outcome in outcomes
+            ]
             files = {path.stem: path.read_bytes() for path in Path(folder).glob("*.safetensors")}
         return outcomes, files

@@ -42,7 +42,7 @@ def filled(db, make_job, make_outcome) -> str:
     jobs = [make_job(draw=draw) for draw in range(4)]
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
-        opened.enter(jobs, [Infeasible(make_job(size=9000, fingerprint=""), "too few rows")])
+        opened.add_jobs(jobs, [Infeasible(make_job(size=9000, fingerprint=""), "too few rows")])
         for job, claim in zip(jobs, opened.claim([job.digest for job in jobs], 4), strict=True):
             bad = {"status": "failed", "error": "ValueError: no"} if job is jobs[3] else {}
             assert opened.record(make_outcome(job, **bad), claim.epoch)
@@ -103,7 +103,7 @@ def test_any_text_is_kept(db, make_job):
     """A command line may name a file that is no UTF-8, and a reason may quote anything."""
     with Ledger(db, write=True) as opened:
         opened.begin("bench run --db caf\udce9.db")
-        opened.enter([], [Infeasible(make_job(fingerprint=""), "ValueError: \ud800\0")])
+        opened.add_jobs([], [Infeasible(make_job(fingerprint=""), "ValueError: \ud800\0")])
         [entry] = opened.entries()
     assert entry.note == "ValueError: ?\ufffd"
 
@@ -119,7 +119,7 @@ def test_entering_again_changes_nothing(filled, make_job):
     """Jobs that are known keep their state and their results."""
     with Ledger(filled, write=True) as opened:
         before = opened.entries()
-        opened.enter([make_job(draw=draw) for draw in range(4)])
+        opened.add_jobs([make_job(draw=draw) for draw in range(4)])
         assert opened.entries() == before
 
 
@@ -127,7 +127,7 @@ def test_many_jobs_at_once(ledger, make_job):
     """More jobs than a statement has room for are entered, found and claimed in their order."""
     jobs = [make_job(draw=draw) for draw in range(1200)]
     digests = [job.digest for job in reversed(jobs)]
-    ledger.enter(jobs)
+    ledger.add_jobs(jobs)
     assert set(ledger.states(digests).values()) == {"planned"}
     assert [claim.digest for claim in ledger.claim(digests, 700)] == digests[:700]
 
@@ -136,7 +136,7 @@ def test_many_jobs_at_once(ledger, make_job):
 def test_any_number_survives(value, ledger, make_job, make_outcome):
     """NaN, infinities and numbers at the edge come back to the last bit, in a dev score too as far as it is a number."""
     job = make_job()
-    ledger.enter([job])
+    ledger.add_jobs([job])
     [claim] = ledger.claim([job.digest], 1)
     assert ledger.record(
         make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.epoch
@@ -154,7 +154,7 @@ def test_any_number_survives(value, ledger, make_job, make_outcome):
 def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
     """Whichever statement of a result fails, nothing of the result is kept and the job is still claimed."""
     job, failing, count = make_job(), 0, 0
-    ledger.enter([job])
+    ledger.add_jobs([job])
     [claim] = ledger.claim([job.digest], 1)
 
     def fail(*_: object) -> None:
@@ -196,9 +196,9 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
 def test_a_late_result_is_refused(ledger, make_job, make_outcome):
     """After a claim was given back and taken anew, the first claim's result is refused and the second's stands."""
     job = make_job()
-    ledger.enter([job])
+    ledger.add_jobs([job])
     [first] = ledger.claim([job.digest], 1)
-    ledger.release([first])
+    ledger.release_claims([first])
     assert not ledger.record(make_outcome(job, score=0.1), first.epoch)
     [second] = ledger.claim([job.digest], 1)
     assert second.epoch > first.epoch
@@ -212,7 +212,7 @@ def test_what_is_done_or_claimed_is_not_claimed(ledger, make_job, make_outcome):
     """A claim passes over jobs that are done or claimed, and over failed ones unless they are to be tried again."""
     done, held, failed, free = jobs = [make_job(draw=draw) for draw in range(4)]
     digests = [job.digest for job in jobs]
-    ledger.enter(jobs)
+    ledger.add_jobs(jobs)
     first, _, third = ledger.claim(digests[:3], 3)
     ledger.record(make_outcome(done), first.epoch)
     ledger.record(make_outcome(failed, status="failed", error="no"), third.epoch)
@@ -231,7 +231,7 @@ def test_closing_gives_claims_back(db, make_job):
     job = make_job()
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
-        opened.enter([job])
+        opened.add_jobs([job])
         opened.claim([job.digest], 1)
     assert [path.name for path in Path(db).parent.iterdir()] == ["r.db"]
     with Ledger(db) as opened:
@@ -252,23 +252,23 @@ def test_claims_of_the_dead_only_are_reaped(ledger, db, make_job):
     """The claims of a process that was killed are free at once; those of one that lives are left alone."""
     jobs = [make_job(draw=draw) for draw in range(4)]
     digests = [job.digest for job in jobs]
-    ledger.enter(jobs)
+    ledger.add_jobs(jobs)
     holders = [started(HOLDER, db) for _ in range(2)]
     assert [holder.stdout.readline() for holder in holders] == ["2\n", "2\n"]  # type: ignore[union-attr]
-    assert ledger.reap() == 0
+    assert ledger.release_dead_claims() == 0
     assert ledger.claim(digests, 4) == []
     finish(holders[0])
-    assert ledger.reap() == 2
+    assert ledger.release_dead_claims() == 2
     assert len(ledger.claim(digests, 4)) == 2
     finish(holders[1])
-    assert ledger.reap() == 2
+    assert ledger.release_dead_claims() == 2
     assert len(ledger.claim(digests, 4)) == 2
 
 
 def test_what_a_killed_run_leaves_is_cleared_away(db, make_job):
     """The next run takes away the lock of one that was killed, and at its end nothing lies beside the ledger."""
     with Ledger(db, write=True) as opened:
-        opened.enter([make_job()])
+        opened.add_jobs([make_job()])
     holder = started(HOLDER, db)
     assert holder.stdout.readline() == "1\n"
     finish(holder)
@@ -283,7 +283,7 @@ def tried(db, make_job, make_outcome):
     job = make_job()
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
-        opened.enter([job])
+        opened.add_jobs([job])
         [claim] = opened.claim([job.digest], 1)
         assert opened.record(
             make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch
@@ -313,10 +313,10 @@ def test_a_retry_that_is_cut_short_costs_no_outcome(ending, tried, db):
             opened.begin("bench run --retry-failed")
             claims = opened.claim([tried.digest], 1, retry=["diverged"])
             if ending == "gives it back":
-                opened.release(claims)
+                opened.release_claims(claims)
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
-        assert opened.reap() == (ending == "is killed")
+        assert opened.release_dead_claims() == (ending == "is killed")
         [entry] = opened.entries()
         assert (entry.state, entry.metrics["score"]) == ("diverged", 0.25)
         assert opened.errors() == [(tried.digest, "NaN")]
@@ -329,7 +329,7 @@ def test_a_retry_by_a_run_that_was_taken_for_dead_is_recorded(tried, db, make_ou
         [claim] = first.claim([tried.digest], 1, retry=["diverged"])
         second.begin("bench run")
         monkeypatch.setattr("harness.ledger.ledger.alive", lambda _: False)
-        assert second.reap() == 1
+        assert second.release_dead_claims() == 1
         assert first.states([tried.digest]) == {tried.digest: "diverged"}
         assert first.record(make_outcome(tried), claim.epoch)
         assert not first.record(make_outcome(tried), claim.epoch)
@@ -360,7 +360,7 @@ def test_two_processes_never_claim_the_same_job(db, tmp_path, make_job):
     """Processes that claim from one ledger as fast as they can share its jobs out, each job once."""
     jobs = [make_job(draw=draw) for draw in range(60)]
     with Ledger(db, write=True) as opened:
-        opened.enter(jobs)
+        opened.add_jobs(jobs)
     claimers = [started(CLAIMER, db, str(tmp_path / "go")) for _ in range(3)]
     for claimer in claimers:
         assert claimer.stdout.readline() == "ready\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DiskTrouble
-from harness.scheduling.executors.base import Finished, Lost
+from harness.scheduling.executors.base import PackFinished, PackLost
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
@@ -78,7 +78,7 @@ def wait_for(executor, count: int = 1, seconds: float = 60):
 def wait_until_under_way(executor, slot: int = 0) -> None:
     """Until the job of a slot has taken its first step."""
     end = time.monotonic() + 60
-    while not executor.where()[slot].step and time.monotonic() < end:
+    while not executor.status()[slot].step and time.monotonic() < end:
         time.sleep(0.02)
 
 
@@ -95,11 +95,11 @@ def test_a_job_comes_back(kind, executors, ticket):
     executor.submit(0, [one, two])
     assert executor.idle() == []
     [event] = wait_for(executor)
-    assert isinstance(event, Finished)
+    assert isinstance(event, PackFinished)
     assert [outcome.digest for outcome in event.outcomes] == [one.job.digest, two.job.digest]
     assert executor.idle() == [0]
     assert executor.events(0) == []
-    [where] = executor.where()
+    [where] = executor.status()
     assert (where.digest, where.step, where.testing) == (None, 0, False)
 
 
@@ -110,13 +110,13 @@ def test_work_that_raises_loses_only_its_job(kind, fault, executors, ticket):
     executor, bad = executors[kind], ticket(fault)
     executor.submit(0, [bad])
     [event] = wait_for(executor)
-    assert isinstance(event, Lost)
+    assert isinstance(event, PackLost)
     assert event.digests == (bad.job.digest,)
     assert ("out of luck" if fault == "raise" else "SystemExit") in event.reason
     event.reason.encode()  # text that can be printed and kept, whatever the error said
     executor.submit(0, [ticket("ok")])
     [event] = wait_for(executor)
-    assert isinstance(event, Finished)
+    assert isinstance(event, PackFinished)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -137,7 +137,7 @@ def test_what_came_back_beside_a_full_disk_is_not_lost(ticket):
         while not all(slot.future.done() for slot in executor._slots) and time.monotonic() < end:
             time.sleep(0.02)
         [event] = executor.events(0)
-        assert isinstance(event, Finished)
+        assert isinstance(event, PackFinished)
         with pytest.raises(DiskTrouble, match="no space"):
             executor.events(0)
     finally:
@@ -149,12 +149,12 @@ def test_what_came_back_beside_a_full_disk_is_not_lost(ticket):
 )
 def test_a_full_disk_is_told_where_tensors_come_by_value(ticket, tmp_path):
     """What a node of a cluster sent has no room here."""
-    from harness.scheduling.executors.ray import _keep
+    from harness.scheduling.executors.ray import _keep_tensors
 
     one = ticket("ok")
     (tmp_path / f"{one.job.digest}.draft").symlink_to("/dev/full")
     with pytest.raises(DiskTrouble, match="free some space"):
-        _keep({one.job.digest: b"tensors"}, [one])
+        _keep_tensors({one.job.digest: b"tensors"}, [one])
 
 
 @pytest.mark.parametrize("fault", ["die", "vanish", "unpicklable"])
@@ -163,22 +163,22 @@ def test_a_worker_that_dies_loses_only_its_job(fault, executors, ticket):
     executor, bad = executors["local"], ticket(fault)
     executor.submit(0, [bad])
     [event] = wait_for(executor)
-    assert isinstance(event, Lost)
+    assert isinstance(event, PackLost)
     assert event.digests == (bad.job.digest,)
     executor.submit(0, [ticket("ok")])
     [event] = wait_for(executor)
-    assert isinstance(event, Finished)
+    assert isinstance(event, PackFinished)
 
 
 def test_a_worker_that_dies_while_it_has_nothing_to_do_is_replaced(executors, ticket):
     """The next pack gets a new one; nothing is lost and nobody is told."""
     executor = executors["local"]
     executor.submit(0, [ticket("ok", 1)])
-    assert isinstance(wait_for(executor)[0], Finished)
+    assert isinstance(wait_for(executor)[0], PackFinished)
     os.kill(worker_of(executor), signal.SIGKILL)
     time.sleep(0.5)
     executor.submit(0, [ticket("ok", 2)])
-    assert isinstance(wait_for(executor)[0], Finished)
+    assert isinstance(wait_for(executor)[0], PackFinished)
 
 
 def test_slots_are_independent(ticket):
@@ -193,9 +193,9 @@ def test_slots_are_independent(ticket):
             os.kill(process, number)
         executor.submit(1, [bad])
         lost, finished = sorted(wait_for(executor, 2), key=lambda event: -event.slot)
-        assert isinstance(lost, Lost)
+        assert isinstance(lost, PackLost)
         assert lost.digests == (bad.job.digest,)
-        assert isinstance(finished, Finished)
+        assert isinstance(finished, PackFinished)
         assert finished.outcomes[0].device == f"cpu {process}"
     finally:
         executor.close(kill=True)
@@ -224,7 +224,7 @@ if __name__ == "__main__":
     executor = LocalExecutor(["cpu"], work=faulty_work.work)
     job = replace(fake_training.job(0), label="for ever")
     executor.submit(0, [Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=pathlib.Path())])
-    while not executor.where()[0].step:
+    while not executor.status()[0].step:
         time.sleep(0.02)
     print(next(iter(executor._slots[0]._pool._processes)), flush=True)
     time.sleep(600)

@@ -10,11 +10,11 @@ import pytest
 from harness.errors import DiskTrouble
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome
-from harness.scheduling import scheduler
-from harness.scheduling.executors.base import Finished, Lost, Where
+from harness.scheduling import other_runs, scheduler
+from harness.scheduling.executors.base import PackFinished, PackLost, SlotStatus
 from harness.scheduling.executors.inline import InlineExecutor
-from harness.scheduling.progress import Pace, Progress
-from harness.scheduling.signals import Stop, watch_signals
+from harness.scheduling.progress import JobTimeEstimator, RunProgress
+from harness.scheduling.signals import StopSignals, watch_signals
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
 from tests.support import faulty_work
@@ -44,7 +44,7 @@ class FakeExecutor:
         [self._held[slot]] = tickets
         self.given.append(tickets[0].job.digest)
 
-    def events(self, timeout: float) -> list[Finished | Lost]:
+    def events(self, timeout: float) -> list[PackFinished | PackLost]:
         assert timeout < 1
         self.looks += 1
         self.at_look(self.looks)
@@ -54,21 +54,21 @@ class FakeExecutor:
         self._held = {}
         return ended
 
-    def _end(self, slot: int, ticket: Ticket) -> Finished | Lost:
+    def _end(self, slot: int, ticket: Ticket) -> PackFinished | PackLost:
         if self._lose[ticket.job.label] > 0:
             self._lose[ticket.job.label] -= 1
-            return Lost(slot, (ticket.job.digest,), "killed")
+            return PackLost(slot, (ticket.job.digest,), "killed")
         bad = {"status": "failed", "error": "ValueError: no"} if ticket.job.label == "bad" else {}
-        return Finished(slot, (self._outcome(ticket.job, **bad),))
+        return PackFinished(slot, (self._outcome(ticket.job, **bad),))
 
     def stop(self, slot: int) -> None:
         raise AssertionError(f"nothing takes too long in slot {slot}")
 
-    def where(self) -> list[Where]:
+    def status(self) -> list[SlotStatus]:
         held = [self._held.get(slot) for slot in range(len(self.devices))]
         at = 10 * self.looks
         return [
-            Where("cpu", one.job.digest if one else None, at, 100_000, False, 5.0 * self.looks)
+            SlotStatus("cpu", one.job.digest if one else None, at, 100_000, False, 5.0 * self.looks)
             for one in held
         ]
 
@@ -90,7 +90,7 @@ def entered(ledger, make_job, tmp_path):
 
     def enter(*labels: str, draws: int = 1) -> dict[str, Ticket]:
         jobs = [make_job(label, draw) for draw in range(draws) for label in labels]
-        ledger.enter(jobs)
+        ledger.add_jobs(jobs)
         task = REGISTRY["toy-sentiment"]
         return {
             job.digest: Ticket(job=job, task=task, keep="none", artefacts=tmp_path) for job in jobs
@@ -101,8 +101,13 @@ def entered(ledger, make_job, tmp_path):
 
 def go(ledger, tickets, executor, *, stop=None, display=None, **more):
     """Run the loop; what was shown and counted."""
-    display, progress = display or RecordingDisplay(), Progress(total=len(tickets), before=0)
-    scheduler.run(ledger, tickets, executor, display, progress, stop or Stop(), **more)
+    display, progress = (
+        display or RecordingDisplay(),
+        RunProgress(total=len(tickets), ended_before=0),
+    )
+    scheduler.Scheduler(
+        ledger, tickets, executor, display, progress, stop or StopSignals(), **more
+    ).run()
     return display, progress
 
 
@@ -113,7 +118,7 @@ def test_everything_is_recorded_once(ledger, entered, make_outcome):
     assert executor.given == list(tickets)
     assert sorted(display.finished_digests) == sorted(tickets)
     assert display.slot_counts == {2}
-    assert (progress.done, progress.bad, progress.left) == (10, 5, 0)
+    assert (progress.done, progress.failed, progress.left) == (10, 5, 0)
     states = ledger.states(tickets)
     assert all(
         states[digest] == ("failed" if one.job.label == "bad" else "done")
@@ -133,8 +138,8 @@ def test_a_job_that_kills_its_worker_is_set_aside(ledger, entered, make_outcome)
     executor = FakeExecutor(make_outcome, lose={"poison": 99, "prefix": 2})
     display, progress = go(ledger, tickets, executor)
     [poison] = [digest for digest, one in tickets.items() if one.job.label == "poison"]
-    assert Counter(executor.given)[poison] == scheduler.LOSSES == 3
-    assert (progress.done, progress.bad, progress.left) == (2, 1, 0)
+    assert Counter(executor.given)[poison] == scheduler.MAX_LOSSES == 3
+    assert (progress.done, progress.failed, progress.left) == (2, 1, 0)
     assert ledger.states([poison]) == {poison: "failed"}
     [(digest, reason)] = ledger.errors()
     assert digest == poison
@@ -144,7 +149,7 @@ def test_a_job_that_kills_its_worker_is_set_aside(ledger, entered, make_outcome)
 
 def test_the_first_signal_lets_jobs_finish(ledger, entered, make_outcome):
     """After one signal nothing new is given out; what is under way is recorded; the rest stays to do; the user is told."""
-    tickets, executor, stop = entered("lora", draws=6), FakeExecutor(make_outcome), Stop()
+    tickets, executor, stop = entered("lora", draws=6), FakeExecutor(make_outcome), StopSignals()
     executor.busy_for = 3
     executor.at_look = lambda look: look == 2 and stop(signal.SIGTERM, None)
     display, progress = go(ledger, tickets, executor, stop=stop)
@@ -157,7 +162,7 @@ def test_the_first_signal_lets_jobs_finish(ledger, entered, make_outcome):
 
 def test_the_second_signal_ends_at_once(ledger, entered, make_outcome):
     """After two signals workers are killed and their jobs are free again."""
-    tickets, executor, stop = entered("lora", draws=6), FakeExecutor(make_outcome), Stop()
+    tickets, executor, stop = entered("lora", draws=6), FakeExecutor(make_outcome), StopSignals()
     executor.busy_for = 1000
     executor.at_look = lambda look: look in (2, 4) and stop(signal.SIGINT, None)
     _, progress = go(ledger, tickets, executor, stop=stop)
@@ -173,7 +178,7 @@ def test_jobs_of_another_run_are_waited_for(
     records, ledger, entered, make_outcome, tmp_path, monkeypatch
 ):
     """Jobs that another run holds are not done here as long as it does, which the user is told; what it gives back is."""
-    monkeypatch.setattr(scheduler, "AGAIN", 0.05)
+    monkeypatch.setattr(other_runs, "CHECK_INTERVAL", 0.05)
     tickets, executor = entered("lora", draws=5), FakeExecutor(make_outcome)
     with Ledger(str(tmp_path / "r.db"), write=True) as other:
         other.begin("bench run")
@@ -186,7 +191,7 @@ def test_jobs_of_another_run_are_waited_for(
                     other.record(make_outcome(tickets[digest].job), epoch) for digest, epoch in held
                 )
             else:
-                other.release(held)
+                other.release_claims(held)
 
         display, progress = go(ledger, tickets, executor, display=RecordingDisplay(on_note=end))
     assert display.notes == [
@@ -206,7 +211,7 @@ def test_a_result_that_comes_too_late_is_dropped(ledger, entered, make_outcome, 
     def overtake(_: int) -> None:
         with Ledger(str(tmp_path / "r.db"), write=True) as other:
             other.begin("bench run")
-            ledger.release([Claim(digest, 1)])
+            ledger.release_claims([Claim(digest, 1)])
             [claim] = other.claim([digest], 1)
             assert other.record(make_outcome(make_job(), score=0.125), claim.epoch)
 
@@ -249,7 +254,7 @@ def test_a_long_run_is_asked_for_once(answer, ledger, entered, make_outcome):
 
 def test_a_short_run_is_not_asked_for(ledger, entered, make_outcome, monkeypatch):
     """Work of less than an hour begins without a question."""
-    monkeypatch.setattr(scheduler, "ASK_ABOVE", 1e6)
+    monkeypatch.setattr(scheduler, "CONFIRM_ABOVE", 1e6)
     tickets, executor = entered("lora", draws=4), FakeExecutor(make_outcome)
     executor.busy_for = 20
     _, progress = go(ledger, tickets, executor, confirm=lambda _: pytest.fail("asked"))
@@ -258,41 +263,44 @@ def test_a_short_run_is_not_asked_for(ledger, entered, make_outcome, monkeypatch
 
 def test_starting_a_worker_is_no_pace():
     """The first estimate is made from steps alone: the minute that a worker took to start counts for nothing."""
-    pace, progress = Pace(), Progress(total=10, before=0)
+    pace, progress = JobTimeEstimator(), RunProgress(total=10, ended_before=0)
     for step, since in ((0, 30.0), (1, 60.0), (11, 61.0), (21, 62.0)):
-        assert progress.seconds_a_job is None
-        pace.estimate(progress, [Where("cpu", "d", step, 500, False, since)])
-    assert progress.seconds_a_job == pytest.approx(50)
+        assert progress.seconds_per_job is None
+        pace.update(progress, [SlotStatus("cpu", "d", step, 500, False, since)])
+    assert progress.seconds_per_job == pytest.approx(50)
     assert progress.seconds_left(2) == pytest.approx(250)
 
 
 def test_the_steps_of_a_pack_are_those_of_all_its_jobs():
     """Before any job is done, a pack of five that will take a minute means twelve seconds a job."""
-    pace, progress = Pace(), Progress(total=10, before=0)
+    pace, progress = JobTimeEstimator(), RunProgress(total=10, ended_before=0)
     for step, since in ((10, 1.0), (110, 13.0)):
-        pace.estimate(progress, [Where("cuda:0", "d", step, 500, False, since, jobs=5)])
-    assert progress.seconds_a_job == pytest.approx(12)
+        pace.update(progress, [SlotStatus("cuda:0", "d", step, 500, False, since, jobs=5)])
+    assert progress.seconds_per_job == pytest.approx(12)
     assert progress.seconds_left(1) == pytest.approx(120)
 
 
 def test_who_begins_with_something_else_is_measured_anew():
     """A pack that reads drawn rows and then test rows counts from 1 twice: the second count is no step back of the first."""
-    pace, progress = Pace(), Progress(total=64, before=0)
+    pace, progress = JobTimeEstimator(), RunProgress(total=64, ended_before=0)
     for step, since, steps in (
         (100, 1.0, 4000),
         (4000, 40.0, 4000),
         (100, 41.0, 40_000),
         (1100, 51.0, 40_000),
     ):
-        pace.estimate(progress, [Where("cpu", "d", step, steps, False, since, jobs=64)])
-    assert progress.seconds_a_job == pytest.approx(400 / 64)
+        pace.update(progress, [SlotStatus("cpu", "d", step, steps, False, since, jobs=64)])
+    assert progress.seconds_per_job == pytest.approx(400 / 64)
 
 
 def test_jobs_at_hand_count_by_half_each():
     """Where packs are at hand, half of their jobs count as done, and not half of their slots."""
-    pace, progress = Pace(), Progress(total=300, before=0, done=64, started=time.monotonic() - 100)
-    pace.estimate(progress, [Where("cpu", "d", 1, 500, False, 1.0, jobs=64)])
-    assert progress.seconds_a_job == pytest.approx(100 / 96, rel=0.01)
+    pace, progress = (
+        JobTimeEstimator(),
+        RunProgress(total=300, ended_before=0, done=64, started=time.monotonic() - 100),
+    )
+    pace.update(progress, [SlotStatus("cpu", "d", 1, 500, False, 1.0, jobs=64)])
+    assert progress.seconds_per_job == pytest.approx(100 / 96, rel=0.01)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
@@ -302,7 +310,7 @@ def test_a_run_that_is_to_outlive_its_terminal_does():
     try:
         with watch_signals() as stop:
             signal.raise_signal(signal.SIGHUP)
-            assert stop.times == 0
+            assert stop.count == 0
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -314,7 +322,7 @@ def test_signals_are_counted_and_given_back():
     with watch_signals() as stop:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
-        assert (stop.times, stop.signal) == (2, signal.SIGTERM)
+        assert (stop.count, stop.last) == (2, signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -328,7 +336,7 @@ def test_the_second_signal_ends_work_that_is_done_here(ledger, entered):
             steps.append("went on")
         return []
 
-    with watch_signals(here=True) as stop:
+    with watch_signals(in_process=True) as stop:
         _, progress = go(ledger, tickets, InlineExecutor("cpu", work), stop=stop)
     assert steps == ["went on"]
     assert (stop.exit_code, progress.left) == (130, 2)
@@ -339,9 +347,9 @@ def test_no_more_jobs_are_begun_after_too_many_failures(ledger, entered, make_ou
     """Those at hand end, the rest stays to do, and the user is told."""
     tickets, executor = entered("bad", draws=10), FakeExecutor(make_outcome)
     display, progress = go(ledger, tickets, executor, limits=scheduler.Limits(failures=3))
-    assert 3 <= progress.bad <= 4
-    assert progress.left == 10 - progress.bad
-    assert display.notes == [f"{progress.bad} jobs failed: no more are begun"]
+    assert 3 <= progress.failed <= 4
+    assert progress.left == 10 - progress.failed
+    assert display.notes == [f"{progress.failed} jobs failed: no more are begun"]
     assert executor.closed == [False]
 
 
@@ -352,7 +360,7 @@ def test_a_job_that_takes_too_long_is_ended(ledger, entered):
     tickets = entered("for ever", "lora", "prefix", draws=2)
     executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     _, progress = go(ledger, tickets, executor, limits=scheduler.Limits(seconds=5))
-    assert (progress.done, progress.bad) == (4, 2)
+    assert (progress.done, progress.failed) == (4, 2)
     errors = dict(ledger.errors())
     assert len(errors) == 2
     assert all(error.startswith("Timeout: ") for error in errors.values())
