@@ -1,36 +1,41 @@
-"""The commands: parse, call, print. No torch at import; what a command needs is imported in its body."""
+"""The commands that compute: parse, call, print. Nothing here imports torch at import time."""
 
 import errno
 import sys
+import traceback
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from harness.cli import completion
+from harness.cli.command import Command, GridCommand, HelpAll, with_options
 from harness.cli.database import app as database
-from harness.cli.models import app as using
+from harness.cli.models import app as models
 from harness.cli.options import Database, Json
-from harness.cli.results import app as reading
-from harness.errors import FULL, BenchError, DiskTrouble, Unavailable, UsageError
-from harness.study.grid_options import GridOptions, with_grid
+from harness.cli.results import app as results
+from harness.commands.run_options import RunOptions
+from harness.errors import FULL, BenchError, DiskTrouble, ExitCode, Unavailable, UsageError
+from harness.study.grid_options import GridOptions
+
+EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
 
 app = typer.Typer(
     name="bench",
-    help="Which way of adapting a pretrained language model to few labelled examples, and is the difference real?",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(reading)
-app.add_typer(using)
-app.add_typer(database, name="db", rich_help_panel="Look after")
+app.add_typer(results)
+app.add_typer(models)
+app.add_typer(database, name="db", rich_help_panel="Maintain")
 
 
-class Kind(StrEnum):
+class ListKind(StrEnum):
     """What `list` lists."""
 
     methods = "methods"
@@ -38,300 +43,94 @@ class Kind(StrEnum):
     models = "models"
 
 
-class Rules(StrEnum):
-    """Whose choice of a checkpoint is tested."""
-
-    own = "own"
-    all = "all"
-
-
-class Executors(StrEnum):
-    """Where jobs run."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Keep(StrEnum):
-    """Which trained tensors stay."""
-
-    none = "none"
-    small = "small"
-    all = "all"
-
-
 def run_command_line() -> None:
-    """Run the command; what the user can mend is told in a sentence, with the exit code that belongs to it."""
+    """Run the command. Print what the user can fix as a sentence, and end with the exit code of its kind."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # names of files need be no text, and terminals lack letters
+            # The name of a file may be no valid text, and a terminal may lack a character.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except BenchError as error:
-        _end(error)
-    except UnicodeDecodeError:
+    except Exception as error:  # every error ends with the exit code of its kind
+        known = _as_bench_error(error)
+        if known is None:
+            traceback.print_exc()
+            sys.exit(ExitCode.BUG)
+        from reports.escape import plain
+
+        for line in str(known).splitlines():
+            print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # needs no library
+        sys.exit(known.exit_code)
+
+
+def _as_bench_error(error: Exception) -> BenchError | None:
+    """Return an error that the user can fix in place of one of the system; None for an error in bench itself."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, UnicodeDecodeError):
         from harness.provenance import unreadable
 
-        if not (folders := unreadable()):
-            raise
-        said = "the metadata of an installed package are no text: install it again, or remove"
-        _end(Unavailable(f"{said} {', '.join(folders)}"))
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            _end(UsageError(f"{error.filename}: {error.strerror}"))  # whichever option named it
-        if error.errno in FULL:
-            _end(
-                DiskTrouble(
-                    f"writing failed ({error}): free some space, then run again; what was committed is safe"
-                )
-            )
-        raise
+        if folders := unreadable():
+            message = "the metadata of an installed package are not valid text: reinstall or remove"
+            return Unavailable(f"{message} {', '.join(folders)}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in FULL:
+        action = "free some space and run the command again; committed results are safe"
+        return DiskTrouble(f"writing failed ({error}): {action}")
+    return None
 
 
-def _end(error: BenchError) -> NoReturn:
-    from reports.escape import plain
-
-    for line in str(error).splitlines():
-        print(f"bench: {plain(line)}", file=sys.stderr)  # noqa: T201  # the message of last resort needs no library
-    sys.exit(error.exit_code)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from harness.provenance import program_version, python_line
 
         typer.echo(f"bench {program_version()}, {python_line()}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=EXIT_CODES)
 def bench(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and end."
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
-    """Which way of adapting a pretrained language model to few labelled examples, and is the difference real?
+    """Compare ways of adapting a pretrained language model to few labelled examples, and test whether they differ.
 
-    A first look, with nothing to download:  bench run --preset smoke
+    Start here, without a download:  bench demo
     """
 
 
-@app.command(rich_help_panel="Compute")
-@with_grid
-def run(
-    grid: GridOptions,
-    *,
-    db: Database = "results.db",
-    devices: Annotated[
-        str,
-        typer.Option(
-            "--devices", help="auto, cpu, mps, cuda or cuda:0,1.", rich_help_panel="Running"
-        ),
-    ] = "auto",
-    jobs: Annotated[
-        str,
-        typer.Option(
-            "-j",
-            "--jobs",
-            help="Jobs at once on each device; 0: chosen here.",
-            rich_help_panel="Running",
-            metavar="N",
-        ),
-    ] = "0",
-    keep: Annotated[
-        Keep,
-        typer.Option(
-            "--keep",
-            help="Trained tensors to keep: all but whole backbones by default.",
-            rich_help_panel="Running",
-        ),
-    ] = Keep.small,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", help="Try again what failed or diverged.", rich_help_panel="Running"
-        ),
-    ] = False,
-    retry: Annotated[
-        str | None,
-        typer.Option(
-            "--retry",
-            help="Try again what ended so: failed, diverged, or a class of errors such as Timeout.",
-            rich_help_panel="Running",
-            metavar="CLASS,CLASS",
-        ),
-    ] = None,
-    max_failures: Annotated[
-        str | None,
-        typer.Option(
-            "--max-failures",
-            help="Begin no more jobs after so many failed.",
-            rich_help_panel="Running",
-            metavar="N",
-        ),
-    ] = None,
-    fail_fast: Annotated[
-        bool,
-        typer.Option(
-            "--fail-fast", help="The same as --max-failures 1.", rich_help_panel="Running"
-        ),
-    ] = False,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--timeout",
-            help="Seconds that a job may take; then it failed.",
-            rich_help_panel="Running",
-            metavar="S",
-        ),
-    ] = None,
-    zeroed: Annotated[
-        bool,
-        typer.Option(
-            "--zeroed",
-            help="Also test the trained head alone: what do the method's own tensors carry?",
-            rich_help_panel="Running",
-        ),
-    ] = False,
-    pack: Annotated[
-        str,
-        typer.Option(
-            "--pack",
-            help="Jobs in one forward pass, where they can be; auto: as many as a GPU holds, 1 elsewhere.",
-            rich_help_panel="Running",
-            metavar="auto|N",
-        ),
-    ] = "auto",
-    executor: Annotated[
-        Executors,
-        typer.Option(
-            "--executor",
-            help="Workers on this machine, or on a Ray cluster.",
-            rich_help_panel="Running",
-        ),
-    ] = Executors.local,
-    ray_address: Annotated[
-        str,
-        typer.Option(
-            "--ray-address",
-            help="Of the cluster; auto: the one that is running here; local: one for this run.",
-            rich_help_panel="Running",
-            metavar="ADDRESS",
-        ),
-    ] = "auto",
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            help="Only a part of the grid, into a database of its own; `bench db merge` brings the parts together.",
-            rich_help_panel="Running",
-            metavar="K/N",
-        ),
-    ] = None,
-    hypothesis: Annotated[
-        str | None,
-        typer.Option(
-            "--hypothesis",
-            help="The comparison that this study is for, said before its first result: simplex:prefix.",
-            rich_help_panel="Running",
-            metavar="METHOD:BASELINE",
-        ),
-    ] = None,
-    rope: Annotated[
-        str | None,
-        typer.Option(
-            "--rope",
-            help="With --hypothesis: points below which a difference does not matter; 1 if not said.",
-            rich_help_panel="Running",
-            metavar="POINTS",
-        ),
-    ] = None,
-    timing: Annotated[
-        bool,
-        typer.Option(
-            "--timing",
-            help="One job at a time on each device, so that seconds and memory are its own.",
-            rich_help_panel="Running",
-        ),
-    ] = False,
-    compiled: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Compile the training step of packs: a minute or so for every kind of jobs, and faster after.",
-            rich_help_panel="Running",
-        ),
-    ] = False,
-    captured: Annotated[
-        bool,
-        typer.Option(
-            "--cuda-graphs",
-            help="Record the training step of packs as a CUDA graph, which a GPU starts by one call.",
-            rich_help_panel="Running",
-        ),
-    ] = False,
-    rules: Annotated[
-        Rules,
-        typer.Option(
-            "--rules",
-            help="all: also test what other selection rules would choose in this run.",
-            rich_help_panel="Running",
-        ),
-    ] = Rules.own,
-    inline: Annotated[
-        bool,
-        typer.Option(
-            "--inline",
-            help="Run the jobs in this process, for a debugger.",
-            rich_help_panel="Running",
-        ),
-    ] = False,
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", "-y", help="Do not ask before a long run.", rich_help_panel="Running"
-        ),
-    ] = False,
-) -> None:
-    """Train and test what is not in the database yet. The same command again goes on where it was stopped.
+@app.command(cls=Command, rich_help_panel="Compute")
+def demo() -> None:
+    """Compare two methods on two small tasks, in about a minute. Needs no network; results go into demo.db.
+
+    The same command again continues an interrupted demo, or prints its report.
+    """
+    from harness.commands.demo import run_demo
+
+    raise typer.Exit(run_demo())
+
+
+@app.command(cls=GridCommand, rich_help_panel="Compute")
+@with_options
+def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
+    """Train and test every job of a grid that has no result in the database yet.
+
+    The same command again continues where an interrupted run stopped.
 
     Example:  bench run --model tiny --methods prefix,simplex --tasks toy --sizes 50,100 --draws 3
     """
-    from harness.commands.run import Running, run_grid
+    from harness.commands.run import run_grid
 
-    how = Running(
-        db=db,
-        devices=devices,
-        jobs=jobs,
-        keep=keep.value,
-        retry_failed=retry_failed,
-        retry=retry,
-        max_failures="1" if fail_fast else max_failures,
-        timeout=timeout,
-        zeroed=zeroed,
-        rules=rules.value,
-        pack=pack,
-        executor=executor.value,
-        ray_address=ray_address,
-        timing=timing,
-        compiled=compiled,
-        captured=captured,
-        shard=shard,
-        hypothesis=hypothesis,
-        rope=rope,
-        inline=inline,
-        yes=yes,
-    )
-    raise typer.Exit(run_grid(grid, how))
+    raise typer.Exit(run_grid(grid, options))
 
 
-@app.command(rich_help_panel="Compute")
-@with_grid
+@app.command(cls=GridCommand, rich_help_panel="Compute")
+@with_options
 def plan(
     grid: GridOptions,
     *,
@@ -340,7 +139,7 @@ def plan(
         str | None,
         typer.Option(
             "--detect",
-            help="Instead, how many draws a difference of so many points needs.",
+            help="Print the number of draws that detects a difference of this many points, instead of the plan.",
             metavar="POINTS",
         ),
     ] = None,
@@ -348,13 +147,14 @@ def plan(
         str | None,
         typer.Option(
             "--spread",
-            help="With --detect: standard deviation of the difference in one draw; otherwise as in the database.",
+            help="With --detect: the standard deviation of the difference in one draw. Default: from the database.",
             metavar="POINTS",
         ),
     ] = None,
     as_json: Json = False,
+    help_all: HelpAll = False,  # noqa: ARG001  # its callback shows the help
 ) -> None:
-    """Show what `run` would do: how many jobs, what is done, missing or impossible. Trains nothing, writes nothing.
+    """Show what `run` would do: the jobs that are done, missing or impossible. Trains nothing and writes nothing.
 
     Example:  bench plan --detect 2 --spread 3 --tasks glue --methods prefix,simplex
     """
@@ -363,28 +163,28 @@ def plan(
 
         show_draws(grid, db, detect, spread)
         return
-    from harness.commands.run import show_plan
+    from harness.commands.plan import show_plan
 
     show_plan(grid, db, as_json=as_json)
 
 
-@app.command(rich_help_panel="Compute")
-@with_grid
-def fetch(grid: GridOptions) -> None:
-    """Bring the model and the data into the cache, for a machine that goes offline."""
-    from harness.commands.run import fetch_grid
+@app.command(cls=GridCommand, rich_help_panel="Compute")
+@with_options
+def fetch(grid: GridOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
+    """Download the model and the data of a grid into the cache, for a machine that goes offline."""
+    from harness.commands.fetch import fetch_grid
 
     fetch_grid(grid)
 
 
-@app.command(rich_help_panel="Compute")
+@app.command(cls=Command, rich_help_panel="Compute")
 def convert(
     name: Annotated[
-        str, typer.Argument(help="A model of the Hub, or a folder, with pytorch_model.bin.")
+        str, typer.Argument(help="A model on the Hub, or a folder, with pytorch_model.bin.")
     ],
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
 ) -> None:
-    """Make safetensors of a model that is published only as pytorch_model.bin, without running anything in it.
+    """Write the weights of a model that is published only as pytorch_model.bin as safetensors.
 
     Example:  bench convert microsoft/deberta-v3-base deberta && bench run --model deberta
     """
@@ -393,34 +193,50 @@ def convert(
     convert_model(name, folder)
 
 
-@app.command(rich_help_panel="Look after")
+@app.command(cls=Command, rich_help_panel="Maintain")
 def doctor(*, db: Database = "results.db", as_json: Json = False) -> None:
-    """Say what this machine can do, and what is wrong with it: devices, versions, the Hub, the cache, the database."""
+    """Check this machine: devices, versions, the Hub, the cache and the database."""
     from harness.commands.doctor import examine
 
     raise typer.Exit(examine(db, as_json=as_json))
 
 
-@app.command("list", rich_help_panel="Read")
+@app.command("list", cls=Command, rich_help_panel="Read")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="methods, tasks or models.")],
+    kind: Annotated[ListKind, typer.Argument(help="What to list: methods, tasks or models.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="With methods: the one method to explain, with all its options.",
+            autocompletion=completion.methods,
+        ),
+    ] = None,
     *,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
-            help="With methods: what this backbone allows, and how many parameters.",
+            help="With methods: show what works with this model, and how many parameters it trains.",
             metavar="NAME",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods with their options, the tasks, or the models at hand."""
-    from harness.commands.list import list_methods, list_models, list_tasks
+    """List the methods, the tasks, or the models on this machine; or explain one method.
 
-    if kind is Kind.methods:
+    Example:  bench list methods simplex
+    """
+    from harness.commands.list import list_methods, list_models, list_tasks, show_method
+
+    if name is not None and kind is not ListKind.methods:
+        raise UsageError(
+            f"list {kind.value} takes no name; `bench list methods NAME` explains a method"
+        )
+    if name is not None:
+        show_method(name, model, as_json=as_json)
+    elif kind is ListKind.methods:
         list_methods(model, as_json=as_json)
-    elif kind is Kind.tasks:
+    elif kind is ListKind.tasks:
         list_tasks(as_json=as_json)
     else:
         list_models(as_json=as_json)

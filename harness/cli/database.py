@@ -5,17 +5,16 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.command import Command
+from harness.cli.options import Database
+
 app = typer.Typer(
-    help="Look after a database of results: is it whole, copy it, bring several together.",
+    help="Maintain a database of results: verify, copy, merge and clean it.",
     no_args_is_help=True,
 )
 
-Database = Annotated[
-    str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
-]
 
-
-@app.command()
+@app.command(cls=Command)
 def verify(
     *,
     db: Database = "results.db",
@@ -23,7 +22,7 @@ def verify(
         str | None,
         typer.Option(
             "--rerun",
-            help="Train so many results once more, chosen at random, and compare.",
+            help="Train this many results again, chosen at random, and compare the numbers.",
             metavar="1%|N",
         ),
     ] = None,
@@ -32,10 +31,10 @@ def verify(
         typer.Option("--task-file", help="A TOML file that describes a task.", metavar="FILE"),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="Where to train: cpu, cuda:0.", metavar="NAME")
+        str, typer.Option("--device", help="The device for --rerun: cpu, cuda:0.", metavar="NAME")
     ] = "cpu",
 ) -> None:
-    """Is the database whole, and do its numbers come out again? Changes nothing.
+    """Check that a database is intact and, with --rerun, that its numbers are reproducible. Changes nothing.
 
     Example:  bench db verify --rerun 1%
     """
@@ -44,39 +43,39 @@ def verify(
     raise typer.Exit(verify(db, rerun, task_file or [], device))
 
 
-@app.command()
+@app.command(cls=Command)
 def upgrade(*, db: Database = "results.db") -> None:
-    """Bring a database of an older bench up to date; a copy as it was stays beside it."""
+    """Upgrade a database of an older version. A copy of the old database stays beside it."""
     from harness.commands import database
 
     database.upgrade(db)
 
 
-@app.command()
+@app.command(cls=Command)
 def backup(
     copy: Annotated[Path, typer.Argument(help="A file that does not exist yet.")],
     *,
     db: Database = "results.db",
 ) -> None:
-    """Make a consistent copy, also while a run goes on, with the files of trained tensors."""
+    """Copy a database and its files of trained tensors, consistently even while a run writes to it."""
     from harness.commands import database
 
     database.backup(db, copy)
 
 
-@app.command()
+@app.command(cls=Command)
 def merge(
     target: Annotated[
         str,
         typer.Argument(
-            help="The database that takes the others' results; made if it is not there."
+            help="The database that receives the results. It is created if it does not exist."
         ),
     ],
     sources: Annotated[
-        list[str], typer.Argument(help="Databases whose results it takes; they stay as they are.")
+        list[str], typer.Argument(help="Databases whose results are copied. They are not changed.")
     ],
 ) -> None:
-    """Bring together what shards or colleagues computed. A job that several have is one job; numbers that differ are named.
+    """Copy the results of several databases, such as shards, into one, and report numbers that differ for the same job.
 
     Example:  bench db merge results.db results.1-of-3.db results.2-of-3.db results.3-of-3.db
     """
@@ -85,29 +84,30 @@ def merge(
     raise typer.Exit(database.merge(target, sources))
 
 
-@app.command()
+@app.command(cls=Command)
 def prune(
     *,
     db: Database = "results.db",
     unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Cells that are not done.")
+        bool, typer.Option("--unfinished", help="Delete cells that have no result.")
     ] = False,
     outdated: Annotated[
-        bool, typer.Option("--outdated", help="Results on earlier data of a task.")
+        bool, typer.Option("--outdated", help="Delete results on earlier data of a task.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do it; else only say what would go.")
+        bool,
+        typer.Option("--yes", "-y", help="Delete. Without it, only list what would be deleted."),
     ] = False,
 ) -> None:
-    """Take away files of tensors that belong to no result, and the cells asked for by options."""
+    """Delete files of tensors that belong to no result, and the cells that the options choose."""
     from harness.commands import database
 
     database.prune(db, unfinished=unfinished, outdated=outdated, yes=yes)
 
 
-@app.command()
+@app.command(cls=Command)
 def vacuum(*, db: Database = "results.db") -> None:
-    """Give the space of deleted rows back to the disk."""
+    """Return the space of deleted rows to the file system."""
     from harness.commands import database
 
     database.vacuum(db)

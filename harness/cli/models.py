@@ -6,38 +6,40 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Database, Json, Point
+from harness.cli.command import Command
+from harness.cli.options import Database, Digest, Json, Point
 
 app = typer.Typer()
 
 
-class Export(StrEnum):
+class ExportFormat(StrEnum):
     """How trained tensors are written."""
 
     peft = "peft"
     safetensors = "safetensors"
 
 
-@app.command(rich_help_panel="Use")
+@app.command(cls=Command, rich_help_panel="Use")
 def export(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    digest: Digest,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     *,
     db: Database = "results.db",
     format: Annotated[  # noqa: A002  # the option's name
-        Export, typer.Option("--format", help="peft: what PeftModel.from_pretrained reads.")
-    ] = Export.peft,
+        ExportFormat,
+        typer.Option("--format", help="peft is the format that PeftModel.from_pretrained reads."),
+    ] = ExportFormat.peft,
     at: Point = None,
 ) -> None:
-    """Write a trained model out: the centre of a simplex, a vertex, or any point of it."""
+    """Write a trained model to a folder: the centre of a simplex, a vertex, or any other point."""
     from harness.commands.export import export_job
 
     export_job(db, digest, folder, format.value, at)
 
 
-@app.command(rich_help_panel="Use")
+@app.command(cls=Command, rich_help_panel="Use")
 def predict(
-    digest: Annotated[str, typer.Argument(help="A job's digest, or its beginning.")],
+    digest: Digest,
     texts: Annotated[
         list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")
     ] = None,
@@ -48,25 +50,30 @@ def predict(
     csv: Annotated[
         Path | None,
         typer.Option(
-            "--csv", help="A file of rows to answer: CSV, TSV, JSONL or Parquet.", metavar="FILE"
+            "--csv",
+            help="Predict every row of this file: CSV, TSV, JSONL or Parquet.",
+            metavar="FILE",
         ),
     ] = None,
     text: Annotated[
         str | None,
         typer.Option(
             "--text",
-            help="Its column with the text, or two; the task's own by default.",
+            help="The column of the file that holds the text, or two columns. Default: those of the task.",
             metavar="COLUMN[,COLUMN]",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Write the answered rows to a file.", metavar="FILE.csv"
+            "--output",
+            "-o",
+            help="Write the rows and predictions to this file.",
+            metavar="FILE.csv",
         ),
     ] = None,
 ) -> None:
-    """Say what a trained model answers for a text, or for every row of a file, written out as CSV with the answers added.
+    """Predict the label of a text with a trained model, or of every row of a file, written as CSV.
 
     Example:  bench predict 3f2a --csv reviews.csv --text review -o answered.csv
     """

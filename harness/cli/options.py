@@ -1,41 +1,94 @@
-"""Options that several commands have."""
+"""Options and arguments that several commands have."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.cli import completion
+
+if TYPE_CHECKING:
+    from harness.commands.stored_runs import ResultQuery
 
 Database = Annotated[
     str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
 ]
-Methods = Annotated[
-    str | None, typer.Option("--methods", help="Only these methods.", metavar="NAME,NAME")
-]
-Tasks = Annotated[
-    str | None, typer.Option("--tasks", help="Only these tasks or groups.", metavar="NAME,NAME")
-]
-Sizes = Annotated[str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Only this backbone (part of its name will do).", metavar="NAME"),
-]
-Recipe = Annotated[
-    int | None,
-    typer.Option(
-        "--recipe", help="Which recipe, by its number, if there are several.", metavar="N"
+Digest = Annotated[
+    str,
+    typer.Argument(
+        help="The digest of a job, or its beginning.", autocompletion=completion.digests
     ),
 ]
 Baseline = Annotated[
     str | None,
     typer.Option(
-        "--baseline", help="The method that the others are compared with.", metavar="METHOD"
+        "--baseline",
+        help="The method that the others are compared with.",
+        metavar="METHOD",
+        autocompletion=completion.methods,
     ),
 ]
 Point = Annotated[
     str | None,
     typer.Option(
         "--at",
-        help="A vertex's number from 1, or weights that sum to 1; the centre if not given.",
+        help="The point of a simplex: a vertex by number from 1, or weights that sum to 1. Default: the centre.",
         metavar="N|W,W,..",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file.", metavar="FILE"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """The options that choose results of a database."""
+
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            help="Only these methods.",
+            metavar="NAME,NAME",
+        ),
+    ] = None
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            help="Only these tasks or groups.",
+            metavar="NAME,NAME",
+        ),
+    ] = None
+    sizes: Annotated[
+        str | None, typer.Option("--sizes", help="Only these sizes.", metavar="N,N")
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Only this backbone (a part of its name is enough).", metavar="NAME"
+        ),
+    ] = None
+    recipe: Annotated[
+        int | None,
+        typer.Option(
+            "--recipe", help="Only this recipe, by number, if there are several.", metavar="N"
+        ),
+    ] = None
+
+    def of(self, db: str) -> "ResultQuery":
+        """Return the query for these results of a database."""
+        from harness.commands.stored_runs import ResultQuery
+
+        return ResultQuery(
+            db=db,
+            methods=self.methods,
+            tasks=self.tasks,
+            sizes=self.sizes,
+            model=self.model,
+            recipe=self.recipe,
+        )

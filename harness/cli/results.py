@@ -6,12 +6,23 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Baseline, Database, Json, Methods, Model, Recipe, Sizes, Tasks
+from harness.cli import completion
+from harness.cli.command import Command, with_options
+from harness.cli.options import Baseline, Database, Filters, Json, Output
+from harness.errors import UsageError
 
 app = typer.Typer()
 
+OptionalDigest = Annotated[
+    str | None,
+    typer.Argument(
+        help="The digest of a job, or its beginning. Without one: every job.",
+        autocompletion=completion.digests,
+    ),
+]
 
-class Format(StrEnum):
+
+class ReportFormat(StrEnum):
     """How a report is written."""
 
     terminal = "terminal"
@@ -22,8 +33,8 @@ class Format(StrEnum):
     json = "json"
 
 
-class Prose(StrEnum):
-    """How a comparison of two databases is written: there are no figures in it and no cells to spread."""
+class ComparisonFormat(StrEnum):
+    """How a comparison of two databases is written. It has no figures for HTML and no cells for CSV."""
 
     terminal = "terminal"
     markdown = "markdown"
@@ -31,27 +42,22 @@ class Prose(StrEnum):
     json = "json"
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
+@with_options
 def report(
     *,
     db: Database = "results.db",
     format: Annotated[  # noqa: A002  # the option's name
-        Format, typer.Option("--format", help="How it is written.")
-    ] = Format.terminal,
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
+        ReportFormat, typer.Option("--format", help="How the report is written.")
+    ] = ReportFormat.terminal,
+    filters: Filters,
     baseline: Baseline = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")
-    ] = None,
+    output: Output = None,
     against: Annotated[
         str | None,
         typer.Option(
             "--against",
-            help="Put the numbers of a paper beside these: unipelt, li-liang.",
+            help="Show the numbers of a paper beside these: unipelt, li-liang.",
             metavar="STUDY",
         ),
     ] = None,
@@ -62,28 +68,28 @@ def report(
         list[Path] | None,
         typer.Option(
             "--task-file",
-            help="With --format html or --characteristics: a TOML file that describes a task, for the texts of its rows.",
+            help="With --format html or --characteristics: a TOML file that describes a task, "
+            "to read the texts of its examples.",
             metavar="FILE",
         ),
     ] = None,
     characteristics: Annotated[
         bool,
         typer.Option(
-            "--characteristics", help="Also: what the tasks are like, and whether gains go with it."
+            "--characteristics",
+            help="Also show the characteristics of the tasks and whether gains correlate with them.",
         ),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 if a finding (!) stands in the way of a claim."),
+        typer.Option("--strict", help="Exit with 1 if a finding marked ! prevents a claim."),
     ] = False,
 ) -> None:
-    """Say whether the differences are real: the verdict in words, the tables, the tests."""
+    """Report whether the differences are real: the verdict in words, the tables and the tests."""
     from harness.commands.report import write_report
-    from harness.commands.stored_runs import ResultQuery
 
-    query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
     code = write_report(
-        query,
+        filters.of(db),
         format.value,
         baseline,
         output,
@@ -96,40 +102,44 @@ def report(
     raise typer.Exit(code)
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
+@with_options
 def plot(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="curve, diagram, forest, pareto, seeds, optimism, profile or option; without, they are explained."
+            help="curve, diagram, forest, pareto, seeds, optimism, profile or option. "
+            "Without one: explain the figures.",
+            autocompletion=completion.figures,
         ),
     ] = None,
     *,
     db: Database = "results.db",
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
+    filters: Filters,
     baseline: Baseline = None,
     cost: Annotated[
         str,
         typer.Option(
-            "--cost", help="Of pareto: trained, seconds, stored or evaluation.", metavar="COST"
+            "--cost",
+            help="The cost axis of pareto: trained, seconds, stored or evaluation.",
+            metavar="COST",
         ),
     ] = "trained",
     option: Annotated[
         str | None,
         typer.Option(
             "--option",
-            help="Of option: its name, and its default if that should stand among the others.",
+            help="The option that the figure option varies, with its default to plot that too.",
             metavar="NAME[=DEFAULT]",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="An SVG, PDF or PNG; NAME.svg by default.", metavar="FILE"
+            "--output",
+            "-o",
+            help="Write to this SVG, PDF or PNG file. Default: NAME.svg.",
+            metavar="FILE",
         ),
     ] = None,
 ) -> None:
@@ -138,25 +148,23 @@ def plot(
     Example:  bench plot curve --baseline prefix -o curve.pdf
     """
     from harness.commands.plot import list_figures, write_figure
-    from harness.commands.stored_runs import ResultQuery
 
     if name is None:
         list_figures()
         return
-    query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe)
-    write_figure(query, name, baseline=baseline, cost=cost, option=option, output=output)
+    write_figure(filters.of(db), name, baseline=baseline, cost=cost, option=option, output=output)
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
 def status(
     *,
     db: Database = "results.db",
     as_json: Json = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on showing it, every two seconds, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Repeat every two seconds, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Show what is done, failed and still to do, and the last errors."""
+    """Show how many jobs are done, failed and still to do, and the last errors."""
     from harness.commands.status import show_status, watch_status
 
     if watch:
@@ -165,17 +173,11 @@ def status(
         show_status(db, as_json=as_json)
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
 def show(
-    digest: Annotated[
-        str | None,
-        typer.Argument(help="A job's digest, or its beginning; without, all jobs are listed."),
-    ] = None,
-    *,
-    db: Database = "results.db",
-    as_json: Json = False,
+    digest: OptionalDigest = None, *, db: Database = "results.db", as_json: Json = False
 ) -> None:
-    """Show everything about one job: options, rows, metrics, dev curve, provenance. Without a digest, list the jobs."""
+    """Show everything about one job: options, data, metrics, dev curve, provenance. Without a digest, list the jobs."""
     from harness.commands.show import show_job, show_jobs
 
     if digest is None:
@@ -184,67 +186,63 @@ def show(
         show_job(db, digest, as_json=as_json)
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
+@with_options
 def compare(
     before: Annotated[str, typer.Argument(help="A database of results.", metavar="BEFORE")],
-    after: Annotated[str, typer.Argument(help="Another one, of the same jobs.", metavar="AFTER")],
+    after: Annotated[
+        str, typer.Argument(help="Another database with results of the same jobs.", metavar="AFTER")
+    ],
     *,
-    format: Annotated[Prose, typer.Option("--format", help="How it is written.")] = Prose.terminal,  # noqa: A002  # the option's name
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file.", metavar="FILE")
-    ] = None,
+    format: Annotated[  # noqa: A002  # the option's name
+        ComparisonFormat, typer.Option("--format", help="How the comparison is written.")
+    ] = ComparisonFormat.terminal,
+    filters: Filters,
+    output: Output = None,
 ) -> None:
-    """Say which cells moved between two databases, and what is not settled; exits with 1 if one moved beyond noise.
+    """Show which cells differ between two databases. Exit with 1 if one differs by more than noise.
 
     Example:  bench compare main.db branch.db
     """
     from harness.commands.compare import compare_ledgers
-    from harness.commands.stored_runs import ResultQuery
 
-    query = ResultQuery(
-        db=before, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
-    )
-    raise typer.Exit(compare_ledgers(before, after, query, format.value, output))
+    raise typer.Exit(compare_ledgers(before, after, filters.of(before), format.value, output))
 
 
-@app.command(rich_help_panel="Read")
+@app.command(cls=Command, rich_help_panel="Read")
+@with_options
 def landscape(
     digest: Annotated[
         str | None,
         typer.Argument(
-            help="A job's digest, or its beginning; without, all kept models of --methods and --tasks."
+            help="The digest of a job, or its beginning. "
+            "Without one: all kept models of --methods and --tasks.",
+            autocompletion=completion.digests,
         ),
     ] = None,
     *,
     db: Database = "results.db",
-    methods: Methods = None,
-    tasks: Tasks = None,
-    sizes: Sizes = None,
-    model: Model = None,
-    recipe: Recipe = None,
+    filters: Filters,
     baseline: Baseline = None,
     vertices: Annotated[
         str | None,
         typer.Option(
             "--vertices",
-            help="Two or three, by number from 1; the first if not given.",
+            help="Two or three vertices, by number from 1. Default: the first ones.",
             metavar="N,N,N",
         ),
     ] = None,
     edges: Annotated[
-        bool, typer.Option("--edges", help="Along the edges between all vertices, instead.")
+        bool, typer.Option("--edges", help="Plot the edges between all vertices instead.")
     ] = False,
-    steps: Annotated[int, typer.Option("--steps", help="Parts of an edge.", min=1, max=40)] = 6,
+    steps: Annotated[
+        int, typer.Option("--steps", help="Number of parts of an edge.", min=1, max=40)
+    ] = 6,
     directions: Annotated[
         int,
         typer.Option(
             "--directions",
-            help="Look at losses along so many random directions as well.",
+            help="Also evaluate the loss along this many random directions.",
             min=0,
             max=100,
         ),
@@ -252,9 +250,7 @@ def landscape(
     tested: Annotated[
         int,
         typer.Option(
-            "--test-rows",
-            help="Test rows to look at; 0: none, dev scores are drawn instead.",
-            min=0,
+            "--test-rows", help="Number of test rows to evaluate; 0 plots dev scores.", min=0
         ),
     ] = 500,
     output: Annotated[
@@ -262,40 +258,37 @@ def landscape(
         typer.Option(
             "--output",
             "-o",
-            help="FILE.svg, .pdf or .png; FILE.json has the numbers.",
+            help="Write to FILE.svg, .pdf or .png, and the numbers to FILE.json.",
             metavar="FILE",
         ),
     ] = None,
 ) -> None:
-    """Draw how scores change over the simplex of a trained model, vertices, edges and between; chooses nothing by it.
+    """Plot scores over the simplex of a trained model: vertices, edges and points between. It never selects a model.
 
-    Of many models it says how centres compare with vertices and sampled models, and how flat the
-    loss is around them.
+    For several models, report how centres compare with vertices and sampled models, and how flat
+    the loss is around them.
 
     Example:  bench landscape 3f2a --vertices 1,2,3 -o landscape.pdf
 
     Example:  bench landscape --methods prefix,simplex --tasks glue
     """
-    from harness.commands.landscape import Wanted, show_landscape
-    from harness.errors import UsageError
+    from harness.commands.landscape import LandscapeRequest, show_landscape
     from harness.study.request import numbers
 
     if digest is None:
-        from harness.commands.landscape_study import show_surroundings
-        from harness.commands.stored_runs import ResultQuery
+        from harness.commands.landscape_study import show_study
 
-        if methods is None and tasks is None:
-            raise UsageError("landscape wants a job's digest, or --methods or --tasks for many")
-        query = ResultQuery(
-            db=db, methods=methods, tasks=tasks, sizes=sizes, model=model, recipe=recipe
-        )
-        show_surroundings(query, baseline, tested, directions, output)
+        if filters.methods is None and filters.tasks is None:
+            raise UsageError(
+                "landscape needs the digest of a job, or --methods or --tasks for several models"
+            )
+        show_study(filters.of(db), baseline, tested, directions, output)
         return
-    wanted = Wanted(
+    request = LandscapeRequest(
         vertices=numbers("--vertices", vertices),
         edges=edges,
         steps=steps,
         directions=directions,
         tested=tested,
     )
-    show_landscape(db, digest, wanted, output)
+    show_landscape(db, digest, request, output)

@@ -1,11 +1,11 @@
-"""What `list` prints."""
+"""`bench list`: print the methods, the tasks or the models."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,37 +14,76 @@ from rich.text import Text
 
 import methods
 from harness.backbones import checkpoints
+from harness.errors import UsageError
 from harness.jobs import BackboneSpec
 from harness.study import compatibility
 from harness.study.compatibility import Support
 from harness.study.grid_options import DEFAULTS
 from harness.tasks import GROUPS, REGISTRY, Task
+from harness.wording import plural
 from methods import Method, Plugin
 from reports.escape import plain
 
 
+class ListedMethod(NamedTuple):
+    """A method as it is listed."""
+
+    name: str
+    cls: type[Method]
+    plugin: Plugin | None  # where it comes from; None: bench
+    support: Support | None  # what the model allows; None: no model was named
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields of the JSON output."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "summary": self.cls.summary,
+            "paper": self.cls.paper,
+            "options": _options(self.name),
+        }
+        if self.support is not None and self.support.refused:
+            fields["refused"] = self.support.refused
+        elif self.support is not None:
+            fields |= {"trained": self.support.trained, "stored": self.support.stored}
+        if self.plugin is not None:
+            fields |= {
+                "distribution": self.plugin.distribution,
+                "version": self.plugin.version,
+            }
+        return fields
+
+    def print(self, out: Console, model: str | None) -> None:
+        """Print its name, its summary, its paper and what the model allows."""
+        aliases = [alias for alias, (name, _) in methods.ALIASES.items() if name == self.name]
+        source = f"of {self.plugin}" if self.plugin else f"also {', '.join(aliases)}"
+        _print_name(out, self.name, source if self.plugin or aliases else "")
+        _print_indented(out, self.cls.summary)
+        _print_indented(out, self.cls.paper, "dim")
+        if self.support is None:
+            return
+        if self.support.refused:
+            _print_indented(out, f"on {model}: {self.support.refused}", "yellow")
+        else:
+            trained = plural(self.support.trained, "trained parameter")
+            stored = plural(self.support.stored, "byte")
+            _print_indented(out, f"on {model}: {trained}, {stored} to store", "green")
+
+
 def list_methods(model: str | None, *, as_json: bool) -> None:
-    """Methods with their options; with a model, what it allows.
+    """Print the methods with their options; with a model, also what it allows.
 
     Raises:
-        Unavailable: the model cannot be had.
+        Unavailable: The model is not available.
     """
     out = Console()
-    classes, broken = _with_plugins()
-    found = _support(model, list(classes)) if model else {}
+    classes, broken = _load_classes()
+    supports = _supports(model, list(classes)) if model else {}
+    listed = [
+        ListedMethod(name, cls, plugin, supports.get(name))
+        for name, (cls, plugin) in classes.items()
+    ]
     if as_json:
-        typed = [
-            {
-                "name": name,
-                "summary": cls.summary,
-                "paper": cls.paper,
-                "options": _options(name),
-                **_typed(found.get(name)),
-            }
-            | ({"distribution": plugin.distribution, "version": plugin.version} if plugin else {})
-            for name, (cls, plugin) in classes.items()
-        ]
-        told = [
+        failures = [
             {
                 "name": plugin.name,
                 "distribution": plugin.distribution,
@@ -53,120 +92,145 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
             }
             for plugin, reason in broken.items()
         ]
-        out.print_json(json.dumps({"schema": 1, "methods": typed, "broken": told}))
+        content = {
+            "schema": 1,
+            "methods": [method.as_json() for method in listed],
+            "broken": failures,
+        }
+        out.print_json(json.dumps(content))
         return
-    for name, (cls, plugin) in classes.items():
-        aliases = [alias for alias, (meant, _) in methods.ALIASES.items() if meant == name]
-        beside = f"of {plugin}" if plugin else f"also {', '.join(aliases)}" if aliases else ""
-        _print_head(out, name, beside)
-        lines = [(cls.summary, ""), (cls.paper, "dim")]
-        lines.append(
-            (
-                ", ".join(
-                    f"{option}={methods.show(value)}" for option, value in _options(name).items()
-                ),
-                "cyan",
-            )
-        )
-        if name in found:
-            one = found[name]
-            text = (
-                one.refused or f"{one.trained:,} parameters trained, {one.stored:,} bytes to store"
-            )
-            lines.append((f"on {model}: {text}", "yellow" if one.refused else "green"))
-        for text, style in lines:
-            out.print(Padding(Text(plain(text), style), (0, 0, 0, 2)))
+    for method in listed:
+        method.print(out, model)
+        options = [f"{name}={methods.show(value)}" for name, value in _options(method.name).items()]
+        _print_indented(out, ", ".join(options), "cyan")
     for plugin, reason in broken.items():
-        _print_head(out, plugin.name, f"of {plugin}")
-        out.print(Padding(Text(plain(f"broken: {reason}"), "red"), (0, 0, 0, 2)))
+        _print_name(out, plugin.name, f"of {plugin}")
+        _print_indented(out, f"broken: {reason}", "red")
+    out.print("`bench list methods NAME` explains the options of a method.", highlight=False)
 
 
-def _print_head(out: Console, name: str, beside: str) -> None:
-    out.print(
-        Text.assemble((plain(name), "bold"), (plain(f"  ({beside})" if beside else ""), "dim"))
-    )
+def show_method(name: str, model: str | None, *, as_json: bool) -> None:
+    """Print a method with a line about each of its options.
+
+    Raises:
+        UsageError: There is no such method, or its plug-in is broken.
+        Unavailable: The model is not available.
+    """
+    out = Console()
+    try:
+        canonical = methods.canonical(name)
+        cls = methods.class_of(name)
+        plugin = methods.plugin_of(methods.build(name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    support = _supports(model, [name])[name] if model else None
+    listed = ListedMethod(canonical, cls, plugin, support)
+    defaults = _options(name)
+    explained = methods.explain_options(name)
+    if as_json:
+        explanations = [
+            {
+                "name": option,
+                "default": value,
+                "type": explained[option].kind,
+                "explanation": explained[option].text,
+            }
+            for option, value in defaults.items()
+        ]
+        content = {"schema": 1, **listed.as_json(), "explanations": explanations}
+        out.print_json(json.dumps(content))
+        return
+    listed.print(out, model)
+    table = Table("option", "default", "type", "explanation", box=None, pad_edge=False)
+    for option, value in defaults.items():
+        cells = (option, methods.show(value), explained[option].kind, explained[option].text)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    out.print(Padding(table, (0, 0, 0, 2)))
+    example = f"--set {canonical}.{next(iter(defaults))}=VALUE"
+    out.print(f"Set an option with {example}; several values make variants.", highlight=False)
 
 
-def _with_plugins() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict[Plugin, str]]:
-    """Every method with the plug-in that it comes from, if it does; and the plug-ins that are broken, with the reason."""
+def _print_name(out: Console, name: str, source: str) -> None:
+    suffix = f"  ({source})" if source else ""
+    out.print(Text.assemble((plain(name), "bold"), (plain(suffix), "dim")))
+
+
+def _print_indented(out: Console, text: str, style: str = "") -> None:
+    out.print(Padding(Text(plain(text), style), (0, 0, 0, 2)))
+
+
+def _load_classes() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict[Plugin, str]]:
+    """Return every method with its plug-in, if it comes from one; and why other plug-ins are broken."""
     classes: dict[str, tuple[type[Method], Plugin | None]] = {
         name: (cls, None) for name, cls in methods.REGISTRY.items()
     }
     broken: dict[Plugin, str] = {}
-    with ThreadPoolExecutor() as pool:  # each waits for a process of its own
-        reasons = list(pool.map(Plugin.broken, methods.plugins_offered()))
-    for plugin, reason in zip(methods.plugins_offered(), reasons, strict=True):
+    plugins = methods.plugins_offered()
+    with ThreadPoolExecutor() as pool:  # each check waits for its own process
+        reasons = list(pool.map(Plugin.broken, plugins))
+    for plugin, reason in zip(plugins, reasons, strict=True):
         try:
             classes |= {} if reason else {plugin.name: (plugin.load(), plugin)}
-        except ValueError as error:  # it could be imported there, and cannot be here
+        except ValueError as error:  # it can be imported in a process of its own, but not here
             reason = str(error)
         broken |= {plugin: reason} if reason else {}
     return classes, broken
 
 
-def _typed(found: Support | None) -> dict[str, Any]:
-    if found is None:
-        return {}
-    return (
-        {"refused": found.refused}
-        if found.refused
-        else {"trained": found.trained, "stored": found.stored}
-    )
-
-
-def _options(name: str) -> dict[str, Any]:
-    """Every option with its default, also those that the other defaults leave unused."""
+def _options(name: str) -> Mapping[str, Any]:
+    """Return every option with its default, including those that have no effect at the other defaults."""
     method = methods.build(name)
     owners = [method, getattr(method, "base", method)]
-    idle = {
+    unused = {
         option: getattr(owner, option)
         for owner in owners
         for option in sorted(owner.unused)
         if method.closed_form is None
     }
-    return {
-        option: value for option, value in (method.options() | idle).items() if option != "targets"
-    }
+    options = method.options() | unused
+    return {option: value for option, value in options.items() if option != "targets"}
 
 
-def _support(model: str, names: Sequence[str]) -> dict[str, Support]:
-    """What each method would train on a backbone, as it is by default."""
+def _supports(model: str, names: Sequence[str]) -> dict[str, Support]:
+    """Return what a model allows of each method with its defaults."""
     spec = BackboneSpec(name=model, revision=checkpoints.revision_of(model))
     built = [methods.build(name) for name in names]
     return dict(zip(names, compatibility.find(spec, built, max_length=0), strict=True))
 
 
+# -- tasks
+# ----------------------------------------------------------------------------------------------------
+
+
 def list_tasks(*, as_json: bool) -> None:
-    """Tasks by group."""
+    """Print the tasks by group."""
     out = Console()
     if as_json:
-        typed = [_task(task) for task in REGISTRY.values()]
-        out.print_json(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "groups": {name: list(members) for name, members in GROUPS.items()},
-                    "tasks": typed,
-                }
-            )
-        )
+        content = {
+            "schema": 1,
+            "groups": {name: list(members) for name, members in GROUPS.items()},
+            "tasks": [_task_as_json(task) for task in REGISTRY.values()],
+        }
+        out.print_json(json.dumps(content))
         return
-    for group in dict.fromkeys(_groups(task) for task in REGISTRY.values()):
+    for groups in dict.fromkeys(_groups(task) for task in REGISTRY.values()):
         table = Table(box=None, pad_edge=False, show_header=True)
-        table.add_column(f"{group}" if group else "by its name only", no_wrap=True)
-        for column in ("label", "metrics", "rows", "what"):
-            table.add_column(
-                column, no_wrap=column == "label", justify="right" if column == "rows" else "left"
-            )
+        table.add_column(groups or "in no group", no_wrap=True)
+        table.add_column("label", no_wrap=True)
+        table.add_column("metrics")
+        table.add_column("rows", justify="right")
+        table.add_column("what")
         for task in REGISTRY.values():
-            if _groups(task) == group:
-                label = "number" if task.regression else f"{len(task.labels)} classes"
+            if _groups(task) == groups:
+                label = (
+                    "number" if task.regression else plural(len(task.labels), "class", "classes")
+                )
                 rows = f"{task.train_rows:,}" if task.train_rows else ""
                 table.add_row(task.name, label, ", ".join(task.metrics), rows, task.title)
         out.print(table)
         out.print()
     out.print(
-        "Your own: --task-file FILE.toml, or --data FILE --text COLUMN --label COLUMN",
+        "Your own task: --task-file FILE.toml, or --data FILE --text COLUMN --label COLUMN",
         highlight=False,
     )
 
@@ -175,44 +239,45 @@ def _groups(task: Task) -> str:
     return ", ".join(group for group, members in GROUPS.items() if task.name in members)
 
 
-def _task(task: Task) -> dict[str, Any]:
-    same = {
+def _task_as_json(task: Task) -> dict[str, Any]:
+    return {
         "name": task.name,
         "title": task.title,
         "labels": task.labels,
         "metrics": task.metrics,
         "train_rows": task.train_rows,
+        "groups": _groups(task).split(", "),
+        "seen_by": sorted(task.seen_by),
     }
-    return same | {"groups": _groups(task).split(", "), "seen_by": sorted(task.seen_by)}
+
+
+# -- models
+# ----------------------------------------------------------------------------------------------------
 
 
 def list_models(*, as_json: bool) -> None:
-    """The embedded model, the default, and what lies in the Hub's cache with safetensors."""
+    """Print the embedded model, the default model, and the models in the Hub's cache that have safetensors."""
     out = Console()
-    found = {"tiny": "embedded, for the toy tasks and for checks"}
-    found[DEFAULTS["model"]] = "the default; fetched from the Hub when first used"
-    found |= dict.fromkeys(_cached(), "in the cache of the Hub")
+    models = {
+        "tiny": "embedded, for the toy tasks and for checks",
+        DEFAULTS["model"]: "the default, downloaded from the Hub at first use",
+    }
+    models |= dict.fromkeys(_cached_models(), "in the cache of the Hub")
     if as_json:
-        out.print_json(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "models": [{"name": name, "where": where} for name, where in found.items()],
-                }
-            )
-        )
+        listed = [{"name": name, "where": where} for name, where in models.items()]
+        out.print_json(json.dumps({"schema": 1, "models": listed}))
         return
     table = Table("model", "where", box=None, pad_edge=False)
-    for name, where in found.items():
+    for name, where in models.items():
         table.add_row(name, where)
     out.print(table)
     out.print(
-        "Any encoder that transformers reads as a sequence classifier will do: a name on the Hub, or a folder.",
+        "Any encoder that transformers loads as a sequence classifier works: its name on the Hub, or a folder.",
         highlight=False,
     )
 
 
-def _cached() -> list[str]:
+def _cached_models() -> list[str]:
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -220,9 +285,13 @@ def _cached() -> list[str]:
         repositories = scan_cache_dir().repos
     except CacheNotFound:
         return []
-    models = [repo for repo in repositories if repo.repo_type == "model"]
     return sorted(
-        repo.repo_id
-        for repo in models
-        if any(f.file_name.endswith(".safetensors") for r in repo.revisions for f in r.files)
+        repository.repo_id
+        for repository in repositories
+        if repository.repo_type == "model"
+        and any(
+            file.file_name.endswith(".safetensors")
+            for revision in repository.revisions
+            for file in revision.files
+        )
     )

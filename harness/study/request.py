@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import partial
 from itertools import product
 from typing import TypeVar
@@ -18,6 +17,7 @@ from harness.study.grid_options import PRESETS, GridOptions
 from harness.study.planning import Request
 from harness.tasks import GROUPS, REGISTRY, Task, draws, own
 from methods import Method
+from methods.core.suggestions import did_you_mean
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -101,9 +101,9 @@ class OptionReader:
         """One of a few words."""
         text = self.grid.value(option)
         if text not in allowed:
-            near = get_close_matches(text, allowed, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            self.problems.append(f"--{option}: {text!r} is not one of {', '.join(allowed)}{hint}")
+            self.problems.append(
+                f"--{option}: {text!r} is not one of {', '.join(allowed)}{did_you_mean(text, allowed)}"
+            )
         return text
 
 
@@ -271,8 +271,7 @@ def _apply(
     )
     if not targets and variants:
         known = {one for name in variants for one in _options(name, variants[name])}
-        near = get_close_matches(option, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; they have {', '.join(sorted(known))}"
+        hint = did_you_mean(option, known) or f"; they have {', '.join(sorted(known))}"
         reading.problems.append(f"--set {option}: none of the methods has such an option{hint}")
     for name in targets:
         variants[name][option] = values
@@ -304,13 +303,9 @@ def _tasks(reading: OptionReader) -> list[Task]:
         elif name in REGISTRY:
             found.append(REGISTRY[name])
         else:
-            near = get_close_matches(name, [*REGISTRY, *GROUPS], n=3, cutoff=0.5)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else f"there are {', '.join([*GROUPS, *REGISTRY])}"
-            )
-            reading.problems.append(f"no task {name!r}; {hint}")
+            known = [*GROUPS, *REGISTRY]
+            hint = did_you_mean(name, known, 3) or f"; there are {', '.join(known)}"
+            reading.problems.append(f"no task {name!r}{hint}")
     for task in mine:
         if task.name in REGISTRY or task.name in GROUPS:
             reading.problems.append(

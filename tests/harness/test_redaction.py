@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from harness.commands import database as upkeep
-from harness.commands import doctor, exit_code
+from harness.commands import doctor
+from harness.commands.exit_code import finish
 from harness.commands.power import lines
 from harness.commands.report import command_line
 from harness.commands.stored_runs import ResultQuery, runs_of
@@ -80,7 +81,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
             job = make_job()
             with Ledger(str(path), write=True) as ledger:
                 ledger.begin("bench run")
-                ledger.enter([job])
+                ledger.add_jobs([job])
                 [claim] = ledger.claim([job.digest], 1)
                 assert ledger.record(make_outcome(job), claim.epoch)
         change = {
@@ -98,7 +99,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
 def end_of_run():
     """What `bench run` says last."""
     with Ledger(URL) as ledger:
-        exit_code.code(Console(), ledger, SimpleNamespace(jobs=[]), bad=0, db=URL)
+        finish(Console(), ledger, SimpleNamespace(jobs=[]), URL, failed_now=False)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ WRONG = {
     "unknown method": (words(methods="lora,lorra"), ["'lorra'", "lora"]),
     "unknown task": (
         words(tasks="toy-sentimant"),
-        ["'toy-sentimant'", "did you mean toy-sentiment"],
+        ["'toy-sentimant'", "did you mean 'toy-sentiment'"],
     ),
     "unknown option": (words(set_="lora.rankk=3"), ["rankk"]),
     "unknown option of all": (words(set_="rankk=3"), ["rankk", "did you mean 'rank'"]),
@@ -100,15 +100,15 @@ WRONG = {
     "devices": (words(devices="cuda:a"), ["--devices", "cuda:a"]),
     "compiled alone": (
         [*words(pack="1"), "--compile"],
-        ["--compile compiles packs, and --pack 1 means none"],
+        ["--compile compiles packs, and --pack 1 runs without packs"],
     ),
     "captured alone": (
         [*words(), "--cuda-graphs", "--timing"],
-        ["--cuda-graphs captures packs, and --timing means none"],
+        ["--cuda-graphs captures packs, and --timing runs without packs"],
     ),
     "captured on a CPU": (
         [*words(devices="cpu"), "--cuda-graphs"],
-        ["--cuda-graphs wants CUDA devices, got --devices cpu"],
+        ["--cuda-graphs requires CUDA devices, got --devices cpu"],
     ),
     "jobs": (words(jobs="-1"), ["--jobs", "-1"]),
     "numbers": (

@@ -30,7 +30,7 @@ def filled(tmp_path, make_job, make_outcome):
     def fill(name, label="lora", draws=4, done=4, **changes):
         jobs = [make_job(label, draw) for draw in range(draws)]
         with Ledger(str(tmp_path / name), write=True) as ledger:
-            ledger.enter(jobs)
+            ledger.add_jobs(jobs)
             ledger.begin("bench run")
             for job, claim in zip(
                 jobs, ledger.claim([job.digest for job in jobs], done), strict=False
@@ -75,7 +75,7 @@ def test_an_invalid_shard_is_refused(bench, tmp_path, shard):
     """No database is created."""
     ended = bench.run(tmp_path, "r.db", "--shard", shard)
     assert ended.code == 2
-    assert "--shard wants a part of a whole" in ended.err
+    assert "--shard must be a part of a whole" in ended.err
     assert not list(tmp_path.iterdir())
 
 
@@ -195,7 +195,7 @@ def test_merge_replaces_a_dead_runs_claim_by_a_result(bench, tmp_path, filled, m
     """If the claim's holder is alive after all, its outcome is rejected as too late."""
     jobs = filled("source.db")
     with Ledger(str(tmp_path / "target.db"), write=True) as target:
-        target.enter(jobs)
+        target.add_jobs(jobs)
         target.begin("dead")
         [claim] = target.claim([jobs[0].digest], 1)
         assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0
@@ -210,7 +210,7 @@ def test_a_job_being_retried_is_merged_with_its_recorded_outcome(
     """The claim of the source's run is not copied."""
     job = make_job()
     with Ledger(str(tmp_path / "source.db"), write=True) as source:
-        source.enter([job])
+        source.add_jobs([job])
         source.begin("bench run")
         [claim] = source.claim([job.digest], 1)
         assert source.record(

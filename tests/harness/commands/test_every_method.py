@@ -127,7 +127,7 @@ def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, d
     )
     planned = bench(tmp_path, "plan", *words, *both, "--db", "r.db")
     assert planned.code == 0
-    assert "1 jobs, 0 done, 1 to do, 1 infeasible" in planned.out
+    assert "1 job, 0 done, 1 to do, 1 infeasible" in planned.out
     assert f"prefix on {deberta}: this backbone has {reason}" in planned.out
     listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)[
         "methods"
@@ -135,7 +135,7 @@ def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, d
     assert {one["name"] for one in listed if "refused" in one} == {"prefix", "unipelt", "simplex"}
     ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
     assert ended.code == 0
-    assert f"1 cells cannot be filled: prefix on {deberta}" in ended.out
+    assert f"1 cell cannot be filled: prefix on {deberta}" in ended.out
     with Ledger(str(tmp_path / "r.db")) as ledger:
         assert {entry.label: entry.state for entry in ledger.entries()} == {
             "prefix": "infeasible",

@@ -1,0 +1,123 @@
+"""`bench plan`: print what a run would do."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from harness.ledger import Ledger
+from harness.ledger.database import is_url
+from harness.scheduling.display import job_line
+from harness.study import planning, request
+from harness.wording import plural
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.jobs import Job
+    from harness.study.grid_options import GridOptions
+    from harness.study.planning import Plan
+
+STATES = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
+HEADINGS = {"planned": "to do", "claimed": "running"}
+
+
+def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
+    """Print the jobs of a grid with their states.
+
+    Raises:
+        BenchError: The request is wrong, or the model or the data are not available.
+    """
+    out, log = Console(), Console(stderr=True)
+    checked, notices = request.read(grid)
+    for notice in notices:
+        print_line(log, f"note: {notice}")
+    plan = planning.plan(checked, progress_printer(log))
+    states = _known_states(db, plan)
+    if as_json:
+        jobs = [_as_json(job, states.get(job.digest, "planned"), "") for job in plan.jobs]
+        jobs += [_as_json(cell.job, "infeasible", cell.reason) for cell in plan.infeasible]
+        out.print_json(json.dumps({"schema": 1, "jobs": jobs}))
+        return
+    print_line(out, f"{checked.recipe.line()}; {plan.backbone.line()}")
+    out.print(_table(plan, states))
+    done = sum(state == "done" for state in states.values())
+    missing = len(plan.jobs) - done
+    total = plural(len(plan.jobs), "job")
+    print_line(
+        out, f"{total}, {done:,} done, {missing:,} to do, {len(plan.infeasible):,} infeasible"
+    )
+    for reason in reasons(plan):
+        print_line(out, f"infeasible: {reason}")
+    following = next((job for job in plan.jobs if states.get(job.digest) != "done"), None)
+    if following is not None:
+        print_line(out, f"next: {job_line(following)}  {following.digest}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a text as it is, on one line."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress_printer(log: Console) -> Callable[[str], None]:
+    """Return a function that prints what a command is waiting for, on a terminal only."""
+
+    def print_progress(text: str) -> None:
+        if log.is_terminal:
+            log.print(f"… {text}", markup=False, highlight=False, style="dim")
+
+    return print_progress
+
+
+def reasons(plan: Plan) -> list[str]:
+    """Return the distinct reasons why cells of a plan are infeasible."""
+    return list(dict.fromkeys(cell.reason for cell in plan.infeasible))
+
+
+def _known_states(db: str, plan: Plan) -> dict[str, str]:
+    if not is_url(db) and not Path(db).exists():
+        return {}
+    with Ledger(db) as ledger:
+        return ledger.states([job.digest for job in plan.jobs])
+
+
+def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
+    draw = job.rows
+    return {
+        "task": draw.task,
+        "size": draw.size,
+        "draw": draw.draw,
+        "seed": job.seed,
+        "method": job.label,
+        "digest": None if reason else job.digest,
+        "state": state,
+        "reason": reason,
+        "rows": draw.fingerprint,
+    }
+
+
+def _table(plan: Plan, states: dict[str, str]) -> Table:
+    """Return the number of jobs in each state, by method."""
+    from rich.table import Table
+
+    counts: dict[str, Counter[str]] = {}
+    for job in plan.jobs:
+        counts.setdefault(job.label, Counter())[states.get(job.digest, "planned")] += 1
+    for cell in plan.infeasible:
+        counts.setdefault(cell.job.label, Counter())["infeasible"] += 1
+    columns = [
+        state
+        for state in STATES
+        if state in ("done", "planned") or any(count[state] for count in counts.values())
+    ]
+    table = Table("method", box=None, pad_edge=False)
+    for state in columns:
+        table.add_column(HEADINGS.get(state, state), justify="right")
+    for label, count in counts.items():
+        table.add_row(label, *(str(count[state] or "·") for state in columns))
+    return table
