@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.geometry import ALONE, Geometry
+
 Status = Literal["done", "diverged", "failed"]
 
 
@@ -36,9 +38,7 @@ class Outcome:
     versions: Mapping[str, str] = field(
         default_factory=dict
     )  # of what this job used and others need not: its plug-in
-    # How it was trained: alone; 1/8: alone, 8 rows at a time; places x rows x tokens of a pack,
-    # whose seconds are shared; with @2048 behind it, tested in calls of so many tokens.
-    geometry: str = "1"
+    geometry: Geometry = ALONE  # how the job went through the model
     note: str = ""  # something that the user should know
     error: str = ""  # class and message
     trace: str = ""

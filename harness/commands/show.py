@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artefacts import restore
 from harness.commands.verify import entry_problems
-from harness.geometry import Geometry, rows_of, shared
+from harness.geometry import Geometry
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import telling_damage
 from harness.scheduling.display import duration
@@ -134,7 +134,7 @@ def _print_job(
         ("recipe", _assignments(setting["recipe"])),
         ("rows", f"{counts}; fingerprint {entry.fingerprint}"),
         *((metric, f"{100 * value:.2f}") for metric, value in sorted(entry.metrics.items())),
-        *(_result_lines(entry.result, entry.n_test) if entry.result else ()),
+        *(_result_lines(entry.result, entry.geometry, entry.n_test) if entry.result else ()),
         *(_curve_lines(curve, (entry.result or {}).get("best_step")) if curve else ()),
     ]
     lines += [
@@ -165,7 +165,9 @@ def _curve_lines(curve: Sequence[Sequence[Any]], best_step: int | None) -> list[
     return lines
 
 
-def _result_lines(result: Mapping[str, Any], n_test: int) -> list[tuple[str, str]]:
+def _result_lines(
+    result: Mapping[str, Any], geometry: Geometry, n_test: int
+) -> list[tuple[str, str]]:
     per_row = 1000 * result["seconds_evaluation"] / max(1, n_test)
     seconds = f"training {duration(result['seconds_training'])}"
     seconds += f", testing {duration(result['seconds_evaluation'])} ({per_row:.1f} ms per row)"
@@ -176,28 +178,27 @@ def _result_lines(result: Mapping[str, Any], n_test: int) -> list[tuple[str, str
         ("selected", f"step {result['best_step']}, dev score {score}"),
         ("trained", size),
         ("cost", f"{seconds}, peak memory {result['peak_bytes'] / 2**20:,.0f} MiB"),
-        ("device", f"{result['device']}, {_describe(result['geometry'])}"),
+        ("device", f"{result['device']}, {_describe(geometry)}"),
         ("versions", ", ".join(f"{name} {value}" for name, value in result["versions"].items())),
     ]
 
 
-def _describe(geometry: str) -> str:
+def _describe(geometry: Geometry) -> str:
     """Describe in words how a job was trained and tested."""
-    geometry, _, tokens = geometry.partition("@")
-    if tokens:
-        return f"{_describe(geometry)}; tested in calls of at most {tokens} tokens"
-    if micro_batch := rows_of(geometry):
-        return f"trained alone, {micro_batch} rows of a step at a time"
-    pack = Geometry.read(geometry)
-    if pack is None and shared(geometry):
-        return "fitted on features computed once for all jobs; its seconds are its share"
-    if pack is None:
-        return "trained alone"
-    steps = f", steps {pack.steps}" if pack.steps else ""
-    return (
-        f"trained in a pack of {pack.places} jobs, {pack.rows} rows of {pack.length} tokens each{steps}; "
-        "its seconds are its share"
-    )
+    if geometry.in_pack:
+        steps = f", steps {geometry.step_mode}" if geometry.step_mode else ""
+        text = (
+            f"trained in a pack of {geometry.pack_size} jobs, {geometry.micro_batch} rows of "
+            f"{geometry.length} tokens each{steps}; its seconds are its share"
+        )
+    elif geometry.micro_batch:
+        text = f"trained alone, {geometry.micro_batch} rows of a step at a time"
+    elif geometry.shared_features:
+        text = "fitted on features computed once for all jobs; its seconds are its share"
+    else:
+        text = "trained alone"
+    limit = f"; tested in calls of at most {geometry.test_tokens} tokens"
+    return text + (limit if geometry.test_tokens else "")
 
 
 def _sparkline(values: Sequence[float]) -> str:

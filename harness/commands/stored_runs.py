@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import geometry
 from harness.commands.verify import job_problems
 from harness.errors import CorruptData, UsageError
+from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Entry, Known, Ledger
 from harness.ledger.database import shown, telling_damage
 from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
+from harness.wording import plural
 from reports.analysis.paired_runs import Run
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class ResultQuery:
         """
         if not self.sizes:
             return None
-        reading = request.Reading(GridOptions())
+        reading = request.OptionReader(GridOptions())
         sizes = [reading.number("sizes", text, least=1) for text in request.split(self.sizes)]
         if reading.problems:
             raise UsageError(*reading.problems)
@@ -115,7 +116,8 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
         hypothesis = preregistration.kept(ledger)
     for task, count in outdated.items():
         print(  # noqa: T201
-            f"bench: {task}: left out {count} results on earlier data of that name", file=sys.stderr
+            f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",
+            file=sys.stderr,
         )
     return found, hypothesis
 
@@ -168,7 +170,9 @@ def _with_recipe(settings: list[Known], number: int | None) -> list[Known]:
     lines = {known.id: recipe_from(known.setting["recipe"]).line() for known in settings}
     recipes = sorted(set(lines.values()))
     if not 1 <= number <= len(recipes):
-        raise UsageError(f"--recipe must be from 1 to {len(recipes)}, got {number}")
+        raise UsageError(
+            f"--recipe: there is no recipe {number}; the results have {plural(len(recipes), 'recipe')}"
+        )
     return [known for known in settings if lines[known.id] == recipes[number - 1]]
 
 
@@ -226,8 +230,8 @@ def _run(
         seconds_training=result.get("seconds_training", 0.0),
         seconds_evaluation=result.get("seconds_evaluation", 0.0),
         peak_bytes=result.get("peak_bytes", 0),
-        shared=geometry.shared(result.get("geometry", "1")),
-        passes=_passes(result),
+        shared=entry.geometry.shared_costs,
+        passes=_passes(entry.geometry),
         versions=_versions(result),
         plugin=result.get("versions", {}).get("plug-in", ""),
         curve=[(int(values[0]), _number(values[2])) for values in curve],
@@ -271,14 +275,13 @@ def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
     return metrics.get(base).better if base else "higher"
 
 
-def _passes(result: Mapping[str, Any]) -> str:
+def _passes(geometry: Geometry) -> str:
     """Describe how a training went through the model, without lengths, which follow from the rows."""
-    text = result.get("geometry", "1")
-    if shape := geometry.Geometry.read(text):
-        return f"in {shape.steps} packs of {shape.places}".replace("  ", " ")
-    return (
-        f"alone, {rows} rows of a step at a time" if (rows := geometry.rows_of(text)) else "alone"
-    )
+    if geometry.in_pack:
+        return f"in {geometry.step_mode} packs of {geometry.pack_size}".replace("  ", " ")
+    if geometry.micro_batch:
+        return f"alone, {geometry.micro_batch} rows of a step at a time"
+    return "alone"
 
 
 def _versions(result: Mapping[str, Any]) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CorruptData, Unavailable, UsageError
-from harness.geometry import Geometry, rows_of, shared
 from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
 from harness.ledger import Entry, Ledger
 from harness.ledger.database import shown, telling_damage
@@ -26,6 +25,7 @@ from harness.outcome import unpack_predictions
 from harness.study import preregistration
 from harness.tasks import REGISTRY, Task, own
 from harness.training.ticket import Ticket
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +58,7 @@ class RerunResult:
             f"{name} {new:.6g}, recorded {recorded:.6g}"
             for name, (recorded, new) in self.differences.items()
         ]
-        return "; ".join([*values[:3], f"{self.flipped} test rows with another prediction"])
+        return "; ".join([*values[:3], f"other predictions: {plural(self.flipped, 'test row')}"])
 
 
 def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) -> int:
@@ -82,19 +82,24 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
     out = Console(soft_wrap=True, highlight=False)
     with telling_damage(db), Ledger(db) as ledger:
         entries = ledger.entries()
+        chosen = sample_results(entries, rerun) if rerun is not None else []
         problems = [*ledger_problems(ledger), *_tensor_problems(ledger, tensor_files.folder(db))]
         if problems:
             more = len(problems) - SHOWN
-            lines = [f"{shown(db)} is damaged or was changed: {len(problems)} problems"]
+            lines = [f"{shown(db)} is damaged or was changed: {plural(len(problems), 'problem')}"]
             lines += problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
             raise CorruptData("\n".join(lines))
         results = [entry.result for entry in entries if entry.result]
         kept = sum(result["artefact"] is not None for result in results)
-        text = f"{len(entries)} jobs, {len(results)} results, {kept} tensor files"
+        text = ", ".join(
+            [
+                plural(len(entries), "job"),
+                plural(len(results), "result"),
+                plural(kept, "tensor file"),
+            ]
+        )
         out.print(f"{shown(db)} is intact: {text}; every hash matches", markup=False)
-        if rerun is None:
-            return 0
-        return _rerun(out, ledger, sample_results(entries, rerun), task_files, device)
+        return _rerun(out, ledger, chosen, task_files, device) if chosen else 0
 
 
 def ledger_problems(ledger: Ledger) -> Iterator[str]:
@@ -208,8 +213,7 @@ def _rerun(
     out.print(f"{equal} of {len(results)} equal to the last digit")
     if elsewhere:
         out.print(
-            f"{elsewhere} were recorded with other versions or on another device, "
-            "where the last digits may differ"
+            f"{plural(elsewhere, 'result')} of other versions or another device: last digits may differ"
         )
     sys.stdout.flush()
     return 0 if equal + elsewhere == len(results) else 1
@@ -262,10 +266,9 @@ def rerun_job(ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: s
         job = job_of(entry)
         if (revision := task.reader.revision()) != job.rows.revision:
             return RerunResult(f"the data of {task.name} changed (now revision {revision[:12]})")
-        shape = Geometry.read(result["geometry"])
         ticket = Ticket(
-            job=job, task=task, keep="none", artefacts=Path(), geometry=shape, rows=rows_of(result["geometry"]),
-            together=int(shared(result["geometry"])), anew=True,
+            job=job, task=task, keep="none", artefacts=Path(), geometry=entry.geometry.planned(),
+            features_shared_by=int(entry.geometry.shared_costs), anew=True,
             rules=any(name.startswith("rule ") for name in entry.metrics),
             zeroed=any(name.startswith("zeroed ") for name in entry.metrics),
         )  # fmt: skip
@@ -280,7 +283,7 @@ def rerun_job(ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: s
 def _compare(
     entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_environment: bool
 ) -> RerunResult:
-    recorded = (entry.result or {})["geometry"]
+    recorded = entry.geometry
     problem = ""
     if outcome.status != "done":
         problem = f"the rerun {outcome.status}: {outcome.error}"

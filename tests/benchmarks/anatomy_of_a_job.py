@@ -1,13 +1,13 @@
-"""Where the time of a job goes: the part of `tests.benchmarks.grid` that looks inside.
+"""Profile a job: the shares of its time, its padding, its arithmetic rate and its peak memory.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.anatomy_of_a_job --model tiny --methods prefix,lora
-    --tasks toy-sentiment
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.anatomy_of_a_job --model tiny
+        --methods prefix,lora --tasks toy-sentiment
 
-Runs the last job of each method in this process (with `--pack N` the last N in one pack), once to
-warm up, once to count operations and once with a clock around the passes, the optimiser and the
-evaluations. `start` is what goes by before the first pass of a job in a process that is warm. With
-`--cuda-graphs` a captured step is one entry, its optimiser included. On a GPU a run without clocks
-says how long it was busy, by its own account.
+The last job of each method runs in this process (with `--pack N` the last N jobs in one pack): once
+to warm up, once to count operations, and once with clocks around forward and backward passes, the
+optimiser and the evaluations. `start` is the time before the first pass of a job in a warm process.
+With `--cuda-graphs` a captured step, which includes the optimiser, is one entry. On a GPU, the share
+of busy time comes from the profiler in a further run without clocks.
 """
 
 import json
@@ -19,38 +19,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.grid import shares
-from tests.benchmarks.trainer_peer import arguments, typed
+from tests.benchmarks.trainer_peer import arguments, grid_options
 
 
 class Clock:
-    """Seconds by name; what runs inside a running clock of another name is the other's."""
+    """Seconds by name. A nested call counts for the outermost one only."""
 
     def __init__(self, device: str) -> None:
         self.seconds: dict[str, float] = {}
         self.running = False
-        self.padding = [0, 0]  # real and all tokens of training batches
-        self.first = 0.0  # when the first pass began
+        self.padding = [0, 0]  # real tokens and all tokens of training batches
+        self.first = 0.0  # time of the first timed call
         self._cuda = device.startswith("cuda")
 
-    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function with the clock around it."""
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function with a clock around it."""
 
-        def timed(*args: Any, **named: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if self.running:
-                return function(*args, **named)
-            self.running, began = True, self.now()
-            self.first = self.first or began
+                return function(*args, **kwargs)
+            self.running, start = True, self.now()
+            self.first = self.first or start
             try:
-                return function(*args, **named)
+                return function(*args, **kwargs)
             finally:
                 self.running = False
-                self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - began
+                self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start
 
-        return timed
+        return call
 
     def now(self) -> float:
-        """The time, when the device has done what it was told."""
+        """Return the time after all queued work of the device."""
         if self._cuda:
             import torch
 
@@ -60,7 +59,7 @@ class Clock:
 
 @contextmanager
 def instrumented(clock: Clock) -> Iterator[None]:
-    """The training loop with clocks in it."""
+    """Put clocks into the training code, and remove them at the end."""
     import torch
 
     from harness.backbones import loading
@@ -78,10 +77,13 @@ def instrumented(clock: Clock) -> Iterator[None]:
         (packed.Pack, "_look", "evaluation"),
         (testing, "sit", "evaluation"),
     ]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
-    kept += [(batching, "collate", batching.collate), (packed._Texts, "batch", packed._Texts.batch)]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
+    originals += [
+        (batching, "collate", batching.collate),
+        (packed._Texts, "batch", packed._Texts.batch),
+    ]
     for owner, attribute, name in timed:
-        setattr(owner, attribute, clock.around(name, getattr(owner, attribute)))
+        setattr(owner, attribute, clock.timed(name, getattr(owner, attribute)))
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         def collate(*args: Any) -> Any:
@@ -90,25 +92,23 @@ def instrumented(clock: Clock) -> Iterator[None]:
                 torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
             ):
                 ids = batch["input_ids"]
-                clock.padding[0] += int(
-                    (ids != 0).sum()
-                )  # the padding of every backbone here is token 0
+                clock.padding[0] += int((ids != 0).sum())  # every backbone here pads with token 0
                 clock.padding[1] += ids.numel()
             return batch
 
         return collate
 
-    for owner, attribute, function in kept[-2:]:
+    for owner, attribute, function in originals[-2:]:
         setattr(owner, attribute, counted(function))
     try:
         yield
     finally:
-        for owner, attribute, function in kept:
+        for owner, attribute, function in originals:
             setattr(owner, attribute, function)
 
 
 def matmul_rate(device: str, dtype: str) -> float:
-    """Floating-point operations a second of a product of two square matrices in the precision asked for."""
+    """Return the floating-point operations per second of a matrix product in a precision."""
     import torch
 
     from harness.backbones.loading import add_in_order
@@ -125,9 +125,9 @@ def matmul_rate(device: str, dtype: str) -> float:
     clock = Clock(device)
 
     def seconds() -> float:
-        began = clock.now()
+        start = clock.now()
         a @ a
-        return clock.now() - began
+        return clock.now() - start
 
     seconds()
     return float(2 * side**3 / min(seconds() for _ in range(10)))
@@ -137,17 +137,26 @@ def run(
     jobs: Sequence[Any], plan: Any, device: str, pack: int, *, captured: bool = False
 ) -> list[Any]:
     """Train and test jobs in this process."""
+    from harness.geometry import ALONE
     from harness.study import pack_planning
     from harness.training import worker
     from harness.training.ticket import Ticket
 
     where = Path(tempfile.gettempdir())
-    tickets = {
-        job.digest: Ticket(job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=where)
+    geometries = pack_planning.geometries(plan, jobs, str(pack), [device], captured=captured)
+    sharing = pack_planning.feature_sharing(jobs, str(pack), 1)
+    tickets = [
+        Ticket(
+            job=job,
+            task=plan.tasks[job.rows.task],
+            keep="none",
+            artefacts=where,
+            geometry=geometries.get(job.digest, ALONE),
+            features_shared_by=sharing.get(job.digest, 1),
+        )
         for job in jobs
-    }
-    shaped = pack_planning.geometries(plan, tickets, str(pack), [device], captured=captured)
-    outcomes = worker.run_pack(list(shaped.values()), device, lambda *_: None)
+    ]
+    outcomes = worker.run_pack(tickets, device, lambda *_: None)
     assert all(outcome.status == "done" for outcome in outcomes), [
         outcome.error for outcome in outcomes
     ]
@@ -155,7 +164,7 @@ def run(
 
 
 def main() -> None:
-    """Take the last job, or pack, of each method apart."""
+    """Profile the last job, or pack, of each method."""
     parser = arguments()
     parser.add_argument("--pack", type=int, default=1)
     parser.add_argument("--cuda-graphs", action="store_true", help="with --pack: capture the steps")
@@ -168,80 +177,84 @@ def main() -> None:
     if options.devices == "cpu":
         torch.set_num_threads(1)
     device = "cuda:0" if options.devices.startswith("cuda") else options.devices
-    wanted, _ = request.read(GridOptions(**typed(options)))
-    plan = planning.plan(wanted)
+    grid, _ = request.read(GridOptions(**grid_options(options)))
+    plan = planning.plan(grid)
     rate = matmul_rate(device, options.dtype)
     for method in dict.fromkeys(job.method for job in plan.jobs):
         jobs = [job for job in plan.jobs if job.method == method][-options.pack :]
         captured = options.cuda_graphs and options.pack > 1
         run(jobs, plan, device, options.pack, captured=captured)
-        with (
-            counting() as flops
-        ):  # as they are written: a captured step does the same, and tells nobody
+        with counting() as flops:  # a captured step's operations are equal but cannot be counted
             run(jobs, plan, device, options.pack)
         clock = Clock(device)
-        began = clock.now()
+        start = clock.now()
         with instrumented(clock):
             outcomes = run(jobs, plan, device, options.pack, captured=captured)
-        total = clock.now() - began
+        total = clock.now() - start
         parts = ", ".join(
             f"{name} {share:.0%}" for name, share in shares(clock.seconds, total).items()
         )
         padding = 1 - clock.padding[0] / max(1, clock.padding[1])
-        loop = sum(
-            clock.seconds.get(name, 0.0)
-            for name in ("forward and backward", "optimiser", "captured steps")
-        )
-        step = 1000 * loop / wanted.recipe.steps
+        training = ("forward and backward", "optimiser", "captured steps")
+        step = 1000 * sum(clock.seconds.get(name, 0.0) for name in training) / grid.recipe.steps
         memory = max(outcome.peak_bytes for outcome in outcomes) / 2**20
         print(
             f"{method} ({outcomes[-1].geometry}): {total:.2f} s; {parts}; {step:.1f} ms a step; "
-            f"start {1000 * (clock.first - began):.0f} ms; padding {padding:.0%}; "
+            f"start {1000 * (clock.first - start):.0f} ms; padding {padding:.0%}; "
             f"{flops[0] / total / rate:.2f} of the matmul rate; peak {memory:.0f} MiB",
             flush=True,
         )
         if device.startswith("cuda"):
             share, free = busy(partial(run, jobs, plan, device, options.pack, captured=captured))
             print(
-                f"{method}: {free:.2f} s without clocks, the device busy for {share:.0%} of them",
+                f"{method}: {free:.2f} s without clocks, device busy {share:.0%} of the time",
                 flush=True,
             )
     print(json.dumps({"matmul": rate}))
 
 
 def busy(work: Callable[[], Any]) -> tuple[float, float]:
-    """The share of some work's seconds in which a GPU runs kernels, by a profiler's account, and the seconds without one."""
+    """Return the share of time in which a GPU runs kernels during some work, and the work's seconds.
+
+    The kernels are those of a profiled run, and the seconds those of a run without profiler.
+    """
     import torch
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     clock = Clock("cuda")
-    began = clock.now()
+    start = clock.now()
     work()
-    seconds = clock.now() - began
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    seconds = clock.now() - start
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         work()
         torch.cuda.synchronize()
     spans = [
-        (e.time_range.start, e.time_range.end)
-        for e in seen.events()
-        if e.device_type == DeviceType.CUDA
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events()
+        if event.device_type == DeviceType.CUDA
     ]
     return covered(spans) / 1e6 / seconds, seconds
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of what spans cover together."""
+    """Return the length of the union of some intervals."""
     total, reached = 0.0, float("-inf")
-    for begin, end in sorted(spans):
-        total += max(0.0, end - max(begin, reached))
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
 
 
+def shares(seconds: dict[str, float], total: float) -> dict[str, float]:
+    """Return each part's share of the total, and the rest."""
+    parts = {name: value / total for name, value in seconds.items()}
+    return parts | {"everything else": 1 - sum(parts.values())}
+
+
 @contextmanager
 def counting() -> Iterator[list[int]]:
-    """Floating-point operations of the linear layers and of attention, counted by torch."""
+    """Yield a list whose only element becomes torch's count of floating-point operations."""
     from torch.utils.flop_counter import FlopCounterMode
 
     total = [0]
