@@ -1,1 +1,1 @@
-"""When and where jobs run: the scheduler, its progress display and the executors."""
+"""When and where jobs run: the loop of `bench run`, its display, and the executors."""

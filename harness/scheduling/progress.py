@@ -70,11 +70,11 @@ class JobTimeEstimator:
         ended = progress.done + progress.failed
         if ended >= max(1, len(slots)):
             running = sum(slot.jobs for slot in slots if slot.digest is not None)
-            seconds = (monotonic() - progress.started) * len(slots)
-            progress.seconds_per_job = seconds / (ended + 0.5 * running)
+            slot_seconds = (monotonic() - progress.started) * len(slots)
+            progress.seconds_per_job = slot_seconds / (ended + 0.5 * running)
             return
-        measured = [seconds for slot in slots if (seconds := self._seconds(slot)) is not None]
-        if measured:
+        estimates = [self._seconds(slot) for slot in slots]
+        if measured := [seconds for seconds in estimates if seconds is not None]:
             progress.seconds_per_job = max(measured)
 
     def _seconds(self, slot: SlotStatus) -> float | None:

@@ -1,4 +1,7 @@
-"""Ctrl-C and the signals of a batch system: the first stops a run when its running jobs have ended, the second at once."""
+"""Ctrl-C and the signals of a batch system.
+
+The first signal stops a run when its running jobs have ended, the second one stops it at once.
+"""
 
 from __future__ import annotations
 

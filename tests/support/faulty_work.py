@@ -1,29 +1,29 @@
-"""Work for executors that goes wrong as a job's label says. A module of its own, since workers import it by name."""
+"""Work for executors that goes wrong as the label of a job says. Workers import this module by name."""
 
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from harness.errors import DiskTrouble
 from harness.outcome import Outcome, Progress
 from harness.training.ticket import Ticket
+from tests.support.processes import wait_until
 
 
 def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
-    """What `run_pack` would do, without training."""
-    return [_one(ticket, device, progress) for ticket in tickets]
+    """Do what `run_pack` would do, without training."""
+    return [_run(ticket, device, progress) for ticket in tickets]
 
 
-def _one(ticket: Ticket, device: str, progress: Progress) -> Outcome:
+def _run(ticket: Ticket, device: str, progress: Progress) -> Outcome:
     job = ticket.job
     progress(job.digest, 1, 2, "training")
     FAULTS.get(job.label, _nothing)()
     progress(job.digest, 2, 2, "testing")
-    error = (
-        (lambda: None) if job.label == "unpicklable" else ""
-    )  # no function without a name can travel
+    error = (lambda: None) if job.label == "unpicklable" else ""
     return Outcome(
         digest=job.digest,
         status="done",
@@ -50,12 +50,20 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _meet() -> None:
+    """Wait for another worker to come to the same folder."""
+    folder = Path(os.environ["BENCH_MEETING"])
+    (folder / str(os.getpid())).touch()
+    wait_until(lambda: len(list(folder.iterdir())) >= 2)
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "raise": _raise,
     "full disk": _fill_the_disk,
     "exit": lambda: sys.exit(3),
     "vanish": lambda: os._exit(3),
     "die": _die,
+    "meet": _meet,
     "sleep": lambda: time.sleep(2),
     "for ever": lambda: time.sleep(600),
 }

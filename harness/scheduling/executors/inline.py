@@ -1,4 +1,4 @@
-"""Runs packs in this process, one after the other: for debuggers, and as the plainest executor to compare others with."""
+"""Runs packs in this process, one after the other, for debuggers and for tests of other executors."""
 
 from collections.abc import Sequence
 
