@@ -11,6 +11,11 @@ from typing import Final, Literal
 DASH: Final = "—"
 
 
+def plural(count: float, noun: str) -> str:
+    """Return a count and its noun, as in `1 task` and `2 tasks`."""
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Note:
     """One finding. Red: it stands in the way of a claim. Amber: it is to be kept in mind."""

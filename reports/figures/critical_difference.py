@@ -1,7 +1,7 @@
-"""The critical difference diagram: mean ranks over tasks, and bars over methods that no test tells apart.
+"""Critical difference diagram: mean ranks over tasks; bars join methods that do not differ significantly.
 
-Demšar (2006), with the pairwise tests of Benavoli, Corani and Mangili (2016) in the place of a
-single distance.
+The diagram is Demšar's (2006). As Benavoli, Corani and Mangili (2016) recommend, pairwise tests
+replace the single critical distance.
 """
 
 import math
@@ -12,21 +12,22 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
-from reports.figures.canvas import Canvas, empty_figure, label_empty_panel
+from reports.document import plural
+from reports.figures.canvas import Canvas, empty_figure
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, folded, method_styles, styled
-from reports.statistics import paired_tests
-from reports.statistics.paired_tests import Array
+from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.ranks import cliques, mean_ranks, pairwise
+from reports.statistics.sign_flip import smallest_p
 
 NAME: Final = "diagram"
 TITLE: Final = "Mean ranks over tasks"
-LEVEL: Final = 0.6  # between two labels
+LABEL_STEP: Final = 0.6  # vertical distance of two labels
 
 
 @styled
 def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """Mean ranks of the methods that have a score on every task; a bar joins methods no pair of which is told apart."""
+    """Draw the mean ranks of the methods that have a score on every task."""
     scores, left_out = _complete(comparison)
     methods = list(scores)
     if not methods:
@@ -40,42 +41,44 @@ def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     bars = _bars(table.T, ranks) if several and table.shape[1] > 1 else []
     canvas = Canvas(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
     axes = canvas.add_subplot()
-    found = method_styles(comparison.methods, comparison.baseline)
-    _axis(axes, len(methods), depth=0.6 + 0.3 * len(bars) + LEVEL * half)
+    styles = method_styles(comparison.methods, comparison.baseline)
+    _axis(axes, len(methods), depth=0.6 + 0.3 * len(bars) + LABEL_STEP * half)
     for number, group in enumerate(bars):
         _bar(axes, [ranks[i] for i in group], 0.35 + 0.3 * number)
     _labels(
         canvas,
         axes,
         {method: ranks[i] for i, method in enumerate(methods)},
-        found,
+        styles,
         start=0.7 + 0.3 * len(bars),
     )
-    if len(methods) < 2:
-        label_empty_panel(axes, "")
     return canvas.finish(_caption(table, left_out))
 
 
 def _caption(table: Array, left_out: Sequence[str]) -> str:
     k, n = table.shape
     pairs = k * (k - 1) // 2
-    words = f"N = {n} tasks, k = {k} methods"
+    text = f"N = {plural(n, 'task')}, k = {plural(k, 'method')}"
     if n > 1 and pairs:
-        words += (
-            ", mean scores of each task. A bar joins methods no pair of which is told apart: sign flip over tasks, "
-            f"Holm over {pairs} pairs, α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{paired_tests.ALPHA:g}"
+        text += (
+            ", mean score of each task. A bar joins methods of which no two differ significantly: "
+            f"sign-flip test over tasks, Holm over {plural(pairs, 'pair')}, "
+            f"α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{ALPHA:g}"
         )
-        least = min(1.0, paired_tests.smallest(n) * pairs)
-        if least > paired_tests.ALPHA:
-            words += f". {n} tasks allow no adjusted p below {least:.2g}, so nothing can be told apart here"
+        least = min(1.0, smallest_p(n) * pairs)
+        if least > ALPHA:
+            text += (
+                f". {n} tasks allow no adjusted p below {least:.2g}, "
+                "so no difference can be significant here"
+            )
     else:
-        words += ": one task or one method allows no test"
-    words += f". Not every task has a score: {', '.join(left_out)}" if left_out else ""
-    return words + "."
+        text += ": one task or one method allows no test"
+    text += f". Left out, because scores are missing: {', '.join(left_out)}" if left_out else ""
+    return text + "."
 
 
 def _complete(comparison: Comparison) -> tuple[dict[str, list[float]], list[str]]:
-    """The task means of methods that have them all, and the other methods."""
+    """Return the task means of the methods that have a score on every task, and the other methods."""
     scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
     scores, left_out = {}, []
     for method in comparison.methods:
@@ -88,7 +91,7 @@ def _complete(comparison: Comparison) -> tuple[dict[str, list[float]], list[str]
 
 
 def _bars(scores: Array, ranks: Array) -> list[list[int]]:
-    """The methods under each bar, by rank."""
+    """Return the methods that each bar joins, as indices in the order of their ranks."""
     groups = (
         sorted(group, key=lambda i: (ranks[i], i)) for group in cliques(pairwise(scores).adjusted)
     )
@@ -101,14 +104,14 @@ def _axis(axes: Axes, k: int, *, depth: float) -> None:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xticks(range(1, max(k, 2) + 1))
-    axes.set_xlabel("mean rank over tasks (1, at the left, is best)")
+    axes.set_xlabel("mean rank over tasks (1, on the left, is best)")
     axes.set_yticks([])
     for side, spine in axes.spines.items():
         spine.set_visible(side == "top")
 
 
 def _bar(axes: Axes, ranks: Sequence[float], y: float) -> None:
-    """A bar with a knot at each method that it joins; it says nothing of methods that it only passes."""
+    """Draw a bar with a dot at each method that it joins; a bar may pass other methods."""
     axes.plot(
         [min(ranks), max(ranks)],
         [y, y],
@@ -124,38 +127,37 @@ def _labels(
     canvas: Canvas,
     axes: Axes,
     ranks: Mapping[str, float],
-    found: Mapping[str, MethodStyle],
+    styles: Mapping[str, MethodStyle],
     *,
     start: float,
 ) -> None:
-    """Names at both sides, the better half at the left, each with an elbow to its rank."""
+    """Write the better half of the names on the left, the others on the right, joined to their ranks."""
     order = sorted(ranks, key=lambda method: (ranks[method], method))
     half = math.ceil(len(order) / 2)
     left, right = axes.get_xlim()
-    for place, method in enumerate(order):
-        first = place < half
-        y = start + LEVEL * (place if first else len(order) - 1 - place)
-        rank, end = ranks[method], left if first else right
-        look = found[method]
-        axes.plot([rank, rank, end], [0, y, y], color=look.color, linewidth=0.9, clip_on=False)
+    for position, method in enumerate(order):
+        on_left = position < half
+        y = start + LABEL_STEP * (position if on_left else len(order) - 1 - position)
+        rank, end = ranks[method], left if on_left else right
+        name = folded(method, lines=1, width=30)
+        style = styles[method]
+        axes.plot([rank, rank, end], [0, y, y], color=style.color, linewidth=0.9, clip_on=False)
         (dot,) = axes.plot(
             [rank],
             [0],
-            color=look.color,
-            marker=look.marker,
+            color=style.color,
+            marker=style.marker,
             markersize=5,
             linestyle="",
             clip_on=False,
         )
         canvas.add_tooltips(dot, [f"{method}: mean rank {rank:.2f}"])
         axes.annotate(
-            f"{folded(method, lines=1, width=30)}  {rank:.2f}"
-            if first
-            else f"{rank:.2f}  {folded(method, lines=1, width=30)}",
+            f"{name}  {rank:.2f}" if on_left else f"{rank:.2f}  {name}",
             (end, y),
-            xytext=(-4 if first else 4, 0),
+            xytext=(-4 if on_left else 4, 0),
             textcoords="offset points",
-            ha="right" if first else "left",
+            ha="right" if on_left else "left",
             va="center",
             annotation_clip=False,
         )

@@ -1,4 +1,4 @@
-"""Scores over the number of labelled examples, and the differences from the baseline below them."""
+"""Scores over the number of labelled examples, with the differences from the baseline below."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ from matplotlib.axes import Axes
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
+from reports.document import plural
 from reports.figures.canvas import Canvas, grid_lines, handles, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import MAX_PANELS, MethodStyle, estimate, method_styles, short, styled
 
 NAME = "curve"
 TITLE = "Score over the number of examples, and its difference from the baseline"
-MAX_POINTS = 240  # points of the small panels; more make a large file and no clearer picture
-MAX_LINES = 90  # of all small panels, likewise
+MAX_POINTS = 240  # points of all small panels; above it, these panels show lines only
+MAX_LINES = 90  # lines of all small panels; above it, panels are left out
 
 
 @styled
 def curve(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """Mean scores with their 95 % intervals over sizes, of the average and of each task; below, paired differences."""
+    """Draw mean scores with 95 % intervals over sizes, averaged and per task, and paired differences below."""
     tasks = comparison.tasks if len(comparison.tasks) > 1 else ()
     shown = tasks[: max(4, min(MAX_PANELS, MAX_LINES // len(comparison.methods)))]
     columns = 2 if len(shown) <= 4 else 3
@@ -55,27 +56,30 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
 
 def _caption(comparison: Comparison, left_out: Sequence[str], hidden: int, *, dense: bool) -> str:
     test = next(iter(_contrasts(comparison)), None)
-    words = f"Points are scores × 100; bands and whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
-    words += f". Differences: on the same rows, against {comparison.baseline}" if test else ""
-    words += f". No average, because runs are missing: {', '.join(left_out)}" if left_out else ""
-    words += ". Tasks are drawn without markers and bands, being so many lines" if dense else ""
-    words += f". {hidden} more tasks are not shown: choose with --tasks" if hidden else ""
-    return words + "."
+    text = (
+        "Points are scores × 100; bands and whiskers: 95 % intervals "
+        f"({comparison.covered}), as in the report's tables"
+    )
+    text += f". Differences: on the same examples, from {comparison.baseline}" if test else ""
+    text += f". No average, because runs are missing: {', '.join(left_out)}" if left_out else ""
+    text += ". The panels of tasks omit markers and bands, as there are many lines" if dense else ""
+    text += f". Not shown: {plural(hidden, 'more task')}; choose with --tasks" if hidden else ""
+    return text + "."
 
 
 def _scores(
     canvas: Canvas, axes: Axes, comparison: Comparison, task: str | None, *, dense: bool = False
 ) -> list[str]:
-    """A line for each method, with a band unless there are too many; gives back the methods that have no number."""
-    found = method_styles(comparison.methods, comparison.baseline)
+    """Draw a line for each method, with a band unless `dense`; return the methods without any number."""
+    styles = method_styles(comparison.methods, comparison.baseline)
     left_out = []
     for method in comparison.methods:
         cells = [comparison.cell(method, task, size) for size in comparison.sizes]
         cells = [cell for cell in cells if math.isfinite(cell.mean)]
         if cells and dense:
-            _bare(axes, cells, found[method])
+            _thin_line(axes, cells, styles[method])
         elif cells:
-            _line(canvas, axes, cells, found[method])
+            _line(canvas, axes, cells, styles[method])
         else:
             left_out.append(method)
     if len(left_out) == len(comparison.methods):
@@ -84,90 +88,79 @@ def _scores(
     return left_out
 
 
-def _line(canvas: Canvas, axes: Axes, cells: Sequence[Cell], look: MethodStyle) -> None:
+def _line(canvas: Canvas, axes: Axes, cells: Sequence[Cell], style: MethodStyle) -> None:
     x = [math.log2(cell.size or 1) for cell in cells]
     (line,) = axes.plot(
-        x, [cell.mean for cell in cells], color=look.color, marker=look.marker, linestyle=look.dash
+        x,
+        [cell.mean for cell in cells],
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.dash,
     )
-    canvas.add_tooltips(
-        line,
-        [
-            _tooltip(cell.method, cell.task, cell.size, cell.mean, cell.low, cell.high)
-            for cell in cells
-        ],
-    )
+    canvas.add_tooltips(line, [_tooltip(cell) for cell in cells])
     low, high = [cell.low for cell in cells], [cell.high for cell in cells]
     if len(cells) > 1:
-        axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
+        axes.fill_between(x, low, high, color=style.color, alpha=0.13, linewidth=0)
     else:
-        axes.vlines(x, low, high, color=look.color, linewidth=0.8)
+        axes.vlines(x, low, high, color=style.color, linewidth=0.8)
 
 
-def _bare(axes: Axes, cells: Sequence[Cell], look: MethodStyle) -> None:
-    """Only a line, or a dot where there is only one size."""
+def _thin_line(axes: Axes, cells: Sequence[Cell], style: MethodStyle) -> None:
+    """Draw a line without markers and band; with a single size, draw its marker."""
     x = [math.log2(cell.size or 1) for cell in cells]
-    marker = look.marker if len(cells) == 1 else ""
     axes.plot(
         x,
-        [c.mean for c in cells],
-        color=look.color,
-        linestyle=look.dash,
-        marker=marker,
+        [cell.mean for cell in cells],
+        color=style.color,
+        linestyle=style.dash,
+        marker=style.marker if len(cells) == 1 else "",
         linewidth=0.9,
     )
 
 
-def _tooltip(
-    method: str, task: str | None, size: int | None, mean: float, low: float, high: float
-) -> str:
-    return f"{method}, {task or 'average'}, size {size}: {estimate(mean, low, high)}"
+def _tooltip(cell: Cell) -> str:
+    score = estimate(cell.mean, cell.low, cell.high)
+    return f"{cell.method}, {cell.task or 'average'}, size {cell.size}: {score}"
 
 
 def _contrasts(comparison: Comparison) -> list[Contrast]:
-    """Those of each size, which with a single size are the overall ones."""
-    return (
-        comparison.family("per size") if len(comparison.sizes) > 1 else comparison.family("overall")
-    )
+    """Return the contrasts of each size; with a single size, these are the overall contrasts."""
+    return comparison.family("per size" if len(comparison.sizes) > 1 else "overall")
 
 
 def _differences(canvas: Canvas, axes: Axes, comparison: Comparison) -> None:
-    found = method_styles(comparison.methods, comparison.baseline)
+    styles = method_styles(comparison.methods, comparison.baseline)
     others = [method for method in comparison.methods if method != comparison.baseline]
     gap = _gap(comparison.sizes) / max(len(others), 1)
-    for place, method in enumerate(others):
+    for position, method in enumerate(others):
         tests = [
             test
             for test in _contrasts(comparison)
             if test.method == method and math.isfinite(test.effect)
         ]
         sizes = [test.size or comparison.sizes[0] for test in tests]
-        shift = gap * (
-            place - (len(others) - 1) / 2
-        )  # side by side, or whiskers would cover each other
+        shift = gap * (position - (len(others) - 1) / 2)  # whiskers stand side by side
         x = [math.log2(size) + shift for size in sizes]
-        look = found[method]
+        style = styles[method]
         (line,) = axes.plot(
             x,
             [test.effect for test in tests],
-            color=look.color,
-            marker=look.marker,
-            linestyle=look.dash,
+            color=style.color,
+            marker=style.marker,
+            linestyle=style.dash,
         )
         axes.vlines(
             x,
             [test.ci[0] for test in tests],
             [test.ci[1] for test in tests],
-            color=look.color,
+            color=style.color,
             linewidth=0.8,
         )
-        pairs = zip(tests, sizes, strict=True)
-        canvas.add_tooltips(
-            line,
-            [
-                f"{method} - {test.baseline}, size {s}: {estimate(test.effect, *test.ci)}"
-                for test, s in pairs
-            ],
-        )
+        texts = [
+            f"{method} - {test.baseline}, size {size}: {estimate(test.effect, *test.ci)}"
+            for test, size in zip(tests, sizes, strict=True)
+        ]
+        canvas.add_tooltips(line, texts)
     if not others or not _contrasts(comparison):
         label_empty_panel(axes, "no other method")
     zero_line(axes)
@@ -177,13 +170,13 @@ def _differences(canvas: Canvas, axes: Axes, comparison: Comparison) -> None:
 
 
 def _gap(sizes: Sequence[int]) -> float:
-    """Room on the axis for the whiskers of one size."""
+    """Return the width on the axis for the whiskers of one size."""
     steps = [math.log2(b / a) for a, b in pairwise(sizes)]
     return min(0.25 * min(steps, default=1.0), 0.3)
 
 
 def _sizes(axes: Axes, sizes: Sequence[int]) -> None:
-    """Sizes at their logarithms, some of them named."""
+    """Place sizes at their logarithms, with at most six tick labels."""
     step = math.ceil(len(sizes) / 6)
     named = sizes[::step]
     margin = max(0.35, 0.12 * math.log2(sizes[-1] / sizes[0]))

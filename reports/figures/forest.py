@@ -1,4 +1,4 @@
-"""Each method against the baseline, task by task, with the overall difference below."""
+"""Forest plot: the difference of each method from the baseline, for each task and overall."""
 
 import math
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from reports.analysis.contrasts import Contrast, contrasts
 from reports.analysis.estimates import explained
 from reports.analysis.paired_runs import Nothing, arrange
 from reports.analysis.secondary import Detail
+from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import (
@@ -27,10 +28,10 @@ from reports.figures.style import (
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
 NEW_TASK: Final = (
-    " Dashed: where the difference on one more task is expected with 95 % (E3, random effects); τ²: variance of true "
-    "differences between tasks; I²: its share of what varies between them."
+    " Dashed line: 95 % prediction interval of the difference on one more task (E3, random effects); "
+    "τ²: variance of the true differences between tasks; I²: share of τ² in the variance between tasks."
 )
-MAX_ROWS: Final = 120  # rows of all panels; more make a large file that nobody reads
+MAX_ROWS: Final = 120  # rows of all panels together; more make a large file that nobody reads
 
 
 class ForestRow(NamedTuple):
@@ -42,10 +43,10 @@ class ForestRow(NamedTuple):
 
 @styled
 def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """A panel for each method: the mean difference of each task with its 95 % interval, and a diamond for all of them.
+    """Draw a panel for each method: the mean difference and its 95 % interval on each task and overall.
 
-    With a single task the rows are its sizes. The shaded region is that of differences too small to
-    matter.
+    With a single task, the rows are its sizes. The shaded region holds differences that are too
+    small to matter.
     """
     others = [method for method in comparison.methods if method != comparison.baseline]
     overall = {test.method: test for test in comparison.family("overall")}
@@ -57,7 +58,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     ]
     if not shown:
         return empty_figure(
-            NAME, TITLE, f"There is no method beside the baseline {comparison.baseline}."
+            NAME, TITLE, f"There is no method besides the baseline {comparison.baseline}."
         )
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
@@ -69,9 +70,9 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     )
     panels = canvas.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     ticks = [*(short(label, 22) for label in labels), "overall", *["one more task"] * bool(pooled)]
-    panels[0, 0].set_yticks(range(len(ticks)), ticks)  # of all panels
+    panels[0, 0].set_yticks(range(len(ticks)), ticks)  # all panels share this axis
     panels[0, 0].set_ylim(len(ticks) - 0.3, -0.6)
-    found = method_styles(comparison.methods, comparison.baseline)
+    styles = method_styles(comparison.methods, comparison.baseline)
     for number, axes in enumerate(panels.flat):
         if number >= len(shown):
             axes.set_visible(False)
@@ -83,7 +84,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
             labels,
             [row for row in rows if row.test.method == method],
             overall[method],
-            found[method],
+            styles[method],
         )
         axes.set_title(short(method, 24 if pooled else 30))
         if method in pooled:
@@ -96,16 +97,16 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         test.ci_estimand for test in (*overall.values(), *(row.test for row in rows))
     )
     return canvas.finish(
-        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same rows"
-        f"{', all sizes together' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}; not adjusted for "
-        f"the number of rows. Diamond: overall. Shaded: less than {rope:g} point{'' if rope == 1 else 's'} either way."
+        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same "
+        f"examples{', over all sizes' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}, not adjusted "
+        f"adjusted for multiple comparisons. Diamond: overall. Shaded: differences below {plural(rope, 'point')}."
         + (NEW_TASK if pooled else "")
-        + (f" {hidden} more methods are not shown: choose with --methods." if hidden else "")
+        + (f" Not shown: {plural(hidden, 'more method')}; choose with --methods." if hidden else "")
     )
 
 
 def _rows(comparison: Comparison) -> list[ForestRow]:
-    """The difference of each task over all sizes; of a single task, that of each size."""
+    """Return the difference on each task over all sizes; with a single task, its difference at each size."""
     if len(comparison.tasks) == 1:
         return [ForestRow(f"size {test.size}", test) for test in comparison.family("per size")]
     rows = []
@@ -113,7 +114,7 @@ def _rows(comparison: Comparison) -> list[ForestRow]:
         runs = [run for run in comparison.runs if run.task == task]
         try:
             frame = arrange(runs, baseline=comparison.baseline, methods=comparison.methods)
-        except Nothing:  # the baseline was never planned on this task
+        except Nothing:  # the baseline has no runs on this task
             continue
         rows += [ForestRow(task, test) for test in contrasts(frame) if test.family == "overall"]
     return rows
@@ -125,7 +126,7 @@ def _panel(
     labels: Sequence[str],
     rows: Sequence[ForestRow],
     overall: Contrast,
-    look: MethodStyle,
+    style: MethodStyle,
 ) -> None:
     axes.axvspan(-overall.rope, overall.rope, color=NEUTRAL, alpha=0.22, linewidth=0)
     zero_line(axes, vertical=True)
@@ -133,9 +134,9 @@ def _panel(
     kept = [row for row in rows if math.isfinite(row.test.effect)]
     y = [labels.index(row.label) for row in kept]
     low, high = [row.test.ci[0] for row in kept], [row.test.ci[1] for row in kept]
-    axes.hlines(y, low, high, color=look.color, linewidth=1)
+    axes.hlines(y, low, high, color=style.color, linewidth=1)
     (line,) = axes.plot(
-        [row.test.effect for row in kept], y, color=look.color, marker=look.marker, linestyle=""
+        [row.test.effect for row in kept], y, color=style.color, marker=style.marker, linestyle=""
     )
     canvas.add_tooltips(
         line, [f"{row.test.method}, {row.label}: {_tooltip(row.test)}" for row in kept]
@@ -143,24 +144,24 @@ def _panel(
     if math.isfinite(overall.effect):
         _diamond(canvas, axes, overall, len(labels) + 0.1)
     else:
-        label_empty_panel(axes, "no pairs on the same rows")
+        label_empty_panel(axes, "no pairs on the same examples")
     axes.axhline(len(labels) - 0.45, color=INK, linewidth=0.5, alpha=0.4)
 
 
 def _new_task(canvas: Canvas, axes: Axes, detail: Detail, y: float) -> None:
-    """How much tasks differ in truth, and the interval in which one more of them is expected (Higgins et al. 2009)."""
-    found = detail.pooled
-    if not math.isfinite(found.tau2):
+    """Draw the prediction interval of one more task; write τ² and I² above the panel (Higgins et al. 2009)."""
+    pooled = detail.pooled
+    if not math.isfinite(pooled.tau2):
         return
-    ends = [found.predicted_low, found.predicted_high]
+    ends = [pooled.predicted_low, pooled.predicted_high]
     if all(map(math.isfinite, ends)):
         (line,) = axes.plot(
             ends, [y, y], color=INK, linewidth=0.9, linestyle=(0, (3, 2)), marker="|", markersize=5
         )
-        words = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
-        canvas.add_tooltips(line, [words, words])
+        text = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
+        canvas.add_tooltips(line, [text, text])
     axes.set_title(
-        f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %",
+        f"τ² {pooled.tau2:.2f}, I² {100 * pooled.i2:.0f} %",
         loc="right",
         fontsize="x-small",
         color=INK,

@@ -14,69 +14,79 @@ from matplotlib.ticker import NullFormatter
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Nothing
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import MAX_PANELS, amount, estimate, numbered_style, short, styled
+from reports.figures.style import MethodStyle, amount, estimate, numbered_style, short, styled
 
 NAME: Final = "option"
 TITLE: Final = "Score over the values of an option"
-USUAL: Final = "default"
-WIDE: Final = 8.0  # a range of values with this quotient is drawn on a logarithmic axis
+DEFAULT_LABEL: Final = "default"
+LOG_RATIO: Final = 8.0  # use a logarithmic axis if the greatest value is this many times the least
 _METHOD: Final = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
 
 
 class Variant(NamedTuple):
     """One method of a line."""
 
-    value: str | None  # None: the option is not named, so that it has its default
+    value: str | None  # None: the name of the method does not hold the option
     method: str
+
+
+class Mark(NamedTuple):
+    """One point of a line: its position on the x axis, the variant and its overall cell."""
+
+    x: float
+    variant: Variant
+    cell: Cell
 
 
 @styled
 def option(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
-    """A line for each method and its other options; a value that no name tells is the default's.
+    """Draw a line for each method and combination of its other options, over the values of one option.
 
     Raises:
-        Nothing: no method names the option that was asked for.
+        Nothing: no method's name holds the requested option.
     """
     known = _known(comparison.methods)
-    wanted, _, usual = (options.option or (known[0] if known else "")).partition("=")
-    if options.option and wanted not in known:
-        has = (
-            f"the options in the names of these methods are {', '.join(known)}"
+    option_name, _, default = (options.option or (known[0] if known else "")).partition("=")
+    if options.option and option_name not in known:
+        hint = (
+            f"the names of these methods hold the options {', '.join(known)}"
             if known
             else "no method's name holds an option"
         )
-        raise Nothing(f"no option {wanted!r}; {has}")
+        raise Nothing(f"no option {option_name!r}; {hint}")
     if not known:
         return empty_figure(
             NAME, TITLE, "No method's name holds an option, such as prefix(length=20)."
         )
-    lines = grouped(comparison.methods, wanted, usual or None)
-    tasks = comparison.tasks[:MAX_PANELS] if len(comparison.tasks) > 1 else ()
+    lines = group_variants(comparison.methods, option_name, default or None)
     canvas = Canvas(NAME, TITLE, width=4.6, height=2.7)
     axes = canvas.add_subplot()
-    handles = _draw(canvas, axes, comparison, lines)
-    axes.set_xlabel(short(wanted, 40))
-    axes.set_ylabel("mean score, points" if tasks else "score, points")
-    canvas.add_legend(handles, [_called(key) for key in lines])
-    words = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
+    handles = _draw_lines(canvas, axes, comparison, lines)
+    axes.set_xlabel(short(option_name, 40))
+    axes.set_ylabel("mean score, points" if len(comparison.tasks) > 1 else "score, points")
+    canvas.add_legend(handles, [f"{base}({rest})" if rest else base for base, rest in lines])
+    text = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
     if any(variant.value is None for variants in lines.values() for variant in variants):
-        words += f". {USUAL}: the option is not in the method's name; --option {wanted}=VALUE puts it in its place"
-    return canvas.finish(words + ".")
+        text += (
+            f". {DEFAULT_LABEL}: the option is not in the method's name; "
+            f"--option {option_name}=VALUE gives its value"
+        )
+    return canvas.finish(text + ".")
 
 
 def _known(methods: Sequence[str]) -> list[str]:
-    """The options in the names of methods, those with the most values first."""
+    """Return the options in the names of methods, those with the most values first."""
     values: dict[str, set[str]] = {}
     for method in methods:
-        for name, value in parsed(method)[1].items():
+        for name, value in parse_name(method)[1].items():
             values.setdefault(name, set()).add(value)
     return sorted(values, key=lambda name: (-len(values[name]), name))
 
 
-def parsed(method: str) -> tuple[str, dict[str, str]]:
-    """`prefix(length=20, depth=all)` as its name and its options."""
+def parse_name(method: str) -> tuple[str, dict[str, str]]:
+    """Split the name of a method, such as `prefix(length=20, depth=all)`, into its base and its options."""
     match = _METHOD.fullmatch(method)
     if match is None:
         return method, {}
@@ -84,100 +94,88 @@ def parsed(method: str) -> tuple[str, dict[str, str]]:
     return match[1], {name.strip(): value.strip() for name, sign, value in pairs if sign}
 
 
-def grouped(
-    methods: Sequence[str], wanted: str, usual: str | None
+def group_variants(
+    methods: Sequence[str], option_name: str, default: str | None
 ) -> dict[tuple[str, str], list[Variant]]:
-    """The variants that differ in one option only, by name and other options, where any of them names it."""
+    """Group methods that differ in one option only, by base and other options.
+
+    Groups in which no name holds the option are left out.
+    """
     lines: dict[tuple[str, str], list[Variant]] = {}
-    naming = set()
+    varied = set()
     for method in methods:
-        base, given = parsed(method)
-        value = given.pop(wanted, None)
-        key = (base, ", ".join(f"{name}={text}" for name, text in sorted(given.items())))
+        base, others = parse_name(method)
+        value = others.pop(option_name, None)
+        key = (base, ", ".join(f"{name}={text}" for name, text in sorted(others.items())))
         if value is not None:
-            naming.add(key)
-        lines.setdefault(key, []).append(Variant(usual if value is None else value, method))
-    return {key: variants for key, variants in lines.items() if key in naming}
+            varied.add(key)
+        lines.setdefault(key, []).append(Variant(default if value is None else value, method))
+    return {key: variants for key, variants in lines.items() if key in varied}
 
 
-def _called(key: tuple[str, str]) -> str:
-    base, rest = key
-    return f"{base}({rest})" if rest else base
-
-
-def _number(text: str | None) -> float:
+def _number(text: str) -> float:
     try:
-        return float(text) if text is not None else math.nan
+        return float(text)
     except ValueError:
         return math.nan
 
 
-def _draw(
-    canvas: Canvas, axes: Axes, comparison: Comparison, lines: dict[tuple[str, str], list[Variant]]
+def _draw_lines(
+    canvas: Canvas,
+    axes: Axes,
+    comparison: Comparison,
+    lines: dict[tuple[str, str], list[Variant]],
 ) -> list[Line2D]:
-    """All lines on one axis, numeric if every named value is a number; gives back what the legend shows."""
-    named = list(
-        dict.fromkeys(
-            v.value for variants in lines.values() for v in variants if v.value is not None
-        )
-    )
-    numbers = sorted(_number(value) for value in named)
+    """Draw all lines, on a numeric axis if every value is a number; return the legend handles."""
+    variants = [variant for group in lines.values() for variant in group]
+    values = list(dict.fromkeys(v.value for v in variants if v.value is not None))
+    numbers = sorted(map(_number, values))
     numeric = all(map(math.isfinite, numbers))
-    log = numeric and numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
-    words = named if numeric else sorted(named)
-    span = _span(numbers, log=log) if numeric else 1.0
-    start = (
-        numbers[0] / span if log else numbers[0] - span if numeric else -1.0
-    )  # where the default stands
-    places = {value: _number(value) if numeric else float(words.index(value)) for value in named}
+    log = numeric and numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_RATIO
+    values = values if numeric else sorted(values)
+    positions: dict[str | None, float] = {
+        value: _number(value) if numeric else float(i) for i, value in enumerate(values)
+    }
+    ticks = {positions[v]: amount(positions[v]) if numeric else short(v, 16) for v in values}
+    if len(values) < len({v.value for v in variants}):  # some names do not hold the option
+        step = _step(numbers, log=log) if numeric else 1.0
+        first = numbers[0] if numeric else 0.0
+        positions[None] = first / step if log else first - step
+        ticks = {positions[None]: DEFAULT_LABEL} | ticks
     handles = []
-    for i, variants in enumerate(lines.values()):
-        color, marker, dash = numbered_style(i)
-        found = [
-            (start if v.value is None else places[v.value], v, _whole(comparison, v.method))
-            for v in variants
-        ]
-        found = sorted((one for one in found if math.isfinite(one[2].mean)), key=lambda one: one[0])
-        inside = [one for one in found if one[1].value is not None]
-        axes.plot(
-            [x for x, _, _ in inside], [c.mean for _, _, c in inside], color=color, linestyle=dash
-        )
-        axes.vlines(
-            [x for x, _, _ in found],
-            [c.low for _, _, c in found],
-            [c.high for _, _, c in found],
-            color=color,
-            linewidth=0.9,
-        )
-        (dots,) = axes.plot(
-            [x for x, _, _ in found],
-            [c.mean for _, _, c in found],
-            color=color,
-            marker=marker,
-            linestyle="",
-        )
-        canvas.add_tooltips(
-            dots, [f"{v.method}: {estimate(c.mean, c.low, c.high)}" for _, v, c in found]
-        )
-        handles.append(Line2D([], [], color=color, marker=marker, linestyle=dash))
-        if not found:
-            label_empty_panel(axes, "no complete average")
+    for i, group in enumerate(lines.values()):
+        style = numbered_style(i)
+        marks = [Mark(positions[v.value], v, _overall_cell(comparison, v.method)) for v in group]
+        marks = sorted((m for m in marks if math.isfinite(m.cell.mean)), key=lambda mark: mark.x)
+        _draw_line(canvas, axes, marks, style)
+        handles.append(handle(style))
     if log:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    unnamed = any(v.value is None for variants in lines.values() for v in variants)
-    ticks = [
-        *([(start, USUAL)] if unnamed else []),
-        *((places[v], amount(places[v]) if numeric else short(v, 16)) for v in words),
-    ]
-    ticks = sorted(dict(ticks).items())
-    axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
+    axes.set_xticks(sorted(ticks), [ticks[x] for x in sorted(ticks)])
     grid_lines(axes)
     return handles
 
 
-def _span(numbers: Sequence[float], *, log: bool) -> float:
-    """A step of the axis: the default stands one to the left of all values."""
+def _draw_line(canvas: Canvas, axes: Axes, marks: Sequence[Mark], style: MethodStyle) -> None:
+    color, marker, dash = style
+    joined = [mark for mark in marks if mark.variant.value is not None]
+    axes.plot([m.x for m in joined], [m.cell.mean for m in joined], color=color, linestyle=dash)
+    x, means = [mark.x for mark in marks], [mark.cell.mean for mark in marks]
+    low, high = [mark.cell.low for mark in marks], [mark.cell.high for mark in marks]
+    axes.vlines(x, low, high, color=color, linewidth=0.9)
+    (dots,) = axes.plot(x, means, color=color, marker=marker, linestyle="")
+    texts = [
+        f"{variant.method}: {estimate(cell.mean, cell.low, cell.high)}"
+        for _, variant, cell in marks
+    ]
+    canvas.add_tooltips(dots, texts)
+    if not marks:
+        label_empty_panel(axes, "no complete average")
+
+
+def _step(numbers: Sequence[float], *, log: bool) -> float:
+    """Return the mean distance of values, or their mean ratio; the default stands this far to their left."""
     if len(numbers) < 2 or numbers[0] == numbers[-1]:
         return 1.0
     if log:
@@ -185,9 +183,8 @@ def _span(numbers: Sequence[float], *, log: bool) -> float:
     return fmean(b - a for a, b in pairwise(numbers))
 
 
-def _whole(comparison: Comparison, method: str) -> Cell:
-    """The method over everything that is compared."""
-    scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
-    return comparison.cell(
-        method, None if len(comparison.tasks) > 1 else comparison.tasks[0], scope
-    )
+def _overall_cell(comparison: Comparison, method: str) -> Cell:
+    """Return the cell of a method over all tasks and sizes."""
+    size = None if len(comparison.sizes) > 1 else comparison.sizes[0]
+    task = None if len(comparison.tasks) > 1 else comparison.tasks[0]
+    return comparison.cell(method, task, size)

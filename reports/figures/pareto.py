@@ -1,4 +1,4 @@
-"""Quality against cost, and the methods that none beats at both."""
+"""Scores against costs, with the Pareto front."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
+from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle
 from reports.figures.options import COSTS, DEFAULT, Options
 from reports.figures.style import INK, amount, estimate, folded, method_styles, styled
@@ -18,7 +19,7 @@ TITLE: Final = "Score against cost"
 
 
 class ParetoPoint(NamedTuple):
-    """One method."""
+    """The mean cost and the mean score of one method."""
 
     method: str
     cost: float
@@ -27,17 +28,17 @@ class ParetoPoint(NamedTuple):
 
 @styled
 def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
-    """Mean score over all tasks and sizes, with its 95 % interval, over the mean cost; the step line is the front."""
+    """Draw mean scores over all tasks and sizes, with 95 % intervals, over mean costs, and the Pareto front."""
     points, left_out = _points(comparison, COSTS[options.cost][0])
     if not points:
         return empty_figure(
             NAME,
             TITLE,
-            f"No method has both an average of all runs and a cost above 0: {', '.join(left_out)}.",
+            f"No method has both a complete average and a cost above 0: {', '.join(left_out)}.",
         )
     canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
     axes = canvas.add_subplot()
-    found = method_styles(comparison.methods, comparison.baseline)
+    styles = method_styles(comparison.methods, comparison.baseline)
     best = front(points)
     axes.set_xscale("log")
     axes.step(
@@ -50,19 +51,20 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
         zorder=1,
     )
     for point in points:
-        look, cell = found[point.method], point.cell
-        axes.vlines([point.cost], [cell.low], [cell.high], color=look.color, linewidth=0.9)
+        style, cell = styles[point.method], point.cell
+        axes.vlines([point.cost], [cell.low], [cell.high], color=style.color, linewidth=0.9)
         (dot,) = axes.plot(
             [point.cost],
             [cell.mean],
-            color=look.color,
-            marker=look.marker,
+            color=style.color,
+            marker=style.marker,
             markersize=6,
             linestyle="",
         )
-        on = " (on the front)" if point in best else ""
-        says = f"{point.method}: {estimate(cell.mean, cell.low, cell.high)}, {amount(point.cost)} {COSTS[options.cost][1]}"
-        canvas.add_tooltips(dot, [says + on])
+        on_front = " (on the front)" if point in best else ""
+        score = estimate(cell.mean, cell.low, cell.high)
+        cost = f"{amount(point.cost)} {COSTS[options.cost][1]}"
+        canvas.add_tooltips(dot, [f"{point.method}: {score}, {cost}{on_front}"])
     low, high = min(p.cost for p in points), max(p.cost for p in points)
     axes.set_xlim(low / 1.6, high * 1.6)
     _ticks(axes.xaxis, decades=math.log10(high / low))
@@ -70,12 +72,12 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     axes.set_ylabel("mean score, points")
     grid_lines(axes)
     methods = [point.method for point in points]
-    canvas.add_legend([handle(found[method], line=False) for method in methods], methods)
+    canvas.add_legend([handle(styles[method], line=False) for method in methods], methods)
     return canvas.finish(_caption(comparison, options, left_out))
 
 
 def _ticks(axis: object, *, decades: float) -> None:
-    """Round numbers in plain letters; between the powers of ten too where there are few of those."""
+    """Label powers of ten, and also 2 and 5 times these if the axis spans less than two decades."""
     from matplotlib.axis import XAxis
 
     assert isinstance(axis, XAxis)
@@ -85,9 +87,9 @@ def _ticks(axis: object, *, decades: float) -> None:
 
 
 def front(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
-    """The points that no other beats at cost and score at once, the cheapest first."""
+    """Return the Pareto front, cheapest first: no other method is cheaper and scores at least as much."""
     best: list[ParetoPoint] = []
-    for point in sorted(points, key=lambda one: (one.cost, -one.cell.mean, one.method)):
+    for point in sorted(points, key=lambda point: (point.cost, -point.cell.mean, point.method)):
         if not best or point.cell.mean > best[-1].cell.mean:
             best.append(point)
     return best
@@ -109,15 +111,16 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[ParetoPoint], list[
 
 
 def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) -> str:
-    words = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. Line: the best mean score up to each cost"
+    text = (
+        f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. "
+        "Line: the best mean score up to each cost"
+    )
     shared = sum(run.shared for run in comparison.runs)
     if shared and options.cost in ("seconds", "evaluation"):
-        words += (
-            f". {shared} runs shared a pack or features with others, and their seconds are shares"
+        text += (
+            f". The seconds of {plural(shared, 'run')} are shares of a pack or of shared features"
         )
-    words += (
-        f". Not shown, for want of a complete average or of a cost: {', '.join(map(folded, left_out))}"
-        if left_out
-        else ""
-    )
-    return words + "."
+    if left_out:
+        names = ", ".join(map(folded, left_out))
+        text += f". Not shown, because the average or the cost is incomplete: {names}"
+    return text + "."

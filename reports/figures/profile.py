@@ -1,4 +1,4 @@
-"""Performance profiles: how often does a method reach a score? (Dolan and Moré 2002; Agarwal et al. 2021)."""
+"""Performance profiles: the fraction of runs that reach each score (Dolan and Moré 2002; Agarwal et al. 2021)."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,22 +7,23 @@ import numpy as np
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, fate, finished
+from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handles
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import method_styles, styled
-from reports.statistics.paired_tests import Array
+from reports.statistics.conventions import Array
 
 NAME: Final = "profile"
-TITLE: Final = "How many runs reach a score"
+TITLE: Final = "Fraction of runs that reach a score"
 STEPS: Final = 81  # scores at which runs are counted
-RESAMPLES: Final = 2000
-MAX_BANDS: Final = 8  # methods whose bands can be told apart
-MARKED: Final = 10  # markers of a line
+RESAMPLES: Final = 2000  # of the bootstrap
+MAX_BANDS: Final = 8  # more bands cannot be distinguished
+MARKERS_PER_LINE: Final = 10
 
 
 @styled
 def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """The fraction of each method's runs with at least the score on the x axis, with a pointwise 95 % band."""
+    """Draw the fraction of each method's runs that score at least τ, with pointwise 95 % bands."""
     runs = [run for run in comparison.runs if finished(run) or fate(run) in ("failed", "diverged")]
     scores = [100 * (run.score or 0.0) for run in runs if finished(run)]
     if not scores:
@@ -32,25 +33,25 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     taus = np.linspace(low - room, high + room, STEPS)
     canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
     axes = canvas.add_subplot()
-    found = method_styles(comparison.methods, comparison.baseline)
+    styles = method_styles(comparison.methods, comparison.baseline)
     shown = [method for method in comparison.methods if any(run.method == method for run in runs)]
     for number, method in enumerate(shown):
-        look = found[method]
+        style = styles[method]
         line, below, above = fractions([run for run in runs if run.method == method], taus)
-        axes.plot(taus, line, color=look.color, linestyle=look.dash)
+        axes.plot(taus, line, color=style.color, linestyle=style.dash)
         if len(shown) <= MAX_BANDS:
-            axes.fill_between(taus, below, above, color=look.color, alpha=0.12, linewidth=0)
-        places = list(range((number * 3) % MARKED, STEPS, STEPS // MARKED))
+            axes.fill_between(taus, below, above, color=style.color, alpha=0.12, linewidth=0)
+        marked = list(range((number * 3) % MARKERS_PER_LINE, STEPS, STEPS // MARKERS_PER_LINE))
         (dots,) = axes.plot(
-            taus[places],
-            line[places],
-            color=look.color,
-            marker=look.marker,
+            taus[marked],
+            line[marked],
+            color=style.color,
+            marker=style.marker,
             linestyle="",
             markersize=3,
         )
         canvas.add_tooltips(
-            dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in places]
+            dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in marked]
         )
     axes.set_xlabel("score τ, points")
     axes.set_ylabel("fraction of runs with score ≥ τ")
@@ -63,19 +64,25 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
 
 def _caption(runs: Sequence[Run], *, bands: bool) -> str:
     failed = sum(not finished(run) for run in runs)
-    words = f"{len(runs)} runs of all tasks and sizes"
-    words += f", {failed} of which failed and reach nothing" if failed else ""
-    band = f"Bands: pointwise 95 %, by resampling the draws of tasks whole ({RESAMPLES} times; E1)"
-    return (
-        f"{words}. {band if bands else 'No bands, being so many methods: choose with --methods'}."
-    )
+    text = f"{plural(len(runs), 'run')} of all tasks and sizes"
+    text += f", of which {failed} failed and count as reaching no score" if failed else ""
+    if bands:
+        return f"{text}. Bands: pointwise 95 %, bootstrap over whole draws ({RESAMPLES} resamples; E1)."
+    return f"{text}. No bands for more than {MAX_BANDS} methods; choose with --methods."
 
 
 def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
-    """The fraction of runs at or above each of taus (n,), and its band by a bootstrap over clusters (task, draw).
+    """Return the fraction of runs at or above each of `taus`, and the lower and upper end of its band.
 
-    The runs of a draw share their examples, so clusters are resampled, not runs. No band for a
-    single cluster.
+    The band is a bootstrap over clusters (task, draw), because the runs of a draw share their
+    examples. With a single cluster, the band has no width.
+
+    Args:
+        runs: finished and failed runs; a failed run reaches no score.
+        taus: scores in points, shape (n,).
+
+    Returns:
+        Three arrays of shape (n,).
     """
     clusters: dict[tuple[str, int], list[float]] = {}
     for run in runs:
@@ -89,7 +96,7 @@ def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
     line = reached.sum(axis=0) / counts.sum()
     if len(ordered) < 2:
         return line, line, line
-    rng = np.random.default_rng(0)  # fixed: the same runs give the same picture
+    rng = np.random.default_rng(0)  # fixed, so that the same runs give the same figure
     weights = rng.multinomial(
         len(ordered), [1 / len(ordered)] * len(ordered), size=RESAMPLES
     ).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Every run as a dot, and lines that join the runs of one block: the pairing that the tests rest on."""
+"""Every run as a dot; lines join the runs of one block, which the tests pair."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,67 +9,79 @@ from matplotlib.lines import Line2D
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
+from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, method_styles, short, styled
 
 NAME: Final = "seeds"
 TITLE: Final = "Every run; lines join runs on the same examples and streams"
-MAX_PANELS: Final = 8  # panels: each has names below it
-MAX_DOTS: Final = 240  # more would make a file that nobody opens, and a picture that nobody reads
+MAX_PANELS: Final = 8
+MAX_DOTS: Final = 240  # of all panels together; more make a large figure that nobody reads
 
-Group = tuple[int, int]  # draw and seed
+Block = tuple[int, int]  # draw and seed
 
 
 @styled
 def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """One panel for each task and size, largest sizes first; collapsed runs are crosses, diverged ones open triangles."""
+    """Draw a panel for each task and size, largest sizes first.
+
+    Collapsed runs are crosses; diverged runs are open triangles.
+    """
     panels = [(task, size) for size in reversed(comparison.sizes) for task in comparison.tasks]
-    grouped = {panel: _blocks(comparison, *panel) for panel in panels}
-    panels = [panel for panel in panels if grouped[panel]]
+    blocks_of = {panel: _blocks(comparison, *panel) for panel in panels}
+    panels = [panel for panel in panels if blocks_of[panel]]
     if not panels:
         return empty_figure(NAME, TITLE, "No run is finished.")
     shown = panels[:MAX_PANELS]
     columns = min(len(shown), 4)
     rows = math.ceil(len(shown) / columns)
     canvas = Canvas(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.4 * rows + 0.3)
-    found = method_styles(comparison.methods, comparison.baseline)
-    most = max(1, MAX_DOTS // (len(shown) * len(comparison.methods)))  # blocks of a panel
-    thinned = any(len(grouped[panel]) > most for panel in shown)
+    styles = method_styles(comparison.methods, comparison.baseline)
+    max_blocks = max(1, MAX_DOTS // (len(shown) * len(comparison.methods)))  # blocks per panel
+    thinned = any(len(blocks_of[panel]) > max_blocks for panel in shown)
     for number, (task, size) in enumerate(shown):
         axes = canvas.add_subplot(rows, columns, number + 1)
-        blocks = grouped[task, size]
-        step = math.ceil(len(blocks) / most)
+        blocks = blocks_of[task, size]
+        step = math.ceil(len(blocks) / max_blocks)
         _panel(
-            canvas, axes, comparison.methods, [blocks[key] for key in sorted(blocks)[::step]], found
+            canvas,
+            axes,
+            comparison.methods,
+            [blocks[key] for key in sorted(blocks)[::step]],
+            styles,
         )
         axes.set_title(f"{short(task, 18)}, {size}")
         if number % columns == 0:
             axes.set_ylabel("points")
-        axes.set_xticks([])  # the legend names methods in the order in which they stand
+        axes.set_xticks([])  # the legend names the methods in this order
     canvas.add_legend(
-        [handle(found[method], line=False) for method in comparison.methods], comparison.methods
+        [handle(styles[method], line=False) for method in comparison.methods], comparison.methods
     )
-    marks = _marks(
-        [run for panel in shown for block in grouped[panel].values() for run in block.values()]
+    entries = _legend_entries(
+        [run for panel in shown for block in blocks_of[panel].values() for run in block.values()]
     )
-    canvas.add_legend([line for line, _ in marks], [name for _, name in marks])
-    return canvas.finish(_caption(comparison, len(panels) - len(shown), thinned=thinned, most=most))
+    canvas.add_legend([line for line, _ in entries], [name for _, name in entries])
+    return canvas.finish(
+        _caption(comparison, len(panels) - len(shown), thinned=thinned, max_blocks=max_blocks)
+    )
 
 
-def _caption(comparison: Comparison, hidden: int, *, thinned: bool, most: int) -> str:
+def _caption(comparison: Comparison, hidden: int, *, thinned: bool, max_blocks: int) -> str:
     done = sum(finished(run) for run in comparison.runs)
-    words = f"{done} finished runs. Each dot is one run, each line one draw and seed; methods stand in the order of the legend"
-    words += f"; thinned out to at most {most} evenly spaced blocks in a panel" if thinned else ""
-    words += (
-        f". {hidden} more panels are not shown: choose with --tasks and --sizes" if hidden else ""
+    text = (
+        f"{plural(done, 'finished run')}. Each dot is one run, each line one draw and seed; "
+        "the methods stand in the order of the legend, from left to right"
     )
-    return words + "."
+    text += f"; thinned out to at most {plural(max_blocks, 'block')} per panel" if thinned else ""
+    if hidden:
+        text += f". Not shown: {plural(hidden, 'more panel')}; choose with --tasks and --sizes"
+    return text + "."
 
 
-def _blocks(comparison: Comparison, task: str, size: int) -> dict[Group, dict[str, Run]]:
-    """The finished runs of a panel by block and method."""
-    blocks: dict[Group, dict[str, Run]] = {}
+def _blocks(comparison: Comparison, task: str, size: int) -> dict[Block, dict[str, Run]]:
+    """Return the finished runs of a panel by block and method."""
+    blocks: dict[Block, dict[str, Run]] = {}
     for run in comparison.runs:
         if (run.task, run.size) == (task, size) and finished(run):
             blocks.setdefault((run.draw, run.seed), {})[run.method] = run
@@ -81,62 +93,62 @@ def _panel(
     axes: Axes,
     methods: Sequence[str],
     blocks: Sequence[Mapping[str, Run]],
-    found: Mapping[str, MethodStyle],
+    styles: Mapping[str, MethodStyle],
 ) -> None:
     grid_lines(axes)
     x: list[float] = []
     y: list[float] = []
     for block in blocks:
-        x += [*range(len(methods)), math.nan]  # one path for all lines, broken between blocks
-        y += [*(_points(block[m]) if m in block else math.nan for m in methods), math.nan]
+        x += [*range(len(methods)), math.nan]  # one path for all lines, with gaps between blocks
+        y += [*(_score(block[m]) if m in block else math.nan for m in methods), math.nan]
     axes.plot(x, y, color=INK, alpha=0.22, linewidth=0.6, zorder=1)
-    for place, method in enumerate(methods):
+    for position, method in enumerate(methods):
         runs = [block[method] for block in blocks if method in block]
-        for kind in ("done", "collapsed", "diverged"):
-            some = [run for run in runs if _kind(run) == kind]
-            if some:
-                line = _mark(kind, found[method])
-                line.set_data([place] * len(some), [_points(run) for run in some])
+        for state in ("done", "collapsed", "diverged"):
+            matching = [run for run in runs if _state(run) == state]
+            if matching:
+                line = _marker(state, styles[method])
+                line.set_data([position] * len(matching), [_score(run) for run in matching])
                 axes.add_line(line)
-                canvas.add_tooltips(line, [_tooltip(run) for run in some])
+                canvas.add_tooltips(line, [_tooltip(run) for run in matching])
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.autoscale_view(scalex=False)
     if not blocks:
         label_empty_panel(axes)
 
 
-def _points(run: Run) -> float:
+def _score(run: Run) -> float:
     return 100 * (run.score or 0.0)
 
 
-def _kind(run: Run) -> str:
+def _state(run: Run) -> str:
     return "diverged" if run.status == "diverged" else "collapsed" if run.collapsed else "done"
 
 
-def _mark(kind: str, look: MethodStyle) -> Line2D:
-    if kind == "collapsed":
+def _marker(state: str, style: MethodStyle) -> Line2D:
+    if state == "collapsed":
         return Line2D(
             [], [], color=INK, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2
         )
-    if kind == "diverged":
+    if state == "diverged":
         return Line2D([], [], color=INK, marker="v", linestyle="", markersize=5, fillstyle="none")
-    return Line2D([], [], color=look.color, marker=look.marker, linestyle="", markersize=3.2)
+    return Line2D([], [], color=style.color, marker=style.marker, linestyle="", markersize=3.2)
 
 
-def _marks(runs: Sequence[Run]) -> list[tuple[Line2D, str]]:
-    """What the legend has to explain."""
-    look = MethodStyle(INK, "o", "-")
-    kinds = {_kind(run) for run in runs}
-    words = {
-        "collapsed": "collapsed: one answer for every row",
-        "diverged": "diverged: counts as one constant answer",
+def _legend_entries(runs: Sequence[Run]) -> list[tuple[Line2D, str]]:
+    """Return a legend handle and label for each state other than done that occurs."""
+    style = MethodStyle(INK, "o", "-")
+    states = {_state(run) for run in runs}
+    labels = {
+        "collapsed": "collapsed: same prediction for every example",
+        "diverged": "diverged: scored as a constant prediction",
     }
-    return [(_mark(kind, look), text) for kind, text in words.items() if kind in kinds]
+    return [(_marker(state, style), label) for state, label in labels.items() if state in states]
 
 
 def _tooltip(run: Run) -> str:
-    kind = _kind(run)
+    state = _state(run)
     return (
-        f"{run.method}, {run.task}, size {run.size}, draw {run.draw}, seed {run.seed}: {_points(run):.1f}"
-        + ("" if kind == "done" else f" ({kind})")
+        f"{run.method}, {run.task}, size {run.size}, draw {run.draw}, seed {run.seed}: {_score(run):.1f}"
+        + ("" if state == "done" else f" ({state})")
     )

@@ -16,7 +16,7 @@ from reports.analysis.paired_runs import Nothing
 from reports.analysis.selection_rules import mean_optimism, promised
 from reports.figures import FIGURES, FILE_FORMATS, Options, inline, landscape, save
 from reports.figures.optimism import by_rule, few
-from reports.figures.option import grouped, parsed
+from reports.figures.option import group_variants, parse_name
 from reports.figures.pareto import ParetoPoint, front
 from reports.figures.profile import fractions
 from reports.figures.style import DASHES, MARKERS, NEUTRAL, PALETTE, method_styles, style
@@ -474,15 +474,15 @@ def test_profile_counts(grid):
 
 def test_options_are_read_from_names():
     """Methods that differ in one option only are one line; the default has its place if it is given."""
-    assert parsed("prefix(length=20, depth=all)") == ("prefix", {"length": "20", "depth": "all"})
-    assert parsed("lora") == ("lora", {})
+    assert parse_name("prefix(length=20, depth=all)") == ("prefix", {"length": "20", "depth": "all"})
+    assert parse_name("lora") == ("lora", {})
     methods = ["prefix", "prefix(length=5)", "prefix(length=9, depth=3)", "lora"]
-    lines = grouped(methods, "length", None)
+    lines = group_variants(methods, "length", None)
     assert {key: [variant.value for variant in line] for key, line in lines.items()} == {
         ("prefix", ""): [None, "5"],
         ("prefix", "depth=3"): ["9"],
     }
-    assert [variant.value for variant in grouped(methods, "length", "20")["prefix", ""]] == [
+    assert [variant.value for variant in group_variants(methods, "length", "20")["prefix", ""]] == [
         "20",
         "5",
     ]
