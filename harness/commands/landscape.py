@@ -20,14 +20,15 @@ from harness.artefacts import restore
 from harness.artefacts.restore import Stored
 from harness.atomic_write import write_output
 from harness.errors import Unavailable, UsageError
+from harness.wording import plural
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.tasks import Row
-    from harness.training.adapted_model import Adapted
+    from harness.training.adapted_model import AdaptedModel
     from harness.training.batching import Encoded
-    from harness.training.job_run import Attempt
+    from harness.training.job_run import JobRun
 
 RADII: Final = (0.05, 0.1, 0.2, 0.4)  # lengths of displacements, relative to each tensor's norm
 
@@ -81,7 +82,8 @@ def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path
     if form not in FILE_FORMATS:
         endings = " or ".join(f".{known}" for known in FILE_FORMATS)
         raise UsageError(f"--output: {target} must end in {endings}")
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating", total=None)
         stored, points = evaluate_points(
             db, digest, request, lambda done, total: bar.update(task, completed=done, total=total)
@@ -131,7 +133,7 @@ def summary(stored: Stored, points: Sequence[LandscapePoint]) -> Iterator[str]:
         best = max(others, key=lambda point: (point.dev, -point.dev_loss))
         yield f"vertices: {', '.join(f'{100 * point.score:.1f}' for point in vertices)}"
         yield (
-            f"all {len(scores)} points: mean {fmean(scores):.1f}, "
+            f"{plural(len(scores), 'point')}: mean {fmean(scores):.1f}, "
             f"lowest {min(scores):.1f}, highest {max(scores):.1f}"
         )
         yield f"the point with the best dev score: {100 * best.score:.1f}"
@@ -143,7 +145,7 @@ def summary(stored: Stored, points: Sequence[LandscapePoint]) -> Iterator[str]:
             train = fmean(point.train_loss - centre.train_loss for point in moved)
             dev = fmean(point.dev_loss - centre.dev_loss for point in moved)
             yield (
-                f"moved by {100 * radius:.0f} % of the norm, random directions: {len(moved)}; "
+                f"moved by {100 * radius:.0f} % of the norm in {plural(len(moved), 'random direction')}: "
                 f"training loss {train:+.3f}, dev loss {dev:+.3f}"
             )
 
@@ -253,8 +255,8 @@ def displaced(
 class Evaluator:
     """A trained model's backbone with its slots, and the rows of its job."""
 
-    job: Attempt
-    adapted: Adapted
+    job: JobRun
+    adapted: AdaptedModel
     encoded: Mapping[str, Sequence[Encoded]]  # by `train`, `dev` and the suffixes of `tests`
     tests: Mapping[str, Sequence[Row]]  # test rows to evaluate, by the suffix of their split
 
@@ -270,12 +272,12 @@ class Evaluator:
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
             loss = target.loss(logits, target.tensor(rows, torch.device("cpu")))
             losses[f"{name}_loss"] = float(loss)
-            scores[name] = testing.graded(target, logits, rows)
+            scores[name] = testing.score_of(target, logits, rows)
         result = None
         if test and self.tests:
             tests = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.tests.items()}
-            result = testing.sit(
-                lambda _: dict(tensors), tests, target, testing.plain(self.adapted)
+            result = testing.evaluate(
+                lambda _: dict(tensors), tests, target, testing.centroid_logits(self.adapted)
             )
         return {**losses, "dev": scores["dev"], "test": result.score if result else None}
 
@@ -295,7 +297,7 @@ def open_evaluator(stored: Stored, tested: int) -> Iterator[Evaluator]:
 
     from harness.commands.verify import job_of
     from harness.training import batching, job_run
-    from harness.training.adapted_model import Adapted
+    from harness.training.adapted_model import AdaptedModel
     from harness.training.ticket import Ticket
 
     if stored.task is None:
@@ -304,8 +306,8 @@ def open_evaluator(stored: Stored, tested: int) -> Iterator[Evaluator]:
         )
     torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
-    job = job_run.Attempt.of(ticket, "cpu")
-    adapted = Adapted(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
+    job = job_run.JobRun.of(ticket, "cpu")
+    adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
     tests = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
     parts = {"train": job.rows.train, "dev": job.rows.dev, **tests}
     encoded = {name: batching.encode(job.backbone, rows) for name, rows in parts.items()}

@@ -159,7 +159,7 @@ def _barriers(
 def _sampled(stored: Stored, evaluator: Evaluator) -> tuple[tuple[float, ...], float]:
     """Return the scores of models sampled as the method samples them, and their ensemble's score."""
     from harness.training import testing
-    from harness.training.adapted_model import Adapted
+    from harness.training.adapted_model import AdaptedModel
     from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
 
     fixed, slots, job = stored.about["without_vertices"], evaluator.adapted.slots, evaluator.job
@@ -170,25 +170,25 @@ def _sampled(stored: Stored, evaluator: Evaluator) -> tuple[tuple[float, ...], f
     mixture = job.method.trainable_parameters(slots, job.streams).mixture
     trainable = TrainableParameters(slots, initial, mixture)
     decoded, regression = DecodedParameters(trainable), bool(job.ticket.task.regression)
-    adapted = Adapted(job.backbone, slots, trainable)
+    adapted = AdaptedModel(job.backbone, slots, trainable)
     if evaluator.tests:
         tests = {name: (rows, evaluator.encoded[name]) for name, rows in evaluator.tests.items()}
     else:
         tests = {"": (job.rows.dev, evaluator.encoded["dev"])}
     logits = {
-        id(encoded): list(testing.sampled(adapted, SAMPLES, job.streams, decoded, encoded))
+        id(encoded): list(testing.sampled_logits(adapted, SAMPLES, job.streams, decoded, encoded))
         for _, encoded in tests.values()
     }
 
     def score(combine: Callable[[Sequence[Tensor]], Tensor]) -> float:
         """Return the score of one combination of the samples' logits."""
-        result = testing.sit(decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)]))
+        result = testing.evaluate(decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)]))
         return result.score if result else math.nan
 
     samples = tuple(
         score(lambda values, number=number: values[number]) for number in range(SAMPLES)
     )  # type: ignore[misc]
-    return samples, score(lambda values: testing.mean(values, regression=regression))
+    return samples, score(lambda values: testing.mean_logits(values, regression=regression))
 
 
 def as_json(results: Sequence[Around]) -> str:

@@ -1,12 +1,12 @@
 """`bench plot`: draw a figure of the results into a file."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from harness.atomic_write import write_output
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
+from methods.core.suggestions import did_you_mean
 
 
 def list_figures() -> None:
@@ -82,10 +82,4 @@ def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
 
 
 def _unknown(noun: str, name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return (
-        f"no {noun} {name!r}{hint} There are {', '.join(known)}"
-        if hint
-        else f"no {noun} {name!r}; there are {', '.join(known)}"
-    )
+    return f"no {noun} {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.ledger.database import telling_damage
 from harness.ledger.overview import Overview
+from harness.wording import plural
 
 WATCH_SECONDS = 2.0  # between two updates of `status --watch`
 SHOWN = 10  # errors that are printed
@@ -40,7 +41,9 @@ def show_status(db: str, *, as_json: bool) -> None:
     out.print(_table(counts))
     done = sum(states["done"] for states in counts.values())
     total = sum(states.total() for states in counts.values())
-    out.print(f"{done} of {total} jobs done, {duration(seconds)} of computing", highlight=False)
+    out.print(
+        f"{done} of {plural(total, 'job')} done, {duration(seconds)} of computing", highlight=False
+    )
     for digest, error in list(errors.items())[-SHOWN:]:
         text = f"{digest[:12]}  {error.splitlines()[0] if error else ''}"
         out.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -113,7 +113,7 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
             head = f"{shown(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
             raise CorruptData("\n".join([head, *problems[:3]]))
         found = runs(entries, blobs)
-        hypothesis = preregistration.kept(ledger)
+        hypothesis = preregistration.declared_hypothesis(ledger)
     for task, count in outdated.items():
         print(  # noqa: T201
             f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",

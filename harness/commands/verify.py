@@ -106,7 +106,7 @@ def ledger_problems(ledger: Ledger) -> Iterator[str]:
     """Yield a sentence for everything in a ledger that is damaged or was changed."""
     yield from ledger.damage()
     try:
-        preregistration.kept(ledger)
+        preregistration.declared_hypothesis(ledger)
     except CorruptData as error:
         yield str(error)
     for known in ledger.settings():  # one at a time, to bound the memory

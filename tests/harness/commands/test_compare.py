@@ -1,4 +1,4 @@
-"""`bench compare` and `bench plan --detect`, from the command line to their exit codes."""
+"""`bench compare` and `bench plan --detect`: output and exit codes."""
 
 import json
 import shutil
@@ -11,45 +11,45 @@ EXAMPLE = Path(__file__).parents[3] / "results.db.example"
 
 
 @pytest.fixture
-def twins(tmp_path):
-    """The example twice."""
+def copies(tmp_path):
+    """A folder with two copies of the example."""
     for name in ("a.db", "b.db"):
         shutil.copy(EXAMPLE, tmp_path / name)
     return tmp_path
 
 
-def test_the_same_database_twice_has_moved_nowhere(bench, twins):
-    """Exit code 0, and every cell equal to the last digit; as JSON with a schema."""
-    ended = bench(twins, "compare", "a.db", "b.db")
+def test_equal_databases_have_no_moved_cell(bench, copies):
+    """Every cell is equal to the last digit, and the exit code is 0; JSON output has a schema number."""
+    ended = bench(copies, "compare", "a.db", "b.db")
     assert (ended.code, ended.err) == (0, "")
     assert (
         "None of 72 cells can be said to have moved; 72 are equal to the last digit." in ended.out
     )
-    found = json.loads(bench(twins, "compare", "a.db", "b.db", "--format", "json").out)
-    assert found["schema"] == 1
-    assert len(found["cells"]) == 72
+    content = json.loads(bench(copies, "compare", "a.db", "b.db", "--format", "json").out)
+    assert content["schema"] == 1
+    assert len(content["cells"]) == 72
 
 
-def test_a_changed_number_is_refused_before_it_is_compared(bench, twins):
-    """What was altered in the database is damage, not a move."""
-    with sqlite3.connect(twins / "b.db") as connection:
+def test_an_edited_database_is_refused(bench, copies):
+    """A changed number is damage, not a moved cell."""
+    with sqlite3.connect(copies / "b.db") as connection:
         connection.execute("UPDATE metric SET value = value + 0.1 WHERE name = 'score'")
-    ended = bench(twins, "compare", "a.db", "b.db")
+    ended = bench(copies, "compare", "a.db", "b.db")
     assert ended.code == 65
     assert "is damaged or was edited" in ended.err
 
 
 @pytest.mark.parametrize("form", ["html", "csv"])
-def test_a_form_it_cannot_write_is_refused_before_anything_is_read(bench, tmp_path, form):
-    """The databases are not even looked for, and the forms that there are are named."""
+def test_an_unknown_format_is_refused_before_anything_is_read(bench, tmp_path, form):
+    """The message names the formats and no database."""
     ended = bench(tmp_path, "compare", "none.db", "neither.db", "--format", form)
     assert ended.code == 2
     assert "markdown" in ended.err
     assert "none.db" not in ended.err
 
 
-def test_a_stated_spread_gives_a_number_of_draws(bench, tmp_path):
-    """Without results: over eight tasks, from the variance that the user states; without that it is asked for."""
+def test_detect_computes_the_draws_from_a_given_spread(bench, tmp_path):
+    """Without results --spread is required, and both options must be numbers."""
     words = ("plan", "--model", "tiny", "--methods", "prefix,simplex", "--tasks", "toy")
     ended = bench(tmp_path, *words, "--detect", "2", "--spread", "3")
     assert ended.code == 0, ended.err
@@ -59,10 +59,10 @@ def test_a_stated_spread_gives_a_number_of_draws(bench, tmp_path):
     assert bench(tmp_path, *words, "--detect", "much", "--spread", "2").code == 2
 
 
-def test_results_at_hand_give_it_for_each_comparison(bench, twins):
-    """From the variances of the example, with the time that more draws would take."""
+def test_detect_takes_the_variance_of_each_comparison_from_results(bench, copies):
+    """There is one line for each method of the example but the baseline."""
     ended = bench(
-        twins, "plan", "--model", "tiny", "--tasks", "toy", "--detect", "30", "--db", "a.db"
+        copies, "plan", "--model", "tiny", "--tasks", "toy", "--detect", "30", "--db", "a.db"
     )
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 5

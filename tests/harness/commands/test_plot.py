@@ -1,4 +1,4 @@
-"""The command that draws: what it writes, and what it refuses."""
+"""`bench plot`: the files that it writes and the requests that it refuses."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "results.db.example"
 
 
 def test_a_figure_is_written(bench, tmp_path):
-    """NAME.svg by default, another form by the name of the file; the file's name is the answer, and torch is not needed."""
+    """NAME.svg is the default; the ending chooses the format. The file's name is printed, and torch is not imported."""
     ended = bench(
         tmp_path,
         "plot",
@@ -31,8 +31,8 @@ def test_a_figure_is_written(bench, tmp_path):
     assert (tmp_path / "cost.PDF").read_bytes().startswith(b"%PDF-")
 
 
-def test_figures_are_explained(bench, tmp_path):
-    """Without a name, all are listed with a line each, and the help names them too."""
+def test_without_a_name_the_figures_are_listed(bench, tmp_path):
+    """Each has a line, and --help names it too."""
     from reports.figures import COSTS, FIGURES
 
     listed, helped = bench(tmp_path, "plot"), bench(tmp_path, "plot", "--help")
@@ -43,9 +43,9 @@ def test_figures_are_explained(bench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "complaint"),
+    ("words", "code", "message"),
     [
-        (("curv",), 2, "no figure 'curv'; did you mean 'curve'? There are curve, diagram"),
+        (("curv",), 2, "no figure 'curv' (did you mean 'curve'?); there are curve, diagram"),
         (("nonsense",), 2, "no figure 'nonsense'; there are curve, diagram"),
         (("curve", "-o", "curve.gif"), 2, "curve.gif must end in .svg or .pdf or .png"),
         (("curve", "-o", "curve"), 2, "must end in .svg"),
@@ -70,10 +70,10 @@ def test_figures_are_explained(bench, tmp_path):
         (("curve", "--db", "missing.db"), 69, "bench run"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(words, code, complaint, bench, tmp_path):
-    """An exit code of its own, a sentence, no traceback and no file."""
+def test_an_invalid_request_is_refused(words, code, message, bench, tmp_path):
+    """The message names the problem; there is no traceback and no file."""
     ended = bench(tmp_path, "plot", *words, *([] if "--db" in words else ["--db", EXAMPLE]))
     assert ended.code == code
-    assert complaint in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
     assert list(tmp_path.iterdir()) == []
