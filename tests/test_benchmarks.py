@@ -1,4 +1,4 @@
-"""Benchmarks are run by hand, and seldom: what they rest on must not rot meanwhile. Nothing is timed here."""
+"""The benchmarks, which run by hand, still fit the code. Nothing is timed here."""
 
 import importlib
 import subprocess
@@ -15,12 +15,24 @@ NAMES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("[a-z]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_can_be_imported(name):
-    """Each names only what is there."""
+    """Every module of `tests.benchmarks` has a `main`, and everything that it imports exists."""
     assert importlib.import_module(f"tests.benchmarks.{name}").main
 
 
-def test_a_made_up_ledger_is_read_reported_and_found_whole(tmp_path):
-    """What stands for a million results is, in the small, a ledger as a run leaves it."""
+def test_the_clocks_of_a_profile_are_put_in_and_removed():
+    """Every function that the profile times exists, and is the same function afterwards."""
+    from harness.training import optimiser
+    from tests.benchmarks.anatomy_of_a_job import Clock, instrumented
+
+    classes = [kind for kind in vars(optimiser).values() if hasattr(kind, "step")]
+    steps = [kind.step for kind in classes]
+    with instrumented(Clock("cpu")):
+        assert [kind.step for kind in classes] != steps
+    assert [kind.step for kind in classes] == steps
+
+
+def test_a_synthetic_ledger_is_complete(tmp_path):
+    """The ledger of `million`, here with 5,000 results, is read, reported and verified like a run's."""
     words = [
         sys.executable,
         "-m",

@@ -70,12 +70,12 @@ def instrumented(clock: Clock) -> Iterator[None]:
         (packed.Pack, "forward", "forward and backward"),
         (torch.Tensor, "backward", "forward and backward"),
         (torch.autograd, "grad", "forward and backward"),
-        (cuda_graphs.Captured, "__call__", "captured steps"),
-        (optimiser.Alone, "step", "optimiser"),
-        (optimiser.Stacked, "step", "optimiser"),
+        (cuda_graphs.CapturedStep, "__call__", "captured steps"),
+        (optimiser.SingleAdamW, "step", "optimiser"),
+        (optimiser.StackedAdamW, "step", "optimiser"),
         (loop, "predict", "evaluation"),
         (packed.Pack, "_look", "evaluation"),
-        (testing, "sit", "evaluation"),
+        (testing, "evaluate", "evaluation"),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
     originals += [
@@ -111,10 +111,10 @@ def matmul_rate(device: str, dtype: str) -> float:
     """Return the floating-point operations per second of a matrix product in a precision."""
     import torch
 
-    from harness.backbones.loading import add_in_order
+    from harness.backbones.loading import use_deterministic_kernels
 
     if device.startswith("cuda"):
-        add_in_order()  # before the first product of the process
+        use_deterministic_kernels()  # before the first product of the process
     side, number = (
         (8192, getattr(torch, dtype.replace("tf32", "float32")))
         if device.startswith("cuda")

@@ -1,10 +1,10 @@
-"""Do methods learn? Makes the results of `results.db.example` again and holds them against the bare head.
+"""Do the methods learn? Computes the results of `results.db.example` again and compares them with a bare head.
 
     python -m tests.benchmarks.learning [DATABASE]
 
-Every method that trains inside the backbone must beat a head on the frozen backbone by 5 points on
-at least three toy tasks at size 500, and must lose 5 points there without its own tensors, as the
-trained head alone: mean of the draws.
+On at least three toy tasks at size 500, every method that trains inside the backbone must beat a
+head on the frozen backbone by 5 points, and must lose 5 points if its own tensors are removed and
+only its trained head remains. Scores are means over the draws.
 """
 
 import subprocess
@@ -18,50 +18,48 @@ from harness.tasks import REGISTRY
 SIZE, POINTS, TASKS = 500, 5.0, 3
 METHODS = ("prefix", "lora", "adapter", "simplex")
 HEAD = "fine-tuning(layers=none)"
+COMMON = "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed"
 COMMANDS = (
-    "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods fine-tuning --set layers=none",
-    "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --rules all --methods prefix,lora,adapter,simplex",
-    "bench run --model tiny --tasks toy --sizes 100,500 --draws 5 --zeroed --methods fine-tuning --set lr=5e-4",
+    f"{COMMON} --methods fine-tuning --set layers=none",
+    f"{COMMON} --rules all --methods {','.join(METHODS)}",
+    f"{COMMON} --methods fine-tuning --set lr=5e-4",
 )
 
-Table = dict[
-    str, dict[str, tuple[float, float]]
-]  # method -> task -> points above the head, points lost without its tensors
+# By method and task: points above the head, and points lost without its own tensors.
+Table = dict[str, dict[str, tuple[float, float]]]
 
 
 def gains(entries: Iterable[Entry]) -> Table:
-    """What each method gains over the head and loses without its own tensors, in points, by task."""
+    """Return what each method gains over the head and loses without its own tensors, in points."""
     scores: dict[tuple[str, str], list[float]] = {}
-    bare: dict[tuple[str, str], list[float]] = {}
+    zeroed: dict[tuple[str, str], list[float]] = {}
     for entry in entries:
         if entry.size != SIZE or entry.state != "done":
             continue
-        names = REGISTRY[entry.task].metrics
+        names = [f"zeroed {name}" for name in REGISTRY[entry.task].metrics]
         scores.setdefault((entry.label, entry.task), []).append(100 * entry.metrics["score"])
-        if all(f"zeroed {name}" in entry.metrics for name in names):
-            zeroed = fmean(entry.metrics[f"zeroed {name}"] for name in names)
-            bare.setdefault((entry.label, entry.task), []).append(100 * zeroed)
+        if all(name in entry.metrics for name in names):
+            score = fmean(entry.metrics[name] for name in names)
+            zeroed.setdefault((entry.label, entry.task), []).append(100 * score)
     means = {key: fmean(values) for key, values in scores.items()}
     table: Table = {}
     for (label, task), mean in means.items():
         if label in METHODS:
-            table.setdefault(label, {})[task] = (
-                mean - means[HEAD, task],
-                mean - fmean(bare[label, task]),
-            )
+            loss = mean - fmean(zeroed[label, task])
+            table.setdefault(label, {})[task] = (mean - means[HEAD, task], loss)
     return table
 
 
 def shortfalls(table: Table) -> list[str]:
-    """The methods that do not learn enough, in words."""
-    found = []
+    """Return a sentence for every method and criterion that is not met."""
+    problems = []
     for method in METHODS:
-        above = [task for task, (gain, _) in table[method].items() if gain >= POINTS]
-        carried = [task for task, (_, loss) in table[method].items() if loss >= POINTS]
-        for text, tasks in (("beats the head", above), ("needs its own tensors", carried)):
+        gaining = [task for task, (gain, _) in table[method].items() if gain >= POINTS]
+        losing = [task for task, (_, loss) in table[method].items() if loss >= POINTS]
+        for text, tasks in (("beats the head", gaining), ("needs its own tensors", losing)):
             if len(tasks) < TASKS:
-                found.append(f"{method} {text} on {len(tasks)} tasks only")
-    return found
+                problems.append(f"{method} {text} on only {len(tasks)} of {TASKS} required tasks")
+    return problems
 
 
 def show(table: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
@@ -69,17 +67,15 @@ def show(table: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
     tasks = sorted({task for row in table.values() for task in row})
     print(f"{'':10}" + "".join(f"{task.removeprefix('toy-'):>18}" for task in tasks))
     for method, row in table.items():
-        print(
-            f"{method:10}"
-            + "".join(f"{row[task][0]:+10.1f} ({row[task][1]:+.1f})" for task in tasks)
-        )
+        values = [f"{row[task][0]:+10.1f} ({row[task][1]:+.1f})" for task in tasks]
+        print(f"{method:10}" + "".join(values))
     print(
-        "points above a head on the frozen backbone; in brackets, points lost without the method's own tensors"
+        "points above a head on the frozen backbone (points lost without the method's own tensors)"
     )
 
 
 def main() -> int:
-    """Run the grid, print the table; 0 if every method learns."""
+    """Run the grid, print the table and return 0 if every method learns."""
     database = sys.argv[1] if len(sys.argv) > 1 else "learning.db"
     for command in COMMANDS:
         print(f"$ {command} --db {database}", flush=True)
@@ -87,9 +83,10 @@ def main() -> int:
     with Ledger(database) as ledger:
         table = gains(ledger.entries())
     show(table)
-    for text in shortfalls(table):
-        print(f"NOT ENOUGH: {text}")
-    return 1 if shortfalls(table) else 0
+    problems = shortfalls(table)
+    for problem in problems:
+        print(f"INSUFFICIENT: {problem}")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""The same grid by transformers.Trainer and peft, in one process: the peer of `tests.benchmarks.grid`.
+"""Run a grid with transformers.Trainer and peft in one process: the peer of `tests.benchmarks.grid`.
 
-    python -m tests.benchmarks.trainer_peer --model tiny --methods prefix,lora,fine-tuning --tasks
-    toy-sentiment --sizes 50
+    python -m tests.benchmarks.trainer_peer --model tiny --methods prefix,lora,fine-tuning
+        --tasks toy-sentiment --sizes 50
 
-The strong form of what a careful user would write: the backbone is read once, rows are padded to
-the longest of their batch, test rows are tokenised once a task. The rows, steps, batches,
-evaluations and trained parameters are those of `bench run`. Prints a line of JSON for each job and
-one for the whole.
+This is a fast script that a careful user would write: it loads the backbone once, pads rows to the
+longest of their batch, and tokenises test rows once per task. Rows, steps, batches, evaluations and
+trained parameters are those of `bench run`. It prints a line of JSON for each job and one for all.
 """
 
 import argparse
@@ -21,7 +20,7 @@ STARTED = time.perf_counter()
 
 
 def arguments() -> argparse.ArgumentParser:
-    """The flags that this and `grid` share."""
+    """Return a parser with the flags that this module and `grid` share."""
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--methods", default="prefix,lora,fine-tuning")
@@ -38,35 +37,28 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-OWN = (
-    "threads",
-    "fresh",
-    "devices",
-    "repeat",
-    "pack",
-    "skip_peer",
-    "only_apart",
-    "cuda_graphs",
-)  # flags that are none of `bench run`'s grid
+# Flags of the benchmarks that do not describe the grid of `bench run`.
+NOT_GRID = ("threads", "fresh", "devices", "pack", "cuda_graphs")
+ONLY_JOB = "BENCH_PEER_ONLY"  # digest of the only job to run, padded to the maximum length
 
 
-def typed(options: argparse.Namespace) -> dict[str, str]:
-    """The flags that describe the grid, as `bench run` is given them."""
-    return {name: value for name, value in vars(options).items() if name not in OWN}
+def grid_options(options: argparse.Namespace) -> dict[str, str]:
+    """Return the flags that describe the grid, for `GridOptions`."""
+    return {name: value for name, value in vars(options).items() if name not in NOT_GRID}
 
 
 def main() -> None:
     """Run the grid."""
     parser = arguments()
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0: the default")
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="a process for each job, rows padded to the greatest length",
+        help="one process per job, rows padded to the maximum length",
     )
     options = parser.parse_args()
     if options.fresh:
-        one_process_each(options)
+        run_one_process_per_job(options)
         return
     import torch
 
@@ -75,16 +67,16 @@ def main() -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    wanted, _ = request.read(GridOptions(**typed(options)))
-    jobs = planning.plan(wanted).jobs
-    if only := os.environ.get(ONLY):
+    grid, _ = request.read(GridOptions(**grid_options(options)))
+    jobs = planning.plan(grid).jobs
+    if only := os.environ.get(ONLY_JOB):
         jobs = tuple(job for job in jobs if job.digest == only)
-    tasks = {task.name: task for task in wanted.tasks}
+    tasks = {task.name: task for task in grid.tasks}
     peer = Peer(jobs[0].backbone, options.devices, options.dtype, padded=bool(only))
-    began, spent = time.perf_counter(), {"training": 0.0, "testing": 0.0}
-    for job, rows in zip(jobs, _rows(jobs, tasks), strict=True):
+    start, total = time.perf_counter(), {"training": 0.0, "testing": 0.0}
+    for job, rows in zip(jobs, _draws(jobs, tasks), strict=True):
         seconds = peer.run(job, tasks[job.rows.task], rows)
-        spent = {name: spent[name] + seconds[name] for name in spent}
+        total = {name: total[name] + seconds[name] for name in total}
         print(
             json.dumps(
                 {"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}
@@ -92,48 +84,45 @@ def main() -> None:
             flush=True,
         )
     now = time.perf_counter()
-    print(json.dumps({"jobs": len(jobs), "total": now - STARTED, "working": now - began, **spent}))
+    print(json.dumps({"jobs": len(jobs), "total": now - STARTED, "working": now - start, **total}))
 
 
-ONLY = "BENCH_PEER_ONLY"  # the digest of the one job to run, padded to the greatest length
-
-
-def one_process_each(options: argparse.Namespace) -> None:
-    """The weak form of the peer: what a shell loop over a training script does."""
+def run_one_process_per_job(options: argparse.Namespace) -> None:
+    """Run each job in a new process, like a shell loop over a training script."""
     import subprocess
     import sys
 
     from harness.study import planning, request
     from harness.study.grid_options import GridOptions
 
-    jobs = planning.plan(request.read(GridOptions(**typed(options)))[0]).jobs
+    jobs = planning.plan(request.read(GridOptions(**grid_options(options)))[0]).jobs
     words = [word for word in sys.argv[1:] if word != "--fresh"]
     for job in jobs:
         command = [sys.executable, "-m", "tests.benchmarks.trainer_peer", *words]
-        subprocess.run(command, check=True, env=os.environ | {ONLY: job.digest})
+        subprocess.run(command, check=True, env=os.environ | {ONLY_JOB: job.digest})
     print(json.dumps({"jobs": len(jobs), "total": time.perf_counter() - STARTED}))
 
 
-def _rows(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
-    """The draw of each job; the rows of a split are read once."""
+def _draws(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
+    """Yield the draw of each job; each split is read once."""
     from functools import cache
 
     from harness.tasks import draws
 
     read = cache(lambda task, split, revision: tasks[task].reader.rows(split, revision))
     for job in jobs:
-        at = job.rows
+        rows = job.rows
         yield draws.draw(
-            tasks[at.task],
-            lambda split, at=at: read(at.task, split, at.revision),
-            at.size,
-            at.draw,
+            tasks[rows.task],
+            lambda split, rows=rows: read(rows.task, split, rows.revision),
+            rows.size,
+            rows.draw,
             job.recipe,
         )
 
 
 class Peer:
-    """A backbone that is read once, and the Trainer around it."""
+    """A backbone that is loaded once, and a Trainer for each job."""
 
     def __init__(self, spec: Any, device: str, dtype: str, *, padded: bool) -> None:
         import torch
@@ -148,12 +137,14 @@ class Peer:
         auto = transformers.AutoModelForSequenceClassification
         self.pretrained = auto.from_pretrained(folder, num_labels=2, dtype=torch.float32)
         self.device, self.dtype, self.padded = device, dtype, padded
-        self.start = {name: tensor.clone() for name, tensor in self.pretrained.state_dict().items()}
+        self.initial = {
+            name: tensor.clone() for name, tensor in self.pretrained.state_dict().items()
+        }
         self.tests: dict[str, list[dict[str, Any]]] = {}
         self.folder = tempfile.TemporaryDirectory()
 
     def run(self, job: Any, task: Any, rows: Any) -> dict[str, float]:
-        """Train and test one job; the seconds of each."""
+        """Train and test one job, and return the seconds of each."""
         from transformers import (
             DataCollatorWithPadding,
             PrinterCallback,
@@ -167,28 +158,32 @@ class Peer:
             self.tests[task.name] = self._encoded(
                 [row for part in rows.tests.values() for row in part], recipe.max_length
             )
-        how = TrainingArguments(
+        settings = TrainingArguments(
             output_dir=self.folder.name, max_steps=recipe.steps, per_device_train_batch_size=recipe.batch_size,
             per_device_eval_batch_size=64, learning_rate=job.options["lr"], weight_decay=job.options["weight_decay"],
-            warmup_steps=recipe.steps // 10, lr_scheduler_type="linear", eval_strategy="steps", eval_steps=recipe.eval_every,
-            save_strategy="no", logging_strategy="no", report_to=[], seed=job.seed, disable_tqdm=True,
+            warmup_steps=recipe.steps // 10, lr_scheduler_type="linear", eval_strategy="steps",
+            eval_steps=recipe.eval_every, save_strategy="no", logging_strategy="no", report_to=[], seed=job.seed,
+            disable_tqdm=True,
             use_cpu=self.device == "cpu", bf16=self.dtype == "bfloat16", tf32=True if self.dtype == "tf32" else None,
         )  # fmt: skip
         trainer = Trainer(
-            model=self._model(job, task), args=how, train_dataset=train, eval_dataset=dev, compute_metrics=_accuracy,
-            data_collator=DataCollatorWithPadding(self.tokenizer),
+            model=self._model(job, task), args=settings, train_dataset=train, eval_dataset=dev,
+            compute_metrics=_accuracy, data_collator=DataCollatorWithPadding(self.tokenizer),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        began = time.perf_counter()
+        start = time.perf_counter()
         trainer.train()
         trained = time.perf_counter()
         trainer.evaluate(self.tests[task.name])
-        return {"training": trained - began, "testing": time.perf_counter() - trained}
+        return {"training": trained - start, "testing": time.perf_counter() - trained}
 
-    def _encoded(self, rows: Sequence[Any], most: int) -> list[dict[str, Any]]:
+    def _encoded(self, rows: Sequence[Any], max_length: int) -> list[dict[str, Any]]:
         texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
         table = self.tokenizer(
-            *texts, truncation=True, max_length=most, padding="max_length" if self.padded else False
+            *texts,
+            truncation=True,
+            max_length=max_length,
+            padding="max_length" if self.padded else False,
         )
         return [
             {name: table[name][index] for name in table} | {"labels": row.label}
@@ -206,19 +201,22 @@ class Peer:
         head = {
             name
             for name, tensor in model.state_dict().items()
-            if tensor.shape != self.start[name].shape
+            if tensor.shape != self.initial[name].shape
         }
         model.load_state_dict(
-            {name: tensor for name, tensor in self.start.items() if name not in head}, strict=False
+            {name: tensor for name, tensor in self.initial.items() if name not in head},
+            strict=False,
         )
         options = job.options
         if job.method == "prefix":
-            kind = {
+            settings = {
                 "num_virtual_tokens": options["length"],
                 "encoder_hidden_size": options["hidden"],
                 "prefix_projection": True,
             }
-            return peft.get_peft_model(model, peft.PrefixTuningConfig(task_type="SEQ_CLS", **kind))
+            return peft.get_peft_model(
+                model, peft.PrefixTuningConfig(task_type="SEQ_CLS", **settings)
+            )
         if job.method == "lora":
             return peft.get_peft_model(
                 model,
@@ -228,7 +226,9 @@ class Peer:
             )
         if job.method == "fine-tuning":
             return model
-        raise SystemExit(f"the peer has no {job.method}: choose prefix, lora or fine-tuning")
+        raise SystemExit(
+            f"the peer does not support {job.method}: choose prefix, lora or fine-tuning"
+        )
 
 
 def _accuracy(prediction: Any) -> dict[str, float]:
