@@ -1,4 +1,4 @@
-"""What `plan --detect` says: how many draws a difference needs, from the variance of results at hand or a stated one."""
+"""`bench plan --detect`: the number of draws that detects a difference, from a known or an assumed variance."""
 
 from __future__ import annotations
 
@@ -12,66 +12,59 @@ from harness.ledger.database import is_url, shown
 from harness.scheduling.display import duration
 from harness.study import request
 from harness.study.grid_options import GridOptions
+from harness.wording import plural
 from reports.analysis.contrasts import Contrast
-from reports.statistics import paired_tests
+from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST, draws_needed
 
 
 def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | None) -> None:
-    """`bench plan --detect`.
+    """Print how many draws detect a difference.
 
     Raises:
-        UsageError: as `lines`; or there is a variance and nothing to detect.
+        UsageError: As for `lines`; or --spread is given without --detect.
     """
     if detect is None:
-        raise UsageError("--spread belongs to --detect POINTS")
-    wanted, _ = request.read(grid)
-    query = ResultQuery(db=db)
-    for line in lines(
-        detect, spread, tasks=len(wanted.tasks), methods=len(wanted.methods), query=query
-    ):
-        print(line)  # noqa: T201  # the answer
+        raise UsageError("--spread needs --detect POINTS")
+    checked, _ = request.read(grid)
+    tasks, methods = len(checked.tasks), len(checked.methods)
+    for line in lines(detect, spread, tasks=tasks, methods=methods, query=ResultQuery(db=db)):
+        print(line)  # noqa: T201
 
 
 def lines(
     detect: str, spread: str | None, *, tasks: int, methods: int, query: ResultQuery
 ) -> Iterator[str]:
-    """The answer, a line for each comparison that results are at hand for; or one, from a stated variance.
+    """Yield one line for an assumed variance, or one for each comparison in the database.
 
     Args:
-        detect: points that should be found.
-        spread: standard deviation of the difference in a single draw, in points; None: as in the
-            ledger.
-        tasks: how many are planned.
-        methods: how many are planned; all but one are compared with that one.
-        query: where results are.
+        detect: The difference to detect, in points.
+        spread: The standard deviation of the difference in one draw, in points; None: as in the
+            database.
+        tasks: The number of planned tasks.
+        methods: The number of planned methods; all but one are compared with that one.
+        query: The results that give the variance.
 
     Raises:
-        UsageError: no numbers, or nothing to take a variance from.
+        UsageError: A number is wrong, or there are no results to take a variance from.
     """
     points = _points("--detect", detect)
     if spread is not None:
         noise = _points("--spread", spread) ** 2
-        alpha = paired_tests.ALPHA / max(methods - 1, 1)
         needed = draws_needed(
             points,
             tasks=tasks,
             sd=noise**0.5 if tasks == 1 else 0.0,
             noise=noise,
             draws=1,
-            alpha=alpha,
+            alpha=ALPHA / max(methods - 1, 1),
         )
-        yield _said(
-            f"{tasks} task{'' if tasks == 1 else 's'}",
-            tasks,
-            points,
-            needed,
-            "; tasks are taken not to differ" * (tasks > 1),
-        )
+        assumption = "; tasks are assumed not to differ" if tasks > 1 else ""
+        yield _answer(plural(tasks, "task"), tasks, points, needed, assumption)
         return
     if not is_url(query.db) and not Path(query.db).exists():
         raise UsageError(
-            f"--detect: there is no {query.db} to take a variance from; state one with --spread POINTS"
+            f"--detect: there is no {query.db} to estimate a variance from; state one with --spread POINTS"
         )
     tests = [test for test in comparison_of(query, None).family("overall") if test.n > 1]
     if not tests:
@@ -83,38 +76,58 @@ def lines(
 
 
 def _line(test: Contrast, points: float) -> str:
-    alpha = paired_tests.ALPHA / max(test.m, 1)
-    over = test.n if test.unit == "tasks" else 1
-    where = f"{test.method} over {test.baseline}, {test.n} {test.unit}"
+    """Return the answer for one comparison of the database."""
+    tasks = test.n if test.unit == "tasks" else 1
+    subject = f"{test.method} over {test.baseline}, {plural(test.n, test.unit.removesuffix('s'))}"
     if test.reach == 0:
-        return f"{where}: draws share held-out rows here, so more of them tell less and less; a test file (--test) would help"
-    if math.isnan(test.noise):
-        return f"{where}: a single draw does not tell how much draws differ; run a few, or state it with --spread POINTS"
-    needed = draws_needed(
-        points, tasks=over, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha
-    )
-    more = (
-        f"; {duration(test.seconds * max(needed - test.draws_mean, 0))} of device time more"
-        if needed <= MOST
-        else ""
-    )
-    return _said(where, over, points, needed, f" (there are {test.draws[0]}{more})")
-
-
-def _said(where: str, tasks: int, points: float, needed: float, tail: str) -> str:
-    what = f"{points:g} point{'' if points == 1 else 's'}"
-    if math.isnan(needed):
-        few = (
-            f"no number of draws: over {tasks} tasks no p of .05 is possible"
-            if tasks > 1
-            else "the draws at hand do not differ"
+        return (
+            f"{subject}: draws share held-out rows here, so more draws add less and less information; "
+            "a test file (--test) would help"
         )
-        return f"{where}: {few}{tail}{'; more tasks would do' if tasks > 1 else ''}"
-    if needed > MOST and tasks > 1 and math.isinf(needed):
-        return f"{where}: no number of draws detects {what}, as tasks differ too much{tail}; more tasks would"
+    if math.isnan(test.noise):
+        return (
+            f"{subject}: a single draw does not show how much draws differ; "
+            "run a few, or state it with --spread POINTS"
+        )
+    needed = draws_needed(
+        points,
+        tasks=tasks,
+        sd=test.sd,
+        noise=test.noise,
+        draws=test.draws_mean,
+        alpha=ALPHA / max(test.m, 1),
+    )
+    cost = ""
+    if needed <= MOST:
+        seconds = test.seconds * max(needed - test.draws_mean, 0)
+        cost = f"; the missing ones take {duration(seconds)} of device time"
+    return _answer(subject, tasks, points, needed, f" (the database has {test.draws[0]}{cost})")
+
+
+def _answer(subject: str, tasks: int, points: float, needed: float, remark: str) -> str:
+    """Return a sentence with the number of draws.
+
+    Args:
+        subject: What is compared.
+        tasks: The number of tasks.
+        points: The difference to detect.
+        needed: The number of draws; infinite or NaN if none is enough.
+        remark: What follows the number.
+    """
+    difference = f"{points:g} {'point' if points == 1 else 'points'}"
+    impossible = f"{subject}: no number of draws detects {difference}"
+    if math.isnan(needed) and tasks > 1:
+        return f"{impossible}, since {tasks} tasks allow no p of .05{remark}; use more tasks"
+    if math.isnan(needed):
+        return f"{subject}: the draws in the database do not differ{remark}"
+    if math.isinf(needed) and tasks > 1:
+        return f"{impossible}, since tasks differ too much{remark}; use more tasks"
     if needed > MOST:
-        return f"{where}: more than {MOST:,} draws detect {what}{tail}"
-    return f"{where}: {needed} draws detect {what} with a power of 80 %{tail}"
+        return f"{subject}: more than {MOST:,} draws detect {difference}{remark}"
+    verb = "detects" if needed == 1 else "detect"
+    return (
+        f"{subject}: {plural(int(needed), 'draw')} {verb} {difference} with a power of 80 %{remark}"
+    )
 
 
 def _points(option: str, text: str) -> float:
@@ -123,5 +136,5 @@ def _points(option: str, text: str) -> float:
         if not 0 < value <= 100:
             raise ValueError
     except ValueError:
-        raise UsageError(f"{option} wants points between 0 and 100, got {text!r}") from None
+        raise UsageError(f"{option} must be points between 0 and 100, got {text!r}") from None
     return value

@@ -10,7 +10,8 @@ from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import Estimand
 from reports.analysis.paired_runs import Frame, Run, fate, finished, sizes_of
-from reports.statistics import paired_tests
+from reports.statistics.conventions import DIGITS, standard_deviation
+from reports.statistics.intervals import Interval
 
 State = Literal[
     "complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"
@@ -88,7 +89,7 @@ def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
         metrics=metrics,
         undefined=undefined,
     )
-    interval, estimand = estimates.pooled([found], sd=paired_tests.spread(found.values))
+    interval, estimand = estimates.pooled([found], sd=standard_deviation(found.values))
     kind = (
         "t over draws, corrected for shared rows"
         if found.corrected
@@ -111,7 +112,7 @@ def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
     return "missing" if "missing" in fates else "infeasible"
 
 
-def _estimated(cell: Cell, estimate: paired_tests.Interval, estimand: Estimand, kind: str) -> Cell:
+def _estimated(cell: Cell, estimate: Interval, estimand: Estimand, kind: str) -> Cell:
     """The cell with its mean and interval, or the reason why it has no interval."""
     if cell.draws < 2:
         kind = "none: fewer than two draws"
@@ -200,7 +201,7 @@ def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -
     for cell in cells:
         if cell.state == "complete" and math.isfinite(cell.mean):
             column = (cell.task, cell.size, cell.without_seen)
-            tops[column] = max(tops.get(column, -math.inf), round(cell.mean, paired_tests.DIGITS))
+            tops[column] = max(tops.get(column, -math.inf), round(cell.mean, DIGITS))
     signs = {
         (test.method, test.task, test.size): math.copysign(1, test.effect)
         for test in contrasts
@@ -210,9 +211,7 @@ def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -
     for cell in cells:
         top = tops.get((cell.task, cell.size, cell.without_seen))
         best = (
-            len(frame.methods) > 1
-            and cell.state == "complete"
-            and round(cell.mean, paired_tests.DIGITS) == top
+            len(frame.methods) > 1 and cell.state == "complete" and round(cell.mean, DIGITS) == top
         )
         task = cell.task if len(frame.tasks) > 1 else None  # the only task is the whole comparison
         size = None if task is None and len(frame.sizes) == 1 else cell.size

@@ -15,9 +15,12 @@ from reports.analysis import estimates
 from reports.analysis.estimates import Estimand, Found
 from reports.analysis.hypothesis import ROPE
 from reports.analysis.paired_runs import Block, Frame, Run, fate, finished, overlap, sizes_of
-from reports.statistics import paired_tests
+from reports.statistics import multiple_testing
+from reports.statistics.conventions import ALPHA, DIGITS, standard_deviation
 from reports.statistics.power import detectable, pairs_needed
 from reports.statistics.sample_size import draws_needed
+from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, smallest_p
+from reports.statistics.t_test import t_test
 
 Family = Literal["overall", "per size", "cells"]
 
@@ -74,12 +77,12 @@ class Contrast:
     @property
     def settled(self) -> bool:
         """Whether the adjusted p is at most .05, and no run was lost by failing: what fails may not be left out."""
-        return self.p_adj <= paired_tests.ALPHA and not self.failed
+        return self.p_adj <= ALPHA and not self.failed
 
     @property
     def tied(self) -> bool:
         """Whether it is for units without a difference that no p of .05 is possible."""
-        return self.smallest > paired_tests.ALPHA >= self.reach
+        return self.smallest > ALPHA >= self.reach
 
 
 def contrasts(frame: Frame) -> list[Contrast]:
@@ -190,7 +193,7 @@ def _contrast(
         if used
         else []
     )
-    values = np.round(np.array(units, dtype=np.float64), paired_tests.DIGITS)
+    values = np.round(np.array(units, dtype=np.float64), DIGITS)
     n = int(values.size)
     factor = (
         math.sqrt(1 + n * used[0].overlap) if corrected else 1.0
@@ -198,13 +201,13 @@ def _contrast(
     if corrected:
         test, p = (
             "t test corrected for shared rows (Nadeau-Bengio)",
-            paired_tests.t_test(values, overlap=used[0].overlap),
+            t_test(values, overlap=used[0].overlap),
         )
     else:
-        name = "exact sign flip" if n <= paired_tests.EXACT else "sign flip, sampled"
+        name = "exact sign flip" if n <= EXACT_PAIRS else "sign flip, sampled"
         test, p = (
             f"{name} over {'tasks' if over_tasks else 'draws'}",
-            paired_tests.sign_flip(values) if n > 1 else math.nan,
+            sign_flip(values) if n > 1 else math.nan,
         )
     sd = (
         float(np.std(values, ddof=1))
@@ -248,8 +251,8 @@ def _contrast(
         else {},
         seconds=_seconds(frame, (method, frame.baseline), planned, scope),
         rope=frame.rope,
-        smallest=0.0 if corrected else paired_tests.smallest(int((values != 0).sum())),
-        reach=0.0 if corrected else paired_tests.smallest(n),
+        smallest=0.0 if corrected else smallest_p(int((values != 0).sum())),
+        reach=0.0 if corrected else smallest_p(n),
         mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
     )
 
@@ -257,7 +260,7 @@ def _contrast(
 def _noise(used: Sequence[_Paired]) -> float:
     """The variance of the difference in one draw; the mean over tasks."""
     found = [
-        paired_tests.spread(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1
+        standard_deviation(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1
     ]
     return sum(found) / len(found) if found else math.nan
 
@@ -289,7 +292,7 @@ def _adjusted(
     # A comparison that cannot be made yet is still one of those that were planned, and loosens
     # nothing for the others.
     held = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
-    adjust = paired_tests.holm if correction == "Holm" else paired_tests.benjamini_hochberg
+    adjust = multiple_testing.holm if correction == "Holm" else multiple_testing.benjamini_hochberg
     adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in held])
     values = iter(p for test, p in zip(held, adjusted_p, strict=True) if not math.isnan(test.p_raw))
     m = len(held) if any(not math.isnan(test.p_raw) for test in tests) else 0
@@ -297,7 +300,7 @@ def _adjusted(
     result = []
     for test in tests:
         p = math.nan if math.isnan(test.p_raw) else float(next(values))
-        alpha = paired_tests.ALPHA / max(strict, 1)
+        alpha = ALPHA / max(strict, 1)
         exact = test.smallest > 0
         smallest = min(1.0, test.smallest * max(strict, 1))
         adjusted = replace(
@@ -308,7 +311,7 @@ def _adjusted(
             smallest=smallest,
             reach=min(1.0, test.reach * max(strict, 1)),
             mde=detectable(test.n, test.mde, alpha=alpha, flips=exact)
-            if smallest <= paired_tests.ALPHA
+            if smallest <= ALPHA
             else math.nan,
             needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
         )
@@ -327,7 +330,7 @@ def _enough(test: Contrast, alpha: float) -> float:
 def _doubts(test: Contrast) -> Iterable[str]:
     if math.isnan(test.p_raw):
         yield "NO_TEST"
-    elif test.reach > paired_tests.ALPHA:
+    elif test.reach > ALPHA:
         yield "NOT_REACHABLE"
     if test.n > 1 and test.sd == 0:
         yield "NO_VARIANCE"

@@ -10,8 +10,9 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from reports.analysis.paired_runs import Run, over_sizes, overlap, per_draw
-from reports.statistics import paired_tests
-from reports.statistics.paired_tests import Array, Estimate
+from reports.statistics import intervals
+from reports.statistics.conventions import DIGITS, Array, paired_differences
+from reports.statistics.intervals import Estimate, Interval
 
 Estimand = Literal["E1", "E2"]
 EXPLAINED: Final[Mapping[str, str]] = {
@@ -59,9 +60,7 @@ def differences(mine: Sized, base: Sized) -> Found:
     )
     here, there = _table(mine), _table(base)
     table = None if here is None or there is None or here.shape != there.shape else here - there
-    return _found(
-        list(paired_tests.differences(values, np.zeros(len(values)))), table, _overlap(mine)
-    )
+    return _found(list(paired_differences(values, np.zeros(len(values)))), table, _overlap(mine))
 
 
 def _overlap(sized: Sized) -> float:
@@ -69,12 +68,8 @@ def _overlap(sized: Sized) -> float:
 
 
 def _found(values: list[float], table: Array | None, shared: float) -> Found:
-    rows = (
-        paired_tests.over_draws_and_rows(np.round(table, paired_tests.DIGITS))
-        if table is not None
-        else None
-    )
-    return Found(values, paired_tests.over_draws(values, overlap=shared), rows, shared > 0)
+    rows = intervals.over_draws_and_rows(np.round(table, DIGITS)) if table is not None else None
+    return Found(values, intervals.over_draws(values, overlap=shared), rows, shared > 0)
 
 
 def _table(sized: Sized) -> Array | None:
@@ -98,10 +93,8 @@ def _table(sized: Sized) -> Array | None:
     )
 
 
-def pooled(
-    found: Sequence[Found], *, sd: float | None = None
-) -> tuple[paired_tests.Interval, Estimand]:
+def pooled(found: Sequence[Found], *, sd: float | None = None) -> tuple[Interval, Estimand]:
     """The mean over tasks with its interval: E2 where every task allows it, else E1 for all of them."""
     whole = all(one.rows is not None or one.corrected for one in found)
     parts = [one.rows if whole and one.rows is not None else one.draws for one in found]
-    return paired_tests.pooled(parts, sd=sd), "E2" if whole and found else "E1"
+    return intervals.pooled(parts, sd=sd), "E2" if whole and found else "E1"

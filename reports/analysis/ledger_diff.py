@@ -13,7 +13,9 @@ from reports.analysis import estimates
 from reports.analysis.paired_runs import Run, finished, overlap
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Document, Entry, Table
-from reports.statistics import paired_tests
+from reports.statistics import multiple_testing
+from reports.statistics.conventions import ALPHA, standard_deviation
+from reports.statistics.t_test import t_test
 
 Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
 WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
@@ -52,7 +54,7 @@ class Move:
             return "equal"
         if self.uniform:
             return "same shift"
-        if self.p_adj <= paired_tests.ALPHA:
+        if self.p_adj <= ALPHA:
             return "moved"
         return "one draw" if math.isnan(self.p_adj) else "not settled"
 
@@ -88,7 +90,7 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
     adjusted = dict(
         zip(
             (move.place for move in held),
-            paired_tests.benjamini_hochberg([m.p_raw for m in held]),
+            multiple_testing.benjamini_hochberg([m.p_raw for m in held]),
             strict=True,
         )
     )
@@ -122,8 +124,8 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
         effect=interval.mean,
         ci=(interval.low, interval.high),
         ci_estimand=estimand,
-        uniform=paired_tests.spread(found.values) == 0,
-        p_raw=paired_tests.t_test(found.values, overlap=overlap(new)),
+        uniform=standard_deviation(found.values) == 0,
+        p_raw=t_test(found.values, overlap=overlap(new)),
     )
 
 

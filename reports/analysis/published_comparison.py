@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Nothing
@@ -17,9 +16,7 @@ def study(name: str) -> Study:
         Nothing: there is none.
     """
     if name not in STUDIES:
-        near = get_close_matches(name, STUDIES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise Nothing(f"--against: no study {name!r}; {hint}there are {', '.join(STUDIES)}")
+        raise Nothing(f"--against: no study {name!r}; there are {', '.join(STUDIES)}")
     return STUDIES[name]
 
 

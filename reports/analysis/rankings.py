@@ -6,7 +6,8 @@ import numpy as np
 
 from reports.analysis.cells import Cell
 from reports.analysis.paired_runs import Frame
-from reports.statistics import friedman, paired_tests, ranks
+from reports.statistics import friedman, ranks
+from reports.statistics.conventions import DIGITS, Array
 from reports.statistics.friedman import Permuted
 
 
@@ -42,9 +43,7 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
     ]
     if len(frame.methods) < 2 or len(tasks) < 2:
         return None
-    scores = np.round(
-        [[found[method, task] for method in frame.methods] for task in tasks], paired_tests.DIGITS
-    )
+    scores = np.round([[found[method, task] for method in frame.methods] for task in tasks], DIGITS)
     pairs = ranks.pairwise(scores)
 
     def named(places: tuple[int, ...]) -> tuple[str, ...]:
@@ -70,5 +69,5 @@ def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
     )
 
 
-def _rows(square: paired_tests.Array) -> tuple[tuple[float, ...], ...]:
+def _rows(square: Array) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in square)

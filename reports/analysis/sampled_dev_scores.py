@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from reports.analysis.paired_runs import Run, finished
-from reports.statistics import correlation, paired_tests
+from reports.statistics import correlation, multiple_testing
 from reports.statistics.correlation import Cell, Correlation
 
 
@@ -51,7 +51,7 @@ def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
 def _adjusted(found: Sequence[Samples]) -> tuple[Samples, ...]:
     raw = [each.p for one in found for each in (one.by_spread, one.by_mean)]
     # what cannot be tested yet is still one of the tests that were planned
-    holm = paired_tests.holm([1.0 if math.isnan(p) else p for p in raw])
+    holm = multiple_testing.holm([1.0 if math.isnan(p) else p for p in raw])
     kept = [
         math.nan if math.isnan(p) else float(adjusted)
         for p, adjusted in zip(raw, holm, strict=True)

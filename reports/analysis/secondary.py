@@ -7,7 +7,8 @@ import numpy as np
 
 from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_runs import Run, finished, overlap
-from reports.statistics import paired_tests, random_effects
+from reports.statistics import intervals, random_effects
+from reports.statistics.conventions import DIGITS
 from reports.statistics.equivalence import Equivalence, equivalence
 from reports.statistics.random_effects import Pooled
 
@@ -34,11 +35,11 @@ def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...
 def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
     per_task: Mapping[str, Sequence[float]] = test.differences
     values = list(per_task.values())
-    means = np.round([np.mean(draws) for draws in values], paired_tests.DIGITS)
+    means = np.round([np.mean(draws) for draws in values], DIGITS)
     mine = [run for run in runs if run.method == test.method and finished(run)]
     shared = [overlap(run for run in mine if run.task == task) for task in per_task]
     noise = [
-        paired_tests.over_draws(draws, overlap=o).variance
+        intervals.over_draws(draws, overlap=o).variance
         for draws, o in zip(values, shared, strict=True)
     ]
     return Detail(

@@ -12,8 +12,9 @@ import numpy as np
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall
 from reports.analysis.paired_runs import Run, arrange, fate, finished, overlap
-from reports.statistics import paired_tests
+from reports.statistics import intervals
 from reports.statistics.expected_best import expected_best
+from reports.statistics.intervals import Interval
 
 OWN: Final = "own"  # the rule that chose the checkpoint which counts
 _RULE: Final = re.compile(r"rule (\S+) (.+)")
@@ -31,7 +32,7 @@ class Rule:
     score: float  # mean on the test rows: tasks alike, sizes inside draws
     test: Contrast | None  # against the own rule, on the same trainings; None for that itself
     optimism: (
-        paired_tests.Interval | None
+        Interval | None
     )  # dev - test of what it chose; None where the dev score there was not kept
 
 
@@ -107,7 +108,7 @@ def _mean(runs: Sequence[Run]) -> float:
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
-    return paired_tests.pooled(
+    return intervals.pooled(
         [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
     ).mean
 
@@ -137,7 +138,7 @@ def _signed(run: Run, metric: str, value: float) -> float:
     return value if run.better.get(metric, "higher") == "higher" else -value
 
 
-def mean_optimism(runs: Sequence[Run]) -> paired_tests.Interval:
+def mean_optimism(runs: Sequence[Run]) -> Interval:
     """The mean of dev - test in points: seeds and sizes inside draws, draws inside tasks, tasks alike."""
     tasks: dict[str, dict[int, list[float]]] = {}
     for run in runs:
@@ -148,8 +149,8 @@ def mean_optimism(runs: Sequence[Run]) -> paired_tests.Interval:
     ]
     overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
     pairs = zip(strata, overlaps, strict=True)
-    return paired_tests.pooled(
-        [paired_tests.over_draws(values, overlap=shared) for values, shared in pairs]
+    return intervals.pooled(
+        [intervals.over_draws(values, overlap=shared) for values, shared in pairs]
     )
 
 

@@ -13,8 +13,9 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.analysis.verdict import probability
 from reports.document import Entry, Table
+from reports.statistics.conventions import ALPHA
 from reports.statistics.mcnemar import mcnemar
-from reports.statistics.paired_tests import ALPHA, benjamini_hochberg
+from reports.statistics.multiple_testing import benjamini_hochberg
 
 
 class Duel(NamedTuple):

@@ -13,7 +13,8 @@ import numpy as np
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.published import people
-from reports.statistics import correlation, paired_tests
+from reports.statistics import correlation, multiple_testing
+from reports.statistics.conventions import Array
 from reports.statistics.correlation import Correlation
 
 Texts = Callable[[Run], Sequence[Sequence[str]] | None]
@@ -87,7 +88,7 @@ def _character(comparison: Comparison, task: str, texts: Texts) -> Character:
     )
 
 
-def balance(labels: Sequence[float] | paired_tests.Array, classes: int) -> float:
+def balance(labels: Sequence[float] | Array, classes: int) -> float:
     """The entropy of labels (n,) over the logarithm of the number of classes; NaN for a regression or a single class."""
     if classes < 2 or not len(labels):
         return math.nan
@@ -119,7 +120,7 @@ def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
         found += [(name, method, correlation.over(values, gains[method])) for method in methods]
     kept = [(name, method, one) for name, method, one in found if not math.isnan(one.rho)]
     known = [one.p for _, _, one in kept if not math.isnan(one.p)]
-    adjusted = iter(map(float, paired_tests.benjamini_hochberg(known)))
+    adjusted = iter(map(float, multiple_testing.benjamini_hochberg(known)))
     return [
         Link(
             characteristic=name,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.diagnostics import underpowered
-from reports.statistics.paired_tests import ALPHA
+from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST
 
 

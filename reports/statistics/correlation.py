@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics import paired_tests
-from reports.statistics.paired_tests import ALPHA, DIGITS, Array
+from reports.statistics import intervals
+from reports.statistics.conventions import ALPHA, DIGITS, Array
+from reports.statistics.sign_flip import sign_flip, smallest_p
 
 EXACT: Final = 8  # points up to which all orders are counted: 40,320
 ORDERS: Final = 9_999  # orders drawn above that
@@ -66,12 +67,12 @@ def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlat
     means = np.array([np.mean(cells) for cells in known if cells])
     if not means.size:
         return NONE
-    mean, low, high, *_ = paired_tests.t_interval(means)
+    mean, low, high, *_ = intervals.t_interval(means)
     p, least = math.nan, math.nan
     if means.size > 1:
         p, least = (
-            paired_tests.sign_flip(means),
-            paired_tests.smallest(int(np.count_nonzero(np.round(means, DIGITS)))),
+            sign_flip(means),
+            smallest_p(int(np.count_nonzero(np.round(means, DIGITS)))),
         )
     return Correlation(mean, max(low, -1.0), min(high, 1.0), p, int(means.size), least)
 

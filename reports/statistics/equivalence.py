@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reports.statistics.paired_tests import ALPHA, t_interval
+from reports.statistics.conventions import ALPHA
+from reports.statistics.intervals import t_interval
 
 
 class Equivalence(NamedTuple):

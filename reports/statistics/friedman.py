@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.paired_tests import FLIPS
 from reports.statistics.ranks import average_ranks
+from reports.statistics.sign_flip import SIGN_VECTORS
 
 Whole = NDArray[np.int64]
 
@@ -82,10 +82,10 @@ def _merged(
 def _drawn(blocks: Whole, observed: int) -> float:
     rng = np.random.default_rng(0)  # fixed: the same data give the same report
     extreme = 0
-    for start in range(0, FLIPS, CHUNK):
-        shape = (min(CHUNK, FLIPS - start), blocks.shape[1])
+    for start in range(0, SIGN_VECTORS, CHUNK):
+        shape = (min(CHUNK, SIGN_VECTORS - start), blocks.shape[1])
         sums = np.zeros(shape, dtype=np.int64)
         for block in blocks:
             sums += rng.permuted(np.broadcast_to(block, shape), axis=1)
         extreme += int(((sums**2).sum(axis=1) >= observed).sum())
-    return (extreme + 1) / (FLIPS + 1)
+    return (extreme + 1) / (SIGN_VECTORS + 1)

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.statistics.paired_tests import ALPHA, Array, quantile
+from reports.statistics.conventions import ALPHA, Array
+from reports.statistics.t_test import t_quantile
 
 POWER: Final = 0.8
 # sign vectors that reject, to either side; with more the sign flip detects within 4 % of what a t
@@ -26,7 +27,7 @@ def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
     """The chance that a two-sided paired t test over `n` pairs finds a mean of `effect` standard deviations."""
     from scipy.special import nctdtr
 
-    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), quantile(n - 1, 1 - alpha / 2)))
+    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), t_quantile(n - 1, 1 - alpha / 2)))
 
 
 def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:

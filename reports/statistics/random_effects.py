@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reports.statistics.paired_tests import ALPHA, Array, quantile
+from reports.statistics.conventions import ALPHA, Array
+from reports.statistics.t_test import t_quantile
 
 
 class Pooled(NamedTuple):
@@ -46,7 +47,7 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     mean = float(weights @ values / weights.sum())
     error = math.sqrt(float(weights @ (values - mean) ** 2) / (tasks - 1) / float(weights.sum()))
     wide = (
-        quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2))
+        t_quantile(tasks - 2, (1 + level) / 2) * math.hypot(error, math.sqrt(tau2))
         if tasks > 2
         else math.nan
     )

@@ -10,15 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.paired_tests import (
-    ALPHA,
-    DIGITS,
-    Array,
-    differences,
-    holm,
-    sign_flip,
-    smallest,
-)
+from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences
+from reports.statistics.multiple_testing import holm
+from reports.statistics.sign_flip import sign_flip, smallest_p
 
 
 def complete(scores: ArrayLike) -> Array:
@@ -67,7 +61,7 @@ def pairwise(scores: ArrayLike) -> Pairwise:
     table = complete(scores)
     tasks, methods = table.shape
     pairs = list(combinations(range(methods), 2))
-    raw = [sign_flip(differences(table[:, i], table[:, j])) for i, j in pairs]
+    raw = [sign_flip(paired_differences(table[:, i], table[:, j])) for i, j in pairs]
     means = table.mean(axis=0)
     return Pairwise(
         difference=np.round(means[:, None] - means[None, :], DIGITS),
@@ -87,7 +81,7 @@ def _square(methods: int, pairs: list[tuple[int, int]], values: ArrayLike) -> Ar
 
 def smallest_adjusted(tasks: int, comparisons: int) -> float:
     """The smallest p that the best of `comparisons` sign flips over `tasks` can have after Holm's adjustment."""
-    return min(1.0, comparisons * smallest(tasks))
+    return min(1.0, comparisons * smallest_p(tasks))
 
 
 def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:

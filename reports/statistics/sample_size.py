@@ -2,8 +2,9 @@
 
 import math
 
-from reports.statistics import paired_tests
+from reports.statistics.conventions import ALPHA
 from reports.statistics.power import detectable, pairs_needed
+from reports.statistics.sign_flip import smallest_p
 
 MOST = 10_000  # draws beyond which nothing is proposed
 
@@ -15,7 +16,7 @@ def draws_needed(
     sd: float,
     noise: float,
     draws: float,
-    alpha: float = paired_tests.ALPHA,
+    alpha: float = ALPHA,
 ) -> float:
     """Draws a task with which a test over tasks detects `points` with a power of 80 %.
 
@@ -37,7 +38,7 @@ def draws_needed(
         return (
             (pairs_needed(points, sd, alpha=alpha, limit=MOST) or math.inf) if sd > 0 else math.nan
         )
-    if tasks < 2 or math.isnan(noise) or paired_tests.smallest(tasks) > alpha:
+    if tasks < 2 or math.isnan(noise) or smallest_p(tasks) > alpha:
         return math.nan
     between = max(sd**2 - noise / draws, 0.0)
     allowed = (points / detectable(tasks, 1.0, alpha=alpha, flips=True)) ** 2

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from reports.statistics.paired_tests import DIGITS
+from reports.statistics.conventions import DIGITS
 
 
 class VarianceComponents(NamedTuple):

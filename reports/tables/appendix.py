@@ -13,7 +13,7 @@ from reports.analysis.secondary import Detail
 from reports.analysis.single_draw import single
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Entry, Table
-from reports.statistics import paired_tests
+from reports.statistics.conventions import ALPHA
 from reports.statistics.variance_components import variance_components
 
 
@@ -83,11 +83,7 @@ def _standing(standing: Standing | None) -> list[Table]:
     how = "exact" if standing.permuted.exact else "sampled"
     tasks = len(standing.tasks)
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
-    reach = (
-        ""
-        if standing.smallest <= paired_tests.ALPHA
-        else f" With {tasks} tasks no pair can reach .05."
-    )
+    reach = "" if standing.smallest <= ALPHA else f" With {tasks} tasks no pair can reach .05."
     table = Table(
         title="Methods ranked",
         head=("method", "mean rank", "average"),
@@ -120,7 +116,7 @@ def _standing(standing: Standing | None) -> list[Table]:
 def _pair(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
     if i == j:
         return Entry("")
-    strong = standing.adjusted[i][j] <= paired_tests.ALPHA
+    strong = standing.adjusted[i][j] <= ALPHA
     above = order.index(i) < order.index(j)
     return Entry(
         points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),

@@ -13,7 +13,7 @@ from reports.analysis.contrasts import Contrast, overall
 from reports.analysis.paired_runs import Run, arrange, finished
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Document, Entry, Table
-from reports.statistics import paired_tests
+from reports.statistics import intervals
 from reports.tables.subspace import missing, tested, unreachable
 
 # of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
@@ -135,7 +135,7 @@ def _mean(runs: Sequence[Run]) -> float:
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in filter(finished, runs):
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
-    return paired_tests.pooled(
+    return intervals.pooled(
         [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
     ).mean
 

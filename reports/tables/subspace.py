@@ -9,8 +9,8 @@ from reports.analysis.sampled_dev_scores import Samples
 from reports.analysis.selection_rules import Rule
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Entry, Table
+from reports.statistics.conventions import ALPHA
 from reports.statistics.correlation import Correlation
-from reports.statistics.paired_tests import ALPHA
 
 
 def subspace(comparison: Comparison) -> list[Table]:

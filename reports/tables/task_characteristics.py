@@ -7,7 +7,7 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.task_characteristics import Character, Characteristics, Link
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Entry, Table
-from reports.statistics.paired_tests import ALPHA
+from reports.statistics.conventions import ALPHA
 from reports.tables.subspace import correlated
 
 

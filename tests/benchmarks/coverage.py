@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from reports.statistics import friedman, paired_tests, random_effects, ranks
+from reports.statistics import friedman, intervals, random_effects, ranks
+from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
-from reports.statistics.paired_tests import ALPHA, sign_flip
+from reports.statistics.sign_flip import sign_flip
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8
 Trial = Callable[[np.random.Generator], bool]
@@ -78,7 +79,7 @@ def tasks(rng: np.random.Generator, draws: int, spread: float) -> tuple[np.ndarr
 
 def covered_by_t(draws: int, make: Callable[..., np.ndarray] = normal) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
-        interval = paired_tests.t_interval(make(rng, draws))
+        interval = intervals.t_interval(make(rng, draws))
         return interval.low <= 0 <= interval.high
 
     return trial
@@ -93,8 +94,8 @@ def rejected(
 def covered_by_strata(draws: int, spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         truth, values = tasks(rng, draws, spread)
-        interval = paired_tests.pooled(
-            [paired_tests.over_draws(draws_of_task) for draws_of_task in values]
+        interval = intervals.pooled(
+            [intervals.over_draws(draws_of_task) for draws_of_task in values]
         )
         return interval.low <= truth.mean() <= interval.high
 
@@ -107,7 +108,7 @@ def rejected_over_tasks(spread: float) -> Trial:
 
 def covered_by_task_means(spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
-        interval = paired_tests.t_interval(tasks(rng, 5, spread)[1].mean(axis=1))
+        interval = intervals.t_interval(tasks(rng, 5, spread)[1].mean(axis=1))
         return interval.low <= 0 <= interval.high
 
     return trial

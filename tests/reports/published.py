@@ -24,21 +24,3 @@ DEMSAR = np.array(
 # the paper ranks the last two of "voting" 2 and 3, from digits that it does not print
 DEMSAR_AS_RANKED = DEMSAR.copy()
 DEMSAR_AS_RANKED[12, 2] = 0.97501
-
-BENJAMINI = [
-    0.0001,
-    0.0004,
-    0.0019,
-    0.0095,
-    0.0201,
-    0.0278,
-    0.0298,
-    0.0344,
-    0.0459,
-    0.3240,
-    0.4262,
-    0.5719,
-    0.6528,
-    0.7590,
-    1,
-]

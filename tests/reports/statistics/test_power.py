@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reports.statistics import paired_tests
 from reports.statistics.power import detectable, pairs_needed, power_of_flips
+from reports.statistics.sign_flip import sign_flip
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_a_sign_flip_finds(n, alpha):
     """Studies with the difference that is called detectable are settled by the sign flip in four of five."""
     effect = detectable(n, 1.0, alpha=alpha, flips=True)
     rng = np.random.default_rng(11)
-    found = [paired_tests.sign_flip(rng.normal(effect, 1, n)) <= alpha for _ in range(1500)]
+    found = [sign_flip(rng.normal(effect, 1, n)) <= alpha for _ in range(1500)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.035)
 
 

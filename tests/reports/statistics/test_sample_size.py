@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from reports.statistics import paired_tests
 from reports.statistics.power import pairs_needed
 from reports.statistics.sample_size import draws_needed
+from reports.statistics.sign_flip import sign_flip
 
 
 @pytest.mark.parametrize("between", [0.0, 0.5])
@@ -18,7 +18,7 @@ def test_so_many_draws_detect_the_difference_in_four_studies_of_five(between):
     needed = draws_needed(points, tasks=tasks, sd=sd, noise=noise, draws=draws)
     rng = np.random.default_rng(1)
     spread = (between**2 + noise / needed) ** 0.5
-    found = [paired_tests.sign_flip(rng.normal(points, spread, tasks)) <= 0.05 for _ in range(1000)]
+    found = [sign_flip(rng.normal(points, spread, tasks)) <= 0.05 for _ in range(1000)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.04)
 
 

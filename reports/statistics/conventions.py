@@ -1,0 +1,32 @@
+"""Conventions of all statistics: the significance level, and how differences are rounded.
+
+Differences are rounded to nine digits before they are ranked, flipped or counted: scores are
+quotients of small integers, and their last bits would otherwise decide which differences are tied.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+DIGITS: Final = 9
+ALPHA: Final = 0.05
+
+
+def paired_differences(first: ArrayLike, second: ArrayLike) -> Array:
+    """Return `first - second`, both (n,), rounded so that equal differences compare equal."""
+    return np.round(
+        np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), DIGITS
+    )
+
+
+def standard_deviation(values: ArrayLike) -> float:
+    """Return the standard deviation of (n,); exactly 0 if values differ by rounding only, NaN for n < 2."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2:
+        return math.nan
+    sd = float(array.std(ddof=1))
+    return sd if sd > 10.0**-DIGITS else 0.0

@@ -1,0 +1,77 @@
+"""The sign-flip test of paired differences."""
+
+import math
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reports.statistics.conventions import DIGITS
+
+EXACT_PAIRS: Final = 20  # up to this many pairs all sign vectors are counted
+SIGN_VECTORS: Final = 99_999  # number of random sign vectors for more pairs
+
+
+def sign_flip(values: ArrayLike) -> float:
+    """Return the two-sided p that paired differences (n,) are symmetric about zero (Fisher 1935).
+
+    Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half are combined
+    with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
+    random sign vectors from a fixed stream. NaN for no pairs.
+
+    Raises:
+        ValueError: A difference is not a finite number.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("differences must be finite numbers")
+    # Above one million, nine digits would not fit into the integers.
+    largest = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)
+    units = np.rint(array / largest * 10**DIGITS).astype(np.int64)
+    if units.size == 0:
+        return math.nan
+    bound = abs(int(units.sum())) - units.size  # each value was rounded by up to half a unit
+    if units.size > EXACT_PAIRS:
+        return _sampled_p(units, bound)
+    left, right = _sums(units[: units.size // 2]), np.sort(_sums(units[units.size // 2 :]))
+    above = right.size - np.searchsorted(right, bound - left, side="left")
+    below = np.searchsorted(right, -bound - left, side="right")
+    extreme = int(above.sum() + below.sum()) if bound > 0 else left.size * right.size
+    return extreme / (left.size * right.size)
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest two-sided p that `n` nonzero differences can give; a zero has no sign to flip."""
+    return min(1.0, 2.0 ** (1 - n) if n <= EXACT_PAIRS else 1 / (SIGN_VECTORS + 1))
+
+
+def _sums(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the sums (2**n,) over all sign vectors of `units` (n,)."""
+    sums = np.zeros(1, dtype=np.int64)
+    for unit in units:
+        sums = np.concatenate((sums + unit, sums - unit))
+    return sums
+
+
+def _sampled_p(units: NDArray[np.int64], bound: int) -> float:
+    """Return the p over random sign vectors.
+
+    A byte holds the signs of eight values, and a table of 256 holds the sums of these values for
+    all bytes.
+    """
+    sums = np.zeros(SIGN_VECTORS, dtype=np.int64)
+    octets = _random_octets(-(-units.size // 8))
+    for start, octet in zip(range(0, units.size, 8), octets, strict=True):
+        sums += _sums(units[start : start + 8])[octet & ((1 << min(8, units.size - start)) - 1)]
+    return (int((np.abs(sums) >= bound).sum()) + 1) / (SIGN_VECTORS + 1)
+
+
+@lru_cache(maxsize=4)  # the comparisons of a report have few different numbers of pairs
+def _random_octets(count: int) -> tuple[NDArray[np.uint8], ...]:
+    """Return `count` arrays (SIGN_VECTORS,) of bytes with eight signs each.
+
+    The stream is fixed, so that the same data give the same report.
+    """
+    rng = np.random.default_rng(0)
+    return tuple(rng.integers(0, 256, size=SIGN_VECTORS, dtype=np.uint8) for _ in range(count))
