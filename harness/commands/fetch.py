@@ -40,7 +40,7 @@ def fetch(plan: Plan, task_names: set[str], progress: Callable[[str], None]) -> 
     """
     backbone = plan.backbone
     progress(f"fetching {backbone.name}")
-    lines = [f"{backbone.name}: {checkpoints.intact(backbone.name, backbone.revision)}"]
+    lines = [f"{backbone.name}: {checkpoints.locate_verified(backbone.name, backbone.revision)}"]
     for name, task in plan.tasks.items():
         if name not in task_names:
             continue

@@ -1,7 +1,7 @@
-"""What a backbone allows: whether each method can be attached to it, and how many numbers it would train.
+"""What a backbone supports: whether each method can be attached to it, and how many parameters it would train.
 
-Found by doing it: the method puts its slots in, starts, and two rows go through and back. What was
-found is kept, so a plan that was made before needs no torch.
+A trial finds out: the method is attached, and two rows go through a forward and a backward pass.
+Results are cached, so that a plan that was made before needs no torch.
 """
 
 from __future__ import annotations
@@ -20,56 +20,54 @@ if TYPE_CHECKING:
     from harness.backbones.loading import Backbone
 
 BROKEN = "it does not work on this backbone"
-LONGEST = 128  # tokens in the rows of the trial: longer ones would only take longer
+LONGEST = 128  # tokens of a row in the trial; longer rows would only cost time
 
 
 class Support(NamedTuple):
-    """What came of attaching a method."""
+    """The result of attaching a method."""
 
-    refused: str = ""  # why it cannot be attached; empty if it can
+    refused: str = ""  # why the method cannot be attached; empty if it can
     trained: int = 0  # parameters
-    stored: int = 0  # bytes to keep the model that is used in the end, without the backbone
+    stored: int = 0  # bytes of the tensors of the final model, without the backbone
 
 
 def find(
     spec: BackboneSpec,
-    wanted: Sequence[Method],
+    candidates: Sequence[Method],
     max_length: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Support]:
-    """What a backbone allows of each method.
+    """Return what a backbone supports of each method.
 
     Args:
-        spec: the backbone.
-        wanted: methods.
-        max_length: tokens a row; 0: so many as leave room for a method's own.
-        progress: told in words what is being done.
+        spec: The backbone.
+        candidates: The methods.
+        max_length: Tokens of a row; 0: as many as leave room for the tokens of a method.
+        progress: Called with a text about what is being done.
 
     Raises:
-        Unavailable: the backbone cannot be had.
+        Unavailable: The backbone is not available.
     """
     known = Kept("support", canonical(asdict(spec)), max_length, environment())
     backbone: Backbone | None = None
-    found = []
-    for method in wanted:
+    supports = []
+    for method in candidates:
         key = canonical(
             {"name": method.name, "version": method.resolved_version, "options": method.resolved()}
         )
-        kept = known.get(key)
-        if kept is None or plugin_of(
-            method
-        ):  # whose code changes without notice while it is written
+        values = known.get(key)
+        # The code of a plug-in may change while its version stays the same.
+        if values is None or plugin_of(method):
             if backbone is None:
-                progress(f"looking at {spec.name}")
+                progress(f"trying the methods on {spec.name}")
                 backbone = _load(spec, max_length)
-            kept = list(_attach(backbone, method))
-            if not kept[0].startswith(
-                BROKEN
-            ):  # it may have been the moment: no memory was left, or a package half installed
-                known.set(key, kept)
-        found.append(Support(*kept))
+            values = list(_attach(backbone, method))
+            # An unforeseen error may be temporary, such as a lack of memory: it is not cached.
+            if not values[0].startswith(BROKEN):
+                known.set(key, values)
+        supports.append(Support(*values))
     known.save()
-    return found
+    return supports
 
 
 def _load(spec: BackboneSpec, max_length: int) -> Backbone:
@@ -77,22 +75,23 @@ def _load(spec: BackboneSpec, max_length: int) -> Backbone:
 
     from harness.backbones import checkpoints, loading
 
-    checkpoints.intact(spec.name, spec.revision)
+    checkpoints.locate_verified(spec.name, spec.revision)
     backbone = loading.load(spec, "cpu")
     fits = min(LONGEST, (backbone.architecture.positions or 2 * LONGEST) // 2)
     return replace(backbone, max_length=max_length or fits)
 
 
 def _attach(backbone: Backbone, method: Method) -> Support:
-    """Attach a method and let two rows through and back, each at its own point of a simplex."""
+    """Attach a method and run two rows forward and backward, each at its own point of a simplex."""
     from harness.outcome import slot_bytes
     from harness.streams import Streams
-    from harness.training.optimiser import see_gradients
+    from harness.training.optimiser import check_gradients
 
     room = backbone.architecture.positions
     if room is not None and backbone.max_length > room:
         return Support(
-            refused=f"rows of {backbone.max_length} tokens need as many positions, there are {room}: --max-length {room}"
+            refused=f"rows of {backbone.max_length} tokens need as many positions, "
+            f"this backbone has {room}: --max-length {room}"
         )
     try:
         slots = method.slots(backbone)
@@ -101,29 +100,30 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     streams = Streams(("support", 1, 0, 0))
     stored = sum(slot_bytes(slot.shape) for slot in slots)
     try:
-        if (
-            stored > 2 * backbone.architecture.size
-        ):  # most of the backbone itself: it fits, and a copy may not
+        # A method that trains most of the backbone can be attached; a copy may not fit into memory.
+        if stored > 2 * backbone.architecture.size:
             return Support(trained=stored // 4, stored=stored)
         trainable = method.trainable_parameters(slots, streams).to(dtype=backbone.trained_in)
         slots.install(trainable(trainable.weights(2, streams.generator("simplex"))))
         logits = backbone(_rows(backbone))
         if method.closed_form is None:
             logits.square().sum().backward()
-            see_gradients({name: parameter.grad for name, parameter in trainable.named_parameters()})
+            check_gradients(
+                {name: parameter.grad for name, parameter in trainable.named_parameters()}
+            )
         return Support(
             trained=sum(parameter.numel() for parameter in trainable.parameters()), stored=stored
         )
     except ValueError as reason:
         return Support(refused=str(reason))
-    except Exception as error:  # whatever it was, better now than in the middle of a study
+    except Exception as error:  # an error now is better than one in the middle of a study
         return Support(refused=f"{BROKEN} ({told(error).splitlines()[0]})")
     finally:
         slots.remove()
 
 
 def _rows(backbone: Backbone) -> dict[str, Any]:
-    """Two rows as long as may be, the second with padding."""
+    """Return two rows of the greatest length, the second half padding."""
     import torch
 
     length = min(backbone.max_length, LONGEST)

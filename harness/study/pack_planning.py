@@ -1,6 +1,6 @@
-"""Which geometry each job of a plan trains in: lengths from its own rows, places from what a device holds.
+"""Choose the geometry in which each job trains: the length from its own rows, the pack size from the device's memory.
 
-A geometry hangs on the job and the plan, so that whoever trains beside a job changes none of its
+A geometry depends on the job and the plan only. The other jobs of a pack change none of a job's
 numbers.
 """
 
@@ -20,36 +20,39 @@ from harness.study.planning import Plan
 from harness.tasks import draws
 from harness.training.ticket import pack_kind
 
-PLACES = (2, 4, 8, 16, 32, 64)  # a few sizes, so that plans that grow mostly keep theirs
-SHARE = 0.8  # of a device's memory that a pack may take
-# numbers, in widths of the model, that a layer keeps of a token for the way back: inputs of
-# products and functions
-WIDTHS = 18
-LOOK = 10  # numbers, in widths, of a token in a layer of a look, which keeps no other layer's
-STATES = 4  # numbers a trained number: itself, its gradient, the optimiser's two
+PACK_SIZES = (2, 4, 8, 16, 32, 64)  # few sizes, so that a plan that grows mostly keeps its own
+SHARE = 0.8  # part of a device's memory that a pack may use
+# Numbers that one layer keeps per token for the backward pass, in multiples of the model's width.
+ACTIVATIONS = 18
+# Numbers per token of an evaluation, which keeps one layer at a time, in multiples of the width.
+EVAL_ACTIVATIONS = 10
+STATES = 4  # numbers per trained parameter: itself, its gradient, and two of the optimiser
 
 
-class Room(NamedTuple):
-    """What a device has, and what a backbone takes there."""
+class MemoryModel(NamedTuple):
+    """The memory of a device and the sizes of a backbone, which limit a pack."""
 
     memory: int  # bytes of the device
-    size: int  # numbers of the backbone
+    size: int  # parameters of the backbone
     width: int
     layers: int
-    bytes: int  # a number of the backbone's precision
+    bytes: int  # bytes per number in the backbone's precision
 
-    def places(self, shape: Geometry, trained: int) -> int:
-        """How many jobs fit side by side: the greatest of `PLACES`; 1: none do."""
-        tokens = shape.micro_batch * shape.length
-        a_job = tokens * self.layers * self.width * WIDTHS * self.bytes + trained * (
-            4 * STATES + self.bytes
-        )
-        if shape.captured:  # a graph keeps a step's memory, and looks need some besides
-            a_job += (
-                EVAL_MICRO_BATCHES * tokens * self.width * LOOK * self.bytes + trained * self.bytes
-            )
+    def largest_pack(self, geometry: Geometry, trained: int) -> int:
+        """Return the largest of `PACK_SIZES` that fits into the memory; 1 if none does.
+
+        Args:
+            geometry: The rows, tokens and mode of a job.
+            trained: The parameters that a job trains.
+        """
+        tokens = geometry.micro_batch * geometry.length
+        job_bytes = tokens * self.layers * self.width * ACTIVATIONS * self.bytes
+        job_bytes += trained * (4 * STATES + self.bytes)
+        if geometry.captured:  # a graph keeps the memory of a step, and evaluations need some more
+            job_bytes += EVAL_MICRO_BATCHES * tokens * self.width * EVAL_ACTIVATIONS * self.bytes
+            job_bytes += trained * self.bytes
         free = SHARE * self.memory - self.size * self.bytes
-        return max((places for places in PLACES if places * a_job <= free), default=1)
+        return max((size for size in PACK_SIZES if size * job_bytes <= free), default=1)
 
 
 def geometries(
@@ -88,9 +91,11 @@ def geometries(
     if pack != "auto":
         return {job.digest: geometry(job, int(pack)) for job in trained}
     counts = Counter(map(kind, plan.jobs))  # of the whole plan: jobs that are done count as well
-    room = _room(plan.backbone, devices)
+    model = _memory_model(plan.backbone, devices)
     sizes = {
-        job.digest: _pack_size(counts[kind(job)], room.places(geometry(job, 2), _trained(job)))
+        job.digest: _pack_size(
+            counts[kind(job)], model.largest_pack(geometry(job, 2), _trained(job))
+        )
         for job in trained
     }
     return {
@@ -110,7 +115,7 @@ def feature_sharing(jobs: Sequence[Job], pack: str, slots: int) -> dict[str, int
         slots: number of workers.
     """
     digests = [job.digest for job in jobs if _uses_features(job)]
-    most = PLACES[-1] if pack == "auto" else int(pack)
+    most = PACK_SIZES[-1] if pack == "auto" else int(pack)
     return dict.fromkeys(digests, min(most, -(-len(digests) // max(1, slots))))
 
 
@@ -122,12 +127,12 @@ def _uses_features(job: Job) -> bool:
 
 
 def _pack_size(jobs: int, most: int) -> int:
-    """Return the smallest size of `PLACES` that holds the jobs of a kind, at most what the memory holds."""
-    return next((size for size in PLACES if jobs <= size <= most), most) if jobs > 1 else 1
+    """Return the smallest of `PACK_SIZES` that holds the jobs of a kind, at most what the memory holds."""
+    return next((size for size in PACK_SIZES if jobs <= size <= most), most) if jobs > 1 else 1
 
 
 @cache
-def _found(
+def _support(
     spec: BackboneSpec, name: str, options: tuple[tuple[str, Any], ...], length: int
 ) -> compatibility.Support:
     import methods
@@ -136,33 +141,33 @@ def _found(
 
 
 def _trained(job: Job) -> int:
-    return _found(
+    return _support(
         job.backbone, job.method, tuple(sorted(job.options.items())), job.recipe.max_length
     ).trained
 
 
-def _room(spec: BackboneSpec, devices: Sequence[str]) -> Room:
+def _memory_model(spec: BackboneSpec, devices: Sequence[str]) -> MemoryModel:
     import torch
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(checkpoints.locate(spec.name, spec.revision))
     memory = min(torch.cuda.get_device_properties(device).total_memory for device in devices)
-    a_device = max(Counter(devices).values())  # slots that share one
-    number = torch.finfo(getattr(torch, spec.number)).bits // 8
+    sharing = max(Counter(devices).values())  # slots on one device
+    number_bytes = torch.finfo(getattr(torch, spec.storage_dtype)).bits // 8
     layers, width = config.num_hidden_layers, config.hidden_size
     size = 12 * layers * width**2 + config.vocab_size * width
-    return Room(memory // a_device, size, width, layers, number)
+    return MemoryModel(memory // sharing, size, width, layers, number_bytes)
 
 
 def _lengths(plan: Plan) -> dict[str, int]:
-    """The length of each draw's rows in a pack, by its fingerprint: the longest training or dev row's, rounded up."""
+    """Return the length of rows in a pack for each draw, by fingerprint: that of its longest training or dev row."""
     recipe, spec = plan.jobs[0].recipe, plan.backbone
     known = Kept("lengths", spec.name, spec.revision, recipe.max_length)
-    found: dict[str, int] = {}
+    lengths: dict[str, int] = {}
     tokenizer: Any = None
     read = cache(lambda task, split, revision: plan.tasks[task].reader.rows(split, revision))
-    for at in {job.rows.fingerprint: job.rows for job in plan.jobs}.values():
-        longest = known.get(at.fingerprint)
+    for rows in {job.rows.fingerprint: job.rows for job in plan.jobs}.values():
+        longest = known.get(rows.fingerprint)
         if longest is None:
             if tokenizer is None:
                 import transformers
@@ -170,12 +175,12 @@ def _lengths(plan: Plan) -> dict[str, int]:
                 tokenizer = transformers.AutoTokenizer.from_pretrained(
                     checkpoints.locate(spec.name, spec.revision)
                 )
-            task = plan.tasks[at.task]
+            task = plan.tasks[rows.task]
             drawn = draws.draw(
                 task,
-                lambda split, at=at: read(at.task, split, at.revision),  # type: ignore[misc]
-                at.size,
-                at.draw,
+                lambda split, rows=rows: read(rows.task, split, rows.revision),  # type: ignore[misc]
+                rows.size,
+                rows.draw,
                 recipe,
             )
             texts = [
@@ -184,7 +189,7 @@ def _lengths(plan: Plan) -> dict[str, int]:
             ]
             ids = tokenizer(*texts, truncation=True, max_length=recipe.max_length)["input_ids"]
             longest = max(map(len, ids))
-            known.set(at.fingerprint, longest)
-        found[at.fingerprint] = padded_length(longest, recipe.max_length)
+            known.set(rows.fingerprint, longest)
+        lengths[rows.fingerprint] = padded_length(longest, recipe.max_length)
     known.save()
-    return found
+    return lengths

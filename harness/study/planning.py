@@ -1,4 +1,4 @@
-"""From a request to jobs: revisions looked up, draws fingerprinted, cells that cannot be drawn named. Trains nothing."""
+"""Turn a request into jobs: look up revisions, fingerprint draws, and name infeasible cells. Nothing is trained."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from harness.errors import UsageError
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
 from harness.ledger import Infeasible
 from harness.study import compatibility
-from harness.study.compatibility import Support
 from harness.tasks import draws, metrics
 from harness.tasks.base import Row, Task
 from methods import Method
@@ -21,7 +20,7 @@ from methods import Method
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for, checked: the lists whose product is the grid."""
+    """A checked request: the lists whose product is the grid."""
 
     methods: tuple[Method, ...]
     tasks: tuple[Task, ...]
@@ -35,47 +34,50 @@ class Request:
 
     @property
     def cells(self) -> int:
-        """How many cells the grid has."""
+        """The number of cells of the grid."""
         return len(self.methods) * len(self.tasks) * len(self.sizes) * self.draws * self.seeds
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a request, in the order in which they run, and the cells that cannot be filled."""
+    """The jobs of a request, in the order in which they run, and the infeasible cells."""
 
     backbone: BackboneSpec
     jobs: tuple[Job, ...]
     infeasible: tuple[Infeasible, ...]
     tasks: dict[str, Task]
 
-    def part(self, number: int, of: int) -> "Plan":
-        """One of so many parts that together are the plan, each with about as many jobs of every method, size and task."""
+    def part(self, number: int, parts: int) -> "Plan":
+        """Return one part of the plan. Each part has about as many jobs of every method, size and task.
+
+        Args:
+            number: From 1 to `parts`; the first part has all infeasible cells.
+            parts: The number of parts.
+        """
         blocks: dict[tuple[str, int, int, int], int] = {}
-        mine, within = [], Counter[int]()
+        jobs, within = [], Counter[int]()
         for job in self.jobs:
             block = blocks.setdefault(
                 (job.rows.task, job.rows.size, job.rows.draw, job.seed), len(blocks)
             )
-            if (
-                block + within[block]
-            ) % of == number - 1:  # methods are innermost: each block begins with another part
-                mine.append(job)
+            # Methods are innermost, so that each block starts with another part.
+            if (block + within[block]) % parts == number - 1:
+                jobs.append(job)
             within[block] += 1
-        return replace(
-            self, jobs=tuple(mine), infeasible=self.infeasible if number == 1 else ()
-        )  # fmt: skip
+        infeasible = self.infeasible if number == 1 else ()
+        return replace(self, jobs=tuple(jobs), infeasible=infeasible)
 
 
 def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> Plan:
-    """Resolve a request.
+    """Return the plan of a request.
 
     Args:
-        request: the lists.
-        progress: told in words what is being looked up.
+        request: The lists.
+        progress: Called with a text about what is being looked up.
 
     Raises:
-        Unavailable: a dataset or the model is out of reach and not cached, or does not exist.
-        UsageError: the backbone allows none of the methods.
+        Unavailable: A dataset or the model does not exist, or cannot be reached and is not cached.
+        UsageError: The backbone supports none of the methods.
     """
     progress(f"looking up {request.model}")
     backbone = BackboneSpec(
@@ -84,28 +86,25 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
         pooling=request.pooling,
         dtype=request.dtype,
     )
-    blocks: list[Rows | tuple[Rows, str]] = []
+    blocks: list[tuple[Rows, str]] = []
     for task in request.tasks:
-        progress(f"drawing rows of {task.name}")
+        progress(f"drawing examples of {task.name}")
         blocks += _blocks(task, request)
-    allowed = compatibility.find(backbone, request.methods, request.recipe.max_length, progress)
-    if all(found.refused for found in allowed):
-        raise UsageError(
-            *(
-                _refusal(method, backbone, found)
-                for method, found in zip(request.methods, allowed, strict=True)
-            )
-        )
-    # All methods of a block stand together, and small draws come first: a study that is cut short
-    # still compares.
+    supports = compatibility.find(backbone, request.methods, request.recipe.max_length, progress)
+    refusals = [
+        f"{methods.label(method)} on {backbone.name}: {support.refused}" if support.refused else ""
+        for method, support in zip(request.methods, supports, strict=True)
+    ]
+    if all(refusals):
+        raise UsageError(*refusals)
+    # All methods of a block are adjacent, and early draws come first: an interrupted study still
+    # compares methods.
     jobs, infeasible = [], []
-    for block in sorted(blocks, key=lambda b: _order(b if isinstance(b, Rows) else b[0], request)):
+    for block, problem in sorted(blocks, key=lambda block: _order(block[0], request)):
         for seed in range(request.seeds):
-            for method, found in zip(request.methods, allowed, strict=True):
-                rows, reason = (block, "") if isinstance(block, Rows) else block
-                reason = reason and f"{rows.task} at {rows.size}: {reason}"
-                if found.refused:
-                    rows, reason = replace(rows, fingerprint=""), _refusal(method, backbone, found)
+            for method, refusal in zip(request.methods, refusals, strict=True):
+                rows = replace(block, fingerprint="") if refusal else block
+                reason = refusal or (problem and f"{rows.task} at {rows.size}: {problem}")
                 job = _job(backbone, rows, seed, method, request.recipe)
                 if reason:
                     infeasible.append(Infeasible(job, reason))
@@ -114,10 +113,6 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     return Plan(
         backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks}
     )
-
-
-def _refusal(method: Method, backbone: BackboneSpec, found: Support) -> str:
-    return f"{methods.label(method)} on {backbone.name}: {found.refused}"
 
 
 def _order(rows: Rows, request: Request) -> tuple[int, int, int]:
@@ -140,12 +135,15 @@ def _job(backbone: BackboneSpec, rows: Rows, seed: int, method: Method, recipe: 
     )
 
 
-def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
-    """The draws of one task, from the cache where their rows were seen before; or rows without content and the reason."""
+def _blocks(task: Task, request: Request) -> list[tuple[Rows, str]]:
+    """Return the draws of a task, each with the reason why it is infeasible, or an empty text.
+
+    Known draws come from the cache; an infeasible draw has no fingerprint and no counts.
+    """
     revision = task.reader.revision()
     recipe = request.recipe
-    sampled = [draws.VERSION, recipe.dev, recipe.sampling, recipe.per_class, recipe.test_limit]
-    drawn_from = [
+    sampling = [draws.VERSION, recipe.dev, recipe.sampling, recipe.per_class, recipe.test_limit]
+    population = [
         task.name,
         task.version,
         revision,
@@ -154,25 +152,24 @@ def _blocks(task: Task, request: Request) -> list[Rows | tuple[Rows, str]]:
         task.holdout,
         task.labels,
     ]
-    known = Kept("draws", "shared", *sampled, *drawn_from)
+    known = Kept("draws", "shared", *sampling, *population)
     read = cache(lambda split: task.reader.rows(split, revision))
-    blocks: list[Rows | tuple[Rows, str]] = []
+    blocks: list[tuple[Rows, str]] = []
     for size in request.sizes:
         for number in range(request.draws):
             empty = _rows(task, revision, size, number)
             key = f"{size}/{number}"
-            if (found := known.get(key)) is None:
-                found = _draw(task, read, size, number, recipe)
-                known.set(key, found)
-            blocks.append(
-                (empty, found["reason"]) if "reason" in found else replace(empty, **found)
-            )
+            if (facts := known.get(key)) is None:
+                facts = _draw(task, read, size, number, recipe)
+                known.set(key, facts)
+            infeasible = "reason" in facts
+            blocks.append((empty, facts["reason"]) if infeasible else (replace(empty, **facts), ""))
     known.save()
     return blocks
 
 
 def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
-    scored = tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics)
+    metric_versions = tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics)
     return Rows(
         task=task.name,
         version=task.version,
@@ -183,7 +180,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
         n_train=0,
         n_dev=0,
         n_test=0,
-        metrics=scored,
+        metrics=metric_versions,
         labels=task.labels,
         holdout=task.holdout,
     )
@@ -192,7 +189,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
 def _draw(
     task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe
 ) -> dict[str, Any]:
-    """What is worth keeping of a draw."""
+    """Return the facts about a draw that are cached: its counts and fingerprint, or why it is infeasible."""
     if reason := draws.feasible(task, size, recipe):
         return {"reason": reason}
     try:

@@ -1,7 +1,6 @@
-"""What a study sets out to show, said before its first result: one method against a baseline, and what is too small to matter.
+"""The hypothesis of a study, declared before its first result: a method, its baseline, and what does not matter.
 
-Kept with the ledger, so that the report can tell the one comparison that was planned from those
-that were found.
+It is kept in the ledger, so that the report can distinguish the planned comparison from others.
 """
 
 import hashlib
@@ -16,95 +15,102 @@ from reports.analysis.hypothesis import ROPE, Hypothesis
 if TYPE_CHECKING:
     from harness.ledger import Ledger
 
-KEY = "hypothesis"  # among the facts about a ledger
+KEY = "hypothesis"  # of the ledger's `Meta` table
 
 
 def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
-    """`simplex:prefix`, and the points below which a difference does not matter.
+    """Return the hypothesis that the options --hypothesis and --rope state.
+
+    Args:
+        text: A method and its baseline, such as `simplex:prefix`.
+        rope: The points below which a difference does not matter; None: the default.
+        labels: The labels of the methods that are run.
 
     Raises:
-        UsageError: it names no two of the methods that are run, or the points are no number above
-            0.
+        UsageError: The text does not name two of the methods, or the points are not a number
+            above 0.
     """
     method, colon, baseline = (part.strip() for part in text.partition(":"))
     problems = []
     if not (method and colon and baseline) or method == baseline:
         problems.append(
-            f"--hypothesis wants a method and its baseline, such as simplex:prefix, got {text!r}"
+            f"--hypothesis must be a method and its baseline, such as simplex:prefix, got {text!r}"
         )
     else:
         for name in (method, baseline):
             if (count := sum(name in (label, label.partition("(")[0]) for label in labels)) != 1:
-                found = "could be any of" if count else "is not among"
-                problems.append(f"--hypothesis: {name!r} {found} the methods: {', '.join(labels)}")
+                problem = "could be several of" if count else "is not among"
+                problems.append(
+                    f"--hypothesis: {name!r} {problem} the methods: {', '.join(labels)}"
+                )
     points = ROPE
     try:
         points = ROPE if rope is None else float(rope)
         if not 0 < points < 100:
             raise ValueError
     except ValueError:
-        problems.append(f"--rope wants points between 0 and 100, got {rope!r}")
+        problems.append(f"--rope must be points between 0 and 100, got {rope!r}")
     if problems:
         raise UsageError(*problems)
     full = {label.partition("(")[0]: label for label in labels} | {label: label for label in labels}
     return Hypothesis(full[method], full[baseline], points)
 
 
-def declare(ledger: "Ledger", said: Hypothesis) -> None:
-    """Keep it with the ledger, if nothing is kept there yet.
+def declare(ledger: "Ledger", hypothesis: Hypothesis) -> None:
+    """Store a hypothesis in a ledger that has none.
 
     Raises:
-        UsageError: the ledger was begun with another one.
-        CorruptData: what is kept is not what was declared.
+        UsageError: The ledger has another hypothesis.
+        CorruptData: The stored hypothesis was changed.
     """
-    first = said._replace(late=ledger.any_results())
-    kept = _parsed(
-        ledger.remember(KEY, json.dumps({**first._asdict(), "seal": _seal(first)}, sort_keys=True))
-    )
-    if kept._replace(late=False) != said:
-        was = f"{kept.method} over {kept.baseline}, {kept.rope:g} points"
+    declared = hypothesis._replace(late=ledger.any_results())
+    text = json.dumps({**declared._asdict(), "seal": _seal(declared)}, sort_keys=True)
+    stored = _parse(ledger.set_once(KEY, text))
+    if stored._replace(late=False) != hypothesis:
+        points = "point" if stored.rope == 1 else "points"
         raise UsageError(
-            f"this database was begun with the hypothesis {was}; for another one begin another database (--db)"
+            f"the hypothesis of this database is {stored.method} over {stored.baseline}, "
+            f"{stored.rope:g} {points}; test another one in another database (--db)"
         )
 
 
-def kept(ledger: "Ledger") -> Hypothesis | None:
-    """The one that the ledger was begun with.
+def declared_hypothesis(ledger: "Ledger") -> Hypothesis | None:
+    """Return the hypothesis of a ledger, if it has one.
 
     Raises:
-        CorruptData: it is not what was declared, or has become a fact of a name that nobody gave.
+        CorruptData: The hypothesis, or the key under which it is stored, was changed.
     """
     facts = ledger.facts()
     if unknown := facts.keys() - {"schema", KEY}:
         raise CorruptData(
-            f"the database holds facts that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
+            f"the database has metadata that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
         )
-    return _parsed(facts[KEY]) if KEY in facts else None
+    return _parse(facts[KEY]) if KEY in facts else None
 
 
-def _seal(said: Hypothesis) -> str:
-    """A hash over what a report takes from it."""
-    return hashlib.sha256(canonical([KEY, *said]).encode()).hexdigest()
+def _seal(hypothesis: Hypothesis) -> str:
+    """Return a hash over every field."""
+    return hashlib.sha256(canonical([KEY, *hypothesis]).encode()).hexdigest()
 
 
-def _parsed(text: str) -> Hypothesis:
-    """The inverse of what `declare` writes.
+def _parse(text: str) -> Hypothesis:
+    """Return the hypothesis that `declare` wrote.
 
-    One without a seal is of an earlier version and holds as it is: damage changes a field, and
-    never takes one away whole.
+    A text without a seal is from an earlier version and is accepted: damage changes fields, but
+    does not remove a whole one.
 
     Raises:
-        CorruptData: it was not written by it.
+        CorruptData: `declare` did not write this text.
     """
     try:
         content = json.loads(text)
         seal = content.pop("seal", None)
-        said = Hypothesis(**content)
-        whole = seal in (None, _seal(said))
+        hypothesis = Hypothesis(**content)
+        intact = seal in (None, _seal(hypothesis))
     except (ValueError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise CorruptData(
             "the hypothesis is not the one that was declared: the database was changed or is damaged"
         )
-    return said
+    return hypothesis

@@ -1,4 +1,4 @@
-"""From options as typed to a checked request: all that is wrong is named at once, nothing heavy imported, nothing fetched."""
+"""Read options as typed into a checked request: report all problems at once, import nothing heavy, download nothing."""
 
 import math
 import re
@@ -22,29 +22,28 @@ from methods.core.suggestions import did_you_mean
 S = TypeVar("S")
 T = TypeVar("T")
 MOST = {"pack": 4096, "draws": 10_000, "seeds": 10_000, "sizes": 10_000_000, "steps": 10_000_000}
-MOST_CELLS = (
-    1_000_000  # of a grid: many years of one GPU, and as many as are held in memory without trouble
-)
+# The most cells of a grid: many years of one GPU, and as many as fit in memory.
+MOST_CELLS = 1_000_000
 POOLINGS = ("model", "cls", "mean")
 DTYPES = ("float32", "bfloat16", "float64", "tf32")
 
 
 def numbers(option: str, text: str | None) -> list[int]:
-    """Whole numbers separated by commas; none for nothing.
+    """Return whole numbers that are separated by commas; an empty list for no text.
 
     Raises:
-        UsageError: something else stands there.
+        UsageError: An entry is not a whole number.
     """
     try:
         return [int(part) for part in split(text)] if text else []
     except ValueError:
         raise UsageError(
-            f"{option} wants whole numbers separated by commas, got {text!r}"
+            f"{option} must be whole numbers separated by commas, got {text!r}"
         ) from None
 
 
 class OptionReader:
-    """Reads options, collecting problems and notices."""
+    """Reads options, and collects problems and notices."""
 
     def __init__(self, grid: GridOptions) -> None:
         self.grid = grid
@@ -52,7 +51,7 @@ class OptionReader:
         self.notices: list[str] = []
 
     def attempt(self, read: Callable[[], T]) -> T | None:
-        """What `read` gives; None, with its complaint noted, if it raises."""
+        """Return the result of `read`; if it raises, note the problem and return None."""
         try:
             return read()
         except UsageError as error:
@@ -62,30 +61,30 @@ class OptionReader:
         return None
 
     def attempt_all(self, read: Callable[[S], T], items: Iterable[S]) -> list[T]:
-        """What `read` gives for each item, less those for which it raises."""
-        found = [self.attempt(partial(read, item)) for item in items]
-        return [one for one in found if one is not None]
+        """Return the results of `read` for the items for which it does not raise."""
+        results = [self.attempt(partial(read, item)) for item in items]
+        return [result for result in results if result is not None]
 
     def names(self, option: str) -> list[str]:
-        """The distinct entries of a list option."""
+        """Return the distinct entries of an option that is a list."""
         entries = split(self.grid.value(option))
         if not entries:
             self.problems.append(f"--{option} is empty")
         return self.distinct(option, entries)
 
     def distinct(self, option: str, entries: Iterable[T]) -> list[T]:
-        """Entries without repetitions; a notice if there were any."""
+        """Return the entries without repetitions, and note repetitions."""
         entries = list(entries)
-        seen = list(dict.fromkeys(entries))
-        if len(seen) < len(entries):
-            repeated = dict.fromkeys(str(entry) for entry in seen if entries.count(entry) > 1)
+        unique = list(dict.fromkeys(entries))
+        if len(unique) < len(entries):
+            repeated = dict.fromkeys(str(entry) for entry in unique if entries.count(entry) > 1)
             self.notices.append(
                 f"--{option}: {', '.join(repeated)} was named more than once; counted once"
             )
-        return seen
+        return unique
 
     def number(self, option: str, text: str | None = None, *, least: int = 0) -> int:
-        """A whole number, `least` or more; `least` if it is not."""
+        """Return an option as a whole number of `least` or more; `least` if it is something else."""
         text = self.grid.value(option.replace("-", "_")) if text is None else text
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
             self.problems.append(f"--{option}: {text!r} is not a whole number")
@@ -98,260 +97,269 @@ class OptionReader:
         return number
 
     def choice(self, option: str, allowed: Sequence[str]) -> str:
-        """One of a few words."""
+        """Return an option that is one of a few words."""
         text = self.grid.value(option)
         if text not in allowed:
-            self.problems.append(
-                f"--{option}: {text!r} is not one of {', '.join(allowed)}{did_you_mean(text, allowed)}"
-            )
+            hint = did_you_mean(text, allowed)
+            self.problems.append(f"--{option}: {text!r} is not one of {', '.join(allowed)}{hint}")
         return text
 
 
 def split(text: str) -> list[str]:
-    """Entries separated by commas or spaces, except inside brackets or quotes, which are taken off.
+    """Split a text at commas and spaces, except inside brackets or quotes; quotes are removed.
 
-    `prefix,simplex(vertices=2, length=5)` are two, and so are `"good film",review`.
+    `prefix,simplex(vertices=2, length=5)` has two entries, and so has `"good film",review`.
     """
-    found = re.findall(r"""(?:"[^"]*"|'[^']*'|\([^)]*\)|[^,\s"'(])+""", text.strip())
-    return [re.sub(r"""(["'])(.*?)\1""", r"\2", entry) for entry in found]
+    entries = re.findall(r"""(?:"[^"]*"|'[^']*'|\([^)]*\)|[^,\s"'(])+""", text.strip())
+    return [re.sub(r"""(["'])(.*?)\1""", r"\2", entry) for entry in entries]
 
 
 def read(grid: GridOptions) -> tuple[Request, list[str]]:
-    """A request and notices about it.
+    """Return the request that the options make, and notices about it.
 
     Raises:
-        UsageError: with everything that is wrong.
+        UsageError: With everything that is wrong.
     """
-    reading = OptionReader(grid)
+    reader = OptionReader(grid)
     if grid.preset is not None and grid.preset not in PRESETS:
-        reading.problems.append(f"--preset: {grid.preset!r} is not one of {', '.join(PRESETS)}")
-    chosen = _methods(reading)
-    tasks = _tasks(reading)
-    sizes = [reading.number("sizes", entry, least=1) for entry in reading.names("sizes")]
-    sizes = (
-        reading.distinct("sizes", sizes)
-        if len(set(sizes)) == len(sizes)
-        else list(dict.fromkeys(sizes))
-    )
-    recipe = _recipe(reading)
-    numbers = {name: reading.number(name, least=1) for name in ("draws", "seeds")}
-    pooling, dtype = reading.choice("pooling", POOLINGS), reading.choice("dtype", DTYPES)
+        reader.problems.append(
+            f"--preset: {grid.preset!r} is not one of {', '.join(PRESETS)}"
+            f"{did_you_mean(grid.preset, PRESETS)}"
+        )
+    variants = _methods(reader)
+    tasks = _tasks(reader)
+    sizes = _sizes(reader)
+    recipe = _recipe(reader)
+    draw_count, seed_count = (reader.number(name, least=1) for name in ("draws", "seeds"))
+    pooling, dtype = reader.choice("pooling", POOLINGS), reader.choice("dtype", DTYPES)
     model = grid.value("model").strip()
     if not model:
-        reading.problems.append("--model is empty")
-    reading.problems += _no_texts(grid)
-    if not reading.problems:
-        _sizes_possible(reading, tasks, sizes, recipe)
-    if reading.problems:
-        raise UsageError(*dict.fromkeys(reading.problems))
+        reader.problems.append("--model is empty")
+    reader.problems += _invalid_texts(grid)
+    if not reader.problems:
+        _check_sizes(reader, tasks, sizes, recipe)
+    if reader.problems:
+        raise UsageError(*dict.fromkeys(reader.problems))
     request = Request(
-        methods=tuple(chosen),
+        methods=tuple(variants),
         tasks=tuple(tasks),
         sizes=tuple(sizes),
-        model=checkpoints.spelt(model),
+        draws=draw_count,
+        seeds=seed_count,
+        model=checkpoints.canonical_name(model),
         pooling=pooling,
         dtype=dtype,
         recipe=recipe,
-        **numbers,
     )
     if request.cells > MOST_CELLS:
-        less = "ask for fewer --draws or --seeds now and for more once those are done"
         raise UsageError(
-            f"the grid has {request.cells:,} jobs, and {MOST_CELLS:,} are the most: {less}"
+            f"the grid has {request.cells:,} jobs, and at most {MOST_CELLS:,} are possible: "
+            "ask for fewer --draws or --seeds now and for more when those are done"
         )
-    return request, reading.notices
+    return request, reader.notices
 
 
-def _no_texts(grid: GridOptions) -> Iterator[str]:
-    """Options with half a character in them, as names of files may have: a job's identity cannot hang on one."""
-    for one in fields(grid):
-        value = getattr(grid, one.name)
+def _sizes(reader: OptionReader) -> list[int]:
+    sizes = [reader.number("sizes", entry, least=1) for entry in reader.names("sizes")]
+    return list(dict.fromkeys(sizes))
+
+
+def _invalid_texts(grid: GridOptions) -> Iterator[str]:
+    """Yield a problem for each option with a lone surrogate, as file names may have: a job's identity must be UTF-8."""
+    for option in fields(grid):
+        value = getattr(grid, option.name)
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
-                yield f"--{one.name.strip('_').replace('_', '-')}: {text!r} is no text in UTF-8"
+                name = option.name.strip("_").replace("_", "-")
+                yield f"--{name}: {text!r} is not valid UTF-8"
 
 
-def _recipe(reading: OptionReader) -> Recipe:
-    grid = reading.grid
+def _recipe(reader: OptionReader) -> Recipe:
+    grid = reader.grid
     dev = grid.value("dev").strip().lower()
-    if dev not in ("extra", "carved"):
-        dev = str(reading.number("dev", dev, least=1)) if re.fullmatch(r"[+-]?[0-9]+", dev) else dev
-        if not dev.isdecimal():
-            reading.problems.append(f"--dev must be extra, carved or a number of rows, got {dev!r}")
-    sampling = reading.choice("sampling", ("random", "stratified"))
+    if re.fullmatch(r"[+-]?[0-9]+", dev):
+        dev = str(reader.number("dev", dev, least=1))
+    elif dev not in ("extra", "carved"):
+        reader.problems.append(f"--dev must be extra, carved or a number of rows, got {dev!r}")
+    sampling = reader.choice("sampling", ("random", "stratified"))
     return Recipe(
-        steps=reading.number("steps", least=1),
-        batch_size=reading.number("batch-size", least=1),
-        eval_every=reading.number("eval-every", least=1),
-        patience=reading.number("patience"),
-        max_length=reading.number("max-length", least=4),
+        steps=reader.number("steps", least=1),
+        batch_size=reader.number("batch-size", least=1),
+        eval_every=reader.number("eval-every", least=1),
+        patience=reader.number("patience"),
+        max_length=reader.number("max-length", least=4),
         dev=dev,
         sampling="stratified" if sampling == "stratified" else "random",
         per_class=grid.per_class,
-        test_limit=reading.number("test-limit"),
+        test_limit=reader.number("test-limit"),
     )
 
 
 # -- methods
-# -----------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
-def _methods(reading: OptionReader) -> list[Method]:
-    """Each method once for every combination of its options' values."""
-    asked = [
+def _methods(reader: OptionReader) -> list[Method]:
+    """Return each method once for every combination of the values of its options."""
+    names = [
         name
-        for one in reading.names("methods")
-        for name in (methods.REGISTRY if one == "all" else [one])
+        for entry in reader.names("methods")
+        for name in (methods.REGISTRY if entry == "all" else [entry])
     ]
-    found = reading.attempt_all(_asked, asked)
-    names = reading.distinct("methods", [_short(*one) for one in found])
-    variants: dict[str, dict[str, list[str]]] = {name: {} for name in names}
-    for target, option, values in reading.attempt_all(_setting, reading.grid.set_):
-        _apply(reading, variants, target, option, values)
-    chosen: list[Method] = []
-    for name, options in variants.items():
-        if (many := math.prod(map(len, options.values()))) > MOST_CELLS:
-            reading.problems.append(
-                f"--set: {name} has {many:,} variants, and {MOST_CELLS:,} are the most: name fewer values"
-            )
-            continue
-        combinations = [
-            dict(zip(options, values, strict=True)) for values in product(*options.values())
-        ]
-        built = reading.attempt_all(partial(methods.build, name), combinations)
-        if len(built) < len(
-            combinations
-        ):  # of each the first complaint was heard; its other options may be wrong as well
-            base = {"base": options["base"][0]} if "base" in options else {}
-            single = [
-                base | {option: value} for option, values in options.items() for value in values
-            ]
-            reading.attempt_all(partial(methods.build, name), single)
-        chosen += built
-    return reading.distinct("set", chosen)
+    names = reader.distinct("methods", reader.attempt_all(_variant_name, names))
+    values: dict[str, dict[str, list[str]]] = {name: {} for name in names}
+    for setting in reader.attempt_all(_parse_setting, reader.grid.set_):
+        _apply_setting(reader, values, *setting)
+    variants: list[Method] = []
+    for name, options in values.items():
+        variants += _variants(reader, name, options)
+    return reader.distinct("set", variants)
 
 
-def _asked(name: str) -> tuple[str, str, Mapping[str, str]]:
-    """A method's name as it was typed, as it is registered, and what an alias stands for; a plug-in must be sound."""
+def _variants(
+    reader: OptionReader, name: str, options: Mapping[str, Sequence[str]]
+) -> list[Method]:
+    """Return a method for every combination of the values of its options."""
+    if (count := math.prod(map(len, options.values()))) > MOST_CELLS:
+        reader.problems.append(
+            f"--set: {name} has {count:,} variants, and at most {MOST_CELLS:,} are possible: "
+            "name fewer values"
+        )
+        return []
+    combinations = [
+        dict(zip(options, values, strict=True)) for values in product(*options.values())
+    ]
+    built = reader.attempt_all(partial(methods.build, name), combinations)
+    if len(built) < len(combinations):
+        # Each failure names its first problem; building with one option at a time finds the others.
+        base = {"base": options["base"][0]} if "base" in options else {}
+        single = [base | {option: value} for option, values in options.items() for value in values]
+        reader.attempt_all(partial(methods.build, name), single)
+    return built
+
+
+def _variant_name(name: str) -> str:
+    """Return the name under which variants of a method are collected: an alias only if it stands for options.
+
+    Raises:
+        ValueError: There is no such method, or it is a plug-in that is broken.
+    """
     methods.class_of(name)
-    return name, *methods.resolve_alias(name)
-
-
-def _short(name: str, canonical: str, options: Mapping[str, str]) -> str:
-    """The name under which a method's variants are gathered: an alias only where it stands for options."""
+    canonical, options = methods.resolve_alias(name)
     return name if options else canonical
 
 
-def _setting(text: str) -> tuple[str, str, list[str]]:
-    """`METHOD.OPTION=VALUE,VALUE` in its three parts; the method is empty where none was named."""
+def _parse_setting(text: str) -> tuple[str, str, list[str]]:
+    """Return the method, the option and the values of `METHOD.OPTION=VALUE,VALUE`; without a method, an empty text.
+
+    Raises:
+        ValueError: The text has another form, or there is no such method.
+    """
     match = re.fullmatch(r"(?:([\w-]+)\.)?([\w-]+)=(.*)", text.strip())
     values = split(match[3]) if match else []
     if match is None or not values:
-        raise ValueError(f"--set wants [METHOD.]OPTION=VALUE[,VALUE], got {text!r}")
-    name = _short(match[1], *methods.resolve_alias(match[1])) if match[1] else ""
-    return name, match[2].replace("-", "_"), values
+        raise ValueError(f"--set must be [METHOD.]OPTION=VALUE[,VALUE], got {text!r}")
+    method = ""
+    if match[1]:
+        canonical, options = methods.resolve_alias(match[1])
+        method = match[1] if options else canonical
+    return method, match[2].replace("-", "_"), values
 
 
-def _apply(
-    reading: OptionReader,
+def _apply_setting(
+    reader: OptionReader,
     variants: dict[str, dict[str, list[str]]],
-    target: str,
+    method: str,
     option: str,
     values: list[str],
 ) -> None:
-    """Note an option's values for the methods that it is meant for."""
-    named = [
-        name for name in variants if target in (name, methods.canonical(name))
-    ]  # `simplex` means `simplex-lora` as well
-    if target and not named:
-        reading.problems.append(f"--set {target}.{option}: {target} is not among --methods")
+    """Note the values of an option for the methods that it applies to."""
+    # `simplex` names `simplex-lora` as well.
+    named = [name for name in variants if method in (name, methods.canonical(name))]
+    if method and not named:
+        reader.problems.append(f"--set {method}.{option}: {method} is not among --methods")
         return
-    targets = (
-        named if target else [name for name in variants if option in _options(name, variants[name])]
-    )
+    targets = named or [name for name in variants if option in _options(name, variants[name])]
     if not targets and variants:
-        known = {one for name in variants for one in _options(name, variants[name])}
+        known = {entry for name in variants for entry in _options(name, variants[name])}
         hint = did_you_mean(option, known) or f"; they have {', '.join(sorted(known))}"
-        reading.problems.append(f"--set {option}: none of the methods has such an option{hint}")
+        reader.problems.append(f"--set {option}: none of the methods has such an option{hint}")
     for name in targets:
         variants[name][option] = values
 
 
-def _options(name: str, chosen: Mapping[str, list[str]]) -> Iterable[str]:
+def _options(name: str, values: Mapping[str, list[str]]) -> set[str]:
+    """Return the names of a method's options; those of a simplex depend on its bases."""
     canonical, preset = methods.resolve_alias(name)
-    bases = chosen.get("base", [preset.get("base", "prefix")])
-    found: set[str] = set()
-    for base in bases:
-        with suppress(ValueError):  # no such base, or a broken one: its building says so
-            found |= methods.options_of(canonical, base)
-    return found
+    options: set[str] = set()
+    for base in values.get("base", [preset.get("base", "prefix")]):
+        with suppress(ValueError):  # building the method reports an unknown or broken base
+            options |= methods.options_of(canonical, base)
+    return options
 
 
 # -- tasks
-# -------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
-def _tasks(reading: OptionReader) -> list[Task]:
-    """Tasks by name and group, and those of the user's own files; with her own, no others unless they are asked for."""
-    grid, mine = reading.grid, _own(reading)
-    asked = grid.tasks is not None or not (grid.task_file or grid.data)
-    found: list[Task] = []
-    for name in reading.names("tasks") if asked else []:
+def _tasks(reader: OptionReader) -> list[Task]:
+    """Return the named tasks and those of the user's files; with such files, no default tasks are added."""
+    grid, own_tasks = reader.grid, _own_tasks(reader)
+    named = grid.tasks is not None or not (grid.task_file or grid.data)
+    tasks: list[Task] = []
+    for name in reader.names("tasks") if named else []:
         if name in GROUPS:
-            found += [REGISTRY[member] for member in GROUPS[name]]
-            found += [REGISTRY["wnli"]] if name == "glue" and grid.wnli else []
+            tasks += [REGISTRY[member] for member in GROUPS[name]]
+            tasks += [REGISTRY["wnli"]] if name == "glue" and grid.wnli else []
         elif name in REGISTRY:
-            found.append(REGISTRY[name])
+            tasks.append(REGISTRY[name])
         else:
             known = [*GROUPS, *REGISTRY]
             hint = did_you_mean(name, known, 3) or f"; there are {', '.join(known)}"
-            reading.problems.append(f"no task {name!r}{hint}")
-    for task in mine:
+            reader.problems.append(f"no task {name!r}{hint}")
+    for task in own_tasks:
         if task.name in REGISTRY or task.name in GROUPS:
-            reading.problems.append(
-                f"a task called {task.name!r} exists already: give yours another name (key `name` of a task file)"
+            reader.problems.append(
+                f"there is a task {task.name!r} already: give yours another name (key `name` of a task file)"
             )
-    names = reading.distinct("tasks", [task.name for task in [*found, *mine]])
-    by_name = {task.name: task for task in [*found, *mine]}
+    by_name = {task.name: task for task in [*tasks, *own_tasks]}
+    names = reader.distinct("tasks", [task.name for task in [*tasks, *own_tasks]])
     return [by_name[name] for name in names]
 
 
-def _own(reading: OptionReader) -> list[Task]:
-    grid = reading.grid
-    tasks = reading.attempt_all(own.from_toml, grid.task_file)
+def _own_tasks(reader: OptionReader) -> list[Task]:
+    """Return the tasks of --task-file and --data."""
+    grid = reader.grid
+    tasks = reader.attempt_all(own.from_toml, grid.task_file)
     if grid.data is None:
-        extra = [
-            f"--{name}"
-            for name in ("text", "label", "test", "kind")
-            if getattr(grid, name) is not None
-        ]
-        if extra:
-            reading.problems.append(f"{', '.join(extra)} goes with --data FILE")
+        names = ("text", "label", "test", "kind")
+        unused = [f"--{name}" for name in names if getattr(grid, name) is not None]
+        if unused:
+            verb = "needs" if len(unused) == 1 else "need"
+            reader.problems.append(f"{', '.join(unused)} {verb} --data FILE")
     elif grid.text is None or grid.label is None:
-        reading.problems.append("--data needs --text COLUMN and --label COLUMN")
+        reader.problems.append("--data needs --text COLUMN and --label COLUMN")
     elif grid.kind not in (None, "classes", "number"):
-        reading.problems.append(f"--kind must be classes or number, got {grid.kind!r}")
+        reader.problems.append(f"--kind must be classes or number, got {grid.kind!r}")
     else:
-        regression = {"classes": False, "number": True}.get(grid.kind or "")
-        columns = [column.strip() for column in grid.text.split(",")]
-        task = reading.attempt(
+        task = reader.attempt(
             partial(
                 own.from_options,
                 grid.data,
-                columns,
+                [column.strip() for column in grid.text.split(",")],
                 grid.label,
                 test=grid.test,
-                regression=regression,
+                regression={"classes": False, "number": True}.get(grid.kind or ""),
             )
         )
         tasks += [task] if task else []
     return tasks
 
 
-def _sizes_possible(
-    reading: OptionReader, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
+def _check_sizes(
+    reader: OptionReader, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
 ) -> None:
-    """Refuse a size that none of the tasks can give; where some can, the others' cells are shown as infeasible."""
+    """Refuse a size that no task has rows for. If only some tasks have, the plan marks the others as infeasible."""
     for size in sizes:
         reasons = {task.name: draws.feasible(task, size, recipe) for task in tasks}
         if tasks and all(reasons.values()):
@@ -359,6 +367,6 @@ def _sizes_possible(
             where = (
                 f"{name}: {reason}"
                 if len(reasons) == 1
-                else f"none of the tasks can give it ({name}: {reason}, ...)"
+                else f"no task has the rows for it ({name}: {reason}, ...)"
             )
-            reading.problems.append(f"--sizes: {size} is too large or too small: {where}")
+            reader.problems.append(f"--sizes: {size} is too large or too small: {where}")

@@ -113,7 +113,7 @@ def end_of_run():
         ("result", lambda: print(*doctor._database(URL))),
         ("dangling", lambda: print(*doctor._database(URL))),
         ("changed", lambda: runs_of(QUERY)),
-        ("result", lambda: list(lines("1", None, tasks=1, methods=2, chosen=CHOSEN))),
+        ("result", lambda: list(lines("1", None, tasks=1, methods=2, query=CHOSEN))),
     ],
     ids=[
         "upgrade",

@@ -1,4 +1,4 @@
-"""What a backbone allows is known before anything is trained."""
+"""What a backbone supports is known before training."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.support.families import family_backbone
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Backbones of a family by name, counted as they are read; with a cache of the test's own."""
+    """Load backbones of a family by name and return the names; the test has its own cache."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     read = []
 
@@ -21,7 +21,7 @@ def load(tmp_path, monkeypatch):
         return family_backbone(spec.name, dtype="float32")
 
     monkeypatch.setattr(loading, "load", fake)
-    monkeypatch.setattr(checkpoints, "intact", lambda name, _: name)
+    monkeypatch.setattr(checkpoints, "locate_verified", lambda name, _: name)
     return read
 
 
@@ -31,7 +31,7 @@ def find(family, names, max_length=20, **options):
 
 
 def test_refusals_and_counts_come_from_attaching(load):
-    """DeBERTa takes no prefix and says so; of what it takes, the numbers of trained parameters are counted."""
+    """DeBERTa refuses a prefix with a reason; of other methods the trained parameters are counted."""
     prefix, lora, features = find("DebertaV2", ["prefix", "lora", "features"])
     assert "no prefix can enter" in prefix.refused
     assert (lora.refused, features.refused) == ("", "")
@@ -42,8 +42,8 @@ def test_refusals_and_counts_come_from_attaching(load):
     assert load == ["DebertaV2"]
 
 
-def test_what_was_found_is_kept(load):
-    """The second look reads no backbone; another method or length does."""
+def test_results_are_cached(load):
+    """The same question loads no backbone; another method or length does."""
     first = find("Bert", ["prefix", "lora"])
     assert find("Bert", ["lora", "prefix"]) == first[::-1]
     assert load == ["Bert"]
@@ -53,7 +53,7 @@ def test_what_was_found_is_kept(load):
 
 
 @pytest.mark.usefixtures("load")
-def test_rows_that_leave_no_room_are_refused_with_the_numbers():
+def test_rows_that_leave_no_room_for_a_prefix_are_refused_with_the_numbers():
     """A prefix of 10 and rows of 60 tokens do not fit into 64 positions."""
     (found,) = find("Bert", ["prefix"], max_length=60)
     assert (
@@ -63,15 +63,15 @@ def test_rows_that_leave_no_room_are_refused_with_the_numbers():
 
 
 @pytest.mark.usefixtures("load")
-def test_whatever_goes_wrong_in_the_trial_is_a_refusal(monkeypatch):
-    """A backbone that breaks with a method in it is refused for that method alone."""
+def test_any_error_in_the_trial_is_a_refusal(monkeypatch):
+    """An error with a method refuses that method."""
     monkeypatch.setattr(compatibility, "_rows", lambda _: {"input_ids": torch.tensor([[10_000]])})
     (found,) = find("Bert", ["lora"])
     assert found.refused.startswith("it does not work on this backbone")
 
 
-def test_a_trial_that_went_wrong_is_made_again(load, monkeypatch):
-    """What nobody foresaw may have been the moment, such as no memory: it refuses now, and is not kept."""
+def test_a_failed_trial_is_repeated(load, monkeypatch):
+    """An unforeseen error may be temporary, such as a lack of memory: it refuses now, and is not cached."""
 
     def exhausted(_):
         raise MemoryError
@@ -86,12 +86,12 @@ def test_a_trial_that_went_wrong_is_made_again(load, monkeypatch):
 
 
 @pytest.mark.usefixtures("load")
-def test_rows_longer_than_the_backbone_takes_are_refused_for_every_method():
-    """The message says how long they may be; without a length asked for, one is taken that fits."""
+def test_rows_longer_than_the_backbone_allows_are_refused_for_every_method():
+    """The message names the greatest length; without a requested length, one that fits is used."""
     for found in find("Bert", ["lora", "features"], max_length=65):
         assert (
             found.refused
-            == "rows of 65 tokens need as many positions, there are 64: --max-length 64"
+            == "rows of 65 tokens need as many positions, this backbone has 64: --max-length 64"
         )
     assert all(
         not found.refused for found in find("Bert", ["lora", "prefix", "prompt"], max_length=0)

@@ -1,4 +1,4 @@
-"""What a study is for is said once, before its first result, and kept."""
+"""A study declares its hypothesis once, before its first result, and keeps it."""
 
 import json
 
@@ -15,8 +15,8 @@ from tests.support import fake_training
 LABELS = ["prefix", "simplex(vertices=2)", "lora(rank=4)", "lora(rank=8)"]
 
 
-def test_it_is_read_by_name_or_by_full_name():
-    """A bare name stands for the one method that has it; the region is one point unless said otherwise."""
+def test_a_hypothesis_names_methods_by_name_or_by_label():
+    """A name stands for the only method that has it; the region is one point by default."""
     assert preregistration.read("simplex:prefix", None, LABELS) == Hypothesis(
         "simplex(vertices=2)", "prefix", 1.0
     )
@@ -26,44 +26,44 @@ def test_it_is_read_by_name_or_by_full_name():
 
 
 @pytest.mark.parametrize(
-    ("text", "rope", "said"),
+    ("text", "rope", "message"),
     [
         ("simplex", None, "such as simplex:prefix"),
         ("prefix:prefix", None, "such as simplex:prefix"),
-        ("lora:prefix", None, "could be any of"),
+        ("lora:prefix", None, "could be several of"),
         ("ia3:prefix", None, "is not among"),
         ("simplex:prefix", "0", "between 0 and 100"),
         ("simplex:prefix", "much", "between 0 and 100"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(text, rope, said):
-    """No two methods, a name that several have or none, or no number of points."""
-    with pytest.raises(UsageError, match=said):
+def test_invalid_hypotheses_are_refused(text, rope, message):
+    """A hypothesis needs two of the methods, each named unambiguously, and a number of points."""
+    with pytest.raises(UsageError, match=message):
         preregistration.read(text, rope, LABELS)
 
 
-def test_the_first_one_is_kept_and_another_is_refused(tmp_path):
-    """The same again changes nothing; a second one would have been chosen with results in sight."""
+def test_the_first_hypothesis_stays_and_another_is_refused(tmp_path):
+    """Declaring the same hypothesis again changes nothing; another one may have been chosen after seeing results."""
     first = Hypothesis("simplex", "prefix", 2.0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         preregistration.declare(ledger, first)
         preregistration.declare(ledger, first)
         with pytest.raises(
-            UsageError, match="begun with the hypothesis simplex over prefix, 2 points"
+            UsageError, match="hypothesis of this database is simplex over prefix, 2 points"
         ):
             preregistration.declare(ledger, first._replace(rope=1.0))
-        assert preregistration.kept(ledger) == first
+        assert preregistration.declared_hypothesis(ledger) == first
 
 
-def test_one_that_was_changed_breaks_off(tmp_path):
-    """Its seal is asked whenever it is read, and the error is that of damaged data."""
+def test_a_changed_hypothesis_is_an_error(tmp_path):
+    """Every read checks the seal, and the error is that of damaged data."""
     text = json.dumps(
         {"method": "simplex", "baseline": "prefix", "rope": 2.0, "late": False, "seal": "0" * 64}
     )
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.remember(KEY, text)
+        ledger.set_once(KEY, text)
         for read in (
-            preregistration.kept,
+            preregistration.declared_hypothesis,
             lambda one: preregistration.declare(one, Hypothesis("simplex", "prefix", 2.0)),
         ):
             with pytest.raises(CorruptData, match="not the one that was declared") as caught:
@@ -72,31 +72,33 @@ def test_one_that_was_changed_breaks_off(tmp_path):
         assert list(ledger_problems(ledger)) == [str(caught.value)]
 
 
-def test_one_of_an_earlier_version_has_no_seal(tmp_path):
-    """It holds as it is, and the same may be declared again."""
+def test_a_hypothesis_of_an_earlier_version_has_no_seal(tmp_path):
+    """It is accepted, and may be declared again."""
     first = Hypothesis("simplex", "prefix", 2.0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.remember(KEY, json.dumps(first._asdict()))
+        ledger.set_once(KEY, json.dumps(first._asdict()))
         preregistration.declare(ledger, first)
-        assert preregistration.kept(ledger) == first
+        assert preregistration.declared_hypothesis(ledger) == first
 
 
-def test_a_fact_that_nobody_wrote_is_damage(tmp_path):
-    """A hypothesis whose name lost a letter would else be gone without a word."""
+def test_unknown_metadata_is_damage(tmp_path):
+    """Otherwise a hypothesis with a damaged key would disappear unnoticed."""
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.remember("hypothesjs", "{}")
+        ledger.set_once("hypothesjs", "{}")
         with pytest.raises(CorruptData, match="'hypothesjs'"):
-            preregistration.kept(ledger)
+            preregistration.declared_hypothesis(ledger)
 
 
-def test_one_that_comes_after_results_is_marked(tmp_path):
-    """It is kept, with the mark that results were there; and it goes along when ledgers are merged."""
+def test_a_hypothesis_after_results_is_marked_as_late(tmp_path):
+    """It is stored with this mark, also when ledgers are merged."""
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
-        ledger.enter([fake_training.job(1)])
+        ledger.add_jobs([fake_training.job(1)])
         ledger.begin("fake")
         (claim,) = ledger.claim([fake_training.job(1).digest], 1)
         ledger.record(fake_training.outcome(claim.digest), claim.epoch)
         preregistration.declare(ledger, Hypothesis("simplex", "prefix"))
         with Ledger(str(tmp_path / "other.db"), write=True) as other:
             merge(other, ledger)
-            assert preregistration.kept(other) == Hypothesis("simplex", "prefix", late=True)
+            assert preregistration.declared_hypothesis(other) == Hypothesis(
+                "simplex", "prefix", late=True
+            )

@@ -1,4 +1,4 @@
-"""Options as they are typed, read into a request."""
+"""Options as typed are read into a request."""
 
 import pytest
 
@@ -9,22 +9,23 @@ from harness.study.grid_options import GridOptions
 
 
 def labels(**typed):
-    """The methods that a command line means, by their labels."""
-    read, _ = request.read(GridOptions(model="tiny", tasks="toy-sentiment", sizes="20", **typed))
+    """Return the labels of the methods that a command line names."""
+    options = {"model": "tiny", "tasks": "toy-sentiment", "sizes": "20"} | typed
+    read, _ = request.read(GridOptions(**options))
     return [methods.label(method) for method in read.methods]
 
 
 def test_short_names_are_methods_of_their_own():
-    """A simplex and a simplex over LoRA stand side by side; the plain name sets options of both, a short one its own."""
+    """`simplex` and `simplex-lora` are separate methods; `simplex` sets options of both, `simplex-lora` only its own."""
     assert labels(methods="simplex,simplex-lora") == ["simplex", "simplex(base=lora)"]
-    both = labels(methods="simplex,simplex-lora", set_=["simplex.vertices=2"])
-    assert both == ["simplex(vertices=2)", "simplex(base=lora, vertices=2)"]
-    one = labels(methods="simplex,simplex-lora", set_=["simplex-lora.mix=factors,product"])
-    assert one == ["simplex", "simplex(base=lora)", "simplex(base=lora, mix=product)"]
+    variants = labels(methods="simplex,simplex-lora", set_=["simplex.vertices=2"])
+    assert variants == ["simplex(vertices=2)", "simplex(base=lora, vertices=2)"]
+    variants = labels(methods="simplex,simplex-lora", set_=["simplex-lora.mix=factors,product"])
+    assert variants == ["simplex", "simplex(base=lora)", "simplex(base=lora, mix=product)"]
 
 
 def test_names_that_mean_the_same_are_counted_once():
-    """`prefix-tuning` is `prefix`; asking twice is noticed."""
+    """`prefix-tuning` is `prefix`; naming both counts once, with a notice."""
     read, notices = request.read(
         GridOptions(model="tiny", tasks="toy-sentiment", sizes="20", methods="prefix,prefix-tuning")
     )
@@ -32,12 +33,15 @@ def test_names_that_mean_the_same_are_counted_once():
     assert notices
 
 
-def test_words_stand_in_quotes():
-    """Commas and spaces inside quotes belong to a value; values are still several."""
-    found = labels(
+def test_quotes_protect_commas_and_spaces():
+    """Commas and spaces inside quotes belong to a value, which may be one of several."""
+    variants = labels(
         methods="prefix", set_=["prefix.init=words", 'prefix.words="good, bad film",topic']
     )
-    assert found == ["prefix(init=words, words=good, bad film)", "prefix(init=words, words=topic)"]
+    assert variants == [
+        "prefix(init=words, words=good, bad film)",
+        "prefix(init=words, words=topic)",
+    ]
     assert request.split("prefix,simplex(vertices=2, length=5) lora") == [
         "prefix",
         "simplex(vertices=2, length=5)",
@@ -45,8 +49,8 @@ def test_words_stand_in_quotes():
     ]
 
 
-def test_a_budget_is_a_share():
-    """`0.1%` and `.001` are the same."""
+def test_a_budget_may_be_a_percentage():
+    """`0.1%` and `.001` give the same method."""
     assert labels(methods="prefix", set_=["budget=0.1%"]) == labels(
         methods="prefix", set_=["budget=.001"]
     )
@@ -65,7 +69,7 @@ def test_a_budget_is_a_share():
     ],
 )
 def test_a_folder_has_one_name(typed, name, tmp_path, monkeypatch):
-    """However it is typed, its jobs are the same; a folder called like the embedded model is not taken for it."""
+    """All spellings of a folder give the same jobs; a folder with the name of the embedded model is not confused with it."""
     monkeypatch.chdir(tmp_path)
     for folder in ("m", "tiny"):
         (tmp_path / folder).mkdir()
@@ -88,14 +92,18 @@ def test_a_folder_has_one_name(typed, name, tmp_path, monkeypatch):
         ),
         ({"methods": "simplex-lora", "set_": ["mix=both"]}, "mix must be one of factors, product"),
         ({"methods": "simplex-ia3"}, "no method 'simplex-ia3'"),
+        ({"methods": "LoRA"}, "no method 'LoRA' (did you mean 'lora'?)"),
+        ({"methods": "lora", "set_": ["lora.r=4"]}, "did you mean 'rank'?"),
+        ({"methods": "lora", "tasks": "SST-2"}, "no task 'SST-2' (did you mean 'sst2'?)"),
+        ({"methods": "lora", "sampling": "Stratified"}, "(did you mean 'stratified'?)"),
         (
             {"methods": "prefix", "set_": ["prefix.words=caf\udce9"]},
-            "--set: 'prefix.words=caf\\udce9' is no text in UTF-8",
+            "--set: 'prefix.words=caf\\udce9' is not valid UTF-8",
         ),
     ],
 )
-def test_what_is_wrong_is_said(typed, words):
-    """Each with what was typed and what is known."""
+def test_problems_name_the_text_and_the_alternatives(typed, words):
+    """A problem contains what was typed and what is known."""
     with pytest.raises(UsageError) as caught:
         labels(**typed)
     assert words in str(caught.value)

@@ -12,10 +12,10 @@ from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
 from harness.training import batching, out_of_memory, packed, worker
-from harness.training.adapted_model import Adapted
-from harness.training.compiled import Compiled
+from harness.training.adapted_model import AdaptedModel
+from harness.training.compiled import CompiledFunction
 from harness.training.labels import Target
-from harness.training.loop import Examples, Training, fit
+from harness.training.loop import Examples, TrainingLoop, fit
 from harness.training.packed import Pack
 from tests.harness.training.test_loop import CLASSES, NUMBERS, Letters, rows
 from tests.support.families import FAMILIES, WINDOWED, family_backbone, refusal
@@ -93,8 +93,8 @@ def trained(
         part = slice(first, first + (places or 1))
         slots = method.slots(wide if places else replace(wide, outputs=jobs[first].task.outputs))
         trainings = [
-            Training(
-                Adapted(replace(wide, outputs=job.task.outputs), slots, trainable),
+            TrainingLoop(
+                AdaptedModel(replace(wide, outputs=job.task.outputs), slots, trainable),
                 method.options() | {"lr": job.rate}, method.dev_scoring,
                 Examples(job.train, job.dev, Target.of(job.task, job.train)),
                 replace(RECIPE, patience=job.patience), Streams(("made", 50, job.draw, 0)),
@@ -106,7 +106,9 @@ def trained(
                 wide.trained_in
             )
             shape = Geometry(places, RECIPE.batch_size, length)
-            found += Pack(Adapted(wide, slots, template), shape, compiled, capture).fit(trainings)
+            found += Pack(AdaptedModel(wide, slots, template), shape, compiled, capture).fit(
+                trainings
+            )
         else:
             found += [fit(loop, rows_at_a_time) for loop in trainings]
         slots.remove()
@@ -197,7 +199,9 @@ def test_a_probe_says_who_may_pack(family):
     one = family_backbone(family, dtype="float32")
     method = methods.build("lora")
     slots = method.slots(one)
-    adapted = Adapted(one, slots, method.trainable_parameters(slots, Streams(("task", 50, 0, 0))))
+    adapted = AdaptedModel(
+        one, slots, method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
+    )
     assert packed.may_pack(adapted, 20) == (family not in (*WINDOWED, "MPNet", "DebertaV2", "OPT"))
     slots.remove()
     assert refusal(family, "lora", {}) is None
@@ -268,7 +272,7 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     texts = packed._Texts(one, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
         batch = texts.batch(texts.numbers([0] * 4, [range(6)] * 4))
-        Pack(Adapted(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
+        Pack(AdaptedModel(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
     assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(
@@ -349,7 +353,9 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.add_jobs([ticket.job for ticket in tickets.values()])
-        scheduler.Scheduler(ledger, tickets, InlineExecutor("cpu"), display, progress, StopSignals()).run()
+        scheduler.Scheduler(
+            ledger, tickets, InlineExecutor("cpu"), display, progress, StopSignals()
+        ).run()
         assert {entry.result["geometry"] for entry in ledger.entries()} == {"2x16x16"}
     assert display.notes == ["the device has no memory for 4 jobs at once: 2 from now on"]
     assert tried == [4, 2, 2, 2, 2, 2]
@@ -360,14 +366,14 @@ def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, m
     """F7: rows at a time are halved until they fit; what was done is recorded, said, and the update is the same."""
     from harness.training import loop
 
-    whole = loop.see
+    whole = loop.forward
 
     def small(adapted, rows, tensors):
         if len(rows) > 5 and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("out of memory")
         return whole(adapted, rows, tensors)
 
-    monkeypatch.setattr(loop, "see", small)
+    monkeypatch.setattr(loop, "forward", small)
     tickets = tickets_of(tmp_path, draws=1, places=1)
     (found,) = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert (found.status, str(found.geometry)) == ("done", "1/4")
@@ -381,7 +387,7 @@ def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, m
     assert again.predictions == found.predictions
     assert again.curve == found.curve
     monkeypatch.setattr(
-        loop, "see", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all"))
+        loop, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all"))
     )
     (lost,) = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert (lost.status, lost.error) == ("failed", "OutOfMemoryError: none at all")
@@ -410,8 +416,8 @@ def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch
     )
     plan = planning.plan(request.read(grid)[0])
     for memory, places in ((80 << 30, 8), (2 << 20, 1)):
-        room = pack_planning.Room(memory=memory, size=600_000, width=128, layers=2, bytes=4)
-        monkeypatch.setattr(pack_planning, "_room", lambda *_, room=room: room)
+        model = pack_planning.MemoryModel(memory=memory, size=600_000, width=128, layers=2, bytes=4)
+        monkeypatch.setattr(pack_planning, "_memory_model", lambda *_, model=model: model)
         whole = pack_planning.geometries(plan, plan.jobs, "auto", ["cuda:0"])
         left = pack_planning.geometries(plan, plan.jobs[9:], "auto", ["cuda:0"])
         assert left == {
@@ -507,7 +513,7 @@ def test_no_fused_attention_is_traced(monkeypatch):
     graphs = []
     monkeypatch.setattr(torch, "compile", lambda graph, **_: graphs.append(graph) or graph)
     jobs = [Job(0), Job(1)]
-    traced = trained("prefix", {"hidden": 16}, jobs, 2, "float64", compiled=Compiled())
+    traced = trained("prefix", {"hidden": 16}, jobs, 2, "float64", compiled=CompiledFunction())
     assert not [
         node
         for graph in graphs
@@ -547,7 +553,7 @@ def test_compiled_steps_are_the_same_but_for_rounding_and_as_deaf_to_mates(name,
     """A compiled pack is near one that is not, takes no graph of another, and whoever trains beside a job changes no bit."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2)]
     plain = trained(name, options, jobs, 2, "float64")
-    compiled = Compiled()
+    compiled = CompiledFunction()
     together = trained(name, options, jobs, 2, "float64", compiled=compiled)
     shuffled = trained(name, options, [jobs[2], jobs[0]], 2, "float64", compiled=compiled)
     assert compiled._graph is not None
