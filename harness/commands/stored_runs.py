@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import zlib
 from collections import Counter
@@ -25,7 +24,7 @@ from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
 from harness.wording import plural
-from reports.analysis.paired_runs import Run
+from reports.analysis.paired_runs import Run, SelectionRule
 
 if TYPE_CHECKING:
     from reports.analysis.comparison import Comparison
@@ -201,7 +200,8 @@ def _run(
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])
     task = REGISTRY.get(entry.task)
-    values = {name: value for name, value in entry.metrics.items() if name != "score"}
+    columns = {name: value for name, value in entry.metrics.items() if name != "score"}
+    values = {name: value for name, value in columns.items() if not _rule(name)}
     curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
     best_step = result.get("best_step")
     return Run(
@@ -216,7 +216,8 @@ def _run(
         status=_status(entry.state),
         score=entry.metrics.get("score"),
         metrics=values,
-        better={name: _better(name, names) for name in values},
+        rules=_rules(columns),
+        better={name: _better(name, names) for name in columns},
         dev_score=result.get("dev_score"),
         collapsed=bool(result.get("collapsed")),
         rows=f"{entry.fingerprint} {scoring}",  # two methods are compared on equal rows only
@@ -267,10 +268,24 @@ def _status(state: str) -> Status:
     return state if state in get_args(Status) else "missing"  # type: ignore[return-value]  # planned and claimed are missing
 
 
+def _rules(columns: Mapping[str, float]) -> dict[str, SelectionRule]:
+    """Return the further selection rules that were tested; a stored `rule NAME METRIC` is a metric of one."""
+    metrics: dict[str, dict[str, float]] = {}
+    for name, value in columns.items():
+        if rule := _rule(name):
+            metrics.setdefault(rule, {})[name.removeprefix(f"rule {rule} ")] = value
+    return {rule: SelectionRule(rule, values) for rule, values in metrics.items()}
+
+
+def _rule(name: str) -> str:
+    """Return the selection rule of a stored metric; empty for the rule that chose the checkpoint."""
+    return name.split(" ", 2)[1] if name.startswith("rule ") else ""
+
+
 @cache
 def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
     """Return the better direction of a metric: that of the known metric that it is a variant of."""
-    plain = re.sub(r"^(zeroed|rule \w+) ", "", name)
+    plain = name.removeprefix(f"rule {_rule(name)} ").removeprefix("zeroed ")
     base = next((other for other in known if plain == other or plain.startswith(f"{other}/")), None)
     return metrics.get(base).better if base else "higher"
 

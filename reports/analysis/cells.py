@@ -148,10 +148,20 @@ def _costs(runs: Sequence[Run]) -> dict[str, float]:
 
 def _metrics(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, int]]:
     """The mean of each metric over the runs that define it, and how many do not."""
-    names = sorted({name for run in runs for name in run.metrics})
+    measured = [
+        {
+            **run.metrics,
+            **{
+                rule.column(name): value
+                for rule in run.rules.values()
+                for name, value in rule.metrics.items()
+            },
+        }
+        for run in runs
+    ]
     defined = {
-        name: [run.metrics[name] for run in runs if math.isfinite(run.metrics.get(name, math.nan))]
-        for name in names
+        name: [values[name] for values in measured if math.isfinite(values.get(name, math.nan))]
+        for name in sorted(set().union(*measured))
     }
     means = {name: fmean(values) if values else math.nan for name, values in defined.items()}
     return means, {

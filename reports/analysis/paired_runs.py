@@ -21,6 +21,18 @@ def _no_rows() -> Array:
     return np.empty(0)
 
 
+@dataclass(frozen=True)
+class SelectionRule:
+    """The checkpoint that one selection rule chooses in a training, by its test metrics."""
+
+    name: str
+    metrics: Mapping[str, float]  # by the name of the metric
+
+    def column(self, metric: str) -> str:
+        """Return the name under which JSON and CSV report one of its metrics."""
+        return f"rule {self.name} {metric}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One cell of the plan: a finished, failed, infeasible or still missing job."""
@@ -40,6 +52,8 @@ class Run:
         float | None
     )  # the task's score, higher is better, 1.0 = perfect; of a diverged run that of one constant answer
     metrics: Mapping[str, float]  # every metric by name; NaN where the metric is undefined
+    # further selection rules that were tested on the same training, by name
+    rules: Mapping[str, SelectionRule] = field(default_factory=dict)
     better: Mapping[str, Literal["higher", "lower"]]  # per metric
     dev_score: float | None
     collapsed: bool  # all test predictions alike

@@ -1,8 +1,7 @@
 """Selection rules against each other on identical trainings: what each would have chosen, against what was chosen."""
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
@@ -17,7 +16,6 @@ from reports.statistics.expected_best import expected_best
 from reports.statistics.intervals import Interval
 
 OWN: Final = "own"  # the rule that chose the checkpoint which counts
-_RULE: Final = re.compile(r"rule (\S+) (.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,24 +116,22 @@ def scores_by_rule(run: Run) -> dict[str, float]:
 
     A score is the mean of the task's metrics, those where less is better with the sign turned.
     """
-    rules: dict[str, dict[str, float]] = {}
-    for name, value in run.metrics.items():
-        if match := _RULE.fullmatch(name):
-            rules.setdefault(match[1], {})[match[2]] = _signed(run, match[2], value)
-    if not rules:
-        return {}
-    metrics = sorted(set.union(*(set(values) for values in rules.values())) & set(run.metrics))
+    tested = {metric for rule in run.rules.values() for metric in rule.metrics}
+    metrics = sorted(tested & run.metrics.keys())
     if not metrics:
         return {}
-    scores = {
-        name: fmean(values.get(metric, math.nan) for metric in metrics)
-        for name, values in rules.items()
+
+    def score(values: Mapping[str, float]) -> float:
+        return fmean(
+            -values.get(metric, math.nan)
+            if run.better.get(metric) == "lower"
+            else values.get(metric, math.nan)
+            for metric in metrics
+        )
+
+    return {OWN: score(run.metrics)} | {
+        name: score(rule.metrics) for name, rule in run.rules.items()
     }
-    return {OWN: fmean(_signed(run, metric, run.metrics[metric]) for metric in metrics), **scores}
-
-
-def _signed(run: Run, metric: str, value: float) -> float:
-    return value if run.better.get(metric, "higher") == "higher" else -value
 
 
 def mean_optimism(runs: Sequence[Run]) -> Interval:

@@ -1,4 +1,4 @@
-"""A comparison as a document: what stands in which table."""
+"""Arrange a comparison as a document: facts, scores, tests and the order of all tables."""
 
 import math
 from collections.abc import Sequence
@@ -8,26 +8,23 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED
+from reports.analysis.paired_runs import finished
 from reports.analysis.verdict import points, probability, verdict
-from reports.document import DASH, Document, Entry, Table
+from reports.document import DASH, Document, Entry, Table, plural
 from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
 
 def document(comparison: Comparison, *, command: str = "") -> Document:
-    """The report of a comparison."""
+    """Return the report of a comparison."""
     scopes: list[int | None] = [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
     tables = [_scores(comparison, scope) for scope in scopes]
     tests = [
         _tests(comparison, comparison.family("overall")),
         _tests(comparison, comparison.family("per size")),
     ]
-    methods, tasks = (
-        _count(len(comparison.methods), "method"),
-        _count(len(comparison.tasks), "task"),
-    )
     return Document(
-        title=f"{methods} on {tasks}",
+        title=f"{plural(len(comparison.methods), 'method')} on {plural(len(comparison.tasks), 'task')}",
         verdict=verdict(comparison),
         facts=tuple(_facts(comparison)),
         tables=(*tables, *(table for table in tests if table is not None)),
@@ -38,55 +35,44 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
             *(
                 table
                 for size in comparison.sizes
-                if (table := _parts(comparison, size)) is not None
+                if (table := _metrics(comparison, size)) is not None
             ),
         ),
         command=command,
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
-    chosen = "" if comparison.declared else " (by default)"
+    by_default = "" if comparison.declared else " (by default)"
     labels = "; ".join(
         f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items()
     )
     facts = [
         ("Backbone", comparison.backbone),
         ("Recipe", comparison.recipe),
-        ("Baseline", f"{comparison.baseline}{chosen}"),
+        ("Baseline", f"{comparison.baseline}{by_default}"),
         ("Runs", f"{comparison.done} of {comparison.planned} have a score"),
-        ("Labels seen", labels),
-        ("Numbers", "points (score × 100), higher is better, ± half of the 95 % interval"),
+        ("Labels used", labels),
+        ("Numbers", "points (score × 100), higher is better; ± half of the 95 % interval"),
         ("Intervals", _intervals(comparison)),
     ]
     tests = comparison.family("overall")
     if tests:
-        carries = EXPLAINED["E3"] if tests[0].estimand == "E3" else "other draws of this task"
-        facts.append(
-            (
-                "Tests",
-                f"{tests[0].estimand}: {carries}; two-sided, paired on the same rows, {tests[0].test}; {_families(comparison)}",
-            )
+        scope = EXPLAINED["E3"] if tests[0].estimand == "E3" else "other draws of this task"
+        text = (
+            f"{tests[0].estimand}: {scope}; two-sided, paired on the same examples, "
+            f"{tests[0].test}; {_families(comparison)}"
         )
+        facts.append(("Tests", text))
     return facts
 
 
 def _intervals(comparison: Comparison) -> str:
-    """What the intervals speak of, and how they are made."""
-    text = comparison.covered
-    how = (
-        "t interval, draws and test rows crossed"
-        if "E2" in text
-        else "t interval over draws and their seeds"
-    )
-    corrected = (
-        "; widened for shared rows where test rows are split anew (§)" if comparison.holdout else ""
-    )
-    return f"{text}; {how}{corrected}"
+    """Return the estimand of the intervals and how they are computed."""
+    crossed = "E2" in comparison.covered
+    kind = "draws crossed with test examples" if crossed else "over draws and their seeds"
+    widened = "; widened where every draw has its own test split (§)" if comparison.holdout else ""
+    return f"{comparison.covered}; t interval {kind}{widened}"
 
 
 def _labels(pairs: Sequence[tuple[int, int]]) -> str:
@@ -95,16 +81,15 @@ def _labels(pairs: Sequence[tuple[int, int]]) -> str:
 
 def _families(comparison: Comparison) -> str:
     question = comparison.question
-    parts = [] if question is None else [f"the question of this study, {question.method}, alone"]
+    parts = [] if question is None else [f"{question.method}, the question of this study, alone"]
     for name in ("overall", "per size", "cells"):
         tests = [test for test in comparison.family(name) if not test.planned_for]
         if tests and tests[0].m:
             label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
-            rank = " (exploratory)" if question is not None or name == "cells" else ""
+            exploratory = " (exploratory)" if question is not None or name == "cells" else ""
             most = max(test.m for test in tests)
-            parts.append(
-                f"{f'{tests[0].correction} over {most}' if most > 1 else 'one comparison'} {label}{rank}"
-            )
+            correction = f"{tests[0].correction} over {most}" if most > 1 else "one comparison"
+            parts.append(f"{correction} {label}{exploratory}")
     return ", ".join(parts)
 
 
@@ -115,26 +100,22 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
     columns: list[tuple[str | None, bool]] = [(task, False) for task in comparison.tasks]
     averages = {c.without_seen for c in comparison.cells if c.task is None and c.size == scope}
     columns += [(None, without) for without in sorted(averages)]
-    rows, cells = [], []
-    for method in comparison.methods:
-        row = [
-            comparison.cell(method, task, scope, without_seen=without) for task, without in columns
+    kept = []
+    for task, without in columns:
+        cells = [
+            comparison.cell(method, task, scope, without_seen=without)
+            for method in comparison.methods
         ]
-        cells += row
-        rows.append((Entry(method), *(_entry(cell) for cell in row)))
-    kept = [
-        any(cell.task is None or cell.planned for cell in cells[i :: len(columns)])
-        for i in range(len(columns))
-    ]
-    head = [_heading(comparison, task, without) for task, without in columns]
-    title = "Over all sizes" if scope is None else f"Size {scope}"
+        if task is None or any(cell.planned for cell in cells):
+            kept.append((_heading(comparison, task, without), cells))
     return Table(
-        title=title,
-        head=("method", *(text for text, keep in zip(head, kept, strict=True) if keep)),
+        title="Over all sizes" if scope is None else f"Size {scope}",
+        head=("method", *(heading for heading, _ in kept)),
         rows=tuple(
-            (row[0], *(e for e, keep in zip(row[1:], kept, strict=True) if keep)) for row in rows
+            (Entry(method), *(_entry(cells[i]) for _, cells in kept))
+            for i, method in enumerate(comparison.methods)
         ),
-        legend=_legend(comparison, cells),
+        legend=_legend(comparison, [cell for _, cells in kept for cell in cells]),
     )
 
 
@@ -145,17 +126,15 @@ def _heading(comparison: Comparison, task: str | None, without: bool) -> str:
 
 
 def _entry(cell: Cell) -> Entry:
-    """`84.3 ± 1.2`, then marks, then how many runs it is of where some are missing."""
+    """Return `84.3 ± 1.2`, marks, and the share of finished runs if some are missing."""
     if cell.state == "unplanned":
         return Entry(DASH)
     if cell.state == "infeasible":
         return Entry("infeasible")
     share = "" if cell.state == "complete" else f" {cell.done}/{cell.planned}"
     if math.isnan(cell.mean):
-        word = (
-            cell.state if cell.task is not None and cell.state in ("failed", "diverged") else DASH
-        )
-        return Entry(f"{word}{share}")
+        ended = cell.task is not None and cell.state in ("failed", "diverged")
+        return Entry(f"{cell.state if ended else DASH}{share}")
     half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
     return Entry(
@@ -175,29 +154,30 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
     if whiskers := estimates.named(cell.estimand for cell in cells if not math.isnan(cell.low)):
         parts.append(f"±: half of the 95 % interval, {whiskers}")
     if any(cell.direction for cell in cells):
-        where = (
+        tests = (
             "average: over tasks, E3, Holm; cell: over draws, E1, Benjamini-Hochberg, exploratory"
+            if len(comparison.tasks) > 1
+            else "over draws, E1, Holm"
         )
-        where = where if len(comparison.tasks) > 1 else "over draws, E1, Holm"
         parts.append(
-            f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({where})"
+            f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({tests})"
         )
     if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
         parts.append(
-            f"n/N: runs with a score of those planned; {DASH}: no number, or an average that is not complete"
+            f"n/N: n of N planned runs have a score; {DASH}: no score, or an incomplete average"
         )
     if any(cell.planned and cell.draws == 1 and cell.task for cell in cells):
         parts.append("no ±: a single draw allows no interval")
     elif any(cell.interval == "none: no variance" for cell in cells):
-        parts.append("no ±: all draws alike")
+        parts.append("no ±: all draws have the same score")
     if any(cell.collapsed for cell in cells):
-        parts.append("‡: some runs predict one answer for every row")
+        parts.append("‡: some runs predict the same class for every example")
     if any(cell.diverged for cell in cells):
-        parts.append("!: some runs broke down and count as one constant answer")
+        parts.append("!: some runs diverged and are scored as a constant prediction")
     if comparison.seen:
-        parts.append("†: the backbone has been trained on this data")
+        parts.append("†: the backbone was trained on data of this task")
     if comparison.holdout:
-        parts.append("§: test rows split anew for each draw")
+        parts.append("§: every draw has its own test split")
     return ". ".join(parts) + "." if parts else ""
 
 
@@ -207,7 +187,7 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
 def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     if not tests:
         return None
-    sized = tests[0].family == "per size"
+    per_size = tests[0].family == "per size"
     unit = tests[0].unit
     head = [
         "method",
@@ -234,44 +214,42 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
             Entry(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
         rows.append(
-            (Entry("" if test.size is None else str(test.size)), *row) if sized else tuple(row)
+            (Entry("" if test.size is None else str(test.size)), *row) if per_size else tuple(row)
         )
     covered = estimates.named(test.ci_estimand for test in tests)
     legend = (
-        f"+/=/-: {unit} where the method is better, equal, worse. detects: the difference found with a power of 80 % "
-        f"(never: the smallest p possible is above .05). {_adjustment(comparison, tests)}. Intervals are {covered}, p is "
-        f"{tests[0].estimand}; bold or * with ↑ ↓: settled."
+        f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference that "
+        "the test detects with a power of 80 % (never: even the smallest possible p is above .05). "
+        f"{_adjustment(comparison, tests)}. Intervals are {covered}, p is {tests[0].estimand}; bold or * with "
+        "↑ ↓: settled."
     )
-    scope = " at each size" if sized else " over all sizes" if len(comparison.sizes) > 1 else ""
+    scope = " at each size" if per_size else " over all sizes" if len(comparison.sizes) > 1 else ""
     return Table(
         title=f"Against {comparison.baseline}{scope}",
-        head=("size", *head) if sized else tuple(head),
+        head=("size", *head) if per_size else tuple(head),
         rows=tuple(rows),
-        labels=2 if sized else 1,
+        labels=2 if per_size else 1,
         legend=legend,
     )
 
 
 def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
-    """Over what the p values of a table are adjusted, and which of them answer a question that was asked before."""
-    question, sized = comparison.question, tests[0].family == "per size"
+    """Return over which comparisons p is adjusted, and which comparisons are exploratory."""
+    question, per_size = comparison.question, tests[0].family == "per size"
     most = max(test.m for test in tests)
-    alone = question is not None and not sized
-    over = f"the {most} {'other comparisons' if alone else 'comparisons'} of this table{', all sizes together' * sized}"
-    parts = (
-        [f"{question.method}, the question of this study, is tested alone"]
-        if question is not None and alone
-        else []
-    )
-    parts += (
-        [f"p Holm: over {over}"]
-        if most > 1
-        else []
-        if alone
-        else ["One comparison: p needs no adjustment"]
-    )
+    alone = question is not None and not per_size
+    parts = []
+    if question is not None and alone:
+        parts.append(f"{question.method}, the question of this study, is tested alone")
+    if most > 1:
+        comparisons = "other comparisons" if alone else "comparisons"
+        parts.append(
+            f"p Holm: over the {most} {comparisons} of this table{', all sizes together' * per_size}"
+        )
+    elif not alone:
+        parts.append("One comparison: p needs no adjustment")
     if question is not None and len(tests) > alone:
-        parts.append(f"{'the others' if alone else 'all of them'} exploratory")
+        parts.append(f"{'the others' if alone else 'all of them'} are exploratory")
     return "; ".join(parts)
 
 
@@ -284,41 +262,41 @@ def _detects(test: Contrast) -> str:
 # Appendix
 
 
-def _parts(comparison: Comparison, size: int) -> Table | None:
-    """The metrics of tasks that have several, as means in their own units."""
+def _metrics(comparison: Comparison, size: int) -> Table | None:
+    """Return the metrics of tasks that have several."""
     columns = []
     for task in comparison.tasks:
-        cells = [comparison.cell(method, task, size) for method in comparison.methods]
         names = sorted(
-            {name for cell in cells for name in cell.metrics if not name.startswith("rule ")}
-        )  # a table of its own
+            {
+                name
+                for run in comparison.runs
+                if (run.task, run.size) == (task, size) and finished(run)
+                for name in run.metrics
+            }
+        )
         columns += [(task, name) for name in names] if len(names) > 1 else []
     if not columns:
         return None
-    rows = []
-    for method in comparison.methods:
-        cells = [comparison.cell(method, task, size) for task, _ in columns]
-        values = [
-            cell.metrics.get(name, math.nan) for cell, (_, name) in zip(cells, columns, strict=True)
-        ]
-        holes = [
-            cell.undefined.get(name, 0) for cell, (_, name) in zip(cells, columns, strict=True)
-        ]
-        entries = [
-            Entry(
-                (DASH if math.isnan(value) else f"{value:.4g}")
-                + (f" ({cell.done - hole}/{cell.done})" if hole else "")
-            )
-            for value, hole, cell in zip(values, holes, cells, strict=True)
-        ]
-        rows.append((Entry(method), *entries))
-    lower = {name for name, way in comparison.better.items() if way == "lower"}
+    rows = [
+        (
+            Entry(method),
+            *(_metric(comparison.cell(method, task, size), name) for task, name in columns),
+        )
+        for method in comparison.methods
+    ]
+    lower = {name for name, direction in comparison.better.items() if direction == "lower"}
     head = [
         f"{task} {name}{' (lower is better)' if name in lower else ''}" for task, name in columns
     ]
     legend = (
-        "Means over runs in the metrics' own units; (n/N): the runs where the metric is defined."
+        "Means over runs in the units of the metrics; (n/N): the metric is defined on n of N runs."
     )
     return Table(
         title=f"All metrics, size {size}", head=("method", *head), rows=tuple(rows), legend=legend
     )
+
+
+def _metric(cell: Cell, name: str) -> Entry:
+    value, undefined = cell.metrics.get(name, math.nan), cell.undefined.get(name, 0)
+    share = f" ({cell.done - undefined}/{cell.done})" if undefined else ""
+    return Entry(f"{DASH if math.isnan(value) else f'{value:.4g}'}{share}")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reports import compare
-from reports.analysis.paired_runs import Nothing
+from reports.analysis.paired_runs import Nothing, SelectionRule
 from reports.analysis.selection_rules import mean_optimism, promised
 from reports.figures import FIGURES, FILE_FORMATS, Options, inline, landscape, save
 from reports.figures.optimism import by_rule, few
@@ -46,7 +46,9 @@ def hostile(grid):
     """The grid with names that somebody might have chosen to break it."""
     runs = grid(dict.fromkeys(HOSTILE, 0.0), tasks=HOSTILE[:3], draws=2)
     return [
-        replace(run, metrics={**run.metrics, "rule $y$ accuracy": 0.5}, collapsed=run.draw == 1)
+        replace(
+            run, rules={"$y$": SelectionRule("$y$", {"accuracy": 0.5})}, collapsed=run.draw == 1
+        )
         for run in runs
     ]
 
@@ -130,7 +132,10 @@ def test_the_same_runs_give_the_same_bytes(name, grid):
         {"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}
     ):
         before = dict(mpl.rcParams)
-        again = {form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form) for form in FILE_FORMATS}
+        again = {
+            form: save(drawn(name, grid(tasks=("cola", "rte"))[::-1]), form)
+            for form in FILE_FORMATS
+        }
         assert dict(mpl.rcParams) == before
     assert again == first
     assert (first["pdf"][:5], first["png"][:4]) == (b"%PDF-", b"\x89PNG")
@@ -431,14 +436,16 @@ def test_rules_are_drawn_as_the_table_has_them(grid):
     """One method with a rule that others lack takes nothing away from those; tasks count alike, however many runs they have."""
     assert by_rule(compare(grid()).rules) == {}
     runs = [run for run in grid(sizes=(50,)) if run.task != "rte" or run.draw < 2]
-    more = {"fine-tuning": {}, "prefix": {}, "simplex": {"rule centroid accuracy": 0.7}}
     runs = [
         replace(
             run,
-            metrics={
-                "accuracy": run.score,
-                "rule last accuracy": run.score - 0.1 * (run.task == "rte"),
-                **more[run.method],
+            metrics={"accuracy": run.score},
+            rules={
+                name: SelectionRule(name, {"accuracy": score})
+                for name, score in {
+                    "last": run.score - 0.1 * (run.task == "rte"),
+                    **({"centroid": 0.7} if run.method == "simplex" else {}),
+                }.items()
             },
             sampled=(0.5, 0.6) if run.method == "simplex" else (),
         )
@@ -474,7 +481,10 @@ def test_profile_counts(grid):
 
 def test_options_are_read_from_names():
     """Methods that differ in one option only are one line; the default has its place if it is given."""
-    assert parse_name("prefix(length=20, depth=all)") == ("prefix", {"length": "20", "depth": "all"})
+    assert parse_name("prefix(length=20, depth=all)") == (
+        "prefix",
+        {"length": "20", "depth": "all"},
+    )
     assert parse_name("lora") == ("lora", {})
     methods = ["prefix", "prefix(length=5)", "prefix(length=9, depth=3)", "lora"]
     lines = group_variants(methods, "length", None)

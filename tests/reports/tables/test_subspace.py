@@ -11,12 +11,18 @@ from scipy import stats
 
 from harness.ledger import Ledger
 from reports import compare, render
+from reports.analysis.paired_runs import SelectionRule
 from reports.analysis.sampled_dev_scores import samples
 from reports.analysis.selection_rules import rules, scores_by_rule
 from reports.tables.subspace import subspace
 from tests.conftest import ROOT
 
 FORMS = ("terminal", "markdown", "latex", "html")
+
+
+def by_name(metrics):
+    """Return selection rules by name, given the metrics of each."""
+    return {name: SelectionRule(name, values) for name, values in metrics.items()}
 
 
 def ruled(runs, *, gain=0.0, noise=0.01):
@@ -26,19 +32,16 @@ def ruled(runs, *, gain=0.0, noise=0.01):
     for run in runs:
         score = run.metrics["accuracy"]
         others = {
-            f"rule {name} accuracy": score - gain + rng.normal(0, noise)
-            for name in ("centroid", "last", "loss")
+            name: score - gain + rng.normal(0, noise) for name in ("centroid", "last", "loss")
         }
         sampled = tuple(run.dev_score + rng.normal(0, 0.02, 4)) if run.method == "simplex" else ()
-        more = {"rule stochastic accuracy": score} if sampled else {"rule centroid accuracy": score}
-        metrics = {"accuracy": score, **others, **more}
+        scores = {**others, "stochastic" if sampled else "centroid": score}
         curve = [(50, run.dev_score - 0.02), (100, run.dev_score), (150, run.dev_score - 0.01)]
-        better = dict.fromkeys(metrics, "higher")
         made.append(
             replace(
                 run,
-                metrics=metrics,
-                better=better,
+                metrics={"accuracy": score},
+                rules=by_name({name: {"accuracy": value} for name, value in scores.items()}),
                 score=score,
                 curve=curve,
                 losses=(0.4, 0.6, 0.4),
@@ -61,7 +64,7 @@ def test_rules_are_paired_within_trainings(grid):
     mine = [run for run in runs if run.method == "simplex"]
     tasks = sorted({run.task for run in mine})
     gaps = [
-        [100 * (r.metrics["rule last accuracy"] - r.score) for r in mine if r.task == task]
+        [100 * (r.rules["last"].metrics["accuracy"] - r.score) for r in mine if r.task == task]
         for task in tasks
     ]
     test = found["simplex", "last"].test
@@ -91,12 +94,14 @@ def test_optimism_is_of_what_each_rule_chose(grid):
 
 def test_a_score_by_rule_is_the_mean_of_signed_metrics(plain):
     """Where less is better the sign is turned, as it is in the score; one metric without a value leaves none."""
-    metrics = {"mse": 0.2, "pearson": 0.8, "rule last mse": 0.4, "rule last pearson": 0.6}
-    run = replace(plain, metrics=metrics, better={"mse": "lower", "rule last mse": "lower"})
+    rules = by_name({"last": {"mse": 0.4, "pearson": 0.6}})
+    run = replace(plain, metrics={"mse": 0.2, "pearson": 0.8}, rules=rules, better={"mse": "lower"})
     assert scores_by_rule(run) == pytest.approx({"own": 0.3, "last": 0.1})
     assert scores_by_rule(plain) == {}
     assert math.isnan(
-        scores_by_rule(replace(run, metrics={**metrics, "rule last mse": math.nan}))["last"]
+        scores_by_rule(replace(run, rules=by_name({"last": {"mse": math.nan, "pearson": 0.6}})))[
+            "last"
+        ]
     )
 
 
@@ -105,7 +110,7 @@ def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     whole = next(rule for rule in rules(runs, ("simplex",)) if rule.name == "last")
     assert whole.test.settled
-    spoilt = replace(runs[0], metrics={**runs[0].metrics, "rule last accuracy": math.nan})
+    spoilt = replace(runs[0], rules={**runs[0].rules, **by_name({"last": {"accuracy": math.nan}})})
     lost = next(rule for rule in rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last")
     assert lost.test.failed == 1
     assert not lost.test.settled
@@ -116,7 +121,14 @@ def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
     broken = [
-        replace(runs[0], status="diverged", metrics={"accuracy": 0.5}, score=0.5, dev_score=None),
+        replace(
+            runs[0],
+            status="diverged",
+            metrics={"accuracy": 0.5},
+            rules={},
+            score=0.5,
+            dev_score=None,
+        ),
         *runs[1:],
     ]
     found = {rule.name: rule for rule in rules(broken, ("simplex",))}
