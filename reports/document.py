@@ -13,7 +13,7 @@ DASH: Final = "—"
 
 def plural(count: float, noun: str) -> str:
     """Return a count and its noun, as in `1 task` and `2 tasks`."""
-    return f"{count:g} {noun}{'' if count == 1 else 's'}"
+    return f"{count:.10g} {noun}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

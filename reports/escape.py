@@ -1,7 +1,8 @@
-"""Foreign text made harmless, once per sink: names come from files, options and databases that others wrote.
+"""Escape untrusted text, with one function per output format.
 
-Every writer passes every string through the function of its sink; numbers are formatted by the
-program and stay numbers.
+Names come from files, options and databases that other people wrote. Every writer passes every
+string through the function of its format. Numbers are formatted by this program and need no
+escaping.
 """
 
 import re
@@ -14,7 +15,10 @@ _SEQUENCE: Final = re.compile(
 
 
 def plain(text: str) -> str:
-    """One line without terminal sequences, control, direction and invisible characters, or halves of characters."""
+    """Return text as one line, without terminal sequences, control characters and invisible characters.
+
+    A lone surrogate becomes the replacement character.
+    """
     text = _SEQUENCE.sub("", text)
     kept = []
     for character in text:
@@ -32,14 +36,14 @@ _MARKDOWN: Final = re.compile(r"([\\`|*_\[\]<>&#~$])")
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a pipe table; addresses do not become links."""
+    """Escape text for Markdown, also inside a pipe table; addresses do not become links."""
     escaped = _MARKDOWN.sub(r"\\\1", plain(text))
-    escaped = re.sub(r"^(\s*\d*)([-+=.)])(?=\s|$)", r"\1\\\2", escaped)  # would begin a list
+    escaped = re.sub(r"^(\s*\d*)([-+=.)])(?=\s|$)", r"\1\\\2", escaped)  # would start a list
     return re.sub(r"\bwww\.", r"www\\.", escaped.replace("://", r":\//"), flags=re.IGNORECASE)
 
 
 def html(text: str) -> str:
-    """Text that HTML shows as it is, inside elements and quoted attributes; lines of a key stay apart."""
+    """Escape text for HTML elements and quoted attributes; line breaks are kept as `&#10;`."""
     cleaned = "\n".join(plain(line) for line in text.split("\n"))
     return "".join(_HTML.get(character, character) for character in cleaned)
 
@@ -64,9 +68,9 @@ _LATEX: Final = {
     '"': r"{\char34}",
     "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "[": "{[}",  # after the end of a row it would open an option
+    "[": "{[}",  # after the end of a table row it would start an optional argument
     "]": "{]}",
-    "*": "{*}",  # likewise
+    "*": "{*}",  # after the end of a table row it would select the starred command
     "±": r"$\pm$",
     "²": "$^2$",
     "×": r"$\times$",
@@ -82,13 +86,13 @@ _LATEX: Final = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX sets as it is, with nothing but the kernel; letters it may lack are named by number."""
+    """Escape text for LaTeX without packages; a letter that fonts may lack becomes its code point."""
     signs = re.sub(r"(?<![\w)-])-(?=\d)", "\N{MINUS SIGN}", plain(text))
-    harmless = "".join(
+    escaped = "".join(
         _LATEX.get(c) or (c if c.isascii() or _latin(c) else f"{{[}}U+{ord(c):04X}{{]}}")
         for c in signs
     )
-    return re.sub(r"-(?=-)", "-{}", harmless)  # two in a row would become a dash
+    return re.sub(r"-(?=-)", "-{}", escaped)  # two hyphens would become a dash
 
 
 def _latin(character: str) -> bool:
@@ -99,6 +103,6 @@ _FORMULA: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def csv(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: a leading apostrophe where one could begin (OWASP ASVS 1.2.10)."""
+    """Return text that no spreadsheet evaluates: an apostrophe precedes a possible formula (OWASP ASVS 1.2.10)."""
     cleaned = plain(text)
     return f"'{cleaned}" if cleaned.lstrip(" '\u00a0\u3000").startswith(_FORMULA) else cleaned

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reports.analysis.paired_runs import Frame, Run
-    from reports.tables.landscape import Around
+    from reports.tables.landscape import Surroundings
 
 SAMPLES: Final = 10  # sampled models of each simplex
 DIRECTIONS: Final = 5  # default number of random directions
@@ -58,7 +58,7 @@ def show_study(
     frame = frame_of(query, baseline)
     done = [run for run in frame.all() if run.status == "done"]
     failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
-    results: list[Around] = []
+    results: list[Surroundings] = []
     left_out: list[str] = []
     console = Console(stderr=True)
     hidden = not console.is_terminal
@@ -74,8 +74,8 @@ def show_study(
     page = as_document(
         results,
         baseline=frame.baseline,
-        where="test" if tested else "dev",
-        left=left_out,
+        split="test" if tested else "dev",
+        skipped=left_out,
         failed=failed,
         command=command_line(),
     )
@@ -106,13 +106,13 @@ def frame_of(query: ResultQuery, baseline: str | None) -> Frame:
         raise UsageError(str(error)) from error
 
 
-def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Around:
+def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Surroundings:
     """Evaluate one model at its centre, its vertices, sampled points and along random directions.
 
     Raises:
         Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
-    from reports.tables.landscape import RADIUS, Around
+    from reports.tables.landscape import RADIUS, Surroundings
 
     with open_evaluator(stored, tested) as evaluator:
 
@@ -131,7 +131,7 @@ def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Ar
             for number in range(directions)
         )
         samples, ensemble = _sampled(stored, evaluator) if vertices else ((), None)
-        return Around(
+        return Surroundings(
             run=run,
             centre=centre,
             vertices=tuple(score for _, score in vertices),
@@ -191,7 +191,7 @@ def _sampled(stored: Stored, evaluator: Evaluator) -> tuple[tuple[float, ...], f
     return samples, score(lambda values: testing.mean_logits(values, regression=regression))
 
 
-def as_json(results: Sequence[Around]) -> str:
+def as_json(results: Sequence[Surroundings]) -> str:
     """Return the results as JSON; NaN and infinities are null."""
     names = ("digest", "method", "task", "size", "draw", "seed")
     values = ("centre", "vertices", "samples", "ensemble", "rise", "barrier")

@@ -96,10 +96,11 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     covered = explained(
         test.ci_estimand for test in (*overall.values(), *(row.test for row in rows))
     )
+    sizes = ", over all sizes" if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ""
     return canvas.finish(
-        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same "
-        f"examples{', over all sizes' if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ''}, not adjusted "
-        f"adjusted for multiple comparisons. Diamond: overall. Shaded: differences below {plural(rope, 'point')}."
+        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the "
+        f"same examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. Shaded: differences "
+        f"below {plural(rope, 'point')}."
         + (NEW_TASK if pooled else "")
         + (f" Not shown: {plural(hidden, 'more method')}; choose with --methods." if hidden else "")
     )

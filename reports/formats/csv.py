@@ -20,12 +20,15 @@ COSTS: Final = (
     "seconds_training",
     "seconds_evaluation",
     "peak_bytes",
-    "packed",  # how many of the runs shared their seconds and bytes with a pack
+    "packed",  # the number of runs whose seconds and bytes are shares of a pack
 )
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One row for each method, task and size, with its test against the baseline; empty where there is no number."""
+    """Return a row for each method, task and size, with its test against the baseline.
+
+    A field is empty if there is no number.
+    """
     metrics = sorted({name for cell in comparison.cells for name in cell.metrics})
     cells = [cell for cell in comparison.cells if cell.task is not None and cell.size is not None]
     rows = [_row(comparison, cell, metrics) for cell in cells]
@@ -86,19 +89,16 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
 
 
 def _test(comparison: Comparison, cell: Cell) -> Contrast | None:
-    """The narrowest test about a cell: with one task, that of its size, or of the whole comparison."""
+    """Return the most specific test of a cell: with one task, that of its size or the overall test."""
     task = cell.task if len(comparison.tasks) > 1 else None
     size = cell.size if task is not None or len(comparison.sizes) > 1 else None
-    found = [
-        test
-        for test in comparison.tests
-        if (test.method, test.task, test.size) == (cell.method, task, size)
-    ]
-    return found[0] if found else None
+    key = (cell.method, task, size)
+    tests = (test for test in comparison.tests if (test.method, test.task, test.size) == key)
+    return next(tests, None)
 
 
 def _count(value: float) -> float | int:
-    """A whole number as one: most of these are counts."""
+    """Return an integer if the value is whole, because most of these values are counts."""
     return int(value) if math.isfinite(value) and value.is_integer() else value
 
 

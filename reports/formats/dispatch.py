@@ -13,7 +13,7 @@ from reports.formats.latex import as_latex
 from reports.formats.markdown import as_markdown
 from reports.formats.terminal import as_terminal
 from reports.tables.main import document
-from reports.tables.task_characteristics import traits
+from reports.tables.task_characteristics import characteristics_tables
 
 
 def write(
@@ -35,7 +35,9 @@ def write(
         return as_json(comparison, command=command, characteristics=measured)
     page = document(comparison, command=command)
     if measured is not None:
-        page = replace(page, appendix=(*page.appendix, *traits(comparison, measured)))
+        page = replace(
+            page, appendix=(*page.appendix, *characteristics_tables(comparison, measured))
+        )
     if against is not None:
         page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
     if form == "html":

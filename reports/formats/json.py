@@ -1,4 +1,4 @@
-"""The report for programs: every number in full precision, every mark a field of its own."""
+"""Write a report as JSON: every number in full precision, every mark in a field of its own."""
 
 import json
 import math
@@ -16,7 +16,11 @@ SCHEMA: Final = 2
 def as_json(
     comparison: Comparison, *, command: str = "", characteristics: Characteristics | None = None
 ) -> str:
-    """One object with sorted keys; NaN is null; differences and means are in points, metrics in their own units."""
+    """Return one JSON object with sorted keys.
+
+    Differences and means are in points, metrics in their own units; numbers that are not finite
+    are null.
+    """
     content = {
         "schema": SCHEMA,
         "unit": "points (score x 100)",
@@ -50,9 +54,9 @@ def as_json(
 
 
 def _plain(value: Any) -> object:
-    """Dataclasses and named tuples as objects by name, arrays as lists."""
+    """Convert dataclasses and named tuples to dictionaries, and arrays to lists."""
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _plain(inner) for name, inner in value._asdict().items()}
     if isinstance(value, tuple | list):
@@ -61,7 +65,7 @@ def _plain(value: Any) -> object:
 
 
 def _clean(value: object) -> object:
-    """The value as JSON has it: numbers that are none become null, tuples lists."""
+    """Replace numbers that are not finite by None, and tuples by lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

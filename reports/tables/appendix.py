@@ -1,8 +1,9 @@
-"""The tables at the end of a report: further estimates, all methods against each other, costs, and where scores vary."""
+"""The tables in the appendix of a report: further estimates, ranks, all pairs, costs and sources of variance."""
 
 import math
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Final
 
 import numpy as np
 
@@ -12,40 +13,41 @@ from reports.analysis.rankings import Standing
 from reports.analysis.secondary import Detail
 from reports.analysis.single_draw import single
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table
+from reports.document import DASH, Entry, Table, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.variance_components import variance_components
 
+SOURCES: Final = ("draw", "seed", "test examples")  # of variance
+
 
 def appendix(comparison: Comparison) -> list[Table]:
-    """What there is to say of these runs, beyond the scores and the tests."""
-    found = [
-        _details(comparison),
-        *_standing(comparison.standing),
+    """Return the tables of the appendix for which there is data."""
+    tables = [
+        _further_estimates(comparison),
+        *_rankings(comparison.standing),
         single(comparison),
         _costs(comparison),
         _variation(comparison),
     ]
-    return [table for table in found if table is not None]
+    return [table for table in tables if table is not None]
 
 
-def _details(comparison: Comparison) -> Table | None:
+def _further_estimates(comparison: Comparison) -> Table | None:
     if not comparison.details:
         return None
     tests = {test.method: test for test in comparison.family("overall")}
     rope = next(iter(tests.values())).rope
-    corrected = (
-        ", corrected for shared rows where test rows are split anew" if comparison.holdout else ""
-    )
+    corrected = ", widened where every draw has its own test split" if comparison.holdout else ""
     return Table(
         title=f"Further estimates against {comparison.baseline}",
         head=("method", "TOST p", "new task", "τ²", "I²"),
         rows=tuple(_detail(detail) for detail in comparison.details),
         legend=(
-            f"All columns are E3. TOST p: that the mean over tasks differs by {rope:g} points or more; below .05 the methods "
-            f"count as equal. new task: where the difference on one more task is expected with 95 % (random effects{corrected}); "
-            "τ²: the variance of true differences between tasks, in squared points; I²: its share of what varies between "
-            "tasks, the rest being noise."
+            "All columns are E3. TOST p: equivalence test of the hypothesis that the mean over tasks differs "
+            f"by at least {plural(rope, 'point')}; below .05 the methods count as equal. new task: 95 % "
+            f"prediction interval of the difference on one more task (random effects{corrected}); τ²: "
+            "variance of the true differences between tasks, in squared points; I²: share of τ² in the "
+            "variance between tasks; the rest is noise."
         ),
     )
 
@@ -69,7 +71,7 @@ def _range(low: float, high: float) -> str:
     return DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"
 
 
-def _standing(standing: Standing | None) -> list[Table]:
+def _rankings(standing: Standing | None) -> list[Table]:
     if standing is None:
         return []
     order = sorted(
@@ -80,18 +82,19 @@ def _standing(standing: Standing | None) -> list[Table]:
         (Entry(standing.methods[i]), Entry(f"{standing.ranks[i]:.2f}"), Entry(f"{standing.means[i]:.1f}"))
         for i in order
     ]  # fmt: skip
-    how = "exact" if standing.permuted.exact else "sampled"
-    tasks = len(standing.tasks)
+    kind = "exact" if standing.permuted.exact else "sampled"
+    tasks = plural(len(standing.tasks), "task")
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
-    reach = "" if standing.smallest <= ALPHA else f" With {tasks} tasks no pair can reach .05."
+    reach = "" if standing.smallest <= ALPHA else f" With {tasks}, no pair can reach .05."
     table = Table(
-        title="Methods ranked",
+        title="Ranks of methods",
         head=("method", "mean rank", "average"),
         rows=tuple(rows),
         legend=(
-            f"Over {tasks} tasks that all methods finished; 1 is the best rank. That methods are equal: "
-            f"p = {probability(standing.permuted.p)} (E3, permutation Friedman, {how}). Not told apart by pairs (sign flip over tasks, E3, Holm over {standing.m}): "
-            f"{groups or 'none'}.{reach}"
+            f"Over {tasks} that all methods finished; 1 is the best rank. Test that all methods are equal: p "
+            f"= {probability(standing.permuted.p)} (E3, permutation Friedman test, {kind}). Methods of which "
+            "no two differ significantly (sign-flip test over tasks, E3, Holm over "
+            f"{plural(standing.m, 'pair')}): {groups or 'none'}.{reach}"
         ),
     )
     if len(order) < 3:
@@ -102,12 +105,13 @@ def _standing(standing: Standing | None) -> list[Table]:
     return [
         table,
         Table(
-            title="Every pair",
+            title="All pairs of methods",
             head=("method", *names),
             rows=tuple(square),
             legend=(
-                "Above the diagonal: points of the row over the column; below: p by sign flip over tasks, E3, Holm over all "
-                f"{standing.m} pairs. Exploratory. Bold or *: p at most .05."
+                "Above the diagonal: difference of the row's method from the column's method, in points; "
+                f"below: p of the sign-flip test over tasks, E3, Holm over all {standing.m} pairs. "
+                "Exploratory. Bold or *: p at most .05."
             ),
         ),
     ]
@@ -147,8 +151,9 @@ def _costs(comparison: Comparison) -> Table | None:
         ))  # fmt: skip
     if not rows:
         return None
-    apart = (
-        " Seconds and bytes shared by a pack or by features are in it: compare by `bench run --timing`."
+    shares = (
+        " Some seconds and bytes are shares of a pack or of shared features; compare costs with `bench run "
+        "--timing`."
         if shared
         else ""
     )
@@ -156,72 +161,69 @@ def _costs(comparison: Comparison) -> Table | None:
         title="Costs",
         head=(
             "method",
-            "trained",
-            "KiB to store",
-            "s to train",
-            "ms to test a row",
-            "MiB at most",
-            "hours in all",
+            "trained parameters",
+            "stored KiB",
+            "training s",
+            "testing ms per example",
+            "peak MiB",
+            "total hours",
         ),
         rows=tuple(rows),
-        legend=f"Means over runs; MiB: the greatest of all runs, the backbone included.{apart}",
+        legend=f"Means over runs; peak MiB: the maximum over runs, including the backbone.{shares}",
     )
 
 
 def _variation(comparison: Comparison) -> Table | None:
-    """Standard deviations in points, of a single run: by the draw, by the seed, by the test rows."""
-    columns = []
-    for task in comparison.tasks:
-        found = [
-            _spreads([run for run in comparison.runs if run.task == task and run.method == m])
-            for m in comparison.methods
-        ]
-        columns.append(found)
-    if not any(
-        not math.isnan(value) for column in columns for spreads in column for value in spreads
-    ):
-        return None
+    """Return the standard deviations of a run's score due to the draw, the seed and the test examples."""
     rows = []
-    for place, method in enumerate(comparison.methods):
-        for name, part in zip(("draw", "seed", "test rows"), range(3), strict=True):
-            values = [column[place][part] for column in columns]
-            if any(not math.isnan(value) for value in values):
+    for method in comparison.methods:
+        deviations = [
+            _deviations(
+                [run for run in comparison.runs if (run.task, run.method) == (task, method)]
+            )
+            for task in comparison.tasks
+        ]
+        for source, values in zip(SOURCES, zip(*deviations, strict=True), strict=True):
+            if not all(map(math.isnan, values)):
                 entries = (Entry(DASH if math.isnan(value) else f"{value:.1f}") for value in values)
-                rows.append((Entry(method), Entry(name), *entries))
+                rows.append((Entry(method), Entry(source), *entries))
+    if not rows:
+        return None
     return Table(
-        title="Where scores vary",
-        head=("method", "by", *comparison.tasks),
+        title="Sources of variance",
+        head=("method", "source", *comparison.tasks),
         rows=tuple(rows),
         labels=2,
         legend=(
-            "Standard deviations of a single run's score in points, the mean over sizes: by the examples drawn and by seed "
-            "(initialisation and order; told apart where draws have several seeds, else both stand under draw), and by the "
-            "test rows that happened to be there."
+            "Standard deviations of the score of a single run in points, means over sizes. draw: the examples "
+            "drawn; seed: initialisation and order of training (if each draw has one seed, draw includes "
+            "seed); test examples: the sample of test examples."
         ),
     )
 
 
-def _spreads(runs: Sequence[Run]) -> tuple[float, float, float]:
-    draws, seeds, rows = [], [], []
+def _deviations(runs: Sequence[Run]) -> tuple[float, float, float]:
+    """Return one standard deviation per element of `SOURCES`, in points; NaN if it cannot be estimated."""
+    draws, seeds, test_examples = [], [], []
     for size in sorted({run.size for run in runs}):
-        here = [run for run in runs if run.size == size and finished(run)]
-        table: dict[int, list[float]] = {}
-        for run in here:
-            table.setdefault(run.draw, []).append(100 * (run.score or 0.0))
-        counts = {len(values) for values in table.values()}
-        if len(table) > 1 and len(counts) == 1 and counts != {1}:
-            parts = variance_components(list(table.values()))
+        done = [run for run in runs if run.size == size and finished(run)]
+        scores: dict[int, list[float]] = {}  # by draw
+        for run in done:
+            scores.setdefault(run.draw, []).append(100 * (run.score or 0.0))
+        counts = {len(values) for values in scores.values()}
+        if len(scores) > 1 and len(counts) == 1 and counts != {1}:
+            parts = variance_components(list(scores.values()))
             draws.append(parts.draw)
             seeds.append(parts.seed)
-        elif len(table) > 1:
-            draws.append(float(np.var([fmean(values) for values in table.values()], ddof=1)))
-        rows += [
+        elif len(scores) > 1:
+            draws.append(float(np.var([fmean(values) for values in scores.values()], ddof=1)))
+        test_examples += [
             10_000 * float(run.by_row.var()) / len(run.by_row)
-            for run in here
+            for run in done
             if run.by_row is not None
         ]
-    return _root(draws), _root(seeds), _root(rows)
-
-
-def _root(variances: Sequence[float]) -> float:
-    return math.sqrt(fmean(variances)) if variances else math.nan
+    draw, seed, test = (
+        math.sqrt(fmean(variances)) if variances else math.nan
+        for variances in (draws, seeds, test_examples)
+    )
+    return draw, seed, test

@@ -1,4 +1,4 @@
-"""What lies around kept models, as tables: centres against vertices and sampled models, and how fast losses rise."""
+"""Tables of the loss landscape around stored models: scores of centre, vertices and samples, and flatness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,30 +12,30 @@ from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall
 from reports.analysis.paired_runs import Run, arrange, finished
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Entry, Table
+from reports.document import DASH, Document, Entry, Table, plural
 from reports.statistics import intervals
 from reports.tables.subspace import missing, tested, unreachable
 
-# of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
+# length of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
 RADIUS: Final = 0.2
 CENTRE: Final = "centre"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Around:
-    """What was seen around one model; scores 1.0 = perfect, losses as they are."""
+class Surroundings:
+    """Scores (1.0 is perfect) and training losses around one model."""
 
     run: Run
-    centre: float
-    vertices: tuple[float, ...] = ()  # empty: it is a single point
-    samples: tuple[float, ...] = ()  # of models drawn as in training
-    ensemble: float | None = None  # of their mean answer
-    rise: float  # of the training loss, the mean over random directions
-    barrier: float | None = None  # the greatest of the training loss midway between two vertices
+    centre: float  # score
+    vertices: tuple[float, ...] = ()  # scores; empty for a model without vertices
+    samples: tuple[float, ...] = ()  # scores of models sampled as in training
+    ensemble: float | None = None  # score of the mean prediction of the samples
+    rise: float  # of the training loss, mean over random directions
+    barrier: float | None = None  # of the training loss between two vertices, maximum over pairs
 
     @property
     def places(self) -> dict[str, float]:
-        """The scores that the centre is held against."""
+        """The scores to compare with the score of the centre, by name."""
         scores = (
             {"mean of vertices": fmean(self.vertices), "mean of samples": fmean(self.samples)}
             if self.vertices
@@ -45,93 +45,93 @@ class Around:
 
 
 def as_document(
-    found: Sequence[Around],
+    models: Sequence[Surroundings],
     *,
     baseline: str,
-    where: str,
-    left: Sequence[str],
+    split: str,
+    skipped: Sequence[str],
     failed: Sequence[Run],
     command: str,
 ) -> Document:
-    """Tables of many models.
+    """Return the report on the surroundings of several models.
 
     Args:
-        found: what was seen.
-        baseline: the method whose flatness others are compared with, if it is there.
-        where: which rows the scores are of, `test` or `dev`.
-        left: why models could not be looked at.
+        models: the surroundings of each model.
+        baseline: the method that others are compared with in flatness; the first method if the
+            baseline has no model.
+        split: the split that scores are measured on, `test` or `dev`.
+        skipped: for each model that could not be evaluated, the reason.
         failed: runs that failed or diverged; each is a lost pair.
-        command: the command line that shows this again.
+        command: the command line that reproduces the report.
     """
-    methods = list(dict.fromkeys(one.run.method for one in found))
-    simplexes = [one for one in found if one.vertices]
-    spread = dict.fromkeys(one.run.method for one in simplexes)
+    methods = list(dict.fromkeys(model.run.method for model in models))
+    simplexes = [model for model in models if model.vertices]
     centres = {
-        method: _centres([one for one in simplexes if one.run.method == method], failed)
-        for method in spread
+        method: _centres([model for model in simplexes if model.run.method == method], failed)
+        for method in dict.fromkeys(model.run.method for model in simplexes)
     }
     reference = baseline if baseline in methods else methods[0]
     rises = {
         method: test
-        for method, test in _rises(found, failed, reference).items()
+        for method, test in _rises(models, failed, reference).items()
         if method != reference
     }
     facts = [
-        ("Models", f"{len(found)} looked at"),
-        ("Scores", f"points, {where} rows; nothing is chosen by them"),
+        ("Models", f"{len(models)} evaluated"),
+        ("Scores", f"points on {split} examples; nothing is selected by them"),
     ]
-    facts += (
-        [("Without a model", f"{len(failed)} runs, which failed or diverged: their pairs are lost")]
-        if failed
-        else []
-    )
-    facts += [("Left out", f"{len(left)}; of the first: {left[0]}")] if left else []
+    if failed:
+        runs = f"{plural(len(failed), 'run')} failed or diverged"
+        facts.append(("Without a model", f"{runs}; the pairs of these runs are lost"))
+    if skipped:
+        facts.append(("Skipped", f"{plural(len(skipped), 'model')}; the first: {skipped[0]}"))
     tables = [_centre_table(centres)] if centres else []
     return Document(
-        title="Around trained models",
-        verdict=(_headline(centres), *(_flat(method, test) for method, test in rises.items())),
+        title="Surroundings of trained models",
+        verdict=(_headline(centres), *(_flatness(method, test) for method, test in rises.items())),
         facts=tuple(facts),
-        tables=(*tables, _flat_table(found, methods, rises, reference)),
+        tables=(*tables, _flatness_table(models, methods, rises, reference)),
         notes=(),
-        appendix=(_each(found),),
+        appendix=(_models(models),),
         command=command,
     )
 
 
-Tested = Mapping[
-    str, tuple[float, Contrast | None]
-]  # by place: the mean score, and its test against the centre
+# by place: the mean score, and the test against the centre
+PlaceTests = Mapping[str, tuple[float, Contrast | None]]
 
 
-def _centres(found: Sequence[Around], failed: Sequence[Run]) -> Tested:
-    """A simplex's places, each as a method of its own in the same trainings."""
-    runs = {CENTRE: [_scored(one.run, CENTRE, one.centre) for one in found]}
-    for place in found[0].places:
-        runs[place] = [_scored(one.run, place, one.places[place]) for one in found]
+def _centres(models: Sequence[Surroundings], failed: Sequence[Run]) -> PlaceTests:
+    """Compare the places of one method's simplexes with the centre, paired by training run."""
+    runs = {CENTRE: [_with_score(model.run, CENTRE, model.centre) for model in models]}
+    for place in models[0].places:
+        runs[place] = [_with_score(model.run, place, model.places[place]) for model in models]
     lost = [
-        _scored(run, place, math.nan)
+        _with_score(run, place, math.nan)
         for place in runs
         for run in failed
-        if run.method == found[0].run.method
+        if run.method == models[0].run.method
     ]
-    paired = arrange([*(run for each in runs.values() for run in each), *lost], baseline=CENTRE)
-    tests = {test.method: test for test in overall(paired)}
-    return {place: (_mean(each), tests.get(place)) for place, each in runs.items()}
+    all_runs = [run for place_runs in runs.values() for run in place_runs]
+    tests = {test.method: test for test in overall(arrange([*all_runs, *lost], baseline=CENTRE))}
+    return {place: (_mean(place_runs), tests.get(place)) for place, place_runs in runs.items()}
 
 
-def _rises(found: Sequence[Around], failed: Sequence[Run], reference: str) -> dict[str, Contrast]:
-    """Of the training loss, in hundredths, each method against one."""
-    runs = [_scored(one.run, one.run.method, one.rise) for one in found]
-    runs += [_scored(run, run.method, math.nan) for run in failed]
+def _rises(
+    models: Sequence[Surroundings], failed: Sequence[Run], reference: str
+) -> dict[str, Contrast]:
+    """Compare the rise of the training loss, in hundredths, of each method with the reference."""
+    runs = [_with_score(model.run, model.run.method, model.rise) for model in models]
+    runs += [_with_score(run, run.method, math.nan) for run in failed]
     return {test.method: test for test in overall(arrange(runs, baseline=reference))}
 
 
-def _scored(run: Run, name: str, score: float) -> Run:
+def _with_score(run: Run, name: str, score: float) -> Run:
     return replace(run, method=name, score=score, given=np.empty(0), right={})
 
 
 def _mean(runs: Sequence[Run]) -> float:
-    """Tasks alike, sizes inside draws; 100 times the scores."""
+    """Return 100 times the mean score; tasks have equal weight, and sizes are averaged within draws."""
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in filter(finished, runs):
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
@@ -140,37 +140,41 @@ def _mean(runs: Sequence[Run]) -> float:
     ).mean
 
 
-def _headline(centres: Mapping[str, Tested]) -> str:
-    said = "The paper takes the centre of the simplex, which others found better than its vertices (Wortsman et al. 2021)."
-    found = [
-        f"{method}'s centre scores {points(-test.effect)} points over the mean of its vertices, {_settled(test)}"
+def _headline(centres: Mapping[str, PlaceTests]) -> str:
+    claim = "The paper uses the centre of the simplex; Wortsman et al. (2021) found it better than the vertices."
+    results = [
+        f"the centre of {method} scores {points(-test.effect)} points relative to the mean of its vertices, "
+        f"{_settled(test)}"
         if test.n
-        else f"{method}'s centre is not compared, as no model gives a number there and at its vertices"
+        else f"the centre of {method} is not compared, because no model has a score at the centre and at its vertices"
         for method, places in centres.items()
         if (test := places["mean of vertices"][1])
     ]
-    return f"{said} Here, {'; '.join(found)}." if found else "None of these models has vertices."
-
-
-def _flat(method: str, test: Contrast) -> str:
-    if test.n == 0:
-        return f"{method} against {test.baseline}: not compared; no {test.unit[:-1]} has models of both on the same rows."
     return (
-        f"{method} against {test.baseline}: {100 * RADIUS:.0f} % away along random directions its training loss rises by "
-        f"{abs(test.effect) / 100:.3f} {'more' if test.effect > 0 else 'less'}, {_settled(test)}."
+        f"{claim} Here, {'; '.join(results)}." if results else "None of these models has vertices."
+    )
+
+
+def _flatness(method: str, test: Contrast) -> str:
+    if test.n == 0:
+        unit = test.unit[:-1]
+        return f"{method} and {test.baseline} are not compared: no {unit} has models of both on the same examples."
+    more = "more" if test.effect > 0 else "less"
+    return (
+        f"At a distance of {100 * RADIUS:.0f} % along random directions, the training loss of {method} rises "
+        f"by {abs(test.effect) / 100:.3f} {more} than that of {test.baseline}, {_settled(test)}."
     )
 
 
 def _settled(test: Contrast) -> str:
-    told = (
-        ""
-        if math.isnan(test.p_adj)
-        else f" (p = {probability(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
-    )
-    return ("settled" if test.settled else "not settled") + told
+    word = "settled" if test.settled else "not settled"
+    if math.isnan(test.p_adj):
+        return word
+    p = probability(test.p_adj)
+    return f"{word} (p = {p}, {test.test}{unreachable(test)}{missing(test)})"
 
 
-def _centre_table(centres: Mapping[str, Tested]) -> Table:
+def _centre_table(centres: Mapping[str, PlaceTests]) -> Table:
     rows = [
         (Entry(method), Entry(place), Entry(_number(mean, 1)), *_against(test, 1, 1.0))
         for method, places in centres.items()
@@ -183,27 +187,31 @@ def _centre_table(centres: Mapping[str, Tested]) -> Table:
         rows=tuple(rows),
         labels=2,
         legend=(
-            f"Paired in the same trainings, E1 intervals over draws, p by {tested(tests)}, Holm over a method's places. "
-            "mean of samples: of the scores of models drawn as in training; ensemble: the score of their mean answer."
+            f"Paired by training run; E1 intervals over draws; p by {tested(tests)}, Holm over the places of "
+            "a method. mean of samples: mean score of models sampled as in training; ensemble: score of their "
+            "mean prediction."
         ),
     )
 
 
-def _flat_table(
-    found: Sequence[Around], methods: Sequence[str], rises: Mapping[str, Contrast], reference: str
+def _flatness_table(
+    models: Sequence[Surroundings],
+    methods: Sequence[str],
+    rises: Mapping[str, Contrast],
+    reference: str,
 ) -> Table:
     rows = []
     for method in methods:
-        mine = [one for one in found if one.run.method == method]
-        mean = _mean([_scored(one.run, method, one.rise) for one in mine]) / 100
-        barriers = [one.barrier for one in mine if one.barrier is not None]
+        mine = [model for model in models if model.run.method == method]
+        mean = _mean([_with_score(model.run, method, model.rise) for model in mine]) / 100
+        barriers = [model.barrier for model in mine if model.barrier is not None]
         between = (fmean(barriers), max(barriers)) if barriers else (math.nan, math.nan)
         rows.append((
             Entry(method), Entry(str(len(mine))), Entry(_number(mean, 3)), *_against(rises.get(method), 3, 0.01),
             *(Entry(_number(value, 3)) for value in between),
         ))  # fmt: skip
     return Table(
-        title="How fast the training loss rises",
+        title="Rise of the training loss",
         head=(
             "method",
             "models",
@@ -213,14 +221,15 @@ def _flat_table(
             "p",
             "p Holm",
             "barrier",
-            "greatest",
+            "highest",
         ),
         rows=tuple(rows),
         legend=(
-            f"rise: the mean along random directions, {100 * RADIUS:.0f} % of each tensor's norm away; less is flatter. "
-            "barrier: of the loss midway between two vertices over the mean of theirs (Frankle et al. 2020), the greatest of "
-            f"all pairs; its mean over models and its greatest. Intervals are E1, p by {tested(rises.values())}, Holm over "
-            "this table. Norms differ between methods, so compare those with the same tensors."
+            f"rise: mean along random directions, at a distance of {100 * RADIUS:.0f} % of each tensor's "
+            "norm; less is flatter. barrier: loss midway between two vertices minus the mean of their losses, "
+            "maximum over pairs (Frankle et al. 2020); mean and highest over models. Intervals are E1, p by "
+            f"{tested(rises.values())}, Holm over this table. Norms differ between methods, so compare only "
+            "methods with the same tensors."
         ),
     )
 
@@ -238,7 +247,7 @@ def _against(test: Contrast | None, digits: int, unit: float) -> tuple[Entry, ..
     return shown, Entry(around), Entry(probability(test.p_raw)), Entry(probability(test.p_adj))
 
 
-def _each(found: Sequence[Around]) -> Table:
+def _models(models: Sequence[Surroundings]) -> Table:
     head = (
         "method",
         "task",
@@ -254,29 +263,23 @@ def _each(found: Sequence[Around]) -> Table:
         "barrier",
     )
     rows = []
-    for one in found:
-        ends = (
-            (fmean(one.vertices), min(one.vertices), max(one.vertices))
-            if one.vertices
-            else (math.nan,) * 3
-        )
+    for model in models:
+        run, vertices = model.run, model.vertices
         scores = (
-            one.centre,
-            *ends,
-            fmean(one.samples) if one.samples else math.nan,
-            _value(one.ensemble),
+            model.centre,
+            *((fmean(vertices), min(vertices), max(vertices)) if vertices else (None,) * 3),
+            fmean(model.samples) if model.samples else None,
+            model.ensemble,
         )
         rows.append((
-            *(Entry(str(text)) for text in (one.run.method, one.run.task, one.run.size, one.run.draw)),
-            *(Entry(_number(100 * score, 1)) for score in scores),
-            Entry(_number(one.rise, 3)), Entry(_number(_value(one.barrier), 3)),
+            *(Entry(str(text)) for text in (run.method, run.task, run.size, run.draw)),
+            *(Entry(_number(None if score is None else 100 * score, 1)) for score in scores),
+            Entry(_number(model.rise, 3)), Entry(_number(model.barrier, 3)),
         ))  # fmt: skip
-    return Table(title="Each model", head=head, rows=tuple(rows), labels=4)
+    return Table(title="All models", head=head, rows=tuple(rows), labels=4)
 
 
-def _value(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _number(value: float, digits: int) -> str:
-    return DASH if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"
+def _number(value: float | None, digits: int) -> str:
+    if value is None or math.isnan(value):
+        return DASH
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 removes the sign of a negative zero

@@ -70,9 +70,9 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 def _intervals(comparison: Comparison) -> str:
     """Return the estimand of the intervals and how they are computed."""
     crossed = "E2" in comparison.covered
-    kind = "draws crossed with test examples" if crossed else "over draws and their seeds"
+    kind = ", draws crossed with test examples" if crossed else " over draws and their seeds"
     widened = "; widened where every draw has its own test split (§)" if comparison.holdout else ""
-    return f"{comparison.covered}; t interval {kind}{widened}"
+    return f"{comparison.covered}; t interval{kind}{widened}"
 
 
 def _labels(pairs: Sequence[tuple[int, int]]) -> str:

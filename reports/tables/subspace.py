@@ -1,4 +1,4 @@
-"""The subspace study as tables: what the paper says of its mechanisms, and what these runs say (Falissard et al. 2023)."""
+"""Tables of the subspace study: claims of the paper (Falissard et al. 2023) and the results of these runs."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,15 +8,15 @@ from reports.analysis.contrasts import Contrast
 from reports.analysis.sampled_dev_scores import Samples
 from reports.analysis.selection_rules import Rule
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table
+from reports.document import DASH, Entry, Table, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.correlation import Correlation
 
 
 def subspace(comparison: Comparison) -> list[Table]:
-    """The tables that the runs allow: none without `bench run --rules all` and without sampled dev scores."""
-    found = [_rules(comparison.rules), _samples(comparison.samples)]
-    return [table for table in found if table is not None]
+    """Return the tables for which there is data: `bench run --rules all` or sampled dev scores."""
+    tables = [_rules(comparison.rules), _samples(comparison.samples)]
+    return [table for table in tables if table is not None]
 
 
 def _rules(rules: Sequence[Rule]) -> Table | None:
@@ -30,21 +30,22 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
         "95 % interval",
         "p",
         "p Holm",
-        "other in",
+        "changed",
         "dev - test",
     )
     return Table(
-        title="Subspace study: selection rules on the same trainings",
+        title="Subspace study: selection rules on the same training runs",
         head=head,
         rows=tuple(_rule(rule) for rule in rules),
         labels=2,
         legend=" ".join([(
-            "own: the rule that chose the checkpoint which counts. score: on the test rows, tasks alike. against own: paired "
-            f"by task, size and draw, with an E1 interval over draws; p: {tested(rule.test for rule in rules)}; Holm over a "
-            "method's rules. other in: runs whose test score the rule changes. dev - test: what the dev rows promised of its "
-            "choice beyond what the test rows gave, by the method's own dev score (a simplex's is of sampled models, while its "
-            f"centre is tested); {DASH}: not kept."
-        ), *_missing(rules), *_claim(rules)]),
+            "own: the rule that selects the reported checkpoint. score: mean test score, all tasks with equal "
+            "weight. against own: paired by task, size and draw, with an E1 interval over draws; p: "
+            f"{tested(rule.test for rule in rules)}; Holm over the rules of a method. changed: runs whose "
+            "test score the rule changes. dev - test: dev score of the selected checkpoint minus its test "
+            "score (the dev score of a simplex is that of sampled models, its test score that of the centre); "
+            f"{DASH}: not stored."
+        ), *_lost_pairs(rules), *_claim(rules)]),
     )  # fmt: skip
 
 
@@ -67,57 +68,57 @@ def _rule(rule: Rule) -> tuple[Entry, ...]:
     )
 
 
-def _missing(rules: Sequence[Rule]) -> list[str]:
-    """How many pairs of each method are lost, which is why its small p settle nothing."""
+def _lost_pairs(rules: Sequence[Rule]) -> list[str]:
+    """Return a sentence on the lost pairs of each method, with which no comparison is settled."""
     lost: dict[str, int] = {}
     for rule in rules:
         if rule.test and rule.test.failed:
             lost[rule.method] = max(lost.get(rule.method, 0), rule.test.failed)
     parts = [f"{count} of {method}" for method, count in lost.items()]
-    return (
-        [
-            f"Pairs lost to runs that ended in no number: {', '.join(parts)}; with them nothing is settled."
-        ]
-        if parts
-        else []
-    )
+    if not parts:
+        return []
+    names = ", ".join(parts)
+    return [
+        f"Pairs lost because runs have no score: {names}; comparisons with lost pairs are never settled."
+    ]
 
 
 def _claim(rules: Sequence[Rule]) -> list[str]:
-    """What the paper says of the stochastic dev metric, and what was found."""
+    """Return the paper's claim on the stochastic dev metric and the results for it."""
     own = [rule.method for rule in rules if rule.own and rule.name == "stochastic"]
-    found = [rule for rule in rules if rule.method in own and rule.name == "centroid" and rule.test]
-    if not found:
+    tests = [
+        (rule, rule.test)
+        for rule in rules
+        if rule.method in own and rule.name == "centroid" and rule.test
+    ]
+    if not tests:
         return []
-    said = "The paper: choosing by the dev score of sampled models is a part of what raises scores."
-    return [said, *(f"Here, {_found(rule)}" for rule in found)]
+    claim = "The paper: selection by the dev score of sampled models contributes to higher scores."
+    return [claim, *(f"Here, {_result(rule, test)}" for rule, test in tests)]
 
 
-def _found(rule: Rule) -> str:
-    """What choosing by sampled models is worth: the centroid's difference with its sign turned."""
-    test = rule.test
-    assert test is not None
+def _result(rule: Rule, test: Contrast) -> str:
+    """Return the gain of selection by sampled models, which is minus the difference of the centroid rule."""
     low, high = -test.ci[1], -test.ci[0]
-    size = f"{points(-test.effect)} points{'' if math.isnan(low) else ' ' + _range(low, high, 1)} over the centroid's choice"
-    where = f"for {rule.method}: {size}, another test score in {rule.moved} of {rule.runs} runs"
+    interval = "" if math.isnan(low) else f" {_range(low, high, 1)}"
+    result = (
+        f"for {rule.method}: {points(-test.effect)} points{interval} relative to selection by the centroid, "
+        f"a different test score in {rule.moved} of {plural(rule.runs, 'run')}"
+    )
     if test.settled:
-        return f"{where}; settled (p = {probability(test.p_adj)})."
-    why = f"p = {probability(test.p_adj)}{unreachable(test)}{missing(test)}"
-    return f"{where}; not settled ({why}), which is no evidence of equality."
+        return f"{result}; settled (p = {probability(test.p_adj)})."
+    reason = f"p = {probability(test.p_adj)}{unreachable(test)}{missing(test)}"
+    return f"{result}; not settled ({reason}), which is not evidence of equality."
 
 
 def tested(tests: Iterable[Contrast | None]) -> str:
-    """By which tests they are, in words."""
-    return (
-        " or ".join(
-            dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))
-        )
-        or "no test"
-    )
+    """Return the names of the tests that gave a p value, joined by "or"."""
+    names = dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))
+    return " or ".join(names) or "no test"
 
 
 def unreachable(test: Contrast) -> str:
-    """That the design cannot settle anything, where it cannot."""
+    """Return a clause on the smallest possible p if it is above the level; else an empty string."""
     if not test.smallest > ALPHA:
         return ""
     equal = f", of which {test.ties} have no difference," if test.tied else ""
@@ -125,89 +126,76 @@ def unreachable(test: Contrast) -> str:
 
 
 def missing(test: Contrast) -> str:
-    """That a small p settles nothing, where pairs were lost."""
-    return (
-        f"; {test.failed} pair{'' if test.failed == 1 else 's'} missing because runs failed"
-        if test.failed
-        else ""
-    )
+    """Return a clause on lost pairs, with which nothing is settled; an empty string if no pair is lost."""
+    return f"; {plural(test.failed, 'pair')} missing because runs failed" if test.failed else ""
 
 
-def _samples(found: Sequence[Samples]) -> Table | None:
-    if not found:
+def _samples(samples: Sequence[Samples]) -> Table | None:
+    if not samples:
         return None
+    tasks = plural(max(each.by_mean.n for each in samples), "task")
     return Table(
         title="Subspace study: sampled dev scores",
-        head=("method", "of them", "runs", "copies", "points", "with test", "p", "p Holm"),
-        rows=tuple(row for one in found for row in _sampled(one)),
+        head=("method", "statistic", "runs", "copies", "points", "with test", "p", "p Holm"),
+        rows=tuple(row for each in samples for row in _sample_rows(each)),
         labels=2,
         legend=" ".join([(
-            "At the step chosen, the dev score of each copy of the dev rows, seen by sampled models: spread and mean are the "
-            "standard deviation and the mean of a run's, in points. with test: Spearman's correlation with the test score over "
-            "the draws of a task and size (three or more), averaged over sizes; mean over tasks with a t interval and an exact "
-            f"sign flip over tasks, which are the clusters ({_tasks(found)}). Exploratory; Holm over this table's "
-            f"{_tests(found)}. The paper: they reflect the whole simplex rather than one point of it. Whether they foretell "
-            "the test score:"
+            "Dev scores at the selected step, one per copy of the dev set, each measured on a sampled model. "
+            "spread, mean: standard deviation and mean over the copies of a run, in points. with test: "
+            "Spearman correlation with the test score over the draws of a task and size (at least three), "
+            "averaged over sizes; mean over tasks with a t interval and an exact sign-flip test over tasks, "
+            f"which are the clusters ({tasks}). Exploratory; Holm over the {_tests(samples)} of this table. "
+            "The paper: sampled dev scores reflect the whole simplex instead of one point. Relation to the "
+            "test score:"
         ), *(
-            f"for {one.method}, the spread {_says(one.by_spread, one.spread_p_adj)}; the mean "
-            f"{_says(one.by_mean, one.mean_p_adj)}."
-            for one in found
+            f"for {each.method}, the spread {_relation(each.by_spread, each.spread_p_adj)}; the mean "
+            f"{_relation(each.by_mean, each.mean_p_adj)}."
+            for each in samples
         )]),
     )  # fmt: skip
 
 
-def _sampled(one: Samples) -> Iterator[tuple[Entry, ...]]:
-    """Two rows, of how far a run's scores lie apart and of their mean."""
-    low, high = one.copies
-    runs = (Entry(str(one.runs)), Entry(str(low) if low == high else f"{low}-{high}"))
-    for name, value, found, p_adj in (
-        ("spread", one.spread, one.by_spread, one.spread_p_adj),
-        ("mean", one.mean, one.by_mean, one.mean_p_adj),
+def _sample_rows(samples: Samples) -> Iterator[tuple[Entry, ...]]:
+    low, high = samples.copies
+    runs = (Entry(str(samples.runs)), Entry(str(low) if low == high else f"{low}-{high}"))
+    for name, value, correlation, p_adj in (
+        ("spread", samples.spread, samples.by_spread, samples.spread_p_adj),
+        ("mean", samples.mean, samples.by_mean, samples.mean_p_adj),
     ):
-        yield (
-            Entry(one.method),
-            Entry(name),
-            *runs,
-            Entry(f"{value:.1f}"),
-            *correlated(found, p_adj),
-        )
+        labels = (Entry(samples.method), Entry(name))
+        yield (*labels, *runs, Entry(f"{value:.1f}"), *correlation_entries(correlation, p_adj))
 
 
-def _tasks(found: Sequence[Samples]) -> str:
-    most = max(one.by_mean.n for one in found)
-    return f"{most} task{'' if most == 1 else 's'}"
-
-
-def _tests(found: Sequence[Samples]) -> str:
-    """How many are adjusted together, and that they cannot settle anything, where they cannot."""
-    tests = 2 * len(found)
-    reach = [
-        each.smallest
-        for one in found
-        for each in (one.by_spread, one.by_mean)
-        if not math.isnan(each.p)
+def _tests(samples: Sequence[Samples]) -> str:
+    """Return the number of tests, and the smallest p that they can reach if it is above the level."""
+    tests = 2 * len(samples)
+    smallest = [
+        correlation.smallest
+        for each in samples
+        for correlation in (each.by_spread, each.by_mean)
+        if not math.isnan(correlation.p)
     ]
-    least = min(1.0, tests * min(reach, default=1.0))
-    return f"{tests} tests" + (
-        "" if least <= ALPHA else f", of which no p below {probability(least)} can come"
-    )
+    least = min(1.0, tests * min(smallest, default=1.0))
+    reach = "" if least <= ALPHA else f" (which cannot reach a p below {probability(least)})"
+    return f"{tests} tests{reach}"
 
 
-def correlated(one: Correlation, p_adj: float) -> tuple[Entry, Entry, Entry]:
-    """A correlation with its interval, its p, and that adjusted."""
-    if math.isnan(one.rho):
+def correlation_entries(correlation: Correlation, p_adj: float) -> tuple[Entry, Entry, Entry]:
+    """Return a correlation with its interval, its p and its adjusted p."""
+    if math.isnan(correlation.rho):
         return Entry(DASH), Entry(DASH), Entry(DASH)
-    around = "" if math.isnan(one.low) else f" {_range(one.low, one.high, 2)}"
-    shown = Entry(f"{one.rho:+.2f}{around}", strong=p_adj <= ALPHA)
-    return shown, Entry(probability(one.p)), Entry(probability(p_adj))
+    low, high = correlation.low, correlation.high
+    interval = "" if math.isnan(low) else f" {_range(low, high, 2)}"
+    rho = Entry(f"{correlation.rho:+.2f}{interval}", strong=p_adj <= ALPHA)
+    return rho, Entry(probability(correlation.p)), Entry(probability(p_adj))
 
 
-def _says(one: Correlation, p_adj: float) -> str:
-    if math.isnan(one.rho):
-        return "does not vary enough to say"
-    told = f"goes with the test score at {one.rho:+.2f}"
+def _relation(correlation: Correlation, p_adj: float) -> str:
+    if math.isnan(correlation.rho):
+        return "does not vary enough to tell"
     settled = "settled" if p_adj <= ALPHA else "not settled"
-    return f"{told}, {settled}" + ("" if math.isnan(p_adj) else f" (p = {probability(p_adj)})")
+    p = "" if math.isnan(p_adj) else f" (p = {probability(p_adj)})"
+    return f"correlates with the test score at {correlation.rho:+.2f}, {settled}{p}"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Task characteristics as tables."""
+"""Tables of task characteristics and of their correlations with gains."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from reports.analysis.comparison import Comparison
 from reports.analysis.task_characteristics import Character, Characteristics, Link
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table
+from reports.document import DASH, Entry, Table, plural
 from reports.statistics.conventions import ALPHA
-from reports.tables.subspace import correlated
+from reports.tables.subspace import correlation_entries
 
 
-def traits(comparison: Comparison, found: Characteristics) -> list[Table]:
-    """What the tasks are like, and what gains go with."""
+def characteristics_tables(comparison: Comparison, measured: Characteristics) -> list[Table]:
+    """Return a table of the characteristics, and one of their correlations with gains if there are any."""
     methods = [method for method in comparison.methods if method != comparison.baseline]
-    unread = [one.task for one in found.tasks if math.isnan(one.words)]
-    missing = f" The texts of {', '.join(unread)} are not at hand." if unread else ""
+    unread = [task.task for task in measured.tasks if math.isnan(task.words)]
+    missing = f" The texts of {', '.join(unread)} are not available." if unread else ""
     table = Table(
         title="Task characteristics",
         head=(
@@ -29,61 +29,68 @@ def traits(comparison: Comparison, found: Characteristics) -> list[Table]:
             "best",
             *methods,
         ),
-        rows=tuple(_row(one, methods) for one in found.tasks),
+        rows=tuple(_row(task, methods) for task in measured.tasks),
         legend=(
-            "Of the test rows, where they are split anew those of one draw. words: of a row. balance: entropy of the labels, 1 "
-            "where classes are alike. overlap: of the words of a row's two texts, shared over all (Jaccard). people: what "
-            "they reached on GLUE's test rows after twenty examples (Nangia and Bowman 2019), a low estimate of the ceiling "
-            "that doubtful labels set. best: the highest mean of a method. "
-            f"Methods: points over {comparison.baseline}, sizes and draws averaged.{missing}"
+            "Measured on the test examples; if every draw has its own test split, on those of one draw. "
+            "words: mean number of words of an example. balance: normalised entropy of the labels; 1 if all "
+            "classes are equally frequent. overlap: Jaccard index of the words of an example's two texts. "
+            "people: score of people on the test set of GLUE after twenty examples (Nangia and Bowman 2019), "
+            "a low estimate of the ceiling that label noise sets. best: the highest mean of a method. "
+            f"Methods: difference from {comparison.baseline} in points, averaged over sizes and "
+            f"draws.{missing}"
         ),
     )
-    return [table, _links(found)] if found.links else [table]
+    return [table, _correlations(measured)] if measured.links else [table]
 
 
-def _row(one: Character, methods: list[str]) -> tuple[Entry, ...]:
-    texts = DASH if math.isnan(one.pair) else "pair" if one.pair else "single"
+def _row(task: Character, methods: list[str]) -> tuple[Entry, ...]:
+    texts = DASH if math.isnan(task.pair) else "pair" if task.pair else "single"
     return (
-        Entry(one.task),
-        Entry(str(one.classes or DASH)),
-        Entry(_number(one.words, 1)),
-        Entry(_number(one.balance, 2)),
+        Entry(task.task),
+        Entry(str(task.classes or DASH)),
+        Entry(_number(task.words, 1)),
+        Entry(_number(task.balance, 2)),
         Entry(texts),
-        Entry(_number(one.overlap, 2)),
-        Entry(_number(one.people, 1)),
-        Entry(_number(one.best, 1)),
-        *(Entry(points(one.gains.get(method, math.nan))) for method in methods),
+        Entry(_number(task.overlap, 2)),
+        Entry(_number(task.people, 1)),
+        Entry(_number(task.best, 1)),
+        *(Entry(points(task.gains.get(method, math.nan))) for method in methods),
     )
 
 
-def _links(found: Characteristics) -> Table:
+def _correlations(measured: Characteristics) -> Table:
     return Table(
         title="Gains against task characteristics",
         head=("characteristic", "method", "rank correlation", "p", "p adjusted", "tasks"),
-        rows=tuple(_link(link) for link in found.links),
+        rows=tuple(_link(link) for link in measured.links),
         labels=2,
         legend=(
-            "Spearman's, over tasks, of values as they are shown: a task is one point, however many runs it has. p: over all "
-            "orders of up to 8 tasks, sampled above; interval: Bonett and Wright's (2000), from four tasks on. size: of the "
-            "labelled examples, within each task (two sizes can only agree or disagree), averaged, with a t interval and a "
-            f"sign flip over tasks. Adjusted by Benjamini and Hochberg, exploratory; {_reach(found.links)}. Tasks differ in "
-            "much else: what goes together need not be cause. best stands in no correlation, as gains are part of it."
+            "Spearman correlation over tasks of the values in the table above; each task is one point, "
+            "independent of its number of runs. p: permutation test, exact for up to 8 tasks, sampled above; "
+            "interval: Bonett and Wright (2000), for at least four tasks. size: correlation with the number "
+            "of labelled examples within each task (±1 with two sizes), averaged over tasks, with a t "
+            "interval and a sign-flip test over tasks. Adjusted by Benjamini and Hochberg, exploratory; "
+            f"{_reach(measured.links)}. Tasks differ in many other ways, so a correlation need not be a "
+            "cause. best is left out, because it contains the gains."
         ),
     )
 
 
 def _reach(links: Sequence[Link]) -> str:
-    """What the adjustment leaves possible: each correlation by its own tasks, their ties and its test."""
+    """Return the smallest adjusted p that a single correlation can reach, given its tasks and their ties."""
     tested = [link.found.smallest for link in links if not math.isnan(link.found.p)]
     least = min(1.0, min(tested, default=1.0) * len(tested))
     shown = probability(least) if least < 0.0005 else f"= {probability(least)}"
-    most = f"can reach p {shown}" if least <= ALPHA else "cannot reach .05"
-    return f"of {len(tested)} correlations that have a p a single one {most} after adjustment, by its tasks and their ties"
+    reach = f"can reach p {shown}" if least <= ALPHA else "cannot reach .05"
+    return (
+        f"of {plural(len(tested), 'correlation')} with a p, a single one {reach} after adjustment, "
+        "given its tasks and their ties"
+    )
 
 
 def _link(link: Link) -> tuple[Entry, ...]:
-    found = correlated(link.found, link.p_adj)
-    return Entry(link.characteristic), Entry(link.method), *found, Entry(str(link.found.n))
+    labels = (Entry(link.characteristic), Entry(link.method))
+    return *labels, *correlation_entries(link.found, link.p_adj), Entry(str(link.found.n))
 
 
 def _number(value: float, digits: int) -> str:

@@ -1,4 +1,8 @@
-"""The report as one page that needs nothing else: no network, no library, one style and one script, both allowed by hash."""
+"""Write a report as one self-contained HTML page.
+
+The page loads nothing. Its security policy allows its one stylesheet and its one script by their
+hashes, and nothing else.
+"""
 
 import base64
 import hashlib
@@ -13,40 +17,40 @@ from reports.formats.html.details import details
 from reports.formats.html.figures import PageFigures, figures
 from reports.formats.html.filters import filters
 from reports.formats.html.misanswered import Texts
-from reports.formats.html.tables import table
+from reports.formats.html.tables import as_html_table
 
 
 def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) -> str:
-    """The whole page; the same comparison and texts give the same bytes.
+    """Return the whole page; the same comparison and texts give the same bytes.
 
     Args:
         comparison: the numbers.
-        page: the words and tables.
-        texts: gives the texts of a run's test rows in the order of its answers, None where they are
-            not at hand.
+        page: the sentences and tables.
+        texts: returns the texts of a run's test examples in the order of its answers, or None if
+            they are not available.
     """
     folder = files("reports.formats.html")
-    drawn = figures(comparison)
-    style = (folder / "page.css").read_text("utf-8") + drawn.css
+    page_figures = figures(comparison)
+    style = (folder / "page.css").read_text("utf-8") + page_figures.css
     script = (folder / "page.js").read_text("utf-8")
     data = details(comparison, texts)
     body = "\n".join([
-        _head(page),
+        _header(page),
         filters(comparison),
         "<main id=main>",
         _answer(page),
         "<section aria-labelledby=scores><h2 id=scores>Scores and tests</h2>",
-        *(table(one, comparison) for one in page.tables),
+        *(as_html_table(table, comparison) for table in page.tables),
         "</section>",
-        _figures(drawn),
+        _figures(page_figures),
         _notes(page),
         "<section aria-labelledby=appendix><h2 id=appendix>Appendix</h2>",
-        *(table(one, comparison) for one in page.appendix),
+        *(as_html_table(table, comparison) for table in page.appendix),
         _provenance(comparison),
         "</section>",
         "</main>",
         _dialog(),
-        f'<script type="application/json" id="data">{_harmless(data)}</script>',
+        f'<script type="application/json" id="data">{_embeddable(data)}</script>',
         f"<script>{script}</script>",
     ])  # fmt: skip
     allowed = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:"
@@ -56,7 +60,8 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape.html(page.title)} · bench</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape.html(page.title)} · bench</title>\n<style>{style}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
     )
 
 
@@ -64,15 +69,15 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _harmless(data: object) -> str:
-    """JSON in which nothing can end the element that it stands in."""
+def _embeddable(data: object) -> str:
+    """Return JSON that cannot close the script element around it."""
     text = json.dumps(
         data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
     )
-    return text.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"})
+    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def _head(page: Document) -> str:
+def _header(page: Document) -> str:
     return (
         "<a class=skip href=#main>Skip to the answer</a>\n<header>"
         f"<h1>{escape.html(page.title)}</h1>"
@@ -92,28 +97,30 @@ def _answer(page: Document) -> str:
         )
     return (
         "<section aria-labelledby=answer><h2 id=answer>Answer</h2>"
-        f"<p class=headline>{escape.html(page.verdict[0])}</p>{f'<ul>{rest}</ul>' if rest else ''}<dl>{facts}</dl></section>"
+        f"<p class=headline>{escape.html(page.verdict[0])}</p>"
+        f"{f'<ul>{rest}</ul>' if rest else ''}<dl>{facts}</dl></section>"
     )
 
 
-def _figures(drawn: PageFigures) -> str:
-    if not drawn.shown and not drawn.left:
+def _figures(figures: PageFigures) -> str:
+    if not figures.shown and not figures.reason:
         return ""
-    each = "".join(
+    elements = "".join(
         f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{escape.html(title)}">{svg}</figure>'
-        for name, title, svg in drawn.shown
+        for name, title, svg in figures.shown
     )
-    left = f"<p>{escape.html(drawn.left)}</p>" if drawn.left else ""
-    return f"<section aria-labelledby=figures><h2 id=figures>Figures</h2>{left}{each}</section>"
+    reason = f"<p>{escape.html(figures.reason)}</p>" if figures.reason else ""
+    heading = "<h2 id=figures>Figures</h2>"
+    return f"<section aria-labelledby=figures>{heading}{reason}{elements}</section>"
 
 
 def _notes(page: Document) -> str:
     if not page.notes:
         return ""
-    words = {"red": "! stands in the way of a claim", "amber": "· to keep in mind"}
+    labels = {"red": "! prevents a claim", "amber": "· caution"}
     items = "".join(
-        f"<li class={note.level}><span class=level>{words[note.level]}</span> <code>{escape.html(note.code)}</code> "
-        f"{escape.html(note.text)}</li>"
+        f"<li class={note.level}><span class=level>{labels[note.level]}</span> "
+        f"<code>{escape.html(note.code)}</code> {escape.html(note.text)}</li>"
         for note in page.notes
     )
     return f"<section aria-labelledby=notes><h2 id=notes>Notes</h2><ul class=notes>{items}</ul></section>"
@@ -121,10 +128,13 @@ def _notes(page: Document) -> str:
 
 def _provenance(comparison: Comparison) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{escape.html(versions or 'not known')}</th><td>{count}</td><td>{hours:.2f}</td></tr>"
+        f"<tr><th scope=row>{escape.html(versions or 'unknown')}</th><td>{count}</td><td>{hours:.2f}</td></tr>"
         for versions, count, hours in _versions(comparison)
     )
-    head = "<thead><tr><th scope=col class=label>made with</th><th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
+    head = (
+        "<thead><tr><th scope=col class=label>versions</th>"
+        "<th scope=col>runs</th><th scope=col>hours</th></tr></thead>"
+    )
     return (
         "<div class=table><div class=scroll tabindex=0 role=group aria-label=Provenance>"
         f"<table><caption><span>Provenance</span></caption>{head}<tbody>{rows}</tbody></table></div></div>"
@@ -132,15 +142,12 @@ def _provenance(comparison: Comparison) -> str:
 
 
 def _versions(comparison: Comparison) -> Iterator[tuple[str, int, float]]:
-    """What runs were made with, how many, and their hours."""
+    """Yield the software versions of finished runs, the number of runs and their hours."""
     done = [run for run in comparison.runs if run.status in ("done", "diverged")]
     for versions in sorted({run.versions for run in done}):
-        here = [run for run in done if run.versions == versions]
-        yield (
-            versions,
-            len(here),
-            sum(run.seconds_training + run.seconds_evaluation for run in here) / 3600,
-        )
+        runs = [run for run in done if run.versions == versions]
+        seconds = sum(run.seconds_training + run.seconds_evaluation for run in runs)
+        yield versions, len(runs), seconds / 3600
 
 
 def _dialog() -> str:

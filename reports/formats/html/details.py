@@ -1,4 +1,4 @@
-"""What a cell opens to: its runs, their dev curves, and the test rows that are most often answered wrongly."""
+"""The details of each cell for the page's script: its runs, their dev curves, and misanswered test examples."""
 
 import math
 from collections import defaultdict
@@ -9,24 +9,24 @@ from typing import Any, Final
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run
 from reports.escape import plain
-from reports.formats.html.misanswered import TextPool, Texts, CellErrors, fill, wrong
+from reports.formats.html.misanswered import CellErrors, TextPool, Texts, fill, misanswered
 
-CURVES: Final = 10  # runs of a cell whose dev curve is shown
+MAX_CURVES: Final = 10  # dev curves per cell
 
 
 def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
-    """Plain values for the page's script: cells by their key, and the texts that they speak of, each once."""
+    """Return cells by their key, and the texts that they refer to by index, as values for JSON."""
     pool = TextPool(texts)
     groups: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
     for run in comparison.runs:
         groups[run.method, run.task, run.size].append(run)
     cells: dict[str, Any] = {}
-    found: list[CellErrors] = []
+    errors: list[CellErrors] = []
     for cell in comparison.cells:
         runs = groups.get((cell.method, cell.task or "", cell.size or 0))
         if cell.task is None or cell.size is None or not runs:
             continue
-        found.append(wrong(runs))
+        errors.append(misanswered(runs))
         cells[key(cell.method, cell.task, cell.size)] = {
             "title": plain(f"{cell.method} on {cell.task}, size {cell.size}"),
             "mean": _number(cell.mean),
@@ -34,31 +34,30 @@ def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
             "high": _number(cell.high),
             "interval": f"{cell.estimand}: {cell.interval}",
             "runs": [_run(run) for run in runs],
-            "curves": [_curve(run) for run in runs if run.curve][:CURVES],
-            "curved": sum(bool(run.curve) for run in runs),
-            "middle": _middle([run.curve for run in runs if run.curve]),
+            "curves": [_curve(run) for run in runs if run.curve][:MAX_CURVES],
+            "curve_count": sum(bool(run.curve) for run in runs),
+            "mean_curve": _mean_curve([run.curve for run in runs if run.curve]),
         }
-    fill(found, pool)
-    for content, one in zip(cells.values(), found, strict=True):
-        content["wrong"] = one.plain()
-    return {"schema": 2, "cells": cells, "texts": pool.texts}
+    fill(errors, pool)
+    for content, cell_errors in zip(cells.values(), errors, strict=True):
+        content["wrong"] = cell_errors.plain()
+    return {"cells": cells, "texts": pool.texts}
 
 
 def key(method: str, task: str, size: int) -> str:
-    """The name of a cell as the page's script reads it from a table."""
+    """Return the key under which a button in a table refers to its cell."""
     return f"{plain(method)}\n{plain(task)}\n{size}"
 
 
 def _run(run: Run) -> list[Any]:
-    seconds = run.seconds_training + run.seconds_evaluation
-    spent = round(seconds, 1) if run.status in ("done", "diverged") else None
+    seconds = round(run.seconds_training + run.seconds_evaluation, 1)
     return [
         run.draw,
         run.seed,
         run.status,
         _points(run.score),
         _points(run.dev_score),
-        spent,
+        seconds if run.status in ("done", "diverged") else None,
         run.digest[:12],
         run.collapsed,
     ]
@@ -68,13 +67,16 @@ def _curve(run: Run) -> list[Any]:
     return [run.draw, run.seed, [[step, _points(score, 1)] for step, score in run.curve]]
 
 
-def _middle(curves: Sequence[Sequence[tuple[int, float]]]) -> list[list[Any]]:
-    """The mean of several curves at the steps that all of them have: a mean over ever fewer runs would mislead."""
+def _mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> list[list[Any]]:
+    """Return the mean of several curves at the steps that all of them share.
+
+    A mean over fewer and fewer runs would mislead.
+    """
     if len(curves) < 2:
         return []
     scores = [dict(curve) for curve in curves]
-    steps: Iterable[int] = sorted(set.intersection(*(set(one) for one in scores)))
-    return [[step, _points(fmean(one[step] for one in scores), 1)] for step in steps]
+    steps: Iterable[int] = sorted(set.intersection(*map(set, scores)))
+    return [[step, _points(fmean(curve[step] for curve in scores), 1)] for step in steps]
 
 
 def _points(score: float | None, digits: int = 2) -> float | None:

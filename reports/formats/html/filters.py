@@ -1,4 +1,4 @@
-"""Boxes that take methods, tasks and sizes out of the tables."""
+"""Check boxes that hide methods, tasks and sizes in the tables."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from reports.analysis.comparison import Comparison
 
 
 def filters(comparison: Comparison) -> str:
-    """A bar that stays in view; nothing where there is nothing to choose."""
+    """Return a bar of check boxes, or an empty string if there is nothing to choose from."""
     groups = (
         ("method", comparison.methods),
         ("task", comparison.tasks),
@@ -16,7 +16,7 @@ def filters(comparison: Comparison) -> str:
     parts = "".join(_group(name, values) for name, values in groups if len(values) > 1)
     if not parts:
         return ""
-    hint = "<p>For rows and columns of the tables; figures and verdict stay as they are.</p>"
+    hint = "<p>Filters apply to the rows and columns of tables, not to figures and the answer.</p>"
     every = "<button type=button id=every>Show all</button>"
     return (
         f"<aside class=filters aria-label=Filter><details><summary>Filter</summary>{parts}{hint}{every}</details>"
@@ -26,7 +26,7 @@ def filters(comparison: Comparison) -> str:
 
 def _group(name: str, values: Sequence[str]) -> str:
     boxes = "".join(
-        f'<label><input type=checkbox checked data-filter={name} value="{escape.html(value)}">{escape.html(value)}</label>'
-        for value in values
+        f'<label><input type=checkbox checked data-filter={name} value="{text}">{text}</label>'
+        for text in map(escape.html, values)
     )
     return f"<fieldset><legend>{name}</legend>{boxes}</fieldset>"

@@ -1,4 +1,4 @@
-"""The test rows of a cell that are most often answered wrongly, and their texts as far as a page has room for them."""
+"""The test examples of a cell that are most often answered wrongly, and their texts as far as they fit the page."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,137 +11,153 @@ from numpy.typing import NDArray
 from reports.analysis.paired_runs import Run, finished
 from reports.escape import plain
 
-WRONG: Final = 20  # rows shown of a cell
-LETTERS: Final = 300  # of a text
-BUDGET: Final = 900_000  # bytes of texts in a page
+MAX_EXAMPLES: Final = 20  # per cell
+MAX_CHARACTERS: Final = 300  # per text
+MAX_TEXT_BYTES: Final = 900_000  # per page
 
 Texts = Callable[[Run], Sequence[Sequence[str]] | None]
 
 
-class MisansweredRow(NamedTuple):
-    """One test row."""
+class MisansweredExample(NamedTuple):
+    """One test example."""
 
-    place: int  # among the run's answers
-    name: str  # as a reader counts, with the test split where there are several
-    right: str
-    answer: str  # the commonest wrong one, or the mean
-    off: float  # runs that are wrong, or the mean error
+    index: int  # in the answers of a run
+    name: str  # its number, counted from 1, after the test split if there are several
+    label: str
+    answer: str  # the most frequent wrong answer; in regression, the mean answer
+    error: float  # the number of runs that are wrong; in regression, the mean absolute error
 
 
 @dataclass(kw_only=True)
 class CellErrors:
-    """The worst rows of a cell, and over which runs."""
+    """The worst examples of a cell."""
 
-    run: Run | None = None  # one of those runs; None: their answers are not known
-    of: int = 0  # runs
-    draw: int | None = None  # the only one looked at, where every draw has test rows of its own
-    more: int = 0  # wrong rows that are not shown
-    rows: Sequence[MisansweredRow] = ()
-    texts: dict[int, list[int]] = field(
-        default_factory=dict
-    )  # where the texts of a row stand; empty: no room for them
+    run: Run | None = None  # the first of the runs compared; None if no run has stored answers
+    runs: int = 0  # the number of runs compared
+    draw: int | None = None  # the only draw compared, if every draw has its own test examples
+    hidden: int = 0  # wrong examples that are not shown
+    examples: Sequence[MisansweredExample] = ()
+    # indices into the texts of the page, by the index of an example; an empty list: they do not fit
+    texts: dict[int, list[int]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """The values for the page; the texts of a row are null where they are not at hand."""
-        rows = [
-            [row.name, self.texts.get(row.place), row.right, row.answer, row.off]
-            for row in self.rows
-        ]
-        error = self.run is not None and not self.run.classes
-        return {"of": self.of, "draw": self.draw, "more": self.more, "error": error, "rows": rows}
+        """Return the values for the script; the texts of an example are None if they are not available."""
+        return {
+            "runs": self.runs,
+            "draw": self.draw,
+            "hidden": self.hidden,
+            "regression": self.run is not None and not self.run.classes,
+            "rows": [
+                [one.name, self.texts.get(one.index), one.label, one.answer, one.error]
+                for one in self.examples
+            ],
+        }
 
 
-def wrong(runs: Sequence[Run]) -> CellErrors:
-    """The rows most often answered wrongly, or furthest off."""
-    known = [run for run in runs if finished(run) and len(run.given) and run.right]
-    if not known:
+def misanswered(runs: Sequence[Run]) -> CellErrors:
+    """Return the examples that most runs answer wrongly; in regression, those with the greatest error."""
+    answered = [run for run in runs if finished(run) and len(run.given) and run.right]
+    if not answered:
         return CellErrors()
-    first = known[0]
-    right = np.concatenate(list(first.right.values()))
-    alike = [
+    first = answered[0]
+    labels = np.concatenate(list(first.right.values()))
+    if len(first.given) != len(labels):
+        return CellErrors()
+    comparable = [
         run
-        for run in known
-        if len(run.given) == len(right) and (run.draw == first.draw or not first.holdout)
+        for run in answered
+        if len(run.given) == len(labels) and (run.draw == first.draw or not first.holdout)
     ]
-    if len(first.given) != len(right):
-        return CellErrors()
-    given = np.stack([run.given for run in alike])  # [runs, rows]
-    off = (given != right).sum(axis=0) if first.classes else np.abs(given - right).mean(axis=0)
-    worst = [int(row) for row in np.argsort(-off, kind="stable")[:WRONG] if off[row] > 0]
+    answers = np.stack([run.given for run in comparable])  # (runs, examples)
+    wrong, distance = answers != labels, np.abs(answers - labels)
+    errors = wrong.sum(axis=0) if first.classes else distance.mean(axis=0)
+    worst = np.argsort(-errors, kind="stable")[:MAX_EXAMPLES]
+    worst = worst[errors[worst] > 0]
     names = list(_names(first))
     return CellErrors(
         run=first,
-        of=len(alike),
+        runs=len(comparable),
         draw=first.draw if first.holdout else None,
-        more=int((off > 0).sum()) - len(worst),
-        rows=[
-            _row(row, names[row], given[:, row], float(right[row]), float(off[row]), first.classes)
-            for row in worst
+        hidden=int((errors > 0).sum()) - len(worst),
+        examples=[
+            _example(
+                int(i), names[i], answers[:, i], float(labels[i]), float(errors[i]), first.classes
+            )
+            for i in worst
         ],
     )
 
 
-def _row(
-    place: int,
+def _example(
+    index: int,
     name: str,
     answers: NDArray[np.float64],
-    right: float,
-    off: float,
+    label: float,
+    error: float,
     classes: Sequence[str],
-) -> MisansweredRow:
+) -> MisansweredExample:
     if not classes:
-        return MisansweredRow(place, name, f"{right:.3g}", f"{answers.mean():.3g}", float(f"{off:.3g}"))
-    counts = Counter(answers[answers != right].tolist())
+        mean, rounded = f"{answers.mean():.3g}", float(f"{error:.3g}")
+        return MisansweredExample(index, name, f"{label:.3g}", mean, rounded)
+    counts = Counter(answers[answers != label].tolist())
     answer = min(counts, key=lambda value: (-counts[value], value))
-    return MisansweredRow(place, name, _named(right, classes), _named(answer, classes), int(off))
+    return MisansweredExample(
+        index, name, _class_name(label, classes), _class_name(answer, classes), int(error)
+    )
 
 
 def _names(run: Run) -> Iterator[str]:
-    for suffix, labels in run.right.items():
-        yield from (f"{plain(suffix)} {number}".strip() for number in range(1, len(labels) + 1))
+    for split, labels in run.right.items():
+        yield from (f"{plain(split)} {number}".strip() for number in range(1, len(labels) + 1))
 
 
-def _named(value: float, classes: Sequence[str]) -> str:
+def _class_name(value: float, classes: Sequence[str]) -> str:
     return plain(classes[int(value)]) if 0 <= value < len(classes) else f"{value:.3g}"
 
 
 class TextPool:
-    """Texts of test rows, each kept once, as many as there is room for."""
+    """The texts of test examples on a page, each stored once, up to `MAX_TEXT_BYTES`."""
 
     def __init__(self, texts: Texts | None) -> None:
         self._read = texts
-        self._known: dict[tuple[str, int], Sequence[Sequence[str]] | None] = {}
-        self._places: dict[str, int] = {}
-        self._left = BUDGET
+        self._cache: dict[tuple[str, int], Sequence[Sequence[str]] | None] = {}
+        self._indices: dict[str, int] = {}
+        self._bytes_left = MAX_TEXT_BYTES
         self.texts: list[str] = []
 
-    def of(self, run: Run, row: int) -> list[int] | None:
-        """Where the texts of a run's test row stand; None if they are not at hand, empty if there is no room."""
-        which = (run.task, run.draw if run.holdout else -1)
-        if which not in self._known:
-            self._known[which] = self._read(run) if self._read else None
-        rows = self._known[which]
-        if rows is None or len(rows) != len(run.given):
+    def indices_of(self, run: Run, example: int) -> list[int] | None:
+        """Add the texts of a run's test example and return their indices in `texts`.
+
+        The result is None if the texts are not available, and empty if they do not fit.
+        """
+        key = (run.task, run.draw if run.holdout else -1)
+        if key not in self._cache:
+            self._cache[key] = self._read(run) if self._read else None
+        examples = self._cache[key]
+        if examples is None or len(examples) != len(run.given):
             return None
-        cut = [plain(text[:LETTERS]) + ("…" if len(text) > LETTERS else "") for text in rows[row]]
-        needed = sum(len(text.encode()) for text in set(cut) if text not in self._places)
-        if needed > self._left:
+        texts = [
+            plain(text[:MAX_CHARACTERS]) + ("…" if len(text) > MAX_CHARACTERS else "")
+            for text in examples[example]
+        ]
+        size = sum(len(text.encode()) for text in set(texts) if text not in self._indices)
+        if size > self._bytes_left:
             return []
-        self._left -= needed
-        return [self._place(text) for text in cut]
+        self._bytes_left -= size
+        return [self._index(text) for text in texts]
 
-    def _place(self, text: str) -> int:
-        if text not in self._places:
-            self._places[text] = len(self.texts)
+    def _index(self, text: str) -> int:
+        if text not in self._indices:
+            self._indices[text] = len(self.texts)
             self.texts.append(text)
-        return self._places[text]
+        return self._indices[text]
 
 
-def fill(found: Sequence[CellErrors], pool: TextPool) -> None:
-    """Texts for the worst row of every cell, then for the second of every cell, and so on until the room is used up."""
-    for rank in range(WRONG):
-        for one in found:
-            if one.run is not None and rank < len(one.rows):
-                place = one.rows[rank].place
-                if (texts := pool.of(one.run, place)) is not None:
-                    one.texts[place] = texts
+def fill(cells: Sequence[CellErrors], pool: TextPool) -> None:
+    """Add texts to the worst example of every cell, then to the second of every cell, until the page is full."""
+    for rank in range(MAX_EXAMPLES):
+        for cell in cells:
+            if cell.run is not None and rank < len(cell.examples):
+                index = cell.examples[rank].index
+                if (texts := pool.indices_of(cell.run, index)) is not None:
+                    cell.texts[index] = texts

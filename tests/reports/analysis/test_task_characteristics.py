@@ -10,7 +10,7 @@ from scipy import stats
 
 from reports import compare, render
 from reports.analysis.task_characteristics import balance, characteristics, overlap
-from reports.tables.task_characteristics import traits
+from reports.tables.task_characteristics import characteristics_tables
 from tests.conftest import ROOT
 
 TASKS = [f"task-{i}" for i in range(7)]
@@ -102,7 +102,7 @@ def test_what_people_reach_is_held_against_gains(grid):
         pytest.approx(stats.spearmanr([66.4, 97.8, 93.6, 91.2], range(4)).statistic),
         4,
     )
-    table = traits(comparison, found)[0]
+    table = characteristics_tables(comparison, found)[0]
     assert "97.8" in [entry.text for row in table.rows for entry in row if row[0].text == "sst2"]
 
 
@@ -133,7 +133,7 @@ def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
     }
     assert (
         "of 2 correlations that have a p a single one cannot reach .05"
-        in traits(comparison, found)[1].legend
+        in characteristics_tables(comparison, found)[1].legend
     )
 
 

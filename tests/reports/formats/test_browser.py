@@ -1,4 +1,4 @@
-"""The page in a real browser: it sorts, filters, opens, is fit for a phone and a screen reader, and asks for nothing."""
+"""The HTML page in a real browser: sorting, filters, dialogs, small screens, screen readers, no requests."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports import compare, render
-from tests.reports.formats.test_html import known
+from tests.support.answered_runs import answered_runs
 
 selenium = pytest.importorskip(
     "selenium", reason="selenium is not installed: the test extra brings it"
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def address(grid_of, tmp_path_factory):
-    """A page with three methods, three tasks, two sizes, and the texts of the test rows."""
-    runs = known(grid_of, tasks=("cola", "rte", "sst2"))
-    rows = [(f"the first text of row {i}", "<b>not bold</b>") for i in range(60)]
+    """The address of a page with three methods, three tasks, two sizes and the texts of test examples."""
+    runs = answered_runs(grid_of, tasks=("cola", "rte", "sst2"))
+    rows = [(f"the first text of example {i}", "<b>not bold</b>") for i in range(60)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(
         render(compare(runs), format="html", command="bench report", texts=lambda _: rows), "utf-8"
@@ -39,7 +39,7 @@ def address(grid_of, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A browser without a window."""
+    """A headless browser."""
     options = webdriver.ChromeOptions()
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
         options.add_argument(flag)
@@ -51,7 +51,7 @@ def chromium():
 
 @pytest.fixture
 def page(chromium, address):
-    """The page, freshly opened at the size of a desk."""
+    """The page, reloaded at the size of a desktop window."""
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     chromium.get(address)
@@ -59,7 +59,7 @@ def page(chromium, address):
 
 
 def column(page, number):
-    """The texts of a column of the first table."""
+    """Return the first three texts of a column of the first table."""
     return [
         cell.text
         for cell in page.find_elements(
@@ -68,19 +68,19 @@ def column(page, number):
     ][:3]
 
 
-def test_nothing_is_asked_for_and_nothing_is_wrong(page, address):
-    """The one request is the page itself, and the console is empty."""
-    asked = [
+def test_the_page_makes_no_request_and_logs_no_error(page, address):
+    """The only request is for the page itself, and the console is empty."""
+    requests = [
         entry["message"]
         for entry in page.get_log("performance")
         if '"Network.requestWillBeSent"' in entry["message"]
     ]
-    assert all(address in message or '"url":"data:' in message for message in asked)
+    assert all(address in message or '"url":"data:' in message for message in requests)
     assert page.get_log("browser") == []
 
 
 def test_a_column_sorts_both_ways(page):
-    """A heading sorts from the greatest, then from the least, and tells it to a screen reader."""
+    """A heading sorts in descending, then ascending order, and states the order for screen readers."""
     before = column(page, 2)
     button = page.find_elements(By.CSS_SELECTOR, ".table thead .sort")[1]
     button.click()
@@ -93,13 +93,17 @@ def test_a_column_sorts_both_ways(page):
     assert head.get_attribute("aria-sort") == "ascending"
     assert [float(text.split()[0]) for text in column(page, 2)] == sorted(numbers)
     page.find_element(By.CSS_SELECTOR, ".table thead .sort").click()
-    assert column(page, 1) == ["fine-tuning", "prefix", "simplex"]  # words begin with A
+    assert column(page, 1) == [
+        "fine-tuning",
+        "prefix",
+        "simplex",
+    ]  # words sort in ascending order first
 
 
 def test_filters_hide_rows_columns_and_tables(page):
-    """Without a method, a task and a size, what is about them is gone, and comes back."""
+    """Unchecking a method, task or size hides its rows, columns and tables; checking it shows them again."""
 
-    def seen(kind, value):
+    def visible(kind, value):
         return [
             node
             for node in page.find_elements(By.CSS_SELECTOR, f'main [data-{kind}="{value}"]')
@@ -108,21 +112,21 @@ def test_filters_hide_rows_columns_and_tables(page):
 
     page.find_element(By.CSS_SELECTOR, ".filters summary").click()
     for kind, value in (("method", "simplex"), ("task", "rte"), ("size", "50")):
-        assert seen(kind, value)
+        assert visible(kind, value)
         box = page.find_element(By.CSS_SELECTOR, f'[data-filter={kind}][value="{value}"]')
         box.click()
-        assert not seen(kind, value)
+        assert not visible(kind, value)
         assert page.find_element(By.ID, "hidden").text == f"Not shown: {kind} {value}"
         box.click()
-        assert seen(kind, value)
+        assert visible(kind, value)
         box.click()
         page.find_element(By.ID, "every").click()
-        assert seen(kind, value)
+        assert visible(kind, value)
     assert page.find_element(By.ID, "hidden").text == ""
 
 
 def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
-    """Its runs, their curves and the rows that are wrong, as text; and back to where the reader was."""
+    """The dialog shows runs, curves and misanswered examples as text; closing it restores the focus."""
     button = page.find_element(By.CSS_SELECTOR, ".cell")
     button.send_keys(Keys.ENTER)
     dialog = page.find_element(By.ID, "runs")
@@ -135,8 +139,8 @@ def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
     assert "of 5" in dialog.text
     assert "fine-tuning on cola, size 50" in (
         button.get_attribute("aria-label") or ""
-    )  # who comes by Tab sees no table
-    assert "the first text of row" in dialog.text
+    )  # a reader who uses Tab does not see the headings of the table
+    assert "the first text of example" in dialog.text
     assert "<b>not bold</b>" in dialog.text
     assert not dialog.find_elements(By.TAG_NAME, "b")
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
@@ -145,7 +149,7 @@ def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):
 
 
 def test_it_fits_a_phone_and_paper(page):
-    """At 360 pixels nothing but the tables and figures scrolls sideways; on paper there are no controls."""
+    """At 360 pixels only tables and figures scroll sideways; the print version has no controls."""
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True},
@@ -156,8 +160,8 @@ def test_it_fits_a_phone_and_paper(page):
     assert not page.find_element(By.CSS_SELECTOR, ".filters").is_displayed()
 
 
-def test_paper_is_light(page):
-    """A page that was turned dark is printed dark on white."""
+def test_print_is_dark_on_white(page):
+    """A page in the dark theme is printed in black on white."""
     colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
@@ -168,8 +172,8 @@ def test_paper_is_light(page):
     assert page.execute_script(colours) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
 
 
-def test_numbers_stand_under_each_other(page):
-    """Marks do not push the digits of a column aside, and no word of a heading is broken."""
+def test_numbers_are_aligned(page):
+    """Marks do not shift the digits of a column, and no word of a heading is broken."""
     ends = page.execute_script(
         "return [...document.querySelectorAll('.table tbody tr')].slice(0, 3).map((row) => {"
         "const node = row.cells[1].querySelector('strong') || row.cells[1].firstChild, range = document.createRange();"
@@ -187,8 +191,8 @@ def test_numbers_stand_under_each_other(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_follows_the_light_of_the_system(page, scheme):
-    """Dark ink on light, or light on dark; the button turns it round."""
+def test_the_theme_follows_the_system(page, scheme):
+    """The page uses the theme of the system, and the button switches it."""
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
@@ -205,8 +209,8 @@ def test_it_follows_the_light_of_the_system(page, scheme):
 )
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("opened", [False, True])
-def test_no_barrier_is_found(page, scheme, opened):
-    """axe-core finds no violation, in light and dark, with a cell open and without."""
+def test_axe_finds_no_violation(page, scheme, opened):
+    """axe-core finds no accessibility violation, in both themes, with and without an open dialog."""
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
@@ -216,7 +220,7 @@ def test_no_barrier_is_found(page, scheme, opened):
     else:
         page.find_element(By.CSS_SELECTOR, ".filters summary").click()
     page.execute_script(Path(AXE or "").read_text("utf-8"))
-    found = page.execute_async_script(
+    violations = page.execute_async_script(
         "const done = arguments[0]; axe.run().then((r) => done(r.violations))"
     )
-    assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found] == []
+    assert [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in violations] == []

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from reports.formats.terminal import as_terminal
-from reports.tables.landscape import Around, as_document
+from reports.tables.landscape import Surroundings, as_document
 
 
 def seen(runs, *, lead=0.02):
@@ -16,12 +16,12 @@ def seen(runs, *, lead=0.02):
     found = []
     for run in runs:
         if run.method == "prefix":
-            found.append(Around(run=run, centre=run.score, rise=0.3 + rng.normal(0, 0.01)))
+            found.append(Surroundings(run=run, centre=run.score, rise=0.3 + rng.normal(0, 0.01)))
         elif run.method == "simplex":
             corners = tuple(run.score - lead + rng.normal(0, 0.01, 3))
             samples = tuple(run.score + rng.normal(0, 0.01, 10))
             found.append(
-                Around(
+                Surroundings(
                     run=run,
                     centre=run.score,
                     vertices=corners,
