@@ -4,9 +4,8 @@ A new method is one file with one class and one line in `REGISTRY`. Other distri
 methods by entry points (`plugins.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from methods.bitfit import Bitfit
 from methods.core.method import Method, Scalar
 from methods.core.plugins import Plugin, kind_of, offered
 from methods.core.protocols import Unsupported
+from methods.core.suggestions import did_you_mean
 from methods.features import Features
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3
@@ -105,7 +105,7 @@ def resolve_alias(name: str) -> tuple[str, Mapping[str, str]]:
     if _plugin(name) is None:
         there = [*REGISTRY, *(plugin.name for plugin in plugins_offered() if not plugin.refused)]
         raise ValueError(
-            f"no method {name!r}{nearest(name, [*there, *ALIASES])}; there are {', '.join(there)}"
+            f"no method {name!r}{did_you_mean(name, [*there, *ALIASES])}; there are {', '.join(there)}"
         )
     return name, {}
 
@@ -174,7 +174,7 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     for option in given:
         if option not in known:
             raise ValueError(
-                f"{name} has no option {option!r}{nearest(option, known)}; it has {', '.join(sorted(known))}"
+                f"{name} has no option {option!r}{did_you_mean(option, known)}; it has {', '.join(sorted(known))}"
             )
     own = {
         option: given.pop(option) for option in list(given) if cls is not Simplex or option in OWN
@@ -233,12 +233,6 @@ def _makes_a_difference(method: Method, option: str, default: object) -> bool:
         return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of it
     except ValueError:  # the default would not go with the other options
         return True
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`, did you mean 'x'?` if some name is near, else nothing."""
-    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _type_of(option: str, cls: type[Method]) -> str:

@@ -10,7 +10,7 @@ from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
 
 if TYPE_CHECKING:
-    from methods.core.parameters import TrainableParameters, InitialParameters
+    from methods.core.parameters import InitialParameters, TrainableParameters
     from methods.core.slots import Slots
 
 

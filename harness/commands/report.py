@@ -17,6 +17,7 @@ from harness.ledger import Ledger
 from harness.ledger.database import telling_damage
 from harness.redaction import redact
 from harness.tasks import own
+from methods.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from harness.tasks import Task
@@ -72,7 +73,11 @@ def write_report(
     """
     from reports import render
     from reports.analysis.paired_runs import Nothing
+    from reports.published import STUDIES
 
+    if against is not None and against not in STUDIES:
+        hint = did_you_mean(against, STUDIES)
+        raise UsageError(f"--against: no study {against!r}{hint}; there are {', '.join(STUDIES)}")
     if form != "html" and browse:
         raise UsageError("--open requires --format html")
     if form != "html" and task_files and not characteristics:

@@ -15,12 +15,12 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness.errors import Unavailable, UsageError
+from methods.core.suggestions import did_you_mean
 
 Values = Sequence[int] | Sequence[float]
 Suits = Literal["classes", "two classes", "numbers", "anything"]
@@ -135,10 +135,8 @@ def get(name: str) -> Metric:
         return METRICS[name]
     match = _BRIDGE.fullmatch(name)
     if match is None:
-        near = get_close_matches(name, METRICS, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
-            f"no metric {name!r}; {hint}there are {', '.join(METRICS)}, "
+            f"no metric {name!r}{did_you_mean(name, METRICS, 2)}; there are {', '.join(METRICS)}, "
             "and evaluate:NAME, evaluate:NAME[KEY] or evaluate:NAME:lower"
         )
     source = match["source"]

@@ -5,9 +5,8 @@ A file is read as it stands or not at all: nothing is guessed, skipped or repair
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,6 +22,7 @@ from harness.tasks.sheets import (
     read_bytes,
     read_sheet,
 )
+from methods.core.suggestions import did_you_mean
 
 Kind = Literal["classes", "number"]
 
@@ -112,7 +112,7 @@ class FileReader:
             known = ", ".join(_short(name) for name in self.labels[:MANY]) + (
                 ", ..." if len(self.labels) > MANY else ""
             )
-            near = _nearest(text, self.labels)
+            near = did_you_mean(text, self.labels)
             problems.add(
                 f"{at}, column {self.label!r}: {_short(text)} is no label of the training file ({known}){near}"
             )
@@ -211,7 +211,7 @@ def from_toml(path: Path) -> Task:
     problems = Problems()
     for key in entries.keys() - set(_KEYS):
         problems.add(
-            f"{path}: unknown key {key!r}{_nearest(key, _KEYS)}; there are {', '.join(_KEYS)}"
+            f"{path}: unknown key {key!r}{did_you_mean(key, _KEYS)}; there are {', '.join(_KEYS)}"
         )
     for key in ("data", "text", "label"):
         if key not in entries:
@@ -332,7 +332,7 @@ def columns_of(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[s
     missing = [name for name in wanted if name not in sheet.columns]
     for name in missing:
         problems.add(
-            f"{sheet.path}: no column {name!r}{_nearest(name, sheet.columns)}; there are {', '.join(sheet.columns)}"
+            f"{sheet.path}: no column {name!r}{did_you_mean(name, sheet.columns)}; there are {', '.join(sheet.columns)}"
         )
     return set(wanted) - set(missing)
 
@@ -355,12 +355,6 @@ def text_of(record: dict[str, Any], name: str, at: str, problems: Problems) -> s
         f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text")
     )
     return None
-
-
-def _nearest(name: str, names: Collection[str]) -> str:
-    lower = {known.lower(): known for known in names}
-    near = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
-    return f" (did you mean {lower[near[0]]!r}?)" if near else ""
 
 
 def _short(text: str) -> str:

@@ -15,7 +15,7 @@ from methods.core.protocols import Backbone, Streams
 if TYPE_CHECKING:
     import numpy as np
 
-    from methods.core.parameters import TrainableParameters, InitialParameters
+    from methods.core.parameters import InitialParameters, TrainableParameters
     from methods.core.slots import Slots
 
 Scalar = str | int | float | bool

@@ -84,7 +84,7 @@ def test_the_score_is_the_mean_with_errors_negated():
 
 def test_an_unknown_metric_answers_with_the_nearest():
     """A misspelt name is refused with the name that was probably meant."""
-    with pytest.raises(UsageError, match="did you mean accuracy"):
+    with pytest.raises(UsageError, match="did you mean 'accuracy'"):
         metrics.get("acuracy")
 
 

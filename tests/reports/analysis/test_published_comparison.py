@@ -78,7 +78,7 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("unipet", "did you mean unipelt"), ("li-liang", "nothing in common")]
+    ("name", "said"), [("unipet", "there are unipelt, li-liang"), ("li-liang", "nothing in common")]
 )
 def test_what_has_nothing_in_common_is_refused(grid, name, said):
     """A study that is not there, or that has no task here, is told with what it has."""
