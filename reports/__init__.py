@@ -37,15 +37,15 @@ def compare(
             another is named, its comparison is tested alone, and all others are exploratory.
 
     Raises:
-        reports.analysis.paired_runs.Nothing: there is no run, or none is left, or the baseline is
-        not among the methods. reports.analysis.paired_runs.Mixed: the runs left belong to several
+        reports.analysis.paired_runs.NothingToCompare: there is no run, or none is left, or the baseline is
+        not among the methods. reports.analysis.paired_runs.MixedRuns: the runs left belong to several
         backbones or recipes.
     """
     from reports.analysis.comparison import compute
-    from reports.analysis.paired_runs import arrange
+    from reports.analysis.paired_runs import pair_runs
 
     return compute(
-        arrange(
+        pair_runs(
             runs,
             baseline=baseline,
             methods=methods,
@@ -83,7 +83,7 @@ def render(
 
     Raises:
         ValueError: the format is unknown.
-        reports.analysis.paired_runs.Nothing: there is no such study, or it has nothing in common
+        reports.analysis.paired_runs.NothingToCompare: there is no such study, or it has nothing in common
         with these runs.
     """
     from reports.formats.dispatch import write

@@ -26,7 +26,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """What stands at one place of a table."""
 
     text: str
@@ -43,7 +43,7 @@ class Table:
 
     title: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     labels: int = 1  # columns at the left that are repeated when a table is split
     legend: str = ""
 

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.ledger.database import shown
 
 if TYPE_CHECKING:
-    from reports.analysis.ledger_diff import Moves
+    from reports.analysis.ledger_diff import LedgerDiff
     from reports.analysis.paired_runs import Run
 
 
@@ -72,7 +72,7 @@ def _runs(query: ResultQuery, db: str) -> list[Run]:
     ]
 
 
-def _as_json(result: Moves) -> dict[str, object]:
+def _as_json(result: LedgerDiff) -> dict[str, object]:
     from reports.analysis.ledger_diff import headline
 
     cells = [

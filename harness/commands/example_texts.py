@@ -52,9 +52,9 @@ def _test_rows(entry: Entry, task: Task) -> Mapping[str, Sequence[Row]]:
 
 def _same_labels(tests: Mapping[str, Sequence[Row]], run: Run) -> bool:
     """Return whether the rows have the labels that the run was scored with."""
-    if list(tests) != list(run.right):
+    if list(tests) != list(run.labels):
         return False
-    pairs = [([row.label for row in rows], run.right[suffix]) for suffix, rows in tests.items()]
+    pairs = [([row.label for row in rows], run.labels[suffix]) for suffix, rows in tests.items()]
     return all(
         len(labels) == len(stored) and np.allclose(labels, stored, atol=1e-6)
         for labels, stored in pairs

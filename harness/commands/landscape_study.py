@@ -23,7 +23,7 @@ from harness.errors import Unavailable, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reports.analysis.paired_runs import Frame, Run
+    from reports.analysis.paired_runs import PairedRuns, Run
     from reports.tables.landscape import Surroundings
 
 SAMPLES: Final = 10  # sampled models of each simplex
@@ -55,9 +55,9 @@ def show_study(
 
     if output is not None and output.suffix != ".json":
         raise UsageError(f"--output: for several models it must end in .json, got {output}")
-    frame = frame_of(query, baseline)
-    done = [run for run in frame.all() if run.status == "done"]
-    failed = [run for run in frame.all() if run.status in ("failed", "diverged")]
+    paired_runs = frame_of(query, baseline)
+    done = [run for run in paired_runs.all() if run.status == "done"]
+    failed = [run for run in paired_runs.all() if run.status in ("failed", "diverged")]
     results: list[Surroundings] = []
     left_out: list[str] = []
     console = Console(stderr=True)
@@ -73,7 +73,7 @@ def show_study(
         raise UsageError(f"none of the requested models can be evaluated{reason}")
     page = as_document(
         results,
-        baseline=frame.baseline,
+        baseline=paired_runs.baseline,
         split="test" if tested else "dev",
         skipped=left_out,
         failed=failed,
@@ -85,24 +85,24 @@ def show_study(
         write_output(output, as_json(results))
 
 
-def frame_of(query: ResultQuery, baseline: str | None) -> Frame:
+def frame_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
     """Arrange the requested runs in a frame.
 
     Raises:
         UsageError: there are none, or they belong to several backbones or recipes.
     """
-    from reports.analysis.paired_runs import Mixed, Nothing, arrange
+    from reports.analysis.paired_runs import MixedRuns, NothingToCompare, pair_runs
 
     runs, _ = runs_of(query)
     try:
-        return arrange(
+        return pair_runs(
             runs,
             baseline=baseline,
             methods=query.method_names(),
             tasks=query.task_names(),
             sizes=query.size_numbers(),
         )
-    except (Mixed, Nothing) as error:
+    except (MixedRuns, NothingToCompare) as error:
         raise UsageError(str(error)) from error
 
 

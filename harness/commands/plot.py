@@ -46,7 +46,7 @@ def write_figure(
             nothing, or results of several backbones or recipes.
         CannotWrite: the file cannot be written.
     """
-    from reports.analysis.paired_runs import Nothing
+    from reports.analysis.paired_runs import NothingToCompare
     from reports.figures import FIGURES, save
 
     target = output or Path(f"{name}.svg")
@@ -54,7 +54,7 @@ def write_figure(
     comparison = comparison_of(query, baseline)
     try:
         content = save(FIGURES[name].draw(comparison, options), _format(target))
-    except Nothing as error:
+    except NothingToCompare as error:
         raise UsageError(f"--option: {error}") from error
     write_output(target, content)
     print(target)  # noqa: T201

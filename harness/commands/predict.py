@@ -74,7 +74,7 @@ def predict_texts(
     """
     from harness.backbones import loading
     from harness.training import batching
-    from harness.training.adapted_model import Adapted, predict
+    from harness.training.adapted_model import AdaptedModel, predict
     from harness.training.labels import Target
 
     backbone = replace(
@@ -85,7 +85,7 @@ def predict_texts(
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("pass one text, or the two texts of a pair")
     slots = stored.method.slots(backbone)
-    adapted = Adapted(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
+    adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
     rows = batching.encode(backbone, [Row(text, 0) for text in texts])
     logits = predict(adapted, lambda _: stored.point(at), rows)
     slots.remove()

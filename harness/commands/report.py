@@ -72,7 +72,7 @@ def write_report(
         CannotWrite: the file cannot be written.
     """
     from reports import render
-    from reports.analysis.paired_runs import Nothing
+    from reports.analysis.paired_runs import NothingToCompare
     from reports.published import STUDIES
 
     if against is not None and against not in STUDIES:
@@ -99,7 +99,7 @@ def write_report(
             texts=_texts(query, tasks) if form == "html" or characteristics else None,
             characteristics=characteristics,
         )
-    except Nothing as error:
+    except NothingToCompare as error:
         raise UsageError(str(error)) from error
     print_or_write(text, output)
     if form == "html" and output is not None:

@@ -78,7 +78,7 @@ def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
         CorruptData: a stored result was changed or is damaged.
     """
     from reports import compare
-    from reports.analysis.paired_runs import Mixed, Nothing
+    from reports.analysis.paired_runs import MixedRuns, NothingToCompare
 
     found, hypothesis = runs_of(query)
     try:
@@ -90,7 +90,7 @@ def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
             sizes=query.size_numbers(),
             hypothesis=hypothesis,
         )
-    except (Mixed, Nothing) as error:
+    except (MixedRuns, NothingToCompare) as error:
         raise UsageError(str(error)) from error
 
 
@@ -238,8 +238,8 @@ def _run(
         curve=[(int(values[0]), _number(values[2])) for values in curve],
         losses=[_number(values[3]) for values in curve],
         sampled=next((v[4] for v in curve if v[0] == best_step and len(v) > 4), ()),
-        given=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
-        right={
+        predictions=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
+        labels={
             kind.removeprefix("labels").removeprefix("/"): numbers(data)
             for kind, data in sorted(blobs.items())
             if kind.startswith("labels")

@@ -9,14 +9,14 @@ from typing import Final, Literal
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import Estimand
-from reports.analysis.paired_runs import Frame, Run, fate, finished, sizes_of
+from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status, sizes_of
 from reports.statistics.conventions import DIGITS, standard_deviation
 from reports.statistics.intervals import Interval
 
 State = Literal[
     "complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"
 ]
-FATES: Final = ("done", "diverged", "failed", "infeasible", "missing")
+STATUSES: Final = ("done", "diverged", "failed", "infeasible", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,23 +54,27 @@ class Cell:
     )  # runs that have no value of a metric
 
 
-def row(frame: Frame, method: str, scope: int | None) -> list[Cell]:
+def row(paired_runs: PairedRuns, method: str, scope: int | None) -> list[Cell]:
     """A method's cells at one size, or over all sizes, followed by their averages."""
-    cells = [_cell(frame, method, task, scope) for task in frame.tasks]
+    cells = [_cell(paired_runs, method, task, scope) for task in paired_runs.tasks]
     result = list(cells)
-    planned = [cell for cell in cells if sizes_of(frame, cell.task or "", scope)]
-    if len(frame.tasks) > 1:
-        result.append(_average(frame, method, scope, planned, without_seen=False))
-        unseen = [cell for cell in planned if cell.task not in frame.seen]
+    planned = [cell for cell in cells if sizes_of(paired_runs, cell.task or "", scope)]
+    if len(paired_runs.tasks) > 1:
+        result.append(_average(paired_runs, method, scope, planned, without_seen=False))
+        unseen = [cell for cell in planned if cell.task not in paired_runs.seen]
         if 0 < len(unseen) < len(planned):
-            result.append(_average(frame, method, scope, unseen, without_seen=True))
+            result.append(_average(paired_runs, method, scope, unseen, without_seen=True))
     return result
 
 
-def _cell(frame: Frame, method: str, task: str, scope: int | None) -> Cell:
-    sizes = sizes_of(frame, task, scope) or list(frame.sizes if scope is None else (scope,))
-    runs = [run for size in sizes for run in frame.runs(method, task, size)]
-    fates = {name: count for name in FATES if (count := sum(fate(run) == name for run in runs))}
+def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) -> Cell:
+    sizes = sizes_of(paired_runs, task, scope) or list(
+        paired_runs.sizes if scope is None else (scope,)
+    )
+    runs = [run for size in sizes for run in paired_runs.runs(method, task, size)]
+    fates = {
+        name: count for name in STATUSES if (count := sum(run_status(run) == name for run in runs))
+    }
     done = [run for run in runs if finished(run)]
     found = estimates.scores([[run for run in done if run.size == size] for size in sizes])
     metrics, undefined = _metrics(done) if scope is not None else ({}, {})
@@ -170,12 +174,19 @@ def _metrics(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, int]]:
 
 
 def _average(
-    frame: Frame, method: str, scope: int | None, cells: Sequence[Cell], *, without_seen: bool
+    paired_runs: PairedRuns,
+    method: str,
+    scope: int | None,
+    cells: Sequence[Cell],
+    *,
+    without_seen: bool,
 ) -> Cell:
     """The unweighted mean over tasks, only if every planned run of every task is there."""
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     fates = {
-        name: count for name in FATES if (count := sum(cell.fates.get(name, 0) for cell in cells))
+        name: count
+        for name in STATUSES
+        if (count := sum(cell.fates.get(name, 0) for cell in cells))
     }
     common = Cell(
         method=method,
@@ -194,10 +205,13 @@ def _average(
         return common
     strata = []
     for task in (cell.task or "" for cell in cells):
-        sizes = sizes_of(frame, task, scope)
+        sizes = sizes_of(paired_runs, task, scope)
         strata.append(
             estimates.scores(
-                [[run for run in frame.runs(method, task, size) if finished(run)] for size in sizes]
+                [
+                    [run for run in paired_runs.runs(method, task, size) if finished(run)]
+                    for size in sizes
+                ]
             )
         )
     interval, estimand = estimates.pooled(strata)
@@ -205,7 +219,9 @@ def _average(
     return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
 
 
-def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -> list[Cell]:
+def marked(
+    cells: Sequence[Cell], contrasts: Sequence[Contrast], paired_runs: PairedRuns
+) -> list[Cell]:
     """The cells with the best of each column and the direction of each settled difference."""
     tops: dict[tuple[object, ...], float] = {}
     for cell in cells:
@@ -221,10 +237,14 @@ def marked(cells: Sequence[Cell], contrasts: Sequence[Contrast], frame: Frame) -
     for cell in cells:
         top = tops.get((cell.task, cell.size, cell.without_seen))
         best = (
-            len(frame.methods) > 1 and cell.state == "complete" and round(cell.mean, DIGITS) == top
+            len(paired_runs.methods) > 1
+            and cell.state == "complete"
+            and round(cell.mean, DIGITS) == top
         )
-        task = cell.task if len(frame.tasks) > 1 else None  # the only task is the whole comparison
-        size = None if task is None and len(frame.sizes) == 1 else cell.size
+        task = (
+            cell.task if len(paired_runs.tasks) > 1 else None
+        )  # the only task is the whole comparison
+        size = None if task is None and len(paired_runs.sizes) == 1 else cell.size
         sign = 0 if cell.without_seen else signs.get((cell.method, task, size), 0)
         result.append(
             replace(

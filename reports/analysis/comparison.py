@@ -8,11 +8,11 @@ from reports.analysis.cells import Cell, marked, row
 from reports.analysis.contrasts import Contrast, Family, contrasts
 from reports.analysis.diagnostics import inspect
 from reports.analysis.estimates import explained
-from reports.analysis.paired_runs import Frame, Run
-from reports.analysis.rankings import Standing, standing
-from reports.analysis.sampled_dev_scores import Samples, samples
-from reports.analysis.secondary import Detail, details
-from reports.analysis.selection_rules import Rule, rules
+from reports.analysis.paired_runs import PairedRuns, Run
+from reports.analysis.rankings import Ranking, standing
+from reports.analysis.sampled_dev_scores import SampledDevScores, samples
+from reports.analysis.secondary import SecondaryEstimates, details
+from reports.analysis.selection_rules import RuleComparison, rules
 from reports.document import Note
 
 
@@ -37,10 +37,12 @@ class Comparison:
     planned: int
     cells: tuple[Cell, ...]
     tests: tuple[Contrast, ...]
-    details: tuple[Detail, ...]  # of the comparisons overall, over several tasks
-    standing: Standing | None  # all methods against each other
-    rules: tuple[Rule, ...]  # what other selection rules would have chosen in the same trainings
-    samples: tuple[Samples, ...]  # the dev scores of sampled models
+    details: tuple[SecondaryEstimates, ...]  # of the comparisons overall, over several tasks
+    standing: Ranking | None  # all methods against each other
+    rules: tuple[
+        RuleComparison, ...
+    ]  # what other selection rules would have chosen in the same trainings
+    samples: tuple[SampledDevScores, ...]  # the dev scores of sampled models
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
@@ -77,41 +79,41 @@ class Comparison:
         return [test for test in self.tests if test.family == name]
 
 
-def compute(frame: Frame) -> Comparison:
+def compute(paired_runs: PairedRuns) -> Comparison:
     """All numbers of a frame."""
-    scopes: list[int | None] = [*([None] if len(frame.sizes) > 1 else []), *frame.sizes]
+    scopes: list[int | None] = [*([None] if len(paired_runs.sizes) > 1 else []), *paired_runs.sizes]
     cells = []
     for scope in scopes:
-        for method in frame.methods:
-            cells += row(frame, method, scope)
-    tests = contrasts(frame)
-    cells = marked(cells, tests, frame)
-    placed = standing(frame, cells)
+        for method in paired_runs.methods:
+            cells += row(paired_runs, method, scope)
+    tests = contrasts(paired_runs)
+    cells = marked(cells, tests, paired_runs)
+    placed = standing(paired_runs, cells)
     labels: dict[int, set[tuple[int, int]]] = {}
-    for run in frame.all():
+    for run in paired_runs.all():
         if run.status != "infeasible":
             labels.setdefault(run.size, set()).add((run.n_train, run.n_dev))
     real = [cell for cell in cells if cell.task is not None and cell.size is not None]
     return Comparison(
-        backbone=frame.backbone,
-        recipe=frame.recipe,
-        baseline=frame.baseline,
-        declared=frame.declared,
-        methods=frame.methods,
-        tasks=frame.tasks,
-        sizes=frame.sizes,
-        seen=frame.seen,
-        holdout=frame.holdout,
+        backbone=paired_runs.backbone,
+        recipe=paired_runs.recipe,
+        baseline=paired_runs.baseline,
+        declared=paired_runs.declared,
+        methods=paired_runs.methods,
+        tasks=paired_runs.tasks,
+        sizes=paired_runs.sizes,
+        seen=paired_runs.seen,
+        holdout=paired_runs.holdout,
         labels={size: tuple(sorted(pairs)) for size, pairs in sorted(labels.items())},
-        better={name: way for run in frame.all() for name, way in sorted(run.better.items())},
+        better={name: way for run in paired_runs.all() for name, way in sorted(run.better.items())},
         done=sum(cell.done for cell in real),
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        details=details(tests, frame.all()),
+        details=details(tests, paired_runs.all()),
         standing=placed,
-        rules=rules(frame.all(), frame.methods),
-        samples=samples(frame.all(), frame.methods),
-        notes=inspect(frame, real, tests, placed),
-        runs=tuple(frame.all()),
+        rules=rules(paired_runs.all(), paired_runs.methods),
+        samples=samples(paired_runs.all(), paired_runs.methods),
+        notes=inspect(paired_runs, real, tests, placed),
+        runs=tuple(paired_runs.all()),
     )

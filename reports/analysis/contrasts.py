@@ -12,9 +12,17 @@ from typing import Literal
 import numpy as np
 
 from reports.analysis import estimates
-from reports.analysis.estimates import Estimand, Found
+from reports.analysis.estimates import Estimand, TaskEstimate
 from reports.analysis.hypothesis import ROPE
-from reports.analysis.paired_runs import Block, Frame, Run, fate, finished, overlap, sizes_of
+from reports.analysis.paired_runs import (
+    Block,
+    PairedRuns,
+    Run,
+    finished,
+    overlap,
+    run_status,
+    sizes_of,
+)
 from reports.statistics import multiple_testing
 from reports.statistics.conventions import ALPHA, DIGITS, standard_deviation
 from reports.statistics.power import detectable, pairs_needed
@@ -85,44 +93,53 @@ class Contrast:
         return self.smallest > ALPHA >= self.reach
 
 
-def contrasts(frame: Frame) -> list[Contrast]:
+def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
     """Overall by Holm over the methods, at single sizes over methods and sizes, all cells by Benjamini and Hochberg."""
-    others = _others(frame)
+    others = _others(paired_runs)
     cells: list[Contrast] = []
-    sizes = frame.sizes if len(frame.sizes) > 1 else ()
+    sizes = paired_runs.sizes if len(paired_runs.sizes) > 1 else ()
     per_size = [
-        _contrast(frame, "per size", method, frame.tasks, size)
+        _contrast(paired_runs, "per size", method, paired_runs.tasks, size)
         for size in sizes
         for method in others
     ]
-    if len(frame.tasks) > 1:
+    if len(paired_runs.tasks) > 1:
         cells = [
-            _contrast(frame, "cells", m, (t,), s)
-            for s in frame.sizes
-            for t in frame.tasks
+            _contrast(paired_runs, "cells", m, (t,), s)
+            for s in paired_runs.sizes
+            for t in paired_runs.tasks
             for m in others
         ]
     cells = [test for test in cells if test.planned_pairs]
-    return [*overall(frame), *_adjusted(per_size, "Holm"), *_adjusted(cells, "Benjamini-Hochberg")]
+    return [
+        *overall(paired_runs),
+        *_adjusted(per_size, "Holm"),
+        *_adjusted(cells, "Benjamini-Hochberg"),
+    ]
 
 
-def overall(frame: Frame) -> list[Contrast]:
+def overall(paired_runs: PairedRuns) -> list[Contrast]:
     """Each method over all tasks and sizes, by Holm over the methods.
 
     A comparison that the study was declared to be for is tested alone, before the others.
     """
-    tests = [_contrast(frame, "overall", method, frame.tasks, None) for method in _others(frame)]
-    first = [replace(test, planned_for=True) for test in tests if test.method == frame.planned]
+    tests = [
+        _contrast(paired_runs, "overall", method, paired_runs.tasks, None)
+        for method in _others(paired_runs)
+    ]
+    first = [
+        replace(test, planned_for=True) for test in tests if test.method == paired_runs.planned
+    ]
     return [
         *_adjusted(first, "Holm"),
-        *_adjusted([test for test in tests if test.method != frame.planned], "Holm"),
+        *_adjusted([test for test in tests if test.method != paired_runs.planned], "Holm"),
     ]
 
 
-def _others(frame: Frame) -> list[str]:
+def _others(paired_runs: PairedRuns) -> list[str]:
     return (
-        [method for method in frame.methods if method != frame.baseline]
-        if frame.baseline in frame.methods
+        [method for method in paired_runs.methods if method != paired_runs.baseline]
+        if paired_runs.baseline in paired_runs.methods
         else []
     )
 
@@ -131,28 +148,28 @@ def _others(frame: Frame) -> list[str]:
 class _Paired:
     """The differences of one task, and how many blocks they come from."""
 
-    found: Found
+    found: TaskEstimate
     used: int
     planned: int
     failed: int
     overlap: float
 
 
-def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Paired:
+def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]) -> _Paired:
     planned, failed = 0, 0
     mine: list[list[Run]] = []
     base: list[list[Run]] = []
     for size in sizes:
-        blocks = frame.blocks[task, size]
+        blocks = paired_runs.blocks[task, size]
         planned += len(blocks)
         here, there = [], []
-        for first, second in (_pair(frame, method, block) for block in blocks):
+        for first, second in (_pair(paired_runs, method, block) for block in blocks):
             if finished(first) and finished(second) and first.rows == second.rows:
                 here.append(first)
                 there.append(second)
             else:
                 failed += any(
-                    not finished(run) and fate(run) in ("failed", "diverged")
+                    not finished(run) and run_status(run) in ("failed", "diverged")
                     for run in (first, second)
                 )
         mine.append(here)
@@ -168,20 +185,24 @@ def _paired(frame: Frame, method: str, task: str, sizes: Sequence[int]) -> _Pair
     )
 
 
-def _pair(frame: Frame, method: str, block: Block) -> tuple[Run | None, Run | None]:
-    return frame.index.get((method, block)), frame.index.get((frame.baseline, block))
+def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | None, Run | None]:
+    return paired_runs.index.get((method, block)), paired_runs.index.get(
+        (paired_runs.baseline, block)
+    )
 
 
 def _contrast(
-    frame: Frame, family: Family, method: str, tasks: Sequence[str], scope: int | None
+    paired_runs: PairedRuns, family: Family, method: str, tasks: Sequence[str], scope: int | None
 ) -> Contrast:
     """One method against the baseline over the tasks at one size or all; p and notes of the family come later.
 
     The unit is the task, so that the p answers for other tasks; with one task it can only be the
     draw.
     """
-    planned = [task for task in tasks if sizes_of(frame, task, scope)]
-    pairs = [_paired(frame, method, task, sizes_of(frame, task, scope)) for task in planned]
+    planned = [task for task in tasks if sizes_of(paired_runs, task, scope)]
+    pairs = [
+        _paired(paired_runs, method, task, sizes_of(paired_runs, task, scope)) for task in planned
+    ]
     used = [pair for pair in pairs if pair.found.values]
     interval, covered = estimates.pooled([pair.found for pair in used])
     over_tasks = len(tasks) > 1
@@ -220,7 +241,7 @@ def _contrast(
     return Contrast(
         family=family,
         method=method,
-        baseline=frame.baseline,
+        baseline=paired_runs.baseline,
         task=tasks[0] if family == "cells" else None,
         size=scope,
         test=test,
@@ -229,7 +250,7 @@ def _contrast(
         n=n,
         planned=len(planned)
         if over_tasks
-        else max((_draws(frame, task, scope) for task in planned), default=0),
+        else max((_draws(paired_runs, task, scope) for task in planned), default=0),
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
         planned_pairs=sum(pair.planned for pair in pairs),
@@ -249,8 +270,8 @@ def _contrast(
         }
         if family == "overall"
         else {},
-        seconds=_seconds(frame, (method, frame.baseline), planned, scope),
-        rope=frame.rope,
+        seconds=_seconds(paired_runs, (method, paired_runs.baseline), planned, scope),
+        rope=paired_runs.rope,
         smallest=0.0 if corrected else smallest_p(int((values != 0).sum())),
         reach=0.0 if corrected else smallest_p(n),
         mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
@@ -266,22 +287,26 @@ def _noise(used: Sequence[_Paired]) -> float:
 
 
 def _seconds(
-    frame: Frame, methods: Sequence[str], tasks: Sequence[str], scope: int | None
+    paired_runs: PairedRuns, methods: Sequence[str], tasks: Sequence[str], scope: int | None
 ) -> float:
     """What one more draw of each method on each task and size would take, as those at hand took on the average."""
     total = 0.0
     for method in methods:
         for task in tasks:
-            for size in sizes_of(frame, task, scope):
-                runs = [run for run in frame.runs(method, task, size) if finished(run)]
+            for size in sizes_of(paired_runs, task, scope):
+                runs = [run for run in paired_runs.runs(method, task, size) if finished(run)]
                 spent = sum(run.seconds_training + run.seconds_evaluation for run in runs)
                 total += spent / max(len({run.draw for run in runs}), 1)
     return total
 
 
-def _draws(frame: Frame, task: str, scope: int | None) -> int:
+def _draws(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
     return len(
-        {block.draw for size in sizes_of(frame, task, scope) for block in frame.blocks[task, size]}
+        {
+            block.draw
+            for size in sizes_of(paired_runs, task, scope)
+            for block in paired_runs.blocks[task, size]
+        }
     )
 
 

@@ -4,52 +4,55 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from reports.analysis.paired_runs import Frame, Run, fate, finished
+from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status
 from reports.document import Note
 
 if TYPE_CHECKING:
     from reports.analysis.cells import Cell
     from reports.analysis.contrasts import Contrast
-    from reports.analysis.rankings import Standing
+    from reports.analysis.rankings import Ranking
 
 MENTIONED = 6  # places named in a sentence before it says how many more there are
 
 
 def inspect(
-    frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"], standing: "Standing | None"
+    paired_runs: PairedRuns,
+    cells: Sequence["Cell"],
+    tests: Sequence["Contrast"],
+    standing: "Ranking | None",
 ) -> tuple[Note, ...]:
     """All findings, red ones first; `cells` are those of one task and one size."""
     found = [
-        *_pairing(frame),
-        *_holes(frame, cells),
-        *_runs(frame, cells),
-        *_designs(frame, cells, tests),
+        *_pairing(paired_runs),
+        *_holes(paired_runs, cells),
+        *_runs(paired_runs, cells),
+        *_designs(paired_runs, cells, tests),
     ]
     found += _winners(standing) if standing else ()
     return tuple(sorted(found, key=lambda note: note.level != "red"))
 
 
-def _pairing(frame: Frame) -> Iterator[Note]:
+def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
     unpaired = []
-    for (task, size), blocks in frame.blocks.items():
+    for (task, size), blocks in paired_runs.blocks.items():
         for block in blocks:
-            runs = [frame.index.get((method, block)) for method in frame.methods]
+            runs = [paired_runs.index.get((method, block)) for method in paired_runs.methods]
             if len({run.rows for run in runs if finished(run)}) > 1:
                 unpaired.append(f"{task} size {size} draw {block.draw} seed {block.seed}")
     if unpaired:
         text = "methods were given different rows in the same block, so methods that differ are not compared there"
         yield Note("UNPAIRED", "red", f"{text}: {_some(unpaired)}.")
-    if frame.repeated:
-        places = [f"{run.method} on {_place(run)}" for run in frame.repeated]
+    if paired_runs.repeated:
+        places = [f"{run.method} on {_place(run)}" for run in paired_runs.repeated]
         text = "a method has several different results for one block; the first by digest was used"
         yield Note("DUPLICATE_RUNS", "red", f"{text}: {_some(places)}.")
-    if frame.unknown:
+    if paired_runs.unknown:
         yield Note(
-            "NOT_FOUND", "amber", f"asked for and not among the runs: {_some(frame.unknown)}."
+            "NOT_FOUND", "amber", f"asked for and not among the runs: {_some(paired_runs.unknown)}."
         )
 
 
-def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
+def _holes(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
     broken = [cell for cell in cells if cell.diverged]
     if broken:
         places = [
@@ -62,12 +65,16 @@ def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
             "red",
             f"{sum(cell.diverged for cell in broken)} runs: {text}: {_some(places)}.",
         )
-    bad = [run for run in frame.all() if fate(run) in ("failed", "diverged") and not finished(run)]
+    bad = [
+        run
+        for run in paired_runs.all()
+        if run_status(run) in ("failed", "diverged") and not finished(run)
+    ]
     if bad:
         counts = " and ".join(
             f"{count} {name}"
             for name in ("diverged", "failed")
-            if (count := sum(fate(run) == name for run in bad))
+            if (count := sum(run_status(run) == name for run in bad))
         )
         names = ("failed", "diverged")
         places = [
@@ -97,8 +104,8 @@ def _holes(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         yield Note("INFEASIBLE", "amber", f"cannot be run: {_some(places)}. {text}.")
 
 
-def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
-    runs = [run for run in frame.all() if finished(run)]
+def _runs(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+    runs = [run for run in paired_runs.all() if finished(run)]
     collapsed = [run for run in runs if run.collapsed]
     if collapsed:
         places = [
@@ -109,7 +116,9 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
         text = f"{len(collapsed)} of {len(runs)} runs predict one answer for every test row; they count in the means"
         yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
     same = [
-        cell for cell in cells if cell.done >= 3 and cell.collapsed == 0 and _alike(frame, cell)
+        cell
+        for cell in cells
+        if cell.done >= 3 and cell.collapsed == 0 and _alike(paired_runs, cell)
     ]
     if same:
         places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
@@ -140,26 +149,30 @@ def _runs(frame: Frame, cells: Sequence["Cell"]) -> Iterator[Note]:
             level,
             f"{method} is a method of {' and of '.join(sorted(found))}, and not of bench.",
         )
-    if frame.holdout:
+    if paired_runs.holdout:
         text = (
             "test rows were split off anew for every draw, so draws share rows; the intervals and p values of these tasks are "
             "widened for it (Nadeau and Bengio 2003) by test rows over training rows, which is an approximation and a wide "
             "one when few rows are trained on"
         )
-        yield Note("HOLDOUT", "amber", f"{', '.join(frame.holdout)}: {text}.")
-    if frame.seen:
+        yield Note("HOLDOUT", "amber", f"{', '.join(paired_runs.holdout)}: {text}.")
+    if paired_runs.seen:
         text = "the backbone's own training is known to have included this data; high scores there may be memory"
-        yield Note("SEEN", "amber", f"{', '.join(frame.seen)}: {text}.")
+        yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")
 
 
-def _alike(frame: Frame, cell: "Cell") -> bool:
+def _alike(paired_runs: PairedRuns, cell: "Cell") -> bool:
     runs = [
-        run for run in frame.runs(cell.method, cell.task or "", cell.size or 0) if finished(run)
+        run
+        for run in paired_runs.runs(cell.method, cell.task or "", cell.size or 0)
+        if finished(run)
     ]
     return len({round(run.score or 0.0, 12) for run in runs}) == 1
 
 
-def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"]) -> Iterator[Note]:
+def _designs(
+    paired_runs: PairedRuns, cells: Sequence["Cell"], tests: Sequence["Contrast"]
+) -> Iterator[Note]:
     few = [cell for cell in cells if 0 < cell.draws < 3]
     if few:
         single = sum(cell.draws == 1 for cell in few)
@@ -170,7 +183,7 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
             f"{text}; {single} of them on a single one, which allows no interval.",
         )
     per_draw: dict[tuple[str, int, int], set[int]] = {}
-    for _, block in frame.index:
+    for _, block in paired_runs.index:
         per_draw.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
     if any(len(seeds) > 1 for seeds in per_draw.values()):
         yield Note(
@@ -178,10 +191,10 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
             "amber",
             "several seeds share a draw; they are averaged inside it and n counts draws.",
         )
-    yield from _declared(frame, tests)
+    yield from _declared(paired_runs, tests)
     narrow = sorted(
         {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
-        - set(frame.holdout)
+        - set(paired_runs.holdout)
     )
     if narrow:
         text = "the answers for single test rows are not known, so intervals leave out that other test rows could have been taken"
@@ -198,23 +211,23 @@ def _designs(frame: Frame, cells: Sequence["Cell"], tests: Sequence["Contrast"])
         yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_where(test) for test in flat])}.")
 
 
-def _declared(frame: Frame, tests: Sequence["Contrast"]) -> Iterator[Note]:
+def _declared(paired_runs: PairedRuns, tests: Sequence["Contrast"]) -> Iterator[Note]:
     """Whether what is compared was chosen before anything was seen."""
-    said = frame.hypothesis
+    said = paired_runs.hypothesis
     if not tests or any(test.planned_for for test in tests):
         return
     if said is None:
         text = "no comparison was named before the first result (`bench run --hypothesis METHOD:BASELINE`)"
     elif said.late:
         text = f"{said.method} over {said.baseline} was named when there were results already"
-    elif frame.chosen:
+    elif paired_runs.chosen:
         text = f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
     else:
         text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
 
 
-def _winners(standing: "Standing") -> Iterator[Note]:
+def _winners(standing: "Ranking") -> Iterator[Note]:
     """Whether the best method hangs on how tasks are weighed, or on a single task."""
     by_mean, by_rank = (_either(names) for names in (standing.best_mean, standing.best_rank))
     if set(standing.best_mean).isdisjoint(standing.best_rank):

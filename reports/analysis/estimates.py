@@ -34,7 +34,7 @@ def explained(found: Iterable[str]) -> str:
     return " where every test row's answer is known, else ".join(parts) or "none"
 
 
-class Found(NamedTuple):
+class TaskEstimate(NamedTuple):
     """One task's mean in points, draw by draw, and as an estimate for other draws, or other draws and test rows."""
 
     values: list[float]  # one a draw
@@ -46,13 +46,13 @@ class Found(NamedTuple):
     corrected: bool
 
 
-def scores(sized: Sized) -> Found:
+def scores(sized: Sized) -> TaskEstimate:
     """What a method scores on one task over the draws that have all sizes."""
     values = over_sizes([per_draw(runs) for runs in sized])
     return _found(values, _table(sized), _overlap(sized))
 
 
-def differences(mine: Sized, base: Sized) -> Found:
+def differences(mine: Sized, base: Sized) -> TaskEstimate:
     """By how much a method's scores differ from those of its partners, which are in the same order."""
     pairs = [(per_draw(first), per_draw(second)) for first, second in zip(mine, base, strict=True)]
     values = over_sizes(
@@ -67,9 +67,9 @@ def _overlap(sized: Sized) -> float:
     return overlap([run for runs in sized for run in runs])
 
 
-def _found(values: list[float], table: Array | None, shared: float) -> Found:
+def _found(values: list[float], table: Array | None, shared: float) -> TaskEstimate:
     rows = intervals.over_draws_and_rows(np.round(table, DIGITS)) if table is not None else None
-    return Found(values, intervals.over_draws(values, overlap=shared), rows, shared > 0)
+    return TaskEstimate(values, intervals.over_draws(values, overlap=shared), rows, shared > 0)
 
 
 def _table(sized: Sized) -> Array | None:
@@ -78,8 +78,8 @@ def _table(sized: Sized) -> Array | None:
     for runs in sized:
         found: dict[int, list[Array]] = {}
         for run in runs:
-            rows = run.by_row
-            right = np.concatenate(list(run.right.values())) if run.right else np.empty(0)
+            rows = run.row_scores
+            right = np.concatenate(list(run.labels.values())) if run.labels else np.empty(0)
             labels = right if labels is None else labels
             if rows is None or run.holdout or not np.array_equal(right, labels):
                 return None
@@ -93,7 +93,7 @@ def _table(sized: Sized) -> Array | None:
     )
 
 
-def pooled(found: Sequence[Found], *, sd: float | None = None) -> tuple[Interval, Estimand]:
+def pooled(found: Sequence[TaskEstimate], *, sd: float | None = None) -> tuple[Interval, Estimand]:
     """The mean over tasks with its interval: E2 where every task allows it, else E1 for all of them."""
     whole = all(one.rows is not None or one.corrected for one in found)
     parts = [one.rows if whole and one.rows is not None else one.draws for one in found]

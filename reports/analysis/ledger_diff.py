@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 from reports.analysis import estimates
 from reports.analysis.paired_runs import Run, finished, overlap
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Entry, Table
+from reports.document import DASH, Document, Table, TableCell
 from reports.statistics import multiple_testing
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_test
@@ -21,7 +21,7 @@ Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
 WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
 
 
-class Place(NamedTuple):
+class LedgerCell(NamedTuple):
     """A cell of both ledgers, of one backbone and recipe."""
 
     method: str
@@ -32,10 +32,10 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Move:
+class CellChange:
     """What became of one cell."""
 
-    place: Place
+    place: LedgerCell
     pairs: int  # blocks that both finished on the same rows
     equal: int  # of them with the same score to the last digit
     before: float  # points, over the pairs
@@ -65,19 +65,19 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moves:
+class LedgerDiff:
     """All cells that both have, and what only one of them has."""
 
-    cells: tuple[Move, ...]
+    cells: tuple[CellChange, ...]
     only_before: int  # finished runs
     only_after: int
     other_rows: int  # blocks that both finished on different rows
 
 
-def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
+def moves(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
     """Each cell's change; p adjusted by Benjamini and Hochberg over the cells that have one."""
     old, new = _finished(before), _finished(after)
-    places: dict[Place, list[tuple[Run, Run]]] = {}
+    places: dict[LedgerCell, list[tuple[Run, Run]]] = {}
     other = 0
     for place, draw, seed in sorted(old.keys() & new.keys()):
         first, second = old[place, draw, seed], new[place, draw, seed]
@@ -95,7 +95,7 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
         )
     )
     cells = tuple(replace(move, p_adj=float(adjusted.get(move.place, math.nan))) for move in found)
-    return Moves(
+    return LedgerDiff(
         cells=cells,
         only_before=len(old.keys() - new.keys()),
         only_after=len(new.keys() - old.keys()),
@@ -103,19 +103,19 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> Moves:
     )
 
 
-def _finished(runs: Iterable[Run]) -> Mapping[tuple[Place, int, int], Run]:
+def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
     return {(_place(run), run.draw, run.seed): run for run in runs if finished(run)}
 
 
-def _place(run: Run) -> Place:
-    return Place(run.method, run.task, run.size, run.backbone, run.recipe)
+def _place(run: Run) -> LedgerCell:
+    return LedgerCell(run.method, run.task, run.size, run.backbone, run.recipe)
 
 
-def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
+def _move(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     found = estimates.differences([new], [old])
     interval, estimand = estimates.pooled([found])
-    return Move(
+    return CellChange(
         place=place,
         pairs=len(pairs),
         equal=sum(first.score == second.score for first, second in pairs),
@@ -129,7 +129,7 @@ def _move(place: Place, pairs: Sequence[tuple[Run, Run]]) -> Move:
     )
 
 
-def headline(found: Moves) -> str:
+def headline(found: LedgerDiff) -> str:
     """The answer in a sentence; a change that is not settled is never called noise."""
     if not found.cells:
         return "Nothing to compare: no job of one, with its backbone and recipe, has a score on the same rows in the other."
@@ -151,7 +151,7 @@ def headline(found: Moves) -> str:
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
 
 
-def as_document(found: Moves, *, before: str, after: str, command: str = "") -> Document:
+def as_document(found: LedgerDiff, *, before: str, after: str, command: str = "") -> Document:
     """The comparison as words and a table: what moved first, the greatest changes first."""
     facts = [("Before", before), ("After", after)]
     for text, count in (("before", found.only_before), ("after", found.only_after)):
@@ -186,7 +186,7 @@ def as_document(found: Moves, *, before: str, after: str, command: str = "") -> 
     )
 
 
-def _table(changed: Sequence[Move], several: Mapping[str, Sequence[str]]) -> Table:
+def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) -> Table:
     """The cells; of several backbones or recipes each is shown by its number."""
     order = sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))
     tested = sum(not math.isnan(move.p_raw) for move in changed)
@@ -216,24 +216,24 @@ def _table(changed: Sequence[Move], several: Mapping[str, Sequence[str]]) -> Tab
     )
 
 
-def _row(move: Move, several: Mapping[str, Sequence[str]]) -> tuple[Entry, ...]:
+def _row(move: CellChange, several: Mapping[str, Sequence[str]]) -> tuple[TableCell, ...]:
     return (
-        Entry(move.place.method),
-        Entry(move.place.task),
-        Entry(str(move.place.size)),
+        TableCell(move.place.method),
+        TableCell(move.place.task),
+        TableCell(str(move.place.size)),
         *(
-            Entry(str(lines.index(getattr(move.place, kind)) + 1))
+            TableCell(str(lines.index(getattr(move.place, kind)) + 1))
             for kind, lines in several.items()
         ),
-        Entry(f"{move.before:.1f}"),
-        Entry(f"{move.after:.1f}"),
-        Entry(
+        TableCell(f"{move.before:.1f}"),
+        TableCell(f"{move.after:.1f}"),
+        TableCell(
             points(move.effect),
             marks=("↑" if move.effect > 0 else "↓") if move.moved else "",
             strong=move.moved,
         ),
-        Entry(DASH if math.isnan(move.ci[0]) else f"[{move.ci[0]:.1f}, {move.ci[1]:.1f}]"),
-        Entry(probability(move.p_adj)),
-        Entry(f"{move.pairs - move.equal}/{move.pairs}"),
-        Entry(move.word),
+        TableCell(DASH if math.isnan(move.ci[0]) else f"[{move.ci[0]:.1f}, {move.ci[1]:.1f}]"),
+        TableCell(probability(move.p_adj)),
+        TableCell(f"{move.pairs - move.equal}/{move.pairs}"),
+        TableCell(move.word),
     )

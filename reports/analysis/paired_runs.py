@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.hypothesis import ROPE, Hypothesis
-from reports.statistics.influence import row_scores
+from reports.statistics import influence
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
@@ -82,10 +82,10 @@ class Run:
     sampled: Sequence[
         float
     ] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
-    given: Array = field(
+    predictions: Array = field(
         default_factory=_no_rows, compare=False
     )  # predictions (n_test,): class numbers or values
-    right: Mapping[str, Array] = field(
+    labels: Mapping[str, Array] = field(
         default_factory=dict, compare=False
     )  # labels by test split, in the order of `given`
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
@@ -94,9 +94,9 @@ class Run:
     ] = ()  # names of the classes in the order of their numbers; empty for a regression
 
     @cached_property
-    def by_row(self) -> Array | None:
+    def row_scores(self) -> Array | None:
         """The score spread over the test rows (n_test,), their mean being the score; None where that is not known."""
-        rows = row_scores(self.given, self.right, self.scored_by)
+        rows = influence.row_scores(self.predictions, self.labels, self.scored_by)
         # Where the mean is not the score, a metric is another than the one of that name here.
         return (
             rows
@@ -105,11 +105,11 @@ class Run:
         )
 
 
-class Nothing(Exception):
+class NothingToCompare(Exception):
     """There is nothing to compare; the message says what there is."""
 
 
-class Mixed(Exception):
+class MixedRuns(Exception):
     """The runs belong to several backbones or recipes, whose numbers must not share a column."""
 
     def __init__(self, backbones: Sequence[str], recipes: Sequence[str]) -> None:
@@ -139,7 +139,7 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class PairedRuns:
     """The runs of one backbone and one recipe by method and block; a block that nobody ran is not in it."""
 
     backbone: str
@@ -213,7 +213,7 @@ def finished(run: Run | None) -> TypeGuard[Run]:
     )
 
 
-def fate(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible", "missing"]:
+def run_status(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible", "missing"]:
     """What became of a planned run."""
     if run is None:
         return "missing"
@@ -222,12 +222,12 @@ def fate(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible",
     return run.status
 
 
-def sizes_of(frame: Frame, task: str, scope: int | None) -> list[int]:
+def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]:
     """The sizes of a scope at which the task could be run by anybody."""
     return [
         size
-        for size in (frame.sizes if scope is None else (scope,))
-        if (task, size) in frame.runnable
+        for size in (paired_runs.sizes if scope is None else (scope,))
+        if (task, size) in paired_runs.runnable
     ]
 
 
@@ -252,7 +252,7 @@ def over_sizes(per_size: Sequence[Mapping[int, float]]) -> list[float]:
     return [fmean(values[draw] for values in per_size) for draw in common]
 
 
-def arrange(
+def pair_runs(
     runs: Iterable[Run],
     *,
     baseline: str | None = None,
@@ -260,11 +260,11 @@ def arrange(
     tasks: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
     hypothesis: Hypothesis | None = None,
-) -> Frame:
+) -> PairedRuns:
     """The runs asked for, as a frame; see `reports.compare` for the arguments and the errors."""
     everything = sorted(runs, key=_order)
     if not everything:
-        raise Nothing("there are no runs to compare; `bench run` makes some")
+        raise NothingToCompare("there are no runs to compare; `bench run` makes some")
     present = sorted({run.method for run in everything})
     chosen, unknown = _match(methods, present)
     if baseline is None and hypothesis is not None and hypothesis.baseline in present:
@@ -285,17 +285,17 @@ def arrange(
         if r.method in chosen and r.task in wanted_tasks and r.size in wanted_sizes
     ]
     if not kept:
-        raise Nothing(f"no run is left after choosing; there are {_inventory(everything)}")
+        raise NothingToCompare(f"no run is left after choosing; there are {_inventory(everything)}")
     backbones = sorted({run.backbone for run in kept})
     recipes = sorted({run.recipe for run in kept})
     if len(backbones) > 1 or len(recipes) > 1:
-        raise Mixed(backbones, recipes)
+        raise MixedRuns(backbones, recipes)
     index, repeated = _index(kept)
     blocks: dict[tuple[str, int], set[Block]] = {}
     for _, block in index:
         blocks.setdefault((block.task, block.size), set()).add(block)
     left = {run.method for run in kept}
-    return Frame(
+    return PairedRuns(
         backbone=backbones[0],
         recipe=recipes[0],
         baseline=reference,
@@ -322,7 +322,7 @@ def _order(run: Run) -> tuple[str, str, int, int, int, int, str]:
         run.size,
         run.draw,
         run.seed,
-        _PREFERENCE.index(fate(run)),
+        _PREFERENCE.index(run_status(run)),
         run.digest,
     )
 
@@ -378,7 +378,7 @@ def _baseline(wanted: str | None, chosen: list[str], present: list[str]) -> str:
             if found
             else f"no baseline {wanted!r}"
         )
-        raise Nothing(f"{problem}; the methods are {', '.join(present)}")
+        raise NothingToCompare(f"{problem}; the methods are {', '.join(present)}")
     return found[0]
 
 

@@ -4,23 +4,23 @@ import math
 from collections.abc import Sequence
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Nothing
-from reports.document import DASH, Entry, Table
-from reports.published import STUDIES, Printed, Study
+from reports.analysis.paired_runs import NothingToCompare
+from reports.document import DASH, Table, TableCell
+from reports.published import STUDIES, PublishedScore, PublishedStudy
 
 
-def study(name: str) -> Study:
+def study(name: str) -> PublishedStudy:
     """The study of that name.
 
     Raises:
         Nothing: there is none.
     """
     if name not in STUDIES:
-        raise Nothing(f"--against: no study {name!r}; there are {', '.join(STUDIES)}")
+        raise NothingToCompare(f"--against: no study {name!r}; there are {', '.join(STUDIES)}")
     return STUDIES[name]
 
 
-def beside(comparison: Comparison, paper: Study) -> list[Table]:
+def beside(comparison: Comparison, paper: PublishedStudy) -> list[Table]:
     """A table for each size that both have: a row for each method here, and one for each of its names there.
 
     Raises:
@@ -35,7 +35,7 @@ def beside(comparison: Comparison, paper: Study) -> list[Table]:
         and (one.size in comparison.sizes or not one.size)
     ]
     if not common:
-        raise Nothing(
+        raise NothingToCompare(
             f"{paper.title} has nothing in common with these runs: it has {_extent(paper)}"
         )
     return [
@@ -43,7 +43,7 @@ def beside(comparison: Comparison, paper: Study) -> list[Table]:
     ]
 
 
-def _extent(paper: Study) -> str:
+def _extent(paper: PublishedStudy) -> str:
     sizes = sorted({one.size for one in paper.numbers})
     shown = ", ".join(str(size) if size else "all rows" for size in sizes)
     methods = ", ".join(dict.fromkeys(one.method for one in paper.numbers))
@@ -52,7 +52,9 @@ def _extent(paper: Study) -> str:
     )
 
 
-def _table(comparison: Comparison, paper: Study, size: int, common: Sequence[Printed]) -> Table:
+def _table(
+    comparison: Comparison, paper: PublishedStudy, size: int, common: Sequence[PublishedScore]
+) -> Table:
     numbers = [one for one in common if one.size == size]
     columns = [
         (task, metric)
@@ -67,17 +69,18 @@ def _table(comparison: Comparison, paper: Study, size: int, common: Sequence[Pri
             continue
         rows.append(
             (
-                Entry(method),
-                Entry("here"),
-                *(Entry(_mine(comparison, method, *column, ours)) for column in columns),
+                TableCell(method),
+                TableCell("here"),
+                *(TableCell(_mine(comparison, method, *column, ours)) for column in columns),
             )
         )
         for called in dict.fromkeys(one.called for one in theirs):
             printed = {(one.task, one.metric): one.value for one in theirs if one.called == called}
             cells = [
-                Entry(f"{printed[column]:.2f}" if column in printed else DASH) for column in columns
+                TableCell(f"{printed[column]:.2f}" if column in printed else DASH)
+                for column in columns
             ]
-            rows.append((Entry(""), Entry(called), *cells))
+            rows.append((TableCell(""), TableCell(called), *cells))
     return Table(
         title=f"Beside {paper.title}, {f'size {size}' if size else 'all rows there'}",
         head=("method", "from", *(f"{task} {metric}" for task, metric in columns)),
@@ -92,7 +95,7 @@ def _mine(comparison: Comparison, method: str, task: str, metric: str, size: int
     return DASH if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _differences(comparison: Comparison, paper: Study, size: int) -> str:
+def _differences(comparison: Comparison, paper: PublishedStudy, size: int) -> str:
     """What was done otherwise there, as far as it is known."""
     runs = [run for run in comparison.runs if run.size == size]
     dev = sorted({run.n_dev for run in runs})

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.analysis.cells import Cell
-from reports.analysis.paired_runs import Frame
+from reports.analysis.paired_runs import PairedRuns
 from reports.statistics import friedman, ranks
 from reports.statistics.conventions import DIGITS, Array
-from reports.statistics.friedman import Permuted
+from reports.statistics.friedman import FriedmanTest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Ranking:
     """Ranks and pairs, over task means; arrays are in the order of `methods`."""
 
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
     means: tuple[float, ...]  # points
     ranks: tuple[float, ...]  # mean rank, 1 is best
-    permuted: Permuted
+    permuted: FriedmanTest
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # pairs
@@ -30,27 +30,31 @@ class Standing:
     best_without: tuple[tuple[str, tuple[str, ...]], ...]  # by mean, for each task left out
 
 
-def standing(frame: Frame, cells: list[Cell]) -> Standing | None:
+def standing(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
     """Over all sizes; None with fewer than two methods or tasks that are complete."""
-    scope = None if len(frame.sizes) > 1 else frame.sizes[0]
+    scope = None if len(paired_runs.sizes) > 1 else paired_runs.sizes[0]
     found = {
         (c.method, c.task): c.mean
         for c in cells
         if c.size == scope and c.task and c.state == "complete"
     }
     tasks = [
-        task for task in frame.tasks if all((method, task) in found for method in frame.methods)
+        task
+        for task in paired_runs.tasks
+        if all((method, task) in found for method in paired_runs.methods)
     ]
-    if len(frame.methods) < 2 or len(tasks) < 2:
+    if len(paired_runs.methods) < 2 or len(tasks) < 2:
         return None
-    scores = np.round([[found[method, task] for method in frame.methods] for task in tasks], DIGITS)
+    scores = np.round(
+        [[found[method, task] for method in paired_runs.methods] for task in tasks], DIGITS
+    )
     pairs = ranks.pairwise(scores)
 
     def named(places: tuple[int, ...]) -> tuple[str, ...]:
-        return tuple(frame.methods[place] for place in places)
+        return tuple(paired_runs.methods[place] for place in places)
 
-    return Standing(
-        methods=frame.methods,
+    return Ranking(
+        methods=paired_runs.methods,
         tasks=tuple(tasks),
         means=tuple(map(float, scores.mean(axis=0))),
         ranks=tuple(map(float, ranks.mean_ranks(scores))),

@@ -11,7 +11,7 @@ from reports.statistics.correlation import Cell, Correlation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class SampledDevScores:
     """What the sampled dev scores of one method's runs are, at the step chosen; points."""
 
     method: str
@@ -25,7 +25,7 @@ class Samples:
     mean_p_adj: float = math.nan
 
 
-def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
+def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[SampledDevScores, ...]:
     """One for each method whose dev rows were seen by sampled models."""
     found = []
     for method in methods:
@@ -35,7 +35,7 @@ def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
         if mine:
             copies = [len(run.sampled) for run in mine]
             found.append(
-                Samples(
+                SampledDevScores(
                     method=method,
                     runs=len(mine),
                     copies=(min(copies), max(copies)),
@@ -48,7 +48,7 @@ def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Samples, ...]:
     return _adjusted(found)
 
 
-def _adjusted(found: Sequence[Samples]) -> tuple[Samples, ...]:
+def _adjusted(found: Sequence[SampledDevScores]) -> tuple[SampledDevScores, ...]:
     raw = [each.p for one in found for each in (one.by_spread, one.by_mean)]
     # what cannot be tested yet is still one of the tests that were planned
     holm = multiple_testing.holm([1.0 if math.isnan(p) else p for p in raw])

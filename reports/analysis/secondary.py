@@ -10,20 +10,20 @@ from reports.analysis.paired_runs import Run, finished, overlap
 from reports.statistics import intervals, random_effects
 from reports.statistics.conventions import DIGITS
 from reports.statistics.equivalence import Equivalence, equivalence
-from reports.statistics.random_effects import Pooled
+from reports.statistics.random_effects import RandomEffects
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detail:
+class SecondaryEstimates:
     """One method against the baseline over several tasks; points."""
 
     method: str
     tasks: tuple[str, ...]
-    pooled: Pooled  # as a sample of tasks, with what a new task may show
+    pooled: RandomEffects  # as a sample of tasks, with what a new task may show
     equivalence: Equivalence  # whether the mean over tasks lies within the rope
 
 
-def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...]:
+def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[SecondaryEstimates, ...]:
     """One for each comparison overall that is made over two tasks or more."""
     return tuple(
         _detail(test, runs)
@@ -32,7 +32,7 @@ def details(tests: Sequence[Contrast], runs: Sequence[Run]) -> tuple[Detail, ...
     )
 
 
-def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
+def _detail(test: Contrast, runs: Sequence[Run]) -> SecondaryEstimates:
     per_task: Mapping[str, Sequence[float]] = test.differences
     values = list(per_task.values())
     means = np.round([np.mean(draws) for draws in values], DIGITS)
@@ -42,7 +42,7 @@ def _detail(test: Contrast, runs: Sequence[Run]) -> Detail:
         intervals.over_draws(draws, overlap=o).variance
         for draws, o in zip(values, shared, strict=True)
     ]
-    return Detail(
+    return SecondaryEstimates(
         method=test.method,
         tasks=tuple(per_task),
         pooled=random_effects.pooled(means, noise),

@@ -10,7 +10,7 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall
-from reports.analysis.paired_runs import Run, arrange, fate, finished, overlap
+from reports.analysis.paired_runs import Run, finished, overlap, pair_runs, run_status
 from reports.statistics import intervals
 from reports.statistics.expected_best import expected_best
 from reports.statistics.intervals import Interval
@@ -19,7 +19,7 @@ OWN: Final = "own"  # the rule that chose the checkpoint which counts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class RuleComparison:
     """One selection rule in the trainings of one method; points."""
 
     method: str
@@ -34,7 +34,7 @@ class Rule:
     )  # dev - test of what it chose; None where the dev score there was not kept
 
 
-def rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Rule, ...]:
+def rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[RuleComparison, ...]:
     """Every rule of every method whose runs tested several, the own one first."""
     return tuple(
         rule
@@ -43,7 +43,7 @@ def rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Rule, ...]:
     )
 
 
-def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
+def _of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
     scored = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
     names = {name for _, scores in scored for name in scores}
     whole = [(run, scores) for run, scores in scored if scores.keys() == names]
@@ -60,13 +60,13 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
     lost = [
         run
         for run in runs
-        if fate(run) == "diverged" and not (finished(run) and scores_by_rule(run))
+        if run_status(run) == "diverged" and not (finished(run) and scores_by_rule(run))
     ]
     unpaired = [_chosen(run, name, math.nan) for name in tried for run in lost]
-    paired = arrange([*(run for each in tried.values() for run in each), *unpaired], baseline=OWN)
+    paired = pair_runs([*(run for each in tried.values() for run in each), *unpaired], baseline=OWN)
     tests = {test.method: test for test in overall(paired)}
     for name, chosen in tried.items():
-        yield Rule(
+        yield RuleComparison(
             method=method,
             name=own if name == OWN else name,
             own=name == OWN,
@@ -83,7 +83,12 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[Rule]:
 def _chosen(run: Run, rule: str, score: float) -> Run:
     """The run as it would have been with that rule; its answers row by row are not known."""
     return replace(
-        run, method=rule, score=score, dev_score=_promised(run, rule), given=np.empty(0), right={}
+        run,
+        method=rule,
+        score=score,
+        dev_score=_promised(run, rule),
+        predictions=np.empty(0),
+        labels={},
     )
 
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.analysis.verdict import probability
-from reports.document import Entry, Table
+from reports.document import Table, TableCell
 from reports.statistics.conventions import ALPHA
 from reports.statistics.mcnemar import mcnemar
 from reports.statistics.multiple_testing import benjamini_hochberg
 
 
-class Duel(NamedTuple):
+class DiscordantPair(NamedTuple):
     """What one model alone answers rightly, and the baseline's alone."""
 
     run: Run
@@ -34,10 +34,13 @@ def single(comparison: Comparison) -> Table | None:
     p = [mcnemar(duel.mine, duel.theirs) for duel in duels]
     rows = [
         (
-            *(Entry(text) for text in (duel.run.method, duel.run.task, str(duel.run.size))),
-            *(Entry(str(count)) for count in (duel.mine, duel.theirs, len(duel.run.given))),
-            Entry(probability(raw)),
-            Entry(probability(held), strong=bool(held <= ALPHA)),
+            *(TableCell(text) for text in (duel.run.method, duel.run.task, str(duel.run.size))),
+            *(
+                TableCell(str(count))
+                for count in (duel.mine, duel.theirs, len(duel.run.predictions))
+            ),
+            TableCell(probability(raw)),
+            TableCell(probability(held), strong=bool(held <= ALPHA)),
         )
         for duel, raw, held in zip(duels, p, benjamini_hochberg(p), strict=True)
     ]
@@ -63,7 +66,7 @@ def single(comparison: Comparison) -> Table | None:
     )
 
 
-def _duels(comparison: Comparison) -> list[Duel]:
+def _duels(comparison: Comparison) -> list[DiscordantPair]:
     found: dict[tuple[str, str, int], list[Run]] = {}
     for one in comparison.runs:
         found.setdefault((one.method, one.task, one.size), []).append(one)
@@ -77,13 +80,15 @@ def _duels(comparison: Comparison) -> list[Duel]:
             continue
         here, there = _right(run), _right(base)
         if here is not None and there is not None and here.shape == there.shape:
-            duels.append(Duel(run, int((here & ~there).sum()), int((there & ~here).sum())))
+            duels.append(
+                DiscordantPair(run, int((here & ~there).sum()), int((there & ~here).sum()))
+            )
     return duels
 
 
 def _right(run: Run) -> NDArray[np.bool_] | None:
     """Which test rows (n,) it answers rightly; None where answers are not known, or are no classes."""
-    if not run.classes or not run.right:
+    if not run.classes or not run.labels:
         return None
-    labels = np.concatenate(list(run.right.values()))
-    return np.asarray(run.given == labels) if labels.shape == run.given.shape else None
+    labels = np.concatenate(list(run.labels.values()))
+    return np.asarray(run.predictions == labels) if labels.shape == run.predictions.shape else None

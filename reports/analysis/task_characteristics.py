@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Character:
+class TaskCharacteristics:
     """One task, measured on the test rows of one run; NaN where it is not known or does not apply.
 
     Rounded, so that ranks are not made of what a few rows happen to be.
@@ -42,7 +42,7 @@ class Character:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class GainCorrelation:
     """A rank correlation of one characteristic with the gain of one method."""
 
     characteristic: str
@@ -55,8 +55,8 @@ class Link:
 class Characteristics:
     """All tasks, and what gains go with."""
 
-    tasks: tuple[Character, ...]
-    links: tuple[Link, ...]
+    tasks: tuple[TaskCharacteristics, ...]
+    links: tuple[GainCorrelation, ...]
 
 
 def characteristics(comparison: Comparison, texts: Texts) -> Characteristics:
@@ -65,15 +65,15 @@ def characteristics(comparison: Comparison, texts: Texts) -> Characteristics:
     return Characteristics(tasks=tasks, links=tuple(_links(comparison, tasks)))
 
 
-def _character(comparison: Comparison, task: str, texts: Texts) -> Character:
-    runs = [run for run in comparison.runs if run.task == task and finished(run) and run.right]
+def _character(comparison: Comparison, task: str, texts: Texts) -> TaskCharacteristics:
+    runs = [run for run in comparison.runs if run.task == task and finished(run) and run.labels]
     run = runs[0] if runs else None
     rows = (texts(run) if run else None) or []
-    labels = np.concatenate(list(run.right.values())) if run else np.empty(0)
+    labels = np.concatenate(list(run.labels.values())) if run else np.empty(0)
     scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
     means = [comparison.cell(method, task, scope).mean for method in comparison.methods]
     tests = {test.method: test.differences.get(task) for test in comparison.family("overall")}
-    return Character(
+    return TaskCharacteristics(
         task=task,
         classes=len(run.classes) if run else 0,
         words=round(fmean(sum(len(text.split()) for text in row) for row in rows), 1)
@@ -105,7 +105,7 @@ def overlap(rows: Sequence[Sequence[str]]) -> float:
     return fmean(shares) if shares else math.nan
 
 
-def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
+def _links(comparison: Comparison, tasks: Sequence[TaskCharacteristics]) -> list[GainCorrelation]:
     methods = [test.method for test in comparison.family("overall")]
     found = [
         (SIZE, method, _by_size(comparison, method))
@@ -122,7 +122,7 @@ def _links(comparison: Comparison, tasks: Sequence[Character]) -> list[Link]:
     known = [one.p for _, _, one in kept if not math.isnan(one.p)]
     adjusted = iter(map(float, multiple_testing.benjamini_hochberg(known)))
     return [
-        Link(
+        GainCorrelation(
             characteristic=name,
             method=method,
             found=one,

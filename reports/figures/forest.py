@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, contrasts
 from reports.analysis.estimates import explained
-from reports.analysis.paired_runs import Nothing, arrange
-from reports.analysis.secondary import Detail
+from reports.analysis.paired_runs import NothingToCompare, pair_runs
+from reports.analysis.secondary import SecondaryEstimates
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
@@ -114,10 +114,10 @@ def _rows(comparison: Comparison) -> list[ForestRow]:
     for task in comparison.tasks:
         runs = [run for run in comparison.runs if run.task == task]
         try:
-            frame = arrange(runs, baseline=comparison.baseline, methods=comparison.methods)
-        except Nothing:  # the baseline has no runs on this task
+            paired_runs = pair_runs(runs, baseline=comparison.baseline, methods=comparison.methods)
+        except NothingToCompare:  # the baseline has no runs on this task
             continue
-        rows += [ForestRow(task, test) for test in contrasts(frame) if test.family == "overall"]
+        rows += [ForestRow(task, test) for test in contrasts(paired_runs) if test.family == "overall"]
     return rows
 
 
@@ -149,7 +149,7 @@ def _panel(
     axes.axhline(len(labels) - 0.45, color=INK, linewidth=0.5, alpha=0.4)
 
 
-def _new_task(canvas: Canvas, axes: Axes, detail: Detail, y: float) -> None:
+def _new_task(canvas: Canvas, axes: Axes, detail: SecondaryEstimates, y: float) -> None:
     """Draw the prediction interval of one more task; write τ² and I² above the panel (Higgins et al. 2009)."""
     pooled = detail.pooled
     if not math.isfinite(pooled.tau2):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
-from reports.analysis.selection_rules import Rule, mean_optimism, promised
+from reports.analysis.selection_rules import RuleComparison, mean_optimism, promised
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, zero_line
 from reports.figures.options import DEFAULT, Options
@@ -156,7 +156,7 @@ def few(most: int) -> list[int]:
     )
 
 
-def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
+def by_rule(rules: Sequence[RuleComparison]) -> dict[str, dict[str, RuleComparison]]:
     """Return the rules by name and method; `stochastic`, which few methods have, comes first."""
     names = sorted({rule.name for rule in rules}, key=lambda name: (name != "stochastic", name))
     return {name: {rule.method: rule for rule in rules if rule.name == name} for name in names}
@@ -165,7 +165,7 @@ def by_rule(rules: Sequence[Rule]) -> dict[str, dict[str, Rule]]:
 def _rules(
     canvas: Canvas,
     axes: Axes,
-    rules: Mapping[str, Mapping[str, Rule]],
+    rules: Mapping[str, Mapping[str, RuleComparison]],
     styles: Mapping[str, MethodStyle],
 ) -> None:
     for method, style in styles.items():

@@ -13,7 +13,7 @@ from matplotlib.ticker import NullFormatter
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Nothing
+from reports.analysis.paired_runs import NothingToCompare
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import MethodStyle, amount, estimate, numbered_style, short, styled
@@ -55,7 +55,7 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
             if known
             else "no method's name holds an option"
         )
-        raise Nothing(f"no option {option_name!r}; {hint}")
+        raise NothingToCompare(f"no option {option_name!r}; {hint}")
     if not known:
         return empty_figure(
             NAME, TITLE, "No method's name holds an option, such as prefix(length=20)."

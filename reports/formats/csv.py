@@ -6,7 +6,7 @@ import math
 from typing import Final
 
 from reports import escape
-from reports.analysis.cells import FATES, Cell
+from reports.analysis.cells import STATUSES, Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 
@@ -50,7 +50,7 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         "size": cell.size,
         "state": cell.state,
         "planned": cell.planned,
-        **{name: cell.fates.get(name, 0) for name in FATES},
+        **{name: cell.fates.get(name, 0) for name in STATUSES},
         "draws": cell.draws,
         "mean": cell.mean,
         "low": cell.low,

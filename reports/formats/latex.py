@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from reports import escape
-from reports.document import Document, Entry, Table
+from reports.document import Document, Table, TableCell
 
 COLUMNS: Final = 7  # columns of numbers that fit on a printed page
 
@@ -55,7 +55,7 @@ def _tables(table: Table) -> Iterator[str]:
         yield from ("    \\bottomrule", "  \\end{tabular}", "\\end{table}")
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: TableCell) -> str:
     text = escape.latex(entry.text)
     if entry.strong:
         text = f"\\textbf{{{text}}}"

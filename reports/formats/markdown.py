@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from reports import escape
-from reports.document import Document, Entry, Table
+from reports.document import Document, Table, TableCell
 
 
 def as_markdown(page: Document) -> str:
@@ -40,7 +40,7 @@ def _pipe_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: TableCell) -> str:
     text = escape.markdown(entry.text)
     if entry.strong and text:
         text = f"**{text}**"

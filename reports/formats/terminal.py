@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from reports import escape
-from reports.document import Document, Entry, Table
+from reports.document import Document, Table, TableCell
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -148,12 +148,12 @@ def _break_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _marks(entry: Entry) -> str:
+def _marks(entry: TableCell) -> str:
     """Return the marks, with a star for a bold entry, which is visible without styles."""
     return ("*" if entry.strong and entry.text else "") + entry.marks
 
 
-def _column(entries: Iterable[Entry]) -> list[str]:
+def _column(entries: Iterable[TableCell]) -> list[str]:
     """Return the texts of a column; all marks are padded to one width, so that the numbers are aligned."""
     entries = list(entries)
     marks_width = max((len(_marks(entry)) for entry in entries), default=0)

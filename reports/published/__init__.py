@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Final, NamedTuple
 
 
-class Printed(NamedTuple):
+class PublishedScore(NamedTuple):
     """One number of a paper's table."""
 
     size: int  # training rows; 0: all of them
@@ -22,7 +22,7 @@ class Printed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Study:
+class PublishedStudy:
     """A paper with numbers to hold one's own against."""
 
     name: str
@@ -34,10 +34,10 @@ class Study:
     about: str  # what else was done otherwise than here, or is not known
 
     @cached_property
-    def numbers(self) -> tuple[Printed, ...]:
+    def numbers(self) -> tuple[PublishedScore, ...]:
         """All numbers, in the order of the file."""
         return tuple(
-            Printed(
+            PublishedScore(
                 int(row["size"]),
                 row["method"],
                 row["called"],
@@ -49,10 +49,10 @@ class Study:
         )
 
 
-STUDIES: Final[Mapping[str, Study]] = {
+STUDIES: Final[Mapping[str, PublishedStudy]] = {
     study.name: study
     for study in (
-        Study(
+        PublishedStudy(
             name="unipelt",
             title="UniPELT (Mao et al. 2022)",
             source="Mao, Mathias, Hou, Almahairi, Ma, Han, Yih, Khabsa: UniPELT, ACL 2022, arXiv 2110.07577, Table 1",
@@ -61,7 +61,7 @@ STUDIES: Final[Mapping[str, Study]] = {
             draws=5,
             about="tested on the whole validation splits (MNLI: matched); one metric a task; learning rates are in an appendix",
         ),
-        Study(
+        PublishedStudy(
             name="li-liang",
             title="Prefix-Tuning (Li & Liang 2021)",
             source="Li, Liang: Prefix-Tuning, ACL 2021, arXiv 2101.00190, Table 2 of the proceedings",

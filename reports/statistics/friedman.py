@@ -20,7 +20,7 @@ STATES: Final = 500_000  # rank sums held at once in counting; above, orders are
 CHUNK: Final = 10_000
 
 
-class Permuted(NamedTuple):
+class FriedmanTest(NamedTuple):
     """A p by permuting methods within tasks."""
 
     statistic: float  # the squared distances of the rank sums from their mean
@@ -28,7 +28,7 @@ class Permuted(NamedTuple):
     exact: bool  # every order counted, or a fixed stream of them drawn
 
 
-def friedman(scores: ArrayLike) -> Permuted:
+def friedman(scores: ArrayLike) -> FriedmanTest:
     """How often the rank sums of equal methods lie as far apart as those of the scores (tasks, methods).
 
     Every order within each task is equally likely if the methods do not differ. Counted exactly
@@ -44,7 +44,7 @@ def friedman(scores: ArrayLike) -> Permuted:
     blocks = blocks[np.lexsort(blocks.T)]
     exact = _counted(blocks, observed)
     p = _drawn(blocks, observed) if exact is None else exact
-    return Permuted(statistic=observed / 4, p=p, exact=exact is not None)
+    return FriedmanTest(statistic=observed / 4, p=p, exact=exact is not None)
 
 
 def _counted(blocks: Whole, observed: int) -> float | None:

@@ -10,7 +10,7 @@ from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.t_test import t_quantile
 
 
-class Pooled(NamedTuple):
+class RandomEffects(NamedTuple):
     """A mean over tasks taken as a sample of tasks, in the units of the effects; NaN where the data allow none."""
 
     tasks: int
@@ -21,7 +21,7 @@ class Pooled(NamedTuple):
     i2: float  # the share of the observed variance that is tau2's, 0 to 1
 
 
-def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> Pooled:
+def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> RandomEffects:
     """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
 
     Tau² by DerSimonian and Laird (1986), and the
@@ -41,7 +41,7 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
     tasks = values.size
     if tasks < 2 or not (noise > 0).all() or not np.isfinite(values).all():
         mean = float(values.mean()) if tasks else math.nan
-        return Pooled(tasks, mean, *[math.nan] * 4)
+        return RandomEffects(tasks, mean, *[math.nan] * 4)
     tau2, q = _between(values, noise)
     weights = 1 / (noise + tau2)
     mean = float(weights @ values / weights.sum())
@@ -51,7 +51,7 @@ def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
         if tasks > 2
         else math.nan
     )
-    return Pooled(
+    return RandomEffects(
         tasks=tasks,
         mean=mean,
         predicted_low=mean - wide,

@@ -9,11 +9,11 @@ import numpy as np
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
-from reports.analysis.rankings import Standing
-from reports.analysis.secondary import Detail
+from reports.analysis.rankings import Ranking
+from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.single_draw import single
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table, plural
+from reports.document import DASH, Table, TableCell, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.variance_components import variance_components
 
@@ -52,14 +52,14 @@ def _further_estimates(comparison: Comparison) -> Table | None:
     )
 
 
-def _detail(detail: Detail) -> tuple[Entry, ...]:
+def _detail(detail: SecondaryEstimates) -> tuple[TableCell, ...]:
     pooled = detail.pooled
     return (
-        Entry(detail.method),
-        Entry(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
-        Entry(_range(pooled.predicted_low, pooled.predicted_high)),
-        Entry(_number(pooled.tau2)),
-        Entry(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),
+        TableCell(detail.method),
+        TableCell(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
+        TableCell(_range(pooled.predicted_low, pooled.predicted_high)),
+        TableCell(_number(pooled.tau2)),
+        TableCell(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),
     )
 
 
@@ -71,7 +71,7 @@ def _range(low: float, high: float) -> str:
     return DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"
 
 
-def _rankings(standing: Standing | None) -> list[Table]:
+def _rankings(standing: Ranking | None) -> list[Table]:
     if standing is None:
         return []
     order = sorted(
@@ -79,7 +79,7 @@ def _rankings(standing: Standing | None) -> list[Table]:
     )
     names = [standing.methods[i] for i in order]
     rows = [
-        (Entry(standing.methods[i]), Entry(f"{standing.ranks[i]:.2f}"), Entry(f"{standing.means[i]:.1f}"))
+        (TableCell(standing.methods[i]), TableCell(f"{standing.ranks[i]:.2f}"), TableCell(f"{standing.means[i]:.1f}"))
         for i in order
     ]  # fmt: skip
     kind = "exact" if standing.permuted.exact else "sampled"
@@ -100,7 +100,7 @@ def _rankings(standing: Standing | None) -> list[Table]:
     if len(order) < 3:
         return [table]
     square = [
-        (Entry(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order
+        (TableCell(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order
     ]
     return [
         table,
@@ -117,12 +117,12 @@ def _rankings(standing: Standing | None) -> list[Table]:
     ]
 
 
-def _pair(standing: Standing, i: int, j: int, order: Sequence[int]) -> Entry:
+def _pair(standing: Ranking, i: int, j: int, order: Sequence[int]) -> TableCell:
     if i == j:
-        return Entry("")
+        return TableCell("")
     strong = standing.adjusted[i][j] <= ALPHA
     above = order.index(i) < order.index(j)
-    return Entry(
+    return TableCell(
         points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),
         strong=strong,
     )
@@ -141,13 +141,13 @@ def _costs(comparison: Comparison) -> Table | None:
         tested = [1000 * run.seconds_evaluation / run.n_test for run in runs if run.n_test]
         shared = shared or any(run.shared for run in runs)
         rows.append((
-            Entry(method),
-            Entry(f"{fmean(run.trained for run in runs):,.0f}"),
-            Entry(f"{fmean(run.stored for run in runs) / 1024:,.0f}"),
-            Entry(f"{fmean(run.seconds_training for run in runs):.1f}"),
-            Entry(f"{fmean(tested):.2f}" if tested else DASH),
-            Entry(f"{max(run.peak_bytes for run in runs) / 2**20:,.0f}"),
-            Entry(f"{sum(run.seconds_training + run.seconds_evaluation for run in runs) / 3600:.2f}"),
+            TableCell(method),
+            TableCell(f"{fmean(run.trained for run in runs):,.0f}"),
+            TableCell(f"{fmean(run.stored for run in runs) / 1024:,.0f}"),
+            TableCell(f"{fmean(run.seconds_training for run in runs):.1f}"),
+            TableCell(f"{fmean(tested):.2f}" if tested else DASH),
+            TableCell(f"{max(run.peak_bytes for run in runs) / 2**20:,.0f}"),
+            TableCell(f"{sum(run.seconds_training + run.seconds_evaluation for run in runs) / 3600:.2f}"),
         ))  # fmt: skip
     if not rows:
         return None
@@ -185,8 +185,8 @@ def _variation(comparison: Comparison) -> Table | None:
         ]
         for source, values in zip(SOURCES, zip(*deviations, strict=True), strict=True):
             if not all(map(math.isnan, values)):
-                entries = (Entry(DASH if math.isnan(value) else f"{value:.1f}") for value in values)
-                rows.append((Entry(method), Entry(source), *entries))
+                entries = (TableCell(DASH if math.isnan(value) else f"{value:.1f}") for value in values)
+                rows.append((TableCell(method), TableCell(source), *entries))
     if not rows:
         return None
     return Table(
@@ -218,9 +218,9 @@ def _deviations(runs: Sequence[Run]) -> tuple[float, float, float]:
         elif len(scores) > 1:
             draws.append(float(np.var([fmean(values) for values in scores.values()], ddof=1)))
         test_examples += [
-            10_000 * float(run.by_row.var()) / len(run.by_row)
+            10_000 * float(run.row_scores.var()) / len(run.row_scores)
             for run in done
-            if run.by_row is not None
+            if run.row_scores is not None
         ]
     draw, seed, test = (
         math.sqrt(fmean(variances)) if variances else math.nan

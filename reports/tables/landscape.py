@@ -10,9 +10,9 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall
-from reports.analysis.paired_runs import Run, arrange, finished
+from reports.analysis.paired_runs import Run, finished, pair_runs
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Entry, Table, plural
+from reports.document import DASH, Document, Table, TableCell, plural
 from reports.statistics import intervals
 from reports.tables.subspace import missing, tested, unreachable
 
@@ -113,7 +113,7 @@ def _centres(models: Sequence[Surroundings], failed: Sequence[Run]) -> PlaceTest
         if run.method == models[0].run.method
     ]
     all_runs = [run for place_runs in runs.values() for run in place_runs]
-    tests = {test.method: test for test in overall(arrange([*all_runs, *lost], baseline=CENTRE))}
+    tests = {test.method: test for test in overall(pair_runs([*all_runs, *lost], baseline=CENTRE))}
     return {place: (_mean(place_runs), tests.get(place)) for place, place_runs in runs.items()}
 
 
@@ -123,11 +123,11 @@ def _rises(
     """Compare the rise of the training loss, in hundredths, of each method with the reference."""
     runs = [_with_score(model.run, model.run.method, model.rise) for model in models]
     runs += [_with_score(run, run.method, math.nan) for run in failed]
-    return {test.method: test for test in overall(arrange(runs, baseline=reference))}
+    return {test.method: test for test in overall(pair_runs(runs, baseline=reference))}
 
 
 def _with_score(run: Run, name: str, score: float) -> Run:
-    return replace(run, method=name, score=score, given=np.empty(0), right={})
+    return replace(run, method=name, score=score, predictions=np.empty(0), labels={})
 
 
 def _mean(runs: Sequence[Run]) -> float:
@@ -176,7 +176,7 @@ def _settled(test: Contrast) -> str:
 
 def _centre_table(centres: Mapping[str, PlaceTests]) -> Table:
     rows = [
-        (Entry(method), Entry(place), Entry(_number(mean, 1)), *_against(test, 1, 1.0))
+        (TableCell(method), TableCell(place), TableCell(_number(mean, 1)), *_against(test, 1, 1.0))
         for method, places in centres.items()
         for place, (mean, test) in places.items()
     ]
@@ -207,8 +207,8 @@ def _flatness_table(
         barriers = [model.barrier for model in mine if model.barrier is not None]
         between = (fmean(barriers), max(barriers)) if barriers else (math.nan, math.nan)
         rows.append((
-            Entry(method), Entry(str(len(mine))), Entry(_number(mean, 3)), *_against(rises.get(method), 3, 0.01),
-            *(Entry(_number(value, 3)) for value in between),
+            TableCell(method), TableCell(str(len(mine))), TableCell(_number(mean, 3)), *_against(rises.get(method), 3, 0.01),
+            *(TableCell(_number(value, 3)) for value in between),
         ))  # fmt: skip
     return Table(
         title="Rise of the training loss",
@@ -234,17 +234,17 @@ def _flatness_table(
     )
 
 
-def _against(test: Contrast | None, digits: int, unit: float) -> tuple[Entry, ...]:
+def _against(test: Contrast | None, digits: int, unit: float) -> tuple[TableCell, ...]:
     if test is None:
-        return (Entry(""),) * 4
+        return (TableCell(""),) * 4
     low, high = (unit * bound for bound in test.ci)
     around = DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
     effect = round(unit * test.effect, digits) + 0.0  # no sign before a zero
-    shown = Entry(
+    shown = TableCell(
         DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}",
         strong=test.settled,
     )
-    return shown, Entry(around), Entry(probability(test.p_raw)), Entry(probability(test.p_adj))
+    return shown, TableCell(around), TableCell(probability(test.p_raw)), TableCell(probability(test.p_adj))
 
 
 def _models(models: Sequence[Surroundings]) -> Table:
@@ -272,9 +272,9 @@ def _models(models: Sequence[Surroundings]) -> Table:
             model.ensemble,
         )
         rows.append((
-            *(Entry(str(text)) for text in (run.method, run.task, run.size, run.draw)),
-            *(Entry(_number(None if score is None else 100 * score, 1)) for score in scores),
-            Entry(_number(model.rise, 3)), Entry(_number(model.barrier, 3)),
+            *(TableCell(str(text)) for text in (run.method, run.task, run.size, run.draw)),
+            *(TableCell(_number(None if score is None else 100 * score, 1)) for score in scores),
+            TableCell(_number(model.rise, 3)), TableCell(_number(model.barrier, 3)),
         ))  # fmt: skip
     return Table(title="All models", head=head, rows=tuple(rows), labels=4)
 

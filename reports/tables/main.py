@@ -10,7 +10,7 @@ from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED
 from reports.analysis.paired_runs import finished
 from reports.analysis.verdict import points, probability, verdict
-from reports.document import DASH, Document, Entry, Table, plural
+from reports.document import DASH, Document, Table, TableCell, plural
 from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
@@ -112,7 +112,7 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
         title="Over all sizes" if scope is None else f"Size {scope}",
         head=("method", *(heading for heading, _ in kept)),
         rows=tuple(
-            (Entry(method), *(_entry(cells[i]) for _, cells in kept))
+            (TableCell(method), *(_entry(cells[i]) for _, cells in kept))
             for i, method in enumerate(comparison.methods)
         ),
         legend=_legend(comparison, [cell for _, cells in kept for cell in cells]),
@@ -125,19 +125,19 @@ def _heading(comparison: Comparison, task: str | None, without: bool) -> str:
     return f"{task}{' †' if task in comparison.seen else ''}{' §' if task in comparison.holdout else ''}"
 
 
-def _entry(cell: Cell) -> Entry:
+def _entry(cell: Cell) -> TableCell:
     """Return `84.3 ± 1.2`, marks, and the share of finished runs if some are missing."""
     if cell.state == "unplanned":
-        return Entry(DASH)
+        return TableCell(DASH)
     if cell.state == "infeasible":
-        return Entry("infeasible")
+        return TableCell("infeasible")
     share = "" if cell.state == "complete" else f" {cell.done}/{cell.planned}"
     if math.isnan(cell.mean):
         ended = cell.task is not None and cell.state in ("failed", "diverged")
-        return Entry(f"{cell.state if ended else DASH}{share}")
+        return TableCell(f"{cell.state if ended else DASH}{share}")
     half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
-    return Entry(
+    return TableCell(
         f"{cell.mean:.1f}{half}",
         marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
         strong=cell.best,
@@ -204,17 +204,17 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         mark = ("↑" if test.effect > 0 else "↓") if test.settled else ""
         low, high = test.ci
         row = [
-            Entry(test.method),
-            Entry(points(test.effect), marks=mark, strong=test.settled),
-            Entry(DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"),
-            Entry(probability(test.p_raw)),
-            Entry(probability(test.p_adj)),
-            Entry(f"{test.wins}/{test.ties}/{test.losses}"),
-            Entry(_detects(test)),
-            Entry(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
+            TableCell(test.method),
+            TableCell(points(test.effect), marks=mark, strong=test.settled),
+            TableCell(DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"),
+            TableCell(probability(test.p_raw)),
+            TableCell(probability(test.p_adj)),
+            TableCell(f"{test.wins}/{test.ties}/{test.losses}"),
+            TableCell(_detects(test)),
+            TableCell(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
         rows.append(
-            (Entry("" if test.size is None else str(test.size)), *row) if per_size else tuple(row)
+            (TableCell("" if test.size is None else str(test.size)), *row) if per_size else tuple(row)
         )
     covered = estimates.named(test.ci_estimand for test in tests)
     legend = (
@@ -279,7 +279,7 @@ def _metrics(comparison: Comparison, size: int) -> Table | None:
         return None
     rows = [
         (
-            Entry(method),
+            TableCell(method),
             *(_metric(comparison.cell(method, task, size), name) for task, name in columns),
         )
         for method in comparison.methods
@@ -296,7 +296,7 @@ def _metrics(comparison: Comparison, size: int) -> Table | None:
     )
 
 
-def _metric(cell: Cell, name: str) -> Entry:
+def _metric(cell: Cell, name: str) -> TableCell:
     value, undefined = cell.metrics.get(name, math.nan), cell.undefined.get(name, 0)
     share = f" ({cell.done - undefined}/{cell.done})" if undefined else ""
-    return Entry(f"{DASH if math.isnan(value) else f'{value:.4g}'}{share}")
+    return TableCell(f"{DASH if math.isnan(value) else f'{value:.4g}'}{share}")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
-from reports.analysis.sampled_dev_scores import Samples
-from reports.analysis.selection_rules import Rule
+from reports.analysis.sampled_dev_scores import SampledDevScores
+from reports.analysis.selection_rules import RuleComparison
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table, plural
+from reports.document import DASH, Table, TableCell, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.correlation import Correlation
 
@@ -19,7 +19,7 @@ def subspace(comparison: Comparison) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
-def _rules(rules: Sequence[Rule]) -> Table | None:
+def _rules(rules: Sequence[RuleComparison]) -> Table | None:
     if not rules:
         return None
     head = (
@@ -49,18 +49,18 @@ def _rules(rules: Sequence[Rule]) -> Table | None:
     )  # fmt: skip
 
 
-def _rule(rule: Rule) -> tuple[Entry, ...]:
+def _rule(rule: RuleComparison) -> tuple[TableCell, ...]:
     test, gap = rule.test, rule.optimism
     return (
-        Entry(rule.method),
-        Entry(f"{rule.name} (own)" if rule.own else rule.name),
-        Entry(_number(rule.score)),
-        Entry(points(test.effect) if test else "", strong=bool(test and test.settled)),
-        Entry(_range(*test.ci, 1) if test else ""),
-        Entry(probability(test.p_raw) if test else ""),
-        Entry(probability(test.p_adj) if test else ""),
-        Entry("" if rule.own else f"{rule.moved}/{rule.runs}"),
-        Entry(
+        TableCell(rule.method),
+        TableCell(f"{rule.name} (own)" if rule.own else rule.name),
+        TableCell(_number(rule.score)),
+        TableCell(points(test.effect) if test else "", strong=bool(test and test.settled)),
+        TableCell(_range(*test.ci, 1) if test else ""),
+        TableCell(probability(test.p_raw) if test else ""),
+        TableCell(probability(test.p_adj) if test else ""),
+        TableCell("" if rule.own else f"{rule.moved}/{rule.runs}"),
+        TableCell(
             f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}"
             if gap
             else DASH
@@ -68,7 +68,7 @@ def _rule(rule: Rule) -> tuple[Entry, ...]:
     )
 
 
-def _lost_pairs(rules: Sequence[Rule]) -> list[str]:
+def _lost_pairs(rules: Sequence[RuleComparison]) -> list[str]:
     """Return a sentence on the lost pairs of each method, with which no comparison is settled."""
     lost: dict[str, int] = {}
     for rule in rules:
@@ -83,7 +83,7 @@ def _lost_pairs(rules: Sequence[Rule]) -> list[str]:
     ]
 
 
-def _claim(rules: Sequence[Rule]) -> list[str]:
+def _claim(rules: Sequence[RuleComparison]) -> list[str]:
     """Return the paper's claim on the stochastic dev metric and the results for it."""
     own = [rule.method for rule in rules if rule.own and rule.name == "stochastic"]
     tests = [
@@ -97,7 +97,7 @@ def _claim(rules: Sequence[Rule]) -> list[str]:
     return [claim, *(f"Here, {_result(rule, test)}" for rule, test in tests)]
 
 
-def _result(rule: Rule, test: Contrast) -> str:
+def _result(rule: RuleComparison, test: Contrast) -> str:
     """Return the gain of selection by sampled models, which is minus the difference of the centroid rule."""
     low, high = -test.ci[1], -test.ci[0]
     interval = "" if math.isnan(low) else f" {_range(low, high, 1)}"
@@ -130,7 +130,7 @@ def missing(test: Contrast) -> str:
     return f"; {plural(test.failed, 'pair')} missing because runs failed" if test.failed else ""
 
 
-def _samples(samples: Sequence[Samples]) -> Table | None:
+def _samples(samples: Sequence[SampledDevScores]) -> Table | None:
     if not samples:
         return None
     tasks = plural(max(each.by_mean.n for each in samples), "task")
@@ -155,18 +155,18 @@ def _samples(samples: Sequence[Samples]) -> Table | None:
     )  # fmt: skip
 
 
-def _sample_rows(samples: Samples) -> Iterator[tuple[Entry, ...]]:
+def _sample_rows(samples: SampledDevScores) -> Iterator[tuple[TableCell, ...]]:
     low, high = samples.copies
-    runs = (Entry(str(samples.runs)), Entry(str(low) if low == high else f"{low}-{high}"))
+    runs = (TableCell(str(samples.runs)), TableCell(str(low) if low == high else f"{low}-{high}"))
     for name, value, correlation, p_adj in (
         ("spread", samples.spread, samples.by_spread, samples.spread_p_adj),
         ("mean", samples.mean, samples.by_mean, samples.mean_p_adj),
     ):
-        labels = (Entry(samples.method), Entry(name))
-        yield (*labels, *runs, Entry(f"{value:.1f}"), *correlation_entries(correlation, p_adj))
+        labels = (TableCell(samples.method), TableCell(name))
+        yield (*labels, *runs, TableCell(f"{value:.1f}"), *correlation_entries(correlation, p_adj))
 
 
-def _tests(samples: Sequence[Samples]) -> str:
+def _tests(samples: Sequence[SampledDevScores]) -> str:
     """Return the number of tests, and the smallest p that they can reach if it is above the level."""
     tests = 2 * len(samples)
     smallest = [
@@ -180,14 +180,14 @@ def _tests(samples: Sequence[Samples]) -> str:
     return f"{tests} tests{reach}"
 
 
-def correlation_entries(correlation: Correlation, p_adj: float) -> tuple[Entry, Entry, Entry]:
+def correlation_entries(correlation: Correlation, p_adj: float) -> tuple[TableCell, TableCell, TableCell]:
     """Return a correlation with its interval, its p and its adjusted p."""
     if math.isnan(correlation.rho):
-        return Entry(DASH), Entry(DASH), Entry(DASH)
+        return TableCell(DASH), TableCell(DASH), TableCell(DASH)
     low, high = correlation.low, correlation.high
     interval = "" if math.isnan(low) else f" {_range(low, high, 2)}"
-    rho = Entry(f"{correlation.rho:+.2f}{interval}", strong=p_adj <= ALPHA)
-    return rho, Entry(probability(correlation.p)), Entry(probability(p_adj))
+    rho = TableCell(f"{correlation.rho:+.2f}{interval}", strong=p_adj <= ALPHA)
+    return rho, TableCell(probability(correlation.p)), TableCell(probability(p_adj))
 
 
 def _relation(correlation: Correlation, p_adj: float) -> str:

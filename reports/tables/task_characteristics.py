@@ -4,9 +4,13 @@ import math
 from collections.abc import Sequence
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.task_characteristics import Character, Characteristics, Link
+from reports.analysis.task_characteristics import (
+    Characteristics,
+    GainCorrelation,
+    TaskCharacteristics,
+)
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Entry, Table, plural
+from reports.document import DASH, Table, TableCell, plural
 from reports.statistics.conventions import ALPHA
 from reports.tables.subspace import correlation_entries
 
@@ -43,18 +47,18 @@ def characteristics_tables(comparison: Comparison, measured: Characteristics) ->
     return [table, _correlations(measured)] if measured.links else [table]
 
 
-def _row(task: Character, methods: list[str]) -> tuple[Entry, ...]:
+def _row(task: TaskCharacteristics, methods: list[str]) -> tuple[TableCell, ...]:
     texts = DASH if math.isnan(task.pair) else "pair" if task.pair else "single"
     return (
-        Entry(task.task),
-        Entry(str(task.classes or DASH)),
-        Entry(_number(task.words, 1)),
-        Entry(_number(task.balance, 2)),
-        Entry(texts),
-        Entry(_number(task.overlap, 2)),
-        Entry(_number(task.people, 1)),
-        Entry(_number(task.best, 1)),
-        *(Entry(points(task.gains.get(method, math.nan))) for method in methods),
+        TableCell(task.task),
+        TableCell(str(task.classes or DASH)),
+        TableCell(_number(task.words, 1)),
+        TableCell(_number(task.balance, 2)),
+        TableCell(texts),
+        TableCell(_number(task.overlap, 2)),
+        TableCell(_number(task.people, 1)),
+        TableCell(_number(task.best, 1)),
+        *(TableCell(points(task.gains.get(method, math.nan))) for method in methods),
     )
 
 
@@ -76,7 +80,7 @@ def _correlations(measured: Characteristics) -> Table:
     )
 
 
-def _reach(links: Sequence[Link]) -> str:
+def _reach(links: Sequence[GainCorrelation]) -> str:
     """Return the smallest adjusted p that a single correlation can reach, given its tasks and their ties."""
     tested = [link.found.smallest for link in links if not math.isnan(link.found.p)]
     least = min(1.0, min(tested, default=1.0) * len(tested))
@@ -88,9 +92,9 @@ def _reach(links: Sequence[Link]) -> str:
     )
 
 
-def _link(link: Link) -> tuple[Entry, ...]:
-    labels = (Entry(link.characteristic), Entry(link.method))
-    return *labels, *correlation_entries(link.found, link.p_adj), Entry(str(link.found.n))
+def _link(link: GainCorrelation) -> tuple[TableCell, ...]:
+    labels = (TableCell(link.characteristic), TableCell(link.method))
+    return *labels, *correlation_entries(link.found, link.p_adj), TableCell(str(link.found.n))
 
 
 def _number(value: float, digits: int) -> str:

@@ -56,19 +56,19 @@ class CellErrors:
 
 def misanswered(runs: Sequence[Run]) -> CellErrors:
     """Return the examples that most runs answer wrongly; in regression, those with the greatest error."""
-    answered = [run for run in runs if finished(run) and len(run.given) and run.right]
+    answered = [run for run in runs if finished(run) and len(run.predictions) and run.labels]
     if not answered:
         return CellErrors()
     first = answered[0]
-    labels = np.concatenate(list(first.right.values()))
-    if len(first.given) != len(labels):
+    labels = np.concatenate(list(first.labels.values()))
+    if len(first.predictions) != len(labels):
         return CellErrors()
     comparable = [
         run
         for run in answered
-        if len(run.given) == len(labels) and (run.draw == first.draw or not first.holdout)
+        if len(run.predictions) == len(labels) and (run.draw == first.draw or not first.holdout)
     ]
-    answers = np.stack([run.given for run in comparable])  # (runs, examples)
+    answers = np.stack([run.predictions for run in comparable])  # (runs, examples)
     wrong, distance = answers != labels, np.abs(answers - labels)
     errors = wrong.sum(axis=0) if first.classes else distance.mean(axis=0)
     worst = np.argsort(-errors, kind="stable")[:MAX_EXAMPLES]
@@ -107,7 +107,7 @@ def _example(
 
 
 def _names(run: Run) -> Iterator[str]:
-    for split, labels in run.right.items():
+    for split, labels in run.labels.items():
         yield from (f"{plain(split)} {number}".strip() for number in range(1, len(labels) + 1))
 
 
@@ -134,7 +134,7 @@ class TextPool:
         if key not in self._cache:
             self._cache[key] = self._read(run) if self._read else None
         examples = self._cache[key]
-        if examples is None or len(examples) != len(run.given):
+        if examples is None or len(examples) != len(run.predictions):
             return None
         texts = [
             plain(text[:MAX_CHARACTERS]) + ("…" if len(text) > MAX_CHARACTERS else "")

@@ -5,7 +5,7 @@ from typing import Final
 
 from reports import escape
 from reports.analysis.comparison import Comparison
-from reports.document import Entry, Table
+from reports.document import Table, TableCell
 from reports.formats.html.details import key
 
 MAX_MARKS_WIDTH: Final = 12  # characters; page.css has a class for each width
@@ -55,7 +55,7 @@ def _subject(name: str, comparison: Comparison) -> tuple[str, str]:
 
 
 def _row(
-    row: tuple[Entry, ...],
+    row: tuple[TableCell, ...],
     table: Table,
     subjects: list[tuple[str, str]],
     mark_widths: list[int],
@@ -71,13 +71,13 @@ def _row(
     return f"<tr{_data('method', method)}{_data('size', size)}>{''.join(cells)}</tr>"
 
 
-def _marks(entry: Entry) -> str:
+def _marks(entry: TableCell) -> str:
     """Return the marks, with a star for a bold entry."""
     star = "*" if entry.strong and entry.text else ""
     return star + entry.marks.strip()
 
 
-def _entry(entry: Entry, marks_width: int) -> str:
+def _entry(entry: TableCell, marks_width: int) -> str:
     text = escape.html(entry.text)
     if entry.strong and entry.text:
         text = f"<strong>{text}</strong>"

@@ -94,12 +94,12 @@ def test_the_command_evaluates_all_kept_models(bench, folder, runs):
 def test_failed_runs_are_reported(folder, monkeypatch, capsys):
     """They have no model to evaluate; the page gives their number."""
     query = ResultQuery(db=str(folder / "r.db"), methods="prefix,simplex")
-    frame = frame_of(query, None)
+    paired_runs = frame_of(query, None)
     index = {
         key: replace(run, status="failed", score=None) if key[0] == "prefix" else run
-        for key, run in frame.index.items()
+        for key, run in paired_runs.index.items()
     }
-    monkeypatch.setattr(landscape_study, "frame_of", lambda *_: replace(frame, index=index))
+    monkeypatch.setattr(landscape_study, "frame_of", lambda *_: replace(paired_runs, index=index))
     landscape_study.show_study(query, None, 10, 1, None)
     shown = capsys.readouterr().out
     assert "1 runs, which failed or diverged: their pairs are lost" in shown

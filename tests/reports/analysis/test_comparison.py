@@ -591,13 +591,13 @@ def test_with_known_answers_the_intervals_speak_of_other_test_rows(grid):
         known.append(
             replace(
                 run,
-                given=given,
-                right={"": right[run.task]},
+                predictions=given,
+                labels={"": right[run.task]},
                 scored_by=("accuracy",),
                 score=1 - wrong.mean(),
             )
         )
-    wide, narrow = compare(known), compare([replace(run, right={}) for run in known])
+    wide, narrow = compare(known), compare([replace(run, labels={}) for run in known])
     for ours, theirs in zip(wide.cells, narrow.cells, strict=True):
         assert (ours.estimand, theirs.estimand) == ("E2", "E1")
         assert ours.mean == pytest.approx(theirs.mean)

@@ -8,7 +8,7 @@ import pytest
 
 from harness.tasks import GROUPS, REGISTRY
 from reports import compare, render
-from reports.analysis.paired_runs import Nothing
+from reports.analysis.paired_runs import NothingToCompare
 from reports.analysis.published_comparison import beside, study
 from reports.published import STUDIES, people
 
@@ -82,5 +82,5 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
 )
 def test_what_has_nothing_in_common_is_refused(grid, name, said):
     """A study that is not there, or that has no task here, is told with what it has."""
-    with pytest.raises(Nothing, match=said):
+    with pytest.raises(NothingToCompare, match=said):
         render(compare([replace(run, task="rte") for run in grid(tasks=("rte",))]), against=name)

@@ -18,8 +18,8 @@ def answered(grid, right, **plan):
         good = np.isin(np.arange(40), np.arange(start, start + count))
         given = np.where(good, labels, 1 - labels)
         known = {
-            "given": given,
-            "right": {"": labels},
+            "predictions": given,
+            "labels": {"": labels},
             "scored_by": ("accuracy",),
             "classes": ("no", "yes"),
         }
@@ -57,10 +57,10 @@ def test_equal_models_do_not_differ(grid):
     "spoilt",
     [
         {"classes": ()},
-        {"right": {}},
+        {"labels": {}},
         {"rows": "others"},
         {"status": "failed", "score": None},
-        {"given": np.zeros(3)},
+        {"predictions": np.zeros(3)},
     ],
 )
 def test_what_cannot_be_set_against_each_other_is_left_out(grid, spoilt):

@@ -23,7 +23,7 @@ def lengthy(grid, **changes):
         number = TASKS.index(run.task)
         gain = (0.01 * number + 0.0001 * run.size) * (run.method == "prefix")
         right = {"": np.array([0.0] * (10 + number) + [1.0] * 10)}
-        runs.append(replace(run, score=0.5 + gain, right=right, classes=("no", "yes")))
+        runs.append(replace(run, score=0.5 + gain, labels=right, classes=("no", "yes")))
     return runs
 
 
@@ -83,7 +83,7 @@ def test_what_people_reach_is_held_against_gains(grid):
         replace(
             run,
             score=0.5 + 0.01 * names.index(run.task) * (run.method == "prefix"),
-            right={"": np.array([0.0, 1.0])},
+            labels={"": np.array([0.0, 1.0])},
         )
         for run in grid({"lora": 0.0, "prefix": 0.0}, tasks=names)
     ]
@@ -123,7 +123,7 @@ def test_the_tables_say_what_is_missing(grid, form):
 def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
     """Of seven tasks three have texts, and their labels are balanced alike: 2 / 3! twice is beyond .05."""
     runs = [
-        replace(run, right={"": np.array([0.0, 1.0] * 10)}) for run in lengthy(grid, sizes=(50,))
+        replace(run, labels={"": np.array([0.0, 1.0] * 10)}) for run in lengthy(grid, sizes=(50,))
     ]
     comparison = compare(runs)
     found = characteristics(comparison, lambda run: texts(run) if run.task in TASKS[4:] else None)

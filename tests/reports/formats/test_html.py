@@ -106,7 +106,7 @@ def test_misanswered_examples_are_those_most_often_wrong(grid):
     rows = [(f"first {i}", f"second {i}") for i in range(60)]
     data = data_of(page_of(runs, texts=lambda _: rows))
     prefix_runs = [run for run in runs if run.method == "prefix"]
-    wrong = np.sum([run.given != run.right[""] for run in prefix_runs], axis=0)
+    wrong = np.sum([run.predictions != run.labels[""] for run in prefix_runs], axis=0)
     errors = data["cells"]["prefix\nrte\n50"]["wrong"]
     assert [row[4] for row in errors["rows"]] == sorted(wrong[wrong > 0], reverse=True)[:20]
     assert (errors["runs"], errors["draw"], errors["hidden"]) == (
@@ -139,7 +139,10 @@ def test_examples_are_named_by_split_and_regression_shows_the_error(grid):
     right = {"": np.arange(30.0), "mismatched": np.arange(30.0)}
     runs = [
         replace(
-            run, right=right, classes=(), given=np.arange(60.0) % 30 + (np.arange(60) == 40) * 2.5
+            run,
+            labels=right,
+            classes=(),
+            predictions=np.arange(60.0) % 30 + (np.arange(60) == 40) * 2.5,
         )
         for run in answered_runs(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
     ]

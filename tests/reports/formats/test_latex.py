@@ -1,4 +1,4 @@
-"""LaTeX output is set by LaTeX."""
+"""LaTeX compiles the LaTeX report."""
 
 import os
 import shutil
@@ -19,18 +19,21 @@ HOSTILE = r"\input{/etc/passwd} $x^2$ #1 % & _ {} ~ \end{tabular} 名前 é ß '
 
 
 @pytest.mark.parametrize("name", ["simplex", HOSTILE])
-def test_latex_sets_it_and_says_nothing_of_errors(grid, tmp_path, name):
-    """With booktabs alone, whatever methods and tasks are called; nothing is read that was named in a text."""
+def test_the_report_compiles(grid, tmp_path, name):
+    """It requires booktabs only, whatever the names of methods and tasks, and names cannot read files."""
     runs = grid(
         {"fine-tuning": 0.0, "prefix": 0.0, name: 0.02},
         tasks=("rte", "sst2", "cola", "mrpc", "qnli", "qqp", "stsb", "wnli"),
     )
     runs = [replace(run, task=f"{name} task") if run.task == "rte" else run for run in runs]
     report = render(compare(runs), format="latex", command=f"bench report --methods '{name}'")
-    page = "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}\\usepackage{textcomp}\\begin{document}\n"
+    page = (
+        "\\documentclass{article}\\usepackage{booktabs}\\usepackage[T1]{fontenc}"
+        "\\usepackage{textcomp}\\begin{document}\n"
+    )
     (tmp_path / "r.tex").write_text(page + report + "\\end{document}\n", "utf-8")
     words = [TEX, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "r.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "r.pdf").stat().st_size > 10_000
-    assert "(/etc/passwd" not in done.stdout  # a file that is opened is named so
+    assert "(/etc/passwd" not in done.stdout  # LaTeX logs the files that it opens like this

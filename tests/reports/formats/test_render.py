@@ -1,4 +1,4 @@
-"""What the reports look like and what they never say."""
+"""Reports in every format: layout, escaping, and statements that must never appear."""
 
 import csv
 import io
@@ -15,8 +15,8 @@ NASTY = "=a|b_<c>&\x1b[31m\u202e"
 
 
 @pytest.fixture
-def holed(grid):
-    """Runs with every kind of hole and mark, and names that try to break out."""
+def incomplete_runs(grid):
+    """Runs with every kind of missing score and mark, and with hostile names."""
     runs = []
     for r in grid(
         tasks=(
@@ -27,8 +27,8 @@ def holed(grid):
             "my/very_long_name_of_a_file_of_examples.csv",
         )
     ):
-        fail = (r.method, r.task, r.size) == ("prefix", "rte", 50)
-        r = replace(r, status="failed", score=None) if fail else r
+        failed = (r.method, r.task, r.size) == ("prefix", "rte", 50)
+        r = replace(r, status="failed", score=None) if failed else r
         r = replace(
             r,
             collapsed=r.task == "mrpc" and r.draw == 1,
@@ -41,23 +41,23 @@ def holed(grid):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_same_bytes(holed, form):
-    """The same runs give the same bytes, in whatever order they come."""
-    first = render(compare(holed), format=form, command="bench report")
-    assert first == render(compare(holed[::-1]), format=form, command="bench report")
+def test_the_order_of_runs_does_not_matter(incomplete_runs, form):
+    """The same runs in a different order give the same bytes."""
+    first = render(compare(incomplete_runs), format=form, command="bench report")
+    assert first == render(compare(incomplete_runs[::-1]), format=form, command="bench report")
     assert first.endswith("\n")
     assert not first.endswith("\n\n")
 
 
-def test_unknown_format(holed):
-    """A format that there is not is answered with those that there are."""
+def test_unknown_format(incomplete_runs):
+    """The error names the known formats."""
     with pytest.raises(ValueError, match="terminal, markdown, latex, html"):
-        render(compare(holed), format="word")
+        render(compare(incomplete_runs), format="word")
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
-def test_verdict_comes_first(grid, form):
-    """The first line that is not a heading says in words what is settled."""
+def test_the_verdict_comes_first(grid, form):
+    """The first line that is not a heading states what is settled."""
     text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.1}, draws=10)), format=form)
     first = next(line for line in text.splitlines() if line and not line.startswith(("#", "%")))
     assert "Settled: simplex is better than fine" in first
@@ -66,7 +66,7 @@ def test_verdict_comes_first(grid, form):
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])
 @pytest.mark.parametrize("draws", [1, 2, 3, 10])
 def test_equality_is_never_claimed(grid, form, draws):
-    """No report says that there is no difference; one that settles nothing says what that does not mean."""
+    """No report claims equality; a report without a settled difference says that this is not evidence of equality."""
     text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.0}, draws=draws)), format=form)
     words = " ".join(text.split())
     assert "no difference" not in words.lower()
@@ -75,9 +75,9 @@ def test_equality_is_never_claimed(grid, form, draws):
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
-def test_terminal_fits(holed, width):
+def test_terminal_fits(incomplete_runs, width):
     """No line is wider than the terminal, and no number is cut or wrapped."""
-    comparison = compare(holed)
+    comparison = compare(incomplete_runs)
     text = render(comparison, format="terminal", width=width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
     for cell in comparison.cells:
@@ -87,9 +87,9 @@ def test_terminal_fits(holed, width):
     assert re.search(r"± \d+\.\d\s*[*↑↓‡]* +4/5", text)
 
 
-def test_terminal_style_only_if_asked(holed):
-    """Escape sequences appear only with colour, and never those of a name."""
-    comparison = compare(holed)
+def test_styles_only_with_color(incomplete_runs):
+    """Escape sequences appear only with `color`, and those in names never appear."""
+    comparison = compare(incomplete_runs)
     plain, styled = (render(comparison, format="terminal", color=color) for color in (False, True))
     assert "\x1b" not in plain
     assert "\x1b[1m" in styled
@@ -99,16 +99,16 @@ def test_terminal_style_only_if_asked(holed):
 
 
 @pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR", "COLUMNS"])
-def test_environment_does_not_matter(holed, monkeypatch, variable):
-    """Variables of the terminal do not change the report."""
-    before = render(compare(holed), format="terminal", width=90, color=True)
+def test_environment_does_not_matter(incomplete_runs, monkeypatch, variable):
+    """Environment variables for terminals do not change the report."""
+    before = render(compare(incomplete_runs), format="terminal", width=90, color=True)
     monkeypatch.setenv(variable, "40")
-    assert render(compare(holed), format="terminal", width=90, color=True) == before
+    assert render(compare(incomplete_runs), format="terminal", width=90, color=True) == before
 
 
-def test_markdown_tables_are_square(holed):
-    """Every row of a pipe table has as many cells as its head, whatever the names hold."""
-    text = render(compare(holed), format="markdown")
+def test_markdown_tables_are_rectangular(incomplete_runs):
+    """Every row of a pipe table has as many cells as its heading, whatever the names contain."""
+    text = render(compare(incomplete_runs), format="markdown")
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(counts) == 1
@@ -117,10 +117,10 @@ def test_markdown_tables_are_square(holed):
     assert "**" in text
 
 
-def test_latex_balances(holed):
-    """Braces and environments close, rows have the columns of their table, and nothing is left unescaped."""
+def test_latex_is_well_formed(incomplete_runs):
+    """Braces and environments are balanced, rows match their tables, and every special character is escaped."""
     text = render(
-        compare(holed), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}"
+        compare(incomplete_runs), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}"
     )
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     bare = re.sub(r"\\[{}&%#$_\\]", "", body)
@@ -143,9 +143,9 @@ def test_latex_balances(holed):
     assert not unset
 
 
-def test_json_carries_every_test(holed):
-    """JSON has schema, sorted keys, no NaN, and for every test all that is needed to judge it."""
-    text = render(compare(holed), format="json", command="bench report")
+def test_json_contains_every_test(incomplete_runs):
+    """JSON has a schema number, sorted keys, no NaN, and all fields of every test."""
+    text = render(compare(incomplete_runs), format="json", command="bench report")
     assert "NaN" not in text
     content = json.loads(text)
     assert content["schema"] == 2
@@ -168,9 +168,9 @@ def test_json_carries_every_test(holed):
     assert any(test["p_raw"] is None for test in content["tests"])
 
 
-def test_csv_has_a_row_per_cell(holed):
-    """CSV has a row for each method, task and size; no field begins a formula, and negative numbers stay numbers."""
-    comparison = compare(holed)
+def test_csv_has_a_row_per_cell(incomplete_runs):
+    """CSV has a row for each method, task and size; no field is a formula; negative numbers stay numbers."""
+    comparison = compare(incomplete_runs)
     rows = list(csv.DictReader(io.StringIO(render(comparison, format="csv"))))
     assert len(rows) == 3 * 5 * 2
     assert len({(row["method"], row["task"], row["size"]) for row in rows}) == len(rows)
@@ -182,7 +182,7 @@ def test_csv_has_a_row_per_cell(holed):
 
 
 def test_one_method(grid):
-    """One method alone is shown without marks and without tests."""
+    """A single method is shown without marks and tests."""
     text = render(compare(grid({"lora": 0.0})), format="terminal")
     assert text.startswith("Only lora is here")
     assert "*" not in text
@@ -190,7 +190,7 @@ def test_one_method(grid):
 
 
 def test_nothing_finished(grid):
-    """A plan without any result yet is a table of holes, in every format."""
+    """A plan without results can be rendered in every format."""
     comparison = compare([replace(r, status="missing", score=None) for r in grid()])
     for form in FORMATS:
         assert render(comparison, format=form)
@@ -198,27 +198,27 @@ def test_nothing_finished(grid):
 
 
 def test_one_task_one_draw(plain):
-    """The smallest comparison of all is rendered, and says that one draw tells nothing."""
+    """The smallest comparison is rendered, and says that a single draw allows no conclusion."""
     comparison = compare([plain, replace(plain, method="simplex", digest="1", score=0.7)])
     for form in FORMATS:
         assert render(comparison, format=form)
     assert "a single draw tells nothing" in " ".join(render(comparison).split())
 
 
-def test_what_was_seen_is_in_the_header(holed):
-    """The header gives the labels that a method saw per size, the estimand, and the command."""
+def test_the_header_states_labels_estimands_and_command(incomplete_runs):
+    """The header gives the labels used per size, the estimands and the command."""
     text = " ".join(
-        render(compare(holed), format="terminal", command="bench run --sizes 50", width=200).split()
+        render(compare(incomplete_runs), format="terminal", command="bench run --sizes 50", width=200).split()
     )
     assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
     assert "E1: these tasks and test rows, other draws" in text
     assert "E3: other tasks" in text
     assert "bench run --sizes 50" in text
     assert "cola †" in text
-    assert "average without †" in render(compare(holed), format="markdown")
+    assert "average without †" in render(compare(incomplete_runs), format="markdown")
 
 
-def test_two_metrics_are_both_shown(grid):
-    """A task whose score is the mean of two metrics shows both in an appendix."""
+def test_tasks_with_two_metrics_show_both(grid):
+    """The appendix shows both metrics of a task whose score is their mean."""
     assert "mrpc f1" in render(compare(grid()), format="markdown")
     assert "rte accuracy" not in render(compare(grid()), format="markdown")

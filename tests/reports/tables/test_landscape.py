@@ -1,4 +1,4 @@
-"""Tables of what lies around models, recomputed from what was seen."""
+"""The tables of the loss landscape are recomputed from the surroundings of models."""
 
 from dataclasses import replace
 from statistics import fmean
@@ -10,8 +10,8 @@ from reports.formats.terminal import as_terminal
 from reports.tables.landscape import Surroundings, as_document
 
 
-def seen(runs, *, lead=0.02):
-    """Simplexes whose centres lead, each beside a prefix around which the loss rises faster."""
+def surroundings(runs, *, lead=0.02):
+    """Return simplexes whose centres lead by `lead`, and prefixes around which the loss rises faster."""
     rng = np.random.default_rng(2)
     found = []
     for run in runs:
@@ -35,14 +35,14 @@ def seen(runs, *, lead=0.02):
 
 
 def page_of(found, **changes):
-    given = {
+    defaults = {
         "baseline": "prefix",
-        "where": "test",
-        "left": [],
+        "split": "test",
+        "skipped": [],
         "failed": [],
         "command": "bench landscape",
     }
-    return as_document(found, **{**given, **changes})
+    return as_document(found, **{**defaults, **changes})
 
 
 def rows(table):
@@ -52,9 +52,9 @@ def rows(table):
     }
 
 
-def test_the_centre_is_paired_with_what_lies_around_it(grid):
-    """Difference, interval and p by hand: blocks inside draws, draws inside tasks, tasks alike."""
-    found = seen(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)))
+def test_the_centre_is_paired_with_vertices_and_samples(grid):
+    """Difference, interval and p match a direct computation with equal weights of tasks."""
+    found = surroundings(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)))
     page = page_of(found)
     table = page.tables[0]
     mine = [one for one in found if one.vertices]
@@ -71,59 +71,60 @@ def test_the_centre_is_paired_with_what_lies_around_it(grid):
     low, high = stats.t.interval(0.95, df, np.mean(gaps), np.sqrt(variance))
     assert around == f"[{low:.1f}, {high:.1f}]"
     assert p == f"{2 / 2**8:.3f}"
-    assert "over the mean of its vertices, settled (p = 0.0" in page.verdict[0]
+    assert "relative to the mean of its vertices, settled (p = 0.0" in page.verdict[0]
     assert rows(table)["simplex", "ensemble of samples"][1] == "0.0"
 
 
 def test_flatness_is_paired_between_methods(grid):
-    """In the loss's own units, against the baseline, on the same blocks."""
-    found = seen(grid(sizes=(50,)))
+    """The rise of the loss is compared with the baseline on the same blocks, in the units of the loss."""
+    found = surroundings(grid(sizes=(50,)))
     page, steep = page_of(found), fmean(one.rise for one in found if not one.vertices)
     flat = rows(page.tables[1])
     assert flat["prefix",][2:6] == ["", "", "", ""]
     assert flat["simplex",][:3] == ["30", "0.100", f"{0.1 - steep:.3f}"]
     assert flat["simplex",][6:] == ["0.050", "0.050"]
-    assert f"rises by {steep - 0.1:.3f} less" in page.verdict[1]
+    assert f"rises by {steep - 0.1:.3f} less than that of prefix" in page.verdict[1]
     assert "0.031" in page.verdict[1]
 
 
-def test_every_model_has_a_line_and_what_is_missing_is_said(grid):
-    """Models without vertices have dashes there; how many could not be looked at is told, and nothing is claimed of them."""
-    found = [one for one in seen(grid(sizes=(50,), draws=1)) if not one.vertices]
-    page = page_of(found, left=["the tensors of 0 were not kept"])
+def test_every_model_has_a_row_and_skipped_models_are_mentioned(grid):
+    """A model without vertices has dashes in their columns, and the facts name the skipped models."""
+    found = [one for one in surroundings(grid(sizes=(50,), draws=1)) if not one.vertices]
+    page = page_of(found, skipped=["the tensors of 0 were not stored"])
     (table,) = page.appendix
     assert len(table.rows) == len(found)
     assert [entry.text for entry in table.rows[0]][5:8] == ["—", "—", "—"]
     assert page.verdict == ("None of these models has vertices.",)
     text = as_terminal(page, width=100, color=False)
-    assert "the tensors of 0 were not kept" in text
+    assert "the tensors of 0 were not stored" in text
 
 
-def test_a_place_without_a_number_is_a_lost_pair(grid):
-    """One sampled model whose answers are no numbers does not drop out in silence."""
-    found = seen(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)), lead=0.1)
+def test_a_place_without_a_score_is_a_lost_pair(grid):
+    """A vertex whose score is NaN counts as a lost pair."""
+    found = surroundings(grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,)), lead=0.1)
     place = next(i for i, one in enumerate(found) if one.vertices)
     found[place] = replace(found[place], vertices=(float("nan"), 0.5, 0.5))
     assert "not settled" in page_of(found).verdict[0]
 
 
-def test_the_test_named_is_the_test_made(grid):
-    """Where a single task's test rows are split anew for each draw it is no sign flip, and no table says so."""
+def test_the_legend_names_the_test_that_was_used(grid):
+    """A single task uses the sign-flip test over draws, unless every draw has its own test split."""
     one = grid(tasks=("rte",), sizes=(50,))
     assert all(
-        "p by exact sign flip over draws" in table.legend for table in page_of(seen(one)).tables
+        "p by exact sign flip over draws" in table.legend
+        for table in page_of(surroundings(one)).tables
     )
-    split = page_of(seen([replace(run, holdout=True) for run in one]))
+    split = page_of(surroundings([replace(run, holdout=True) for run in one]))
     assert all(
         "p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend
         for table in split.tables
     )
 
 
-def test_runs_that_left_no_model_are_lost_pairs(grid):
-    """What is seen of the survivors settles nothing, neither of flatness nor of centres, and how many are missing is said."""
+def test_failed_runs_are_lost_pairs(grid):
+    """With a lost pair nothing is settled, and the report states the number of lost pairs."""
     runs = grid(tasks=[f"task-{i}" for i in range(8)], sizes=(50,))
-    found = seen(runs)
+    found = surroundings(runs)
     assert all(", settled (p" in text for text in page_of(found).verdict)
     broken = next(one.run for one in found if one.vertices)
     page = page_of(
@@ -136,22 +137,24 @@ def test_runs_that_left_no_model_are_lost_pairs(grid):
     )
     assert (
         "Without a model",
-        "1 runs, which failed or diverged: their pairs are lost",
+        "1 run failed or diverged; the pairs of these runs are lost",
     ) in page.facts
 
 
 def test_methods_without_a_common_block_are_not_compared(grid):
-    """Nothing is said of a difference that there is not."""
+    """Methods without a common block, and centres without a score, are reported as not compared."""
     found = [
-        one for one in seen(grid(sizes=(50,))) if bool(one.vertices) == (one.run.task == "rte")
+        one
+        for one in surroundings(grid(sizes=(50,)))
+        if bool(one.vertices) == (one.run.task == "rte")
     ]
     assert (
         page_of(found).verdict[1]
-        == "simplex against prefix: not compared; no task has models of both on the same rows."
+        == "simplex and prefix are not compared: no task has models of both on the same examples."
     )
     blind = [
         replace(one, vertices=(np.nan, 0.5, 0.5))
-        for one in seen(grid(tasks=("rte",)))
+        for one in surroundings(grid(tasks=("rte",)))
         if one.vertices
     ]
-    assert "simplex's centre is not compared" in page_of(blind).verdict[0]
+    assert "the centre of simplex is not compared" in page_of(blind).verdict[0]

@@ -1,4 +1,4 @@
-"""What a report says of the paper's mechanisms, recomputed from the runs."""
+"""The tables of the subspace study are recomputed from the runs."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def by_name(metrics):
 
 
 def ruled(runs, *, gain=0.0, noise=0.01):
-    """The same runs as those of a `simplex` whose other rules lose `gain`, with curves and sampled dev scores."""
+    """Return the runs with three further selection rules that lose `gain`, with curves and sampled dev scores."""
     rng = np.random.default_rng(11)
     made = []
     for run in runs:
@@ -51,8 +51,8 @@ def ruled(runs, *, gain=0.0, noise=0.01):
     return made
 
 
-def test_rules_are_paired_within_trainings(grid):
-    """The difference, its interval and its p are those of scores of one training; the report's other tests are untouched."""
+def test_rules_are_paired_within_training_runs(grid):
+    """Difference, interval and p pair scores of the same training run; other tests of the report do not change."""
     runs = ruled(grid(sizes=(50,)))
     found = {(rule.method, rule.name): rule for rule in rules(runs, ("prefix", "simplex"))}
     assert set(found) == {
@@ -82,8 +82,8 @@ def test_rules_are_paired_within_trainings(grid):
     assert compare(runs).tests == compare([replace(r, sampled=(), losses=()) for r in runs]).tests
 
 
-def test_optimism_is_of_what_each_rule_chose(grid):
-    """Equal losses go to the later step; where the dev score of a choice was not kept, none is given."""
+def test_optimism_is_that_of_the_checkpoint_of_each_rule(grid):
+    """Ties in loss go to the later step; without a stored dev score of the checkpoint, optimism is None."""
     found = {rule.name: rule for rule in rules(ruled(grid(), noise=0.0), ("simplex",))}
     assert found["stochastic"].optimism.mean == pytest.approx(1.0)
     assert found["last"].optimism.mean == pytest.approx(0.0)
@@ -93,7 +93,7 @@ def test_optimism_is_of_what_each_rule_chose(grid):
 
 
 def test_a_score_by_rule_is_the_mean_of_signed_metrics(plain):
-    """Where less is better the sign is turned, as it is in the score; one metric without a value leaves none."""
+    """The sign of a metric is reversed if lower is better; one undefined metric makes the score undefined."""
     rules = by_name({"last": {"mse": 0.4, "pearson": 0.6}})
     run = replace(plain, metrics={"mse": 0.2, "pearson": 0.8}, rules=rules, better={"mse": "lower"})
     assert scores_by_rule(run) == pytest.approx({"own": 0.3, "last": 0.1})
@@ -105,8 +105,8 @@ def test_a_score_by_rule_is_the_mean_of_signed_metrics(plain):
     )
 
 
-def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
-    """Such a run is a lost pair, not one left out in silence."""
+def test_a_rule_without_a_score_is_not_settled(grid):
+    """A run without a score under a rule counts as a lost pair."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     whole = next(rule for rule in rules(runs, ("simplex",)) if rule.name == "last")
     assert whole.test.settled
@@ -116,8 +116,8 @@ def test_a_rule_that_ends_in_no_number_is_not_settled(grid):
     assert not lost.test.settled
 
 
-def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
-    """It counts as diverged and no other rule was tested in it: a lost pair for each of them, which is said."""
+def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
+    """A diverged run, in which no other rule was tested, is a lost pair of each rule, and the legend says so."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
     broken = [
@@ -142,14 +142,14 @@ def test_a_run_whose_own_rule_ends_in_no_number_is_not_settled(grid):
     )
     legend = subspace(compare(broken))[0].legend
     assert (
-        "Pairs lost to runs that ended in no number: 1 of simplex; with them nothing is settled."
+        "Pairs lost because runs have no score: 1 of simplex; comparisons with lost pairs are never settled."
         in legend
     )
     assert "not settled (p = 0.023; 1 pair missing because runs failed)" in legend
 
 
-def test_the_test_named_is_the_test_made(grid):
-    """Over draws of a single task signs are flipped, except where its test rows are split anew for each draw."""
+def test_the_legend_names_the_test_that_was_used(grid):
+    """A single task uses the sign-flip test over draws, unless every draw has its own test split."""
     runs = ruled(grid(tasks=("rte",)))
     assert "p: exact sign flip over draws; Holm" in subspace(compare(runs))[0].legend
     split = subspace(compare([replace(run, holdout=True) for run in runs]))[0].legend
@@ -157,7 +157,7 @@ def test_the_test_named_is_the_test_made(grid):
 
 
 def test_sampled_scores_are_correlated_within_cells(grid):
-    """Spearman's, cell by cell by scipy; that tasks differ in level makes no correlation."""
+    """The correlation is the mean of scipy's Spearman correlations of the cells."""
     runs = [run for run in ruled(grid(draws=6)) if run.method == "simplex"]
     (found,) = samples(runs, ("prefix", "simplex"))
     tasks = sorted({run.task for run in runs})
@@ -179,7 +179,7 @@ def test_sampled_scores_are_correlated_within_cells(grid):
 
 
 def test_correlations_of_one_table_are_adjusted_together(grid):
-    """Two tests over six tasks at their smallest, 2 / 2**6, are .0625 by Holm: neither is called settled or set in bold."""
+    """Two tests at the smallest p of six tasks are .0625 after Holm, so neither is settled or bold."""
     runs = [
         replace(r, sampled=(0.9 * r.score, 1.1 * r.score))
         for r in grid({"simplex": 0.0}, sizes=(50,))
@@ -188,21 +188,26 @@ def test_correlations_of_one_table_are_adjusted_together(grid):
     assert (found.by_spread.p, found.by_mean.p) == (2 / 2**6, 2 / 2**6)
     assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
     (table,) = subspace(compare(runs))
-    assert "the spread goes with the test score at +1.00, not settled (p = 0.062)" in table.legend
-    assert "Holm over this table's 2 tests, of which no p below 0.062 can come" in table.legend
+    assert (
+        "the spread correlates with the test score at +1.00, not settled (p = 0.062)"
+        in table.legend
+    )
+    assert (
+        "Holm over the 2 tests (which cannot reach a p below 0.062) of this table" in table.legend
+    )
     assert not any(entry.strong for row in table.rows for entry in row)
 
 
-def test_runs_without_them_make_no_section(grid):
-    """No other rule was tested and nothing was sampled: nothing is said."""
+def test_without_data_there_is_no_subspace_study(grid):
+    """A report without further rules and without sampled dev scores does not mention the study."""
     assert "Subspace" not in render(compare(grid()), format="markdown")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_study_stands_in_every_format(grid, form):
-    """Both tables, what the paper says and what was found."""
+def test_every_format_contains_the_study(grid, form):
+    """Each format has both tables, the claims of the paper and the results."""
     flat = " ".join(render(compare(ruled(grid())), format=form).split())
-    assert "Subspace study: selection rules on the same trainings" in flat
+    assert "Subspace study: selection rules on the same training runs" in flat
     assert "Subspace study: sampled dev scores" in flat
     assert flat.count("The paper: ") == 2
     assert "for simplex: " in flat
@@ -210,8 +215,8 @@ def test_the_study_stands_in_every_format(grid, form):
     assert "with 6 tasks no p below 0.094 is possible" in flat  # 2 / 2**6, by Holm over three rules
 
 
-def test_numbers_are_in_json(grid):
-    """With tests, optimism and correlations as in the tables."""
+def test_json_contains_the_study(grid):
+    """JSON has the rules with their tests, and the correlations."""
     found = json.loads(render(compare(ruled(grid())), format="json"))["subspace"]
     assert {rule["method"] for rule in found["rules"]} == {"fine-tuning", "prefix", "simplex"}
     assert found["samples"][0]["by_mean"]["n"] == 6
@@ -219,15 +224,15 @@ def test_numbers_are_in_json(grid):
 
 
 def test_a_settled_difference_says_so(grid):
-    """Eight tasks on which sampled models choose better by five points."""
+    """A gain of five points on each of eight tasks is settled."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
     assert "+5.0 points" in (text := " ".join(render(compare(runs), format="markdown").split()))
     assert "settled (p = 0.0" in text.split("Here, for simplex")[1][:150]
     assert "not settled" not in text.split("Here, for simplex")[1][:150]
 
 
-def test_the_example_says_what_its_runs_say(bench, tmp_path):
-    """Recomputed from the ledger's own metrics; the paper's mechanism is not settled there, and the report says that."""
+def test_the_example_report_matches_its_ledger(bench, tmp_path):
+    """The effect matches the metrics in the ledger, and the report says that it is not settled."""
     db = ROOT / "results.db.example"
     ended = bench(tmp_path, "report", "--db", db, "--baseline", "prefix", "--format", "json")
     assert ended.code == 0, ended.err
@@ -261,4 +266,7 @@ def test_the_example_says_what_its_runs_say(bench, tmp_path):
         "--methods",
         "simplex",
     ).out
-    assert "over the centroid's choice, another test score in 25 of 60 runs; not settled" in words
+    assert (
+        "relative to selection by the centroid, a different test score in 25 of 60 runs; not settled"
+        in words
+    )
