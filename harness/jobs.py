@@ -53,8 +53,8 @@ class BackboneSpec:
     dtype: str = "float32"
 
     @property
-    def number(self) -> str:
-        """The type in which its numbers are held; tf32 is float32 whose products a GPU rounds."""
+    def storage_dtype(self) -> str:
+        """The type of the weights: that of `dtype`, or float32 for tf32, whose products a GPU rounds."""
         return "float32" if self.dtype == "tf32" else self.dtype
 
     def line(self) -> str:

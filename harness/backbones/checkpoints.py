@@ -1,4 +1,7 @@
-"""Where a pretrained model's files are, and what identifies their contents. No torch here: a plan needs only the names."""
+"""Where the files of a pretrained model are, and what identifies their contents.
+
+This module does not import torch, because a plan needs only names and revisions.
+"""
 
 import hashlib
 import re
@@ -16,111 +19,107 @@ TINY = Path(__file__).parents[1] / "tiny"
 
 
 def locate(name: str, revision: str) -> Path:
-    """The folder that holds a model's files, fetched into the cache where it is not local.
+    """Return the folder with a model's files; fetch a model of the Hub if it is not cached.
 
     Raises:
-        Unavailable: it cannot be had, or has no safetensors.
+        Unavailable: the model cannot be fetched, or has no safetensors.
     """
     folder = local_folder(name)
     if folder is None:
         return fetch_model(name, revision)
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("pytorch_model*.bin"))
-        out = (
-            f": `bench convert {shlex.quote(name)} FOLDER` makes one of pytorch_model.bin"
+        remedy = (
+            f": `bench convert {shlex.quote(name)} FOLDER` converts pytorch_model.bin"
             if pickled
             else ""
         )
         raise Unavailable(
-            f"{folder} holds no .safetensors file, and no other kind of weights is read{out}"
+            f"{folder} has no .safetensors file, and no other format of weights is read{remedy}"
         )
     return folder
 
 
 @cache
-def intact(name: str, revision: str) -> Path:
-    """The folder that holds a model's files, its weights compared with what they are said to be; once a process.
+def locate_verified(name: str, revision: str) -> Path:
+    """Return the folder with a model's files after checking the weights; done once per process.
 
-    The Hub's cache keeps weights under the hash of their contents. One that is another by now is
-    fetched again.
+    The Hub's cache keeps weights under their SHA-256. A file that no longer has it is fetched again.
 
     Raises:
-        Unavailable: as `locate`; or a folder's files changed since its revision was taken, or the
-            Hub's are damaged here and cannot be had again.
+        Unavailable: as `locate`; or the files of a folder changed since its revision was computed;
+            or weights of the Hub are damaged here and cannot be fetched again.
     """
     folder = locate(name, revision)
     if local_folder(name) is not None:
-        unchanged(name, revision)
+        require_unchanged(name, revision)
         return folder
     for file in _altered(folder):
         if is_offline():
             raise Unavailable(
-                f"{file} is not what the Hub holds, it was altered or damaged: go online, and it is fetched again"
+                f"{file} is not what the Hub holds: it was changed or damaged; go online to fetch it again"
             )
         file.resolve().unlink()
         file.unlink()
     folder = locate(name, revision)
     if altered := _altered(folder):
         raise Unavailable(
-            f"{altered[0]} arrives altered from {endpoint()}: it is not what its hash there says"
+            f"{altered[0]} does not have the hash that {endpoint()} announces: check the network and HF_ENDPOINT"
         )
     return folder
 
 
-def unchanged(name: str, revision: str) -> None:
-    """See that a model in a folder is still the one that was planned with; one of the Hub is kept under its commit.
+def require_unchanged(name: str, revision: str) -> None:
+    """Check that a model in a folder still has the revision of the plan; the Hub's have a commit.
 
     Raises:
-        Unavailable: it is another.
+        Unavailable: the files of the folder changed.
     """
     if local_folder(name) is not None and revision_of(name) != revision:
         raise Unavailable(f"the files of {name} changed since the plan was made: run again")
 
 
 def _altered(folder: Path) -> list[Path]:
-    """Weights whose contents have another hash than the one that they are kept under."""
-    found = []
+    """Return the weights of a snapshot whose SHA-256 is not the name that they are stored under."""
+    altered = []
     for file in sorted(folder.glob("*.safetensors")):
-        said = file.resolve().name
-        if re.fullmatch("[0-9a-f]{64}", said):
-            with file.open("rb") as data:
-                if hashlib.file_digest(data, "sha256").hexdigest() != said:
-                    found.append(file)
-    return found
+        expected = file.resolve().name
+        if re.fullmatch("[0-9a-f]{64}", expected):
+            with file.open("rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() != expected:
+                    altered.append(file)
+    return altered
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder of the embedded model or of a path; None for a name on the Hub."""
+    """Return the folder of the embedded model or of a path; None for a name on the Hub."""
     if name == "tiny":
         return TINY
     return Path(name) if Path(name).is_dir() else None
 
 
-def spelt(name: str) -> str:
-    """A model's name in its one spelling: `./m` and `m/` are the folder `m`, unless that alone means something else."""
+def canonical_name(name: str) -> str:
+    """Return one spelling for all names of a folder: `m` for `./m` and `m/`, unless `m` is another model."""
     folder, plain = local_folder(name), Path(name).as_posix()
     return plain if folder is not None and local_folder(plain) == folder else name
 
 
 def revision_of(name: str) -> str:
-    """What identifies a model's contents: a commit of the Hub, or a hash of a folder's files.
+    """Return what identifies a model's contents: a commit of the Hub, or a hash of a folder's files.
 
     Raises:
-        Unavailable: the Hub is out of reach and nothing is cached, or it has no such model.
+        Unavailable: there is no such folder or model, or the Hub cannot be reached and nothing is
+            cached.
     """
     folder = local_folder(name)
     if folder is None:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise Unavailable(f"no folder {name!r} here, and no model of the Hub has such a name")
+            raise Unavailable(
+                f"there is no folder {name!r}, and no model of the Hub can have this name"
+            )
         return resolve_revision("model", name)
     content = hashlib.sha256()
-    for path in sorted(
-        [
-            *folder.glob("*.json"),
-            *folder.glob("*.safetensors"),
-            *folder.glob("*.txt"),
-            *folder.glob("*.model"),
-        ]
-    ):
+    patterns = ("*.json", "*.safetensors", "*.txt", "*.model")
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         content.update(path.name.encode() + b"\0" + path.read_bytes())
     return content.hexdigest()[:40]

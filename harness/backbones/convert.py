@@ -1,4 +1,7 @@
-"""Pickled weights made into safetensors. The one place where a pickle is opened, by a reader that makes tensors of it only."""
+"""Convert pickled weights to safetensors.
+
+This is the only module that opens pickles; `torch.load(weights_only=True)` creates nothing but tensors.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
 
 
 def convert_model(name: str, folder: Path) -> None:
-    """`bench convert`.
+    """Convert the pickled weights of a model (`bench convert`).
+
+    Args:
+        name: a folder or a model of the Hub.
+        folder: the folder to create.
 
     Raises:
-        UsageError: the model has safetensors already, or is none.
-        Unavailable: it cannot be had, or has no pickled weights.
-        CorruptData: its weights are damaged, or would run code.
-        CannotWrite, DiskTrouble: the folder exists, or cannot be made.
+        UsageError: the model already has safetensors, or has no config.json.
+        Unavailable: the model cannot be fetched, or has no pickled weights.
+        CorruptData: the weights are damaged, or would run code.
+        CannotWrite, DiskTrouble: the folder exists or cannot be written.
     """
     from rich.console import Console
 
@@ -38,94 +45,87 @@ def convert_model(name: str, folder: Path) -> None:
     )
     if any(source.glob("*.safetensors")):
         raise UsageError(
-            f"{source} holds safetensors: there is nothing to convert, use it as it is: bench run --model {shlex.quote(name)}"
+            f"{source} has safetensors: no conversion is needed, use it as it is: bench run --model {shlex.quote(name)}"
         )
-    beside = companions(sorted(path.name for path in source.iterdir()))
-    files, promised = _files(source)
-    if "config.json" not in beside:
-        raise UsageError(f"{source} has no config.json: it is no model of transformers")
+    copied = companions(sorted(path.name for path in source.iterdir()))
+    if "config.json" not in copied:
+        raise UsageError(f"{source} has no config.json, so transformers cannot load it")
+    files, indexed = _pickled_files(source)
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= read(file)
-    if missing := promised - tensors.keys():
+        tensors |= read_pickle(file)
+    if missing := indexed - tensors.keys():
         raise CorruptData(
-            f"{source}: the index names {min(missing)!r}, which no file holds; nothing was converted"
+            f"{source}: the index names the tensor {min(missing)!r}, which is in no file; nothing was converted"
         )
-    _write(folder, tensors, [source / file for file in beside])
-    out = Console()
-    out.print(
-        f"{folder}: {', '.join([SAFETENSORS.single, *beside])}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    out.print(
+    _write(folder, tensors, [source / file for file in copied])
+    for line in (
+        f"wrote {', '.join([SAFETENSORS.single, *copied])} to {folder}",
         f"bench run --model {shlex.quote(str(folder))}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    ):
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _files(source: Path) -> tuple[list[Path], set[str]]:
-    """The files with pickled weights, and the names that an index promises to be in them."""
+def _pickled_files(source: Path) -> tuple[list[Path], set[str]]:
+    """Return the files with pickled weights, and the tensor names that the index lists, if there is one."""
     index = source / PICKLED.index
-    promised: dict[str, str] = {}
+    file_of: dict[str, str] = {}
     if index.is_file():
         try:
-            promised = {
+            file_of = {
                 str(key): str(file)
                 for key, file in json.loads(index.read_text("utf-8"))["weight_map"].items()
             }
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise CorruptData(f"{index} is no index of weights; nothing was converted") from None
-    shards = sorted(set(promised.values()))
-    if not all(
-        fnmatchcase(file, PICKLED.shards) and "/" not in file for file in shards
-    ):  # nothing outside the folder
-        raise CorruptData(
-            f"{index} names files that are no {PICKLED.shards}; nothing was converted"
-        )
+            raise CorruptData(
+                f"{index} is not an index of weights; nothing was converted"
+            ) from None
+    shards = sorted(set(file_of.values()))
+    # The names must not lead out of the folder.
+    if not all(fnmatchcase(file, PICKLED.shards) and "/" not in file for file in shards):
+        raise CorruptData(f"{index} names files other than {PICKLED.shards}; nothing was converted")
     files = [source / file for file in shards or [PICKLED.single]]
     for file in files:
         if not file.is_file():
             raise Unavailable(
-                f"there is no {file}: only {PICKLED.single} and what its index names is converted"
+                f"there is no {file}: only {PICKLED.single} and the shards in its index can be converted"
             )
-    return files, set(promised)
+    return files, set(file_of)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors in a pickled file. Whatever else it asks for is refused before it happens.
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Load the tensors of a pickled file; anything else in it is refused before it runs.
 
     Raises:
         Unavailable: the file cannot be opened.
-        CorruptData: it is damaged, or holds anything but named tensors.
+        CorruptData: the file is damaged, or holds something other than named tensors.
     """
     import torch
 
     try:
         path.open("rb").close()
     except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=_mappable(path))
-    except Exception as error:  # damage ends in an error of any kind
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+    except Exception as error:  # damage can cause an error of any class
+        if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise CorruptData(
-                f"{path} asks for {asked[1]} when it is opened, which no table of tensors needs and which may run code; "
-                "it was refused, and nothing of it was run"
+                f"{path} calls {refused[1]} when it is opened, which tensors do not need and which may run code; "
+                "it was refused, and nothing in it ran"
             ) from None
-        raise CorruptData(f"{path} is damaged or no file of PyTorch's; fetch it again") from None
-    if not isinstance(found, dict) or not all(
-        isinstance(name, str) and _is_plain(value) for name, value in found.items()
+        raise CorruptData(
+            f"{path} is damaged or was not written by PyTorch; fetch it again"
+        ) from None
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and _is_dense(value) for name, value in tensors.items()
     ):
         raise CorruptData(f"{path} holds something other than named tensors; nothing was converted")
-    return found
+    return tensors
 
 
-def _is_plain(value: object) -> bool:
-    """Whether it is numbers in memory, each in a place of its own: a view may claim more of them than there are."""
+def _is_dense(value: object) -> bool:
+    """Return whether a value is a dense tensor on the CPU that does not claim more numbers than are stored."""
     import torch
 
     if (
@@ -140,38 +140,36 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _mappable(path: Path) -> bool:
-    """Whether the tensors lie in the file as they are: not in the format of before PyTorch 1.6, nor compressed."""
+def _can_be_mapped(path: Path) -> bool:
+    """Return whether a file can be mapped into memory: an uncompressed archive, the format since PyTorch 1.6."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor under its own name with memory of its own: safetensors keeps no ties, and models look for each name."""
-    seen: set[int] = set()
-    apart = {}
+def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory: safetensors cannot store ties, and models look for every name."""
+    addresses: set[int] = set()
+    untied = {}
     for name, tensor in tensors.items():
-        place = tensor.untyped_storage().data_ptr()
-        apart[name] = (tensor.clone() if place in seen else tensor).detach().contiguous()
-        seen.add(place)
-    return apart
+        address = tensor.untyped_storage().data_ptr()
+        untied[name] = (tensor.clone() if address in addresses else tensor).detach().contiguous()
+        addresses.add(address)
+    return untied
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], beside: list[Path]) -> None:
-    """The new folder, whole or not at all."""
+def _write(folder: Path, tensors: dict[str, Tensor], copied: list[Path]) -> None:
+    """Write the tensors and copies of the other files to a new folder."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         with atomic_folder(folder) as draft:
-            save_file(_apart(tensors), draft / SAFETENSORS.single, metadata={"format": "pt"})
-            for file in beside:
+            save_file(_untied(tensors), draft / SAFETENSORS.single, metadata={"format": "pt"})
+            for file in copied:
                 shutil.copyfile(file, draft / file.name)
             # safetensors makes a file that only its owner reads
-            shutil.copymode(beside[0], draft / SAFETENSORS.single)
+            shutil.copymode(copied[0], draft / SAFETENSORS.single)
     except (OSError, SafetensorError) as error:
-        raise DiskTrouble(
-            f"writing {folder} failed, and nothing of it was kept: {error}"
-        ) from error
+        raise DiskTrouble(f"writing {folder} failed, and it was removed: {error}") from error

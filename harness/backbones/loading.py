@@ -1,7 +1,7 @@
-"""Reading a pretrained model: safetensors only, never code of a repository, in the precision asked for.
+"""Load a pretrained model: safetensors only, no code of a repository, in the requested precision.
 
-What methods need to know of a model's structure is found by `methods.core.architecture`; no family
-of models is named here.
+No family of models is named here. `methods.core.architecture` finds the structure that methods
+need.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from methods.core.attention import ATTENTION, real_tokens
 from methods.core.dropout import Masks, drop
 from methods.core.slots import RowLinear, add_row_axis
 
-ORDERED = (":4096:8", ":16:8")  # the sizes of cuBLAS' workspace with which its sums have one order
+# Sizes of cuBLAS' workspace for which it is deterministic.
+DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A frozen model with its tokenizer. Satisfies what methods expect; `outputs` and `max_length` are the job's."""
+    """A frozen model with its tokenizer, as methods expect it.
+
+    `outputs` (numbers that the head computes) and `max_length` (tokens) are those of the job.
+    """
 
     spec: BackboneSpec
     model: nn.Module
@@ -40,22 +44,22 @@ class Backbone:
     max_length: int = 128
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits `[rows, outputs]` in float32, or float64 where that was asked for."""
+        """Return logits `[rows, outputs]`: float64 for a float64 backbone, else float32."""
         logits: Tensor = self.model(**batch)
         return logits.to(self.trained_in)
 
     @property
     def trained_in(self) -> torch.dtype:
-        """The precision of trained tensors and losses: never less than float32, whatever the backbone computes in."""
+        """The precision of trained tensors and losses: float64 for a float64 backbone, else float32."""
         return torch.float64 if self.spec.dtype == "float64" else torch.float32
 
     def tokens(self, text: str) -> list[int]:
-        """The numbers of a text's tokens, without those that mark its beginning and end."""
+        """Return the token ids of a text, without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @contextmanager
     def dropout(self, masks: Masks | None) -> Iterator[None]:
-        """Hidden dropout on inside the block; without masks it stays off."""
+        """Turn hidden dropout on inside the block; without masks it stays off."""
         layers = [module for module in self.model.modules() if isinstance(module, StreamDropout)]
         for layer in layers:
             layer.masks = masks
@@ -67,9 +71,9 @@ class Backbone:
 
 
 class StreamDropout(nn.Module):
-    """Dropout on hidden states, its masks from a stream of the job's own; without masks it does nothing.
+    """Dropout on hidden states with masks from the job's own random stream; without masks it does nothing.
 
-    Attention probabilities, which have an axis more than hidden states, are never dropped.
+    Attention probabilities, which have one more axis than hidden states, are never dropped.
     """
 
     def __init__(self, p: float) -> None:
@@ -78,25 +82,25 @@ class StreamDropout(nn.Module):
         self.masks: Masks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x`, with entries dropped while there are masks."""
+        """Return `x`, with entries dropped if there are masks."""
         return x if x.dim() > 3 else drop(x, self.p, self.masks)
 
 
 class Classifier(nn.Module):
-    """The library's own model for sequence classification, giving its logits alone."""
+    """The library's model for sequence classification; returns only the logits."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, **batch: Tensor) -> Tensor:
-        """Logits `[rows, outputs]`."""
+        """Return logits `[rows, outputs]`."""
         logits: Tensor = self.inner(**batch).logits
         return logits
 
 
 class PooledClassifier(nn.Module):
-    """A model's last hidden states, pooled over the real tokens or taken at the first, and one linear layer."""
+    """A linear layer on the last hidden states, averaged over real tokens (`mean`) or of the first token (`cls`)."""
 
     def __init__(self, inner: nn.Module, hidden: int, pooling: str) -> None:
         super().__init__()
@@ -105,24 +109,23 @@ class PooledClassifier(nn.Module):
         self.pooling = pooling
 
     def forward(self, **batch: Tensor) -> Tensor:
-        """Logits `[rows, outputs]`."""
+        """Return logits `[rows, outputs]`."""
         states = self.inner(**batch).last_hidden_state  # [rows, tokens, hidden]
         if self.pooling == "cls":
             return self.classifier(states[:, 0])  # type: ignore[no-any-return]  # nn.Module is untyped here
-        mask = real_tokens(
-            batch["attention_mask"]
-        )  # shorter than the states where a prompt stays in front of them
-        mask = (
-            F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1).unsqueeze(-1).to(states)
-        )  # [rows, tokens, 1]
+        mask = real_tokens(batch["attention_mask"])  # [rows, text tokens]
+        # A prompt in front of the text lengthens the states; its tokens are real.
+        mask = F.pad(mask, (states.shape[1] - mask.shape[1], 0), value=1)  # [rows, tokens]
+        mask = mask.unsqueeze(-1).to(states)  # [rows, tokens, 1]
         return self.classifier((states * mask).sum(1) / mask.sum(1))  # type: ignore[no-any-return]
 
 
 def load(spec: BackboneSpec, device: str) -> Backbone:
-    """Read a backbone onto a device, frozen, in evaluation mode.
+    """Load a backbone onto a device, frozen and in evaluation mode.
 
     Raises:
-        Unavailable: its files cannot be had or are no sequence classifier that the library reads.
+        Unavailable: the files cannot be fetched, or the library cannot load them as a sequence
+            classifier.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
@@ -131,10 +134,10 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = checkpoints.locate(spec.name, spec.revision)
-    dtype = getattr(torch, spec.number)
+    dtype = getattr(torch, spec.storage_dtype)
     torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "tf32"
     if device.startswith("cuda") and not torch.are_deterministic_algorithms_enabled():
-        add_in_order()
+        use_deterministic_kernels()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         inner = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -142,50 +145,46 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Unavailable(
-            f"{spec.name} cannot be read as a sequence classifier: {str(error).splitlines()[0]}"
+            f"cannot load {spec.name} as a sequence classifier: {str(error).splitlines()[0]}"
         ) from error
     try:
         return prepare(spec, inner, tokenizer, device)
-    except Exception as error:  # code of a family that is unlike those of encoders and decoders
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    except Exception as error:  # the code of an unusual family can raise anything
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Unavailable(
-            f"{spec.name} ({type(inner).__name__}) cannot be used as a classifier here ({what})"
+            f"cannot use {spec.name} ({type(inner).__name__}) as a classifier ({reason}); choose another model"
         ) from error
 
 
-def add_in_order(*, strict: bool = True) -> None:
-    """Let a GPU add in the same order every time: its fastest backward passes add as threads happen to finish.
+def use_deterministic_kernels(*, strict: bool = True) -> None:
+    """Let a GPU add in the same order every time; its fastest backward passes do not.
 
     Args:
-        strict: an operation that has no such form raises a RuntimeError; otherwise it is done in
-            the form that it has.
+        strict: raise a RuntimeError for an operation without a deterministic kernel; otherwise
+            warn and use the kernel that exists.
     """
-    if (
-        os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in ORDERED
-    ):  # or products may add in another order on another stream
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ORDERED[
-            0
-        ]  # read once, at the first product of a process
+    # Otherwise products may be summed in another order on another stream. cuBLAS reads this once,
+    # at the first product of a process.
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in DETERMINISTIC_WORKSPACES:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = DETERMINISTIC_WORKSPACES[0]
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     torch.backends.cudnn.deterministic = True
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # uninitialised memory is never read
 
 
 def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu") -> Backbone:
-    """Make a backbone of a model of the library: frozen, in evaluation mode, its architecture inspected."""
-    own = inner.base_model_prefix
+    """Turn a model of the library into a frozen backbone in evaluation mode, with its architecture inspected."""
+    body_name = inner.base_model_prefix  # the library's attribute for the model without its head
     inner.eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     inner.config.pad_token_id = tokenizer.pad_token_id
-    inner.config.use_cache = (
-        False  # a decoder would copy all keys and values for a next word that nobody asks for
-    )
-    _attend_here(inner)
-    model, body = _with_pooling(inner, own, spec.pooling)
+    inner.config.use_cache = False  # a classifier never uses the keys and values that it would copy
+    _use_own_attention(inner)
+    model, body = _with_pooling(inner, body_name, spec.pooling)
     _replace_dropout(model)
     add_row_axis(model, body)
-    model.to(device=device, dtype=getattr(torch, spec.number)).eval().requires_grad_(False)
+    model.to(device=device, dtype=getattr(torch, spec.storage_dtype)).eval().requires_grad_(False)
     architecture = inspect_architecture(model, body, inner.config)
     return Backbone(
         spec=spec,
@@ -197,29 +196,29 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
 
 
 @torch.no_grad()
-def _attend_here(inner: Any) -> None:
-    """Let a model attend through our function, unless it computes something else that way.
+def _use_own_attention(inner: Any) -> None:
+    """Switch a model to the attention function of `methods`, unless its logits would change.
 
-    A model with attention code of its own stays as it is; its architecture then lists no attention call. So does
-    one whose attention takes more than ours gives it, such as sinks.
+    A model with its own attention code stays as it is, and its architecture shows no call of the
+    function. So does one whose attention uses more than the function computes, such as sinks.
     """
-    rows = torch.arange(12).remainder(inner.config.vocab_size)[None]
-    before, usual = inner(input_ids=rows).logits, inner.config._attn_implementation
+    ids = torch.arange(12).remainder(inner.config.vocab_size)[None]
+    before, original = inner(input_ids=ids).logits, inner.config._attn_implementation
     try:
         inner.set_attn_implementation(ATTENTION)
     except (ValueError, KeyError):
         return
-    after = inner(input_ids=rows).logits
-    near = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(
-        before.abs().max()
-    )  # rounding is less
-    if not torch.allclose(after.float(), before.float(), rtol=0, atol=near):
-        inner.set_attn_implementation(usual)
+    after = inner(input_ids=ids).logits
+    # Rounding errors are smaller than this.
+    tolerance = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(before.abs().max())
+    if not torch.allclose(after.float(), before.float(), rtol=0, atol=tolerance):
+        inner.set_attn_implementation(original)
 
 
-def _with_pooling(inner: Any, own: str, pooling: str) -> tuple[nn.Module, str]:
+def _with_pooling(inner: Any, body_name: str, pooling: str) -> tuple[nn.Module, str]:
+    """Return the classifier, and the name of the model without its head in it."""
     if pooling == "model":
-        return Classifier(inner), f"inner.{own}"
+        return Classifier(inner), f"inner.{body_name}"
     return PooledClassifier(inner.base_model, inner.config.hidden_size, pooling), "inner"
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from harness.backbones import checkpoints
-from harness.commands.plan import print_line, progress_printer
+from harness.commands.plan import progress_printer
+from harness.scheduling.summary import print_line
 from harness.study import planning, request
 from harness.wording import plural
 

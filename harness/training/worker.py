@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from harness.errors import DiskTrouble
 from harness.geometry import ALONE, Geometry, padded_outputs
-from harness.outcome import Outcome, Progress
+from harness.outcome import Outcome, ProgressCallback
 from harness.redaction import redact, told
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
-    from harness.training.compiled import Compiled
-    from harness.training.job_run import Attempt
+    from harness.training.compiled import CompiledFunction
+    from harness.training.job_run import JobRun
 
 UNORDERED = "does not have a deterministic implementation"  # as torch says it
 RELAXED = "the device has no operation that adds in one order for this backbone: last digits may differ from run to run"
@@ -29,7 +29,7 @@ class DeviceLost(RuntimeError):
     """A worker's device answers nothing but errors any more."""
 
 
-def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
+def run_pack(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
     """Train and test the jobs of a pack; a job that fails is an outcome, and no exception.
 
     Jobs that may train in one forward pass do, in the geometry that their tickets say; the others
@@ -57,15 +57,17 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: Progress) -> list
     return [outcomes[ticket.job.digest] for ticket in tickets]
 
 
-def _in_any_order(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str, Outcome]:
+def _in_any_order(
+    tickets: Sequence[Ticket], device: str, progress: ProgressCallback
+) -> dict[str, Outcome]:
     """As `_run`, where some operation has no form that adds in one order; that is recorded with the device."""
     from harness.backbones import loading
 
-    loading.add_in_order(strict=False)
+    loading.use_deterministic_kernels(strict=False)
     try:
         outcomes = _run(tickets, device, progress)
     finally:
-        loading.add_in_order()
+        loading.use_deterministic_kernels()
     done = {digest: one for digest, one in outcomes.items() if one.status == "done"}
     return outcomes | {
         digest: replace(one, device=f"{one.device}, sums in any order")
@@ -73,15 +75,15 @@ def _in_any_order(tickets: Sequence[Ticket], device: str, progress: Progress) ->
     }
 
 
-def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str, Outcome]:
-    from harness.training.job_run import Attempt
+def _run(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> dict[str, Outcome]:
+    from harness.training.job_run import JobRun
 
     outcomes: dict[str, Outcome] = {}
-    together: dict[tuple[object, ...], list[Attempt]] = {}
-    fitted: dict[tuple[object, ...], list[Attempt]] = {}
+    together: dict[tuple[object, ...], list[JobRun]] = {}
+    fitted: dict[tuple[object, ...], list[JobRun]] = {}
     for ticket in tickets:
         try:
-            attempt = Attempt.of(ticket, device)
+            attempt = JobRun.of(ticket, device)
             if attempt.packable and _may_pack(attempt):
                 together.setdefault(ticket.kind, []).append(attempt)
             elif attempt.method.closed_form is not None and ticket.features_shared_by:
@@ -101,7 +103,7 @@ def _run(tickets: Sequence[Ticket], device: str, progress: Progress) -> dict[str
     return outcomes
 
 
-def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, Outcome]:
+def _on_features(attempts: Sequence[JobRun], progress: ProgressCallback) -> dict[str, Outcome]:
     """Fit methods on features that are computed first, for all of the jobs; each bears its share of the seconds."""
     try:
         drawn, tests = _read_ahead(attempts, progress)
@@ -119,7 +121,7 @@ def _on_features(attempts: Sequence[Attempt], progress: Progress) -> dict[str, O
     return outcomes
 
 
-def _read_ahead(attempts: Sequence[Attempt], progress: Progress) -> tuple[float, float]:
+def _read_ahead(attempts: Sequence[JobRun], progress: ProgressCallback) -> tuple[float, float]:
     """See that the features of these jobs' rows are at hand, each row's computed once, however many jobs have it.
 
     Args:
@@ -149,7 +151,7 @@ def _read_ahead(attempts: Sequence[Attempt], progress: Progress) -> tuple[float,
         for attempt in (
             attempts if first.ticket.task.holdout else attempts[:1]
         ):  # held-out rows are each draw's own
-            for _, encoded in attempt.papers().values():
+            for _, encoded in attempt.test_sets().values():
                 reader(encoded, disk=attempt.on_disk, told=told)
         return (middle - began) / len(attempts), (time.perf_counter() - middle) / len(attempts)
     finally:
@@ -188,7 +190,7 @@ def _see_end(error: Exception) -> None:
         )
 
 
-def _may_pack(attempt: Attempt) -> bool:
+def _may_pack(attempt: JobRun) -> bool:
     """Whether this method's slots on this backbone give the same numbers in a pass over several jobs; tried once."""
     import torch
 
@@ -209,7 +211,7 @@ def _may_pack(attempt: Attempt) -> bool:
 
 
 def _in_packs(
-    attempts: Sequence[Attempt], shape: Geometry, progress: Progress
+    attempts: Sequence[JobRun], shape: Geometry, progress: ProgressCallback
 ) -> dict[str, Outcome]:
     """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
     import torch
@@ -253,12 +255,12 @@ def _in_packs(
 
 
 def _side_by_side(
-    attempts: Sequence[Attempt], shape: Geometry, progress: Progress
+    attempts: Sequence[JobRun], shape: Geometry, progress: ProgressCallback
 ) -> dict[str, Outcome]:
     """Train jobs of one kind in one pack and test each."""
     import torch
 
-    from harness.training.adapted_model import Adapted
+    from harness.training.adapted_model import AdaptedModel
     from harness.training.job_run import reset_peak
     from harness.training.packed import Pack
 
@@ -278,14 +280,15 @@ def _side_by_side(
         reset_peak(first.device)
         started = time.perf_counter()
         adapted = [
-            Adapted(a.backbone, slots, trainable)
+            AdaptedModel(a.backbone, slots, trainable)
             for a, trainable in zip(attempts, sources, strict=True)
         ]
         trainings = [
-            attempt.training(one, progress) for attempt, one in zip(attempts, adapted, strict=True)
+            attempt.training_loop(one, progress)
+            for attempt, one in zip(attempts, adapted, strict=True)
         ]
         capture = worker_cache.recorder(first.device) if shape.captured else None
-        with capture.aside() if capture else nullcontext():
+        with capture.side_stream() if capture else nullcontext():
             results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(
                 trainings
             )
@@ -305,16 +308,16 @@ def _side_by_side(
         slots.remove()
 
 
-def _compiled(ticket: Ticket, shape: Geometry) -> Compiled | None:
+def _compiled(ticket: Ticket, shape: Geometry) -> CompiledFunction | None:
     """What runs the training steps of this kind of jobs, kept from pack to pack; None: as they are written."""
     if not shape.compiled:
         return None
-    from harness.training.compiled import Compiled
+    from harness.training.compiled import CompiledFunction
 
-    return worker_cache.COMPILED.setdefault((shape, ticket.kind), Compiled())
+    return worker_cache.COMPILED.setdefault((shape, ticket.kind), CompiledFunction())
 
 
-def _alone(attempt: Attempt, progress: Progress) -> Outcome:
+def _alone(attempt: JobRun, progress: ProgressCallback) -> Outcome:
     try:
         return attempt.alone(progress)
     except Exception as error:  # as above

@@ -11,9 +11,9 @@ from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Row, Task
 
 if TYPE_CHECKING:
-    from harness.training.compiled import Compiled
-    from harness.training.cuda_graphs import OnGpu
-    from harness.training.feature_cache import Store
+    from harness.training.compiled import CompiledFunction
+    from harness.training.cuda_graphs import CudaGraphRecorder
+    from harness.training.feature_cache import FeatureStore
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +21,7 @@ def backbone(spec: BackboneSpec, device: str) -> Any:
     """The backbone, read once a worker."""
     from harness.backbones import checkpoints, loading
 
-    checkpoints.unchanged(spec.name, spec.revision)
+    checkpoints.require_unchanged(spec.name, spec.revision)
     gc.unfreeze()
     loaded = loading.load(spec, device)
     gc.collect()
@@ -32,19 +32,19 @@ def backbone(spec: BackboneSpec, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def recorder(device: str) -> OnGpu:
+def recorder(device: str) -> CudaGraphRecorder:
     """What captures steps on a device; it has a stream of its own, whose memory the next pack uses again."""
-    from harness.training.cuda_graphs import OnGpu
+    from harness.training.cuda_graphs import CudaGraphRecorder
 
-    return OnGpu(device)
+    return CudaGraphRecorder(device)
 
 
 @lru_cache(maxsize=1)
-def features() -> Store:
+def features() -> FeatureStore:
     """Features of frozen backbones, computed once a worker."""
-    from harness.training.feature_cache import Store
+    from harness.training.feature_cache import FeatureStore
 
-    return Store()
+    return FeatureStore()
 
 
 _ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
@@ -53,7 +53,7 @@ MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of job
 UNORDERED: set[tuple[object, ...]] = (
     set()
 )  # kinds of jobs that want an operation which adds in any order
-COMPILED: dict[tuple[object, ...], Compiled] = {}  # training steps, by the kind of jobs
+COMPILED: dict[tuple[object, ...], CompiledFunction] = {}  # training steps, by the kind of jobs
 
 
 def rows(task: Task, split: str, revision: str) -> Sequence[Row]:
@@ -80,5 +80,5 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -
         f"{recipe.max_length}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = batching.Reread(token_cache.encode(read, rows))
+        _TOKENS[key] = batching.EncodedTestSet(token_cache.encode(read, rows))
     return _TOKENS[key]

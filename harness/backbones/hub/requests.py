@@ -117,9 +117,11 @@ def download(fetch: Callable[[], T], kind: Kind, name: str, commit: str, part: s
     """Return the result of a download; retry it as long as the Hub answers requests.
 
     Args:
-        fetch: does the download.
-        kind, name, commit: the repository.
-        part: what is downloaded, for messages.
+        fetch: the call that downloads.
+        kind: kind of repository, for messages.
+        name: its name.
+        commit: its revision.
+        part: the file or split that is downloaded, for messages.
 
     Raises:
         Unavailable: the download failed for good, or too often.

@@ -1,4 +1,4 @@
-"""Pickled weights become safetensors with the same numbers, and nothing in a pickle ever runs."""
+"""Pickled weights are converted to safetensors with the same numbers, and nothing in a pickle runs."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import pytest
 from harness.backbones.checkpoints import TINY
 from tests.support.hub_server import COMMIT, hub_server, repository_requests, run_expression
 
-BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json")
-TIED, WORDS, TURNED = (
+COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+TIED, EMBEDDINGS, TRANSPOSED = (
     "cls.predictions.decoder.weight",
     "bert.embeddings.word_embeddings.weight",
     "a.view.of.the.pooler",
@@ -18,7 +18,7 @@ TIED, WORDS, TURNED = (
 
 
 class Touch:
-    """Pickled, a call that would leave a file behind."""
+    """Pickles as a call that creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -29,7 +29,7 @@ class Touch:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A small random BERT as models were published once: its state under `torch.save`, with tied and turned tensors."""
+    """Write a small random BERT in the old format: `torch.save`, with tied and transposed tensors."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -44,15 +44,15 @@ def published(tmp_path_factory):
     torch.manual_seed(0)
     model = BertForSequenceClassification(BertConfig(vocab_size=vocabulary, **sizes))
     model.config.save_pretrained(folder)
-    for name in BESIDE[1:]:
+    for name in COMPANIONS[1:]:
         shutil.copy(TINY / name, folder)
     state = dict(model.state_dict())
-    state |= {TIED: state[WORDS], TURNED: state["bert.pooler.dense.weight"].t()}
+    state |= {TIED: state[EMBEDDINGS], TRANSPOSED: state["bert.pooler.dense.weight"].t()}
     torch.save(state, folder / "pytorch_model.bin")
     return folder
 
 
-def copy(published, folder, *, weights=True):
+def copy_model(published, folder, *, weights=True):
     folder.mkdir()
     for path in published.iterdir():
         if weights or path.suffix != ".bin":
@@ -76,7 +76,7 @@ def logits(folder, *, safe):
 
 
 def test_a_converted_model_computes_what_the_pickled_one_does(bench, published, tmp_path):
-    """The library reads both with logits equal bit for bit, no name is lost, and `bench run` takes the new folder."""
+    """The library computes bit-equal logits from both, no tensor name is lost, and `bench run` reads the new folder."""
     import torch
     from safetensors.torch import load_file
 
@@ -84,14 +84,14 @@ def test_a_converted_model_computes_what_the_pickled_one_does(bench, published, 
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-1] == "bench run --model out"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        [*BESIDE, "model.safetensors"]
+        [*COMPANIONS, "model.safetensors"]
     )
     assert torch.equal(logits(published, safe=False), logits(tmp_path / "out", safe=True))
     before, after = state_of(published), load_file(tmp_path / "out" / "model.safetensors")
-    assert {TIED, WORDS, TURNED} <= before.keys() == after.keys()
+    assert {TIED, EMBEDDINGS, TRANSPOSED} <= before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    ran = (
+    options = (
         "--methods",
         "lora",
         "--tasks",
@@ -105,14 +105,14 @@ def test_a_converted_model_computes_what_the_pickled_one_does(bench, published, 
         "-j",
         1,
     )
-    assert bench.run(tmp_path, "r.db", "--model", "out", *ran).code == 0
+    assert bench.run(tmp_path, "r.db", "--model", "out", *options).code == 0
 
 
 def test_the_old_format_of_pickles_is_read(bench, published, tmp_path):
-    """Files from before PyTorch 1.6 cannot be mapped into memory, and give the same safetensors."""
+    """Files from before PyTorch 1.6, which cannot be mapped into memory, give the same safetensors."""
     import torch
 
-    old = copy(published, tmp_path / "old")
+    old = copy_model(published, tmp_path / "old")
     torch.save(state_of(published), old / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert (
         bench(tmp_path, "convert", published, "a").code
@@ -125,10 +125,10 @@ def test_the_old_format_of_pickles_is_read(bench, published, tmp_path):
 
 
 def shard(published, folder):
-    """The model in two files with an index."""
+    """Write the model as two shards with an index."""
     import torch
 
-    copy(published, folder, weights=False)
+    copy_model(published, folder, weights=False)
     state = state_of(published)
     parts = {
         f"pytorch_model-0000{n}-of-00002.bin": dict(list(state.items())[n - 1 :: 2]) for n in (1, 2)
@@ -140,8 +140,8 @@ def shard(published, folder):
     return index["weight_map"]
 
 
-def test_shards_are_put_together(bench, published, tmp_path):
-    """A model in several files gives the same safetensors as the model in one."""
+def test_shards_are_joined(bench, published, tmp_path):
+    """A sharded model gives the same safetensors as the model in one file."""
     shard(published, tmp_path / "parts")
     assert (
         bench(tmp_path, "convert", published, "a").code
@@ -156,20 +156,20 @@ def test_shards_are_put_together(bench, published, tmp_path):
 @pytest.mark.parametrize(
     "fault", ["a shard is missing", "a name is in no shard", "a file elsewhere", "no index"]
 )
-def test_shards_that_do_not_fit_their_index_are_refused(bench, published, tmp_path, fault):
-    """Nothing is made of half a model, and an index leads to no file outside its folder."""
-    places = shard(published, tmp_path / "parts")
+def test_shards_that_do_not_match_their_index_are_refused(bench, published, tmp_path, fault):
+    """An incomplete model is not converted, and an index cannot name a file outside its folder."""
+    files = shard(published, tmp_path / "parts")
     index = tmp_path / "parts" / "pytorch_model.bin.index.json"
     if fault == "a shard is missing":
         (tmp_path / "parts" / "pytorch_model-00002-of-00002.bin").unlink()
     elif fault == "a name is in no shard":
         index.write_text(
-            json.dumps({"weight_map": places | {"absent": "pytorch_model-00001-of-00002.bin"}})
+            json.dumps({"weight_map": files | {"absent": "pytorch_model-00001-of-00002.bin"}})
         )
     elif fault == "a file elsewhere":
         shutil.copy(published / "pytorch_model.bin", tmp_path / "pytorch_model-1-of-1.bin")
         index.write_text(
-            json.dumps({"weight_map": dict.fromkeys(places, "../pytorch_model-1-of-1.bin")})
+            json.dumps({"weight_map": dict.fromkeys(files, "../pytorch_model-1-of-1.bin")})
         )
     else:
         index.write_text("[]")
@@ -180,13 +180,11 @@ def test_shards_that_do_not_fit_their_index_are_refused(bench, published, tmp_pa
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "bare"])
-def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(
-    bench, published, tmp_path, form
-):
-    """A call inside a file of weights is named and never made, in every format; nothing is written."""
+def test_a_pickle_that_would_run_code_is_refused(bench, published, tmp_path, form):
+    """The message names the call in the pickle; the call does not run, in any format, and nothing is written."""
     import torch
 
-    evil, marker = copy(published, tmp_path / "evil"), tmp_path / "it-ran"
+    evil, marker = copy_model(published, tmp_path / "evil"), tmp_path / "it-ran"
     if form == "bare":
         (evil / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
     else:
@@ -200,11 +198,11 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "empty", "noise", "nested"])
-def test_a_file_that_is_no_whole_table_of_tensors_is_refused(bench, published, tmp_path, form):
-    """Half a file, none, noise, or a table of tables: corrupt data in one sentence, and nothing is written."""
+def test_a_damaged_or_foreign_file_is_refused(bench, published, tmp_path, form):
+    """A truncated, empty, random or nested file is reported as corrupt in one line, and nothing is written."""
     import torch
 
-    bad = copy(published, tmp_path / "bad")
+    bad = copy_model(published, tmp_path / "bad")
     path, state = bad / "pytorch_model.bin", state_of(published)
     torch.save(
         {"model": state} if form == "nested" else state,
@@ -222,16 +220,16 @@ def test_a_file_that_is_no_whole_table_of_tensors_is_refused(bench, published, t
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 
 
-@pytest.mark.parametrize("kind", ["endless", "quantised"])
+@pytest.mark.parametrize("kind", ["expanded", "quantised"])
 def test_tensors_that_safetensors_cannot_hold_are_refused(bench, published, tmp_path, kind):
-    """A few bytes that claim to be ten trillion numbers, or whole numbers with a scale: nothing is written."""
+    """For a tensor expanded to ten trillion numbers and a quantised tensor, nothing is written."""
     import torch
 
-    if kind == "endless":
+    if kind == "expanded":
         odd = torch.zeros(1).expand(10**13)
     else:
         odd = torch.quantize_per_tensor(torch.ones(4), scale=0.1, zero_point=0, dtype=torch.quint8)
-    bad = copy(published, tmp_path / "bad")
+    bad = copy_model(published, tmp_path / "bad")
     torch.save(state_of(published) | {"odd": odd}, bad / "pytorch_model.bin")
     ended = bench(tmp_path, "convert", bad, "out")
     assert (ended.code, "Traceback" in ended.err) == (65, False), ended.err
@@ -239,32 +237,32 @@ def test_tensors_that_safetensors_cannot_hold_are_refused(bench, published, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 
 
-def test_what_cannot_be_converted_is_said_before_anything_is_read(bench, published, tmp_path):
-    """No pickle, safetensors already, no configuration, no such model, a folder that exists or cannot be made."""
-    copy(published, tmp_path / "empty", weights=False)
-    bare = copy(published, tmp_path / "bare")
+def test_wrong_requests_are_refused(bench, published, tmp_path):
+    """No pickle, safetensors present, no configuration, no such model, a target that exists or cannot be created."""
+    copy_model(published, tmp_path / "empty", weights=False)
+    bare = copy_model(published, tmp_path / "bare")
     (bare / "config.json").unlink()
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("")
-    for words, code, said in [
+    for words, code, message in [
         (("empty", "out"), 69, "pytorch_model.bin"),
-        (("tiny", "out"), 2, "nothing to convert, use it as it is: bench run --model tiny"),
+        (("tiny", "out"), 2, "no conversion is needed, use it as it is: bench run --model tiny"),
         (("bare", "out"), 2, "config.json"),
         (("./absent", "out"), 69, "'./absent'"),
         (("some/model", "out"), 69, "not in the cache"),
-        ((published, "there"), 73, "there exists"),
+        ((published, "there"), 73, "there already exists"),
         ((published, "file/out"), 73, "cannot create"),
     ]:
         ended = bench(tmp_path, "convert", *words)
-        assert (ended.code, said in ended.err) == (code, True), ended
+        assert (ended.code, message in ended.err) == (code, True), ended
         assert "Traceback" not in ended.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "empty", "file", "there"]
 
 
-def test_a_refused_model_names_the_way_out(bench, published, tmp_path):
-    """`bench run` on a folder with a pickle alone names the command that converts it; so does a model of the Hub."""
-    copy(published, tmp_path / "pickled")
-    one = (
+def test_a_refused_model_names_the_conversion(bench, published, tmp_path):
+    """If a folder or a model of the Hub has only a pickle, the message names the command that converts it."""
+    copy_model(published, tmp_path / "pickled")
+    options = (
         "--model",
         "pickled",
         "--methods",
@@ -276,11 +274,11 @@ def test_a_refused_model_names_the_way_out(bench, published, tmp_path):
         "-j",
         1,
     )
-    ended = bench.run(tmp_path, "r.db", *one)
+    ended = bench.run(tmp_path, "r.db", *options)
     assert "`bench convert pickled FOLDER`" in ended.out + ended.err
     with hub_server(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, _):
-        said = run_expression(f"fetch_model('a/b', {COMMIT!r})", endpoint, tmp_path / "hub")[0]
-        assert "`bench convert a/b FOLDER`" in said
+        message = run_expression(f"fetch_model('a/b', {COMMIT!r})", endpoint, tmp_path / "hub")[0]
+        assert "`bench convert a/b FOLDER`" in message
     with hub_server(files={"config.json": b"{}", "tf_model.h5": b""}) as (endpoint, _):
         assert (
             "bench convert"
@@ -289,7 +287,7 @@ def test_a_refused_model_names_the_way_out(bench, published, tmp_path):
 
 
 def test_a_model_of_the_hub_is_fetched_and_converted(bench, published, tmp_path):
-    """Configuration, tokenizer and pickle come from the Hub, from the cache the second time; safetensors need no command."""
+    """The files come from the Hub, and from the cache the second time; a model with safetensors is not converted."""
     import torch
 
     files = {path.name: path.read_bytes() for path in published.iterdir()} | {
@@ -312,5 +310,5 @@ def test_a_model_of_the_hub_is_fetched_and_converted(bench, published, tmp_path)
     with hub_server(files=files | {"model.safetensors": b"weights"}) as (endpoint, hub):
         online.env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": endpoint}
         ended = online(tmp_path, "convert", "a/b", "third")
-        assert (ended.code, "nothing to convert" in ended.err) == (2, True)
+        assert (ended.code, "no conversion is needed" in ended.err) == (2, True)
         assert not [request for request in repository_requests(hub) if "/resolve/" in request]

@@ -25,40 +25,36 @@ from tests.support.hub_server import (
 OTHER_COMMIT = "f" * 40
 REVISION = "resolve_revision('model', 'a/b')"
 FETCH = f"sorted(f.name for f in fetch_model('a/b', {COMMIT!r}).iterdir())"
-WANTED = "['config.json', 'model.safetensors', 'tokenizer.json']"
+FETCHED = "['config.json', 'model.safetensors', 'tokenizer.json']"
 
 
-def test_a_revision_is_found_with_one_request(tmp_path):
-    """`main` becomes a full commit with a single question."""
+def test_a_revision_is_resolved_with_one_request(tmp_path):
+    """`main` is resolved to a full commit with a single request."""
     with hub_server() as (endpoint, hub):
         assert run_expression(REVISION, endpoint, tmp_path)[0] == COMMIT
         assert len(repository_requests(hub)) == 1
 
 
-def test_a_wrong_name_is_final_at_once(tmp_path):
-    """A repository that is not there is asked for once, and the message says what to check."""
+def test_a_wrong_name_is_not_retried(tmp_path):
+    """A repository that does not exist is requested once, and the message says what to check."""
     with hub_server(error=(404, "RepoNotFound")) as (endpoint, hub):
-        output, _ = run_expression(
-            "resolve_revision('dataset', 'a/b')", endpoint, tmp_path
-        )
+        output, _ = run_expression("resolve_revision('dataset', 'a/b')", endpoint, tmp_path)
         assert output.startswith("69 no dataset 'a/b' on the Hub")
         assert "check the name" in output
         assert len(repository_requests(hub)) == 1
 
 
 def test_a_gated_model_asks_for_a_login_and_shows_no_token(tmp_path):
-    """Refused access is explained, and the token that was sent is not printed."""
+    """The message explains how to get access and does not contain the token."""
     with hub_server(error=(403, "GatedRepo")) as (endpoint, _):
-        output, warnings = run_expression(
-            REVISION, endpoint, tmp_path, HF_TOKEN="hf_secretsecret"
-        )
+        output, warnings = run_expression(REVISION, endpoint, tmp_path, HF_TOKEN="hf_secretsecret")
         assert "is gated" in output
         assert "hf auth login" in output
         assert "secretsecret" not in output + warnings
 
 
 def test_an_unknown_revision_is_named(tmp_path):
-    """A branch that is not there is named as such, not as a missing repository."""
+    """A missing branch is reported as such, not as a missing repository."""
     with hub_server(error=(404, "RevisionNotFound")) as (endpoint, _):
         assert (
             "has no revision 'v9'"
@@ -66,29 +62,26 @@ def test_an_unknown_revision_is_named(tmp_path):
         )
 
 
-def test_a_passing_503_is_tried_again(tmp_path):
-    """Two answers of 503 are survived, by the question and by downloads."""
+def test_a_503_is_retried(tmp_path):
+    """Requests and downloads succeed after two answers of 503."""
     with hub_server(failures_left=2) as (endpoint, hub):
         assert run_expression(REVISION, endpoint, tmp_path)[0] == COMMIT
         hub.failures_left = 2
-        assert run_expression(FETCH, endpoint, tmp_path)[0] == WANTED
+        assert run_expression(FETCH, endpoint, tmp_path)[0] == FETCHED
 
 
 @pytest.mark.parametrize("fault", ["dead", "503", "silent"])
-def test_a_hub_out_of_reach_is_said_within_ten_seconds(tmp_path, fault):
-    """A refused connection, endless 503 and silence all end in one message that says what to do."""
-    known: dict[str, dict[str, Any]] = {"503": {"failures_left": 10**6}, "silent": {"delay": 60.0}}
-    faults = known.get(fault, {})
-    with hub_server(**faults) as (endpoint, _):
-        output, _ = run_expression(
-            REVISION, UNREACHABLE if fault == "dead" else endpoint, tmp_path
-        )
+def test_a_hub_out_of_reach_ends_in_one_message(tmp_path, fault):
+    """A refused connection, endless 503 and a server that stays silent for ten minutes all end in the same message."""
+    faults: dict[str, dict[str, Any]] = {"503": {"failures_left": 10**6}, "silent": {"delay": 600}}
+    with hub_server(**faults.get(fault, {})) as (endpoint, _):
+        output, _ = run_expression(REVISION, UNREACHABLE if fault == "dead" else endpoint, tmp_path)
     assert output.startswith("69 the Hub (http://127.0.0.1:")
     assert "--model tiny --tasks toy" in output
 
 
-def test_a_hub_out_of_reach_is_waited_for_once(tmp_path):
-    """After one failure the next repository fails at once: nine tasks do not wait nine times."""
+def test_a_hub_out_of_reach_is_requested_once(tmp_path):
+    """After one failure the next repository fails without a request: nine tasks do not wait nine times."""
     setup = "try: resolve_revision('model', 'a/b')\nexcept BenchError: pass"
     code = "resolve_revision('model', 'c/d')"
     output, _ = run_expression(code, UNREACHABLE, tmp_path, setup=setup)
@@ -96,42 +89,44 @@ def test_a_hub_out_of_reach_is_waited_for_once(tmp_path):
 
 
 def test_only_safetensors_and_their_companions_are_fetched(tmp_path):
-    """Of a model come the configuration, the tokenizer and the safetensors; no pickles, no code, no other folders."""
+    """The configuration, the tokenizer and the safetensors are fetched; pickles, code and other folders are not."""
     with hub_server() as (endpoint, hub):
-        assert run_expression(FETCH, endpoint, tmp_path)[0] == WANTED
+        assert run_expression(FETCH, endpoint, tmp_path)[0] == FETCHED
         assert not [path for path in hub.requests if re.search(r"\.bin|\.py|onnx", path)]
 
 
 def test_a_cached_model_needs_no_network(tmp_path):
-    """With a filled cache a dead Hub costs little: the last revision is used, with a warning; offline not even that."""
+    """If the Hub is out of reach, the cached revision is used with a warning; offline it is used without one."""
     with hub_server() as (endpoint, _):
-        assert run_expression(f"{REVISION}, {FETCH}", endpoint, tmp_path)[0] == f"{COMMIT} {WANTED}"
+        assert (
+            run_expression(f"{REVISION}, {FETCH}", endpoint, tmp_path)[0] == f"{COMMIT} {FETCHED}"
+        )
     output, warnings = run_expression(f"{REVISION}, {FETCH}", UNREACHABLE, tmp_path)
-    assert output == f"{COMMIT} {WANTED}"
+    assert output == f"{COMMIT} {FETCHED}"
     assert f"using the cached revision {COMMIT[:12]}" in warnings
     output, warnings = run_expression(
         f"{REVISION}, {FETCH}", UNREACHABLE, tmp_path, HF_HUB_OFFLINE="1"
     )
-    assert (output, warnings) == (f"{COMMIT} {WANTED}", "")
+    assert (output, warnings) == (f"{COMMIT} {FETCHED}", "")
 
 
-def test_offline_with_an_empty_cache_says_so(tmp_path):
-    """Switched off and with nothing cached, the message names both."""
+def test_offline_with_an_empty_cache_fails(tmp_path):
+    """The message names the empty cache and the variable that forbids requests."""
     output = run_expression(REVISION, UNREACHABLE, tmp_path, HF_HUB_OFFLINE="1")[0]
     assert "is not in the cache" in output
     assert "HF_HUB_OFFLINE=1" in output
 
 
 def test_a_model_without_safetensors_is_refused(tmp_path):
-    """A repository with pickles only is refused before anything of it is fetched."""
+    """A repository that has only pickles is refused before any file is fetched."""
     with hub_server(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, hub):
         output = run_expression(FETCH, endpoint, tmp_path)[0]
         assert "only safetensors are read" in output
         assert not [path for path in hub.requests if "resolve" in path]
 
 
-def test_a_file_that_never_arrives_whole_is_not_used(tmp_path):
-    """A connection cut in every try ends in an error that names model and file, and the cache stays incomplete."""
+def test_an_incomplete_file_is_not_used(tmp_path):
+    """If every attempt breaks, the error names the model and the file, and the cache stays incomplete."""
     with hub_server(truncated="tokenizer.json", files={**MODEL, "tokenizer.json": b"t" * 1000}) as (
         endpoint,
         _,
@@ -146,11 +141,11 @@ def test_a_file_that_never_arrives_whole_is_not_used(tmp_path):
     assert not list(tmp_path.rglob("model.safetensors"))
 
 
-INTACT = f"(checkpoints.intact('a/b', {COMMIT!r}) / 'model.safetensors').read_bytes()"
+INTACT = f"(checkpoints.locate_verified('a/b', {COMMIT!r}) / 'model.safetensors').read_bytes()"
 
 
 def test_altered_weights_are_fetched_again(tmp_path):
-    """F20: one flipped byte in cached weights is seen by their hash: fetched again, or named where nobody can be asked."""
+    """F20: cached weights with a wrong hash are fetched again; offline, the error names the file."""
     with hub_server() as (endpoint, hub):
         assert run_expression(INTACT, endpoint, tmp_path)[0] == str(MODEL["model.safetensors"])
         [file] = [link.resolve() for link in tmp_path.rglob("model.safetensors")]
@@ -169,7 +164,7 @@ def test_altered_weights_are_fetched_again(tmp_path):
 
 
 def test_weights_that_arrive_altered_are_refused(tmp_path):
-    """Where what arrives is not what its hash says, nothing is trained on it."""
+    """Weights whose hash is not the announced one are not used."""
     with hub_server(hashed_contents={"model.safetensors": b"another"}) as (endpoint, _):
         output = run_expression(INTACT, endpoint, tmp_path)[0]
     assert output.startswith("69 ")
@@ -177,7 +172,7 @@ def test_weights_that_arrive_altered_are_refused(tmp_path):
 
 
 def test_a_folder_that_changes_while_a_study_runs_is_refused(tmp_path):
-    """A worker that starts late reads no other weights than those that were planned with."""
+    """A worker refuses a folder whose files differ from those of the plan."""
     folder = tmp_path / "m"
     shutil.copytree(checkpoints.TINY, folder)
     spec = BackboneSpec(name=str(folder), revision=checkpoints.revision_of(str(folder)))
@@ -187,8 +182,8 @@ def test_a_folder_that_changes_while_a_study_runs_is_refused(tmp_path):
         worker_cache.backbone.__wrapped__(spec, "cpu")
 
 
-def test_a_sharded_model_is_complete_with_all_its_shards(tmp_path):
-    """With an index, the shards that it names are fetched, and one missing makes the cached copy incomplete."""
+def test_a_sharded_model_needs_all_its_shards(tmp_path):
+    """The shards in the index are fetched, and a cached copy without one of them is incomplete."""
     index = json.dumps(
         {
             "weight_map": {
@@ -215,10 +210,10 @@ def test_a_sharded_model_is_complete_with_all_its_shards(tmp_path):
     assert "out of reach" in run_expression(FETCH, UNREACHABLE, tmp_path)[0]
 
 
-def cached_dataset(home: Path, sha: str) -> None:
-    """A split as the library keeps it after loading it once."""
+def cache_dataset(home: Path, commit: str) -> None:
+    """Write a split as the library caches it."""
     datasets = pytest.importorskip("datasets")
-    folder = home / "datasets" / "a___b" / "c" / "0.0.0" / sha
+    folder = home / "datasets" / "a___b" / "c" / "0.0.0" / commit
     folder.mkdir(parents=True)
     from datasets.arrow_writer import ArrowWriter
 
@@ -232,8 +227,8 @@ def cached_dataset(home: Path, sha: str) -> None:
 
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_a_cached_dataset_needs_no_network(tmp_path, offline):
-    """A split loaded before is read at once with a dead Hub, with its class names."""
-    cached_dataset(tmp_path, COMMIT)
+    """A cached split and its class names are read while the Hub is out of reach."""
+    cache_dataset(tmp_path, COMMIT)
     rows, _ = run_expression(
         f"load_split('a/b', 'c', 'train', {COMMIT!r}).columns",
         UNREACHABLE,
@@ -250,9 +245,9 @@ def test_a_cached_dataset_needs_no_network(tmp_path, offline):
     assert classes == "{'label': ('no', 'yes')}"
 
 
-def test_another_revision_never_stands_in_for_a_dataset(tmp_path):
-    """Where only another commit is cached, rows are refused: they would be other rows under the same name."""
-    cached_dataset(tmp_path, OTHER_COMMIT)
+def test_a_cached_dataset_of_another_commit_is_not_used(tmp_path):
+    """If only another commit is cached, loading fails: its rows may differ."""
+    cache_dataset(tmp_path, OTHER_COMMIT)
     code = f"load_split('a/b', 'c', 'train', {COMMIT!r})"
     assert run_expression(code, UNREACHABLE, tmp_path)[0].startswith("69 the Hub")
     assert (
@@ -260,34 +255,35 @@ def test_another_revision_never_stands_in_for_a_dataset(tmp_path):
     )
 
 
-SERVED = os.environ.get("SIMPLEXBENCH_HUB", "")
+REAL_HUB = os.environ.get("SIMPLEXBENCH_HUB", "")
 
 
 @pytest.mark.skipif(
-    not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
+    not REAL_HUB, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
 )
-def test_glue_comes_from_a_hub_and_then_from_the_cache(tmp_path):
-    """RTE is read over HTTP with its class names checked, and again with the Hub gone."""
+def test_glue_is_read_from_a_hub_and_then_from_the_cache(tmp_path):
+    """RTE is read over HTTP, with its class names checked, and read again when the Hub is out of reach."""
     code = (
         "(lambda r: len(r.rows('validation', r.revision())))"
         "(__import__('harness.tasks.glue', fromlist=['TASKS']).TASKS['rte'].reader)"
     )
-    assert run_expression(code, SERVED, tmp_path)[0] == "277"
+    assert run_expression(code, REAL_HUB, tmp_path)[0] == "277"
     output, _ = run_expression(code, UNREACHABLE, tmp_path)
     assert output == "277"
 
+
 @pytest.mark.skipif(
-    not SERVED, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
+    not REAL_HUB, reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves nyu-mll/glue"
 )
 @pytest.mark.parametrize(
     ("config", "split", "expected"),
     [("rtt", "train", "'rtt' not found"), ("rte", "tests", "has no split 'tests'")],
 )
-def test_a_wrong_configuration_or_split_names_those_there_are(tmp_path, config, split, expected):
-    """A configuration or split that a dataset has not is a wrong request, answered with what there is."""
+def test_an_unknown_configuration_or_split_is_a_usage_error(tmp_path, config, split, expected):
+    """The message lists the configurations or splits that the dataset has."""
     output = run_expression(
         f"load_split('nyu-mll/glue', {config!r}, {split!r}, resolve_revision('dataset', 'nyu-mll/glue'))",
-        SERVED,
+        REAL_HUB,
         tmp_path,
     )[0]
     assert output.startswith("2 ")

@@ -1,4 +1,4 @@
-"""Reading a backbone: what is read, in which precision, and what is found out about it."""
+"""Loading a backbone: files, precision, pooling and dropout."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import torch
 from harness.backbones import checkpoints, loading
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
-from methods.core.dropout import Drawn
+from methods.core.dropout import RandomMasks
 from tests.support.models import NoTokenizer
 
 
@@ -22,8 +22,8 @@ BATCH = {
 }
 
 
-def test_weights_are_in_the_precision_asked_for_whatever_the_file_holds():
-    """The embedded checkpoint is stored in float16; it is used in float32 by default, and in others if asked."""
+def test_weights_are_loaded_in_the_requested_precision():
+    """The embedded checkpoint, stored in float16, is loaded in float32 by default and in bfloat16 on request."""
     from safetensors import safe_open
 
     with safe_open(checkpoints.TINY / "model.safetensors", "pt") as file:
@@ -35,27 +35,27 @@ def test_weights_are_in_the_precision_asked_for_whatever_the_file_holds():
 
 
 def test_a_backbone_is_frozen_and_in_evaluation_mode():
-    """Nothing of it can be trained by accident, and it has no dropout of its own."""
-    one = tiny()
+    """No parameter of a loaded backbone is trainable, and two forward passes are equal."""
+    backbone = tiny()
     assert not any(
         parameter.requires_grad or parameter.grad is not None
-        for parameter in one.model.parameters()
+        for parameter in backbone.model.parameters()
     )
-    assert not any(module.training for module in one.model.modules())
-    assert torch.equal(one(BATCH), one(BATCH))
+    assert not any(module.training for module in backbone.model.modules())
+    assert torch.equal(backbone(BATCH), backbone(BATCH))
 
 
 def test_only_safetensors_are_read(tmp_path):
-    """A folder with pickled weights alone is refused, and the pickle stays unopened."""
+    """A folder that has only pickled weights is refused, and the pickle is not opened."""
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoints.TINY / name, tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    with pytest.raises(Unavailable, match="no other kind of weights"):
+    with pytest.raises(Unavailable, match="no other format of weights"):
         loading.load(BackboneSpec(name=str(tmp_path), revision=""), "cpu")
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    """Truncated weights are refused in words."""
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    """Truncated weights end in a message, not in an exception of the library."""
     for path in checkpoints.TINY.glob("*.json"):
         shutil.copy(path, tmp_path)
     (tmp_path / "model.safetensors").write_bytes(
@@ -65,8 +65,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         loading.load(BackboneSpec(name=str(tmp_path), revision=""), "cpu")
 
 
-def test_a_folders_revision_follows_its_contents(tmp_path):
-    """The same files have the same revision elsewhere; a changed byte has another."""
+def test_the_revision_of_a_folder_is_a_hash_of_its_contents(tmp_path):
+    """A copy of a folder has the same revision; a changed byte gives another one."""
     shutil.copytree(checkpoints.TINY, tmp_path / "a")
     assert checkpoints.revision_of(str(tmp_path / "a")) == checkpoints.revision_of("tiny")
     (tmp_path / "a" / "config.json").write_text(
@@ -75,14 +75,14 @@ def test_a_folders_revision_follows_its_contents(tmp_path):
     assert checkpoints.revision_of(str(tmp_path / "a")) != checkpoints.revision_of("tiny")
 
 
-def test_a_folder_that_is_not_there_is_named():
-    """A path is not looked for on the Hub."""
+def test_a_missing_folder_is_reported():
+    """A path is not requested from the Hub."""
     with pytest.raises(Unavailable, match="no folder"):
         checkpoints.revision_of("./nowhere")
 
 
-def test_mean_pooling_leaves_out_padding_and_cls_takes_the_first():
-    """Pooled by hand from the last hidden states, the head's input is the same."""
+def test_mean_pooling_ignores_padding_and_cls_takes_the_first_token():
+    """The head's input equals hidden states that are pooled by hand."""
     from transformers import AutoModel
 
     plain = AutoModel.from_pretrained(checkpoints.TINY, dtype=torch.float32).eval()
@@ -90,24 +90,24 @@ def test_mean_pooling_leaves_out_padding_and_cls_takes_the_first():
         states = plain(**BATCH).last_hidden_state
     by_hand = {"mean": torch.stack([states[0].mean(0), states[1, :4].mean(0)]), "cls": states[:, 0]}
     for pooling, expected in by_hand.items():
-        one = tiny(pooling=pooling)
-        seen = []
-        one.model.classifier.register_forward_pre_hook(
-            lambda _module, inputs, kept=seen: kept.append(inputs[0])
+        backbone = tiny(pooling=pooling)
+        inputs_seen = []
+        backbone.model.classifier.register_forward_pre_hook(
+            lambda _module, inputs, kept=inputs_seen: kept.append(inputs[0])
         )
-        one(BATCH)
-        assert torch.allclose(seen[0], expected, atol=1e-5)
+        backbone(BATCH)
+        assert torch.allclose(inputs_seen[0], expected, atol=1e-5)
 
 
-def test_padding_changes_nothing():
-    """A row's logits do not hang on how long its neighbours are."""
-    one = tiny()
-    alone = one({name: tensor[1:, :4] for name, tensor in BATCH.items()})
-    assert torch.allclose(one(BATCH)[1], alone[0], atol=1e-6)
+def test_padding_does_not_change_logits():
+    """The logits of an example do not depend on the length of the other examples in its batch."""
+    backbone = tiny()
+    alone = backbone({name: tensor[1:, :4] for name, tensor in BATCH.items()})
+    assert torch.allclose(backbone(BATCH)[1], alone[0], atol=1e-6)
 
 
-def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
-    """Masks come from the generator given; without one, and for attention probabilities, nothing is dropped."""
+def test_hidden_dropout_uses_the_given_generator_and_attention_dropout_is_off():
+    """Masks come from the generator; without one, and for attention probabilities, nothing is dropped."""
     from transformers import BertConfig, BertForSequenceClassification
 
     config = {
@@ -118,20 +118,21 @@ def test_hidden_dropout_has_a_stream_of_its_own_and_attention_has_none():
         "intermediate_size": 16,
     }
 
-    def made(**more):
+    def random_bert(**more):
         torch.manual_seed(0)
         inner = BertForSequenceClassification(BertConfig(**config, **more))
         return loading.prepare(BackboneSpec(name="random", revision=""), inner, NoTokenizer())
 
-    hidden = made(hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.0)
-    with hidden.dropout(Drawn(torch.Generator().manual_seed(1))):
+    hidden = random_bert(hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.0)
+    with hidden.dropout(RandomMasks(torch.Generator().manual_seed(1))):
         first, second = hidden(BATCH), hidden(BATCH)
-    with hidden.dropout(Drawn(torch.Generator().manual_seed(1))):
-        again = hidden(BATCH)
-    assert torch.equal(first, again)
+    with hidden.dropout(RandomMasks(torch.Generator().manual_seed(1))):
+        repeated = hidden(BATCH)
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, second)
-    attention = made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
-    with attention.dropout(Drawn(torch.Generator().manual_seed(1))):
+    attention = random_bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    with attention.dropout(RandomMasks(torch.Generator().manual_seed(1))):
         assert torch.equal(
-            attention(BATCH), made(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH)
+            attention(BATCH),
+            random_bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)(BATCH),
         )

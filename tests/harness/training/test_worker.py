@@ -10,7 +10,7 @@ from harness.commands import stored_runs
 from harness.outcome import pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
 from harness.training import loop, worker, worker_cache
-from harness.training.job_run import Attempt
+from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.harness.training.test_packed import tickets_of
 
@@ -41,7 +41,7 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
     def refuse(*_):
         raise ValueError("half a character \ud800, a NUL \0")
 
-    monkeypatch.setattr(Attempt, "of", refuse)
+    monkeypatch.setattr(JobRun, "of", refuse)
     ticket = Ticket(job=make_job(), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
     [outcome] = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (outcome.status, outcome.error) == (
@@ -57,7 +57,7 @@ def _in_order(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setattr(worker_cache, "UNORDERED", set())
     kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
-    loading.add_in_order()
+    loading.use_deterministic_kernels()
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory = kept
