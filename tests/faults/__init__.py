@@ -1,1 +1,1 @@
-"""Faults injected for real into whole runs, and the one oracle that looks at what they left."""
+"""Faults injected for real into whole runs; `tests.support.ledger_invariants` checks what they leave."""

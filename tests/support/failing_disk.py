@@ -1,7 +1,10 @@
-"""A ledger whose every call to the disk fails once: `LD_PRELOAD=shim.so python -m tests.support.failing_disk FOLDER ERROR`.
+"""Fails the calls to the disk in the life of a ledger, one in each repetition.
 
-SQLite's own way of testing: the first call fails, then the second, until none is left that could.
-After each fault the ledger is opened again with a whole disk and must hold what was acknowledged.
+    LD_PRELOAD=shim.so python -m tests.support.failing_disk FOLDER ERROR STEP
+
+SQLite is tested in the same way: the first call fails, then the second, until there are no more
+calls. STEP tests only every STEPth call. After each fault the ledger is opened again with a working
+disk and must hold what was acknowledged. Prints how often each error was reported, as JSON.
 """
 
 import ctypes
@@ -10,6 +13,7 @@ import json
 import os
 import sys
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 from harness.artefacts import tensor_files
@@ -17,14 +21,13 @@ from harness.errors import BenchError
 from harness.ledger import Ledger
 from tests.support import fake_training
 from tests.support.ledger_invariants import check_ledger
-from tests.support.storm import metrics_of
 
 JOBS = [fake_training.job(number) for number in range(2)]
 SHIM = ctypes.CDLL(None)
 
 
-def work(db: Path, acks: Path) -> None:
-    """Record what is not done; each result is acknowledged once it is committed."""
+def record_jobs(db: Path, acks: Path) -> None:
+    """Record the jobs that are not done; acknowledge each result once it is committed."""
     with Ledger(str(db), write=True) as ledger:
         ledger.add_jobs(JOBS)
         ledger.begin("fake")
@@ -35,51 +38,50 @@ def work(db: Path, acks: Path) -> None:
                 file.write(f"{claim.digest}\n")
 
 
-def keep(where: Path) -> str:
-    """Keep a job's tensors over those of an earlier try."""
+def write_tensors(folder: Path) -> str:
+    """Write the tensors of a job over those of an earlier attempt and return their hash."""
     import torch
 
-    return tensor_files.write(where, "job", {"a": torch.ones(300)}, {"about": "now"})
+    return tensor_files.write(folder, "job", {"a": torch.ones(300)}, {"about": "now"})
 
 
-def failed_at(number: int, error: int, folder: Path) -> str | None:
-    """How a whole life of a ledger goes in which that call fails; None if there are not so many."""
-    db, acks, where = (
-        folder / f"{number}.db",
-        folder / f"{number}.acks",
-        folder / f"{number}.artefacts",
-    )
+def report_of_failed_call(number: int, error: int, folder: Path) -> str | None:
+    """Return how the failure of one call is reported; None if there are not that many calls."""
+    db, acks = folder / f"{number}.db", folder / f"{number}.acks"
+    artefacts = folder / f"{number}.artefacts"
     acks.touch()
-    before = keep(where)
-    said = "nothing"
+    tensors = write_tensors(artefacts)
+    report = "nothing"
     SHIM.shim_arm(ctypes.c_long(number), error)
     try:
-        try:
-            work(db, acks)
-            keep(where)
-        except BenchError as problem:
-            said = type(problem).__name__
-        except OSError as problem:  # of the lock beside the ledger: the command tells it
-            said = errno.errorcode[problem.errno or 0]
+        record_jobs(db, acks)
+        write_tensors(artefacts)
+    except BenchError as problem:
+        report = type(problem).__name__
+    except OSError as problem:  # of the lock file beside the ledger; the command reports it
+        report = errno.errorcode[problem.errno or 0]
     finally:
         fired = SHIM.shim_fired()
         SHIM.shim_arm(ctypes.c_long(-1), 0)
-    tensor_files.check(where, "job", before)  # the same tensors: whole, whether old or new
+    tensor_files.check(artefacts, "job", tensors)  # complete, whether they are old or new
     if not fired:
         return None
-    work(db, acks)
-    assert check_ledger(str(db), acks, metrics_of).results == len(JOBS)
-    return said
+    record_jobs(db, acks)
+    assert check_ledger(db, acks, fake_training.metrics_of).results == len(JOBS)
+    return report
 
 
-def main(folder: Path, error: int) -> None:
-    """Fail every call in turn, and count how it was told."""
-    found: Counter[str] = Counter()
-    while (said := failed_at(sum(found.values()), error, folder)) is not None:
-        found[said] += 1
-    print(json.dumps(found), flush=True)
+def main(folder: Path, error: int, step: int) -> None:
+    """Fail every `step`th call in turn, and print how often each report occurred."""
+    reports: Counter[str] = Counter()
+    for number in count(0, step):
+        report = report_of_failed_call(number, error, folder)
+        if report is None:
+            break
+        reports[report] += 1
+    print(json.dumps(reports), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), getattr(errno, sys.argv[2]))
+    main(Path(sys.argv[1]), getattr(errno, sys.argv[2]), int(sys.argv[3]))
     os._exit(0)

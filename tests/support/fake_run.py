@@ -1,16 +1,20 @@
-"""A whole run on the fake method, in a process that may be killed: `python -m tests.support.fake_run DB JOBS SLOTS ACKS`.
+"""A whole run of `fake_training` in a process that a test may kill.
 
-Writes a line to ACKS for every result once it is committed: what was acknowledged may never be
-missing afterwards. The environment says how long a job takes (BENCH_FAKE_SECONDS), how many a pack
-has (BENCH_FAKE_PLACES), and how long a locked ledger goes unmentioned (BENCH_FAKE_WAIT).
+    python -m tests.support.fake_run DB JOBS SLOTS ACKS
+
+It writes the digest of every result to ACKS once the result is committed: what was acknowledged may
+never be missing afterwards. Environment variables set how long a job takes (BENCH_FAKE_SECONDS), the
+size of packs (BENCH_FAKE_PACK_SIZE), and for how long a locked ledger is not mentioned
+(BENCH_FAKE_LOCK_TIMEOUT).
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.geometry import ALONE, Geometry
+from harness.geometry import Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger, database
 from harness.outcome import Outcome
@@ -23,52 +27,91 @@ from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
 from tests.support import fake_training
 
-LEFT = 3
+ROOT = Path(__file__).resolve().parents[2]
+JOBS_LEFT = 3  # exit code: some jobs failed
 
 
-class Acks:
-    """A display that writes down what was committed."""
+def command(db: object, jobs: int, slots: int, acks: object) -> list[str]:
+    """Return the command line of a run."""
+    return [sys.executable, "-m", "tests.support.fake_run", *map(str, (db, jobs, slots, acks))]
 
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def show(self, progress: RunProgress, where: Sequence[SlotStatus]) -> None:
-        """Nothing to see."""
+def start(
+    db: object, jobs: int, slots: int, acks: object, *, seconds: float = 0.02, **variables: str
+) -> subprocess.Popen[str]:
+    """Start a run in a session of its own.
 
-    def finished(self, job: Job, outcome: Outcome, _progress: RunProgress) -> None:
-        """Acknowledge."""
+    Args:
+        db: the ledger.
+        jobs: number of jobs.
+        slots: number of worker processes.
+        acks: file of acknowledged digests.
+        seconds: that a job takes.
+        variables: further environment variables.
+    """
+    env = os.environ | {"BENCH_FAKE_SECONDS": str(seconds)} | variables
+    return subprocess.Popen(
+        command(db, jobs, slots, acks),
+        cwd=ROOT,
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+class AcknowledgingDisplay:
+    """A display that writes down which results were committed."""
+
+    def __init__(self, path: object) -> None:
+        self._file = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Show nothing."""
+
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # of the protocol
+        """Acknowledge a result."""
         if outcome.status == "done":
             os.write(self._file, f"{job.digest}\n".encode())
 
     def note(self, text: str) -> None:
-        """For whoever looks on."""
+        """Print a message for the test that started the run."""
         print(text, flush=True)
 
 
 def main(db: str, count: int, slots: int, acks: str) -> int:
-    """Run so many jobs; 0 if all are done, LEFT if some were set aside, 130 after Ctrl-C."""
+    """Run `count` jobs and return 0 if all are done, JOBS_LEFT if some failed, 130 after Ctrl-C."""
     jobs = [fake_training.job(number) for number in range(count)]
-    task = REGISTRY["toy-sentiment"]
-    places = int(os.environ.get("BENCH_FAKE_PLACES", "1"))
-    shape = Geometry(places, 16, 16) if places > 1 else ALONE
-    database.WAIT = float(os.environ.get("BENCH_FAKE_WAIT", database.WAIT))
+    digests = [job.digest for job in jobs]
+    pack_size = int(os.environ.get("BENCH_FAKE_PACK_SIZE", "1"))
+    geometry = Geometry(pack_size, 16, 16) if pack_size > 1 else Geometry()
+    database.WAIT = float(os.environ.get("BENCH_FAKE_LOCK_TIMEOUT", database.WAIT))
     with Ledger(db, write=True) as ledger:
         ledger.add_jobs(jobs)
         ledger.begin("fake")
         ledger.release_dead_claims()
-        states = ledger.states([job.digest for job in jobs])
-        left = [job for job in jobs if states[job.digest] in ("planned", "claimed", "failed")]
-        common = {"task": task, "keep": "none", "artefacts": Path(), "geometry": shape}
-        tickets = {job.digest: Ticket(job=job, **common) for job in left}
-        progress = RunProgress(total=count, ended_before=count - len(left))
+        states = ledger.states(digests)
+        tickets = {
+            job.digest: Ticket(
+                job=job,
+                task=REGISTRY["toy-sentiment"],
+                keep="none",
+                artefacts=Path(),
+                geometry=geometry,
+            )
+            for job in jobs
+            if states[job.digest] in ("planned", "claimed", "failed")
+        }
         executor = LocalExecutor(["cpu"] * slots, work=fake_training.work)
+        display = AcknowledgingDisplay(acks)
+        progress = RunProgress(total=count, ended_before=count - len(tickets))
         with watch_signals() as stop:
             scheduler.Scheduler(
-                ledger, tickets, executor, Acks(acks), progress, stop, retry=("failed",)
+                ledger, tickets, executor, display, progress, stop, retry=("failed",)
             ).run()
         if stop.count:
             return stop.exit_code
-        return 0 if set(ledger.states([job.digest for job in jobs]).values()) == {"done"} else LEFT
+        return 0 if set(ledger.states(digests).values()) == {"done"} else JOBS_LEFT
 
 
 if __name__ == "__main__":

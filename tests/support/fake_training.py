@@ -1,4 +1,4 @@
-"""A method that trains nothing: what comes of a job hangs on its digest alone, so any run can be checked to the last digit."""
+"""Work that trains nothing: an outcome depends only on the digest of its job, so that tests can check every number."""
 
 import json
 import os
@@ -7,15 +7,16 @@ import zlib
 from collections.abc import Sequence
 
 from harness.jobs import BackboneSpec, Job, Recipe, Rows
-from harness.outcome import Outcome, Progress, pack_predictions
+from harness.outcome import Outcome, ProgressCallback, pack_predictions
 from harness.training.ticket import Ticket
 
 
 def job(number: int) -> Job:
-    """The job of a number."""
+    """Return the job with a number."""
     rows = Rows(
-        task="toy-sentiment", version=1, revision="fake", size=20 + number % 5, draw=number, fingerprint=f"rows {number}",
-        n_train=20, n_dev=6, n_test=40, metrics=("accuracy/1",), labels=("bad", "good"),
+        task="toy-sentiment", version=1, revision="fake", size=20 + number % 5, draw=number,
+        fingerprint=f"rows {number}", n_train=20, n_dev=6, n_test=40, metrics=("accuracy/1",),
+        labels=("bad", "good"),
     )  # fmt: skip
     return Job(
         backbone=BackboneSpec(name="fake", revision="0"), rows=rows, seed=0, method="lora", method_version=1,
@@ -24,22 +25,27 @@ def job(number: int) -> Job:
 
 
 def outcome(digest: str) -> Outcome:
-    """What comes of the job with that digest."""
+    """Return the outcome of the job with a digest."""
     seed = int(digest[:12], 16)
-    right = [(seed >> bit) & 1 for bit in range(40)]
-    score = sum(right) / 40
-    curve = zlib.compress(
-        json.dumps([[2, 0.7, score / 2, 0.69], [4, 0.6, score, 0.66]]).encode(), 9
-    )
+    predictions = [(seed >> bit) & 1 for bit in range(40)]
+    score = sum(predictions) / 40
+    loss = float("nan") if seed % 7 == 0 else seed / 2**48
+    curve = json.dumps([[2, 0.7, score / 2, 0.69], [4, 0.6, score, 0.66]]).encode()
     return Outcome(
-        digest=digest, status="done", metrics={"accuracy": score, "loss": float("nan") if seed % 7 == 0 else seed / 2**48},
-        score=score, dev_score=score, best_step=4, curve=curve, predictions=pack_predictions(right, regression=False),
+        digest=digest, status="done", metrics={"accuracy": score, "loss": loss}, score=score, dev_score=score,
+        best_step=4, curve=zlib.compress(curve, 9), predictions=pack_predictions(predictions, regression=False),
         labels={"": pack_predictions([1] * 40, regression=False)}, device="fake",
     )  # fmt: skip
 
 
-def work(tickets: Sequence[Ticket], _device: str, progress: Progress) -> list[Outcome]:
-    """What `run_pack` would do; takes as long as BENCH_FAKE_SECONDS says."""
+def metrics_of(digest: str) -> dict[str, float]:
+    """Return the metrics that an undisturbed run records for the job with a digest."""
+    expected = outcome(digest)
+    return {**expected.metrics, "score": expected.score or 0.0}
+
+
+def work(tickets: Sequence[Ticket], _device: str, progress: ProgressCallback) -> list[Outcome]:
+    """Do what `run_pack` would do, in BENCH_FAKE_SECONDS for each job."""
     outcomes = []
     for ticket in tickets:
         progress(ticket.job.digest, 1, 2, "training")

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import DiskTrouble
-from harness.outcome import Outcome, Progress
+from harness.outcome import Outcome, ProgressCallback
 from harness.training.ticket import Ticket
 from tests.support.processes import wait_until
 
 
-def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
+def work(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
     """Do what `run_pack` would do, without training."""
     return [_run(ticket, device, progress) for ticket in tickets]
 
 
-def _run(ticket: Ticket, device: str, progress: Progress) -> Outcome:
+def _run(ticket: Ticket, device: str, progress: ProgressCallback) -> Outcome:
     job = ticket.job
     progress(job.digest, 1, 2, "training")
     FAULTS.get(job.label, _nothing)()

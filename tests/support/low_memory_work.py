@@ -1,28 +1,29 @@
-"""Work in a worker that may take little more memory than it has, where a job's draw says so."""
+"""Work in a worker whose address space is limited for one draw. Workers import this module by name."""
 
 import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.outcome import Outcome, Progress
-from harness.training.job_run import Attempt
+from harness.outcome import Outcome, ProgressCallback
+from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
-ROOM = 8 << 20  # bytes above what is in use
+FREE_BYTES = 8 << 20  # that the limited job may allocate
+LIMITED_DRAW = 1
 
 
-def work(tickets: Sequence[Ticket], device: str, progress: Progress) -> list[Outcome]:
-    """`run_pack`, and draw 1 in a narrow address space."""
-    if tickets[0].job.rows.draw != 1:
+def work(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
+    """Run `run_pack`; the limited draw may allocate only a few bytes more than are in use."""
+    if tickets[0].job.rows.draw != LIMITED_DRAW:
         return run_pack(tickets, device, progress)
-    from harness.training import loop, testing  # noqa: F401
+    from harness.training import loop, testing  # noqa: F401  # imported before the limit applies
 
-    Attempt.of(tickets[0], device)  # libraries, rows and backbone are there before
+    JobRun.of(tickets[0], device)  # so are the rows and the backbone
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, before[1]))
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + FREE_BYTES, limits[1]))
     try:
         return run_pack(tickets, device, progress)
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)

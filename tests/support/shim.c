@@ -1,4 +1,5 @@
-/* Loaded before the C library (LD_PRELOAD): calls that write can be made to fail, what was not synced is counted, clocks jump. */
+/* Loaded before the C library (LD_PRELOAD). It can make calls that write fail, counts what was not synced, and makes the
+ * wall clock jump. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,46 +10,53 @@
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define FILES 1024
 
-static long left = -1; /* calls until one fails; negative: none does */
-static int failing, fired, dirty_folder, left_dirty;
-static char dirty[1024];
+static long calls_left = -1; /* calls until one fails; negative: no call fails */
+static int error_number, fired, dirty_folder;
+static struct stat dirty[FILES]; /* regular files with writes that were not synced, by inode */
+static int dirty_files;
 
-void shim_arm(long calls, int error) { left = calls, failing = error, fired = 0; }
+void shim_arm(long calls, int error) { calls_left = calls, error_number = error, fired = 0; }
 int shim_fired(void) { return fired; }
-void shim_forget(void) {
-    dirty_folder = left_dirty = 0;
-    for (int fd = 0; fd < 1024; fd++) dirty[fd] = 0;
+void shim_forget(void) { dirty_folder = dirty_files = 0; }
+
+/* What a power cut would undo: writes to files that were not synced, and removals and renames in folders that were not. */
+int shim_unsynced(void) { return dirty_folder + dirty_files; }
+
+static void clean(const struct stat *file) {
+    for (int i = 0; i < dirty_files; i++)
+        if (dirty[i].st_ino == file->st_ino && dirty[i].st_dev == file->st_dev) dirty[i--] = dirty[--dirty_files];
 }
 
-/* What a power cut would lose: regular files written and not synced, and names taken away or changed in a folder not synced. */
-int shim_unsynced(void) {
-    int count = dirty_folder + left_dirty;
-    for (int fd = 0; fd < 1024; fd++) count += dirty[fd];
-    return count;
-}
-
-static int is(int fd, mode_t kind) {
-    struct stat found;
-    return fstat(fd, &found) == 0 && (found.st_mode & S_IFMT) == kind;
+static int is_regular(int fd) {
+    struct stat file;
+    return fstat(fd, &file) == 0 && S_ISREG(file.st_mode);
 }
 
 static int fails(void) {
-    if (left < 0 || left-- > 0) return 0;
-    fired = 1, errno = failing;
+    if (calls_left < 0 || calls_left-- > 0) return 0;
+    fired = 1, errno = error_number;
     return 1;
 }
 
-static void wrote(int fd) { if (fd >= 0 && fd < 1024 && is(fd, S_IFREG)) dirty[fd] = 1; }
+static void wrote(int fd) {
+    struct stat file;
+    if (fstat(fd, &file) != 0 || !S_ISREG(file.st_mode)) return;
+    clean(&file);
+    if (dirty_files < FILES) dirty[dirty_files++] = file;
+}
 
 static void synced(int fd) {
-    if (is(fd, S_IFDIR)) dirty_folder = 0;
-    else if (fd >= 0 && fd < 1024) dirty[fd] = 0;
+    struct stat file;
+    if (fstat(fd, &file) != 0) return;
+    if (S_ISDIR(file.st_mode)) dirty_folder = 0;
+    else clean(&file);
 }
 
 #define WRITER(type, name, parameters, arguments) \
     type name parameters { \
-        if (is(fd, S_IFREG) && fails()) return -1; \
+        if (is_regular(fd) && fails()) return -1; \
         type done = REAL(name) arguments; \
         if (done >= 0) wrote(fd); \
         return done; \
@@ -69,17 +77,15 @@ WRITER(int, ftruncate64, (int fd, off64_t size), (fd, size))
 SYNC(fsync)
 SYNC(fdatasync)
 
-int close(int fd) {
-    if (fd >= 0 && fd < 1024 && dirty[fd]) {
-        struct stat found;
-        left_dirty += fstat(fd, &found) == 0 && found.st_nlink > 0;
-        dirty[fd] = 0;
-    }
-    return REAL(close)(fd);
+/* The content of a file that loses its last name cannot be lost. */
+static void forget(const char *path) {
+    struct stat file;
+    if (lstat(path, &file) == 0 && file.st_nlink == 1) clean(&file);
 }
 
 int unlink(const char *path) {
     if (fails()) return -1;
+    forget(path);
     int done = REAL(unlink)(path);
     if (done == 0) dirty_folder = 1;
     return done;
@@ -87,12 +93,13 @@ int unlink(const char *path) {
 
 int rename(const char *from, const char *to) {
     if (fails()) return -1;
+    forget(to);
     int done = REAL(rename)(from, to);
     if (done == 0) dirty_folder = 1;
     return done;
 }
 
-/* The wall clock, an hour or a day off, in another direction at every look; the steady clock stays. */
+/* The wall clock is off by an hour or a day, in another direction at every look; the monotonic clock is right. */
 static time_t shift(void) {
     static unsigned looks;
     static const time_t jumps[] = {3600, -86400, 86400, -3600};

@@ -1,11 +1,11 @@
 """A storm over whole runs: workers are killed at random moments, and now and then everything at once.
 
-    python -m tests.support.storm --minutes 30            # a fake method, thousands of jobs
-    python -m tests.support.storm --minutes 6 --real      # real trainings of the tiny backbone,
-    compared with a calm run
+    python -m tests.support.storm --minutes 30         # fake jobs, thousands of them
+    python -m tests.support.storm --minutes 6 --real   # real jobs of the tiny backbone
 
-Prints kills, attempts, results and losses, and fails if an invariant of `check_ledger` does not
-hold.
+With --real, the results are compared with those of a calm run. Prints how many workers were killed,
+how many attempts were made and how many results there are, and fails if an invariant of
+`check_ledger` does not hold.
 """
 
 import argparse
@@ -21,103 +21,103 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.support import fake_training
-from tests.support.fake_run import LEFT
-from tests.support.ledger_invariants import Found, check_ledger
+from harness.wording import plural
+from tests.support.fake_run import JOBS_LEFT, ROOT
+from tests.support.fake_run import start as start_fake_run
+from tests.support.fake_training import metrics_of
+from tests.support.ledger_invariants import Counts, check_ledger
+from tests.support.processes import workers_of
 
-ROOT = Path(__file__).resolve().parents[2]
 BATCH = 300  # jobs that a storm adds when all are done
 
 
 @dataclass
 class Storm:
-    """What it did."""
+    """Kills workers and runs, and counts them."""
 
-    kills: int = 0  # workers
-    wipes: int = 0  # everything at once
+    kills: int = 0  # of single workers
+    wipes: int = 0  # of a run with all its workers
     starts: int = 0
-    endings: tuple[int, ...] = (0, LEFT)
+    exit_codes: tuple[int, ...] = (0, JOBS_LEFT)  # of a run that ends by itself
 
-    def blow(
+    def disturb(
         self,
-        start: Callable[[], "subprocess.Popen[bytes]"],
-        until: float,
-        pauses: Sequence[float],
-        wipe: float,
+        start: Callable[[], "subprocess.Popen[Any]"],
+        is_over: Callable[["Storm"], bool],
+        pauses: tuple[float, float],
+        kills_per_wipe: float,
     ) -> bool:
-        """Start a run and kill until it ends or the time is up; True if the run ended by itself, with 0.
+        """Start a run and kill until it ends or the storm is over.
 
         Args:
             start: starts the run in a session of its own.
-            until: the monotonic time at which the storm is over.
+            is_over: whether to let the run end undisturbed.
             pauses: least and greatest seconds between two kills.
-            wipe: the mean number of worker kills between two wipes.
+            kills_per_wipe: mean number of kills between two wipes.
+
+        Returns:
+            Whether all jobs are done.
         """
         process = start()
         self.starts += 1
-        while time.monotonic() < until:
+        while not is_over(self):
             with suppress(subprocess.TimeoutExpired):
-                return self._ended(process.wait(random.uniform(*pauses)))  # noqa: S311
-            if random.random() < 1 / wipe:  # noqa: S311
+                return self._all_done(process.wait(random.uniform(*pauses)))  # noqa: S311
+            workers = workers_of(process.pid)
+            if not workers:
+                continue
+            if random.random() < 1 / kills_per_wipe:  # noqa: S311
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.communicate()
                 self.wipes += 1
                 return False
-            if workers := workers_of(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311
-                    self.kills += 1
-        return self._ended(process.wait())
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311
+                self.kills += 1
+        process.communicate()
+        return self._all_done(process.returncode)
 
-    def _ended(self, code: int) -> bool:
-        """A run ends with all jobs done or with some set aside (1 by `bench run`), and never by an error of its own."""
-        assert code in self.endings, f"a run ended with {code}"
+    def _all_done(self, code: int) -> bool:
+        """Check that a run ended with all jobs done or some failed, and never by an error of its own."""
+        assert code in self.exit_codes, f"a run ended with {code}"
         return code == 0
 
 
-def workers_of(parent: int) -> list[int]:
-    """The worker processes of a run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                of = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if of == parent and b"spawn_main" in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-    return found
+def storm_over_fake_jobs(
+    folder: Path,
+    is_over: Callable[[Storm], bool],
+    *,
+    batch: int = BATCH,
+    pauses: tuple[float, float] = (0.05, 0.9),
+    kills_per_wipe: float = 14.0,
+) -> tuple[Storm, Counts]:
+    """Disturb runs of fake jobs, add jobs as long as the storm lasts, and complete them in a calm run."""
+    db, acks = folder / "storm.db", folder / "acks"
+    storm, jobs = Storm(), batch
 
+    def start() -> "subprocess.Popen[str]":
+        return start_fake_run(db, jobs, 2, acks)
 
-def over_fakes(
-    folder: Path, seconds: float, pauses: Sequence[float] = (0.05, 0.9), wipe: float = 14.0
-) -> tuple[Storm, Found]:
-    """A storm over the fake method: jobs are added as long as it blows; then a calm run ends what is left."""
-    db, acks = str(folder / "storm.db"), folder / "acks"
-    storm, until, count = Storm(), time.monotonic() + seconds, BATCH
-
-    def start() -> "subprocess.Popen[bytes]":
-        words = [sys.executable, "-m", "tests.support.fake_run", db, str(count), "2", str(acks)]
-        return subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
-
-    while time.monotonic() < until:
-        if storm.blow(start, until, pauses, wipe):
-            count += BATCH
-        if Path(db).exists():  # the first run may have been killed before it made one
+    while not is_over(storm):
+        if storm.disturb(start, is_over, pauses, kills_per_wipe):
+            jobs += batch
+        if db.exists():  # the first run may have been killed before it created the ledger
             check_ledger(db, acks, metrics_of, ended=False)
-    for _ in range(
-        3
-    ):  # a job that lost its worker three times is set aside, and tried again by the next run
-        if start().wait() == 0:
-            break
-    found = check_ledger(db, acks, metrics_of)
-    assert found.results == count, f"{found.results} of {count} jobs are done"
-    return storm, found
+    _complete(start)
+    counts = check_ledger(db, acks, metrics_of)
+    assert counts.results == jobs, f"{counts.results} of {jobs} jobs are done"
+    return storm, counts
 
 
-def metrics_of(digest: str) -> dict[str, float]:
-    """What an undisturbed run gives."""
-    made = fake_training.outcome(digest)
-    return {**made.metrics, "score": made.score or 0.0}
+def _complete(start: Callable[[], "subprocess.Popen[Any]"]) -> None:
+    """Run undisturbed until all jobs are done: those that lost three workers are tried again by the next run."""
+    for _ in range(3):
+        process = start()
+        process.communicate()
+        if process.returncode == 0:
+            return
 
 
 REAL = [
@@ -126,67 +126,63 @@ REAL = [
 ]  # fmt: skip
 
 
-def over_real(folder: Path, seconds: float, draws: int) -> tuple[Storm, Found]:
-    """A storm over real trainings, which must end in the numbers of a calm run."""
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+def storm_over_real_jobs(
+    folder: Path, is_over: Callable[[Storm], bool], draws: int
+) -> tuple[Storm, Counts]:
+    """Disturb real trainings, complete them, and compare their metrics with those of a calm run."""
+    from harness.ledger import Ledger
 
-    def words(db: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "harness",
-            "run",
-            *REAL,
-            "--draws",
-            str(draws),
-            "--db",
-            str(folder / db),
-        ]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "harness", "run", *REAL, "--draws", str(draws), "--db"]
+    subprocess.run(
+        [*command, "calm.db"], cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL
+    )
+    with Ledger(str(folder / "calm.db")) as ledger:
+        calm = {entry.digest: dict(entry.metrics) for entry in ledger.entries()}
 
     def start() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            words("storm.db"),
+            [*command, "storm.db"],
             cwd=folder,
             env=env,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
         )
 
-    subprocess.run(words("calm.db"), cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
-    from harness.ledger import Ledger
-
-    with Ledger(str(folder / "calm.db")) as ledger:
-        calm = {entry.digest: dict(entry.metrics) for entry in ledger.entries()}
-    storm, until = Storm(endings=(0, 1)), time.monotonic() + seconds
-    while time.monotonic() < until and not storm.blow(start, until, (10.0, 11.0), 8.0):
+    storm = Storm(exit_codes=(0, 1))
+    while not is_over(storm) and not storm.disturb(start, is_over, (10.0, 11.0), 8.0):
         pass
-    for _ in range(3):
-        if start().wait() == 0:
-            break
-    found = check_ledger(str(folder / "storm.db"), None, calm.__getitem__)
-    assert found.results == len(calm), f"{found.results} of {len(calm)} jobs are done"
-    return storm, found
+    _complete(start)
+    counts = check_ledger(folder / "storm.db", None, calm.__getitem__)
+    assert counts.results == len(calm), f"{counts.results} of {len(calm)} jobs are done"
+    return storm, counts
 
 
-def main() -> None:
-    """Blow, then say what came of it."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a storm and print its counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--draws", type=int, default=20, help="of the real grid")
-    options = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=30, help="how long to kill workers")
+    parser.add_argument("--seed", type=int, default=None, help="of the moments and the victims")
+    parser.add_argument("--real", action="store_true", help="disturb real trainings")
+    parser.add_argument("--draws", type=int, default=20, help="draws of the real jobs")
+    options = parser.parse_args(arguments)
     random.seed(options.seed)
+    deadline = time.monotonic() + 60 * options.minutes
+
+    def is_over(_: Storm) -> bool:
+        return time.monotonic() >= deadline
+
     folder = Path(tempfile.mkdtemp(prefix="bench-storm-"))
-    seconds = 60 * options.minutes
-    storm, found = (
-        over_real(folder, seconds, options.draws) if options.real else over_fakes(folder, seconds)
-    )
+    if options.real:
+        storm, counts = storm_over_real_jobs(folder, is_over, options.draws)
+    else:
+        storm, counts = storm_over_fake_jobs(folder, is_over)
     print(
-        f"{storm.kills} workers killed, {storm.wipes} times everything at once, {storm.starts} starts; "
-        f"{found.results} results, {found.attempts} attempts, 0 lost, 0 twice, every number as undisturbed"
+        f"{plural(storm.starts, 'run')} started, {plural(storm.wipes, 'run')} and "
+        f"{plural(storm.kills, 'worker')} killed; {plural(counts.results, 'result')} from "
+        f"{plural(counts.attempts, 'attempt')}; no result lost, repeated or changed"
     )
     shutil.rmtree(folder)
 
