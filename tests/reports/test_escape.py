@@ -1,4 +1,4 @@
-"""Names from anywhere, made harmless for each sink."""
+"""Untrusted text is escaped for each output format."""
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ anything = st.text(st.characters(), max_size=40) | st.text(
 
 @given(anything)
 def test_plain(text):
-    """Nothing is left that a terminal obeys or an eye misses, and cleaning twice changes nothing more."""
+    """No control or invisible character remains, and cleaning twice gives the same text."""
     cleaned = escape.plain(text)
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in cleaned)
     assert escape.plain(cleaned) == cleaned
@@ -33,13 +33,13 @@ def test_plain(text):
     ],
 )
 def test_terminal_sequences(text):
-    """Whole sequences go, not only their first byte."""
+    """Terminal sequences are removed as a whole, not only their first byte."""
     assert escape.plain(text) == "red"
 
 
 @given(anything)
 def test_csv(text):
-    """No field begins with what a spreadsheet evaluates, after any spaces and quotes; removing the mark gives the text back."""
+    """No field is evaluated by a spreadsheet, and only an apostrophe is added to the text."""
     field = escape.csv(text)
     assert not field.lstrip(" ").startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
     assert field in (escape.plain(text), "'" + escape.plain(text))
@@ -47,7 +47,7 @@ def test_csv(text):
 
 @given(anything)
 def test_markdown(text):
-    """Unescaping gives the text back, and no pipe, bracket, tag or address stays active."""
+    """Unescaping restores the text, and no pipe, bracket, tag or address remains active."""
     source = escape.markdown(text)
     assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", source) == escape.plain(text)
     bare = re.sub(r"\\.", "", source)
@@ -57,19 +57,17 @@ def test_markdown(text):
 
 @given(anything)
 def test_latex(text):
-    """Every special character is escaped, braces balance, and what is left is ASCII or a Latin letter."""
+    """Special characters are escaped, braces are balanced, and only ASCII and Latin letters remain."""
     source = escape.latex(text)
-    bare = re.sub(r"\\[{}$&#%_]", "", source).replace(
-        "$^2$", ""
-    )  # a raised 2 is set as mathematics
+    bare = re.sub(r"\\[{}$&#%_]", "", source).replace("$^2$", "")  # ² in math mode
     assert bare.count("{") == bare.count("}")
     assert not set(bare) & set("%#&_~^<>|\"'`")
     assert not re.search(r"--|(?<!\{)[\[*]", source)
     assert all(c.isascii() or "\u00c0" <= c <= "\u017f" for c in source)
 
 
-def test_numbers_read_well():
-    """Ordinary names and numbers are not disfigured."""
+def test_ordinary_text_stays_readable():
+    """Ordinary names and numbers are not escaped more than needed."""
     assert (
         escape.markdown("fine-tuning (rank 4) -0.9 84.3 ± 1.2")
         == "fine-tuning (rank 4) -0.9 84.3 ± 1.2"

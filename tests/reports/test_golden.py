@@ -1,7 +1,7 @@
-"""Reports of a fixed ledger in every format, held against files that a person has read.
+"""Compare the report of a fixed database in every format with reviewed files.
 
-What changes a report on purpose changes them too: `pytest tests/reports/test_golden.py
---remake-golden` writes them anew, and their difference is what there is to review.
+After an intended change of a report, `pytest tests/reports/test_golden.py --remake-golden` rewrites
+these files; review their diff.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ TASKS = ["toy-entailment", "toy-paraphrase", "toy-sentiment"]
 
 @cache
 def comparison():
-    """Three methods on three tasks of the example, in a study with a question."""
+    """Three methods on three tasks of the example database, with a preregistered hypothesis."""
     chosen = ResultQuery(
         db=str(ROOT / "results.db.example"),
         methods=None,
@@ -44,8 +44,8 @@ def comparison():
         recipe=None,
     )
     methods = ["prefix", "lora", "simplex"]
-    said = Hypothesis("simplex", "prefix")
-    return compare(runs_of(chosen)[0], methods=methods, tasks=TASKS, hypothesis=said)
+    hypothesis = Hypothesis("simplex", "prefix")
+    return compare(runs_of(chosen)[0], methods=methods, tasks=TASKS, hypothesis=hypothesis)
 
 
 @cache
@@ -54,9 +54,9 @@ def rendered(form):
 
 
 def readable(form, text):
-    """What is reviewed: numbers to nine digits, as the last ones are the machine's; of a page its words and tables."""
+    """Return the text to review: numbers to nine digits, as more depend on the machine; a page without its figures."""
     if form in ("csv", "json"):
-        return re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda found: f"{float(found[0]):.9g}", text)
+        return re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda match: f"{float(match[0]):.9g}", text)
     if form == "html":
         text = re.sub(r"(<(script|style|svg)\b[^>]*>).*?(</\2>)", r"\1\3", text, flags=re.DOTALL)
         text = re.sub(r"sha256-[\w+/=]+|(?<=<svg)[^>]*", "", text)
@@ -67,25 +67,25 @@ def readable(form, text):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_report_is_what_was_reviewed(form, request):
-    """The same ledger gives the words, tables, marks and numbers of the golden file."""
-    path, found = GOLDEN / f"report.{ENDINGS[form]}", readable(form, rendered(form))
+def test_the_report_matches_the_reviewed_file(form, request):
+    """The same database gives the sentences, tables, marks and numbers of the golden file."""
+    path, report = GOLDEN / f"report.{ENDINGS[form]}", readable(form, rendered(form))
     if request.config.getoption("--remake-golden"):
-        path.write_bytes(found.encode())
-    assert found.splitlines() == path.read_bytes().decode().splitlines()
+        path.write_bytes(report.encode())
+    assert report.splitlines() == path.read_bytes().decode().splitlines()
 
 
-def test_the_same_ledger_gives_the_same_bytes_in_another_process():
-    """Whatever the order of its sets: under another PYTHONHASHSEED every format has the same hash."""
+def test_another_process_writes_the_same_bytes():
+    """A different PYTHONHASHSEED, and thus order of sets, does not change any format."""
     code = "import json; from tests.reports.test_golden import hashes; print(json.dumps(hashes()))"
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2",
     }
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
     ).stdout
-    assert json.loads(said) == hashes()
+    assert json.loads(output) == hashes()
 
 
 def hashes():

@@ -1,4 +1,4 @@
-"""Figures: they can always be drawn, the same runs give the same bytes, and what is drawn is what the comparison says."""
+"""Figures can always be drawn, are reproducible, and show the numbers of the comparison."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reports import compare
-from reports.analysis.paired_runs import Nothing, SelectionRule
+from reports.analysis.paired_runs import NothingToCompare, SelectionRule
 from reports.analysis.selection_rules import mean_optimism, promised
 from reports.figures import FIGURES, FILE_FORMATS, Options, inline, landscape, save
 from reports.figures.optimism import by_rule, few
@@ -35,7 +35,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def xml(text):
-    return ET.fromstring(text)  # noqa: S314  # our own
+    return ET.fromstring(text)  # noqa: S314  # this program wrote it
 
 
 def drawn(name, runs, **options):
@@ -43,7 +43,7 @@ def drawn(name, runs, **options):
 
 
 def hostile(grid):
-    """The grid with names that somebody might have chosen to break it."""
+    """Return the grid with names that could break a figure."""
     runs = grid(dict.fromkeys(HOSTILE, 0.0), tasks=HOSTILE[:3], draws=2)
     return [
         replace(
@@ -54,7 +54,7 @@ def hostile(grid):
 
 
 def holes(grid):
-    """The grid with a method that lacks a task, one that failed, and one that broke down."""
+    """Return the grid with a missing task, failed runs and diverged runs."""
     runs = [run for run in grid() if (run.method, run.task) != ("prefix", "rte")]
     failed = [
         replace(run, status="failed", score=None, dev_score=None) if run.draw == 1 else run
@@ -88,16 +88,16 @@ PLANS = {
 }
 
 
-KNOWN = {}  # comparisons of plans, which take longer than figures
+COMPARISONS = {}  # by plan; they take longer to compute than figures
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_can_be_drawn(name, plan, grid):
-    """Whatever the runs and their names, a figure comes out: XML, self-contained, small, and with a value for each point."""
-    if plan not in KNOWN:
-        KNOWN[plan] = compare(PLANS[plan](grid))
-    canvas = FIGURES[name].draw(KNOWN[plan], Options())
+    """Whatever the runs and their names, the figure is small, self-contained XML with a tooltip for each point."""
+    if plan not in COMPARISONS:
+        COMPARISONS[plan] = compare(PLANS[plan](grid))
+    canvas = FIGURES[name].draw(COMPARISONS[plan], Options())
     piece = inline(canvas)
     root = xml(piece)
     assert len(piece) < 60_000
@@ -118,15 +118,15 @@ def test_every_figure_can_be_drawn(name, plan, grid):
         for key, value in one.attrib.items()
         if "href" in key
     )
-    assert piece.count("http") == 1  # the name of the format
-    told = sum(len(one.findall(f"{SVG}title")) for one in root.iter(f"{SVG}use"))
-    assert told == sum(map(len, canvas.tooltips.values()))
+    assert piece.count("http") == 1  # the namespace
+    tooltips = sum(len(one.findall(f"{SVG}title")) for one in root.iter(f"{SVG}use"))
+    assert tooltips == sum(map(len, canvas.tooltips.values()))
     assert xml(save(canvas, "svg")).tag == f"{SVG}svg"
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_runs_give_the_same_bytes(name, grid):
-    """In any form, in any order of the runs, and whatever settings of matplotlib the user has; those stay as they were."""
+    """Neither the order of runs nor the user's matplotlib settings matter, and these settings are kept."""
     first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FILE_FORMATS}
     with mpl.rc_context(
         {"font.size": 20, "text.parse_math": True, "axes.facecolor": "red", "svg.fonttype": "path"}
@@ -144,14 +144,14 @@ def test_the_same_runs_give_the_same_bytes(name, grid):
     )
 
 
-def test_an_unknown_form_is_refused(grid):
-    """The message names those that there are."""
+def test_an_unknown_file_format_is_refused(grid):
+    """The error names the known file formats."""
     with pytest.raises(ValueError, match="svg, pdf, png"):
         save(drawn("curve", grid()), "gif")
 
 
-def test_names_are_shown_as_they_are(grid):
-    """Dollar signs make no formula, angle brackets no element, and terminal sequences are gone."""
+def test_names_are_shown_literally(grid):
+    """Dollar signs and angle brackets are shown as text, and terminal sequences are removed."""
     canvas = drawn("pareto", hostile(grid))
     words = [text.text for text in xml(inline(canvas)).iter(f"{SVG}text")]
     assert "$x$" in words
@@ -161,8 +161,8 @@ def test_names_are_shown_as_they_are(grid):
     assert any("…" in word for word in words)
 
 
-def test_pieces_share_no_ids(grid):
-    """Two figures can stand in one page; one figure twice, if it is given a prefix."""
+def test_inline_figures_share_no_ids(grid):
+    """Two figures fit on one page, and so does one figure twice if it gets a prefix."""
     pieces = [inline(drawn(name, grid())) for name in FIGURES] + [
         inline(drawn("curve", grid()), prefix="again")
     ]
@@ -183,15 +183,15 @@ def luminance(color):
 
 
 @pytest.mark.parametrize("color", [*PALETTE, NEUTRAL])
-def test_colours_are_seen_on_light_and_dark_pages(color):
-    """Each has a contrast of at least 3 to 1 on white and on the dark page (WCAG 1.4.11); ink is the page's own."""
+def test_colours_are_visible_on_light_and_dark_pages(color):
+    """Each colour has a contrast of at least 3 to 1 on white and on the dark page (WCAG 1.4.11)."""
     for page in ("#ffffff", "#16181d"):
         light, dark = sorted((luminance(color), luminance(page)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 3
 
 
-def test_a_piece_takes_the_colours_of_the_page(grid):
-    """Ink is the text's colour, the ground is transparent, and the size is left to the page."""
+def test_an_inline_figure_takes_the_text_colour_of_the_page(grid):
+    """Text uses the colour of the page, the background is transparent, and the page sets the size."""
     piece = inline(drawn("curve", grid()))
     assert "currentColor" in piece
     assert set(re.findall(r"#[0-9a-f]{6}\b", piece)) <= {*PALETTE, NEUTRAL}
@@ -200,7 +200,7 @@ def test_a_piece_takes_the_colours_of_the_page(grid):
 
 
 def test_methods_differ_by_more_than_colour():
-    """No two of the first sixty methods have marker, dashes and colour in common, nor marker and dashes of the first twenty."""
+    """Sixty methods differ in marker, dashes or colour, and twenty methods differ in marker or dashes."""
     found = method_styles([str(i) for i in range(60)], "0")
     assert len({(look.color, look.marker, str(look.dash)) for look in found.values()}) == 60
     few = [found[str(i)] for i in range(20)]
@@ -211,20 +211,20 @@ def test_methods_differ_by_more_than_colour():
 # The numbers
 
 
-def lines_of(canvas, gid):
-    """The line that carries these values."""
+def line_of(canvas, gid):
+    """Return the line with this gid."""
     return next(line for axes in canvas.axes for line in axes.lines if line.get_gid() == gid)
 
 
 def values(canvas):
-    """Text and place of every point."""
+    """Yield the tooltip and the coordinates of every point."""
     for gid, texts in canvas.tooltips.items():
-        line = lines_of(canvas, gid)
+        line = line_of(canvas, gid)
         yield from zip(texts, line.get_xdata(), line.get_ydata(), strict=True)
 
 
 def test_curve_shows_the_means(grid):
-    """Every point of a score is the mean of its cell at the logarithm of its size, and its text says mean and interval."""
+    """Every score is the mean of its cell at the logarithm of its size, with mean and interval as tooltip."""
     comparison = compare(grid())
     canvas = FIGURES["curve"].draw(comparison, Options())
     points = {text.split(":")[0]: (x, y, text) for text, x, y in values(canvas)}
@@ -241,8 +241,8 @@ def test_curve_shows_the_means(grid):
         assert text.endswith(f"{test.effect:.1f} [{test.ci[0]:.1f}, {test.ci[1]:.1f}]")
 
 
-def test_curve_says_whose_average_is_missing(grid):
-    """A method that lacks a task has no average and is named; the others have theirs."""
+def test_curve_names_methods_without_an_average(grid):
+    """A method that lacks a task has no average, and the caption names it."""
     canvas = drawn("curve", [run for run in grid() if (run.method, run.task) != ("prefix", "rte")])
     assert "runs are missing: prefix" in canvas.caption
     assert not [text for text, *_ in values(canvas) if text.startswith("prefix, average")]
@@ -267,8 +267,8 @@ def test_forest_shows_the_contrast_of_each_task(grid):
         assert points[f"{test.method}, overall"] == test.effect
 
 
-def test_forest_shows_what_one_more_task_may_bring(grid):
-    """Its interval is that of the appendix, and how much tasks differ stands above; the caption says what both are."""
+def test_forest_shows_the_prediction_for_one_more_task(grid):
+    """The prediction interval and the heterogeneity match the appendix, and the caption explains both."""
     comparison = compare(grid(sizes=(50,)))
     canvas = FIGURES["forest"].draw(comparison, Options())
     for detail in comparison.details:
@@ -282,12 +282,12 @@ def test_forest_shows_what_one_more_task_may_bring(grid):
         assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [
             axes.get_title(loc="right") for axes in canvas.axes
         ]
-    assert "one more task is expected with 95 % (E3" in canvas.caption
+    assert "95 % prediction interval of the difference on one more task (E3" in canvas.caption
     assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption
 
 
 def test_diagram_ranks_and_joins(grid):
-    """The best of all tasks has rank 1; what N tasks cannot tell apart is joined, and the caption says N, k, test and level."""
+    """The best method has rank 1, bars join methods that do not differ significantly, and the caption names the test."""
     few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
     assert {text: x for text, x, _ in values(few)} == {
         "b: mean rank 1.00": 1,
@@ -304,31 +304,31 @@ def test_diagram_ranks_and_joins(grid):
     assert "Holm over 3 pairs" in many.caption
 
 
-def test_many_methods_that_are_all_alike_are_one_bar():
-    """What grows with the number of sets of methods would not end; a pair that is told apart splits the set in two."""
+def test_many_equal_methods_share_one_bar():
+    """Forty methods take no exponential time; one significant pair splits the group in two."""
     p = np.ones((40, 40))
     assert cliques(p) == [tuple(range(40))]
     p[0, 39] = p[39, 0] = 0.01
     assert cliques(p) == [tuple(range(39)), tuple(range(1, 40))]
 
 
-@pytest.mark.parametrize("dots", [200, 300])
-def test_no_label_leaves_the_paper(dots, grid):
-    """Names at both sides of a diagram end inside the figure, at the dots of a PNG and at those of the layout."""
+@pytest.mark.parametrize("dpi", [200, 300])
+def test_no_label_leaves_the_figure(dpi, grid):
+    """Names on both sides of a diagram end inside the figure, at the resolution of a PNG and of the layout."""
     canvas = drawn(
         "diagram",
         grid({"fine-tuning(layers=none)": 0.0, "fine-tuning(lr=0.0005)": 0.1, "lora": 0.05}),
     )
     with style():
-        canvas.set_dpi(dots)
+        canvas.set_dpi(dpi)
         canvas.draw_without_rendering()
         boxes = [text.get_window_extent() for text in canvas.axes[0].texts]
-    assert min(box.x0 for box in boxes) / dots > -0.02
-    assert max(box.x1 for box in boxes) / dots < canvas.get_figwidth() + 0.02
+    assert min(box.x0 for box in boxes) / dpi > -0.02
+    assert max(box.x1 for box in boxes) / dpi < canvas.get_figwidth() + 0.02
 
 
-def test_front_is_of_the_unbeaten(grid):
-    """Dearer and no better is off the front; as cheap and better takes the other's place."""
+def test_front_holds_the_undominated_methods(grid):
+    """A method that costs more without scoring better is off the front; at equal cost the better one stays."""
     cell = compare(grid()).cell("simplex", "rte", 50)
     points = [
         ParetoPoint(n, cost, replace(cell, mean=mean))
@@ -338,8 +338,8 @@ def test_front_is_of_the_unbeaten(grid):
 
 
 @pytest.mark.parametrize("cost", ["trained", "seconds", "stored", "evaluation"])
-def test_pareto_stands_at_the_costs(cost, grid):
-    """Each method is at its mean cost and mean score; a method without a cost is left out and named."""
+def test_pareto_places_methods_at_their_costs(cost, grid):
+    """Each method is at its mean cost and mean score; the caption names a method without a cost."""
     names = {
         "trained": "trained",
         "seconds": "seconds_training",
@@ -357,11 +357,11 @@ def test_pareto_stands_at_the_costs(cost, grid):
         name: (x, comparison.cell(name, None, None).mean)
         for name, x in (("prefix", 10), ("simplex", 20))
     }
-    assert "cost: fine-tuning" in canvas.caption
+    assert "the cost is incomplete: fine-tuning" in canvas.caption
 
 
-def test_seeds_shows_every_run_and_what_befell_it(grid):
-    """A dot for each run at its score; those that collapsed or diverged are marked otherwise."""
+def test_seeds_shows_every_run_and_its_state(grid):
+    """There is a dot for each run at its score; collapsed and diverged runs have other markers."""
     runs = grid(tasks=("rte", "cola"), sizes=(50,))
     runs[0], runs[1] = replace(runs[0], collapsed=True), replace(runs[1], status="diverged")
     shown = {text: y for text, _, y in values(drawn("seeds", runs))}
@@ -371,7 +371,7 @@ def test_seeds_shows_every_run_and_what_befell_it(grid):
 
 
 def test_thousands_of_runs_are_thinned_out(grid):
-    """No more dots than a page bears, and the caption says so."""
+    """Figures of many runs stay small, and the caption says that runs are left out."""
     runs = grid(draws=40, seeds=3)
     for name in ("seeds", "optimism"):
         canvas = drawn(name, runs)
@@ -380,7 +380,7 @@ def test_thousands_of_runs_are_thinned_out(grid):
 
 
 def test_optimism_is_dev_minus_test(grid):
-    """The mean over draws and tasks of what dev promised above test."""
+    """Optimism is the mean of dev minus test over draws and tasks."""
     runs = [
         replace(run, dev_score=run.score + (0.02 if run.task == "rte" else 0.01 + 0.001 * run.draw))
         for run in grid()
@@ -392,8 +392,8 @@ def test_optimism_is_dev_minus_test(grid):
     ) is True
 
 
-def test_the_best_of_more_runs_promises_more(grid):
-    """Dev - test of the run with the best dev score among n: counted over all choices, cells alike, up to the smallest cell."""
+def test_optimism_of_the_best_of_n_runs(grid):
+    """It is the mean over all choices of n runs, with equal weight of cells, up to the size of the smallest cell."""
     some = [
         run for run in grid() if run.method == "simplex" and run.task == "rte" and run.size == 50
     ][:3]
@@ -411,8 +411,8 @@ def test_the_best_of_more_runs_promises_more(grid):
     assert promised([], few) == {}
 
 
-def test_the_names_of_many_methods_do_not_cover_each_other(grid):
-    """The figure grows with them, and what stands below the panels stays on the page."""
+def test_the_names_of_many_methods_do_not_overlap(grid):
+    """The figure grows with the number of methods, and axis labels stay inside it."""
     runs = grid(
         {f"fine-tuning(rank={i}, lr=0.0005)": 0.0 for i in range(15)}, tasks=("rte",), draws=10
     )
@@ -424,16 +424,16 @@ def test_the_names_of_many_methods_do_not_cover_each_other(grid):
     assert all(box.x0 >= 0 and box.x1 <= canvas.bbox.x1 for box in below)
 
 
-def test_a_line_that_grows_with_the_runs_has_a_few_points():
-    """All counts of a few runs, and of many some, the greatest among them."""
+def test_spaced_counts():
+    """A small number gives all counts, a large number at most eight, including the largest."""
     assert few(5) == [1, 2, 3, 4, 5]
     assert few(120) == [1, 2, 4, 8, 15, 31, 61, 120]
     assert few(1) == [1]
     assert few(0) == []
 
 
-def test_rules_are_drawn_as_the_table_has_them(grid):
-    """One method with a rule that others lack takes nothing away from those; tasks count alike, however many runs they have."""
+def test_rules_match_the_table(grid):
+    """Methods may have different rules, and tasks have equal weight whatever their number of runs."""
     assert by_rule(compare(grid()).rules) == {}
     runs = [run for run in grid(sizes=(50,)) if run.task != "rte" or run.draw < 2]
     runs = [
@@ -466,8 +466,8 @@ def test_rules_are_drawn_as_the_table_has_them(grid):
     assert scores["prefix, rule last"] == pytest.approx(scores["prefix, rule centroid"] - 10 / 6)
 
 
-def test_profile_counts(grid):
-    """The line is the fraction of runs at or above a score, a failed run reaches none, and the band holds the line."""
+def test_profile_is_the_fraction_of_runs(grid):
+    """The line is the fraction of runs at or above a score, failed runs reach none, and the band contains it."""
     runs = [run for run in grid() if run.method == "simplex"]
     runs[0] = replace(runs[0], status="failed", score=None)
     taus = np.array([0.0, 60.0, 70.0, 101.0])
@@ -479,8 +479,8 @@ def test_profile_counts(grid):
     assert fractions(runs, taus)[1] == pytest.approx(low)
 
 
-def test_options_are_read_from_names():
-    """Methods that differ in one option only are one line; the default has its place if it is given."""
+def test_variants_are_grouped_by_their_other_options():
+    """Methods that differ in one option only form a line; a given default gets its place on it."""
     assert parse_name("prefix(length=20, depth=all)") == (
         "prefix",
         {"length": "20", "depth": "all"},
@@ -499,7 +499,7 @@ def test_options_are_read_from_names():
 
 
 def test_option_places_numbers_and_words(grid):
-    """Numbers stand at their values and the default beside them; words stand side by side."""
+    """Numbers stand at their values, an unknown default to their left, and words at equal distances."""
     comparison = compare(
         grid(
             {
@@ -527,19 +527,19 @@ def test_option_places_numbers_and_words(grid):
         for text, x, _ in values(FIGURES["option"].draw(comparison, Options(option="on")))
     }
     assert points == {"lora": -1, "lora(on=all)": 0, "lora(on=qv)": 1}
-    with pytest.raises(Nothing, match=r"no option 'rnk'.*on, rank"):
+    with pytest.raises(NothingToCompare, match=r"no option 'rnk'.*on, rank"):
         FIGURES["option"].draw(comparison, Options(option="rnk"))
 
 
 def lattice(vertices, steps=4):
-    """Evenly spaced weights."""
+    """Return evenly spaced barycentric weights."""
     every = itertools.product(range(steps + 1), repeat=vertices)
     return np.array([point for point in every if sum(point) == steps]) / steps
 
 
 @pytest.mark.parametrize("vertices", [2, 3, 4, 6])
 def test_landscape_shows_every_point(vertices):
-    """Triangle or edges: each point evaluated (on an edge) is there with its value, and names are only names."""
+    """Each point of the triangle, or on an edge, is drawn with its value; names are shown literally."""
     weights = lattice(vertices)
     found = weights @ np.arange(vertices)
     names = [*HOSTILE[:3], "d", "e", "f"][:vertices]
@@ -555,7 +555,7 @@ def test_landscape_shows_every_point(vertices):
 
 
 def test_landscape_places_points_by_their_weights():
-    """Vertices are at the corners and the centre is in the middle."""
+    """Vertices are at the corners, and the centre is in the middle."""
     canvas = landscape(
         [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]], [1, 2, 3, 4], ["a", "b", "c"]
     )
@@ -568,30 +568,32 @@ def test_landscape_places_points_by_their_weights():
 @pytest.mark.parametrize(
     ("weights", "found", "problem"),
     [
-        ([[1, 0, 0]], [1, 2], "do not fit"),
+        ([[1, 0, 0]], [1, 2], "do not match"),
         ([[0.5, 0.2, 0.2]], [1], "sum to 1"),
         ([[1.5, -0.5, 0]], [1], "negative"),
     ],
 )
-def test_landscape_refuses_what_is_no_simplex(weights, found, problem):
-    """Wrong shapes and weights are said."""
+def test_landscape_refuses_invalid_weights(weights, found, problem):
+    """The error states what is wrong with shapes or weights."""
     with pytest.raises(ValueError, match=problem):
         landscape(weights, found, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_landscape_of_few_points(count):
-    """Every point is shown, and an area with its scale only where three span one."""
+    """Every point is shown; the contour map and its scale require three points that span an area."""
     canvas = landscape(np.eye(3)[:count], np.arange(count), ["a", "b", "c"])
     assert [text for text, *_ in values(canvas)] == ["a 1.00: 0.0", "b 1.00: 1.0", "c 1.00: 2.0"][
         :count
     ]
     assert len(list(xml(inline(canvas)).iter(f"{SVG}use"))) >= count
-    assert any(axes.get_ylabel() == "points" for axes in canvas.axes) == (count == 3)  # the scale
+    assert any(axes.get_ylabel() == "points" for axes in canvas.axes) == (
+        count == 3
+    )  # the colour scale
 
 
-def test_landscape_of_no_number():
-    """Points without a finite value are none: the figure says so."""
+def test_landscape_without_finite_values():
+    """Points without a finite value are left out, and the figure says so."""
     canvas = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
     assert not canvas.tooltips
     assert "No point has a finite value." in "".join(xml(inline(canvas)).itertext())

@@ -120,7 +120,9 @@ def test_markdown_tables_are_rectangular(incomplete_runs):
 def test_latex_is_well_formed(incomplete_runs):
     """Braces and environments are balanced, rows match their tables, and every special character is escaped."""
     text = render(
-        compare(incomplete_runs), format="latex", command="bench run --tasks 'a_b' # 100 %\\input{x}"
+        compare(incomplete_runs),
+        format="latex",
+        command="bench run --tasks 'a_b' # 100 %\\input{x}",
     )
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     bare = re.sub(r"\\[{}&%#$_\\]", "", body)
@@ -208,7 +210,9 @@ def test_one_task_one_draw(plain):
 def test_the_header_states_labels_estimands_and_command(incomplete_runs):
     """The header gives the labels used per size, the estimands and the command."""
     text = " ".join(
-        render(compare(incomplete_runs), format="terminal", command="bench run --sizes 50", width=200).split()
+        render(
+            compare(incomplete_runs), format="terminal", command="bench run --sizes 50", width=200
+        ).split()
     )
     assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
     assert "E1: these tasks and test rows, other draws" in text
