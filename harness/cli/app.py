@@ -16,8 +16,8 @@ from harness.cli.database import app as database
 from harness.cli.models import app as models
 from harness.cli.options import Database, Json
 from harness.cli.results import app as results
-from harness.commands.run_options import RunOptions
 from harness.errors import FULL, BenchError, DiskTrouble, ExitCode, Unavailable, UsageError
+from harness.scheduling.run_options import RunOptions
 from harness.study.grid_options import GridOptions
 
 EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."

@@ -13,6 +13,7 @@ from rich.console import Console
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
+from harness.scheduling.summary import print_line
 from harness.study import planning, request
 from harness.wording import plural
 
@@ -57,11 +58,6 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     following = next((job for job in plan.jobs if states.get(job.digest) != "done"), None)
     if following is not None:
         print_line(out, f"next: {job_line(following)}  {following.digest}")
-
-
-def print_line(console: Console, text: str) -> None:
-    """Print a text as it is, on one line."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def progress_printer(log: Console) -> Callable[[str], None]:

@@ -17,16 +17,16 @@ from rich.console import Console
 
 import methods
 from harness.artefacts.tensor_files import folder as artefact_folder
-from harness.commands.exit_code import finish, summarise_run
 from harness.commands.fetch import fetch
-from harness.commands.plan import print_line, progress_printer, reasons
-from harness.commands.run_options import KeptTensors, RunOptions
+from harness.commands.plan import progress_printer, reasons
 from harness.errors import Unavailable, UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.scheduling.display import LiveDisplay, PlainDisplay, duration
 from harness.scheduling.executors import devices as device_choice
 from harness.scheduling.progress import RunProgress
+from harness.scheduling.run_options import KeptTensors, RunOptions
+from harness.scheduling.summary import finish, print_line, summarise_run
 from harness.study import planning, preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.wording import plural

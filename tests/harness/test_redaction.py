@@ -9,13 +9,13 @@ from rich.console import Console
 
 from harness.commands import database as upkeep
 from harness.commands import doctor
-from harness.commands.exit_code import finish
 from harness.commands.power import lines
 from harness.commands.report import command_line
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import BenchError
 from harness.ledger import Ledger, database
 from harness.redaction import redact
+from harness.scheduling.summary import finish
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def end_of_run():
         ("result", lambda: print(*doctor._database(URL))),
         ("dangling", lambda: print(*doctor._database(URL))),
         ("changed", lambda: runs_of(QUERY)),
-        ("result", lambda: list(lines("1", None, tasks=1, methods=2, query=CHOSEN))),
+        ("result", lambda: list(lines("1", None, tasks=1, methods=2, query=QUERY))),
     ],
     ids=[
         "upgrade",

@@ -6,7 +6,6 @@ from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from harness.commands.plan import print_line
 from harness.errors import ExitCode
 from harness.ledger.database import shown
 from harness.scheduling.display import duration
@@ -21,8 +20,18 @@ if TYPE_CHECKING:
     from harness.study.planning import Plan
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print a text as it is, on one line."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def summarise_run(
-    out: Console, ledger: Ledger, plan: Plan, progress: RunProgress, stop: StopSignals, db: str | None
+    out: Console,
+    ledger: Ledger,
+    plan: Plan,
+    progress: RunProgress,
+    stop: StopSignals,
+    db: str | None,
 ) -> int:
     """Print how a run went, and return its exit code.
 

@@ -1,0 +1,132 @@
+"""`bench demo`: compare two methods on two toy tasks with the embedded model, and print a short report."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from harness.commands.run import run_grid
+from harness.commands.stored_runs import ResultQuery, comparison_of
+from harness.errors import ExitCode, UsageError
+from harness.ledger import Ledger
+from harness.outcome import unpack_predictions
+from harness.scheduling.run_options import KeptTensors, RunOptions
+from harness.scheduling.summary import print_line
+from harness.study import planning, request
+from harness.study.grid_options import GridOptions
+from harness.wording import plural
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from reports.analysis.cells import Cell
+    from reports.analysis.comparison import Comparison
+
+DB: Final = "demo.db"
+GRID: Final = GridOptions(
+    model="tiny",
+    methods="prefix,simplex",
+    tasks="toy-sentiment,toy-entailment",
+    sizes="100",
+    draws="2",
+    steps="200",
+    eval_every="50",
+    test_limit="200",
+)
+NEXT: Final = (
+    ("your own data", "bench run --data FILE.csv --text COLUMN --label COLUMN"),
+    ("GLUE", "bench run --tasks glue --methods prefix,simplex"),
+    ("the full report", f"bench report --db {DB} --format html --open"),
+)
+
+
+def run_demo() -> int:
+    """Run what the demo's database lacks, print the report, and return the exit code.
+
+    Raises:
+        BenchError: The database holds other results, or the jobs cannot run.
+    """
+    _refuse_other_results()
+    code = run_grid(GRID, RunOptions(db=DB, keep=KeptTensors.small, yes=True))
+    if code == ExitCode.SUCCESS:
+        _print_report(Console())
+    return code
+
+
+def _refuse_other_results() -> None:
+    if not Path(DB).exists():
+        return
+    jobs = planning.plan(request.read(GRID)[0]).jobs
+    with Ledger(DB) as ledger:
+        others = {entry.digest for entry in ledger.entries()} - {job.digest for job in jobs}
+    if others:
+        raise UsageError(
+            f"{DB} has {plural(len(others), 'result')} of another study: "
+            "move the file, or start the demo in another folder"
+        )
+
+
+def _print_report(out: Console) -> None:
+    """Print the verdict, the scores beside those of the majority class, and what to do next."""
+    from reports.analysis.verdict import points, probability, verdict
+
+    comparison = comparison_of(ResultQuery(db=DB), "prefix")
+    (test,) = comparison.family("overall")
+    out.print()
+    print_line(out, verdict(comparison)[0])
+    out.print()
+    out.print(_table(comparison))
+    low, high = test.ci
+    draws = plural(test.draws[0], "draw")
+    print_line(
+        out,
+        f"Accuracy in %, mean ± half of the 95 % interval, {draws} of {comparison.sizes[0]} training examples.",
+    )
+    print_line(
+        out,
+        f"simplex over prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], p = {probability(test.p_adj)} "
+        f"over {plural(test.n, 'task')}; a study needs more tasks.",
+    )
+    out.print()
+    for purpose, command in NEXT:
+        print_line(out, f"Next, {purpose}:".ljust(23) + command)
+
+
+def _table(comparison: Comparison) -> Table:
+    """Return the scores of the methods and of the majority class, by task and on average."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for task in (*comparison.tasks, "average"):
+        table.add_column(task, justify="right")
+    majority = majority_scores()
+    average = sum(majority.values()) / len(majority)
+    scores = [*(majority[task] for task in comparison.tasks), average]
+    table.add_row("majority class", *(f"{score:.1f}" for score in scores))
+    for method in comparison.methods:
+        cells = [
+            comparison.cell(method, task, comparison.sizes[0]) for task in (*comparison.tasks, None)
+        ]
+        table.add_row(method, *map(_score, cells))
+    return table
+
+
+def majority_scores() -> dict[str, float]:
+    """Return the accuracy in % of always predicting the most frequent test label, by task."""
+    scores: dict[str, float] = {}
+    with Ledger(DB) as ledger:
+        for entry in ledger.entries():
+            labels = unpack_predictions(ledger.blobs(entry.digest)["labels"])
+            most = max(Counter(labels).values())
+            scores[entry.task] = 100 * most / len(labels)
+    return scores
+
+
+def _score(cell: Cell) -> str:
+    half = (cell.high - cell.low) / 2
+    return f"{cell.mean:.1f}" if math.isnan(half) else f"{cell.mean:.1f} ± {half:.1f}"
