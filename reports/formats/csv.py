@@ -6,9 +6,10 @@ import math
 from typing import Final
 
 from reports import escape
-from reports.analysis.cells import STATUSES, Cell
+from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
+from reports.analysis.paired_runs import STATUSES
 
 COSTS: Final = (
     "n_train",

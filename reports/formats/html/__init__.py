@@ -26,7 +26,7 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
     Args:
         comparison: the numbers.
         page: the sentences and tables.
-        texts: returns the texts of a run's test examples in the order of its answers, or None if
+        texts: returns the texts of a run's test examples in the order of its predictions, or None if
             they are not available.
     """
     folder = files("reports.formats.html")

@@ -1,4 +1,4 @@
-"""The details of each cell for the page's script: its runs, their dev curves, and misanswered test examples."""
+"""The details of each cell for the page's script: its runs, their dev curves, and wrongly predicted examples."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The test examples of a cell that are most often answered wrongly, and their texts as far as they fit the page."""
+"""The test examples of a cell with the most wrong predictions, and their texts as far as they fit the page."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +21,10 @@ Texts = Callable[[Run], Sequence[Sequence[str]] | None]
 class MisansweredExample(NamedTuple):
     """One test example."""
 
-    index: int  # in the answers of a run
+    index: int  # in the predictions of a run
     name: str  # its number, counted from 1, after the test split if there are several
     label: str
-    answer: str  # the most frequent wrong answer; in regression, the mean answer
+    prediction: str  # the most frequent wrong prediction; in regression, the mean prediction
     error: float  # the number of runs that are wrong; in regression, the mean absolute error
 
 
@@ -32,7 +32,7 @@ class MisansweredExample(NamedTuple):
 class CellErrors:
     """The worst examples of a cell."""
 
-    run: Run | None = None  # the first of the runs compared; None if no run has stored answers
+    run: Run | None = None  # the first of the runs compared; None if no run has stored predictions
     runs: int = 0  # the number of runs compared
     draw: int | None = None  # the only draw compared, if every draw has its own test examples
     hidden: int = 0  # wrong examples that are not shown
@@ -48,28 +48,30 @@ class CellErrors:
             "hidden": self.hidden,
             "regression": self.run is not None and not self.run.classes,
             "rows": [
-                [one.name, self.texts.get(one.index), one.label, one.answer, one.error]
+                [one.name, self.texts.get(one.index), one.label, one.prediction, one.error]
                 for one in self.examples
             ],
         }
 
 
 def misanswered(runs: Sequence[Run]) -> CellErrors:
-    """Return the examples that most runs answer wrongly; in regression, those with the greatest error."""
-    answered = [run for run in runs if finished(run) and len(run.predictions) and run.labels]
-    if not answered:
+    """Return the examples that most runs predict wrongly; in regression, those with the greatest error."""
+    with_predictions = [
+        run for run in runs if finished(run) and len(run.predictions) and run.labels
+    ]
+    if not with_predictions:
         return CellErrors()
-    first = answered[0]
+    first = with_predictions[0]
     labels = np.concatenate(list(first.labels.values()))
     if len(first.predictions) != len(labels):
         return CellErrors()
     comparable = [
         run
-        for run in answered
+        for run in with_predictions
         if len(run.predictions) == len(labels) and (run.draw == first.draw or not first.holdout)
     ]
-    answers = np.stack([run.predictions for run in comparable])  # (runs, examples)
-    wrong, distance = answers != labels, np.abs(answers - labels)
+    predictions = np.stack([run.predictions for run in comparable])  # (runs, examples)
+    wrong, distance = predictions != labels, np.abs(predictions - labels)
     errors = wrong.sum(axis=0) if first.classes else distance.mean(axis=0)
     worst = np.argsort(-errors, kind="stable")[:MAX_EXAMPLES]
     worst = worst[errors[worst] > 0]
@@ -81,7 +83,12 @@ def misanswered(runs: Sequence[Run]) -> CellErrors:
         hidden=int((errors > 0).sum()) - len(worst),
         examples=[
             _example(
-                int(i), names[i], answers[:, i], float(labels[i]), float(errors[i]), first.classes
+                int(i),
+                names[i],
+                predictions[:, i],
+                float(labels[i]),
+                float(errors[i]),
+                first.classes,
             )
             for i in worst
         ],
@@ -91,18 +98,18 @@ def misanswered(runs: Sequence[Run]) -> CellErrors:
 def _example(
     index: int,
     name: str,
-    answers: NDArray[np.float64],
+    predictions: NDArray[np.float64],
     label: float,
     error: float,
     classes: Sequence[str],
 ) -> MisansweredExample:
     if not classes:
-        mean, rounded = f"{answers.mean():.3g}", float(f"{error:.3g}")
+        mean, rounded = f"{predictions.mean():.3g}", float(f"{error:.3g}")
         return MisansweredExample(index, name, f"{label:.3g}", mean, rounded)
-    counts = Counter(answers[answers != label].tolist())
-    answer = min(counts, key=lambda value: (-counts[value], value))
+    counts = Counter(predictions[predictions != label].tolist())
+    prediction = min(counts, key=lambda value: (-counts[value], value))
     return MisansweredExample(
-        index, name, _class_name(label, classes), _class_name(answer, classes), int(error)
+        index, name, _class_name(label, classes), _class_name(prediction, classes), int(error)
     )
 
 

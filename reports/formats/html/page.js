@@ -182,26 +182,26 @@
   };
   const legend = (text) => make("p", text, { class: "legend" });
   const appendMisanswered = (wrong) => {
-    if (!wrong.runs) return body.append(legend("The database does not hold the answers to single test examples."));
-    if (!wrong.rows.length) return body.append(legend("No test example is answered wrongly."));
+    if (!wrong.runs) return body.append(legend("The database does not hold the predictions of these runs."));
+    if (!wrong.rows.length) return body.append(legend("No test example is predicted wrongly."));
     const textsOf = (indices) =>
       indices === null ? "not available" : indices.length ? indices.map((index) => data.texts[index]) : "left out";
-    const rows = wrong.rows.map(([name, texts, label, answer, error]) => [
+    const rows = wrong.rows.map(([name, texts, label, prediction, error]) => [
       name,
       textsOf(texts),
       label,
-      answer,
+      prediction,
       wrong.regression ? `${error}` : `${error} of ${wrong.runs}`,
     ]);
     const [title, ...lastHeads] = wrong.regression
-      ? ["Test examples with the largest errors", "mean answer", "mean error"]
-      : ["Test examples answered wrongly most often", "answer", "wrong in"];
+      ? ["Test examples with the largest errors", "mean prediction", "mean error"]
+      : ["Test examples with the most wrong predictions", "prediction", "wrong in"];
     const table = makeTable(title, ["example", "text", "label", ...lastHeads], rows);
     table.classList.add("texts");
     body.append(table);
     const parts = [];
     if (wrong.draw !== null) parts.push(`These are examples of draw ${wrong.draw}; every draw has its own test examples.`);
-    if (!wrong.regression) parts.push("answer: the most frequent wrong answer; wrong in: the number of these runs that are wrong.");
+    if (!wrong.regression) parts.push("prediction: the most frequent wrong prediction; wrong in: the number of these runs that are wrong.");
     if (wrong.hidden) parts.push(`Not shown: ${wrong.hidden} more example${wrong.hidden === 1 ? "" : "s"}.`);
     if (wrong.rows.some((row) => row[1] === null))
       parts.push("The texts of this task were not available when the report was written.");

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports import compare, render
-from tests.support.answered_runs import answered_runs
+from tests.support.predicted_runs import predicted_runs
 
 selenium = pytest.importorskip(
     "selenium", reason="selenium is not installed: the test extra brings it"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def address(grid_of, tmp_path_factory):
     """The address of a page with three methods, three tasks, two sizes and the texts of test examples."""
-    runs = answered_runs(grid_of, tasks=("cola", "rte", "sst2"))
+    runs = predicted_runs(grid_of, tasks=("cola", "rte", "sst2"))
     rows = [(f"the first text of example {i}", "<b>not bold</b>") for i in range(60)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(

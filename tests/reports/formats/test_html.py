@@ -12,7 +12,7 @@ import pytest
 
 from reports import compare, render
 from reports.formats.html import misanswered
-from tests.support.answered_runs import answered_runs
+from tests.support.predicted_runs import predicted_runs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u2028\u202e\x1b[31m"
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -55,7 +55,7 @@ def page_of(runs, **more):
 
 def test_one_style_and_one_script_are_allowed_and_nothing_is_fetched(grid):
     """The policy holds the hashes of style and script; no element has an address, a handler or a style."""
-    text = page_of(answered_runs(grid))
+    text = page_of(predicted_runs(grid))
     page = Page(text)
     policy = next(
         a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
@@ -81,7 +81,7 @@ def test_one_style_and_one_script_are_allowed_and_nothing_is_fetched(grid):
 
 def test_tables_can_be_read_and_cells_open(grid):
     """Tables have captions, scopes and sort states; each cell of the scores refers to data in the page."""
-    text = page_of(answered_runs(grid))
+    text = page_of(predicted_runs(grid))
     page = Page(text)
     assert len(page.all("caption")) == len(page.all("table")) > 6
     assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
@@ -102,7 +102,7 @@ def test_tables_can_be_read_and_cells_open(grid):
 
 def test_misanswered_examples_are_those_most_often_wrong(grid):
     """They are ordered by the number of wrong runs; each text is stored once; without texts they are still listed."""
-    runs = answered_runs(grid, tasks=("rte",), sizes=(50,))
+    runs = predicted_runs(grid, tasks=("rte",), sizes=(50,))
     rows = [(f"first {i}", f"second {i}") for i in range(60)]
     data = data_of(page_of(runs, texts=lambda _: rows))
     prefix_runs = [run for run in runs if run.method == "prefix"]
@@ -126,7 +126,7 @@ def test_examples_of_draws_with_their_own_test_sets_are_not_mixed(grid):
     """If each draw holds out its own test examples, those of one draw are shown, with its number."""
     runs = [
         replace(run, holdout=True)
-        for run in answered_runs(
+        for run in predicted_runs(
             grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,), seeds=2
         )
     ]
@@ -144,7 +144,7 @@ def test_examples_are_named_by_split_and_regression_shows_the_error(grid):
             classes=(),
             predictions=np.arange(60.0) % 30 + (np.arange(60) == 40) * 2.5,
         )
-        for run in answered_runs(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
+        for run in predicted_runs(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
     ]
     errors = data_of(page_of(runs))["cells"]["prefix\nrte\n50"]["wrong"]
     assert errors["regression"]
@@ -154,7 +154,7 @@ def test_examples_are_named_by_split_and_regression_shows_the_error(grid):
 def test_texts_go_to_the_worst_example_of_every_cell_first(grid, monkeypatch):
     """A page at its size limit keeps some texts of each cell and marks the examples whose texts it omits."""
     monkeypatch.setattr(misanswered, "MAX_TEXT_BYTES", 36 * 30)
-    runs = answered_runs(grid, tasks=("cola", "rte", "sst2"))
+    runs = predicted_runs(grid, tasks=("cola", "rte", "sst2"))
     data = data_of(
         page_of(runs, texts=lambda run: [(f"{run.task} 日本語 {i:05d}",) for i in range(60)])
     )
@@ -166,7 +166,7 @@ def test_texts_go_to_the_worst_example_of_every_cell_first(grid, monkeypatch):
 
 def test_a_dev_score_of_zero_is_a_score(grid):
     """A dev score of 0 is shown as 0.0; a run that did not finish has no seconds."""
-    first, *rest = answered_runs(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
+    first, *rest = predicted_runs(grid, methods={"prefix": 0.0}, tasks=("rte",), sizes=(50,))
     runs = [
         replace(first, dev_score=0.0),
         *(replace(run, status="missing", score=None, dev_score=None) for run in rest[:1]),
@@ -180,7 +180,7 @@ def test_a_dev_score_of_zero_is_a_score(grid):
 def test_a_page_without_figures_says_why(grid):
     """With more methods than a figure holds, the page says why figures are missing and how to draw them."""
     text = page_of(
-        answered_runs(
+        predicted_runs(
             grid,
             methods={f"lora(rank={i})": 0.0 for i in range(16)},
             tasks=("rte",),
@@ -201,7 +201,7 @@ def test_hostile_text_stays_text(grid):
             classes=(HOSTILE, "b"),
             versions=HOSTILE,
         )
-        for run in answered_runs(grid, methods={"a": 0.0, HOSTILE: 0.02}, tasks=("rte", "sst2"))
+        for run in predicted_runs(grid, methods={"a": 0.0, HOSTILE: 0.02}, tasks=("rte", "sst2"))
     ]
     text = page_of(runs, texts=lambda _: [(HOSTILE,)] * 60)
     page = Page(text)
@@ -220,19 +220,19 @@ def test_hostile_text_stays_text(grid):
 )
 def test_small_plans_have_a_page(grid, plan):
     """A page is written for one method, one task, or one size with one draw."""
-    assert page_of(answered_runs(grid, **plan)).endswith("</html>\n")
+    assert page_of(predicted_runs(grid, **plan)).endswith("</html>\n")
 
 
 def test_the_same_runs_give_the_same_bytes(grid):
     """The page does not depend on the order of the runs."""
-    runs = answered_runs(grid)
+    runs = predicted_runs(grid)
     assert page_of(runs) == page_of(list(reversed(runs)))
 
 
 def test_five_thousand_results_make_a_page_below_three_megabytes(grid):
     """Five methods, eight tasks, five sizes and 25 draws, with answers and texts, stay below the limit."""
     methods = {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02, "lora": 0.01, "adapter": 0.0}
-    runs = answered_runs(
+    runs = predicted_runs(
         grid,
         methods=methods,
         tasks=[f"task-{i}" for i in range(8)],
