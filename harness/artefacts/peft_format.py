@@ -1,4 +1,4 @@
-"""Trained tensors in the format of PEFT: a folder that `PeftModel.from_pretrained` reads with equal logits."""
+"""Trained tensors in the format of PEFT: `PeftModel.from_pretrained` reads them and computes the same logits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.artefacts.restore import Stored
+from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
 from harness.errors import UsageError
 from methods import Method
@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "Tensor"]
 
 
-def files(one: Stored, tensors: Tensors) -> dict[str, Any]:
-    """The files by name: plain values for JSON, tensors for safetensors.
+def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
+    """Return the files of an export by name: plain values for JSON, tensors for safetensors.
+
+    Args:
+        model: the trained model.
+        tensors: its tensors at one point of the simplex.
 
     Raises:
-        UsageError: PEFT has no such method, or would compute something else with it.
+        UsageError: bench cannot write this method for PEFT, or PEFT would compute something else.
     """
-    base = one.method.base if isinstance(one.method, Simplex) else one.method
-    if why := _obstacle(one, base):
-        raise UsageError(f"{why}: --format safetensors")
+    base = model.method.base if isinstance(model.method, Simplex) else model.method
+    if obstacle := _obstacle(model, base):
+        raise UsageError(f"{obstacle}: use --format safetensors")
     if isinstance(base, Prefix):
         config, weights = (
             _prefix_config(tensors),
@@ -41,53 +45,61 @@ def files(one: Stored, tensors: Tensors) -> dict[str, Any]:
     else:
         assert isinstance(base, Lora)
         config, weights = _lora_config(tensors, base), _lora_weights(tensors)
-    start = "base_model.model." if isinstance(base, Lora) else "base_model."
-    head = {name.removeprefix("inner."): tensor for name, tensor in _unscaled(one, tensors).items()}
-    local = checkpoints.local_folder(one.backbone.name)
+    prefix = "base_model.model." if isinstance(base, Lora) else "base_model."
+    head = {
+        name.removeprefix("inner."): tensor for name, tensor in _unscaled(model, tensors).items()
+    }
+    local = checkpoints.local_folder(model.backbone.name)
     shared = {
         "task_type": "SEQ_CLS",
         "inference_mode": True,
-        "base_model_name_or_path": str(local or one.backbone.name),
-        "revision": None if local else one.backbone.revision,
+        "base_model_name_or_path": str(local or model.backbone.name),
+        "revision": None if local else model.backbone.revision,
         "modules_to_save": sorted({name.split(".")[0] for name in head}),
     }
-    weights |= {f"{start}{name}": tensor for name, tensor in head.items()}
+    weights |= {f"{prefix}{name}": tensor for name, tensor in head.items()}
     return {"adapter_config.json": shared | config, "adapter_model.safetensors": weights}
 
 
-def _obstacle(one: Stored, base: Method) -> str:
-    """Why PEFT would not compute what was trained; empty if it would."""
+def _obstacle(model: StoredModel, base: Method) -> str:
+    """Return why the model cannot be exported to PEFT; empty if it can."""
     if not isinstance(base, Prefix | Prompt | Lora):
-        return f"PEFT has no {base.name}"
-    if one.backbone.pooling != "model":
-        return f"PEFT reads the library's own classifiers only, this one pools by {one.backbone.pooling}"
+        return f"bench exports prefix, prompt and LoRA to PEFT, not {base.name}"
+    if model.backbone.pooling != "model":
+        return f"PEFT reads only the library's own classifiers, and this model pools by {model.backbone.pooling}"
     if isinstance(base, Prefix):
         options = {"positions": "shifted", "depth": "all", "gate": "none"}
-        other = [
+        differing = [
             f"{name}={getattr(base, name)}"
             for name, value in options.items()
             if getattr(base, name) != value
         ]
-        if other:
-            return f"PEFT's prefixes shift positions, enter every layer and have no gate, this one was trained with {other[0]}"
-        if not _takes_cache(one):
-            return "PEFT puts prefixes into a cache of keys and values, which this backbone does not take"
-    if isinstance(base, Prompt) and base.pool != "prompt" and not _takes_cache(one, causal=True):
-        return "PEFT pools a prompt's first row where an encoder's first token would be, this one was trained with pool=text"
+        if differing:
+            return (
+                "PEFT's prefixes shift positions, enter every layer and have no gate, "
+                f"and this model was trained with {differing[0]}"
+            )
+        if not _takes_cache(model):
+            return "PEFT passes prefixes as cached keys and values, which this backbone does not accept"
+    if isinstance(base, Prompt) and base.pool != "prompt" and not _takes_cache(model, causal=True):
+        return (
+            "PEFT pools the prompt's first token in place of the text's, "
+            "and this model was trained with pool=text"
+        )
     return "PEFT's LoRA has no gate" if isinstance(base, Lora) and base.gate else ""
 
 
-def _takes_cache(one: Stored, *, causal: bool = False) -> bool:
-    """Whether the library's model takes cached keys and values, as PEFT asks it; or whether it is a causal one."""
+def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
+    """Return whether the library's model accepts cached keys and values, or with `causal` whether it is causal."""
     import inspect
 
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.from_pretrained(
-        checkpoints.locate(one.backbone.name, one.backbone.revision)
+        checkpoints.locate(model.backbone.name, model.backbone.revision)
     )
-    with torch.device("meta"):  # its structure is enough
+    with torch.device("meta"):  # without weights
         model = AutoModelForSequenceClassification.from_config(config)
     if causal:
         return any(getattr(module, "is_causal", False) for module in model.modules())
@@ -97,36 +109,39 @@ def _takes_cache(one: Stored, *, causal: bool = False) -> bool:
     )
 
 
-def _unscaled(one: Stored, tensors: Tensors) -> dict[str, Tensor]:
-    """The head, with a regression's scale folded into its last layer, so that it answers in the labels' own units."""
-    head = {name: tensors[name] for name in one.about["head"]}
-    if not one.labels:
-        mean, spread = one.about["scale"]["mean"], one.about["scale"]["spread"]
-        weight, bias = (f"{one.about['output_layer']}.{part}" for part in ("weight", "bias"))
+def _unscaled(model: StoredModel, tensors: Tensors) -> dict[str, Tensor]:
+    """Return the head; for a regression its last layer is rescaled so that it predicts in the labels' units."""
+    head = {name: tensors[name] for name in model.metadata["head"]}
+    if not model.labels:
+        mean, spread = model.metadata["scale"]["mean"], model.metadata["scale"]["spread"]
+        weight, bias = (f"{model.metadata['output_layer']}.{part}" for part in ("weight", "bias"))
         if bias not in head:
             raise UsageError(
-                "this head has no bias that could hold the mean of the labels: --format safetensors"
+                "this head has no bias to hold the mean of the labels: use --format safetensors"
             )
         head |= {weight: head[weight] * spread, bias: head[bias] * spread + mean}
     return head
 
 
-def _natural(name: str) -> list[int | str]:
+def _natural_order(name: str) -> list[int | str]:
+    """Return a sort key that orders numbers in a name by value, so that layer 10 follows layer 9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _prefixes(tensors: Tensors, part: str) -> list[Tensor]:
-    """Keys or values of every layer from the lowest up, `[heads, length, width]` each."""
-    return [tensors[name] for name in sorted(tensors, key=_natural) if f".prefix_{part}_" in name]
+    """Return the keys or values of every layer in order, each `[heads, length, width]`."""
+    return [
+        tensors[name] for name in sorted(tensors, key=_natural_order) if f".prefix_{part}_" in name
+    ]
 
 
 def _prompt_embeddings(tensors: Tensors) -> Tensor:
-    """`[length, layers * 2 * heads * width]`: for each layer its keys, then its values, head by head."""
+    """Return `[length, layers * 2 * heads * width]`: per layer the keys, then the values, head by head."""
     import torch
 
     pairs = zip(_prefixes(tensors, "key"), _prefixes(tensors, "value"), strict=True)
     columns = [
-        one.transpose(0, 1).flatten(1) for pair in pairs for one in pair
+        tensor.transpose(0, 1).flatten(1) for pair in pairs for tensor in pair
     ]  # [length, heads * width]
     return torch.cat(columns, dim=1)
 
@@ -157,8 +172,8 @@ def _prompt_config(prompt: Tensor) -> dict[str, Any]:
 
 
 def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
-    """A mixture of products has longer factors than one vertex; the scale is that of one all the same."""
-    places = [
+    """Return the configuration of LoRA. A mixture of products has a higher rank than one vertex, but its scale."""
+    modules = [
         name.removeprefix("inner.").removesuffix(".lora_a")
         for name in tensors
         if name.endswith(".lora_a")
@@ -170,7 +185,7 @@ def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
         "lora_alpha": lora.scale * rank,
         "lora_dropout": 0.0,
         "bias": "none",
-        "target_modules": places,  # whole paths: another layer may end in the same name
+        "target_modules": modules,  # full paths, since another layer may have the same last name
     }
 
 

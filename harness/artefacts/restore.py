@@ -1,4 +1,4 @@
-"""A job's trained tensors, back from beside the ledger."""
+"""Load the trained tensors of a job from the files beside the ledger."""
 
 from __future__ import annotations
 
@@ -21,39 +21,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What a job left: its row in the ledger, its tensors, and what is known about them."""
+class StoredModel:
+    """A trained model: its job's entry in the ledger, its tensors and their metadata."""
 
     entry: Entry
-    tensors: Mapping[str, Tensor]  # [vertices, ...], or as they are in the backbone
-    about: Mapping[str, Any]
-    predictions: Sequence[float] = ()  # for the test rows in their order, at the centre
+    tensors: Mapping[str, Tensor]  # [vertices, ...], or without that axis
+    metadata: Mapping[str, Any]
+    predictions: Sequence[float] = ()  # one per test example, at the centre of the simplex
 
     @property
     def task(self) -> Task | None:
-        """Its task; None for one of the user's own files, which the ledger does not name."""
+        """The task; None for a task from the user's files, whose paths the ledger does not store."""
         return REGISTRY.get(self.entry.task)
 
     @property
     def backbone(self) -> BackboneSpec:
-        """The backbone that it was trained on."""
+        """The backbone of the job."""
         return BackboneSpec(**self.entry.setting["backbone"])
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that it was trained by."""
+        """The recipe of the job."""
         return recipe_from(self.entry.setting["recipe"])
 
     @cached_property
     def method(self) -> Method:
-        """The method that it was trained by.
+        """The method of the job.
 
         Raises:
-            Unavailable: its plug-in is missing here, broken or another one.
+            Unavailable: its plug-in is not installed, is broken or is a different one.
         """
-        said = self.entry.setting["method"]
+        method = self.entry.setting["method"]
         try:
-            return methods.rebuild(said["name"], said["options"], said.get("distribution", ""))
+            return methods.rebuild(
+                method["name"], method["options"], method.get("distribution", "")
+            )
         except ValueError as error:
             raise Unavailable(str(error)) from error
 
@@ -64,34 +66,31 @@ class Stored:
 
     @property
     def vertices(self) -> int:
-        """How many vertices the tensors have."""
-        return next(
-            (
-                len(t)
-                for name, t in self.tensors.items()
-                if name not in self.about["without_vertices"]
-            ),
-            1,
-        )
+        """Number of vertices; 1 if no tensor has a vertex axis."""
+        fixed = self.metadata["without_vertices"]
+        return next((len(tensor) for name, tensor in self.tensors.items() if name not in fixed), 1)
 
-    def point(self, at: str | None) -> dict[str, Tensor]:
-        """The slots' tensors at the centre, at a vertex (`3`) or at weights (`.5,.5,0`).
+    def tensors_at(self, at: str | None) -> dict[str, Tensor]:
+        """Return the slots' tensors at one point of the simplex, without the vertex axis.
+
+        Args:
+            at: a vertex's number (`3`), weights (`.5,.5,0`), or None for the centre.
 
         Raises:
-            UsageError: there is no such vertex, or the weights do not fit.
+            UsageError: there is no such vertex, or the weights are not those of a point.
         """
         import torch
 
         from methods.core.parameters import mix
 
-        fixed = self.about["without_vertices"]
-        corners = {name: tensor for name, tensor in self.tensors.items() if name not in fixed}
+        fixed = self.metadata["without_vertices"]
+        products = self.metadata.get("products", {})
+        vertices = {name: tensor for name, tensor in self.tensors.items() if name not in fixed}
         weights = torch.tensor(
             [weights_of(at, self.vertices)], dtype=torch.float64
         )  # [1, vertices]
-        products = self.about.get("products", {})
-        mixed = mix(corners, dict.fromkeys(corners, None if at is None else weights), products)
-        if at is not None:  # all but the first factors of products carry a row axis then
+        mixed = mix(vertices, dict.fromkeys(vertices, None if at is None else weights), products)
+        if at is not None:  # `mix` adds an axis for the examples, except to first factors
             mixed = {
                 name: tensor if name in products else tensor[0] for name, tensor in mixed.items()
             }
@@ -99,10 +98,10 @@ class Stored:
 
 
 def weights_of(at: str | None, vertices: int) -> Sequence[float]:
-    """Weights for the vertices.
+    """Return one weight per vertex for a point of the simplex, given as in `StoredModel.tensors_at`.
 
     Raises:
-        UsageError: the text names no point of the simplex.
+        UsageError: there is no such vertex, or the weights are not those of a point.
     """
     if at is None:
         return [1 / vertices] * vertices
@@ -115,57 +114,55 @@ def weights_of(at: str | None, vertices: int) -> Sequence[float]:
         weights = [float(part) for part in at.split(",")]
     except ValueError:
         raise UsageError(
-            f"--at wants a vertex's number or weights separated by commas, got {at!r}"
+            f"--at requires a vertex's number or weights separated by commas, got {at!r}"
         ) from None
-    if (
-        len(weights) != vertices
-        or abs(sum(weights) - 1) > 1e-6
-        or not all(0 <= weight <= 1 for weight in weights)
-    ):
-        raise UsageError(f"--at wants {vertices} weights from 0 to 1 that sum to 1, got {at!r}")
+    valid = all(0 <= weight <= 1 for weight in weights) and abs(sum(weights) - 1) <= 1e-6
+    if len(weights) != vertices or not valid:
+        raise UsageError(f"--at requires {vertices} weights from 0 to 1 that sum to 1, got {at!r}")
     return weights
 
 
-def find(ledger: Ledger, digest: str) -> Entry:
-    """The one job whose digest begins so.
+def find_entry(ledger: Ledger, digest: str) -> Entry:
+    """Return the ledger's entry of the only job whose digest starts with `digest`.
 
     Raises:
-        UsageError: there is none, or there are several.
+        UsageError: there is no such job, or there are several.
     """
-    found = ledger.entries(digest.lower())
-    if len(found) != 1:
-        several = (
-            f"{len(found)} jobs begin with {digest!r}: give more digits"
-            if found
-            else f"no job begins with {digest!r}"
+    entries = ledger.entries(digest.lower())
+    if len(entries) != 1:
+        problem = (
+            f"{len(entries)} jobs start with {digest!r}: give more digits"
+            if entries
+            else f"no job starts with {digest!r}"
         )
-        raise UsageError(f"{several} (`bench show` lists them)")
-    return found[0]
+        raise UsageError(f"{problem} (`bench show` lists all jobs)")
+    return entries[0]
 
 
-def load(db: str, digest: str) -> Stored:
-    """The tensors of a finished job.
+def load(db: str, digest: str) -> StoredModel:
+    """Load the trained model of a finished job.
+
+    Args:
+        db: path or URL of the database.
+        digest: the first digits of the job's digest.
 
     Raises:
-        UsageError: there is no such job. Unavailable: it has no tensors. CorruptData: they were
-            changed.
+        UsageError: there is no such job, or there are several.
+        Unavailable: the job is not done, or its tensors were not kept or are missing.
+        CorruptData: the file with the tensors was changed.
     """
     with Ledger(db) as ledger:
-        entry = find(ledger, digest)
+        entry = find_entry(ledger, digest)
         blobs = ledger.blobs(entry.digest)
     if entry.result is None:
         raise Unavailable(
-            f"{entry.digest[:12]} is {entry.state}, not done: there are no trained tensors"
+            f"{entry.digest[:12]} is {entry.state}, not done: it has no trained tensors"
         )
     if entry.result["artefact"] is None:
         raise Unavailable(
-            f"the tensors of {entry.digest[:12]} were not kept: `bench run --keep all` keeps whole backbones as well"
+            f"the tensors of {entry.digest[:12]} were not kept: `bench run --keep all` also keeps whole backbones"
         )
-    where = tensor_files.folder(db)
-    tensors, about = tensor_files.read(where, entry.digest, entry.result["artefact"])
-    return Stored(
-        entry,
-        tensors,
-        about,
-        unpack_predictions(blobs["predictions"]) if "predictions" in blobs else (),
-    )
+    folder = tensor_files.folder(db)
+    tensors, metadata = tensor_files.read(folder, entry.digest, entry.result["artefact"])
+    predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ()
+    return StoredModel(entry, tensors, metadata, predictions)

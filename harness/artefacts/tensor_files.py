@@ -1,6 +1,6 @@
-"""Trained tensors beside the ledger: `<ledger>.artefacts/<digest>.safetensors`, written to a draft, synced and then renamed.
+"""Files of trained tensors beside the ledger: `<ledger>.artefacts/<digest>.safetensors`.
 
-The hash in the result's row says whether a file is still what was written.
+A result in the ledger holds the SHA-256 of its file, which shows whether the file was changed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,97 +21,109 @@ if TYPE_CHECKING:
 
 
 def folder(db: str | Path) -> Path:
-    """Where the artefacts of a ledger lie: beside its file, or in the folder at hand for one on a server."""
+    """Return the folder of a ledger's files: beside its file, or in the working directory for a server."""
     ledger = Path("results.db" if "://" in str(db) else db)
     return ledger.with_name(ledger.name + ".artefacts")
 
 
 def read(where: Path, digest: str, sha: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a job and what is known about them.
+    """Return the tensors of a job and their metadata.
+
+    Args:
+        where: the folder.
+        digest: the job's digest.
+        sha: the SHA-256 that the ledger holds for the file.
 
     Raises:
-        Unavailable: the file is not there.
-        CorruptData: it is not what was written.
+        Unavailable: the file is missing.
+        CorruptData: the file was changed.
     """
     from safetensors import safe_open
     from safetensors.torch import load
 
     content = check(where, digest, sha)
     with safe_open(where / f"{digest}.safetensors", "pt") as file:
-        about = json.loads(file.metadata()["bench"])
-    return load(content), about
+        metadata = json.loads(file.metadata()["bench"])
+    return load(content), metadata
 
 
 def check(where: Path, digest: str, sha: str) -> bytes:
-    """The content of a job's file, as it was written.
+    """Return the content of a job's file if it has the expected SHA-256.
 
     Raises:
-        Unavailable: the file is not there.
-        CorruptData: it is not what was written.
+        Unavailable: the file is missing.
+        CorruptData: the file was changed.
     """
     path = where / f"{digest}.safetensors"
     if not path.exists():
         raise Unavailable(
-            f"the trained tensors are not at {path}: were they moved away from the database?"
+            f"the trained tensors are not at {path}: was the database moved without its folder?"
         )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha:
-        raise CorruptData(f"{path} is not what was written after training; it was left as it is")
+        raise CorruptData(f"{path} was changed after training; it was left as it is")
     return content
 
 
-def write(where: Path, digest: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Keep tensors (`[vertices, ...]` each, or as the backbone's own) and give their file's SHA-256.
+def write(
+    where: Path, digest: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> str:
+    """Write the tensors of a job, `[vertices, ...]` or without that axis; return the file's SHA-256.
 
     Raises:
-        DiskTrouble: see `telling_disk`.
+        DiskTrouble: the disk is full or broken.
     """
     from safetensors.torch import save
 
     flat = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    content = save(flat, metadata={"bench": json.dumps(about, sort_keys=True)})
-    keep(where, digest, content)
+    content = save(flat, metadata={"bench": json.dumps(metadata, sort_keys=True)})
+    write_bytes(where, digest, content)
     return hashlib.sha256(content).hexdigest()
 
 
-def keep(where: Path, digest: str, content: bytes) -> None:
-    """Put a job's file where it belongs: whole under its name, and on the disk.
+def write_bytes(where: Path, digest: str, content: bytes) -> None:
+    """Write the content of a job's file. It is on disk before the result that names it is recorded.
 
     Raises:
-        DiskTrouble: see `telling_disk`.
+        DiskTrouble: the disk is full or broken.
     """
-    with telling_disk(where):
+    with disk_trouble(where):
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = where / f"{digest}.safetensors"
-        with atomic_write(path, draft=path.with_suffix(".draft")) as draft:
+        with _atomic_write(where / f"{digest}.safetensors") as draft:
             draft.write_bytes(content)
 
 
-def copy(file: Path, there: Path) -> None:
-    """Put a copy of a job's file into another folder: whole under its name, or not there.
+def copy(file: Path, where: Path) -> None:
+    """Copy a job's file into another folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DiskTrouble: see `telling_disk`.
+        FileNotFoundError: the file is missing.
+        DiskTrouble: the disk is full or broken.
     """
-    path = there / file.name
-    with telling_disk(there):
-        there.mkdir(mode=0o700, exist_ok=True)
-        with atomic_write(path, draft=path.with_suffix(".draft")) as draft:
+    with disk_trouble(where):
+        where.mkdir(mode=0o700, exist_ok=True)
+        with _atomic_write(where / file.name) as draft:
             shutil.copy2(file, draft)
 
 
+def _atomic_write(path: Path) -> AbstractContextManager[Path]:
+    """Write under one draft name per job, so that a retry replaces the draft of a killed process."""
+    return atomic_write(path, draft=path.with_suffix(".draft"))
+
+
 @contextmanager
-def telling_disk(where: Path) -> Iterator[None]:
-    """Writing below a folder, where a disk that is full or broken is nobody else's fault.
+def disk_trouble(where: Path) -> Iterator[None]:
+    """Raise `DiskTrouble` for errors of a full or broken disk while writing below a folder.
 
     Raises:
-        DiskTrouble: it is.
+        DiskTrouble: the disk is full or broken.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        hint = "free some space, then run again; what was committed is safe"
-        raise DiskTrouble(f"writing to {where} failed ({error.strerror}): {hint}") from error
+        raise DiskTrouble(
+            f"writing to {where} failed ({error.strerror}): free some space, then run again; "
+            "what was committed is safe"
+        ) from error

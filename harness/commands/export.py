@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import model_card, peft_format, restore
-from harness.artefacts.restore import Stored
+from harness.artefacts.restore import StoredModel
 from harness.atomic_write import atomic_folder
 
 
@@ -30,7 +30,7 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
     from safetensors.torch import save_file
 
     stored = restore.load(db, digest)
-    tensors = stored.point(at)
+    tensors = stored.tensors_at(at)
     files = (
         peft_format.files(stored, tensors)
         if form == "peft"
@@ -48,6 +48,6 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _description(stored: Stored) -> dict[str, Any]:
+def _description(stored: StoredModel) -> dict[str, Any]:
     entry = stored.entry
-    return {"digest": entry.digest, "label": entry.label, "labels": stored.labels, **stored.about}
+    return {"digest": entry.digest, "label": entry.label, "labels": stored.labels, **stored.metadata}

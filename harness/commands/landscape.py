@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.artefacts import restore
-from harness.artefacts.restore import Stored
+from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import Unavailable, UsageError
 from harness.wording import plural
@@ -100,7 +100,7 @@ def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path
         out.print(f"wrote {numbers}", markup=False)
 
 
-def _figure(stored: Stored, points: Sequence[LandscapePoint]) -> Any:
+def _figure(stored: StoredModel, points: Sequence[LandscapePoint]) -> Any:
     from reports.figures.landscape import landscape
 
     centre, *others = (point for point in points if point.weights)
@@ -119,7 +119,7 @@ def _figure(stored: Stored, points: Sequence[LandscapePoint]) -> Any:
     )
 
 
-def summary(stored: Stored, points: Sequence[LandscapePoint]) -> Iterator[str]:
+def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[str]:
     """Yield sentences that describe the evaluated points."""
     centre, *others = (point for point in points if point.weights)
     vertices = [point for point in others if max(point.weights) == 1]
@@ -195,7 +195,7 @@ def _compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
 
 def evaluate_points(
     db: str, digest: str, request: LandscapeRequest, progress: Callable[[int, int], None]
-) -> tuple[Stored, list[LandscapePoint]]:
+) -> tuple[StoredModel, list[LandscapePoint]]:
     """Evaluate every requested point of a trained model.
 
     Args:
@@ -215,11 +215,11 @@ def evaluate_points(
     with open_evaluator(stored, request.tested) as evaluator:
         for weights in lattice:
             at = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
-            values = evaluator.evaluate(stored.point(at), test=True)
+            values = evaluator.evaluate(stored.tensors_at(at), test=True)
             points.append(LandscapePoint(weights=weights, direction=None, radius=0.0, **values))
             progress(len(points), total)
         for number, radius in itertools.product(range(request.directions), RADII):
-            moved = displaced(stored.point(None), stored.entry.digest, number, radius)
+            moved = displaced(stored.tensors_at(None), stored.entry.digest, number, radius)
             values = evaluator.evaluate(moved, test=False)
             points.append(LandscapePoint(weights=(), direction=number, radius=radius, **values))
             progress(len(points), total)
@@ -283,7 +283,7 @@ class Evaluator:
 
 
 @contextmanager
-def open_evaluator(stored: Stored, tested: int) -> Iterator[Evaluator]:
+def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
     """Load a job's backbone and rows on the CPU, and remove the slots at the end.
 
     Args:
@@ -317,7 +317,7 @@ def open_evaluator(stored: Stored, tested: int) -> Iterator[Evaluator]:
         adapted.slots.remove()
 
 
-def as_json(stored: Stored, points: Sequence[LandscapePoint]) -> str:
+def as_json(stored: StoredModel, points: Sequence[LandscapePoint]) -> str:
     """Return the job and its evaluated points as JSON."""
     entry = stored.entry
     content = {

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from harness.artefacts import restore
-from harness.artefacts.restore import Stored
+from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.commands.landscape import Evaluator, displaced, open_evaluator
 from harness.commands.report import command_line
@@ -55,7 +55,7 @@ def show_study(
 
     if output is not None and output.suffix != ".json":
         raise UsageError(f"--output: for several models it must end in .json, got {output}")
-    paired_runs = frame_of(query, baseline)
+    paired_runs = paired_runs_of(query, baseline)
     done = [run for run in paired_runs.all() if run.status == "done"]
     failed = [run for run in paired_runs.all() if run.status in ("failed", "diverged")]
     results: list[Surroundings] = []
@@ -85,8 +85,8 @@ def show_study(
         write_output(output, as_json(results))
 
 
-def frame_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
-    """Arrange the requested runs in a frame.
+def paired_runs_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
+    """Arrange the requested runs in a paired.
 
     Raises:
         UsageError: there are none, or they belong to several backbones or recipes.
@@ -106,7 +106,7 @@ def frame_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
         raise UsageError(str(error)) from error
 
 
-def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Surroundings:
+def evaluate_model(stored: StoredModel, run: Run, tested: int, directions: int) -> Surroundings:
     """Evaluate one model at its centre, its vertices, sampled points and along random directions.
 
     Raises:
@@ -118,7 +118,7 @@ def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Su
 
         def at(weights: Sequence[float] | None, test: bool = True) -> tuple[float, float]:
             """Return the training loss and the score at a point."""
-            point = stored.point(None if weights is None else ",".join(map(repr, weights)))
+            point = stored.tensors_at(None if weights is None else ",".join(map(repr, weights)))
             values = evaluator.evaluate(point, test=test)
             score = values["test"] if evaluator.tests else values["dev"]
             return values["train_loss"], math.nan if score is None else score
@@ -127,7 +127,7 @@ def evaluate_model(stored: Stored, run: Run, tested: int, directions: int) -> Su
         numbers = range(stored.vertices if stored.vertices > 1 else 0)
         vertices = [at([float(other == vertex) for other in numbers]) for vertex in numbers]
         moved = (
-            displaced(stored.point(None), stored.entry.digest, number, RADIUS)
+            displaced(stored.tensors_at(None), stored.entry.digest, number, RADIUS)
             for number in range(directions)
         )
         samples, ensemble = _sampled(stored, evaluator) if vertices else ((), None)
@@ -156,13 +156,13 @@ def _barriers(
         yield middle - (losses[first] + losses[second]) / 2
 
 
-def _sampled(stored: Stored, evaluator: Evaluator) -> tuple[tuple[float, ...], float]:
+def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ...], float]:
     """Return the scores of models sampled as the method samples them, and their ensemble's score."""
     from harness.training import testing
     from harness.training.adapted_model import AdaptedModel
     from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
 
-    fixed, slots, job = stored.about["without_vertices"], evaluator.adapted.slots, evaluator.job
+    fixed, slots, job = stored.metadata["without_vertices"], evaluator.adapted.slots, evaluator.job
     initial = InitialParameters(
         per_vertex={name: value for name, value in stored.tensors.items() if name not in fixed},
         shared={name: stored.tensors[name] for name in fixed},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.artefacts import restore
-from harness.artefacts.restore import Stored
+from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.tasks import own
@@ -56,7 +56,7 @@ def predict_job(
 
 
 def predict_texts(
-    stored: Stored, texts: Sequence[tuple[str, ...]], at: str | None = None
+    stored: StoredModel, texts: Sequence[tuple[str, ...]], at: str | None = None
 ) -> list[dict[str, Any]]:
     """Return a trained model's prediction for each text or pair of texts, on the CPU.
 
@@ -87,10 +87,10 @@ def predict_texts(
     slots = stored.method.slots(backbone)
     adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
     rows = batching.encode(backbone, [Row(text, 0) for text in texts])
-    logits = predict(adapted, lambda _: stored.point(at), rows)
+    logits = predict(adapted, lambda _: stored.tensors_at(at), rows)
     slots.remove()
     task = Task(name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False)  # type: ignore[arg-type]
-    predictions = Target(task, **stored.about["scale"]).predictions(logits)
+    predictions = Target(task, **stored.metadata["scale"]).predictions(logits)
     if not stored.labels:
         return [{"answer": value} for value in predictions]
     return [
@@ -103,7 +103,7 @@ def predict_texts(
 
 
 def read_texts(
-    stored: Stored, path: Path, columns: str | None
+    stored: StoredModel, path: Path, columns: str | None
 ) -> tuple[Sheet, list[tuple[str, ...]]]:
     """Return a file's table and the texts of its rows.
 
@@ -166,14 +166,14 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
         raise UsageError(*problems)
 
 
-def _check_count(stored: Stored, count: int) -> None:
+def _check_count(stored: StoredModel, count: int) -> None:
     """Raise UsageError if the task is known and has another number of texts per example."""
     if stored.task is not None and count != 1 + stored.task.pair:
         required = "two texts" if stored.task.pair else "one text"
         raise UsageError(f"an example of {stored.task.name} has {required}, got {count}")
 
 
-def _print_prediction(stored: Stored, prediction: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_json: bool) -> None:
     from rich.console import Console
 
     if as_json:
@@ -186,7 +186,7 @@ def _print_prediction(stored: Stored, prediction: Mapping[str, Any], *, as_json:
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _text_columns(stored: Stored, sheet: Sheet) -> Sequence[str]:
+def _text_columns(stored: StoredModel, sheet: Sheet) -> Sequence[str]:
     """Return the text columns of the task's own data, or all columns if there are as many as texts."""
     task = stored.task
     fields: Sequence[str] = getattr(task.reader, "fields", ()) if task else ()
@@ -200,11 +200,11 @@ def _text_columns(stored: Stored, sheet: Sheet) -> Sequence[str]:
     )
 
 
-def _added_columns(stored: Stored) -> list[str]:
+def _added_columns(stored: StoredModel) -> list[str]:
     return ["answer", *(f"p({name})" for name in stored.labels)]
 
 
-def _as_csv(stored: Stored, sheet: Sheet, predictions: Sequence[Mapping[str, Any]]) -> bytes:
+def _as_csv(stored: StoredModel, sheet: Sheet, predictions: Sequence[Mapping[str, Any]]) -> bytes:
     """Return the rows, unchanged, with their predictions as further columns."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

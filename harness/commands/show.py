@@ -63,7 +63,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
 
     out = Console()
     with telling_damage(db), Ledger(db) as ledger:
-        entry = restore.find(ledger, digest)
+        entry = restore.find_entry(ledger, digest)
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
         curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
         if as_json:

@@ -223,7 +223,7 @@ def _keep_tensors(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
     folders = {ticket.job.digest: ticket.artefacts for ticket in tickets}
     try:
         for digest, content in files.items():
-            tensor_files.keep(folders[digest], digest, content)
+            tensor_files.write_bytes(folders[digest], digest, content)
     except OSError as error:
         raise CannotWrite(f"trained tensors cannot be written: {error}") from error
 

@@ -143,8 +143,8 @@ def test_an_export_gives_the_same_answers_in_peft(trained, in_peft, case):
     ("label", "why"),
     [
         ("prompt", "trained with pool=text"),
-        ("fine-tuning(layers=none)", "PEFT has no fine-tuning"),
-        ("features", "PEFT has no features"),
+        ("fine-tuning(layers=none)", "not fine-tuning"),
+        ("features", "not features"),
     ],
 )
 def test_what_peft_would_compute_otherwise_is_refused(bench, trained, tmp_path, label, why):

@@ -8,7 +8,7 @@ import pytest
 
 from harness.artefacts import restore
 from harness.commands import landscape_study
-from harness.commands.landscape_study import evaluate_model, frame_of
+from harness.commands.landscape_study import evaluate_model, paired_runs_of
 from harness.commands.stored_runs import ResultQuery
 
 
@@ -33,7 +33,7 @@ def folder(bench, tmp_path_factory):
 def runs(folder):
     """The ledger's runs by method."""
     query = ResultQuery(db=str(folder / "r.db"))
-    return {run.method: run for run in frame_of(query, None).all()}
+    return {run.method: run for run in paired_runs_of(query, None).all()}
 
 
 def test_centre_and_ensemble_have_the_recorded_scores(folder, runs):
@@ -94,12 +94,12 @@ def test_the_command_evaluates_all_kept_models(bench, folder, runs):
 def test_failed_runs_are_reported(folder, monkeypatch, capsys):
     """They have no model to evaluate; the page gives their number."""
     query = ResultQuery(db=str(folder / "r.db"), methods="prefix,simplex")
-    paired_runs = frame_of(query, None)
+    paired_runs = paired_runs_of(query, None)
     index = {
         key: replace(run, status="failed", score=None) if key[0] == "prefix" else run
         for key, run in paired_runs.index.items()
     }
-    monkeypatch.setattr(landscape_study, "frame_of", lambda *_: replace(paired_runs, index=index))
+    monkeypatch.setattr(landscape_study, "paired_runs_of", lambda *_: replace(paired_runs, index=index))
     landscape_study.show_study(query, None, 10, 1, None)
     shown = capsys.readouterr().out
     assert "1 runs, which failed or diverged: their pairs are lost" in shown
@@ -110,7 +110,7 @@ def test_failed_runs_are_reported(folder, monkeypatch, capsys):
     ("words", "message"),
     [
         ((), "digest"),
-        (("--methods", "lora"), "no run is left"),
+        (("--methods", "lora"), "no run matches"),
         (("--methods", "prefix", "-o", "figure.svg"), ".json"),
     ],
 )
