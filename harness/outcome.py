@@ -52,7 +52,7 @@ class Outcome:
         return {"curve": self.curve, "predictions": self.predictions, **labels}
 
 
-Progress = Callable[[str, int, int, str], None]  # digest, step, steps, phase
+ProgressCallback = Callable[[str, int, int, str], None]  # digest, step, steps, phase
 
 
 def pack_predictions(values: Sequence[float], regression: bool) -> bytes:

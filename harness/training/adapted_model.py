@@ -10,7 +10,13 @@ from torch import Tensor
 
 from harness.backbones.loading import Backbone
 from harness.training import out_of_memory
-from harness.training.batching import Call, Encoded, by_calls, sent, smaller
+from harness.training.batching import (
+    Encoded,
+    MicroBatch,
+    halved_call_tokens,
+    run_micro_batches,
+    to_device,
+)
 from methods.core.parameters import TrainableParameters
 from methods.core.slots import Slots
 
@@ -20,24 +26,24 @@ Tensors = Callable[
 
 
 @dataclass
-class Room:
+class CallLimit:
     """What a device was found to hold while a job's dev and test rows were answered."""
 
     tokens: int = 0  # of one call; 0: as many as usual
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedModel:
     """A backbone with a method's slots in it, and the source that fills them."""
 
     backbone: Backbone
     slots: Slots
     trainable: TrainableParameters
-    room: Room = field(default_factory=Room)
+    call_limit: CallLimit = field(default_factory=CallLimit)
 
 
-def see(
-    adapted: Adapted, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0
+def forward(
+    adapted: AdaptedModel, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0
 ) -> Tensor:
     """Logits `[rows, outputs]` with tensors in the slots, each for all rows or `[rows, ...]`.
 
@@ -46,16 +52,16 @@ def see(
     """
     backbone, slots = adapted.backbone, adapted.slots
 
-    def answer(call: Call) -> Tensor:
+    def answer(call: MicroBatch) -> Tensor:
         slots.install(tensors, call.numbers)
         return backbone(call.batch)
 
-    return by_calls(backbone, rows, answer, most)
+    return run_micro_batches(backbone, rows, answer, most)
 
 
 @torch.no_grad()
 def predict(
-    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None
+    adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None
 ) -> Tensor:
     """Logits `[rows, outputs]` on the CPU, in the order of the rows.
 
@@ -72,24 +78,28 @@ def predict(
     Raises:
         OutOfMemoryError: it cannot hold a single row.
     """
-    logits, adapted.room.tokens = out_of_memory.retry_smaller(
+    logits, adapted.call_limit.tokens = out_of_memory.retry_smaller(
         lambda tokens: _predict(adapted, tensors, rows, weights, tokens),
-        adapted.room.tokens,
-        lambda tokens: smaller(rows, adapted.backbone.device.type, tokens),
+        adapted.call_limit.tokens,
+        lambda tokens: halved_call_tokens(rows, adapted.backbone.device.type, tokens),
     )
     return logits
 
 
 def _predict(
-    adapted: Adapted, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None, most: int
+    adapted: AdaptedModel,
+    tensors: Tensors,
+    rows: Sequence[Encoded],
+    weights: Tensor | None,
+    most: int,
 ) -> Tensor:
     backbone, slots = adapted.backbone, adapted.slots
     if weights is None or len(weights) != len(rows):
-        return see(adapted, rows, tensors(weights), most).cpu()
-    points = sent(weights, backbone.device)
+        return forward(adapted, rows, tensors(weights), most).cpu()
+    points = to_device(weights, backbone.device)
 
-    def answer(call: Call) -> Tensor:  # tensors for many rows at once would fill the memory
+    def answer(call: MicroBatch) -> Tensor:  # tensors for many rows at once would fill the memory
         slots.install(tensors(points[call.numbers]))
         return backbone(call.batch)
 
-    return by_calls(backbone, rows, answer, most).cpu()
+    return run_micro_batches(backbone, rows, answer, most).cpu()

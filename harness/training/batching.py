@@ -30,7 +30,7 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
     return [{name: table[name][index] for name in table} for index in range(len(rows))]
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on the device; a GPU fetches it when it gets there, and the host goes on.
 
     Only from memory that is never paged out: for any other the host would wait until all that it
@@ -51,10 +51,12 @@ def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dic
         name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]
         for name in rows[0]
     }
-    return {name: sent(torch.tensor(tokens), backbone.device) for name, tokens in padded.items()}
+    return {
+        name: to_device(torch.tensor(tokens), backbone.device) for name, tokens in padded.items()
+    }
 
 
-def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
+def group_by_length(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
     """Numbers of rows in groups of like length, short ones first.
 
     A group ends where the next row would bring more padding than a further call costs, or more
@@ -78,10 +80,11 @@ def cut(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
     return groups
 
 
-def smaller(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
+def halved_call_tokens(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
     """Half the tokens that the largest of the groups has; 0: each of them is a single row."""
     groups = [
-        (len(group), len(group) * _tokens(rows[group[-1]])) for group in cut(rows, device, most)
+        (len(group), len(group) * _tokens(rows[group[-1]]))
+        for group in group_by_length(rows, device, most)
     ]
     return (
         max((tokens for _, tokens in groups), default=0) // 2
@@ -90,40 +93,46 @@ def smaller(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
     )
 
 
-class Call(NamedTuple):
+class MicroBatch(NamedTuple):
     """Rows that go through the model together, on its device."""
 
     numbers: Tensor  # which of the rows they are, `[rows]`
     batch: dict[str, Tensor]  # `{name: [rows, tokens]}`
 
 
-class Reread(list[Encoded]):
+class EncodedTestSet(list[Encoded]):
     """Rows that many jobs read, such as those of a test: their calls are made once."""
 
     def __init__(self, rows: Iterable[Encoded]) -> None:
         super().__init__(rows)
         self.made: dict[
-            tuple[torch.device, int], list[Call]
+            tuple[torch.device, int], list[MicroBatch]
         ] = {}  # by the device, and the tokens that a call may have
 
 
-def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[Call]:
+def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[MicroBatch]:
     """Rows in calls of like length, short ones first: see `cut`."""
     device, most = backbone.device, most or MOST[backbone.device.type]
-    if isinstance(rows, Reread) and (device, most) in rows.made:
+    if isinstance(rows, EncodedTestSet) and (device, most) in rows.made:
         return rows.made[device, most]
-    groups = cut(rows, device.type, most)
+    groups = group_by_length(rows, device.type, most)
     made = [
-        Call(sent(torch.tensor(group), device), collate(backbone, [rows[index] for index in group]))
+        MicroBatch(
+            to_device(torch.tensor(group), device),
+            collate(backbone, [rows[index] for index in group]),
+        )
         for group in groups
     ]
-    if isinstance(rows, Reread):
+    if isinstance(rows, EncodedTestSet):
         rows.made[device, most] = made
     return made
 
 
-def by_calls(
-    backbone: Backbone, rows: Sequence[Encoded], answer: Callable[[Call], Tensor], most: int = 0
+def run_micro_batches(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    answer: Callable[[MicroBatch], Tensor],
+    most: int = 0,
 ) -> Tensor:
     """What `answer` gives for each call, `[rows, outputs]`, put together in the order of the rows."""
     made = calls(backbone, rows, most)

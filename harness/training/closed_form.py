@@ -9,16 +9,16 @@ import torch
 
 from harness.tasks import metrics
 from harness.training import batching
-from harness.training.adapted_model import Adapted
-from harness.training.feature_cache import Reader
-from harness.training.loop import Examples, Fit
-from harness.training.selection import Point, Selection
+from harness.training.adapted_model import AdaptedModel
+from harness.training.feature_cache import FeatureReader
+from harness.training.loop import Examples, FitResult
+from harness.training.selection import BestCheckpoint, CurvePoint
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
+def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:
     """Fit on the training rows; the dev rows choose among the candidates. Leaves the source at the one chosen.
 
     A point of the curve is a candidate; its number stands where other methods have a step.
@@ -26,7 +26,7 @@ def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
     target, backbone, method = examples.target, adapted.backbone, reader.solver
     x, held = (reader(batching.encode(backbone, rows)) for rows in (examples.train, examples.dev))
     labels = target.tensor(examples.train, torch.device("cpu"))
-    result, best = Fit(), Selection()
+    result, best = FitResult(), BestCheckpoint()
     for number, tensors in enumerate(
         method.solve(x, labels.numpy(), classes=len(target.task.labels)), 1
     ):
@@ -36,7 +36,7 @@ def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
         found = target.predictions(logits)
         values = metrics.compute(target.task.metrics, found, [row.label for row in examples.dev])
         loss = float(target.loss(logits, target.tensor(examples.dev, logits.device)))
-        point = Point(
+        point = CurvePoint(
             number,
             float(target.loss(seen, labels)),
             metrics.score(target.task.metrics, values),
@@ -50,7 +50,7 @@ def fit(adapted: Adapted, reader: Reader, examples: Examples) -> Fit:
     return result
 
 
-def load(adapted: Adapted, tensors: Mapping[str, np.ndarray]) -> None:
+def load(adapted: AdaptedModel, tensors: Mapping[str, np.ndarray]) -> None:
     """Put a solution where trained tensors are."""
     parameters = adapted.trainable.shared
     for name, value in tensors.items():

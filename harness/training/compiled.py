@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as trees
 
 
-class Compiled:
+class CompiledFunction:
     """A function of a tree of tensors, compiled when it is first called and for the shapes of that call.
 
     Made once for a kind of packs (`held.COMPILED`): whatever else the function reads must be the

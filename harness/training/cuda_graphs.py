@@ -21,7 +21,7 @@ from torch.utils import _pytree as trees
 PLAIN = 3
 
 
-class Capture(Protocol):
+class Recorder(Protocol):
     """Records what a function starts, without running it."""
 
     def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
@@ -29,7 +29,7 @@ class Capture(Protocol):
         ...
 
 
-class OnGpu:
+class CudaGraphRecorder:
     """The recorder of a GPU.
 
     Raises:
@@ -42,7 +42,7 @@ class OnGpu:
         self._stream = torch.cuda.Stream(device)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         """Inside the block kernels go to a stream of their own: none are recorded on the one that is everybody's."""
         usual = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(usual)
@@ -71,7 +71,7 @@ class OnGpu:
         return graph.replay, result
 
 
-class Captured:
+class CapturedStep:
     """A step that is taken as it is written a few times, then recorded, and played back from then on.
 
     Args:
@@ -79,7 +79,7 @@ class Captured:
         capture: records it.
     """
 
-    def __init__(self, step: Callable[[Any], Tensor], capture: Capture) -> None:
+    def __init__(self, step: Callable[[Any], Tensor], capture: Recorder) -> None:
         self._step, self._capture, self._taken = step, capture, 0
         self._replay: Callable[[], object] = lambda: None
         self._read: list[Any] = []  # what the recorded kernels read of what a step is told

@@ -13,14 +13,14 @@ from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Row
 from harness.training.labels import Target
-from harness.training.selection import Point
+from harness.training.selection import CurvePoint
 from methods.core.method import DevScoring
 from methods.core.parameters import TrainableParameters
 
 SCORED = 300  # rows that stochastic validation aims to score: a dev row's copies
 
 
-class Look(NamedTuple):
+class EvalRequest(NamedTuple):
     """A wish to know the model's answers, by the source as it is: logits `[rows, outputs]` on the CPU."""
 
     chosen: Sequence[int]  # of a training's rows
@@ -29,7 +29,7 @@ class Look(NamedTuple):
     )  # of the simplex: one a row, `[rows, layers, vertices]`, or one for all; None: the centroid
 
 
-class Scored(NamedTuple):
+class DevScores(NamedTuple):
     """What the dev rows say: score (higher is better), mean loss, and the score of each copy seen by sampled models."""
 
     score: float
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
     copies: tuple[float, ...] = ()
 
 
-class DevRows:
+class DevSet:
     """Dev rows, scored at the centroid or by sampled models (Falissard et al. 2023: the stochastic dev metric).
 
     Args:
@@ -70,7 +70,7 @@ class DevRows:
             (scoring.copies or max(2, math.ceil(SCORED / len(rows)))) if self._stochastic else 1
         )
 
-    def score(self, step: int) -> Generator[Look, Tensor, Scored]:
+    def score(self, step: int) -> Generator[EvalRequest, Tensor, DevScores]:
         """Score them at a moment of the training: asks for logits, gives the scores."""
         target, rows = self._target, [row for _ in range(self.copies) for row in self._rows]
         parts = []
@@ -83,7 +83,7 @@ class DevRows:
             self._judged(found[start : start + len(self._rows)])
             for start in range(0, len(rows), len(self._rows))
         ]
-        return Scored(self._judged(found), loss, tuple(each) if self._stochastic else ())
+        return DevScores(self._judged(found), loss, tuple(each) if self._stochastic else ())
 
     def _judged(self, found: Sequence[float]) -> float:
         target, times = self._target, len(found) // len(self._rows)
@@ -92,9 +92,9 @@ class DevRows:
         )
         return metrics.score(target.task.metrics, values)
 
-    def _looks(self, step: int) -> Iterator[Look]:
+    def _looks(self, step: int) -> Iterator[EvalRequest]:
         if not self._stochastic:
-            yield Look(self._numbers, None)
+            yield EvalRequest(self._numbers, None)
             return
         generator = self._streams.generator(
             "dev", step
@@ -102,25 +102,25 @@ class DevRows:
         points = [self._trainable.weights(len(self._rows), generator) for _ in range(self.copies)]
         given = [point for point in points if point is not None]
         if len(given[0]) == len(self._rows):
-            yield Look([*self._numbers] * self.copies, torch.cat(given))
+            yield EvalRequest([*self._numbers] * self.copies, torch.cat(given))
         else:
-            yield from (Look(self._numbers, point) for point in given)
+            yield from (EvalRequest(self._numbers, point) for point in given)
 
 
-Judging = Generator[Look, Tensor, dict[str, tuple[float, ...]]]
+Judging = Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]
 
 
-class Judges:
+class SelectionRules:
     """What each of the selection rules says of a moment; nothing where that was not asked for.
 
     Rules are the dev score of sampled models (stochastic), that of the centroid, the job's own dev
     loss, and the last step.
     """
 
-    def __init__(self, judges: Mapping[str, DevRows]) -> None:
+    def __init__(self, judges: Mapping[str, DevSet]) -> None:
         self._judges = judges
 
-    def keys(self, point: Point) -> Judging:
+    def keys(self, point: CurvePoint) -> Judging:
         """How good the moment is to each rule: asks for logits, gives the keys."""
         if not self._judges:
             return {}

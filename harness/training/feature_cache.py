@@ -25,7 +25,7 @@ from harness.atomic_write import atomic_write
 from harness.backbones.loading import Backbone
 from harness.provenance import environment, processor
 from harness.training import out_of_memory
-from harness.training.adapted_model import Adapted
+from harness.training.adapted_model import AdaptedModel
 from harness.training.batching import Encoded, collate
 from methods import Method, plugin_of
 from methods.core.method import ClosedForm
@@ -36,10 +36,10 @@ STEP = 8  # tokens between two lengths of calls
 SHELVES = 4  # backbones and ways of pooling whose rows stay in memory
 MOST = 1 << 29  # bytes of one of them
 
-Told = Callable[[int, int], None]  # rows that are computed, of how many
+ReadProgress = Callable[[int, int], None]  # rows that are computed, of how many
 
 
-class Call(NamedTuple):
+class CallShape(NamedTuple):
     """The shape of a call, which follows from a row and the backbone."""
 
     length: int
@@ -48,16 +48,16 @@ class Call(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reader:
+class FeatureReader:
     """Gives the features of encoded rows on one backbone, as one method pools them."""
 
-    store: Store
-    adapted: Adapted
+    store: FeatureStore
+    adapted: AdaptedModel
     solver: ClosedForm
     made_by: Mapping[str, Any]  # the method, and its options on which features hang
 
     def __call__(
-        self, rows: Sequence[Encoded], *, disk: bool = False, told: Told = lambda *_: None
+        self, rows: Sequence[Encoded], *, disk: bool = False, told: ReadProgress = lambda *_: None
     ) -> np.ndarray:
         """Features `[rows, hidden]` in float64.
 
@@ -72,7 +72,7 @@ class Reader:
         Raises:
             OutOfMemoryError: it cannot hold a single row.
         """
-        room = self.adapted.room
+        room = self.adapted.call_limit
         usual = room.tokens or TOKENS[self.adapted.backbone.device.type]
         longest = max((len(row["input_ids"]) for row in rows), default=0)
         features, tokens = out_of_memory.retry_smaller(
@@ -84,7 +84,7 @@ class Reader:
             room.tokens = tokens
         return features
 
-    def compute(self, rows: Sequence[Encoded], call: Call, count: int) -> np.ndarray:
+    def compute(self, rows: Sequence[Encoded], call: CallShape, count: int) -> np.ndarray:
         """Features of rows that go through the model together, `count` of them with those that only fill the call."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
         identity = self.solver.identity(
@@ -104,18 +104,18 @@ class Reader:
         return found
 
 
-class Store:
+class FeatureStore:
     """Features by row, in memory for one worker; those of sets that many jobs share also on disk."""
 
     def __init__(self) -> None:
         self._shelves: dict[str, dict[bytes, np.ndarray]] = {}
-        self._steady: dict[tuple[str, Call], bool] = {}
+        self._steady: dict[tuple[str, CallShape], bool] = {}
 
     @cached_property
     def _environment(self) -> dict[str, str]:
         return environment()
 
-    def reader(self, adapted: Adapted, method: Method) -> Reader:
+    def reader(self, adapted: AdaptedModel, method: Method) -> FeatureReader:
         """What gives features on this backbone, as a method that is fitted on them reads it."""
         solver = method.closed_form
         assert solver is not None
@@ -124,10 +124,16 @@ class Store:
             "from": str(plugin_of(method) or ""),
             "version": method.resolved_version,
         }
-        return Reader(self, adapted, solver, made_by | dict(solver.reads()))
+        return FeatureReader(self, adapted, solver, made_by | dict(solver.reads()))
 
     def read(
-        self, reader: Reader, rows: Sequence[Encoded], tokens: int, *, disk: bool, told: Told
+        self,
+        reader: FeatureReader,
+        rows: Sequence[Encoded],
+        tokens: int,
+        *,
+        disk: bool,
+        told: ReadProgress,
     ) -> np.ndarray:
         """Features `[rows, hidden]`, computed where no one has asked for them before."""
         backbone = reader.adapted.backbone
@@ -183,7 +189,7 @@ class Store:
         return shelf
 
     def _is_steady(
-        self, name: str, reader: Reader, call: Call, count: int, columns: Sequence[str]
+        self, name: str, reader: FeatureReader, call: CallShape, count: int, columns: Sequence[str]
     ) -> bool:
         """Whether rows give the same bits at any place and beside any others; else they go alone.
 
@@ -206,17 +212,17 @@ class Store:
         return count == 1 or self._steady[name, call]
 
 
-def _by_call(rows: Mapping[bytes, Encoded], most: int) -> Iterator[tuple[Call, list[bytes]]]:
+def _by_call(rows: Mapping[bytes, Encoded], most: int) -> Iterator[tuple[CallShape, list[bytes]]]:
     """The keys of rows that go through the model in calls of one shape, short ones first."""
-    groups: dict[Call, list[bytes]] = {}
+    groups: dict[CallShape, list[bytes]] = {}
     for key, row in rows.items():
         own = len(row["input_ids"])
         length = min(-(-own // STEP) * STEP, most)
-        groups.setdefault(Call(length, own == length), []).append(key)
+        groups.setdefault(CallShape(length, own == length), []).append(key)
     yield from sorted(groups.items())
 
 
-def _made_up(backbone: Backbone, call: Call, columns: Sequence[str], seed: int) -> Encoded:
+def _made_up(backbone: Backbone, call: CallShape, columns: Sequence[str], seed: int) -> Encoded:
     """A row of any tokens that goes into a call of this shape."""
     chance = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
     count = call.length if call.full else max(1, call.length - 1 - seed % (STEP - 1))

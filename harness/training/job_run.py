@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BenchError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
-from harness.outcome import Outcome, Progress, pack_predictions
+from harness.outcome import Outcome, ProgressCallback, pack_predictions
 from harness.tasks.base import Row
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from harness.backbones.loading import Backbone
     from harness.streams import Streams
     from harness.tasks.draws import Draw
-    from harness.training.adapted_model import Adapted, Tensors
+    from harness.training.adapted_model import AdaptedModel, Tensors
     from harness.training.batching import Encoded
-    from harness.training.feature_cache import Reader
+    from harness.training.feature_cache import FeatureReader
     from harness.training.labels import Target
-    from harness.training.loop import Examples, Fit, Training
-    from harness.training.testing import Answers, Marks
+    from harness.training.loop import Examples, FitResult, TrainingLoop
+    from harness.training.testing import LogitsOf, TestScores
     from methods import Method
     from methods.core.slots import Slots
 
 
 @dataclass(frozen=True)
-class Attempt:
+class JobRun:
     """A job with everything that its training needs but the slots."""
 
     ticket: Ticket
@@ -49,7 +49,7 @@ class Attempt:
     target: Target
 
     @classmethod
-    def of(cls, ticket: Ticket, device: str) -> Attempt:
+    def of(cls, ticket: Ticket, device: str) -> JobRun:
         """Draw the rows and read what is not yet in memory.
 
         Raises:
@@ -100,14 +100,14 @@ class Attempt:
             and not self.ticket.zeroed
         )
 
-    def adapted(self, slots: Slots) -> Adapted:
+    def adapted(self, slots: Slots) -> AdaptedModel:
         """The backbone with slots in it and this job's source."""
-        from harness.training.adapted_model import Adapted
+        from harness.training.adapted_model import AdaptedModel
 
         trainable = self.method.trainable_parameters(slots, self.streams).to(
             device=self.backbone.device, dtype=self.backbone.trained_in
         )
-        return Adapted(self.backbone, slots, trainable)
+        return AdaptedModel(self.backbone, slots, trainable)
 
     @property
     def examples(self) -> Examples:
@@ -116,9 +116,9 @@ class Attempt:
 
         return Examples(self.rows.train, self.rows.dev, self.target)
 
-    def training(self, adapted: Adapted, progress: Progress) -> Training:
+    def training_loop(self, adapted: AdaptedModel, progress: ProgressCallback) -> TrainingLoop:
         """Its training."""
-        from harness.training.loop import Training
+        from harness.training.loop import TrainingLoop
 
         job = self.ticket.job
 
@@ -126,11 +126,11 @@ class Attempt:
             progress(job.digest, step, job.recipe.steps, "training")
 
         options, scoring, rules = self.method.options(), self.method.dev_scoring, self.ticket.rules
-        return Training(
+        return TrainingLoop(
             adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules
         )
 
-    def alone(self, progress: Progress) -> Outcome:
+    def alone(self, progress: ProgressCallback) -> Outcome:
         """Train and test by plain calls of the model; a step that the device cannot hold goes through it in parts.
 
         Raises:
@@ -152,15 +152,15 @@ class Attempt:
         """What it is an attempt at."""
         return self.ticket.job
 
-    def reader(self, adapted: Adapted) -> Reader | None:
+    def reader(self, adapted: AdaptedModel) -> FeatureReader | None:
         """What gives features, if the method is fitted on them: kept from job to job, but where its costs are to be its own."""
-        from harness.training.feature_cache import Store
+        from harness.training.feature_cache import FeatureStore
 
         if self.method.closed_form is None:
             return None
-        return (worker_cache.features() if self.ticket.features_shared_by else Store()).reader(
-            adapted, self.method
-        )
+        return (
+            worker_cache.features() if self.ticket.features_shared_by else FeatureStore()
+        ).reader(adapted, self.method)
 
     @property
     def on_disk(self) -> bool:
@@ -171,7 +171,7 @@ class Attempt:
             and not self.ticket.task.holdout
         )
 
-    def papers(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
+    def test_sets(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
         """The test rows, as they are and encoded, by the suffix of the metric."""
         job, task, tests = self.job, self.ticket.task, self.rows.tests
         return {
@@ -179,7 +179,7 @@ class Attempt:
             for suffix, rows in tests.items()
         }
 
-    def _alone(self, micro_batch: int, progress: Progress) -> Outcome:
+    def _alone(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
         from harness.training import closed_form, loop
 
         reset_peak(self.device)
@@ -191,7 +191,7 @@ class Attempt:
                 result = closed_form.fit(adapted, reader, self.examples)
                 geometry = Geometry(shared_features=self.ticket.features_shared_by > 0)
             else:
-                result = loop.fit(self.training(adapted, progress), micro_batch)
+                result = loop.fit(self.training_loop(adapted, progress), micro_batch)
                 geometry = Geometry(micro_batch=micro_batch)
             return self.outcome(adapted, result, time.perf_counter() - started, progress, geometry)
         finally:
@@ -199,10 +199,10 @@ class Attempt:
 
     def outcome(
         self,
-        adapted: Adapted,
-        result: Fit,
+        adapted: AdaptedModel,
+        result: FitResult,
         seconds: float,
-        progress: Progress,
+        progress: ProgressCallback,
         geometry: Geometry = ALONE,
     ) -> Outcome:
         """Test what was trained, keep its tensors if they are to be kept, and say what came of it.
@@ -228,7 +228,7 @@ class Attempt:
             return self._diverged(
                 curve, "the model chosen gives no finite numbers on the test rows", geometry
             )
-        tested_at, tokens = time.perf_counter(), adapted.room.tokens
+        tested_at, tokens = time.perf_counter(), adapted.call_limit.tokens
         kept = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
             kept = tensor_files.write(
@@ -301,33 +301,37 @@ class Attempt:
             for suffix, rows in tests
         }
 
-    def _test(self, adapted: Adapted, result: Fit) -> dict[str, Any] | None:
+    def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:
         """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
         from harness.training import testing
         from methods.core.parameters import DecodedParameters
 
-        task, trainable, papers = self.ticket.task, adapted.trainable, self.papers()
+        task, trainable, test_sets = self.ticket.task, adapted.trainable, self.test_sets()
         answers, target = self._answers(adapted), self.target
-        marks = testing.sit(DecodedParameters(trainable), papers, target, answers)
+        marks = testing.evaluate(DecodedParameters(trainable), test_sets, target, answers)
         if marks is None:
             return None
         values, names = dict(marks.metrics), list(marks.metrics)
-        seen: dict[int | None, Marks | None] = {result.best.step if result.best else None: marks}
+        seen: dict[int | None, TestScores | None] = {
+            result.best.step if result.best else None: marks
+        }
         final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
         for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
             if selection.step not in seen:
                 trainable.load_state_dict(selection.state)
-                seen[selection.step] = testing.sit(
-                    DecodedParameters(trainable), papers, target, answers
+                seen[selection.step] = testing.evaluate(
+                    DecodedParameters(trainable), test_sets, target, answers
                 )
-            values |= testing.further(f"rule {rule}", seen[selection.step], keys=names)
+            values |= testing.prefixed(f"rule {rule}", seen[selection.step], keys=names)
         trainable.load_state_dict(final)
         if (
             self.ticket.zeroed
             and any(slot.role == "added" for slot in adapted.slots)
             and self.method.closed_form is None
         ):
-            values |= testing.further("zeroed", testing.bare(adapted, papers, target), keys=names)
+            values |= testing.prefixed(
+                "zeroed", testing.evaluate_bare_head(adapted, test_sets, target), keys=names
+            )
         return {
             "metrics": values,
             "score": marks.score,
@@ -336,7 +340,7 @@ class Attempt:
             "collapsed": len(set(marks.predictions)) == 1,
         }
 
-    def _answers(self, adapted: Adapted) -> Answers:
+    def _answers(self, adapted: AdaptedModel) -> LogitsOf:
         """How logits come about: by the centroid, by sampled models, or from features that are kept."""
         import torch
 
@@ -353,13 +357,13 @@ class Attempt:
 
             return from_features
         if self.method.test_samples:
-            return testing.averaged(
+            return testing.sampled_mean_logits(
                 adapted, self.method.test_samples, self.streams, self.ticket.task
             )
-        return testing.plain(adapted)
+        return testing.centroid_logits(adapted)
 
 
-def _about(job: Job, adapted: Adapted, target: Target) -> dict[str, Any]:
+def _about(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
     """What must be known to use trained tensors without the rows that they were trained on."""
     return {
         "job": job.setting() | job.coordinates(),

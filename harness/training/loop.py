@@ -18,13 +18,13 @@ from torch import Tensor
 from harness.jobs import Recipe
 from harness.streams import Shuffle, Streams
 from harness.tasks.base import Row
-from harness.training.adapted_model import Adapted, predict, see
-from harness.training.batching import Encoded, encode, sent
-from harness.training.dev_scoring import DevRows, Judges, Look
+from harness.training.adapted_model import AdaptedModel, forward, predict
+from harness.training.batching import Encoded, encode, to_device
+from harness.training.dev_scoring import DevSet, EvalRequest, SelectionRules
 from harness.training.labels import Target
-from harness.training.optimiser import Alone
-from harness.training.selection import Point, Selection
-from methods.core.dropout import Drawn
+from harness.training.optimiser import SingleAdamW
+from harness.training.selection import BestCheckpoint, CurvePoint
+from methods.core.dropout import RandomMasks
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
 
@@ -41,19 +41,19 @@ class Examples:
 
 
 @dataclass
-class Fit:
+class FitResult:
     """What training gave: the curve, and the source at its best point (its parameters are set to it)."""
 
-    curve: list[Point] = field(default_factory=list)
-    best: Point | None = None
+    curve: list[CurvePoint] = field(default_factory=list)
+    best: CurvePoint | None = None
     diverged: int | None = None  # the first step whose loss, or whose dev loss, was not finite
     steps: int = 0
-    rules: dict[str, Selection] = field(
+    rules: dict[str, BestCheckpoint] = field(
         default_factory=dict
     )  # what other rules would have chosen, where that was asked for
 
 
-class Step(NamedTuple):
+class StepRequest(NamedTuple):
     """A wish to be trained a step further: the loss of these rows, and one update of the source."""
 
     chosen: Sequence[int]  # of the training's rows
@@ -67,11 +67,11 @@ class Step(NamedTuple):
 # A training that leaves the model to whoever runs it: it wishes for steps, of which it is sent the
 # loss, and for looks, of which it is sent the logits. So one job alone and several in one forward
 # pass are trained by the same lines.
-Lesson = Generator[Step | Look, Tensor, Fit]
+Requests = Generator[StepRequest | EvalRequest, Tensor, FitResult]
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingLoop:
     """All that a training hangs on.
 
     Attributes:
@@ -85,7 +85,7 @@ class Training:
         rules: keep what each of the other selection rules would choose as well.
     """
 
-    adapted: Adapted
+    adapted: AdaptedModel
     options: Mapping[str, Any]
     scoring: DevScoring
     examples: Examples
@@ -118,19 +118,19 @@ class Training:
         )
         return hidden, self.streams.generator("method dropout", device=device)
 
-    def lesson(self) -> Lesson:
+    def requests(self) -> Requests:
         """Train the source on the training rows and leave it at the point that its dev rows chose."""
         recipe, trainable = self.recipe, self.adapted.trainable
         dev_rows, judges = self._dev_rows(self.scoring), self._judges()
         order = _order(self.streams, len(self.examples.train))
         simplex, pairs = self.streams.generator("simplex"), self.streams.generator("diversity")
-        result, losses, own, stale = Fit(), [], Selection(), 0
+        result, losses, own, stale = FitResult(), [], BestCheckpoint(), 0
         for step in range(1, recipe.steps + 1):
             chosen = [next(order) for _ in range(recipe.batch_size)]
             rate = self.options["lr"] * _rate(step, recipe.steps)
             losses.append(
                 (
-                    yield Step(
+                    yield StepRequest(
                         chosen, trainable.weights(len(chosen), simplex), trainable.pair(pairs), rate
                     )
                 )
@@ -142,7 +142,7 @@ class Training:
             if (bad := _first_bad(losses)) is not None:
                 result.diverged = step - len(losses) + 1 + bad
                 break
-            point = Point(
+            point = CurvePoint(
                 step, float(torch.stack(losses).mean()), *(yield from dev_rows.score(step))
             )
             losses = []
@@ -151,7 +151,7 @@ class Training:
                 break
             result.curve.append(point)
             for rule, key in (yield from judges.keys(point)).items():
-                result.rules.setdefault(rule, Selection()).offer(key, step, trainable)
+                result.rules.setdefault(rule, BestCheckpoint()).offer(key, step, trainable)
             if own.offer((point.dev_score, -point.dev_loss), step, trainable):
                 result.best, stale = point, 0
             else:
@@ -162,21 +162,21 @@ class Training:
             trainable.load_state_dict(own.state)
         return result
 
-    def _dev_rows(self, scoring: DevScoring) -> DevRows:
+    def _dev_rows(self, scoring: DevScoring) -> DevSet:
         first, dev = len(self.examples.train), self.examples.dev
         numbers = range(first, first + len(dev))
-        return DevRows(
+        return DevSet(
             dev, numbers, self.examples.target, self.adapted.trainable, scoring, self.streams
         )
 
-    def _judges(self) -> Judges:
+    def _judges(self) -> SelectionRules:
         kinds = {"centroid": DevScoring(stochastic=False, copies=1)} if self.rules else {}
         if self.rules and self.adapted.trainable.stochastic:
             kinds["stochastic"] = DevScoring(stochastic=True, copies=self.scoring.copies)
-        return Judges({rule: self._dev_rows(kind) for rule, kind in kinds.items()})
+        return SelectionRules({rule: self._dev_rows(kind) for rule, kind in kinds.items()})
 
 
-def fit(training: Training, most: int = 0) -> Fit:
+def fit(training: TrainingLoop, most: int = 0) -> FitResult:
     """Run one training alone, by plain calls of the model.
 
     Args:
@@ -187,18 +187,18 @@ def fit(training: Training, most: int = 0) -> Fit:
     adapted = training.adapted
     trainable, slots = adapted.trainable, adapted.slots
     hidden, own = training.masks()
-    optimiser = Alone(trainable, training.options["weight_decay"])
-    lesson = training.lesson()
+    optimiser = SingleAdamW(trainable, training.options["weight_decay"])
+    requests = training.requests()
 
     def brought(told: Tensor | None) -> Tensor | None:
-        return None if told is None else sent(told, adapted.backbone.device)
+        return None if told is None else to_device(told, adapted.backbone.device)
 
     try:
-        asked = next(lesson)
+        asked = next(requests)
         while True:
-            if isinstance(asked, Look):
+            if isinstance(asked, EvalRequest):
                 rows = [training.rows[index] for index in asked.chosen]
-                asked = lesson.send(
+                asked = requests.send(
                     predict(adapted, DecodedParameters(trainable), rows, asked.points)
                 )
                 continue
@@ -206,23 +206,23 @@ def fit(training: Training, most: int = 0) -> Fit:
             for part in _parts(asked, most):
                 rows = [training.rows[index] for index in part.chosen]
                 with (
-                    adapted.backbone.dropout(Drawn(hidden) if hidden else None),
-                    slots.dropout(Drawn(own)),
+                    adapted.backbone.dropout(RandomMasks(hidden) if hidden else None),
+                    slots.dropout(RandomMasks(own)),
                 ):
-                    logits = see(adapted, rows, trainable(brought(part.points)))
-                chosen = sent(torch.tensor(part.chosen), adapted.backbone.device)
+                    logits = forward(adapted, rows, trainable(brought(part.points)))
+                chosen = to_device(torch.tensor(part.chosen), adapted.backbone.device)
                 loss = training.loss(logits, chosen) + trainable.penalty(brought(part.pair))
                 loss = loss * (len(part.chosen) / len(asked.chosen))
                 loss.backward()
                 losses.append(loss.detach())
             optimiser.step(asked.rate)
-            asked = lesson.send(torch.stack(losses).sum())
+            asked = requests.send(torch.stack(losses).sum())
     except StopIteration as end:
-        found: Fit = end.value
+        found: FitResult = end.value
         return found
 
 
-def _parts(step: Step, most: int) -> Iterator[Step]:
+def _parts(step: StepRequest, most: int) -> Iterator[StepRequest]:
     """A step in parts of so many rows; their losses, weighted by their rows, add up to that of the whole."""
     count = len(step.chosen)
     for start in range(0, count, most or count):

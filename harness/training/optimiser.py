@@ -18,7 +18,7 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
-class Alone:
+class SingleAdamW:
     """The library's optimiser over one source."""
 
     def __init__(self, trainable: TrainableParameters, weight_decay: float) -> None:
@@ -35,7 +35,7 @@ class Alone:
     def step(self, rate: float) -> None:
         """One update by the gradients at hand, which are then forgotten."""
         if not self._looked:
-            see_gradients(
+            check_gradients(
                 {name: parameter.grad for name, parameter in self._trainable.named_parameters()}
             )
             self._looked = True
@@ -46,7 +46,7 @@ class Alone:
         self._adam.zero_grad()
 
 
-class Stacked:
+class StackedAdamW:
     """One update of many sources, each with a rate, a decay and a clip of its own.
 
     Args:
@@ -84,7 +84,7 @@ class Stacked:
             told: of this update, on their device.
         """
         if not self._looked:
-            see_gradients(dict(zip(self._tensors, gradients, strict=True)))
+            check_gradients(dict(zip(self._tensors, gradients, strict=True)))
             self._looked = True
         seen = [gradient for gradient in gradients if gradient is not None]
         step_size, kept, correction = told  # [places] each
@@ -114,7 +114,7 @@ def decays(name: str, parameter: Tensor) -> bool:
     return axes >= 2 and "bias" not in name
 
 
-def see_gradients(gradients: Mapping[str, Tensor | None]) -> None:
+def check_gradients(gradients: Mapping[str, Tensor | None]) -> None:
     """See that every trained tensor has a gradient: one without stands where the backbone does not look.
 
     Raises:

@@ -21,18 +21,18 @@ from torch.func import functional_call, vmap
 
 from harness.backbones.loading import Backbone
 from harness.geometry import EVAL_MICRO_BATCHES, Geometry
-from harness.training.adapted_model import Adapted
-from harness.training.batching import Encoded, collate, sent
-from harness.training.cuda_graphs import Capture, Captured
-from harness.training.dev_scoring import Look
-from harness.training.loop import Fit, Step, Training
-from harness.training.optimiser import Stacked
-from methods.core.attention import ready_mask, side_by_side
-from methods.core.dropout import Counted, Ready, draw
+from harness.training.adapted_model import AdaptedModel
+from harness.training.batching import Encoded, collate, to_device
+from harness.training.cuda_graphs import CapturedStep, Recorder
+from harness.training.dev_scoring import EvalRequest
+from harness.training.loop import FitResult, StepRequest, TrainingLoop
+from harness.training.optimiser import StackedAdamW
+from methods.core.attention import attention_under_vmap, full_mask
+from methods.core.dropout import MaskCounter, PrecomputedMasks, draw_masks
 from methods.core.parameters import TrainableParameters
 
 if TYPE_CHECKING:
-    from harness.training.compiled import Compiled
+    from harness.training.compiled import CompiledFunction
 
 Batch = dict[str, Tensor]
 Entries = dict[float, Tensor]  # of dropout's masks, for each probability: `[places, entries]`
@@ -51,10 +51,10 @@ class Pack:
 
     def __init__(
         self,
-        adapted: Adapted,
+        adapted: AdaptedModel,
         geometry: Geometry,
-        compiled: Compiled | None = None,
-        capture: Capture | None = None,
+        compiled: CompiledFunction | None = None,
+        capture: Recorder | None = None,
     ) -> None:
         self._adapted, self._geometry, self._compiled, self._capture = (
             adapted,
@@ -64,7 +64,7 @@ class Pack:
         )
         self._asking = _Asking(adapted.trainable)
 
-    def fit(self, trainings: Sequence[Training]) -> list[Fit]:
+    def fit(self, trainings: Sequence[TrainingLoop]) -> list[FitResult]:
         """Run up to as many trainings as there are places, side by side."""
         places = self._geometry.pack_size
         filled = [
@@ -73,7 +73,7 @@ class Pack:
         stack = _Stack(
             self._adapted.trainable, [training.adapted.trainable for training in trainings], places
         )
-        optimiser = Stacked(
+        optimiser = StackedAdamW(
             stack.tensors, [training.options["weight_decay"] for training in filled]
         )
         texts = _Texts(
@@ -81,11 +81,11 @@ class Pack:
         )
         masks = _Masks(self, trainings, texts)
         update = _Update(self, stack, texts, filled, optimiser)
-        take = Captured(update, self._capture) if self._capture else update
-        results: dict[int, Fit] = {}
-        asked: dict[int, Step | Look] = {}
-        steps: dict[int, Step] = {}  # the newest of each
-        lessons = [training.lesson() for training in trainings]
+        take = CapturedStep(update, self._capture) if self._capture else update
+        results: dict[int, FitResult] = {}
+        asked: dict[int, StepRequest | EvalRequest] = {}
+        steps: dict[int, StepRequest] = {}  # the newest of each
+        lessons = [training.requests() for training in trainings]
 
         def go_on(place: int, answer: Tensor | None) -> None:
             try:
@@ -95,13 +95,13 @@ class Pack:
                 results[place] = end.value
                 stack.release(place)
             else:
-                if isinstance(wish := asked[place], Step):
+                if isinstance(wish := asked[place], StepRequest):
                     steps[place] = wish
 
         for place in range(len(trainings)):
             go_on(place, None)
         while asked:
-            looks = {place: wish for place, wish in asked.items() if isinstance(wish, Look)}
+            looks = {place: wish for place, wish in asked.items() if isinstance(wish, EvalRequest)}
             # whoever wants a step waits for who wants to look, in another way than the first as
             # well
             if looks:
@@ -135,7 +135,7 @@ class Pack:
             )
             slots.install(tensors)
             hidden, added = (
-                Ready(given[kind]) if given[kind] else None for kind in ("hidden", "added")
+                PrecomputedMasks(given[kind]) if given[kind] else None for kind in ("hidden", "added")
             )
             with backbone.dropout(hidden), slots.dropout(added):
                 logits: Tensor = backbone.model(**given["batch"])
@@ -145,13 +145,15 @@ class Pack:
         given = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
         given["source"] = {f"trainable.{name}": tensor for name, tensor in parameters.items()}
         given = {name: value for name, value in given.items() if value is not None}
-        with side_by_side():
+        with attention_under_vmap():
             compiled = self._compiled if torch.is_grad_enabled() else None
             logits, penalty = compiled(vmap(one), given) if compiled else vmap(one)(given)
         return logits.to(backbone.trained_in), penalty
 
     @torch.no_grad()
-    def _look(self, stack: _Stack, texts: _Texts, looks: Mapping[int, Look]) -> dict[int, Tensor]:
+    def _look(
+        self, stack: _Stack, texts: _Texts, looks: Mapping[int, EvalRequest]
+    ) -> dict[int, Tensor]:
         """Logits `[rows, outputs]` of each look, on the CPU; rows go through in parts of a size that the geometry fixes."""
         rows = EVAL_MICRO_BATCHES * self._geometry.micro_batch
         idle = next(iter(looks.items()))
@@ -173,12 +175,12 @@ class Pack:
                 for own, (_, wish) in zip(numbers, wishes, strict=True)
             ]
             batch = texts.batch(texts.numbers([place for place, _ in wishes], chosen))
-            parts.append(self.forward(stack.tensors, batch, texts.sent(points))[0].cpu())
+            parts.append(self.forward(stack.tensors, batch, texts.to_device(points))[0].cpu())
         logits = torch.cat(parts, dim=1)
         return {place: logits[place, : len(wish.chosen)] for place, wish in looks.items()}
 
 
-class Told(NamedTuple):
+class StepInputs(NamedTuple):
     """What the host decided about a step, on the device: all that one step hangs on and the next does not.
 
     Attributes:
@@ -204,8 +206,8 @@ class _Update:
         pack: Pack,
         stack: _Stack,
         texts: _Texts,
-        trainings: Sequence[Training],
-        optimiser: Stacked,
+        trainings: Sequence[TrainingLoop],
+        optimiser: StackedAdamW,
     ) -> None:
         self._pack, self._stack, self._texts, self._trainings, self._optimiser = (
             pack,
@@ -216,7 +218,7 @@ class _Update:
         )
         self._first = texts.first(range(len(trainings)))
 
-    def __call__(self, told: Told) -> Tensor:
+    def __call__(self, told: StepInputs) -> Tensor:
         """Losses `[places]` before the step."""
         tensors = self._stack.tensors
         batch = self._texts.batch(told.chosen + self._first)
@@ -288,40 +290,44 @@ class _Texts:
     def first(self, places: Sequence[int]) -> Tensor:
         """Where the rows of the jobs at some places begin, `[places, 1]`; a place without a job has the first one's."""
         owners = [place if place < self._jobs else 0 for place in places]
-        return sent(torch.tensor([[self._first[place]] for place in owners]), self._device)
+        return to_device(torch.tensor([[self._first[place]] for place in owners]), self._device)
 
     def numbers(self, places: Sequence[int], chosen: Sequence[Sequence[int]]) -> Tensor:
         """The numbers of rows of the jobs at some places, `[places, rows]`."""
-        return sent(torch.tensor([list(own) for own in chosen]), self._device) + self.first(places)
-
-    def told(self, steps: Sequence[Step], rates: Tensor, masks: tuple[Entries, Entries]) -> Told:
-        """A step of each place as the device is told it."""
-        chosen = sent(torch.tensor([list(step.chosen) for step in steps]), self._device)
-        points, pair = (
-            self.sent([step.points for step in steps]),
-            self.sent([step.pair for step in steps]),
+        return to_device(torch.tensor([list(own) for own in chosen]), self._device) + self.first(
+            places
         )
-        return Told(chosen, sent(rates, self._device), points, pair, masks)
 
-    def sent(self, each: Sequence[Tensor | None]) -> Tensor | None:
+    def told(
+        self, steps: Sequence[StepRequest], rates: Tensor, masks: tuple[Entries, Entries]
+    ) -> StepInputs:
+        """A step of each place as the device is told it."""
+        chosen = to_device(torch.tensor([list(step.chosen) for step in steps]), self._device)
+        points, pair = (
+            self.to_device([step.points for step in steps]),
+            self.to_device([step.pair for step in steps]),
+        )
+        return StepInputs(chosen, to_device(rates, self._device), points, pair, masks)
+
+    def to_device(self, each: Sequence[Tensor | None]) -> Tensor | None:
         """What each place brings, together and on the device; None: they bring nothing."""
         given = [one for one in each if one is not None]
-        return sent(torch.stack(given), self._device) if given else None
+        return to_device(torch.stack(given), self._device) if given else None
 
     def batch(self, wanted: Tensor) -> Batch:
         """The rows of some numbers `[places, rows]`, `{name: [places, rows, tokens]}`, with a mask that is ready for use."""
         batch = {name: tensor[wanted] for name, tensor in self._rows.items()}
-        mask = ready_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
+        mask = full_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
         return batch | {"attention_mask": mask.unflatten(0, wanted.shape)}
 
 
 class _Masks:
     """Masks of dropout for every place, drawn from the streams of its own job."""
 
-    def __init__(self, pack: Pack, trainings: Sequence[Training], texts: _Texts) -> None:
+    def __init__(self, pack: Pack, trainings: Sequence[TrainingLoop], texts: _Texts) -> None:
         first = trainings[0]
         self._streams = [training.masks() for training in trainings]
-        counted = Counted(), Counted()
+        counted = MaskCounter(), MaskCounter()
         adapted, batch = (
             pack._adapted,
             texts.batch(texts.numbers([0], [[0] * pack._geometry.micro_batch])),
@@ -339,7 +345,7 @@ class _Masks:
         for kind, entries in enumerate(self._entries):
             streams = {place: self._streams[place][kind] for place in dict.fromkeys(places)}
             each = {
-                place: draw(entries, stream)
+                place: draw_masks(entries, stream)
                 for place, stream in streams.items()
                 if stream is not None
             }
@@ -347,13 +353,13 @@ class _Masks:
         return drawn[0], drawn[1]
 
 
-def _form(look: Look) -> str:
+def _form(look: EvalRequest) -> str:
     """Looks of one form go through the model together: at the centroid, at one point for all rows, or at one for each."""
     return "centroid" if look.points is None else "point" if len(look.points) == 1 else "points"
 
 
 @torch.no_grad()
-def may_pack(adapted: Adapted, length: int) -> bool:
+def may_pack(adapted: AdaptedModel, length: int) -> bool:
     """Whether the backbone gives the same logits in a pass over several jobs as in plain calls.
 
     Models that need another mask for each layer, or look at the mask's values, do not; they are

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Point:
+class CurvePoint:
     """One evaluation while training."""
 
     step: int
@@ -33,7 +33,7 @@ class Point:
 
 
 @dataclass
-class Selection:
+class BestCheckpoint:
     """The best moment so far by one rule, with everything that was trained as it was then; of equals the later one."""
 
     key: tuple[float, ...] = ()

@@ -13,18 +13,18 @@ import methods
 from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Row, Task
-from harness.training.adapted_model import Adapted, Tensors, predict
+from harness.training.adapted_model import AdaptedModel, Tensors, predict
 from harness.training.batching import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
 
-Answers = Callable[
+LogitsOf = Callable[
     [Tensors, Sequence[Encoded]], Tensor
 ]  # what fills the slots, rows -> logits [rows, outputs]
 
 
 @dataclass
-class Marks:
+class TestScores:
     """What came of it."""
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -32,12 +32,12 @@ class Marks:
     predictions: list[float] = field(default_factory=list)
 
 
-def sit(
+def evaluate(
     tensors: Tensors,
     tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
     target: Target,
-    answers: Answers,
-) -> Marks | None:
+    answers: LogitsOf,
+) -> TestScores | None:
     """Metrics of one model on a task's test splits; None if a logit is not finite.
 
     Args:
@@ -46,7 +46,7 @@ def sit(
         target: what labels mean.
         answers: how logits come about.
     """
-    marks, scores = Marks(), []
+    marks, scores = TestScores(), []
     for suffix, (rows, encoded) in tests.items():
         logits = answers(tensors, encoded)
         if not bool(logits.isfinite().all()):
@@ -62,7 +62,7 @@ def sit(
     return marks
 
 
-def graded(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
+def score_of(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
     """The score of logits `[rows, outputs]`; 1.0 is perfect."""
     names = target.task.metrics
     return metrics.score(
@@ -70,22 +70,26 @@ def graded(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
     )
 
 
-def plain(adapted: Adapted) -> Answers:
+def centroid_logits(adapted: AdaptedModel) -> LogitsOf:
     """The centroid's own logits."""
     return lambda tensors, rows: predict(adapted, tensors, rows)
 
 
-def averaged(adapted: Adapted, samples: int, streams: Streams, task: Task) -> Answers:
+def sampled_mean_logits(
+    adapted: AdaptedModel, samples: int, streams: Streams, task: Task
+) -> LogitsOf:
     """The mean answer of sampled models: of their probabilities for classes, of their values for a regression."""
 
     def answer(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
-        return mean(sampled(adapted, samples, streams, tensors, rows), regression=task.regression)
+        return mean_logits(
+            sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
+        )
 
     return answer
 
 
-def sampled(
-    adapted: Adapted, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]
+def sampled_logits(
+    adapted: AdaptedModel, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]
 ) -> Iterator[Tensor]:
     """The logits `[rows, outputs]` of sampled models, one after the other."""
     for sample in range(samples):
@@ -93,7 +97,7 @@ def sampled(
         yield predict(adapted, tensors, rows, points)
 
 
-def mean(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
+def mean_logits(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
     """The mean of several models' logits: of their probabilities for classes, of their values for a regression."""
     total: Tensor | None = None
     count = 0
@@ -106,14 +110,16 @@ def mean(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
     return middle if regression else middle.clamp_min(torch.finfo(middle.dtype).tiny).log()
 
 
-def further(prefix: str, marks: Marks | None, *, keys: Iterable[str]) -> dict[str, float]:
+def prefixed(prefix: str, marks: TestScores | None, *, keys: Iterable[str]) -> dict[str, float]:
     """The metrics of a further look, under names that tell it; NaN where that model gives no finite numbers."""
     return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
 
 
-def bare(
-    adapted: Adapted, tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]], target: Target
-) -> Marks | None:
+def evaluate_bare_head(
+    adapted: AdaptedModel,
+    tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
+    target: Target,
+) -> TestScores | None:
     """Metrics of the trained head on the backbone alone: what the method's own tensors carry is missing here.
 
     Takes the method's slots out of the backbone for good, so it comes last.
@@ -123,11 +129,13 @@ def bare(
     head = methods.build("head").slots(adapted.backbone)
     tensors = {slot.name: trained[slot.name] for slot in head}
     try:
-        return sit(
+        return evaluate(
             lambda _: tensors,
             tests,
             target,
-            plain(Adapted(adapted.backbone, head, adapted.trainable, adapted.room)),
+            centroid_logits(
+                AdaptedModel(adapted.backbone, head, adapted.trainable, adapted.call_limit)
+            ),
         )
     finally:
         head.remove()

@@ -23,7 +23,7 @@ from harness.scheduling.signals import StopSignals
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 from harness.training import job_run, packed, testing, worker, worker_cache
-from harness.training.job_run import Attempt
+from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.harness.training.test_packed import tickets_of
 from tests.support import low_memory_work
@@ -144,7 +144,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     (before,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, calls = [], []
     monkeypatch.setattr(
-        Attempt, "training", lambda *a, whole=Attempt.training: trainings.append(1) or whole(*a)
+        JobRun, "training_loop", lambda *a, whole=JobRun.training_loop: trainings.append(1) or whole(*a)
     )
     monkeypatch.setattr(Backbone, "__call__", tight(calls, 100))
     (found,) = worker.run_pack([ticket], "cpu", lambda *_: None)
@@ -176,7 +176,7 @@ def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
 
 def test_no_memory_for_a_source_leaves_the_backbone_as_it_was(tmp_path, monkeypatch):
     """F7: where the device has no room for a pack's tensors the pack is halved, and no slot of the first try is in the way."""
-    whole, asked = Attempt.adapted, []
+    whole, asked = JobRun.adapted, []
 
     def full(self, slots):
         asked.append(1)
@@ -186,7 +186,7 @@ def test_no_memory_for_a_source_leaves_the_backbone_as_it_was(tmp_path, monkeypa
 
     tickets = tickets_of(tmp_path, draws=4, places=4)
     worker.run_pack(tickets, "cpu", lambda *_: None)  # whether this kind may pack is known
-    monkeypatch.setattr(Attempt, "adapted", full)
+    monkeypatch.setattr(JobRun, "adapted", full)
     found = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert [(one.status, str(one.geometry)) for one in found] == [("done", "2x16x16")] * 4
 
@@ -212,7 +212,7 @@ def test_no_memory_while_a_method_is_probed_says_nothing_of_it(tmp_path, monkeyp
 def test_a_broken_device_ends_the_worker_and_blames_nobody(tmp_path, monkeypatch, places):
     """F8: after a failed assertion on a GPU each further call of the process fails: it ends, its pack is tried elsewhere."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
-    monkeypatch.setattr(job_run.Attempt, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
+    monkeypatch.setattr(job_run.JobRun, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
     with pytest.raises(worker.DeviceLost, match=r"of no more use to this process \(CUDA error"):
         worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
 
@@ -228,7 +228,7 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
         return whole(self, trainings)
 
     tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=8, places=4)}
-    first, tested = next(iter(tickets)), Attempt.outcome
+    first, tested = next(iter(tickets)), JobRun.outcome
 
     def failing(self, *given):
         if self.job.digest == first:
@@ -236,7 +236,7 @@ def test_a_failed_job_does_not_send_the_others_one_by_one(tmp_path, monkeypatch)
         return tested(self, *given)
 
     monkeypatch.setattr(packed.Pack, "fit", small)
-    monkeypatch.setattr(Attempt, "outcome", failing)
+    monkeypatch.setattr(JobRun, "outcome", failing)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
         ledger.add_jobs([ticket.job for ticket in tickets.values()])

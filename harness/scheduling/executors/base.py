@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.outcome import Outcome, Progress
+from harness.outcome import Outcome, ProgressCallback
 from harness.training.ticket import Ticket
 
-Work = Callable[[Sequence[Ticket], str, Progress], list[Outcome]]  # the type of `run_pack`
+Work = Callable[[Sequence[Ticket], str, ProgressCallback], list[Outcome]]  # the type of `run_pack`
 # Environment variables that set the number of threads of a numerical library.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -11,7 +11,7 @@ from harness.jobs import Recipe
 from harness.training import batching, loop
 from harness.training.adapted_model import predict
 from harness.training.labels import Target
-from harness.training.loop import Training
+from harness.training.loop import TrainingLoop
 from methods.core.parameters import DecodedParameters
 from tests.harness.training.test_loop import CLASSES, STREAMS, TRAINED, adapted, rows
 
@@ -21,7 +21,7 @@ LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=80)
 @given(LENGTHS)
 def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths):
     """Groups hold each row once, short ones first; padding stays below the cost of a call, and calls below their limit."""
-    groups = batching.cut([{"input_ids": [5] * length} for length in lengths], "cpu")
+    groups = batching.group_by_length([{"input_ids": [5] * length} for length in lengths], "cpu")
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     in_order = [lengths[index] for group in groups for index in group]
     assert in_order == sorted(lengths)
@@ -40,7 +40,7 @@ def test_answers_come_in_the_order_of_the_rows(lengths):
     def answer(call):
         return torch.stack([call.numbers, call.batch["input_ids"].bool().sum(1)], dim=1)
 
-    found = batching.by_calls(read, made, answer)
+    found = batching.run_micro_batches(read, made, answer)
     assert found.tolist() == [[index, length] for index, length in enumerate(lengths)]
 
 
@@ -49,10 +49,10 @@ def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
     expected = [predict(one, DecodedParameters(one.trainable), encoded)]
-    tests, whole, made = batching.Reread(encoded), batching.collate, []
+    tests, whole, made = batching.EncodedTestSet(encoded), batching.collate, []
     monkeypatch.setattr(batching, "collate", lambda *given: made.append(given) or whole(*given))
     for tokens in (0, 0, 40, 40):
-        one.room.tokens = tokens
+        one.call_limit.tokens = tokens
         assert torch.allclose(
             predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5
         )
@@ -90,7 +90,7 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
         one.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
         examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
-        loop.fit(Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+        loop.fit(TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
         found.append(
             (len(seen), {key: tensor.detach() for key, tensor in one.trainable.named_parameters()})
         )

@@ -8,7 +8,7 @@ import torch
 
 from harness.training import batching, closed_form, testing
 from harness.training.adapted_model import predict
-from harness.training.feature_cache import Store
+from harness.training.feature_cache import FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples
 from methods.core.parameters import DecodedParameters
@@ -36,7 +36,7 @@ def fitted(task, **options):
     method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
     train, dev = labelled(task), labelled(task, 20, seed=1)
     examples = Examples(train, dev, Target.of(task, train))
-    reader = Store().reader(one, method)
+    reader = FeatureStore().reader(one, method)
     return one, closed_form.fit(one, reader, examples), examples, reader
 
 
@@ -91,10 +91,10 @@ def test_the_dev_rows_choose_the_strength():
     assert result.best == max(
         result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
     )
-    marks = testing.sit(
+    marks = testing.evaluate(
         DecodedParameters(one.trainable),
         {"": (examples.dev, batching.encode(one.backbone, examples.dev))},
         examples.target,
-        testing.plain(one),
+        testing.centroid_logits(one),
     )
     assert marks.score == result.best.dev_score

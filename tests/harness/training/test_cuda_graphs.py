@@ -14,11 +14,11 @@ import methods
 from harness.geometry import Geometry
 from harness.streams import Streams
 from harness.training import cuda_graphs, packed, worker, worker_cache
-from harness.training.adapted_model import Adapted
-from harness.training.cuda_graphs import PLAIN, Captured
+from harness.training.adapted_model import AdaptedModel
+from harness.training.cuda_graphs import PLAIN, CapturedStep
 from harness.training.labels import Target
-from harness.training.loop import Examples, Training
-from harness.training.optimiser import Stacked
+from harness.training.loop import Examples, TrainingLoop
+from harness.training.optimiser import StackedAdamW
 from harness.training.packed import Pack
 from tests.harness.training import test_packed
 from tests.harness.training.test_loop import Letters
@@ -193,23 +193,23 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     ]
     one = replace(bert, model=bert.model.to("meta"), device=torch.device("meta"))
     trainings = [
-        Training(
-            Adapted(one, slots, trainable), method.options() | {"lr": 1e-3}, method.dev_scoring,
+        TrainingLoop(
+            AdaptedModel(one, slots, trainable), method.options() | {"lr": 1e-3}, method.dev_scoring,
             Examples(job.train, job.dev, Target.of(job.task, job.train)), RECIPE, Streams(("made", 50, job.draw, 0)),
         )
         for job, trainable in zip(jobs, sources, strict=True)
     ]  # fmt: skip
     pack, stack = (
-        Pack(Adapted(one, slots, sources[0]), Geometry(2, 8, 16)),
+        Pack(AdaptedModel(one, slots, sources[0]), Geometry(2, 8, 16)),
         packed._Stack(sources[0], sources, 2),
     )
-    optimiser = Stacked(stack.tensors, [0.0, 0.01])
+    optimiser = StackedAdamW(stack.tensors, [0.0, 0.01])
     texts = packed._Texts(one, [training.rows for training in trainings], 16)
     masks = tree_map(
         lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1])
     )
     told = texts.told(
-        [next(training.lesson()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
+        [next(training.requests()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
     )
     update = packed._Update(pack, stack, texts, trainings, optimiser)
     update(told)
@@ -229,7 +229,7 @@ def test_what_is_recorded_reads_what_it_is_told_anew():
         return told["x"] * 2 + told["y"][0]
 
     tape = Tape()
-    take = Captured(step, tape)
+    take = CapturedStep(step, tape)
     told = [
         {"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)}
         for at in range(PLAIN + 3)
@@ -293,8 +293,8 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
     monkeypatch.setattr(torch.cuda, "graph", refusing)
-    here = cuda_graphs.OnGpu.__new__(cuda_graphs.OnGpu)
-    here._stream, here.aside = None, nullcontext
+    here = cuda_graphs.CudaGraphRecorder.__new__(cuda_graphs.CudaGraphRecorder)
+    here._stream, here.side_stream = None, nullcontext
     monkeypatch.setattr(worker_cache, "recorder", lambda _: here)
     tickets = tickets_of(tmp_path, draws=3, places=2, steps="12")
     wanted = [
@@ -340,7 +340,9 @@ def test_graphs_are_refused_where_there_is_no_gpu(bench, tmp_path):
         "--cuda-graphs",
     )
     assert ended.code == 69
-    assert "--cuda-graphs requires a CUDA device, and jobs would run on cpu: leave it out" in ended.err
+    assert (
+        "--cuda-graphs requires a CUDA device, and jobs would run on cpu: leave it out" in ended.err
+    )
 
 
 def test_a_captured_geometry_is_told_from_one_that_is_not():
@@ -370,15 +372,15 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
     """Results of packs whose steps are played back are those of other packs, to the bit, and say that they were captured."""
     made = []
 
-    class Recorder(Tape):
+    class TapeRecorder(Tape):
         def __init__(self, device):
             super().__init__()
             made.append((self, device))
 
-        def aside(self):
+        def side_stream(self):
             return nullcontext()
 
-    monkeypatch.setattr(worker_cache, "recorder", Recorder)
+    monkeypatch.setattr(worker_cache, "recorder", TapeRecorder)
     found, plain = captured_and_not(tmp_path, "cpu", method)
     assert [(tape.played, device) for tape, device in made] == [(12 - PLAIN, "cpu")] * 2
     assert [(one.curve, one.predictions) for one in found] == [

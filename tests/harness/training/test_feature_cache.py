@@ -17,8 +17,8 @@ from harness.geometry import Geometry
 from harness.jobs import BackboneSpec
 from harness.tasks import REGISTRY
 from harness.training import batching, feature_cache, worker, worker_cache
-from harness.training.adapted_model import Adapted, Room
-from harness.training.feature_cache import Call, Reader, Store
+from harness.training.adapted_model import AdaptedModel, CallLimit
+from harness.training.feature_cache import CallShape, FeatureReader, FeatureStore
 from tests.harness.training.test_loop import STREAMS, adapted
 from tests.harness.training.test_packed import tickets_of
 from tests.support.models import NoTokenizer
@@ -36,14 +36,16 @@ def own_cache(tmp_path, monkeypatch):
 def calls(monkeypatch):
     """The calls of the model: rows with those that fill it up, tokens, and how many rows were asked for."""
     seen = []
-    whole = Reader.compute
+    whole = FeatureReader.compute
 
     def compute(self, rows, call, count):
         seen.append((count, call.length, len(rows)))
         return whole(self, rows, call, count)
 
-    monkeypatch.setattr(Reader, "compute", compute)
-    monkeypatch.setattr(Store, "_is_steady", lambda *_: True)  # whose own calls are not counted
+    monkeypatch.setattr(FeatureReader, "compute", compute)
+    monkeypatch.setattr(
+        FeatureStore, "_is_steady", lambda *_: True
+    )  # whose own calls are not counted
     return seen
 
 
@@ -55,7 +57,7 @@ def computed(calls):
 def reader(dtype="float32", **options):
     method, one = adapted("features", dtype=dtype, **options)
     one = replace(one, backbone=replace(one.backbone, max_length=MOST))
-    return Store().reader(one, method)
+    return FeatureStore().reader(one, method)
 
 
 def rows_of_all_lengths(count, seed=0, most=MOST):
@@ -132,14 +134,14 @@ def test_calls_have_one_shape_for_each_length(calls):
 
 def test_where_places_matter_rows_go_alone(monkeypatch):
     """A device on which a row's bits hang on its place is found out, and every row is a call of its own there."""
-    whole, shapes = Reader.compute, []
+    whole, shapes = FeatureReader.compute, []
 
     def uneven(self, rows, call, count):
         shapes.append(count)
         found = whole(self, rows, call, count)
         return found + np.arange(len(found), dtype=found.dtype)[:, None] * np.float32(1e-6)
 
-    monkeypatch.setattr(Reader, "compute", uneven)
+    monkeypatch.setattr(FeatureReader, "compute", uneven)
     rows = rows_of_all_lengths(20, most=10)
     found = reader()(rows)
     assert shapes.count(1) == 20
@@ -165,23 +167,23 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
     )
     method = methods.build("features")
     slots = method.slots(one)
-    there = Adapted(one, slots, method.trainable_parameters(slots, STREAMS))
-    whole, counts = Reader.compute, []
+    there = AdaptedModel(one, slots, method.trainable_parameters(slots, STREAMS))
+    whole, counts = FeatureReader.compute, []
     monkeypatch.setattr(
-        Reader,
+        FeatureReader,
         "compute",
         lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape),
     )
     rows = rows_of_all_lengths(40)
-    found = Store().reader(there, method)(rows)
+    found = FeatureStore().reader(there, method)(rows)
     assert counts.count(1) == 40
-    assert np.array_equal(Store().reader(there, method)(rows[::-1])[::-1], found)
+    assert np.array_equal(FeatureStore().reader(there, method)(rows[::-1])[::-1], found)
 
 
 def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
     """Rows to find out are made up from the shape of a call: of its length, or of any that is padded to it; none is padding."""
     backbone = reader().adapted.backbone
-    for call in (Call(16, full=True), Call(16, full=False), Call(8, full=False)):
+    for call in (CallShape(16, full=True), CallShape(16, full=False), CallShape(8, full=False)):
         made = [
             feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed)
             for seed in range(40)
@@ -264,7 +266,7 @@ def test_a_result_is_verified_without_what_was_kept(tmp_path, monkeypatch):
 
 def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
     """Half the tokens, until it holds: recorded, and not mixed with features of usual calls."""
-    whole, shapes = Reader.compute, []
+    whole, shapes = FeatureReader.compute, []
 
     def small(self, rows, call, count):
         shapes.append(count * call.length)
@@ -272,15 +274,17 @@ def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return whole(self, rows, call, count)
 
-    monkeypatch.setattr(Reader, "compute", small)
+    monkeypatch.setattr(FeatureReader, "compute", small)
     read, rows = reader(), rows_of_all_lengths(30)
     found = read(rows)
-    assert read.adapted.room == Room(tokens=feature_cache.TOKENS["cpu"] // 4)
+    assert read.adapted.call_limit == CallLimit(tokens=feature_cache.TOKENS["cpu"] // 4)
     assert max(shapes[-3:]) <= 128
     monkeypatch.undo()
     assert np.allclose(reader()(rows), found, atol=1e-5)
     monkeypatch.setattr(
-        Reader, "compute", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory"))
+        FeatureReader,
+        "compute",
+        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("out of memory")),
     )
     with pytest.raises(torch.OutOfMemoryError):
         reader()(rows)

@@ -12,10 +12,10 @@ from harness.jobs import Recipe
 from harness.streams import Streams
 from harness.tasks.base import Row, Task
 from harness.training import batching, loop
-from harness.training.adapted_model import Adapted, predict
-from harness.training.dev_scoring import DevRows, Scored
+from harness.training.adapted_model import AdaptedModel, predict
+from harness.training.dev_scoring import DevSet, DevScores
 from harness.training.labels import Target
-from harness.training.loop import Examples, Training
+from harness.training.loop import Examples, TrainingLoop
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
 from tests.support.models import random_bert
@@ -58,7 +58,7 @@ def adapted(name="lora", outputs=2, dtype="float32", **options):
     backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
     method = methods.build(name, options)
     slots = method.slots(backbone)
-    return method, Adapted(backbone, slots, method.trainable_parameters(slots, STREAMS))
+    return method, AdaptedModel(backbone, slots, method.trainable_parameters(slots, STREAMS))
 
 
 def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
@@ -69,7 +69,7 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
     steps = []
     scoring = scoring or method.dev_scoring
     result = loop.fit(
-        Training(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules)
+        TrainingLoop(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules)
     )
     assert steps == list(range(1, result.steps + 1))
     return one, result
@@ -80,15 +80,15 @@ def dev_rows_say(monkeypatch, say):
 
     def score(self, step):
         yield from ()
-        return Scored(*say(self, step))
+        return DevScores(*say(self, step))
 
-    monkeypatch.setattr(DevRows, "score", score)
+    monkeypatch.setattr(DevSet, "score", score)
 
 
 def scored(one, dev, scoring, step):
     """What dev rows say at a step."""
     encoded = batching.encode(one.backbone, dev)
-    asking = DevRows(
+    asking = DevSet(
         dev, range(len(dev)), Target.of(CLASSES, dev), one.trainable, scoring, STREAMS
     ).score(step)
     answer = None
@@ -214,7 +214,7 @@ def test_nothing_global_decides():
     method = methods.build("fine-tuning")
     recipe = Recipe(steps=10, eval_every=4)
     second = loop.fit(
-        Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+        TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
     )
     assert first == second.curve
     assert torch.equal(state, torch.random.get_rng_state())
@@ -269,7 +269,7 @@ def test_every_method_trains_in_every_precision(name, dtype):
     examples = Examples(train, dev, Target.of(CLASSES, train))
     recipe = Recipe(steps=4, eval_every=2)
     result = loop.fit(
-        Training(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+        TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
     )
     assert result.diverged is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
@@ -405,7 +405,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     trained = {key: tensor.detach() for key, tensor in one.trainable().items() if key in head}
     dev = rows(10, seed=1)
     encoded, target = batching.encode(one.backbone, dev), Target.of(CLASSES, dev)
-    marks = testing.bare(one, {"": (dev, encoded)}, target)
+    marks = testing.evaluate_bare_head(one, {"": (dev, encoded)}, target)
     assert not any(module._forward_hooks for module in one.backbone.model.modules())
     slots = methods.build("head").slots(one.backbone)
     slots.install(trained)
@@ -426,7 +426,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     encoded = batching.encode(one.backbone, rows(6))
     folded = DecodedParameters(one.trainable)
-    found = testing.averaged(one, 4, STREAMS, task)(folded, encoded)
+    found = testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded)
     each = [
         predict(
             one, folded, encoded, one.trainable.weights(6, STREAMS.generator("test", sample))
@@ -437,7 +437,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
         each if task.regression else [logits.softmax(1) for logits in each]
     ).mean(0)
     assert torch.allclose(found if task.regression else found.exp(), expected)
-    assert torch.equal(found, testing.averaged(one, 4, STREAMS, task)(folded, encoded))
+    assert torch.equal(found, testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded))
 
 
 def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
@@ -454,5 +454,7 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
         ValueError, match="1 trained tensors get no gradient on this backbone: nowhere"
     ):
         loop.fit(
-            Training(one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS)
+            TrainingLoop(
+                one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS
+            )
         )

@@ -247,10 +247,10 @@ def test_a_geometry_is_read_as_it_is_written():
 
 def test_a_ready_mask_is_what_the_library_makes_of_the_other():
     """Every token sees the real ones, or of these the ones before it."""
-    from methods.core.attention import ready_mask, real_tokens
+    from methods.core.attention import full_mask, real_tokens
 
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
-    both, causal = ready_mask(mask, causal=False), ready_mask(mask, causal=True)
+    both, causal = full_mask(mask, causal=False), full_mask(mask, causal=True)
     assert both[0, 0].tolist() == [[True, True, True, False]] * 4
     assert causal[1, 0].tolist() == torch.ones(4, 4).tril().bool().tolist()
     assert not causal[0, 0, 0, 1]
