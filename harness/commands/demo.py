@@ -14,7 +14,7 @@ from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import ExitCode, UsageError
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
-from harness.scheduling.run_options import KeptTensors, RunOptions
+from harness.scheduling.run_options import RunOptions
 from harness.scheduling.summary import print_line
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
@@ -33,10 +33,12 @@ GRID: Final = GridOptions(
     tasks="toy-sentiment,toy-entailment",
     sizes="100",
     draws="2",
-    steps="200",
+    set_=["lr=1e-3"],
+    steps="150",
     eval_every="50",
     test_limit="200",
 )
+OPTIONS: Final = RunOptions(db=DB, yes=True)
 NEXT: Final = (
     ("your own data", "bench run --data FILE.csv --text COLUMN --label COLUMN"),
     ("GLUE", "bench run --tasks glue --methods prefix,simplex"),
@@ -51,7 +53,7 @@ def run_demo() -> int:
         BenchError: The database holds other results, or the jobs cannot run.
     """
     _refuse_other_results()
-    code = run_grid(GRID, RunOptions(db=DB, keep=KeptTensors.small, yes=True))
+    code = run_grid(GRID, OPTIONS)
     if code == ExitCode.SUCCESS:
         _print_report(Console())
     return code
