@@ -11,7 +11,7 @@ import methods
 from harness.artefacts import tensor_files
 from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
-from harness.ledger import Entry, Ledger
+from harness.ledger import LedgerEntry, Ledger
 from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
 from methods import Method
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class StoredModel:
     """A trained model: its job's entry in the ledger, its tensors and their metadata."""
 
-    entry: Entry
+    entry: LedgerEntry
     tensors: Mapping[str, Tensor]  # [vertices, ...], or without that axis
     metadata: Mapping[str, Any]
     predictions: Sequence[float] = ()  # one per test example, at the centre of the simplex
@@ -122,7 +122,7 @@ def weights_of(at: str | None, vertices: int) -> Sequence[float]:
     return weights
 
 
-def find_entry(ledger: Ledger, digest: str) -> Entry:
+def find_entry(ledger: Ledger, digest: str) -> LedgerEntry:
     """Return the ledger's entry of the only job whose digest starts with `digest`.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.commands.report import command_line, print_or_write
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import UsageError
-from harness.ledger.database import shown
+from harness.ledger.database import display_name
 
 if TYPE_CHECKING:
     from reports.analysis.ledger_diff import LedgerDiff
@@ -51,7 +51,7 @@ def compare_ledgers(
     if form == "json":
         text = json.dumps(_as_json(result), sort_keys=True, indent=2, allow_nan=False) + "\n"
     else:
-        page = as_document(result, before=shown(before), after=shown(after), command=command_line())
+        page = as_document(result, before=display_name(before), after=display_name(after), command=command_line())
         if form == "terminal":
             color = output is None and sys.stdout.isatty()
             text = as_terminal(page, width=shutil.get_terminal_size((100, 40)).columns, color=color)

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.artefacts import tensor_files
 from harness.errors import Busy, UsageError
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, schema_of, shown, telling_damage
+from harness.ledger.database import is_url, schema_of, display_name, damage_errors
 from harness.wording import plural
 
 SHOWN = 20  # unequal jobs that `merge` prints per database
@@ -24,9 +24,9 @@ def upgrade(db: str) -> None:
     with Ledger(db, write=True):
         pass
     if before == CURRENT:
-        text = f"{shown(db)} is up to date (schema {CURRENT})"
+        text = f"{display_name(db)} is up to date (schema {CURRENT})"
     else:
-        text = f"upgraded {shown(db)} from schema {before} to {CURRENT}"
+        text = f"upgraded {display_name(db)} from schema {before} to {CURRENT}"
         text += f"; the old file is {db}.schema-{before}" if before > 0 and not is_url(db) else ""
     _print(text)
 
@@ -48,7 +48,7 @@ def backup(db: str, copy: Path) -> None:
             tensor_files.copy(source / f"{entry.digest}.safetensors", target)
         except FileNotFoundError:
             missing += 1
-    text = f"copied {shown(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
+    text = f"copied {display_name(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
     if missing:
         text += f"; missing: {plural(missing, 'tensor file')} (`bench db verify` names them)"
     _print(text)
@@ -69,7 +69,7 @@ def merge(target: str, sources: Sequence[str]) -> int:
     unequal = 0
     for source in sources:
         if Path(source).absolute() == Path(target).absolute():
-            raise UsageError(f"{shown(source)} cannot be merged into itself")
+            raise UsageError(f"{display_name(source)} cannot be merged into itself")
         with Ledger(source) as theirs, Ledger(target, write=True) as ours:
             merged = merge_ledgers(ours, theirs)
             files = _copy_tensors(theirs, source, target)
@@ -80,11 +80,11 @@ def merge(target: str, sources: Sequence[str]) -> int:
             plural(files, "new tensor file"),
         ]
         counts += [plural(merged.same, "known result")] if merged.same else []
-        _print(f"{shown(source)}: {', '.join(counts)}")
+        _print(f"{display_name(source)}: {', '.join(counts)}")
         for digest in merged.unequal[:SHOWN]:
             _print(
-                f"{digest[:12]} has other results in {shown(source)}: "
-                f"the result in {shown(target)} is kept"
+                f"{digest[:12]} has other results in {display_name(source)}: "
+                f"the result in {display_name(target)} is kept"
             )
     return 1 if unequal else 0
 
@@ -117,10 +117,10 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
     from harness.commands.stored_runs import outdated_settings
 
     schema_of(db)
-    with telling_damage(db), Ledger(db, write=yes) as ledger:
+    with damage_errors(db), Ledger(db, write=yes) as ledger:
         if yes and ledger.has_other_runs():
             raise Busy(
-                f"a run is using {shown(db)}, and its tensor files are not recorded yet: "
+                f"a run is using {display_name(db)}, and its tensor files are not recorded yet: "
                 "try again when it has ended"
             )
         old = [known.id for known in outdated_settings(ledger.settings())] if outdated else []
@@ -155,7 +155,7 @@ def vacuum(db: str) -> None:
         ledger.vacuum()
     after = Path(db).stat().st_size if before else 0
     size = f": {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now" if before else ""
-    _print(f"vacuumed {shown(db)}{size}")
+    _print(f"vacuumed {display_name(db)}{size}")
 
 
 def _print(text: str) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from harness import cache, provenance
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, network_file_system, shown
+from harness.ledger.database import is_url, network_file_system, display_name
 from harness.wording import plural
 from reports.escape import plain
 
@@ -176,14 +176,14 @@ def _database(db: str) -> Iterator[Finding]:
             return
     try:
         with Ledger(db) as ledger:
-            damage = ledger.damage()
+            damage = ledger.integrity_problems()
             jobs = sum(count for *_, count in ledger.counts())
     except BenchError as error:
         yield Finding("database", "ill", str(error).splitlines()[0])
         return
     if damage:
-        text = f"{shown(db)} is damaged ({damage[0]}): restore a backup"
+        text = f"{display_name(db)} is damaged ({damage[0]}): restore a backup"
         yield Finding("database", "ill", f"{text}; `bench db verify` lists every problem")
     else:
-        text = f"{shown(db)} is readable and has {plural(jobs, 'job')}"
+        text = f"{display_name(db)} is readable and has {plural(jobs, 'job')}"
         yield Finding("database", "well", f"{text}; `bench db verify` checks every hash")

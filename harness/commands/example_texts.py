@@ -7,13 +7,13 @@ import numpy as np
 
 from harness.backbones.hub.cache import offline
 from harness.jobs import recipe_from
-from harness.ledger import Entry
+from harness.ledger import LedgerEntry
 from harness.tasks import REGISTRY, Row, Task, draws
 from reports.analysis.paired_runs import Run
 
 
 def reader(
-    entries: Sequence[Entry], own: Sequence[Task] = ()
+    entries: Sequence[LedgerEntry], own: Sequence[Task] = ()
 ) -> Callable[[Run], Sequence[Sequence[str]] | None]:
     """Return a function that gives the texts of a run's test rows.
 
@@ -43,7 +43,7 @@ def reader(
     return texts
 
 
-def _test_rows(entry: Entry, task: Task) -> Mapping[str, Sequence[Row]]:
+def _test_rows(entry: LedgerEntry, task: Task) -> Mapping[str, Sequence[Row]]:
     """Return the test rows that the job's draw selects, by the suffix of their split."""
     revision = entry.setting["task"]["revision"]
     read = cache(lambda split: task.reader.rows(split, revision))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
-from harness.ledger.database import is_url, shown
+from harness.ledger.database import is_url, display_name
 from harness.scheduling.display import duration
 from harness.study import request
 from harness.study.grid_options import GridOptions
@@ -69,7 +69,7 @@ def lines(
     tests = [test for test in comparison_of(query, None).family("overall") if test.n > 1]
     if not tests:
         raise UsageError(
-            f"--detect: {shown(query.db)} compares no two methods; state a variance with --spread POINTS"
+            f"--detect: {display_name(query.db)} compares no two methods; state a variance with --spread POINTS"
         )
     for test in tests:
         yield _line(test, points)

@@ -14,7 +14,7 @@ from harness.atomic_write import write_output
 from harness.commands.stored_runs import ResultQuery, comparison_of, matching_settings
 from harness.errors import UsageError
 from harness.ledger import Ledger
-from harness.ledger.database import telling_damage
+from harness.ledger.database import damage_errors
 from harness.redaction import redact
 from harness.tasks import own
 from methods.core.suggestions import did_you_mean
@@ -133,6 +133,6 @@ def _texts(
 ) -> Callable[[Run], Sequence[Sequence[str]] | None]:
     from harness.commands.example_texts import reader
 
-    with telling_damage(query.db), Ledger(query.db) as ledger:
+    with damage_errors(query.db), Ledger(query.db) as ledger:
         settings, _ = matching_settings(ledger, query)
         return reader(ledger.entries(settings=settings), tasks)

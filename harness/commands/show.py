@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from harness.artefacts import restore
 from harness.commands.verify import entry_problems
 from harness.geometry import Geometry
-from harness.ledger import Entry, Ledger
-from harness.ledger.database import telling_damage
+from harness.ledger import LedgerEntry, Ledger
+from harness.ledger.database import damage_errors
 from harness.scheduling.display import duration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def show_jobs(db: str, *, as_json: bool) -> None:
     from rich.text import Text
 
     out = Console()
-    with telling_damage(db), Ledger(db) as ledger:
+    with damage_errors(db), Ledger(db) as ledger:
         entries = ledger.entries()
     if as_json:
         names = ("digest", "label", "task", "size", "draw", "seed", "state")
@@ -62,7 +62,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
     from rich.console import Console
 
     out = Console()
-    with telling_damage(db), Ledger(db) as ledger:
+    with damage_errors(db), Ledger(db) as ledger:
         entry = restore.find_entry(ledger, digest)
         blobs, attempts = ledger.blobs(entry.digest), ledger.attempts(entry.digest)
         curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
@@ -75,7 +75,7 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
 
 
 def _as_json(
-    entry: Entry,
+    entry: LedgerEntry,
     curve: Sequence[Sequence[Any]],
     blobs: Mapping[str, bytes],
     attempts: list[dict[str, Any]],
@@ -117,7 +117,7 @@ def _curve_entry(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _print_job(
-    out: Console, entry: Entry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
+    out: Console, entry: LedgerEntry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
 ) -> None:
     from rich.table import Table
     from rich.text import Text

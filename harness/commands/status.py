@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from harness.ledger.database import telling_damage
+from harness.ledger.database import damage_errors
 from harness.ledger.overview import Overview
 from harness.wording import plural
 
@@ -72,7 +72,7 @@ def watch_status(db: str) -> None:
 def _read(db: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, str], float]:
     """Return the number of jobs per state by backbone and method, the last error by digest, and seconds."""
     counts: dict[tuple[str, str], Counter[str]] = {}
-    with telling_damage(db), Overview(db) as ledger:
+    with damage_errors(db), Overview(db) as ledger:
         errors, seconds = dict(ledger.errors()), ledger.seconds()
         models = ledger.backbones()
         for setting, label, state, count in ledger.counts():

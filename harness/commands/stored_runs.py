@@ -18,8 +18,8 @@ from harness.commands.verify import job_problems
 from harness.errors import CorruptData, UsageError
 from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
-from harness.ledger import Entry, Known, Ledger
-from harness.ledger.database import shown, telling_damage
+from harness.ledger import LedgerEntry, StoredSetting, Ledger
+from harness.ledger.database import display_name, damage_errors
 from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
@@ -104,12 +104,12 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
         CorruptData: a stored result was changed or is damaged.
     """
     query.size_numbers()  # raises before anything is read
-    with telling_damage(query.db), Ledger(query.db) as ledger:
+    with damage_errors(query.db), Ledger(query.db) as ledger:
         ids, outdated = matching_settings(ledger, query)
         entries = ledger.entries(settings=ids)
         blobs = ledger.all_blobs(ids)
         if problems := list(job_problems(entries, blobs)):
-            head = f"{shown(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
+            head = f"{display_name(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
             raise CorruptData("\n".join([head, *problems[:3]]))
         found = runs(entries, blobs)
         hypothesis = preregistration.declared_hypothesis(ledger)
@@ -144,7 +144,7 @@ def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Co
     return matching or [known.id for known in settings], left_out
 
 
-def outdated_settings(settings: Sequence[Known]) -> list[Known]:
+def outdated_settings(settings: Sequence[StoredSetting]) -> list[StoredSetting]:
     """Return the settings on other data than their task was last run on."""
     last = {known.setting["task"]["task"]: known.setting["task"] for known in settings}
     return [
@@ -152,7 +152,7 @@ def outdated_settings(settings: Sequence[Known]) -> list[Known]:
     ]
 
 
-def _with_backbone(settings: list[Known], model: str | None) -> list[Known]:
+def _with_backbone(settings: list[StoredSetting], model: str | None) -> list[StoredSetting]:
     if model is None:
         return settings
     lines = {known.id: BackboneSpec(**known.setting["backbone"]).line() for known in settings}
@@ -163,7 +163,7 @@ def _with_backbone(settings: list[Known], model: str | None) -> list[Known]:
     return matching
 
 
-def _with_recipe(settings: list[Known], number: int | None) -> list[Known]:
+def _with_recipe(settings: list[StoredSetting], number: int | None) -> list[StoredSetting]:
     if number is None:
         return settings
     lines = {known.id: recipe_from(known.setting["recipe"]).line() for known in settings}
@@ -175,7 +175,7 @@ def _with_recipe(settings: list[Known], number: int | None) -> list[Known]:
     return [known for known in settings if lines[known.id] == recipes[number - 1]]
 
 
-def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
+def runs(entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
     """Return one run for each job.
 
     Args:
@@ -195,7 +195,7 @@ def runs(entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]) -> 
 
 
 def _run(
-    entry: Entry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scoring: str
+    entry: LedgerEntry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scoring: str
 ) -> Run:
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])

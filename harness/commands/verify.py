@@ -18,8 +18,8 @@ from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CorruptData, Unavailable, UsageError
 from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
-from harness.ledger import Entry, Ledger
-from harness.ledger.database import shown, telling_damage
+from harness.ledger import LedgerEntry, Ledger
+from harness.ledger.database import display_name, damage_errors
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import unpack_predictions
 from harness.study import preregistration
@@ -80,13 +80,13 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
     from rich.console import Console
 
     out = Console(soft_wrap=True, highlight=False)
-    with telling_damage(db), Ledger(db) as ledger:
+    with damage_errors(db), Ledger(db) as ledger:
         entries = ledger.entries()
         chosen = sample_results(entries, rerun) if rerun is not None else []
         problems = [*ledger_problems(ledger), *_tensor_problems(ledger, tensor_files.folder(db))]
         if problems:
             more = len(problems) - SHOWN
-            lines = [f"{shown(db)} is damaged or was changed: {plural(len(problems), 'problem')}"]
+            lines = [f"{display_name(db)} is damaged or was changed: {plural(len(problems), 'problem')}"]
             lines += problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
             raise CorruptData("\n".join(lines))
         results = [entry.result for entry in entries if entry.result]
@@ -98,13 +98,13 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
                 plural(kept, "tensor file"),
             ]
         )
-        out.print(f"{shown(db)} is intact: {text}; every hash matches", markup=False)
+        out.print(f"{display_name(db)} is intact: {text}; every hash matches", markup=False)
         return _rerun(out, ledger, chosen, task_files, device) if chosen else 0
 
 
 def ledger_problems(ledger: Ledger) -> Iterator[str]:
     """Yield a sentence for everything in a ledger that is damaged or was changed."""
-    yield from ledger.damage()
+    yield from ledger.integrity_problems()
     try:
         preregistration.declared_hypothesis(ledger)
     except CorruptData as error:
@@ -114,7 +114,7 @@ def ledger_problems(ledger: Ledger) -> Iterator[str]:
 
 
 def job_problems(
-    entries: Sequence[Entry], blobs: Mapping[str, Mapping[str, bytes]]
+    entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]]
 ) -> Iterator[str]:
     """Yield a sentence, with the job's name, for everything in some jobs that was changed.
 
@@ -131,7 +131,7 @@ def job_problems(
 
 
 def entry_problems(
-    entry: Entry, blobs: Mapping[str, bytes], setting: str | None = None
+    entry: LedgerEntry, blobs: Mapping[str, bytes], setting: str | None = None
 ) -> Iterator[str]:
     """Yield a sentence for everything in one stored job that was changed.
 
@@ -171,7 +171,7 @@ def _tensor_problems(ledger: Ledger, folder: Path) -> Iterator[str]:
                 yield f"{entry.digest[:12]} ({entry.label} on {entry.task}): {error}"
 
 
-def sample_results(entries: Sequence[Entry], share: str) -> list[Entry]:
+def sample_results(entries: Sequence[LedgerEntry], share: str) -> list[LedgerEntry]:
     """Return randomly chosen jobs that have a result, at least one.
 
     Args:
@@ -195,7 +195,7 @@ def sample_results(entries: Sequence[Entry], share: str) -> list[Entry]:
 
 
 def _rerun(
-    out: Console, ledger: Ledger, entries: Sequence[Entry], task_files: Sequence[Path], device: str
+    out: Console, ledger: Ledger, entries: Sequence[LedgerEntry], task_files: Sequence[Path], device: str
 ) -> int:
     import torch
 
@@ -219,7 +219,7 @@ def _rerun(
     return 0 if equal + elsewhere == len(results) else 1
 
 
-def job_of(entry: Entry) -> Job:
+def job_of(entry: LedgerEntry) -> Job:
     """Rebuild the job of a ledger entry.
 
     Raises:
@@ -247,7 +247,7 @@ def job_of(entry: Entry) -> Job:
     return job
 
 
-def rerun_job(ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: str) -> RerunResult:
+def rerun_job(ledger: Ledger, entry: LedgerEntry, tasks: Mapping[str, Task], device: str) -> RerunResult:
     """Train one job again in its recorded geometry and compare.
 
     Args:
@@ -281,7 +281,7 @@ def rerun_job(ledger: Ledger, entry: Entry, tasks: Mapping[str, Task], device: s
 
 
 def _compare(
-    entry: Entry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_environment: bool
+    entry: LedgerEntry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_environment: bool
 ) -> RerunResult:
     recorded = entry.geometry
     problem = ""

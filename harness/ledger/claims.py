@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from harness.ledger.statements import CHUNK, chunks, table_of
-from harness.ledger.tables import Attempt, JobRow, Run
+from harness.ledger.tables import Attempt, JobRow, RunRow
 
 
 class Claim(NamedTuple):
@@ -102,7 +102,7 @@ def release_dead_claims(
         run: id of the calling run, whose own claims stay.
         live_runs: takes the names of the locks of runs by run id, and returns the ids of the runs that live.
     """
-    jobs, runs = table_of(JobRow), table_of(Run)
+    jobs, runs = table_of(JobRow), table_of(RunRow)
     claiming = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
     owners = select(runs.c.id, runs.c.lock).where(runs.c.id.in_(claiming), runs.c.id != run)
     locks: dict[int, str] = dict(connection.execute(owners).all())

@@ -1,7 +1,7 @@
-"""Opening a database: SQLite in a file, or any other that SQLAlchemy reaches by URL.
+"""Opening a database: SQLite in a file, or PostgreSQL by URL.
 
-A file is looked at before anything is written: what is damaged, foreign or newer than this program
-stays untouched.
+A file is checked before anything is written. A damaged file, a file of another program, and a ledger
+of a newer version stay unchanged.
 """
 
 import os
@@ -30,255 +30,277 @@ from harness.errors import (
 from harness.ledger.migrations import CURRENT, migrate
 
 MOUNTS = Path("/proc/self/mountinfo")
-MIGRATING = 0x62656E6368  # the lock under which one process at a time changes a server's schema
-WAIT = 30.0  # seconds to wait for another process's transaction
-MAGIC = b"SQLite format 3\0"
-# libpq's own settings: after how many seconds a server that vanished is asked whether it is there,
-# and given up (milliseconds, for what was sent and never acknowledged). The system's defaults are
-# two hours and a quarter of one.
-PATIENCE = {
+MIGRATION_LOCK = 0x62656E6368  # lets one process at a time change the schema of a server
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process's transaction
+SQLITE_HEADER = b"SQLite format 3\0"
+# Settings of libpq that detect a vanished server within two minutes, in seconds and, for
+# unacknowledged data, milliseconds. The defaults of the system are two hours and 15 minutes.
+KEEPALIVE = {
     "connect_timeout": "30",
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
     "tcp_user_timeout": "120000",
 }
+NETWORK_FILE_SYSTEMS = (
+    "nfs", "cifs", "smb", "afs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "pvfs2", "orangefs", "fuse.sshfs",
+    "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.glusterfs",
+)  # fmt: skip
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is a database URL rather than a file."""
+    """Return whether a name is a database URL and not a file."""
     return "://" in name
 
 
-def shown(name: str) -> str:
-    """A database's name for people: a URL without its password, wherever that stands."""
+def display_name(name: str) -> str:
+    """Return a database's name for messages: a URL without its password, wherever the password is."""
     if not is_url(name):
         return name
     try:
-        return (
-            make_url(name)
-            .difference_update_query(("password", "sslpassword"))
-            .render_as_string(hide_password=True)
-        )
-    except (ArgumentError, ValueError):  # no URL, or a port that is no number
+        url = make_url(name).difference_update_query(("password", "sslpassword"))
+        return url.render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # not a URL, or its port is not a number
         return "the database"
 
 
 def open_engine(name: str, *, write: bool) -> Engine:
-    """An engine on a database with the current schema, created or upgraded if it is opened for writing.
+    """Open a database with the current schema.
+
+    Args:
+        name: a file, or a database URL.
+        write: whether to create or upgrade it.
 
     Raises:
-        CorruptData: the file is damaged, no ledger, or written by a newer program.
-        CannotWrite: it cannot be created or written. Unavailable: there is none to read.
-            UsageError: a URL of SQLite.
+        CorruptData: the file is damaged, is not a ledger, or was written by a newer program.
+        CannotWrite: it cannot be created or written.
+        Unavailable: there is nothing to read, or a server does not answer.
+        Busy: another process has locked it for too long.
+        UsageError: the URL is one of SQLite.
     """
-    engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=write)
-    file, name = Path(name), shown(name)
+    engine = _open_url(name) if is_url(name) else _open_file(Path(name), write=write)
     try:
-        try:
-            version = _schema(engine, name)
-        except OperationalError as error:
-            if write or "readonly" not in str(error.orig):
-                raise
-            _roll_back(file)
-            version = _schema(engine, name)
-        if version > CURRENT:
-            raise CorruptData(
-                f"{name} was written by a newer bench (schema {version}, this one knows {CURRENT}): upgrade bench"
-            )
-        if version < CURRENT:
-            if not write:
-                raise Unavailable(
-                    f"{name} holds no results yet: run `bench run` first"
-                    if version == 0
-                    else f"{name} is of an older bench (schema {version}): `bench db upgrade --db {name}` brings it up to date"
-                )
-            if version and engine.dialect.name == "sqlite":
-                _keep_copy(engine, file, version)
-            with engine.begin() as connection:
-                if engine.dialect.name == "postgresql":
-                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATING})")
-                migrate(
-                    connection, _schema_in(connection)
-                )  # asked again under the lock: another process may have been first
+        _prepare_schema(engine, name, write=write)
     except DatabaseError as error:
         engine.dispose()
-        raise explain(error, name) from error
-    except (
-        UnicodeDecodeError
-    ) as error:  # the driver itself does not expect damage in a table's definition
+        raise user_error(error, name) from error
+    except UnicodeDecodeError as error:  # the driver does not expect damage in a table's definition
         engine.dispose()
-        raise CorruptData(f"{name} is damaged ({error}); it was left as it is") from error
+        raise CorruptData(
+            f"{display_name(name)} is damaged ({error}); it was not changed"
+        ) from error
     except BenchError:
         engine.dispose()
         raise
     return engine
 
 
+def _prepare_schema(engine: Engine, name: str, *, write: bool) -> None:
+    """Check the version of the schema and, for writing, create or upgrade it."""
+    shown = display_name(name)
+    try:
+        version = _checked_version(engine, shown)
+    except OperationalError as error:
+        if write or "readonly" not in str(error.orig):
+            raise
+        _roll_back(Path(name))
+        version = _checked_version(engine, shown)
+    if version > CURRENT:
+        raise CorruptData(
+            f"{shown} was written by a newer bench (schema {version}; this one reads up to {CURRENT}): upgrade bench"
+        )
+    if version == CURRENT:
+        return
+    if not write and version == 0:
+        raise Unavailable(f"{shown} holds no results yet: run `bench run` first")
+    if not write:
+        raise Unavailable(
+            f"{shown} was written by an older bench (schema {version}): run `bench db upgrade --db {shown}`"
+        )
+    if version and engine.dialect.name == "sqlite":
+        _back_up(engine, Path(name), version)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        # Read the version again under the lock: another process may have upgraded meanwhile.
+        migrate(connection, _schema_version(connection))
+
+
 def schema_of(name: str) -> int:
-    """The schema of a database that exists.
+    """Return the schema version of an existing database.
 
     Raises:
         CorruptData, Unavailable: see `open_engine`.
     """
-    engine = _by_url(name) if is_url(name) else _by_path(Path(name), write=False)
+    engine = _open_url(name) if is_url(name) else _open_file(Path(name), write=False)
     try:
-        return _schema(engine, shown(name))
+        return _checked_version(engine, display_name(name))
     except DatabaseError as error:
-        raise explain(error, name) from error
+        raise user_error(error, name) from error
     finally:
         engine.dispose()
 
 
-def explain(error: DatabaseError | sqlite3.Error, name: str) -> Exception:
-    """The error that a user can act on for what the driver says."""
-    text, name, server = str(getattr(error, "orig", error)), shown(name), is_url(name)
+def user_error(error: DatabaseError | sqlite3.Error, name: str) -> BenchError:
+    """Return the error that a user can act on for an error of the driver."""
+    text, shown = str(getattr(error, "orig", error)), display_name(name)
     if "locked" in text or "busy" in text:
         return Busy(
-            f"{name} has been locked by another process for {WAIT:.0f} s: close what holds it open, then run again"
+            f"{shown} has been locked by another process for {LOCK_TIMEOUT:.0f} s: end that process, then run again"
         )
     if "readonly" in text or "unable to open" in text:
         return CannotWrite(
-            f"{name} cannot be written: check its permissions and its folder's, or choose another with --db"
+            f"{shown} cannot be written: check its permissions and those of its folder, or choose another with --db"
         )
     if "full" in text or "disk I/O" in text:
         return DiskTrouble(
-            f"writing {name} failed ({text}): free some space, then run again; what was committed is safe"
+            f"writing {shown} failed ({text}): free some space, then run again; committed results are safe"
         )
-    if isinstance(error, OperationalError) and server:
-        return Unavailable(f"{name} does not answer: {text.splitlines()[0]}")
+    if isinstance(error, OperationalError) and is_url(name):
+        return Unavailable(f"{shown} does not answer: {text.splitlines()[0]}")
     return CorruptData(
-        f"{name} is damaged ({text}); it was left as it is. Restore a backup or choose another with --db"
+        f"{shown} is damaged ({text}); it was not changed. Restore a backup or choose another with --db"
     )
 
 
 @contextmanager
-def telling_damage(name: str) -> Iterator[None]:
-    """What cannot be read as a ledger wrote it is damage, whatever error it ends in.
+def damage_errors(name: str) -> Iterator[None]:
+    """Report any error in reading what a ledger stores as damage.
 
     Raises:
-        CorruptData: in place of such an error.
+        CorruptData: in place of the error.
     """
     try:
         yield
     except (ValueError, TypeError, LookupError, ArithmeticError, zlib.error, struct.error) as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise CorruptData(
-            f"{shown(name)} holds what bench did not write ({reason}); it was left as it is"
+            f"{display_name(name)} holds values that bench did not write ({reason}); it was not changed"
         ) from error
 
 
-def _by_path(path: Path, *, write: bool) -> Engine:
-    if path.is_dir():
-        raise CannotWrite(f"{path} is a folder: --db wants a file")
-    try:
-        exists = path.exists() and path.stat().st_size > 0
-        if exists:
-            with path.open("rb") as file:
-                if file.read(len(MAGIC)) != MAGIC:
-                    raise CorruptData(
-                        f"{path} is no SQLite database; it was left as it is. Choose another file with --db"
-                    )
-        elif not write:
-            raise Unavailable(
-                f"there is no {path}: run `bench run` first, or name a database with --db"
-            )
-    except PermissionError as error:
-        raise CannotWrite(f"{path} cannot be read: {error.strerror}") from error
-    folder = path.absolute().parent
-    if write and (
-        not folder.is_dir()
-        or not os.access(folder, os.W_OK)
-        or (exists and not os.access(path, os.W_OK))
-    ):
-        raise CannotWrite(
-            f"{path} cannot be written: {folder} is missing or read-only; choose another place with --db"
-        )
-    if write and (kind := network_file_system(folder)):
-        raise CannotWrite(
-            f"{path} lies on a network file system ({kind}), whose locks cannot be trusted: choose a local place with --db, "
-            "run parts of the grid with --shard and bring them together with `bench db merge`, or give a PostgreSQL URL"
-        )
+def _open_file(path: Path, *, write: bool) -> Engine:
+    exists = _check_file(path, write=write)
     if write and not exists:
-        path.touch(mode=0o600)  # results are their owner's
-    mode = "rwc" if write else "ro"
+        path.touch(mode=0o600)  # only the owner may read the results
     url = URL.create(
-        "sqlite", database=path.absolute().as_uri(), query={"mode": mode, "uri": "true"}
+        "sqlite",
+        database=path.absolute().as_uri(),
+        query={"mode": "rwc" if write else "ro", "uri": "true"},
     )
-    engine = create_engine(url, connect_args={"timeout": WAIT}, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin_immediate if write else _begin)
     return engine
 
 
-NETWORK = ("nfs", "cifs", "smb", "afs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs",
-           "fuse.gcsfuse", "fuse.rclone", "fuse.glusterfs", "pvfs2", "orangefs")  # fmt: skip
+def _check_file(path: Path, *, write: bool) -> bool:
+    """Check that a file can be opened as a SQLite database, and return whether it has any content.
+
+    Raises:
+        CorruptData: it is not a SQLite database.
+        CannotWrite: it cannot be read, or written with `write`.
+        Unavailable: it does not exist, without `write`.
+    """
+    if path.is_dir():
+        raise CannotWrite(f"{path} is a folder: --db requires a file")
+    try:
+        exists = path.exists() and path.stat().st_size > 0
+        if exists:
+            with path.open("rb") as file:
+                header = file.read(len(SQLITE_HEADER))
+    except PermissionError as error:
+        raise CannotWrite(f"{path} cannot be read: {error.strerror}") from error
+    if exists and header != SQLITE_HEADER:
+        raise CorruptData(
+            f"{path} is not an SQLite database; it was not changed. Choose another file with --db"
+        )
+    if not write:
+        if not exists:
+            raise Unavailable(
+                f"{path} does not exist: run `bench run` first, or name a database with --db"
+            )
+        return exists
+    folder = path.absolute().parent
+    writable = folder.is_dir() and os.access(folder, os.W_OK)
+    if not writable or (exists and not os.access(path, os.W_OK)):
+        raise CannotWrite(
+            f"{path} cannot be written: it or {folder} is missing or read-only; choose another place with --db"
+        )
+    if kind := network_file_system(folder):
+        raise CannotWrite(
+            f"{path} is on a network file system ({kind}), whose locks are not reliable: choose a local place with "
+            "--db, run parts of the grid with --shard and combine them with `bench db merge`, or give a PostgreSQL URL"
+        )
+    return exists
 
 
 def network_file_system(folder: Path) -> str:
-    """The kind of a network file system on which a folder lies; empty where it is none, or the system does not tell."""
+    """Return the kind of the network file system that holds a folder; empty for local or unknown ones."""
     try:
         lines = MOUNTS.read_text("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    mounts = {}  # mount point -> kind; what was mounted later lies on top
+    kinds = {}  # by mount point; a later mount hides an earlier one
     for line in lines:
         left, _, right = line.partition(" - ")
-        mounts[left.split()[4].replace("\\040", " ")] = right.split()[0]
-    place = folder.resolve()
-    kind = next((mounts[str(one)] for one in (place, *place.parents) if str(one) in mounts), "")
-    return kind if kind.startswith(NETWORK) else ""
+        kinds[left.split()[4].replace("\\040", " ")] = right.split()[0]
+    folder = folder.resolve()
+    parents = map(str, (folder, *folder.parents))
+    kind = next((kinds[parent] for parent in parents if parent in kinds), "")
+    return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else ""
 
 
-def _by_url(name: str) -> Engine:
+def _open_url(name: str) -> Engine:
     if name.startswith("sqlite"):
         raise UsageError(
-            f"--db: for SQLite name the file itself, without a URL, got {shown(name)!r}"
+            f"--db: for SQLite, name the file itself, not a URL; got {display_name(name)!r}"
         )
     try:
         url = make_url(name)
         if url.get_driver_name().startswith("psycopg"):
-            url = url.set(query={**PATIENCE, **url.query})  # the user's own come first
+            url = url.set(query={**KEEPALIVE, **url.query})  # the user's values take precedence
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    except (
-        Exception
-    ) as error:  # a malformed URL or a missing driver, each with an exception class of its own
-        forgotten = isinstance(
-            error, ValueError
-        )  # `@host`: what is taken for the port may be the password
-        said = "what should be its port is no number" if forgotten else str(error).splitlines()[0]
-        raise Unavailable(f"no database can be reached by that URL: {said}") from error
+    except Exception as error:  # a malformed URL or a missing driver, with many exception classes
+        # In a URL without "@host", what is parsed as the port may be the password.
+        wrong_port = isinstance(error, ValueError)
+        reason = "its port is not a number" if wrong_port else str(error).splitlines()[0]
+        raise Unavailable(f"this URL leads to no database: {reason}") from error
 
 
-def _keep_copy(engine: Engine, path: Path, version: int) -> None:
-    """A copy of a database as it was before its schema is changed; the first one is kept."""
+def _back_up(engine: Engine, path: Path, version: int) -> None:
+    """Copy a database before its schema is changed, unless there is a copy of that version."""
     copy = path.with_name(f"{path.name}.schema-{version}")
     try:
         if not copy.exists():
             copy_to(engine, copy)
     except CannotWrite:
-        if not copy.exists():  # else another process that starts at the same moment was faster
+        if not copy.exists():  # otherwise another process made the copy meanwhile
             raise
 
 
 def copy_to(engine: Engine, path: Path) -> None:
-    """A consistent copy of a SQLite database, also while others write to it: whole under its name, or not there.
+    """Write a consistent copy of a SQLite database, even while other processes write to it.
 
     Raises:
-        CannotWrite: there is a file of that name, or none can be made.
+        CannotWrite: the file exists or cannot be written.
     """
     if path.exists():
         raise CannotWrite(f"{path} exists: choose another name")
     try:
         with atomic_write(path, overwrite=False) as draft:
-            draft.touch(mode=0o600)  # SQLite takes an empty file
-            outside_transactions(engine, "VACUUM INTO ?", str(draft))
+            draft.touch(mode=0o600)  # SQLite accepts an empty file
+            execute_outside_transaction(engine, "VACUUM INTO ?", str(draft))
     except (OSError, sqlite3.Error) as error:
         raise CannotWrite(f"cannot write {path}: {error}") from error
 
 
-def outside_transactions(engine: Engine, statement: str, *values: str) -> None:
-    """Run a statement that SQLite takes outside transactions only."""
+def execute_outside_transaction(engine: Engine, statement: str, *values: str) -> None:
+    """Run a statement that SQLite accepts only outside a transaction.
+
+    Raises:
+        Busy: another process is using the database.
+    """
     connection = engine.raw_connection()
     try:
         connection.cursor().execute(statement, values)
@@ -293,13 +315,11 @@ def outside_transactions(engine: Engine, statement: str, *values: str) -> None:
 
 
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = (
-        None  # the driver would skip BEGIN before a change of the schema; we say it ourselves
-    )
+    # By default the driver begins no transaction before a change of the schema.
+    connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(
-        "PRAGMA synchronous = EXTRA"
-    )  # FULL leaves unsynced that the journal is gone: a power cut may undo
+    # FULL does not sync the removal of the journal, so that a power cut may undo a commit.
+    connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _begin(connection: Any) -> None:
@@ -307,48 +327,52 @@ def _begin(connection: Any) -> None:
 
 
 def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql(
-        "BEGIN IMMEDIATE"
-    )  # a transaction that reads first and writes later would fail at once
+    # A transaction that reads first and writes later would fail at once if another one writes.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _roll_back(path: Path) -> None:
-    """Let SQLite take back what a process that was killed had begun to write, which a reader may not do.
+    """Let SQLite undo the unfinished write of a killed process, which needs permission to write.
 
     Raises:
-        CannotWrite: nor may we.
+        CannotWrite: the file cannot be written.
     """
     try:
-        connection = sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True, timeout=WAIT)
+        connection = sqlite3.connect(
+            path.absolute().as_uri() + "?mode=rw", uri=True, timeout=LOCK_TIMEOUT
+        )
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise CannotWrite(
-            f"{path} was left in the middle of a write, which must be taken back before it can be read, and it cannot be "
-            f"written ({error}): check its permissions and its folder's"
+            f"{path} holds an unfinished write, which must be undone before it can be read, but it cannot be written "
+            f"({error}): check its permissions and those of its folder"
         ) from error
 
 
-def _schema(engine: Engine, name: str) -> int:
+def _checked_version(engine: Engine, name: str) -> int:
+    """Return the schema version of a database; 0 if it is empty.
+
+    Raises:
+        CorruptData: it is not a ledger.
+    """
     with engine.connect() as connection:
-        tables = inspect(connection).get_table_names()
-        if not tables:
-            return 0
-        if not {"meta", "job", "result"} <= set(tables):
+        tables = set(inspect(connection).get_table_names())
+        if tables and not {"meta", "job", "result"} <= tables:
             raise CorruptData(
-                f"{name} is a database, but not one of bench; it was left as it is. Choose another with --db"
+                f"{name} is a database of another program; it was not changed. Choose another with --db"
             )
-        return _schema_in(connection)
+        return _schema_version(connection)
 
 
-def _schema_in(connection: Any) -> int:
+def _schema_version(connection: Any) -> int:
     if not inspect(connection).get_table_names():
         return 0
-    found = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema'").scalar()
-    if found is None or not str(found).isdecimal():
+    version = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema'").scalar()
+    if version is None or not str(version).isdecimal():
         raise CorruptData(
-            f"the database does not say what it holds (schema {found!r}); it was left as it is"
+            f"the database does not name its schema version (found {version!r}); it was not changed"
         )
-    return int(found)
+    return int(version)

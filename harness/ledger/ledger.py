@@ -20,9 +20,9 @@ from harness.errors import Busy
 from harness.jobs import Job
 from harness.ledger import claims
 from harness.ledger.claims import Claim
-from harness.ledger.database import explain, outside_transactions
-from harness.ledger.liveness import Lock, ServerLock, alive
-from harness.ledger.reader import Reader
+from harness.ledger.database import execute_outside_transaction, user_error
+from harness.ledger.liveness import FileLock, ServerLock, is_locked
+from harness.ledger.reader import LedgerReader
 from harness.ledger.results import commit_outcome, is_committed
 from harness.ledger.statements import (
     CHUNK,
@@ -33,7 +33,7 @@ from harness.ledger.statements import (
     table_of,
     text_ids,
 )
-from harness.ledger.tables import Attempt, Blob, JobRow, Meta, MetricRow, Result, Run, Setting
+from harness.ledger.tables import Attempt, Blob, JobRow, Meta, MetricRow, Result, RunRow, Setting
 from harness.outcome import Outcome
 from harness.redaction import redact
 
@@ -54,7 +54,7 @@ class Infeasible(NamedTuple):
     reason: str
 
 
-class Ledger(Reader):
+class Ledger(LedgerReader):
     """An open ledger. Usable in a `with` block.
 
     Args:
@@ -68,7 +68,7 @@ class Ledger(Reader):
     def __init__(self, name: str, *, write: bool = False) -> None:
         super().__init__(name, write=write)
         self._run: int | None = None
-        self._lock: Lock | ServerLock | None = None
+        self._lock: FileLock | ServerLock | None = None
         self._lock_checked = monotonic()
         self._wait_while: Callable[[float], bool] = lambda _: False
         self._in_flight: dict[str, int] = {}  # epochs of this run's claims without a result
@@ -86,7 +86,7 @@ class Ledger(Reader):
         super().close()
 
     def _end_run(self, connection: Connection) -> None:
-        runs = table_of(Run)
+        runs = table_of(RunRow)
         claims.release_claims(connection, self._run)
         connection.execute(update(runs).where(runs.c.id == self._run).values(ended=now()))
 
@@ -101,7 +101,7 @@ class Ledger(Reader):
         self._wait_while = keep_waiting
         if not self._on_server:
             milliseconds = f"{1000 * LOCKED_FILE_ATTEMPT:.0f}"
-            outside_transactions(self._engine, f"PRAGMA busy_timeout = {milliseconds}")
+            execute_outside_transaction(self._engine, f"PRAGMA busy_timeout = {milliseconds}")
 
     def _retry(self, work: Callable[[Connection], T]) -> T:
         """Run a transaction again until it succeeds or its error is permanent.
@@ -117,7 +117,7 @@ class Ledger(Reader):
                 raise  # a value that the tables refuse: a bug of this program, not of the file
             except DatabaseError as error:
                 if not self._is_temporary(error, monotonic() - started):
-                    raise explain(error, self.name) from error
+                    raise user_error(error, self.name) from error
             sleep(RETRY_INTERVAL)
             self._renew_lock()
 
@@ -125,13 +125,13 @@ class Ledger(Reader):
         """Return whether to retry after an error, `seconds` after the first attempt."""
         if self._on_server:
             return _is_server_temporary(error) and seconds < SERVER_PATIENCE
-        return isinstance(explain(error, self.name), Busy) and self._wait_while(seconds)
+        return isinstance(user_error(error, self.name), Busy) and self._wait_while(seconds)
 
     # -- the run and its lock
 
     def begin(self, command: str) -> None:
         """Start a run, which may claim jobs until this process ends."""
-        file = None if self._on_server else Lock.new(self._locks)
+        file = None if self._on_server else FileLock.create(self._locks)
         self._versions = provenance.environment()
 
         def work(connection: Connection) -> int:
@@ -141,7 +141,7 @@ class Ledger(Reader):
                 "program": provenance.program_version(),
                 "lock": file.path.name if file else "",
             }
-            run = insert_row(connection, table_of(Run), values)
+            run = insert_row(connection, table_of(RunRow), values)
             self._lock = file or ServerLock(self._engine, run)  # before others can see the run
             return run
 
@@ -156,7 +156,7 @@ class Ledger(Reader):
 
     def _renew_lock(self) -> None:
         """Take the server's lock again if its connection broke, and take back the claims that others released."""
-        if not isinstance(self._lock, ServerLock) or self._run is None or self._lock.lives():
+        if not isinstance(self._lock, ServerLock) or self._run is None or self._lock.is_held():
             return
         with suppress(DatabaseError, Busy):  # the server may still be away
             self._lock.release()  # a half-open connection of this run would keep it
@@ -168,9 +168,9 @@ class Ledger(Reader):
         """Return whether another run is alive on this ledger."""
         if self._on_server:
             with self.transaction() as connection:
-                return bool(ServerLock.held(connection) - {self._run})
-        path = self._lock.path if isinstance(self._lock, Lock) else None
-        return any(lock != path and alive(lock) for lock in self._locks.glob("*.lock"))
+                return bool(ServerLock.live_runs(connection) - {self._run})
+        path = self._lock.path if isinstance(self._lock, FileLock) else None
+        return any(lock != path and is_locked(lock) for lock in self._locks.glob("*.lock"))
 
     @property
     def _on_server(self) -> bool:
@@ -185,8 +185,8 @@ class Ledger(Reader):
     def _live_runs(self, connection: Connection, locks: Mapping[int, str]) -> set[int]:
         """Return the ids of the runs that live; `locks` names the lock file of each run."""
         if self._on_server:
-            return ServerLock.held(connection)
-        return {run for run, lock in locks.items() if alive(self._locks / lock)}
+            return ServerLock.live_runs(connection)
+        return {run for run, lock in locks.items() if is_locked(self._locks / lock)}
 
     # -- jobs
 
@@ -314,9 +314,9 @@ class Ledger(Reader):
                 with engine.connect() as connection:
                     connection.exec_driver_sql("VACUUM")
             else:
-                outside_transactions(self._engine, "VACUUM")
+                execute_outside_transaction(self._engine, "VACUUM")
         except (DatabaseError, sqlite3.Error) as error:
-            raise explain(error, self.name) from error
+            raise user_error(error, self.name) from error
 
 
 def _is_server_temporary(error: DatabaseError) -> bool:

@@ -1,7 +1,8 @@
-"""Whether a `bench run` is still alive: it holds a lock for as long as it lives, of a file of its own or of the server's.
+"""Whether a `bench run` is alive: it holds a lock for as long as its process lives.
 
-An operating system's lock goes with its process, whatever ends it, and a server's with the
-connection that took it, so neither clocks nor process numbers are asked.
+The lock is that of a file beside a SQLite ledger, or an advisory lock of a PostgreSQL server. An
+operating system releases a file's lock when its process ends, whatever ends it, and a server
+releases its lock with the connection. So neither clocks nor process ids are needed.
 """
 
 import os
@@ -19,31 +20,29 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness.errors import Busy
 
 
-class Lock:
-    """A file's exclusive lock, taken at once or not at all. Usable in a `with` block."""
+class FileLock:
+    """The exclusive lock of a file. Usable in a `with` block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
 
     @classmethod
-    def new(cls, folder: Path) -> "Lock":
-        """A lock under a name that nobody else has, held."""
-        for left in folder.glob("*.lock"):
-            alive(left)  # which clears away what a killed run left
+    def create(cls, folder: Path) -> "FileLock":
+        """Create a file with an unused name in a folder and return its lock, held."""
+        for path in folder.glob("*.lock"):
+            is_locked(path)  # removes the files of killed runs
         while True:
             folder.mkdir(mode=0o700, exist_ok=True)
             lock = cls(folder / f"{secrets.token_hex(8)}.lock")
-            with suppress(
-                FileNotFoundError
-            ):  # the run that was last in the folder has just taken it away
-                if (
-                    lock.take() and lock.path.exists()
-                ):  # and not cleared away between its making and its locking
+            # The last run in the folder may remove the folder now.
+            with suppress(FileNotFoundError):
+                # Another run may remove the file before it is locked.
+                if lock.acquire() and lock.path.exists():
                     return lock
 
-    def take(self) -> bool:
-        """Whether the lock could be had."""
+    def acquire(self) -> bool:
+        """Take the lock without waiting and return whether that succeeded."""
         self._file = self.path.open("ab")
         try:
             _lock(self._file)
@@ -54,7 +53,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back and remove its file, and its folder if it was the last there."""
+        """Release the lock; remove its file, and the folder if it is empty then."""
         if self._file is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()
@@ -62,7 +61,7 @@ class Lock:
             with suppress(OSError):
                 self.path.parent.rmdir()
 
-    def __enter__(self) -> "Lock":
+    def __enter__(self) -> "FileLock":
         return self
 
     def __exit__(
@@ -75,73 +74,71 @@ class Lock:
 
 
 class ServerLock:
-    """An advisory lock of PostgreSQL under a run's number, held by a connection of its own."""
+    """A PostgreSQL advisory lock with the id of a run, held by a connection of its own.
 
-    SPACE = 0x62656E63  # of numbers that this program locks
-    # Seconds after which the server asks a silent host whether it is there, and again, and how
-    # often before it gives the lock away: two minutes together. The system's own are two hours. It
-    # is the server that must notice, so libpq's would not help.
+    Raises:
+        Busy: another connection holds the lock.
+    """
+
+    SPACE = 0x62656E63  # first half of the key of every lock of this program
+    # Seconds after which the server probes a silent host, seconds between probes, and number of
+    # probes before it releases the lock: two minutes together. The defaults of the system amount to
+    # two hours. The server must notice, so libpq's own settings would not help.
     PROBES = text("""
         SELECT set_config('tcp_keepalives_' || name, value, false)
         FROM (VALUES ('idle', '60'), ('interval', '10'), ('count', '6')) AS probes (name, value)
     """)
+    ACQUIRE = text("SELECT pg_try_advisory_lock(:space, :run)")
+    HELD = text("""
+        SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND objid = :run AND granted
+        AND pid = pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """)
+    LIVE_RUNS = text("""
+        SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """)
 
-    def __init__(self, engine: Engine, number: int) -> None:
-        self._number = number
+    def __init__(self, engine: Engine, run: int) -> None:
+        self._key = {"space": self.SPACE, "run": run}
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection.execute(self.PROBES)
-        wanted = text("SELECT pg_try_advisory_lock(:space, :number)")
         for _ in range(50):
-            if self._connection.execute(wanted, {"space": self.SPACE, "number": number}).scalar():
+            if self._connection.execute(self.ACQUIRE, self._key).scalar():
                 return
             sleep(
                 0.2
-            )  # the server has not noticed yet that an earlier connection of this run is gone
+            )  # the server has not noticed yet that an earlier connection of this run broke
         self.release()
-        raise Busy(f"another connection holds the lock of run {number}")
+        raise Busy(f"another connection holds the lock of run {run}")
 
-    def lives(self) -> bool:
-        """Whether the connection is still there, and the lock with it: a server that starts again forgets both."""
-        wanted = """
-            SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND objid = :number AND granted
-            AND pid = pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        """
+    def is_held(self) -> bool:
+        """Return whether the connection still holds the lock; a server that restarts loses both."""
         try:
-            return bool(
-                self._connection.execute(
-                    text(wanted), {"space": self.SPACE, "number": self._number}
-                ).scalar()
-            )
-        except SQLAlchemyError:  # broken, or closed when it could not be taken again
+            return bool(self._connection.execute(self.HELD, self._key).scalar())
+        except SQLAlchemyError:  # the connection is broken, or closed since it could not be renewed
             return False
 
     def release(self) -> None:
-        """Give the lock back, with the connection."""
+        """Release the lock and close its connection."""
         if self._connection.closed:
             return
-        # closed for good: one that went back to the pool would keep its locks
+        # A connection that is returned to the pool would keep its locks.
         self._connection.invalidate()
         self._connection.close()
 
     @classmethod
-    def held(cls, connection: Connection) -> set[int]:
-        """The numbers of the runs that live."""
-        wanted = """
-            SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = :space AND granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        """
-        return {
-            int(number)
-            for number in connection.execute(text(wanted), {"space": cls.SPACE}).scalars()
-        }
+    def live_runs(cls, connection: Connection) -> set[int]:
+        """Return the ids of the runs that are alive."""
+        runs = connection.execute(cls.LIVE_RUNS, {"space": cls.SPACE}).scalars()
+        return {int(run) for run in runs}
 
 
-def alive(path: Path) -> bool:
-    """Whether some process holds the lock of that file."""
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file; remove the file otherwise."""
     if not path.exists():
         return False
-    probe = Lock(path)
-    if probe.take():
+    probe = FileLock(path)
+    if probe.acquire():
         probe.release()
         return False
     return True

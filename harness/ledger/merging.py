@@ -1,10 +1,10 @@
-"""One ledger's results into another: what shards of a grid computed apart comes together.
+"""Merging ledgers: a target takes over what a source has, such as the shards of a grid.
 
-A job has one identity everywhere, so a result that both have is the same result; where their
-numbers differ, the target's stands and the job is named.
+A job has the same digest in every ledger, so results with the same digest are results of the same
+job. If their numbers differ, the target keeps its own and the job is reported.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,14 @@ from sqlalchemy import Connection, case, insert, select, update
 
 from harness.ledger.claims import state_before_claim
 from harness.ledger.ledger import Ledger
-from harness.ledger.statements import CHUNK, chunks, insert_missing, insert_row, table_of, text_ids
+from harness.ledger.statements import (
+    CHUNK,
+    chunks,
+    insert_missing,
+    insert_row,
+    table_of,
+    text_ids,
+)
 from harness.ledger.tables import (
     Attempt,
     Blob,
@@ -21,174 +28,168 @@ from harness.ledger.tables import (
     Meta,
     MetricRow,
     Result,
-    Run,
+    RunRow,
     Setting,
 )
 
-ENDED = (
-    "done",
-    "diverged",
-    "failed",
-    "infeasible",
-)  # from best to least: what a target has is replaced by what is better
-PART = 200  # jobs at once
+# From best to worst: a state of the target is replaced by a better one of the source.
+ENDED_STATES = ("done", "diverged", "failed", "infeasible")
+JOBS_PER_PART = 200
 
 
 @dataclass
-class Merged:
-    """What came of it."""
+class MergeCounts:
+    """What a merge changed."""
 
-    jobs: int = 0  # that the target did not know
+    jobs: int = 0  # that the target did not have
     results: int = 0  # taken over
-    same: int = 0  # that both had, with equal numbers
-    unequal: list[str] = field(default_factory=list)  # digests of those with other numbers
+    same: int = 0  # that both have, with equal numbers
+    unequal: list[str] = field(default_factory=list)  # digests of results with other numbers
 
 
-def merge(target: Ledger, source: Ledger) -> Merged:
-    """Take over everything that the target lacks, in one transaction: all of it or nothing."""
-    merged = Merged()
-    with source.transaction() as theirs, target.transaction() as ours:
-        settings = _numbers(ours, theirs, Setting)
-        environments = _numbers(ours, theirs, Environment)
-        runs = _runs(ours, theirs)
-        _facts(ours, theirs)
-        for jobs in _parts(theirs):
-            _take(ours, theirs, jobs, settings, environments, runs, merged)
-    return merged
+def merge(target: Ledger, source: Ledger) -> MergeCounts:
+    """Copy everything that the target lacks from the source, in one transaction."""
+    with source.transaction() as source_db, target.transaction() as target_db:
+        _copy_meta(target_db, source_db)
+        merger = _Merger(
+            target_db,
+            source_db,
+            settings=_text_ids(target_db, source_db, Setting),
+            environments=_text_ids(target_db, source_db, Environment),
+            runs=_copy_runs(target_db, source_db),
+        )
+        for jobs in _jobs(source_db):
+            merger.merge_jobs(jobs)
+    return merger.counts
 
 
-def _facts(ours: Connection, theirs: Connection) -> None:
-    """Facts such as the hypothesis, where the target has none of that name."""
-    facts = table_of(Meta)
-    for key, value in theirs.execute(select(facts.c.key, facts.c.value)).all():
+def _copy_meta(target: Connection, source: Connection) -> None:
+    """Copy values, such as the hypothesis, whose key the target does not have."""
+    meta = table_of(Meta)
+    for key, value in source.execute(select(meta.c.key, meta.c.value)).all():
         if key != "schema":
-            insert_missing(ours, facts, [{"key": key, "value": value}], "key")
+            insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 
-def _numbers(
-    ours: Connection, theirs: Connection, kind: type[Setting | Environment]
+def _text_ids(
+    target: Connection, source: Connection, model: type[Setting | Environment]
 ) -> dict[int, int]:
-    """The target's number for each of the source's texts."""
-    texts = dict(theirs.execute(select(table_of(kind).c.id, table_of(kind).c.json)).all())
-    known = text_ids(ours, kind, list(texts.values()))
-    return {number: known[text] for number, text in texts.items()}
+    """Copy the texts of a table and return the target's id for each id of the source."""
+    table = table_of(model)
+    texts = dict(source.execute(select(table.c.id, table.c.json)).all())
+    ids = text_ids(target, model, list(texts.values()))
+    return {number: ids[text] for number, text in texts.items()}
 
 
-def _runs(ours: Connection, theirs: Connection) -> dict[int, int]:
-    """The source's runs, entered as ended ones: who claims in the source claims nothing here."""
-    numbers = {}
-    for row in theirs.execute(select(table_of(Run))).mappings():
-        values = {name: row[name] for name in ("started", "command", "program", "lock")} | {
-            "ended": row["ended"] or ""
-        }
-        numbers[row["id"]] = insert_row(ours, table_of(Run), values)
-    return numbers
+def _copy_runs(target: Connection, source: Connection) -> dict[int, int]:
+    """Copy the runs as ended ones, since they claim nothing in the target; return the target's id for each."""
+    runs, ids = table_of(RunRow), {}
+    for row in source.execute(select(runs)).mappings():
+        values = {name: row[name] for name in ("started", "command", "program", "lock")}
+        ids[row["id"]] = insert_row(target, runs, values | {"ended": row["ended"] or ""})
+    return ids
 
 
-def _parts(theirs: Connection) -> Iterator[list[dict[str, Any]]]:
-    """The jobs, as they were before the claims on them."""
+def _jobs(source: Connection) -> Iterator[list[dict[str, Any]]]:
+    """Yield the source's jobs in parts; a claimed job has the state that it had before the claim."""
     table, last = table_of(JobRow), 0
-    state = case(
-        (table.c.state == "claimed", state_before_claim(table)), else_=table.c.state
-    ).label("state")
-    others = [column for column in table.c if column.name != "state"]
-    while True:
-        wanted = select(*others, state).where(table.c.id > last).order_by(table.c.id).limit(PART)
-        rows = [dict(row) for row in theirs.execute(wanted).mappings()]
-        if not rows:
-            return
+    claimed = table.c.state == "claimed"
+    state = case((claimed, state_before_claim(table)), else_=table.c.state).label("state")
+    columns = [column for column in table.c if column.name != "state"]
+    query = select(*columns, state).order_by(table.c.id).limit(JOBS_PER_PART)
+    while rows := source.execute(query.where(table.c.id > last)).mappings().all():
+        yield [dict(row) for row in rows]
         last = rows[-1]["id"]
-        yield rows
 
 
-def _take(
-    ours: Connection,
-    theirs: Connection,
-    jobs: Sequence[dict[str, Any]],
-    settings: dict[int, int],
-    environments: dict[int, int],
-    runs: dict[int, int],
-    merged: Merged,
-) -> None:
-    """One part of the jobs, with all that hangs on them."""
-    table = table_of(JobRow)
-    here: dict[str, tuple[int, str, int]] = {}
-    for part in chunks([job["digest"] for job in jobs], CHUNK):
-        found = select(table.c.digest, table.c.id, table.c.state, table.c.epoch).where(
-            table.c.digest.in_(part)
-        )
-        here |= {
-            digest: (number, state, epoch) for digest, number, state, epoch in ours.execute(found)
-        }
-    payloads = (
-        _payloads(theirs, jobs),
-        _payloads(ours, [{"id": here[j["digest"]][0]} for j in jobs if j["digest"] in here]),
-    )
-    numbers: dict[
-        int, int
-    ] = {}  # the source's jobs that are taken over: the target's number of each
-    for job in jobs:
-        state = job["state"]
-        if job["digest"] not in here:
-            merged.jobs += 1
-            values = {name: value for name, value in job.items() if name != "id"}
-            values |= {"setting": settings[job["setting"]], "owner": None}
-            numbers[job["id"]] = insert_row(ours, table, values)
-            continue
-        number, held, epoch = here[job["digest"]]
-        if state == held == "done":
-            same = payloads[0].get(job["id"]) == payloads[1].get(number)
-            merged.same += same
-            merged.unequal += [] if same else [job["digest"]]
-        elif state in ENDED and (held not in ENDED or ENDED.index(state) < ENDED.index(held)):
-            # who holds a claim may be dead; if not, its result comes too late and is refused, as
-            # this one stands
-            later = held == "claimed"
-            values = {
-                "state": state,
-                "note": job["note"],
-                "owner": None,
-                "epoch": max(epoch, job["epoch"]) + later,
-            }
-            ours.execute(update(table).where(table.c.id == number).values(values))
-            for old in (MetricRow, Blob):
-                ours.execute(table_of(old).delete().where(table_of(old).c.job == number))
-            numbers[job["id"]] = number
-    for kind in (Result, MetricRow, Blob, Attempt):
-        rows = list(_moved(theirs, kind, numbers, environments, runs))
-        if rows:
-            ours.execute(insert(table_of(kind)), rows)
-        merged.results += len(rows) if kind is Result else 0
+@dataclass
+class _Merger:
+    """Copies jobs with their results; `settings`, `environments` and `runs` map the source's ids to the target's."""
+
+    target: Connection
+    source: Connection
+    settings: Mapping[int, int]
+    environments: Mapping[int, int]
+    runs: Mapping[int, int]
+    counts: MergeCounts = field(default_factory=MergeCounts)
+
+    def merge_jobs(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """Merge some jobs of the source with everything that belongs to them."""
+        known = self._known_jobs([job["digest"] for job in jobs])
+        source_payloads = _payloads(self.source, [job["id"] for job in jobs])
+        target_payloads = _payloads(self.target, [job["id"] for job in known.values()])
+        copied: dict[int, int] = {}  # the target's id of each job whose rows are copied
+        for job in jobs:
+            target_job = known.get(job["digest"])
+            if target_job is None:
+                self.counts.jobs += 1
+                copied[job["id"]] = self._insert_job(job)
+            elif job["state"] == target_job["state"] == "done":
+                same = source_payloads.get(job["id"]) == target_payloads.get(target_job["id"])
+                self.counts.same += same
+                self.counts.unequal += [] if same else [job["digest"]]
+            elif _is_better(job["state"], target_job["state"]):
+                self._replace_job(job, target_job)
+                copied[job["id"]] = target_job["id"]
+        for model in (Result, MetricRow, Blob, Attempt):
+            if rows := list(self._copied_rows(model, copied)):
+                self.target.execute(insert(table_of(model)), rows)
+            self.counts.results += len(rows) if model is Result else 0
+
+    def _known_jobs(self, digests: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Return the target's jobs with some digests."""
+        table = table_of(JobRow)
+        columns = table.c.digest, table.c.id, table.c.state, table.c.epoch
+        known: dict[str, Mapping[str, Any]] = {}
+        for part in chunks(digests, CHUNK):
+            query = select(*columns).where(table.c.digest.in_(part))
+            known |= {row["digest"]: row for row in self.target.execute(query).mappings()}
+        return known
+
+    def _insert_job(self, job: Mapping[str, Any]) -> int:
+        values = {name: value for name, value in job.items() if name != "id"}
+        values |= {"setting": self.settings[job["setting"]], "owner": None}
+        return insert_row(self.target, table_of(JobRow), values)
+
+    def _replace_job(self, job: Mapping[str, Any], target_job: Mapping[str, Any]) -> None:
+        """Give the target's job the state of the source's, and delete its metrics and blobs."""
+        # If the owner of a claim is alive, the higher epoch refuses its result.
+        epoch = max(target_job["epoch"], job["epoch"]) + (target_job["state"] == "claimed")
+        values = {"state": job["state"], "note": job["note"], "owner": None, "epoch": epoch}
+        table = table_of(JobRow)
+        self.target.execute(update(table).where(table.c.id == target_job["id"]).values(values))
+        for model in (MetricRow, Blob):
+            table = table_of(model)
+            self.target.execute(table.delete().where(table.c.job == target_job["id"]))
+
+    def _copied_rows(
+        self, model: type[Result | MetricRow | Blob | Attempt], jobs: Mapping[int, int]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a table that belong to copied jobs, with the target's ids."""
+        table = table_of(model)
+        for part in chunks(list(jobs), CHUNK):
+            for row in self.source.execute(select(table).where(table.c.job.in_(part))).mappings():
+                values = dict(row) | {"job": jobs[row["job"]]}
+                if model is Attempt:
+                    del values["id"]
+                    values["run"] = self.runs[row["run"]]
+                if model is Result:
+                    values["environment"] = self.environments[row["environment"]]
+                yield values
 
 
-def _payloads(connection: Connection, jobs: Sequence[dict[str, Any]]) -> dict[int, str]:
+def _is_better(state: str, other: str) -> bool:
+    """Return whether a state of the source replaces another one of the target."""
+    if state not in ENDED_STATES:
+        return False
+    return other not in ENDED_STATES or ENDED_STATES.index(state) < ENDED_STATES.index(other)
+
+
+def _payloads(connection: Connection, jobs: Sequence[int]) -> dict[int, str]:
+    """Return the payload hash of each job that has a result, by job id."""
     table = table_of(Result)
-    found: dict[int, str] = {}
-    for part in chunks([job["id"] for job in jobs], CHUNK):
-        found |= dict(
-            connection.execute(
-                select(table.c.job, table.c.payload).where(table.c.job.in_(part))
-            ).all()
-        )
-    return found
-
-
-def _moved(
-    theirs: Connection,
-    kind: type[Result | MetricRow | Blob | Attempt],
-    numbers: dict[int, int],
-    environments: dict[int, int],
-    runs: dict[int, int],
-) -> Iterator[dict[str, Any]]:
-    """The rows of one table that belong to jobs which are taken over, with the target's numbers."""
-    table = table_of(kind)
-    for part in chunks(list(numbers), CHUNK):
-        for row in theirs.execute(select(table).where(table.c.job.in_(part))).mappings():
-            values = dict(row) | {"job": numbers[row["job"]]}
-            if kind is Attempt:
-                values = {name: value for name, value in values.items() if name != "id"} | {
-                    "run": runs[row["run"]]
-                }
-            if kind is Result:
-                values["environment"] = environments[row["environment"]]
-            yield values
+    payloads: dict[int, str] = {}
+    for part in chunks(jobs, CHUNK):
+        query = select(table.c.job, table.c.payload).where(table.c.job.in_(part))
+        payloads |= dict(connection.execute(query).all())
+    return payloads

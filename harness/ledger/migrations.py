@@ -1,4 +1,7 @@
-"""Numbered steps that bring a database of any age to the current schema. Append only; a step never changes once released."""
+"""Numbered steps that upgrade a database of any age to the current schema.
+
+Steps are only added: a released step never changes.
+"""
 
 from sqlalchemy import Connection
 
@@ -36,14 +39,14 @@ def _m001_first(connection: Connection) -> None:
             CHECK ((value IS NULL) <> (special IS NULL)));
         CREATE TABLE blob (job BIGINT NOT NULL REFERENCES job (id), kind TEXT NOT NULL, data {blob} NOT NULL,
             PRIMARY KEY (job, kind));
-    """
+    """  # noqa: E501  # released SQL does not change
     for statement in statements.format(**_TYPES[connection.dialect.name]).split(";"):
         if statement.strip():
             connection.exec_driver_sql(statement)
 
 
 def _m002_many(connection: Connection) -> None:
-    """Counting and choosing among a million results without reading them; a hash over what a report shows besides metrics."""
+    """Indexes for counting and choosing among a million results; a hash of what a report shows besides metrics."""
     for statement in (
         "ALTER TABLE result ADD COLUMN seal TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX job_state ON job (state, setting, label)",
@@ -58,8 +61,8 @@ CURRENT = len(MIGRATIONS)
 
 
 def migrate(connection: Connection, version: int) -> None:
-    """Apply the steps after `version` and record each, inside the caller's transaction."""
+    """Apply the steps after `version` in the caller's transaction, and record the new version."""
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         step(connection)
         connection.exec_driver_sql("DELETE FROM meta WHERE key = 'schema'")
-        connection.exec_driver_sql(f"INSERT INTO meta (key, value) VALUES ('schema', '{number}')")  # noqa: S608  # a number of ours
+        connection.exec_driver_sql(f"INSERT INTO meta (key, value) VALUES ('schema', '{number}')")  # noqa: S608  # a number

@@ -1,4 +1,7 @@
-"""What `status` needs of a ledger: counts in plain SQL, since the classes of the tables take a third of a second to import."""
+"""What `bench status` needs of a ledger: counts in plain SQL.
+
+The table classes take a third of a second to import, so this module does without them.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +12,11 @@ from typing import Self
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from harness.ledger.database import explain, open_engine
+from harness.ledger.database import open_engine, user_error
 
 
 class Overview:
-    """An open ledger, to count in. Usable in a `with` block.
+    """An open ledger that can be counted. Usable in a `with` block.
 
     Args:
         name: a file, or a database URL.
@@ -44,52 +47,40 @@ class Overview:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
+        """Open a transaction and raise errors of the database as errors that a user can act on."""
         try:
             with self._engine.begin() as connection:
                 yield connection
         except IntegrityError:
-            raise  # a value that the tables refuse: a fault of this program, not of the file
+            raise  # a value that the tables refuse: a bug of this program, not of the file
         except DatabaseError as error:
-            raise explain(error, self.name) from error
+            raise user_error(error, self.name) from error
 
     def backbones(self) -> dict[int, str]:
-        """The name of each setting's backbone."""
+        """Return the name of the backbone of each setting, by setting id."""
         with self.transaction() as connection:
             texts = connection.execute(text("SELECT id, json FROM setting")).all()
         return {number: json.loads(setting)["backbone"]["name"] for number, setting in texts}
 
     def counts(self) -> list[tuple[int, str, str, int]]:
-        """How many jobs there are by setting, label and state: (setting, label, state, jobs)."""
-        by = "state, setting, label"  # the order of the index, so that nothing need be sorted
+        """Return the number of jobs by setting id, label and state: (setting, label, state, jobs)."""
+        columns = "state, setting, label"  # in the order of the index, so that nothing is sorted
+        query = f"SELECT {columns}, count(*) FROM job GROUP BY {columns}"  # noqa: S608  # constants
         with self.transaction() as connection:
-            found = connection.execute(text(f"SELECT {by}, count(*) FROM job GROUP BY {by}")).all()  # noqa: S608  # no value in it
-        return sorted((setting, label, state, count) for state, setting, label, count in found)
+            rows = connection.execute(text(query)).all()
+        return sorted((setting, label, state, count) for state, setting, label, count in rows)
 
     def seconds(self) -> float:
-        """Seconds of work in all results."""
+        """Return the seconds of work in all results."""
+        query = "SELECT sum(seconds_training + seconds_evaluation) FROM result"
         with self.transaction() as connection:
-            return float(
-                connection.execute(
-                    text("SELECT sum(seconds_training + seconds_evaluation) FROM result")
-                ).scalar()
-                or 0
-            )
+            return float(connection.execute(text(query)).scalar() or 0)
 
     def errors(self) -> list[tuple[str, str]]:
-        """Digest and last error of each job that failed or diverged."""
-        wanted = """
+        """Return digest and last error of each job that failed or diverged."""
+        query = """
             SELECT job.digest, attempt.error FROM attempt JOIN job ON attempt.job = job.id
             WHERE job.state IN ('failed', 'diverged') ORDER BY attempt.id
         """
         with self.transaction() as connection:
-            return list(dict(connection.execute(text(wanted)).all()).items())
-
-    def digests(self, beginning: str, most: int = 100) -> list[str]:
-        """Return digests of finished jobs that begin this way, the latest first."""
-        query = """
-            SELECT digest FROM job WHERE state = 'done' AND substr(digest, 1, :length) = :beginning
-            ORDER BY id DESC LIMIT :most
-        """
-        values = {"beginning": beginning, "length": len(beginning), "most": most}
-        with self.transaction() as connection:
-            return list(connection.execute(text(query), values).scalars())
+            return list(dict(connection.execute(text(query)).all()).items())

@@ -1,4 +1,4 @@
-"""The reading half of a ledger: scores out. Nothing here changes a database."""
+"""Reading a ledger: settings, jobs with their results, blobs and attempts. Nothing here changes a database."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from harness.errors import UsageError
 from harness.geometry import ALONE, Geometry
-from harness.ledger.database import copy_to, shown
+from harness.ledger.database import copy_to, display_name
 from harness.ledger.overview import Overview
 from harness.ledger.statements import CHUNK, chunks, table_of
 from harness.ledger.tables import (
@@ -24,9 +24,12 @@ from harness.ledger.tables import (
     Setting,
 )
 
+JOB_COLUMNS = ("digest", "task", "label", "size", "draw", "seed", "fingerprint", "n_train", "n_dev", "n_test", "note",
+               "state")  # fmt: skip
 
-class Known(NamedTuple):
-    """A setting in the ledger."""
+
+class StoredSetting(NamedTuple):
+    """A setting of the ledger, and how many jobs have it."""
 
     id: int
     setting: Mapping[str, Any]
@@ -34,8 +37,8 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One job as the ledger knows it."""
+class LedgerEntry:
+    """A job of the ledger, with its result if it is done."""
 
     digest: str
     setting: Mapping[str, Any]
@@ -51,7 +54,7 @@ class Entry:
     note: str
     state: str
     metrics: Mapping[str, float]
-    result: Mapping[str, Any] | None  # the columns of `Result` and the environment as `versions`
+    result: Mapping[str, Any] | None  # the columns of `Result`, and the environment as `versions`
 
     @property
     def geometry(self) -> Geometry:
@@ -59,174 +62,139 @@ class Entry:
         return Geometry.parse(self.result["geometry"]) if self.result else ALONE
 
 
-class Reader(Overview):
-    """An open ledger, to read from: see `Overview`."""
+class LedgerReader(Overview):
+    """An open ledger that can be read: see `Overview`."""
 
-    def damage(self) -> list[str]:
-        """What the database engine finds wrong with its own file; nothing where it has no such check."""
+    def integrity_problems(self) -> list[str]:
+        """Return what SQLite's own check finds wrong with the file; a server has no such check."""
         if self._engine.dialect.name != "sqlite":
             return []
         with self.transaction() as connection:
-            said = [
-                str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars()
-            ]
-            dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        return [line for line in said if line != "ok"] + [
-            f"a row of {row[0]} belongs to nothing" for row in dangling
-        ]
+            lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        problems = [str(line) for line in lines if line != "ok"]
+        return problems + [f"a row of table {row[0]} refers to a missing row" for row in orphans]
 
     def copy_to(self, path: Path) -> None:
-        """A consistent copy of a SQLite database under a new name.
+        """Write a consistent copy of a SQLite database to a new file.
 
         Raises:
-            UsageError: it is no file. CannotWrite: the copy exists or cannot be made.
+            UsageError: the ledger is on a server.
+            CannotWrite: the copy exists or cannot be written.
         """
         if self._engine.dialect.name != "sqlite":
-            raise UsageError(
-                f"{shown(self.name)} is no file: its server has means of its own, such as pg_dump"
-            )
+            name = display_name(self.name)
+            raise UsageError(f"{name} is on a server: use the server's own tools, such as pg_dump")
         copy_to(self._engine, path)
 
-    def facts(self) -> dict[str, str]:
-        """All facts about the ledger, as `Ledger.set_once` kept them: a damaged index would hide one that is asked for."""
-        facts = table_of(Meta)
+    def meta_values(self) -> dict[str, str]:
+        """Return all values stored by `Ledger.set_once`, by key.
+
+        All rows are read, because a damaged index could hide a single one.
+        """
+        meta = table_of(Meta)
         with self.transaction() as connection:
-            return dict(connection.execute(select(facts.c.key, facts.c.value)).all())
+            return dict(connection.execute(select(meta.c.key, meta.c.value)).all())
 
     def any_results(self) -> bool:
-        """Whether there is a result."""
+        """Return whether there is a result."""
         with self.transaction() as connection:
             return connection.execute(select(table_of(Result).c.job).limit(1)).first() is not None
 
-    def settings(self) -> list[Known]:
-        """What the jobs of one method on one task share, and how many there are; in the order of their latest jobs."""
+    def settings(self) -> list[StoredSetting]:
+        """Return the settings that have jobs, in the order of their latest jobs."""
         jobs, settings = table_of(JobRow), table_of(Setting)
-        counted = select(jobs.c.setting, func.count(), func.max(jobs.c.id)).group_by(jobs.c.setting)
+        latest = func.max(jobs.c.id)
+        used = select(jobs.c.setting, func.count()).group_by(jobs.c.setting).order_by(latest)
         with self.transaction() as connection:
-            counts = {number: (count, last) for number, count, last in connection.execute(counted)}
-            texts = connection.execute(select(settings.c.id, settings.c.json)).all()
-        found = [
-            (counts[number][1], Known(number, json.loads(text), counts[number][0]))
-            for number, text in texts
-            if number in counts
+            counts = connection.execute(used).all()
+            texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
+        return [
+            StoredSetting(number, json.loads(texts[number]), count)
+            for number, count in counts
+            if number in texts
         ]
-        return [known for _, known in sorted(found, key=lambda one: one[0])]
 
     def entries(
         self, digest_prefix: str = "", *, settings: Sequence[int] | None = None
-    ) -> list[Entry]:
-        """Jobs with their states and, where they are done, their results, oldest first.
+    ) -> list[LedgerEntry]:
+        """Return jobs with their states and results, oldest first.
 
         Args:
-            digest_prefix: only those whose digest starts so.
-            settings: only those of these settings.
+            digest_prefix: only jobs whose digest starts with this text.
+            settings: only jobs with one of these setting ids.
         """
         jobs = table_of(JobRow)
         if digest_prefix:
-            wheres = [
-                [jobs.c.digest >= digest_prefix, jobs.c.digest < digest_prefix + "~"]
-            ]  # "~" follows every digit
+            end = digest_prefix + "~"  # greater than every digit
+            conditions = [[jobs.c.digest >= digest_prefix, jobs.c.digest < end]]
         elif settings is not None:
-            wheres = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
+            conditions = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
         else:
-            wheres = [[]]
+            conditions = [[]]
+        entries: dict[int, LedgerEntry] = {}
         with self.transaction() as connection:
-            found = [entry for where in wheres for entry in self._read(connection, where)]
-        return [entry for _, entry in sorted(found, key=lambda one: one[0])]
+            for condition in conditions:
+                entries |= self._read(connection, condition)
+        return [entries[number] for number in sorted(entries)]
 
     @staticmethod
     def _read(
-        connection: Connection, where: Sequence[ColumnElement[bool]]
-    ) -> list[tuple[int, Entry]]:
+        connection: Connection, condition: Sequence[ColumnElement[bool]]
+    ) -> dict[int, LedgerEntry]:
+        """Return the entries of the jobs that meet a condition, by job id."""
         jobs, settings, results = table_of(JobRow), table_of(Setting), table_of(Result)
-        environments, values = table_of(Environment), table_of(MetricRow)
-        wanted = (
-            select(jobs, settings.c.json)
-            .join(settings, jobs.c.setting == settings.c.id)
-            .where(*where)
-        )
-        rows = connection.execute(wanted).mappings().all()
-        versions = {
-            number: json.loads(text)
-            for number, text in connection.execute(select(environments.c.id, environments.c.json))
+        environments, metrics = table_of(Environment), table_of(MetricRow)
+        query = select(jobs, settings.c.json).join(settings, jobs.c.setting == settings.c.id)
+        rows = connection.execute(query.where(*condition)).mappings().all()
+        query = select(environments.c.id, environments.c.json)
+        versions = {number: json.loads(text) for number, text in connection.execute(query)}
+        query = select(results).join(jobs, results.c.job == jobs.c.id).where(*condition)
+        results_by_job = {
+            row["job"]: {**row, "versions": versions[row["environment"]]}
+            for row in connection.execute(query).mappings()
         }
-        mine = select(results).join(jobs, results.c.job == jobs.c.id).where(*where)
-        found = {row["job"]: dict(row) for row in connection.execute(mine).mappings()}
-        metrics: dict[int, dict[str, float]] = {}
-        named = select(values.c.job, values.c.name, values.c.value, values.c.special)
-        for job, name, value, special in connection.execute(
-            named.join(jobs, values.c.job == jobs.c.id).where(*where)
-        ):
-            metrics.setdefault(job, {})[name] = float(special) if special else value
+        query = select(metrics.c.job, metrics.c.name, metrics.c.value, metrics.c.special)
+        query = query.join(jobs, metrics.c.job == jobs.c.id).where(*condition)
+        metrics_by_job: dict[int, dict[str, float]] = {}
+        for job, name, value, special in connection.execute(query):
+            metrics_by_job.setdefault(job, {})[name] = float(special) if special else value
         parsed = {text: json.loads(text) for text in {row["json"] for row in rows}}
-        for result in found.values():
-            result["versions"] = versions[result["environment"]]
-        return [
-            (
-                row["id"],
-                _entry(row, parsed[row["json"]], metrics.get(row["id"], {}), found.get(row["id"])),
+        return {
+            row["id"]: LedgerEntry(
+                **{name: row[name] for name in JOB_COLUMNS},
+                setting=parsed[row["json"]],
+                metrics=metrics_by_job.get(row["id"], {}),
+                result=results_by_job.get(row["id"]),
             )
             for row in rows
-        ]
+        }
 
     def all_blobs(self, settings: Sequence[int] | None = None) -> dict[str, dict[str, bytes]]:
-        """The blobs of the jobs of some settings, or of all, by digest and kind."""
+        """Return blobs by digest and kind: those of jobs with one of these setting ids, or all."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
-        wanted = select(jobs.c.digest, blobs.c.kind, blobs.c.data).join(
-            jobs, blobs.c.job == jobs.c.id
-        )
+        query = select(jobs.c.digest, blobs.c.kind, blobs.c.data)
+        query = query.join(jobs, blobs.c.job == jobs.c.id)
         parts = [None] if settings is None else list(chunks(settings, CHUNK))
-        found: dict[str, dict[str, bytes]] = {}
+        by_digest: dict[str, dict[str, bytes]] = {}
         with self.transaction() as connection:
             for part in parts:
-                rows = connection.execute(
-                    wanted if part is None else wanted.where(jobs.c.setting.in_(part))
-                )
-                for digest_, kind, data in rows:
-                    found.setdefault(digest_, {})[kind] = data
-        return found
+                chosen = query if part is None else query.where(jobs.c.setting.in_(part))
+                for digest, kind, data in connection.execute(chosen):
+                    by_digest.setdefault(digest, {})[kind] = data
+        return by_digest
 
-    def blobs(self, digest_: str) -> dict[str, bytes]:
-        """The blobs of one job by their kind."""
+    def blobs(self, digest: str) -> dict[str, bytes]:
+        """Return the blobs of one job by kind."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
-        wanted = (
-            select(blobs.c.kind, blobs.c.data)
-            .join(jobs, blobs.c.job == jobs.c.id)
-            .where(jobs.c.digest == digest_)
-        )
+        query = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id)
         with self.transaction() as connection:
-            return dict(connection.execute(wanted).all())
+            return dict(connection.execute(query.where(jobs.c.digest == digest)).all())
 
-    def attempts(self, digest_: str) -> list[dict[str, Any]]:
-        """Every try at one job, oldest first."""
+    def attempts(self, digest: str) -> list[dict[str, Any]]:
+        """Return all attempts at one job, oldest first."""
         jobs, attempts = table_of(JobRow), table_of(Attempt)
-        wanted = (
-            select(attempts)
-            .join(jobs, attempts.c.job == jobs.c.id)
-            .where(jobs.c.digest == digest_)
-            .order_by(attempts.c.id)
-        )
+        query = select(attempts).join(jobs, attempts.c.job == jobs.c.id)
+        query = query.where(jobs.c.digest == digest).order_by(attempts.c.id)
         with self.transaction() as connection:
-            return [dict(row) for row in connection.execute(wanted).mappings()]
-
-
-def _entry(
-    row: Any, setting: Mapping[str, Any], metrics: Mapping[str, float], result: Any
-) -> Entry:
-    same = [
-        "digest",
-        "task",
-        "label",
-        "size",
-        "draw",
-        "seed",
-        "fingerprint",
-        "n_train",
-        "n_dev",
-        "n_test",
-        "note",
-        "state",
-    ]
-    return Entry(
-        **{name: row[name] for name in same}, setting=setting, metrics=metrics, result=result
-    )
+            return [dict(row) for row in connection.execute(query).mappings()]

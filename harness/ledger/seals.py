@@ -1,4 +1,4 @@
-"""Hashes that tell whether what is stored of a result is what was recorded."""
+"""Hashes that show whether a stored result is still the recorded one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,40 +7,43 @@ from typing import TYPE_CHECKING, Any
 from harness.jobs import canonical, digest
 
 if TYPE_CHECKING:
-    from harness.ledger.reader import Entry
-
-
-def payload_hash(metrics: Mapping[str, float], blobs: Mapping[str, bytes]) -> str:
-    """A hash over what a result says, to notice changed bytes."""
-    content = hashlib.sha256()
-    for name in sorted(metrics):
-        content.update(
-            f"{name}={(metrics[name] + 0.0).hex()}\n".encode()
-        )  # SQLite turns -0.0 into 0.0, and so does the sum
-    for kind in sorted(blobs):
-        content.update(f"{kind}:{len(blobs[kind])}\n".encode() + blobs[kind])
-    return content.hexdigest()
-
+    from harness.ledger.reader import LedgerEntry
 
 SEALED = ("device", "geometry", "dev_score", "best_step", "collapsed", "trained", "stored", "seconds_training",
           "seconds_evaluation", "peak_bytes", "artefact", "payload", "finished")  # fmt: skip
 
 
+def payload_hash(metrics: Mapping[str, float], blobs: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of the metrics and blobs of a result."""
+    content = hashlib.sha256()
+    for name in sorted(metrics):
+        value = metrics[name] + 0.0  # turns -0.0 into 0.0, as SQLite does
+        content.update(f"{name}={value.hex()}\n".encode())
+    for kind in sorted(blobs):
+        content.update(f"{kind}:{len(blobs[kind])}\n".encode() + blobs[kind])
+    return content.hexdigest()
+
+
 def seal(job: Mapping[str, Any], result: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """A hash over what a report shows of a result besides its metrics."""
-    shown = [
-        job["label"],
-        job["n_train"],
-        job["n_dev"],
-        job["n_test"],
-        [result[name] for name in SEALED],
-        versions,
-    ]
-    return hashlib.sha256(canonical(shown).encode()).hexdigest()
+    """Return the SHA-256 of what a report shows of a result besides its metrics.
+
+    Args:
+        job: the row of `JobRow`.
+        result: the row of `Result`, or the part of it that `SEALED` names.
+        versions: of the libraries that computed it.
+    """
+    sizes = [job["n_train"], job["n_dev"], job["n_test"]]
+    content = [job["label"], *sizes, [result[name] for name in SEALED], versions]
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-def rebuilt_digest(entry: "Entry", setting: str | None = None) -> str:
-    """A job's digest computed from what the ledger holds of it; `setting` is that of the entry in canonical form, if known."""
+def rebuilt_digest(entry: "LedgerEntry", setting: str | None = None) -> str:
+    """Return the digest of a job, computed from what the ledger stores of it.
+
+    Args:
+        entry: the stored job.
+        setting: its setting in canonical form, if the caller has it.
+    """
     coordinates = {
         "size": entry.size,
         "draw": entry.draw,

@@ -1,43 +1,48 @@
-"""The tables. SQLModel does not validate table classes, so these are storage only; values are checked before they come here."""
+"""The tables. SQLModel does not validate table classes: values are checked before they are stored."""
 
 from sqlalchemy import LargeBinary
 from sqlmodel import Field, SQLModel
 
 
 class Meta(SQLModel, table=True):
-    """Facts about the database itself: its schema's number, the program that made it."""
+    """Facts about the database itself, such as the number of its schema."""
 
     key: str = Field(primary_key=True)
     value: str
 
 
-class Run(SQLModel, table=True):
-    """One `bench run`: who claims jobs."""
+class RunRow(SQLModel, table=True):
+    """A run of `bench run`, which may claim jobs."""
+
+    __tablename__ = "run"
 
     id: int | None = Field(default=None, primary_key=True)
     started: str
     ended: str | None = None
     command: str
     program: str
-    lock: str  # name of the file whose lock the process holds for as long as it lives
+    lock: str  # name of the file whose lock the run holds; empty on a server
 
 
 class Environment(SQLModel, table=True):
-    """Versions, kept once."""
+    """Versions of Python and libraries; each text is stored once."""
 
     id: int | None = Field(default=None, primary_key=True)
     json_: str = Field(sa_column_kwargs={"name": "json"}, unique=True)
 
 
 class Setting(SQLModel, table=True):
-    """What the jobs of one method on one task share, kept once; with a job's own columns it gives the digest again."""
+    """What all jobs of one method on one task share; each text is stored once.
+
+    Together with the job's own columns, it gives the digest of the job.
+    """
 
     id: int | None = Field(default=None, primary_key=True)
     json_: str = Field(sa_column_kwargs={"name": "json"}, unique=True)
 
 
 class JobRow(SQLModel, table=True):
-    """A cell that was asked for."""
+    """A cell of a requested grid."""
 
     __tablename__ = "job"
 
@@ -49,18 +54,18 @@ class JobRow(SQLModel, table=True):
     size: int
     draw: int
     seed: int
-    fingerprint: str  # of the rows; empty for a cell that cannot be drawn
+    fingerprint: str  # of the examples; empty for a cell that cannot be drawn
     n_train: int
     n_dev: int
     n_test: int
-    note: str = ""  # why it is infeasible; that draws were thrown away
+    note: str = ""  # why the cell is infeasible, or that draws were discarded
     state: str = "planned"
     owner: int | None = Field(default=None, foreign_key="run.id")
-    epoch: int = 0  # rises with every claim, so that a late result of a lost claim is refused
+    epoch: int = 0  # rises with every claim, so that the late result of a lost claim is refused
 
 
 class Attempt(SQLModel, table=True):
-    """One try at a job, append-only."""
+    """An attempt at a job. Rows are only added."""
 
     id: int | None = Field(default=None, primary_key=True)
     job: int = Field(foreign_key="job.id")
@@ -73,13 +78,13 @@ class Attempt(SQLModel, table=True):
 
 
 class Result(SQLModel, table=True):
-    """What came of a job that is done."""
+    """The result of a job that is done."""
 
     job: int = Field(primary_key=True, foreign_key="job.id")
     environment: int = Field(foreign_key="environment.id")
     device: str
     geometry: str
-    dev_score: float | None  # None where it is not a finite number
+    dev_score: float | None  # None if it is not finite
     best_step: int
     collapsed: bool
     trained: int
@@ -88,16 +93,13 @@ class Result(SQLModel, table=True):
     seconds_evaluation: float
     peak_bytes: int
     artefact: str | None
-    payload: (
-        str  # SHA-256 over metrics and blobs: a database does not notice changed bytes by itself
-    )
+    payload: str  # SHA-256 of metrics and blobs, since a database does not notice changed bytes
     finished: str
-    # SHA-256 over this row and what belongs to it; empty in results from before it was there
-    seal: str = ""
+    seal: str = ""  # SHA-256 of this row and of its job; empty in results of the first schema
 
 
 class MetricRow(SQLModel, table=True):
-    """One metric of one result. SQLite turns NaN into NULL, so what is not finite is named."""
+    """A metric of a result. `special` names a value that is not finite, since SQLite turns NaN into NULL."""
 
     __tablename__ = "metric"
 
@@ -108,7 +110,7 @@ class MetricRow(SQLModel, table=True):
 
 
 class Blob(SQLModel, table=True):
-    """Compressed numbers of one job: its dev curve, its test predictions, the right answers by split."""
+    """Compressed values of a job: its dev curve, its test predictions, or the labels of a split."""
 
     job: int = Field(primary_key=True, foreign_key="job.id")
     kind: str = Field(primary_key=True)

@@ -268,8 +268,8 @@ class Scheduler:
         """
         waited = self._waited if self._waited < seconds else 0.0  # greater: of an earlier wait
         self._waited = seconds
-        if waited < database.WAIT <= seconds:
-            name = database.shown(self.ledger.name)
+        if waited < database.LOCK_TIMEOUT <= seconds:
+            name = database.display_name(self.ledger.name)
             self.display.note(
                 f"{name} is locked by another process: this run waits and keeps its results until then"
             )

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode
-from harness.ledger.database import shown
+from harness.ledger.database import display_name
 from harness.scheduling.display import duration
 from harness.wording import plural
 
@@ -79,6 +79,6 @@ def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_n
     if db is None:
         print_line(out, "every cell is filled")
     else:
-        command = "bench report" if db == "results.db" else f"bench report --db {shown(db)}"
-        print_line(out, f"results in {shown(db)}: `{command}` shows them")
+        command = "bench report" if db == "results.db" else f"bench report --db {display_name(db)}"
+        print_line(out, f"results in {display_name(db)}: `{command}` shows them")
     return ExitCode.SUCCESS

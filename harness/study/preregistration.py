@@ -80,7 +80,7 @@ def declared_hypothesis(ledger: "Ledger") -> Hypothesis | None:
     Raises:
         CorruptData: The hypothesis, or the key under which it is stored, was changed.
     """
-    facts = ledger.facts()
+    facts = ledger.meta_values()
     if unknown := facts.keys() - {"schema", KEY}:
         raise CorruptData(
             f"the database has metadata that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from statistics import fmean
 
-from harness.ledger import Entry, Ledger
+from harness.ledger import LedgerEntry, Ledger
 
 POINTS, TASKS = 3.0, 3
 HEAD = "fine-tuning(layers=none)"
@@ -28,7 +28,7 @@ COMMANDS = (
 Table = dict[str, dict[str, float]]  # points by method and task
 
 
-def means(entries: Iterable[Entry]) -> Table:
+def means(entries: Iterable[LedgerEntry]) -> Table:
     """Return the mean score of each method on each task, in points."""
     scores: dict[str, dict[str, list[float]]] = {}
     for entry in entries:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 
-from harness.ledger import Entry, Ledger
+from harness.ledger import LedgerEntry, Ledger
 from harness.tasks import REGISTRY
 
 SIZE, POINTS, TASKS = 500, 5.0, 3
@@ -29,7 +29,7 @@ COMMANDS = (
 Table = dict[str, dict[str, tuple[float, float]]]
 
 
-def gains(entries: Iterable[Entry]) -> Table:
+def gains(entries: Iterable[LedgerEntry]) -> Table:
     """Return what each method gains over the head and loses without its own tensors, in points."""
     scores: dict[tuple[str, str], list[float]] = {}
     zeroed: dict[tuple[str, str], list[float]] = {}

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from harness.commands import exit_code
 from harness.ledger import Ledger
+from harness.scheduling import summary
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 from tests.support.fake_run import ROOT, start
@@ -129,7 +129,7 @@ def test_claimed_cells_are_not_filled(tmp_path, make_job, capsys):
         ledger.begin("another run")
         ledger.claim([job.digest], 1)
         plan = SimpleNamespace(jobs=[job])
-        assert exit_code.finish(Console(), ledger, plan, "r.db", failed_now=False) == 1
+        assert summary.finish(Console(), ledger, plan, "r.db", failed_now=False) == 1
     assert "1 job in the hands of another run" in capsys.readouterr().out
 
 

@@ -74,7 +74,7 @@ QUERY = ResultQuery(db=URL)
 def served(tmp_path, monkeypatch, make_job, make_outcome):
     """Puts a file in the place of the server behind a URL: with a result, with one that was changed, or with foreign tables."""
     path = tmp_path / "r.db"
-    monkeypatch.setattr(database, "_by_url", lambda _: database._by_path(path, write=True))
+    monkeypatch.setattr(database, "_open_url", lambda _: database._open_file(path, write=True))
 
     def serve(content):
         if content != "foreign":
@@ -150,9 +150,9 @@ def test_the_password_of_a_database_is_not_printed(content, command, served, cap
 )
 def test_no_spelling_of_a_url_tells_its_password(url):
     """In its usual place, in the query, where the host was forgotten: neither the name nor an error about it."""
-    said = [database.shown(url)]
+    said = [database.display_name(url)]
     try:
-        database._by_url(url).dispose()
+        database._open_url(url).dispose()
     except BenchError as error:
         said.append(str(error))
     assert "hunter22" not in " ".join(said)

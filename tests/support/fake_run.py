@@ -85,7 +85,7 @@ def main(db: str, count: int, slots: int, acks: str) -> int:
     digests = [job.digest for job in jobs]
     pack_size = int(os.environ.get("BENCH_FAKE_PACK_SIZE", "1"))
     geometry = Geometry(pack_size, 16, 16) if pack_size > 1 else Geometry()
-    database.WAIT = float(os.environ.get("BENCH_FAKE_LOCK_TIMEOUT", database.WAIT))
+    database.LOCK_TIMEOUT = float(os.environ.get("BENCH_FAKE_LOCK_TIMEOUT", database.LOCK_TIMEOUT))
     with Ledger(db, write=True) as ledger:
         ledger.add_jobs(jobs)
         ledger.begin("fake")

@@ -1,4 +1,4 @@
-"""The ledger: whole results or none, claims that die with their process, files that are never made worse."""
+"""The ledger: a result is complete or absent, claims end with their process, and damaged files are not changed."""
 
 import hashlib
 import math
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def db(tmp_path) -> str:
-    """Where a ledger may be made."""
+    """The path of a ledger that does not exist yet."""
     return str(tmp_path / "r.db")
 
 
@@ -44,22 +44,22 @@ def filled(db, make_job, make_outcome) -> str:
         opened.begin("bench run")
         opened.add_jobs(jobs, [Infeasible(make_job(size=9000, fingerprint=""), "too few rows")])
         for job, claim in zip(jobs, opened.claim([job.digest for job in jobs], 4), strict=True):
-            bad = {"status": "failed", "error": "ValueError: no"} if job is jobs[3] else {}
-            assert opened.record(make_outcome(job, **bad), claim.epoch)
+            failure = {"status": "failed", "error": "ValueError: no"} if job is jobs[3] else {}
+            assert opened.record(make_outcome(job, **failure), claim.epoch)
     return db
 
 
 def rows_of(path: str, table: str) -> list[tuple[object, ...]]:
-    """What a table holds, by the driver alone."""
+    """Return the rows of a table, read by the driver alone."""
     connection = sqlite3.connect(path)
     try:
-        return connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608  # a name of ours
+        return connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608  # a constant
     finally:
         connection.close()
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """A hash of every file of a folder."""
+    """Return a hash of every file of a folder."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
@@ -68,11 +68,10 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 # -- results
-# -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_goes_in_comes_out(filled, make_job, make_outcome):
-    """Jobs, metrics, blobs, attempts and reasons read back as they were given, and a job's digest follows from its row."""
+def test_stored_values_are_read_back(filled, make_job, make_outcome):
+    """Jobs, metrics, blobs, attempts and reasons are read back unchanged, and a job's digest follows from its row."""
     job = make_job(draw=1)
     with Ledger(filled) as opened:
         entries = {entry.digest: entry for entry in opened.entries()}
@@ -90,8 +89,8 @@ def test_what_goes_in_comes_out(filled, make_job, make_outcome):
         canonical(job.setting()),
     )
     assert entry.metrics == {"score": 0.5, "accuracy": 0.5}
-    given = make_outcome(job)
-    assert blobs == {"curve": given.curve, "predictions": given.predictions}
+    outcome = make_outcome(job)
+    assert blobs == {"curve": outcome.curve, "predictions": outcome.predictions}
     assert [attempt["outcome"] for attempt in attempts] == ["done"]
     assert errors == [(make_job(draw=3).digest, "ValueError: no")]
     assert all(rebuilt_digest(entry) == digest for digest, entry in entries.items())
@@ -99,8 +98,8 @@ def test_what_goes_in_comes_out(filled, make_job, make_outcome):
     assert (cell.size, cell.note) == (9000, "too few rows")
 
 
-def test_any_text_is_kept(db, make_job):
-    """A command line may name a file that is no UTF-8, and a reason may quote anything."""
+def test_text_that_is_not_unicode_is_stored(db, make_job):
+    """A command line may name a file that is not UTF-8, and a reason may contain any character."""
     with Ledger(db, write=True) as opened:
         opened.begin("bench run --db caf\udce9.db")
         opened.add_jobs([], [Infeasible(make_job(fingerprint=""), "ValueError: \ud800\0")])
@@ -108,23 +107,23 @@ def test_any_text_is_kept(db, make_job):
     assert entry.note == "ValueError: ?\ufffd"
 
 
-def test_done_means_a_result(filled):
-    """A job is done if and only if it has a row of results."""
+def test_a_job_is_done_if_it_has_a_result(filled):
+    """A job is done if and only if the result table has a row for it."""
     done = {row[0] for row in rows_of(filled, "job") if "done" in row}
     assert len(done) == 3
     assert {row[0] for row in rows_of(filled, "result")} == done
 
 
-def test_entering_again_changes_nothing(filled, make_job):
-    """Jobs that are known keep their state and their results."""
+def test_adding_known_jobs_changes_nothing(filled, make_job):
+    """Known jobs keep their state and their results."""
     with Ledger(filled, write=True) as opened:
         before = opened.entries()
         opened.add_jobs([make_job(draw=draw) for draw in range(4)])
         assert opened.entries() == before
 
 
-def test_many_jobs_at_once(ledger, make_job):
-    """More jobs than a statement has room for are entered, found and claimed in their order."""
+def test_many_jobs_are_added_and_claimed_at_once(ledger, make_job):
+    """More jobs than one statement can hold are added, found and claimed in their order."""
     jobs = [make_job(draw=draw) for draw in range(1200)]
     digests = [job.digest for job in reversed(jobs)]
     ledger.add_jobs(jobs)
@@ -133,8 +132,8 @@ def test_many_jobs_at_once(ledger, make_job):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1 / 3])
-def test_any_number_survives(value, ledger, make_job, make_outcome):
-    """NaN, infinities and numbers at the edge come back to the last bit, in a dev score too as far as it is a number."""
+def test_any_number_is_read_back(value, ledger, make_job, make_outcome):
+    """NaN, infinities and extreme numbers are read back bit for bit; a dev score that is not finite becomes None."""
     job = make_job()
     ledger.add_jobs([job])
     [claim] = ledger.claim([job.digest], 1)
@@ -151,8 +150,8 @@ def test_any_number_survives(value, ledger, make_job, make_outcome):
     assert entry.result["payload"] == payload_hash(entry.metrics, ledger.blobs(job.digest))
 
 
-def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
-    """Whichever statement of a result fails, nothing of the result is kept and the job is still claimed."""
+def test_a_result_is_complete_or_absent(ledger, db, make_job, make_outcome):
+    """Whichever statement of a result fails, nothing of the result is stored and the job stays claimed."""
     job, failing, count = make_job(), 0, 0
     ledger.add_jobs([job])
     [claim] = ledger.claim([job.digest], 1)
@@ -161,7 +160,7 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
         nonlocal count
         count += 1
         if count == failing:
-            raise OSError("the cable was pulled")
+            raise OSError("disk unplugged")
 
     event.listen(ledger._engine, "before_cursor_execute", fail)
     for failing in range(1, 50):
@@ -170,7 +169,7 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
             assert ledger.record(make_outcome(job), claim.epoch)
             break
         except OSError:
-            count = failing + 1  # nothing fails while we look
+            count = failing + 1  # no further statement fails
         assert ledger.states([job.digest]) == {job.digest: "claimed"}
         assert [rows_of(db, table) for table in ("result", "metric", "blob", "attempt")] == [
             [],
@@ -190,11 +189,10 @@ def test_a_result_is_whole_or_absent(ledger, db, make_job, make_outcome):
 
 
 # -- claims
-# ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_late_result_is_refused(ledger, make_job, make_outcome):
-    """After a claim was given back and taken anew, the first claim's result is refused and the second's stands."""
+def test_the_result_of_a_lost_claim_is_refused(ledger, make_job, make_outcome):
+    """After a claim was released and the job claimed again, only the result of the second claim is accepted."""
     job = make_job()
     ledger.add_jobs([job])
     [first] = ledger.claim([job.digest], 1)
@@ -208,26 +206,26 @@ def test_a_late_result_is_refused(ledger, make_job, make_outcome):
     assert [entry.metrics["score"] for entry in ledger.entries()] == [0.9]
 
 
-def test_what_is_done_or_claimed_is_not_claimed(ledger, make_job, make_outcome):
-    """A claim passes over jobs that are done or claimed, and over failed ones unless they are to be tried again."""
-    done, held, failed, free = jobs = [make_job(draw=draw) for draw in range(4)]
+def test_done_and_claimed_jobs_are_not_claimed(ledger, make_job, make_outcome):
+    """A claim skips jobs that are done or claimed, and failed ones unless `retry` names their state."""
+    done, claimed, failed, free = jobs = [make_job(draw=draw) for draw in range(4)]
     digests = [job.digest for job in jobs]
     ledger.add_jobs(jobs)
     first, _, third = ledger.claim(digests[:3], 3)
     ledger.record(make_outcome(done), first.epoch)
     ledger.record(make_outcome(failed, status="failed", error="no"), third.epoch)
     assert [claim.digest for claim in ledger.claim(digests, 9)] == [free.digest]
-    [again] = ledger.claim(digests, 9, retry=["failed"])
-    assert again.digest == failed.digest
-    assert ledger.record(make_outcome(failed), again.epoch)
-    assert ledger.states([held.digest, failed.digest]) == {
-        held.digest: "claimed",
+    [second] = ledger.claim(digests, 9, retry=["failed"])
+    assert second.digest == failed.digest
+    assert ledger.record(make_outcome(failed), second.epoch)
+    assert ledger.states([claimed.digest, failed.digest]) == {
+        claimed.digest: "claimed",
         failed.digest: "done",
     }
 
 
-def test_closing_gives_claims_back(db, make_job):
-    """A ledger that is closed leaves no claim, and nothing beside its file."""
+def test_closing_releases_claims(db, make_job):
+    """A closed ledger has no claims, and there is nothing beside its file."""
     job = make_job()
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
@@ -238,7 +236,7 @@ def test_closing_gives_claims_back(db, make_job):
         assert opened.states([job.digest]) == {job.digest: "planned"}
 
 
-HOLDER = """
+CLAIM_AND_WAIT = """
 import sys, time
 from harness.ledger import Ledger
 ledger = Ledger(sys.argv[1], write=True)
@@ -248,38 +246,38 @@ time.sleep(600)
 """
 
 
-def test_claims_of_the_dead_only_are_reaped(ledger, db, make_job):
-    """The claims of a process that was killed are free at once; those of one that lives are left alone."""
+def test_only_claims_of_dead_runs_are_released(ledger, db, make_job):
+    """The claims of a killed process are released at once; those of a living one stay."""
     jobs = [make_job(draw=draw) for draw in range(4)]
     digests = [job.digest for job in jobs]
     ledger.add_jobs(jobs)
-    holders = [started(HOLDER, db) for _ in range(2)]
+    holders = [start(CLAIM_AND_WAIT, db) for _ in range(2)]
     assert [holder.stdout.readline() for holder in holders] == ["2\n", "2\n"]  # type: ignore[union-attr]
     assert ledger.release_dead_claims() == 0
     assert ledger.claim(digests, 4) == []
-    finish(holders[0])
+    kill(holders[0])
     assert ledger.release_dead_claims() == 2
     assert len(ledger.claim(digests, 4)) == 2
-    finish(holders[1])
+    kill(holders[1])
     assert ledger.release_dead_claims() == 2
     assert len(ledger.claim(digests, 4)) == 2
 
 
-def test_what_a_killed_run_leaves_is_cleared_away(db, make_job):
-    """The next run takes away the lock of one that was killed, and at its end nothing lies beside the ledger."""
+def test_the_lock_file_of_a_killed_run_is_removed(db, make_job):
+    """The next run removes the lock file of a killed run, and nothing is left beside the ledger when it ends."""
     with Ledger(db, write=True) as opened:
         opened.add_jobs([make_job()])
-    holder = started(HOLDER, db)
+    holder = start(CLAIM_AND_WAIT, db)
     assert holder.stdout.readline() == "1\n"
-    finish(holder)
+    kill(holder)
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
     assert [path.name for path in Path(db).parent.iterdir()] == ["r.db"]
 
 
 @pytest.fixture
-def tried(db, make_job, make_outcome):
-    """A ledger whose only job diverged, with a score."""
+def diverged_job(db, make_job, make_outcome):
+    """The only job of a ledger: it diverged, with a score."""
     job = make_job()
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
@@ -291,7 +289,7 @@ def tried(db, make_job, make_outcome):
     return job
 
 
-RETRYING = """
+RETRY_AND_WAIT = """
 import sys, time
 from harness.ledger import Ledger
 ledger = Ledger(sys.argv[1], write=True)
@@ -301,45 +299,47 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("ending", ["is killed", "gives it back", "closes its ledger"])
-def test_a_retry_that_is_cut_short_costs_no_outcome(ending, tried, db):
-    """Whichever way a run that tries a job again ends without a result, the job is as it had ended before, with its score."""
+@pytest.mark.parametrize("ending", ["is killed", "releases its claim", "closes its ledger"])
+def test_an_unfinished_retry_keeps_the_earlier_outcome(ending, diverged_job, db):
+    """However a run that tries a job again ends without a result, the job keeps its earlier state and score."""
     if ending == "is killed":
-        retrying = started(RETRYING, db)
+        retrying = start(RETRY_AND_WAIT, db)
         assert retrying.stdout.readline() == "1\n"
-        finish(retrying)
+        kill(retrying)
     else:
         with Ledger(db, write=True) as opened:
             opened.begin("bench run --retry-failed")
-            claims = opened.claim([tried.digest], 1, retry=["diverged"])
-            if ending == "gives it back":
+            claims = opened.claim([diverged_job.digest], 1, retry=["diverged"])
+            if ending == "releases its claim":
                 opened.release_claims(claims)
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
         assert opened.release_dead_claims() == (ending == "is killed")
         [entry] = opened.entries()
         assert (entry.state, entry.metrics["score"]) == ("diverged", 0.25)
-        assert opened.errors() == [(tried.digest, "NaN")]
+        assert opened.errors() == [(diverged_job.digest, "NaN")]
 
 
-def test_a_retry_by_a_run_that_was_taken_for_dead_is_recorded(tried, db, make_outcome, monkeypatch):
-    """Its job was set free, and is what it was before; nobody has claimed it since, so what came of it is kept, once."""
+def test_a_run_that_was_taken_for_dead_records_its_result(
+    diverged_job, db, make_outcome, monkeypatch
+):
+    """Another run released its claim; as nobody has claimed the job since, the result is accepted, once."""
     with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
         first.begin("bench run --retry-failed")
-        [claim] = first.claim([tried.digest], 1, retry=["diverged"])
+        [claim] = first.claim([diverged_job.digest], 1, retry=["diverged"])
         second.begin("bench run")
-        monkeypatch.setattr("harness.ledger.ledger.alive", lambda _: False)
+        monkeypatch.setattr("harness.ledger.ledger.is_locked", lambda _: False)
         assert second.release_dead_claims() == 1
-        assert first.states([tried.digest]) == {tried.digest: "diverged"}
-        assert first.record(make_outcome(tried), claim.epoch)
-        assert not first.record(make_outcome(tried), claim.epoch)
-        assert [attempt["outcome"] for attempt in first.attempts(tried.digest)] == [
+        assert first.states([diverged_job.digest]) == {diverged_job.digest: "diverged"}
+        assert first.record(make_outcome(diverged_job), claim.epoch)
+        assert not first.record(make_outcome(diverged_job), claim.epoch)
+        assert [attempt["outcome"] for attempt in first.attempts(diverged_job.digest)] == [
             "diverged",
             "done",
         ]
 
 
-CLAIMER = """
+CLAIM_ALL = """
 import sys, time
 from pathlib import Path
 from harness.ledger import Ledger
@@ -357,11 +357,11 @@ with Ledger(sys.argv[1], write=True) as ledger:
 
 
 def test_two_processes_never_claim_the_same_job(db, tmp_path, make_job):
-    """Processes that claim from one ledger as fast as they can share its jobs out, each job once."""
+    """Processes that claim jobs from one ledger as fast as they can get each job once."""
     jobs = [make_job(draw=draw) for draw in range(60)]
     with Ledger(db, write=True) as opened:
         opened.add_jobs(jobs)
-    claimers = [started(CLAIMER, db, str(tmp_path / "go")) for _ in range(3)]
+    claimers = [start(CLAIM_ALL, db, str(tmp_path / "go")) for _ in range(3)]
     for claimer in claimers:
         assert claimer.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
@@ -370,12 +370,12 @@ def test_two_processes_never_claim_the_same_job(db, tmp_path, make_job):
         for claimer in claimers
         for line in iter(claimer.stdout.readline, "none left\n")
     ]
-    for claimer in claimers:  # each holds its claims until all have found nothing more
+    for claimer in claimers:  # each keeps its claims until no jobs are left
         claimer.communicate("")
     assert sorted(claimed) == sorted(job.digest for job in jobs)
 
 
-OPENER = """
+OPEN_FIVE = """
 import sys, time
 from pathlib import Path
 from harness.ledger import Ledger
@@ -389,9 +389,9 @@ for number in range(5):
 """
 
 
-def test_a_first_start_may_happen_twice_at_once(db, tmp_path):
-    """Processes that make one ledger at the same moment all find it made."""
-    openers = [started(OPENER, db, str(tmp_path / "go")) for _ in range(3)]
+def test_simultaneous_first_starts_succeed(db, tmp_path):
+    """Processes that create one ledger at the same moment all succeed."""
+    openers = [start(OPEN_FIVE, db, str(tmp_path / "go")) for _ in range(3)]
     for opener in openers:
         assert opener.stdout.readline() == "ready\n"
     (tmp_path / "go").touch()
@@ -399,38 +399,37 @@ def test_a_first_start_may_happen_twice_at_once(db, tmp_path):
     assert [opener.returncode for opener in openers] == [0, 0, 0]
 
 
-def started(script: str, *words: str) -> subprocess.Popen[str]:
-    """A Python process that runs a script."""
+def start(script: str, *words: str) -> subprocess.Popen[str]:
+    """Start a Python process that runs a script."""
     command = [sys.executable, "-c", script, *words]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Kill it outright."""
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and wait for its end."""
     process.kill()
     process.communicate()
 
 
 # -- files
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_migrations_make_the_tables(ledger):
-    """A database made by the migrations has the columns of the table classes, and the same of them may be empty."""
-    made = inspect(ledger._engine)
-    assert set(made.get_table_names()) == set(SQLModel.metadata.tables)
+    """The migrations create the columns of the table classes, and the same columns may be NULL."""
+    inspector = inspect(ledger._engine)
+    assert set(inspector.get_table_names()) == set(SQLModel.metadata.tables)
     for name, table in SQLModel.metadata.tables.items():
-        found = {
+        nullable = {
             column["name"]: column["nullable"] and not column["primary_key"]
-            for column in made.get_columns(name)
+            for column in inspector.get_columns(name)
         }
-        assert found == {column.name: bool(column.nullable) for column in table.columns}
+        assert nullable == {column.name: bool(column.nullable) for column in table.columns}
 
 
 def foreign(path: Path) -> None:
-    """A database of somebody else."""
+    """Replace a ledger by a database of another program."""
     path.unlink()
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE songs (title TEXT)")
@@ -439,27 +438,27 @@ def foreign(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    """A ledger of a later version."""
-    changed(path, "UPDATE meta SET value = '999' WHERE key = 'schema'")
+    """Give a ledger the schema version of a later program."""
+    edit(path, "UPDATE meta SET value = '999' WHERE key = 'schema'")
 
 
-def nameless(path: Path) -> None:
-    """A ledger that does not say its version."""
-    changed(path, "DELETE FROM meta")
+def without_version(path: Path) -> None:
+    """Remove the schema version of a ledger."""
+    edit(path, "DELETE FROM meta")
 
 
-def changed(path: Path, statement: str) -> None:
-    """A ledger after a statement by hand."""
+def edit(path: Path, statement: str) -> None:
+    """Run a statement in a ledger by hand."""
     connection = sqlite3.connect(path)
     connection.execute(statement)
     connection.commit()
     connection.close()
 
 
-SPOILT = {
+DAMAGES = {
     "foreign": foreign,
     "newer": newer,
-    "nameless": nameless,
+    "without version": without_version,
     "no database": lambda path: path.write_bytes(b"Dear diary,\n" * 400),
     "short": lambda path: path.write_bytes(b"SQLi"),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -473,23 +472,23 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("write", [False, True])
-@pytest.mark.parametrize("how", SPOILT)
-def test_a_spoilt_file_stays_as_it_is(how, write, filled, tmp_path):
-    """A file that is damaged, foreign or newer is refused as such and not changed by a byte, whether read or written."""
-    SPOILT[how](Path(filled))
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_not_changed(damage, write, filled, tmp_path):
+    """A damaged, foreign or newer file is refused and not changed by a byte, whether it is read or written."""
+    DAMAGES[damage](Path(filled))
     before = contents(tmp_path)
     with pytest.raises(CorruptData), Ledger(filled, write=write) as opened:
         opened.entries()
     assert contents(tmp_path) == before
 
 
-def test_damage_anywhere_is_an_error_in_words(filled, tmp_path, capsys, make_job):
-    """Whatever bytes of a ledger are overwritten, reading it ends well or with an error that the user can understand."""
-    dice, whole, path = random.Random(5), Path(filled).read_bytes(), tmp_path / "damaged.db"  # noqa: S311  # no secret
+def test_damage_anywhere_is_reported(filled, tmp_path, capsys, make_job):
+    """Whichever bytes of a ledger are overwritten, reading it succeeds or ends with an error for the user."""
+    rng, intact, path = random.Random(5), Path(filled).read_bytes(), tmp_path / "damaged.db"  # noqa: S311
     refused = 0
     for _ in range(120):
-        place = dice.randrange(100, len(whole) - 40)
-        path.write_bytes(whole[:place] + dice.randbytes(40) + whole[place + 40 :])
+        start = rng.randrange(100, len(intact) - 40)
+        path.write_bytes(intact[:start] + rng.randbytes(40) + intact[start + 40 :])
         for read in (
             lambda: status.show_status(str(path), as_json=True),
             lambda: show.show_job(str(path), make_job(draw=1).digest, as_json=False),
@@ -504,7 +503,7 @@ def test_damage_anywhere_is_an_error_in_words(filled, tmp_path, capsys, make_job
 
 
 def test_reading_changes_nothing(filled, tmp_path, capsys, make_job):
-    """Status, show and every way of reading leave the file and its folder as they were."""
+    """`status`, `show` and all reading methods leave the file and its folder unchanged."""
     before = contents(tmp_path)
     status.show_status(filled, as_json=False)
     show.show_job(filled, make_job(draw=1).digest, as_json=False)
@@ -526,18 +525,21 @@ def test_reading_changes_nothing(filled, tmp_path, capsys, make_job):
         "DELETE FROM metric WHERE name = 'accuracy'",
     ],
 )
-def test_show_notices_a_change_by_hand(statement, filled, capsys, make_job):
-    """A metric, a prediction or a coordinate that was changed in the database is called out."""
+def test_show_reports_a_change_by_hand(statement, filled, capsys, make_job):
+    """`show` marks a metric, a prediction or a coordinate that was changed in the database."""
     digest = make_job(draw=1).digest
-    show.show_job(filled, digest, as_json=False)
-    assert "changed" not in capsys.readouterr().out
-    changed(Path(filled), statement)
-    show.show_job(filled, digest, as_json=False)
-    assert "changed" in capsys.readouterr().out
+
+    def marked_lines():
+        show.show_job(filled, digest, as_json=False)
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("! ")]
+
+    assert not marked_lines()
+    edit(Path(filled), statement)
+    assert marked_lines()
 
 
-def test_nothing_there(db):
-    """A ledger that is not there, or is an empty file, cannot be read, and reading does not make it."""
+def test_a_missing_ledger_cannot_be_read(db):
+    """Reading a missing file or an empty one fails with a hint, and does not create a ledger."""
     with pytest.raises(Unavailable, match="run `bench run` first"):
         Ledger(db)
     assert not Path(db).exists()
@@ -548,16 +550,16 @@ def test_nothing_there(db):
         assert opened.entries() == []
 
 
-def test_places_where_none_can_be(tmp_path):
-    """A folder in the file's place, or no folder for it, is told before anything is written."""
+def test_a_ledger_in_an_impossible_place_is_refused(tmp_path):
+    """If the path is a folder, or its folder does not exist, the error comes before anything is written."""
     for name in (tmp_path, tmp_path / "missing" / "r.db"):
         with pytest.raises(CannotWrite):
             Ledger(str(name), write=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_urls_that_lead_nowhere():
-    """A database that does not answer is out of reach; one of SQLite is named by its file."""
+def test_urls_without_a_database_are_reported():
+    """A server that does not answer is unavailable; for SQLite, the message asks for the file's name."""
     for url in ("postgresql://localhost:1/none", "nonsense://x"):
         with pytest.raises(Unavailable):
             Ledger(url, write=True)
@@ -565,16 +567,16 @@ def test_urls_that_lead_nowhere():
         Ledger("sqlite:///r.db", write=True)
 
 
-def test_a_moved_ledger_is_the_same(filled, tmp_path):
-    """A copy of the file under another name, with odd characters, reads the same."""
+def test_a_copied_ledger_has_the_same_entries(filled, tmp_path):
+    """A copy of the file under a name with special characters has the same entries."""
     copy = tmp_path / "a b?mode=ro#%41é.db"
     shutil.copy(filled, copy)
     with Ledger(filled) as first, Ledger(str(copy), write=True) as second:
         assert first.entries() == second.entries()
 
 
-def test_a_reader_can_open_what_a_killed_writer_left(filled):
-    """A transaction that was cut in the middle is taken back by whoever comes first, also if they only read."""
+def test_a_reader_undoes_the_write_of_a_killed_process(filled):
+    """The next process undoes an unfinished transaction, even if it only reads."""
     script = f"""
 import os, sqlite3
 connection = sqlite3.connect({filled!r}, isolation_level=None)
@@ -585,10 +587,10 @@ connection.execute("UPDATE metric SET value = 0.123")
 connection.execute("CREATE TABLE filler (x)")
 connection.executemany("INSERT INTO filler VALUES (?)", [("x" * 2000,) for _ in range(500)])
 os.kill(os.getpid(), 9)
-"""  # noqa: S608  # of this file
+"""  # noqa: S608  # a path of this test
     before = {entry.digest: dict(entry.metrics) for entry in Ledger(filled).entries()}
     subprocess.run([sys.executable, "-c", script], check=False)
     assert Path(filled + "-journal").stat().st_size > 0
     with Ledger(filled) as ledger:
         assert {entry.digest: dict(entry.metrics) for entry in ledger.entries()} == before
-        assert ledger.damage() == []
+        assert ledger.integrity_problems() == []
