@@ -84,3 +84,13 @@ class Overview:
         """
         with self.transaction() as connection:
             return list(dict(connection.execute(text(query)).all()).items())
+
+    def digests(self, beginning: str, most: int = 100) -> list[str]:
+        """Return digests of finished jobs that begin this way, the latest first."""
+        query = """
+            SELECT digest FROM job WHERE state = 'done' AND substr(digest, 1, :length) = :beginning
+            ORDER BY id DESC LIMIT :most
+        """
+        values = {"beginning": beginning, "length": len(beginning), "most": most}
+        with self.transaction() as connection:
+            return list(connection.execute(text(query), values).scalars())
