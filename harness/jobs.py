@@ -63,14 +63,14 @@ class BackboneSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class DrawSpec:
     """Which examples: a draw of a task at a revision, with the fingerprint of their contents."""
 
     task: str
     version: int
     revision: str
     size: int
-    draw: int
+    number: int
     fingerprint: str
     n_train: int
     n_dev: int
@@ -87,7 +87,7 @@ class Job:
     """One cell to fill."""
 
     backbone: BackboneSpec
-    rows: Rows
+    draw: DrawSpec
     seed: int
     method: str
     method_version: int
@@ -102,7 +102,7 @@ class Job:
     def setting(self) -> dict[str, Any]:
         """What the jobs of one method on one task share, in plain types."""
         shared = {
-            name: getattr(self.rows, name)
+            name: getattr(self.draw, name)
             for name in ("task", "version", "revision", "metrics", "labels", "holdout")
         }
         method = {
@@ -125,10 +125,10 @@ class Job:
     def coordinates(self) -> dict[str, Any]:
         """What tells those jobs apart."""
         return {
-            "size": self.rows.size,
-            "draw": self.rows.draw,
+            "size": self.draw.size,
+            "draw": self.draw.number,
             "seed": self.seed,
-            "rows": self.rows.fingerprint,
+            "rows": self.draw.fingerprint,
         }
 
     @cached_property
@@ -139,7 +139,7 @@ class Job:
     @property
     def place(self) -> tuple[str, int, int, int]:
         """Where the job's random streams stand: (task, size, draw, seed)."""
-        return (self.rows.task, self.rows.size, self.rows.draw, self.seed)
+        return (self.draw.task, self.draw.size, self.draw.number, self.seed)
 
 
 def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""What tests of the running half share: made-up jobs and outcomes, and the command itself in a process of its own."""
+"""Fixtures for all tests: made-up jobs and outcomes, and the command in a process of its own."""
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import zlib
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 from harness.outcome import Outcome, pack_predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Starts the command, and says at its end which of the slow libraries were imported.
+# Runs the command and prints at its end which of the slow libraries were imported.
 PROBE = """
 import atexit, sys
 SLOW = {"torch", "transformers", "datasets", "evaluate", "sqlmodel", "sqlalchemy"}
@@ -25,24 +26,13 @@ sys.argv[0] = "bench"
 from harness.__main__ import main
 main()
 """
-GRID = [
-    "--model",
-    "tiny",
-    "--sizes",
-    "20",
-    "--steps",
-    "4",
-    "--eval-every",
-    "2",
-    "--test-limit",
-    "30",
-]
+GRID = shlex.split("--model tiny --sizes 20 --steps 4 --eval-every 2 --test-limit 30")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--remake-golden`: write anew what reports are held against; see `tests/reports/test_golden.py`."""
+    """Add `--remake-golden`, which writes the expected reports of `tests/reports/test_golden.py` again."""
     parser.addoption(
-        "--remake-golden", action="store_true", help="write the golden files of reports anew"
+        "--remake-golden", action="store_true", help="write the golden files of reports again"
     )
 
 
@@ -54,12 +44,12 @@ def _job(
     size: int = 20,
     fingerprint: str = "rows",
 ) -> Job:
-    rows = Rows(
+    draw_spec = DrawSpec(
         task=task,
         version=1,
         revision="g1",
         size=size,
-        draw=draw,
+        number=draw,
         fingerprint=fingerprint,
         n_train=size,
         n_dev=6,
@@ -67,7 +57,7 @@ def _job(
     )
     return Job(
         backbone=BackboneSpec(name="tiny", revision="0123456789"),
-        rows=rows,
+        draw=draw_spec,
         seed=0,
         method=label,
         method_version=1,
@@ -78,7 +68,7 @@ def _job(
 
 
 def _outcome(job: Job, **changes: object) -> Outcome:
-    given = {
+    values = {
         "digest": job.digest,
         "status": "done",
         "metrics": {"accuracy": 0.5},
@@ -89,40 +79,40 @@ def _outcome(job: Job, **changes: object) -> Outcome:
         "predictions": pack_predictions([0, 1, 1], regression=False),
         "device": "cpu",
     }
-    return Outcome(**(given | changes))  # type: ignore[arg-type]
+    return Outcome(**(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
 def make_job() -> Callable[..., Job]:
-    """Makes a job that nobody trains."""
+    """Return a function that makes a job, which no test trains."""
     return _job
 
 
 @pytest.fixture(scope="session")
 def make_outcome() -> Callable[..., Outcome]:
-    """Makes what might have come of a job."""
+    """Return a function that makes an outcome of a job."""
     return _outcome
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """How a command ended: its exit code and its output."""
 
     code: int
     out: str
     err: str
-    loaded: frozenset[str]  # slow libraries that it imported
+    loaded: frozenset[str]  # the slow libraries that it imported
 
 
 class Bench:
-    """The command in a process of its own, away from the network and from the user's caches."""
+    """Runs the command in a process of its own, without the network and with its own cache."""
 
     grid = GRID
 
     def __init__(self, cache: Path) -> None:
-        hidden = {"BENCH_DB", "TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR"}
-        kept = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.env = kept | {
+        removed = {"BENCH_DB", "TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR"}
+        inherited = {name: value for name, value in os.environ.items() if name not in removed}
+        self.env = inherited | {
             "BENCH_CACHE": str(cache),
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(cache / "hub"),
@@ -131,11 +121,11 @@ class Bench:
         }
 
     def command(self, *words: object) -> list[str]:
-        """The words that start it."""
+        """Return the command line for some arguments."""
         return [sys.executable, "-c", PROBE, *map(str, words)]
 
     def start(self, folder: Path, *words: object) -> subprocess.Popen[str]:
-        """Start it and let it run."""
+        """Start the command and return its process."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             self.command(*words),
@@ -146,30 +136,30 @@ class Bench:
             **pipes,
         )
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 120) -> Ended:
-        """Wait for it."""
+    def end(self, process: subprocess.Popen[str], timeout: float = 300) -> Ended:
+        """Wait for the end of a process; kill it after `timeout` seconds."""
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        said, _, loaded = err.rpartition("\nloaded:")
-        return Ended(process.returncode, out, said, frozenset(loaded.split()))
+        errors, _, loaded = err.rpartition("\nloaded:")
+        return Ended(process.returncode, out, errors, frozenset(loaded.split()))
 
     def __call__(self, folder: Path, *words: object) -> Ended:
-        """Run it to its end."""
+        """Run the command and return how it ended."""
         return self.end(self.start(folder, *words))
 
     def run(self, folder: Path, db: str = "r.db", *more: object) -> Ended:
-        """`bench run` on a small grid of the embedded model."""
+        """Run `bench run` on a small grid of the embedded model."""
         return self(folder, *self.run_words(db, *more))
 
     def run_words(self, db: str = "r.db", *more: object) -> Sequence[object]:
-        """Its words."""
+        """Return the arguments of `run`."""
         return ["run", *GRID, "--db", db, *more]
 
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory) -> Bench:
-    """Starts the command."""
+    """The command."""
     return Bench(tmp_path_factory.mktemp("cache"))

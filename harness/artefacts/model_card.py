@@ -147,7 +147,7 @@ def _test_sets(model: StoredModel) -> dict[str, _TestSet] | str:
         return "a metric that is a script is not run for a card"
     if task is None:
         return "the labels of the test rows are in a file of yours whose path the database does not hold"
-    read = cache(lambda split: task.reader.rows(split, setting["revision"]))
+    read = cache(lambda split: task.reader.examples(split, setting["revision"]))
     try:
         with offline():
             draw = draws.draw(task, read, entry.size, entry.draw, model.recipe)

@@ -8,7 +8,7 @@ import numpy as np
 from harness.backbones.hub.cache import offline
 from harness.jobs import recipe_from
 from harness.ledger import LedgerEntry
-from harness.tasks import REGISTRY, Row, Task, draws
+from harness.tasks import REGISTRY, Example, Task, draws
 from reports.analysis.paired_runs import Run
 
 
@@ -43,14 +43,14 @@ def reader(
     return texts
 
 
-def _test_rows(entry: LedgerEntry, task: Task) -> Mapping[str, Sequence[Row]]:
+def _test_rows(entry: LedgerEntry, task: Task) -> Mapping[str, Sequence[Example]]:
     """Return the test rows that the job's draw selects, by the suffix of their split."""
     revision = entry.setting["task"]["revision"]
-    read = cache(lambda split: task.reader.rows(split, revision))
+    read = cache(lambda split: task.reader.examples(split, revision))
     return draws.tested(task, read, entry.draw, recipe_from(entry.setting["recipe"]))
 
 
-def _same_labels(tests: Mapping[str, Sequence[Row]], run: Run) -> bool:
+def _same_labels(tests: Mapping[str, Sequence[Example]], run: Run) -> bool:
     """Return whether the rows have the labels that the run was scored with."""
     if list(tests) != list(run.labels):
         return False

@@ -49,6 +49,6 @@ def fetch(plan: Plan, task_names: set[str], progress: Callable[[str], None]) -> 
         revision = task.reader.revision()
         splits = dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())])
         for split in splits:
-            count = plural(len(task.reader.rows(split, revision)), "row")
+            count = plural(len(task.reader.examples(split, revision)), "row")
             lines.append(f"{name} {split}: {count} at {revision[:12]}")
     return lines

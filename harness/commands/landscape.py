@@ -25,7 +25,7 @@ from harness.wording import plural
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.tasks import Row
+    from harness.tasks import Example
     from harness.training.adapted_model import AdaptedModel
     from harness.training.batching import Encoded
     from harness.training.job_run import JobRun
@@ -258,7 +258,7 @@ class Evaluator:
     job: JobRun
     adapted: AdaptedModel
     encoded: Mapping[str, Sequence[Encoded]]  # by `train`, `dev` and the suffixes of `tests`
-    tests: Mapping[str, Sequence[Row]]  # test rows to evaluate, by the suffix of their split
+    tests: Mapping[str, Sequence[Example]]  # test rows to evaluate, by the suffix of their split
 
     def evaluate(self, tensors: Mapping[str, Tensor], *, test: bool) -> dict[str, Any]:
         """Return losses and scores with these tensors in the slots."""

@@ -83,11 +83,11 @@ def _known_states(db: str, plan: Plan) -> dict[str, str]:
 
 
 def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
-    draw = job.rows
+    draw = job.draw
     return {
         "task": draw.task,
         "size": draw.size,
-        "draw": draw.draw,
+        "draw": draw.number,
         "seed": job.seed,
         "method": job.label,
         "digest": None if reason else job.digest,

@@ -17,7 +17,7 @@ from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.tasks import own
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from harness.tasks.sheets import Problems, Sheet, as_number, read_bytes, read_sheet
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -86,7 +86,7 @@ def predict_texts(
         raise UsageError("pass one text, or the two texts of a pair")
     slots = stored.method.slots(backbone)
     adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
-    rows = batching.encode(backbone, [Row(text, 0) for text in texts])
+    rows = batching.encode(backbone, [Example(text, 0) for text in texts])
     logits = predict(adapted, lambda _: stored.tensors_at(at), rows)
     slots.remove()
     task = Task(name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False)  # type: ignore[arg-type]

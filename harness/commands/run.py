@@ -78,7 +78,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         _announce(out, plan, len(jobs))
         if not jobs:
             return finish(out, ledger, plan, db, failed_now=False)
-        fetch(plan, {job.rows.task for job in jobs}, progress_printer(log))
+        fetch(plan, {job.draw.task for job in jobs}, progress_printer(log))
         slots = _slots(options, checked.devices, len(jobs))
         tickets = _tickets(plan, jobs, options, slots, file, log)
         executor = _executor(slots, options)
@@ -223,7 +223,7 @@ def _announce(out: Console, plan: Plan, left: int) -> None:
         f"{plural(total, 'job')} on {plan.backbone.line()}: "
         f"{total - left:,} ended before, {left:,} to do",
     )
-    draws = {(job.rows.task, job.rows.size, job.rows.draw): job.rows for job in plan.jobs}
+    draws = {(job.draw.task, job.draw.size, job.draw.number): job.draw for job in plan.jobs}
     redrawn = [draw for draw in draws.values() if draw.redrawn]
     if redrawn:
         tasks = ", ".join(sorted({draw.task for draw in redrawn}))
@@ -292,7 +292,7 @@ def _tickets(
     return {
         job.digest: Ticket(
             job=job,
-            task=plan.tasks[job.rows.task],
+            task=plan.tasks[job.draw.task],
             keep=KeptTensors(options.keep).value,
             artefacts=folder,
             zeroed=options.zeroed,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CorruptData, Unavailable, UsageError
-from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
-from harness.ledger import LedgerEntry, Ledger
-from harness.ledger.database import display_name, damage_errors
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical
+from harness.ledger import Ledger, LedgerEntry
+from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import unpack_predictions
 from harness.study import preregistration
@@ -231,14 +231,14 @@ def job_of(entry: LedgerEntry) -> Job:
             f"its recipe has {', '.join(sorted(unknown))}, which this version of bench does not have"
         )
     task = setting["task"]
-    rows = Rows(
+    rows = DrawSpec(
         task=task["task"], version=task["version"], revision=task["revision"], metrics=tuple(task["metrics"]),
-        labels=tuple(task["labels"]), holdout=task["holdout"], size=entry.size, draw=entry.draw,
+        labels=tuple(task["labels"]), holdout=task["holdout"], size=entry.size, number=entry.draw,
         fingerprint=entry.fingerprint, n_train=entry.n_train, n_dev=entry.n_dev, n_test=entry.n_test,
     )  # fmt: skip
     method = setting["method"]
     job = Job(
-        backbone=BackboneSpec(**setting["backbone"]), rows=rows, seed=entry.seed, method=method["name"],
+        backbone=BackboneSpec(**setting["backbone"]), draw=rows, seed=entry.seed, method=method["name"],
         method_version=method["version"], options=method["options"], label=entry.label,
         recipe=Recipe(**setting["recipe"]), distribution=method.get("distribution", ""),
     )  # fmt: skip
@@ -264,7 +264,7 @@ def rerun_job(ledger: Ledger, entry: LedgerEntry, tasks: Mapping[str, Task], dev
     result: Mapping[str, Any] = entry.result or {}
     try:
         job = job_of(entry)
-        if (revision := task.reader.revision()) != job.rows.revision:
+        if (revision := task.reader.revision()) != job.draw.revision:
             return RerunResult(f"the data of {task.name} changed (now revision {revision[:12]})")
         ticket = Ticket(
             job=job, task=task, keep="none", artefacts=Path(), geometry=entry.geometry.planned(),

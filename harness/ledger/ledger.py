@@ -331,7 +331,7 @@ def _is_server_temporary(error: DatabaseError) -> bool:
 
 def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
     """Return the row of `JobRow` for a job that has not run or a cell that cannot be filled."""
-    rows = job.rows
+    rows = job.draw
     remarks = []
     if rows.redrawn:
         remarks.append(f"{rows.redrawn} draws that missed a class were drawn again")
@@ -343,7 +343,7 @@ def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
         "task": rows.task,
         "label": job.label,
         "size": rows.size,
-        "draw": rows.draw,
+        "draw": rows.number,
         "seed": job.seed,
         "fingerprint": rows.fingerprint,
         "n_train": rows.n_train,

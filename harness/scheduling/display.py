@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 def job_line(job: Job) -> str:
     """Return the name of a job for people."""
     seed = f" seed {job.seed}" if job.seed else ""
-    return f"{job.label} · {job.rows.task} · {job.rows.size} · draw {job.rows.draw}{seed}"
+    return f"{job.label} · {job.draw.task} · {job.draw.size} · draw {job.draw.number}{seed}"
 
 
 def outcome_line(outcome: Outcome) -> str:

@@ -182,7 +182,7 @@ class Scheduler:
         """Commit an outcome, then show it."""
         job = self.tickets[outcome.digest].job
         if not self.ledger.record(outcome, claim.epoch):
-            place = f"{job.label} on {job.rows.task}"
+            place = f"{job.label} on {job.draw.task}"
             self.display.note(f"another run has taken over {place}: the result of that run counts")
             self._other_runs.digests.append(outcome.digest)
             return

@@ -81,11 +81,11 @@ def geometries(
     lengths = _lengths(plan)
 
     def geometry(job: Job, pack_size: int) -> Geometry:
-        length = lengths[job.rows.fingerprint]
+        length = lengths[job.draw.fingerprint]
         return Geometry(pack_size, job.recipe.batch_size, length, compiled, captured)
 
     def kind(job: Job) -> tuple[object, ...]:
-        return pack_kind(job, plan.tasks[job.rows.task], geometry(job, 2))
+        return pack_kind(job, plan.tasks[job.draw.task], geometry(job, 2))
 
     trained = [job for job in jobs if not _uses_features(job)]
     if pack != "auto":
@@ -165,8 +165,8 @@ def _lengths(plan: Plan) -> dict[str, int]:
     known = Kept("lengths", spec.name, spec.revision, recipe.max_length)
     lengths: dict[str, int] = {}
     tokenizer: Any = None
-    read = cache(lambda task, split, revision: plan.tasks[task].reader.rows(split, revision))
-    for rows in {job.rows.fingerprint: job.rows for job in plan.jobs}.values():
+    read = cache(lambda task, split, revision: plan.tasks[task].reader.examples(split, revision))
+    for rows in {job.draw.fingerprint: job.draw for job in plan.jobs}.values():
         longest = known.get(rows.fingerprint)
         if longest is None:
             if tokenizer is None:
@@ -180,7 +180,7 @@ def _lengths(plan: Plan) -> dict[str, int]:
                 task,
                 lambda split, rows=rows: read(rows.task, split, rows.revision),  # type: ignore[misc]
                 rows.size,
-                rows.draw,
+                rows.number,
                 recipe,
             )
             texts = [

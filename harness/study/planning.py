@@ -10,11 +10,11 @@ import methods
 from harness.backbones import checkpoints
 from harness.cache import Kept
 from harness.errors import UsageError
-from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 from harness.ledger import Infeasible
 from harness.study import compatibility
 from harness.tasks import draws, metrics
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from methods import Method
 
 
@@ -58,7 +58,7 @@ class Plan:
         jobs, within = [], Counter[int]()
         for job in self.jobs:
             block = blocks.setdefault(
-                (job.rows.task, job.rows.size, job.rows.draw, job.seed), len(blocks)
+                (job.draw.task, job.draw.size, job.draw.number, job.seed), len(blocks)
             )
             # Methods are innermost, so that each block starts with another part.
             if (block + within[block]) % parts == number - 1:
@@ -86,7 +86,7 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
         pooling=request.pooling,
         dtype=request.dtype,
     )
-    blocks: list[tuple[Rows, str]] = []
+    blocks: list[tuple[DrawSpec, str]] = []
     for task in request.tasks:
         progress(f"drawing examples of {task.name}")
         blocks += _blocks(task, request)
@@ -115,16 +115,16 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     )
 
 
-def _order(rows: Rows, request: Request) -> tuple[int, int, int]:
+def _order(rows: DrawSpec, request: Request) -> tuple[int, int, int]:
     names = [task.name for task in request.tasks]
-    return (rows.draw, request.sizes.index(rows.size), names.index(rows.task))
+    return (rows.number, request.sizes.index(rows.size), names.index(rows.task))
 
 
-def _job(backbone: BackboneSpec, rows: Rows, seed: int, method: Method, recipe: Recipe) -> Job:
+def _job(backbone: BackboneSpec, rows: DrawSpec, seed: int, method: Method, recipe: Recipe) -> Job:
     plugin = methods.plugin_of(method)
     return Job(
         backbone=backbone,
-        rows=rows,
+        draw=rows,
         seed=seed,
         method=method.name,
         method_version=method.resolved_version,
@@ -135,7 +135,7 @@ def _job(backbone: BackboneSpec, rows: Rows, seed: int, method: Method, recipe: 
     )
 
 
-def _blocks(task: Task, request: Request) -> list[tuple[Rows, str]]:
+def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
     """Return the draws of a task, each with the reason why it is infeasible, or an empty text.
 
     Known draws come from the cache; an infeasible draw has no fingerprint and no counts.
@@ -153,8 +153,8 @@ def _blocks(task: Task, request: Request) -> list[tuple[Rows, str]]:
         task.labels,
     ]
     known = Kept("draws", "shared", *sampling, *population)
-    read = cache(lambda split: task.reader.rows(split, revision))
-    blocks: list[tuple[Rows, str]] = []
+    read = cache(lambda split: task.reader.examples(split, revision))
+    blocks: list[tuple[DrawSpec, str]] = []
     for size in request.sizes:
         for number in range(request.draws):
             empty = _rows(task, revision, size, number)
@@ -168,14 +168,14 @@ def _blocks(task: Task, request: Request) -> list[tuple[Rows, str]]:
     return blocks
 
 
-def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
+def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
     metric_versions = tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics)
-    return Rows(
+    return DrawSpec(
         task=task.name,
         version=task.version,
         revision=revision,
         size=size,
-        draw=number,
+        number=number,
         fingerprint="",
         n_train=0,
         n_dev=0,
@@ -187,7 +187,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> Rows:
 
 
 def _draw(
-    task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe
+    task: Task, read: Callable[[str], Sequence[Example]], size: int, number: int, recipe: Recipe
 ) -> dict[str, Any]:
     """Return the facts about a draw that are cached: its counts and fingerprint, or why it is infeasible."""
     if reason := draws.feasible(task, size, recipe):

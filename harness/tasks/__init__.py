@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from harness.tasks import glue, toy
-from harness.tasks.base import Reader, Row, Task
+from harness.tasks.base import ExampleReader, Example, Task
 
 __all__ = ["GROUPS", "REGISTRY", "Reader", "Row", "Task"]
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
-class Row(NamedTuple):
+class Example(NamedTuple):
     """One example: one or two texts and a label (the class's number, or the value of a regression)."""
 
     texts: tuple[str, ...]
     label: int | float
 
 
-class Reader(Protocol):
+class ExampleReader(Protocol):
     """Where a task's rows come from. Reading the same revision always gives the same rows in the same order."""
 
     def revision(self) -> str:
@@ -23,7 +23,7 @@ class Reader(Protocol):
         """
         ...
 
-    def rows(self, split: str, revision: str) -> Sequence[Row]:
+    def examples(self, split: str, revision: str) -> Sequence[Example]:
         """All rows of a split at that revision.
 
         Raises:
@@ -40,7 +40,7 @@ class Task:
 
     name: str
     title: str  # one line for `bench list tasks`
-    reader: Reader = field(repr=False)
+    reader: ExampleReader = field(repr=False)
     labels: tuple[
         str, ...
     ]  # names of the classes in the order of their numbers; empty for a regression

@@ -14,7 +14,7 @@ from itertools import islice
 
 from harness.jobs import Recipe
 from harness.streams import Shuffle, stream
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 
 VERSION = 1  # raised when a change here draws other rows
 HELD_OUT = 0.25  # share of the rows that is tested on where a task has no test split
@@ -29,9 +29,9 @@ class Infeasible(Exception):
 class Draw:
     """The rows of one block."""
 
-    train: tuple[Row, ...]
-    dev: tuple[Row, ...]
-    tests: Mapping[str, tuple[Row, ...]]  # by the suffix of the metric: {"": ...}, MNLI has two
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    tests: Mapping[str, tuple[Example, ...]]  # by the suffix of the metric: {"": ...}, MNLI has two
     redrawn: int  # draws thrown away because they missed a class
 
     @property
@@ -86,7 +86,7 @@ def feasible(task: Task, size: int, recipe: Recipe) -> str:
 
 
 def draw(
-    task: Task, read: Callable[[str], Sequence[Row]], size: int, number: int, recipe: Recipe
+    task: Task, read: Callable[[str], Sequence[Example]], size: int, number: int, recipe: Recipe
 ) -> Draw:
     """The draw called `number`.
 
@@ -121,8 +121,8 @@ def draw(
 
 
 def tested(
-    task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe
-) -> dict[str, tuple[Row, ...]]:
+    task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
+) -> dict[str, tuple[Example, ...]]:
     """The test rows of the draw called `number`, by the suffix of the metric; training rows are read only if they must be."""
     if task.holdout:
         return _pool(task, read, number, recipe)[1]
@@ -133,8 +133,8 @@ def tested(
 
 
 def _pool(
-    task: Task, read: Callable[[str], Sequence[Row]], number: int, recipe: Recipe
-) -> tuple[Sequence[Row], dict[str, tuple[Row, ...]]]:
+    task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
+) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]]]:
     """The rows to draw from, and those to test on."""
     rows = read(task.train)
     if not task.holdout:
@@ -146,7 +146,7 @@ def _pool(
     return rest, {"": tuple(rows[index] for index in sorted(out))}
 
 
-def _limited(task: str, split: str, rows: Sequence[Row], limit: int) -> tuple[Row, ...]:
+def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tuple[Example, ...]:
     """At most `limit` rows, the same ones for every job."""
     if not limit or len(rows) <= limit:
         return tuple(rows)
@@ -155,15 +155,15 @@ def _limited(task: str, split: str, rows: Sequence[Row], limit: int) -> tuple[Ro
 
 
 def _stratified(
-    pool: Sequence[Row], order: Iterable[int], n_train: int, n_dev: int, *, equal: bool
-) -> tuple[list[Row], list[Row]]:
+    pool: Sequence[Example], order: Iterable[int], n_train: int, n_dev: int, *, equal: bool
+) -> tuple[list[Example], list[Example]]:
     """Rows in which every class has its share of the pool, or all classes the same share."""
     found = Counter(row.label for row in pool)
     shares = {
         label: 1 / len(found) if equal else count / len(pool)
         for label, count in sorted(found.items())
     }
-    by_class: dict[int | float, list[Row]] = {label: [] for label in shares}
+    by_class: dict[int | float, list[Example]] = {label: [] for label in shares}
     for index in order:
         by_class[pool[index].label].append(pool[index])
     train_quota, dev_quota = _quotas(shares, n_train), _quotas(shares, n_dev)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from harness.backbones.hub.datasets import load_split
 from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import CorruptData
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 
 _SHOWN = 5  # problems named in one message
 
@@ -35,7 +35,7 @@ class HubReader:
         """
         return resolve_revision("dataset", self.dataset, self.asked)
 
-    def rows(self, split: str, revision: str) -> Sequence[Row]:
+    def examples(self, split: str, revision: str) -> Sequence[Example]:
         """All rows of a split at a commit.
 
         Raises:
@@ -48,7 +48,7 @@ class HubReader:
         where = "/".join([self.dataset, *([self.config] if self.config else []), split])
         self._check_columns(where, columns, classes)
         texts = list(zip(*(columns[name] for name in self.fields), strict=True))
-        rows = [Row(*pair) for pair in zip(texts, columns[self.label], strict=True)]
+        rows = [Example(*pair) for pair in zip(texts, columns[self.label], strict=True)]
         problems = [
             f"row {number}, {problem}"
             for number, row in enumerate(rows, 1)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from harness.tasks.sheets import (
     Problems,
     Sheet,
@@ -49,7 +49,7 @@ class FileReader:
         """
         return self._digest([read_bytes(path) for path in self._paths()])
 
-    def rows(self, split: str, revision: str) -> Sequence[Row]:
+    def examples(self, split: str, revision: str) -> Sequence[Example]:
         """All rows of `train` or `test`, of exactly that revision.
 
         Raises:
@@ -81,7 +81,7 @@ class FileReader:
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)
 
-    def parse(self, sheet: Sheet, problems: Problems) -> list[Row]:
+    def parse(self, sheet: Sheet, problems: Problems) -> list[Example]:
         """The rows of a sheet; what cannot be used goes to `problems`."""
         have = columns_of(sheet, (*self.text, self.label), problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
@@ -93,7 +93,7 @@ class FileReader:
                 continue
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
-                rows.append(Row(tuple(text for text in texts if text is not None), label))
+                rows.append(Example(tuple(text for text in texts if text is not None), label))
         return rows
 
     def _label(

@@ -11,24 +11,24 @@ from functools import cache
 
 from harness.errors import CorruptData
 from harness.tasks import grammar as g
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 
 SPLITS: Mapping[str, int] = {"train": 4000, "validation": 500}
 
 
-def sentiment(dice: g.Dice) -> Row:
+def sentiment(dice: g.Dice) -> Example:
     """Does the sentence speak well of the thing? Negation turns it round, and of two clauses that disagree one decides."""
     label = dice.below(2)
-    return Row((g.review(dice, bool(label)),), label)
+    return Example((g.review(dice, bool(label)),), label)
 
 
-def acceptability(dice: g.Dice) -> Row:
+def acceptability(dice: g.Dice) -> Example:
     """Is the sentence grammatical? A wrong one differs from a right one in a single word's form or place."""
     label = dice.below(2)
     words = g.statement(dice) if dice.chance(65) else _past(dice)
     if not label:
         words = _spoil(dice, words)
-    return Row((" ".join(words),), label)
+    return Example((" ".join(words),), label)
 
 
 def _past(dice: g.Dice) -> list[str]:
@@ -85,12 +85,12 @@ def _exchangeable(dice: g.Dice, words: list[str]) -> int:
     return dice.pick(places) if places else 0
 
 
-def paraphrase(dice: g.Dice) -> Row:
+def paraphrase(dice: g.Dice) -> Example:
     """Do both sentences tell the same event? Synonyms, voice and order are free; the facts are not."""
     label = int(dice.chance(58))
     what = g.event(dice, person=30)
     told = what if label else _altered(dice, what)
-    return Row((g.sentence(what, g.wording(dice)), g.sentence(told, g.wording(dice))), label)
+    return Example((g.sentence(what, g.wording(dice)), g.sentence(told, g.wording(dice))), label)
 
 
 def _altered(dice: g.Dice, what: g.Event) -> g.Event:
@@ -147,7 +147,7 @@ CHANGES: Mapping[str, Callable[[g.Dice, g.Event], g.Event]] = {
 }
 
 
-def entailment(dice: g.Dice) -> Row:
+def entailment(dice: g.Dice) -> Example:
     """Does the second sentence follow from the first (0), stay open (1) or contradict it (2)? Both speak of one occasion."""
     label = dice.below(3)
     full = g.event(dice, adjective=100, town=100, day=100)
@@ -168,7 +168,7 @@ def entailment(dice: g.Dice) -> Row:
         premise, hypothesis = _denied(dice, hypothesis, label)
     elif label == 2:
         hypothesis = _contradicted(dice, hypothesis, premise)
-    return Row(
+    return Example(
         (g.sentence(premise, g.wording(dice)), g.sentence(hypothesis, g.wording(dice))), label
     )
 
@@ -200,7 +200,7 @@ def _contradicted(dice: g.Dice, hypothesis: g.Event, premise: g.Event) -> g.Even
     return dice.pick(changes)(dice, hypothesis)
 
 
-def answerability(dice: g.Dice) -> Row:
+def answerability(dice: g.Dice) -> Example:
     """Does the sentence answer the question? It may leave out what is asked, or tell of another event."""
     label = dice.below(2)
     what = g.event(dice, adjective=40, town=100, day=100)
@@ -215,7 +215,7 @@ def answerability(dice: g.Dice) -> Row:
         agent = True
     elif agent:
         told = _silent(dice, what, asked)
-    return Row((g.question(what, asked, dice.below(2)), g.sentence(told, how, agent=agent)), label)
+    return Example((g.question(what, asked, dice.below(2)), g.sentence(told, how, agent=agent)), label)
 
 
 def _silent(dice: g.Dice, what: g.Event, asked: str) -> g.Event:
@@ -229,7 +229,7 @@ def _silent(dice: g.Dice, what: g.Event, asked: str) -> g.Event:
     return dice.pick((_deed, _noun) if asked == "subject" else (_deed, _noun, _subject))(dice, what)
 
 
-def similarity(dice: g.Dice) -> Row:
+def similarity(dice: g.Dice) -> Example:
     """How much do two sentences share, from 0 (nothing) to 5 (all)? Synonyms, voice and order do not count."""
     what = g.event(dice, adjective=100, town=100, day=0)
     weights: tuple[tuple[float, Callable[[g.Dice, g.Event], g.Event]], ...] = (
@@ -239,13 +239,13 @@ def similarity(dice: g.Dice) -> Row:
     for _ in range(dice.below(len(weights) + 1)):
         weight, change = weights[order.pop(dice.below(len(order)))]
         lost, told = lost + weight, change(dice, told)
-    return Row((g.sentence(what, g.wording(dice)), g.sentence(told, g.wording(dice))), 5.0 - lost)
+    return Example((g.sentence(what, g.wording(dice)), g.sentence(told, g.wording(dice))), 5.0 - lost)
 
 
 @cache
-def _rows(name: str, make: Callable[[g.Dice], Row]) -> tuple[Row, ...]:
+def _rows(name: str, make: Callable[[g.Dice], Example]) -> tuple[Example, ...]:
     """All rows of a task: distinct, none with a sentence twice or with one kept for pretraining."""
-    rows: dict[tuple[str, ...], Row] = {}
+    rows: dict[tuple[str, ...], Example] = {}
     dice = g.Dice("toy", g.REVISION, name)
     while len(rows) < sum(SPLITS.values()):
         row = make(dice)
@@ -263,13 +263,13 @@ class ToyReader:
     """Reads one of the tasks above: generates it, once for a process."""
 
     name: str
-    make: Callable[[g.Dice], Row]
+    make: Callable[[g.Dice], Example]
 
     def revision(self) -> str:
         """The version of the grammar."""
         return g.REVISION
 
-    def rows(self, split: str, revision: str) -> Sequence[Row]:
+    def examples(self, split: str, revision: str) -> Sequence[Example]:
         """All rows of "train" or "validation".
 
         Raises:
@@ -287,7 +287,7 @@ class ToyReader:
 
 
 def _task(
-    make: Callable[[g.Dice], Row], title: str, labels: str, metrics: str, *, pair: bool = True
+    make: Callable[[g.Dice], Example], title: str, labels: str, metrics: str, *, pair: bool = True
 ) -> Task:
     name = f"toy-{make.__name__}"
     return Task(

@@ -1,4 +1,4 @@
-"""A backbone with a method in it, and its answers."""
+"""A backbone with a method's slots in it, and its logits."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from harness.training.batching import (
 from methods.core.parameters import TrainableParameters
 from methods.core.slots import Slots
 
-Tensors = Callable[
-    [Tensor | None], dict[str, Tensor]
-]  # points of a simplex (None: its centroid) to slots
+# From points of a simplex (None: its centroid) to the tensors of the slots.
+Tensors = Callable[[Tensor | None], dict[str, Tensor]]
 
 
 @dataclass
 class CallLimit:
-    """What a device was found to hold while a job's dev and test rows were answered."""
+    """The size of an evaluation call that the device was found to hold."""
 
-    tokens: int = 0  # of one call; 0: as many as usual
+    tokens: int = 0  # greatest number in one call; 0: the default
 
 
 @dataclass(frozen=True)
 class AdaptedModel:
-    """A backbone with a method's slots in it, and the source that fills them."""
+    """A backbone with a method's slots in it, and the trainable parameters that fill them."""
 
     backbone: Backbone
     slots: Slots
@@ -43,40 +42,49 @@ class AdaptedModel:
 
 
 def forward(
-    adapted: AdaptedModel, rows: Sequence[Encoded], tensors: Mapping[str, Tensor], most: int = 0
+    adapted: AdaptedModel,
+    rows: Sequence[Encoded],
+    tensors: Mapping[str, Tensor],
+    max_tokens: int = 0,
 ) -> Tensor:
-    """Logits `[rows, outputs]` with tensors in the slots, each for all rows or `[rows, ...]`.
+    """Return logits `[rows, outputs]` with these tensors in the slots.
 
-    Rows of like length go through the model together: one loss over all of them gives the same
-    gradient, with less padding.
+    Rows of similar length share a forward call: the gradient of a loss over all rows is the same,
+    with less padding.
+
+    Args:
+        adapted: the model and its slots.
+        rows: encoded rows.
+        tensors: one tensor per slot, for all rows or `[rows, ...]`.
+        max_tokens: greatest number of tokens in one call; 0: the device's default.
     """
     backbone, slots = adapted.backbone, adapted.slots
 
-    def answer(call: MicroBatch) -> Tensor:
-        slots.install(tensors, call.numbers)
-        return backbone(call.batch)
+    def logits_of(batch: MicroBatch) -> Tensor:
+        slots.install(tensors, batch.indices)
+        return backbone(batch.batch)
 
-    return run_micro_batches(backbone, rows, answer, most)
+    return run_micro_batches(backbone, rows, logits_of, max_tokens)
 
 
 @torch.no_grad()
 def predict(
     adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None
 ) -> Tensor:
-    """Logits `[rows, outputs]` on the CPU, in the order of the rows.
+    """Return logits `[rows, outputs]` on the CPU, in the order of the rows.
 
-    Where the device has no memory for a call, these rows and all later ones go through the model in
-    calls of half its tokens.
+    On out-of-memory, calls of half as many tokens are used for these rows and all later ones of
+    this model.
 
     Args:
         adapted: the model and its slots.
-        tensors: gives what goes into the slots, at the points asked for.
+        tensors: gives the tensors of the slots at points of the simplex.
         rows: encoded rows.
         weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all;
             None: the centroid.
 
     Raises:
-        OutOfMemoryError: it cannot hold a single row.
+        OutOfMemoryError: the device cannot hold a single row.
     """
     logits, adapted.call_limit.tokens = out_of_memory.retry_smaller(
         lambda tokens: _predict(adapted, tensors, rows, weights, tokens),
@@ -91,15 +99,15 @@ def _predict(
     tensors: Tensors,
     rows: Sequence[Encoded],
     weights: Tensor | None,
-    most: int,
+    max_tokens: int,
 ) -> Tensor:
     backbone, slots = adapted.backbone, adapted.slots
     if weights is None or len(weights) != len(rows):
-        return forward(adapted, rows, tensors(weights), most).cpu()
+        return forward(adapted, rows, tensors(weights), max_tokens).cpu()
     points = to_device(weights, backbone.device)
 
-    def answer(call: MicroBatch) -> Tensor:  # tensors for many rows at once would fill the memory
-        slots.install(tensors(points[call.numbers]))
-        return backbone(call.batch)
+    def logits_of(batch: MicroBatch) -> Tensor:  # tensors for all rows would fill the memory
+        slots.install(tensors(points[batch.indices]))
+        return backbone(batch.batch)
 
-    return run_micro_batches(backbone, rows, answer, most).cpu()
+    return run_micro_batches(backbone, rows, logits_of, max_tokens).cpu()

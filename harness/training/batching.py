@@ -1,4 +1,7 @@
-"""Rows of text as batches of tokens, cut where padding would cost more than a further call of the model."""
+"""Tokenised examples in micro-batches of similar length.
+
+A micro-batch ends where padding would cost more than one more forward call.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,18 @@ import torch
 from torch import Tensor
 
 from harness.backbones.loading import Backbone
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 
-MOST = {"cpu": 4096, "cuda": 65536, "mps": 16384}  # tokens of one call, padding included
-CALL = {
-    "cpu": 40,
-    "cuda": 4096,
-    "mps": 2048,
-}  # tokens that cost as much as one more call (README, "How fast")
+# Greatest number of tokens in one forward call, padding included.
+MAX_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+# Tokens that cost as much as the overhead of one more forward call, as measured.
+CALL_OVERHEAD = {"cpu": 40, "cuda": 4096, "mps": 2048}
 
 Encoded = dict[str, list[int]]
 
 
-def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
-    """Tokens of each row, cut to the job's length."""
+def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
+    """Return the tokens of each example, truncated to the backbone's maximal length."""
     if not rows:
         return []
     texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
@@ -31,10 +32,10 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on the device; a GPU fetches it when it gets there, and the host goes on.
+    """Copy a host tensor to the device without waiting for the copy.
 
-    Only from memory that is never paged out: for any other the host would wait until all that it
-    had asked for was done.
+    The source is pinned memory: for a copy from pageable memory the host would wait until the
+    device has finished all earlier work.
     """
     return (
         tensor.pin_memory().to(device, non_blocking=True)
@@ -44,8 +45,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
-    """Rows padded on the right, to a length or to the longest of them: `{name: [rows, tokens]}`."""
-    longest = length or max(map(_tokens, rows))
+    """Return rows padded on the right, to `length` or to the longest row: `{name: [rows, tokens]}`."""
+    longest = length or max(map(_length, rows))
     fill = {"input_ids": backbone.tokenizer.pad_token_id}
     padded = {
         name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]
@@ -56,21 +57,21 @@ def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dic
     }
 
 
-def group_by_length(rows: Sequence[Encoded], device: str, most: int = 0) -> list[list[int]]:
-    """Numbers of rows in groups of like length, short ones first.
+def group_by_length(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -> list[list[int]]:
+    """Return the indices of the rows in groups of similar length, short ones first.
 
-    A group ends where the next row would bring more padding than a further call costs, or more
-    tokens than a call may have: `most`, or as many as are usual on the device.
+    A group ends where the next row would add more padding than one more call costs, or more tokens
+    than a call may have: `max_tokens`, or the device's default.
     """
-    most = most or MOST[device]
+    max_tokens = max_tokens or MAX_TOKENS[device]
     groups: list[list[int]] = []
-    tokens = 0  # of the group at hand, without padding
-    for index in sorted(range(len(rows)), key=lambda index: (_tokens(rows[index]), index)):
-        length = _tokens(rows[index])
+    tokens = 0  # of the last group, without padding
+    for index in sorted(range(len(rows)), key=lambda index: (_length(rows[index]), index)):
+        length = _length(rows[index])
         if (
             groups
-            and length * (len(groups[-1]) + 1) <= most
-            and length * len(groups[-1]) - tokens <= CALL[device]
+            and length * (len(groups[-1]) + 1) <= max_tokens
+            and length * len(groups[-1]) - tokens <= CALL_OVERHEAD[device]
         ):
             groups[-1].append(index)
             tokens += length
@@ -80,11 +81,11 @@ def group_by_length(rows: Sequence[Encoded], device: str, most: int = 0) -> list
     return groups
 
 
-def halved_call_tokens(rows: Sequence[Encoded], device: str, most: int = 0) -> int:
-    """Half the tokens that the largest of the groups has; 0: each of them is a single row."""
+def halved_call_tokens(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -> int:
+    """Return half the tokens of the largest group; 0 if every group is a single row."""
     groups = [
-        (len(group), len(group) * _tokens(rows[group[-1]]))
-        for group in group_by_length(rows, device, most)
+        (len(group), len(group) * _length(rows[group[-1]]))
+        for group in group_by_length(rows, device, max_tokens)
     ]
     return (
         max((tokens for _, tokens in groups), default=0) // 2
@@ -94,29 +95,30 @@ def halved_call_tokens(rows: Sequence[Encoded], device: str, most: int = 0) -> i
 
 
 class MicroBatch(NamedTuple):
-    """Rows that go through the model together, on its device."""
+    """Rows of one forward call, on the model's device."""
 
-    numbers: Tensor  # which of the rows they are, `[rows]`
+    indices: Tensor  # of its rows among all rows, `[rows]`
     batch: dict[str, Tensor]  # `{name: [rows, tokens]}`
 
 
 class EncodedTestSet(list[Encoded]):
-    """Rows that many jobs read, such as those of a test: their calls are made once."""
+    """Encoded rows that many jobs evaluate: their micro-batches are built once."""
 
     def __init__(self, rows: Iterable[Encoded]) -> None:
         super().__init__(rows)
-        self.made: dict[
-            tuple[torch.device, int], list[MicroBatch]
-        ] = {}  # by the device, and the tokens that a call may have
+        # by device and greatest number of tokens in a call
+        self.built: dict[tuple[torch.device, int], list[MicroBatch]] = {}
 
 
-def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[MicroBatch]:
-    """Rows in calls of like length, short ones first: see `cut`."""
-    device, most = backbone.device, most or MOST[backbone.device.type]
-    if isinstance(rows, EncodedTestSet) and (device, most) in rows.made:
-        return rows.made[device, most]
-    groups = group_by_length(rows, device.type, most)
-    made = [
+def micro_batches(
+    backbone: Backbone, rows: Sequence[Encoded], max_tokens: int = 0
+) -> list[MicroBatch]:
+    """Return the rows in micro-batches of similar length, short ones first: see `group_by_length`."""
+    device, max_tokens = backbone.device, max_tokens or MAX_TOKENS[backbone.device.type]
+    if isinstance(rows, EncodedTestSet) and (device, max_tokens) in rows.built:
+        return rows.built[device, max_tokens]
+    groups = group_by_length(rows, device.type, max_tokens)
+    built = [
         MicroBatch(
             to_device(torch.tensor(group), device),
             collate(backbone, [rows[index] for index in group]),
@@ -124,21 +126,21 @@ def calls(backbone: Backbone, rows: Sequence[Encoded], most: int = 0) -> list[Mi
         for group in groups
     ]
     if isinstance(rows, EncodedTestSet):
-        rows.made[device, most] = made
-    return made
+        rows.built[device, max_tokens] = built
+    return built
 
 
 def run_micro_batches(
     backbone: Backbone,
     rows: Sequence[Encoded],
-    answer: Callable[[MicroBatch], Tensor],
-    most: int = 0,
+    logits_of: Callable[[MicroBatch], Tensor],
+    max_tokens: int = 0,
 ) -> Tensor:
-    """What `answer` gives for each call, `[rows, outputs]`, put together in the order of the rows."""
-    made = calls(backbone, rows, most)
-    found = torch.cat([answer(call) for call in made])
-    return found[torch.cat([call.numbers for call in made]).argsort()]
+    """Return `logits_of` each micro-batch, joined in the order of the rows: `[rows, outputs]`."""
+    batches = micro_batches(backbone, rows, max_tokens)
+    logits = torch.cat([logits_of(batch) for batch in batches])
+    return logits[torch.cat([batch.indices for batch in batches]).argsort()]
 
 
-def _tokens(row: Encoded) -> int:
+def _length(row: Encoded) -> int:
     return len(row["input_ids"])

@@ -19,26 +19,30 @@ if TYPE_CHECKING:
 
 
 def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:
-    """Fit on the training rows; the dev rows choose among the candidates. Leaves the source at the one chosen.
+    """Fit candidates on the training rows and load the one with the best dev score.
 
-    A point of the curve is a candidate; its number stands where other methods have a step.
+    Each point of the curve is a candidate; its number takes the place of the training step.
     """
     target, backbone, method = examples.target, adapted.backbone, reader.solver
-    x, held = (reader(batching.encode(backbone, rows)) for rows in (examples.train, examples.dev))
+    train_features, dev_features = (
+        reader(batching.encode(backbone, rows)) for rows in (examples.train, examples.dev)
+    )
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = FitResult(), BestCheckpoint()
     for number, tensors in enumerate(
-        method.solve(x, labels.numpy(), classes=len(target.task.labels)), 1
+        method.solve(train_features, labels.numpy(), classes=len(target.task.labels)), 1
     ):
         load(adapted, tensors)
-        seen = torch.from_numpy(method.answer(x, tensors))
-        logits = torch.from_numpy(method.answer(held, tensors))
-        found = target.predictions(logits)
-        values = metrics.compute(target.task.metrics, found, [row.label for row in examples.dev])
+        train_logits = torch.from_numpy(method.answer(train_features, tensors))
+        logits = torch.from_numpy(method.answer(dev_features, tensors))
+        predictions = target.predictions(logits)
+        values = metrics.compute(
+            target.task.metrics, predictions, [row.label for row in examples.dev]
+        )
         loss = float(target.loss(logits, target.tensor(examples.dev, logits.device)))
         point = CurvePoint(
             number,
-            float(target.loss(seen, labels)),
+            float(target.loss(train_logits, labels)),
             metrics.score(target.task.metrics, values),
             loss,
         )
@@ -51,7 +55,7 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
 
 
 def load(adapted: AdaptedModel, tensors: Mapping[str, np.ndarray]) -> None:
-    """Put a solution where trained tensors are."""
+    """Copy a solution into the trainable parameters."""
     parameters = adapted.trainable.shared
     for name, value in tensors.items():
         parameters[name].data.copy_(torch.from_numpy(value))

@@ -1,8 +1,8 @@
-"""A training step of a pack as one compiled graph, for `bench run --compile`.
+"""The forward pass of a pack's training step as one compiled graph, for `bench run --compile`.
 
-`torch.compile` cannot look into `torch.func.vmap` around a library's model: it would fall back,
-piece by piece, to what it was to replace. So the pass is first traced into plain operations, and
-those are compiled.
+`torch.compile` cannot trace `torch.func.vmap` around a library's model: it would break the graph
+and run the original code piece by piece. So `make_fx` first traces the pass into plain operations,
+and those are compiled.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from torch.utils import _pytree as trees
 
 
 class CompiledFunction:
-    """A function of a tree of tensors, compiled when it is first called and for the shapes of that call.
+    """A function of a tree of tensors, compiled at its first call for the shapes of that call.
 
-    Made once for a kind of packs (`held.COMPILED`): whatever else the function reads must be the
-    same for all of them.
+    Each kind of pack has one (`worker_cache.COMPILED_STEPS`): everything else that the function reads
+    must be equal for all packs of the kind.
     """
 
     def __init__(self) -> None:
         self._graph: Callable[..., Any] | None = None
 
-    def __call__(self, function: Callable[[Any], Any], given: Any) -> Any:
-        """What the function gives, by the graph."""
-        tensors, tree = trees.tree_flatten(given)
+    def __call__(self, function: Callable[[Any], Any], inputs: Any) -> Any:
+        """Return the value of `function(inputs)`, computed by the compiled graph."""
+        tensors, tree = trees.tree_flatten(inputs)
         if self._graph is None:
 
             def flat(*leaves: Any) -> Any:
                 return function(trees.tree_unflatten(list(leaves), tree))
 
-            # With gradients the trace would hold what autograd detaches, and pass none on. Without,
-            # a GPU's fused attention is told to keep nothing for a backward pass, which this one
-            # has: attention is traced as plain products.
+            # Traced with gradients, the graph would contain autograd's detached tensors and pass
+            # no gradient on. Traced without, a GPU's fused attention would save nothing for the
+            # backward pass, so attention is traced as plain matrix products.
             with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
                 self._graph = torch.compile(
                     make_fx(flat)(*(tensor.detach() for tensor in tensors)), dynamic=False

@@ -1,9 +1,8 @@
 """A training step of a pack as one CUDA graph, for `bench run --cuda-graphs`.
 
-A step is some thousand small kernels, and a fast GPU waits for the Python that starts them.
-Recorded once, they are started by one call. What is recorded are kernels and the addresses that
-they read and write, so a step must ask the host for nothing and change only memory that stays where
-it is.
+A step launches some thousand small kernels, and a fast GPU waits for the Python that launches them.
+Once captured, one call launches all of them. A graph holds kernels and the addresses that they read
+and write, so a step must not read a value back to the host and must change memory only in place.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as trees
 
-# steps before the one that is recorded: libraries choose their kernels in them, and make what they
-# keep
-PLAIN = 3
+# Steps that run before the captured one: in them libraries choose kernels and allocate workspaces.
+WARM_UP_STEPS = 3
 
 
 class Recorder(Protocol):
-    """Records what a function starts, without running it."""
+    """Records the kernels that a function launches, without running them."""
 
     def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """What plays it back, and the tensor that holds the function's value after each time."""
+        """Return a function that replays the kernels, and the tensor that then holds the value."""
         ...
 
 
@@ -33,7 +31,7 @@ class CudaGraphRecorder:
     """The recorder of a GPU.
 
     Raises:
-        RuntimeError: the device is none that has graphs.
+        RuntimeError: the device does not support CUDA graphs.
     """
 
     def __init__(self, device: str) -> None:
@@ -43,7 +41,7 @@ class CudaGraphRecorder:
 
     @contextmanager
     def side_stream(self) -> Iterator[None]:
-        """Inside the block kernels go to a stream of their own: none are recorded on the one that is everybody's."""
+        """Launch the kernels of the block on a side stream, as capturing requires."""
         usual = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(usual)
         try:
@@ -53,12 +51,11 @@ class CudaGraphRecorder:
             usual.wait_stream(self._stream)
 
     def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """As `Capture` says.
+        """Capture a function as a CUDA graph: see `Recorder`.
 
         Raises:
-            OutOfMemoryError: the device has no room for a step's memory, which a graph keeps.
-            RuntimeError: the step cannot be recorded. The device itself is as good as before,
-                whatever error it gave.
+            OutOfMemoryError: the device cannot hold the memory of a step, which a graph keeps.
+            RuntimeError: the step cannot be captured. The device remains usable.
         """
         graph = torch.cuda.CUDAGraph()
         try:
@@ -72,32 +69,32 @@ class CudaGraphRecorder:
 
 
 class CapturedStep:
-    """A step that is taken as it is written a few times, then recorded, and played back from then on.
+    """A step that runs normally a few times, is then captured, and is replayed from then on.
 
     Args:
-        step: from what it is told, a tree of tensors, to a tensor.
-        capture: records it.
+        step: a function from a tree of tensors to a tensor.
+        recorder: captures it.
     """
 
-    def __init__(self, step: Callable[[Any], Tensor], capture: Recorder) -> None:
-        self._step, self._capture, self._taken = step, capture, 0
+    def __init__(self, step: Callable[[Any], Tensor], recorder: Recorder) -> None:
+        self._step, self._recorder, self._steps = step, recorder, 0
         self._replay: Callable[[], object] = lambda: None
-        self._read: list[Any] = []  # what the recorded kernels read of what a step is told
+        self._inputs: list[Any] = []  # whose memory the captured kernels read
         self._result = torch.empty(0)
 
-    def __call__(self, told: Any) -> Tensor:
-        """The step's value."""
-        self._taken += 1
-        if self._taken <= PLAIN:
-            return self._step(told)
-        leaves, tree = trees.tree_flatten(told)
-        if not self._read:
-            self._read = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            self._replay, self._result = self._capture(
-                lambda: self._step(trees.tree_unflatten(self._read, tree))
+    def __call__(self, inputs: Any) -> Tensor:
+        """Run the step and return its value."""
+        self._steps += 1
+        if self._steps <= WARM_UP_STEPS:
+            return self._step(inputs)
+        leaves, tree = trees.tree_flatten(inputs)
+        if not self._inputs:
+            self._inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+            self._replay, self._result = self._recorder(
+                lambda: self._step(trees.tree_unflatten(self._inputs, tree))
             )
-        for read, leaf in zip(self._read, leaves, strict=True):
-            if isinstance(read, Tensor):
-                read.copy_(leaf)
+        for captured, leaf in zip(self._inputs, leaves, strict=True):
+            if isinstance(captured, Tensor):
+                captured.copy_(leaf)
         self._replay()
         return self._result.clone()

@@ -1,4 +1,4 @@
-"""A job's dev rows, and what they say at a moment of its training."""
+"""The scores of a job's dev examples during training, and the selection rules that read them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from torch import Tensor
 
 from harness.streams import Streams
 from harness.tasks import metrics
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.training.labels import Target
 from harness.training.selection import CurvePoint
 from methods.core.method import DevScoring
 from methods.core.parameters import TrainableParameters
 
-SCORED = 300  # rows that stochastic validation aims to score: a dev row's copies
+# Rows that stochastic validation scores at least: dev examples are copied until there are as many.
+SCORED_ROWS = 300
 
 
 class EvalRequest(NamedTuple):
-    """A wish to know the model's answers, by the source as it is: logits `[rows, outputs]` on the CPU."""
+    """A request for the logits `[rows, outputs]` of the current parameters, on the CPU.
 
-    chosen: Sequence[int]  # of a training's rows
-    points: (
-        Tensor | None
-    )  # of the simplex: one a row, `[rows, layers, vertices]`, or one for all; None: the centroid
+    Attributes:
+        indices: of the rows among the training loop's rows.
+        points: points of the simplex, `[rows, layers, vertices]` or one for all rows, `[1, ...]`; None:
+            the centroid.
+    """
+
+    indices: Sequence[int]
+    points: Tensor | None
 
 
 class DevScores(NamedTuple):
-    """What the dev rows say: score (higher is better), mean loss, and the score of each copy seen by sampled models."""
+    """Score (higher is better) and mean loss on the dev examples, and the score of each copy by sampled models."""
 
     score: float
     loss: float
@@ -38,94 +43,93 @@ class DevScores(NamedTuple):
 
 
 class DevSet:
-    """Dev rows, scored at the centroid or by sampled models (Falissard et al. 2023: the stochastic dev metric).
+    """Dev examples, scored at the centroid or by sampled models (the stochastic metric of Falissard et al. 2023).
 
     Args:
-        rows: as they are.
-        numbers: which of a training's rows they are.
-        target: what their labels mean.
-        source: what is sampled.
-        scoring: how.
+        examples: the dev examples.
+        indices: of them among the training loop's rows.
+        target: their labels for the loss.
+        trainable: the parameters, from which models are sampled.
+        scoring: whether models are sampled, and how often.
         streams: the job's random numbers.
     """
 
     def __init__(
         self,
-        rows: Sequence[Row],
-        numbers: Sequence[int],
+        examples: Sequence[Example],
+        indices: Sequence[int],
         target: Target,
         trainable: TrainableParameters,
         scoring: DevScoring,
         streams: Streams,
     ) -> None:
-        self._rows, self._numbers, self._target, self._trainable, self._streams = (
-            rows,
-            numbers,
-            target,
-            trainable,
-            streams,
-        )
+        self._examples, self._indices, self._target = examples, indices, target
+        self._trainable, self._streams = trainable, streams
         self._stochastic = scoring.stochastic and trainable.stochastic
         self.copies = (
-            (scoring.copies or max(2, math.ceil(SCORED / len(rows)))) if self._stochastic else 1
+            (scoring.copies or max(2, math.ceil(SCORED_ROWS / len(examples))))
+            if self._stochastic
+            else 1
         )
 
     def score(self, step: int) -> Generator[EvalRequest, Tensor, DevScores]:
-        """Score them at a moment of the training: asks for logits, gives the scores."""
-        target, rows = self._target, [row for _ in range(self.copies) for row in self._rows]
+        """Score the dev examples after a training step: a generator that requests logits and returns the scores."""
+        target, examples = self._target, [*self._examples] * self.copies
         parts = []
-        for look in self._looks(step):
-            parts.append((yield look))  # noqa: PERF401  # a comprehension cannot yield
+        for request in self._requests(step):
+            parts.append((yield request))  # noqa: PERF401  # a comprehension cannot yield
         logits = torch.cat(parts)  # [copies * rows, outputs]
-        loss = float(target.loss(logits, target.tensor(rows, logits.device)))
-        found = target.predictions(logits)
-        each = [
-            self._judged(found[start : start + len(self._rows)])
-            for start in range(0, len(rows), len(self._rows))
+        loss = float(target.loss(logits, target.tensor(examples, logits.device)))
+        predictions = target.predictions(logits)
+        count = len(self._examples)
+        copies = [
+            self._score_of(predictions[start : start + count])
+            for start in range(0, len(examples), count)
         ]
-        return DevScores(self._judged(found), loss, tuple(each) if self._stochastic else ())
+        score = self._score_of(predictions)
+        return DevScores(score, loss, tuple(copies) if self._stochastic else ())
 
-    def _judged(self, found: Sequence[float]) -> float:
-        target, times = self._target, len(found) // len(self._rows)
-        values = metrics.compute(
-            target.task.metrics, found, [row.label for row in self._rows] * times
-        )
-        return metrics.score(target.task.metrics, values)
+    def _score_of(self, predictions: Sequence[float]) -> float:
+        names, copies = self._target.task.metrics, len(predictions) // len(self._examples)
+        labels = [example.label for example in self._examples] * copies
+        return metrics.score(names, metrics.compute(names, predictions, labels))
 
-    def _looks(self, step: int) -> Iterator[EvalRequest]:
+    def _requests(self, step: int) -> Iterator[EvalRequest]:
         if not self._stochastic:
-            yield EvalRequest(self._numbers, None)
+            yield EvalRequest(self._indices, None)
             return
-        generator = self._streams.generator(
-            "dev", step
-        )  # a batch may share a point, the copies never do
-        points = [self._trainable.weights(len(self._rows), generator) for _ in range(self.copies)]
-        given = [point for point in points if point is not None]
-        if len(given[0]) == len(self._rows):
-            yield EvalRequest([*self._numbers] * self.copies, torch.cat(given))
+        # All rows of a copy may share one point of the simplex; different copies never do.
+        generator = self._streams.generator("dev", step)
+        count = len(self._examples)
+        weights = [self._trainable.weights(count, generator) for _ in range(self.copies)]
+        points = [point for point in weights if point is not None]
+        if len(points[0]) == count:
+            yield EvalRequest([*self._indices] * self.copies, torch.cat(points))
         else:
-            yield from (EvalRequest(self._numbers, point) for point in given)
-
-
-Judging = Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]
+            yield from (EvalRequest(self._indices, point) for point in points)
 
 
 class SelectionRules:
-    """What each of the selection rules says of a moment; nothing where that was not asked for.
+    """The other rules by which a checkpoint can be selected.
 
-    Rules are the dev score of sampled models (stochastic), that of the centroid, the job's own dev
-    loss, and the last step.
+    They are the dev score of sampled models (`stochastic`), the dev score of the centroid, the job's
+    own dev loss, and the last step.
+
+    Args:
+        dev_sets: by the name of the rule; empty: no other rule is evaluated.
     """
 
-    def __init__(self, judges: Mapping[str, DevSet]) -> None:
-        self._judges = judges
+    def __init__(self, dev_sets: Mapping[str, DevSet]) -> None:
+        self._dev_sets = dev_sets
 
-    def keys(self, point: CurvePoint) -> Judging:
-        """How good the moment is to each rule: asks for logits, gives the keys."""
-        if not self._judges:
+    def keys(
+        self, point: CurvePoint
+    ) -> Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]:
+        """Compute the key of a checkpoint by each rule, the greater the better: a generator that requests logits."""
+        if not self._dev_sets:
             return {}
         keys: dict[str, tuple[float, ...]] = {}
-        for rule, judge in self._judges.items():
-            found = yield from judge.score(point.step)
-            keys[rule] = (found.score, -found.loss)
+        for rule, dev_set in self._dev_sets.items():
+            scores = yield from dev_set.score(point.step)
+            keys[rule] = (scores.score, -scores.loss)
         return keys | {"loss": (-point.dev_loss,), "last": (float(point.step),)}

@@ -16,7 +16,7 @@ from harness.errors import BenchError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.outcome import Outcome, ProgressCallback, pack_predictions
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
@@ -64,11 +64,11 @@ class JobRun:
 
         job, task = ticket.job, ticket.task
 
-        def read(split: str) -> Sequence[Row]:
-            return worker_cache.rows(task, split, job.rows.revision)
+        def read(split: str) -> Sequence[Example]:
+            return worker_cache.rows(task, split, job.draw.revision)
 
-        rows = draws.draw(task, read, job.rows.size, job.rows.draw, job.recipe)
-        if rows.fingerprint != job.rows.fingerprint:
+        rows = draws.draw(task, read, job.draw.size, job.draw.number, job.recipe)
+        if rows.fingerprint != job.draw.fingerprint:
             raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
         backbone = replace(
             worker_cache.backbone(job.backbone, device),
@@ -84,9 +84,9 @@ class JobRun:
             methods.rebuild(job.method, job.options, job.distribution),
             Target.of(task, rows.train),
         )
-        if (method.resolved_version, task.version) != (job.method_version, job.rows.version):
+        if (method.resolved_version, task.version) != (job.method_version, job.draw.version):
             raise BenchError(
-                f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.rows.version} of them, "
+                f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.draw.version} of them, "
                 f"and here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
             )
         return cls(ticket, device, method, rows, backbone, Streams(job.place), target)
@@ -171,7 +171,7 @@ class JobRun:
             and not self.ticket.task.holdout
         )
 
-    def test_sets(self) -> dict[str, tuple[Sequence[Row], Sequence[Encoded]]]:
+    def test_sets(self) -> dict[str, tuple[Sequence[Example], Sequence[Encoded]]]:
         """The test rows, as they are and encoded, by the suffix of the metric."""
         job, task, tests = self.job, self.ticket.task, self.rows.tests
         return {
@@ -215,7 +215,7 @@ class JobRun:
         from harness.artefacts import tensor_files
 
         job, began = self.ticket.job, time.perf_counter()
-        curve = zlib.compress(json.dumps([point.row() for point in result.curve]).encode(), 9)
+        curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
             return self._diverged(
                 curve, f"the loss stopped being a finite number at step {result.diverged}", geometry

@@ -1,7 +1,7 @@
-"""AdamW with clipping, for one source and for the stacked sources of a pack.
+"""AdamW with gradient clipping, for one job and for the stacked parameters of a pack.
 
-Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the constants that PyTorch
-takes by default.
+Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the default constants
+of PyTorch.
 """
 
 from __future__ import annotations
@@ -13,119 +13,121 @@ from torch import Tensor, nn
 
 from methods.core.parameters import TrainableParameters
 
-CLIP = 1.0  # greatest norm of a job's gradient
+MAX_NORM = 1.0  # of a job's gradient
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 
 class SingleAdamW:
-    """The library's optimiser over one source."""
+    """PyTorch's optimiser over the parameters of one job."""
 
     def __init__(self, trainable: TrainableParameters, weight_decay: float) -> None:
-        self._trainable, self._looked = trainable, False
+        self._trainable, self._checked = trainable, False
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, parameter in trainable.named_parameters():
             groups[decays(name, parameter)].append(parameter)
-        tables = [
+        parameter_groups = [
             {"params": groups[decay], "weight_decay": weight_decay * decay}
             for decay in (True, False)
         ]
-        self._adam = torch.optim.AdamW(tables, betas=BETAS, eps=EPSILON, fused=True)
+        self._adam = torch.optim.AdamW(parameter_groups, betas=BETAS, eps=EPSILON, fused=True)
 
     def step(self, rate: float) -> None:
-        """One update by the gradients at hand, which are then forgotten."""
-        if not self._looked:
+        """Update the parameters by their gradients, then clear the gradients."""
+        if not self._checked:
             check_gradients(
                 {name: parameter.grad for name, parameter in self._trainable.named_parameters()}
             )
-            self._looked = True
+            self._checked = True
         for group in self._adam.param_groups:
             group["lr"] = rate
-        nn.utils.clip_grad_norm_(self._trainable.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(self._trainable.parameters(), MAX_NORM)
         self._adam.step()
         self._adam.zero_grad()
 
 
 class StackedAdamW:
-    """One update of many sources, each with a rate, a decay and a clip of its own.
+    """AdamW over stacked parameters, where each job has its own rate, weight decay and clipping.
 
     Args:
-        tensors: the parameters of all of them, `{name: [places, ...]}`.
-        weight_decay: of each.
+        tensors: the stacked parameters, `{name: [jobs, ...]}`.
+        weight_decay: of each job.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], weight_decay: Sequence[float]) -> None:
-        self._tensors, self._steps, self._looked = tensors, 0, False
+        self._tensors, self._steps, self._checked = tensors, 0, False
         self._decay = {name: decays(name, tensor[0]) for name, tensor in tensors.items()}
         self._weight_decay = torch.tensor(weight_decay, dtype=torch.float64)
         self._first = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
         self._second = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
 
-    def told(self, rates: Sequence[float]) -> Tensor:
-        """What the next update must know of the host, `[3, places]`: size of the step, what decay leaves, correction.
+    def step_values(self, rates: Sequence[float]) -> Tensor:
+        """Return the values of the next update that the host computes, `[3, jobs]`.
+
+        They are the step size, the factor of weight decay, and the correction of the second moment.
 
         Args:
-            rates: the learning rate of each place.
+            rates: the learning rate of each job.
         """
         self._steps += 1
-        rate = torch.tensor(rates, dtype=torch.float64)  # [places]
+        rate = torch.tensor(rates, dtype=torch.float64)  # [jobs]
         first, second = (1 - beta**self._steps for beta in BETAS)
-        some = next(iter(self._tensors.values()))
+        dtype = next(iter(self._tensors.values())).dtype
         return torch.stack(
             [rate / first, 1 - rate * self._weight_decay, torch.full_like(rate, second**0.5)]
-        ).to(some.dtype)
+        ).to(dtype)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor | None], told: Tensor) -> None:
-        """One update.
+    def step(self, gradients: Sequence[Tensor | None], values: Tensor) -> None:
+        """Update the parameters.
 
         Args:
             gradients: of the tensors, in their order.
-            told: of this update, on their device.
+            values: from `step_values`, on the device of the tensors.
         """
-        if not self._looked:
+        if not self._checked:
             check_gradients(dict(zip(self._tensors, gradients, strict=True)))
-            self._looked = True
-        seen = [gradient for gradient in gradients if gradient is not None]
-        step_size, kept, correction = told  # [places] each
-        scale = _clip(seen)
-        for (name, tensor), raw in zip(self._tensors.items(), seen, strict=True):
+            self._checked = True
+        present = [gradient for gradient in gradients if gradient is not None]
+        step_size, decay_factor, correction = values  # [jobs] each
+        scale = _clip_factors(present)
+        for (name, tensor), raw in zip(self._tensors.items(), present, strict=True):
             axes = (-1, *[1] * (tensor.dim() - 1))
             gradient = raw * scale.view(axes)
             first, second = self._first[name], self._second[name]
             first.lerp_(gradient, 1 - BETAS[0])
             second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
             if self._decay[name]:
-                tensor.mul_(kept.view(axes))
+                tensor.mul_(decay_factor.view(axes))
             root = second.sqrt().div_(correction.view(axes)).add_(EPSILON)
             tensor.sub_(first / root * step_size.view(axes))
 
 
-def _clip(gradients: Sequence[Tensor]) -> Tensor:
-    """What every place's gradient is multiplied with, `[places]`."""
+def _clip_factors(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the factor that clips each job's gradient, `[jobs]`."""
     norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients]
-    scale: Tensor = CLIP / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)
+    scale: Tensor = MAX_NORM / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)
     return scale.clamp_max(1.0)
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Whether a source's parameter decays; biases and the scales of norms never do."""
+    """Return whether weight decay applies to a parameter: not to biases and scales of norms."""
     axes = parameter.dim() - name.startswith("_per_vertex.")  # less the vertex axis
     return axes >= 2 and "bias" not in name
 
 
 def check_gradients(gradients: Mapping[str, Tensor | None]) -> None:
-    """See that every trained tensor has a gradient: one without stands where the backbone does not look.
+    """Check that every trained tensor has a gradient; without one the backbone does not use it.
 
     Raises:
-        ValueError: some have none.
+        ValueError: some tensors have no gradient.
     """
-    absent = [name for name, gradient in gradients.items() if gradient is None]
-    if absent:
+    missing = [name for name, gradient in gradients.items() if gradient is None]
+    if missing:
         shown = ", ".join(
             name.removeprefix("_shared.").removeprefix("_per_vertex.").replace("/", ".")
-            for name in absent[:3]
+            for name in missing[:3]
         )
         raise ValueError(
-            f"{len(absent)} trained tensors get no gradient on this backbone: {shown}{', ...' * (len(absent) > 3)}"
+            f"{len(missing)} trained tensors get no gradient on this backbone: {shown}{', ...' * (len(missing) > 3)}"
         )

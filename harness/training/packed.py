@@ -1,12 +1,14 @@
-"""Several trainings in one forward pass over one frozen backbone.
+"""Several training loops in one forward pass over one frozen backbone.
 
-The sources of all jobs are stacked: every parameter gets an axis of places in front, and each job's
-source looks into its own place. `torch.func.vmap` over that axis runs sources and model for all of
-them at once; loss, clip, rate and decay are each job's own, and so are its streams, early stop and
-end. A pack has a geometry (places, rows, length) that hangs on the jobs' plan and not on who is
-left: places whose job has ended, or never was, repeat a question whose answer nobody reads. With
-the same geometry a job's numbers are the same to the bit, whoever trains beside it; with another
-they differ by rounding, so it is recorded.
+The parameters of all jobs are stacked: every parameter gets a leading axis with one entry per member
+of the pack, and each job's own parameters are views of its entry. `torch.func.vmap` over that axis
+runs parameters and model for all members at once. Each job has its own loss, clipping, learning rate,
+weight decay, random streams, early stopping and end.
+
+The geometry of a pack follows from the plan and not from the jobs that are still training: a member
+whose job has ended, or that never had one, repeats the request of another and its result is unused.
+With equal geometry a job's numbers are equal to the bit, whatever trains beside it. Another geometry
+changes rounding, so it is recorded.
 """
 
 from __future__ import annotations
@@ -35,18 +37,18 @@ if TYPE_CHECKING:
     from harness.training.compiled import CompiledFunction
 
 Batch = dict[str, Tensor]
-Entries = dict[float, Tensor]  # of dropout's masks, for each probability: `[places, entries]`
+MaskValues = dict[float, Tensor]  # of dropout, for each probability: `[pack_size, values]`
 
 
 class Pack:
-    """A number of places in one forward pass.
+    """Jobs of one kind that train in one forward pass.
 
     Args:
-        adapted: the backbone with as many outputs as the pack's heads have, the slots that all jobs
-            share, and a source of which only the structure counts.
-        geometry: places, rows and tokens.
-        compiled: runs the passes of training steps, where they are to be compiled; looks are not.
-        capture: records training steps, where they are to be played back.
+        adapted: the backbone with as many outputs as the heads in the pack have, the slots that all
+            jobs share, and trainable parameters of which only names and shapes are used.
+        geometry: pack size, micro-batch and length.
+        compiled: runs the forward passes of compiled training steps; evaluations are not compiled.
+        recorder: captures training steps as CUDA graphs.
     """
 
     def __init__(
@@ -54,69 +56,64 @@ class Pack:
         adapted: AdaptedModel,
         geometry: Geometry,
         compiled: CompiledFunction | None = None,
-        capture: Recorder | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        self._adapted, self._geometry, self._compiled, self._capture = (
-            adapted,
-            geometry,
-            compiled,
-            capture,
-        )
-        self._asking = _Asking(adapted.trainable)
+        self._adapted, self._geometry = adapted, geometry
+        self._compiled, self._recorder = compiled, recorder
+        self._parameters = _ParametersAndPenalty(adapted.trainable)
 
-    def fit(self, trainings: Sequence[TrainingLoop]) -> list[FitResult]:
-        """Run up to as many trainings as there are places, side by side."""
-        places = self._geometry.pack_size
-        filled = [
-            trainings[place] if place < len(trainings) else trainings[0] for place in range(places)
-        ]
-        stack = _Stack(
-            self._adapted.trainable, [training.adapted.trainable for training in trainings], places
+    def fit(self, loops: Sequence[TrainingLoop]) -> list[FitResult]:
+        """Run training loops side by side, at most as many as the pack size."""
+        size = self._geometry.pack_size
+        filled = [*loops, *[loops[0]] * (size - len(loops))]
+        stack = _StackedParameters(
+            self._adapted.trainable, [loop.adapted.trainable for loop in loops], size
         )
-        optimiser = StackedAdamW(
-            stack.tensors, [training.options["weight_decay"] for training in filled]
+        optimiser = StackedAdamW(stack.tensors, [loop.options["weight_decay"] for loop in filled])
+        rows = _PackedRows(
+            self._adapted.backbone, [loop.rows for loop in loops], self._geometry.length
         )
-        texts = _Texts(
-            self._adapted.backbone, [training.rows for training in trainings], self._geometry.length
-        )
-        masks = _Masks(self, trainings, texts)
-        update = _Update(self, stack, texts, filled, optimiser)
-        take = CapturedStep(update, self._capture) if self._capture else update
+        masks = _DropoutMasks(self, loops, rows)
+        step = _TrainingStep(self, stack, rows, filled, optimiser)
+        take_step = CapturedStep(step, self._recorder) if self._recorder else step
         results: dict[int, FitResult] = {}
-        asked: dict[int, StepRequest | EvalRequest] = {}
-        steps: dict[int, StepRequest] = {}  # the newest of each
-        lessons = [training.requests() for training in trainings]
+        pending: dict[int, StepRequest | EvalRequest] = {}  # by member
+        latest: dict[int, StepRequest] = {}  # step request of each member
+        generators = [loop.requests() for loop in loops]
 
-        def go_on(place: int, answer: Tensor | None) -> None:
+        def advance(member: int, value: Tensor | None) -> None:
             try:
-                asked[place] = lessons[place].send(answer)  # type: ignore[arg-type]  # None begins a generator
+                request = generators[member].send(value)  # type: ignore[arg-type]  # None begins a generator
             except StopIteration as end:
-                asked.pop(place, None)
-                results[place] = end.value
-                stack.release(place)
+                pending.pop(member, None)
+                results[member] = end.value
+                stack.release(member)
             else:
-                if isinstance(wish := asked[place], StepRequest):
-                    steps[place] = wish
+                pending[member] = request
+                if isinstance(request, StepRequest):
+                    latest[member] = request
 
-        for place in range(len(trainings)):
-            go_on(place, None)
-        while asked:
-            looks = {place: wish for place, wish in asked.items() if isinstance(wish, EvalRequest)}
-            # whoever wants a step waits for who wants to look, in another way than the first as
-            # well
-            if looks:
-                form = _form(next(iter(looks.values())))
-                alike = {place: look for place, look in looks.items() if _form(look) == form}
-                for place, logits in self._look(stack, texts, alike).items():
-                    go_on(place, logits[:, : trainings[place].adapted.backbone.outputs])
+        for member in range(len(loops)):
+            advance(member, None)
+        while pending:
+            evaluations = {m: r for m, r in pending.items() if isinstance(r, EvalRequest)}
+            # Serve evaluation requests first, one kind at a time.
+            if evaluations:
+                kind = _kind(next(iter(evaluations.values())))
+                same_kind = {m: r for m, r in evaluations.items() if _kind(r) == kind}
+                for member, logits in self._evaluate(stack, rows, same_kind).items():
+                    advance(member, logits[:, : loops[member].adapted.backbone.outputs])
                 continue
-            wishes = [steps.get(place, steps[0]) for place in range(places)]
-            rates = [wish.rate if place in asked else 0.0 for place, wish in enumerate(wishes)]
-            drawing = [place if place in asked else next(iter(asked)) for place in range(places)]
-            losses = take(texts.told(wishes, optimiser.told(rates), masks.draw(drawing)))
-            for place in list(asked):
-                go_on(place, losses[place])
-        return [results[place] for place in range(len(trainings))]
+            steps = [latest.get(member, latest[0]) for member in range(size)]
+            rates = [step.rate if member in pending else 0.0 for member, step in enumerate(steps)]
+            sources = [
+                member if member in pending else next(iter(pending)) for member in range(size)
+            ]
+            values = optimiser.step_values(rates)
+            losses = take_step(rows.step_inputs(steps, values, masks.draw(sources)))
+            for member in list(pending):
+                advance(member, losses[member])
+        return [results[member] for member in range(len(loops))]
 
     def forward(
         self,
@@ -124,118 +121,134 @@ class Pack:
         batch: Batch,
         points: Tensor | None = None,
         pair: Tensor | None = None,
-        masks: tuple[Entries, Entries] | None = None,
+        masks: tuple[MaskValues, MaskValues] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits `[places, rows, outputs]` and penalties `[places]` of all places in one pass."""
+        """Return logits `[pack_size, rows, outputs]` and penalties `[pack_size]` of one pass.
+
+        Args:
+            parameters: stacked, `{name: [pack_size, ...]}`.
+            batch: `{name: [pack_size, rows, tokens]}`.
+            points: of the simplex, `[pack_size, rows or 1, layers, vertices]`.
+            pair: two vertices that the penalty compares, `[pack_size, 2]`.
+            masks: of the backbone's dropout and of the methods' own.
+        """
         backbone, slots = self._adapted.backbone, self._adapted.slots
 
-        def one(given: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        def forward_member(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
             tensors, penalty = functional_call(
-                self._asking, given["source"], (given.get("points"), given.get("pair"))
+                self._parameters, inputs["parameters"], (inputs.get("points"), inputs.get("pair"))
             )
             slots.install(tensors)
             hidden, added = (
-                PrecomputedMasks(given[kind]) if given[kind] else None for kind in ("hidden", "added")
+                PrecomputedMasks(inputs[kind]) if inputs[kind] else None
+                for kind in ("hidden", "added")
             )
             with backbone.dropout(hidden), slots.dropout(added):
-                logits: Tensor = backbone.model(**given["batch"])
+                logits: Tensor = backbone.model(**inputs["batch"])
             return logits, penalty
 
         hidden, added = masks or ({}, {})
-        given = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
-        given["source"] = {f"trainable.{name}": tensor for name, tensor in parameters.items()}
-        given = {name: value for name, value in given.items() if value is not None}
+        inputs = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
+        inputs["parameters"] = {f"trainable.{name}": tensor for name, tensor in parameters.items()}
+        inputs = {name: value for name, value in inputs.items() if value is not None}
         with attention_under_vmap():
             compiled = self._compiled if torch.is_grad_enabled() else None
-            logits, penalty = compiled(vmap(one), given) if compiled else vmap(one)(given)
+            mapped = vmap(forward_member)
+            logits, penalty = compiled(mapped, inputs) if compiled else mapped(inputs)
         return logits.to(backbone.trained_in), penalty
 
     @torch.no_grad()
-    def _look(
-        self, stack: _Stack, texts: _Texts, looks: Mapping[int, EvalRequest]
+    def _evaluate(
+        self, stack: _StackedParameters, rows: _PackedRows, requests: Mapping[int, EvalRequest]
     ) -> dict[int, Tensor]:
-        """Logits `[rows, outputs]` of each look, on the CPU; rows go through in parts of a size that the geometry fixes."""
-        rows = EVAL_MICRO_BATCHES * self._geometry.micro_batch
-        idle = next(iter(looks.items()))
-        wishes = [
-            (place, looks[place]) if place in looks else idle
-            for place in range(self._geometry.pack_size)
+        """Return the logits `[rows, outputs]` of each request, on the CPU.
+
+        Rows go through the model in parts of a size that the geometry fixes; a part that is not full
+        repeats the last row.
+        """
+        count = EVAL_MICRO_BATCHES * self._geometry.micro_batch
+        idle = next(iter(requests.items()))
+        filled = [
+            (member, requests[member]) if member in requests else idle
+            for member in range(self._geometry.pack_size)
         ]
         parts = []
-        for start in range(0, max(len(wish.chosen) for wish in looks.values()), rows):
-            numbers = [
-                [min(start + at, len(wish.chosen) - 1) for at in range(rows)] for _, wish in wishes
+        for start in range(0, max(len(request.indices) for request in requests.values()), count):
+            positions = [
+                [min(start + offset, len(request.indices) - 1) for offset in range(count)]
+                for _, request in filled
             ]
-            chosen = [
-                [wish.chosen[at] for at in own]
-                for own, (_, wish) in zip(numbers, wishes, strict=True)
+            indices = [
+                [request.indices[position] for position in part]
+                for part, (_, request) in zip(positions, filled, strict=True)
             ]
             points = [
-                wish.points if wish.points is None or len(wish.points) == 1 else wish.points[own]
-                for own, (_, wish) in zip(numbers, wishes, strict=True)
+                request.points
+                if request.points is None or len(request.points) == 1
+                else request.points[part]
+                for part, (_, request) in zip(positions, filled, strict=True)
             ]
-            batch = texts.batch(texts.numbers([place for place, _ in wishes], chosen))
-            parts.append(self.forward(stack.tensors, batch, texts.to_device(points))[0].cpu())
+            batch = rows.batch(rows.indices([member for member, _ in filled], indices))
+            parts.append(self.forward(stack.tensors, batch, rows.stacked(points))[0].cpu())
         logits = torch.cat(parts, dim=1)
-        return {place: logits[place, : len(wish.chosen)] for place, wish in looks.items()}
+        return {
+            member: logits[member, : len(request.indices)] for member, request in requests.items()
+        }
 
 
 class StepInputs(NamedTuple):
-    """What the host decided about a step, on the device: all that one step hangs on and the next does not.
+    """Inputs of one training step, copied to the device.
 
     Attributes:
-        chosen: rows of each place among its own, `[places, rows]`.
-        rates: of the optimiser, `[3, places]`.
-        points: of the simplex, `[places, rows or 1, layers, vertices]`; None: there is only one.
-        pair: two vertices that the penalty compares, `[places, 2]`.
-        masks: of dropout, the backbone's and the methods' own.
+        indices: rows of each member among its own, `[pack_size, rows]`.
+        rates: from `StackedAdamW.step_values`, `[3, pack_size]`.
+        points: of the simplex, `[pack_size, rows or 1, layers, vertices]`; None: the method has none.
+        pair: two vertices that the penalty compares, `[pack_size, 2]`.
+        masks: of the backbone's dropout and of the methods' own.
     """
 
-    chosen: Tensor
+    indices: Tensor
     rates: Tensor
     points: Tensor | None
     pair: Tensor | None
-    masks: tuple[Entries, Entries]
+    masks: tuple[MaskValues, MaskValues]
 
 
-class _Update:
-    """One step of all places. It asks the host for nothing, and all memory that it changes was there before."""
+class _TrainingStep:
+    """One step of all members, which can be captured: it reads nothing back and changes memory in place only."""
 
     def __init__(
         self,
         pack: Pack,
-        stack: _Stack,
-        texts: _Texts,
-        trainings: Sequence[TrainingLoop],
+        stack: _StackedParameters,
+        rows: _PackedRows,
+        loops: Sequence[TrainingLoop],
         optimiser: StackedAdamW,
     ) -> None:
-        self._pack, self._stack, self._texts, self._trainings, self._optimiser = (
-            pack,
-            stack,
-            texts,
-            trainings,
-            optimiser,
-        )
-        self._first = texts.first(range(len(trainings)))
+        self._pack, self._stack, self._rows = pack, stack, rows
+        self._loops, self._optimiser = loops, optimiser
+        self._first = rows.first(range(len(loops)))
 
-    def __call__(self, told: StepInputs) -> Tensor:
-        """Losses `[places]` before the step."""
+    def __call__(self, inputs: StepInputs) -> Tensor:
+        """Take the step and return the losses `[pack_size]` before it."""
         tensors = self._stack.tensors
-        batch = self._texts.batch(told.chosen + self._first)
-        logits, penalties = self._pack.forward(tensors, batch, told.points, told.pair, told.masks)
+        batch = self._rows.batch(inputs.indices + self._first)
+        logits, penalties = self._pack.forward(
+            tensors, batch, inputs.points, inputs.pair, inputs.masks
+        )
         losses = torch.stack(
-            [  # one by one: in one call over all of them the place would change their last digit
-                training.loss(logits[place], told.chosen[place]) + penalties[place]
-                for place, training in enumerate(self._trainings)
+            [  # job by job: in one call, the position in the pack would change the last digit
+                loop.loss(logits[member], inputs.indices[member]) + penalties[member]
+                for member, loop in enumerate(self._loops)
             ]
         )
         gradients = torch.autograd.grad(losses.sum(), list(tensors.values()), allow_unused=True)
-        self._optimiser.step(gradients, told.rates)
+        self._optimiser.step(gradients, inputs.rates)
         return losses.detach()
 
 
-class _Asking(nn.Module):
-    """A source's tensors and its penalty in one call, as `functional_call` wants it."""
+class _ParametersAndPenalty(nn.Module):
+    """Computes the tensors of the slots and the penalty in one call, as `functional_call` requires."""
 
     def __init__(self, trainable: TrainableParameters) -> None:
         super().__init__()
@@ -244,153 +257,172 @@ class _Asking(nn.Module):
     def forward(
         self, points: Tensor | None, pair: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        some, penalty = next(self.trainable.parameters()), self.trainable.penalty(pair)
-        return self.trainable(points), penalty.to(some) if isinstance(
-            penalty, Tensor
-        ) else some.new_full((), penalty)
+        like, penalty = next(self.trainable.parameters()), self.trainable.penalty(pair)
+        if not isinstance(penalty, Tensor):
+            penalty = like.new_full((), penalty)
+        return self.trainable(points), penalty.to(like)
 
 
-class _Stack:
-    """The parameters of several sources with an axis of places in front; each source's own look into its place."""
+class _StackedParameters:
+    """The parameters of all jobs with a leading axis of members; each job's own parameters become views.
+
+    Args:
+        shape: parameters with the names and shapes of the pack.
+        each: the parameters of each job.
+        size: the pack size.
+    """
 
     def __init__(
-        self, shape: TrainableParameters, sources: Sequence[TrainableParameters], places: int
+        self, shape: TrainableParameters, each: Sequence[TrainableParameters], size: int
     ) -> None:
-        self._sources = sources
+        self._each = each
         self.tensors: dict[str, Tensor] = {}
         for name, parameter in shape.named_parameters():
-            tensor = parameter.new_zeros((places, *parameter.shape))
-            for place in range(places):
-                self._view(tensor, place, name).copy_(self._own(place, name).detach())
-            for place, trainable in enumerate(sources):
-                trainable.get_parameter(name).data = self._view(tensor, place, name)
+            tensor = parameter.new_zeros((size, *parameter.shape))
+            for member in range(size):
+                self._view(tensor, member, name).copy_(self._own(member, name).detach())
+            for member, trainable in enumerate(each):
+                trainable.get_parameter(name).data = self._view(tensor, member, name)
             self.tensors[name] = tensor.requires_grad_()
 
-    def _own(self, place: int, name: str) -> Tensor:
-        return self._sources[place if place < len(self._sources) else 0].get_parameter(name)
+    def _own(self, member: int, name: str) -> Tensor:
+        return self._each[member if member < len(self._each) else 0].get_parameter(name)
 
-    def _view(self, tensor: Tensor, place: int, name: str) -> Tensor:
-        """A job's part of its place: heads are as wide as the widest, and what a job does not have stays 0."""
-        return tensor[place][tuple(slice(count) for count in self._own(place, name).shape)]
+    def _view(self, tensor: Tensor, member: int, name: str) -> Tensor:
+        """Return a job's part of its entry: heads are padded to the widest, and the padding stays 0."""
+        return tensor[member][tuple(slice(count) for count in self._own(member, name).shape)]
 
-    def release(self, place: int) -> None:
-        """Give a source parameters of its own: its training has ended, its place goes on."""
-        for parameter in self._sources[place].parameters():
+    def release(self, member: int) -> None:
+        """Copy the parameters of a job that has ended, since its entry keeps changing."""
+        for parameter in self._each[member].parameters():
             parameter.data = parameter.data.clone()
 
 
-class _Texts:
+class _PackedRows:
     """The rows of all jobs, padded once to the pack's length and kept on the device."""
 
     def __init__(self, backbone: Backbone, rows: Sequence[Sequence[Encoded]], length: int) -> None:
         self._causal, self._device = backbone.architecture.causal, backbone.device
         self._jobs, self._first = len(rows), [0, *accumulate(map(len, rows))]
-        self._rows = collate(backbone, [row for own in rows for row in own], length)
+        self._rows = collate(backbone, [row for job_rows in rows for row in job_rows], length)
 
-    def first(self, places: Sequence[int]) -> Tensor:
-        """Where the rows of the jobs at some places begin, `[places, 1]`; a place without a job has the first one's."""
-        owners = [place if place < self._jobs else 0 for place in places]
-        return to_device(torch.tensor([[self._first[place]] for place in owners]), self._device)
+    def first(self, members: Sequence[int]) -> Tensor:
+        """Return the index of each member's first row, `[members, 1]`; without a job that of member 0."""
+        owners = [member if member < self._jobs else 0 for member in members]
+        return to_device(torch.tensor([[self._first[owner]] for owner in owners]), self._device)
 
-    def numbers(self, places: Sequence[int], chosen: Sequence[Sequence[int]]) -> Tensor:
-        """The numbers of rows of the jobs at some places, `[places, rows]`."""
-        return to_device(torch.tensor([list(own) for own in chosen]), self._device) + self.first(
-            places
-        )
+    def indices(self, members: Sequence[int], rows: Sequence[Sequence[int]]) -> Tensor:
+        """Return the indices among all rows of some of each member's rows, `[members, rows]`."""
+        within = to_device(torch.tensor([list(part) for part in rows]), self._device)
+        return within + self.first(members)
 
-    def told(
-        self, steps: Sequence[StepRequest], rates: Tensor, masks: tuple[Entries, Entries]
+    def step_inputs(
+        self,
+        steps: Sequence[StepRequest],
+        rates: Tensor,
+        masks: tuple[MaskValues, MaskValues],
     ) -> StepInputs:
-        """A step of each place as the device is told it."""
-        chosen = to_device(torch.tensor([list(step.chosen) for step in steps]), self._device)
-        points, pair = (
-            self.to_device([step.points for step in steps]),
-            self.to_device([step.pair for step in steps]),
-        )
-        return StepInputs(chosen, to_device(rates, self._device), points, pair, masks)
+        """Return the inputs of one step of each member, on the device."""
+        indices = to_device(torch.tensor([list(step.indices) for step in steps]), self._device)
+        points = self.stacked([step.points for step in steps])
+        pair = self.stacked([step.pair for step in steps])
+        return StepInputs(indices, to_device(rates, self._device), points, pair, masks)
 
-    def to_device(self, each: Sequence[Tensor | None]) -> Tensor | None:
-        """What each place brings, together and on the device; None: they bring nothing."""
-        given = [one for one in each if one is not None]
-        return to_device(torch.stack(given), self._device) if given else None
+    def stacked(self, tensors: Sequence[Tensor | None]) -> Tensor | None:
+        """Return the members' tensors stacked on the device; None if they have none."""
+        present = [tensor for tensor in tensors if tensor is not None]
+        return to_device(torch.stack(present), self._device) if present else None
 
-    def batch(self, wanted: Tensor) -> Batch:
-        """The rows of some numbers `[places, rows]`, `{name: [places, rows, tokens]}`, with a mask that is ready for use."""
-        batch = {name: tensor[wanted] for name, tensor in self._rows.items()}
+    def batch(self, indices: Tensor) -> Batch:
+        """Return rows by their indices `[members, rows]`: `{name: [members, rows, tokens]}`, with the full mask."""
+        batch = {name: tensor[indices] for name, tensor in self._rows.items()}
         mask = full_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
-        return batch | {"attention_mask": mask.unflatten(0, wanted.shape)}
+        return batch | {"attention_mask": mask.unflatten(0, indices.shape)}
 
 
-class _Masks:
-    """Masks of dropout for every place, drawn from the streams of its own job."""
+class _DropoutMasks:
+    """Dropout masks of every member, drawn from the streams of its own job.
 
-    def __init__(self, pack: Pack, trainings: Sequence[TrainingLoop], texts: _Texts) -> None:
-        first = trainings[0]
-        self._streams = [training.masks() for training in trainings]
-        counted = MaskCounter(), MaskCounter()
-        adapted, batch = (
-            pack._adapted,
-            texts.batch(texts.numbers([0], [[0] * pack._geometry.micro_batch])),
-        )
-        hidden = counted[0] if first.options["dropout"] else None
-        points = adapted.trainable.weights(pack._geometry.micro_batch, torch.Generator())
-        with torch.no_grad(), adapted.backbone.dropout(hidden), adapted.slots.dropout(counted[1]):
+    A trial forward pass counts how many values of a mask a step needs.
+    """
+
+    def __init__(self, pack: Pack, loops: Sequence[TrainingLoop], rows: _PackedRows) -> None:
+        self._streams = [loop.masks() for loop in loops]
+        hidden, added = MaskCounter(), MaskCounter()
+        adapted, count = pack._adapted, pack._geometry.micro_batch
+        batch = rows.batch(rows.indices([0], [[0] * count]))
+        points = adapted.trainable.weights(count, torch.Generator())
+        with (
+            torch.no_grad(),
+            adapted.backbone.dropout(hidden if loops[0].options["dropout"] else None),
+            adapted.slots.dropout(added),
+        ):
             adapted.slots.install(adapted.trainable(points))
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
-        self._entries = counted[0].entries, counted[1].entries
+        self._entries = hidden.entries, added.entries
 
-    def draw(self, places: Sequence[int]) -> tuple[Entries, Entries]:
-        """For one step: `{p: [places, entries]}` of the backbone's dropout, and of the methods' own."""
-        drawn: list[dict[float, Tensor]] = []
+    def draw(self, sources: Sequence[int]) -> tuple[MaskValues, MaskValues]:
+        """Draw the masks of one step: of the backbone's dropout, and of the methods' own.
+
+        Args:
+            sources: for each member, the job from whose streams to draw.
+
+        Returns:
+            For each probability, `[pack_size, values]`.
+        """
+        drawn: list[MaskValues] = []
         for kind, entries in enumerate(self._entries):
-            streams = {place: self._streams[place][kind] for place in dict.fromkeys(places)}
-            each = {
-                place: draw_masks(entries, stream)
-                for place, stream in streams.items()
+            streams = {job: self._streams[job][kind] for job in dict.fromkeys(sources)}
+            by_job = {
+                job: draw_masks(entries, stream)
+                for job, stream in streams.items()
                 if stream is not None
             }
-            drawn.append({p: torch.stack([each[place][p] for place in places]) for p in entries})
+            drawn.append({p: torch.stack([by_job[job][p] for job in sources]) for p in entries})
         return drawn[0], drawn[1]
 
 
-def _form(look: EvalRequest) -> str:
-    """Looks of one form go through the model together: at the centroid, at one point for all rows, or at one for each."""
-    return "centroid" if look.points is None else "point" if len(look.points) == 1 else "points"
+def _kind(request: EvalRequest) -> str:
+    """Return the kind of a request; those of one kind share a forward pass."""
+    if request.points is None:
+        return "centroid"
+    return "one point" if len(request.points) == 1 else "one point per row"
 
 
 @torch.no_grad()
 def may_pack(adapted: AdaptedModel, length: int) -> bool:
-    """Whether the backbone gives the same logits in a pass over several jobs as in plain calls.
+    """Return whether the backbone gives the same logits in a pass over several jobs as in plain calls.
 
-    Models that need another mask for each layer, or look at the mask's values, do not; they are
-    trained alone.
+    It does not for models that build a different mask for each layer or read the mask's values; their
+    jobs train alone.
 
     Raises:
-        OutOfMemoryError: the device holds no pack of two rows at the moment.
+        OutOfMemoryError: the device currently has no memory for a pack of two rows.
     """
-    rows = [row(length), row(length // 2 + 1)]
+    rows = [synthetic_row(length), synthetic_row(length // 2 + 1)]
     backbone, trainable = adapted.backbone, adapted.trainable
     pack = Pack(adapted, Geometry(2, 2, length))
     parameters = {
         name: torch.stack([tensor, tensor]) for name, tensor in trainable.named_parameters()
     }
     try:
-        texts = _Texts(backbone, [rows], length)
-        together, _ = pack.forward(parameters, texts.batch(texts.numbers([0, 0], [[0, 1], [0, 1]])))
+        packed_rows = _PackedRows(backbone, [rows], length)
+        batch = packed_rows.batch(packed_rows.indices([0, 0], [[0, 1], [0, 1]]))
+        packed_logits, _ = pack.forward(parameters, batch)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if "deterministic" in str(error).lower():  # of the device, and not of the pass
+        if "deterministic" in str(error).lower():  # a limit of the device, not of packing
             raise
         return False
     adapted.slots.install(trainable())
-    alone = backbone(collate(backbone, rows))
-    near = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4) * max(
-        1.0, float(alone.abs().max())
-    )
-    return all(bool((one - alone).abs().max() <= near) for one in together)
+    plain_logits = backbone(collate(backbone, rows))
+    tolerance = {"bfloat16": 0.05, "tf32": 0.01}.get(backbone.spec.dtype, 1e-4)
+    tolerance *= max(1.0, float(plain_logits.abs().max()))
+    return all(bool((logits - plain_logits).abs().max() <= tolerance) for logits in packed_logits)
 
 
-def row(tokens: int) -> Encoded:
-    """A made-up row of so many tokens."""
-    return {"input_ids": [5 + place % 3 for place in range(tokens)], "attention_mask": [1] * tokens}
+def synthetic_row(tokens: int) -> Encoded:
+    """Return an encoded row of this many arbitrary tokens."""
+    ids = [5 + position % 3 for position in range(tokens)]
+    return {"input_ids": ids, "attention_mask": [1] * tokens}

@@ -1,4 +1,4 @@
-"""Which moment of a training is kept, and the points of its curve that decide."""
+"""The points of a training curve, and the checkpoint that a selection rule chooses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class CurvePoint:
-    """One evaluation while training."""
+    """One evaluation on the dev rows during training."""
 
     step: int
-    train_loss: float  # mean since the evaluation before
+    train_loss: float  # mean since the previous evaluation
     dev_score: float
     dev_loss: float
-    copies: tuple[
-        float, ...
-    ] = ()  # the dev score of each copy of the dev rows, where they were seen by sampled models
+    # Dev score of each copy of the dev rows, where sampled models scored them; else empty.
+    copies: tuple[float, ...] = ()
 
-    def row(self) -> list[float | list[float]]:
-        """As the ledger keeps it."""
+    def as_list(self) -> list[float | list[float]]:
+        """Return the values in the order in which the ledger stores them."""
         return [
             self.step,
             self.train_loss,
@@ -34,14 +33,14 @@ class CurvePoint:
 
 @dataclass
 class BestCheckpoint:
-    """The best moment so far by one rule, with everything that was trained as it was then; of equals the later one."""
+    """The best checkpoint so far by one selection rule; of equal ones the later."""
 
     key: tuple[float, ...] = ()
     step: int | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, key: tuple[float, ...], step: int, trainable: nn.Module) -> bool:
-        """Take a moment if it is as good as the best; the greater key is the better."""
+        """Keep a copy of the parameters if `key` is at least the best so far, and return whether it is."""
         if self.step is not None and key < self.key:
             return False
         self.key, self.step = key, step

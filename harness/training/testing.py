@@ -1,4 +1,4 @@
-"""The exam: test rows, looked at once, by the model that the dev rows chose."""
+"""Scores on the test sets, which are evaluated once, by the model that the dev examples selected."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from torch import Tensor
 import methods
 from harness.streams import Streams
 from harness.tasks import metrics
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from harness.training.adapted_model import AdaptedModel, Tensors, predict
 from harness.training.batching import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
 
-LogitsOf = Callable[
-    [Tensors, Sequence[Encoded]], Tensor
-]  # what fills the slots, rows -> logits [rows, outputs]
+# From the tensors of the slots and encoded rows to logits `[rows, outputs]`.
+LogitsOf = Callable[[Tensors, Sequence[Encoded]], Tensor]
+# Each test set, as examples and encoded, by the suffix of its metrics.
+TestSets = Mapping[str, tuple[Sequence[Example], Sequence[Encoded]]]
 
 
 @dataclass
 class TestScores:
-    """What came of it."""
+    """Metrics, score and predictions of one model on the test sets of a task."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     score: float = math.nan
@@ -34,36 +35,37 @@ class TestScores:
 
 def evaluate(
     tensors: Tensors,
-    tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
+    test_sets: TestSets,
     target: Target,
-    answers: LogitsOf,
+    logits_of: LogitsOf,
 ) -> TestScores | None:
-    """Metrics of one model on a task's test splits; None if a logit is not finite.
+    """Evaluate one model on a task's test sets; return None if a logit is not finite.
 
     Args:
-        tensors: what fills the slots.
-        tests: for each suffix of a metric its rows, as they are and encoded.
-        target: what labels mean.
-        answers: how logits come about.
+        tensors: gives the tensors of the slots.
+        test_sets: the examples, by the suffix of their metrics.
+        target: their labels.
+        logits_of: computes logits.
     """
-    marks, scores = TestScores(), []
-    for suffix, (rows, encoded) in tests.items():
-        logits = answers(tensors, encoded)
+    test_scores, scores = TestScores(), []
+    for suffix, (examples, encoded) in test_sets.items():
+        logits = logits_of(tensors, encoded)
         if not bool(logits.isfinite().all()):
             return None
-        found = target.predictions(logits)
-        marks.predictions += found
-        scored = metrics.compute(target.task.metrics, found, [row.label for row in rows])
-        scores.append(metrics.score(target.task.metrics, scored))
-        marks.metrics |= {
-            f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
+        predictions = target.predictions(logits)
+        test_scores.predictions += predictions
+        labels = [example.label for example in examples]
+        values = metrics.compute(target.task.metrics, predictions, labels)
+        scores.append(metrics.score(target.task.metrics, values))
+        test_scores.metrics |= {
+            f"{name}/{suffix}" if suffix else name: value for name, value in values.items()
         }
-    marks.score = math.fsum(scores) / len(scores)
-    return marks
+    test_scores.score = math.fsum(scores) / len(scores)
+    return test_scores
 
 
-def score_of(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
-    """The score of logits `[rows, outputs]`; 1.0 is perfect."""
+def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:
+    """Return the score of logits `[rows, outputs]`; 1.0 is perfect."""
     names = target.task.metrics
     return metrics.score(
         names, metrics.compute(names, target.predictions(logits), [row.label for row in rows])
@@ -71,58 +73,62 @@ def score_of(target: Target, logits: Tensor, rows: Sequence[Row]) -> float:
 
 
 def centroid_logits(adapted: AdaptedModel) -> LogitsOf:
-    """The centroid's own logits."""
+    """Return a function that computes the logits of the centroid."""
     return lambda tensors, rows: predict(adapted, tensors, rows)
 
 
 def sampled_mean_logits(
     adapted: AdaptedModel, samples: int, streams: Streams, task: Task
 ) -> LogitsOf:
-    """The mean answer of sampled models: of their probabilities for classes, of their values for a regression."""
+    """Return a function that computes the mean of sampled models: see `mean_logits`."""
 
-    def answer(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
+    def logits_of(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
         return mean_logits(
             sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
         )
 
-    return answer
+    return logits_of
 
 
 def sampled_logits(
     adapted: AdaptedModel, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]
 ) -> Iterator[Tensor]:
-    """The logits `[rows, outputs]` of sampled models, one after the other."""
+    """Yield the logits `[rows, outputs]` of one sampled model after the other."""
     for sample in range(samples):
         points = adapted.trainable.weights(len(rows), streams.generator("test", sample))
         yield predict(adapted, tensors, rows, points)
 
 
-def mean_logits(answers: Iterable[Tensor], *, regression: bool) -> Tensor:
-    """The mean of several models' logits: of their probabilities for classes, of their values for a regression."""
+def mean_logits(each: Iterable[Tensor], *, regression: bool) -> Tensor:
+    """Return the mean of several models: of their probabilities (as log-probabilities), or of the values of a regression."""
     total: Tensor | None = None
     count = 0
-    for logits in answers:
-        each = logits.double() if regression else logits.double().softmax(1)
-        total = each if total is None else total + each
+    for logits in each:
+        values = logits.double() if regression else logits.double().softmax(1)
+        total = values if total is None else total + values
         count += 1
     assert total is not None
-    middle = total / count
-    return middle if regression else middle.clamp_min(torch.finfo(middle.dtype).tiny).log()
+    mean = total / count
+    return mean if regression else mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
-def prefixed(prefix: str, marks: TestScores | None, *, keys: Iterable[str]) -> dict[str, float]:
-    """The metrics of a further look, under names that tell it; NaN where that model gives no finite numbers."""
-    return {f"{prefix} {key}": marks.metrics[key] if marks else math.nan for key in keys}
+def prefixed(
+    prefix: str, test_scores: TestScores | None, *, keys: Iterable[str]
+) -> dict[str, float]:
+    """Return the metrics of another model under prefixed names; NaN if its logits are not finite."""
+    return {
+        f"{prefix} {key}": test_scores.metrics[key] if test_scores else math.nan for key in keys
+    }
 
 
 def evaluate_bare_head(
     adapted: AdaptedModel,
-    tests: Mapping[str, tuple[Sequence[Row], Sequence[Encoded]]],
+    test_sets: TestSets,
     target: Target,
 ) -> TestScores | None:
-    """Metrics of the trained head on the backbone alone: what the method's own tensors carry is missing here.
+    """Evaluate the trained head on the backbone without the method's other tensors.
 
-    Takes the method's slots out of the backbone for good, so it comes last.
+    This removes the method's slots from the backbone for good, so it comes last.
     """
     trained = DecodedParameters(adapted.trainable)(None)
     adapted.slots.remove()
@@ -131,7 +137,7 @@ def evaluate_bare_head(
     try:
         return evaluate(
             lambda _: tensors,
-            tests,
+            test_sets,
             target,
             centroid_logits(
                 AdaptedModel(adapted.backbone, head, adapted.trainable, adapted.call_limit)

@@ -47,7 +47,7 @@ class Ticket:
     @cached_property
     def kind(self) -> tuple[object, ...]:
         """What the jobs of one pack have in common: see `pack_kind`."""
-        shared_task = self.job.rows.task if self.features_shared_by > 1 else None
+        shared_task = self.job.draw.task if self.features_shared_by > 1 else None
         return pack_kind(self.job, self.task, self.geometry, shared_task)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness import cache
 from harness.atomic_write import atomic_write
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.training.batching import Encoded
 from harness.training.batching import encode as make
 
@@ -25,7 +25,7 @@ DISK = 500  # rows from which a set is worth a file
 HASH = hashlib.sha256().digest_size  # bytes at the end of a file
 
 
-def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
+def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
     """As `batches.encode`, from the disk where the same texts were tokenised before. Losing a file costs time only."""
     if len(rows) < DISK:
         return make(backbone, rows)
@@ -37,7 +37,7 @@ def encode(backbone: Backbone, rows: Sequence[Row]) -> list[Encoded]:
     return found
 
 
-def _fingerprint(backbone: Backbone, rows: Sequence[Row]) -> str:
+def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
     import tokenizers
     import transformers
 

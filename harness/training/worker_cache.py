@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from harness.jobs import BackboneSpec, Job
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 
 if TYPE_CHECKING:
     from harness.training.compiled import CompiledFunction
@@ -47,7 +47,7 @@ def features() -> FeatureStore:
     return FeatureStore()
 
 
-_ROWS: dict[tuple[str, str, str], Sequence[Row]] = {}
+_ROWS: dict[tuple[str, str, str], Sequence[Example]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
 MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
 UNORDERED: set[tuple[object, ...]] = (
@@ -56,15 +56,15 @@ UNORDERED: set[tuple[object, ...]] = (
 COMPILED: dict[tuple[object, ...], CompiledFunction] = {}  # training steps, by the kind of jobs
 
 
-def rows(task: Task, split: str, revision: str) -> Sequence[Row]:
+def rows(task: Task, split: str, revision: str) -> Sequence[Example]:
     """A split's rows, read once a worker."""
     key = (task.name, split, revision)
     if key not in _ROWS:
-        _ROWS[key] = task.reader.rows(split, revision)
+        _ROWS[key] = task.reader.examples(split, revision)
     return _ROWS[key]
 
 
-def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -> Any:
+def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Example]) -> Any:
     """A test set's tokens, made once and kept, also on disk; held-out rows differ from draw to draw and are not kept."""
     from harness.training import batching, token_cache
 
@@ -75,7 +75,7 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Row]) -
         job.backbone.name,
         job.backbone.revision,
         task.name,
-        job.rows.revision,
+        job.draw.revision,
         suffix,
         f"{recipe.max_length}/{recipe.test_limit}",
     )

@@ -74,13 +74,13 @@ def instrumented(clock: Clock) -> Iterator[None]:
         (optimiser.SingleAdamW, "step", "optimiser"),
         (optimiser.StackedAdamW, "step", "optimiser"),
         (loop, "predict", "evaluation"),
-        (packed.Pack, "_look", "evaluation"),
+        (packed.Pack, "_evaluate", "evaluation"),
         (testing, "evaluate", "evaluation"),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
     originals += [
         (batching, "collate", batching.collate),
-        (packed._Texts, "batch", packed._Texts.batch),
+        (packed._PackedRows, "batch", packed._PackedRows.batch),
     ]
     for owner, attribute, name in timed:
         setattr(owner, attribute, clock.timed(name, getattr(owner, attribute)))
@@ -148,7 +148,7 @@ def run(
     tickets = [
         Ticket(
             job=job,
-            task=plan.tasks[job.rows.task],
+            task=plan.tasks[job.draw.task],
             keep="none",
             artefacts=where,
             geometry=geometries.get(job.digest, ALONE),

@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from reports.statistics import friedman, intervals, random_effects, ranks
+from reports.statistics import friedman, intervals, ranks
 from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
+from reports.statistics.random_effects import random_effects
 from reports.statistics.sign_flip import sign_flip
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8
@@ -117,7 +118,7 @@ def covered_by_task_means(spread: float) -> Trial:
 def predicted(draws: int, spread: float) -> Trial:
     def trial(rng: np.random.Generator) -> bool:
         _, values = tasks(rng, draws, spread)
-        found = random_effects.pooled(values.mean(axis=1), values.var(axis=1, ddof=1) / draws)
+        found = random_effects(values.mean(axis=1), values.var(axis=1, ddof=1) / draws)
         return found.predicted_low <= rng.normal(0, spread) <= found.predicted_high
 
     return trial

@@ -92,8 +92,8 @@ def fill(db: str, jobs: tuple[Job, ...]) -> None:
                 part, ledger.claim([job.digest for job in part], len(part)), strict=True
             ):
                 score = 0.5 + int(job.digest[:6], 16) / 2**25  # made up, different for each
-                predictions = pack_predictions([1] * job.rows.n_test, regression=False)
-                metrics = {name.rpartition("/")[0]: score for name in job.rows.metrics}
+                predictions = pack_predictions([1] * job.draw.n_test, regression=False)
+                metrics = {name.rpartition("/")[0]: score for name in job.draw.metrics}
                 outcome = Outcome(
                     digest=job.digest, status="done", metrics=metrics, score=score, dev_score=score, best_step=500,
                     trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",

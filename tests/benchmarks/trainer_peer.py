@@ -75,11 +75,11 @@ def main() -> None:
     peer = Peer(jobs[0].backbone, options.devices, options.dtype, padded=bool(only))
     start, total = time.perf_counter(), {"training": 0.0, "testing": 0.0}
     for job, rows in zip(jobs, _draws(jobs, tasks), strict=True):
-        seconds = peer.run(job, tasks[job.rows.task], rows)
+        seconds = peer.run(job, tasks[job.draw.task], rows)
         total = {name: total[name] + seconds[name] for name in total}
         print(
             json.dumps(
-                {"job": job.digest[:12], "method": job.method, "task": job.rows.task, **seconds}
+                {"job": job.digest[:12], "method": job.method, "task": job.draw.task, **seconds}
             ),
             flush=True,
         )
@@ -109,14 +109,14 @@ def _draws(jobs: Sequence[Any], tasks: dict[str, Any]) -> Iterator[Any]:
 
     from harness.tasks import draws
 
-    read = cache(lambda task, split, revision: tasks[task].reader.rows(split, revision))
+    read = cache(lambda task, split, revision: tasks[task].reader.examples(split, revision))
     for job in jobs:
-        rows = job.rows
+        rows = job.draw
         yield draws.draw(
             tasks[rows.task],
             lambda split, rows=rows: read(rows.task, split, rows.revision),
             rows.size,
-            rows.draw,
+            rows.number,
             job.recipe,
         )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import methods
-from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 
 GOLDEN = (
     Path(__file__).parent / "golden" / "digests.json"
@@ -33,12 +33,12 @@ def job(name, options, place=PLACES[0]):
     """A job of a method's options as typed."""
     method = methods.build(name, options)
     task, size, draw, seed = place
-    rows = Rows(
-        task=task, version=1, revision="r", size=size, draw=draw, fingerprint=f"{task} {size} {draw}",
+    rows = DrawSpec(
+        task=task, version=1, revision="r", size=size, number=draw, fingerprint=f"{task} {size} {draw}",
         n_train=size, n_dev=15, n_test=100, metrics=("accuracy/1",), labels=("no", "yes"),
     )  # fmt: skip
     return Job(
-        backbone=BackboneSpec(name="m", revision="v"), rows=rows, seed=seed, method=method.name,
+        backbone=BackboneSpec(name="m", revision="v"), draw=rows, seed=seed, method=method.name,
         method_version=method.VERSION, options=method.resolved(), label=methods.label(method), recipe=Recipe(),
     )  # fmt: skip
 

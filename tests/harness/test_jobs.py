@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.jobs import BackboneSpec, Job, Recipe, Rows, canonical
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical
 
-ROWS = Rows(
+DRAW = DrawSpec(
     task="rte",
     version=1,
     revision="r",
     size=50,
-    draw=0,
+    number=0,
     fingerprint="f",
     n_train=50,
     n_dev=15,
@@ -22,7 +22,7 @@ ROWS = Rows(
 )
 JOB = Job(
     backbone=BackboneSpec(name="m", revision="v"),
-    rows=ROWS,
+    draw=DRAW,
     seed=0,
     method="prefix",
     method_version=1,
@@ -48,13 +48,13 @@ CHANGES = [
     {"backbone": replace(JOB.backbone, revision="w")},
     {"backbone": replace(JOB.backbone, pooling="mean")},
     {"backbone": replace(JOB.backbone, dtype="bfloat16")},
-    {"rows": replace(ROWS, fingerprint="g")},
-    {"rows": replace(ROWS, version=2)},
-    {"rows": replace(ROWS, revision="s")},
-    {"rows": replace(ROWS, size=51)},
-    {"rows": replace(ROWS, draw=1)},
-    {"rows": replace(ROWS, metrics=("accuracy/2",))},
-    {"rows": replace(ROWS, labels=("no", "yes", "maybe"))},
+    {"draw": replace(DRAW, fingerprint="g")},
+    {"draw": replace(DRAW, version=2)},
+    {"draw": replace(DRAW, revision="s")},
+    {"draw": replace(DRAW, size=51)},
+    {"draw": replace(DRAW, number=1)},
+    {"draw": replace(DRAW, metrics=("accuracy/2",))},
+    {"draw": replace(DRAW, labels=("no", "yes", "maybe"))},
 ]
 
 

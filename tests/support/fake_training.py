@@ -6,20 +6,20 @@ import time
 import zlib
 from collections.abc import Sequence
 
-from harness.jobs import BackboneSpec, Job, Recipe, Rows
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 from harness.outcome import Outcome, ProgressCallback, pack_predictions
 from harness.training.ticket import Ticket
 
 
 def job(number: int) -> Job:
     """Return the job with a number."""
-    rows = Rows(
-        task="toy-sentiment", version=1, revision="fake", size=20 + number % 5, draw=number,
+    rows = DrawSpec(
+        task="toy-sentiment", version=1, revision="fake", size=20 + number % 5, number=number,
         fingerprint=f"rows {number}", n_train=20, n_dev=6, n_test=40, metrics=("accuracy/1",),
         labels=("bad", "good"),
     )  # fmt: skip
     return Job(
-        backbone=BackboneSpec(name="fake", revision="0"), rows=rows, seed=0, method="lora", method_version=1,
+        backbone=BackboneSpec(name="fake", revision="0"), draw=rows, seed=0, method="lora", method_version=1,
         options={"lr": 0.001}, label="fake", recipe=Recipe(steps=4),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ LIMITED_DRAW = 1
 
 def work(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
     """Run `run_pack`; the limited draw may allocate only a few bytes more than are in use."""
-    if tickets[0].job.rows.draw != LIMITED_DRAW:
+    if tickets[0].job.draw.number != LIMITED_DRAW:
         return run_pack(tickets, device, progress)
     from harness.training import loop, testing  # noqa: F401  # imported before the limit applies
 

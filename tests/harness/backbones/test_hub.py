@@ -264,7 +264,7 @@ REAL_HUB = os.environ.get("SIMPLEXBENCH_HUB", "")
 def test_glue_is_read_from_a_hub_and_then_from_the_cache(tmp_path):
     """RTE is read over HTTP, with its class names checked, and read again when the Hub is out of reach."""
     code = (
-        "(lambda r: len(r.rows('validation', r.revision())))"
+        "(lambda r: len(r.examples('validation', r.revision())))"
         "(__import__('harness.tasks.glue', fromlist=['TASKS']).TASKS['rte'].reader)"
     )
     assert run_expression(code, REAL_HUB, tmp_path)[0] == "277"

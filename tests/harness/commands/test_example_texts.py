@@ -76,7 +76,7 @@ def test_texts_are_those_of_the_jobs_test_rows(stored):
         entry = next(entry for entry in entries if entry.digest == run.digest)
         task, recipe = REGISTRY[run.task], Recipe(**entry.setting["recipe"])
         revision = entry.setting["task"]["revision"]
-        reader = partial(task.reader.rows, revision=revision)
+        reader = partial(task.reader.examples, revision=revision)
         whole = draws.draw(task, reader, run.size, run.draw, recipe)
         assert whole.fingerprint == entry.fingerprint
         assert read(run) == [row.texts for row in whole.tests[""]]

@@ -165,7 +165,7 @@ def test_what_was_trained_answers_as_it_was_tested(trained, label):
     one = restore.load(str(trained / "r.db"), digest(trained, label, "toy-sentiment"))
     read = draws.draw(
         one.task,
-        lambda split: one.task.reader.rows(split, one.entry.setting["task"]["revision"]),
+        lambda split: one.task.reader.examples(split, one.entry.setting["task"]["revision"]),
         20,
         0,
         one.recipe,
@@ -493,7 +493,7 @@ def test_the_bootstrap_agrees_with_scipys(trained):
     one = restore.load(str(trained / "r.db"), digest(trained, "lora", "toy-similarity"))
     task = REGISTRY["toy-similarity"]
     drawn = draws.draw(
-        task, lambda split: task.reader.rows(split, task.reader.revision()), 20, 0, one.recipe
+        task, lambda split: task.reader.examples(split, task.reader.revision()), 20, 0, one.recipe
     )
     labels = np.array([row.label for row in drawn.tests[""]])
     sample = (np.array(one.predictions), labels)

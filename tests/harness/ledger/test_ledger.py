@@ -83,7 +83,7 @@ def test_stored_values_are_read_back(filled, make_job, make_outcome):
     entry = entries[job.digest]
     assert (entry.state, entry.task, entry.size, entry.draw, canonical(entry.setting)) == (
         "done",
-        job.rows.task,
+        job.draw.task,
         20,
         1,
         canonical(job.setting()),

@@ -7,7 +7,7 @@ import pytest
 
 from harness.jobs import Recipe
 from harness.tasks import REGISTRY
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from harness.tasks.draws import Infeasible, counts, draw, feasible
 
 
@@ -20,14 +20,14 @@ class Rows:
             if rare
             else [i % classes for i in range(count)]
         )
-        self.made = [Row((f"text {i}",), label) for i, label in enumerate(labels)]
+        self.made = [Example((f"text {i}",), label) for i, label in enumerate(labels)]
 
     def revision(self):
         return "1"
 
-    def rows(self, split, revision):
+    def examples(self, split, revision):
         assert revision == "1"
-        return self.made if split == "train" else [Row((f"test {i}",), i % 2) for i in range(40)]
+        return self.made if split == "train" else [Example((f"test {i}",), i % 2) for i in range(40)]
 
 
 def task(count=500, classes=2, rare=0, **more):
@@ -44,7 +44,7 @@ def task(count=500, classes=2, rare=0, **more):
 
 
 def drawn(of, size, number=0, **recipe):
-    return draw(of, lambda split: of.reader.rows(split, "1"), size, number, Recipe(**recipe))
+    return draw(of, lambda split: of.reader.examples(split, "1"), size, number, Recipe(**recipe))
 
 
 def test_training_and_dev_rows_are_disjoint_and_as_many_as_asked():
@@ -148,8 +148,8 @@ def test_held_out_rows_never_stand_in_training():
 def test_the_fingerprint_follows_the_contents():
     """A changed letter, a changed label or a row moved from train to dev changes it."""
     one = drawn(task(), 50)
-    altered = Row(("other",), one.train[0].label)
-    relabelled = Row(one.train[0].texts, 1 - one.train[0].label)
+    altered = Example(("other",), one.train[0].label)
+    relabelled = Example(one.train[0].texts, 1 - one.train[0].label)
     for train in ((altered, *one.train[1:]), (relabelled, *one.train[1:]), one.train[1:]):
         assert replace(one, train=train).fingerprint != one.fingerprint
     assert (
@@ -163,7 +163,7 @@ def test_toy_draws_are_what_they_were(name):
     """Every toy task gives a draw of 500 rows, and no training row stands in its test split."""
     made = REGISTRY[name]
     one = draw(
-        made, lambda split: made.reader.rows(split, made.reader.revision()), 500, 0, Recipe()
+        made, lambda split: made.reader.examples(split, made.reader.revision()), 500, 0, Recipe()
     )
     assert len(one.train) == 500
     assert not {row.texts for row in (*one.train, *one.dev)} & {row.texts for row in one.tests[""]}

@@ -8,7 +8,7 @@ from harness.backbones.hub.datasets import Split
 from harness.errors import CorruptData
 from harness.jobs import Recipe
 from harness.tasks import REGISTRY, draws, glue, metrics
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.tasks.glue import TASKS, HubReader
 
 READER = HubReader(dataset="a/b", config="c", fields=("s",), labels=("no", "yes"))
@@ -45,14 +45,14 @@ def test_mnli_is_tested_twice():
 def test_rows_keep_order_texts_and_labels(serve):
     """Rows come in the dataset's order, with the texts in the order of the fields; an empty text is kept."""
     serve({"s": ["x", ""], "label": [1, 0]}, label=("no", "yes"))
-    assert READER.rows("train", "r") == [Row(("x",), 1), Row(("",), 0)]
+    assert READER.examples("train", "r") == [Example(("x",), 1), Example(("",), 0)]
 
 
 def test_a_text_is_kept_whatever_is_in_it(serve):
     """A published dataset is taken as it stands: NUL characters and ten megabytes in a cell are the tokenizer's to read."""
     texts = ["a\0b", "word " * (2 << 20)]
     serve({"s": texts, "label": [1, 0]}, label=("no", "yes"))
-    assert [row.texts[0] for row in READER.rows("train", "r")] == texts
+    assert [row.texts[0] for row in READER.examples("train", "r")] == texts
 
 
 @pytest.mark.parametrize("text", [None, 7, b"x", ["x"]])
@@ -60,7 +60,7 @@ def test_a_cell_that_is_no_text_is_named(serve, text):
     """Missing texts and other types are refused by row and column."""
     serve({"s": ["x", "y", text], "label": [0, 1, 1]})
     with pytest.raises(CorruptData, match="row 3, column s: no text"):
-        READER.rows("test", "r")
+        READER.examples("test", "r")
 
 
 def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(monkeypatch):
@@ -74,7 +74,7 @@ def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(mo
         glue, "load_split", lambda *words: Split(test if "validation" in words else train, {})
     )
     task = replace(TASKS["sst2"], reader=READER, train_rows=120)
-    drawn = draws.draw(task, lambda split: READER.rows(split, "r"), 50, 0, Recipe())
+    drawn = draws.draw(task, lambda split: READER.examples(split, "r"), 50, 0, Recipe())
     tested = {row.texts for row in drawn.tests[""]}
     assert drawn.shared == sum(row.texts in tested for row in (*drawn.train, *drawn.dev)) > 0
 
@@ -83,7 +83,7 @@ def test_other_class_names_are_refused(serve):
     """Class names in another order would turn every label round: they are named and refused."""
     serve({"s": ["x"], "label": [1]}, label=("yes", "no"))
     with pytest.raises(CorruptData, match="has the classes yes, no; the task expects no, yes"):
-        READER.rows("train", "r")
+        READER.examples("train", "r")
 
 
 @pytest.mark.parametrize("label", [-1, 2, None, 0.5, True])
@@ -94,7 +94,7 @@ def test_a_row_without_a_valid_label_is_named(serve, label):
         CorruptData,
         match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is no class",
     ):
-        READER.rows("test", "r")
+        READER.examples("test", "r")
 
 
 @pytest.mark.parametrize("label", [None, float("nan"), float("inf"), "3"])
@@ -102,21 +102,21 @@ def test_a_regression_needs_finite_numbers(serve, label):
     """A label that is no finite number is refused where the label is a number."""
     serve({"s": ["x"], "label": [label]})
     with pytest.raises(CorruptData, match="no finite number"):
-        HubReader(dataset="a/b", config="c", fields=("s",), labels=()).rows("train", "r")
+        HubReader(dataset="a/b", config="c", fields=("s",), labels=()).examples("train", "r")
 
 
 def test_many_bad_rows_are_counted(serve):
     """Five bad rows are listed, the others counted."""
     serve({"s": [None] * 8, "label": [0] * 8})
     with pytest.raises(CorruptData, match=r"row 5, column s: no text; and 3 more$"):
-        READER.rows("train", "r")
+        READER.examples("train", "r")
 
 
 def test_a_missing_column_names_those_there_are(serve):
     """A dataset with other columns is refused with the columns that it has."""
     serve({"sentence": ["x"], "label": [0]})
     with pytest.raises(CorruptData, match="no column s; there are: sentence, label"):
-        READER.rows("train", "r")
+        READER.examples("train", "r")
 
 
 def test_splits_stand_in_the_order_of_their_names():

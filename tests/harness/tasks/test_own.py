@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import CorruptData, UsageError
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.tasks.own import from_options, from_toml
 
 GOOD = 'text,label\nfine,pos\n"bad, \nreally",neg\nnice,pos\n'
@@ -42,8 +42,8 @@ def test_a_csv_file_becomes_a_task(write):
         True,
         3,
     )
-    rows = task.reader.rows("train", task.reader.revision())
-    assert rows == [Row(("fine",), 1), Row(("bad, \nreally",), 0), Row(("nice",), 1)]
+    rows = task.reader.examples("train", task.reader.revision())
+    assert rows == [Example(("fine",), 1), Example(("bad, \nreally",), 0), Example(("nice",), 1)]
 
 
 def test_every_format_gives_the_same_rows(write, tmp_path):
@@ -62,9 +62,9 @@ def test_every_format_gives_the_same_rows(write, tmp_path):
         task = from_options(path, ["a", "b"], "label")
         assert task.pair
         assert task.labels == ("0", "1")
-        assert task.reader.rows("train", task.reader.revision()) == [
-            Row(("x", "y"), 1),
-            Row(("z é", "w"), 0),
+        assert task.reader.examples("train", task.reader.revision()) == [
+            Example(("x", "y"), 1),
+            Example(("z é", "w"), 0),
         ]
 
 
@@ -75,7 +75,7 @@ def test_a_number_is_read_as_one_when_asked(write):
     )
     assert task.regression
     assert task.metrics == ("pearson", "spearman")
-    assert [row.label for row in task.reader.rows("train", task.reader.revision())] == [0.5, -20.0]
+    assert [row.label for row in task.reader.examples("train", task.reader.revision())] == [0.5, -20.0]
 
 
 def test_many_different_numbers_need_a_word(write):
@@ -92,7 +92,7 @@ def test_a_test_file_is_used_and_none_means_holding_out(write):
         write("a.csv", GOOD), ["text"], "label", test=write("b.csv", "label,text\npos,t\n")
     )
     assert not task.holdout
-    assert task.reader.rows(task.tests[""], task.reader.revision()) == [Row(("t",), 1)]
+    assert task.reader.examples(task.tests[""], task.reader.revision()) == [Example(("t",), 1)]
 
 
 def test_the_revision_follows_the_bytes(write):
@@ -104,7 +104,7 @@ def test_the_revision_follows_the_bytes(write):
     write("a.csv", GOOD + "more,neg\n")
     assert reader.revision() != before
     with pytest.raises(CorruptData, match="changed"):
-        reader.rows("train", before)
+        reader.examples("train", before)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
         for text, label in ((long, "pos"), ("short", "neg"))
     )
     task = from_options(write(f"d.{suffix}", lines[suffix]), ["text"], "label")
-    rows = task.reader.rows("train", task.reader.revision())
+    rows = task.reader.examples("train", task.reader.revision())
     assert [row.texts for row in rows] == [(long,), ("short",)]
 
 
@@ -259,7 +259,7 @@ def test_a_task_file_is_read_relative_to_itself(write):
         )
     )
     assert (task.name, task.labels) == ("mine", ("pos", "neg"))
-    assert task.reader.rows("train", task.reader.revision())[0].label == 0
+    assert task.reader.examples("train", task.reader.revision())[0].label == 0
 
 
 def test_a_bad_task_file_names_every_key(write):

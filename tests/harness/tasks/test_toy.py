@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import CorruptData
 from harness.tasks import grammar
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.tasks.toy import TASKS
 
 PAIRS = [name for name, task in TASKS.items() if task.pair and not task.regression]
@@ -23,12 +23,12 @@ FINGERPRINTS = {
 }
 
 
-def rows(name: str, split: str = "train") -> list[Row]:
+def rows(name: str, split: str = "train") -> list[Example]:
     reader = TASKS[name].reader
-    return list(reader.rows(split, reader.revision()))
+    return list(reader.examples(split, reader.revision()))
 
 
-def everything(name: str) -> list[Row]:
+def everything(name: str) -> list[Example]:
     return rows(name) + rows(name, "validation")
 
 
@@ -120,9 +120,9 @@ def test_an_unknown_split_or_revision_is_refused():
     """Rows of another revision cannot be made any more, and the error names what there is."""
     reader = TASKS["toy-sentiment"].reader
     with pytest.raises(CorruptData, match="train, validation"):
-        reader.rows("test", reader.revision())
+        reader.examples("test", reader.revision())
     with pytest.raises(CorruptData, match=grammar.REVISION):
-        reader.rows("train", "grammar-0")
+        reader.examples("train", "grammar-0")
 
 
 def test_known_sentences():

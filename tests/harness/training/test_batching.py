@@ -27,8 +27,8 @@ def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths
     assert in_order == sorted(lengths)
     for group in groups:
         padded = len(group) * lengths[group[-1]]
-        assert padded - sum(lengths[index] for index in group) <= batching.CALL["cpu"]
-        assert padded <= batching.MOST["cpu"]
+        assert padded - sum(lengths[index] for index in group) <= batching.CALL_OVERHEAD["cpu"]
+        assert padded <= batching.MAX_TOKENS["cpu"]
 
 
 @given(LENGTHS)
@@ -38,7 +38,7 @@ def test_answers_come_in_the_order_of_the_rows(lengths):
     read = SimpleNamespace(device=torch.device("cpu"), tokenizer=SimpleNamespace(pad_token_id=0))
 
     def answer(call):
-        return torch.stack([call.numbers, call.batch["input_ids"].bool().sum(1)], dim=1)
+        return torch.stack([call.indices, call.batch["input_ids"].bool().sum(1)], dim=1)
 
     found = batching.run_micro_batches(read, made, answer)
     assert found.tolist() == [[index, length] for index, length in enumerate(lengths)]
@@ -56,7 +56,7 @@ def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
         assert torch.allclose(
             predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5
         )
-    usual, small = (len(batching.calls(one.backbone, encoded, most)) for most in (0, 40))
+    usual, small = (len(batching.micro_batches(one.backbone, encoded, most)) for most in (0, 40))
     assert len(made) == 2 * (usual + small)  # once for the set, and once to count
     assert small > usual
 
@@ -67,8 +67,8 @@ def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
     expected = torch.cat([predict(one, DecodedParameters(one.trainable), [row]) for row in encoded])
-    monkeypatch.setitem(batching.MOST, "cpu", most)
-    monkeypatch.setitem(batching.CALL, "cpu", call)
+    monkeypatch.setitem(batching.MAX_TOKENS, "cpu", most)
+    monkeypatch.setitem(batching.CALL_OVERHEAD, "cpu", call)
     assert torch.allclose(
         predict(one, DecodedParameters(one.trainable), encoded), expected, atol=1e-5
     )
@@ -83,7 +83,7 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
     """In float64 the same tensors come of either, also where every row has a point of its own."""
     found = []
     for call in (0, 10_000):
-        monkeypatch.setitem(batching.CALL, "cpu", call)
+        monkeypatch.setitem(batching.CALL_OVERHEAD, "cpu", call)
         method, one = adapted(name, dtype="float64", **options)
         one.trainable.to(torch.float64)
         seen = []

@@ -15,7 +15,7 @@ from harness.geometry import Geometry
 from harness.streams import Streams
 from harness.training import cuda_graphs, packed, worker, worker_cache
 from harness.training.adapted_model import AdaptedModel
-from harness.training.cuda_graphs import PLAIN, CapturedStep
+from harness.training.cuda_graphs import WARM_UP_STEPS, CapturedStep
 from harness.training.labels import Target
 from harness.training.loop import Examples, TrainingLoop
 from harness.training.optimiser import StackedAdamW
@@ -204,14 +204,14 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
         packed._Stack(sources[0], sources, 2),
     )
     optimiser = StackedAdamW(stack.tensors, [0.0, 0.01])
-    texts = packed._Texts(one, [training.rows for training in trainings], 16)
+    texts = packed._PackedRows(one, [training.rows for training in trainings], 16)
     masks = tree_map(
         lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1])
     )
     told = texts.told(
         [next(training.requests()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
     )
-    update = packed._Update(pack, stack, texts, trainings, optimiser)
+    update = packed._TrainingStep(pack, stack, texts, trainings, optimiser)
     update(told)
     with Watch() as watch:
         losses = update(told)
@@ -232,11 +232,11 @@ def test_what_is_recorded_reads_what_it_is_told_anew():
     take = CapturedStep(step, tape)
     told = [
         {"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)}
-        for at in range(PLAIN + 3)
+        for at in range(WARM_UP_STEPS + 3)
     ]
     found = [take(one) for one in told]
-    assert [one.tolist() for one in found] == [[2.0 * at + 0.5] * 3 for at in range(PLAIN + 3)]
-    assert (ran["as written"], tape.played) == (PLAIN + 1, 3)
+    assert [one.tolist() for one in found] == [[2.0 * at + 0.5] * 3 for at in range(WARM_UP_STEPS + 3)]
+    assert (ran["as written"], tape.played) == (WARM_UP_STEPS + 1, 3)
 
 
 def test_the_tape_sees_memory_that_is_moved():
@@ -382,7 +382,7 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
 
     monkeypatch.setattr(worker_cache, "recorder", TapeRecorder)
     found, plain = captured_and_not(tmp_path, "cpu", method)
-    assert [(tape.played, device) for tape, device in made] == [(12 - PLAIN, "cpu")] * 2
+    assert [(tape.played, device) for tape, device in made] == [(12 - WARM_UP_STEPS, "cpu")] * 2
     assert [(one.curve, one.predictions) for one in found] == [
         (one.curve, one.predictions) for one in plain
     ]
@@ -392,7 +392,7 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
 @pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
 def test_a_gpu_plays_steps_back(tmp_path, method, monkeypatch):
     """On a GPU as well, twice; and of the steps that are not captured none waits."""
-    whole = packed._Update.__call__
+    whole = packed._TrainingStep.__call__
 
     def unwaiting(self, told):
         if torch.cuda.is_current_stream_capturing():
@@ -406,7 +406,7 @@ def test_a_gpu_plays_steps_back(tmp_path, method, monkeypatch):
     captured_and_not(
         tmp_path, "cuda:0", method
     )  # at first libraries make what they keep, for which they may wait
-    monkeypatch.setattr(packed._Update, "__call__", unwaiting)
+    monkeypatch.setattr(packed._TrainingStep, "__call__", unwaiting)
     found, plain = captured_and_not(tmp_path, "cuda:0", method)
     assert [(one.curve, one.predictions) for one in found] == [
         (one.curve, one.predictions) for one in plain

@@ -10,7 +10,7 @@ import torch
 import methods
 from harness.jobs import Recipe
 from harness.streams import Streams
-from harness.tasks.base import Row, Task
+from harness.tasks.base import Example, Task
 from harness.training import batching, loop
 from harness.training.adapted_model import AdaptedModel, predict
 from harness.training.dev_scoring import DevSet, DevScores
@@ -49,7 +49,7 @@ def rows(count, seed=0):
         length = int(torch.randint(3, 13, (), generator=generator))
         letters = torch.randint(0, 26, (length,), generator=generator).tolist()
         found.append(
-            Row(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13))
+            Example(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13))
         )
     return found
 
@@ -100,7 +100,7 @@ def scored(one, dev, scoring, step):
         answer = predict(
             one,
             DecodedParameters(one.trainable),
-            [encoded[index] for index in look.chosen],
+            [encoded[index] for index in look.indices],
             look.points,
         )
 
@@ -245,7 +245,7 @@ def test_small_dev_sets_are_copied_more(count, copies):
 
 def test_values_are_scaled_for_training_and_scaled_back():
     """A regression's labels have mean 0 and spread 1 in the loss, and predictions come in their own units."""
-    train = [Row((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
+    train = [Example((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
     target = Target.of(NUMBERS, train)
     scaled = target.tensor(train, torch.device("cpu"))
     assert float(scaled.mean()) == pytest.approx(0, abs=1e-6)
@@ -255,7 +255,7 @@ def test_values_are_scaled_for_training_and_scaled_back():
 
 def test_labels_that_are_all_alike_still_train():
     """A draw whose values are all 2.5 has no spread; it is trained and scored all the same."""
-    train = [Row(("abc",), 2.5), Row(("bcd",), 2.5), Row(("cde",), 2.5)]
+    train = [Example(("abc",), 2.5), Example(("bcd",), 2.5), Example(("cde",), 2.5)]
     _, result = fitted(data=(train, train), task=NUMBERS)
     assert result.best.dev_score == 0
 
@@ -341,7 +341,7 @@ def test_the_dev_score_of_every_copy_is_kept():
     for point in result.curve:
         assert len(point.copies) == 7
         assert sum(point.copies) / 7 == pytest.approx(point.dev_score)
-        assert point.row()[4] == list(point.copies)
+        assert point.as_list()[4] == list(point.copies)
     assert all(point.copies == () for point in fitted("prefix")[1].curve)
 
 

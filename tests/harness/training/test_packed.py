@@ -269,9 +269,9 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     parameters = {name: torch.stack([tensor] * 4) for name, tensor in trainable.named_parameters()}
     encoded = batching.encode(one, rows(6))
-    texts = packed._Texts(one, [encoded], 16)
+    texts = packed._PackedRows(one, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
-        batch = texts.batch(texts.numbers([0] * 4, [range(6)] * 4))
+        batch = texts.batch(texts.indices([0] * 4, [range(6)] * 4))
         Pack(AdaptedModel(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
@@ -456,7 +456,7 @@ def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(
         tickets = [
             Ticket(
                 job=job,
-                task=plan.tasks[job.rows.task],
+                task=plan.tasks[job.draw.task],
                 keep="none",
                 artefacts=tmp_path,
                 features_shared_by=shared_by,
@@ -502,7 +502,7 @@ def tickets_of(folder, draws, places, **more):
     shape = Geometry(places, 16, 16) if places > 1 else Geometry()
     return [
         Ticket(
-            job=job, task=plan.tasks[job.rows.task], keep="none", artefacts=folder, geometry=shape
+            job=job, task=plan.tasks[job.draw.task], keep="none", artefacts=folder, geometry=shape
         )
         for job in plan.jobs
     ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness import cache
-from harness.tasks.base import Row
+from harness.tasks.base import Example
 from harness.training import batching, token_cache
 from tests.harness.training.test_loop import Letters, rows
 from tests.support.models import random_bert
@@ -35,7 +35,7 @@ def test_a_set_is_tokenised_once(backbone, monkeypatch):
 def test_other_rows_or_lengths_are_other_sets(backbone):
     """One letter, one row or one token less is another file."""
     texts = rows(20)
-    sets = [texts, texts[:-1], [Row(("x",), 0), *texts[1:]]]
+    sets = [texts, texts[:-1], [Example(("x",), 0), *texts[1:]]]
     assert all(token_cache.encode(backbone, one) == batching.encode(backbone, one) for one in sets)
     shorter = replace(backbone, max_length=4)
     assert token_cache.encode(shorter, texts) == batching.encode(shorter, texts)
