@@ -47,7 +47,7 @@ def _test_rows(entry: LedgerEntry, task: Task) -> Mapping[str, Sequence[Example]
     """Return the test rows that the job's draw selects, by the suffix of their split."""
     revision = entry.setting["task"]["revision"]
     read = cache(lambda split: task.reader.examples(split, revision))
-    return draws.tested(task, read, entry.draw, recipe_from(entry.setting["recipe"]))
+    return draws.test_sets(task, read, entry.draw, recipe_from(entry.setting["recipe"]))
 
 
 def _same_labels(tests: Mapping[str, Sequence[Example]], run: Run) -> bool:

@@ -306,7 +306,7 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
         )
     torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
-    job = job_run.JobRun.of(ticket, "cpu")
+    job = job_run.JobRun.prepare(ticket, "cpu")
     adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
     tests = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
     parts = {"train": job.rows.train, "dev": job.rows.dev, **tests}

@@ -86,7 +86,7 @@ def show_study(
 
 
 def paired_runs_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
-    """Arrange the requested runs in a paired.
+    """Pair the requested runs.
 
     Raises:
         UsageError: there are none, or they belong to several backbones or recipes.
@@ -182,7 +182,9 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
 
     def score(combine: Callable[[Sequence[Tensor]], Tensor]) -> float:
         """Return the score of one combination of the samples' logits."""
-        result = testing.evaluate(decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)]))
+        result = testing.evaluate(
+            decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)])
+        )
         return result.score if result else math.nan
 
     samples = tuple(

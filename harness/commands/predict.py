@@ -18,7 +18,7 @@ from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.tasks import own
 from harness.tasks.base import Example, Task
-from harness.tasks.sheets import Problems, Sheet, as_number, read_bytes, read_sheet
+from harness.tasks.table_files import Problems, FileTable, as_number, read_bytes, read_table
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -104,7 +104,7 @@ def predict_texts(
 
 def read_texts(
     stored: StoredModel, path: Path, columns: str | None
-) -> tuple[Sheet, list[tuple[str, ...]]]:
+) -> tuple[FileTable, list[tuple[str, ...]]]:
     """Return a file's table and the texts of its rows.
 
     Args:
@@ -116,7 +116,7 @@ def read_texts(
         UsageError: the file cannot be read, its text columns are ambiguous, or a row has no text.
     """
     problems = Problems()
-    sheet = read_sheet(path, read_bytes(path), problems)
+    sheet = read_table(path, read_bytes(path), problems)
     problems.done()
     names = (
         [name.strip() for name in columns.split(",")]
@@ -186,7 +186,7 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _text_columns(stored: StoredModel, sheet: Sheet) -> Sequence[str]:
+def _text_columns(stored: StoredModel, sheet: FileTable) -> Sequence[str]:
     """Return the text columns of the task's own data, or all columns if there are as many as texts."""
     task = stored.task
     fields: Sequence[str] = getattr(task.reader, "fields", ()) if task else ()
@@ -204,7 +204,7 @@ def _added_columns(stored: StoredModel) -> list[str]:
     return ["answer", *(f"p({name})" for name in stored.labels)]
 
 
-def _as_csv(stored: StoredModel, sheet: Sheet, predictions: Sequence[Mapping[str, Any]]) -> bytes:
+def _as_csv(stored: StoredModel, sheet: FileTable, predictions: Sequence[Mapping[str, Any]]) -> bytes:
     """Return the rows, unchanged, with their predictions as further columns."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

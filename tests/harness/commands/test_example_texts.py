@@ -133,7 +133,7 @@ def test_only_the_test_splits_are_read():
     """Large training splits, such as QQP's 360,000 rows, are not read."""
     read = []
     task = replace(glue.TASKS["mnli"], reader=None)
-    draws.tested(task, lambda split: read.append(split) or [], 0, Recipe())
+    draws.test_sets(task, lambda split: read.append(split) or [], 0, Recipe())
     assert read == ["validation_matched", "validation_mismatched"]
 
 

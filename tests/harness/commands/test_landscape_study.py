@@ -99,7 +99,9 @@ def test_failed_runs_are_reported(folder, monkeypatch, capsys):
         key: replace(run, status="failed", score=None) if key[0] == "prefix" else run
         for key, run in paired_runs.index.items()
     }
-    monkeypatch.setattr(landscape_study, "paired_runs_of", lambda *_: replace(paired_runs, index=index))
+    monkeypatch.setattr(
+        landscape_study, "paired_runs_of", lambda *_: replace(paired_runs, index=index)
+    )
     landscape_study.show_study(query, None, 10, 1, None)
     shown = capsys.readouterr().out
     assert "1 runs, which failed or diverged: their pairs are lost" in shown

@@ -57,9 +57,9 @@ def test_without_a_name_the_figures_are_listed(bench, tmp_path):
         (
             ("option", "--option", "rank"),
             2,
-            "no option 'rank'; the options in the names of these methods are layers, lr",
+            "no option 'rank'; the names of these methods hold the options layers, lr",
         ),
-        (("curve", "--methods", "song"), 2, "no run is left after choosing"),
+        (("curve", "--methods", "song"), 2, "no run matches the request"),
         (("curve", "--baseline", "song"), 2, "no baseline 'song'"),
         (("curve", "--sizes", "-1"), 2, "-1"),
         (

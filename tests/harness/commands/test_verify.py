@@ -90,7 +90,7 @@ def test_a_rerun_detects_a_number_that_was_changed_with_its_hash(bench, edited):
         ),
         ("UPDATE job SET draw = draw + 1", "the digest does not match the stored job"),
         ("UPDATE job SET state = 'planned'", "the job is planned but has a result"),
-        ("DELETE FROM job WHERE id = 1", "belongs to nothing"),
+        ("DELETE FROM job WHERE id = 1", "refers to a missing row"),
     ],
 )
 def test_every_change_is_named(bench, edited, statement, message):
