@@ -101,8 +101,8 @@ def fill(ledger: Ledger, jobs: Sequence[Job], pool: list[Values], rng: random.Ra
                 for kind, data in outcome.blobs.items()
             ],
             Attempt: [
-                {"job": number, "run": ledger._run, "epoch": 1, "ended": now(), "outcome": "done", "error": "", "trace": ""}
-                for number in outcomes
+                {"job": number, "run": ledger._run, "epoch": 1, "ended": now(), "outcome": "done", "error": "",
+                 "trace": ""} for number in outcomes
             ],
         }  # fmt: skip
         for model, values in stored.items():

@@ -1,10 +1,10 @@
-"""What planning, ledger and report cost by themselves, at many results that nobody trained.
+"""What planning, the ledger and reports cost with many results that nobody trained.
 
-    python -m tests.benchmarks.overhead [--results 10000]
+    python -m tests.benchmarks.overhead [--results 10000] [--repeat 3]
 
-Fills a ledger with made-up results of a real plan on the toy tasks, then times whole commands,
-start-up included: the plan, `bench run` where everything is done, `bench status`, and `bench
-report` as Markdown and as a page. Medians of `--repeat`.
+Fills a ledger with made-up results of a plan on the toy tasks. Then it times whole commands,
+including the start of Python: `bench plan`, `bench run` with nothing left to do, `bench status`, and
+`bench report` as Markdown and as HTML. It prints the medians of `--repeat` repetitions.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.jobs import Job
@@ -24,92 +25,80 @@ from harness.outcome import Outcome, pack_predictions
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 
-METHODS, TASKS, SIZES = "fine-tuning,prefix,lora,adapter,simplex", 6, "50,100,200,500"
+TOY_TASKS = 6
+GRID = {
+    "model": "tiny",
+    "methods": "fine-tuning,prefix,lora,adapter,simplex",
+    "tasks": "toy",
+    "sizes": "50,100,200,500",
+}
+CELLS_PER_DRAW = 5 * TOY_TASKS * 4  # methods, tasks, sizes
 BATCH = 500  # jobs claimed at once
 
 
-def main() -> int:
-    """Fill, time, print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--results", type=int, default=10_000)
-    parser.add_argument("--repeat", type=int, default=3)
+def main() -> None:
+    """Fill a ledger, time commands and print the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=int, default=10_000, help="how many to make up")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions of each command")
     options = parser.parse_args()
-    draws = max(1, options.results // (5 * TASKS * 4))
-    flags = [
-        "--model",
-        "tiny",
-        "--methods",
-        METHODS,
-        "--tasks",
-        "toy",
-        "--sizes",
-        SIZES,
-        "--draws",
-        str(draws),
-    ]
+    grid = GRID | {"draws": str(max(1, options.results // CELLS_PER_DRAW))}
+    flags = [word for name, value in grid.items() for word in (f"--{name}", value)]
     with tempfile.TemporaryDirectory() as folder:
         db = str(Path(folder) / "many.db")
         began = time.perf_counter()
-        typed = {
-            name.removeprefix("--"): value
-            for name, value in zip(flags[::2], flags[1::2], strict=True)
-        }
-        jobs = planning.plan(request.read(GridOptions(**typed))[0]).jobs
-        print(
-            f"first plan of {len(jobs):,} jobs, in this process: {time.perf_counter() - began:.1f} s"
-        )
+        jobs = planning.plan(request.read(GridOptions(**grid))[0]).jobs
+        elapsed = time.perf_counter() - began
+        print(f"first plan of {len(jobs):,} jobs, in this process: {elapsed:.1f} s")
         began = time.perf_counter()
         fill(db, jobs)
         each = 1000 * (time.perf_counter() - began) / len(jobs)
-        print(f"ledger: {each:.2f} ms a result, {Path(db).stat().st_size / 2**20:.1f} MiB in all")
-        for words in (
+        print(f"ledger: {each:.2f} ms per result, {Path(db).stat().st_size / 2**20:.1f} MiB in all")
+        for command in (
             ["plan", *flags],
             ["run", *flags],
             ["status"],
             ["report", "--format", "markdown", "--baseline", "prefix"],
             ["report", "--format", "html", "--baseline", "prefix"],
         ):
-            taken = [seconds([*words, "--db", db]) for _ in range(options.repeat)]
-            name = " ".join([words[0], *words[2:3]]) if words[0] == "report" else words[0]
-            print(
-                f"bench {name:16}{statistics.median(taken):6.2f} s (median of {options.repeat})",
-                flush=True,
+            name = " ".join([command[0], *command[2:3]]) if command[0] == "report" else command[0]
+            median = statistics.median(
+                seconds([*command, "--db", db]) for _ in range(options.repeat)
             )
-    return 0
+            print(f"bench {name:16}{median:6.2f} s (median of {options.repeat})", flush=True)
 
 
-def fill(db: str, jobs: tuple[Job, ...]) -> None:
-    """Record a made-up result for every job, one transaction each as in a real run."""
-    curve = zlib.compress(
-        json.dumps([[step, 0.5, 0.8, 0.4] for step in range(50, 501, 50)]).encode()
-    )
+def fill(db: str, jobs: Sequence[Job]) -> None:
+    """Record a made-up result for every job, each in its own transaction as in a real run."""
+    curve = json.dumps([[step, 0.5, 0.8, 0.4] for step in range(50, 501, 50)])
     with Ledger(db, write=True) as ledger:
         ledger.add_jobs(jobs)
         ledger.begin("overhead")
         for start in range(0, len(jobs), BATCH):
-            part = jobs[start : start + BATCH]
-            for job, claim in zip(
-                part, ledger.claim([job.digest for job in part], len(part)), strict=True
-            ):
-                score = 0.5 + int(job.digest[:6], 16) / 2**25  # made up, different for each
-                predictions = pack_predictions([1] * job.draw.n_test, regression=False)
+            batch = jobs[start : start + BATCH]
+            claims = ledger.claim([job.digest for job in batch], len(batch))
+            for job, claim in zip(batch, claims, strict=True):
+                score = 0.5 + int(job.digest[:6], 16) / 2**25  # a different one for each job
                 metrics = {name.rpartition("/")[0]: score for name in job.draw.metrics}
+                predictions = pack_predictions([1] * job.draw.n_test, regression=False)
                 outcome = Outcome(
                     digest=job.digest, status="done", metrics=metrics, score=score, dev_score=score, best_step=500,
-                    trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",
+                    trained=1000, stored=4000, curve=zlib.compress(curve.encode()), predictions=predictions, device="cpu",
                 )  # fmt: skip
                 ledger.record(outcome, claim.epoch)
 
 
-def seconds(words: list[str]) -> float:
-    """How long a command takes as a whole."""
+def seconds(command: Sequence[str]) -> float:
+    """Return how long a command takes, including the start of Python."""
     began = time.perf_counter()
     env = os.environ | {"COLUMNS": "200"}
     subprocess.run(
-        [sys.executable, "-m", "harness", *words], check=True, capture_output=True, env=env
+        [sys.executable, "-m", "harness", *command], check=True, capture_output=True, env=env
     )
     return time.perf_counter() - began
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
