@@ -34,8 +34,8 @@ GRID: Final = GridOptions(
     sizes="100",
     draws="2",
     set_=["lr=1e-3"],
-    steps="150",
-    eval_every="50",
+    steps="120",
+    eval_every="60",
     test_limit="200",
 )
 OPTIONS: Final = RunOptions(db=DB, yes=True)

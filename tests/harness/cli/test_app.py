@@ -1,4 +1,4 @@
-"""The command line: what is wrong is said at once and in words, and nothing heavy is imported to say it."""
+"""The command line reports every problem at once, in words, without importing anything heavy."""
 
 import errno
 import json
@@ -9,19 +9,19 @@ import pytest
 
 from harness.cli import app
 
-SOUND = {"--methods": "lora", "--tasks": "toy-sentiment"}
+VALID = {"--methods": "lora", "--tasks": "toy-sentiment"}
 
 
 def words(command: str = "run", **options: object) -> list[object]:
-    """A sound command with some options changed; `set_` may be a list."""
-    given: dict[str, object] = SOUND | {
+    """Return a valid command line with some options changed; a list gives an option several times."""
+    changed: dict[str, object] = VALID | {
         f"--{name.rstrip('_').replace('_', '-')}": value for name, value in options.items()
     }
     base = {"--model": "tiny", "--sizes": "20", "--test-limit": "30", "--steps": "2"}
     flat: list[object] = [command]
-    for name, value in (base | given).items():
-        for one in value if isinstance(value, list) else [value]:
-            flat += [name, one]
+    for name, value in (base | changed).items():
+        for entry in value if isinstance(value, list) else [value]:
+            flat += [name, entry]
     return flat
 
 
@@ -37,8 +37,8 @@ def words(command: str = "run", **options: object) -> list[object]:
         ("--version",),
     ],
 )
-def test_help_is_light(command, bench, tmp_path):
-    """Help and version import none of the slow libraries, and make no file."""
+def test_help_imports_nothing_heavy(command, bench, tmp_path):
+    """Help and version import none of the slow libraries, and create no file."""
     ended = bench(tmp_path, *command)
     assert ended.code == (2 if command == () else 0)
     assert ended.loaded == frozenset()
@@ -149,8 +149,8 @@ WRONG = {
 }
 
 
-# Runs many commands in one process, which saves most of the time; tells of each its exit code and
-# its complaint.
+# Runs many commands in one process, which saves most of the time, and prints the exit code and the
+# message of each.
 MANY = """
 import contextlib, io, json, os, sys
 from harness.cli.app import run_command_line
@@ -170,14 +170,14 @@ for case, words in json.load(sys.stdin).items():
 
 @pytest.fixture(scope="module")
 def refusals(bench, tmp_path_factory):
-    """What every wrong command came to."""
-    asked = json.dumps(
+    """Return the exit code, message, slow imports and files of every wrong command."""
+    commands = json.dumps(
         {case: [str(word) for word in command] for case, (command, _) in WRONG.items()}
     )
     folder = tmp_path_factory.mktemp("wrong")
     done = subprocess.run(
         [sys.executable, "-c", MANY],
-        input=asked,
+        input=commands,
         cwd=folder,
         env=bench.env,
         capture_output=True,
@@ -189,15 +189,15 @@ def refusals(bench, tmp_path_factory):
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_request_is_refused(case, refusals):
-    """Exit code 2, everything that is wrong named at once, no traceback, no file made, nothing heavy imported."""
-    code, complaint, slow, files = refusals[case]
+    """The exit code is 2, all problems are named, and there is no traceback, file or heavy import."""
+    code, message, slow, files = refusals[case]
     assert (code, slow, files) == (2, [], [])
-    assert [text for text in WRONG[case][1] if text not in complaint] == []
-    assert "Traceback" not in complaint
+    assert [text for text in WRONG[case][1] if text not in message] == []
+    assert "Traceback" not in message
 
 
-def test_everything_wrong_is_named_at_once(bench, tmp_path):
-    """Mistakes of every kind in one command are told in one go, the database's place among them."""
+def test_all_problems_are_named_at_once(bench, tmp_path):
+    """One command reports problems of every kind, including an unusable database path."""
     wrong = words(
         methods="lorra",
         tasks="none",
@@ -225,7 +225,7 @@ def test_everything_wrong_is_named_at_once(bench, tmp_path):
 
 
 def test_repeated_values_are_merged(bench, tmp_path):
-    """What is named twice counts once, with a notice on the error stream; the output stays JSON."""
+    """An entry that is named twice counts once, with a notice on the error stream; the output stays JSON."""
     repeated = words(
         "plan", methods="lora,lora", tasks="toy-sentiment,toy-sentiment", sizes="20,20"
     )
@@ -240,7 +240,7 @@ def test_repeated_values_are_merged(bench, tmp_path):
 
 
 def test_variants_have_readable_names(bench, tmp_path):
-    """Several values of options give a variant for each combination, named by what differs from the defaults."""
+    """Several values of options make one variant per combination, named by its differences from the defaults."""
     ended = bench(
         tmp_path, *words("plan", methods="lora", draws="1", set_="lora.rank=2,4"), "--json"
     )
@@ -252,23 +252,23 @@ def test_variants_have_readable_names(bench, tmp_path):
     assert ended.code in (
         0,
         2,
-    )  # a variant within --methods is an addition; it must never be a traceback
+    )  # either is acceptable; a traceback is not
     assert "Traceback" not in ended.err
 
 
 @pytest.mark.parametrize("kind", ["methods", "tasks", "models"])
 def test_lists(kind, bench, tmp_path):
-    """Lists come as text and as JSON, without torch and without a network."""
+    """Lists are printed as text and as JSON, without torch and without a network."""
     plain, typed = bench(tmp_path, "list", kind), bench(tmp_path, "list", kind, "--json")
     assert (plain.code, typed.code) == (0, 0)
-    names = [one["name"] for one in json.loads(typed.out)[kind]]
+    names = [entry["name"] for entry in json.loads(typed.out)[kind]]
     assert names
     assert all(name in plain.out for name in names)
     assert not (plain.loaded | typed.loaded) & {"torch", "transformers", "datasets"}
 
 
 def test_a_plan_writes_nothing(bench, tmp_path):
-    """A plan names its jobs and what cannot be drawn, without making a database; after the first one without torch."""
+    """A plan names its jobs and the infeasible cells, and creates no database; the second plan needs no torch."""
     ended = bench(
         tmp_path, *words("plan", sizes="20,3999", tasks="toy", draws="2", methods="lora,simplex")
     )
@@ -286,8 +286,8 @@ def test_a_plan_writes_nothing(bench, tmp_path):
 @pytest.mark.parametrize(
     "command", [("status",), ("report",), ("show", "ab"), ("report", "--format", "json")]
 )
-def test_nothing_to_read(command, bench, tmp_path):
-    """Reading where there is no database ends with exit code 69 and what to do, and makes none."""
+def test_a_missing_database_is_reported(command, bench, tmp_path):
+    """Reading a missing database ends with exit code 69 and what to do, and creates none."""
     ended = bench(tmp_path, *command)
     assert ended.code == 69
     assert "bench run" in ended.err
@@ -299,20 +299,20 @@ def test_nothing_to_read(command, bench, tmp_path):
 @pytest.mark.parametrize(
     "command", [("status",), ("report",), ("show", "ab"), tuple(words()), tuple(words("plan"))]
 )
-def test_something_else_in_the_database_s_place(command, bench, tmp_path):
-    """A file that is no database ends every command with exit code 65, before torch, and stays as it is."""
+def test_a_file_that_is_not_a_database_is_refused(command, bench, tmp_path):
+    """Every command ends with exit code 65 before importing torch, and the file is unchanged."""
     (tmp_path / "diary.db").write_text("Dear diary,\n" * 400)
     ended = bench(tmp_path, *command, "--db", "diary.db")
     assert ended.code == 65
-    assert "diary.db is no SQLite database" in ended.err
+    assert "diary.db is not an SQLite database" in ended.err
     assert "Traceback" not in ended.err
     assert (tmp_path / "diary.db").read_text() == "Dear diary,\n" * 400
     assert [path.name for path in tmp_path.iterdir()] == ["diary.db"]
     assert "torch" not in ended.loaded
 
 
-def test_out_of_reach(bench, tmp_path):
-    """A model that is neither here nor reachable, and a folder that is missing, have exit codes of their own."""
+def test_missing_models_and_folders_have_their_own_exit_codes(bench, tmp_path):
+    """69 for a model that cannot be found, 73 for a folder that does not exist."""
     ended = bench(tmp_path, *words(model="nobody/no-such-model"))
     assert (ended.code, "Traceback" in ended.err) == (69, False)
     ended = bench(tmp_path, *words(model="./missing"))
@@ -323,8 +323,8 @@ def test_out_of_reach(bench, tmp_path):
     assert "torch" not in ended.loaded
 
 
-def test_a_full_disk_is_told_wherever_it_is_met(monkeypatch, capsys):
-    """Also where a lock or a folder cannot be made: a sentence, and the exit code of a full disk."""
+def test_a_full_disk_is_reported_wherever_it_occurs(monkeypatch, capsys):
+    """Also if a lock or a folder cannot be created: a sentence, and the exit code of a full disk."""
 
     def lock():
         raise OSError(errno.ENOSPC, "No space left on device", "r.db.lock")
@@ -336,8 +336,21 @@ def test_a_full_disk_is_told_wherever_it_is_met(monkeypatch, capsys):
     assert "No space left on device: 'r.db.lock'): free some space" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_is_no_error(bench, tmp_path):
-    """When the reader of the output goes away, the command ends without a traceback."""
+def test_an_error_in_bench_has_its_own_exit_code(monkeypatch, capsys):
+    """An unforeseen exception prints its traceback and ends with 70."""
+
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        app.run_command_line()
+    assert ended.value.code == 70
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_not_an_error(bench, tmp_path):
+    """If the reader of the output exits, the command ends without a traceback."""
     process = bench.start(tmp_path, "list", "methods", "--json")
     process.stdout.close()
     process.stdout = None
@@ -346,7 +359,7 @@ def test_a_closed_pipe_is_no_error(bench, tmp_path):
 
 
 def test_show_without_a_digest_lists_the_jobs(bench, tmp_path):
-    """Every job with its digest, state and score, as a table and as JSON."""
+    """Every job is listed with its digest, state and score, as a table and as JSON."""
     ended = bench.run(
         tmp_path, "r.db", "--methods", "lora", "--tasks", "toy-sentiment", "--draws", 2, "-j", 1
     )
