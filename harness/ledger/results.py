@@ -60,7 +60,7 @@ def commit_outcome(
         versions = {**versions, **outcome.versions}
         text = canonical(versions)
         environment = text_ids(connection, Environment, [text])[text]
-        values = result_row(job, outcome, versions, environment)
+        values = result_row(dict(job), outcome, versions, environment)
         connection.execute(table_of(Result).insert().values(values))
     if outcome.score is not None:  # a diverged job has one too: the score that it counts with
         connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))

@@ -73,7 +73,7 @@ def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_n
     if claimed := states["claimed"]:
         print_line(
             out,
-            f"{plural(claimed, 'job')} in the hands of another run: `bench status` counts them",
+            f"{plural(claimed, 'job')} claimed by another run: `bench status` counts them",
         )
         return ExitCode.NEGATIVE
     if db is None:

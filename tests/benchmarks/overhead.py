@@ -72,7 +72,8 @@ def main() -> None:
 
 def fill(db: str, jobs: Sequence[Job]) -> None:
     """Record a made-up result for every job, each in its own transaction as in a real run."""
-    curve = json.dumps([[step, 0.5, 0.8, 0.4] for step in range(50, 501, 50)])
+    points = [[step, 0.5, 0.8, 0.4] for step in range(50, 501, 50)]
+    curve = zlib.compress(json.dumps(points).encode())
     with Ledger(db, write=True) as ledger:
         ledger.add_jobs(jobs)
         ledger.begin("overhead")
@@ -85,7 +86,7 @@ def fill(db: str, jobs: Sequence[Job]) -> None:
                 predictions = pack_predictions([1] * job.draw.n_test, regression=False)
                 outcome = Outcome(
                     digest=job.digest, status="done", metrics=metrics, score=score, dev_score=score, best_step=500,
-                    trained=1000, stored=4000, curve=zlib.compress(curve.encode()), predictions=predictions, device="cpu",
+                    trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",
                 )  # fmt: skip
                 ledger.record(outcome, claim.epoch)
 

@@ -130,7 +130,7 @@ def test_claimed_cells_are_not_filled(tmp_path, make_job, capsys):
         ledger.claim([job.digest], 1)
         plan = SimpleNamespace(jobs=[job])
         assert summary.finish(Console(), ledger, plan, "r.db", failed_now=False) == 1
-    assert "1 job in the hands of another run" in capsys.readouterr().out
+    assert "1 job claimed by another run" in capsys.readouterr().out
 
 
 def test_a_killed_retry_is_tried_again_only_on_request(bench, tmp_path, make_outcome):

@@ -147,10 +147,18 @@ def test_a_full_disk_is_reported_for_tensors_received_by_value(ticket, tmp_path)
         _keep_tensors({sent.job.digest: b"tensors"}, [sent])
 
 
-@pytest.mark.parametrize("fault", ["die", "vanish", "unpicklable"])
-def test_a_worker_that_dies_loses_only_its_pack(fault, executors, ticket):
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("local", "die"),
+        ("local", "vanish"),
+        ("local", "unpicklable"),
+        pytest.param("ray", "die", marks=pytest.mark.ray),
+    ],
+)
+def test_a_worker_that_dies_loses_only_its_pack(kind, fault, executors, ticket):
     """If a worker is killed, exits, or returns what cannot be pickled, its pack is lost and the slot works again."""
-    executor, bad = executors["local"], ticket(fault)
+    executor, bad = executors[kind], ticket(fault)
     executor.submit(0, [bad])
     [event] = next_events(executor)
     assert isinstance(event, PackLost)
