@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, contrasts
-from reports.analysis.estimates import explained
+from reports.analysis.estimates import describe_estimands
 from reports.analysis.paired_runs import NothingToCompare, pair_runs
 from reports.analysis.secondary import SecondaryEstimates
 from reports.document import plural
@@ -50,7 +50,7 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """
     others = [method for method in comparison.methods if method != comparison.baseline]
     overall = {test.method: test for test in comparison.family("overall")}
-    pooled = {detail.method: detail for detail in comparison.details}
+    pooled = {detail.method: detail for detail in comparison.secondary}
     rows = _rows(comparison)
     labels = list(dict.fromkeys(row.label for row in rows))
     shown = [method for method in others if method in overall][
@@ -92,16 +92,21 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         if number + columns >= len(shown):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("difference, points")
-    hidden, rope = len(others) - len(shown), overall[shown[0]].rope
-    covered = explained(
-        test.ci_estimand for test in (*overall.values(), *(row.test for row in rows))
-    )
+    tests = [*overall.values(), *(row.test for row in rows)]
+    caption = _caption(comparison, tests, len(others) - len(shown), new_task=bool(pooled))
+    return canvas.finish(caption)
+
+
+def _caption(
+    comparison: Comparison, tests: Sequence[Contrast], hidden: int, *, new_task: bool
+) -> str:
     sizes = ", over all sizes" if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ""
-    return canvas.finish(
-        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the "
-        f"same examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. Shaded: differences "
-        f"below {plural(rope, 'point')}."
-        + (NEW_TASK if pooled else "")
+    covered = describe_estimands(test.ci_estimand for test in tests)
+    return (
+        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same "
+        f"examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. "
+        f"Shaded: differences below {plural(tests[0].rope, 'point')}."
+        + (NEW_TASK if new_task else "")
         + (f" Not shown: {plural(hidden, 'more method')}; choose with --methods." if hidden else "")
     )
 
@@ -117,7 +122,9 @@ def _rows(comparison: Comparison) -> list[ForestRow]:
             paired_runs = pair_runs(runs, baseline=comparison.baseline, methods=comparison.methods)
         except NothingToCompare:  # the baseline has no runs on this task
             continue
-        rows += [ForestRow(task, test) for test in contrasts(paired_runs) if test.family == "overall"]
+        rows += [
+            ForestRow(task, test) for test in contrasts(paired_runs) if test.family == "overall"
+        ]
     return rows
 
 

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
-from reports.analysis.selection_rules import RuleComparison, mean_optimism, promised
+from reports.analysis.selection_rules import RuleComparison, mean_optimism, optimism_of_best
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, zero_line
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, estimate, folded, method_styles, short, styled
 
 NAME: Final = "optimism"
-TITLE: Final = "Dev score against test score of the chosen checkpoints"
+TITLE: Final = "Dev score against test score of the selected checkpoints"
 MAX_DOTS: Final = 200  # runs drawn as dots
 MAX_COUNTS: Final = 8  # points of a line over numbers of runs
 
@@ -128,7 +128,7 @@ def _best_of(
     grid_lines(axes)
     most = 0
     for method, style in styles.items():
-        gaps = promised([run for run in runs if run.method == method], few)
+        gaps = optimism_of_best([run for run in runs if run.method == method], spaced_counts)
         positions, gap_values = [math.log2(n) for n in gaps], list(gaps.values())
         (line,) = axes.plot(
             positions,
@@ -142,12 +142,14 @@ def _best_of(
             line, [f"{method}, best of {n}: dev - test {gap:.1f}" for n, gap in gaps.items()]
         )
         most = max(most, *gaps, 0)
-    axes.set_xticks([math.log2(n) for n in few(most)], [str(n) for n in few(most)])
-    axes.set_xlabel("number n of runs, best dev score kept")
+    axes.set_xticks(
+        [math.log2(n) for n in spaced_counts(most)], [str(n) for n in spaced_counts(most)]
+    )
+    axes.set_xlabel("best of n runs")
     axes.set_ylabel("dev - test, points")
 
 
-def few(most: int) -> list[int]:
+def spaced_counts(most: int) -> list[int]:
     """Return at most `MAX_COUNTS` counts from 1 to `most`, evenly spaced on a logarithmic scale."""
     return (
         sorted({round(most ** (position / (MAX_COUNTS - 1))) for position in range(MAX_COUNTS)})

@@ -15,7 +15,7 @@ from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, method_styles, short, styled
 
 NAME: Final = "seeds"
-TITLE: Final = "Every run; lines join runs on the same examples and streams"
+TITLE: Final = "Every run; lines join runs with the same examples and random streams"
 MAX_PANELS: Final = 8
 MAX_DOTS: Final = 240  # of all panels together; more make a large figure that nobody reads
 

@@ -51,12 +51,12 @@ def _tables(table: Table) -> Iterator[str]:
         yield f"    {' & '.join(escape.latex(name) for name in part.head)} \\\\"
         yield "    \\midrule"
         for row in part.rows:
-            yield f"    {' & '.join(_cell(entry) for entry in row)} \\\\"
+            yield f"    {' & '.join(_cell(cell) for cell in row)} \\\\"
         yield from ("    \\bottomrule", "  \\end{tabular}", "\\end{table}")
 
 
-def _cell(entry: TableCell) -> str:
-    text = escape.latex(entry.text)
-    if entry.strong:
+def _cell(cell: TableCell) -> str:
+    text = escape.latex(cell.text)
+    if cell.strong:
         text = f"\\textbf{{{text}}}"
-    return f"{text}\\,{escape.latex(entry.marks.strip())}" if entry.marks else text
+    return f"{text}\\,{escape.latex(cell.marks.strip())}" if cell.marks else text

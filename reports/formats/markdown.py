@@ -31,7 +31,7 @@ def _pipe_table(table: Table) -> Iterator[str]:
     yield _pipe_row([escape.markdown(name) for name in table.head])
     yield _pipe_row(["---" if i < table.labels else "---:" for i in range(len(table.head))])
     for row in table.rows:
-        yield _pipe_row([_cell(entry) for entry in row])
+        yield _pipe_row([_cell(cell) for cell in row])
     if table.legend:
         yield from ("", escape.markdown(table.legend))
 
@@ -40,11 +40,11 @@ def _pipe_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(entry: TableCell) -> str:
-    text = escape.markdown(entry.text)
-    if entry.strong and text:
+def _cell(cell: TableCell) -> str:
+    text = escape.markdown(cell.text)
+    if cell.strong and text:
         text = f"**{text}**"
-    return f"{text} {escape.markdown(entry.marks.strip())}" if entry.marks else text
+    return f"{text} {escape.markdown(cell.marks.strip())}" if cell.marks else text
 
 
 def _code_span(text: str) -> str:

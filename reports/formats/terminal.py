@@ -148,16 +148,16 @@ def _break_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _marks(entry: TableCell) -> str:
+def _marks(cell: TableCell) -> str:
     """Return the marks, with a star for a bold entry, which is visible without styles."""
-    return ("*" if entry.strong and entry.text else "") + entry.marks
+    return ("*" if cell.strong and cell.text else "") + cell.marks
 
 
-def _column(entries: Iterable[TableCell]) -> list[str]:
+def _column(cells: Iterable[TableCell]) -> list[str]:
     """Return the texts of a column; all marks are padded to one width, so that the numbers are aligned."""
-    entries = list(entries)
-    marks_width = max((len(_marks(entry)) for entry in entries), default=0)
-    return [escape.plain(entry.text) + _marks(entry).ljust(marks_width) for entry in entries]
+    cells = list(cells)
+    marks_width = max((len(_marks(cell)) for cell in cells), default=0)
+    return [escape.plain(cell.text) + _marks(cell).ljust(marks_width) for cell in cells]
 
 
 def _grid(table: Table, widths: list[int]) -> "RenderableType":
@@ -175,7 +175,7 @@ def _grid(table: Table, widths: list[int]) -> "RenderableType":
     grid.add_row(*("─" * column_width for column_width in widths))
     texts = [_column(row[i] for row in table.rows) for i in range(len(table.head))]
     for number, row in enumerate(table.rows):
-        styles = ["bold" if entry.strong else "" for entry in row]
+        styles = ["bold" if cell.strong else "" for cell in row]
         grid.add_row(
             *(
                 Text(texts[i][number], style=style, overflow="fold")

@@ -11,7 +11,7 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.analysis.rankings import Ranking
 from reports.analysis.secondary import SecondaryEstimates
-from reports.analysis.single_draw import single
+from reports.analysis.single_draw import single_draw_table
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, plural
 from reports.statistics.conventions import ALPHA
@@ -24,8 +24,8 @@ def appendix(comparison: Comparison) -> list[Table]:
     """Return the tables of the appendix for which there is data."""
     tables = [
         _further_estimates(comparison),
-        *_rankings(comparison.standing),
-        single(comparison),
+        *_rankings(comparison.ranking),
+        single_draw_table(comparison),
         _costs(comparison),
         _variation(comparison),
     ]
@@ -33,7 +33,7 @@ def appendix(comparison: Comparison) -> list[Table]:
 
 
 def _further_estimates(comparison: Comparison) -> Table | None:
-    if not comparison.details:
+    if not comparison.secondary:
         return None
     tests = {test.method: test for test in comparison.family("overall")}
     rope = next(iter(tests.values())).rope
@@ -41,7 +41,7 @@ def _further_estimates(comparison: Comparison) -> Table | None:
     return Table(
         title=f"Further estimates against {comparison.baseline}",
         head=("method", "TOST p", "new task", "τ²", "I²"),
-        rows=tuple(_detail(detail) for detail in comparison.details),
+        rows=tuple(_detail(detail) for detail in comparison.secondary),
         legend=(
             "All columns are E3. TOST p: equivalence test of the hypothesis that the mean over tasks differs "
             f"by at least {plural(rope, 'point')}; below .05 the methods count as equal. new task: 95 % "
@@ -100,7 +100,8 @@ def _rankings(standing: Ranking | None) -> list[Table]:
     if len(order) < 3:
         return [table]
     square = [
-        (TableCell(standing.methods[i]), *(_pair(standing, i, j, order) for j in order)) for i in order
+        (TableCell(standing.methods[i]), *(_pair(standing, i, j, order) for j in order))
+        for i in order
     ]
     return [
         table,
@@ -185,7 +186,9 @@ def _variation(comparison: Comparison) -> Table | None:
         ]
         for source, values in zip(SOURCES, zip(*deviations, strict=True), strict=True):
             if not all(map(math.isnan, values)):
-                entries = (TableCell(DASH if math.isnan(value) else f"{value:.1f}") for value in values)
+                entries = (
+                    TableCell(DASH if math.isnan(value) else f"{value:.1f}") for value in values
+                )
                 rows.append((TableCell(method), TableCell(source), *entries))
     if not rows:
         return None

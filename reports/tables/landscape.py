@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from reports.analysis import estimates
-from reports.analysis.contrasts import Contrast, overall
+from reports.analysis.contrasts import Contrast, overall_contrasts
 from reports.analysis.paired_runs import Run, finished, pair_runs
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Document, Table, TableCell, plural
@@ -113,7 +113,10 @@ def _centres(models: Sequence[Surroundings], failed: Sequence[Run]) -> PlaceTest
         if run.method == models[0].run.method
     ]
     all_runs = [run for place_runs in runs.values() for run in place_runs]
-    tests = {test.method: test for test in overall(pair_runs([*all_runs, *lost], baseline=CENTRE))}
+    tests = {
+        test.method: test
+        for test in overall_contrasts(pair_runs([*all_runs, *lost], baseline=CENTRE))
+    }
     return {place: (_mean(place_runs), tests.get(place)) for place, place_runs in runs.items()}
 
 
@@ -123,7 +126,7 @@ def _rises(
     """Compare the rise of the training loss, in hundredths, of each method with the reference."""
     runs = [_with_score(model.run, model.run.method, model.rise) for model in models]
     runs += [_with_score(run, run.method, math.nan) for run in failed]
-    return {test.method: test for test in overall(pair_runs(runs, baseline=reference))}
+    return {test.method: test for test in overall_contrasts(pair_runs(runs, baseline=reference))}
 
 
 def _with_score(run: Run, name: str, score: float) -> Run:
@@ -136,7 +139,7 @@ def _mean(runs: Sequence[Run]) -> float:
     for run in filter(finished, runs):
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
     return intervals.pooled(
-        [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
+        [estimates.task_score(list(sizes.values())).draws for sizes in tasks.values()]
     ).mean
 
 
@@ -206,10 +209,15 @@ def _flatness_table(
         mean = _mean([_with_score(model.run, method, model.rise) for model in mine]) / 100
         barriers = [model.barrier for model in mine if model.barrier is not None]
         between = (fmean(barriers), max(barriers)) if barriers else (math.nan, math.nan)
-        rows.append((
-            TableCell(method), TableCell(str(len(mine))), TableCell(_number(mean, 3)), *_against(rises.get(method), 3, 0.01),
-            *(TableCell(_number(value, 3)) for value in between),
-        ))  # fmt: skip
+        rows.append(
+            (
+                TableCell(method),
+                TableCell(str(len(mine))),
+                TableCell(_number(mean, 3)),
+                *_against(rises.get(method), 3, 0.01),
+                *(TableCell(_number(value, 3)) for value in between),
+            )
+        )
     return Table(
         title="Rise of the training loss",
         head=(
@@ -244,7 +252,12 @@ def _against(test: Contrast | None, digits: int, unit: float) -> tuple[TableCell
         DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}",
         strong=test.settled,
     )
-    return shown, TableCell(around), TableCell(probability(test.p_raw)), TableCell(probability(test.p_adj))
+    return (
+        shown,
+        TableCell(around),
+        TableCell(probability(test.p_raw)),
+        TableCell(probability(test.p_adj)),
+    )
 
 
 def _models(models: Sequence[Surroundings]) -> Table:

@@ -141,7 +141,7 @@ def _entry(cell: Cell) -> TableCell:
         f"{cell.mean:.1f}{half}",
         marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
         strong=cell.best,
-        cell=f"{cell.method}\n{cell.task}\n{cell.size}"
+        runs_key=f"{cell.method}\n{cell.task}\n{cell.size}"
         if cell.task is not None and cell.size is not None
         else None,
     )
@@ -151,7 +151,9 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
     parts = []
     if any(cell.best for cell in cells):
         parts.append("* or bold: best mean of the column among complete cells")
-    if whiskers := estimates.named(cell.estimand for cell in cells if not math.isnan(cell.low)):
+    if whiskers := estimates.estimand_names(
+        cell.estimand for cell in cells if not math.isnan(cell.low)
+    ):
         parts.append(f"±: half of the 95 % interval, {whiskers}")
     if any(cell.direction for cell in cells):
         tests = (
@@ -214,9 +216,11 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
             TableCell(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
         rows.append(
-            (TableCell("" if test.size is None else str(test.size)), *row) if per_size else tuple(row)
+            (TableCell("" if test.size is None else str(test.size)), *row)
+            if per_size
+            else tuple(row)
         )
-    covered = estimates.named(test.ci_estimand for test in tests)
+    covered = estimates.estimand_names(test.ci_estimand for test in tests)
     legend = (
         f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference that "
         "the test detects with a power of 80 % (never: even the smallest possible p is above .05). "

@@ -180,7 +180,9 @@ def _tests(samples: Sequence[SampledDevScores]) -> str:
     return f"{tests} tests{reach}"
 
 
-def correlation_entries(correlation: Correlation, p_adj: float) -> tuple[TableCell, TableCell, TableCell]:
+def correlation_entries(
+    correlation: Correlation, p_adj: float
+) -> tuple[TableCell, TableCell, TableCell]:
     """Return a correlation with its interval, its p and its adjusted p."""
     if math.isnan(correlation.rho):
         return TableCell(DASH), TableCell(DASH), TableCell(DASH)

@@ -61,35 +61,35 @@ def _row(
     mark_widths: list[int],
     comparison: Comparison,
 ) -> str:
-    labels = [entry.text for entry in row[: table.labels]]
+    labels = [cell.text for cell in row[: table.labels]]
     method = next((text for text in labels if text in comparison.methods), "")
     size = next((text for text in labels if text in map(str, comparison.sizes)), "")
     cells = []
-    for i, entry in enumerate(row):
+    for i, cell in enumerate(row):
         start, end = ("th scope=row", "th") if i < table.labels else ("td", "td")
-        cells.append(f"<{start}{_data(*subjects[i])}>{_entry(entry, mark_widths[i])}</{end}>")
+        cells.append(f"<{start}{_data(*subjects[i])}>{_cell(cell, mark_widths[i])}</{end}>")
     return f"<tr{_data('method', method)}{_data('size', size)}>{''.join(cells)}</tr>"
 
 
-def _marks(entry: TableCell) -> str:
+def _marks(cell: TableCell) -> str:
     """Return the marks, with a star for a bold entry."""
-    star = "*" if entry.strong and entry.text else ""
-    return star + entry.marks.strip()
+    star = "*" if cell.strong and cell.text else ""
+    return star + cell.marks.strip()
 
 
-def _entry(entry: TableCell, marks_width: int) -> str:
-    text = escape.html(entry.text)
-    if entry.strong and entry.text:
+def _cell(cell: TableCell, marks_width: int) -> str:
+    text = escape.html(cell.text)
+    if cell.strong and cell.text:
         text = f"<strong>{text}</strong>"
-    if entry.cell is not None:
-        method, task, size = entry.cell.rsplit("\n", 2)
-        label = escape.html(f"{entry.text}: runs of {method} on {task}, size {size}")
+    if cell.runs_key is not None:
+        method, task, size = cell.runs_key.rsplit("\n", 2)
+        label = escape.html(f"{cell.text}: runs of {method} on {task}, size {size}")
         name = escape.html(key(method, task, int(size)))
         text = (
             f'<button type=button class=cell data-cell="{name}" aria-label="{label}" '
             f"aria-haspopup=dialog>{text}</button>"
         )
-    return text + _marks_span(_marks(entry), marks_width)
+    return text + _marks_span(_marks(cell), marks_width)
 
 
 def _marks_span(marks: str, width: int) -> str:

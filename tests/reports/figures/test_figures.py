@@ -13,9 +13,9 @@ import pytest
 
 from reports import compare
 from reports.analysis.paired_runs import NothingToCompare, SelectionRule
-from reports.analysis.selection_rules import mean_optimism, promised
+from reports.analysis.selection_rules import mean_optimism, optimism_of_best
 from reports.figures import FIGURES, FILE_FORMATS, Options, inline, landscape, save
-from reports.figures.optimism import by_rule, few
+from reports.figures.optimism import by_rule, spaced_counts
 from reports.figures.option import group_variants, parse_name
 from reports.figures.pareto import ParetoPoint, front
 from reports.figures.profile import fractions
@@ -271,7 +271,7 @@ def test_forest_shows_the_prediction_for_one_more_task(grid):
     """The prediction interval and the heterogeneity match the appendix, and the caption explains both."""
     comparison = compare(grid(sizes=(50,)))
     canvas = FIGURES["forest"].draw(comparison, Options())
-    for detail in comparison.details:
+    for detail in comparison.secondary:
         found = detail.pooled
         ends = [
             x
@@ -403,12 +403,12 @@ def test_optimism_of_the_best_of_n_runs(grid):
     ]
     other = [replace(run, task="cola", dev_score=0.6, score=0.6) for run in cell[:2]]
     two = 100 * (0.7 + 0.9 + 0.9) / 3 - 60
-    assert promised(cell, lambda most: range(1, most + 1)) == pytest.approx({1: 10, 2: two, 3: 30})
-    assert promised(cell + other, lambda most: range(1, most + 1)) == pytest.approx(
+    assert optimism_of_best(cell, lambda most: range(1, most + 1)) == pytest.approx({1: 10, 2: two, 3: 30})
+    assert optimism_of_best(cell + other, lambda most: range(1, most + 1)) == pytest.approx(
         {1: 5, 2: two / 2}
     )
-    assert promised(cell, lambda most: [most]) == pytest.approx({3: 30})
-    assert promised([], few) == {}
+    assert optimism_of_best(cell, lambda most: [most]) == pytest.approx({3: 30})
+    assert optimism_of_best([], spaced_counts) == {}
 
 
 def test_the_names_of_many_methods_do_not_overlap(grid):
@@ -426,10 +426,10 @@ def test_the_names_of_many_methods_do_not_overlap(grid):
 
 def test_spaced_counts():
     """A small number gives all counts, a large number at most eight, including the largest."""
-    assert few(5) == [1, 2, 3, 4, 5]
-    assert few(120) == [1, 2, 4, 8, 15, 31, 61, 120]
-    assert few(1) == [1]
-    assert few(0) == []
+    assert spaced_counts(5) == [1, 2, 3, 4, 5]
+    assert spaced_counts(120) == [1, 2, 4, 8, 15, 31, 61, 120]
+    assert spaced_counts(1) == [1]
+    assert spaced_counts(0) == []
 
 
 def test_rules_match_the_table(grid):

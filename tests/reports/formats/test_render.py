@@ -186,7 +186,7 @@ def test_csv_has_a_row_per_cell(incomplete_runs):
 def test_one_method(grid):
     """A single method is shown without marks and tests."""
     text = render(compare(grid({"lora": 0.0})), format="terminal")
-    assert text.startswith("Only lora is here")
+    assert text.startswith("There are only runs of lora")
     assert "*" not in text
     assert "p Holm" not in text
 
@@ -196,7 +196,7 @@ def test_nothing_finished(grid):
     comparison = compare([replace(r, status="missing", score=None) for r in grid()])
     for form in FORMATS:
         assert render(comparison, format=form)
-    assert render(comparison).startswith("Nothing to say yet: none of the 180 planned runs")
+    assert render(comparison).startswith("No result yet: none of the 180 planned runs")
 
 
 def test_one_task_one_draw(plain):
