@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, one_of, require, share
+from methods.core.method import Method, added_option, require, require_one_of, require_share
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Adapter(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bottleneck >= 1, f"bottleneck must be 1 or more, got {self.bottleneck}")
-        one_of("placement", self.placement, ("feed-forward", "both"))
-        share("budget", self.budget)
+        require_one_of("placement", self.placement, ("feed-forward", "both"))
+        require_share("budget", self.budget)
 
     @property
     def default_lr(self) -> float:
@@ -120,9 +120,15 @@ class Adapter(Method):
         return adapt
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
-        from methods.core.parameters import InitialParameters, draw, draw_gates, normal, zeros
+        from methods.core.parameters import (
+            InitialParameters,
+            initialise,
+            initialise_gates,
+            normal,
+            zeros,
+        )
 
-        drawn = draw_gates(slots, streams, vertices, "adapter")
+        drawn = initialise_gates(slots, streams, vertices, "adapter")
         for slot in slots:
             if (
                 slot.name.endswith((".down", ".down_bias", ".up", ".up_bias"))
@@ -131,5 +137,5 @@ class Adapter(Method):
                 initialiser = (
                     normal(slots.architecture.init_range) if slot.name.endswith(".down") else zeros
                 )
-                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
+                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
         return InitialParameters(drawn)

@@ -48,7 +48,7 @@ class Bitfit(Method):
 
         return InitialParameters(
             shared={
-                slot.name: slots.held(slot.name).float().clone()
+                slot.name: slots.original(slot.name).float().clone()
                 for slot in slots
                 if slot.role == "backbone"
             }

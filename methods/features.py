@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import ClosedForm, Method, one_of, require
+from methods.core.method import ClosedForm, Method, require, require_one_of
 from methods.core.protocols import Streams
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Features(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("pooling", self.pooling, ("mean", "cls"))
+        require_one_of("pooling", self.pooling, ("mean", "cls"))
         require(self.c >= 0, f"c must be above 0, or 0 for a choice by the dev rows, got {self.c}")
         require(
             self.lr is None and self.weight_decay == 0 and not self.dropout,

@@ -83,7 +83,7 @@ class FineTuning(Method):
 
         return InitialParameters(
             shared={
-                slot.name: slots.held(slot.name).float().clone()
+                slot.name: slots.original(slot.name).float().clone()
                 for slot in slots
                 if slot.role == "backbone"
             }

@@ -60,11 +60,11 @@ class Ia3(Method):
         """Factors on those outputs of a linear layer that are keys, or values."""
         import torch
 
-        from methods.core.architecture import features
+        from methods.core.architecture import layer_sizes
         from methods.core.slots import row_bias
 
         width, own = (
-            features(slots.backbone.model.get_submodule(projection.path))[1],
+            layer_sizes(slots.backbone.model.get_submodule(projection.path))[1],
             projection.columns,
         )
         slots.add(projection.path, name, (len(own) if own else width,), layer)
@@ -84,7 +84,7 @@ class Ia3(Method):
 
     def _scale_inputs(self, slots: Slots, path: str, layer: int) -> None:
         """Factors on what a linear layer reads."""
-        from methods.core.architecture import features
+        from methods.core.architecture import layer_sizes
         from methods.core.slots import row_bias
 
         def scale(
@@ -92,7 +92,7 @@ class Ia3(Method):
         ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
             return (inputs[0] * row_bias(module.scale), *inputs[1:]), named
 
-        slots.add(path, "scale", (features(slots.backbone.model.get_submodule(path))[0],), layer)
+        slots.add(path, "scale", (layer_sizes(slots.backbone.model.get_submodule(path))[0],), layer)
         slots.hook_inputs(path, scale)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn

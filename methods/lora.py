@@ -78,11 +78,11 @@ class Lora(Method):
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def place(self, slots: Slots) -> None:
-        from methods.core.architecture import features
+        from methods.core.architecture import layer_sizes
 
         for number, block in enumerate(slots.architecture.blocks):
             for path in self._layers(slots, block):
-                read, given = features(slots.backbone.model.get_submodule(path))
+                read, given = layer_sizes(slots.backbone.model.get_submodule(path))
                 slots.add(path, "lora_a", (self.rank, read), number)
                 slots.add(path, "lora_b", (given, self.rank), number)
                 slots.hook_linear(path, self._update(slots, path, number, read))
@@ -113,14 +113,20 @@ class Lora(Method):
         return update
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
-        from methods.core.parameters import InitialParameters, draw, draw_gates, uniform, zeros
+        from methods.core.parameters import (
+            InitialParameters,
+            initialise,
+            initialise_gates,
+            uniform,
+            zeros,
+        )
 
-        drawn, factors = draw_gates(slots, streams, vertices, "lora"), {}
+        drawn, factors = initialise_gates(slots, streams, vertices, "lora"), {}
         for slot in slots:
             if slot.name.endswith("lora_a"):
                 initialiser = uniform(1 / math.sqrt(slot.shape[1]))
-                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
+                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
                 factors[slot.name] = f"{slot.name[:-1]}b"
             elif slot.name.endswith("lora_b"):
-                drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, zeros)
+                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, zeros)
         return InitialParameters(drawn, factors=factors)

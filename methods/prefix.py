@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, one_of, require, share
+from methods.core.method import Method, added_option, require, require_one_of, require_share
 from methods.core.protocols import Streams, Unsupported
-from methods.core.text_init import check_words, repeated
+from methods.core.text_init import repeat_to_length, require_words
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,17 +65,17 @@ class Prefix(Method):
         object.__setattr__(self, "decoder", ALSO.get(self.decoder, self.decoder))
         require(self.length >= 1, f"length must be 1 or more, got {self.length}")
         require(self.hidden >= 1, f"hidden must be 1 or more, got {self.hidden}")
-        one_of("decoder", self.decoder, (*DECODERS, *ALSO))
-        one_of("positions", self.positions, ("shifted", "kept"))
-        one_of("init", self.init, ("random", "words"))
-        one_of("depth", self.depth, ("all", "first"))
-        one_of("gate", self.gate, ("none", "input", "zero"))
-        share("budget", self.budget)
+        require_one_of("decoder", self.decoder, (*DECODERS, *ALSO))
+        require_one_of("positions", self.positions, ("shifted", "kept"))
+        require_one_of("init", self.init, ("random", "words"))
+        require_one_of("depth", self.depth, ("all", "first"))
+        require_one_of("gate", self.gate, ("none", "input", "zero"))
+        require_share("budget", self.budget)
         require(
             0 <= self.prefix_dropout < 1,
             f"prefix_dropout must be from 0 to below 1, got {self.prefix_dropout}",
         )
-        check_words(self.init, self.words)
+        require_words(self.init, self.words)
         require(
             self.init == "random" or self.decoder != "simple-share",
             "init=words gives keys and values, which decoder=simple-share cannot start from: choose decoder=one or none",
@@ -130,9 +130,9 @@ class Prefix(Method):
                     call.layer,
                 )
         if self.positions == "shifted":
-            from methods.core.positions import shift
+            from methods.core.positions import shift_positions
 
-            shift(slots, length)
+            shift_positions(slots, length)
 
     def _calls(self, architecture: Architecture) -> tuple[AttentionCall, ...]:
         return architecture.attention if self.depth == "all" else architecture.attention[:1]
@@ -169,11 +169,17 @@ class Prefix(Method):
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
-        from methods.core.parameters import InitialParameters, draw, draw_gates, normal, zeros
+        from methods.core.parameters import (
+            InitialParameters,
+            initialise,
+            initialise_gates,
+            normal,
+            zeros,
+        )
 
-        drawn = draw_gates(slots, streams, vertices, "prefix")
+        drawn = initialise_gates(slots, streams, vertices, "prefix")
         shares = [slot for slot in slots if ".prefix_share_" in slot.name]
-        drawn |= {s.name: draw(streams, s.name, s.shape, vertices, zeros) for s in shares}
+        drawn |= {s.name: initialise(streams, s.name, s.shape, vertices, zeros) for s in shares}
         added = [
             slot
             for slot in slots
@@ -182,7 +188,9 @@ class Prefix(Method):
         length, hidden = added[0].shape[1], slots.architecture.hidden
         wanted = self._activations(slots, added) if self.init == "words" else None
         if self.decoder == "none":
-            free = {s.name: draw(streams, s.name, s.shape, vertices, normal(1.0)) for s in added}
+            free = {
+                s.name: initialise(streams, s.name, s.shape, vertices, normal(1.0)) for s in added
+            }
             if wanted is not None:
                 free = {
                     name: tensor.expand(vertices, -1, -1, -1).clone()
@@ -195,9 +203,10 @@ class Prefix(Method):
             )
             rows = (len(added) // 2, length, hidden)
             return InitialParameters(
-                drawn | {LATENT: draw(streams, LATENT, rows, vertices, normal(1.0))}, decoder=frozen
+                drawn | {LATENT: initialise(streams, LATENT, rows, vertices, normal(1.0))},
+                decoder=frozen,
             )
-        drawn[LATENT] = draw(streams, LATENT, (length, hidden), vertices, normal(1.0))
+        drawn[LATENT] = initialise(streams, LATENT, (length, hidden), vertices, normal(1.0))
         decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
         if wanted is not None:
             start_at(decoder, drawn[LATENT][0], wanted)
@@ -207,14 +216,14 @@ class Prefix(Method):
         """Keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
         import torch
 
-        from methods.core.attention import observed
+        from methods.core.attention import record_attention
 
-        ids = repeated(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
+        ids = repeat_to_length(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
         device = next(slots.backbone.model.parameters()).device
         tokens = torch.tensor([ids], device=device)
         pairs: list[tuple[Tensor, Tensor]] = []
         with (
-            observed(lambda _module, _query, key, value: pairs.append((key, value))),
+            record_attention(lambda _module, _query, key, value: pairs.append((key, value))),
             torch.no_grad(),
         ):
             slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, one_of, require
+from methods.core.method import Method, added_option, require, require_one_of
 from methods.core.protocols import Streams, Unsupported
-from methods.core.text_init import check_words, repeated
+from methods.core.text_init import repeat_to_length, require_words
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +48,10 @@ class Prompt(Method):
         super().__post_init__()
         require(self.length >= 1, f"length must be 1 or more, got {self.length}")
         require(self.hidden >= 1, f"hidden must be 1 or more, got {self.hidden}")
-        one_of("init", self.init, ("random", "vocabulary", "words"))
-        one_of("decoder", self.decoder, ("none", "mlp"))
-        one_of("pool", self.pool, ("text", "prompt"))
-        check_words(self.init, self.words)
+        require_one_of("init", self.init, ("random", "vocabulary", "words"))
+        require_one_of("decoder", self.decoder, ("none", "mlp"))
+        require_one_of("pool", self.pool, ("text", "prompt"))
+        require_words(self.init, self.words)
         require(
             self.decoder == "none" or self.init == "random",
             "decoder=mlp starts from latent rows that are drawn: it needs init=random",
@@ -78,10 +78,10 @@ class Prompt(Method):
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:
-        from methods.core.positions import see_room
+        from methods.core.positions import require_positions
 
         architecture = slots.architecture
-        see_room(slots, self.length, "prompt", "choose {way}")
+        require_positions(slots, self.length, "prompt", "choose {way}")
         if architecture.causal and self.pool == "prompt":
             raise Unsupported(
                 "a causal model classifies the text's last token whatever stands before it: leave pool=text"
@@ -109,24 +109,27 @@ class Prompt(Method):
         import torch
 
         from methods.core.decoders import LATENT, PromptMlp
-        from methods.core.parameters import InitialParameters, draw, normal
+        from methods.core.parameters import InitialParameters, initialise, normal
 
         slot = next(slot for slot in slots if slot.role == "added")
         if self.decoder == "mlp":
             mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
             return InitialParameters(
-                {LATENT: draw(streams, LATENT, slot.shape, vertices, normal(1.0))}, decoder=mlp
+                {LATENT: initialise(streams, LATENT, slot.shape, vertices, normal(1.0))},
+                decoder=mlp,
             )
         common = min(COMMON, len(_table(slots)))
         if self.init == "random":
             spread = float(_embedded(slots, torch.arange(common)).std())
             return InitialParameters(
-                {slot.name: draw(streams, slot.name, slot.shape, vertices, normal(spread))}
+                {slot.name: initialise(streams, slot.name, slot.shape, vertices, normal(spread))}
             )
         if self.init == "words":
             rows = _embedded(
                 slots,
-                torch.tensor(repeated(slots.backbone.tokens(self.words), self.length, self.words)),
+                torch.tensor(
+                    repeat_to_length(slots.backbone.tokens(self.words), self.length, self.words)
+                ),
             )
             return InitialParameters({slot.name: rows.expand(vertices, -1, -1).clone()})
 
@@ -136,7 +139,7 @@ class Prompt(Method):
             )
 
         return InitialParameters(
-            {slot.name: draw(streams, slot.name, slot.shape, vertices, some_tokens)}
+            {slot.name: initialise(streams, slot.name, slot.shape, vertices, some_tokens)}
         )
 
 
@@ -164,7 +167,7 @@ def _in_front(
     import torch
     import torch.nn.functional as F
 
-    from methods.core.attention import ready_mask, real_tokens
+    from methods.core.attention import full_mask, real_tokens
 
     rows, length, named = len(embedded), prompt.shape[-2], dict(named)
     front = prompt.expand(rows, -1, -1)  # [rows, length, width]
@@ -172,7 +175,7 @@ def _in_front(
     if named.get("attention_mask") is not None:
         mask = named["attention_mask"]
         longer = F.pad(real_tokens(mask), (length, 0), value=1)
-        named["attention_mask"] = ready_mask(longer, causal=causal) if mask.dim() == 4 else longer
+        named["attention_mask"] = full_mask(longer, causal=causal) if mask.dim() == 4 else longer
     if named.get("token_type_ids") is not None:
         named["token_type_ids"] = F.pad(named["token_type_ids"], (length, 0), value=0)
     return named

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.core.method import DevScoring, Method, Scalar, added_option, one_of, require
+from methods.core.method import DevScoring, Method, Scalar, added_option, require, require_one_of
 from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
 
@@ -66,11 +66,13 @@ class Simplex(Method):
         require(self.concentration > 0, f"concentration must be above 0, got {self.concentration}")
         require(self.diversity >= 0, f"diversity must not be negative, got {self.diversity}")
         require(self.samples >= 1, f"samples must be 1 or more, got {self.samples}")
-        one_of("granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch"))
-        one_of("validation", self.validation, ("stochastic", "centroid"))
-        one_of("decoders", self.decoders, DECODERS)
-        one_of("mix", self.mix, ("factors", "product"))
-        one_of("test", self.test, ("centroid", "mean-of-samples"))
+        require_one_of(
+            "granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch")
+        )
+        require_one_of("validation", self.validation, ("stochastic", "centroid"))
+        require_one_of("decoders", self.decoders, DECODERS)
+        require_one_of("mix", self.mix, ("factors", "product"))
+        require_one_of("test", self.test, ("centroid", "mean-of-samples"))
         require(
             self.base.starts_at_random and not isinstance(self.base, Simplex),
             f"the base of a simplex must be drawn at random: {self.base.name} as it is has one start, so all vertices would "

@@ -1,8 +1,8 @@
-"""Features of rows on a frozen backbone: each row's are computed once in a worker, whichever jobs ask for them.
+"""Features of rows on a frozen backbone, which a worker computes once and shares between jobs.
 
-A row's features are a function of that row: all rows of a length go through the model in calls of
-one shape, filled up where there are too few, so that neither the rows beside it nor its place among
-them moves a bit.
+The features of a row depend on that row only, to the bit: all rows of a length go through the model
+in calls of one shape, padded with copies of a row, so that neither the other rows of a call nor the
+position in it changes a bit.
 """
 
 from __future__ import annotations
@@ -30,34 +30,38 @@ from harness.training.batching import Encoded, collate
 from methods import Method, plugin_of
 from methods.core.method import ClosedForm
 
-TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding included
-DISK = 500  # rows from which a set is worth a file: test sets are, few-shot draws are not
-STEP = 8  # tokens between two lengths of calls
-SHELVES = 4  # backbones and ways of pooling whose rows stay in memory
-MOST = 1 << 29  # bytes of one of them
+CALL_TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding included
+MIN_DISK_ROWS = 500  # rows from which a set is stored on disk: test sets, but not few-shot draws
+LENGTH_STEP = 8  # tokens between two lengths of calls
+MAX_TABLES = 4  # tables of features, one per backbone and pooling, that stay in memory
+MAX_BYTES = 1 << 29  # of one table
 
-ReadProgress = Callable[[int, int], None]  # rows that are computed, of how many
+ReadProgress = Callable[[int, int], None]  # rows computed so far, rows to compute
 
 
 class CallShape(NamedTuple):
-    """The shape of a call, which follows from a row and the backbone."""
+    """The shape of a forward call, which follows from a row and the backbone."""
 
     length: int
-    # no row of it is padded: libraries drop a mask that hides nothing, which rounds otherwise
+    # Whether no row is padded: libraries drop a mask that hides nothing, which changes rounding.
     full: bool
 
 
 @dataclass(frozen=True)
 class FeatureReader:
-    """Gives the features of encoded rows on one backbone, as one method pools them."""
+    """Computes the features of encoded rows on one backbone for one method."""
 
     store: FeatureStore
     adapted: AdaptedModel
     solver: ClosedForm
-    made_by: Mapping[str, Any]  # the method, and its options on which features hang
+    made_by: Mapping[str, Any]  # the method, and those of its options on which features depend
 
     def __call__(
-        self, rows: Sequence[Encoded], *, disk: bool = False, told: ReadProgress = lambda *_: None
+        self,
+        rows: Sequence[Encoded],
+        *,
+        disk: bool = False,
+        progress: ReadProgress = lambda *_: None,
     ) -> np.ndarray:
         """Features `[rows, hidden]` in float64.
 
@@ -73,10 +77,10 @@ class FeatureReader:
             OutOfMemoryError: it cannot hold a single row.
         """
         room = self.adapted.call_limit
-        usual = room.tokens or TOKENS[self.adapted.backbone.device.type]
+        usual = room.tokens or CALL_TOKENS[self.adapted.backbone.device.type]
         longest = max((len(row["input_ids"]) for row in rows), default=0)
         features, tokens = out_of_memory.retry_smaller(
-            lambda tokens: self.store.read(self, rows, tokens, disk=disk, told=told),
+            lambda tokens: self.store.read(self, rows, tokens, disk=disk, progress=progress),
             usual,
             lambda tokens: tokens // 2 if tokens >= 2 * longest else 0,
         )
@@ -85,11 +89,11 @@ class FeatureReader:
         return features
 
     def compute(self, rows: Sequence[Encoded], call: CallShape, count: int) -> np.ndarray:
-        """Features of rows that go through the model together, `count` of them with those that only fill the call."""
+        """Return the features of the rows of one call, which is padded to `count` rows."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
         identity = self.solver.identity(
             backbone.architecture.hidden
-        )  # in place of a classifier: the answer is the features
+        )  # as a classifier that returns the features
         slots.install(
             {
                 name: torch.from_numpy(value).float().to(backbone.device)
@@ -98,25 +102,25 @@ class FeatureReader:
         )
         filled = [*rows, *[rows[-1]] * (count - len(rows))]
         with torch.no_grad():
-            found: np.ndarray = (
+            features: np.ndarray = (
                 backbone(collate(backbone, filled, call.length))[: len(rows)].cpu().numpy()
             )
-        return found
+        return features
 
 
 class FeatureStore:
-    """Features by row, in memory for one worker; those of sets that many jobs share also on disk."""
+    """Features by row, in the memory of one worker; those of test sets also on disk."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, dict[bytes, np.ndarray]] = {}
-        self._steady: dict[tuple[str, CallShape], bool] = {}
+        self._tables: dict[str, dict[bytes, np.ndarray]] = {}
+        self._stable: dict[tuple[str, CallShape], bool] = {}
 
     @cached_property
     def _environment(self) -> dict[str, str]:
         return environment()
 
     def reader(self, adapted: AdaptedModel, method: Method) -> FeatureReader:
-        """What gives features on this backbone, as a method that is fitted on them reads it."""
+        """Return what computes the features of a method that is fitted on them."""
         solver = method.closed_form
         assert solver is not None
         made_by = {
@@ -133,9 +137,9 @@ class FeatureStore:
         tokens: int,
         *,
         disk: bool,
-        told: ReadProgress,
+        progress: ReadProgress,
     ) -> np.ndarray:
-        """Features `[rows, hidden]`, computed where no one has asked for them before."""
+        """Return features `[rows, hidden]`, of which only missing ones are computed."""
         backbone = reader.adapted.backbone
         spec = backbone.spec
         made_by = [
@@ -147,89 +151,95 @@ class FeatureStore:
             _machine(backbone.device),
         ]
         name = _hashed([*made_by, backbone.max_length, tokens, self._environment]).hex()
-        shelf = self._shelf(name)
+        table = self._table(name)
         keys = [_hashed(row) for row in rows]
         disk = (
-            disk and len(rows) >= DISK and "+changes" not in str(self._environment)
-        )  # of code that may change again
-        kept = _hashed([name, [key.hex() for key in keys]]).hex() if disk else None
-        if kept and not all(key in shelf for key in keys):
-            found = _from_disk(kept)
-            shelf.update(zip(keys, found, strict=True) if found is not None else ())
-        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in shelf}
+            disk and len(rows) >= MIN_DISK_ROWS and "+changes" not in str(self._environment)
+        )  # a working copy may change again
+        file_key = _hashed([name, [key.hex() for key in keys]]).hex() if disk else None
+        if file_key and not all(key in table for key in keys):
+            stored = _from_disk(file_key)
+            table.update(zip(keys, stored, strict=True) if stored is not None else ())
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in table}
         done = 0
         for call, together in _by_call(missing, backbone.max_length):
             count = max(1, tokens // call.length)
             count = (
                 count
-                if self._is_steady(name, reader, call, count, list(missing[together[0]]))
+                if self._is_stable(name, reader, call, count, list(missing[together[0]]))
                 else 1
             )
             for start in range(0, len(together), count):
                 part = together[start : start + count]
-                found = reader.compute([missing[key] for key in part], call, count)
-                shelf.update(
-                    (key, one.copy()) for key, one in zip(part, found, strict=True)
-                )  # a part would hold the whole
+                computed = reader.compute([missing[key] for key in part], call, count)
+                table.update(
+                    (key, features.copy())  # a view would keep the whole array
+                    for key, features in zip(part, computed, strict=True)
+                )
                 done += len(part)
-                told(done, len(missing))
-        features = np.stack([shelf[key] for key in keys])
-        if kept and missing:
-            _to_disk(kept, features)
+                progress(done, len(missing))
+        features = np.stack([table[key] for key in keys])
+        if file_key and missing:
+            _to_disk(file_key, features)
         return features.astype(np.float64)
 
-    def _shelf(self, name: str) -> dict[bytes, np.ndarray]:
-        """The rows of one backbone; the one that was looked at longest ago makes room, and one that is full begins anew."""
-        shelf = self._shelves.pop(name, {})
-        if shelf and len(shelf) * next(iter(shelf.values())).nbytes > MOST:
-            shelf = {}
-        if len(self._shelves) >= SHELVES:
-            self._shelves.pop(next(iter(self._shelves)))
-        self._shelves[name] = shelf
-        return shelf
+    def _table(self, name: str) -> dict[bytes, np.ndarray]:
+        """Return the table of one backbone; the least recently used table is dropped, and a full one is emptied."""
+        table = self._tables.pop(name, {})
+        if table and len(table) * next(iter(table.values())).nbytes > MAX_BYTES:
+            table = {}
+        if len(self._tables) >= MAX_TABLES:
+            self._tables.pop(next(iter(self._tables)))
+        self._tables[name] = table
+        return table
 
-    def _is_steady(
+    def _is_stable(
         self, name: str, reader: FeatureReader, call: CallShape, count: int, columns: Sequence[str]
     ) -> bool:
-        """Whether rows give the same bits at any place and beside any others; else they go alone.
+        """Return whether features are equal to the bit at any position and beside any other rows.
 
-        Tried once for each shape, on made-up rows, so that the answer hangs on no job's. An expert
-        of a model computes as many rows as chance sends to it, from all rows of a call: such a
-        model is not tried.
+        If not, rows go through the model one by one. Probed once per shape on synthetic rows,
+        independent of any job. A model with experts never is: the number of rows that an expert
+        computes depends on all rows of a call.
         """
-        if count > 1 and (name, call) not in self._steady:
+        if count > 1 and (name, call) not in self._stable:
             backbone = reader.adapted.backbone
-            rows = [_made_up(backbone, call, columns, seed) for seed in range(count + count // 2)]
+            rows = [
+                _synthetic_row(backbone, call, columns, seed) for seed in range(count + count // 2)
+            ]
             first, half = rows[:count], count // 2
-            found, shifted, back = (
-                reader.compute(some, call, count)
-                for some in (first, rows[half : half + count], first[::-1])
+            plain, shifted, reverse = (
+                reader.compute(part, call, count)
+                for part in (first, rows[half : half + count], first[::-1])
             )
-            steady = np.array_equal(found[half:], shifted[: count - half]) and np.array_equal(
-                found, back[::-1]
-            )
-            self._steady[name, call] = steady and not _has_experts(backbone)
-        return count == 1 or self._steady[name, call]
+            stable = np.array_equal(plain[half:], shifted[: count - half])
+            stable = stable and np.array_equal(plain, reverse[::-1])
+            self._stable[name, call] = stable and not _has_experts(backbone)
+        return count == 1 or self._stable[name, call]
 
 
-def _by_call(rows: Mapping[bytes, Encoded], most: int) -> Iterator[tuple[CallShape, list[bytes]]]:
-    """The keys of rows that go through the model in calls of one shape, short ones first."""
+def _by_call(
+    rows: Mapping[bytes, Encoded], max_length: int
+) -> Iterator[tuple[CallShape, list[bytes]]]:
+    """Yield each shape of calls with the keys of its rows, short ones first."""
     groups: dict[CallShape, list[bytes]] = {}
     for key, row in rows.items():
-        own = len(row["input_ids"])
-        length = min(-(-own // STEP) * STEP, most)
-        groups.setdefault(CallShape(length, own == length), []).append(key)
+        tokens = len(row["input_ids"])
+        length = min(-(-tokens // LENGTH_STEP) * LENGTH_STEP, max_length)
+        groups.setdefault(CallShape(length, tokens == length), []).append(key)
     yield from sorted(groups.items())
 
 
-def _made_up(backbone: Backbone, call: CallShape, columns: Sequence[str], seed: int) -> Encoded:
-    """A row of any tokens that goes into a call of this shape."""
-    chance = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
-    count = call.length if call.full else max(1, call.length - 1 - seed % (STEP - 1))
+def _synthetic_row(
+    backbone: Backbone, call: CallShape, columns: Sequence[str], seed: int
+) -> Encoded:
+    """Return a row of random tokens for a call of this shape."""
+    generator = random.Random(f"{call} {seed}")  # noqa: S311  # no secret
+    count = call.length if call.full else max(1, call.length - 1 - seed % (LENGTH_STEP - 1))
     body = backbone.model.get_submodule(backbone.architecture.body)
-    known: int = body.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    vocabulary: int = body.get_input_embeddings().num_embeddings  # type: ignore[operator]
     padding = backbone.tokenizer.pad_token_id
-    tokens = [(padding + chance.randrange(1, known)) % known for _ in range(count)]
+    tokens = [(padding + generator.randrange(1, vocabulary)) % vocabulary for _ in range(count)]
     return {"input_ids": tokens, "attention_mask": [1] * count} | {
         name: [0] * count for name in columns if name not in ("input_ids", "attention_mask")
     }
@@ -240,7 +250,7 @@ def _has_experts(backbone: Backbone) -> bool:
 
 
 def _machine(device: torch.device) -> list[str | int]:
-    """What else decides how sums are rounded."""
+    """Return what else determines how sums are rounded."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
     return [
@@ -260,20 +270,20 @@ def _path(key: str) -> Path:
 
 
 def _from_disk(key: str) -> np.ndarray | None:
-    """Features as they were written; None where there are none, or they are not."""
+    """Return the stored features; None if missing or corrupt."""
     from safetensors import safe_open
 
     try:
         with safe_open(_path(key), "numpy") as file:
-            found: np.ndarray = file.get_tensor("features")
-            whole = file.metadata()["sha256"] == _hash(found)
-    except Exception:  # missing, half-written, without a hash: damage ends in an error of any kind
+            features: np.ndarray = file.get_tensor("features")
+            intact = file.metadata()["sha256"] == _hash(features)
+    except Exception:  # a damaged file can raise any error
         return None
-    return found if whole else None
+    return features if intact else None
 
 
 def _hash(features: np.ndarray) -> str:
-    """Of the numbers, and of how they are to be read."""
+    """Return a hash of the values, their type and their shape."""
     return hashlib.sha256(
         f"{features.dtype} {features.shape} ".encode() + features.tobytes()
     ).hexdigest()

@@ -1,4 +1,4 @@
-"""One job in a worker's hands: made ready, trained alone or in a pack, tested, and made into an outcome."""
+"""One job in a worker: prepare, train alone or in a pack, test, and return the outcome."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobRun:
-    """A job with everything that its training needs but the slots."""
+    """A job with everything that its training needs, except the slots."""
 
     ticket: Ticket
     device: str
     method: Method
-    rows: Draw
-    backbone: Backbone  # with this job's outputs and length
+    draw: Draw
+    backbone: Backbone  # with the outputs and the length of this job
     streams: Streams
     target: Target
 
     @classmethod
-    def of(cls, ticket: Ticket, device: str) -> JobRun:
-        """Draw the rows and read what is not yet in memory.
+    def prepare(cls, ticket: Ticket, device: str) -> JobRun:
+        """Draw the examples and load what is not yet in memory.
 
         Raises:
-            BenchError: the rows changed since the plan was made, or are longer than the backbone
-                takes; or the method has another version here.
-            ValueError: the method's plug-in is missing here, or another one.
+            BenchError: the examples changed since the plan was made, or are longer than the backbone
+                accepts; or the method or the task has another version here.
+            ValueError: the method's plug-in is missing here, or has another distribution.
         """
         import methods
         from harness.streams import Streams
@@ -65,35 +65,38 @@ class JobRun:
         job, task = ticket.job, ticket.task
 
         def read(split: str) -> Sequence[Example]:
-            return worker_cache.rows(task, split, job.draw.revision)
+            return worker_cache.examples(task, split, job.draw.revision)
 
-        rows = draws.draw(task, read, job.draw.size, job.draw.number, job.recipe)
-        if rows.fingerprint != job.draw.fingerprint:
-            raise BenchError(f"the rows of {task.name} changed since the plan was made: run again")
+        draw = draws.draw(task, read, job.draw.size, job.draw.number, job.recipe)
+        if draw.fingerprint != job.draw.fingerprint:
+            raise BenchError(
+                f"the data of {task.name} changed since the plan was made: run the command again"
+            )
         backbone = replace(
             worker_cache.backbone(job.backbone, device),
             outputs=task.outputs,
             max_length=job.recipe.max_length,
         )
-        room = backbone.architecture.positions
-        if room is not None and job.recipe.max_length > room:
+        positions = backbone.architecture.positions
+        if positions is not None and job.recipe.max_length > positions:
             raise BenchError(
-                f"rows of {job.recipe.max_length} tokens need as many positions, this backbone has {room}: --max-length"
+                f"the backbone has {positions} positions, fewer than the {job.recipe.max_length} tokens of a row: "
+                "pass a smaller --max-length"
             )
         method, target = (
             methods.rebuild(job.method, job.options, job.distribution),
-            Target.of(task, rows.train),
+            Target.of(task, draw.train),
         )
         if (method.resolved_version, task.version) != (job.method_version, job.draw.version):
             raise BenchError(
                 f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.draw.version} of them, "
                 f"and here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
             )
-        return cls(ticket, device, method, rows, backbone, Streams(job.place), target)
+        return cls(ticket, device, method, draw, backbone, Streams(job.place), target)
 
     @property
     def packable(self) -> bool:
-        """Whether it may train in a pack: by gradient, and with slots that stay to the end."""
+        """Whether the job can train in a pack: by gradient, and with slots that stay until the end."""
         return (
             self.ticket.geometry.in_pack
             and self.method.closed_form is None
@@ -101,7 +104,7 @@ class JobRun:
         )
 
     def adapted(self, slots: Slots) -> AdaptedModel:
-        """The backbone with slots in it and this job's source."""
+        """Return the backbone with these slots and the initial parameters of this job."""
         from harness.training.adapted_model import AdaptedModel
 
         trainable = self.method.trainable_parameters(slots, self.streams).to(
@@ -111,13 +114,13 @@ class JobRun:
 
     @property
     def examples(self) -> Examples:
-        """What it may look at while it trains."""
+        """The training and dev examples."""
         from harness.training.loop import Examples
 
-        return Examples(self.rows.train, self.rows.dev, self.target)
+        return Examples(self.draw.train, self.draw.dev, self.target)
 
     def training_loop(self, adapted: AdaptedModel, progress: ProgressCallback) -> TrainingLoop:
-        """Its training."""
+        """Return the training loop."""
         from harness.training.loop import TrainingLoop
 
         job = self.ticket.job
@@ -130,41 +133,44 @@ class JobRun:
             adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules
         )
 
-    def alone(self, progress: ProgressCallback) -> Outcome:
-        """Train and test by plain calls of the model; a step that the device cannot hold goes through it in parts.
+    def run_alone(self, progress: ProgressCallback) -> Outcome:
+        """Train and test the job alone; on out-of-memory, steps are split into micro-batches.
 
         Raises:
-            OutOfMemoryError: it cannot hold a single row.
+            OutOfMemoryError: the device cannot hold a single row.
         """
-        whole, by_gradient = self.job.recipe.batch_size, self.method.closed_form is None
+        batch_size, by_gradient = self.job.recipe.batch_size, self.method.closed_form is None
         planned = 0 if self.ticket.geometry.in_pack else self.ticket.geometry.micro_batch
         outcome, micro_batch = out_of_memory.retry_smaller(
-            lambda rows: self._alone(rows, progress),
+            lambda rows: self._train_and_test(rows, progress),
             planned,
-            lambda rows: (rows or whole) // 2 if by_gradient else 0,
+            lambda rows: (rows or batch_size) // 2 if by_gradient else 0,
         )
         if micro_batch == planned:
             return outcome
-        return replace(outcome, note=out_of_memory.micro_batch_note(whole, micro_batch))
+        return replace(outcome, note=out_of_memory.micro_batch_note(batch_size, micro_batch))
 
     @property
     def job(self) -> Job:
-        """What it is an attempt at."""
+        """The job."""
         return self.ticket.job
 
-    def reader(self, adapted: AdaptedModel) -> FeatureReader | None:
-        """What gives features, if the method is fitted on them: kept from job to job, but where its costs are to be its own."""
+    def feature_reader(self, adapted: AdaptedModel) -> FeatureReader | None:
+        """Return what computes features, if the method is fitted on them.
+
+        Its features are shared between jobs, unless the job is to be timed on its own.
+        """
         from harness.training.feature_cache import FeatureStore
 
         if self.method.closed_form is None:
             return None
-        return (
-            worker_cache.features() if self.ticket.features_shared_by else FeatureStore()
-        ).reader(adapted, self.method)
+        shared = self.ticket.features_shared_by > 0
+        store = worker_cache.feature_store() if shared else FeatureStore()
+        return store.reader(adapted, self.method)
 
     @property
-    def on_disk(self) -> bool:
-        """Whether features of test rows may come from files, and go into them; held-out rows are no other draw's."""
+    def may_use_disk(self) -> bool:
+        """Whether features of test examples may be read from disk and stored there; held-out ones serve one draw only."""
         return (
             self.ticket.features_shared_by > 0
             and not self.ticket.anew
@@ -172,14 +178,14 @@ class JobRun:
         )
 
     def test_sets(self) -> dict[str, tuple[Sequence[Example], Sequence[Encoded]]]:
-        """The test rows, as they are and encoded, by the suffix of the metric."""
-        job, task, tests = self.job, self.ticket.task, self.rows.tests
+        """Return each test set, as examples and encoded, by the suffix of its metrics."""
+        job, task = self.job, self.ticket.task
         return {
-            suffix: (rows, worker_cache.encoded(self.backbone, task, job, suffix, rows))
-            for suffix, rows in tests.items()
+            suffix: (examples, worker_cache.encoded(self.backbone, task, job, suffix, examples))
+            for suffix, examples in self.draw.tests.items()
         }
 
-    def _alone(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
+    def _train_and_test(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
         from harness.training import closed_form, loop
 
         reset_peak(self.device)
@@ -187,7 +193,7 @@ class JobRun:
         try:
             started = time.perf_counter()
             adapted = self.adapted(slots)
-            if (reader := self.reader(adapted)) is not None:
+            if (reader := self.feature_reader(adapted)) is not None:
                 result = closed_form.fit(adapted, reader, self.examples)
                 geometry = Geometry(shared_features=self.ticket.features_shared_by > 0)
             else:
@@ -205,7 +211,7 @@ class JobRun:
         progress: ProgressCallback,
         geometry: Geometry = ALONE,
     ) -> Outcome:
-        """Test what was trained, keep its tensors if they are to be kept, and say what came of it.
+        """Test the trained parameters, keep them if the ticket says so, and return the outcome.
 
         Raises:
             DiskTrouble: the disk is full or broken.
@@ -214,28 +220,30 @@ class JobRun:
         from harness import provenance
         from harness.artefacts import tensor_files
 
-        job, began = self.ticket.job, time.perf_counter()
+        job, start = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
             return self._diverged(
-                curve, f"the loss stopped being a finite number at step {result.diverged}", geometry
+                curve, f"the loss was not finite at step {result.diverged}", geometry
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
-        big = any(slot.role == "backbone" for slot in adapted.slots)
+        has_backbone = any(slot.role == "backbone" for slot in adapted.slots)
         tested = self._test(adapted, result)
         if tested is None:
             return self._diverged(
-                curve, "the model chosen gives no finite numbers on the test rows", geometry
+                curve,
+                "the selected model gives logits on the test examples that are not finite",
+                geometry,
             )
         tested_at, tokens = time.perf_counter(), adapted.call_limit.tokens
         kept = None
-        if self.ticket.keep == "all" or (self.ticket.keep == "small" and not big):
+        if self.ticket.keep == "all" or (self.ticket.keep == "small" and not has_backbone):
             kept = tensor_files.write(
                 self.ticket.artefacts,
                 job.digest,
                 trainable.decoded(),
-                _about(job, adapted, self.target),
+                _metadata(job, adapted, self.target),
             )
         return Outcome(
             digest=job.digest,
@@ -245,7 +253,7 @@ class JobRun:
             trained=sum(parameter.numel() for parameter in trainable.parameters()),
             stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
             seconds_training=seconds,
-            seconds_evaluation=tested_at - began,
+            seconds_evaluation=tested_at - start,
             peak_bytes=_peak(self.device),
             artefact=kept,
             curve=curve,
@@ -257,11 +265,14 @@ class JobRun:
         )
 
     def _diverged(self, curve: bytes, error: str, geometry: Geometry) -> Outcome:
-        """A run that broke down counts with what one constant answer scores: dropping it would flatter its method."""
+        """Return the outcome of a diverged training, with the scores of a constant prediction.
+
+        Leaving the run out instead would favour methods that diverge.
+        """
         from harness.tasks import metrics
 
         task = self.ticket.task
-        labels = [row.label for row in self.rows.train]
+        labels = [example.label for example in self.draw.train]
         constant = (
             math.fsum(labels) / len(labels)
             if task.regression
@@ -269,85 +280,86 @@ class JobRun:
         )
         values: dict[str, float] = {}
         scores: list[float] = []
-        for suffix, part in self.rows.tests.items():
+        for suffix, part in self.draw.tests.items():
             scored = metrics.compute(
-                task.metrics, [constant] * len(part), [row.label for row in part]
+                task.metrics, [constant] * len(part), [example.label for example in part]
             )
             scores.append(metrics.score(task.metrics, scored))
             values |= {
                 f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
             }
         score = math.fsum(scores) / len(scores)
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "curve": curve,
             "error": error,
             "metrics": values,
             "score": score,
             "geometry": geometry,
         }
-        tested = sum(map(len, self.rows.tests.values()))
-        told |= {
+        tested = sum(map(len, self.draw.tests.values()))
+        fields |= {
             "predictions": pack_predictions([constant] * tested, task.regression),
             "labels": self._labels(),
         }
-        return Outcome(digest=self.ticket.job.digest, status="diverged", **told)
+        return Outcome(digest=self.ticket.job.digest, status="diverged", **fields)
 
     def _labels(self) -> dict[str, bytes]:
-        """The right answers for the test rows, with which a report can tell how much other rows would have changed."""
+        """Return the packed labels of the test sets, from which a report computes intervals over test examples."""
         regression = self.ticket.task.regression
-        tests = self.rows.tests.items()
+        tests = self.draw.tests.items()
         return {
-            suffix: pack_predictions([row.label for row in rows], regression)
-            for suffix, rows in tests
+            suffix: pack_predictions([example.label for example in examples], regression)
+            for suffix, examples in tests
         }
 
     def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:
-        """Metrics on the test rows, looked at once, at the point that the dev rows chose; None if a logit is not finite."""
+        """Evaluate the test sets once, with the parameters that the dev examples selected.
+
+        Returns:
+            Fields of the outcome; None if a logit is not finite.
+        """
         from harness.training import testing
         from methods.core.parameters import DecodedParameters
 
         task, trainable, test_sets = self.ticket.task, adapted.trainable, self.test_sets()
-        answers, target = self._answers(adapted), self.target
-        marks = testing.evaluate(DecodedParameters(trainable), test_sets, target, answers)
-        if marks is None:
+        logits_of, target = self._logits_of(adapted), self.target
+
+        def evaluate() -> TestScores | None:
+            return testing.evaluate(DecodedParameters(trainable), test_sets, target, logits_of)
+
+        scores = evaluate()
+        if scores is None:
             return None
-        values, names = dict(marks.metrics), list(marks.metrics)
-        seen: dict[int | None, TestScores | None] = {
-            result.best.step if result.best else None: marks
-        }
+        values, names = dict(scores.metrics), list(scores.metrics)
+        best_step = result.best.step if result.best else None
+        by_step: dict[int | None, TestScores | None] = {best_step: scores}
         final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
-        for rule, selection in result.rules.items():  # rules that agree on a moment are tested once
-            if selection.step not in seen:
-                trainable.load_state_dict(selection.state)
-                seen[selection.step] = testing.evaluate(
-                    DecodedParameters(trainable), test_sets, target, answers
-                )
-            values |= testing.prefixed(f"rule {rule}", seen[selection.step], keys=names)
+        for rule, checkpoint in result.rules.items():  # rules that agree on a step share one test
+            if checkpoint.step not in by_step:
+                trainable.load_state_dict(checkpoint.state)
+                by_step[checkpoint.step] = evaluate()
+            values |= testing.prefixed(f"rule {rule}", by_step[checkpoint.step], keys=names)
         trainable.load_state_dict(final)
-        if (
-            self.ticket.zeroed
-            and any(slot.role == "added" for slot in adapted.slots)
-            and self.method.closed_form is None
-        ):
-            values |= testing.prefixed(
-                "zeroed", testing.evaluate_bare_head(adapted, test_sets, target), keys=names
-            )
+        has_added_slots = any(slot.role == "added" for slot in adapted.slots)
+        if self.ticket.zeroed and has_added_slots and self.method.closed_form is None:
+            zeroed = testing.evaluate_bare_head(adapted, test_sets, target)
+            values |= testing.prefixed("zeroed", zeroed, keys=names)
         return {
             "metrics": values,
-            "score": marks.score,
-            "predictions": pack_predictions(marks.predictions, task.regression),
+            "score": scores.score,
+            "predictions": pack_predictions(scores.predictions, task.regression),
             "labels": self._labels(),
-            "collapsed": len(set(marks.predictions)) == 1,
+            "collapsed": len(set(scores.predictions)) == 1,
         }
 
-    def _answers(self, adapted: AdaptedModel) -> LogitsOf:
-        """How logits come about: by the centroid, by sampled models, or from features that are kept."""
+    def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
+        """Return what computes logits: the centroid, sampled models, or a solution on cached features."""
         import torch
 
         from harness.training import testing
 
-        if (reader := self.reader(adapted)) is not None:
-            solver, disk = reader.solver, self.on_disk
+        if (reader := self.feature_reader(adapted)) is not None:
+            solver, disk = reader.solver, self.may_use_disk
 
             def from_features(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
                 solution = {
@@ -363,8 +375,8 @@ class JobRun:
         return testing.centroid_logits(adapted)
 
 
-def _about(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
-    """What must be known to use trained tensors without the rows that they were trained on."""
+def _metadata(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
+    """Return what is needed to use the trained tensors without the data they were trained on."""
     return {
         "job": job.setting() | job.coordinates(),
         "label": job.label,
@@ -377,13 +389,13 @@ def _about(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
 
 
 def reset_peak(device: str) -> None:
-    """Begin to measure the greatest memory in use anew, where the system can."""
+    """Reset the peak of memory in use, where the system supports it."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with suppress(OSError):  # only Linux has it
+    with suppress(OSError):  # exists on Linux only
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -401,5 +413,5 @@ def _peak(device: str) -> int:
         return 0
     import sys
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # since the process began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # since the process started
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

@@ -1,4 +1,4 @@
-"""Tokens of test sets, kept on disk under the fingerprint of their texts and tokenizer: made once, whoever asks."""
+"""Tokens of test sets, cached on disk under a fingerprint of their texts and tokenizer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from harness.training.batching import encode as make
 if TYPE_CHECKING:
     from harness.backbones.loading import Backbone
 
-DISK = 500  # rows from which a set is worth a file
+MIN_DISK_ROWS = 500  # rows from which a set is stored on disk
 HASH = hashlib.sha256().digest_size  # bytes at the end of a file
 
 
 def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
-    """As `batches.encode`, from the disk where the same texts were tokenised before. Losing a file costs time only."""
-    if len(rows) < DISK:
+    """Return the tokens of each example, as `batching.encode` does, from the cache if the same texts are in it."""
+    if len(rows) < MIN_DISK_ROWS:
         return make(backbone, rows)
     path = cache.folder() / "tokens" / f"{_fingerprint(backbone, rows)}.npz"
     found = _read(path, len(rows))
@@ -56,7 +56,10 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
 
 
 def _read(path: Path, count: int) -> list[Encoded] | None:
-    """One flat array for each kind of number, and where rows end; None where there is no file as it was written."""
+    """Return the tokens in a cache file; None if it is missing or corrupt.
+
+    The file holds one flat array per column of the tokenizer, and the ends of the rows.
+    """
     try:
         content = path.read_bytes()
     except OSError:

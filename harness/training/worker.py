@@ -1,4 +1,4 @@
-"""A pack of jobs in, outcomes out: the one function that every executor calls. It never opens the ledger."""
+"""`run_pack`, the function that every executor calls: from tickets to outcomes. It never opens the ledger."""
 
 from __future__ import annotations
 
@@ -21,46 +21,50 @@ if TYPE_CHECKING:
     from harness.training.compiled import CompiledFunction
     from harness.training.job_run import JobRun
 
-UNORDERED = "does not have a deterministic implementation"  # as torch says it
-RELAXED = "the device has no operation that adds in one order for this backbone: last digits may differ from run to run"
+NOT_DETERMINISTIC = (
+    "does not have a deterministic implementation"  # in the message of torch's error
+)
+NOT_DETERMINISTIC_NOTE = "the device has no deterministic kernel for this backbone: the last digits may vary between runs"
 
 
 class DeviceLost(RuntimeError):
-    """A worker's device answers nothing but errors any more."""
+    """Every further call of this process to its device would fail."""
 
 
 def run_pack(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
-    """Train and test the jobs of a pack; a job that fails is an outcome, and no exception.
+    """Train and test jobs and return their outcomes; a failed job is an outcome, not an exception.
 
-    Jobs that may train in one forward pass do, in the geometry that their tickets say; the others
-    train alone.
+    Jobs that can train in one forward pass do so in the geometry of their tickets; the others train
+    alone. A kind of job for which the device has no deterministic kernel is run again without
+    deterministic kernels.
 
     Raises:
         DiskTrouble: the host's disk is full or broken, so the run must end.
-        MemoryError: the host has no memory left. Libraries keep what they could not make then, so
-            the worker must end.
-        DeviceLost: the device is broken for this process, which must end too.
+        MemoryError: the host has no memory left. Libraries keep what they failed to create, so the
+            worker must end.
+        DeviceLost: the device is broken for this process, so the worker must end.
     """
-    outcomes = _run(
-        [ticket for ticket in tickets if ticket.kind not in worker_cache.UNORDERED],
-        device,
-        progress,
-    )
-    refused = {digest for digest, outcome in outcomes.items() if UNORDERED in outcome.error}
-    worker_cache.UNORDERED.update(ticket.kind for ticket in tickets if ticket.job.digest in refused)
-    if unordered := [ticket for ticket in tickets if ticket.kind in worker_cache.UNORDERED]:
-        outcomes |= _in_any_order(unordered, device, progress)
-    if told := next(iter(refused), None):
-        outcomes[told] = replace(
-            outcomes[told], note="; ".join(filter(None, (outcomes[told].note, RELAXED)))
-        )
+    known = worker_cache.NONDETERMINISTIC_KINDS
+    outcomes = _run([ticket for ticket in tickets if ticket.kind not in known], device, progress)
+    refused = [ticket for ticket in tickets if _is_refused(outcomes.get(ticket.job.digest))]
+    known.update(ticket.kind for ticket in refused)
+    if remaining := [ticket for ticket in tickets if ticket.kind in known]:
+        outcomes |= _run_nondeterministic(remaining, device, progress)
+    if refused:
+        digest = refused[0].job.digest
+        notes = filter(None, (outcomes[digest].note, NOT_DETERMINISTIC_NOTE))
+        outcomes[digest] = replace(outcomes[digest], note="; ".join(notes))
     return [outcomes[ticket.job.digest] for ticket in tickets]
 
 
-def _in_any_order(
+def _is_refused(outcome: Outcome | None) -> bool:
+    return outcome is not None and NOT_DETERMINISTIC in outcome.error
+
+
+def _run_nondeterministic(
     tickets: Sequence[Ticket], device: str, progress: ProgressCallback
 ) -> dict[str, Outcome]:
-    """As `_run`, where some operation has no form that adds in one order; that is recorded with the device."""
+    """Run jobs without deterministic kernels, which is recorded with the device of their results."""
     from harness.backbones import loading
 
     loading.use_deterministic_kernels(strict=False)
@@ -68,10 +72,11 @@ def _in_any_order(
         outcomes = _run(tickets, device, progress)
     finally:
         loading.use_deterministic_kernels()
-    done = {digest: one for digest, one in outcomes.items() if one.status == "done"}
-    return outcomes | {
-        digest: replace(one, device=f"{one.device}, sums in any order")
-        for digest, one in done.items()
+    return {
+        digest: replace(outcome, device=f"{outcome.device}, sums in any order")
+        if outcome.status == "done"
+        else outcome
+        for digest, outcome in outcomes.items()
     }
 
 
@@ -79,246 +84,238 @@ def _run(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> 
     from harness.training.job_run import JobRun
 
     outcomes: dict[str, Outcome] = {}
-    together: dict[tuple[object, ...], list[JobRun]] = {}
-    fitted: dict[tuple[object, ...], list[JobRun]] = {}
+    packs: dict[tuple[object, ...], list[JobRun]] = {}
+    on_features: dict[tuple[object, ...], list[JobRun]] = {}
     for ticket in tickets:
         try:
-            attempt = JobRun.of(ticket, device)
-            if attempt.packable and _may_pack(attempt):
-                together.setdefault(ticket.kind, []).append(attempt)
-            elif attempt.method.closed_form is not None and ticket.features_shared_by:
-                fitted.setdefault(ticket.kind, []).append(attempt)
+            job_run = JobRun.prepare(ticket, device)
+            if job_run.packable and _may_pack(job_run):
+                packs.setdefault(ticket.kind, []).append(job_run)
+            elif job_run.method.closed_form is not None and ticket.features_shared_by:
+                on_features.setdefault(ticket.kind, []).append(job_run)
             else:
-                outcomes[ticket.job.digest] = attempt.alone(progress)
-        except (
-            Exception
-        ) as error:  # a result must say what went wrong, whatever it was; the study goes on
+                outcomes[ticket.job.digest] = job_run.run_alone(progress)
+        except Exception as error:  # whatever went wrong is recorded, and the study goes on
             outcomes[ticket.job.digest] = _failed(ticket, error)
         finally:
             gc.collect()
-    for attempts in together.values():
-        outcomes |= _in_packs(attempts, attempts[0].ticket.geometry, progress)
-    for attempts in fitted.values():
-        outcomes |= _on_features(attempts, progress)
+    for job_runs in packs.values():
+        outcomes |= _run_packs(job_runs, job_runs[0].ticket.geometry, progress)
+    for job_runs in on_features.values():
+        outcomes |= _run_on_features(job_runs, progress)
     return outcomes
 
 
-def _on_features(attempts: Sequence[JobRun], progress: ProgressCallback) -> dict[str, Outcome]:
-    """Fit methods on features that are computed first, for all of the jobs; each bears its share of the seconds."""
+def _run_on_features(job_runs: Sequence[JobRun], progress: ProgressCallback) -> dict[str, Outcome]:
+    """Compute the features of all jobs, then fit each; every job is charged an equal share of the seconds."""
     try:
-        drawn, tests = _read_ahead(attempts, progress)
-    except Exception as error:  # each job may meet it by itself
-        _see_end(error)
-        drawn, tests = 0.0, 0.0
+        drawn_seconds, test_seconds = _read_ahead(job_runs, progress)
+    except Exception as error:  # then each job computes its own features, and fails by itself
+        _raise_if_fatal(error)
+        drawn_seconds, test_seconds = 0.0, 0.0
     outcomes = {}
-    for attempt in attempts:
-        found = _alone(attempt, progress)
-        outcomes[attempt.job.digest] = replace(
-            found,
-            seconds_training=found.seconds_training + drawn,
-            seconds_evaluation=found.seconds_evaluation + tests,
+    for job_run in job_runs:
+        outcome = _run_alone(job_run, progress)
+        outcomes[job_run.job.digest] = replace(
+            outcome,
+            seconds_training=outcome.seconds_training + drawn_seconds,
+            seconds_evaluation=outcome.seconds_evaluation + test_seconds,
         )
     return outcomes
 
 
-def _read_ahead(attempts: Sequence[JobRun], progress: ProgressCallback) -> tuple[float, float]:
-    """See that the features of these jobs' rows are at hand, each row's computed once, however many jobs have it.
+def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple[float, float]:
+    """Compute the features of the jobs' examples, those of each example once.
 
     Args:
-        attempts: of one kind, fitted on features.
-        progress: told how many rows are read.
+        job_runs: jobs of one kind, fitted on features.
+        progress: called with the number of examples computed.
 
     Returns:
-        Seconds a job: for drawn rows, for test rows.
+        Seconds per job: for the drawn examples, for the test examples.
     """
     from harness.training import batching
 
-    first = attempts[0]
+    first = job_runs[0]
     slots = first.method.slots(first.backbone)
     try:
-        reader = first.reader(first.adapted(slots))
+        reader = first.feature_reader(first.adapted(slots))
         assert reader is not None
 
-        def told(done: int, rows: int) -> None:
-            progress(first.job.digest, done, rows, "training")
+        def report(done: int, count: int) -> None:
+            progress(first.job.digest, done, count, "training")
 
         drawn = dict.fromkeys(
-            row for attempt in attempts for row in (*attempt.rows.train, *attempt.rows.dev)
+            example for job_run in job_runs for example in (*job_run.draw.train, *job_run.draw.dev)
         )
-        began = time.perf_counter()
-        reader(batching.encode(first.backbone, list(drawn)), told=told)
-        middle = time.perf_counter()
-        for attempt in (
-            attempts if first.ticket.task.holdout else attempts[:1]
-        ):  # held-out rows are each draw's own
-            for _, encoded in attempt.test_sets().values():
-                reader(encoded, disk=attempt.on_disk, told=told)
-        return (middle - began) / len(attempts), (time.perf_counter() - middle) / len(attempts)
+        start = time.perf_counter()
+        reader(batching.encode(first.backbone, list(drawn)), progress=report)
+        drawn_end = time.perf_counter()
+        # held-out test sets differ from draw to draw
+        for job_run in job_runs if first.ticket.task.holdout else job_runs[:1]:
+            for _, encoded in job_run.test_sets().values():
+                reader(encoded, disk=job_run.may_use_disk, progress=report)
+        end = time.perf_counter()
+        return (drawn_end - start) / len(job_runs), (end - drawn_end) / len(job_runs)
     finally:
         slots.remove()
 
 
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
-    _see_end(error)
+    _raise_if_fatal(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
-    said = told(error)
-    return Outcome(digest=ticket.job.digest, status="failed", error=said, trace=trace)
+    return Outcome(digest=ticket.job.digest, status="failed", error=told(error), trace=trace)
 
 
-def _see_end(error: Exception) -> None:
-    """Let out what would be every further job's trouble, and no fault of this one's.
+def _raise_if_fatal(error: Exception) -> None:
+    """Raise if the error would also fail every further job of this process.
 
     Raises:
         DiskTrouble: the host's disk is full or broken.
-        MemoryError: it refused memory: oneDNN would fail the next job with a product that it could
-            not make.
-        DeviceLost: after a failed assertion or a wrong address on a GPU each call of this process
-            ends in the same error.
+        MemoryError: the host refused memory. The next job would fail too, with a matrix product that
+            oneDNN could not create.
+        DeviceLost: after a failed assertion or an invalid address on a GPU, every call of this
+            process fails with the same error.
     """
     import torch
 
     if isinstance(error, (DiskTrouble, DeviceLost)):
         raise error
     if isinstance(error, torch.AcceleratorError):
-        said = redact(str(error)).splitlines()
         raise DeviceLost(
-            f"the device is of no more use to this process ({said[0] if said else 'no reason given'})"
+            f"this process can no longer use the device ({_first_line(error) or 'no reason given'})"
         )
     if out_of_memory.refused_by_host(error):
-        raise MemoryError(
-            f"the host has no memory left ({redact(str(error)).splitlines()[0] if str(error) else 'refused'})"
-        )
+        raise MemoryError(f"the host has no memory left ({_first_line(error) or 'refused'})")
 
 
-def _may_pack(attempt: JobRun) -> bool:
-    """Whether this method's slots on this backbone give the same numbers in a pass over several jobs; tried once."""
+def _first_line(error: Exception) -> str:
+    lines = redact(str(error)).splitlines()
+    return lines[0] if lines else ""
+
+
+def _may_pack(job_run: JobRun) -> bool:
+    """Return whether jobs of this kind give the same numbers in a pack; tried once per kind."""
     import torch
 
     from harness.training import packed
 
-    key = attempt.ticket.kind
-    if key not in worker_cache.MAY_PACK:
-        slots = attempt.method.slots(attempt.backbone)
+    kind = job_run.ticket.kind
+    if kind not in worker_cache.MAY_PACK:
+        slots = job_run.method.slots(job_run.backbone)
         try:
-            worker_cache.MAY_PACK[key] = packed.may_pack(
-                attempt.adapted(slots), attempt.backbone.max_length
+            worker_cache.MAY_PACK[kind] = packed.may_pack(
+                job_run.adapted(slots), job_run.backbone.max_length
             )
-        except torch.OutOfMemoryError:  # which says nothing of the backbone; another time it may do
+        except torch.OutOfMemoryError:  # says nothing about the backbone, so it is tried again
             return False
         finally:
             slots.remove()
-    return worker_cache.MAY_PACK[key]
+    return worker_cache.MAY_PACK[kind]
 
 
-def _in_packs(
-    attempts: Sequence[JobRun], shape: Geometry, progress: ProgressCallback
+def _run_packs(
+    job_runs: Sequence[JobRun], geometry: Geometry, progress: ProgressCallback
 ) -> dict[str, Outcome]:
-    """Train jobs of one kind in as many packs as they need; where memory runs out, in smaller ones, and at last alone."""
+    """Train jobs of one kind in as many packs as they need.
+
+    On out-of-memory the packs become smaller: see `out_of_memory`. After any other error the steps
+    are neither compiled nor captured; if they were not, the jobs train alone.
+    """
     import torch
 
-    if not shape.in_pack:
-        return {attempt.ticket.job.digest: _alone(attempt, progress) for attempt in attempts}
+    if not geometry.in_pack:
+        return {job_run.job.digest: _run_alone(job_run, progress) for job_run in job_runs}
+    size = geometry.pack_size
     try:
         outcomes: dict[str, Outcome] = {}
-        for start in range(0, len(attempts), shape.pack_size):
-            outcomes |= _side_by_side(attempts[start : start + shape.pack_size], shape, progress)
+        for start in range(0, len(job_runs), size):
+            outcomes |= _train_pack(job_runs[start : start + size], geometry, progress)
             gc.collect()
         return outcomes
     except torch.OutOfMemoryError:
-        smaller, note = out_of_memory.smaller_pack(shape), out_of_memory.pack_note(shape)
-    except Exception as error:  # whatever it was, one job after the other may do
-        _see_end(error)
-        said = redact(str(error)).splitlines()
-        smaller = replace(shape, compiled=False, captured=False) if shape.step_mode else ALONE
-        what = (
-            f"steps cannot be {shape.step_mode}" if shape.step_mode else "no pass over several jobs"
-        )
-        note = f"{what} ({type(error).__name__}: {said[0] if said else ''})"
+        reduced, note = out_of_memory.smaller_pack(geometry), out_of_memory.pack_note(geometry)
+    except Exception as error:
+        _raise_if_fatal(error)
+        mode = geometry.step_mode
+        reduced = replace(geometry, compiled=False, captured=False) if mode else ALONE
+        problem = f"steps cannot be {mode}" if mode else "no pass over several jobs"
+        note = f"{problem} ({type(error).__name__}: {_first_line(error)})"
     out_of_memory.free_memory()
-    outcomes = _in_packs(attempts, smaller, progress)
-    digest = next(
-        (one for one, outcome in outcomes.items() if outcome.status != "failed"),
-        attempts[0].ticket.job.digest,
-    )
-    then = (
-        "one by one"
-        if not smaller.in_pack
-        else "without"
-        if smaller.pack_size == shape.pack_size
-        else f"{smaller.pack_size}"
-    )
-    return outcomes | {
-        digest: replace(
-            outcomes[digest], note=outcomes[digest].note or f"{note}: {then} from now on"
-        )
-    }
+    outcomes = _run_packs(job_runs, reduced, progress)
+    trained = (digest for digest, outcome in outcomes.items() if outcome.status != "failed")
+    digest = next(trained, job_runs[0].job.digest)
+    if not reduced.in_pack:
+        instead = "one by one"
+    else:
+        instead = "without" if reduced.pack_size == size else f"{reduced.pack_size}"
+    note = outcomes[digest].note or f"{note}: {instead} from now on"
+    return outcomes | {digest: replace(outcomes[digest], note=note)}
 
 
-def _side_by_side(
-    attempts: Sequence[JobRun], shape: Geometry, progress: ProgressCallback
+def _train_pack(
+    job_runs: Sequence[JobRun], geometry: Geometry, progress: ProgressCallback
 ) -> dict[str, Outcome]:
-    """Train jobs of one kind in one pack and test each."""
+    """Train jobs of one kind in one pack, and test each."""
     import torch
 
     from harness.training.adapted_model import AdaptedModel
     from harness.training.job_run import reset_peak
     from harness.training.packed import Pack
 
-    first = attempts[0]
-    sources = []
-    for attempt in attempts:  # a source is made for its own job's head
-        own = attempt.method.slots(attempt.backbone)
+    first = job_runs[0]
+    parameters = []
+    for job_run in job_runs:  # each with the head of its own task
+        own_slots = job_run.method.slots(job_run.backbone)
         try:
-            sources.append(attempt.adapted(own).trainable)
+            parameters.append(job_run.adapted(own_slots).trainable)
         finally:
-            own.remove()
-    wide = replace(
-        first, backbone=replace(first.backbone, outputs=padded_outputs(first.backbone.outputs))
-    )
-    slots = first.method.slots(wide.backbone)
+            own_slots.remove()
+    outputs = padded_outputs(first.backbone.outputs)
+    padded = replace(first, backbone=replace(first.backbone, outputs=outputs))
+    slots = first.method.slots(padded.backbone)
     try:
         reset_peak(first.device)
-        started = time.perf_counter()
-        adapted = [
-            AdaptedModel(a.backbone, slots, trainable)
-            for a, trainable in zip(attempts, sources, strict=True)
+        start = time.perf_counter()
+        models = [
+            AdaptedModel(job_run.backbone, slots, trainable)
+            for job_run, trainable in zip(job_runs, parameters, strict=True)
         ]
-        trainings = [
-            attempt.training_loop(one, progress)
-            for attempt, one in zip(attempts, adapted, strict=True)
+        loops = [
+            job_run.training_loop(model, progress)
+            for job_run, model in zip(job_runs, models, strict=True)
         ]
-        capture = worker_cache.recorder(first.device) if shape.captured else None
-        with capture.side_stream() if capture else nullcontext():
-            results = Pack(wide.adapted(slots), shape, _compiled(first.ticket, shape), capture).fit(
-                trainings
-            )
-        each = (time.perf_counter() - started) / len(attempts)
+        recorder = worker_cache.graph_recorder(first.device) if geometry.captured else None
+        with recorder.side_stream() if recorder else nullcontext():
+            compiled = _compiled_function(first.ticket, geometry)
+            pack = Pack(padded.adapted(slots), geometry, compiled, recorder)
+            results = pack.fit(loops)
+        seconds = (time.perf_counter() - start) / len(job_runs)
         outcomes = {}
-        for attempt, one, result in zip(attempts, adapted, results, strict=True):
+        for job_run, model, result in zip(job_runs, models, results, strict=True):
             try:
-                outcomes[attempt.ticket.job.digest] = attempt.outcome(
-                    one, result, each, progress, shape
-                )
+                outcome = job_run.outcome(model, result, seconds, progress, geometry)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                outcomes[attempt.ticket.job.digest] = _failed(attempt.ticket, error)
+                outcome = _failed(job_run.ticket, error)
+            outcomes[job_run.job.digest] = outcome
         return outcomes
     finally:
         slots.remove()
 
 
-def _compiled(ticket: Ticket, shape: Geometry) -> CompiledFunction | None:
-    """What runs the training steps of this kind of jobs, kept from pack to pack; None: as they are written."""
-    if not shape.compiled:
+def _compiled_function(ticket: Ticket, geometry: Geometry) -> CompiledFunction | None:
+    """Return the compiled forward pass for this kind of job; None: steps are not compiled."""
+    if not geometry.compiled:
         return None
     from harness.training.compiled import CompiledFunction
 
-    return worker_cache.COMPILED.setdefault((shape, ticket.kind), CompiledFunction())
+    return worker_cache.COMPILED.setdefault((geometry, ticket.kind), CompiledFunction())
 
 
-def _alone(attempt: JobRun, progress: ProgressCallback) -> Outcome:
+def _run_alone(job_run: JobRun, progress: ProgressCallback) -> Outcome:
     try:
-        return attempt.alone(progress)
-    except Exception as error:  # as above
-        return _failed(attempt.ticket, error)
+        return job_run.run_alone(progress)
+    except Exception as error:  # recorded, as in `_run`
+        return _failed(job_run.ticket, error)

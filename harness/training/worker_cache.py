@@ -1,4 +1,7 @@
-"""What a worker keeps from job to job: backbone, rows of splits, tokens of test sets, features; nothing that a job leaves."""
+"""What a worker process keeps between jobs: backbone, examples, tokens of test sets and features.
+
+Nothing here depends on the jobs that ran before.
+"""
 
 from __future__ import annotations
 
@@ -18,58 +21,59 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def backbone(spec: BackboneSpec, device: str) -> Any:
-    """The backbone, read once a worker."""
+    """Return the backbone, which is loaded once per worker."""
     from harness.backbones import checkpoints, loading
 
     checkpoints.require_unchanged(spec.name, spec.revision)
     gc.unfreeze()
     loaded = loading.load(spec, device)
     gc.collect()
-    # libraries and backbone stay: to look through them after every job would take a quarter of a
-    # second
+    # Exempt libraries and backbone from later collections, each of which would take 0.25 s.
     gc.freeze()
     return loaded
 
 
 @lru_cache(maxsize=1)
-def recorder(device: str) -> CudaGraphRecorder:
-    """What captures steps on a device; it has a stream of its own, whose memory the next pack uses again."""
+def graph_recorder(device: str) -> CudaGraphRecorder:
+    """Return the recorder of CUDA graphs on a device; packs reuse the memory of its stream."""
     from harness.training.cuda_graphs import CudaGraphRecorder
 
     return CudaGraphRecorder(device)
 
 
 @lru_cache(maxsize=1)
-def features() -> FeatureStore:
-    """Features of frozen backbones, computed once a worker."""
+def feature_store() -> FeatureStore:
+    """Return the features that this worker has computed."""
     from harness.training.feature_cache import FeatureStore
 
     return FeatureStore()
 
 
-_ROWS: dict[tuple[str, str, str], Sequence[Example]] = {}
+_EXAMPLES: dict[tuple[str, str, str], Sequence[Example]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
-MAY_PACK: dict[tuple[object, ...], bool] = {}  # what was found of a kind of jobs
-UNORDERED: set[tuple[object, ...]] = (
-    set()
-)  # kinds of jobs that want an operation which adds in any order
-COMPILED: dict[tuple[object, ...], CompiledFunction] = {}  # training steps, by the kind of jobs
+MAY_PACK: dict[tuple[object, ...], bool] = {}  # whether jobs of a kind can share a pack
+# kinds of jobs for which the device has no deterministic kernel
+NONDETERMINISTIC_KINDS: set[tuple[object, ...]] = set()
+COMPILED: dict[tuple[object, ...], CompiledFunction] = {}  # by geometry and kind
 
 
-def rows(task: Task, split: str, revision: str) -> Sequence[Example]:
-    """A split's rows, read once a worker."""
+def examples(task: Task, split: str, revision: str) -> Sequence[Example]:
+    """Return the examples of a split, which are read once per worker."""
     key = (task.name, split, revision)
-    if key not in _ROWS:
-        _ROWS[key] = task.reader.examples(split, revision)
-    return _ROWS[key]
+    if key not in _EXAMPLES:
+        _EXAMPLES[key] = task.reader.examples(split, revision)
+    return _EXAMPLES[key]
 
 
-def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Example]) -> Any:
-    """A test set's tokens, made once and kept, also on disk; held-out rows differ from draw to draw and are not kept."""
+def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence[Example]) -> Any:
+    """Return a test set's tokens, which are kept in memory and on disk.
+
+    Held-out examples differ from draw to draw and are not kept.
+    """
     from harness.training import batching, token_cache
 
     if task.holdout:
-        return batching.encode(read, rows)
+        return batching.encode(backbone, examples)
     recipe = job.recipe
     key = (
         job.backbone.name,
@@ -80,5 +84,5 @@ def encoded(read: Any, task: Task, job: Job, suffix: str, rows: Sequence[Example
         f"{recipe.max_length}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = batching.EncodedTestSet(token_cache.encode(read, rows))
+        _TOKENS[key] = batching.EncodedTestSet(token_cache.encode(backbone, examples))
     return _TOKENS[key]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from methods.core.attention import observed
+from methods.core.attention import record_attention
 
 # Names of projections, for the few models whose attention code cannot be watched (DeBERTa, MPNet).
 NAMES = {
@@ -111,7 +111,7 @@ def is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | Conv1D)
 
 
-def features(module: Any) -> tuple[int, int]:
+def layer_sizes(module: Any) -> tuple[int, int]:
     """How many numbers a linear layer reads and gives."""
     rows, columns = module.weight.shape
     return (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
@@ -216,7 +216,7 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
         m.register_forward_pre_hook(embed) for m in model.modules() if type(m) is nn.Embedding
     ]
     try:
-        with observed(attend):
+        with record_attention(attend):
             yield
     finally:
         for handle in handles:
@@ -276,14 +276,14 @@ def _block(
     else:
         found = (None, None, None)
         after = [
-            name for _, name in inside if features(model.get_submodule(name)) == (hidden, hidden)
+            name for _, name in inside if layer_sizes(model.get_submodule(name)) == (hidden, hidden)
         ][-1:]
     query, key, value = (
         one or _by_name(model, path, role) for one, role in zip(found, NAMES, strict=True)
     )
     out = after[0] if after else None
     names = list(dict.fromkeys(name for _, name in inside))
-    last = names[-1] if names and features(model.get_submodule(names[-1]))[1] == hidden else None
+    last = names[-1] if names and layer_sizes(model.get_submodule(names[-1]))[1] == hidden else None
     return Block(path, query, key, value, out, None if last == out else last)
 
 

@@ -148,7 +148,7 @@ _pack = {"open": False}
 
 
 @contextmanager
-def side_by_side() -> Iterator[None]:
+def attention_under_vmap() -> Iterator[None]:
     """Inside the block the model is called for several jobs at once, by `torch.func.vmap`."""
     _pack["open"] = True
     try:
@@ -157,7 +157,7 @@ def side_by_side() -> Iterator[None]:
         _pack["open"] = False
 
 
-def ready_mask(mask: Tensor, *, causal: bool) -> Tensor:
+def full_mask(mask: Tensor, *, causal: bool) -> Tensor:
     """A mask `[rows, tokens]` as the model's layers use it, `[rows, 1, tokens, tokens]`, true where a token is seen.
 
     The library makes it from the other by looking at its values, which no pass over several jobs
@@ -173,7 +173,7 @@ def real_tokens(mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def observed(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]) -> Iterator[None]:
+def record_attention(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]) -> Iterator[None]:
     """Inside the block, tell of every call: the module, and query, key and value `[rows, heads, tokens, width]`."""
 
     def watch(

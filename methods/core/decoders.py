@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.core.architecture import AttentionCall, Projection
-from methods.core.parameters import draw, uniform
+from methods.core.parameters import initialise, uniform
 from methods.core.protocols import Streams, Unsupported
 from methods.core.slots import Slot, Slots
 
@@ -237,4 +237,4 @@ class PromptMlp(nn.Module):
 
 def _weights(streams: Streams, name: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
     """Drawn as PyTorch draws a linear layer: uniform within 1 / sqrt(fan-in)."""
-    return nn.Parameter(draw(streams, name, shape, 1, uniform(1 / math.sqrt(fan_in)))[0])
+    return nn.Parameter(initialise(streams, name, shape, 1, uniform(1 / math.sqrt(fan_in)))[0])

@@ -22,7 +22,7 @@ def drop(x: Tensor, p: float, masks: Masks | None) -> Tensor:
     return x if masks is None or p == 0 else x * masks.keep(x, p) / (1 - p)
 
 
-class Drawn:
+class RandomMasks:
     """Masks drawn from a generator when they are asked for."""
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -33,7 +33,7 @@ class Drawn:
         return torch.empty_like(like).bernoulli_(1 - p, generator=self._generator)
 
 
-class Counted:
+class MaskCounter:
     """Drops nothing and counts what would be needed: `entries` for each probability."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Counted:
         return torch.ones_like(like)
 
 
-class Ready:
+class PrecomputedMasks:
     """Masks cut one after the other from entries drawn beforehand, `{p: [entries]}`.
 
     A pass over several jobs cannot draw from a generator of each, but each of its jobs can bring
@@ -62,7 +62,7 @@ class Ready:
         return self._drawn[p][start:end].view(like.shape)
 
 
-def draw(entries: Mapping[float, int], generator: torch.Generator) -> dict[float, Tensor]:
+def draw_masks(entries: Mapping[float, int], generator: torch.Generator) -> dict[float, Tensor]:
     """What `Ready` cuts masks from, for one job and step: `{p: [entries]}`, a byte an entry."""
     device = generator.device
     return {

@@ -213,11 +213,11 @@ def require(condition: bool, text: str) -> None:
         raise ValueError(text)
 
 
-def share(name: str, value: float) -> None:
+def require_share(name: str, value: float) -> None:
     """Raise `ValueError` unless the option is a share from 0 to below 1."""
     require(0 <= value < 1, f"{name} must be a share such as 0.1% or .001, got {value}")
 
 
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise `ValueError` unless the option's value is among those allowed."""
     require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -278,7 +278,7 @@ class VertexStreams:
         return self.streams.init(tensor, self.vertex + vertex)
 
 
-def draw(
+def initialise(
     streams: Streams, name: str, shape: tuple[int, ...], vertices: int, initialiser: Initialiser
 ) -> Tensor:
     """A tensor `[vertices, *shape]`, every vertex from a stream of its own."""
@@ -303,12 +303,12 @@ def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001
     return tensor.zero_()
 
 
-def draw_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
+def initialise_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
     """New tensors for the gates of one part: weights as PyTorch draws a linear layer's, biases 0."""
     initialiser = uniform(slots.architecture.hidden**-0.5)
     gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
     return {
-        s.name: draw(
+        s.name: initialise(
             streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else initialiser
         )
         for s in gates
@@ -324,9 +324,11 @@ def with_head(
     for slot in head:
         if slots.is_linear(slot.name):
             initialiser = normal(slots.architecture.init_range) if len(slot.shape) >= 2 else zeros
-            drawn[slot.name] = draw(streams, slot.name, slot.shape, vertices, initialiser)
+            drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
     norms = {
-        slot.name: slots.held(slot.name).float().clone() for slot in head if slot.name not in drawn
+        slot.name: slots.original(slot.name).float().clone()
+        for slot in head
+        if slot.name not in drawn
     }
     return replace(
         start, per_vertex=drawn | dict(start.per_vertex), shared=dict(start.shared) | norms

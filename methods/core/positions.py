@@ -11,14 +11,14 @@ from methods.core.protocols import Unsupported
 from methods.core.slots import Slots
 
 
-def shift(slots: Slots, length: int) -> None:
+def shift_positions(slots: Slots, length: int) -> None:
     """Number the text's positions from `length` on, by the learned table's input or by the body's own argument.
 
     Raises:
         Unsupported: there is no room for so many positions, or no place to say so.
     """
     architecture, backbone = slots.architecture, slots.backbone
-    see_room(slots, length, "prefix", "choose {way} or positions=kept")
+    require_positions(slots, length, "prefix", "choose {way} or positions=kept")
     if architecture.position_table is not None:
 
         def later_rows(
@@ -45,7 +45,7 @@ def shift(slots: Slots, length: int) -> None:
     slots.hook_inputs(architecture.body, numbered)
 
 
-def see_room(slots: Slots, length: int, what: str, advice: str) -> None:
+def require_positions(slots: Slots, length: int, what: str, advice: str) -> None:
     """See that there are positions for a row and for what is put in front of it.
 
     Args:

@@ -182,7 +182,7 @@ class Slots:
         """Whether a slot is a weight or bias of a linear layer; the scales of norms have no row axis."""
         return is_linear(self._sites[name][0])
 
-    def held(self, name: str) -> Tensor:
+    def original(self, name: str) -> Tensor:
         """The model's own tensor that a slot replaces."""
         return self._held[name].detach()
 
@@ -261,10 +261,10 @@ class RowLinear(nn.Linear):
         return out[:, 0] if flat else out
 
 
-def add_row_axis(model: nn.Module, anatomy_body: str) -> None:
+def add_row_axis(model: nn.Module, body: str) -> None:
     """Let the linear layers of the head take a row axis."""
     for path, module in list(model.named_modules()):
-        if type(module) is nn.Linear and not path.startswith(anatomy_body + "."):
+        if type(module) is nn.Linear and not path.startswith(body + "."):
             parent, _, name = path.rpartition(".")
             rows = RowLinear(
                 module.in_features, module.out_features, module.bias is not None, device="meta"

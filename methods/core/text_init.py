@@ -4,13 +4,13 @@ from methods.core.method import require
 from methods.core.protocols import Unsupported
 
 
-def check_words(init: str, text: str) -> None:
+def require_words(init: str, text: str) -> None:
     """Raise `ValueError` unless words are given exactly where they are the start."""
     require(init != "words" or bool(text.strip()), 'init=words needs the words: words="..."')
     require(init == "words" or not text, "words goes with init=words")
 
 
-def repeated(tokens: list[int], length: int, text: str) -> list[int]:
+def repeat_to_length(tokens: list[int], length: int, text: str) -> list[int]:
     """Tokens repeated or cut to a length, so that a start from words changes no length.
 
     Raises:

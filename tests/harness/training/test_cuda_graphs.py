@@ -295,7 +295,7 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
     monkeypatch.setattr(torch.cuda, "graph", refusing)
     here = cuda_graphs.CudaGraphRecorder.__new__(cuda_graphs.CudaGraphRecorder)
     here._stream, here.side_stream = None, nullcontext
-    monkeypatch.setattr(worker_cache, "recorder", lambda _: here)
+    monkeypatch.setattr(worker_cache, "graph_recorder", lambda _: here)
     tickets = tickets_of(tmp_path, draws=3, places=2, steps="12")
     wanted = [
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
@@ -380,7 +380,7 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
         def side_stream(self):
             return nullcontext()
 
-    monkeypatch.setattr(worker_cache, "recorder", TapeRecorder)
+    monkeypatch.setattr(worker_cache, "graph_recorder", TapeRecorder)
     found, plain = captured_and_not(tmp_path, "cpu", method)
     assert [(tape.played, device) for tape, device in made] == [(12 - WARM_UP_STEPS, "cpu")] * 2
     assert [(one.curve, one.predictions) for one in found] == [

@@ -44,7 +44,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(FeatureReader, "compute", compute)
     monkeypatch.setattr(
-        FeatureStore, "_is_steady", lambda *_: True
+        FeatureStore, "_is_stable", lambda *_: True
     )  # whose own calls are not counted
     return seen
 
@@ -106,7 +106,7 @@ def test_each_row_is_computed_once(calls):
 
 def test_a_full_shelf_begins_anew(calls, monkeypatch):
     """What stays in memory has an end: beyond it rows are computed again, with the same features."""
-    monkeypatch.setattr(feature_cache, "MOST", 50 * 32 * 4)
+    monkeypatch.setattr(feature_cache, "MAX_BYTES", 50 * 32 * 4)
     read, rows = reader(), rows_of_all_lengths(60)
     first = read(rows)
     assert np.array_equal(read(rows[:50]), first[:50])
@@ -127,7 +127,7 @@ def test_calls_have_one_shape_for_each_length(calls):
     read(rows)
     for count, length, asked in calls:
         assert length % 8 == 0
-        assert asked <= count == feature_cache.TOKENS["cpu"] // length
+        assert asked <= count == feature_cache.CALL_TOKENS["cpu"] // length
     assert {bool(mask.all()) for mask in masks} == {True, False}
     assert all(bool(mask.all()) or not bool(mask.all(1).any()) for mask in masks)
 
@@ -185,11 +185,11 @@ def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
     backbone = reader().adapted.backbone
     for call in (CallShape(16, full=True), CallShape(16, full=False), CallShape(8, full=False)):
         made = [
-            feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed)
+            feature_cache._synthetic_row(backbone, call, ["input_ids", "token_type_ids"], seed)
             for seed in range(40)
         ]
         assert made == [
-            feature_cache._made_up(backbone, call, ["input_ids", "token_type_ids"], seed)
+            feature_cache._synthetic_row(backbone, call, ["input_ids", "token_type_ids"], seed)
             for seed in range(40)
         ]
         lengths = {len(row["input_ids"]) for row in made}
@@ -204,7 +204,7 @@ def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
 
 def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
     """Another option that a method reads by, another method, version or machine: computed again; an option of the fit: not."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows, base = rows_of_all_lengths(20), reader()
     base(rows, disk=True)
     variants = [
@@ -222,7 +222,7 @@ def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
 
 def test_no_file_of_code_that_may_change_again(monkeypatch):
     """A checkout with changes has one version, whatever they are: its features stay in memory."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     monkeypatch.setattr(feature_cache, "environment", lambda: {"simplexbench": "1.0 abc+changes"})
     reader()(rows_of_all_lengths(20), disk=True)
     assert not (cache.folder() / "features").exists()
@@ -230,7 +230,7 @@ def test_no_file_of_code_that_may_change_again(monkeypatch):
 
 def test_a_full_disk_costs_a_file_and_no_job(monkeypatch):
     """What cannot be written is computed again next time."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -245,20 +245,20 @@ def test_rows_in_memory_hold_no_more_than_themselves():
     read = reader()
     for row in rows_of_all_lengths(10):
         read([row])
-    (shelf,) = read.store._shelves.values()
+    (shelf,) = read.store._tables.values()
     assert all(value.base is None for value in shelf.values())
 
 
 def test_a_result_is_verified_without_what_was_kept(tmp_path, monkeypatch):
     """Features on the disk that are whole and wrong change a run's numbers, and not those of who computes anew."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
-    worker_cache.features.cache_clear()
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
+    worker_cache.feature_store.cache_clear()
     (first,) = worker.run_pack(on_features(tmp_path, 1, draws=1), "cpu", lambda *_: None)
     (path,) = (cache.folder() / "features").iterdir()
     feature_cache._to_disk(path.stem, np.flip(load_file(path)["features"]).copy())
     found = []
     for anew in (False, True):
-        worker_cache.features.cache_clear()
+        worker_cache.feature_store.cache_clear()
         tickets = [replace(ticket, anew=anew) for ticket in on_features(tmp_path, 1, draws=1)]
         found += worker.run_pack(tickets, "cpu", lambda *_: None)
     assert [one.predictions == first.predictions for one in found] == [False, True]
@@ -277,7 +277,7 @@ def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
     monkeypatch.setattr(FeatureReader, "compute", small)
     read, rows = reader(), rows_of_all_lengths(30)
     found = read(rows)
-    assert read.adapted.call_limit == CallLimit(tokens=feature_cache.TOKENS["cpu"] // 4)
+    assert read.adapted.call_limit == CallLimit(tokens=feature_cache.CALL_TOKENS["cpu"] // 4)
     assert max(shapes[-3:]) <= 128
     monkeypatch.undo()
     assert np.allclose(reader()(rows), found, atol=1e-5)
@@ -292,7 +292,7 @@ def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
 
 def test_a_set_that_many_share_is_kept_on_disk(calls, monkeypatch):
     """Another worker reads a test set's features from the disk; drawn rows, few rows, or another pooling it computes."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows = rows_of_all_lengths(20)
     first = reader()(rows, disk=True)
     assert computed(calls) == 20
@@ -308,7 +308,7 @@ def test_a_set_that_many_share_is_kept_on_disk(calls, monkeypatch):
 
 def test_a_damaged_file_of_features_is_made_again(monkeypatch):
     """A half-written file costs a pass, never a number."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows = rows_of_all_lengths(20)
     expected = reader()(rows, disk=True)
     (path,) = (cache.folder() / "features").iterdir()
@@ -318,7 +318,7 @@ def test_a_damaged_file_of_features_is_made_again(monkeypatch):
 
 def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
     """Whichever byte is another one, a number's or one that says how numbers are read: computed again, or the same features."""
-    monkeypatch.setattr(feature_cache, "DISK", 10)
+    monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     reader()(rows_of_all_lengths(12), disk=True)
     (path,) = (cache.folder() / "features").iterdir()
     expected, whole = load_file(path)["features"], path.read_bytes()
@@ -335,7 +335,7 @@ def on_features(folder, together, draws=4):
 
 def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, calls):
     """Same numbers; the rows that they share are computed once, and their seconds are shared and marked so."""
-    worker_cache.features.cache_clear()
+    worker_cache.feature_store.cache_clear()
     together = worker.run_pack(on_features(tmp_path, 4), "cpu", lambda *_: None)
     shared = computed(calls)
     assert [(one.status, str(one.geometry)) for one in together] == [("done", "1+")] * 4

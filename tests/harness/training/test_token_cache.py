@@ -15,7 +15,7 @@ from tests.support.models import random_bert
 def backbone(monkeypatch, tmp_path):
     """A small one, with a cache of its own."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(token_cache, "DISK", 10)
+    monkeypatch.setattr(token_cache, "MIN_DISK_ROWS", 10)
     return replace(random_bert("float32"), tokenizer=Letters())
 
 

@@ -41,7 +41,7 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
     def refuse(*_):
         raise ValueError("half a character \ud800, a NUL \0")
 
-    monkeypatch.setattr(JobRun, "of", refuse)
+    monkeypatch.setattr(JobRun, "prepare", refuse)
     ticket = Ticket(job=make_job(), task=REGISTRY["toy-sentiment"], keep="none", artefacts=tmp_path)
     [outcome] = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert (outcome.status, outcome.error) == (
@@ -55,7 +55,7 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
 def _in_order(monkeypatch):
     """Operations that add in one order, and torch as it was afterwards."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
-    monkeypatch.setattr(worker_cache, "UNORDERED", set())
+    monkeypatch.setattr(worker_cache, "NONDETERMINISTIC_KINDS", set())
     kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
     loading.use_deterministic_kernels()
     yield

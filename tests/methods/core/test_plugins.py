@@ -40,10 +40,10 @@ class Shift(Method):
             slots.hook(block, lambda module, inputs, output: output + row_bias(module.shift))
 
     def start(self, slots, streams, vertices):
-        from methods.core.parameters import InitialParameters, draw, normal
+        from methods.core.parameters import InitialParameters, initialise, normal
 
         added = [slot for slot in slots if slot.role == "added"]
-        return InitialParameters({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
+        return InitialParameters({slot.name: initialise(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
 '''
 OWN = "from methods.bitfit import Bitfit\nclass Own(Bitfit):\n    name = {!r}\n"
 BROKEN = {  # name of the method: (what its module holds, what is said of it)
