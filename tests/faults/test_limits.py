@@ -220,7 +220,9 @@ def test_a_broken_device_ends_the_worker_and_fails_no_job(tmp_path, monkeypatch,
     """F8: after a failed assertion on a GPU every further call fails: the worker ends, and no job is at fault."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
     monkeypatch.setattr(job_run.JobRun, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
-    with pytest.raises(worker.DeviceLost, match=r"of no more use to this process \(CUDA error"):
+    with pytest.raises(
+        worker.DeviceLost, match=r"this process can no longer use the device \(CUDA error"
+    ):
         worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
 
 

@@ -19,7 +19,7 @@ def work(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> 
         return run_pack(tickets, device, progress)
     from harness.training import loop, testing  # noqa: F401  # imported before the limit applies
 
-    JobRun.of(tickets[0], device)  # so are the rows and the backbone
+    JobRun.prepare(tickets[0], device)  # so are the rows and the backbone
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + FREE_BYTES, limits[1]))
