@@ -1,22 +1,21 @@
-"""One method on one task at one size, and averages of such cells, in points (score × 100)."""
+"""Cells of the score tables: one method on one task at one size, and averages; in points (score × 100)."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Final, Literal
+from typing import Literal
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import Estimand
-from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status, sizes_of
+from reports.analysis.paired_runs import STATUSES, PairedRuns, Run, finished, run_status, sizes_of
 from reports.statistics.conventions import DIGITS, standard_deviation
 from reports.statistics.intervals import Interval
 
 State = Literal[
     "complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"
 ]
-STATUSES: Final = ("done", "diverged", "failed", "infeasible", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,41 +29,37 @@ class Cell:
     state: State
     done: int
     planned: int
-    fates: Mapping[str, int]  # planned runs by what became of them
+    fates: Mapping[str, int]  # number of planned runs by status
     collapsed: int = 0
-    diverged: int = 0  # runs that broke down and count with the score of one constant answer
-    draws: int = 0  # what the interval rests on; the fewest of any task in an average
+    diverged: int = 0  # diverged runs, which count with the score of one constant answer
+    draws: int = 0  # number of draws behind the interval; in an average the fewest of any task
     mean: float = math.nan  # points
     low: float = math.nan
     high: float = math.nan
     sd: float = math.nan  # over draws; over tasks in an average
     df: float = math.nan
-    interval: str = ""  # which interval, or why there is none
-    estimand: Estimand = "E1"  # what it speaks of: E1 other draws, E2 other test rows as well
+    interval: str = ""  # kind of the interval, or the reason why there is none
+    estimand: Estimand = "E1"  # population of the interval: E1 other draws, E2 also other test rows
     best: bool = False
-    direction: Literal["better", "worse", ""] = (
-        ""  # against the baseline, by the adjusted p of its family
-    )
-    costs: Mapping[str, float] = field(
-        default_factory=dict
-    )  # means per run; peak_bytes is the largest
-    metrics: Mapping[str, float] = field(default_factory=dict)  # means in the metrics' own units
-    undefined: Mapping[str, int] = field(
-        default_factory=dict
-    )  # runs that have no value of a metric
+    # against the baseline, by the adjusted p of its family
+    direction: Literal["better", "worse", ""] = ""
+    # means per run; peak_bytes is the maximum
+    costs: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means in the units of the metrics
+    undefined: Mapping[str, int] = field(default_factory=dict)  # number of runs without a value
 
 
-def row(paired_runs: PairedRuns, method: str, scope: int | None) -> list[Cell]:
-    """A method's cells at one size, or over all sizes, followed by their averages."""
+def method_cells(paired_runs: PairedRuns, method: str, scope: int | None) -> list[Cell]:
+    """Return the cells of a method at one size (None: over all sizes), followed by their averages."""
     cells = [_cell(paired_runs, method, task, scope) for task in paired_runs.tasks]
-    result = list(cells)
     planned = [cell for cell in cells if sizes_of(paired_runs, cell.task or "", scope)]
+    averages = []
     if len(paired_runs.tasks) > 1:
-        result.append(_average(paired_runs, method, scope, planned, without_seen=False))
+        averages.append(_average(paired_runs, method, scope, planned, without_seen=False))
         unseen = [cell for cell in planned if cell.task not in paired_runs.seen]
         if 0 < len(unseen) < len(planned):
-            result.append(_average(paired_runs, method, scope, unseen, without_seen=True))
-    return result
+            averages.append(_average(paired_runs, method, scope, unseen, without_seen=True))
+    return [*cells, *averages]
 
 
 def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) -> Cell:
@@ -76,7 +71,7 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
         name: count for name in STATUSES if (count := sum(run_status(run) == name for run in runs))
     }
     done = [run for run in runs if finished(run)]
-    found = estimates.scores([[run for run in done if run.size == size] for size in sizes])
+    estimate = estimates.task_score([[run for run in done if run.size == size] for size in sizes])
     metrics, undefined = _metrics(done) if scope is not None else ({}, {})
     cell = Cell(
         method=method,
@@ -88,19 +83,19 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
         fates=fates,
         collapsed=sum(run.collapsed for run in done),
         diverged=sum(run.status == "diverged" for run in done),
-        draws=len(found.values),
+        draws=len(estimate.values),
         costs=_costs([run for run in done if run.status == "done"]),
         metrics=metrics,
         undefined=undefined,
     )
-    interval, estimand = estimates.pooled([found], sd=standard_deviation(found.values))
+    interval, estimand = estimates.pooled([estimate], sd=standard_deviation(estimate.values))
     kind = (
         "t over draws, corrected for shared rows"
-        if found.corrected
+        if estimate.corrected
         else "t over draws and test rows"
     )
     return _estimated(
-        cell, interval, estimand, kind if found.corrected or estimand == "E2" else "t over draws"
+        cell, interval, estimand, kind if estimate.corrected or estimand == "E2" else "t over draws"
     )
 
 
@@ -117,15 +112,12 @@ def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
 
 
 def _estimated(cell: Cell, estimate: Interval, estimand: Estimand, kind: str) -> Cell:
-    """The cell with its mean and interval, or the reason why it has no interval."""
+    """Return the cell with its mean and interval, or with the reason why it has no interval."""
     if cell.draws < 2:
         kind = "none: fewer than two draws"
     elif math.isnan(estimate.low):
         kind = "none: no variance"
-    mean, low, high, sd, df = estimate
-    return replace(
-        cell, mean=mean, low=low, high=high, sd=sd, df=df, interval=kind, estimand=estimand
-    )
+    return replace(cell, **estimate._asdict(), interval=kind, estimand=estimand)
 
 
 def _costs(runs: Sequence[Run]) -> dict[str, float]:
@@ -151,7 +143,7 @@ def _costs(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _metrics(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, int]]:
-    """The mean of each metric over the runs that define it, and how many do not."""
+    """Return the mean of each metric over the runs that define it, and the number of runs that do not."""
     measured = [
         {
             **run.metrics,
@@ -181,7 +173,7 @@ def _average(
     *,
     without_seen: bool,
 ) -> Cell:
-    """The unweighted mean over tasks, only if every planned run of every task is there."""
+    """Return the unweighted mean over tasks, if every planned run of every task has a score."""
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     fates = {
         name: count
@@ -207,7 +199,7 @@ def _average(
     for task in (cell.task or "" for cell in cells):
         sizes = sizes_of(paired_runs, task, scope)
         strata.append(
-            estimates.scores(
+            estimates.task_score(
                 [
                     [run for run in paired_runs.runs(method, task, size) if finished(run)]
                     for size in sizes
@@ -219,10 +211,10 @@ def _average(
     return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
 
 
-def marked(
+def mark_cells(
     cells: Sequence[Cell], contrasts: Sequence[Contrast], paired_runs: PairedRuns
 ) -> list[Cell]:
-    """The cells with the best of each column and the direction of each settled difference."""
+    """Mark the best cell of each column and the direction of each settled difference."""
     tops: dict[tuple[object, ...], float] = {}
     for cell in cells:
         if cell.state == "complete" and math.isfinite(cell.mean):

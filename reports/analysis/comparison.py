@@ -1,24 +1,24 @@
-"""Everything a report says, as numbers; words and layout come later."""
+"""The comparison: all numbers of a report, before words and layout."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports.analysis.cells import Cell, marked, row
+from reports.analysis.cells import Cell, mark_cells, method_cells
 from reports.analysis.contrasts import Contrast, Family, contrasts
-from reports.analysis.diagnostics import inspect
-from reports.analysis.estimates import explained
+from reports.analysis.diagnostics import diagnose
+from reports.analysis.estimates import describe_estimands
 from reports.analysis.paired_runs import PairedRuns, Run
-from reports.analysis.rankings import Ranking, standing
-from reports.analysis.sampled_dev_scores import SampledDevScores, samples
-from reports.analysis.secondary import SecondaryEstimates, details
-from reports.analysis.selection_rules import RuleComparison, rules
+from reports.analysis.rankings import Ranking, rank_methods
+from reports.analysis.sampled_dev_scores import SampledDevScores, sampled_dev_scores
+from reports.analysis.secondary import SecondaryEstimates, secondary_estimates
+from reports.analysis.selection_rules import RuleComparison, compare_rules
 from reports.document import Note
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything a report says, before words and layout."""
+    """All numbers of a report."""
 
     backbone: str
     recipe: str
@@ -29,30 +29,27 @@ class Comparison:
     sizes: tuple[int, ...]
     seen: tuple[str, ...]
     holdout: tuple[str, ...]
-    labels: Mapping[
-        int, tuple[tuple[int, int], ...]
-    ]  # per size: the different (train, dev) rows that runs had
-    better: Mapping[str, str]  # per metric, which way is up
+    # per size: the distinct numbers of (train, dev) rows of the runs
+    labels: Mapping[int, tuple[tuple[int, int], ...]]
+    better: Mapping[str, str]  # per metric: higher or lower
     done: int
     planned: int
     cells: tuple[Cell, ...]
     tests: tuple[Contrast, ...]
-    details: tuple[SecondaryEstimates, ...]  # of the comparisons overall, over several tasks
-    standing: Ranking | None  # all methods against each other
-    rules: tuple[
-        RuleComparison, ...
-    ]  # what other selection rules would have chosen in the same trainings
-    samples: tuple[SampledDevScores, ...]  # the dev scores of sampled models
+    secondary: tuple[SecondaryEstimates, ...]  # of the overall comparisons over several tasks
+    ranking: Ranking | None
+    rules: tuple[RuleComparison, ...]  # what other selection rules choose in the same trainings
+    samples: tuple[SampledDevScores, ...]  # dev scores of sampled models
     notes: tuple[Note, ...]
     runs: tuple[Run, ...]  # every run in use, finished or not
 
     def cell(
         self, method: str, task: str | None, size: int | None, *, without_seen: bool = False
     ) -> Cell:
-        """The cell at these coordinates.
+        """Return the cell at these coordinates.
 
         Raises:
-            KeyError: there is none.
+            KeyError: There is no such cell.
         """
         for cell in self.cells:
             if (cell.method, cell.task, cell.size, cell.without_seen) == (
@@ -66,29 +63,29 @@ class Comparison:
 
     @property
     def question(self) -> Contrast | None:
-        """The comparison that the study is for, all others being exploratory; None if none was named in time."""
+        """The declared comparison of the study, or None; all other comparisons are exploratory then."""
         return next((test for test in self.tests if test.planned_for), None)
 
     @property
     def covered(self) -> str:
-        """What the intervals of its cells speak of."""
-        return explained(cell.estimand for cell in self.cells if not math.isnan(cell.low))
+        """A description of what the intervals of the cells cover."""
+        return describe_estimands(cell.estimand for cell in self.cells if not math.isnan(cell.low))
 
     def family(self, name: Family) -> list[Contrast]:
-        """The tests that were adjusted together."""
+        """Return the tests whose p values are adjusted together."""
         return [test for test in self.tests if test.family == name]
 
 
 def compute(paired_runs: PairedRuns) -> Comparison:
-    """All numbers of a frame."""
+    """Compute all numbers of a report."""
     scopes: list[int | None] = [*([None] if len(paired_runs.sizes) > 1 else []), *paired_runs.sizes]
     cells = []
     for scope in scopes:
         for method in paired_runs.methods:
-            cells += row(paired_runs, method, scope)
+            cells += method_cells(paired_runs, method, scope)
     tests = contrasts(paired_runs)
-    cells = marked(cells, tests, paired_runs)
-    placed = standing(paired_runs, cells)
+    cells = mark_cells(cells, tests, paired_runs)
+    ranking = rank_methods(paired_runs, cells)
     labels: dict[int, set[tuple[int, int]]] = {}
     for run in paired_runs.all():
         if run.status != "infeasible":
@@ -110,10 +107,10 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        details=details(tests, paired_runs.all()),
-        standing=placed,
-        rules=rules(paired_runs.all(), paired_runs.methods),
-        samples=samples(paired_runs.all(), paired_runs.methods),
-        notes=inspect(paired_runs, real, tests, placed),
+        secondary=secondary_estimates(tests, paired_runs.all()),
+        ranking=ranking,
+        rules=compare_rules(paired_runs.all(), paired_runs.methods),
+        samples=sampled_dev_scores(paired_runs.all(), paired_runs.methods),
+        notes=diagnose(paired_runs, real, tests, ranking),
         runs=tuple(paired_runs.all()),
     )

@@ -1,7 +1,6 @@
-"""Each method against the baseline: effect, interval, test, and what the design could have found, in points.
+"""Each method against the baseline, in points: effect, interval, test, and what the design can detect.
 
-A method is compared with the baseline on the blocks that both finished on the same rows, and on no
-others.
+A method is compared with the baseline only on the blocks that both finished on the same rows.
 """
 
 import math
@@ -35,7 +34,7 @@ Family = Literal["overall", "per size", "cells"]
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """One method against the baseline: effect, interval, p; everything in points."""
+    """The comparison of one method with the baseline; effects are in points."""
 
     family: Family
     method: str
@@ -43,17 +42,17 @@ class Contrast:
     task: str | None
     size: int | None
     test: str
-    estimand: str  # of the p: "E1" new draws on these tasks, "E3" new tasks
+    estimand: str  # population of the p: "E1" other draws on these tasks, "E3" other tasks
     unit: Literal["tasks", "draws"]
-    n: int
-    planned: int  # units that a complete comparison would have
+    n: int  # number of units
+    planned: int  # number of units of a complete comparison
     draws: tuple[int, int]  # fewest and most per task
-    pairs: int  # blocks used
+    pairs: int  # blocks in use
     planned_pairs: int
     failed: int = 0  # planned pairs that are missing because a run failed
     effect: float
     ci: tuple[float, float]  # not adjusted for other comparisons
-    ci_estimand: Estimand  # what the interval speaks of: E1 other draws, E2 other test rows as well
+    ci_estimand: Estimand  # population of the interval: E1 other draws, E2 also other test rows
     sd: float  # of the units
     wins: int
     ties: int
@@ -61,40 +60,42 @@ class Contrast:
     p_raw: float
     p_adj: float = math.nan
     correction: str = ""
-    m: int = 0
-    # the smallest adjusted p that is possible; units without a difference have no sign to flip
-    smallest: float
-    reach: float  # the smallest that the design allows, where no unit is tied
-    mde: float  # what a power of 80 % detects at .05 / m; NaN if p cannot get there
+    m: int = 0  # number of tests that are adjusted together
+    smallest: float  # smallest possible adjusted p; units without a difference have no sign to flip
+    reach: float  # smallest adjusted p of the design, if no unit is tied
+    mde: float  # difference detected with a power of 80 % at .05 / m; NaN if p cannot reach .05
     needed: int | None = None  # units that would settle a difference of this size
-    noise: float = math.nan  # variance of the difference in a single draw, the mean over tasks
-    seconds: float = 0.0  # of device time for one draw more of both methods
-    draws_mean: float = math.nan  # draws a task; the harmonic mean, as their noise goes
-    # draws a task that would detect `rope`, infinite if no number does; see
+    noise: float = math.nan  # variance of the difference in a single draw, mean over tasks
+    seconds: float = 0.0  # device time of one more draw of both methods
+    draws_mean: float = (
+        math.nan
+    )  # draws per task: the harmonic mean, because noise goes with 1/draws
+    # draws per task that detect `rope`, infinite if no number does; see
     # `reports.statistics.sample_size`
     draws_needed: float = math.nan
-    rope: float = ROPE  # points to either side of 0 that do not matter
-    planned_for: bool = (
-        False  # the study's own comparison, said before its first result: tested alone
-    )
-    differences: Mapping[str, tuple[float, ...]] = field(
-        default_factory=dict
-    )  # overall: points of each draw, by task
+    rope: float = ROPE  # differences up to this many points from 0 do not matter
+    planned_for: bool = False  # the declared comparison of the study, which is tested alone
+    # overall: points of each draw, by task
+    differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def settled(self) -> bool:
-        """Whether the adjusted p is at most .05, and no run was lost by failing: what fails may not be left out."""
+        """Whether the adjusted p is at most .05 and no pair is missing because a run failed."""
         return self.p_adj <= ALPHA and not self.failed
 
     @property
     def tied(self) -> bool:
-        """Whether it is for units without a difference that no p of .05 is possible."""
+        """Whether p cannot reach .05 because of units without a difference."""
         return self.smallest > ALPHA >= self.reach
 
 
 def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
-    """Overall by Holm over the methods, at single sizes over methods and sizes, all cells by Benjamini and Hochberg."""
+    """Return all comparisons with the baseline.
+
+    Overall comparisons are adjusted by Holm over the methods, those at single sizes by Holm over
+    methods and sizes, and single cells by Benjamini and Hochberg.
+    """
     others = _others(paired_runs)
     cells: list[Contrast] = []
     sizes = paired_runs.sizes if len(paired_runs.sizes) > 1 else ()
@@ -112,16 +113,16 @@ def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
         ]
     cells = [test for test in cells if test.planned_pairs]
     return [
-        *overall(paired_runs),
+        *overall_contrasts(paired_runs),
         *_adjusted(per_size, "Holm"),
         *_adjusted(cells, "Benjamini-Hochberg"),
     ]
 
 
-def overall(paired_runs: PairedRuns) -> list[Contrast]:
-    """Each method over all tasks and sizes, by Holm over the methods.
+def overall_contrasts(paired_runs: PairedRuns) -> list[Contrast]:
+    """Compare each method with the baseline over all tasks and sizes, by Holm over the methods.
 
-    A comparison that the study was declared to be for is tested alone, before the others.
+    The declared comparison of a study is tested alone, and the others without it.
     """
     tests = [
         _contrast(paired_runs, "overall", method, paired_runs.tasks, None)
@@ -146,9 +147,9 @@ def _others(paired_runs: PairedRuns) -> list[str]:
 
 @dataclass(frozen=True)
 class _Paired:
-    """The differences of one task, and how many blocks they come from."""
+    """The difference on one task, and the number of blocks behind it."""
 
-    found: TaskEstimate
+    estimate: TaskEstimate
     used: int
     planned: int
     failed: int
@@ -157,31 +158,31 @@ class _Paired:
 
 def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]) -> _Paired:
     planned, failed = 0, 0
-    mine: list[list[Run]] = []
-    base: list[list[Run]] = []
+    method_runs: list[list[Run]] = []
+    baseline_runs: list[list[Run]] = []
     for size in sizes:
         blocks = paired_runs.blocks[task, size]
         planned += len(blocks)
-        here, there = [], []
+        at_size: list[tuple[Run, Run]] = []
         for first, second in (_pair(paired_runs, method, block) for block in blocks):
             if finished(first) and finished(second) and first.rows == second.rows:
-                here.append(first)
-                there.append(second)
+                at_size.append((first, second))
             else:
                 failed += any(
                     not finished(run) and run_status(run) in ("failed", "diverged")
                     for run in (first, second)
                 )
-        mine.append(here)
-        base.append(there)
-    whole = set.intersection(*({run.draw for run in runs} for runs in mine)) if mine else set()
-    used = sum(run.draw in whole for runs in mine for run in runs)
+        method_runs.append([first for first, _ in at_size])
+        baseline_runs.append([second for _, second in at_size])
+    draws = [{run.draw for run in runs} for runs in method_runs]
+    complete = set.intersection(*draws) if draws else set()
+    used = sum(run.draw in complete for runs in method_runs for run in runs)
     return _Paired(
-        estimates.differences(mine, base),
+        estimates.task_difference(method_runs, baseline_runs),
         used,
         planned,
         failed,
-        overlap([run for runs in mine for run in runs]),
+        overlap([run for runs in method_runs for run in runs]),
     )
 
 
@@ -194,31 +195,30 @@ def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | Non
 def _contrast(
     paired_runs: PairedRuns, family: Family, method: str, tasks: Sequence[str], scope: int | None
 ) -> Contrast:
-    """One method against the baseline over the tasks at one size or all; p and notes of the family come later.
+    """Compare a method with the baseline over the tasks, at one size or all (`scope` None).
 
-    The unit is the task, so that the p answers for other tasks; with one task it can only be the
-    draw.
+    The unit is the task, so that the p covers other tasks; with a single task the unit is the draw.
+    `_adjusted` adds the adjusted p and the notes.
     """
     planned = [task for task in tasks if sizes_of(paired_runs, task, scope)]
     pairs = [
         _paired(paired_runs, method, task, sizes_of(paired_runs, task, scope)) for task in planned
     ]
-    used = [pair for pair in pairs if pair.found.values]
-    interval, covered = estimates.pooled([pair.found for pair in used])
+    used = [pair for pair in pairs if pair.estimate.values]
+    interval, covered = estimates.pooled([pair.estimate for pair in used])
     over_tasks = len(tasks) > 1
     corrected = not over_tasks and any(pair.overlap > 0 for pair in used)
     units = (
-        [pair.found.draws.mean for pair in used]
+        [pair.estimate.draws.mean for pair in used]
         if over_tasks
-        else used[0].found.values
+        else used[0].estimate.values
         if used
         else []
     )
     values = np.round(np.array(units, dtype=np.float64), DIGITS)
     n = int(values.size)
-    factor = (
-        math.sqrt(1 + n * used[0].overlap) if corrected else 1.0
-    )  # the draws are worth that much less
+    # Draws that share rows carry less information.
+    factor = math.sqrt(1 + n * used[0].overlap) if corrected else 1.0
     if corrected:
         test, p = (
             "t test corrected for shared rows (Nadeau-Bengio)",
@@ -237,7 +237,7 @@ def _contrast(
         if n > 1
         else math.nan
     )
-    counts = [len(pair.found.values) for pair in used]
+    counts = [len(pair.estimate.values) for pair in used]
     return Contrast(
         family=family,
         method=method,
@@ -266,7 +266,9 @@ def _contrast(
         noise=_noise(used),
         draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
         differences={
-            t: tuple(p.found.values) for t, p in zip(planned, pairs, strict=True) if p.found.values
+            t: tuple(p.estimate.values)
+            for t, p in zip(planned, pairs, strict=True)
+            if p.estimate.values
         }
         if family == "overall"
         else {},
@@ -274,22 +276,24 @@ def _contrast(
         rope=paired_runs.rope,
         smallest=0.0 if corrected else smallest_p(int((values != 0).sum())),
         reach=0.0 if corrected else smallest_p(n),
-        mde=sd * factor,  # the standard deviation that counts; `_adjusted` makes it a difference
+        mde=sd * factor,  # the effective standard deviation, which `_adjusted` turns into the MDE
     )
 
 
 def _noise(used: Sequence[_Paired]) -> float:
-    """The variance of the difference in one draw; the mean over tasks."""
-    found = [
-        standard_deviation(pair.found.values) ** 2 for pair in used if len(pair.found.values) > 1
+    """Return the variance of the difference in a single draw, as the mean over tasks."""
+    variances = [
+        standard_deviation(pair.estimate.values) ** 2
+        for pair in used
+        if len(pair.estimate.values) > 1
     ]
-    return sum(found) / len(found) if found else math.nan
+    return sum(variances) / len(variances) if variances else math.nan
 
 
 def _seconds(
     paired_runs: PairedRuns, methods: Sequence[str], tasks: Sequence[str], scope: int | None
 ) -> float:
-    """What one more draw of each method on each task and size would take, as those at hand took on the average."""
+    """Return the device seconds of one more draw of each method on each task and size, from the mean so far."""
     total = 0.0
     for method in methods:
         for task in tasks:
@@ -313,46 +317,49 @@ def _draws(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
 def _adjusted(
     tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]
 ) -> list[Contrast]:
-    """The tests of one family with adjusted p, what they can detect, and what is doubtful about them."""
-    # A comparison that cannot be made yet is still one of those that were planned, and loosens
-    # nothing for the others.
-    held = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
+    """Return the tests of one family with adjusted p, detectable differences and notes."""
+    # A comparison without a p is still one of the planned comparisons: with Holm it counts in m.
+    counted = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
     adjust = multiple_testing.holm if correction == "Holm" else multiple_testing.benjamini_hochberg
-    adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in held])
-    values = iter(p for test, p in zip(held, adjusted_p, strict=True) if not math.isnan(test.p_raw))
-    m = len(held) if any(not math.isnan(test.p_raw) for test in tests) else 0
-    strict = m if correction == "Holm" else 1  # a false discovery rate has no fixed level per test
+    adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in counted])
+    values = iter(
+        p for test, p in zip(counted, adjusted_p, strict=True) if not math.isnan(test.p_raw)
+    )
+    m = len(counted) if any(not math.isnan(test.p_raw) for test in tests) else 0
+    divisor = m if correction == "Holm" else 1  # B-H has no fixed level per test
     result = []
     for test in tests:
         p = math.nan if math.isnan(test.p_raw) else float(next(values))
-        alpha = ALPHA / max(strict, 1)
+        alpha = ALPHA / max(divisor, 1)
         exact = test.smallest > 0
-        smallest = min(1.0, test.smallest * max(strict, 1))
+        smallest = min(1.0, test.smallest * max(divisor, 1))
         adjusted = replace(
             test,
             p_adj=p,
             correction=correction,
             m=m,
             smallest=smallest,
-            reach=min(1.0, test.reach * max(strict, 1)),
+            reach=min(1.0, test.reach * max(divisor, 1)),
             mde=detectable(test.n, test.mde, alpha=alpha, flips=exact)
             if smallest <= ALPHA
             else math.nan,
             needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
         )
-        adjusted = replace(adjusted, draws_needed=_enough(adjusted, alpha) if exact else math.nan)
-        result.append(replace(adjusted, notes=tuple(_doubts(adjusted))))
+        adjusted = replace(
+            adjusted, draws_needed=_draws_needed(adjusted, alpha) if exact else math.nan
+        )
+        result.append(replace(adjusted, notes=tuple(_notes(adjusted))))
     return result
 
 
-def _enough(test: Contrast, alpha: float) -> float:
+def _draws_needed(test: Contrast, alpha: float) -> float:
     tasks = test.n if test.unit == "tasks" else 1
     return draws_needed(
         test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha
     )
 
 
-def _doubts(test: Contrast) -> Iterable[str]:
+def _notes(test: Contrast) -> Iterable[str]:
     if math.isnan(test.p_raw):
         yield "NO_TEST"
     elif test.reach > ALPHA:

@@ -1,35 +1,50 @@
-"""What a reader must know before believing a table: each finding with a code, a level and a sentence."""
+"""Diagnostics: what a reader must know before believing a table, each with a code, a level and a sentence."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status
-from reports.document import Note
+from reports.document import Note, plural
 
 if TYPE_CHECKING:
     from reports.analysis.cells import Cell
     from reports.analysis.contrasts import Contrast
     from reports.analysis.rankings import Ranking
 
-MENTIONED = 6  # places named in a sentence before it says how many more there are
+MAX_PLACES = 6  # places that a sentence lists before it says how many more there are
+NOT_EQUAL = "absence of significance is not evidence of equality."
 
 
-def inspect(
+def diagnose(
     paired_runs: PairedRuns,
     cells: Sequence["Cell"],
     tests: Sequence["Contrast"],
-    standing: "Ranking | None",
+    ranking: "Ranking | None",
 ) -> tuple[Note, ...]:
-    """All findings, red ones first; `cells` are those of one task and one size."""
-    found = [
+    """Return all notes, red ones first.
+
+    Args:
+        paired_runs: The runs of the report.
+        cells: The cells of one task and one size.
+        tests: All comparisons with the baseline.
+        ranking: The ranks of the methods.
+    """
+    notes = [
         *_pairing(paired_runs),
-        *_holes(paired_runs, cells),
-        *_runs(paired_runs, cells),
-        *_designs(paired_runs, cells, tests),
+        *_diverged_and_failed(paired_runs, cells),
+        *_missing(cells),
+        *_equal_results(paired_runs, cells),
+        *_provenance(paired_runs),
+        *_splits(paired_runs),
+        *_draws(paired_runs, cells),
+        *_declared(paired_runs, tests),
+        *_estimands(paired_runs, cells),
+        *_power(tests),
+        *_differences(tests),
     ]
-    found += _winners(standing) if standing else ()
-    return tuple(sorted(found, key=lambda note: note.level != "red"))
+    notes += _winners(ranking) if ranking else ()
+    return tuple(sorted(notes, key=lambda note: note.level != "red"))
 
 
 def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
@@ -40,271 +55,245 @@ def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
             if len({run.rows for run in runs if finished(run)}) > 1:
                 unpaired.append(f"{task} size {size} draw {block.draw} seed {block.seed}")
     if unpaired:
-        text = "methods were given different rows in the same block, so methods that differ are not compared there"
+        text = (
+            "methods used different rows in the same block, so these methods are not compared there"
+        )
         yield Note("UNPAIRED", "red", f"{text}: {_some(unpaired)}.")
     if paired_runs.repeated:
-        places = [f"{run.method} on {_place(run)}" for run in paired_runs.repeated]
+        places = [f"{run.method} on {_block(run)}" for run in paired_runs.repeated]
         text = "a method has several different results for one block; the first by digest was used"
         yield Note("DUPLICATE_RUNS", "red", f"{text}: {_some(places)}.")
     if paired_runs.unknown:
-        yield Note(
-            "NOT_FOUND", "amber", f"asked for and not among the runs: {_some(paired_runs.unknown)}."
-        )
+        text = "requested, but not among the runs"
+        yield Note("NOT_FOUND", "amber", f"{text}: {_some(paired_runs.unknown)}.")
 
 
-def _holes(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
-    broken = [cell for cell in cells if cell.diverged]
-    if broken:
-        places = [
-            f"{cell.method} on {cell.task} size {cell.size} ({cell.diverged}/{cell.done})"
-            for cell in broken
-        ]
-        text = "their training broke down, and they count with the score of one constant answer"
-        yield Note(
-            "DIVERGED",
-            "red",
-            f"{sum(cell.diverged for cell in broken)} runs: {text}: {_some(places)}.",
-        )
-    bad = [
-        run
+def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+    diverged = [cell for cell in cells if cell.diverged]
+    if diverged:
+        places = [f"{_cell(cell)} ({cell.diverged}/{cell.done})" for cell in diverged]
+        count = sum(cell.diverged for cell in diverged)
+        text = f"the training of {plural(count, 'run')} diverged; such runs count with the score of one constant answer"
+        yield Note("DIVERGED", "red", f"{text}: {_some(places)}.")
+    names = ("failed", "diverged")
+    dropped = [
+        status
         for run in paired_runs.all()
-        if run_status(run) in ("failed", "diverged") and not finished(run)
+        if (status := run_status(run)) in names and not finished(run)
     ]
-    if bad:
+    if dropped:
         counts = " and ".join(
-            f"{count} {name}"
-            for name in ("diverged", "failed")
-            if (count := sum(run_status(run) == name for run in bad))
+            f"{dropped.count(name)} {name}" for name in sorted(names) if name in dropped
         )
-        names = ("failed", "diverged")
         places = [
-            f"{cell.method} on {cell.task} size {cell.size} ({cell.fates[name]} {name})"
+            f"{_cell(cell)} ({cell.fates[name]} {name})"
             for cell in cells
             for name in names
             if name in cell.fates and cell.done < cell.planned
         ]
-        text = f"{counts}: {_some(places)}. They are in no mean, which flatters a method that fails on what is hard"
-        yield Note("DROPPED_FAILURES", "red", f"{text}.")
+        text = "No mean contains these runs, which favours a method that fails on difficult cells"
+        yield Note("DROPPED_FAILURES", "red", f"{counts}: {_some(places)}. {text}.")
+
+
+def _missing(cells: Sequence["Cell"]) -> Iterator[Note]:
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     holes = [cell for cell in cells if cell.state not in ("complete", "infeasible", "unplanned")]
     if holes:
-        places = [
-            f"{cell.method} on {cell.task} size {cell.size} ({cell.done}/{cell.planned})"
-            for cell in holes
-        ]
-        yield Note(
-            "INCOMPLETE", "red", f"{done} of {planned} planned runs have a score: {_some(places)}."
-        )
-    never = [cell for cell in cells if cell.state == "infeasible"]
-    if never:
-        places = list(
-            dict.fromkeys(f"{cell.method} on {cell.task} size {cell.size}" for cell in never)
-        )
-        text = "A task that no method can be run on at a size is left out of that size's average"
+        places = [f"{_cell(cell)} ({cell.done}/{cell.planned})" for cell in holes]
+        text = f"{done} of {plural(planned, 'planned run')} have a score"
+        yield Note("INCOMPLETE", "red", f"{text}: {_some(places)}.")
+    infeasible = [_cell(cell) for cell in cells if cell.state == "infeasible"]
+    if infeasible:
+        places = list(dict.fromkeys(infeasible))
+        text = "If no method can be run on a task at a size, the average of that size leaves out the task"
         yield Note("INFEASIBLE", "amber", f"cannot be run: {_some(places)}. {text}.")
 
 
-def _runs(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+def _equal_results(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
     runs = [run for run in paired_runs.all() if finished(run)]
-    collapsed = [run for run in runs if run.collapsed]
+    collapsed = sum(run.collapsed for run in runs)
     if collapsed:
         places = [
-            f"{cell.method} on {cell.task} size {cell.size} ({cell.collapsed}/{cell.done})"
-            for cell in cells
-            if cell.collapsed
+            f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
         ]
-        text = f"{len(collapsed)} of {len(runs)} runs predict one answer for every test row; they count in the means"
+        text = f"{collapsed} of {plural(len(runs), 'run')} predict one answer for all test rows; they count in the means"
         yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
-    same = [
+    equal = [
         cell
         for cell in cells
-        if cell.done >= 3 and cell.collapsed == 0 and _alike(paired_runs, cell)
+        if cell.done >= 3 and cell.collapsed == 0 and _equal_scores(paired_runs, cell)
     ]
-    if same:
-        places = [f"{cell.method} on {cell.task} size {cell.size}" for cell in same]
-        text = "all runs of a cell have the very same score; were the draws and seeds applied?"
-        yield Note("DUPLICATE_RUNS", "red", f"{text} {_some(places)}.")
+    if equal:
+        text = "all runs of a cell have exactly the same score; were the draws and seeds applied?"
+        yield Note("DUPLICATE_RUNS", "red", f"{text} {_some([_cell(cell) for cell in equal])}.")
+
+
+def _equal_scores(paired_runs: PairedRuns, cell: "Cell") -> bool:
+    runs = paired_runs.runs(cell.method, cell.task or "", cell.size or 0)
+    return len({round(run.score or 0.0, 12) for run in runs if finished(run)}) == 1
+
+
+def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
+    runs = [run for run in paired_runs.all() if finished(run)]
     passes = sorted({run.passes for run in runs})
     if len(passes) > 1:
         text = (
-            "numbers of one way are equal to the last digit, those of several to rounding, or, where a step goes through in "
-            "parts, to other dropout; seconds and bytes of a pack are shared, so costs are compared by `bench run --timing`"
+            "Results of one kind are equal to the last digit; results of different kinds differ by rounding or, "
+            "if a step is processed in parts, by other dropout. Seconds and bytes of a pack are shared, so compare "
+            "costs with `bench run --timing`"
         )
-        yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}: {text}.")
+        yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}. {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
-        yield Note(
-            "VERSION_MIX",
-            "red",
-            f"the runs come from {len(versions)} versions or devices: {_some(versions)}.",
-        )
+        text = f"the runs come from {len(versions)} versions or devices: {_some(versions)}."
+        yield Note("VERSION_MIX", "red", text)
     plugins: dict[str, set[str]] = {}
     for run in runs:
         if run.plugin:
             plugins.setdefault(run.method, set()).add(run.plugin)
-    for method, found in plugins.items():
-        level: Literal["red", "amber"] = "red" if len(found) > 1 else "amber"
-        yield Note(
-            "PLUG_IN",
-            level,
-            f"{method} is a method of {' and of '.join(sorted(found))}, and not of bench.",
-        )
+    for method, names in plugins.items():
+        level: Literal["red", "amber"] = "red" if len(names) > 1 else "amber"
+        text = f"{method} is a method of {' and of '.join(sorted(names))}, and not of bench."
+        yield Note("PLUG_IN", level, text)
+
+
+def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
     if paired_runs.holdout:
         text = (
-            "test rows were split off anew for every draw, so draws share rows; the intervals and p values of these tasks are "
-            "widened for it (Nadeau and Bengio 2003) by test rows over training rows, which is an approximation and a wide "
-            "one when few rows are trained on"
+            "test rows are split off anew for every draw, so draws share rows; the intervals and p values of these "
+            "tasks are widened by test rows divided by training rows (Nadeau and Bengio 2003), which is an "
+            "approximation, and a wide one for few training rows"
         )
         yield Note("HOLDOUT", "amber", f"{', '.join(paired_runs.holdout)}: {text}.")
     if paired_runs.seen:
-        text = "the backbone's own training is known to have included this data; high scores there may be memory"
+        text = "the backbone is known to be trained on this data; high scores there may come from memorisation"
         yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")
 
 
-def _alike(paired_runs: PairedRuns, cell: "Cell") -> bool:
-    runs = [
-        run
-        for run in paired_runs.runs(cell.method, cell.task or "", cell.size or 0)
-        if finished(run)
-    ]
-    return len({round(run.score or 0.0, 12) for run in runs}) == 1
-
-
-def _designs(
-    paired_runs: PairedRuns, cells: Sequence["Cell"], tests: Sequence["Contrast"]
-) -> Iterator[Note]:
+def _draws(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
     few = [cell for cell in cells if 0 < cell.draws < 3]
     if few:
         single = sum(cell.draws == 1 for cell in few)
-        text = f"{len(few)} of {len(cells)} cells rest on fewer than 3 draws"
+        text = f"{len(few)} of {plural(len(cells), 'cell')} have fewer than 3 draws"
         yield Note(
             "FEW_SEEDS",
             "amber",
-            f"{text}; {single} of them on a single one, which allows no interval.",
+            f"{text}; {single} of them have a single draw, which allows no interval.",
         )
-    per_draw: dict[tuple[str, int, int], set[int]] = {}
+    seeds: dict[tuple[str, int, int], set[int]] = {}
     for _, block in paired_runs.index:
-        per_draw.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
-    if any(len(seeds) > 1 for seeds in per_draw.values()):
-        yield Note(
-            "SHARED_DRAW",
-            "amber",
-            "several seeds share a draw; they are averaged inside it and n counts draws.",
-        )
-    yield from _declared(paired_runs, tests)
-    narrow = sorted(
-        {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
-        - set(paired_runs.holdout)
-    )
-    if narrow:
-        text = "the answers for single test rows are not known, so intervals leave out that other test rows could have been taken"
-        yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
-    yield from _powers(tests)
-    zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
-    if zeros:
-        places = [f"{_where(test)} ({test.ties} of {test.n})" for test in zeros]
-        text = "paired differences are zero and speak for neither side, more than 30 % of them or so many that no p of .05 is left"
-        yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
-    flat = [test for test in tests if "NO_VARIANCE" in test.notes]
-    if flat:
-        text = "all differences are equal, so there is no variance to make an interval or a t test from"
-        yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_where(test) for test in flat])}.")
+        seeds.setdefault((block.task, block.size, block.draw), set()).add(block.seed)
+    if any(len(of_draw) > 1 for of_draw in seeds.values()):
+        text = "several seeds share a draw; they are averaged within the draw, and n counts draws."
+        yield Note("SHARED_DRAW", "amber", text)
 
 
 def _declared(paired_runs: PairedRuns, tests: Sequence["Contrast"]) -> Iterator[Note]:
-    """Whether what is compared was chosen before anything was seen."""
-    said = paired_runs.hypothesis
+    """Return a note if the comparison was not declared before the first result."""
+    hypothesis = paired_runs.hypothesis
     if not tests or any(test.planned_for for test in tests):
         return
-    if said is None:
-        text = "no comparison was named before the first result (`bench run --hypothesis METHOD:BASELINE`)"
-    elif said.late:
-        text = f"{said.method} over {said.baseline} was named when there were results already"
-    elif paired_runs.chosen:
-        text = f"this study is for {said.method} over {said.baseline} on all of its tasks and sizes, and some were left out here"
+    if hypothesis is None:
+        text = "no comparison was declared before the first result (`bench run --hypothesis METHOD:BASELINE`)"
     else:
-        text = f"this study is for {said.method} over {said.baseline}, which is not compared here"
-    yield Note("POSTHOC_BASELINE", "amber", f"{text}: read every test as exploratory.")
+        pair = f"{hypothesis.method} over {hypothesis.baseline}"
+        if hypothesis.late:
+            text = f"{pair} was declared after there were results"
+        elif paired_runs.chosen:
+            text = f"this study tests {pair} on all of its tasks and sizes, and this report leaves out some of them"
+        else:
+            text = f"this study tests {pair}, which this report does not compare"
+    yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.")
 
 
-def _winners(standing: "Ranking") -> Iterator[Note]:
-    """Whether the best method hangs on how tasks are weighed, or on a single task."""
-    by_mean, by_rank = (_either(names) for names in (standing.best_mean, standing.best_rank))
-    if set(standing.best_mean).isdisjoint(standing.best_rank):
-        yield Note(
-            "METRIC_MIX",
-            "amber",
-            f"the best average is {by_mean}'s, the best mean rank {by_rank}'s.",
-        )
-    other = [
-        (task, names)
-        for task, names in standing.best_without
-        if set(names).isdisjoint(standing.best_mean)
-    ]
-    if other:
-        shown = _some([f"without {task} it is {_either(names)}'s" for task, names in other])
-        yield Note(
-            "METRIC_MIX", "amber", f"the best average is {by_mean}'s with all tasks, but {shown}."
-        )
+def _estimands(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+    tasks = {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
+    narrow = sorted(tasks - set(paired_runs.holdout))
+    if narrow:
+        text = "the answers to single test rows are not known, so the intervals do not cover other samples of test rows"
+        yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
 
 
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(names)
-
-
-def _powers(tests: Sequence["Contrast"]) -> Iterator[Note]:
-    for family in ("overall", "per size", "cells"):
+def _power(tests: Sequence["Contrast"]) -> Iterator[Note]:
+    for family, label in (("overall", "overall"), ("per size", "per size"), ("cells", "per cell")):
         members = [test for test in tests if test.family == family]
-        label = {"overall": "overall", "per size": "per size", "cells": "per cell"}[family]
         stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
         if stuck:
             worst = max(stuck, key=lambda test: test.reach)
-            held = (
+            after = (
                 f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
             )
-            text = f"{len(stuck)} of {len(members)} comparisons {label} cannot reach .05: with {_units(stuck)}"
-            text += f" the smallest p possible is {worst.reach:.3g}{held}"
-            yield Note(
-                "NOT_REACHABLE",
-                "red",
-                f"{text}; absence of significance is not evidence of equality.",
+            text = (
+                f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach .05: with {_units(stuck)} "
+                f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
             )
+            yield Note("NOT_REACHABLE", "red", text)
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (
-                f"{len(weak)} of {len(members)} comparisons {label} that are not settled detect only differences above "
-                f"{weak[0].rope:g} point{'' if weak[0].rope == 1 else 's'}"
+                f"{len(weak)} of {plural(len(members), 'comparison')} {label} that are not settled detect only "
+                f"differences above {plural(weak[0].rope, 'point')}; {NOT_EQUAL}"
             )
-            yield Note(
-                "UNDERPOWERED",
-                "amber",
-                f"{text}; absence of significance is not evidence of equality.",
-            )
+            yield Note("UNDERPOWERED", "amber", text)
+
+
+def _differences(tests: Sequence["Contrast"]) -> Iterator[Note]:
+    zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
+    if zeros:
+        places = [f"{_contrast(test)} ({test.ties} of {test.n})" for test in zeros]
+        text = (
+            "paired differences are zero and support neither method, for more than 30 % of the units or for so many "
+            "that no p of .05 is possible"
+        )
+        yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
+    flat = [test for test in tests if "NO_VARIANCE" in test.notes]
+    if flat:
+        text = "all differences are equal, so there is no variance for an interval or a t test"
+        yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_contrast(test) for test in flat])}.")
+
+
+def _winners(ranking: "Ranking") -> Iterator[Note]:
+    """Return notes if the best method depends on the weights of the tasks, or on a single task."""
+    by_mean, by_rank = " or ".join(ranking.best_mean), " or ".join(ranking.best_rank)
+    if set(ranking.best_mean).isdisjoint(ranking.best_rank):
+        text = f"{by_mean} has the best average, {by_rank} the best mean rank."
+        yield Note("METRIC_MIX", "amber", text)
+    other = [
+        f"without {task} {' or '.join(names)} has it"
+        for task, names in ranking.best_without
+        if set(names).isdisjoint(ranking.best_mean)
+    ]
+    if other:
+        text = f"{by_mean} has the best average over all tasks, but {_some(other)}."
+        yield Note("METRIC_MIX", "amber", text)
 
 
 def underpowered(test: "Contrast") -> str:
-    """The sentence that must stand beside a difference which is not settled."""
-    design = f"with n={test.n} {test.unit} and SD {test.sd:.1f} points this comparison"
-    end = "absence of significance is not evidence of equality."
+    """Return the sentence that must accompany a difference which is not settled."""
     if math.isnan(test.mde):
-        return f"Under-powered: {end}"
-    return f"Under-powered: {design} detects only differences >= {test.mde:.1f} points; {end}"
+        return f"Under-powered: {NOT_EQUAL}"
+    design = f"with n={test.n} {test.unit} and SD {test.sd:.1f} points this comparison"
+    return f"Under-powered: {design} detects only differences >= {test.mde:.1f} points; {NOT_EQUAL}"
 
 
 def _units(tests: Iterable["Contrast"]) -> str:
     pairs = sorted({(test.n, test.unit) for test in tests})
-    return " or ".join(f"{n} {unit if n != 1 else unit[:-1]}" for n, unit in pairs[:3])
+    return " or ".join(plural(n, unit[:-1]) for n, unit in pairs[:3])
 
 
-def _where(test: "Contrast") -> str:
+def _cell(cell: "Cell") -> str:
+    return f"{cell.method} on {cell.task} size {cell.size}"
+
+
+def _contrast(test: "Contrast") -> str:
     place = f" on {test.task}" if test.task else ""
     return f"{test.method}{place}" + (f" size {test.size}" if test.size is not None else " overall")
 
 
-def _place(run: Run) -> str:
+def _block(run: Run) -> str:
     return f"{run.task} size {run.size} draw {run.draw} seed {run.seed}"
 
 
 def _some(places: Sequence[str]) -> str:
-    shown = "; ".join(places[:MENTIONED])
-    return shown if len(places) <= MENTIONED else f"{shown}; and {len(places) - MENTIONED} more"
+    shown = "; ".join(places[:MAX_PLACES])
+    return shown if len(places) <= MAX_PLACES else f"{shown}; and {len(places) - MAX_PLACES} more"

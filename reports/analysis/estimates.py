@@ -1,7 +1,7 @@
-"""What a method scores on one task, or by how much it differs from another there, and how sure that is.
+"""Estimates of one task: a method's score, or its difference from another method, with their uncertainty.
 
-The draws of one size are averaged over their seeds, the sizes of one draw over each other: neither
-is evidence of its own.
+Seeds of one draw and size are averaged first, then the sizes of one draw: neither are independent
+evidence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from reports.analysis.paired_runs import Run, over_sizes, overlap, per_draw
+from reports.analysis.paired_runs import Run, mean_over_sizes, overlap, scores_per_draw
 from reports.statistics import intervals
 from reports.statistics.conventions import DIGITS, Array, paired_differences
 from reports.statistics.intervals import Estimate, Interval
@@ -20,81 +20,93 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "E2": "these tasks, other draws and other test rows",
     "E3": "other tasks",
 }
-Sized = Sequence[Sequence[Run]]  # the runs of each size
+RunsBySize = Sequence[Sequence[Run]]
 
 
-def named(found: Iterable[str]) -> str:
-    """Which estimands there are, in short."""
-    return " or ".join(sorted(set(found), reverse=True))
+def estimand_names(estimands: Iterable[str]) -> str:
+    """Return the names of the estimands that occur."""
+    return " or ".join(sorted(set(estimands), reverse=True))
 
 
-def explained(found: Iterable[str]) -> str:
-    """Which there are and what they speak of; E1 is for what does not allow E2."""
-    parts = [f"{one}: {EXPLAINED[one]}" for one in sorted(set(found), reverse=True)]
-    return " where every test row's answer is known, else ".join(parts) or "none"
+def describe_estimands(estimands: Iterable[str]) -> str:
+    """Describe the estimands that occur; E1 is used where E2 is not possible."""
+    parts = [f"{name}: {EXPLAINED[name]}" for name in sorted(set(estimands), reverse=True)]
+    return " if the answer to every test row is known, else ".join(parts) or "none"
 
 
 class TaskEstimate(NamedTuple):
-    """One task's mean in points, draw by draw, and as an estimate for other draws, or other draws and test rows."""
+    """The mean of one task in points."""
 
-    values: list[float]  # one a draw
-    draws: Estimate
-    rows: (
-        Estimate | None
-    )  # None: the test rows are not known one by one, or are others in every draw
-    # the test rows are split anew for each draw, and the estimate for draws is widened for it
-    corrected: bool
-
-
-def scores(sized: Sized) -> TaskEstimate:
-    """What a method scores on one task over the draws that have all sizes."""
-    values = over_sizes([per_draw(runs) for runs in sized])
-    return _found(values, _table(sized), _overlap(sized))
+    values: list[float]  # one per draw
+    draws: Estimate  # for other draws
+    # for other draws and test rows; None if the answers to single rows are unknown or the test rows
+    # differ between draws
+    rows: Estimate | None
+    corrected: bool  # whether test rows are split anew for each draw, and `draws` is widened for it
 
 
-def differences(mine: Sized, base: Sized) -> TaskEstimate:
-    """By how much a method's scores differ from those of its partners, which are in the same order."""
-    pairs = [(per_draw(first), per_draw(second)) for first, second in zip(mine, base, strict=True)]
-    values = over_sizes(
+def task_score(by_size: RunsBySize) -> TaskEstimate:
+    """Estimate the score of a method on one task, over the draws that have all sizes."""
+    values = mean_over_sizes([scores_per_draw(runs) for runs in by_size])
+    return _estimate(values, _row_table(by_size), _overlap(by_size))
+
+
+def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
+    """Estimate the difference of two methods on one task from runs that are paired by position."""
+    pairs = [
+        (scores_per_draw(first), scores_per_draw(second))
+        for first, second in zip(method, baseline, strict=True)
+    ]
+    values = mean_over_sizes(
         [{draw: first[draw] - second[draw] for draw in first} for first, second in pairs]
     )
-    here, there = _table(mine), _table(base)
-    table = None if here is None or there is None or here.shape != there.shape else here - there
-    return _found(list(paired_differences(values, np.zeros(len(values)))), table, _overlap(mine))
+    table, other = _row_table(method), _row_table(baseline)
+    difference = None
+    if table is not None and other is not None and table.shape == other.shape:
+        difference = table - other
+    rounded = list(paired_differences(values, np.zeros(len(values))))
+    return _estimate(rounded, difference, _overlap(method))
 
 
-def _overlap(sized: Sized) -> float:
-    return overlap([run for runs in sized for run in runs])
+def _overlap(by_size: RunsBySize) -> float:
+    return overlap([run for runs in by_size for run in runs])
 
 
-def _found(values: list[float], table: Array | None, shared: float) -> TaskEstimate:
-    rows = intervals.over_draws_and_rows(np.round(table, DIGITS)) if table is not None else None
-    return TaskEstimate(values, intervals.over_draws(values, overlap=shared), rows, shared > 0)
-
-
-def _table(sized: Sized) -> Array | None:
-    """Points by draw and test row, as (draws, n); None where the rows are not known or not the same throughout."""
-    per_size, labels = [], None
-    for runs in sized:
-        found: dict[int, list[Array]] = {}
-        for run in runs:
-            rows = run.row_scores
-            right = np.concatenate(list(run.labels.values())) if run.labels else np.empty(0)
-            labels = right if labels is None else labels
-            if rows is None or run.holdout or not np.array_equal(right, labels):
-                return None
-            found.setdefault(run.draw, []).append(rows)
-        per_size.append({draw: np.mean(each, axis=0) for draw, each in found.items()})
-    common = sorted(set.intersection(*map(set, per_size))) if per_size else []
-    return (
-        100 * np.array([np.mean([size[draw] for size in per_size], axis=0) for draw in common])
-        if common
-        else None
+def _estimate(values: list[float], table: Array | None, shared: float) -> TaskEstimate:
+    return TaskEstimate(
+        values=values,
+        draws=intervals.over_draws(values, overlap=shared),
+        rows=None if table is None else intervals.over_draws_and_rows(np.round(table, DIGITS)),
+        corrected=shared > 0,
     )
 
 
-def pooled(found: Sequence[TaskEstimate], *, sd: float | None = None) -> tuple[Interval, Estimand]:
-    """The mean over tasks with its interval: E2 where every task allows it, else E1 for all of them."""
-    whole = all(one.rows is not None or one.corrected for one in found)
-    parts = [one.rows if whole and one.rows is not None else one.draws for one in found]
-    return intervals.pooled(parts, sd=sd), "E2" if whole and found else "E1"
+def _row_table(by_size: RunsBySize) -> Array | None:
+    """Return points (draws, n) by draw and test row.
+
+    None if the scores of single rows are unknown or the test rows are not the same in all runs.
+    """
+    per_size, known = [], None
+    for runs in by_size:
+        scores: dict[int, list[Array]] = {}
+        for run in runs:
+            rows = run.row_scores
+            labels = np.concatenate(list(run.labels.values())) if run.labels else np.empty(0)
+            known = labels if known is None else known
+            if rows is None or run.holdout or not np.array_equal(labels, known):
+                return None
+            scores.setdefault(run.draw, []).append(rows)
+        per_size.append({draw: np.mean(seeds, axis=0) for draw, seeds in scores.items()})
+    common = sorted(set.intersection(*map(set, per_size))) if per_size else []
+    if not common:
+        return None
+    return 100 * np.array([np.mean([size[draw] for size in per_size], axis=0) for draw in common])
+
+
+def pooled(
+    estimates: Sequence[TaskEstimate], *, sd: float | None = None
+) -> tuple[Interval, Estimand]:
+    """Return the mean over tasks with its interval: E2 if every task allows it, else E1 for all tasks."""
+    e2 = all(task.rows is not None or task.corrected for task in estimates)
+    parts = [task.rows if e2 and task.rows is not None else task.draws for task in estimates]
+    return intervals.pooled(parts, sd=sd), "E2" if e2 and estimates else "E1"

@@ -1,14 +1,14 @@
-"""The one comparison that a study was made for."""
+"""The comparison that a study was declared to test."""
 
 from typing import Final, NamedTuple
 
-ROPE: Final = 1.0  # points: a smaller difference does not matter, unless the study said otherwise
+ROPE: Final = 1.0  # points: a smaller difference does not matter, unless the study declares another
 
 
 class Hypothesis(NamedTuple):
-    """One method against one baseline, and the region in which they count as equal."""
+    """One method against one baseline, and the region of practical equivalence."""
 
     method: str
     baseline: str
-    rope: float = ROPE  # points to either side of 0
-    late: bool = False  # there were results already when it was said
+    rope: float = ROPE  # half-width of the region around 0, in points
+    late: bool = False  # whether there were results already when it was declared

@@ -113,14 +113,14 @@ def _place(run: Run) -> LedgerCell:
 
 def _move(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
-    found = estimates.differences([new], [old])
+    found = estimates.task_difference([new], [old])
     interval, estimand = estimates.pooled([found])
     return CellChange(
         place=place,
         pairs=len(pairs),
         equal=sum(first.score == second.score for first, second in pairs),
-        before=estimates.scores([old]).draws.mean,
-        after=estimates.scores([new]).draws.mean,
+        before=estimates.task_score([old]).draws.mean,
+        after=estimates.task_score([new]).draws.mean,
         effect=interval.mean,
         ci=(interval.low, interval.high),
         ci_estimand=estimand,
@@ -210,7 +210,7 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         legend=(
             "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg "
             f"over the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
-            f"amount, no variance to test against. Intervals are {estimates.named(move.ci_estimand for move in changed)}. "
+            f"amount, no variance to test against. Intervals are {estimates.estimand_names(move.ci_estimand for move in changed)}. "
             "↑ ↓ and bold or *: p at most .05. changed: runs with another score, of those that both have."
         ),
     )

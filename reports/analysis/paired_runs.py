@@ -1,4 +1,4 @@
-"""The runs of one comparison, arranged in blocks so that methods are only ever compared on the same examples."""
+"""Runs, and how they are paired: methods are compared only on the same examples and random streams."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +15,13 @@ from reports.statistics import influence
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
+Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
+
+# Of several runs of one method in one block, the one with the first of these is used.
+STATUSES: Final[tuple[Status, ...]] = ("done", "diverged", "failed", "infeasible", "missing")
 
 
-def _no_rows() -> Array:
+def _empty() -> Array:
     return np.empty(0)
 
 
@@ -35,91 +39,75 @@ class SelectionRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One cell of the plan: a finished, failed, infeasible or still missing job."""
+    """One planned job and its result, if it has one."""
 
     digest: str
     backbone: str  # name, revision, pooling and dtype in one readable line
-    recipe: (
-        str  # everything that all methods share (steps, batch, dev rule, ...) in one readable line
-    )
-    method: str  # with the options that differ from the defaults, e.g. "simplex(vertices=2)"
+    recipe: str  # what all methods share (steps, batch, dev rule, ...) in one readable line
+    method: str  # with the options that differ from the defaults, such as "simplex(vertices=2)"
     task: str
     size: int
     draw: int
     seed: int
-    status: Literal["done", "diverged", "failed", "infeasible", "missing"]
-    score: (
-        float | None
-    )  # the task's score, higher is better, 1.0 = perfect; of a diverged run that of one constant answer
-    metrics: Mapping[str, float]  # every metric by name; NaN where the metric is undefined
+    status: Status
+    # The task's score: higher is better, 1.0 is perfect. A diverged run has the score of one
+    # constant answer.
+    score: float | None
+    metrics: Mapping[str, float]  # by name; NaN where a metric is undefined
     # further selection rules that were tested on the same training, by name
     rules: Mapping[str, SelectionRule] = field(default_factory=dict)
     better: Mapping[str, Literal["higher", "lower"]]  # per metric
     dev_score: float | None
-    collapsed: bool  # all test predictions alike
-    rows: str  # identifies the rows used and how they are scored: equal for all methods of a block
+    collapsed: bool  # whether all test predictions are equal
+    rows: str  # identifies the examples and their scoring; equal for all methods of a block
     n_train: int
     n_dev: int
     n_test: int
-    holdout: bool  # test rows were held out anew for every draw
-    seen: bool  # the backbone's own training is known to have included this task's data
-    trained: int  # parameters that were trained
+    holdout: bool  # whether test rows are split off anew for every draw
+    seen: bool  # whether the backbone is known to be trained on this task's data
+    trained: int  # number of trained parameters
     stored: int  # bytes needed to keep the result
     seconds_training: float
     seconds_evaluation: float
     peak_bytes: int
-    # whether its seconds and bytes are shared with other jobs: of its pack, or of the same features
-    shared: bool
-    passes: str = "alone"  # how its training went through the model: alone, in packs of 8, ..
-    versions: str  # program, libraries and device in one line: a comparison over several is noted
-    # the distribution, with its version, that the method comes from, where it is none of bench's
-    # own
-    plugin: str = ""
-    curve: Sequence[
-        tuple[int, float]
-    ] = ()  # steps looked at on the dev rows, and the dev score there (1.0 = perfect)
-    losses: Sequence[float] = ()  # the dev loss at each of these steps
-    sampled: Sequence[
-        float
-    ] = ()  # at the step chosen: the dev score of each copy of the dev rows, seen by sampled models
-    predictions: Array = field(
-        default_factory=_no_rows, compare=False
-    )  # predictions (n_test,): class numbers or values
-    labels: Mapping[str, Array] = field(
-        default_factory=dict, compare=False
-    )  # labels by test split, in the order of `given`
+    shared: bool  # whether seconds and bytes are shared with other jobs: of a pack or by features
+    passes: str = "alone"  # how training batches went through the model: alone, in packs of 8, ...
+    versions: str  # program, libraries and device in one line
+    plugin: str = ""  # distribution and version of the plug-in that the method comes from
+    curve: Sequence[tuple[int, float]] = ()  # evaluated steps and their dev scores (1.0 = perfect)
+    losses: Sequence[float] = ()  # dev loss at each of these steps
+    # dev score of each copy of the dev rows under sampled models, at the selected step
+    sampled: Sequence[float] = ()
+    predictions: Array = field(default_factory=_empty, compare=False)  # (n_test,) classes or values
+    # labels by test split, in the order of `predictions`
+    labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
-    classes: Sequence[
-        str
-    ] = ()  # names of the classes in the order of their numbers; empty for a regression
+    classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
 
     @cached_property
     def row_scores(self) -> Array | None:
-        """The score spread over the test rows (n_test,), their mean being the score; None where that is not known."""
+        """Scores (n_test,) of the test rows, whose mean is the run's score; None if they are not known."""
         rows = influence.row_scores(self.predictions, self.labels, self.scored_by)
-        # Where the mean is not the score, a metric is another than the one of that name here.
-        return (
-            rows
-            if rows is not None and abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
-            else None
-        )
+        if rows is None:
+            return None
+        # Otherwise a stored metric is not the metric of that name in `influence`.
+        agrees = abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
+        return rows if agrees else None
 
 
 class NothingToCompare(Exception):
-    """There is nothing to compare; the message says what there is."""
+    """There is nothing to compare; the message lists what there is."""
 
 
 class MixedRuns(Exception):
-    """The runs belong to several backbones or recipes, whose numbers must not share a column."""
+    """The runs belong to several backbones or recipes, which must not share a column."""
 
     def __init__(self, backbones: Sequence[str], recipes: Sequence[str]) -> None:
         self.backbones = list(backbones)
         self.recipes = list(recipes)
         lines = []
         if len(self.backbones) > 1:
-            lines.append(
-                f"the runs are of {len(self.backbones)} backbones; choose one with --model:"
-            )
+            lines.append(f"the runs have {len(self.backbones)} backbones; choose one with --model:")
             lines += [f"  {name}" for name in self.backbones]
         if len(self.recipes) > 1:
             lines.append(
@@ -130,7 +118,7 @@ class MixedRuns(Exception):
 
 
 class Block(NamedTuple):
-    """What methods are paired on: the same examples and the same random streams."""
+    """The unit in which methods are paired: the same examples and the same random streams."""
 
     task: str
     size: int
@@ -140,50 +128,52 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PairedRuns:
-    """The runs of one backbone and one recipe by method and block; a block that nobody ran is not in it."""
+    """The runs of one backbone and one recipe, by method and block; blocks without any run are absent."""
 
     backbone: str
     recipe: str
     baseline: str
-    declared: bool  # the baseline was named by the caller or by the hypothesis
+    declared: bool  # whether the caller or the hypothesis named the baseline
     methods: tuple[str, ...]  # the baseline first, unless the caller gave an order
     tasks: tuple[str, ...]
     sizes: tuple[int, ...]
     index: Mapping[tuple[str, Block], Run]
     blocks: Mapping[tuple[str, int], tuple[Block, ...]]  # per task and size: the union over methods
-    repeated: tuple[Run, ...]  # second runs of a method in a block; not used
-    unknown: tuple[str, ...]  # asked for and not there
-    hypothesis: Hypothesis | None = None  # what the study is for
-    chosen: bool = False  # tasks or sizes on which that was run are left out
+    repeated: tuple[Run, ...]  # further runs of a method in a block, which are not used
+    unknown: tuple[str, ...]  # requested names that no run has
+    hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
+    chosen: bool = False  # whether tasks or sizes of the hypothesis are left out
 
     @property
     def rope(self) -> float:
-        """Points to either side of 0 that do not matter."""
+        """Half-width, in points, of the region around 0 in which a difference does not matter."""
         return self.hypothesis.rope if self.hypothesis else ROPE
 
     @property
     def planned(self) -> str | None:
-        """The method whose comparison with the baseline the study is for; None if there is none such here.
+        """The method of the declared hypothesis, or None if these runs do not test it as declared.
 
-        Nor if tasks or sizes were chosen: who saw all results could choose those on which they are
-            as hoped.
+        None as well if tasks or sizes were left out: after seeing all results one could choose the
+        tasks that confirm the hypothesis.
         """
-        said = self.hypothesis
-        if said is None or said.late or said.baseline != self.baseline or self.chosen:
+        hypothesis = self.hypothesis
+        if hypothesis is None or hypothesis.late or self.chosen:
             return None
-        return said.method if said.method in self.methods else None
+        if hypothesis.baseline != self.baseline or hypothesis.method not in self.methods:
+            return None
+        return hypothesis.method
 
     def runs(self, method: str, task: str, size: int) -> list[Run | None]:
-        """The run of each planned block of a cell, None where the method has none."""
+        """Return the run of each planned block of a cell, None where the method has none."""
         return [self.index.get((method, block)) for block in self.blocks.get((task, size), ())]
 
     def all(self) -> list[Run]:
-        """Every run in use, in a fixed order."""
+        """Return every run in use, in a fixed order."""
         return [self.index[key] for key in sorted(self.index)]
 
     @cached_property
     def runnable(self) -> frozenset[tuple[str, int]]:
-        """The tasks and sizes that are planned and that at least one method can be run on."""
+        """The planned tasks and sizes on which at least one method can be run."""
         return frozenset(
             (block.task, block.size)
             for (_, block), run in self.index.items()
@@ -192,19 +182,19 @@ class PairedRuns:
 
     @cached_property
     def seen(self) -> tuple[str, ...]:
-        """The tasks whose data the backbone's own training is known to have included."""
+        """The tasks on whose data the backbone is known to be trained."""
         marked = {run.task for run in self.index.values() if run.seen}
         return tuple(task for task in self.tasks if task in marked)
 
     @cached_property
     def holdout(self) -> tuple[str, ...]:
-        """The tasks whose test rows were split off anew for every draw."""
+        """The tasks whose test rows are split off anew for every draw."""
         marked = {run.task for run in self.index.values() if run.holdout}
         return tuple(task for task in self.tasks if task in marked)
 
 
 def finished(run: Run | None) -> TypeGuard[Run]:
-    """Whether the run has a score that can be averaged; one that is not a number counts as diverged."""
+    """Return whether the run has a finite score."""
     return (
         run is not None
         and run.status in ("done", "diverged")
@@ -213,8 +203,8 @@ def finished(run: Run | None) -> TypeGuard[Run]:
     )
 
 
-def run_status(run: Run | None) -> Literal["done", "diverged", "failed", "infeasible", "missing"]:
-    """What became of a planned run."""
+def run_status(run: Run | None) -> Status:
+    """Return the status of a planned run; a finished job without a finite score is diverged."""
     if run is None:
         return "missing"
     if run.status == "done" and not finished(run):
@@ -223,7 +213,7 @@ def run_status(run: Run | None) -> Literal["done", "diverged", "failed", "infeas
 
 
 def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]:
-    """The sizes of a scope at which the task could be run by anybody."""
+    """Return the sizes of a scope (None: all sizes) at which at least one method can be run on the task."""
     return [
         size
         for size in (paired_runs.sizes if scope is None else (scope,))
@@ -232,20 +222,23 @@ def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]
 
 
 def overlap(runs: Iterable[Run]) -> float:
-    """Test rows over training rows where both were split anew for each draw, else 0."""
+    """Return test rows divided by training rows if both are split anew for each draw, else 0."""
     return max((run.n_test / max(run.n_train, 1) for run in runs if run.holdout), default=0.0)
 
 
-def per_draw(runs: Iterable[Run]) -> dict[int, float]:
-    """Points per draw, seeds averaged inside it: runs on the same examples are no independent evidence."""
+def scores_per_draw(runs: Iterable[Run]) -> dict[int, float]:
+    """Return the score of each draw in points, averaged over its seeds.
+
+    Runs on the same examples are not independent evidence.
+    """
     scores: dict[int, list[float]] = {}
     for run in runs:
         scores.setdefault(run.draw, []).append(100 * (run.score or 0.0))
     return {draw: fmean(values) for draw, values in sorted(scores.items())}
 
 
-def over_sizes(per_size: Sequence[Mapping[int, float]]) -> list[float]:
-    """The mean over sizes of each draw that has them all: the sizes of a draw are one cluster."""
+def mean_over_sizes(per_size: Sequence[Mapping[int, float]]) -> list[float]:
+    """Return the mean over sizes of each draw that has all sizes: the sizes of a draw are one cluster."""
     if not per_size:
         return []
     common = sorted(set.intersection(*(set(values) for values in per_size)))
@@ -261,11 +254,11 @@ def pair_runs(
     sizes: Sequence[int] | None = None,
     hypothesis: Hypothesis | None = None,
 ) -> PairedRuns:
-    """The runs asked for, as a frame; see `reports.compare` for the arguments and the errors."""
-    everything = sorted(runs, key=_order)
-    if not everything:
+    """Select the requested runs and pair them; see `reports.compare` for the arguments and the errors."""
+    all_runs = sorted(runs, key=_order)
+    if not all_runs:
         raise NothingToCompare("there are no runs to compare; `bench run` makes some")
-    present = sorted({run.method for run in everything})
+    present = sorted({run.method for run in all_runs})
     chosen, unknown = _match(methods, present)
     if baseline is None and hypothesis is not None and hypothesis.baseline in present:
         baseline = hypothesis.baseline
@@ -274,18 +267,15 @@ def pair_runs(
         chosen = [reference, *chosen] if chosen else chosen
     if methods is None:
         chosen = [reference, *(name for name in chosen if name != reference)]
-    wanted_tasks, more = _select(tasks, sorted({run.task for run in everything}))
-    wanted_sizes, most = _select(sizes, sorted({run.size for run in everything}))
-    left_out = [
-        run for run in everything if run.task not in wanted_tasks or run.size not in wanted_sizes
-    ]
-    kept = [
-        r
-        for r in everything
-        if r.method in chosen and r.task in wanted_tasks and r.size in wanted_sizes
-    ]
+    chosen_tasks, unknown_tasks = _select(tasks, sorted({run.task for run in all_runs}))
+    chosen_sizes, unknown_sizes = _select(sizes, sorted({run.size for run in all_runs}))
+
+    def in_scope(run: Run) -> bool:
+        return run.task in chosen_tasks and run.size in chosen_sizes
+
+    kept = [run for run in all_runs if in_scope(run) and run.method in chosen]
     if not kept:
-        raise NothingToCompare(f"no run is left after choosing; there are {_inventory(everything)}")
+        raise NothingToCompare(f"no run matches the request; there are {_inventory(all_runs)}")
     backbones = sorted({run.backbone for run in kept})
     recipes = sorted({run.recipe for run in kept})
     if len(backbones) > 1 or len(recipes) > 1:
@@ -294,25 +284,22 @@ def pair_runs(
     blocks: dict[tuple[str, int], set[Block]] = {}
     for _, block in index:
         blocks.setdefault((block.task, block.size), set()).add(block)
-    left = {run.method for run in kept}
     return PairedRuns(
         backbone=backbones[0],
         recipe=recipes[0],
         baseline=reference,
         declared=baseline is not None,
-        methods=tuple(name for name in chosen if name in left),
-        tasks=tuple(name for name in wanted_tasks if any(run.task == name for run in kept)),
+        methods=tuple(name for name in chosen if any(run.method == name for run in kept)),
+        tasks=tuple(name for name in chosen_tasks if any(run.task == name for run in kept)),
         sizes=tuple(sorted({run.size for run in kept})),
         index=index,
         blocks={key: tuple(sorted(value)) for key, value in sorted(blocks.items())},
         repeated=tuple(repeated),
-        unknown=(*unknown, *(str(name) for name in (*more, *most))),
+        unknown=(*unknown, *(str(name) for name in (*unknown_tasks, *unknown_sizes))),
         hypothesis=hypothesis,
-        chosen=hypothesis is not None and any(run.method in hypothesis[:2] for run in left_out),
+        chosen=hypothesis is not None
+        and any(run.method in hypothesis[:2] for run in all_runs if not in_scope(run)),
     )
-
-
-_PREFERENCE: Final = ("done", "diverged", "failed", "infeasible", "missing")
 
 
 def _order(run: Run) -> tuple[str, str, int, int, int, int, str]:
@@ -322,13 +309,13 @@ def _order(run: Run) -> tuple[str, str, int, int, int, int, str]:
         run.size,
         run.draw,
         run.seed,
-        _PREFERENCE.index(run_status(run)),
+        STATUSES.index(run_status(run)),
         run.digest,
     )
 
 
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
-    """One run per method and block, a finished one before any other, and those left over that are not the same job."""
+    """Return one run per method and block, and the finished runs of other jobs that are left over."""
     index: dict[tuple[str, Block], Run] = {}
     repeated = []
     for run in runs:
@@ -338,48 +325,46 @@ def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]
     return index, repeated
 
 
-def _select(wanted: Sequence[T] | None, present: list[T]) -> tuple[list[T], list[T]]:
-    """What is asked for and there, in the order asked, and what is asked for and is not there."""
-    if wanted is None:
+def _select(requested: Sequence[T] | None, present: list[T]) -> tuple[list[T], list[T]]:
+    """Return the requested values that are present, in the requested order, and those that are not."""
+    if requested is None:
         return present, []
-    asked = list(dict.fromkeys(wanted))
-    return [name for name in asked if name in present], [
-        name for name in asked if name not in present
-    ]
+    names = list(dict.fromkeys(requested))
+    return [n for n in names if n in present], [n for n in names if n not in present]
 
 
-def _match(wanted: Sequence[str] | None, present: list[str]) -> tuple[list[str], list[str]]:
-    """As `_select`, where a bare name also stands for all its variants: `lora` for `lora(rank=4)`."""
-    if wanted is None:
+def _match(requested: Sequence[str] | None, present: list[str]) -> tuple[list[str], list[str]]:
+    """Do the same for methods, where `lora` also stands for its variants such as `lora(rank=4)`."""
+    if requested is None:
         return list(present), []
-    found: list[str] = []
+    matching: list[str] = []
     unknown = []
-    for name in wanted:
-        some = [name] if name in present else [other for other in present if _bare(other) == name]
-        found += [other for other in some if other not in found]
-        if not some:
+    for name in requested:
+        variants = [name] if name in present else [m for m in present if _bare(m) == name]
+        matching += [method for method in variants if method not in matching]
+        if not variants:
             unknown.append(name)
-    return found, unknown
+    return matching, unknown
 
 
 def _bare(method: str) -> str:
     return method.split("(", 1)[0]
 
 
-def _baseline(wanted: str | None, chosen: list[str], present: list[str]) -> str:
-    """The method that the others are tested against."""
-    if wanted is None:
+def _baseline(requested: str | None, chosen: list[str], present: list[str]) -> str:
+    """Return the method that the others are tested against."""
+    if requested is None:
         usual, _ = _match(["fine-tuning"], chosen)
         return (usual or chosen or present)[0]
-    found, _ = _match([wanted], present)
-    if len(found) != 1:
+    matching, _ = _match([requested], present)
+    if len(matching) != 1:
         problem = (
-            f"the baseline {wanted!r} could be any of {', '.join(found)}"
-            if found
-            else f"no baseline {wanted!r}"
+            f"the baseline {requested!r} could be any of {', '.join(matching)}"
+            if matching
+            else f"no baseline {requested!r}"
         )
         raise NothingToCompare(f"{problem}; the methods are {', '.join(present)}")
-    return found[0]
+    return matching[0]
 
 
 def _inventory(runs: Iterable[Run]) -> str:

@@ -1,4 +1,4 @@
-"""All methods against each other over the tasks that all of them finished."""
+"""Ranks of all methods over the tasks that every method finished."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from reports.analysis.cells import Cell
 from reports.analysis.paired_runs import PairedRuns
-from reports.statistics import friedman, ranks
+from reports.statistics import ranks
 from reports.statistics.conventions import DIGITS, Array
-from reports.statistics.friedman import FriedmanTest
+from reports.statistics.friedman import FriedmanTest, friedman
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Ranks and pairs, over task means; arrays are in the order of `methods`."""
+    """Ranks of methods and tests of all pairs, on task means; sequences are in the order of `methods`."""
 
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -22,56 +22,53 @@ class Ranking:
     permuted: FriedmanTest
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
-    m: int  # pairs
-    smallest: float  # the smallest adjusted p that so many tasks allow
-    cliques: tuple[tuple[int, ...], ...]  # methods of which no pair differs, best rank first
+    m: int  # number of pairs
+    smallest: float  # the smallest adjusted p that this many tasks allow
+    cliques: tuple[tuple[int, ...], ...]  # groups of methods of which no pair differs
     best_mean: tuple[str, ...]
     best_rank: tuple[str, ...]
-    best_without: tuple[tuple[str, tuple[str, ...]], ...]  # by mean, for each task left out
+    best_without: tuple[tuple[str, tuple[str, ...]], ...]  # best by mean without each of the tasks
 
 
-def standing(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
-    """Over all sizes; None with fewer than two methods or tasks that are complete."""
+def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
+    """Rank the methods over all sizes; None with fewer than two methods or two complete tasks."""
     scope = None if len(paired_runs.sizes) > 1 else paired_runs.sizes[0]
-    found = {
+    means = {
         (c.method, c.task): c.mean
         for c in cells
         if c.size == scope and c.task and c.state == "complete"
     }
+    methods = paired_runs.methods
     tasks = [
-        task
-        for task in paired_runs.tasks
-        if all((method, task) in found for method in paired_runs.methods)
+        task for task in paired_runs.tasks if all((method, task) in means for method in methods)
     ]
-    if len(paired_runs.methods) < 2 or len(tasks) < 2:
+    if len(methods) < 2 or len(tasks) < 2:
         return None
-    scores = np.round(
-        [[found[method, task] for method in paired_runs.methods] for task in tasks], DIGITS
-    )
+    scores = np.round([[means[method, task] for method in methods] for task in tasks], DIGITS)
     pairs = ranks.pairwise(scores)
 
-    def named(places: tuple[int, ...]) -> tuple[str, ...]:
-        return tuple(paired_runs.methods[place] for place in places)
+    def names(indices: tuple[int, ...]) -> tuple[str, ...]:
+        return tuple(methods[index] for index in indices)
 
     return Ranking(
-        methods=paired_runs.methods,
+        methods=methods,
         tasks=tuple(tasks),
         means=tuple(map(float, scores.mean(axis=0))),
         ranks=tuple(map(float, ranks.mean_ranks(scores))),
-        permuted=friedman.friedman(scores),
-        difference=_rows(pairs.difference),
-        adjusted=_rows(pairs.adjusted),
+        permuted=friedman(scores),
+        difference=_as_tuples(pairs.difference),
+        adjusted=_as_tuples(pairs.adjusted),
         m=pairs.m,
         smallest=pairs.smallest,
         cliques=tuple(ranks.cliques(pairs.adjusted)),
-        best_mean=named(ranks.winners(scores)),
-        best_rank=named(ranks.winners(scores, by="rank")),
+        best_mean=names(ranks.winners(scores)),
+        best_rank=names(ranks.winners(scores, by="rank")),
         best_without=tuple(
-            (task, named(best))
+            (task, names(best))
             for task, best in zip(tasks, ranks.winners_without(scores), strict=True)
         ),
     )
 
 
-def _rows(square: Array) -> tuple[tuple[float, ...], ...]:
+def _as_tuples(square: Array) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in square)

@@ -1,74 +1,78 @@
-"""The dev scores of sampled models, one for each copy of the dev rows, against what the test rows gave."""
+"""Dev scores of sampled models, one per copy of the dev rows, and their correlation with test scores."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from reports.analysis.paired_runs import Run, finished
 from reports.statistics import correlation, multiple_testing
-from reports.statistics.correlation import Cell, Correlation
+from reports.statistics.correlation import Correlation, Points
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledDevScores:
-    """What the sampled dev scores of one method's runs are, at the step chosen; points."""
+    """The sampled dev scores of the runs of one method at the selected step, in points."""
 
     method: str
     runs: int
-    copies: tuple[int, int]  # fewest and most
-    mean: float  # of a run's sampled scores; tasks alike
-    spread: float  # their standard deviation in a run; tasks alike
-    by_spread: Correlation  # of that with the test score, over draws within task and size
-    by_mean: Correlation  # of the mean with the test score
-    spread_p_adj: float = math.nan  # by Holm, over both correlations of all methods
+    copies: tuple[int, int]  # fewest and most per run
+    mean: float  # mean over the copies of a run; tasks have equal weight
+    spread: float  # standard deviation over the copies of a run; tasks have equal weight
+    by_spread: Correlation  # of `spread` with the test score, over draws within task and size
+    by_mean: Correlation  # of `mean` with the test score
+    spread_p_adj: float = math.nan  # adjusted by Holm over both correlations of all methods
     mean_p_adj: float = math.nan
 
 
-def samples(runs: Sequence[Run], methods: Sequence[str]) -> tuple[SampledDevScores, ...]:
-    """One for each method whose dev rows were seen by sampled models."""
-    found = []
+def sampled_dev_scores(runs: Sequence[Run], methods: Sequence[str]) -> tuple[SampledDevScores, ...]:
+    """Return the sampled dev scores of each method that was evaluated with sampled models."""
+    results = []
     for method in methods:
-        mine = [
+        sampled = [
             run for run in runs if run.method == method and finished(run) and len(run.sampled) > 1
         ]
-        if mine:
-            copies = [len(run.sampled) for run in mine]
-            found.append(
-                SampledDevScores(
-                    method=method,
-                    runs=len(mine),
-                    copies=(min(copies), max(copies)),
-                    mean=_over_tasks(mine, [fmean(run.sampled) for run in mine]),
-                    spread=_over_tasks(mine, [stdev(run.sampled) for run in mine]),
-                    by_spread=_correlated(mine, [stdev(run.sampled) for run in mine]),
-                    by_mean=_correlated(mine, [fmean(run.sampled) for run in mine]),
-                )
+        if not sampled:
+            continue
+        copies = [len(run.sampled) for run in sampled]
+        means = [fmean(run.sampled) for run in sampled]
+        spreads = [stdev(run.sampled) for run in sampled]
+        results.append(
+            SampledDevScores(
+                method=method,
+                runs=len(sampled),
+                copies=(min(copies), max(copies)),
+                mean=_over_tasks(sampled, means),
+                spread=_over_tasks(sampled, spreads),
+                by_spread=_correlated(sampled, spreads),
+                by_mean=_correlated(sampled, means),
             )
-    return _adjusted(found)
+        )
+    return _adjusted(results)
 
 
-def _adjusted(found: Sequence[SampledDevScores]) -> tuple[SampledDevScores, ...]:
-    raw = [each.p for one in found for each in (one.by_spread, one.by_mean)]
-    # what cannot be tested yet is still one of the tests that were planned
-    holm = multiple_testing.holm([1.0 if math.isnan(p) else p for p in raw])
+def _adjusted(results: Sequence[SampledDevScores]) -> tuple[SampledDevScores, ...]:
+    raw = [test.p for result in results for test in (result.by_spread, result.by_mean)]
+    # A correlation that cannot be tested yet is still one of the planned tests.
+    adjusted = multiple_testing.holm([1.0 if math.isnan(p) else p for p in raw])
     kept = [
-        math.nan if math.isnan(p) else float(adjusted)
-        for p, adjusted in zip(raw, holm, strict=True)
+        math.nan if math.isnan(p) else float(after) for p, after in zip(raw, adjusted, strict=True)
     ]
-    pairs = zip(found, kept[::2], kept[1::2], strict=True)
-    return tuple(replace(one, spread_p_adj=spread, mean_p_adj=mean) for one, spread, mean in pairs)
+    return tuple(
+        replace(result, spread_p_adj=spread, mean_p_adj=mean)
+        for result, spread, mean in zip(results, kept[::2], kept[1::2], strict=True)
+    )
 
 
 def _over_tasks(runs: Sequence[Run], values: Sequence[float]) -> float:
     tasks: dict[str, list[float]] = {}
     for run, value in zip(runs, values, strict=True):
         tasks.setdefault(run.task, []).append(100 * value)
-    return fmean(fmean(each) for each in tasks.values())
+    return fmean(fmean(values) for values in tasks.values())
 
 
 def _correlated(runs: Sequence[Run], values: Sequence[float]) -> Correlation:
-    """Over the draws of a cell, seeds averaged inside them."""
+    """Correlate values with test scores over the draws of a cell; seeds are averaged within draws."""
     cells: dict[tuple[str, int], dict[int, list[tuple[float, float]]]] = {}
     for run, value in zip(runs, values, strict=True):
         cells.setdefault((run.task, run.size), {}).setdefault(run.draw, []).append(
@@ -80,9 +84,7 @@ def _correlated(runs: Sequence[Run], values: Sequence[float]) -> Correlation:
     )
 
 
-def _cell(draws: dict[int, list[tuple[float, float]]]) -> Cell:
-    means: Iterator[tuple[float, float]] = (
-        (fmean(x for x, _ in each), fmean(y for _, y in each)) for each in draws.values()
-    )
-    pairs = list(means)
-    return [x for x, _ in pairs], [y for _, y in pairs]
+def _cell(draws: dict[int, list[tuple[float, float]]]) -> Points:
+    """Return the mean value and the mean test score of each draw."""
+    means = [tuple(map(fmean, zip(*seeds, strict=True))) for seeds in draws.values()]
+    return [value for value, _ in means], [score for _, score in means]

@@ -1,4 +1,4 @@
-"""Selection rules against each other on identical trainings: what each would have chosen, against what was chosen."""
+"""Selection rules compared on the same trainings: what each rule would choose, against the rule in use."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,70 +9,69 @@ from typing import Final
 import numpy as np
 
 from reports.analysis import estimates
-from reports.analysis.contrasts import Contrast, overall
+from reports.analysis.contrasts import Contrast, overall_contrasts
 from reports.analysis.paired_runs import Run, finished, overlap, pair_runs, run_status
 from reports.statistics import intervals
 from reports.statistics.expected_best import expected_best
 from reports.statistics.intervals import Interval
 
-OWN: Final = "own"  # the rule that chose the checkpoint which counts
+OWN: Final = "own"  # the rule that chose the checkpoint of the run
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleComparison:
-    """One selection rule in the trainings of one method; points."""
+    """One selection rule on the trainings of one method, in points."""
 
     method: str
     name: str  # stochastic (the dev score of sampled models), centroid, loss or last
-    own: bool  # it chose the checkpoint that counts
-    runs: int  # that tested every rule
-    moved: int  # of them: those whose test score it changes
-    score: float  # mean on the test rows: tasks alike, sizes inside draws
-    test: Contrast | None  # against the own rule, on the same trainings; None for that itself
-    optimism: (
-        Interval | None
-    )  # dev - test of what it chose; None where the dev score there was not kept
+    own: bool  # whether it chose the checkpoint of the run
+    runs: int  # number of runs that tested every rule
+    moved: int  # number of these runs in which the rule changes the test score
+    score: float  # mean test score; tasks have equal weight, sizes are averaged within draws
+    test: Contrast | None  # against the method's own rule; None for that rule itself
+    optimism: Interval | None  # dev - test of its choices; None if their dev score was not stored
 
 
-def rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[RuleComparison, ...]:
-    """Every rule of every method whose runs tested several, the own one first."""
+def compare_rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[RuleComparison, ...]:
+    """Compare the rules of every method whose runs tested several, the method's own rule first."""
     return tuple(
         rule
         for method in methods
-        for rule in _of(method, [run for run in runs if run.method == method])
+        for rule in _rules_of(method, [run for run in runs if run.method == method])
     )
 
 
-def _of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
+def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
     scored = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
     names = {name for _, scores in scored for name in scores}
-    whole = [(run, scores) for run, scores in scored if scores.keys() == names]
-    if not whole:
+    complete = [(run, scores) for run, scores in scored if scores.keys() == names]
+    if not complete:
         return
-    own = "stochastic" if whole[0][0].sampled else "centroid"
-    tried = {
-        name: [_chosen(run, name, scores[name]) for run, scores in whole]
-        for name in sorted(names - {OWN, own})
+    own = "stochastic" if complete[0][0].sampled else "centroid"
+    runs_by_rule = {
+        name: [_as_chosen_by(run, name, scores[name]) for run, scores in complete]
+        for name in (OWN, *sorted(names - {OWN, own}))
     }
-    tried = {OWN: [_chosen(run, OWN, scores[OWN]) for run, scores in whole], **tried}
-    # What other rules would have chosen there was not tested: to leave such runs out would flatter
-    # the own rule.
+    # A training whose own rule ends without a score was not tested by other rules. Such runs stay
+    # as lost pairs, because leaving them out would favour the own rule.
     lost = [
         run
         for run in runs
         if run_status(run) == "diverged" and not (finished(run) and scores_by_rule(run))
     ]
-    unpaired = [_chosen(run, name, math.nan) for name in tried for run in lost]
-    paired = pair_runs([*(run for each in tried.values() for run in each), *unpaired], baseline=OWN)
-    tests = {test.method: test for test in overall(paired)}
-    for name, chosen in tried.items():
+    unpaired = [_as_chosen_by(run, name, math.nan) for name in runs_by_rule for run in lost]
+    paired_runs = pair_runs(
+        [*(run for chosen in runs_by_rule.values() for run in chosen), *unpaired], baseline=OWN
+    )
+    tests = {test.method: test for test in overall_contrasts(paired_runs)}
+    for name, chosen in runs_by_rule.items():
         yield RuleComparison(
             method=method,
             name=own if name == OWN else name,
             own=name == OWN,
-            runs=len(whole),
-            moved=sum(scores[name] != scores[OWN] for _, scores in whole),
-            score=_mean(chosen),
+            runs=len(complete),
+            moved=sum(scores[name] != scores[OWN] for _, scores in complete),
+            score=_mean_score(chosen),
             test=tests.get(name),
             optimism=None
             if any(run.dev_score is None for run in chosen)
@@ -80,46 +79,44 @@ def _of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
         )
 
 
-def _chosen(run: Run, rule: str, score: float) -> Run:
-    """The run as it would have been with that rule; its answers row by row are not known."""
+def _as_chosen_by(run: Run, rule: str, score: float) -> Run:
+    """Return the run as it would be with that rule; its answers to single rows are not known."""
     return replace(
         run,
         method=rule,
         score=score,
-        dev_score=_promised(run, rule),
+        dev_score=_dev_score(run, rule),
         predictions=np.empty(0),
         labels={},
     )
 
 
-def _promised(run: Run, rule: str) -> float | None:
-    """The dev score, taken as the method takes it, where the rule stopped; None where the curve does not tell."""
+def _dev_score(run: Run, rule: str) -> float | None:
+    """Return the dev score at the step that the rule chooses, or None if the curve does not contain it."""
     if rule == OWN:
         return run.dev_score
     if not run.curve or len(run.losses) != len(run.curve) or rule not in ("last", "loss"):
         return None
-    last = len(run.curve) - 1  # of equal losses the later one is kept
-    place = (
-        last
-        if rule == "last"
-        else min(range(len(run.curve)), key=lambda place: (run.losses[place], -place))
-    )
-    return run.curve[place][1]
+    if rule == "last":
+        return run.curve[-1][1]
+    steps = range(len(run.curve))  # of equal losses the later one is chosen
+    return run.curve[min(steps, key=lambda step: (run.losses[step], -step))][1]
 
 
-def _mean(runs: Sequence[Run]) -> float:
+def _mean_score(runs: Sequence[Run]) -> float:
     tasks: dict[str, dict[int, list[Run]]] = {}
     for run in runs:
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
     return intervals.pooled(
-        [estimates.scores(list(sizes.values())).draws for sizes in tasks.values()]
+        [estimates.task_score(list(sizes.values())).draws for sizes in tasks.values()]
     ).mean
 
 
 def scores_by_rule(run: Run) -> dict[str, float]:
-    """The test score of a run by rule, 1.0 = perfect, that of its own rule among them; empty where no other was tested.
+    """Return the test score of a run by rule (1.0 = perfect), `OWN` among them.
 
-    A score is the mean of the task's metrics, those where less is better with the sign turned.
+    A score is the mean of the task's metrics; metrics of which lower is better count negatively.
+    The result is empty if the run tested no other rule.
     """
     tested = {metric for rule in run.rules.values() for metric in rule.metrics}
     metrics = sorted(tested & run.metrics.keys())
@@ -140,7 +137,10 @@ def scores_by_rule(run: Run) -> dict[str, float]:
 
 
 def mean_optimism(runs: Sequence[Run]) -> Interval:
-    """The mean of dev - test in points: seeds and sizes inside draws, draws inside tasks, tasks alike."""
+    """Return the mean of dev - test in points, with its interval.
+
+    Seeds and sizes are averaged within a draw and draws within a task; tasks have equal weight.
+    """
     tasks: dict[str, dict[int, list[float]]] = {}
     for run in runs:
         difference = 100 * ((run.dev_score or 0.0) - (run.score or 0.0))
@@ -155,15 +155,17 @@ def mean_optimism(runs: Sequence[Run]) -> Interval:
     )
 
 
-def promised(runs: Sequence[Run], counts: Callable[[int], Sequence[int]]) -> dict[int, float]:
-    """Dev - test, in points, of the run with the best dev score among n runs of a cell; sizes inside tasks, tasks alike.
+def optimism_of_best(
+    runs: Sequence[Run], counts: Callable[[int], Sequence[int]]
+) -> dict[int, float]:
+    """Return the expected dev - test, in points, of the run with the best dev score among n runs.
 
-    What is to be expected of who trains so often and keeps one (Dodge et al. 2019, without
-    replacement).
+    This is what a study reports that trains n times on a task and size and keeps one run (Dodge et
+    al. 2019, without replacement). Sizes are averaged within a task; tasks have equal weight.
 
     Args:
-        runs: of one method.
-        counts: which n, given as many runs as every cell has.
+        runs: The runs of one method.
+        counts: Returns the values of n for the smallest number of runs of a task and size.
     """
     cells: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for run in runs:
@@ -174,11 +176,11 @@ def promised(runs: Sequence[Run], counts: Callable[[int], Sequence[int]]) -> dic
         dev, test = zip(*cell, strict=True)
         return expected_best(dev, n) - expected_best(dev, n, of=test)
 
-    most = min((len(cell) for sizes in cells.values() for cell in sizes.values()), default=0)
+    fewest = min((len(cell) for sizes in cells.values() for cell in sizes.values()), default=0)
     return {
         n: fmean(
             fmean(gap(cell, n) for _, cell in sorted(sizes.items()))
             for _, sizes in sorted(cells.items())
         )
-        for n in counts(most)
+        for n in counts(fewest)
     }

@@ -1,6 +1,7 @@
-"""Cells of a single draw: two trained models on the same test rows, one against the other.
+"""Cells with a single draw: two trained models compared on the same test rows.
 
-With one draw nothing can be said of the methods; whether these two models differ on other rows can.
+A single draw says nothing about the methods. It can say whether these two models differ on other
+test rows.
 """
 
 from itertools import product
@@ -19,30 +20,30 @@ from reports.statistics.multiple_testing import benjamini_hochberg
 
 
 class DiscordantPair(NamedTuple):
-    """What one model alone answers rightly, and the baseline's alone."""
+    """Numbers of test rows that only one of two models answers correctly."""
 
     run: Run
-    mine: int
-    theirs: int
+    only_run: int
+    only_baseline: int
 
 
-def single(comparison: Comparison) -> Table | None:
-    """McNemar's exact test in each cell of a classification that holds one run of the method and one of the baseline."""
-    duels = _duels(comparison)
-    if not duels:
+def single_draw_table(comparison: Comparison) -> Table | None:
+    """Return McNemar's exact test for each classification cell with one run of the method and one of the baseline."""
+    pairs = _discordant_pairs(comparison)
+    if not pairs:
         return None
-    p = [mcnemar(duel.mine, duel.theirs) for duel in duels]
+    p = [mcnemar(pair.only_run, pair.only_baseline) for pair in pairs]
     rows = [
         (
-            *(TableCell(text) for text in (duel.run.method, duel.run.task, str(duel.run.size))),
+            *(TableCell(text) for text in (pair.run.method, pair.run.task, str(pair.run.size))),
             *(
                 TableCell(str(count))
-                for count in (duel.mine, duel.theirs, len(duel.run.predictions))
+                for count in (pair.only_run, pair.only_baseline, len(pair.run.predictions))
             ),
             TableCell(probability(raw)),
-            TableCell(probability(held), strong=bool(held <= ALPHA)),
+            TableCell(probability(adjusted), strong=bool(adjusted <= ALPHA)),
         )
-        for duel, raw, held in zip(duels, p, benjamini_hochberg(p), strict=True)
+        for pair, raw, adjusted in zip(pairs, p, benjamini_hochberg(p), strict=True)
     ]
     return Table(
         title="Single draws, model against model",
@@ -50,7 +51,7 @@ def single(comparison: Comparison) -> Table | None:
             "method",
             "task",
             "size",
-            "only it right",
+            "only method right",
             f"only {comparison.baseline} right",
             "test rows",
             "p",
@@ -59,35 +60,33 @@ def single(comparison: Comparison) -> Table | None:
         rows=tuple(rows),
         labels=3,
         legend=(
-            "p: McNemar's exact test of the rows that one of two models alone answers rightly; B-H: Benjamini-Hochberg over "
-            f"the {len(duels)} of this table. It speaks of these two trained models on other test rows, and so is none of E1, "
-            "E2 and E3: another draw may turn it round. Exploratory. Bold or *: p at most .05."
+            "p: McNemar's exact test on the rows that only one of the two models answers correctly; B-H: "
+            f"Benjamini-Hochberg over the {len(pairs)} of this table. It covers these two trained models on other test "
+            "rows, which is neither E1 nor E2 nor E3: another draw may reverse the result. Exploratory. "
+            "Bold or *: p at most .05."
         ),
     )
 
 
-def _duels(comparison: Comparison) -> list[DiscordantPair]:
-    found: dict[tuple[str, str, int], list[Run]] = {}
-    for one in comparison.runs:
-        found.setdefault((one.method, one.task, one.size), []).append(one)
-    alone = {
-        place: runs[0] for place, runs in found.items() if len(runs) == 1 and finished(runs[0])
-    }
-    duels = []
+def _discordant_pairs(comparison: Comparison) -> list[DiscordantPair]:
+    cells: dict[tuple[str, str, int], list[Run]] = {}
+    for run in comparison.runs:
+        cells.setdefault((run.method, run.task, run.size), []).append(run)
+    alone = {key: runs[0] for key, runs in cells.items() if len(runs) == 1 and finished(runs[0])}
+    pairs = []
     for size, task, method in product(comparison.sizes, comparison.tasks, comparison.methods):
-        run, base = alone.get((method, task, size)), alone.get((comparison.baseline, task, size))
-        if run is None or base is None or method == comparison.baseline or run.rows != base.rows:
+        one, base = alone.get((method, task, size)), alone.get((comparison.baseline, task, size))
+        if one is None or base is None or method == comparison.baseline or one.rows != base.rows:
             continue
-        here, there = _right(run), _right(base)
-        if here is not None and there is not None and here.shape == there.shape:
-            duels.append(
-                DiscordantPair(run, int((here & ~there).sum()), int((there & ~here).sum()))
-            )
-    return duels
+        first, second = _correct(one), _correct(base)
+        if first is not None and second is not None and first.shape == second.shape:
+            pair = DiscordantPair(one, int((first & ~second).sum()), int((second & ~first).sum()))
+            pairs.append(pair)
+    return pairs
 
 
-def _right(run: Run) -> NDArray[np.bool_] | None:
-    """Which test rows (n,) it answers rightly; None where answers are not known, or are no classes."""
+def _correct(run: Run) -> NDArray[np.bool_] | None:
+    """Return which test rows (n,) are answered correctly; None if unknown, or for a regression."""
     if not run.classes or not run.labels:
         return None
     labels = np.concatenate(list(run.labels.values()))

@@ -51,10 +51,10 @@ def _centred(values: ArrayLike) -> Array:
     return ranks
 
 
-Cell = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
+Points = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
 
 
-def within(tasks: Sequence[Sequence[Cell]], *, fewest: int = FEWEST) -> Correlation:
+def within(tasks: Sequence[Sequence[Points]], *, fewest: int = FEWEST) -> Correlation:
     """The mean over tasks of the rank correlations within their cells.
 
     Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of

@@ -21,7 +21,7 @@ class RandomEffects(NamedTuple):
     i2: float  # the share of the observed variance that is tau2's, 0 to 1
 
 
-def pooled(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> RandomEffects:
+def random_effects(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> RandomEffects:
     """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
 
     Tau² by DerSimonian and Laird (1986), and the

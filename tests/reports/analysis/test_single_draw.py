@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports import compare, render
-from reports.analysis.single_draw import single
+from reports.analysis.single_draw import single_draw_table
 
 
 def answered(grid, right, **plan):
@@ -30,7 +30,7 @@ def answered(grid, right, **plan):
 def test_rows_that_one_model_alone_answers_are_counted(grid):
     """Twenty-five against fifteen have the published p of .15; which is not adjusted for itself."""
     runs = answered(grid, {"prefix": (25, 15), "lora": (0, 25)}, draws=1)
-    found = single(compare(runs, baseline="prefix"))
+    found = single_draw_table(compare(runs, baseline="prefix"))
     assert [entry.text for entry in found.rows[0]] == [
         "lora",
         "rte",
@@ -41,13 +41,13 @@ def test_rows_that_one_model_alone_answers_are_counted(grid):
         "0.15",
         "0.15",
     ]
-    assert "another draw may turn it round" in found.legend
+    assert "another draw may reverse the result" in found.legend
     assert found.title in render(compare(runs, baseline="prefix"), format="markdown")
 
 
 def test_equal_models_do_not_differ(grid):
     """No row tells them apart: p is 1."""
-    found = single(
+    found = single_draw_table(
         compare(answered(grid, {"prefix": (0, 20), "lora": (0, 20)}, draws=1), baseline="prefix")
     )
     assert [entry.text for entry in found.rows[0]][3:] == ["0", "0", "40", "1.00", "1.00"]
@@ -67,7 +67,7 @@ def test_what_cannot_be_set_against_each_other_is_left_out(grid, spoilt):
     """Values, unknown answers, other rows, a failed run."""
     runs = answered(grid, {"prefix": (25, 15), "lora": (0, 25)}, draws=1)
     assert (
-        single(
+        single_draw_table(
             compare(
                 [replace(run, **spoilt) if run.method == "lora" else run for run in runs],
                 baseline="prefix",
@@ -80,4 +80,4 @@ def test_what_cannot_be_set_against_each_other_is_left_out(grid, spoilt):
 def test_with_several_draws_there_is_no_such_table(grid):
     """Draws are what a method is judged by."""
     runs = answered(grid, {"prefix": (25, 15), "lora": (0, 25)}, draws=2)
-    assert single(compare(runs, baseline="prefix")) is None
+    assert single_draw_table(compare(runs, baseline="prefix")) is None

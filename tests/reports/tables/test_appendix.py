@@ -10,7 +10,7 @@ from scipy import stats
 
 from reports import compare, render
 from reports.analysis.verdict import probability
-from reports.statistics.random_effects import pooled
+from reports.statistics.random_effects import random_effects
 from reports.tables.appendix import appendix
 
 EIGHT = [f"task-{i}" for i in range(8)]
@@ -32,7 +32,7 @@ def test_further_estimates_are_those_of_the_differences_by_task(grid):
     """The equivalence test and the prediction for one more task are computed from the mean differences of the tasks."""
     runs = grid(tasks=EIGHT, sizes=(50,), draws=6)
     comparison = compare(runs)
-    detail = next(detail for detail in comparison.details if detail.method == "simplex")
+    detail = next(detail for detail in comparison.secondary if detail.method == "simplex")
     scores = {(r.method, r.task, r.draw): r.score for r in runs}
     means = [
         100 * fmean(scores["simplex", t, d] - scores["fine-tuning", t, d] for d in range(6))
@@ -61,10 +61,10 @@ def test_the_prediction_widens_for_shared_examples(grid):
         for run in grid({"lora": 0.0, "simplex": 0.03}, tasks=EIGHT, sizes=(50,))
     ]
     comparison = compare(runs)
-    (detail,) = comparison.details
+    (detail,) = comparison.secondary
     gaps = list(comparison.family("overall")[0].differences.values())
     noise = [np.var(each, ddof=1) * (1 / 5 + 277 / 50) for each in gaps]
-    assert detail.pooled == pytest.approx(pooled(np.mean(gaps, axis=1), noise))
+    assert detail.pooled == pytest.approx(random_effects(np.mean(gaps, axis=1), noise))
     assert (
         "random effects, widened where every draw has its own test split"
         in table(comparison, "Further estimates").legend
@@ -75,7 +75,7 @@ def test_methods_are_ranked_over_complete_tasks(grid):
     """Means and ranks match the cells; a task that one method has not finished is left out for all methods."""
     runs = [r for r in grid(tasks=EIGHT) if (r.method, r.task, r.draw) != ("prefix", "task-3", 0)]
     comparison = compare(runs)
-    standing = comparison.standing
+    standing = comparison.ranking
     assert standing.tasks == tuple(t for t in EIGHT if t != "task-3")
     means = {
         m: [comparison.cell(m, t, None).mean for t in standing.tasks] for m in standing.methods

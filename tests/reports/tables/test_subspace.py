@@ -12,8 +12,8 @@ from scipy import stats
 from harness.ledger import Ledger
 from reports import compare, render
 from reports.analysis.paired_runs import SelectionRule
-from reports.analysis.sampled_dev_scores import samples
-from reports.analysis.selection_rules import rules, scores_by_rule
+from reports.analysis.sampled_dev_scores import sampled_dev_scores
+from reports.analysis.selection_rules import compare_rules, scores_by_rule
 from reports.tables.subspace import subspace
 from tests.conftest import ROOT
 
@@ -54,7 +54,7 @@ def ruled(runs, *, gain=0.0, noise=0.01):
 def test_rules_are_paired_within_training_runs(grid):
     """Difference, interval and p pair scores of the same training run; other tests of the report do not change."""
     runs = ruled(grid(sizes=(50,)))
-    found = {(rule.method, rule.name): rule for rule in rules(runs, ("prefix", "simplex"))}
+    found = {(rule.method, rule.name): rule for rule in compare_rules(runs, ("prefix", "simplex"))}
     assert set(found) == {
         (m, r) for m in ("prefix", "simplex") for r in ("centroid", "last", "loss")
     } | {("simplex", "stochastic")}
@@ -84,7 +84,7 @@ def test_rules_are_paired_within_training_runs(grid):
 
 def test_optimism_is_that_of_the_checkpoint_of_each_rule(grid):
     """Ties in loss go to the later step; without a stored dev score of the checkpoint, optimism is None."""
-    found = {rule.name: rule for rule in rules(ruled(grid(), noise=0.0), ("simplex",))}
+    found = {rule.name: rule for rule in compare_rules(ruled(grid(), noise=0.0), ("simplex",))}
     assert found["stochastic"].optimism.mean == pytest.approx(1.0)
     assert found["last"].optimism.mean == pytest.approx(0.0)
     assert found["loss"].optimism.mean == pytest.approx(0.0)  # step 150, not 50
@@ -108,10 +108,10 @@ def test_a_score_by_rule_is_the_mean_of_signed_metrics(plain):
 def test_a_rule_without_a_score_is_not_settled(grid):
     """A run without a score under a rule counts as a lost pair."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
-    whole = next(rule for rule in rules(runs, ("simplex",)) if rule.name == "last")
+    whole = next(rule for rule in compare_rules(runs, ("simplex",)) if rule.name == "last")
     assert whole.test.settled
     spoilt = replace(runs[0], rules={**runs[0].rules, **by_name({"last": {"accuracy": math.nan}})})
-    lost = next(rule for rule in rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last")
+    lost = next(rule for rule in compare_rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last")
     assert lost.test.failed == 1
     assert not lost.test.settled
 
@@ -119,7 +119,7 @@ def test_a_rule_without_a_score_is_not_settled(grid):
 def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
     """A diverged run, in which no other rule was tested, is a lost pair of each rule, and the legend says so."""
     runs = ruled(grid({"simplex": 0.0}, tasks=[f"task-{i}" for i in range(8)]), gain=0.05)
-    whole = {rule.name: rule for rule in rules(runs, ("simplex",))}
+    whole = {rule.name: rule for rule in compare_rules(runs, ("simplex",))}
     broken = [
         replace(
             runs[0],
@@ -131,7 +131,7 @@ def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
         ),
         *runs[1:],
     ]
-    found = {rule.name: rule for rule in rules(broken, ("simplex",))}
+    found = {rule.name: rule for rule in compare_rules(broken, ("simplex",))}
     assert all(
         found[name].test.failed == 1 and not found[name].test.settled
         for name in ("centroid", "last", "loss")
@@ -159,7 +159,7 @@ def test_the_legend_names_the_test_that_was_used(grid):
 def test_sampled_scores_are_correlated_within_cells(grid):
     """The correlation is the mean of scipy's Spearman correlations of the cells."""
     runs = [run for run in ruled(grid(draws=6)) if run.method == "simplex"]
-    (found,) = samples(runs, ("prefix", "simplex"))
+    (found,) = sampled_dev_scores(runs, ("prefix", "simplex"))
     tasks = sorted({run.task for run in runs})
     by_task = []
     for task in tasks:
@@ -184,7 +184,7 @@ def test_correlations_of_one_table_are_adjusted_together(grid):
         replace(r, sampled=(0.9 * r.score, 1.1 * r.score))
         for r in grid({"simplex": 0.0}, sizes=(50,))
     ]
-    (found,) = samples(runs, ("simplex",))
+    (found,) = sampled_dev_scores(runs, ("simplex",))
     assert (found.by_spread.p, found.by_mean.p) == (2 / 2**6, 2 / 2**6)
     assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
     (table,) = subspace(compare(runs))
