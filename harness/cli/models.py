@@ -82,7 +82,7 @@ def predict(
     predict_job(
         db,
         digest,
-        PredictRequest(texts=texts or [], sheet=csv, columns=text, output=output),
+        PredictRequest(texts=texts or [], file=csv, columns=text, output=output),
         at,
         as_json=as_json,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.artefacts import tensor_files
 from harness.errors import Busy, UsageError
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, schema_of, display_name, damage_errors
+from harness.ledger.database import damage_errors, display_name, is_url, schema_of
 from harness.wording import plural
 
 SHOWN = 20  # unequal jobs that `merge` prints per database
@@ -48,7 +48,9 @@ def backup(db: str, copy: Path) -> None:
             tensor_files.copy(source / f"{entry.digest}.safetensors", target)
         except FileNotFoundError:
             missing += 1
-    text = f"copied {display_name(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
+    text = (
+        f"copied {display_name(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
+    )
     if missing:
         text += f"; missing: {plural(missing, 'tensor file')} (`bench db verify` names them)"
     _print(text)

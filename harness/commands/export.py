@@ -50,4 +50,9 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
 
 def _description(stored: StoredModel) -> dict[str, Any]:
     entry = stored.entry
-    return {"digest": entry.digest, "label": entry.label, "labels": stored.labels, **stored.metadata}
+    return {
+        "digest": entry.digest,
+        "label": entry.label,
+        "labels": stored.labels,
+        **stored.metadata,
+    }

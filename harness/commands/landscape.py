@@ -268,7 +268,7 @@ class Evaluator:
         from harness.training.adapted_model import predict
 
         target, losses, scores = self.job.target, {}, {}
-        for name, rows in {"train": self.job.rows.train, "dev": self.job.rows.dev}.items():
+        for name, rows in {"train": self.job.draw.train, "dev": self.job.draw.dev}.items():
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
             loss = target.loss(logits, target.tensor(rows, torch.device("cpu")))
             losses[f"{name}_loss"] = float(loss)
@@ -308,8 +308,8 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
     job = job_run.JobRun.prepare(ticket, "cpu")
     adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
-    tests = {suffix: rows[:tested] for suffix, rows in job.rows.tests.items() if tested}
-    parts = {"train": job.rows.train, "dev": job.rows.dev, **tests}
+    tests = {suffix: rows[:tested] for suffix, rows in job.draw.tests.items() if tested}
+    parts = {"train": job.draw.train, "dev": job.draw.dev, **tests}
     encoded = {name: batching.encode(job.backbone, rows) for name, rows in parts.items()}
     try:
         yield Evaluator(job, adapted, encoded, tests)

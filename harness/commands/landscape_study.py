@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
@@ -174,7 +175,7 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
     if evaluator.tests:
         tests = {name: (rows, evaluator.encoded[name]) for name, rows in evaluator.tests.items()}
     else:
-        tests = {"": (job.rows.dev, evaluator.encoded["dev"])}
+        tests = {"": (job.draw.dev, evaluator.encoded["dev"])}
     logits = {
         id(encoded): list(testing.sampled_logits(adapted, SAMPLES, job.streams, decoded, encoded))
         for _, encoded in tests.values()
@@ -187,9 +188,7 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
         )
         return result.score if result else math.nan
 
-    samples = tuple(
-        score(lambda values, number=number: values[number]) for number in range(SAMPLES)
-    )  # type: ignore[misc]
+    samples = tuple(score(itemgetter(number)) for number in range(SAMPLES))
     return samples, score(lambda values: testing.mean_logits(values, regression=regression))
 
 

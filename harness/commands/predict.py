@@ -16,9 +16,9 @@ from harness.artefacts import restore
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
-from harness.tasks import own
+from harness.tasks import user_files
 from harness.tasks.base import Example, Task
-from harness.tasks.table_files import Problems, FileTable, as_number, read_bytes, read_table
+from harness.tasks.table_files import FileTable, Problems, as_number, read_bytes, read_table
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -28,8 +28,8 @@ class PredictRequest:
     """What to predict: the class or value of one example's texts, or of every row of a file."""
 
     texts: Sequence[str]
-    sheet: Path | None
-    columns: str | None  # the text columns of the sheet, separated by commas
+    file: Path | None
+    columns: str | None  # the text columns of the file, separated by commas
     output: Path | None
 
 
@@ -46,13 +46,13 @@ def predict_job(
     """
     _check(request, as_json=as_json)
     stored = restore.load(db, digest)
-    if request.sheet is None:
+    if request.file is None:
         _check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)
         _print_prediction(stored, prediction, as_json=as_json)
     else:
-        sheet, texts = read_texts(stored, request.sheet, request.columns)
-        _write(_as_csv(stored, sheet, predict_texts(stored, texts, at)), request.output)
+        table, texts = read_texts(stored, request.file, request.columns)
+        _write(_as_csv(stored, table, predict_texts(stored, texts, at)), request.output)
 
 
 def predict_texts(
@@ -116,26 +116,26 @@ def read_texts(
         UsageError: the file cannot be read, its text columns are ambiguous, or a row has no text.
     """
     problems = Problems()
-    sheet = read_table(path, read_bytes(path), problems)
-    problems.done()
+    table = read_table(path, read_bytes(path), problems)
+    problems.raise_if_any()
     names = (
         [name.strip() for name in columns.split(",")]
         if columns is not None
-        else _text_columns(stored, sheet)
+        else _text_columns(stored, table)
     )
-    own.columns_of(sheet, names, problems)
-    if taken := [name for name in _added_columns(stored) if name in sheet.columns]:
+    user_files.existing_columns(table, names, problems)
+    if taken := [name for name in _added_columns(stored) if name in table.columns]:
         problems.add(
             f"{path} already has a column {taken[0]!r}, where a prediction would go: rename it"
         )
-    problems.done()
+    problems.raise_if_any()
     _check_count(stored, len(names))
     rows = [
-        [own.text_of(row, name, sheet.at(number), problems) for name in names]
-        for number, row in enumerate(sheet.rows)
+        [user_files.read_text(row, name, table.locate(number), problems) for name in names]
+        for number, row in enumerate(table.rows)
     ]
-    problems.done()
-    return sheet, [tuple(text for text in row if text is not None) for row in rows]
+    problems.raise_if_any()
+    return table, [tuple(text for text in row if text is not None) for row in rows]
 
 
 def escape_formula(name: str) -> str:
@@ -148,19 +148,19 @@ def escape_formula(name: str) -> str:
 
 def _check(request: PredictRequest, *, as_json: bool) -> None:
     """Raise UsageError naming every option that contradicts another."""
-    sheet, output = request.sheet, request.output
+    file, output = request.file, request.output
     problems = []
-    if request.texts and sheet:
+    if request.texts and file:
         problems.append("pass either texts or --csv FILE, not both")
-    if not request.texts and not sheet:
+    if not request.texts and not file:
         problems.append("pass one text, the two texts of a pair, or --csv FILE")
-    if sheet is None and (request.columns is not None or output is not None):
+    if file is None and (request.columns is not None or output is not None):
         problems.append("--text and --output require --csv FILE")
-    if sheet is not None and as_json:
+    if file is not None and as_json:
         problems.append("--json requires texts: predictions for a file are written as CSV")
     if output is not None and output.suffix.lower() != ".csv":
         problems.append(f"--output must end in .csv, got {output}")
-    if sheet is not None and output is not None and output.resolve() == sheet.resolve():
+    if file is not None and output is not None and output.resolve() == file.resolve():
         problems.append(f"--output {output} is the file of --csv: name another file")
     if problems:
         raise UsageError(*problems)
@@ -186,17 +186,17 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _text_columns(stored: StoredModel, sheet: FileTable) -> Sequence[str]:
+def _text_columns(stored: StoredModel, table: FileTable) -> Sequence[str]:
     """Return the text columns of the task's own data, or all columns if there are as many as texts."""
     task = stored.task
     fields: Sequence[str] = getattr(task.reader, "fields", ()) if task else ()
-    if fields and set(fields) <= set(sheet.columns):
+    if fields and set(fields) <= set(table.columns):
         return fields
-    if len(sheet.columns) == 1 + bool(task and task.pair):
-        return sheet.columns
+    if len(table.columns) == 1 + bool(task and task.pair):
+        return table.columns
     raise UsageError(
-        f"{sheet.path}: cannot tell which columns hold the texts; "
-        f"pass --text COLUMN or --text COLUMN,COLUMN (columns: {', '.join(sheet.columns)})"
+        f"{table.path}: cannot tell which columns hold the texts; "
+        f"pass --text COLUMN or --text COLUMN,COLUMN (columns: {', '.join(table.columns)})"
     )
 
 
@@ -204,16 +204,18 @@ def _added_columns(stored: StoredModel) -> list[str]:
     return ["answer", *(f"p({name})" for name in stored.labels)]
 
 
-def _as_csv(stored: StoredModel, sheet: FileTable, predictions: Sequence[Mapping[str, Any]]) -> bytes:
+def _as_csv(
+    stored: StoredModel, table: FileTable, predictions: Sequence[Mapping[str, Any]]
+) -> bytes:
     """Return the rows, unchanged, with their predictions as further columns."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*sheet.columns, *_added_columns(stored)])
-    for row, prediction in zip(sheet.rows, predictions, strict=True):
+    writer.writerow([*table.columns, *_added_columns(stored)])
+    for row, prediction in zip(table.rows, predictions, strict=True):
         value = prediction["answer"]
         writer.writerow(
             [
-                *(row.get(name) for name in sheet.columns),
+                *(row.get(name) for name in table.columns),
                 escape_formula(value) if stored.labels else f"{value:.6g}",
                 *(f"{prediction['probabilities'][name]:.6g}" for name in stored.labels),
             ]

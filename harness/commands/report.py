@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors
 from harness.redaction import redact
-from harness.tasks import own
+from harness.tasks import user_files
 from methods.core.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def write_report(
         raise UsageError("--task-file requires --format html or --characteristics")
     if form == "csv" and characteristics:
         raise UsageError("--characteristics is not available with --format csv: choose another")
-    tasks = [own.from_toml(path) for path in task_files]
+    tasks = [user_files.from_toml(path) for path in task_files]
     comparison = comparison_of(query, baseline)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
         output = Path("report.html")  # a page is unreadable in a terminal

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.artefacts import restore
 from harness.commands.verify import entry_problems
 from harness.geometry import Geometry
-from harness.ledger import LedgerEntry, Ledger
+from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors
 from harness.scheduling.display import duration
 

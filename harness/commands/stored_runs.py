@@ -18,8 +18,8 @@ from harness.commands.verify import job_problems
 from harness.errors import CorruptData, UsageError
 from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
-from harness.ledger import LedgerEntry, StoredSetting, Ledger
-from harness.ledger.database import display_name, damage_errors
+from harness.ledger import Ledger, LedgerEntry, StoredSetting
+from harness.ledger.database import damage_errors, display_name
 from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
@@ -195,7 +195,11 @@ def runs(entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]
 
 
 def _run(
-    entry: LedgerEntry, blobs: Mapping[str, bytes], backbone: BackboneSpec, recipe: str, scoring: str
+    entry: LedgerEntry,
+    blobs: Mapping[str, bytes],
+    backbone: BackboneSpec,
+    recipe: str,
+    scoring: str,
 ) -> Run:
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])

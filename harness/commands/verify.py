@@ -23,7 +23,7 @@ from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import unpack_predictions
 from harness.study import preregistration
-from harness.tasks import REGISTRY, Task, own
+from harness.tasks import REGISTRY, Task, user_files
 from harness.training.ticket import Ticket
 from harness.wording import plural
 
@@ -86,7 +86,9 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
         problems = [*ledger_problems(ledger), *_tensor_problems(ledger, tensor_files.folder(db))]
         if problems:
             more = len(problems) - SHOWN
-            lines = [f"{display_name(db)} is damaged or was changed: {plural(len(problems), 'problem')}"]
+            lines = [
+                f"{display_name(db)} is damaged or was changed: {plural(len(problems), 'problem')}"
+            ]
             lines += problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
             raise CorruptData("\n".join(lines))
         results = [entry.result for entry in entries if entry.result]
@@ -195,12 +197,16 @@ def sample_results(entries: Sequence[LedgerEntry], share: str) -> list[LedgerEnt
 
 
 def _rerun(
-    out: Console, ledger: Ledger, entries: Sequence[LedgerEntry], task_files: Sequence[Path], device: str
+    out: Console,
+    ledger: Ledger,
+    entries: Sequence[LedgerEntry],
+    task_files: Sequence[Path],
+    device: str,
 ) -> int:
     import torch
 
     torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
-    tasks = {**REGISTRY, **{task.name: task for task in map(own.from_toml, task_files)}}
+    tasks = {**REGISTRY, **{task.name: task for task in map(user_files.from_toml, task_files)}}
     results = []
     for number, entry in enumerate(entries, start=1):
         result = rerun_job(ledger, entry, tasks, device)
@@ -247,7 +253,9 @@ def job_of(entry: LedgerEntry) -> Job:
     return job
 
 
-def rerun_job(ledger: Ledger, entry: LedgerEntry, tasks: Mapping[str, Task], device: str) -> RerunResult:
+def rerun_job(
+    ledger: Ledger, entry: LedgerEntry, tasks: Mapping[str, Task], device: str
+) -> RerunResult:
     """Train one job again in its recorded geometry and compare.
 
     Args:
