@@ -11,7 +11,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
-from types import TracebackType
 from typing import IO
 
 from sqlalchemy import Connection, Engine, text
@@ -21,7 +20,7 @@ from harness.errors import Busy
 
 
 class FileLock:
-    """The exclusive lock of a file. Usable in a `with` block."""
+    """The exclusive lock of a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,17 +60,6 @@ class FileLock:
             with suppress(OSError):
                 self.path.parent.rmdir()
 
-    def __enter__(self) -> "FileLock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
 
 class ServerLock:
     """A PostgreSQL advisory lock with the id of a run, held by a connection of its own.
@@ -105,9 +93,8 @@ class ServerLock:
         for _ in range(50):
             if self._connection.execute(self.ACQUIRE, self._key).scalar():
                 return
-            sleep(
-                0.2
-            )  # the server has not noticed yet that an earlier connection of this run broke
+            # The server has not noticed yet that an earlier connection of this run broke.
+            sleep(0.2)
         self.release()
         raise Busy(f"another connection holds the lock of run {run}")
 

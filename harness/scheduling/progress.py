@@ -20,15 +20,12 @@ class Display(Protocol):
 
     def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
         """Show how far the run is; called several times a second."""
-        ...
 
     def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
         """Show an outcome that was recorded."""
-        ...
 
     def note(self, text: str) -> None:
         """Show a message."""
-        ...
 
 
 @dataclass
@@ -88,6 +85,5 @@ class JobTimeEstimator:
         if slot.step - step < MEASURED_STEPS:
             return None
         seconds_per_step = (slot.seconds - seconds) / (slot.step - step)
-        return (
-            seconds_per_step * slot.steps / slot.jobs
-        )  # the steps are those of all jobs of the pack
+        # The steps of a pack are those of all its jobs.
+        return seconds_per_step * slot.steps / slot.jobs

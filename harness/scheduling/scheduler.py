@@ -87,11 +87,9 @@ class Scheduler:
             try:
                 self._loop()
             except BaseException as error:
-                ended_by_signals = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
-                if not ended_by_signals:
-                    self.executor.close(
-                        kill=True
-                    )  # nothing that the workers compute can be recorded
+                # The outcomes of running jobs could not be recorded: do not wait for the workers.
+                if not isinstance(error, KeyboardInterrupt) or self.stop.count < 2:
+                    self.executor.close(kill=True)
                     raise
             self.executor.close(kill=self.stop.count >= 2)
             self._settle()
@@ -174,9 +172,8 @@ class Scheduler:
         self._adopt_smaller_geometry(event.outcomes)
         for outcome in event.outcomes:
             self._record(self._in_flight[outcome.digest], outcome)
-            del self._in_flight[
-                outcome.digest
-            ]  # only now: until then a signal waits for the ledger
+            # Only now: while a job is in flight, a first signal does not end the wait for the ledger.
+            del self._in_flight[outcome.digest]
 
     def _record(self, claim: Claim, outcome: Outcome) -> None:
         """Commit an outcome, then show it."""
@@ -271,7 +268,7 @@ class Scheduler:
         if waited < database.LOCK_TIMEOUT <= seconds:
             name = database.display_name(self.ledger.name)
             self.display.note(
-                f"{name} is locked by another process: this run waits and keeps its results until then"
+                f"{name} is locked by another process: this run waits and keeps its results"
             )
         if self._in_flight:
             self._announce_stop()

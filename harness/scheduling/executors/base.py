@@ -58,15 +58,12 @@ class Executor(Protocol):
     @property
     def devices(self) -> Sequence[str]:
         """The device of each slot."""
-        ...
 
     def idle(self) -> list[int]:
         """Return the slots without a pack."""
-        ...
 
     def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
         """Give a pack to an idle slot and return at once; an error in a job never raises here."""
-        ...
 
     def events(self, timeout: float) -> list[PackFinished | PackLost]:
         """Return what happened; wait at most `timeout` seconds for something to happen.
@@ -74,16 +71,12 @@ class Executor(Protocol):
         Raises:
             DiskTrouble: a disk is full or broken. No job is at fault: the run must end.
         """
-        ...
 
     def status(self) -> list[SlotStatus]:
         """Return how far each slot is."""
-        ...
 
     def stop(self, slot: int) -> None:
         """Kill the worker of a slot; `events` reports its pack as lost. Does nothing if jobs run in this process."""
-        ...
 
     def close(self, *, kill: bool) -> None:
         """End all workers: idle ones at once, busy ones when their pack ends or, with `kill`, now."""
-        ...

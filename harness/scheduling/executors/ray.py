@@ -179,9 +179,8 @@ class _RaySlot:
             if isinstance(error.cause, DiskTrouble):
                 raise error.cause from None
             reason = told(error.cause)
-        except (
-            Exception
-        ) as error:  # the node or the process is gone, or the outcomes cannot be pickled
+        except Exception as error:
+            # The node or the process is gone, or the outcomes cannot be pickled.
             self._actor = None
             reason = told(error).splitlines()[0]
         else:
