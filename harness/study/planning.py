@@ -190,7 +190,7 @@ def _draw(
     task: Task, read: Callable[[str], Sequence[Example]], size: int, number: int, recipe: Recipe
 ) -> dict[str, Any]:
     """Return the facts about a draw that are cached: its counts and fingerprint, or why it is infeasible."""
-    if reason := draws.feasible(task, size, recipe):
+    if reason := draws.infeasible_reason(task, size, recipe):
         return {"reason": reason}
     try:
         drawn = draws.draw(task, read, size, number, recipe)

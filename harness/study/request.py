@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.study.grid_options import PRESETS, GridOptions
 from harness.study.planning import Request
-from harness.tasks import GROUPS, REGISTRY, Task, draws, own
+from harness.tasks import GROUPS, REGISTRY, Task, draws, user_files
 from methods import Method
 from methods.core.suggestions import did_you_mean
 
@@ -330,7 +330,7 @@ def _tasks(reader: OptionReader) -> list[Task]:
 def _own_tasks(reader: OptionReader) -> list[Task]:
     """Return the tasks of --task-file and --data."""
     grid = reader.grid
-    tasks = reader.attempt_all(own.from_toml, grid.task_file)
+    tasks = reader.attempt_all(user_files.from_toml, grid.task_file)
     if grid.data is None:
         names = ("text", "label", "test", "kind")
         unused = [f"--{name}" for name in names if getattr(grid, name) is not None]
@@ -344,7 +344,7 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     else:
         task = reader.attempt(
             partial(
-                own.from_options,
+                user_files.from_options,
                 grid.data,
                 [column.strip() for column in grid.text.split(",")],
                 grid.label,
@@ -361,7 +361,7 @@ def _check_sizes(
 ) -> None:
     """Refuse a size that no task has rows for. If only some tasks have, the plan marks the others as infeasible."""
     for size in sizes:
-        reasons = {task.name: draws.feasible(task, size, recipe) for task in tasks}
+        reasons = {task.name: draws.infeasible_reason(task, size, recipe) for task in tasks}
         if tasks and all(reasons.values()):
             name, reason = next(iter(reasons.items()))
             where = (

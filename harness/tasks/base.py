@@ -1,4 +1,4 @@
-"""A task: a dataset, its text fields, its label kind, its metrics. Plain data; rows are read by the task's reader."""
+"""A task: a dataset, its classes and its metrics. Its reader reads the examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,69 +6,60 @@ from typing import NamedTuple, Protocol
 
 
 class Example(NamedTuple):
-    """One example: one or two texts and a label (the class's number, or the value of a regression)."""
+    """One or two texts and a label: the number of the class, or the value of a regression."""
 
     texts: tuple[str, ...]
     label: int | float
 
 
 class ExampleReader(Protocol):
-    """Where a task's rows come from. Reading the same revision always gives the same rows in the same order."""
+    """Source of a task's examples. The same revision always gives the same examples in the same order."""
 
     def revision(self) -> str:
-        """What identifies the contents: a commit of the Hub, a hash of a file, a version of a generator.
+        """Return what identifies the contents: a commit, a hash of a file or a generator's version.
 
         Raises:
-            Unavailable: the source is out of reach and nothing is cached.
+            Unavailable: the source cannot be reached and nothing is cached.
         """
         ...
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """All rows of a split at that revision.
+        """Return all examples of a split at a revision.
 
         Raises:
-            Unavailable: the source is out of reach and nothing is cached.
-            CorruptData: a row cannot be used (no text, an unknown label), named by its number and
-                column.
+            Unavailable: the source cannot be reached and nothing is cached.
+            CorruptData: a row has no text or an unknown label; the message names row and column.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learnt, and how it is scored."""
+    """A dataset to learn, and the metrics that score predictions."""
 
     name: str
     title: str  # one line for `bench list tasks`
     reader: ExampleReader = field(repr=False)
-    labels: tuple[
-        str, ...
-    ]  # names of the classes in the order of their numbers; empty for a regression
+    labels: tuple[str, ...]  # class names in the order of their numbers; empty for a regression
     metrics: tuple[
         str, ...
-    ]  # names in `harness.tasks.metrics`; the score is their mean (GLUE's rule)
-    pair: bool  # two texts a row
+    ]  # names in `harness.tasks.metrics`; the score is their mean, as in GLUE
+    pair: bool  # two texts per example
     train: str = "train"
-    tests: Mapping[str, str] = field(
-        default_factory=lambda: {"": "validation"}
-    )  # suffix of the metric -> split
-    train_rows: int | None = (
-        None  # known size of the training split: refuses absurd sizes before anything is read
-    )
-    holdout: bool = (
-        False  # no test split exists: a part of the rows is held out, another one for every draw
-    )
-    seen_by: frozenset[str] = (
-        frozenset()
-    )  # backbones whose own training is known to have included this task's data
-    version: int = 1  # raised when a correction changes numbers
+    # Suffix of the metrics on a test set, and its split.
+    tests: Mapping[str, str] = field(default_factory=lambda: {"": "validation"})
+    train_rows: int | None = None  # size of the training split, to refuse sizes before reading it
+    holdout: bool = False  # there is no test split: each draw holds out other examples
+    # Backbones that are known to have been trained on data of this task.
+    seen_by: frozenset[str] = frozenset()
+    version: int = 1  # increased by a correction that changes numbers
 
     @property
     def regression(self) -> bool:
-        """Whether the label is a number rather than a class."""
+        """Whether the label is a number and not a class."""
         return not self.labels
 
     @property
     def outputs(self) -> int:
-        """How many numbers a head gives: one a class, or one for a regression."""
+        """Number of outputs of the head: one per class, or one for a regression."""
         return len(self.labels) or 1

@@ -1,8 +1,8 @@
-"""Few-shot draws: which rows a job trains on, chooses its checkpoint on, and is tested on.
+"""Few-shot draws: the examples on which a job is trained, on which its checkpoint is chosen, and on which it is tested.
 
-A draw depends on the task, its size and its number, never on a method, so every method sees the
-same rows. Test rows come from a split of their own (or are held out first), and nothing is ever
-chosen on them.
+A draw depends on the task, the size and the draw's number, but not on the method: all methods see
+the same examples. Test examples come from their own split or are held out first; nothing is chosen
+on them.
 """
 
 import hashlib
@@ -16,33 +16,33 @@ from harness.jobs import Recipe
 from harness.streams import Shuffle, stream
 from harness.tasks.base import Example, Task
 
-VERSION = 1  # raised when a change here draws other rows
-HELD_OUT = 0.25  # share of the rows that is tested on where a task has no test split
-TRIES = 100  # draws that may miss a class before the cell is given up
+VERSION = 1  # increased by a change that draws other examples
+HELD_OUT = 0.25  # fraction of the examples to test on if there is no test split
+TRIES = 100  # draws without all classes until a size is infeasible
 
 
 class Infeasible(Exception):
-    """The task cannot give a draw of this size; the text says why."""
+    """A task has no draw of this size; the text says why."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The rows of one block."""
+    """The examples of one draw."""
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
-    tests: Mapping[str, tuple[Example, ...]]  # by the suffix of the metric: {"": ...}, MNLI has two
-    redrawn: int  # draws thrown away because they missed a class
+    tests: Mapping[str, tuple[Example, ...]]  # by suffix of the metrics; MNLI has two
+    redrawn: int  # draws discarded because a class was missing
 
     @property
     def shared(self) -> int:
-        """How many training and dev rows have texts that also stand in the test rows: such an answer may be remembered."""
-        tested = {row.texts for part in self.tests.values() for row in part}
-        return sum(row.texts in tested for row in (*self.train, *self.dev))
+        """Number of training and dev examples whose texts are also in a test set: a model may memorise them."""
+        test_texts = {row.texts for part in self.tests.values() for row in part}
+        return sum(row.texts in test_texts for row in (*self.train, *self.dev))
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the contents of all rows, in their order."""
+        """Hash of all examples in their order: 32 hexadecimal digits."""
         content = hashlib.sha256()
         for part in (self.train, self.dev, *(self.tests[name] for name in sorted(self.tests))):
             content.update(b"\n--\n")
@@ -55,10 +55,10 @@ class Draw:
 
 
 def counts(task: Task, size: int, recipe: Recipe) -> tuple[int, int]:
-    """How many training and dev rows a size stands for.
+    """Return the numbers of training and dev examples of a size.
 
     Raises:
-        Infeasible: the size leaves no row for one of them, or no row for every class.
+        Infeasible: one of them is 0, or there are fewer training examples than classes.
     """
     total = size * len(task.labels) if recipe.per_class and task.labels else size
     if recipe.dev == "carved":
@@ -74,8 +74,8 @@ def counts(task: Task, size: int, recipe: Recipe) -> tuple[int, int]:
     return train, dev
 
 
-def feasible(task: Task, size: int, recipe: Recipe) -> str:
-    """Why a size cannot be given, as far as that is known before anything is read; empty if nothing speaks against it."""
+def infeasible_reason(task: Task, size: int, recipe: Recipe) -> str:
+    """Return why a size is infeasible, as far as known before any data is read; empty if it may be feasible."""
     try:
         train, dev = counts(task, size, recipe)
     except Infeasible as reason:
@@ -88,14 +88,14 @@ def feasible(task: Task, size: int, recipe: Recipe) -> str:
 def draw(
     task: Task, read: Callable[[str], Sequence[Example]], size: int, number: int, recipe: Recipe
 ) -> Draw:
-    """The draw called `number`.
+    """Draw examples.
 
     Args:
         task: the task.
-        read: gives the rows of a split.
-        size: labelled examples asked for.
-        number: which draw.
-        recipe: how rows are sampled.
+        read: returns the examples of a split.
+        size: number of labelled examples.
+        number: the draw's number.
+        recipe: how examples are sampled.
 
     Raises:
         Infeasible: the split is too small, or a class too rare.
@@ -104,7 +104,7 @@ def draw(
     pool, tests = _pool(task, read, number, recipe)
     if n_train + n_dev > len(pool):
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
-    needed = {row.label for row in pool} if task.labels else set()
+    classes = {row.label for row in pool} if task.labels else set()
     for attempt in range(TRIES):
         seed = stream("draw", task.name, size, number, *([attempt] if attempt else []))
         order = Shuffle(seed, len(pool))
@@ -113,17 +113,17 @@ def draw(
         else:
             rows = [pool[index] for index in islice(order, n_train + n_dev)]
             train, dev = rows[:n_train], rows[n_train:]
-        if needed <= {row.label for row in train}:
+        if classes <= {row.label for row in train}:
             return Draw(tuple(train), tuple(dev), tests, redrawn=attempt)
     raise Infeasible(
-        f"no draw of {n_train} rows out of {TRIES} held all {len(needed)} classes; try --sampling stratified"
+        f"no draw of {n_train} rows out of {TRIES} contained all {len(classes)} classes; try --sampling stratified"
     )
 
 
-def tested(
+def test_sets(
     task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
 ) -> dict[str, tuple[Example, ...]]:
-    """The test rows of the draw called `number`, by the suffix of the metric; training rows are read only if they must be."""
+    """Return the test examples of a draw by suffix of the metrics; training examples are read only for a holdout."""
     if task.holdout:
         return _pool(task, read, number, recipe)[1]
     return {
@@ -135,19 +135,19 @@ def tested(
 def _pool(
     task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
 ) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]]]:
-    """The rows to draw from, and those to test on."""
+    """Return the examples to draw from, and the test examples."""
     rows = read(task.train)
     if not task.holdout:
-        return rows, tested(task, read, number, recipe)
-    held = round(HELD_OUT * len(rows))
-    held = min(held, recipe.test_limit) if recipe.test_limit else held
-    out = set(islice(Shuffle(stream("holdout", task.name, number), len(rows)), held))
-    rest = [row for index, row in enumerate(rows) if index not in out]
-    return rest, {"": tuple(rows[index] for index in sorted(out))}
+        return rows, test_sets(task, read, number, recipe)
+    count = round(HELD_OUT * len(rows))
+    count = min(count, recipe.test_limit) if recipe.test_limit else count
+    held_out = set(islice(Shuffle(stream("holdout", task.name, number), len(rows)), count))
+    rest = [row for index, row in enumerate(rows) if index not in held_out]
+    return rest, {"": tuple(rows[index] for index in sorted(held_out))}
 
 
 def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tuple[Example, ...]:
-    """At most `limit` rows, the same ones for every job."""
+    """Return at most `limit` examples, the same for every job."""
     if not limit or len(rows) <= limit:
         return tuple(rows)
     chosen = sorted(islice(Shuffle(stream("test", task, split), len(rows)), limit))
@@ -157,20 +157,20 @@ def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tupl
 def _stratified(
     pool: Sequence[Example], order: Iterable[int], n_train: int, n_dev: int, *, equal: bool
 ) -> tuple[list[Example], list[Example]]:
-    """Rows in which every class has its share of the pool, or all classes the same share."""
-    found = Counter(row.label for row in pool)
+    """Sample each class in proportion to its share of the pool, or all classes equally."""
+    counted = Counter(row.label for row in pool)
     shares = {
-        label: 1 / len(found) if equal else count / len(pool)
-        for label, count in sorted(found.items())
+        label: 1 / len(counted) if equal else count / len(pool)
+        for label, count in sorted(counted.items())
     }
     by_class: dict[int | float, list[Example]] = {label: [] for label in shares}
     for index in order:
         by_class[pool[index].label].append(pool[index])
     train_quota, dev_quota = _quotas(shares, n_train), _quotas(shares, n_dev)
     for label, rows in by_class.items():
-        if len(rows) < train_quota[label] + dev_quota[label]:
-            wanted = train_quota[label] + dev_quota[label]
-            raise Infeasible(f"class {label} has {len(rows)} rows, {wanted} are needed")
+        needed = train_quota[label] + dev_quota[label]
+        if len(rows) < needed:
+            raise Infeasible(f"class {label} has {len(rows)} rows, {needed} are needed")
     train = [row for label in shares for row in by_class[label][: train_quota[label]]]
     dev = [
         row for label in shares for row in by_class[label][train_quota[label] :][: dev_quota[label]]
@@ -179,7 +179,7 @@ def _stratified(
 
 
 def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float, int]:
-    """Whole numbers in proportion to the shares that add up to `total`; as far as it goes round, none is 0."""
+    """Return integers in proportion to the shares, with sum `total`; each is at least 1 if `total` allows it."""
     quotas = {label: int(share * total) for label, share in shares.items()}
     largest = sorted(
         shares, key=lambda label: (quotas[label] > 0, quotas[label] - shares[label] * total)

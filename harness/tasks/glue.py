@@ -1,6 +1,6 @@
-"""The nine GLUE tasks with labelled validation sets, and the reader for datasets of the Hub.
+"""The nine GLUE tasks that have labelled validation sets, and the reader for datasets of the Hub.
 
-Training rows come from `train`; since the official test labels are secret, the official validation
+Training examples come from `train`. The official test labels are secret, so the official validation
 set is the test set.
 """
 
@@ -13,35 +13,35 @@ from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import CorruptData
 from harness.tasks.base import Example, Task
 
-_SHOWN = 5  # problems named in one message
+_SHOWN = 5  # problems in one message
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubReader:
-    """Rows of a dataset on the Hub. The class names must be those of the task, in its order."""
+    """Reads a dataset of the Hub, which must have the task's class names in the task's order."""
 
     dataset: str
     config: str | None
-    fields: tuple[str, ...]  # columns with the one or two texts
+    fields: tuple[str, ...]  # columns of the one or two texts
     label: str = "label"
-    labels: tuple[str, ...]  # names of the classes; empty where the label is a number
-    asked: str = "main"
+    labels: tuple[str, ...]  # class names; empty for a regression
+    branch: str = "main"
 
     def revision(self) -> str:
-        """The commit that `asked` stands for, the same throughout a process.
+        """Return the commit of `branch`, the same throughout a process.
 
         Raises:
-            Unavailable: the Hub is out of reach and nothing is cached, or there is no such dataset.
+            Unavailable: the Hub cannot be reached and nothing is cached, or there is no such dataset.
         """
-        return resolve_revision("dataset", self.dataset, self.asked)
+        return resolve_revision("dataset", self.dataset, self.branch)
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """All rows of a split at a commit.
+        """Return all examples of a split at a commit.
 
         Raises:
-            Unavailable: the Hub is out of reach and nothing is cached.
+            Unavailable: the Hub cannot be reached and nothing is cached.
             UsageError: the dataset has no such configuration or split.
-            CorruptData: a column is missing, the class names are others, or rows have no text or no
+            CorruptData: a column is missing, the class names differ, or rows have no text or no
                 valid label.
         """
         columns, classes = load_split(self.dataset, self.config, split, revision)
@@ -77,18 +77,18 @@ class HubReader:
             )
 
     def _problem(self, row: tuple[tuple[Any, ...], Any]) -> str:
-        """What is wrong with a row, or nothing. An empty text is allowed: QQP has some."""
+        """Return what is wrong with a row, or an empty text. Empty sentences are allowed: QQP has some."""
         texts, label = row
         for name, text in zip(self.fields, texts, strict=True):
             if not isinstance(text, str):
-                return f"column {name}: no text"
+                return f"column {name}: not a text"
         if self.labels:
             if type(label) is not int or not 0 <= label < len(self.labels):
-                return f"column {self.label}: {label!r} is no class" + (
+                return f"column {self.label}: {label!r} is not a class" + (
                     " (unlabelled)" if label in (-1, None) else ""
                 )
         elif not isinstance(label, int | float) or label != label or abs(label) == float("inf"):
-            return f"column {self.label}: {label!r} is no finite number"
+            return f"column {self.label}: {label!r} is not a finite number"
         return ""
 
 
@@ -187,7 +187,7 @@ TASKS: Final[dict[str, Task]] = {
         _glue("rte", "does a text entail a hypothesis", _SENTENCES, _ENTAILED, _ACCURACY, 2490),
         _glue(
             "wnli",
-            "is a pronoun resolved rightly",
+            "is a pronoun resolved correctly",
             _SENTENCES,
             ("not_entailment", "entailment"),
             _ACCURACY,

@@ -1,11 +1,11 @@
-"""Metrics: numbers from predictions and labels, each with its direction.
+"""Metrics: scores of predictions against labels, each with its direction.
 
-A model that collapsed to one answer scores 0 where a correlation is undefined, so a failed run is
-counted and never dropped; predictions that are not finite score NaN, which is no score at all.
+If predictions are constant, a correlation is undefined and scores 0: a failed run counts and is not
+dropped. Predictions that are not finite score NaN.
 
-Metrics of the `evaluate` library are named `evaluate:NAME`, with `[KEY]` for one of several numbers
-and `:lower` where less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`,
-`evaluate:wer:lower`. A name that is no local path is a script on the Hub, which `evaluate`
+Metrics of the `evaluate` library are named `evaluate:NAME`, with `[KEY]` to choose one of several
+numbers and `:lower` if less is better: `evaluate:./my_metric`, `evaluate:squad[f1]`,
+`evaluate:wer:lower`. A name that is not a local path is a script on the Hub, which `evaluate`
 downloads and runs.
 """
 
@@ -23,34 +23,34 @@ from harness.errors import Unavailable, UsageError
 from methods.core.suggestions import did_you_mean
 
 Values = Sequence[int] | Sequence[float]
-Suits = Literal["classes", "two classes", "numbers", "anything"]
+LabelKind = Literal["classes", "two classes", "numbers", "anything"]
 
-_BRIDGE: Final = re.compile(
+_EVALUATE_NAME: Final = re.compile(
     r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that says how good predictions are; called with predictions and labels."""
+    """A score of predictions; call it with predictions and labels."""
 
     name: str
     better: Literal["higher", "lower"] = "higher"
-    suits: Suits  # kinds of labels it makes sense for
+    suits: LabelKind  # the labels that it can score
     function: Callable[[Values, Values], float]
-    version: int | str = (
-        1  # raised when a correction changes numbers; a hash for a script of the user's own
-    )
+    # Increased by a correction that changes numbers; a hash for a script of the user.
+    version: int | str = 1
 
     def __call__(self, predictions: Values, labels: Values) -> float:
-        """The metric of all predictions at once; NaN if any of them is not finite.
+        """Return the score of all predictions; NaN if one of them is not finite.
 
         Raises:
-            ValueError: there is nothing to score, or not as many predictions as labels.
+            ValueError: there are no predictions, or not as many as labels.
         """
         if len(predictions) != len(labels) or not len(labels):
             raise ValueError(
-                f"{self.name} needs as many predictions as labels and at least one, got {len(predictions)} and {len(labels)}"
+                f"{self.name} requires as many predictions as labels, and at least one; "
+                f"got {len(predictions)} and {len(labels)}"
             )
         if not all(math.isfinite(value) for value in predictions):
             return math.nan
@@ -92,7 +92,7 @@ def _correlation(
     if _constant(predictions) or _constant(labels):
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nearly constant: said by the number itself
+        warnings.simplefilter("ignore")  # a nearly constant input shows in the score itself
         value = float(getattr(stats, which)(predictions, labels)[0])
     return value if math.isfinite(value) else 0.0
 
@@ -126,14 +126,14 @@ METRICS: Final[Mapping[str, Metric]] = {
 
 
 def get(name: str) -> Metric:
-    """The metric of that name, or one of `evaluate`'s for `evaluate:NAME`; nothing is loaded before it is called.
+    """Return the metric of a name. A metric of `evaluate` is loaded when it is first called.
 
     Raises:
-        UsageError: there is no such metric; the nearest names are given.
+        UsageError: there is no such metric; the message suggests similar names.
     """
     if name in METRICS:
         return METRICS[name]
-    match = _BRIDGE.fullmatch(name)
+    match = _EVALUATE_NAME.fullmatch(name)
     if match is None:
         raise UsageError(
             f"no metric {name!r}{did_you_mean(name, METRICS, 2)}; there are {', '.join(METRICS)}, "
@@ -154,18 +154,17 @@ def get(name: str) -> Metric:
 
 
 def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
-    """Each metric's value, by name.
+    """Return the value of each metric by name.
 
     Raises:
-        UsageError: a metric of `evaluate` cannot be used with these labels, or gives several
-            numbers.
+        UsageError: a metric of `evaluate` fails on these labels, or returns several numbers.
         Unavailable: a metric of `evaluate` cannot be loaded.
     """
     return {name: get(name)(predictions, labels) for name in metrics}
 
 
 def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
-    """A task's score: the mean of its metrics, those where less is better with the sign turned."""
+    """Return a task's score: the mean of its metrics, negated where less is better."""
     return math.fsum(
         values[name] if get(name).better == "higher" else -values[name] for name in metrics
     ) / len(metrics)
@@ -178,7 +177,7 @@ def _is_path(source: str) -> bool:
 
 
 def _script_version(source: str) -> int | str:
-    """A hash of a local script, or of a folder's scripts, so that an edited metric is another one."""
+    """Return a hash of a local script or of a folder's scripts, so that an edited metric has another version."""
     if not _is_path(source):
         return 1
     path = Path(source).expanduser()
@@ -192,18 +191,17 @@ def _evaluate(source: str, key: str | None, predictions: Values, labels: Values)
     classes = all(isinstance(label, int) for label in labels) and all(
         float(value).is_integer() for value in predictions
     )
-    kind: type[int] | type[float] = (
-        int if classes else float
-    )  # some metrics take class numbers only as integers
+    # Some metrics accept class numbers only as integers.
+    number: type[int] | type[float] = int if classes else float
     module = _module(source)
     try:
         results = module.compute(
-            predictions=[kind(value) for value in predictions],
-            references=[kind(value) for value in labels],
+            predictions=[number(value) for value in predictions],
+            references=[number(value) for value in labels],
         )
-    except Exception as problem:  # a script's own errors are of any kind
+    except Exception as error:  # a script can raise anything
         raise UsageError(
-            f"metric evaluate:{source} failed: {str(problem).strip() or type(problem).__name__}"
+            f"metric evaluate:{source} failed: {str(error).strip() or type(error).__name__}"
         ) from None
     numbers = {
         name: value
@@ -213,9 +211,10 @@ def _evaluate(source: str, key: str | None, predictions: Values, labels: Values)
     if key is None and len(numbers) == 1:
         key = next(iter(numbers))
     if key not in numbers:
-        wanted = "gives several numbers" if key is None else f"gives no number {key!r}"
+        problem = "returns several numbers" if key is None else f"does not return {key!r}"
         raise UsageError(
-            f"metric evaluate:{source} {wanted}; choose with evaluate:{source}[KEY] one of: {', '.join(numbers) or 'none'}"
+            f"metric evaluate:{source} {problem}; "
+            f"choose one with evaluate:{source}[KEY]: {', '.join(numbers) or 'none'}"
         )
     return float(numbers[key])
 
@@ -227,9 +226,9 @@ def _module(source: str) -> Any:
     try:
         path = str(Path(source).expanduser()) if _is_path(source) else source
         return evaluate.load(path, keep_in_memory=True)
-    except ImportError as problem:
-        raise UsageError(f"metric evaluate:{source} needs another package: {problem}") from None
-    except Exception as problem:  # a script's own errors are of any kind
+    except ImportError as error:
+        raise UsageError(f"metric evaluate:{source} requires another package: {error}") from None
+    except Exception as error:  # a script can raise anything
         raise Unavailable(
-            f"metric evaluate:{source} cannot be loaded: {str(problem).strip() or type(problem).__name__}"
+            f"metric evaluate:{source} cannot be loaded: {str(error).strip() or type(error).__name__}"
         ) from None

@@ -17,7 +17,7 @@ from harness.commands import example_texts, stored_runs
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.tasks import REGISTRY, draws, glue
-from harness.tasks.own import from_toml
+from harness.tasks.user_files import from_toml
 from tests.conftest import ROOT
 
 EXAMPLE = ROOT / "results.db.example"

@@ -8,7 +8,7 @@ import pytest
 from harness.jobs import Recipe
 from harness.tasks import REGISTRY
 from harness.tasks.base import Example, Task
-from harness.tasks.draws import Infeasible, counts, draw, feasible
+from harness.tasks.draws import Infeasible, counts, draw, infeasible_reason
 
 
 class Rows:
@@ -27,7 +27,9 @@ class Rows:
 
     def examples(self, split, revision):
         assert revision == "1"
-        return self.made if split == "train" else [Example((f"test {i}",), i % 2) for i in range(40)]
+        return (
+            self.made if split == "train" else [Example((f"test {i}",), i % 2) for i in range(40)]
+        )
 
 
 def task(count=500, classes=2, rare=0, **more):
@@ -120,8 +122,11 @@ def test_what_cannot_be_drawn_says_why(made, size, recipe, reason):
 
 def test_known_sizes_refuse_before_anything_is_read():
     """GLUE's RTE has 2,490 training rows; 2,000 with 600 dev rows are too many, and no row is looked at."""
-    assert feasible(REGISTRY["rte"], 2000, Recipe()) == "2000 training and 600 dev rows of 2490"
-    assert feasible(REGISTRY["rte"], 500, Recipe()) == ""
+    assert (
+        infeasible_reason(REGISTRY["rte"], 2000, Recipe())
+        == "2000 training and 600 dev rows of 2490"
+    )
+    assert infeasible_reason(REGISTRY["rte"], 500, Recipe()) == ""
     assert counts(REGISTRY["rte"], 500, Recipe()) == (500, 150)
 
 

@@ -59,7 +59,7 @@ def test_a_text_is_kept_whatever_is_in_it(serve):
 def test_a_cell_that_is_no_text_is_named(serve, text):
     """Missing texts and other types are refused by row and column."""
     serve({"s": ["x", "y", text], "label": [0, 1, 1]})
-    with pytest.raises(CorruptData, match="row 3, column s: no text"):
+    with pytest.raises(CorruptData, match="row 3, column s: not a text"):
         READER.examples("test", "r")
 
 
@@ -92,23 +92,23 @@ def test_a_row_without_a_valid_label_is_named(serve, label):
     serve({"s": ["x", "y"], "label": [0, label]})
     with pytest.raises(
         CorruptData,
-        match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is no class",
+        match=r"a/b/c/test has rows that cannot be used: row 2, column label: .* is not a class",
     ):
         READER.examples("test", "r")
 
 
 @pytest.mark.parametrize("label", [None, float("nan"), float("inf"), "3"])
 def test_a_regression_needs_finite_numbers(serve, label):
-    """A label that is no finite number is refused where the label is a number."""
+    """A label that is not a finite number is refused where the label is a number."""
     serve({"s": ["x"], "label": [label]})
-    with pytest.raises(CorruptData, match="no finite number"):
+    with pytest.raises(CorruptData, match="not a finite number"):
         HubReader(dataset="a/b", config="c", fields=("s",), labels=()).examples("train", "r")
 
 
 def test_many_bad_rows_are_counted(serve):
     """Five bad rows are listed, the others counted."""
     serve({"s": [None] * 8, "label": [0] * 8})
-    with pytest.raises(CorruptData, match=r"row 5, column s: no text; and 3 more$"):
+    with pytest.raises(CorruptData, match=r"row 5, column s: not a text; and 3 more$"):
         READER.examples("train", "r")
 
 

@@ -71,7 +71,7 @@ def test_predictions_that_are_not_finite_score_nan(name, bad):
 @pytest.mark.parametrize(("predictions", "labels"), [([], []), ([1], [1, 0])])
 def test_nothing_or_unequal_lengths_are_refused(predictions, labels):
     """A metric of no rows, or of rows that do not match, is an error and not a number."""
-    with pytest.raises(ValueError, match="accuracy needs"):
+    with pytest.raises(ValueError, match="accuracy requires"):
         metrics.METRICS["accuracy"](predictions, labels)
 
 
@@ -131,7 +131,7 @@ def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
     name = f"evaluate:{folder}"
     assert metrics.compute([f"{name}[hits]"], [1.0, 0.0, 1.0], [1, 1, 1]) == {f"{name}[hits]": 2.0}
     assert metrics.get(f"{name}[misses]:lower").better == "lower"
-    with pytest.raises(UsageError, match=r"one of: hits, misses"):
+    with pytest.raises(UsageError, match=r": hits, misses"):
         metrics.get(name)([1], [1])
 
 

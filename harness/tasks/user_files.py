@@ -1,6 +1,7 @@
-"""Tasks from the user's own files: CSV, TSV, JSONL or Parquet. Every problem of the files is named at once, by row and column.
+"""Tasks from the user's files: CSV, TSV, JSONL or Parquet.
 
-A file is read as it stands or not at all: nothing is guessed, skipped or repaired.
+One message reports all problems of the files, by row and column. Nothing is guessed, skipped or
+repaired.
 """
 
 import re
@@ -8,41 +9,39 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Example, Task
-from harness.tasks.sheets import (
+from harness.tasks.table_files import (
+    FileTable,
     Problems,
-    Sheet,
     as_label,
     as_number,
     digest,
     read_bytes,
-    read_sheet,
+    read_table,
 )
 from methods.core.suggestions import did_you_mean
 
-Kind = Literal["classes", "number"]
-
-MANY: Final = 20  # so many distinct numbers may be classes or measurements: the user must say
+MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
 _KEYS: Final = ("name", "data", "test", "text", "label", "kind", "labels", "metrics")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileReader:
-    """Rows of a training file and perhaps a test file. The revision is a hash of their bytes and of what is read of them."""
+    """Reads a training file and an optional test file."""
 
     data: Path
     test: Path | None = None
     text: tuple[str, ...]  # one or two columns
     label: str
-    labels: tuple[str, ...] = ()  # names of the classes; empty where the label is a number
+    labels: tuple[str, ...] = ()  # class names; empty for a regression
 
     def revision(self) -> str:
-        """A hash of the files' bytes and of the columns and classes chosen.
+        """Return a hash of the files' bytes and of the columns and classes that are read.
 
         Raises:
             UsageError: a file cannot be read.
@@ -50,11 +49,11 @@ class FileReader:
         return self._digest([read_bytes(path) for path in self._paths()])
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """All rows of `train` or `test`, of exactly that revision.
+        """Return all examples of `train` or `test` at a revision.
 
         Raises:
             UsageError: rows cannot be used, or there is no such split.
-            CorruptData: the files have changed since the revision was taken.
+            CorruptData: the files changed since the revision was computed.
         """
         path = {"train": self.data, "test": self.test}.get(split)
         if path is None:
@@ -67,29 +66,30 @@ class FileReader:
                 f"{' or '.join(map(str, contents))} changed while in use; run the same command again"
             )
         problems = Problems()
-        sheet = read_sheet(path, contents[path], problems)
-        rows = self.parse(sheet, problems)
-        problems.done()
+        table = read_table(path, contents[path], problems)
+        rows = self.parse(table, problems)
+        problems.raise_if_any()
         return rows
 
     def _digest(self, contents: Sequence[bytes]) -> str:
-        chosen = repr(
-            (self.text, self.label, self.labels)
-        ).encode()  # other columns of the same file are another task
-        return digest([*contents, chosen])
+        # Other columns of the same file are another task.
+        selection = repr((self.text, self.label, self.labels)).encode()
+        return digest([*contents, selection])
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)
 
-    def parse(self, sheet: Sheet, problems: Problems) -> list[Example]:
-        """The rows of a sheet; what cannot be used goes to `problems`."""
-        have = columns_of(sheet, (*self.text, self.label), problems)
+    def parse(self, table: FileTable, problems: Problems) -> list[Example]:
+        """Return the examples of a table; add rows that cannot be used to `problems`."""
+        existing = existing_columns(table, (*self.text, self.label), problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
         rows = []
-        for index, record in enumerate(sheet.rows):
-            at = sheet.at(index)
-            texts = [text_of(record, name, at, problems) for name in self.text if name in have]
-            if self.label not in have:
+        for index, record in enumerate(table.rows):
+            at = table.locate(index)
+            texts = [
+                read_text(record, name, at, problems) for name in self.text if name in existing
+            ]
+            if self.label not in existing:
                 continue
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
@@ -109,12 +109,12 @@ class FileReader:
                 problems.add(f"{at}, column {self.label!r}: {_short(text)} is not a finite number")
             return number
         if text not in numbers:
-            known = ", ".join(_short(name) for name in self.labels[:MANY]) + (
-                ", ..." if len(self.labels) > MANY else ""
+            known = ", ".join(_short(name) for name in self.labels[:MAX_CLASSES]) + (
+                ", ..." if len(self.labels) > MAX_CLASSES else ""
             )
             near = did_you_mean(text, self.labels)
             problems.add(
-                f"{at}, column {self.label!r}: {_short(text)} is no label of the training file ({known}){near}"
+                f"{at}, column {self.label!r}: {_short(text)} is not a label of the training file ({known}){near}"
             )
         return numbers.get(text)
 
@@ -129,22 +129,22 @@ def from_options(
     metrics: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
 ) -> Task:
-    """A task from the user's files; both are read and checked whole.
+    """Return a task from the user's files after checking every row.
 
     Args:
         data: the training file.
         text: one or two columns with the texts.
         label: the column with the label.
-        test: the test file; without one, other rows are held out for every draw.
-        name: the task's name; the training file's if not given.
-        regression: whether the label is a number; None finds out, and asks where that is not
-            certain.
-        metrics: names of metrics; accuracy for classes, pearson and spearman for numbers if not
-            given.
-        labels: the classes in their order; those of the training file, sorted, if not given.
+        test: the test file; by default each draw holds out other rows.
+        name: the task's name; by default that of the training file.
+        regression: whether the label is a number; by default inferred, with an error if it is
+            ambiguous.
+        metrics: names of metrics; by default accuracy for classes, pearson and spearman for
+            numbers.
+        labels: the classes in their order; by default those of the training file, sorted.
 
     Raises:
-        UsageError: everything that is wrong with the request and the files.
+        UsageError: lists everything that is wrong with the request and the files.
     """
     problems = Problems()
     name = (
@@ -154,33 +154,35 @@ def from_options(
     )
     if not _NAME.fullmatch(name):
         problems.add(
-            f"a task's name has letters, digits, '.', '_' and '-' and begins with a letter or digit, got {name!r}"
+            "a task's name consists of letters, digits, '.', '_' and '-' "
+            f"and starts with a letter or digit, got {name!r}"
         )
     if not 1 <= len(text) <= 2 or len({*text, label}) != len(text) + 1:
         problems.add(
-            f"name one or two text columns and another one for the label, got text {', '.join(text) or 'none'}; label {label}"
+            "name one or two text columns and a different label column, "
+            f"got text {', '.join(text) or 'none'}; label {label}"
         )
     if test is not None and test.resolve() == data.resolve():
         problems.add(f"{data} is both the training and the test file")
-    sheets = [_read(path, problems) for path in ([data, test] if test else [data])]
-    train = sheets[0]
+    tables = [_read(path, problems) for path in ([data, test] if test else [data])]
+    train = tables[0]
     classes: tuple[str, ...] = ()
     known = train is not None and label in train.columns
     if train is not None and known:
         regression, classes = _kind(train, label, regression, labels, problems)
         reader = FileReader(data=data, test=test, text=tuple(text), label=label, labels=classes)
-        for sheet in sheets:
-            if sheet is not None:
-                _check(reader, sheet, bool(classes) or bool(regression), problems)
-    else:  # without its labels, the columns of every file can still be checked
-        for sheet in sheets:
-            if sheet is not None:
-                columns_of(sheet, (*text, label), problems)
+        for table in tables:
+            if table is not None:
+                _check(reader, table, bool(classes) or bool(regression), problems)
+    else:  # without the labels only the columns can be checked
+        for table in tables:
+            if table is not None:
+                existing_columns(table, (*text, label), problems)
     chosen = (
         tuple(metrics) if metrics else (("pearson", "spearman") if regression else ("accuracy",))
     )
     _check_metrics(chosen, classes, regression, problems)
-    problems.done()
+    problems.raise_if_any()
     assert train is not None  # or there was a problem
     return Task(
         name=name,
@@ -196,18 +198,18 @@ def from_options(
 
 
 def from_toml(path: Path) -> Task:
-    """A task described by a TOML file; paths in it are relative to it.
+    """Return the task that a TOML file describes; paths in it are relative to the file.
 
-    Keys: name, data, test, text (a column or two), label, kind ("classes" or "number"), labels,
+    Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
     metrics.
 
     Raises:
-        UsageError: everything that is wrong with the file, or with the files that it names.
+        UsageError: lists everything that is wrong with the file or the files that it names.
     """
     try:
         entries: dict[str, Any] = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise UsageError(f"{path} is no valid TOML: {problem}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
     problems = Problems()
     for key in entries.keys() - set(_KEYS):
         problems.add(
@@ -228,9 +230,9 @@ def from_toml(path: Path) -> Task:
         entries.get("kind") == "number" or len(set(labels)) != len(labels) or len(labels) < 2
     ):
         problems.add(
-            f"{path}: 'labels' names two or more different classes, and goes with kind = \"classes\""
+            f"{path}: 'labels' must name two or more different classes, and requires kind = \"classes\""
         )
-    problems.done()
+    problems.raise_if_any()
     return from_options(
         path.parent / entries["data"],
         text or [],
@@ -257,51 +259,51 @@ def _texts(path: Path, entries: dict[str, Any], key: str, problems: Problems) ->
     return [as_label(item) if key == "labels" else item for item in items]
 
 
-def _read(path: Path, problems: Problems) -> Sheet | None:
-    """The sheet of a file, or None where it cannot be read at all."""
+def _read(path: Path, problems: Problems) -> FileTable | None:
+    """Return the table in a file; None, with a problem added, if it cannot be read."""
     try:
-        sheet = read_sheet(path, read_bytes(path), problems)
-    except UsageError as problem:
-        problems.add(*problem.problems)
+        table = read_table(path, read_bytes(path), problems)
+    except UsageError as error:
+        problems.add(*error.problems)
         return None
-    return sheet if sheet.columns else None
+    return table if table.columns else None
 
 
 def _kind(
-    train: Sheet,
+    train: FileTable,
     label: str,
     regression: bool | None,
     labels: Sequence[str] | None,
     problems: Problems,
 ) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether labels are numbers, and the classes if not; None and none where the user must say."""
-    found = {text for record in train.rows if (text := as_label(record.get(label)))}
+    """Return whether labels are numbers, and the classes if not; (None, ()) if that is ambiguous."""
+    values = {text for record in train.rows if (text := as_label(record.get(label)))}
     if (
         regression is None
         and labels is None
-        and len(found) > MANY
-        and all(as_number(text) is not None for text in found)
+        and len(values) > MAX_CLASSES
+        and all(as_number(text) is not None for text in values)
     ):
         problems.add(
-            f"{train.path}, column {label!r}: {len(found)} different numbers may be classes or measurements; "
-            "say `--kind number` or `--kind classes`"
+            f"{train.path}, column {label!r}: {len(values)} different numbers may be classes or measurements; "
+            "pass `--kind number` or `--kind classes`"
         )
         return None, ()
-    if train.rows and len(found) == 1:
+    if train.rows and len(values) == 1:
         what = "the same number" if regression else "of one class"
         problems.add(
-            f"{train.path}, column {label!r}: every row is {what} ({_short(*found)}); there is nothing to learn"
+            f"{train.path}, column {label!r}: every row is {what} ({_short(*values)}); there is nothing to learn"
         )
     if regression:
         return True, ()
-    return False, tuple(labels) if labels else tuple(sorted(found))
+    return False, tuple(labels) if labels else tuple(sorted(values))
 
 
-def _check(reader: FileReader, sheet: Sheet, labels_known: bool, problems: Problems) -> None:
+def _check(reader: FileReader, table: FileTable, labels_known: bool, problems: Problems) -> None:
     if labels_known:
-        reader.parse(sheet, problems)
+        reader.parse(table, problems)
     else:
-        columns_of(sheet, (*reader.text, reader.label), problems)
+        existing_columns(table, (*reader.text, reader.label), problems)
 
 
 def _check_metrics(
@@ -310,52 +312,53 @@ def _check_metrics(
     for name in chosen:
         try:
             suits = scoring.get(name).suits
-        except UsageError as problem:
-            problems.add(*problem.problems)
+        except UsageError as error:
+            problems.add(*error.problems)
             continue
         if regression and suits in ("classes", "two classes"):
             problems.add(
-                f"metric {name} is for classes, and the label is a number; use pearson, spearman, mse or rmse"
+                f"metric {name} scores classes, but the label is a number; use pearson, spearman, mse or rmse"
             )
         if regression is False and suits == "numbers":
             problems.add(
-                f"metric {name} is for numbers, and the label is a class; use accuracy, macro-f1 or matthews"
+                f"metric {name} scores numbers, but the label is a class; use accuracy, macro-f1 or matthews"
             )
         if suits == "two classes" and len(classes) > 2:
             problems.add(
-                f"metric {name} is for two classes, and there are {len(classes)}; use macro-f1"
+                f"metric {name} scores two classes, but there are {len(classes)}; use macro-f1"
             )
 
 
-def columns_of(sheet: Sheet, wanted: Sequence[str], problems: Problems) -> set[str]:
-    """Those of the wanted columns that a sheet has; each missing one is a problem."""
-    missing = [name for name in wanted if name not in sheet.columns]
+def existing_columns(table: FileTable, names: Sequence[str], problems: Problems) -> set[str]:
+    """Return the columns that a table has; add each missing one to `problems`."""
+    missing = [name for name in names if name not in table.columns]
     for name in missing:
         problems.add(
-            f"{sheet.path}: no column {name!r}{did_you_mean(name, sheet.columns)}; there are {', '.join(sheet.columns)}"
+            f"{table.path}: no column {name!r}{did_you_mean(name, table.columns)}; there are {', '.join(table.columns)}"
         )
-    return set(wanted) - set(missing)
+    return set(names) - set(missing)
 
 
-def text_of(record: dict[str, Any], name: str, at: str, problems: Problems) -> str | None:
-    """The text in a column of a row; None, with a problem noted, where there is none."""
+def read_text(record: dict[str, Any], name: str, at: str, problems: Problems) -> str | None:
+    """Return the text in a column of a row; None, with a problem added, if there is none."""
     value = record.get(name)
     if isinstance(value, str) and value.strip():
         if bad := re.search("[\0\ud800-\udfff]", value):
             what = (
                 "a NUL character"
                 if bad[0] == "\0"
-                else "half a character, which no tokenizer reads"
+                else "half of a surrogate pair, which is not a character"
             )
             problems.add(f"{at}, column {name!r}: {what}")
             return None
         return value
     empty = value is None or (isinstance(value, str) and not value.strip())
     problems.add(
-        f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is no text")
+        f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is not a text")
     )
     return None
 
 
 def _short(text: str) -> str:
+    """Return a quoted text of at most 40 characters."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks.base import Example
-from harness.tasks.own import from_options, from_toml
+from harness.tasks.user_files import from_options, from_toml
 
 GOOD = 'text,label\nfine,pos\n"bad, \nreally",neg\nnice,pos\n'
 
@@ -75,13 +75,16 @@ def test_a_number_is_read_as_one_when_asked(write):
     )
     assert task.regression
     assert task.metrics == ("pearson", "spearman")
-    assert [row.label for row in task.reader.examples("train", task.reader.revision())] == [0.5, -20.0]
+    assert [row.label for row in task.reader.examples("train", task.reader.revision())] == [
+        0.5,
+        -20.0,
+    ]
 
 
 def test_many_different_numbers_need_a_word(write):
     """Over 20 distinct numbers may be classes or measurements: the user is asked, and either answer works."""
     path = write("d.csv", "text,label\n" + "".join(f"t{number},{number}\n" for number in range(21)))
-    assert "say `--kind number` or `--kind classes`" in problems(path, ["text"], "label")
+    assert "pass `--kind number` or `--kind classes`" in problems(path, ["text"], "label")
     assert from_options(path, ["text"], "label", regression=True).outputs == 1
     assert from_options(path, ["text"], "label", regression=False).outputs == 21
 
@@ -113,14 +116,14 @@ def test_the_revision_follows_the_bytes(write):
         ("text,label\nfine,pos\n,neg\n", "row 2 (line 3), column 'text': no text"),
         ('text,label\nfine,pos\n"a\nb",neg\nx,\n', "row 3 (line 5), column 'label': no label"),
         ("text,label\nfine,pos\nb,pos\n", "every row is of one class ('pos')"),
-        ("text,label\nfine,pos\nx,neg,more\n", "row 2 (line 3): 3 columns, where the header has 2"),
-        ('text,label\nfine,pos\n"x"y,neg\n', "a field that begins with a quote must end with one"),
+        ("text,label\nfine,pos\nx,neg,more\n", "row 2 (line 3): 3 columns, but the header has 2"),
+        ('text,label\nfine,pos\n"x"y,neg\n', "a field that starts with a quote must end with one"),
         ('text,label\nfine,pos\n"x,neg\n', "row 2 (line 3): unexpected end of data"),
         (
             "Txt,label\nfine,pos\nb,neg\n",
             "no column 'text' (did you mean 'Txt'?); there are Txt, label",
         ),
-        ("text,text,label\na,b,c\n", "more than one column is called 'text'"),
+        ("text,text,label\na,b,c\n", "more than one column is named 'text'"),
         ("text,label\n", "there are no rows"),
         ("", "is empty"),
         (b"text,label\nfine,pos\n\xff,neg\n", "line 3: byte 0xff at position 1 is not UTF-8"),
@@ -136,11 +139,11 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('{"text": "a", "label": "x"}\n{"text": "b"\n', "row 2 (line 2): no valid JSON"),
-        ('{"text": "a", "label": "x"}\n\n[1]\n', "row 2 (line 3): no JSON object"),
+        ('{"text": "a", "label": "x"}\n{"text": "b"\n', "row 2 (line 2): not valid JSON"),
+        ('{"text": "a", "label": "x"}\n\n[1]\n', "row 2 (line 3): not a JSON object"),
         (
             '{"text": "a", "label": "x"}\n{"text": 7, "label": "y"}\n',
-            "column 'text': '7' is no text",
+            "column 'text': '7' is not a text",
         ),
         (
             '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
@@ -153,7 +156,7 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
         ),
         (
             '{"text": "a", "label": "x"}\n{"text": "b\\ud800", "label": "y"}\n',
-            "row 2 (line 2), column 'text': half a character",
+            "row 2 (line 2), column 'text': half of a surrogate pair",
         ),
         ("{}\n", "there are no columns"),
     ],
@@ -172,7 +175,7 @@ def test_a_parquet_file_is_held_to_the_same(tmp_path):
     for text, expected in (
         (["a", "b\0", "c"], "row 2, column 'text': a NUL character"),
         (["a", None, "c"], "row 2, column 'text': no text"),
-        ([1, 2, 3], "row 1, column 'text': '1' is no text"),
+        ([1, 2, 3], "row 1, column 'text': '1' is not a text"),
     ):
         parquet.write_table(pyarrow.table({"text": text, "label": label}), tmp_path / "d.parquet")
         assert expected in problems(tmp_path / "d.parquet", ["text"], "label")
@@ -200,7 +203,7 @@ def test_labels_that_only_the_test_file_has_are_named(write):
     )
     said = problems(train, ["text"], "label", test=test)
     assert (
-        "row 2 (line 3), column 'label': 'pso' is no label of the training file ('neg', 'pos') (did you mean 'pos'?)"
+        "row 2 (line 3), column 'label': 'pso' is not a label of the training file ('neg', 'pos') (did you mean 'pos'?)"
         in said
     )
 
@@ -213,7 +216,7 @@ def test_every_problem_is_told_at_once(write):
     for part in (
         "a task's name",
         "row 2 (line 3), column 'text'",
-        "'poss' is no label of the training file",
+        "'poss' is not a label of the training file",
         "(did you mean 'pos'?)",
     ):
         assert part in text
@@ -231,7 +234,7 @@ def test_labels_that_are_no_numbers_are_named(write):
 def test_metrics_must_suit_the_labels(write):
     """A metric for numbers is refused for classes, and F1 of one class where there are three."""
     three = write("d.csv", "text,label\na,x\nb,y\nc,z\n")
-    assert "metric pearson is for numbers" in problems(
+    assert "metric pearson scores numbers" in problems(
         three, ["text"], "label", metrics=["pearson"]
     )
     assert "use macro-f1" in problems(three, ["text"], "label", metrics=["f1"])
@@ -241,12 +244,12 @@ def test_files_that_cannot_be_read_are_named(write, tmp_path):
     """A missing file, a folder, an unknown suffix and a false Parquet file are refused in words."""
     assert "there is no file" in problems(tmp_path / "no.csv", ["text"], "label")
     (tmp_path / "f.csv").mkdir()
-    assert "cannot be read" in problems(tmp_path / "f.csv", ["text"], "label")
+    assert "cannot read" in problems(tmp_path / "f.csv", ["text"], "label")
     assert "must be one of .csv, .tsv, .jsonl, .parquet" in problems(
         write("d.xlsx", "x"), ["text"], "label"
     )
     pytest.importorskip("pyarrow")
-    assert "no readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
+    assert "not a readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
 
 
 def test_a_task_file_is_read_relative_to_itself(write):
@@ -274,7 +277,7 @@ def test_a_bad_task_file_names_every_key(write):
         "'kind' must be",
     ):
         assert part in text
-    with pytest.raises(UsageError, match="no valid TOML"):
+    with pytest.raises(UsageError, match="not valid TOML"):
         from_toml(write("u.toml", "data = \n"))
 
 
@@ -282,7 +285,7 @@ def test_reading_a_file_imports_nothing_heavy(write):
     """A CSV file is read without torch, pandas, datasets or pyarrow."""
     path = write("d.csv", GOOD)
     code = (
-        "import sys; from pathlib import Path; from harness.tasks.own import from_options; "
+        "import sys; from pathlib import Path; from harness.tasks.user_files import from_options; "
         f"from_options(Path({str(path)!r}), ['text'], 'label'); "
         "sys.exit(bool({'torch', 'pandas', 'datasets', 'pyarrow'} & {*sys.modules}))"
     )
