@@ -1,7 +1,7 @@
-"""One neutral document: words, tables and notes that every format writes in its own way.
+"""A report without a format: sentences, tables and notes, which each writer formats in its own way.
 
-Text in it is raw; the writers escape it. Marks are single characters that say without colour what
-they mean.
+Texts are not escaped; the writers escape them. Marks are single characters, so that no meaning
+depends on colour.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def plural(count: float, noun: str) -> str:
 
 @dataclass(frozen=True)
 class Note:
-    """One finding. Red: it stands in the way of a claim. Amber: it is to be kept in mind."""
+    """One diagnostic. A red note prevents a claim; an amber note asks for caution."""
 
     code: str
     level: Literal["red", "amber"]
@@ -27,39 +27,38 @@ class Note:
 
 @dataclass(frozen=True)
 class TableCell:
-    """What stands at one place of a table."""
+    """One cell of a table."""
 
     text: str
-    marks: str = ""  # what follows it, in room of its own
+    marks: str = ""  # printed after the text, in a column of their own
     strong: bool = False
-    cell: str | None = (
-        None  # names the runs behind it, where it stands for one method, task and size
-    )
+    # method, task and size, separated by line feeds, if the cell summarises the runs of these
+    runs_key: str | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Labels on the left, then columns of numbers; `legend` explains the marks that occur."""
+    """A table with labels on the left, then columns of numbers; `legend` explains its marks and columns."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[TableCell, ...], ...]
-    labels: int = 1  # columns at the left that are repeated when a table is split
+    labels: int = 1  # number of label columns, which are repeated if the table is split
     legend: str = ""
 
     def part(self, columns: Sequence[int], *, last: bool = True) -> "Table":
-        """The labels and some of the columns of numbers; the last part keeps the legend."""
-        places = [*range(self.labels), *(self.labels + column for column in columns)]
+        """Return the labels and the chosen columns of numbers; only the last part keeps the legend."""
+        indices = [*range(self.labels), *(self.labels + column for column in columns)]
         return Table(
             title=self.title,
-            head=tuple(self.head[i] for i in places),
-            rows=tuple(tuple(row[i] for i in places) for row in self.rows),
+            head=tuple(self.head[i] for i in indices),
+            rows=tuple(tuple(row[i] for i in indices) for row in self.rows),
             labels=self.labels,
             legend=self.legend if last else "",
         )
 
     def split(self, columns: int) -> list["Table"]:
-        """The table as several with at most that many columns of numbers."""
+        """Split the table into parts with at most `columns` columns of numbers."""
         numbers = len(self.head) - self.labels
         starts = range(0, max(numbers, 1), columns)
         return [
@@ -69,7 +68,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the answer first, then what it rests on."""
+    """A report: the verdict first, then the facts, tables and notes that it rests on."""
 
     title: str
     verdict: tuple[str, ...]

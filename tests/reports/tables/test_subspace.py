@@ -111,7 +111,9 @@ def test_a_rule_without_a_score_is_not_settled(grid):
     whole = next(rule for rule in compare_rules(runs, ("simplex",)) if rule.name == "last")
     assert whole.test.settled
     spoilt = replace(runs[0], rules={**runs[0].rules, **by_name({"last": {"accuracy": math.nan}})})
-    lost = next(rule for rule in compare_rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last")
+    lost = next(
+        rule for rule in compare_rules([spoilt, *runs[1:]], ("simplex",)) if rule.name == "last"
+    )
     assert lost.test.failed == 1
     assert not lost.test.settled
 
