@@ -63,21 +63,21 @@ class FeatureReader:
         disk: bool = False,
         progress: ReadProgress = lambda *_: None,
     ) -> np.ndarray:
-        """Features `[rows, hidden]` in float64.
+        """Return features `[rows, hidden]` in float64.
 
-        Where the device has no memory for a call, these rows and all later ones go through the
-        model in calls of half its tokens, which `adapted.room` records.
+        On out-of-memory, calls of half as many tokens are used for these rows and all later ones,
+        which `adapted.call_limit` records.
 
         Args:
-            rows: tokens of each.
-            disk: whether they are worth a file, if they are many.
-            told: called after every call of the model.
+            rows: encoded rows.
+            disk: whether to read the features of a large set from disk, and store them there.
+            progress: called after every call of the model.
 
         Raises:
-            OutOfMemoryError: it cannot hold a single row.
+            OutOfMemoryError: the device cannot hold a single row.
         """
-        room = self.adapted.call_limit
-        usual = room.tokens or CALL_TOKENS[self.adapted.backbone.device.type]
+        limit = self.adapted.call_limit
+        usual = limit.tokens or CALL_TOKENS[self.adapted.backbone.device.type]
         longest = max((len(row["input_ids"]) for row in rows), default=0)
         features, tokens = out_of_memory.retry_smaller(
             lambda tokens: self.store.read(self, rows, tokens, disk=disk, progress=progress),
@@ -85,7 +85,7 @@ class FeatureReader:
             lambda tokens: tokens // 2 if tokens >= 2 * longest else 0,
         )
         if tokens != usual:
-            room.tokens = tokens
+            limit.tokens = tokens
         return features
 
     def compute(self, rows: Sequence[Encoded], call: CallShape, count: int) -> np.ndarray:

@@ -89,10 +89,10 @@ class JobRun:
         )
         if (method.resolved_version, task.version) != (job.method_version, job.draw.version):
             raise BenchError(
-                f"{job.method} on {task.name} was planned with versions {job.method_version} and {job.draw.version} of them, "
-                f"and here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
+                f"the plan has version {job.method_version} of {job.method} and {job.draw.version} of {task.name}, "
+                f"here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
             )
-        return cls(ticket, device, method, draw, backbone, Streams(job.place), target)
+        return cls(ticket, device, method, draw, backbone, Streams(job.stream_key), target)
 
     @property
     def packable(self) -> bool:

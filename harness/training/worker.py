@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.errors import DiskTrouble
 from harness.geometry import ALONE, Geometry, padded_outputs
 from harness.outcome import Outcome, ProgressCallback
-from harness.redaction import redact, told
+from harness.redaction import redact, error_message
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
@@ -164,7 +164,9 @@ def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple
 def _failed(ticket: Ticket, error: Exception) -> Outcome:
     _raise_if_fatal(error)
     trace = redact("".join(traceback.format_exception(error, limit=-12))[-16_000:])
-    return Outcome(digest=ticket.job.digest, status="failed", error=told(error), trace=trace)
+    return Outcome(
+        digest=ticket.job.digest, status="failed", error=error_message(error), trace=trace
+    )
 
 
 def _raise_if_fatal(error: Exception) -> None:

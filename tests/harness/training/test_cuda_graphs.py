@@ -235,7 +235,9 @@ def test_what_is_recorded_reads_what_it_is_told_anew():
         for at in range(WARM_UP_STEPS + 3)
     ]
     found = [take(one) for one in told]
-    assert [one.tolist() for one in found] == [[2.0 * at + 0.5] * 3 for at in range(WARM_UP_STEPS + 3)]
+    assert [one.tolist() for one in found] == [
+        [2.0 * at + 0.5] * 3 for at in range(WARM_UP_STEPS + 3)
+    ]
     assert (ran["as written"], tape.played) == (WARM_UP_STEPS + 1, 3)
 
 
