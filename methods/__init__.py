@@ -23,7 +23,7 @@ from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.prompt import Prompt
-from methods.simplex import DECODERS, OWN, Simplex
+from methods.simplex import DECODERS, SIMPLEX_OPTIONS, Simplex
 from methods.unipelt import Unipelt
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "class_of",
     "label",
     "meant",
+    "option_help",
     "options_of",
     "plugin_of",
     "plugins_offered",
@@ -149,8 +150,22 @@ def options_of(name: str, base: str = "prefix") -> set[str]:
     """
     cls = class_of(name)
     if cls is Simplex:
-        return options_of(base) | {*OWN, "base"}
-    return {one.name for one in fields(cls)}
+        return options_of(base) | {*SIMPLEX_OPTIONS, "base"}
+    return {field.name for field in fields(cls)}
+
+
+def option_help(name: str, base: str = "prefix") -> dict[str, str]:
+    """Return one line of help for each option of a method; a simplex also has the options of its base.
+
+    Raises:
+        ValueError: the method is unknown, or its plug-in is broken.
+    """
+    cls = class_of(name)
+    inherited = option_help(base) if cls is Simplex else {}
+    own = {*SIMPLEX_OPTIONS, "base"} if cls is Simplex else {field.name for field in fields(cls)}
+    return inherited | {
+        field.name: field.metadata.get("help", "") for field in fields(cls) if field.name in own
+    }
 
 
 def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Method:
@@ -177,7 +192,9 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
                 f"{name} has no option {option!r}{did_you_mean(option, known)}; it has {', '.join(sorted(known))}"
             )
     own = {
-        option: given.pop(option) for option in list(given) if cls is not Simplex or option in OWN
+        option: given.pop(option)
+        for option in list(given)
+        if cls is not Simplex or option in SIMPLEX_OPTIONS
     }
     typed = {option: _read(option, value, _type_of(option, cls)) for option, value in own.items()}
     if cls is Simplex:

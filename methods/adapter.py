@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, require, require_one_of, require_share
+from methods.core.method import Method, added_option, option, require, require_one_of, require_share
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -34,12 +34,18 @@ class Adapter(Method):
         "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
     )
 
-    bottleneck: int = 48
-    placement: str = added_option("feed-forward")  # or both: behind the attention part as well
+    bottleneck: int = option(48, "Width of the bottleneck.")
+    placement: str = added_option(
+        "feed-forward",
+        "feed-forward: after the feed-forward part of a block; both: after attention as well.",
+    )
     budget: float = added_option(
-        0.0
-    )  # share of the backbone's parameters, such as 3%, from which the bottleneck follows; 0: as said
-    gate: bool = added_option(False)  # each bottleneck weighed by a gate that looks at the row
+        0.0,
+        "Share of the backbone's parameters, such as 3%, that sets the bottleneck; 0: use `bottleneck`.",
+    )
+    gate: bool = added_option(
+        False, "Scale each bottleneck's output by a gate that depends on the input."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

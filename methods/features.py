@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import ClosedForm, Method, require, require_one_of
+from methods.core.method import ClosedForm, Method, option, require, require_one_of
 from methods.core.protocols import Streams
 
 if TYPE_CHECKING:
@@ -36,10 +36,13 @@ class Features(Method):
     )
     paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805"
 
-    pooling: str = (
-        "mean"  # over the row's tokens; or cls: the first token, the last one of a causal model
+    pooling: str = option(
+        "mean", "mean over the tokens, or cls: the first token, in a causal model the last one."
     )
-    c: float = 0.0
+    c: float = option(
+        0.0,
+        "Inverse strength of the penalty, scikit-learn's C; 0: the dev score selects one of five.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.core.method import Method, require
+from methods.core.method import Method, option, require
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ class FineTuning(Method):
         "Devlin et al. 2019, arXiv 1810.04805; Mosbach et al. 2021, arXiv 2006.04884"
     )
 
-    layers: str = "all"  # all, none, or top-K
-    weight_decay: float = 0.01
+    layers: str = option(
+        "all", "Blocks to train: all, none (only the head), or top-K such as top-2."
+    )
+    weight_decay: float = option(0.01, "Weight decay of AdamW; biases and norms never decay.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

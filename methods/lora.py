@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, require
+from methods.core.method import Method, added_option, option, require
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -38,14 +38,17 @@ class Lora(Method):
     summary: ClassVar[str] = "a low-rank update of the query and value projections"
     paper: ClassVar[str] = "Hu et al. 2022, arXiv 2106.09685"
 
-    rank: int = 8
-    alpha: float = (
-        16.0  # the update is scaled by alpha / rank, so its size does not hang on the rank
+    rank: int = option(8, "Rank of the update.")
+    alpha: float = option(
+        16.0, "The update is scaled by alpha / rank, so its size does not depend on the rank."
     )
-    targets: str = QUERY_VALUE  # names of linear layers inside the repeated blocks, separated by |
-    lora_dropout: float = added_option(0.0)  # on what the update reads
-    rslora: bool = added_option(False)  # scale by alpha / sqrt(rank)
-    gate: bool = added_option(False)  # each update weighed by a gate that looks at the row
+    targets: str = option(
+        QUERY_VALUE,
+        "Names of the linear layers to update, separated by |; the default means the query and value projections.",
+    )
+    lora_dropout: float = added_option(0.0, "Dropout on the input of the update.")
+    rslora: bool = added_option(False, "Scale the update by alpha / sqrt(rank).")
+    gate: bool = added_option(False, "Scale each update by a gate that depends on the input.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,11 +69,6 @@ class Lora(Method):
     def default_lr(self) -> float:
         """As for the other small trained parts."""
         return 5e-4
-
-    @property
-    def own_dropout(self) -> float:
-        """On what the update reads."""
-        return self.lora_dropout
 
     @property
     def scale(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, require, require_one_of, require_share
+from methods.core.method import Method, added_option, option, require, require_one_of, require_share
 from methods.core.protocols import Streams, Unsupported
 from methods.core.text_init import repeat_to_length, require_words
 
@@ -43,22 +43,32 @@ class Prefix(Method):
     )
     paper: ClassVar[str] = "Li & Liang 2021, arXiv 2101.00190"
 
-    length: int = 10
-    hidden: int = 512  # width of the perceptron's hidden layer
-    # one MLP for all layers; per-layer: one a layer for keys and one for values; none: free tensors
-    decoder: str = "one"
-    # the text's positions start after the prefix, as in PEFT, so that a prefix can be exported
-    positions: str = "shifted"
+    length: int = option(10, "Number of trained keys and values in each layer.")
+    hidden: int = option(512, "Width of the perceptron's hidden layer.")
+    decoder: str = option(
+        "one",
+        "one: one perceptron for all layers; per-layer: two for each layer; simple-share: the layer's own frozen "
+        "projections; none: train keys and values directly.",
+    )
+    positions: str = option(
+        "shifted",
+        "shifted: the text's positions start after the prefix, as in PEFT; kept: they start at 0.",
+    )
     budget: float = added_option(
-        0.0
-    )  # share of the backbone's parameters, such as 0.1%, from which the length follows; 0: as said
+        0.0,
+        "Share of the backbone's parameters, such as 0.1%, that sets the length; 0: use `length`.",
+    )
     init: str = added_option(
-        "random"
-    )  # or words: the activations of real words in the frozen backbone
-    words: str = added_option("")  # the words; repeated or cut to the length
-    depth: str = added_option("all")  # or first: a prefix in the first layer only
-    prefix_dropout: float = added_option(0.0)  # on keys and values of the prefix
-    gate: str = added_option("none")  # or input, or zero
+        "random",
+        "random, or words: start from the activations of real words in the frozen backbone.",
+    )
+    words: str = added_option("", "The words for init=words, repeated or cut to the length.")
+    depth: str = added_option("all", "all layers, or first: a prefix in the first layer only.")
+    prefix_dropout: float = added_option(0.0, "Dropout on the keys and values of the prefix.")
+    gate: str = added_option(
+        "none",
+        "none; input: scale the prefix by a gate that depends on the input; zero: by a factor that starts at 0.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,11 +100,6 @@ class Prefix(Method):
     def starts_at_random(self) -> bool:
         """Real words are one start."""
         return self.init == "random"
-
-    @property
-    def own_dropout(self) -> float:
-        """On keys and values of the prefix."""
-        return self.prefix_dropout
 
     @property
     def decodes(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, require, require_one_of
+from methods.core.method import Method, added_option, option, require, require_one_of
 from methods.core.protocols import Streams, Unsupported
 from methods.core.text_init import repeat_to_length, require_words
 
@@ -36,13 +36,18 @@ class Prompt(Method):
     summary: ClassVar[str] = "trained rows in front of the embedded text"
     paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
 
-    length: int = 20
-    # embeddings of some of the 5,000 first tokens; random: new ones; words: those of words
-    init: str = "vocabulary"
-    words: str = added_option("")  # the words; repeated or cut to the length
-    decoder: str = "none"  # or mlp: through a perceptron of width `hidden`
-    hidden: int = 512
-    pool: str = "text"  # or prompt
+    length: int = option(20, "Number of trained vectors in front of the text.")
+    init: str = option(
+        "vocabulary",
+        "vocabulary: start from embeddings of common tokens; random: from random vectors; words: from given words.",
+    )
+    words: str = added_option("", "The words for init=words, repeated or cut to the length.")
+    decoder: str = option("none", "none: train the vectors directly; mlp: through a perceptron.")
+    hidden: int = option(512, "Width of the perceptron's hidden layer.")
+    pool: str = option(
+        "text",
+        "text: the classifier sees only the text; prompt: it also sees the prompt, as in PEFT.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.core.method import DevScoring, Method, Scalar, added_option, require, require_one_of
+from methods.core.method import (
+    DevScoring,
+    Method,
+    Scalar,
+    added_option,
+    option,
+    require,
+    require_one_of,
+)
 from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
 
@@ -37,28 +45,44 @@ class Simplex(Method):
     )
     paper: ClassVar[str] = "Falissard et al. 2023, arXiv 2310.15793"
 
-    base: Method = field(default_factory=Prefix)
-    vertices: int = 6
-    # what gets a point of its own: each row and layer, each row, each layer of a batch, a batch
-    granularity: str = "row-layer"
-    validation: str = "stochastic"  # or centroid
-    # of the dev rows in stochastic validation; 0: as many as give about 300 scored rows, at least 2
-    copies: int = 0
+    base: Method = field(
+        default_factory=Prefix,
+        metadata={
+            "help": "The method whose tensors are the vertices: prefix, lora, adapter, prompt, head or unipelt."
+        },
+    )
+    vertices: int = option(6, "Number of vertices; 1 is the base method itself.")
+    granularity: str = option(
+        "row-layer",
+        "What gets its own point: row-layer (each example and layer), row, batch-layer (each layer) or batch.",
+    )
+    validation: str = option(
+        "stochastic", "Score dev examples at sampled points (stochastic) or at the centroid."
+    )
+    copies: int = option(
+        0,
+        "Copies of each dev example in stochastic validation; 0: about 300 scored copies in total, at least 2.",
+    )
     concentration: float = added_option(
-        1.0
-    )  # of the Dirichlet law; 1: uniform, less: near the vertices, more: near the centre
+        1.0,
+        "Of the Dirichlet distribution of points; 1: uniform, less: near vertices, more: near the centroid.",
+    )
     diversity: float = added_option(
-        0.0
-    )  # weight of the squared cosine between two vertices in the loss
+        0.0, "Weight of the squared cosine between two vertices in the loss."
+    )
     decoders: str = added_option(
-        "shared"
-    )  # or per-vertex: the base's perceptron once for each vertex
+        "shared", "shared: the vertices share the base's perceptron; per-vertex: one for each."
+    )
     head: bool = added_option(
-        True
-    )  # the head has vertices as well; false: one head for the whole simplex
-    mix: str = added_option("factors")  # of LoRA: mix A and B each; product: mix the updates B A
-    test: str = added_option("centroid")  # or mean-of-samples: the mean answer of sampled models
-    samples: int = added_option(10)  # how many, for test=mean-of-samples
+        True, "Whether the head has vertices; false: one head for the whole simplex."
+    )
+    mix: str = added_option(
+        "factors", "Over LoRA: mix the factors A and B, or product: mix the updates B A."
+    )
+    test: str = added_option(
+        "centroid", "Test the centroid, or mean-of-samples: the mean prediction of sampled models."
+    )
+    samples: int = added_option(10, "Number of sampled models for test=mean-of-samples.")
 
     def __post_init__(self) -> None:
         require(self.vertices >= 1, f"vertices must be 1 or more, got {self.vertices}")
@@ -103,11 +127,6 @@ class Simplex(Method):
         return self.base.resolved_dropout
 
     @property
-    def own_dropout(self) -> float:
-        """The base's."""
-        return self.base.own_dropout
-
-    @property
     def dev_scoring(self) -> DevScoring:
         """Sampled points by default, so that a small dev set does not judge by one point alone."""
         return DevScoring(stochastic=self.validation == "stochastic", copies=self.copies)
@@ -121,7 +140,7 @@ class Simplex(Method):
     def unused(self) -> frozenset[str]:
         """What goes with sampling where nothing is sampled, and with a decoder where there is none."""
         if self.vertices == 1:
-            return frozenset(OWN) - {"vertices"}
+            return frozenset(SIMPLEX_OPTIONS) - {"vertices"}
         idle = {
             "copies": self.validation == "centroid",
             "samples": not self.test_samples,
@@ -131,16 +150,16 @@ class Simplex(Method):
 
     def options(self) -> dict[str, Scalar]:
         own: dict[str, Scalar] = {
-            name: getattr(self, name) for name in OWN if name not in self.unused
+            name: getattr(self, name) for name in SIMPLEX_OPTIONS if name not in self.unused
         }
         return self.base.options() | own | {"base": self._base_name}
 
     def resolved(self) -> dict[str, Scalar]:
-        said = {one.name: one.default for one in fields(self) if one.metadata.get("later")}
+        said = {one.name: one.default for one in fields(self) if one.metadata.get("added")}
         values = self.options()
         own = {
             name: values[name]
-            for name in OWN
+            for name in SIMPLEX_OPTIONS
             if name in values and (name not in said or values[name] != said[name])
         }
         return self.base.resolved() | own | {"base": self._base_name}
@@ -193,8 +212,9 @@ class Simplex(Method):
         return TrainableParameters(slots, start, mixture)
 
 
-OWN = tuple(
-    one.name
-    for one in fields(Simplex)
-    if one.name in Simplex.__annotations__ and one.name != "base"
+# The options of a simplex itself, in order; all others are those of its base.
+SIMPLEX_OPTIONS = tuple(
+    option.name
+    for option in fields(Simplex)
+    if option.name in Simplex.__annotations__ and option.name != "base"
 )

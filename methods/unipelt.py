@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from methods.adapter import Adapter
-from methods.core.method import Method, require
+from methods.core.method import Method, option, require
 from methods.core.protocols import Streams
 from methods.lora import Lora
 from methods.prefix import Prefix
@@ -39,14 +39,16 @@ class Unipelt(Method):
     )
     paper: ClassVar[str] = "Mao et al. 2022, arXiv 2110.07577"
 
-    parts: str = "prefix+adapter+lora"  # or some of them, such as prefix+adapter
-    length: int = 10
-    hidden: int = 512
-    positions: str = "shifted"
-    bottleneck: int = 48
-    rank: int = 8
-    alpha: float = 16.0
-    gates: bool = True
+    parts: str = option("prefix+adapter+lora", "The methods to train together, joined by +.")
+    length: int = option(10, "Length of the prefix.")
+    hidden: int = option(512, "Width of the hidden layer of the prefix's perceptron.")
+    positions: str = option(
+        "shifted", "shifted: the text's positions start after the prefix; kept: they start at 0."
+    )
+    bottleneck: int = option(48, "Width of the adapters' bottleneck.")
+    rank: int = option(8, "Rank of the LoRA updates.")
+    alpha: float = option(16.0, "The LoRA updates are scaled by alpha / rank.")
+    gates: bool = option(True, "Scale the output of each part by a gate that depends on the input.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,6 @@
-"""The one interface of every method: where its tensors enter a backbone, and what is trained to produce them.
+"""The interface that every method implements: where its tensors enter a backbone, and what is trained.
 
-Torch is imported inside the two verbs only, so that a command line is checked without it.
+Torch is imported only when a method is attached to a backbone, so that a command line is checked without it.
 """
 
 from __future__ import annotations
@@ -21,36 +21,42 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool
 
 
-def added_option(default: Scalar | None) -> Any:
-    """A field for an option that came after results existed: left out of a job's identity at its default.
+def option(default: Scalar | None, help: str) -> Any:  # noqa: A002  # as in argparse
+    """Return a dataclass field for an option of a method, with one line of help for `bench list methods NAME`."""
+    return field(default=default, metadata={"help": help})
 
-    So results from before it stay those of the same job.
+
+def added_option(default: Scalar | None, help: str = "") -> Any:  # noqa: A002
+    """Return a field for an option that was added after results existed.
+
+    At its default it is left out of a job's identity, so that earlier results remain results of the same job.
     """
-    return field(default=default, metadata={"later": True})
+    return field(default=default, metadata={"help": help, "added": True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A way of adapting a backbone. Subclasses are frozen dataclasses whose fields are the hyper-parameters.
+    """A way to adapt a backbone. Subclasses are frozen dataclasses whose fields are the hyper-parameters.
 
-    A subclass says where its tensors enter (`place`) and how they start (`start`); everything else
-    is written once, here. A field that is left at None takes a value that depends on the others;
-    `resolved` gives the values in use.
+    A subclass defines where its tensors enter the backbone (`place`) and their initial values (`start`).
+    Everything else is implemented here. A field left at None takes a value that depends on the other
+    fields; `options` returns the values in use.
 
     Raises:
-        ValueError: by `__post_init__`, when an option has no meaning; the text names it.
+        ValueError: raised by `__post_init__` for an invalid option; the message names the option.
     """
 
     name: ClassVar[str]
-    VERSION: ClassVar[int] = 1  # raised when a correction changes numbers
+    VERSION: ClassVar[int] = 1  # raised when a correction changes results
+    INTERFACE: ClassVar[int] = 1  # the `methods.INTERFACE` that a plug-in was written for
     summary: ClassVar[str] = ""  # one line for `bench list methods`
     paper: ClassVar[str] = ""
 
-    lr: float | None = None  # learning rate of AdamW
-    weight_decay: float = 0.0
-    dropout: bool | None = (
-        # the backbone's dropout on hidden states while training; off where the backbone is frozen
-        None
+    lr: float | None = option(None, "Peak learning rate of AdamW.")
+    weight_decay: float = option(0.0, "Weight decay of AdamW; biases and norms never decay.")
+    dropout: bool | None = option(
+        None,
+        "Whether the backbone's dropout on hidden states is on in training; off for frozen backbones by default.",
     )
 
     def __post_init__(self) -> None:
@@ -62,76 +68,71 @@ class Method(ABC):
 
     @property
     def resolved_version(self) -> int:
-        """The version of what makes its numbers: a job's identity has it."""
+        """Version of the code that determines the results; part of a job's identity."""
         return self.VERSION
 
     @property
     def resolved_lr(self) -> float:
-        """The learning rate in use."""
+        """Learning rate in use."""
         return self.default_lr if self.lr is None else self.lr
 
     @property
     def resolved_dropout(self) -> bool:
-        """Whether the backbone's dropout is on while training."""
+        """Whether the backbone's dropout is on in training."""
         return False if self.dropout is None else self.dropout
 
     @property
     @abstractmethod
     def default_lr(self) -> float:
-        """The learning rate where none is asked for."""
+        """Learning rate if `lr` is None."""
 
     @property
     def starts_at_random(self) -> bool:
-        """Whether its own tensors are drawn, so that the vertices of a simplex start apart."""
+        """Whether the method's tensors start at random values, so that the vertices of a simplex differ."""
         return True
 
     @property
     def decodes(self) -> bool:
-        """Whether a trained decoder makes its tensors from latent ones."""
+        """Whether a trained decoder produces the method's tensors."""
         return False
 
     @property
-    def own_dropout(self) -> float:
-        """The share of a dropout of its own, in training."""
-        return 0.0
-
-    @property
     def dev_scoring(self) -> DevScoring:
-        """How the dev rows are scored while training."""
+        """How dev examples are scored during training."""
         return DevScoring(stochastic=False, copies=1)
 
     @property
     def test_samples(self) -> int:
-        """How many sampled models the answers on test rows are averaged over; 0: the centroid answers alone."""
+        """Number of sampled models whose test predictions are averaged; 0: the centroid alone predicts."""
         return 0
 
     @property
     def closed_form(self) -> ClosedForm | None:
-        """How it is fitted without gradients, on features of the frozen backbone; None: by gradient."""
+        """The closed-form solver on features of the frozen backbone; None: trained by gradient."""
         return None
 
     @property
     def unused(self) -> frozenset[str]:
-        """The options that make no difference as the others stand."""
+        """Options that have no effect, given the values of the others."""
         return frozenset()
 
     def options(self) -> dict[str, Scalar]:
-        """Every option in use, with its value."""
+        """Return every option that has an effect, with the value in use."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"lr": self.resolved_lr, "dropout": self.resolved_dropout}
         return {name: value for name, value in values.items() if name not in self.unused}
 
     def resolved(self) -> dict[str, Scalar]:
-        """The options that make a job what it is, with the values in use."""
-        unsaid = {
+        """Return the options that are part of a job's identity, with the values in use."""
+        omitted = {
             f.name
             for f in fields(self)
-            if f.metadata.get("later") and getattr(self, f.name) == f.default
+            if f.metadata.get("added") and getattr(self, f.name) == f.default
         }
-        return {name: value for name, value in self.options().items() if name not in unsaid}
+        return {name: value for name, value in self.options().items() if name not in omitted}
 
     def slots(self, backbone: Backbone) -> Slots:
-        """Where tensors enter the backbone. Installs the sites; allocates nothing for a job.
+        """Return the method's slots, installed on the backbone and still empty.
 
         Raises:
             Unsupported: the backbone's structure does not allow the method.
@@ -143,15 +144,13 @@ class Method(ABC):
             self.place(slots)
             if self.closed_form is None:
                 add_head(slots)
-        except (
-            Exception
-        ):  # a plug-in's may be of any kind, and the backbone is used by others after it
+        except Exception:  # a plug-in may raise anything, and other jobs use the backbone later
             slots.remove()
             raise
         return slots
 
     def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
-        """What is trained for one job, the head included."""
+        """Return what is trained for one job, including the head."""
         from methods.core.parameters import TrainableParameters, with_head
 
         return TrainableParameters(
@@ -160,7 +159,7 @@ class Method(ABC):
 
     @abstractmethod
     def place(self, slots: Slots) -> None:
-        """Put this method's slots into the backbone, `slots.backbone`, without the head's.
+        """Add this method's slots to the backbone, `slots.backbone`. The head's slots are added elsewhere.
 
         Raises:
             Unsupported: the backbone's structure does not allow the method.
@@ -168,43 +167,46 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
-        """What is trained, without the head. Every tensor that is drawn at random gets a leading axis of `vertices`."""
+        """Return the initial values of what is trained, without the head.
+
+        Every tensor that starts at random values has a leading axis of length `vertices`.
+        """
 
 
 class ClosedForm(Protocol):
-    """How a method is fitted without gradients."""
+    """A solver that fits a method without gradients."""
 
     def solve(
         self, x: np.ndarray, y: np.ndarray, *, classes: int
     ) -> Iterator[Mapping[str, np.ndarray]]:
-        """Candidates for the slots' tensors; the dev rows choose among them.
+        """Yield candidates for the slots' tensors; the dev score selects one.
 
         Args:
-            x: features of the training rows, `[rows, hidden]`.
-            y: class numbers, or values of a regression, `[rows]`.
-            classes: how many classes there are; 0: a regression.
+            x: features of the training examples, `[examples, hidden]`.
+            y: class indices, or the targets of a regression, `[examples]`.
+            classes: number of classes; 0 for a regression.
         """
         ...
 
     def answer(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What a solution says of features `[rows, hidden]`: logits `[rows, outputs]`."""
+        """Return the logits `[examples, outputs]` of a solution for features `[examples, hidden]`."""
         ...
 
     def reads(self) -> Mapping[str, Any]:
-        """The options on which the features hang; features are kept under them."""
+        """Return the options that the features depend on; they are part of the key of cached features."""
         ...
 
     def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
-        """Tensors with which the model's answer is the features themselves."""
+        """Return tensors with which the model's logits are the features themselves."""
         ...
 
 
 @dataclass(frozen=True)
 class DevScoring:
-    """How dev rows are scored: at the centroid, or several copies of each row with a sampled model for every copy."""
+    """How dev examples are scored: at the centroid, or as several copies with a sampled model for each copy."""
 
     stochastic: bool
-    copies: int  # 0: as many as give about 300 scored rows, at least 2
+    copies: int  # of each example; 0: enough for about 300 scored copies in total, at least 2
 
 
 def require(condition: bool, text: str) -> None:
@@ -214,10 +216,13 @@ def require(condition: bool, text: str) -> None:
 
 
 def require_share(name: str, value: float) -> None:
-    """Raise `ValueError` unless the option is a share from 0 to below 1."""
-    require(0 <= value < 1, f"{name} must be a share such as 0.1% or .001, got {value}")
+    """Raise `ValueError` unless the option is a share in [0, 1)."""
+    require(
+        0 <= value < 1,
+        f"{name} must be a share from 0 to below 1, such as 0.1% or .001, got {value}",
+    )
 
 
 def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise `ValueError` unless the option's value is among those allowed."""
+    """Raise `ValueError` unless the option has one of the allowed values."""
     require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}")

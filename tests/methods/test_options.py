@@ -141,3 +141,14 @@ def test_what_has_no_meaning_is_refused_with_what_has(name, options, words):
     with pytest.raises(ValueError, match=r".*") as caught:
         methods.build(name, options)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_option_has_a_line_of_help(name):
+    """`bench list methods NAME` can explain each option in one sentence."""
+    lines = methods.option_help(name)
+    assert set(lines) == methods.options_of(name)
+    for option, line in lines.items():
+        assert 0 < len(line) <= 160, option
+        assert "\n" not in line
+        assert line.endswith(".")
