@@ -1,1 +1,1 @@
-"""Running jobs and keeping results."""
+"""Run jobs and store their results."""

@@ -1,4 +1,4 @@
-"""Where the command `bench` starts."""
+"""Entry point of the command `bench`."""
 
 import os
 import sys
@@ -7,10 +7,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line, if the packages found are this program's own."""
-    os.environ.setdefault(
-        "HF_HUB_DISABLE_TELEMETRY", "1"
-    )  # read by the Hub's client when it is imported
+    """Run the command line, after checking that `methods` and `reports` are the packages of bench."""
+    # The Hub's client reads this when it is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     here = Path(__file__).resolve().parent.parent
     for name in ("methods", "reports"):
         spec = find_spec(name)
@@ -19,13 +18,13 @@ def main() -> None:
             where = origin.parent if origin else "missing"
             sys.exit(
                 f"bench: the package {name!r} that Python finds ({where}) is not the one of bench ({here / name}): "
-                "start in another folder, or take it off PYTHONPATH"
+                "start bench in another folder, or remove it from PYTHONPATH"
             )
     try:
         from harness.cli.app import run_command_line
 
         run_command_line()
-    except KeyboardInterrupt:  # before the command line could say so itself
+    except KeyboardInterrupt:  # before the command line handles it
         sys.exit(130)
 
 

@@ -1,4 +1,4 @@
-"""What is worth keeping between runs: the fingerprints of draws, so that a finished grid is recognised without its rows."""
+"""Cache between runs, such as the fingerprints of draws: a finished grid is recognised without reading its data."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from harness.atomic_write import atomic_write
 
 
 def folder() -> Path:
-    """The cache folder: `BENCH_CACHE`, or the platform's place for caches."""
-    if named := os.environ.get("BENCH_CACHE"):
-        return Path(named)
+    """Return the cache folder: `BENCH_CACHE`, or the platform's folder for caches."""
+    if path := os.environ.get("BENCH_CACHE"):
+        return Path(path)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "simplexbench"
     if sys.platform == "darwin":
@@ -22,8 +22,8 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simplexbench"
 
 
-class Kept:
-    """A small dictionary in a file of its own, named by what its values depend on. Losing it costs time, never a result."""
+class DiskCache:
+    """A small dictionary in one file, whose name is a hash of what the values depend on. It can be deleted."""
 
     def __init__(self, kind: str, *depends_on: Any) -> None:
         name = sha256(json.dumps([kind, *depends_on], sort_keys=True).encode()).hexdigest()[:24]
@@ -31,22 +31,22 @@ class Kept:
         self._changed = False
         self._values: dict[str, Any] = {}
         try:
-            found = json.loads(self._path.read_text("utf-8"))
-            self._values = found if isinstance(found, dict) else {}
+            values = json.loads(self._path.read_text("utf-8"))
+            self._values = values if isinstance(values, dict) else {}
         except (OSError, ValueError):
-            pass  # missing, unreadable or half-written: made again
+            pass  # missing or corrupt
 
     def get(self, key: str) -> Any:
-        """The value, or None."""
+        """Return the value of a key, or None."""
         return self._values.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        """Keep a value; `save` writes it."""
+        """Set a value; `save` writes it to disk."""
         self._values[key] = value
         self._changed = True
 
     def save(self) -> None:
-        """Write what changed, whole or not at all."""
+        """Write the file if a value was set."""
         if not self._changed:
             return
         with suppress(OSError):  # a read-only home must not end a run

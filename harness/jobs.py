@@ -1,7 +1,8 @@
-"""Jobs: what there is to compute, and the identity of each.
+"""Jobs and their identity.
 
-A job's digest covers everything that changes its number and nothing else: not the host, the device,
-the number of workers or a library's version, which are provenance. Standard library only.
+A job's digest covers everything that changes its result, and nothing else: the host, the device, the
+number of workers and the versions of libraries are provenance. This module imports only the
+standard library.
 """
 
 import hashlib
@@ -16,36 +17,40 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How rows are drawn and how long every method is trained: what all methods of a comparison share."""
+    """How examples are sampled and how long methods are trained; all methods of a comparison share it."""
 
     steps: int = 500
     batch_size: int = 16
     eval_every: int = 50
-    patience: int = 0  # evaluations without a better dev score before a job stops; 0: never
-    max_length: int = 128  # tokens a row
-    # round(0.3 size) further rows; carved: 30 % of the size itself; or a number of rows
+    patience: int = 0  # evaluations without a better dev score after which a job stops; 0: never
+    max_length: int = 128  # tokens per example
+    # extra: round(0.3 size) more examples; carved: 30 % of the size; or a number of examples
     dev: str = "extra"
     sampling: Literal["random", "stratified"] = "random"
-    per_class: bool = False  # the size counts rows of each class
-    test_limit: int = 2000  # rows of a test split at most, a fixed subset; 0: all
+    per_class: bool = False  # the size counts examples per class
+    test_limit: int = 2000  # maximum number of test examples, a fixed subset; 0: all
 
     def line(self) -> str:
-        """The recipe on one line, with what differs from the defaults at its end."""
-        text = f"{self.steps} steps of {self.batch_size}, dev {self.dev} every {self.eval_every}, length {self.max_length}"
-        extra = (
-            [f"test limit {self.test_limit or 'none'}"]
-            if self.test_limit != Recipe.test_limit
-            else []
-        )
-        extra += [f"patience {self.patience}"] if self.patience else []
-        extra += [self.sampling] if self.sampling != "random" else []
-        extra += ["size per class"] if self.per_class else []
-        return ", ".join([text, *extra])
+        """Return the recipe on one line, ending with the optional fields that differ from their defaults."""
+        parts = [
+            f"{self.steps} steps of {self.batch_size}",
+            f"dev {self.dev} every {self.eval_every}",
+            f"length {self.max_length}",
+        ]
+        if self.test_limit != Recipe.test_limit:
+            parts.append(f"test limit {self.test_limit or 'none'}")
+        if self.patience:
+            parts.append(f"patience {self.patience}")
+        if self.sampling != "random":
+            parts.append(self.sampling)
+        if self.per_class:
+            parts.append("size per class")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """Which pretrained model, exactly."""
+    """A pretrained model at a revision, its pooling and its precision."""
 
     name: str
     revision: str
@@ -58,13 +63,13 @@ class BackboneSpec:
         return "float32" if self.dtype == "tf32" else self.dtype
 
     def line(self) -> str:
-        """The backbone on one line."""
+        """Return the backbone on one line."""
         return f"{self.name}@{self.revision[:8]}, pooling {self.pooling}, {self.dtype}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSpec:
-    """Which examples: a draw of a task at a revision, with the fingerprint of their contents."""
+    """A draw of a task at a revision, with a fingerprint of its examples."""
 
     task: str
     version: int
@@ -75,32 +80,32 @@ class DrawSpec:
     n_train: int
     n_dev: int
     n_test: int
-    redrawn: int = 0  # draws thrown away because they missed a class
-    shared: int = 0  # training and dev rows whose texts also stand in the test rows
+    redrawn: int = 0  # draws discarded because a class was missing
+    shared: int = 0  # training and dev examples whose texts are also in a test set
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
     labels: tuple[str, ...] = ()  # the classes; empty for a regression
-    holdout: bool = False  # test rows are held out anew for every draw
+    holdout: bool = False  # each draw holds out its own test examples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One cell to fill."""
+    """One training run: a method with its options, on a draw of a task, with a seed."""
 
     backbone: BackboneSpec
     draw: DrawSpec
     seed: int
     method: str
     method_version: int
-    options: Mapping[str, Scalar]  # every option with the value in use
-    label: str  # for people; not part of the identity
+    options: Mapping[str, Scalar]  # every option with its value
+    label: str  # shown to users; not part of the identity
     recipe: Recipe
-    # Of the plug-in that the method, or the base of a simplex, comes from; empty: ours. Part of the
-    # identity, since another's method of that name is another method. Its version is not, like that
-    # of every package: its author raises VERSION.
+    # The plug-in of the method, or of the base of a simplex; empty for a method of bench. It is part
+    # of the identity, because a method of the same name from another plug-in is another method. Its
+    # package version is not: the author increases VERSION of the method.
     distribution: str = ""
 
     def setting(self) -> dict[str, Any]:
-        """What the jobs of one method on one task share, in plain types."""
+        """Return what all jobs of one method on one task share, in plain types."""
         shared = {
             name: getattr(self.draw, name)
             for name in ("task", "version", "revision", "metrics", "labels", "holdout")
@@ -119,11 +124,11 @@ class Job:
 
     @cached_property
     def setting_text(self) -> str:
-        """The setting in its one canonical form."""
+        """The setting as canonical JSON."""
         return canonical(self.setting())
 
     def coordinates(self) -> dict[str, Any]:
-        """What tells those jobs apart."""
+        """Return what distinguishes the jobs of one setting."""
         return {
             "size": self.draw.size,
             "draw": self.draw.number,
@@ -133,35 +138,36 @@ class Job:
 
     @cached_property
     def digest(self) -> str:
-        """The job's identity, the same in every process and on every machine."""
+        """The job's identity, equal in all processes and on all machines."""
         return _digest(canonical(self.coordinates()), self.setting_text)
 
     @property
-    def place(self) -> tuple[str, int, int, int]:
-        """Where the job's random streams stand: (task, size, draw, seed)."""
+    def stream_key(self) -> tuple[str, int, int, int]:
+        """The coordinates of the job's random streams: (task, size, draw, seed)."""
         return (self.draw.task, self.draw.size, self.draw.number, self.seed)
 
 
 def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> str:
-    """The identity of a job from its two halves, as the ledger keeps them: 32 hexadecimal digits.
+    """Return the identity of a job from its setting and coordinates: 32 hexadecimal digits.
 
-    A setting that many jobs share may be given in its canonical form.
+    A setting that many jobs share can be passed as canonical JSON.
     """
     return _digest(
         canonical(coordinates), setting if isinstance(setting, str) else canonical(setting)
     )
 
 
-def _digest(at: str, setting: str) -> str:
-    text = f'bench-job-v1\n{{"at":{at},"setting":{setting}}}'  # the canonical form of both together
+def _digest(coordinates: str, setting: str) -> str:
+    # The canonical JSON of both together.
+    text = f'bench-job-v1\n{{"at":{coordinates},"setting":{setting}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def canonical(value: Any) -> str:
-    """JSON in one form only: sorted keys, no spaces, shortest floats; numbers that JSON cannot hold are refused.
+    """Return canonical JSON: sorted keys, no spaces, shortest floats.
 
     Raises:
-        ValueError: for NaN or an infinity.
+        ValueError: a number is NaN or infinite.
     """
     return json.dumps(
         _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -174,11 +180,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float) and value == 0:
-        return 0.0  # and not -0.0
+        return 0.0  # for -0.0
     return value
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that the ledger keeps as plain values; fields that it does not know take their defaults."""
-    known = {f.name for f in fields(Recipe)}
+    """Return the recipe stored as plain values; missing fields take their defaults, unknown ones are ignored."""
+    known = {field.name for field in fields(Recipe)}
     return Recipe(**{name: value for name, value in values.items() if name in known})

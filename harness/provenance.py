@@ -1,4 +1,4 @@
-"""What produced a number besides the job itself: versions, machine, device. An allow-list, so no secret is ever kept."""
+"""Provenance of a result: versions, machine and device. Only listed facts are recorded, so no secret is."""
 
 import os
 import platform
@@ -18,18 +18,13 @@ PACKAGES = (
     "scikit-learn",
     "safetensors",
 )
-METADATA = (
-    "METADATA",
-    "PKG-INFO",
-    "RECORD",
-    "top_level.txt",
-    "entry_points.txt",
-)  # what is read of every distribution
+# Files that importlib.metadata reads of every distribution.
+METADATA = ("METADATA", "PKG-INFO", "RECORD", "top_level.txt", "entry_points.txt")
 
 
 @cache
 def program_version() -> str:
-    """The version of this program, with the commit where it runs from a checkout."""
+    """Return the version of bench, with the commit if it runs from a checkout."""
     try:
         number = version("simplexbench")
     except PackageNotFoundError:
@@ -38,24 +33,24 @@ def program_version() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions of everything that may move a number in its last digits."""
-    found = {
+    """Return the versions of everything that may change the last digits of a number."""
+    versions = {
         "simplexbench": program_version(),
         "python": platform.python_version(),
         "platform": _platform(),
     }
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
 @cache
 def processor() -> str:
-    """The processor's name: libraries take other kernels on another."""
-    try:  # only Linux has it, where platform knows no name
+    """Return the processor's name: libraries choose their kernels by it."""
+    try:  # on Linux, where `platform` does not know the name
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return platform.processor()
@@ -65,26 +60,29 @@ def processor() -> str:
     )
 
 
-def unreadable() -> list[str]:
-    """The folders of distributions whose metadata are no text: who looks for plug-ins cannot be imported beside them."""
+def unreadable_distributions() -> list[str]:
+    """Return the folders of distributions whose metadata are not text.
+
+    Libraries that search for plug-ins cannot be imported beside them.
+    """
     return [
-        str(getattr(one, "_path", one.locate_file("")))
-        for one in distributions()
-        if not _readable(one)
+        str(getattr(distribution, "_path", distribution.locate_file("")))
+        for distribution in distributions()
+        if not _has_readable_metadata(distribution)
     ]
 
 
-def _readable(one: Distribution) -> bool:
+def _has_readable_metadata(distribution: Distribution) -> bool:
     try:
         for name in METADATA:
-            one.read_text(name)
+            distribution.read_text(name)
     except UnicodeDecodeError:
         return False
     return True
 
 
 def device_name(device: str) -> str:
-    """The device as people call it."""
+    """Return the device with its name."""
     if not device.startswith("cuda"):
         return f"{device} ({platform.processor() or platform.machine()})"
     import torch
@@ -97,7 +95,7 @@ def _platform() -> str:
 
 
 def _commit() -> str:
-    """The commit of a checkout, with a mark if files differ from it; empty where there is none or no git."""
+    """Return the commit of a checkout, marked if files differ from it; empty without a checkout or git."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return ""
@@ -109,12 +107,12 @@ def _commit() -> str:
     return commit + ("+changes" if changed else "")
 
 
-def _git(root: Path, *words: str) -> str:
-    command = ["git", "-C", os.fspath(root), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603  # words of this file
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", os.fspath(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603  # fixed arguments
     return done.stdout.strip()
 
 
 def python_line() -> str:
-    """The interpreter, for `bench --version`."""
+    """Return the interpreter, for `bench --version`."""
     return f"Python {platform.python_version()} on {sys.platform}"

@@ -68,9 +68,9 @@ def _as_bench_error(error: Exception) -> BenchError | None:
     if isinstance(error, BenchError):
         return error
     if isinstance(error, UnicodeDecodeError):
-        from harness.provenance import unreadable
+        from harness.provenance import unreadable_distributions
 
-        if folders := unreadable():
+        if folders := unreadable_distributions():
             message = "the metadata of an installed package are not valid text: reinstall or remove"
             return Unavailable(f"{message} {', '.join(folders)}")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.cache import Kept
+from harness.cache import DiskCache
 from harness.jobs import BackboneSpec, canonical
 from harness.provenance import environment
-from harness.redaction import told
+from harness.redaction import error_message
 from methods import Method, plugin_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find(
     Raises:
         Unavailable: The backbone is not available.
     """
-    known = Kept("support", canonical(asdict(spec)), max_length, environment())
+    known = DiskCache("support", canonical(asdict(spec)), max_length, environment())
     backbone: Backbone | None = None
     supports = []
     for method in candidates:
@@ -117,7 +117,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
     except ValueError as reason:
         return Support(refused=str(reason))
     except Exception as error:  # an error now is better than one in the middle of a study
-        return Support(refused=f"{BROKEN} ({told(error).splitlines()[0]})")
+        return Support(refused=f"{BROKEN} ({error_message(error).splitlines()[0]})")
     finally:
         slots.remove()
 

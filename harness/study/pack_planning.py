@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from harness.backbones import checkpoints
-from harness.cache import Kept
+from harness.cache import DiskCache
 from harness.geometry import EVAL_MICRO_BATCHES, Geometry, padded_length
 from harness.jobs import BackboneSpec, Job
 from harness.study import compatibility
@@ -162,7 +162,7 @@ def _memory_model(spec: BackboneSpec, devices: Sequence[str]) -> MemoryModel:
 def _lengths(plan: Plan) -> dict[str, int]:
     """Return the length of rows in a pack for each draw, by fingerprint: that of its longest training or dev row."""
     recipe, spec = plan.jobs[0].recipe, plan.backbone
-    known = Kept("lengths", spec.name, spec.revision, recipe.max_length)
+    known = DiskCache("lengths", spec.name, spec.revision, recipe.max_length)
     lengths: dict[str, int] = {}
     tokenizer: Any = None
     read = cache(lambda task, split, revision: plan.tasks[task].reader.examples(split, revision))

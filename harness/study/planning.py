@@ -8,7 +8,7 @@ from typing import Any
 
 import methods
 from harness.backbones import checkpoints
-from harness.cache import Kept
+from harness.cache import DiskCache
 from harness.errors import UsageError
 from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 from harness.ledger import Infeasible
@@ -152,7 +152,7 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         task.holdout,
         task.labels,
     ]
-    known = Kept("draws", "shared", *sampling, *population)
+    known = DiskCache("draws", "shared", *sampling, *population)
     read = cache(lambda split: task.reader.examples(split, revision))
     blocks: list[tuple[DrawSpec, str]] = []
     for size in request.sizes:

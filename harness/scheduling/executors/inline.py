@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.errors import DiskTrouble
-from harness.redaction import told
+from harness.redaction import error_message
 from harness.scheduling.executors.base import PackFinished, PackLost, SlotStatus, Work
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
@@ -35,7 +35,7 @@ class InlineExecutor:
         except DiskTrouble:
             raise
         except (Exception, SystemExit) as error:
-            return [PackLost(0, tuple(ticket.job.digest for ticket in tickets), told(error))]
+            return [PackLost(0, tuple(ticket.job.digest for ticket in tickets), error_message(error))]
 
     def status(self) -> list[SlotStatus]:
         """Return an idle slot: a pack is submitted and run between two calls."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import DiskTrouble, Unavailable
 from harness.outcome import Outcome
-from harness.redaction import told
+from harness.redaction import error_message
 from harness.scheduling.executors.base import (
     THREAD_VARIABLES,
     PackFinished,
@@ -138,7 +138,7 @@ class _LocalSlot:
         self.close(kill=True)  # the pool is broken, or the pack or its outcomes cannot be pickled
         if isinstance(error, DiskTrouble):
             raise error
-        return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), told(error))
+        return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), error_message(error))
 
     def status(self) -> SlotStatus:
         if self.future is None:

@@ -20,7 +20,7 @@ from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CannotWrite, DiskTrouble, Unavailable
 from harness.outcome import Outcome
-from harness.redaction import told
+from harness.redaction import error_message
 from harness.scheduling.executors.base import (
     THREAD_VARIABLES,
     PackFinished,
@@ -178,11 +178,11 @@ class _RaySlot:
             self.kill()
             if isinstance(error.cause, DiskTrouble):
                 raise error.cause from None
-            reason = told(error.cause)
+            reason = error_message(error.cause)
         except Exception as error:
             # The node or the process is gone, or the outcomes cannot be pickled.
             self._actor = None
-            reason = told(error).splitlines()[0]
+            reason = error_message(error).splitlines()[0]
         else:
             _keep_tensors(files, self._tickets)
             return PackFinished(number, tuple(outcomes))
@@ -259,7 +259,7 @@ class _RayActor:
                 raise
             except Exception as error:
                 # An error whose text is not valid Unicode would end the actor without a reason.
-                raise RuntimeError(told(error)) from None
+                raise RuntimeError(error_message(error)) from None
             outcomes = [  # with the library versions of this node
                 replace(outcome, versions={**provenance.environment(), **outcome.versions})
                 for outcome in outcomes
