@@ -1,6 +1,6 @@
-"""Numbers in, tables and words out; knows nothing of training or databases.
+"""Compare runs and write reports; this package does not depend on training or databases.
 
-Importing this package costs nothing: numpy and rich are loaded by the first call.
+Importing it is cheap, because numpy and rich are loaded by the first call.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,23 +23,22 @@ def compare(
     sizes: Sequence[int] | None = None,
     hypothesis: "Hypothesis | None" = None,
 ) -> "Comparison":
-    """What the runs say about each method against one baseline, as numbers only.
+    """Compare each method with one baseline, and return the numbers.
 
     Args:
-        runs: one per job, finished or not; their order does not matter.
-        baseline: what the others are tested against; that of the hypothesis, else
-            `fine-tuning` if it is there, else the first method.
-        methods: which to keep, by full name or by the name before the bracket; the baseline is kept
-            anyway.
-        tasks: which to keep, in this order.
-        sizes: which to keep.
-        hypothesis: the comparison that the study is for. Its baseline is the baseline unless
-            another is named, its comparison is tested alone, and all others are exploratory.
+        runs: one run per job, finished or not, in any order.
+        baseline: the method that the others are tested against. By default, it is the baseline of
+            the hypothesis, else `fine-tuning` if it has runs, else the first method.
+        methods: the methods to keep, by full name or by the name before the bracket. The baseline
+            is always kept.
+        tasks: the tasks to keep, in this order.
+        sizes: the sizes to keep.
+        hypothesis: the declared comparison of the study. It is tested alone, and all others are
+            exploratory.
 
     Raises:
-        reports.analysis.paired_runs.NothingToCompare: there is no run, or none is left, or the baseline is
-        not among the methods. reports.analysis.paired_runs.MixedRuns: the runs left belong to several
-        backbones or recipes.
+        reports.analysis.paired_runs.NothingToCompare: no run is left, or the baseline has none.
+        reports.analysis.paired_runs.MixedRuns: the runs belong to several backbones or recipes.
     """
     from reports.analysis.comparison import compute
     from reports.analysis.paired_runs import pair_runs
@@ -67,24 +66,25 @@ def render(
     texts: "Callable[[Run], Sequence[Sequence[str]] | None] | None" = None,
     characteristics: bool = False,
 ) -> str:
-    """The comparison as text, ending in a newline; the same comparison gives the same bytes.
+    """Write a report that ends in a newline; the same comparison gives the same bytes.
 
     Args:
-        comparison: what `compare` returned.
+        comparison: the result of `compare`.
         format: one of `FORMATS`.
         command: the command line that reproduces the report, printed in its header.
-        width: columns of the terminal; other formats ignore it.
+        width: width of the terminal in characters; other formats ignore it.
         color: whether the terminal understands styles; other formats ignore it.
-        against: a study whose printed numbers stand beside these, one of
-            `reports.published.STUDIES`; not in CSV and JSON.
-        texts: gives the texts of a run's test rows, None where they are not at hand; only HTML
-            shows them.
-        characteristics: measure the tasks by these texts, and hold gains against that; not in CSV.
+        against: the study whose published scores are added to the report, one of
+            `reports.published.STUDIES`; CSV and JSON ignore it.
+        texts: returns the texts of a run's test examples, or None if they are not available; only
+            HTML shows them.
+        characteristics: whether to measure task characteristics on these texts and correlate them
+            with gains; CSV ignores it.
 
     Raises:
         ValueError: the format is unknown.
-        reports.analysis.paired_runs.NothingToCompare: there is no such study, or it has nothing in common
-        with these runs.
+        reports.analysis.paired_runs.NothingToCompare: the study is unknown, or has nothing in
+            common with these runs.
     """
     from reports.formats.dispatch import write
 
