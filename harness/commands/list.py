@@ -32,6 +32,7 @@ class ListedMethod(NamedTuple):
     cls: type[Method]
     plugin: Plugin | None  # where it comes from; None: bench
     support: Support | None  # what the model allows; None: no model was named
+    options: Mapping[str, Any]  # with their defaults
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields of the JSON output."""
@@ -39,7 +40,7 @@ class ListedMethod(NamedTuple):
             "name": self.name,
             "summary": self.cls.summary,
             "paper": self.cls.paper,
-            "options": _options(self.name),
+            "options": self.options,
         }
         if self.support is not None and self.support.refused:
             fields["refused"] = self.support.refused
@@ -79,7 +80,7 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
     classes, broken = _load_classes()
     supports = _supports(model, list(classes)) if model else {}
     listed = [
-        ListedMethod(name, cls, plugin, supports.get(name))
+        ListedMethod(name, cls, plugin, supports.get(name), _short_options(name))
         for name, (cls, plugin) in classes.items()
     ]
     if as_json:
@@ -101,7 +102,7 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
         return
     for method in listed:
         method.print(out, model)
-        options = [f"{name}={methods.show(value)}" for name, value in _options(method.name).items()]
+        options = [f"{name}={methods.show(value)}" for name, value in method.options.items()]
         _print_indented(out, ", ".join(options), "cyan")
     for plugin, reason in broken.items():
         _print_name(out, plugin.name, f"of {plugin}")
@@ -118,22 +119,21 @@ def show_method(name: str, model: str | None, *, as_json: bool) -> None:
     """
     out = Console()
     try:
-        canonical = methods.canonical(name)
-        cls = methods.class_of(name)
+        canonical, preset = methods.resolve_alias(name)
         plugin = methods.plugin_of(methods.build(name))
+        texts = methods.option_help(canonical, preset.get("base", "prefix"))
     except ValueError as error:
         raise UsageError(str(error)) from error
     support = _supports(model, [name])[name] if model else None
-    listed = ListedMethod(canonical, cls, plugin, support)
     defaults = _options(name)
-    explained = methods.explain_options(name)
+    listed = ListedMethod(canonical, methods.class_of(name), plugin, support, defaults)
     if as_json:
         explanations = [
             {
                 "name": option,
                 "default": value,
-                "type": explained[option].kind,
-                "explanation": explained[option].text,
+                "type": _kind(value),
+                "explanation": texts.get(option, ""),
             }
             for option, value in defaults.items()
         ]
@@ -143,7 +143,7 @@ def show_method(name: str, model: str | None, *, as_json: bool) -> None:
     listed.print(out, model)
     table = Table("option", "default", "type", "explanation", box=None, pad_edge=False)
     for option, value in defaults.items():
-        cells = (option, methods.show(value), explained[option].kind, explained[option].text)
+        cells = (option, methods.show(value), _kind(value), texts.get(option, ""))
         table.add_row(*(Text(plain(cell)) for cell in cells))
     out.print(Padding(table, (0, 0, 0, 2)))
     example = f"--set {canonical}.{next(iter(defaults))}=VALUE"
@@ -187,8 +187,18 @@ def _options(name: str) -> Mapping[str, Any]:
         for option in sorted(owner.unused)
         if method.closed_form is None
     }
-    options = method.options() | unused
-    return {option: value for option, value in options.items() if option != "targets"}
+    return method.options() | unused
+
+
+def _short_options(name: str) -> Mapping[str, Any]:
+    """Return the options without patterns of module names, which are longer than all others together."""
+    return {option: value for option, value in _options(name).items() if option != "targets"}
+
+
+def _kind(value: object) -> str:
+    """Return the type of an option's value in words."""
+    kinds = {bool: "true or false", int: "whole number", float: "number"}
+    return kinds.get(type(value), "text")
 
 
 def _supports(model: str, names: Sequence[str]) -> dict[str, Support]:

@@ -1,4 +1,4 @@
-"""Every method of the registry through the command: planned, trained, tested, shown, listed."""
+"""Every method of the registry is planned, trained, tested, shown and listed by the command."""
 
 import json
 import shutil
@@ -14,8 +14,8 @@ METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")
 
 
 @pytest.fixture(scope="module")
-def ran(bench, tmp_path_factory):
-    """A ledger with one short run of everything, with other rules and bare heads tested as well."""
+def finished(bench, tmp_path_factory):
+    """Return a ledger with one short run of every method, with all rules and zeroed methods tested."""
     folder = tmp_path_factory.mktemp("every")
     words = (
         "--methods",
@@ -34,9 +34,9 @@ def ran(bench, tmp_path_factory):
         return folder, {entry.label: entry for entry in ledger.entries()}
 
 
-def test_every_method_is_done(ran):
-    """Each has a score, an artefact unless it is a whole backbone, and counts of what it trains."""
-    _, entries = ran
+def test_every_method_is_done(finished):
+    """Each has a score, an artefact unless it is a whole backbone, and the number of trained parameters."""
+    _, entries = finished
     assert len(entries) == len(METHODS)
     assert {entry.state for entry in entries.values()} == {"done"}
     for label, entry in entries.items():
@@ -46,9 +46,9 @@ def test_every_method_is_done(ran):
         assert entry.result["stored"] >= 4 * 258
 
 
-def test_rules_and_bare_heads_are_metrics_of_their_own(ran):
-    """What other rules chose stands beside the job's own number; only a simplex has a stochastic rule."""
-    _, entries = ran
+def test_rules_and_zeroed_methods_have_their_own_metrics(finished):
+    """The scores of other rules are stored beside the job's own; only a simplex has a stochastic rule."""
+    _, entries = finished
     for label, entry in entries.items():
         rules = {name.split()[1] for name in entry.metrics if name.startswith("rule ")}
         simplex = label.startswith("simplex")
@@ -65,9 +65,9 @@ def test_rules_and_bare_heads_are_metrics_of_their_own(ran):
         assert ("zeroed accuracy" in entry.metrics) == bare, label
 
 
-def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(ran, bench):
+def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(finished, bench):
     """In words, and in JSON at every point of the curve."""
-    folder, entries = ran
+    folder, entries = finished
     digest = entries["simplex"].digest
     assert "50 dev scores at the selected step" in bench(folder, "show", digest, "--db", "r.db").out
     curve = json.loads(bench(folder, "show", digest, "--db", "r.db", "--json").out)["curve"]
@@ -78,26 +78,44 @@ def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(ran, bench):
     assert all("copies" not in point for point in plain)
 
 
-def test_the_list_says_what_each_method_is(bench, tmp_path):
-    """One line, every option with its default, and the paper; with a model, what would be trained on it."""
+def test_the_list_describes_each_method(bench, tmp_path):
+    """It has a summary, every option with its default, and the paper; with a model, the trained parameters."""
     listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", "tiny").out)[
         "methods"
     ]
-    assert [one["name"] for one in listed] == list(REGISTRY)
-    for one in listed:
-        assert one["summary"]
-        assert "arXiv" in one["paper"]
-        assert one["options"]
-        assert one["trained"] > 0
+    assert [entry["name"] for entry in listed] == list(REGISTRY)
+    for entry in listed:
+        assert entry["summary"]
+        assert "arXiv" in entry["paper"]
+        assert entry["options"]
+        assert entry["trained"] > 0
     shown = bench(tmp_path, "list", "methods").out
-    for one in listed:
-        assert one["summary"] in " ".join(shown.split())
-        assert all(option in shown for option in one["options"])
+    for entry in listed:
+        assert entry["summary"] in " ".join(shown.split())
+        assert all(option in shown for option in entry["options"])
+
+
+@pytest.mark.parametrize("name", ["lora", "simplex", "simplex-lora", "prefix-tuning"])
+def test_the_options_of_a_method_are_explained(name, bench, tmp_path):
+    """`list methods NAME` has a line for each option, with its default, its type and an explanation."""
+    entry = json.loads(bench(tmp_path, "list", "methods", name, "--json").out)
+    assert [option["name"] for option in entry["explanations"]] == list(entry["options"])
+    assert all(option["type"] and option["explanation"] for option in entry["explanations"])
+    lines = bench(tmp_path, "list", "methods", name).out.splitlines()
+    for option in entry["options"]:
+        assert sum(line.split()[:1] == [option] for line in lines) == 1
+
+
+def test_an_unknown_method_is_answered_with_the_nearest(bench, tmp_path):
+    """The exit code is 2; only methods can be explained."""
+    ended = bench(tmp_path, "list", "methods", "LoRA")
+    assert (ended.code, "did you mean 'lora'?" in ended.err) == (2, True)
+    assert bench(tmp_path, "list", "tasks", "sst2").code == 2
 
 
 @pytest.fixture(scope="module")
 def deberta(tmp_path_factory):
-    """A folder with a small random DeBERTa, whose attention code is its own, and a tokenizer."""
+    """Return a folder with a tokenizer and a small random DeBERTa, which has its own attention code."""
     folder = tmp_path_factory.mktemp("models") / "deberta"
     stock_model("DebertaV2", vocab_size=500).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -105,8 +123,8 @@ def deberta(tmp_path_factory):
     return folder
 
 
-def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, deberta):
-    """`plan` and `list methods` say it, `run` trains the rest and marks the cells; where nothing is left, it is refused."""
+def test_what_a_backbone_does_not_support_is_reported_before_training(bench, tmp_path, deberta):
+    """`plan` and `list methods` report it, `run` trains the other methods, and refuses if none is left."""
     words = (
         "--model",
         deberta,
@@ -132,7 +150,11 @@ def test_what_a_backbone_cannot_serve_is_said_before_training(bench, tmp_path, d
     listed = json.loads(bench(tmp_path, "list", "methods", "--json", "--model", deberta).out)[
         "methods"
     ]
-    assert {one["name"] for one in listed if "refused" in one} == {"prefix", "unipelt", "simplex"}
+    assert {entry["name"] for entry in listed if "refused" in entry} == {
+        "prefix",
+        "unipelt",
+        "simplex",
+    }
     ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
     assert ended.code == 0
     assert f"1 cell cannot be filled: prefix on {deberta}" in ended.out
