@@ -1,4 +1,4 @@
-"""What came of a job, as plain values: a worker returns it, the ledger stores it."""
+"""The outcome of a job: a worker returns it, the ledger stores it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,32 @@ Status = Literal["done", "diverged", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a job; plain values, ready for the ledger."""
+    """The outcome of a job, with the values that the ledger stores.
+
+    Attributes:
+        digest: of the job.
+        status: whether the job is done, diverged or failed.
+        metrics: on the test sets.
+        score: mean score of the test sets; 1.0 is perfect.
+        dev_score: at the selected step.
+        best_step: the selected step.
+        collapsed: whether all predictions are equal.
+        trained: number of trained parameters.
+        stored: bytes to store what the trained model needs, in float32.
+        seconds_training: of a pack or of shared features, an equal share.
+        seconds_evaluation: of testing.
+        peak_bytes: greatest memory in use.
+        artefact: SHA-256 of the file with the trained tensors; None: they were not kept.
+        curve: compressed JSON.
+        predictions: one per test row, compressed.
+        labels: of the test rows, compressed likewise, by the suffix of the test set.
+        device: name of the device.
+        versions: of software that other jobs need not use: the method's plug-in.
+        geometry: how the job went through the model.
+        note: shown to the user.
+        error: class and message.
+        trace: the traceback.
+    """
 
     digest: str
     status: Status
@@ -28,24 +53,20 @@ class Outcome:
     seconds_training: float = 0.0
     seconds_evaluation: float = 0.0
     peak_bytes: int = 0
-    artefact: str | None = None  # SHA-256 of the file with the trained tensors
-    curve: bytes = b""  # compressed JSON
-    predictions: bytes = b""  # compressed, one number a test row
-    labels: Mapping[str, bytes] = field(
-        default_factory=dict
-    )  # likewise the right answers, by the suffix of their split
+    artefact: str | None = None
+    curve: bytes = b""
+    predictions: bytes = b""
+    labels: Mapping[str, bytes] = field(default_factory=dict)
     device: str = ""
-    versions: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of what this job used and others need not: its plug-in
-    geometry: Geometry = ALONE  # how the job went through the model
-    note: str = ""  # something that the user should know
-    error: str = ""  # class and message
+    versions: Mapping[str, str] = field(default_factory=dict)
+    geometry: Geometry = ALONE
+    note: str = ""
+    error: str = ""
     trace: str = ""
 
     @property
     def blobs(self) -> dict[str, bytes]:
-        """What is kept of it in bytes, by kind; empty for a run that broke down before the test."""
+        """Curve, predictions and labels by the kind of blob; empty bytes for a job that failed before testing."""
         labels = {
             f"labels/{suffix}" if suffix else "labels": data for suffix, data in self.labels.items()
         }
@@ -56,7 +77,7 @@ ProgressCallback = Callable[[str, int, int, str], None]  # digest, step, steps, 
 
 
 def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
-    """One number a test row, compressed: class numbers in as few bytes as they need, values as floats."""
+    """Compress one number per test row: class numbers in as few bytes as they need, values as floats."""
     import struct
 
     largest = max((abs(value) for value in values), default=0)
@@ -66,7 +87,7 @@ def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
 
 
 def unpack_predictions(data: bytes) -> list[float]:
-    """The inverse of `pack_predictions`."""
+    """Return the numbers that `pack_predictions` compressed."""
     import struct
 
     raw = zlib.decompress(data)
@@ -75,7 +96,7 @@ def unpack_predictions(data: bytes) -> list[float]:
 
 
 def slot_bytes(shape: tuple[int, ...]) -> int:
-    """Bytes to store a slot's tensor in float32: of the model that is used in the end, the centroid of a simplex."""
+    """Return the bytes to store the tensor of a slot in float32."""
     count = 4
     for length in shape:
         count *= length

@@ -1,8 +1,7 @@
-"""Random streams hashed from coordinates.
+"""Random streams whose seeds are hashes of a purpose and coordinates.
 
-A stream's seed depends on what it is for and where it stands, never on how many numbers another
-stream has drawn, and never on a method's options: every method sees the same draws, and variants of
-a method start from the same tensors.
+A seed never depends on how many numbers another stream has drawn, or on a method's options: every
+method gets the same draws, and variants of a method start from the same tensors.
 """
 
 from __future__ import annotations
@@ -16,37 +15,42 @@ if TYPE_CHECKING:
     import torch
 
 
-def stream(purpose: str, *coordinates: str | int) -> int:
-    """A 64-bit seed for one purpose at one place, e.g. `stream("draw", "rte", 50, 0)`."""
+def stream_seed(purpose: str, *coordinates: str | int) -> int:
+    """Return the 64-bit seed for a purpose at coordinates, e.g. `stream_seed("draw", "rte", 50, 0)`."""
     text = json.dumps([purpose, *coordinates], ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The random streams of one job, at its place (task, size, draw, seed)."""
+    """The random streams of one job.
 
-    place: tuple[str, int, int, int]
+    Attributes:
+        coordinates: task, size, draw and seed.
+    """
+
+    coordinates: tuple[str, int, int, int]
 
     def seed(self, purpose: str, *more: str | int) -> int:
-        """The seed of one purpose."""
-        return stream(purpose, *self.place, *more)
+        """Return the seed for a purpose."""
+        return stream_seed(purpose, *self.coordinates, *more)
 
     def generator(self, purpose: str, *more: str | int, device: str = "cpu") -> torch.Generator:
-        """A generator for one purpose."""
+        """Return a generator for a purpose."""
         import torch
 
         return torch.Generator(device).manual_seed(self.seed(purpose, *more))
 
     def init(self, tensor: str, vertex: int) -> torch.Generator:
-        """The generator for one new tensor of one vertex."""
+        """Return the generator that initialises one tensor of one vertex."""
         return self.generator("init", tensor, vertex)
 
 
 class Shuffle:
-    """The numbers 0 to `count` - 1 in a random order that no library's version changes; lazy, so a few of many cost little.
+    """An iterator over 0 to `count` - 1 in a random order that does not depend on library versions.
 
-    A Fisher-Yates shuffle whose random numbers are hashes of (seed, position).
+    It is a lazy Fisher-Yates shuffle whose random numbers are hashes of seed and position, so that
+    taking a few of many numbers is cheap.
     """
 
     def __init__(self, seed: int, count: int) -> None:
@@ -59,12 +63,14 @@ class Shuffle:
         return self
 
     def __next__(self) -> int:
-        here = self._position
-        if here >= self._count:
+        position = self._position
+        if position >= self._count:
             raise StopIteration
-        digest = hashlib.blake2b(here.to_bytes(8, "big"), key=self._seed, digest_size=8).digest()
-        there = here + int.from_bytes(digest, "big") % (self._count - here)
-        chosen = self._moved.get(there, there)
-        self._moved[there] = self._moved.pop(here, here)
+        digest = hashlib.blake2b(
+            position.to_bytes(8, "big"), key=self._seed, digest_size=8
+        ).digest()
+        other = position + int.from_bytes(digest, "big") % (self._count - position)
+        value = self._moved.get(other, other)
+        self._moved[other] = self._moved.pop(position, position)
         self._position += 1
-        return chosen
+        return value

@@ -239,9 +239,9 @@ def displaced(
     """
     import torch
 
-    from harness.streams import stream
+    from harness.streams import stream_seed
 
-    generator = torch.Generator().manual_seed(stream("direction", digest, number) % 2**63)
+    generator = torch.Generator().manual_seed(stream_seed("direction", digest, number) % 2**63)
     moved = {}
     for name, tensor in sorted(tensors.items()):
         direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from harness.jobs import Recipe
-from harness.streams import Shuffle, stream
+from harness.streams import Shuffle, stream_seed
 from harness.tasks.base import Example, Task
 
 VERSION = 1  # increased by a change that draws other examples
@@ -106,7 +106,7 @@ def draw(
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
     classes = {row.label for row in pool} if task.labels else set()
     for attempt in range(TRIES):
-        seed = stream("draw", task.name, size, number, *([attempt] if attempt else []))
+        seed = stream_seed("draw", task.name, size, number, *([attempt] if attempt else []))
         order = Shuffle(seed, len(pool))
         if task.labels and (recipe.sampling == "stratified" or recipe.per_class):
             train, dev = _stratified(pool, order, n_train, n_dev, equal=recipe.per_class)
@@ -141,7 +141,7 @@ def _pool(
         return rows, test_sets(task, read, number, recipe)
     count = round(HELD_OUT * len(rows))
     count = min(count, recipe.test_limit) if recipe.test_limit else count
-    held_out = set(islice(Shuffle(stream("holdout", task.name, number), len(rows)), count))
+    held_out = set(islice(Shuffle(stream_seed("holdout", task.name, number), len(rows)), count))
     rest = [row for index, row in enumerate(rows) if index not in held_out]
     return rest, {"": tuple(rows[index] for index in sorted(held_out))}
 
@@ -150,7 +150,7 @@ def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tupl
     """Return at most `limit` examples, the same for every job."""
     if not limit or len(rows) <= limit:
         return tuple(rows)
-    chosen = sorted(islice(Shuffle(stream("test", task, split), len(rows)), limit))
+    chosen = sorted(islice(Shuffle(stream_seed("test", task, split), len(rows)), limit))
     return tuple(rows[index] for index in chosen)
 
 

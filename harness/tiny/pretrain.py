@@ -1,9 +1,9 @@
 """Pretrain the tiny encoder: `python -m harness.tiny.pretrain FOLDER`.
 
-A BERT learns to fill in words of unlabelled text of the toy grammar, to tell which words were
-exchanged for others of their family, and whether a second sentence belongs to the first. It sees
-only sentences that the grammar keeps for pretraining, and none of the tasks' labels. Seeds are
-fixed, and one thread is used: the same machine gives the same weights.
+A small BERT is trained on unlabelled text of the toy grammar with three losses: predict masked or
+replaced words, detect replaced words, and predict whether a second sentence belongs to the first.
+It sees only sentences that the grammar reserves for pretraining, and no labels of the tasks. Seeds
+are fixed and one thread is used, so the same machine gives the same weights.
 """
 
 import logging
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.streams import Shuffle, stream
+from harness.streams import Shuffle, stream_seed
 from harness.tasks import grammar as g
 
 if TYPE_CHECKING:
@@ -24,25 +24,22 @@ log = logging.getLogger(__name__)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GLAD = ("smiled", "laughed", "cheered", "clapped", "stayed", "rejoiced")
 CROSS = ("frowned", "sighed", "complained", "yawned", "left", "grumbled")
-# percent of the opinions: were half of them denied, words and reactions would not go together at
-# all
-DENIAL = 20
-LONGEST = 192  # positions: a long prefix and a long text
+# Percentage of negated opinions; at 50 an opinion's words would not predict the reaction.
+NEGATION = 20
+MAX_POSITIONS = 192  # enough for a long prefix and a long text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How much is read and learnt."""
+class PretrainingRecipe:
+    """Hyper-parameters of pretraining."""
 
     passages: int = 200_000
     steps: int = 6_000
     batch: int = 96
     lr: float = 1.5e-3
-    noise: float = 0.2  # share of words to be guessed
-    mood_noise: float = (
-        0.5  # share of the words of praise and blame, which are few, and hard to guess
-    )
-    unrelated: float = 0.3  # share of pairs whose second sentence belongs to another first one
+    noise: float = 0.2  # fraction of words to predict
+    mood_noise: float = 0.5  # fraction of the words of praise and blame, which are rare and hard
+    unrelated: float = 0.3  # fraction of pairs with the second sentence of another pair
 
 
 class Passage(NamedTuple):
@@ -50,12 +47,12 @@ class Passage(NamedTuple):
 
     first: str
     second: str = ""
-    # by what they tell one can say whether the two belong together; a mood fits half of all others
-    told: bool = True
+    # The facts show whether the sentences belong together; a mood would fit half of all others.
+    factual: bool = True
 
 
 def corpus(count: int) -> Iterator[Passage]:
-    """Unlabelled text: single sentences and pairs that speak of one thing."""
+    """Yield unlabelled text: single sentences, and pairs that belong together."""
     dice = g.Dice("pretraining", g.REVISION)
     makers = (
         _statement,
@@ -66,21 +63,21 @@ def corpus(count: int) -> Iterator[Passage]:
         _retold,
         _retold,
         _retold,
-        _asked,
+        _question,
     )
     for number in range(count):
         yield makers[number % len(makers)](dice)
 
 
-def _kept(say: Any) -> str:
-    """What is said until it is a sentence kept for pretraining."""
-    while not g.reserved(text := say()):
+def _reserved(generate: Any) -> str:
+    """Generate sentences until one is reserved for pretraining; return it."""
+    while not g.reserved(text := generate()):
         pass
     return str(text)
 
 
 def _statement(dice: g.Dice) -> Passage:
-    return Passage(_kept(lambda: " ".join(g.statement(dice))))
+    return Passage(_reserved(lambda: " ".join(g.statement(dice))))
 
 
 def _event(dice: g.Dice) -> g.Event:
@@ -88,21 +85,21 @@ def _event(dice: g.Dice) -> g.Event:
 
 
 def _sentence(dice: g.Dice) -> Passage:
-    return Passage(_kept(lambda: g.sentence(_event(dice), g.wording(dice))))
+    return Passage(_reserved(lambda: g.sentence(_event(dice), g.wording(dice))))
 
 
 def _review(dice: g.Dice) -> Passage:
-    return Passage(_kept(lambda: g.review(dice, dice.chance(50), DENIAL)))
+    return Passage(_reserved(lambda: g.review(dice, dice.chance(50), NEGATION)))
 
 
 def _reaction(dice: g.Dice) -> Passage:
     positive = dice.chance(50)
-    say = g.opinion if dice.chance(60) else g.review
-    first = _kept(lambda: say(dice, positive, DENIAL))
+    generate = g.opinion if dice.chance(60) else g.review
+    first = _reserved(lambda: generate(dice, positive, NEGATION))
     if dice.chance(35):
-        return Passage(first, _kept(lambda: g.opinion(dice, positive, DENIAL)), told=False)
+        return Passage(first, _reserved(lambda: g.opinion(dice, positive, NEGATION)), factual=False)
     return Passage(
-        first, f"so {dice.pick(g.NAMES)} {dice.pick(GLAD if positive else CROSS)}", told=False
+        first, f"so {dice.pick(g.NAMES)} {dice.pick(GLAD if positive else CROSS)}", factual=False
     )
 
 
@@ -110,11 +107,11 @@ def _retold(dice: g.Dice) -> Passage:
     what = _event(dice)
     while not g.reserved(first := g.sentence(what, g.wording(dice))):
         what = _event(dice)
-    return Passage(first, _kept(lambda: g.sentence(_varied(dice, what), g.wording(dice))))
+    return Passage(first, _reserved(lambda: g.sentence(_varied(dice, what), g.wording(dice))))
 
 
 def _varied(dice: g.Dice, what: g.Event) -> g.Event:
-    """The event as somebody else may tell it: the same, with less detail, or in part about something else."""
+    """Return the event unchanged, with fewer details, or partly changed."""
     shape = dice.below(10)
     if shape < 5:
         return what
@@ -128,7 +125,7 @@ def _varied(dice: g.Dice, what: g.Event) -> g.Event:
     return what._replace(town=new.town, day=new.day)
 
 
-def _asked(dice: g.Dice) -> Passage:
+def _question(dice: g.Dice) -> Passage:
     while True:
         what = g.event(dice, town=80, day=80)._replace(number=2 + dice.below(8))
         asked = dice.pick(
@@ -141,7 +138,7 @@ def _asked(dice: g.Dice) -> Passage:
 
 
 def families() -> tuple[tuple[str, ...], ...]:
-    """Words that could stand for one another, or nearly so: what noise puts in a word's place."""
+    """Return groups of words that can replace one another; noise replaces a word by one of its groups."""
     verbs = [verb for meaning in (*g.VERBS, *g.DEEDS) for verb in meaning] + [
         *g.LIKING,
         *g.DISLIKING,
@@ -159,7 +156,7 @@ def families() -> tuple[tuple[str, ...], ...]:
 
 
 def words() -> list[str]:
-    """The vocabulary: what the grammar says, then single characters, so that other text is spelt rather than lost."""
+    """Return the vocabulary: the grammar's words, then characters, so that other text can be spelled."""
     known = {word for family in families() for word in family} | {
         "did",
         "been",
@@ -169,21 +166,23 @@ def words() -> list[str]:
         "?",
     }
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    spelt = [*letters, *(f"##{letter}" for letter in letters)]
-    return [*SPECIAL, *sorted(known), *(piece for piece in spelt if piece not in known)]
+    pieces = [*letters, *(f"##{letter}" for letter in letters)]
+    return [*SPECIAL, *sorted(known), *(piece for piece in pieces if piece not in known)]
 
 
 def tokenizer(vocabulary: Sequence[str]) -> Any:
-    """A WordPiece tokenizer over the vocabulary that joins pairs as BERT's does."""
+    """Return a WordPiece tokenizer for the vocabulary that joins pairs as BERT does."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    places = {word: place for place, word in enumerate(vocabulary)}
-    built = Tokenizer(models.WordPiece(places, unk_token=SPECIAL[1], max_input_chars_per_word=100))
+    index_of = {word: index for index, word in enumerate(vocabulary)}
+    built = Tokenizer(
+        models.WordPiece(index_of, unk_token=SPECIAL[1], max_input_chars_per_word=100)
+    )
     built.normalizer = normalizers.BertNormalizer(lowercase=True)
     built.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     built.decoder = decoders.WordPiece()
-    ends = [("[CLS]", places["[CLS]"]), ("[SEP]", places["[SEP]"])]
+    ends = [("[CLS]", index_of["[CLS]"]), ("[SEP]", index_of["[SEP]"])]
     built.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
     )
@@ -194,45 +193,45 @@ def tokenizer(vocabulary: Sequence[str]) -> Any:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
-        model_max_length=LONGEST,
+        model_max_length=MAX_POSITIONS,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **names,
     )
 
 
 class Batch(NamedTuple):
-    """Noisy text, what it was, and which pairs belong together."""
+    """Noisy text, the original text, and which pairs belong together."""
 
     ids: "Tensor"  # (rows, length), with noise
-    kinds: "Tensor"  # (rows, length): 0 first sentence, 1 second
+    segments: "Tensor"  # (rows, length): 0 first sentence, 1 second
     mask: "Tensor"  # (rows, length)
     positions: "Tensor"  # (rows, length)
-    truth: "Tensor"  # (rows, length), without noise
-    guessed: "Tensor"  # (rows, length), bool: which words count
+    original: "Tensor"  # (rows, length), without noise
+    predicted: "Tensor"  # (rows, length), bool: the words to predict
     related: "Tensor"  # (rows,): 1 or 0; -100 for a single sentence
 
 
 class Noise:
-    """Makes batches: joins sentences, hides words, puts other words of their family in their place."""
+    """Makes batches: joins sentences, masks words, replaces words by others of their group."""
 
-    def __init__(self, recipe: Recipe, reader: Any) -> None:
+    def __init__(self, recipe: PretrainingRecipe, tokenizer: Any) -> None:
         import torch
 
-        self.reader = reader
-        self.random = torch.Generator().manual_seed(stream("tiny", "noise"))
-        places: Mapping[str, int] = reader.get_vocab()
+        self.tokenizer = tokenizer
+        self.random = torch.Generator().manual_seed(stream_seed("tiny", "noise"))
+        index_of: Mapping[str, int] = tokenizer.get_vocab()
         width = 64
-        rows: dict[int, list[int]] = {place: [] for place in places.values()}
+        rows: dict[int, list[int]] = {index: [] for index in index_of.values()}
         for family in families():
             for word in family:
-                # Every family of a word counts the same, however many words it has.
-                others = [places[other] for other in family if other != word]
-                rows[places[word]] += [others[i % len(others)] for i in range(16)]
+                # All groups of a word have the same weight, whatever their size.
+                others = [index_of[other] for other in family if other != word]
+                rows[index_of[word]] += [others[i % len(others)] for i in range(16)]
         table = [
-            (row * width)[:width] if row else [place] * width for place, row in sorted(rows.items())
+            (row * width)[:width] if row else [index] * width for index, row in sorted(rows.items())
         ]
         self.siblings = torch.tensor(table)
-        self.rates = torch.full((len(places),), recipe.noise)
+        self.rates = torch.full((len(index_of),), recipe.noise)
         moods = {
             *g.PRAISE,
             *g.BLAME,
@@ -240,80 +239,86 @@ class Noise:
             *CROSS,
             *(verb.past for verb in g.LIKING + g.DISLIKING),
         }
-        self.rates[[places[word] for word in sorted(moods)]] = recipe.mood_noise
+        self.rates[[index_of[word] for word in sorted(moods)]] = recipe.mood_noise
         self.rates[: len(SPECIAL)] = 0.0
 
     def batch(
         self, passages: Sequence[Passage], seconds: Sequence[str], related: Sequence[int]
     ) -> Batch:
-        """A batch of passages with the second sentences given."""
+        """Return a batch of passages with these second sentences."""
         import torch
 
         texts = [
             (p.first, second) if second else p.first
             for p, second in zip(passages, seconds, strict=True)
         ]
-        made = self.reader(texts, padding=True, return_tensors="pt")
-        truth, mask = made["input_ids"], made["attention_mask"]
-        guessed = torch.rand(truth.shape, generator=self.random) < self.rates[truth]
-        how = torch.rand(truth.shape, generator=self.random)
-        sibling = torch.randint(self.siblings.shape[1], truth.shape, generator=self.random)
-        ids = torch.where(guessed & (how < 0.45), SPECIAL.index("[MASK]"), truth)
-        ids = torch.where(guessed & (how > 0.55), self.siblings[truth, sibling], ids)
-        # Half of the rows start somewhere else, so that every position is trained and a prefix may
-        # shift them.
-        rows, length = truth.shape
-        start = torch.randint(LONGEST - length, (rows, 1), generator=self.random)
+        encoded = self.tokenizer(texts, padding=True, return_tensors="pt")
+        original, mask = encoded["input_ids"], encoded["attention_mask"]
+        predicted = torch.rand(original.shape, generator=self.random) < self.rates[original]
+        action = torch.rand(original.shape, generator=self.random)
+        sibling = torch.randint(self.siblings.shape[1], original.shape, generator=self.random)
+        ids = torch.where(predicted & (action < 0.45), SPECIAL.index("[MASK]"), original)
+        ids = torch.where(predicted & (action > 0.55), self.siblings[original, sibling], ids)
+        # Half of the rows start at a random position, so that all positions are trained and a prefix
+        # can shift them.
+        rows, length = original.shape
+        start = torch.randint(MAX_POSITIONS - length, (rows, 1), generator=self.random)
         start = start * torch.randint(2, (rows, 1), generator=self.random)
         positions = start + torch.arange(length)
         return Batch(
-            ids, made["token_type_ids"], mask, positions, truth, guessed, torch.tensor(related)
+            ids,
+            encoded["token_type_ids"],
+            mask,
+            positions,
+            original,
+            predicted,
+            torch.tensor(related),
         )
 
 
-def batches(recipe: Recipe, reader: Any) -> Iterator[Batch]:
-    """Batches without end, of passages of much the same length."""
+def batches(recipe: PretrainingRecipe, tokenizer: Any) -> Iterator[Batch]:
+    """Yield batches forever, each with passages of similar length."""
     import torch
 
     passages = list(corpus(recipe.passages))
-    noise = Noise(recipe, reader)
+    noise = Noise(recipe, tokenizer)
     pool, epoch = recipe.batch * 20, 0
     while True:
-        order = list(Shuffle(stream("tiny", "order", epoch), len(passages)))
+        order = list(Shuffle(stream_seed("tiny", "order", epoch), len(passages)))
         for start in range(0, len(order) - pool + 1, pool):
             chosen = sorted(
                 (passages[i] for i in order[start : start + pool]),
                 key=lambda p: len(p.first + p.second),
             )
-            for place in torch.randperm(20, generator=noise.random).tolist():
+            for index in torch.randperm(20, generator=noise.random).tolist():
                 yield _paired(
-                    recipe, noise, chosen[place * recipe.batch : (place + 1) * recipe.batch]
+                    recipe, noise, chosen[index * recipe.batch : (index + 1) * recipe.batch]
                 )
         epoch += 1
 
 
-def _paired(recipe: Recipe, noise: Noise, passages: Sequence[Passage]) -> Batch:
-    """Some pairs get another pair's second sentence."""
+def _paired(recipe: PretrainingRecipe, noise: Noise, passages: Sequence[Passage]) -> Batch:
+    """Return a batch in which some pairs have the second sentence of another pair."""
     import torch
 
     seconds, related = (
         [p.second for p in passages],
-        [1 if p.second and p.told else -100 for p in passages],
+        [1 if p.second and p.factual else -100 for p in passages],
     )
     swapped = torch.rand(len(passages), generator=noise.random).tolist()
-    for place in range(len(passages)):
-        other = passages[place - 1].second
-        if related[place] == 1 and other and swapped[place] < recipe.unrelated:
-            seconds[place], related[place] = other, 0
+    for index in range(len(passages)):
+        other = passages[index - 1].second
+        if related[index] == 1 and other and swapped[index] < recipe.unrelated:
+            seconds[index], related[index] = other, 0
     return noise.batch(passages, seconds, related)
 
 
 def model(vocabulary: int) -> Any:
-    """The untrained encoder."""
+    """Return the untrained encoder."""
     import torch
     from transformers import BertConfig, BertForPreTraining
 
-    torch.manual_seed(stream("tiny", "init") >> 1)
+    torch.manual_seed(stream_seed("tiny", "init") >> 1)
     net = BertForPreTraining(
         BertConfig(
             vocab_size=vocabulary,
@@ -321,82 +326,82 @@ def model(vocabulary: int) -> Any:
             num_hidden_layers=4,
             num_attention_heads=4,
             intermediate_size=256,
-            max_position_embeddings=LONGEST,
+            max_position_embeddings=MAX_POSITIONS,
         )
     )
-    net.exchanged = torch.nn.Linear(net.config.hidden_size, 1)  # goes when pretraining ends
+    net.replaced = torch.nn.Linear(net.config.hidden_size, 1)  # only for pretraining
     return net
 
 
 def losses(net: Any, batch: Batch) -> "Tensor":
-    """The losses of guessing words, of telling which were exchanged, and of telling which pairs belong together: (3,)."""
+    """Return the losses (3,) of predicting words, of detecting replaced ones and of relating sentences."""
     import torch
     import torch.nn.functional as F
 
-    read = net.bert(batch.ids, batch.mask, batch.kinds, batch.positions)
-    guesses = net.cls.predictions(read.last_hidden_state[batch.guessed])
-    guessing = F.cross_entropy(guesses, batch.truth[batch.guessed])
-    shown = (batch.truth >= len(SPECIAL)) & (batch.ids >= len(SPECIAL))
-    suspicion = net.exchanged(read.last_hidden_state[shown])[:, 0]
-    telling = F.binary_cross_entropy_with_logits(
-        suspicion, (batch.ids != batch.truth)[shown].float()
+    encoded = net.bert(batch.ids, batch.mask, batch.segments, batch.positions)
+    logits = net.cls.predictions(encoded.last_hidden_state[batch.predicted])
+    prediction = F.cross_entropy(logits, batch.original[batch.predicted])
+    visible = (batch.original >= len(SPECIAL)) & (batch.ids >= len(SPECIAL))
+    replaced_logits = net.replaced(encoded.last_hidden_state[visible])[:, 0]
+    detection = F.binary_cross_entropy_with_logits(
+        replaced_logits, (batch.ids != batch.original)[visible].float()
     )
-    belongs = net.cls.seq_relationship(read.pooler_output)
+    related_logits = net.cls.seq_relationship(encoded.pooler_output)
     pairs = batch.related >= 0
-    matching = (
-        F.cross_entropy(belongs[pairs], batch.related[pairs]) if pairs.any() else belongs.sum() * 0
+    relation = (
+        F.cross_entropy(related_logits[pairs], batch.related[pairs])
+        if pairs.any()
+        else related_logits.sum() * 0
     )
-    return torch.stack([guessing, telling, matching])
+    return torch.stack([prediction, detection, relation])
 
 
-def train(recipe: Recipe) -> tuple[Any, Any]:
-    """The trained encoder and its tokenizer."""
+def train(recipe: PretrainingRecipe) -> tuple[Any, Any]:
+    """Return the trained encoder and its tokenizer."""
     import torch
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    reader = tokenizer(words())
+    built = tokenizer(words())
     net = model(
-        len(reader)
-    ).eval()  # no dropout: it reads nothing often enough to learn it by heart
+        len(built)
+    ).eval()  # without dropout: no passage is repeated often enough to overfit
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
     )
-    warm = recipe.steps // 20
+    warmup = recipe.steps // 20
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
-        lambda step: min((step + 1) / warm, (recipe.steps - step) / (recipe.steps - warm)),
+        lambda step: min((step + 1) / warmup, (recipe.steps - step) / (recipe.steps - warmup)),
     )
-    seen, weights = torch.zeros(3), torch.tensor([1.0, 2.0, 0.3])
-    for step, batch in zip(range(1, recipe.steps + 1), batches(recipe, reader), strict=False):
+    sums, weights = torch.zeros(3), torch.tensor([1.0, 2.0, 0.3])
+    for step, batch in zip(range(1, recipe.steps + 1), batches(recipe, built), strict=False):
         parts = losses(net, batch)
         optimiser.zero_grad()
         (parts @ weights).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         rate.step()
-        seen += parts.detach()
+        sums += parts.detach()
         if step % 100 == 0:
-            log.info(
-                "step %d  words %.3f  exchanged %.3f  pairs %.3f", step, *(seen / 100).tolist()
-            )
-            seen.zero_()
-    return net, reader
+            log.info("step %d  words %.3f  replaced %.3f  pairs %.3f", step, *(sums / 100).tolist())
+            sums.zero_()
+    return net, built
 
 
-def save(net: Any, reader: Any, folder: Path) -> None:
-    """Write the encoder in half precision, and its tokenizer."""
-    del net.exchanged
+def save(net: Any, built: Any, folder: Path) -> None:
+    """Write the encoder, in half precision, and its tokenizer."""
+    del net.replaced
     net.half().save_pretrained(folder)
-    reader.save_pretrained(folder)
+    built.save_pretrained(folder)
 
 
 def main() -> None:
-    """Pretrain and write into the folder named on the command line."""
+    """Pretrain, and write to the folder on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     folder = Path(sys.argv[1])
-    net, reader = train(Recipe())
-    save(net, reader, folder)
+    net, built = train(PretrainingRecipe())
+    save(net, built, folder)
 
 
 if __name__ == "__main__":

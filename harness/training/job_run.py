@@ -170,7 +170,7 @@ class JobRun:
 
     @property
     def may_use_disk(self) -> bool:
-        """Whether features of test examples may be read from disk and stored there; held-out ones serve one draw only."""
+        """Whether features of test examples are cached on disk; held-out ones serve one draw only."""
         return (
             self.ticket.features_shared_by > 0
             and not self.ticket.anew

@@ -100,7 +100,10 @@ def sampled_logits(
 
 
 def mean_logits(each: Iterable[Tensor], *, regression: bool) -> Tensor:
-    """Return the mean of several models: of their probabilities (as log-probabilities), or of the values of a regression."""
+    """Return the mean of several models.
+
+    It is the mean of their probabilities, as log-probabilities, or of the values of a regression.
+    """
     total: Tensor | None = None
     count = 0
     for logits in each:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.errors import DiskTrouble
 from harness.geometry import ALONE, Geometry, padded_outputs
 from harness.outcome import Outcome, ProgressCallback
-from harness.redaction import redact, error_message
+from harness.redaction import error_message, redact
 from harness.training import out_of_memory, worker_cache
 from harness.training.ticket import Ticket
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 NOT_DETERMINISTIC = (
     "does not have a deterministic implementation"  # in the message of torch's error
 )
-NOT_DETERMINISTIC_NOTE = "the device has no deterministic kernel for this backbone: the last digits may vary between runs"
+NOT_DETERMINISTIC_NOTE = (
+    "the device has no deterministic kernel for this backbone: "
+    "the last digits may vary between runs"
+)
 
 
 class DeviceLost(RuntimeError):
