@@ -1,7 +1,7 @@
-"""A small English of our own: words, events and opinions, and how they are put into sentences.
+"""A small English grammar: words, events and opinions, and the sentences that express them.
 
-Everything is decided by a `Dice`, whose throws are hashes: the same sentences come out on every
-platform and Python version.
+All choices are made by a `Dice`, whose random numbers are hashes: every platform and Python version
+generates the same sentences.
 """
 
 import hashlib
@@ -13,14 +13,12 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-REVISION = "grammar-1"  # changed with every change that moves a sentence
-RESERVED_SHARE = (
-    4  # one sentence in so many is kept for pretraining and never stands in a task's row
-)
+REVISION = "grammar-1"  # changed by every change that affects a sentence
+RESERVED_SHARE = 4  # one sentence in this many is reserved for pretraining and is in no task
 
 
 class Verb(NamedTuple):
-    """A verb's three forms; the past is regular unless given."""
+    """The three forms of a verb."""
 
     base: str
     past: str
@@ -43,7 +41,7 @@ TOWNS = _words("paris rome oslo lima cairo delhi tokyo berlin madrid dublin vien
 DAYS = _words("monday tuesday wednesday thursday friday saturday sunday")
 COUNTS = _words("two three four five six seven eight nine")
 
-# Two words for one meaning; what is done to a thing, and what is done to a person.
+# Pairs of synonyms: VERBS have a thing as object, DEEDS a person.
 VERBS = tuple(
     (_verb(first), _verb(second))
     for first, second in (
@@ -70,7 +68,7 @@ DEEDS = tuple(
         ("scold/scolded", "rebuke/rebuked"),
     )
 )
-# Neighbours (0 and 1, 2 and 3, ...) are opposites; a colour's neighbour is another colour.
+# Neighbours (0 and 1, 2 and 3, ...) are antonyms, or two colours. Each is a pair of synonyms.
 ADJECTIVES = (
     ("big", "large"),
     ("small", "little"),
@@ -118,7 +116,7 @@ DEGREES = _words("very really quite rather truly")
 
 
 class Dice:
-    """Throws that depend on a seed and a number only, cheap enough for thousands of rows."""
+    """A fast random number generator that depends only on its coordinates."""
 
     __slots__ = ("_key", "_state")
 
@@ -127,72 +125,72 @@ class Dice:
         self._state = 0
 
     def below(self, bound: int) -> int:
-        """A number from 0 to `bound` - 1."""
-        if self._state < 1 << 64:  # the remainder is too small to be fair
+        """Return a number from 0 to `bound` - 1."""
+        if self._state < 1 << 64:  # too small for uniform numbers
             self._key = hashlib.blake2b(self._key, digest_size=64).digest()
             self._state = int.from_bytes(self._key, "big")
-        self._state, thrown = divmod(self._state, bound)
-        return thrown
+        self._state, number = divmod(self._state, bound)
+        return number
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options."""
+        """Return one of the options."""
         return options[self.below(len(options))]
 
     def other(self, options: Sequence[T], than: T) -> T:
-        """One of the options that is not `than`."""
+        """Return one of the options that is not `than`."""
         while (chosen := self.pick(options)) == than:
             pass
         return chosen
 
     def chance(self, percent: int) -> bool:
-        """True in so many of a hundred throws."""
+        """Return True with a probability in percent."""
         return self.below(100) < percent
 
 
 def reserved(text: str) -> bool:
-    """Whether a sentence is kept for pretraining."""
+    """Return whether a sentence is reserved for pretraining."""
     return zlib.crc32(text.encode()) % RESERVED_SHARE == 0
 
 
 @cache
 def plural(noun: str) -> str:
-    """The plural of one of the grammar's nouns."""
+    """Return the plural of a noun of the grammar."""
     return noun + ("es" if noun.endswith("ch") else "s")
 
 
 def article(word: str) -> str:
-    """The indefinite article before a word."""
+    """Return the indefinite article before a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 class Event(NamedTuple):
-    """Somebody did something to some things, or to somebody, perhaps somewhere, perhaps some day."""
+    """A person did something to things or to another person, perhaps in a town, perhaps on a day."""
 
     subject: str
-    verb: int  # a meaning: its place in VERBS, or in DEEDS where a person is the object
-    person: str = ""  # the object, where it is a person
+    verb: int  # index in VERBS, or in DEEDS if the object is a person
+    person: str = ""  # the object, if it is a person
     noun: str = ""
-    kind: str = ""  # what the noun is one of; "" where the noun is itself the kind
+    kind: str = ""  # hypernym of the noun; empty if the noun is a hypernym itself
     number: int = 1  # 1: "a"; 2 to 9; 0: "some"
-    adjective: int = -1  # a meaning, or none
+    adjective: int = -1  # index in ADJECTIVES; -1: none
     town: str = ""
     day: str = ""
     negative: bool = False
 
 
 class Wording(NamedTuple):
-    """Which of the ways to say it."""
+    """How a sentence expresses an event."""
 
     verb: int = 0
     adjective: int = 0
     passive: bool = False
-    front: bool = False  # the day, else the town, stands first
+    front: bool = False  # the day, or else the town, comes first
 
 
 def event(
     dice: Dice, *, person: int = 0, adjective: int = 60, town: int = 60, day: int = 60
 ) -> Event:
-    """A random event; the numbers are the chances of each part in percent."""
+    """Return a random event; the numbers are the probabilities of its parts in percent."""
     where = dice.pick(TOWNS) if dice.chance(town) else ""
     when = dice.pick(DAYS) if dice.chance(day) else ""
     subject = dice.pick(NAMES)
@@ -207,12 +205,12 @@ def event(
 
 
 def wording(dice: Dice, *, passive: int = 35, front: int = 25) -> Wording:
-    """A random way to say it."""
+    """Return a random wording; the numbers are probabilities in percent."""
     return Wording(dice.below(2), dice.below(2), dice.chance(passive), dice.chance(front))
 
 
 def object_phrase(what: Event, form: int) -> str:
-    """The words for what it was done to."""
+    """Return the noun phrase of the object."""
     if what.person:
         return what.person
     adjective = ADJECTIVES[what.adjective][form] if what.adjective >= 0 else ""
@@ -223,11 +221,11 @@ def object_phrase(what: Event, form: int) -> str:
     return f"{COUNTS[what.number - 2] if what.number else 'some'} {rest}"
 
 
-def sentence(what: Event, how: Wording = Wording(), *, agent: bool = True) -> str:  # noqa: B008 - a tuple, never changed
-    """The event as a sentence; a passive one may leave out who did it."""
-    verb = (DEEDS if what.person else VERBS)[what.verb][how.verb]
-    thing = object_phrase(what, how.adjective)
-    if how.passive:
+def sentence(what: Event, wording: Wording = Wording(), *, agent: bool = True) -> str:  # noqa: B008 - immutable
+    """Return the event as a sentence; a passive one can omit the agent."""
+    verb = (DEEDS if what.person else VERBS)[what.verb][wording.verb]
+    thing = object_phrase(what, wording.adjective)
+    if wording.passive:
         be = "was" if what.person or what.number == 1 else "were"
         core = f"{thing} {be} {'not ' if what.negative else ''}{verb.participle}" + (
             f" by {what.subject}" if agent else ""
@@ -239,24 +237,24 @@ def sentence(what: Event, how: Wording = Wording(), *, agent: bool = True) -> st
     where = f"in {what.town}" if what.town else ""
     when = f"on {what.day}" if what.day else ""
     parts = (core, where, when)
-    if how.front and (when or where):
+    if wording.front and (when or where):
         parts = (when, core, where) if when else (where, core, "")
     return " ".join(part for part in parts if part)
 
 
-def question(what: Event, asked: str, form: int) -> str:
-    """A question for one part of an event: "town", "day", "subject" or "count"."""
+def question(what: Event, part: str, form: int) -> str:
+    """Return a question for one part of an event: "town", "day", "subject" or "count"."""
     verb = VERBS[what.verb][form]
     things = plural(what.noun)
-    if asked == "subject":
+    if part == "subject":
         return f"who {verb.past} the {things} ?"
-    if asked == "count":
+    if part == "count":
         return f"how many {things} did {what.subject} {verb.base} ?"
-    return f"{'where' if asked == 'town' else 'when'} did {what.subject} {verb.base} the {things} ?"
+    return f"{'where' if part == 'town' else 'when'} did {what.subject} {verb.base} the {things} ?"
 
 
 def opinion(dice: Dice, positive: bool, negation: int = 45) -> str:
-    """One clause that speaks well or ill of a thing; so many in a hundred say it by negation."""
+    """Return a clause with a positive or negative opinion; `negation` is the percentage that use a negation."""
     negative = dice.chance(negation)
     thing = dice.pick(THINGS)
     if dice.chance(35):
@@ -275,11 +273,12 @@ def opinion(dice: Dice, positive: bool, negation: int = 45) -> str:
         )
     word = dice.pick(PRAISE if positive != negative else BLAME)
     degree = f"{dice.pick(DEGREES)} " if dice.chance(50) else ""
-    return f"the {thing} {dice.pick(('was not', 'is not', 'was never')) if negative else dice.pick(('was', 'is'))} {degree}{word}"
+    verbs = ("was not", "is not", "was never") if negative else ("was", "is")
+    return f"the {thing} {dice.pick(verbs)} {degree}{word}"
 
 
 def review(dice: Dice, positive: bool, negation: int = 45) -> str:
-    """One or two clauses; of two that disagree, the one that carries the weight decides."""
+    """Return one or two clauses; if two disagree, the main one decides."""
     last = opinion(dice, positive, negation)
     shape = dice.below(10)
     if shape < 4:
@@ -293,7 +292,7 @@ def review(dice: Dice, positive: bool, negation: int = 45) -> str:
 
 
 def statement(dice: Dice) -> list[str]:
-    """The words of a sentence in the present, with a subject whose number the verb must follow over other nouns."""
+    """Return the words of a sentence whose verb agrees with its subject, across other nouns."""
     many = dice.chance(50)
     head, near = dice.pick(NOUNS)[1], dice.pick(NOUNS)[1]
     if dice.chance(50):

@@ -149,7 +149,8 @@ def families() -> tuple[tuple[str, ...], ...]:
         g.NAMES, g.TOWNS, g.DAYS, ("a", "an", "one", "some", *g.COUNTS), ("this", "that", "these", "those", "the"),
         ("is", "are", "was", "were"), ("has", "have"), ("looks", "look", "seems", "seem"), ("where", "when", "who"),
         ("in", "on", "by", "near", "behind", "beside"), ("and", "but", "although"), ("not", "never", *g.DEGREES),
-        *[tuple(dict.fromkeys(verb)) for verb in verbs], *[tuple(dict.fromkeys(verb[i] for verb in verbs)) for i in range(3)],
+        *[tuple(dict.fromkeys(verb)) for verb in verbs],
+        *[tuple(dict.fromkeys(verb[i] for verb in verbs)) for i in range(3)],
         *[(noun, g.plural(noun)) for noun in nouns], tuple(nouns), tuple(map(g.plural, nouns)),
         adjectives, g.PRAISE + g.BLAME, g.THINGS, (*GLAD, *CROSS),
     )  # fmt: skip
