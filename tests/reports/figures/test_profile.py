@@ -1,0 +1,21 @@
+"""Performance profiles are fractions of runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reports.figures.profile import fractions
+
+
+def test_profile_is_the_fraction_of_runs(grid):
+    """The line is the fraction of runs at or above a score, failed runs reach none, and the band contains it."""
+    runs = [run for run in grid() if run.method == "simplex"]
+    runs[0] = replace(runs[0], status="failed", score=None)
+    taus = np.array([0.0, 60.0, 70.0, 101.0])
+    line, low, high = fractions(runs, taus)
+    done = [100 * run.score for run in runs[1:]]
+    assert line == pytest.approx([sum(score >= tau for score in done) / len(runs) for tau in taus])
+    assert (low <= line + 1e-12).all()
+    assert (line <= high + 1e-12).all()
+    assert fractions(runs, taus)[1] == pytest.approx(low)
