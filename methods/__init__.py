@@ -1,21 +1,42 @@
-"""Ways of adapting a pretrained model; knows nothing of tasks or databases.
+"""Ways to adapt a pretrained model. Nothing here knows tasks or databases.
 
-A new method is one file with one class and one line in `REGISTRY`. Other distributions offer
-methods by entry points (`plugins.py`).
+A new method is one file with one class and one entry in `REGISTRY`. Other distributions offer methods
+by entry points (`core/plugins.py`). Authors of methods import everything from this package:
+
+- `Method`, the interface, with `option` and `added_option` for its fields, `require`, `require_one_of` and
+  `require_share` to check them, and `INTERFACE`, the version of the interface;
+- `Slots` and `Slot`, where tensors enter a backbone, with `Gate` and `row_bias`;
+- `InitialParameters`, what is trained, with `initialise` and the initialisers `normal`, `uniform` and `zeros`;
+- `Architecture`, what is known of a backbone, and `linear_layers`, which finds layers by name;
+- the types `Backbone`, `Streams`, `Initialiser`, `Scalar`, `ClosedForm`, `DevScoring`, `TrainableParameters`;
+- `Unsupported`, the error for a backbone that does not allow a method.
+
+The names that need torch are imported on first use, so that `import methods` does not import torch.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
+from importlib import import_module
 from math import isfinite
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from methods.adapter import Adapter
 from methods.bitfit import Bitfit
-from methods.core.method import Method, Scalar
-from methods.core.plugins import Plugin, kind_of, offered
-from methods.core.protocols import Unsupported
+from methods.core.method import (
+    ClosedForm,
+    DevScoring,
+    Method,
+    Scalar,
+    added_option,
+    option,
+    require,
+    require_one_of,
+    require_share,
+)
+from methods.core.plugins import INTERFACE, Plugin, kind_of, offered
+from methods.core.protocols import Backbone, Initialiser, Streams, Unsupported
 from methods.core.suggestions import did_you_mean
 from methods.features import Features
 from methods.fine_tuning import FineTuning
@@ -26,25 +47,84 @@ from methods.prompt import Prompt
 from methods.simplex import DECODERS, SIMPLEX_OPTIONS, Simplex
 from methods.unipelt import Unipelt
 
+if TYPE_CHECKING:
+    from methods.core.architecture import Architecture, linear_layers
+    from methods.core.parameters import (
+        InitialParameters,
+        TrainableParameters,
+        initialise,
+        normal,
+        uniform,
+        zeros,
+    )
+    from methods.core.slots import Gate, Slot, Slots, row_bias
+
 __all__ = [
     "ALIASES",
     "BASES",
+    "INTERFACE",
     "REGISTRY",
+    "Architecture",
+    "Backbone",
+    "ClosedForm",
+    "DevScoring",
+    "Gate",
+    "InitialParameters",
+    "Initialiser",
     "Method",
     "Plugin",
+    "Scalar",
+    "Slot",
+    "Slots",
+    "Streams",
+    "TrainableParameters",
     "Unsupported",
+    "added_option",
     "build",
     "canonical",
     "class_of",
+    "initialise",
     "label",
-    "meant",
+    "linear_layers",
+    "normal",
+    "option",
     "option_help",
     "options_of",
     "plugin_of",
     "plugins_offered",
     "rebuild",
+    "resolve_alias",
+    "require",
+    "require_one_of",
+    "require_share",
+    "row_bias",
     "show",
+    "uniform",
+    "zeros",
 ]
+
+# Names that need torch, each with its module; they are imported on first use.
+_NEEDS_TORCH: Final = {
+    "Architecture": "methods.core.architecture",
+    "linear_layers": "methods.core.architecture",
+    "Gate": "methods.core.slots",
+    "Slot": "methods.core.slots",
+    "Slots": "methods.core.slots",
+    "row_bias": "methods.core.slots",
+    "InitialParameters": "methods.core.parameters",
+    "TrainableParameters": "methods.core.parameters",
+    "initialise": "methods.core.parameters",
+    "normal": "methods.core.parameters",
+    "uniform": "methods.core.parameters",
+    "zeros": "methods.core.parameters",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_NEEDS_TORCH[name]), name)
+
 
 REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
     {
@@ -71,7 +151,7 @@ BASES: Final = (
     "head",
     "unipelt",
 )  # what a simplex may be over
-# Other names, each with the method and the options that it stands for.
+# Other names of methods, each with the method and the options that it stands for.
 ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
     {
         "finetuning": ("fine-tuning", {}),
@@ -85,19 +165,19 @@ ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
 
 
 def canonical(name: str) -> str:
-    """The registered name for a name or an alias.
+    """Return the registered name of a method, given its name or an alias.
 
     Raises:
-        ValueError: there is no such method; the text names the nearest.
+        ValueError: the method is unknown; the message suggests a name.
     """
     return resolve_alias(name)[0]
 
 
 def resolve_alias(name: str) -> tuple[str, Mapping[str, str]]:
-    """The registered name for a name or an alias, and the options that the alias stands for.
+    """Return the registered name for a name or an alias, and the options that the alias stands for.
 
     Raises:
-        ValueError: there is no such method; the text names the nearest.
+        ValueError: the method is unknown; the message suggests a name.
     """
     if name in REGISTRY:
         return name, {}
@@ -113,12 +193,12 @@ def resolve_alias(name: str) -> tuple[str, Mapping[str, str]]:
 
 @cache
 def plugins_offered() -> tuple[Plugin, ...]:
-    """The methods that other distributions offer, without importing one."""
+    """Return the methods that other distributions offer. Imports none of them."""
     return tuple(offered({*REGISTRY, *ALIASES, "all"}))
 
 
 def _plugin(name: str) -> Plugin | None:
-    """The plug-in of a name that is none of our own."""
+    """Return the plug-in of a name; None for the names of bench."""
     mine = name in REGISTRY or name in ALIASES
     return (
         None
@@ -128,25 +208,25 @@ def _plugin(name: str) -> Plugin | None:
 
 
 def plugin_of(method: Method) -> Plugin | None:
-    """The plug-in that a method comes from, or the base of a simplex; None for our own."""
+    """Return the plug-in that offers a method, or the base of a simplex; None for methods of bench."""
     return _plugin(method.base.name if isinstance(method, Simplex) else method.name)
 
 
 def class_of(name: str) -> type[Method]:
-    """The class of a method by its registered name. A plug-in is imported now.
+    """Return the class of a method. Imports a plug-in.
 
     Raises:
-        ValueError: there is no such method, or the plug-in is broken.
+        ValueError: the method is unknown, or its plug-in is broken.
     """
     plugin = _plugin(canonical(name))
     return plugin.load() if plugin else REGISTRY[canonical(name)]
 
 
 def options_of(name: str, base: str = "prefix") -> set[str]:
-    """The names of a method's options; a simplex has those of its base as well.
+    """Return the names of a method's options; a simplex also has the options of its base.
 
     Raises:
-        ValueError: there is no method of that name, or its plug-in is broken.
+        ValueError: the method is unknown, or its plug-in is broken.
     """
     cls = class_of(name)
     if cls is Simplex:
@@ -169,44 +249,45 @@ def option_help(name: str, base: str = "prefix") -> dict[str, str]:
 
 
 def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Method:
-    """The method called `name`, with `options` over its defaults; texts are read as the option's type.
+    """Return the method called `name`, with `options` over its defaults. Texts are parsed as the option's type.
 
     Raises:
-        ValueError: an unknown method or option, or a value that has no meaning; the text names what
+        ValueError: the method or an option is unknown, or a value is invalid; the message names what
             is valid.
     """
     name, preset = resolve_alias(name)
-    given = {**preset, **(options or {})}
+    values = {**preset, **(options or {})}
     cls = class_of(name)
-    base = str(given.pop("base", "prefix")).strip() if cls is Simplex else ""
-    if (
-        cls is Simplex and str(given.get("decoder", "")).strip() in DECODERS
-    ):  # a base has an option of that name with other values
-        given["decoders"] = given.pop("decoder")
-    if cls is Simplex and (base not in REGISTRY and base not in ALIASES and _plugin(base) is None):
-        raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
-    known = options_of(name, base or "prefix")
-    for option in given:
-        if option not in known:
-            raise ValueError(
-                f"{name} has no option {option!r}{did_you_mean(option, known)}; it has {', '.join(sorted(known))}"
-            )
-    own = {
-        option: given.pop(option)
-        for option in list(given)
-        if cls is not Simplex or option in SIMPLEX_OPTIONS
-    }
-    typed = {option: _read(option, value, _type_of(option, cls)) for option, value in own.items()}
+    base = str(values.pop("base", "prefix")).strip() if cls is Simplex else "prefix"
     if cls is Simplex:
-        return Simplex(base=build(base, given), **typed)  # type: ignore[arg-type]  # each was read as its field's type
-    return cls(**typed)  # type: ignore[arg-type]
+        if (
+            str(values.get("decoder", "")).strip() in DECODERS
+        ):  # a base's `decoder` has other values
+            values["decoders"] = values.pop("decoder")
+        if base not in REGISTRY and base not in ALIASES and _plugin(base) is None:
+            raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
+    known = options_of(name, base)
+    for key in values:
+        if key not in known:
+            raise ValueError(
+                f"{name} has no option {key!r}{did_you_mean(key, known)}; it has {', '.join(sorted(known))}"
+            )
+    types = {field.name: kind_of(field.type) for field in fields(cls) if field.name != "base"}
+    parsed: dict[str, Any] = {
+        key: _parse(key, value, types[key]) for key, value in values.items() if key in types
+    }
+    if cls is not Simplex:
+        return cls(**parsed)
+    own = {key: value for key, value in parsed.items() if key in SIMPLEX_OPTIONS}
+    inherited = {key: value for key, value in values.items() if key not in SIMPLEX_OPTIONS}
+    return Simplex(base=build(base, inherited), **own)
 
 
 def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Method:
-    """The method of a job that was planned earlier, or on another machine.
+    """Return the method of a job that was planned earlier, or on another machine.
 
     Raises:
-        ValueError: its plug-in is missing, broken, or another distribution's here.
+        ValueError: its plug-in is missing or broken, or another distribution offers the method here.
     """
     method = build(name, options)
     plugin = plugin_of(method)
@@ -219,7 +300,7 @@ def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Meth
 
 
 def label(method: Method) -> str:
-    """A short readable name: the method's, with the options that differ from their defaults, e.g. `simplex(vertices=2)`."""
+    """Return a short name with the options that differ from their defaults, e.g. `simplex(vertices=2)`."""
     shown = _differing(method)
     if isinstance(method, Simplex):
         head = method.base.name == "fine-tuning"
@@ -233,31 +314,27 @@ def label(method: Method) -> str:
 
 
 def _differing(method: Method) -> list[str]:
-    """`option=value` for each option that is not at its default and makes a difference."""
+    """Return `option=value` for each option that differs from its default and has an effect."""
     shown = []
     for one in fields(method):
         value = getattr(method, one.name)
         if one.name == "base" or value == one.default:
             continue
-        if _makes_a_difference(method, one.name, one.default):
+        if _has_effect(method, one.name, one.default):
             shown.append(f"{one.name}={show(value)}")
     return shown
 
 
-def _makes_a_difference(method: Method, option: str, default: object) -> bool:
-    """Whether the option's value matters: lr=2e-5 may be the default in words."""
+def _has_effect(method: Method, option: str, default: object) -> bool:
+    """Return whether the value differs from the default in use: lr=2e-5 may spell out the default."""
     try:
         return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of it
-    except ValueError:  # the default would not go with the other options
+    except ValueError:  # the default is invalid with the other options
         return True
 
 
-def _type_of(option: str, cls: type[Method]) -> str:
-    return kind_of(next(one.type for one in fields(cls) if one.name == option))
-
-
-def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
-    """A value as the type its field is annotated with."""
+def _parse(option: str, value: str | Scalar, kind: str) -> Scalar:
+    """Return a value as the type of its field."""
     text = str(value).strip()
     kind = kind.removesuffix(" | None")
     try:
@@ -275,8 +352,8 @@ def _read(option: str, value: str | Scalar, kind: str) -> Scalar:
             raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
         if kind == "int":
             return int(text)
-        if kind == "float" and isfinite(found := float(number)):
-            return found / 100 if text.endswith("%") else found
+        if kind == "float" and isfinite(parsed := float(number)):
+            return parsed / 100 if text.endswith("%") else parsed
         if kind == "float":
             raise ValueError(text)
     except (ValueError, KeyError):
@@ -288,7 +365,7 @@ _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
 
 
 def show(value: Scalar) -> str:
-    """A value as it is typed."""
+    """Return a value as a user types it."""
     return (
         repr(value)
         if isinstance(value, float)

@@ -28,6 +28,9 @@ from packaging.utils import canonicalize_name
 from methods.core.method import Method, require
 
 GROUP = "simplexbench.methods"
+# Version of the interface for authors of methods. 2: the names published in `methods`; 1: those of methods.base,
+# methods.sites and methods.source, which still work.
+INTERFACE = 2
 PATIENCE = 30.0  # seconds that an import may take: plug-ins import torch
 KINDS = ("str", "int", "float", "bool")  # of options: what can be typed, and kept as JSON
 APART = "import json, sys; sys.path[:], *entry = json.loads(sys.argv[1]); from methods.core.plugins import tell; tell(*entry)"
@@ -157,16 +160,23 @@ def _imported(entry: EntryPoint) -> type[Method] | str:
 def _see(name: str, found: object) -> None:
     """Raise `ValueError` unless an object is the class of a method that bench can build, under that name."""
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ValueError("it is no subclass of methods.core.method.Method")
+        raise ValueError("it is not a subclass of methods.Method")
     said = getattr(found, "name", None)
     require(said == name, f"its entry point is called {name!r}, and its class {said!r}")
+    require(
+        type(found.INTERFACE) is int and found.INTERFACE <= INTERFACE,
+        f"it is written for interface {found.INTERFACE!r} of bench, and this bench has interface {INTERFACE}: "
+        "install a newer simplexbench",
+    )
     lacks = ", ".join(sorted(found.__abstractmethods__))
     require(not lacks, f"it lacks {lacks}: it may be written for another version of bench")
     odd = ", ".join(
         one.name for one in fields(found) if kind_of(one.type).removesuffix(" | None") not in KINDS
     )
     require(not odd, f"options must be of type {', '.join(KINDS)}, or that or None; others: {odd}")
-    require(type(found.VERSION) is int, f"its VERSION is {found.VERSION!r}, and no whole number")
+    require(
+        type(found.VERSION) is int, f"its VERSION must be a whole number, got {found.VERSION!r}"
+    )
     require(
         isinstance(found.summary, str) and isinstance(found.paper, str),
         "its summary and its paper must be texts",

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+from warnings import warn
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,9 @@ from methods.core.protocols import Backbone, Unsupported
 Gate = Callable[
     [nn.Module, Tensor], Tensor
 ]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
+
+# Attributes of `Slots` that plug-ins may use under their old names.
+OLD_NAMES: Final = {"anatomy": "architecture", "held": "original"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,12 @@ class Slots:
     def architecture(self) -> Architecture:
         """The structure of the model."""
         return self.backbone.architecture
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in OLD_NAMES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warn(f"slots.{name} is now slots.{OLD_NAMES[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(self, OLD_NAMES[name])
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots.values())

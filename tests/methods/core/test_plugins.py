@@ -14,7 +14,7 @@ SHIFT = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.core.method import Method
+from methods import Method
 
 print("an import may print")
 
@@ -24,6 +24,7 @@ class Shift(Method):
     """Adds a trained vector to what every block puts out."""
 
     name: ClassVar[str] = "shift"
+    INTERFACE: ClassVar[int] = 2
     summary: ClassVar[str] = "a trained vector \\x1b[31mafter every block"
     spread: float = 0.02
     every: int = 1
@@ -33,14 +34,14 @@ class Shift(Method):
         return 5e-3
 
     def place(self, slots):
-        from methods.core.slots import row_bias
+        from methods import row_bias
 
         for number, block in enumerate(slots.architecture.layers[:: self.every]):
             slots.add(block, "shift", (slots.architecture.hidden,), number)
             slots.hook(block, lambda module, inputs, output: output + row_bias(module.shift))
 
     def start(self, slots, streams, vertices):
-        from methods.core.parameters import InitialParameters, initialise, normal
+        from methods import InitialParameters, initialise, normal
 
         added = [slot for slot in slots if slot.role == "added"]
         return InitialParameters({slot.name: initialise(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
@@ -60,9 +61,9 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
     ),
     "lacks": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
     "classless": ("", "AttributeError"),
-    "no-method": ("class Own: pass", "it is no subclass of methods.core.method.Method"),
+    "no-method": ("class Own: pass", "it is not a subclass of methods.Method"),
     "older": (
-        "from methods.core.method import Method\nclass Own(Method):\n    name = 'older'",
+        "from methods import Method\nclass Own(Method):\n    name = 'older'",
         "it lacks default_lr, place, start",
     ),
     "misnamed": (
@@ -85,10 +86,48 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
         + "    much: float | None = None",
         "`options()` must give every option the value in use; much has none",
     ),
+    "newer": (
+        OWN.format("newer") + "    INTERFACE = 99",
+        "it is written for interface 99 of bench, and this bench has interface 2",
+    ),
     "Capitals": (OWN.format("Capitals"), "small letters"),
     "lora": (OWN.format("lora"), "bench has a method of that name itself"),
     "all": (OWN.format("all"), "bench has a method of that name itself"),
 }
+
+
+# Written for interface 1, as the documentation of that time showed it.
+OLD_SHIFT = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+from methods import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift(Method):
+    """Adds a trained vector to what every block puts out."""
+
+    name: ClassVar[str] = "shift"
+    summary: ClassVar[str] = "a trained vector added after every block"
+
+    @property
+    def default_lr(self) -> float:
+        return 5e-3
+
+    def place(self, slots):
+        from methods.sites import row_bias
+
+        for number, block in enumerate(slots.anatomy.layers):
+            slots.add(block, "shift", (slots.anatomy.hidden,), number)
+            slots.hook(block, lambda module, inputs, output: output + row_bias(module.shift))
+
+    def start(self, slots, streams, vertices):
+        from methods.source import Start, draw, normal
+
+        added = [slot for slot in slots if slot.role == "added"]
+        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(0.02)) for slot in added})
+'''
 
 
 def install(folder, distribution, version, code, entry, *, requires=()):
@@ -339,3 +378,50 @@ def test_the_same_name_of_another_distribution_is_another_job(with_plugins, soun
     first = json.loads(with_plugins(sound, *plan)[1])["jobs"][0]["digest"]
     assert digests[0] == first
     assert digests[1] != first
+
+
+def test_a_plugin_for_the_old_paths_works_with_a_warning(
+    with_plugins, bench, tmp_path, monkeypatch
+):
+    """A plug-in that imports `methods.sites` and `methods.source` trains the same numbers, and each old name is reported."""
+    monkeypatch.setitem(bench.env, "PYTHONWARNINGS", "always::DeprecationWarning")
+    grid = (
+        "--model tiny --tasks toy-sentiment --sizes 20 --draws 1 --steps 2 --test-limit 30".split()
+    )
+    for folder, code in (("old", OLD_SHIFT), ("new", SHIFT)):
+        (tmp_path / folder).mkdir()
+        requires = ["simplexbench>=0.1,<0.2"]
+        install(tmp_path / folder, "bench-shift", "1.2", code, "shift", requires=requires)
+        run = ("run", "--methods", "shift", *grid, "--inline", "--db", f"{folder}.db")
+        exit_code, _, errors, _ = with_plugins(tmp_path / folder, *run)
+        assert exit_code == 0, errors
+        for name in ("slots.anatomy", "methods.sites.row_bias", "methods.source.Start"):
+            assert (f"{name} is now " in errors) == (folder == "old")
+    results = [
+        json.loads(with_plugins(tmp_path / "new", "show", "--json", "--db", f"{folder}.db")[1])[
+            "jobs"
+        ]
+        for folder in ("old", "new")
+    ]
+    assert results[0][0]["score"] == results[1][0]["score"]
+
+
+def test_the_old_modules_give_the_new_names():
+    """Every old name leads to the new one, with a warning that states its path."""
+    import methods
+    from methods import base, sites, source
+
+    for module, old, new in (
+        (base, "Method", methods.Method),
+        (base, "later", methods.added_option),
+        (base, "one_of", methods.require_one_of),
+        (sites, "Slots", methods.Slots),
+        (source, "Source", methods.TrainableParameters),
+        (source, "draw", methods.initialise),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"{old} is now methods"):
+            assert getattr(module, old) is new
+    with pytest.warns(DeprecationWarning, match="per_vertex"):
+        assert source.Start(given={"a": 1}).shared == {"a": 1}
+    with pytest.raises(AttributeError, match="has no attribute 'Sauce'"):
+        _ = source.Sauce
