@@ -34,7 +34,7 @@ class Simplex(Method):
     2310.15793 (prefixes and heads of six vertices; points drawn for each observation and each
     layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law, the coarser granularities
     and the penalty `diversity`. What was chosen where descriptions of it are silent:
-    docs/methods.md.
+    docs/simplex.md.
 
     With one vertex it is the base method, to the last digit.
     """
