@@ -35,7 +35,7 @@ GRID: Final = GridOptions(
     draws="2",
     set_=["lr=1e-3"],
     steps="120",
-    eval_every="60",
+    eval_every="40",
     test_limit="200",
 )
 OPTIONS: Final = RunOptions(db=DB, yes=True)
