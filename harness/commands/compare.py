@@ -40,18 +40,20 @@ def compare_ledgers(
         CorruptData, Unavailable: a database cannot be read.
         CannotWrite: the file cannot be written.
     """
-    from reports.analysis.ledger_diff import as_document, headline, moves
+    from reports.analysis.ledger_diff import as_document, headline, diff_ledgers
     from reports.formats.latex import as_latex
     from reports.formats.markdown import as_markdown
     from reports.formats.terminal import as_terminal
 
-    result = moves(_runs(query, before), _runs(query, after))
+    result = diff_ledgers(_runs(query, before), _runs(query, after))
     if not result.cells:
         raise UsageError(headline(result))
     if form == "json":
         text = json.dumps(_as_json(result), sort_keys=True, indent=2, allow_nan=False) + "\n"
     else:
-        page = as_document(result, before=display_name(before), after=display_name(after), command=command_line())
+        page = as_document(
+            result, before=display_name(before), after=display_name(after), command=command_line()
+        )
         if form == "terminal":
             color = output is None and sys.stdout.isatty()
             text = as_terminal(page, width=shutil.get_terminal_size((100, 40)).columns, color=color)

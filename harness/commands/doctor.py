@@ -15,7 +15,7 @@ from rich.console import Console
 from harness import cache, provenance
 from harness.errors import BenchError
 from harness.ledger import Ledger
-from harness.ledger.database import is_url, network_file_system, display_name
+from harness.ledger.database import display_name, is_url, network_file_system
 from harness.wording import plural
 from reports.escape import plain
 
