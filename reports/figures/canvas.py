@@ -93,8 +93,9 @@ def handles(methods: Sequence[str], baseline: str, *, line: bool = True) -> list
 
 def handle(style: MethodStyle, *, line: bool = True) -> Line2D:
     """Return the legend handle of one method: its marker, by default on a piece of its line."""
-    dash = style.dash if line else ""
-    return Line2D([], [], color=style.color, marker=style.marker, linestyle=dash)
+    return Line2D(
+        [], [], color=style.color, marker=style.marker, linestyle=style.dash if line else ""
+    )
 
 
 def grid_lines(axes: Axes, axis: Any = "y") -> None:

@@ -19,7 +19,7 @@ TITLE: Final = "Every run; lines join runs with the same examples and random str
 MAX_PANELS: Final = 8
 MAX_DOTS: Final = 240  # of all panels together; more make a large figure that nobody reads
 
-Block = tuple[int, int]  # draw and seed
+BlockKey = tuple[int, int]  # draw and seed
 
 
 @styled
@@ -79,9 +79,9 @@ def _caption(comparison: Comparison, hidden: int, *, thinned: bool, max_blocks: 
     return text + "."
 
 
-def _blocks(comparison: Comparison, task: str, size: int) -> dict[Block, dict[str, Run]]:
+def _blocks(comparison: Comparison, task: str, size: int) -> dict[BlockKey, dict[str, Run]]:
     """Return the finished runs of a panel by block and method."""
-    blocks: dict[Block, dict[str, Run]] = {}
+    blocks: dict[BlockKey, dict[str, Run]] = {}
     for run in comparison.runs:
         if (run.task, run.size) == (task, size) and finished(run):
             blocks.setdefault((run.draw, run.seed), {})[run.method] = run

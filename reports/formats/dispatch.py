@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run
-from reports.analysis.published_comparison import beside, study
+from reports.analysis.published_comparison import find_study, published_tables
 from reports.analysis.task_characteristics import characteristics as measure
 from reports.formats.csv import as_csv
 from reports.formats.json import as_json
@@ -39,7 +39,9 @@ def write(
             page, appendix=(*page.appendix, *characteristics_tables(comparison, measured))
         )
     if against is not None:
-        page = replace(page, tables=(*page.tables, *beside(comparison, study(against))))
+        page = replace(
+            page, tables=(*page.tables, *published_tables(comparison, find_study(against)))
+        )
     if form == "html":
         from reports.formats.html import as_html  # loads matplotlib
 

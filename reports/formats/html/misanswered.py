@@ -21,7 +21,7 @@ Texts = Callable[[Run], Sequence[Sequence[str]] | None]
 class MisansweredExample(NamedTuple):
     """One test example."""
 
-    index: int  # in the predictions of a run
+    example_index: int  # in the predictions of a run
     name: str  # its number, counted from 1, after the test split if there are several
     label: str
     prediction: str  # the most frequent wrong prediction; in regression, the mean prediction
@@ -48,7 +48,7 @@ class CellErrors:
             "hidden": self.hidden,
             "regression": self.run is not None and not self.run.classes,
             "rows": [
-                [one.name, self.texts.get(one.index), one.label, one.prediction, one.error]
+                [one.name, self.texts.get(one.example_index), one.label, one.prediction, one.error]
                 for one in self.examples
             ],
         }
@@ -165,6 +165,6 @@ def fill(cells: Sequence[CellErrors], pool: TextPool) -> None:
     for rank in range(MAX_EXAMPLES):
         for cell in cells:
             if cell.run is not None and rank < len(cell.examples):
-                index = cell.examples[rank].index
+                index = cell.examples[rank].example_index
                 if (texts := pool.indices_of(cell.run, index)) is not None:
                     cell.texts[index] = texts
