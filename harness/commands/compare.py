@@ -40,7 +40,7 @@ def compare_ledgers(
         CorruptData, Unavailable: a database cannot be read.
         CannotWrite: the file cannot be written.
     """
-    from reports.analysis.ledger_diff import as_document, headline, diff_ledgers
+    from reports.analysis.ledger_diff import as_document, diff_ledgers, headline
     from reports.formats.latex import as_latex
     from reports.formats.markdown import as_markdown
     from reports.formats.terminal import as_terminal

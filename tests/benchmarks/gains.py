@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from statistics import fmean
 
-from harness.ledger import LedgerEntry, Ledger
+from harness.ledger import Ledger, LedgerEntry
 
 POINTS, TASKS = 3.0, 3
 HEAD = "fine-tuning(layers=none)"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 
-from harness.ledger import LedgerEntry, Ledger
+from harness.ledger import Ledger, LedgerEntry
 from harness.tasks import REGISTRY
 
 SIZE, POINTS, TASKS = 500, 5.0, 3
