@@ -1,8 +1,7 @@
-"""The attention function of every backbone: the library's own, with prefixes in front of keys and values.
+"""The attention function of every backbone: prefixes enter here, in front of keys and values.
 
-Models that use the library's attention interface are told to attend through it; those with
-attention code of their own never see it. A prefix is read from the attending module itself, where
-it is a slot.
+Backbones that use the attention interface of transformers call `attend`; models with their own attention code
+do not. The prefix is read from the attention module, where it is a slot.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-ATTENTION = "slots"  # the name under which it is registered
+ATTENTION = "slots"  # name of `attend` in the attention interface of transformers
 
 
 def attend(
@@ -29,7 +28,7 @@ def attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The library's own attention with this call's prefix, if there is one, in front of keys and values.
+    """Return the attention output, with the prefix of this call, if any, in front of keys and values.
 
     Shapes: query `[rows, heads, tokens, width]`; a prefix is `[heads, length, width]` or `[rows,
     heads, length, width]`. Returns `[rows, tokens, heads, width]`.
@@ -46,7 +45,7 @@ def attend(
     share = getattr(module, f"prefix_share_{turn}", None)
     if (
         share is not None
-    ):  # the prefix is attended to apart, and a factor a head says how much of that is added
+    ):  # attend to the prefix separately and add the result, scaled for each head
         text, _ = _plain(module, query, key, value, attention_mask, **options)
         apart, _ = _plain(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
@@ -55,17 +54,17 @@ def attend(
             ..., None, :, None
         ], None  # share [heads], or [rows, 1, heads, 1]
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
-        tokens = query.shape[2]  # the library would apply its causal rule to the prefix as well
+        tokens = query.shape[2]  # is_causal would also hide the prefix
         attention_mask = torch.ones(
             1, 1, tokens, tokens, dtype=torch.bool, device=query.device
         ).tril()
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:
-        open_to_all = (
+        visible = (
             1 if attention_mask.dtype == torch.bool else 0
-        )  # an additive mask adds nothing where all may look
-        front = attention_mask.new_full((*attention_mask.shape[:-1], length), open_to_all)
+        )  # an additive mask is 0 where attention is allowed
+        front = attention_mask.new_full((*attention_mask.shape[:-1], length), visible)
         attention_mask = torch.cat([front, attention_mask], dim=-1)
     return _plain(module, query, key, value, attention_mask, **options)
 
@@ -78,11 +77,11 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The library's fused attention; written out where scores are capped (Gemma 2), which the fused one cannot do."""
+    """Return fused attention without a prefix; written out if scores are soft-capped (Gemma 2)."""
     softcap = options.get("softcap")
-    if softcap is None and _pack["open"]:
+    if softcap is None and _under_vmap["active"]:
         mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
-        found: Tensor = _Folded.apply(  # type: ignore[no-untyped-call]
+        found: Tensor = _FusedOverJobs.apply(  # type: ignore[no-untyped-call]
             partial(sdpa_attention_forward, module, **options), query, key, value, mask
         )
         return found, None
@@ -106,15 +105,15 @@ def _plain(
     return (weights @ repeat_kv(value, groups)).transpose(1, 2), None
 
 
-class _Folded(torch.autograd.Function):
-    """The library's attention in a pass over several jobs: as one call over the rows of all of them, by its fused kernel.
+class _FusedOverJobs(torch.autograd.Function):
+    """Attention under `torch.func.vmap` over jobs: one call of the fused kernel on the rows of all jobs.
 
-    Left to itself, such a pass would write attention out, or go job by job.
+    Without it, vmap would decompose attention or loop over the jobs.
     """
 
     @staticmethod
     def forward(*_: Any) -> Tensor:
-        raise RuntimeError("attention is folded only in a pass over several jobs")
+        raise RuntimeError("fused attention over several jobs is called under torch.func.vmap only")
 
     @staticmethod
     def setup_context(*_: Any) -> None: ...
@@ -126,9 +125,9 @@ class _Folded(torch.autograd.Function):
         attention: Callable[..., tuple[Tensor, None]],
         *tensors: Tensor | None,
     ) -> tuple[Tensor, int]:
-        """Axes of jobs and rows become one: `[jobs, rows, ...]` to `[jobs * rows, ...]` and back."""
+        """Merge the axes of jobs and rows, `[jobs, rows, ...]` to `[jobs * rows, ...]`, and split the result."""
 
-        def folded(tensor: Tensor | None, axis: int | None) -> Tensor | None:
+        def merged(tensor: Tensor | None, axis: int | None) -> Tensor | None:
             if tensor is None:
                 return None
             first = (
@@ -139,42 +138,44 @@ class _Folded(torch.autograd.Function):
             return first.flatten(0, 1)
 
         found, _ = attention(
-            *(folded(tensor, axis) for tensor, axis in zip(tensors, in_dims[1:], strict=True))
+            *(merged(tensor, axis) for tensor, axis in zip(tensors, in_dims[1:], strict=True))
         )
         return found.unflatten(0, (info.batch_size, -1)), 0
 
 
-_pack = {"open": False}
+_under_vmap = {"active": False}
 
 
 @contextmanager
 def attention_under_vmap() -> Iterator[None]:
-    """Inside the block the model is called for several jobs at once, by `torch.func.vmap`."""
-    _pack["open"] = True
+    """Inside the block, the model is called for several jobs at once by `torch.func.vmap`."""
+    _under_vmap["active"] = True
     try:
         yield
     finally:
-        _pack["open"] = False
+        _under_vmap["active"] = False
 
 
 def full_mask(mask: Tensor, *, causal: bool) -> Tensor:
-    """A mask `[rows, tokens]` as the model's layers use it, `[rows, 1, tokens, tokens]`, true where a token is seen.
+    """Return a padding mask `[rows, tokens]` as an attention mask `[rows, 1, tokens, tokens]`, true for visible tokens.
 
-    The library makes it from the other by looking at its values, which no pass over several jobs
-    can do.
+    Transformers makes the same mask, but inspects values to do so, which is impossible under vmap.
     """
     seen = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
     return seen & torch.ones_like(seen[0, 0]).tril() if causal else seen.contiguous()
 
 
 def real_tokens(mask: Tensor) -> Tensor:
-    """Which tokens are real, `[rows, tokens]`, of such a mask or of a ready one: a row's last token sees all of them."""
+    """Return which tokens are real, `[rows, tokens]`, of a padding mask or of a full mask.
+
+    In a full mask the last token of a row sees every real token.
+    """
     return mask[:, 0, -1] if mask.dim() == 4 else mask
 
 
 @contextmanager
 def record_attention(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]) -> Iterator[None]:
-    """Inside the block, tell of every call: the module, and query, key and value `[rows, heads, tokens, width]`."""
+    """Inside the block, call `note(module, query, key, value)` for each attention call."""
 
     def watch(
         module: nn.Module,

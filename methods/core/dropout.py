@@ -1,4 +1,4 @@
-"""Masks of dropout: drawn as they are needed, or beforehand for several trainings in one forward pass."""
+"""Dropout masks: sampled when needed, or in advance for several jobs in one forward pass."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from torch import Tensor
 
 
 class Masks(Protocol):
-    """Who says which entries stay."""
+    """Source of dropout masks."""
 
     def keep(self, like: Tensor, p: float) -> Tensor:
-        """In the shape of `like`, 1 or true where an entry stays, which has the probability 1 - p."""
+        """Return a mask in the shape of `like`: 1 or true with probability 1 - p, where an entry is kept."""
         ...
 
 
 def drop(x: Tensor, p: float, masks: Masks | None) -> Tensor:
-    """`x` with entries dropped and the others made larger by as much; unchanged without masks."""
+    """Return `x` with dropped entries and the others scaled by 1 / (1 - p); unchanged if masks is None."""
     return x if masks is None or p == 0 else x * masks.keep(x, p) / (1 - p)
 
 
 class RandomMasks:
-    """Masks drawn from a generator when they are asked for."""
+    """Masks sampled from a generator when needed."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
 
     def keep(self, like: Tensor, p: float) -> Tensor:
-        """A new mask."""
+        """Sample a mask."""
         return torch.empty_like(like).bernoulli_(1 - p, generator=self._generator)
 
 
 class MaskCounter:
-    """Drops nothing and counts what would be needed: `entries` for each probability."""
+    """Drop nothing and count the mask entries needed for each probability: `entries`."""
 
     def __init__(self) -> None:
         self.entries: dict[float, int] = {}
 
     def keep(self, like: Tensor, p: float) -> Tensor:
-        """All stay."""
+        """Return a mask that keeps everything."""
         self.entries[p] = self.entries.get(p, 0) + like.numel()
         return torch.ones_like(like)
 
 
 class PrecomputedMasks:
-    """Masks cut one after the other from entries drawn beforehand, `{p: [entries]}`.
+    """Masks taken in order from entries sampled in advance, `{p: [entries]}`.
 
-    A pass over several jobs cannot draw from a generator of each, but each of its jobs can bring
-    what it has drawn.
+    A forward pass over several jobs cannot sample from the generator of each job, so each job samples
+    its masks before the pass.
     """
 
     def __init__(self, drawn: Mapping[float, Tensor]) -> None:
         self._drawn, self._used = drawn, dict.fromkeys(drawn, 0)
 
     def keep(self, like: Tensor, p: float) -> Tensor:
-        """The next entries."""
+        """Return the next entries."""
         start = self._used[p]
         self._used[p] = end = start + like.numel()
         return self._drawn[p][start:end].view(like.shape)

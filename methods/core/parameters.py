@@ -1,9 +1,8 @@
-"""What is trained for one job: a module whose call returns the tensors for the slots.
+"""What is trained for one job: a module whose call returns the tensors of the slots.
 
-Every tensor that is drawn at random carries a vertex axis. An ordinary method has one vertex; a
-simplex has several and mixes what they become, after any decoder, so its centroid is exactly the
-mean of its vertices and any point of it is an ordinary set of tensors (Falissard et al. 2023;
-Wortsman et al. 2021 for the law).
+Every tensor with random initial values has a vertex axis. An ordinary method has one vertex. A simplex has
+several and mixes their decoded tensors, so that its centroid is exactly the mean of its vertices, and every
+point is an ordinary set of tensors (Falissard et al. 2023; Wortsman et al. 2021 for the distribution).
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class InitialParameters:
-    """What a method trains, as it starts.
+    """Initial values of what a method trains.
 
     Attributes:
-        drawn: tensors drawn at random, `[vertices, ...]`; without a decoder their names are slots.
-        given: tensors with one start, without vertex axis; their names are slots.
+        per_vertex: tensors with random initial values, `[vertices, ...]`; without a decoder, their names are slots.
+        shared: tensors that all vertices share, without vertex axis; their names are slots.
         decoder: maps latent tensors `{name: [vertices, ...]}` to slots `{name: [vertices, ...]}`,
-            and lets others pass.
-        factors: pairs of slots whose product counts: `{name of A: name of B}` for an update B A.
+            and returns other tensors unchanged.
+        factors: pairs of slots that form a product B A: `{name of A: name of B}`.
     """
 
     per_vertex: Mapping[str, Tensor] = field(default_factory=dict)
@@ -42,7 +41,7 @@ class InitialParameters:
 
     @classmethod
     def joined(cls, parts: Iterable[InitialParameters]) -> InitialParameters:
-        """Several methods' starts as one."""
+        """Return the initial parameters of several methods as one."""
         parts = list(parts)
         decoders = [part.decoder for part in parts if part.decoder is not None]
         return cls(
@@ -59,15 +58,14 @@ class InitialParameters:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How points of a simplex are sampled, and what a mixture of vertices is.
+    """How points of a simplex are sampled and vertices are mixed.
 
     Attributes:
-        granularity: what gets a point of its own: each row and layer, each row, each layer of a
-            batch, or a batch.
-        concentration: of a symmetric Dirichlet law; 1 is uniform, less goes to the vertices, more
-            to the centre.
-        diversity: weight of the penalty on vertices that point the same way.
-        products: slots of which products are mixed rather than factors: `{name of A: name of B}`.
+        granularity: what gets its own point: each row and layer, each row, each layer of a batch, or each batch.
+        concentration: of a symmetric Dirichlet distribution; 1 is uniform, less moves points to the
+            vertices, more to the centroid.
+        diversity: weight of the penalty on the squared cosine of two vertices.
+        products: slots whose products are mixed instead of their factors: `{name of A: name of B}`.
     """
 
     granularity: Granularity = "row-layer"
@@ -76,10 +74,10 @@ class Mixture:
     products: Mapping[str, str] = field(default_factory=dict)
 
     def weights(self, rows: int, layers: int, vertices: int, generator: torch.Generator) -> Tensor:
-        """Points `[rows, layers, vertices]` that sum to 1 over the vertices; `[1, ...]` where all rows share theirs.
+        """Sample points `[rows, layers, vertices]` that sum to 1 over the vertices; `[1, ...]` if all rows share them.
 
-        Standard exponential numbers divided by their sum are uniform on the simplex (a Dirichlet
-        law with all parameters 1); gamma numbers of another shape give that concentration.
+        Standard exponential variates divided by their sum are uniform on the simplex (a Dirichlet distribution
+        with all parameters 1). Gamma variates of another shape give that concentration.
         """
         free_rows = rows if self.granularity.startswith("row") else 1
         free_layers = layers if self.granularity.endswith("layer") else 1
@@ -95,9 +93,9 @@ class Mixture:
 
 
 def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, ...]) -> Tensor:
-    """Gamma numbers up to a common factor for each last axis, also where the numbers themselves would round to 0.
+    """Sample gamma variates up to a common factor along the last axis, even if the variates would round to 0.
 
-    A gamma number of shape c is one of shape c + 1 times U^(1/c); the product is taken in
+    A gamma variate of shape c is one of shape c + 1 times U^(1/c); the product is computed in
     logarithms.
     """
     logs = (
@@ -108,7 +106,7 @@ def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, 
 
 
 class TrainableParameters(nn.Module):
-    """Trained tensors, and the way from them to the slots."""
+    """Trained tensors; a call returns the tensors of the slots."""
 
     def __init__(
         self, slots: Slots, start: InitialParameters, mixture: Mixture | None = None
@@ -129,38 +127,38 @@ class TrainableParameters(nn.Module):
 
     @property
     def stochastic(self) -> bool:
-        """Whether there is more than one point to sample."""
+        """Whether points are sampled: there are several vertices."""
         return self.mixture is not None and self.vertices > 1
 
     @property
     def shared(self) -> dict[str, nn.Parameter]:
-        """The slots whose tensors have no vertex axis, and these tensors."""
+        """Tensors without vertex axis, by slot."""
         return {_name(key): tensor for key, tensor in self._shared.items()}
 
     @property
     def products(self) -> Mapping[str, str]:
-        """The slots of which products are mixed: `{name of A: name of B}`."""
+        """Slots whose products are mixed: `{name of A: name of B}`."""
         return self.mixture.products if self.stochastic and self.mixture is not None else {}
 
     def vertex_tensors(self) -> dict[str, Tensor]:
-        """The vertices of every slot that has any: `{slot: [vertices, ...]}`."""
+        """Return the decoded tensors with a vertex axis: `{slot: [vertices, ...]}`."""
         tensors: dict[str, Tensor] = {
             _name(key): tensor for key, tensor in self._per_vertex.items()
         }
         return tensors if self.decoder is None else self.decoder(tensors)
 
     def weights(self, rows: int, generator: torch.Generator) -> Tensor | None:
-        """A point for every row and layer, `[rows, layers, vertices]`, or `[1, ...]` for all rows; None: there is only one."""
+        """Sample a point for every row and layer, `[rows, layers, vertices]`, or `[1, ...]`; None with one vertex."""
         if self.mixture is None or self.vertices == 1:
             return None
         return self.mixture.weights(rows, self.layers, self.vertices, generator)
 
     def forward(self, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """The tensors of the slots: at the points given (`[rows, ...]` each), else at the centroid."""
+        """Return the tensors of the slots at the points `weights` (`[rows, ...]` each), or at the centroid."""
         return self.shared | self.mix(self.vertex_tensors(), weights)
 
     def mix(self, corners: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
-        """Vertices to slots: at the points given, else at the centroid."""
+        """Mix the vertices at the points `weights`, or at the centroid."""
         if self.vertices == 1:
             return {name: corner[0] for name, corner in corners.items()}
         points = {
@@ -169,16 +167,16 @@ class TrainableParameters(nn.Module):
         return mix(corners, points, self.products)
 
     def pair(self, generator: torch.Generator) -> Tensor | None:
-        """Two vertices drawn at random, `[2]`, for the penalty; None: there is no penalty."""
+        """Sample two vertices, `[2]`, for the penalty; None without a penalty."""
         if self.mixture is None or self.mixture.diversity == 0 or self.vertices == 1:
             return None
         return torch.randperm(self.vertices, generator=generator)[:2]
 
     def penalty(self, pair: Tensor | None) -> Tensor | float:
-        """What is added to the loss: of a simplex with `diversity`, the squared cosine of two vertices.
+        """Return what is added to the loss: with `diversity`, the weighted squared cosine of two vertices.
 
-        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together make one
-            direction, biases are left out.
+        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together form one
+            direction; biases are excluded.
         """
         if pair is None or self.mixture is None:
             return 0.0
@@ -194,7 +192,7 @@ class TrainableParameters(nn.Module):
         return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
     def decoded(self) -> dict[str, Tensor]:
-        """The slots' tensors without decoder, as they are kept: `[vertices, ...]`, or without that axis if given."""
+        """Return the decoded tensors as they are stored: `[vertices, ...]`, or without that axis if shared."""
         given = {name: tensor.detach().clone() for name, tensor in self.shared.items()}
         return given | {
             name: corner.detach().clone() for name, corner in self.vertex_tensors().items()
@@ -202,7 +200,7 @@ class TrainableParameters(nn.Module):
 
 
 class DecodedParameters:
-    """A source's tensors decoded once, to evaluate many batches at one moment of training."""
+    """Tensors decoded once, to evaluate many batches at one step of training."""
 
     def __init__(self, source: TrainableParameters) -> None:
         self._source = source
@@ -212,17 +210,17 @@ class DecodedParameters:
         }
 
     def __call__(self, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """As `Source.forward`, without gradients."""
+        """Return the tensors of the slots as `TrainableParameters.forward` does, without gradients."""
         return self._shared | self._source.mix(self._vertex_tensors, weights)
 
 
 def mix(
     corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """Mixtures of vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`; at the centroid where a point is None.
+    """Mix vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`, or at the centroid if a point is None.
 
-    Of `products`, the mean of B_v A_v is wanted and not the product of means. It is one product of
-    longer factors: all A_v below each other `[vertices * rank, in]`, all weighted B_v side by side
+    For `products`, the result is the mean of B_v A_v and not the product of the means. It is one product of
+    longer factors: all A_v stacked `[vertices * rank, in]`, all weighted B_v side by side
     `[out, vertices * rank]`.
     """
     joined: dict[str, Tensor] = {}
@@ -251,14 +249,14 @@ def _at(corner: Tensor, point: Tensor | None) -> Tensor:
 
 
 class Decoders(nn.Module):
-    """A decoder of its own for each vertex."""
+    """A separate decoder for each vertex."""
 
     def __init__(self, decoders: Iterable[nn.Module]) -> None:
         super().__init__()
         self.decoders = nn.ModuleList(decoders)
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Each vertex's latents through its own decoder: `{name: [vertices, ...]}` to slots of the same first axis."""
+        """Decode each vertex by its own decoder: `{name: [vertices, ...]}` to slots with the same first axis."""
         each = [
             decoder({name: tensor[vertex : vertex + 1] for name, tensor in tensors.items()})
             for vertex, decoder in enumerate(self.decoders)
@@ -268,20 +266,20 @@ class Decoders(nn.Module):
 
 @dataclass(frozen=True)
 class VertexStreams:
-    """The streams of one vertex, for what is otherwise drawn once."""
+    """Random streams of one vertex, for parameters that vertices otherwise share."""
 
     streams: Streams
     vertex: int
 
     def init(self, tensor: str, vertex: int) -> torch.Generator:
-        """The generator of the tensor at `vertex` vertices further on."""
+        """Return the generator of the tensor, `vertex` vertices after this one."""
         return self.streams.init(tensor, self.vertex + vertex)
 
 
 def initialise(
     streams: Streams, name: str, shape: tuple[int, ...], vertices: int, initialiser: Initialiser
 ) -> Tensor:
-    """A tensor `[vertices, *shape]`, every vertex from a stream of its own."""
+    """Return a tensor `[vertices, *shape]` with each vertex initialised from its own random stream."""
     corners = [torch.empty(shape) for _ in range(vertices)]
     for vertex, corner in enumerate(corners):
         initialiser(corner, streams.init(name, vertex))
@@ -289,22 +287,22 @@ def initialise(
 
 
 def normal(std: float) -> Initialiser:
-    """The law N(0, std^2)."""
+    """Return an initialiser with the distribution N(0, std^2)."""
     return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
 
 
 def uniform(bound: float) -> Initialiser:
-    """The uniform law between -bound and bound."""
+    """Return an initialiser with the uniform distribution on [-bound, bound]."""
     return lambda tensor, generator: tensor.uniform_(-bound, bound, generator=generator)
 
 
-def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001  # a law like the others
-    """The law that always gives 0."""
+def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001  # an initialiser has both
+    """Initialise a tensor with 0."""
     return tensor.zero_()
 
 
 def initialise_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
-    """New tensors for the gates of one part: weights as PyTorch draws a linear layer's, biases 0."""
+    """Return initial values for the gates of one part: weights as in `nn.Linear`, biases 0."""
     initialiser = uniform(slots.architecture.hidden**-0.5)
     gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
     return {
@@ -318,7 +316,7 @@ def initialise_gates(slots: Slots, streams: Streams, vertices: int, part: str) -
 def with_head(
     slots: Slots, streams: Streams, vertices: int, start: InitialParameters
 ) -> InitialParameters:
-    """A start with the head's: weights from N(0, init_range^2), biases 0, the scales of norms where the model has them."""
+    """Add the head: weights from N(0, init_range^2), biases 0, norms at the values of the model."""
     head = [slot for slot in slots if slot.role == "head"]
     drawn = {}
     for slot in head:

@@ -1,8 +1,7 @@
-"""Methods that other distributions offer: known by their metadata, imported only when they are asked for.
+"""Methods that other distributions offer: known by their metadata, imported only when requested.
 
-A plug-in is code that its user chose, and runs with her rights. What is kept away from everybody
-else is its failure: it is imported in a process of its own first, so one that raises, hangs or ends
-its process costs nothing but itself.
+A plug-in is code that its user chose, and it runs with the user's rights. Only its failures are isolated: it is
+first imported in a separate process, so that a plug-in that raises, hangs or exits affects nothing else.
 """
 
 import json
@@ -31,33 +30,37 @@ GROUP = "simplexbench.methods"
 # Version of the interface for authors of methods. 2: the names published in `methods`; 1: those of methods.base,
 # methods.sites and methods.source, which still work.
 INTERFACE = 2
-PATIENCE = 30.0  # seconds that an import may take: plug-ins import torch
-KINDS = ("str", "int", "float", "bool")  # of options: what can be typed, and kept as JSON
-APART = "import json, sys; sys.path[:], *entry = json.loads(sys.argv[1]); from methods.core.plugins import tell; tell(*entry)"
+PATIENCE = 30.0  # seconds for an import, which may include torch
+KINDS = ("str", "int", "float", "bool")  # types of options that can be typed and stored as JSON
+# The program of the separate process. It imports this module by name.
+IMPORT_PROGRAM = (
+    "import json, sys; sys.path[:], *entry = json.loads(sys.argv[1]); "
+    "from methods.core.plugins import report_import; report_import(*entry)"
+)
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A method of another distribution, as its metadata tells of it."""
+    """A method of another distribution, as its metadata describes it."""
 
     entry: EntryPoint
     distribution: str
     version: str
-    refused: str = ""  # why it is not even tried
+    refused: str = ""  # why it is not imported; empty if it may be
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
 
     @property
     def name(self) -> str:
-        """What the method is called."""
+        """Name of the method."""
         return self.entry.name
 
     def load(self) -> type[Method]:
-        """Its class, imported now.
+        """Import the plug-in and return its class.
 
         Raises:
-            ValueError: it is refused or broken; the text says why, and whose it is.
+            ValueError: it is refused or broken; the message names the reason and the distribution.
         """
         found = self.broken() or _imported(self.entry)
         if isinstance(found, str):
@@ -66,15 +69,20 @@ class Plugin:
 
     @cache  # noqa: B019  # there are few, and they stay
     def broken(self) -> str:
-        """Why it cannot be used, found without importing it here; empty if it can. A worker's parent has asked."""
-        return self.refused or (_broken_apart(self.entry) if parent_process() is None else "")
+        """Return why it cannot be used, or an empty text, without importing it here.
+
+        A worker relies on the check of its parent process.
+        """
+        return self.refused or (
+            _import_error_in_subprocess(self.entry) if parent_process() is None else ""
+        )
 
 
 def offered(taken: Collection[str]) -> list[Plugin]:
-    """Every plug-in that is installed. Imports none of them.
+    """Return every installed plug-in. Imports none of them.
 
     Args:
-        taken: names of this program's own, which no plug-in can take over.
+        taken: names of bench, which no plug-in can replace.
     """
     found: dict[tuple[str, str], Plugin] = {}
     for one in distributions():
@@ -84,26 +92,26 @@ def offered(taken: Collection[str]) -> list[Plugin]:
                 found.setdefault(
                     (entry.name, canonicalize_name(plugin.distribution)), plugin
                 )  # the first on the path counts
-        except Exception:  # noqa: S112  # metadata that cannot be read offer nothing
+        except Exception:  # noqa: S112  # ignore a distribution with unreadable metadata
             continue
-    everything = sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
-    return [replace(plugin, refused=_refused(plugin, taken, everything)) for plugin in everything]
+    plugins = sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
+    return [replace(plugin, refused=_refused(plugin, taken, plugins)) for plugin in plugins]
 
 
-def _refused(plugin: Plugin, taken: Collection[str], everything: list[Plugin]) -> str:
+def _refused(plugin: Plugin, taken: Collection[str], plugins: list[Plugin]) -> str:
     if plugin.name in taken:
         return "bench has a method of that name itself"
     if not fullmatch("[a-z][a-z0-9-]*", plugin.name):
-        return "a method's name is of small letters, digits and hyphens"
-    others = [str(one) for one in everything if one.name == plugin.name and one != plugin]
+        return "the name of a method consists of lower-case letters, digits and hyphens"
+    others = [str(one) for one in plugins if one.name == plugin.name and one != plugin]
     return f"{', '.join(others)} offers a method of that name too" if others else plugin.refused
 
 
 def _unmet(distribution: Distribution) -> str:
-    """Which other version of bench a plug-in was written for, by what it requires; empty if for this one."""
+    """Return which other versions of bench a plug-in requires; empty if it supports this one."""
     try:
         ours = version("simplexbench")
-    except PackageNotFoundError:  # run from its folder
+    except PackageNotFoundError:  # not installed
         return ""
     for wanted in map(Requirement, distribution.requires or ()):
         here = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
@@ -116,13 +124,13 @@ def _unmet(distribution: Distribution) -> str:
     return ""
 
 
-def _broken_apart(entry: EntryPoint) -> str:
-    """Why it cannot be imported, found in a process of its own; empty if it can."""
+def _import_error_in_subprocess(entry: EntryPoint) -> str:
+    """Import a plug-in in a separate process and return what is wrong with it; empty if nothing."""
     words = [
         sys.executable,
         "-P",
         "-c",
-        APART,
+        IMPORT_PROGRAM,
         json.dumps([[str(folder) for folder in sys.path], entry.name, entry.value]),
     ]
     quiet = subprocess.DEVNULL
@@ -137,28 +145,28 @@ def _broken_apart(entry: EntryPoint) -> str:
         return f"its import ended the process (exit code {done.returncode})"
 
 
-def tell(name: str, value: str) -> None:
-    """Say in the process of its own what came of importing a plug-in."""
+def report_import(name: str, value: str) -> None:
+    """Import a plug-in and print, as JSON, what is wrong with it. Runs in the separate process."""
     found = _imported(EntryPoint(name, value, GROUP))
     print(json.dumps(found if isinstance(found, str) else ""), flush=True)  # noqa: T201  # the parent reads it
 
 
 @cache
 def _imported(entry: EntryPoint) -> type[Method] | str:
-    """Its class, or in one line what is wrong with it."""
+    """Return its class, or one line that says what is wrong with it."""
     try:
         with redirect_stdout(sys.stderr):  # an import that prints must not spoil a command's JSON
             found = entry.load()
-            _see(entry.name, found)
+            _check(entry.name, found)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit too: a plug-in ends nothing but itself
+    except BaseException as error:  # also SystemExit: a plug-in must not end bench
         return _line(error)
-    return found  # type: ignore[no-any-return]  # which was seen to be a method's class
+    return found  # type: ignore[no-any-return]  # checked to be the class of a method
 
 
-def _see(name: str, found: object) -> None:
-    """Raise `ValueError` unless an object is the class of a method that bench can build, under that name."""
+def _check(name: str, found: object) -> None:
+    """Raise `ValueError` unless an object is the class of the method `name` that bench can build."""
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ValueError("it is not a subclass of methods.Method")
     said = getattr(found, "name", None)
@@ -188,12 +196,12 @@ def _see(name: str, found: object) -> None:
 
 
 def kind_of(annotation: object) -> str:
-    """A field's type in words, whether or not its module postpones annotations."""
+    """Return a field's type as text, whether or not its module postpones annotations."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _line(error: BaseException) -> str:
-    """An error in one line of a reasonable length; its own text may fail."""
+    """Return an error as one line of limited length; `str(error)` may itself raise."""
     try:
         said = str(error).strip()
     except BaseException:

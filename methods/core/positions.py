@@ -1,4 +1,4 @@
-"""The positions of a text behind what a method puts in front of it."""
+"""Positions of a text that follows a prefix."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from methods.core.slots import Slots
 
 
 def shift_positions(slots: Slots, length: int) -> None:
-    """Number the text's positions from `length` on, by the learned table's input or by the body's own argument.
+    """Start the text's positions at `length`, through the input of the position table or the argument `position_ids`.
 
     Raises:
-        Unsupported: there is no room for so many positions, or no place to say so.
+        Unsupported: the backbone has too few positions, or accepts none.
     """
     architecture, backbone = slots.architecture, slots.backbone
     require_positions(slots, length, "prefix", "choose {way} or positions=kept")
@@ -30,9 +30,7 @@ def shift_positions(slots: Slots, length: int) -> None:
         return
     body = backbone.model.get_submodule(architecture.body)
     if "position_ids" not in inspect.signature(body.forward).parameters:
-        raise Unsupported(
-            "this backbone numbers its positions in code of its own: choose positions=kept"
-        )
+        raise Unsupported("this backbone does not accept positions: choose positions=kept")
 
     def numbered(
         _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
@@ -46,21 +44,22 @@ def shift_positions(slots: Slots, length: int) -> None:
 
 
 def require_positions(slots: Slots, length: int, what: str, advice: str) -> None:
-    """See that there are positions for a row and for what is put in front of it.
+    """Raise `Unsupported` unless the backbone has positions for a text and what is put in front of it.
 
     Args:
         slots: of the method.
-        length: how much is put in front.
-        what: what that is called.
-        advice: what to do about it; `{way}` stands for what would fit.
+        length: number of positions in front of the text.
+        what: its name in the message.
+        advice: what to do; `{way}` is replaced by a setting that fits.
 
     Raises:
-        Unsupported: there are not enough; with the numbers.
+        Unsupported: the positions do not suffice; the message has the numbers.
     """
     room, most = slots.architecture.positions, slots.backbone.max_length
     if room is not None and length + most > room:
         way = f"--max-length {room - length}" if room - length >= 16 else f"a shorter {what}"
         raise Unsupported(
-            f"a {what} of {length} and rows of {most} tokens need {length + most} positions, this backbone has {room}: "
+            f"a {what} of {length} and texts of {most} tokens need {length + most} positions, "
+            f"this backbone has {room}: "
             f"{advice.format(way=way)}"
         )

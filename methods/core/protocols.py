@@ -1,4 +1,4 @@
-"""What methods may rely on: what they are given, and how they say no. Torch is not imported here."""
+"""Types that methods receive, and the error for an unsupported backbone. Torch is not imported here."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ if TYPE_CHECKING:
 
     from methods.core.architecture import Architecture
 
-Initialiser = Callable[["torch.Tensor", "torch.Generator"], object]  # fills a tensor in place
+Initialiser = Callable[
+    ["torch.Tensor", "torch.Generator"], object
+]  # fills a tensor in place with random values
 
 
 class Backbone(Protocol):
-    """What a method may know of the pretrained model."""
+    """The pretrained model as methods see it."""
 
     @property
     def model(self) -> nn.Module:
-        """The frozen model; called with token tensors it returns logits `[rows, outputs]`."""
+        """The frozen model; a call with token tensors returns logits `[rows, outputs]`."""
         ...
 
     @property
     def architecture(self) -> Architecture:
-        """Its layers, attention calls and head, found by looking, not by the family's name."""
+        """Its layers, attention calls and head, found by inspection and not by model family."""
         ...
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives for the task at hand."""
+        """Number of outputs of the head for the current task."""
         ...
 
     @property
     def max_length(self) -> int:
-        """How many tokens a row may have."""
+        """Maximum number of tokens of a text."""
         ...
 
     def tokens(self, text: str) -> list[int]:
-        """The numbers of a text's tokens, without those that mark its beginning and end."""
+        """Return the token ids of a text, without special tokens."""
         ...
 
 
 class Streams(Protocol):
-    """Random numbers for the tensors of one job."""
+    """Random number generators for the tensors of one job."""
 
     def init(self, tensor: str, vertex: int) -> torch.Generator:
-        """The generator for one tensor of one vertex; the same for every method and option."""
+        """Return the generator for one tensor of one vertex; it does not depend on method or options."""
         ...
 
 
 class Unsupported(ValueError):
-    """The backbone's structure does not allow this method; the text says why and what would."""
+    """The backbone's structure does not allow this method; the message gives the reason and an alternative."""

@@ -1,9 +1,8 @@
-"""Where tensors enter a stock model: named slots, installed on its own modules and taken away again.
+"""Slots: the places where a method's tensors enter a model of transformers.
 
-A slot is a named parameter of a module of the model. Slots that *replace* a parameter hold it back
-until they are removed; slots that are *added* are read by a hook or by the attention function,
-which do nothing while the slots are empty. So the same names serve a plain call and
-`torch.func.functional_call`.
+A slot is a named parameter of a module of the model. A slot that replaces a parameter keeps the original until
+it is removed. An added slot is read by a hook or by the attention function, which do nothing while the slots are
+empty. A plain call and `torch.func.functional_call` use the same names.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ OLD_NAMES: Final = {"anatomy": "architecture", "held": "original"}
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor's place."""
+    """A place for one tensor."""
 
     name: str  # module path and parameter name
     shape: tuple[int, ...]  # without vertex or row axes
@@ -42,7 +41,7 @@ class Slot:
 
 
 class Slots:
-    """The slots of one method on one model. Iterates over `Slot`; `remove` leaves the model as it was."""
+    """The slots of one method on one model. Iterates over `Slot`; `remove` restores the model."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
@@ -59,7 +58,7 @@ class Slots:
         self.hook_inputs(self.architecture.body, self._note)
 
     def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Remember what the batch at hand is like."""
+        """Note the number of rows and the padding mask of the current batch."""
         given = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
         self._rows = next(len(tensor) for tensor in given if tensor is not None)
         mask = named.get("attention_mask")
@@ -67,7 +66,7 @@ class Slots:
 
     @property
     def architecture(self) -> Architecture:
-        """The structure of the model."""
+        """Structure of the model."""
         return self.backbone.architecture
 
     def __getattr__(self, name: str) -> Any:
@@ -83,10 +82,16 @@ class Slots:
         return len(self._slots)
 
     def add(self, module: str, name: str, shape: tuple[int, ...], layer: int) -> str:
-        """A new, empty slot on a module; gives its name."""
+        """Add an empty slot to a module and return its name.
+
+        Raises:
+            Unsupported: the module has a parameter of that name.
+        """
         site = self._model.get_submodule(module)
         if name in site._parameters:
-            raise Unsupported(f"two of the method's parts would stand in one place, {module}")
+            raise Unsupported(
+                f"two parts of the method need the same slot, {module}.{name}: use one of them"
+            )
         site.register_parameter(name, None)
         slot = Slot(f"{module}.{name}" if module else name, shape, layer, "added")
         self._enter(slot, site, name)
@@ -99,7 +104,7 @@ class Slots:
         role: Literal["backbone", "head"],
         shape: tuple[int, ...] | None = None,
     ) -> None:
-        """A slot in place of one of the model's own parameters; `shape` where a head needs another number of outputs."""
+        """Add a slot that replaces a parameter of the model; `shape` differs for a head with other outputs."""
         module, _, name = parameter.rpartition(".")
         site = self._model.get_submodule(module)
         held = self._held[parameter] = site.get_parameter(name)
@@ -134,7 +139,7 @@ class Slots:
     def hook_inputs(
         self, module: str, function: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
     ) -> None:
-        """Let `function(module, inputs, named inputs)` change what a module is called with while the slots are filled."""
+        """Let `function(module, inputs, named inputs)` change a module's inputs while the slots are filled."""
 
         def run(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return function(site, inputs, named) if self._filled else None
@@ -144,17 +149,17 @@ class Slots:
         )
 
     def set(self, module: str, name: str, value: object) -> None:
-        """Give a module an attribute for as long as the slots are there."""
+        """Set an attribute of a module until the slots are removed."""
         site = self._model.get_submodule(module)
         setattr(site, name, value)
         self._handles.append(_Attribute(site, name))
 
     def gate(self, module: str, name: str, layer: int, width: int) -> Gate:
-        """Slots for a gate on a module's input `[rows, tokens, width]`.
+        """Add the slots of a gate on a module's input `[rows, tokens, width]`.
 
-        It is a sigmoid of one linear output, averaged over the row's real tokens.
-        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code; there padding
-            is averaged as well.
+        The gate is a sigmoid of one linear output, averaged over the real tokens of a row.
+        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code, which
+            also averages over padding.
         """
         weight, bias = f"{name}_gate", f"{name}_gate_bias"
         self.add(module, weight, (width,), layer)
@@ -170,18 +175,18 @@ class Slots:
         return opening
 
     def attended(self, states: Tensor) -> Tensor:
-        """Which tokens of states `[rows, tokens, hidden]` are real: `[rows, tokens]`, 1 or 0; all, if not the batch's."""
+        """Return which tokens of states `[rows, tokens, hidden]` are real, `[rows, tokens]`; all for another batch."""
         if self._attended is None or self._attended.shape != states.shape[:2]:
             return torch.ones_like(states[..., 0])
         return self._attended.to(states)
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Dropout of a method's own, its masks from the job's stream; nothing outside training."""
+        """Apply the method's dropout, with masks from the job's random stream; unchanged outside training."""
         return drop(x, p, self._masks)
 
     @contextmanager
     def dropout(self, masks: Masks | None) -> Iterator[None]:
-        """The methods' own dropout on, inside the block."""
+        """Inside the block, `drop` uses these masks."""
         self._masks = masks
         try:
             yield
@@ -189,23 +194,23 @@ class Slots:
             self._masks = None
 
     def is_linear(self, name: str) -> bool:
-        """Whether a slot is a weight or bias of a linear layer; the scales of norms have no row axis."""
+        """Return whether a slot is a weight or bias of a linear layer; parameters of norms have no row axis."""
         return is_linear(self._sites[name][0])
 
     def original(self, name: str) -> Tensor:
-        """The model's own tensor that a slot replaces."""
+        """Return the model's tensor that a slot replaces."""
         return self._held[name].detach()
 
     def install(self, tensors: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
-        """Put tensors into the slots, in the model's own precision. A tensor may carry a leading row axis.
+        """Fill the slots, in the precision of the model. A tensor may have a leading row axis.
 
         Args:
-            tensors: one for each slot.
-            rows: which of the rows go through the model now, where not all of them do; on its
-                device.
+            tensors: one tensor for each slot.
+            rows: indices of the rows in this forward call if it is a part of the batch; on the
+                device of the model.
 
         Raises:
-            KeyError: names and slots differ.
+            KeyError: the names of tensors and slots differ.
         """
         if tensors.keys() != self._slots.keys():
             raise KeyError(
@@ -224,7 +229,7 @@ class Slots:
         self._filled = True
 
     def remove(self) -> None:
-        """Empty every slot and give the model its own parameters back."""
+        """Remove every slot and restore the model's parameters."""
         self._filled = False
         for handle in self._handles:
             handle.remove()
@@ -233,12 +238,12 @@ class Slots:
                 site._parameters[attribute] = self._held[name]
             else:
                 del site._parameters[attribute]
-        self._handles, self._sites = [], {}  # once is enough
+        self._handles, self._sites = [], {}  # a second call does nothing
 
 
 @dataclass(frozen=True)
 class _Attribute:
-    """An attribute that is taken away like a hook."""
+    """An attribute that is removed like a hook."""
 
     site: nn.Module
     name: str
@@ -248,7 +253,7 @@ class _Attribute:
 
 
 def add_head(slots: Slots) -> None:
-    """Slots for the head, which every method trains."""
+    """Add the slots of the head, which every method trains."""
     architecture, backbone = slots.architecture, slots.backbone
     for name in sorted(architecture.trained):
         if architecture.is_head(name):
@@ -259,7 +264,7 @@ def add_head(slots: Slots) -> None:
 
 
 class RowLinear(nn.Linear):
-    """A linear layer whose weight and bias may carry a row axis: one weight for each row of the batch."""
+    """A linear layer whose weight and bias may have a row axis: one weight for each row of the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
@@ -272,7 +277,7 @@ class RowLinear(nn.Linear):
 
 
 def add_row_axis(model: nn.Module, body: str) -> None:
-    """Let the linear layers of the head take a row axis."""
+    """Replace the linear layers of the head by layers that accept a row axis."""
     for path, module in list(model.named_modules()):
         if type(module) is nn.Linear and not path.startswith(body + "."):
             parent, _, name = path.rpartition(".")
@@ -284,5 +289,5 @@ def add_row_axis(model: nn.Module, body: str) -> None:
 
 
 def row_bias(bias: Tensor) -> Tensor:
-    """A bias `[width]` or `[rows, width]`, ready to be added to `[rows, tokens, width]`."""
+    """Return a bias `[width]` or `[rows, width]` in a shape that broadcasts with `[rows, tokens, width]`."""
     return bias if bias.dim() == 1 else bias[:, None]

@@ -1,20 +1,20 @@
-"""Real words as the start of a prefix or prompt."""
+"""Real words as initial values of a prefix or prompt."""
 
 from methods.core.method import require
 from methods.core.protocols import Unsupported
 
 
 def require_words(init: str, text: str) -> None:
-    """Raise `ValueError` unless words are given exactly where they are the start."""
-    require(init != "words" or bool(text.strip()), 'init=words needs the words: words="..."')
-    require(init == "words" or not text, "words goes with init=words")
+    """Raise `ValueError` unless words are set exactly if init=words."""
+    require(init != "words" or bool(text.strip()), 'init=words needs the words: set words="..."')
+    require(init == "words" or not text, "words requires init=words")
 
 
 def repeat_to_length(tokens: list[int], length: int, text: str) -> list[int]:
-    """Tokens repeated or cut to a length, so that a start from words changes no length.
+    """Return the tokens repeated or cut to a length, so that init=words does not change the length.
 
     Raises:
-        Unsupported: the backbone's tokenizer knows none of the words.
+        Unsupported: the backbone's tokenizer makes no tokens of the words.
     """
     if not tokens:
         raise Unsupported(f"the backbone's tokenizer makes no tokens of words={text!r}")

@@ -111,7 +111,7 @@ def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
     [
         ("prefix", {"decoder": "two"}, "decoder must be one of one, per-layer, simple-share, none"),
         ("prefix", {"init": "words"}, "init=words needs the words"),
-        ("prefix", {"words": "a film"}, "words goes with init=words"),
+        ("prefix", {"words": "a film"}, "words requires init=words"),
         (
             "prefix",
             {"init": "words", "words": "a", "decoder": "simple-share"},

@@ -90,7 +90,7 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
         OWN.format("newer") + "    INTERFACE = 99",
         "it is written for interface 99 of bench, and this bench has interface 2",
     ),
-    "Capitals": (OWN.format("Capitals"), "small letters"),
+    "Capitals": (OWN.format("Capitals"), "lower-case letters"),
     "lora": (OWN.format("lora"), "bench has a method of that name itself"),
     "all": (OWN.format("all"), "bench has a method of that name itself"),
 }
