@@ -116,7 +116,8 @@ def _equal_results(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator
         places = [
             f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
         ]
-        text = f"{collapsed} of {plural(len(runs), 'run')} predict one answer for all test rows; they count in the means"
+        count = f"{collapsed} of {plural(len(runs), 'run')}"
+        text = f"{count} predict one answer for all test rows; they count in the means"
         yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
     equal = [
         cell

@@ -1,6 +1,6 @@
-"""Two ledgers of the same jobs, before and after something changed: which cells moved, by how much, and what is not settled.
+"""Difference of two ledgers of the same jobs: which cells moved, by how much, and what is not settled.
 
-Runs are paired block by block on the same rows, so what both draws share cancels out.
+Runs are paired by block on the same rows, so that effects of the draw cancel.
 """
 
 import math
@@ -12,17 +12,17 @@ from typing import Final, Literal, NamedTuple
 from reports.analysis import estimates
 from reports.analysis.paired_runs import Run, finished, overlap
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Table, TableCell
+from reports.document import DASH, Document, Table, TableCell, plural
 from reports.statistics import multiple_testing
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_test
 
-Word = Literal["moved", "same shift", "not settled", "one draw", "equal"]
-WORDS: Final[tuple[Word, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
+Outcome = Literal["moved", "same shift", "not settled", "one draw", "equal"]
+OUTCOMES: Final[tuple[Outcome, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
 
 
 class LedgerCell(NamedTuple):
-    """A cell of both ledgers, of one backbone and recipe."""
+    """A cell that both ledgers have, of one backbone and recipe."""
 
     method: str
     task: str
@@ -33,23 +33,23 @@ class LedgerCell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CellChange:
-    """What became of one cell."""
+    """The change of one cell."""
 
     place: LedgerCell
     pairs: int  # blocks that both finished on the same rows
-    equal: int  # of them with the same score to the last digit
-    before: float  # points, over the pairs
+    equal: int  # number of pairs with exactly equal scores
+    before: float  # mean over the pairs, in points
     after: float
     effect: float
     ci: tuple[float, float]
     ci_estimand: str
-    uniform: bool  # every draw differs by the very same amount: no variance to test against
+    uniform: bool  # whether all draws differ by the same amount, so that there is no variance
     p_raw: float
     p_adj: float = math.nan
 
     @property
-    def word(self) -> Word:
-        """What can be said of it."""
+    def word(self) -> Outcome:
+        """The outcome in one term."""
         if self.equal == self.pairs:
             return "equal"
         if self.uniform:
@@ -60,22 +60,22 @@ class CellChange:
 
     @property
     def moved(self) -> bool:
-        """Whether it moved beyond noise."""
+        """Whether the cell moved beyond noise."""
         return self.word == "moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerDiff:
-    """All cells that both have, and what only one of them has."""
+    """All cells that both ledgers have, and the number of runs that only one has."""
 
     cells: tuple[CellChange, ...]
-    only_before: int  # finished runs
+    only_before: int  # number of finished runs
     only_after: int
-    other_rows: int  # blocks that both finished on different rows
+    other_rows: int  # number of blocks that both finished on different rows
 
 
-def moves(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
-    """Each cell's change; p adjusted by Benjamini and Hochberg over the cells that have one."""
+def diff_ledgers(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
+    """Return the change of each cell; p is adjusted by Benjamini and Hochberg over the cells with a p."""
     old, new = _finished(before), _finished(after)
     places: dict[LedgerCell, list[tuple[Run, Run]]] = {}
     other = 0
@@ -85,16 +85,18 @@ def moves(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
             other += 1
             continue
         places.setdefault(place, []).append((first, second))
-    found = [_move(place, pairs) for place, pairs in sorted(places.items())]
-    held = [move for move in found if not math.isnan(move.p_raw)]
+    changes = [_change(place, pairs) for place, pairs in sorted(places.items())]
+    tested = [move for move in changes if not math.isnan(move.p_raw)]
     adjusted = dict(
         zip(
-            (move.place for move in held),
-            multiple_testing.benjamini_hochberg([m.p_raw for m in held]),
+            (move.place for move in tested),
+            multiple_testing.benjamini_hochberg([m.p_raw for m in tested]),
             strict=True,
         )
     )
-    cells = tuple(replace(move, p_adj=float(adjusted.get(move.place, math.nan))) for move in found)
+    cells = tuple(
+        replace(move, p_adj=float(adjusted.get(move.place, math.nan))) for move in changes
+    )
     return LedgerDiff(
         cells=cells,
         only_before=len(old.keys() - new.keys()),
@@ -111,10 +113,10 @@ def _place(run: Run) -> LedgerCell:
     return LedgerCell(run.method, run.task, run.size, run.backbone, run.recipe)
 
 
-def _move(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
+def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
-    found = estimates.task_difference([new], [old])
-    interval, estimand = estimates.pooled([found])
+    estimate = estimates.task_difference([new], [old])
+    interval, estimand = estimates.pooled([estimate])
     return CellChange(
         place=place,
         pairs=len(pairs),
@@ -124,17 +126,19 @@ def _move(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
         effect=interval.mean,
         ci=(interval.low, interval.high),
         ci_estimand=estimand,
-        uniform=standard_deviation(found.values) == 0,
-        p_raw=t_test(found.values, overlap=overlap(new)),
+        uniform=standard_deviation(estimate.values) == 0,
+        p_raw=t_test(estimate.values, overlap=overlap(new)),
     )
 
 
-def headline(found: LedgerDiff) -> str:
-    """The answer in a sentence; a change that is not settled is never called noise."""
-    if not found.cells:
-        return "Nothing to compare: no job of one, with its backbone and recipe, has a score on the same rows in the other."
-    counts = Counter(move.word for move in found.cells)
-    moved = f"{counts['moved'] or 'None'} of {len(found.cells)} cells"
+def headline(diff: LedgerDiff) -> str:
+    """Return the result in one sentence; a change that is not settled is never called noise."""
+    if not diff.cells:
+        return (
+            "Nothing to compare: no job has a score on the same rows, backbone and recipe in both."
+        )
+    counts = Counter(move.word for move in diff.cells)
+    moved = f"{counts['moved'] or 'None'} of {len(diff.cells)} cells"
     parts = [
         f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"
     ]
@@ -147,25 +151,27 @@ def headline(found: LedgerDiff) -> str:
             f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)"
         )
     if counts["one draw"]:
-        parts.append(f"{counts['one draw']} changed, which a single draw cannot tell from noise")
+        parts.append(
+            f"{counts['one draw']} changed, which a single draw cannot distinguish from noise"
+        )
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
 
 
-def as_document(found: LedgerDiff, *, before: str, after: str, command: str = "") -> Document:
-    """The comparison as words and a table: what moved first, the greatest changes first."""
+def as_document(diff: LedgerDiff, *, before: str, after: str, command: str = "") -> Document:
+    """Return the difference as a document; cells that moved come first, then the largest changes."""
     facts = [("Before", before), ("After", after)]
-    for text, count in (("before", found.only_before), ("after", found.only_after)):
+    for text, count in (("before", diff.only_before), ("after", diff.only_after)):
         if count:
-            facts.append((f"Only {text}", f"{count} finished runs"))
-    if found.other_rows:
+            facts.append((f"Only {text}", plural(count, "finished run")))
+    if diff.other_rows:
         facts.append(
             (
                 "Other rows",
-                f"{found.other_rows} runs are of the same name on other rows, and are not compared",
+                f"{plural(diff.other_rows, 'run')} on other rows in the two ledgers, not compared",
             )
         )
     kinds = {
-        kind: sorted({getattr(move.place, kind) for move in found.cells})
+        kind: sorted({getattr(move.place, kind) for move in diff.cells})
         for kind in ("backbone", "recipe")
     }
     several = {kind: lines for kind, lines in kinds.items() if len(lines) > 1}
@@ -174,10 +180,10 @@ def as_document(found: LedgerDiff, *, before: str, after: str, command: str = ""
             (kind.capitalize() + (f" {n}" if kind in several else ""), line)
             for n, line in enumerate(lines, start=1)
         ]
-    changed = [move for move in found.cells if move.word != "equal"]
+    changed = [move for move in diff.cells if move.word != "equal"]
     return Document(
         title="Before and after",
-        verdict=(headline(found),),
+        verdict=(headline(diff),),
         facts=tuple(facts),
         tables=(_table(changed, several),) if changed else (),
         notes=(),
@@ -187,8 +193,8 @@ def as_document(found: LedgerDiff, *, before: str, after: str, command: str = ""
 
 
 def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) -> Table:
-    """The cells; of several backbones or recipes each is shown by its number."""
-    order = sorted(changed, key=lambda move: (WORDS.index(move.word), -abs(move.effect)))
+    """Return the changed cells; if there are several backbones or recipes, each has a number."""
+    order = sorted(changed, key=lambda move: (OUTCOMES.index(move.word), -abs(move.effect)))
     tested = sum(not math.isnan(move.p_raw) for move in changed)
     return Table(
         title="Cells that changed",
@@ -208,10 +214,11 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         rows=tuple(_row(move, several) for move in order),
         labels=3 + len(several),
         legend=(
-            "p: paired t test over draws, E1, corrected where test rows are split anew (Nadeau-Bengio); Benjamini-Hochberg "
-            f"over the cells that have one ({tested}): a single draw has none, and a same shift, every draw by the very same "
-            f"amount, no variance to test against. Intervals are {estimates.estimand_names(move.ci_estimand for move in changed)}. "
-            "↑ ↓ and bold or *: p at most .05. changed: runs with another score, of those that both have."
+            "p: paired t test over draws, E1, corrected if test rows are split anew (Nadeau-Bengio), and adjusted by "
+            f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A single draw has no p, and neither has "
+            "same shift: all draws differ by the same amount, so there is no variance. Intervals are "
+            f"{estimates.estimand_names(move.ci_estimand for move in changed)}. ↑ ↓ and bold or *: p at most .05. "
+            "changed: number of runs with another score, of the runs that both have."
         ),
     )
 

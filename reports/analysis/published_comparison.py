@@ -1,4 +1,4 @@
-"""The user's numbers beside those that a paper prints, metric by metric; nothing is tested: the protocols differ."""
+"""Scores beside those that a paper prints, metric by metric; nothing is tested, because the protocols differ."""
 
 import math
 from collections.abc import Sequence
@@ -9,109 +9,101 @@ from reports.document import DASH, Table, TableCell
 from reports.published import STUDIES, PublishedScore, PublishedStudy
 
 
-def study(name: str) -> PublishedStudy:
-    """The study of that name.
+def find_study(name: str) -> PublishedStudy:
+    """Return the study of that name.
 
     Raises:
-        Nothing: there is none.
+        NothingToCompare: There is no such study.
     """
     if name not in STUDIES:
         raise NothingToCompare(f"--against: no study {name!r}; there are {', '.join(STUDIES)}")
     return STUDIES[name]
 
 
-def beside(comparison: Comparison, paper: PublishedStudy) -> list[Table]:
-    """A table for each size that both have: a row for each method here, and one for each of its names there.
+def published_tables(comparison: Comparison, study: PublishedStudy) -> list[Table]:
+    """Return a table for each common size, with a row per method here and per name of the method in the paper.
 
     Raises:
-        Nothing: they have no task, size and method in common.
+        NothingToCompare: The paper and the runs have no task, size and method in common.
     """
-    mine = {method.partition("(")[0] for method in comparison.methods}
+    methods = {method.partition("(")[0] for method in comparison.methods}
     common = [
-        one
-        for one in paper.numbers
-        if one.task in comparison.tasks
-        and one.method in mine
-        and (one.size in comparison.sizes or not one.size)
+        score
+        for score in study.numbers
+        if score.task in comparison.tasks
+        and score.method in methods
+        and (score.size in comparison.sizes or not score.size)
     ]
     if not common:
         raise NothingToCompare(
-            f"{paper.title} has nothing in common with these runs: it has {_extent(paper)}"
+            f"{study.title} has nothing in common with these runs: it has {_extent(study)}"
         )
-    return [
-        _table(comparison, paper, size, common) for size in sorted({one.size for one in common})
-    ]
+    sizes = sorted({score.size for score in common})
+    return [_table(comparison, study, size, common) for size in sizes]
 
 
-def _extent(paper: PublishedStudy) -> str:
-    sizes = sorted({one.size for one in paper.numbers})
+def _extent(study: PublishedStudy) -> str:
+    tasks = ", ".join(dict.fromkeys(score.task for score in study.numbers))
+    sizes = sorted({score.size for score in study.numbers})
     shown = ", ".join(str(size) if size else "all rows" for size in sizes)
-    methods = ", ".join(dict.fromkeys(one.method for one in paper.numbers))
-    return (
-        f"{', '.join(dict.fromkeys(one.task for one in paper.numbers))}; sizes {shown}; {methods}"
-    )
+    methods = ", ".join(dict.fromkeys(score.method for score in study.numbers))
+    return f"{tasks}; sizes {shown}; {methods}"
 
 
 def _table(
-    comparison: Comparison, paper: PublishedStudy, size: int, common: Sequence[PublishedScore]
+    comparison: Comparison, study: PublishedStudy, size: int, common: Sequence[PublishedScore]
 ) -> Table:
-    numbers = [one for one in common if one.size == size]
+    """Return the table of one size; size 0 of the paper stands beside the largest size here."""
+    scores = [score for score in common if score.size == size]
     columns = [
         (task, metric)
         for task in comparison.tasks
-        for metric in dict.fromkeys(one.metric for one in numbers if one.task == task)
+        for metric in dict.fromkeys(score.metric for score in scores if score.task == task)
     ]
-    ours = size or max(comparison.sizes)
+    size_here = size or max(comparison.sizes)
     rows = []
     for method in comparison.methods:
-        theirs = [one for one in numbers if one.method == method.partition("(")[0]]
-        if not theirs:
+        published = [score for score in scores if score.method == method.partition("(")[0]]
+        if not published:
             continue
-        rows.append(
-            (
-                TableCell(method),
-                TableCell("here"),
-                *(TableCell(_mine(comparison, method, *column, ours)) for column in columns),
-            )
-        )
-        for called in dict.fromkeys(one.called for one in theirs):
-            printed = {(one.task, one.metric): one.value for one in theirs if one.called == called}
-            cells = [
-                TableCell(f"{printed[column]:.2f}" if column in printed else DASH)
+        here = (TableCell(_score(comparison, method, *column, size_here)) for column in columns)
+        rows.append((TableCell(method), TableCell("here"), *here))
+        for name in dict.fromkeys(score.called for score in published):
+            values = {(s.task, s.metric): s.value for s in published if s.called == name}
+            cells = (
+                TableCell(f"{values[column]:.2f}" if column in values else DASH)
                 for column in columns
-            ]
-            rows.append((TableCell(""), TableCell(called), *cells))
+            )
+            rows.append((TableCell(""), TableCell(name), *cells))
     return Table(
-        title=f"Beside {paper.title}, {f'size {size}' if size else 'all rows there'}",
+        title=f"Beside {study.title}, {f'size {size}' if size else 'all rows there'}",
         head=("method", "from", *(f"{task} {metric}" for task, metric in columns)),
         rows=tuple(rows),
         labels=2,
-        legend=_differences(comparison, paper, ours),
+        legend=_protocols(comparison, study, size_here),
     )
 
 
-def _mine(comparison: Comparison, method: str, task: str, metric: str, size: int) -> str:
+def _score(comparison: Comparison, method: str, task: str, metric: str, size: int) -> str:
     value = comparison.cell(method, task, size).metrics.get(metric, math.nan)
     return DASH if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _differences(comparison: Comparison, paper: PublishedStudy, size: int) -> str:
-    """What was done otherwise there, as far as it is known."""
+def _protocols(comparison: Comparison, study: PublishedStudy, size: int) -> str:
+    """Return how the two protocols differ, as far as the paper describes its own."""
     runs = [run for run in comparison.runs if run.size == size]
     dev = sorted({run.n_dev for run in runs})
     draws = len({run.draw for run in runs})
     tested = sorted({run.n_test for run in runs})
-    parts = [f"backbone here {comparison.backbone}, there {paper.backbone}"]
-    if paper.dev:
-        parts.append(
-            f"rows that checkpoints are chosen on here {' or '.join(map(str, dev))}, there {paper.dev}"
-        )
-    if paper.draws:
-        parts.append(f"draws here {draws}, there {paper.draws}")
-    parts.append(
-        f"test rows here {f'{tested[0]} to {tested[-1]}' if len(tested) > 1 else tested[0]}"
-    )
+    parts = [f"backbone here {comparison.backbone}, there {study.backbone}"]
+    if study.dev:
+        shown = " or ".join(map(str, dev))
+        parts.append(f"rows for choosing checkpoints here {shown}, there {study.dev}")
+    if study.draws:
+        parts.append(f"draws here {draws}, there {study.draws}")
+    shown = f"{tested[0]} to {tested[-1]}" if len(tested) > 1 else str(tested[0])
+    parts.append(f"test rows here {shown}")
     return (
-        f"Metrics × 100. Not comparable as they stand: {'; '.join(parts)}; there {paper.about}. Nothing is tested between "
-        f"them. Source: {paper.source}."
+        f"Metrics × 100. Not comparable as they stand: {'; '.join(parts)}; there {study.about}. "
+        f"No difference is tested. Source: {study.source}."
     )

@@ -119,12 +119,12 @@ def _result(test: Contrast) -> str:
     if math.isnan(test.p_raw):
         return f"{effect}; not settled: {_untested(test)}."
     how = f"{test.estimand}, {test.test}{_family(test)}"
-    p = f"p = {probability(test.p_adj)}"
+    p = p_value(test.p_adj)
     if test.settled:
         return f"{effect}; settled ({p}, {how}). {' '.join(_caveats(test))}".rstrip()
     if test.p_adj <= ALPHA:
         lost = f"{plural(test.failed, 'pair')} missing because runs failed"
-        advice = "A method that fails in difficult cases would look better than it is; retry the failed runs, then decide."
+        advice = "A method that fails in difficult cases would look better than it is: retry the failed runs first."
         return f"{effect}; not settled, with {lost} ({p} without them, {how}). {advice}"
     if test.unit == "draws" and test.sd == 0 and test.effect == 0:
         return (
@@ -226,6 +226,11 @@ def probability(p: float) -> str:
     if p < 0.0005:
         return "< 0.001"
     return f"{p:.4f}" if 0.0495 < p < 0.0505 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def p_value(p: float) -> str:
+    """Return `p = 0.03` or `p < 0.001`."""
+    return f"p {probability(p)}" if p < 0.0005 else f"p = {probability(p)}"
 
 
 def _interval(low: float, high: float, estimand: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers that papers print, beside the user's own, with what was done otherwise there spelled out."""
+"""Published scores: the numbers that papers print, and how their protocols are known to differ."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,31 +11,31 @@ from typing import Final, NamedTuple
 
 
 class PublishedScore(NamedTuple):
-    """One number of a paper's table."""
+    """One number in a table of a paper."""
 
-    size: int  # training rows; 0: all of them
-    method: str  # as it is called here
-    called: str  # as the paper calls it
+    size: int  # number of training rows; 0: all rows
+    method: str  # the name of the method here
+    called: str  # its name in the paper
     task: str
-    metric: str  # as it is called here
+    metric: str  # the name of the metric here
     value: float  # as printed
 
 
 @dataclass(frozen=True)
 class PublishedStudy:
-    """A paper with numbers to hold one's own against."""
+    """A paper whose scores can stand beside those of a report."""
 
     name: str
     title: str
     source: str
     backbone: str
-    dev: int  # rows that checkpoints were chosen on; 0: as the paper says elsewhere
+    dev: int  # number of rows for choosing checkpoints; 0: not in the table
     draws: int
-    about: str  # what else was done otherwise than here, or is not known
+    about: str  # further differences from the protocol here
 
     @cached_property
     def numbers(self) -> tuple[PublishedScore, ...]:
-        """All numbers, in the order of the file."""
+        """All scores, in the order of the file."""
         return tuple(
             PublishedScore(
                 int(row["size"]),
@@ -55,11 +55,13 @@ STUDIES: Final[Mapping[str, PublishedStudy]] = {
         PublishedStudy(
             name="unipelt",
             title="UniPELT (Mao et al. 2022)",
-            source="Mao, Mathias, Hou, Almahairi, Ma, Han, Yih, Khabsa: UniPELT, ACL 2022, arXiv 2110.07577, Table 1",
-            backbone="BERT-base, whether cased or not is not said",
+            source="Mao, Mathias, Hou, Almahairi, Ma, Han, Yih, Khabsa: UniPELT, ACL 2022, "
+            "arXiv 2110.07577, Table 1",
+            backbone="BERT-base (cased or uncased is not stated)",
             dev=1000,
             draws=5,
-            about="tested on the whole validation splits (MNLI: matched); one metric a task; learning rates are in an appendix",
+            about="tested on the whole validation splits (MNLI: matched); one metric per task; "
+            "learning rates in an appendix",
         ),
         PublishedStudy(
             name="li-liang",
@@ -68,26 +70,26 @@ STUDIES: Final[Mapping[str, PublishedStudy]] = {
             backbone="GPT-2 medium and large",
             dev=0,
             draws=0,
-            about="trained on all rows; text is generated, and scored by the metrics of each task",
+            about="trained on all rows; text is generated and scored by the metrics of each task",
         ),
     )
 }
 
 
-def people(task: str, metrics: Sequence[str]) -> float:
-    """What people reach on a task, in points: the mean of its metrics on GLUE's test rows; NaN where that is not known.
+def human_score(task: str, metrics: Sequence[str]) -> float:
+    """Return the score of people on a task, in points: the mean of its metrics on the test rows of GLUE.
 
-    Annotators who had learned each task from twenty examples. Source: Nangia and Bowman, Human vs.
-    Muppet, ACL 2019, arXiv 1905.10425, whose numbers Liu et al., MT-DNN, ACL 2019, arXiv
-    1901.11504, Table 2, print metric by metric.
+    The annotators learned each task from twenty examples. Source: Nangia and Bowman, Human vs.
+    Muppet, ACL 2019, arXiv 1905.10425; Liu et al., MT-DNN, ACL 2019, arXiv 1901.11504, print these
+    numbers metric by metric in Table 2. NaN if a metric is not known.
     """
-    found = [_people().get((task, metric), []) for metric in metrics]
-    return fmean(fmean(values) for values in found) if found and all(found) else nan
+    scores = [_human_scores().get((task, metric), []) for metric in metrics]
+    return fmean(fmean(values) for values in scores) if scores and all(scores) else nan
 
 
 @cache
-def _people() -> Mapping[tuple[str, str], list[float]]:
-    """Two values where a task has two test sets: MNLI, matched and mismatched."""
+def _human_scores() -> Mapping[tuple[str, str], list[float]]:
+    """Return the scores by task and metric; MNLI has two, because it has two test sets."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in _rows("people"):
         values.setdefault((row["task"], row["metric"]), []).append(float(row["value"]))

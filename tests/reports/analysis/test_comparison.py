@@ -266,7 +266,7 @@ def test_a_single_draw_tells_nothing_of_how_many_would_do(grid):
         )
     )
     text = " ".join(verdict(comparison))
-    assert "A single draw a task does not tell how many would do" in text
+    assert "A single draw per task does not show how many draws would be enough" in text
     assert "differ too much" not in text
 
 
@@ -537,13 +537,13 @@ def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
         assert f"{method} over prefix (exploratory): " in text
     if form != "json":
         alone = "simplex, the question of this study, is tested alone; p Holm: over the 2 other comparisons of this table"
-        assert f"{alone}; the others exploratory." in text
+        assert f"{alone}; the others are exploratory." in text
         assert (
-            "over the 6 comparisons of this table, all sizes together; all of them exploratory."
+            "over the 6 comparisons of this table, all sizes together; all of them are exploratory."
             in text
         )
         assert (
-            "the question of this study, simplex, alone, Holm over 2 overall (exploratory)" in text
+            "simplex, the question of this study, alone, Holm over 2 overall (exploratory)" in text
         )
         assert "over the 3 comparisons of this table" not in text
 
@@ -556,7 +556,7 @@ def test_a_question_asked_of_two_methods_stands_alone(grid):
     )
     text = render(comparison, format="markdown")
     assert (
-        "power of 80 % (never: the smallest p possible is above .05). simplex, the question of this study, is tested "
+        "(never: even the smallest possible p is above .05). simplex, the question of this study, is tested "
         in text
     )
     assert "is tested alone. Intervals" in text
@@ -572,7 +572,7 @@ def test_every_number_has_its_estimand(grid):
         )
     page = document(comparison)
     for table in (*page.tables, *page.appendix):
-        if "±" in str(table.rows) or " p" in str(table.head) or "interval" in str(table.head):
+        if "±" in str(table.rows) or {"p", "TOST p", "95 % interval"} & set(table.head):
             assert re.search(r"\bE[123]\b", table.legend), table.title
     (row, *_) = csv.DictReader(io.StringIO(render(comparison, format="csv")))
     assert {"estimand", "effect_estimand", "p_estimand", "question"} <= row.keys()

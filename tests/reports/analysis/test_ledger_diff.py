@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.analysis.ledger_diff import as_document, headline, moves
+from reports.analysis.ledger_diff import as_document, headline, diff_ledgers
 from tests.reports.conftest import PLAIN
 
 SETTING = (PLAIN.backbone, PLAIN.recipe)
@@ -14,7 +14,7 @@ SETTING = (PLAIN.backbone, PLAIN.recipe)
 
 def test_the_same_ledger_twice_moved_nowhere(grid):
     """Equal to the last digit, and no table."""
-    found = moves(grid(), grid())
+    found = diff_ledgers(grid(), grid())
     assert all(move.equal == move.pairs and not move.moved for move in found.cells)
     assert (
         headline(found)
@@ -31,7 +31,7 @@ def test_a_cell_that_moved_is_found_and_noise_is_not(grid):
     for run in before:
         shift = 0.05 if (run.method, run.task, run.size) == ("prefix", "rte", 50) else 0.0
         after.append(replace(run, score=run.score + shift + rng.normal(0, 0.005)))
-    found = moves(before, after)
+    found = diff_ledgers(before, after)
     assert [move.place for move in found.cells if move.moved] == [("prefix", "rte", 50, *SETTING)]
     (move,) = [move for move in found.cells if move.moved]
     pairs = [
@@ -48,7 +48,7 @@ def test_a_cell_that_moved_is_found_and_noise_is_not(grid):
 def test_a_shift_of_every_draw_by_the_same_amount_has_no_p(grid):
     """Two draws that gain one of 200 rows each may do so by chance: it has a name of its own, and has not moved."""
     before = grid(draws=2)
-    found = moves(before, [replace(run, score=run.score + 1 / 200) for run in before])
+    found = diff_ledgers(before, [replace(run, score=run.score + 1 / 200) for run in before])
     assert {(move.word, move.moved) for move in found.cells} == {("same shift", False)}
     assert all(move.effect == pytest.approx(0.5) and np.isnan(move.p_adj) for move in found.cells)
     assert "36 changed in every draw by the same amount (no variance, no p)" in headline(found)
@@ -59,7 +59,7 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     before = grid({"lora": 0.0}, tasks=("cola", "rte"), sizes=(50,))
     shifts = {"cola": (0.2, -0.1, 0.1, 0.0, -0.05), "rte": (-0.2,)}
     before = [run for run in before if run.draw < len(shifts[run.task])]
-    found = moves(
+    found = diff_ledgers(
         before, [replace(run, score=run.score + shifts[run.task][run.draw]) for run in before]
     )
     assert [(move.place.task, move.word) for move in found.cells] == [
@@ -68,11 +68,11 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     ]
     assert headline(found) == (
         "None of 2 cells can be said to have moved; 1 changed, not settled (absence of significance is not evidence of "
-        "equality); 1 changed, which a single draw cannot tell from noise; 0 are equal to the last digit."
+        "equality); 1 changed, which a single draw cannot distinguish from noise; 0 are equal to the last digit."
     )
     (table,) = as_document(found, before="a", after="b").tables
     assert [row[-1].text for row in table.rows] == ["not settled", "one draw"]
-    assert "over the cells that have one (1): a single draw has none" in table.legend
+    assert "over the 1 cell with a p. A single draw has no p" in table.legend
 
 
 def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
@@ -81,7 +81,7 @@ def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
         replace(run, holdout=True) for run in grid({"lora": 0.0}, tasks=("cola",), sizes=(50,))
     ]
     shifts = [0.03, 0.05, 0.04, 0.06, 0.05]
-    (move,) = moves(
+    (move,) = diff_ledgers(
         before, [replace(run, score=run.score + shifts[run.draw]) for run in before]
     ).cells
     error = 100 * np.std(shifts, ddof=1) * np.sqrt(1 / 5 + 277 / 50)
@@ -98,9 +98,9 @@ def test_other_rows_and_jobs_of_one_side_are_counted(grid):
         for run in before
         if run.task != "cola"
     ]
-    found = moves(before, [*after, replace(before[0], method="lora")])
+    found = diff_ledgers(before, [*after, replace(before[0], method="lora")])
     assert (found.only_before, found.only_after, found.other_rows) == (30, 1, 30)
-    assert headline(moves(before, [])).startswith("Nothing to compare")
+    assert headline(diff_ledgers(before, [])).startswith("Nothing to compare")
 
 
 def test_backbones_and_recipes_are_kept_apart(grid):
@@ -112,7 +112,7 @@ def test_backbones_and_recipes_are_kept_apart(grid):
         *small,
         *(replace(run, score=run.score - 0.05 + rng.normal(0, 0.005)) for run in large),
     ]
-    found = moves([*large, *small], after)
+    found = diff_ledgers([*large, *small], after)
     assert {(move.place.backbone, move.word) for move in found.cells} == {
         ("large", "moved"),
         (PLAIN.backbone, "equal"),
@@ -127,4 +127,4 @@ def test_backbones_and_recipes_are_kept_apart(grid):
         ("lora", "rte", "200", "1"),
         ("lora", "rte", "50", "1"),
     ]
-    assert moves(small, [replace(run, recipe="another") for run in small]).cells == ()
+    assert diff_ledgers(small, [replace(run, recipe="another") for run in small]).cells == ()

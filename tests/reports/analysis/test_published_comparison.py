@@ -9,8 +9,8 @@ import pytest
 from harness.tasks import GROUPS, REGISTRY
 from reports import compare, render
 from reports.analysis.paired_runs import NothingToCompare
-from reports.analysis.published_comparison import beside, study
-from reports.published import STUDIES, people
+from reports.analysis.published_comparison import find_study, published_tables
+from reports.published import STUDIES, human_score
 
 # The averages that the paper prints in its Table 1; of the prefix of 50 tokens it prints 47.56 for
 # numbers whose mean is 47.58.
@@ -45,22 +45,24 @@ def test_a_study_is_whole(name):
 def test_what_people_reach_has_the_average_that_was_published():
     """With WNLI's 95.9, which is no task here, 87.1 over nine tasks, each the mean of its metrics."""
     found = [
-        people(name, [metric.rpartition("/")[0] or metric for metric in REGISTRY[name].metrics])
+        human_score(
+            name, [metric.rpartition("/")[0] or metric for metric in REGISTRY[name].metrics]
+        )
         for name in GROUPS["glue"]
     ]
     assert len(found) == 8
     assert round(fmean([*found, 95.9]), 1) == 87.1
-    assert people("mrpc", ["f1", "accuracy"]) == pytest.approx(83.55)
-    assert math.isnan(people("mrpc", ["matthews"]))
-    assert math.isnan(people("reviews", ["accuracy"]))
-    assert math.isnan(people("sst2", []))
+    assert human_score("mrpc", ["f1", "accuracy"]) == pytest.approx(83.55)
+    assert math.isnan(human_score("mrpc", ["matthews"]))
+    assert math.isnan(human_score("reviews", ["accuracy"]))
+    assert math.isnan(human_score("sst2", []))
 
 
 def test_own_numbers_stand_beside_the_printed_ones(grid):
     """Where size, task and method agree; in the paper's metric, in points, with what was done otherwise."""
     runs = grid(tasks=("rte", "mrpc"), sizes=(100, 200))
     comparison = compare(runs)
-    (table,) = beside(comparison, study("unipelt"))
+    (table,) = published_tables(comparison, find_study("unipelt"))
     assert table.head == ("method", "from", "mrpc f1", "rte accuracy")
     rows = [[entry.text for entry in row] for row in table.rows]
     cell = comparison.cell("prefix", "rte", 100)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from reports import compare, render
-from reports.analysis.task_characteristics import balance, characteristics, overlap
+from reports.analysis.task_characteristics import characteristics, label_balance, word_overlap
 from reports.tables.task_characteristics import characteristics_tables
 from tests.conftest import ROOT
 
@@ -37,16 +37,16 @@ def texts(run):
 def test_balance_is_entropy_over_its_greatest_value():
     """As scipy has it; one where classes are alike, zero where there is one, none for a regression."""
     labels = [0.0] * 30 + [1.0] * 10 + [2.0] * 5
-    assert balance(labels, 3) == pytest.approx(stats.entropy([30, 10, 5], base=3))
-    assert balance([0.0, 1.0], 2) == pytest.approx(1)
-    assert balance([1.0, 1.0], 2) == 0
-    assert math.isnan(balance([0.3, 1.0], 0))
+    assert label_balance(labels, 3) == pytest.approx(stats.entropy([30, 10, 5], base=3))
+    assert label_balance([0.0, 1.0], 2) == pytest.approx(1)
+    assert label_balance([1.0, 1.0], 2) == 0
+    assert math.isnan(label_balance([0.3, 1.0], 0))
 
 
 def test_overlap_is_the_share_of_words_that_both_have():
     """Three of five words, whatever their case; single texts have none."""
-    assert overlap([["The cat sat, here", "the cat SAT down"]]) == pytest.approx(3 / 5)
-    assert math.isnan(overlap([["alone"], ["two"]]))
+    assert word_overlap([["The cat sat, here", "the cat SAT down"]]) == pytest.approx(3 / 5)
+    assert math.isnan(word_overlap([["alone"], ["two"]]))
 
 
 def test_tasks_are_measured_and_gains_are_held_against_it(grid):
@@ -113,11 +113,9 @@ def test_the_tables_say_what_is_missing(grid, form):
     assert "characteristics" not in render(comparison, format=form, texts=texts)
     text = " ".join(render(comparison, format=form, texts=texts, characteristics=True).split())
     assert "Task characteristics" in text
-    assert "The texts of task-0 are not at hand" in text
-    assert (
-        "of 3 correlations that have a p a single one can reach p = 0.005 after adjustment" in text
-    )
-    assert "a low estimate of the ceiling that doubtful labels set" in text
+    assert "The texts of task-0 are not available" in text
+    assert "of 3 correlations with a p, a single one can reach p = 0.005 after adjustment" in text
+    assert "a low estimate of the ceiling that label noise sets" in text
 
 
 def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
@@ -132,7 +130,7 @@ def test_what_can_be_reached_is_of_the_tasks_that_are_known(grid):
         "pair": pytest.approx(4 / 6),
     }
     assert (
-        "of 2 correlations that have a p a single one cannot reach .05"
+        "of 2 correlations with a p, a single one cannot reach .05"
         in characteristics_tables(comparison, found)[1].legend
     )
 
