@@ -1,4 +1,4 @@
-"""Prefix-tuning: trained keys and values in front of those of every attention call."""
+"""Prefix-tuning: trained keys and values in front of those of every attention call. They enter in core/attention.py."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Prefix(Method):
     def place(self, slots: Slots) -> None:
         if not slots.architecture.attention:
             raise Unsupported(
-                "this backbone has attention code of its own, where no prefix can enter: try lora or adapter"
+                "this backbone has its own attention code, where no prefix can enter: try lora or adapter"
             )
         calls, length = self._calls(slots.architecture), self._length(slots.architecture)
         for call in calls:
@@ -173,7 +173,7 @@ class Prefix(Method):
             slots.set(module, "_slots_prefix", change)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
-        from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, start_at
+        from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, fit_last_layer
         from methods.core.parameters import (
             InitialParameters,
             initialise,
@@ -214,7 +214,7 @@ class Prefix(Method):
         drawn[LATENT] = initialise(streams, LATENT, (length, hidden), vertices, normal(1.0))
         decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
         if wanted is not None:
-            start_at(decoder, drawn[LATENT][0], wanted)
+            fit_last_layer(decoder, drawn[LATENT][0], wanted)
         return InitialParameters(drawn, decoder=decoder)
 
     def _activations(self, slots: Slots, added: list[Slot]) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
-"""The parts of a model that methods address, found by looking at one forward and backward pass.
+"""The parts of a model that methods address, found by inspecting one forward and backward pass.
 
-No family of models is named here. What gives an attention call its queries, keys and values is
-whatever layer a gradient from them reaches; a table of positions is an embedding that is asked for
-rows in order; the head is what lies outside the pretrained part.
+No model family is named here. The projections of queries, keys and values are the layers that a gradient from
+them reaches. A position table is an embedding that is indexed in order. The head is everything outside the
+pretrained part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from methods.core.attention import record_attention
 
-# Names of projections, for the few models whose attention code cannot be watched (DeBERTa, MPNet).
+# Names of projections, for models with their own attention code (DeBERTa, MPNet).
 NAMES = {
     "query": "query|query_proj|q_proj|q|in_proj",
     "key": "key|key_proj|k_proj|k",
@@ -33,15 +33,15 @@ class AttentionCall:
     """One call of the attention function in a forward pass."""
 
     module: str  # its path; a model that shares layers calls one module several times
-    turn: int  # the how-manieth call of that module
-    layer: int  # the how-manieth call of all
+    turn: int  # index among the calls of that module
+    layer: int  # index among all calls
     heads: int  # of keys and values
-    width: int  # numbers a head
+    width: int  # of one head
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The linear layer that gives queries, keys or values, and which of its outputs they are (None: all)."""
+    """A linear layer that computes queries, keys or values, and which of its outputs they are (None: all)."""
 
     path: str
     columns: tuple[int, ...] | None = None
@@ -49,25 +49,25 @@ class Projection:
 
 @dataclass(frozen=True)
 class Block:
-    """One of the repeated blocks; a part that was not found is None."""
+    """One of the repeated blocks; a part that is missing is None."""
 
     path: str
     query: Projection | None
     key: Projection | None
     value: Projection | None
-    attention_out: str | None  # the linear layer that ends the attention part
-    feed_forward_out: str | None  # the one that ends the feed-forward part
+    attention_out: str | None  # last linear layer of the attention part
+    feed_forward_out: str | None  # last linear layer of the feed-forward part
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What methods may know of a model's structure."""
+    """Structure of a model."""
 
-    body: str  # path of the pretrained part; what lies outside is the head
-    stack: str  # path of the module that runs the blocks one after the other
+    body: str  # path of the pretrained part; everything else is the head
+    stack: str  # path of the module that runs the blocks in order
     hidden: int
-    position_table: str | None  # path of a learned table of positions
-    positions: int | None  # how many positions a row may have
+    position_table: str | None  # path of a learned position table
+    positions: int | None  # maximum number of positions of a text
     attention: tuple[
         AttentionCall, ...
     ]  # in the order of a forward pass; empty if the model has its own attention code
@@ -76,8 +76,8 @@ class Architecture:
     init_range: float  # standard deviation for new weights
     output_layer: str  # path of the linear layer that gives the logits
     size: int  # parameters of the pretrained part
-    causal: bool  # whether a token sees only those before it
-    scattered: bool  # whether the parts of a block lie in lists of their own, as in XLM
+    causal: bool  # whether a token attends only to itself and earlier tokens
+    scattered: bool  # whether the parts of a block are in separate module lists, as in XLM
     pools_inside: (
         bool  # whether a linear layer of the pretrained part works on what the last block gives
     )
@@ -87,15 +87,15 @@ class Architecture:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The paths of the repeated blocks, from the embeddings up."""
+        """Paths of the repeated blocks, from the embeddings up."""
         return tuple(block.path for block in self.blocks)
 
     def is_head(self, name: str) -> bool:
-        """Whether a parameter lies outside the pretrained part."""
+        """Return whether a parameter is outside the pretrained part."""
         return not name.startswith(self.body + ".")
 
     def layer_of(self, parameter: str) -> int:
-        """The block that a parameter belongs to, from 0; what lies below or between the blocks counts as block 0."""
+        """Return the index of the block that a parameter belongs to; 0 for parameters outside the blocks."""
         return next(
             (
                 number
@@ -107,18 +107,18 @@ class Architecture:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer, of torch or in the transposed form of GPT-2."""
+    """Return whether a module is a linear layer of torch, or the transposed layer of GPT-2."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
 def layer_sizes(module: Any) -> tuple[int, int]:
-    """How many numbers a linear layer reads and gives."""
+    """Return the numbers of inputs and outputs of a linear layer."""
     rows, columns = module.weight.shape
     return (rows, columns) if isinstance(module, Conv1D) else (columns, rows)
 
 
 def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
-    """The paths of the linear layers below a module whose own name matches `names` in full."""
+    """Return the paths of the linear layers below a module whose last name fully matches `names`."""
     found = [
         path
         for path, module in model.get_submodule(under).named_modules()
@@ -128,9 +128,9 @@ def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
 
 
 def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architecture:
-    """Learn a model's structure from one pass over two rows. Leaves the model frozen and without gradients."""
-    tokens = torch.tensor([_words(config)] * 2, device=next(model.parameters()).device)
-    seen = _Seen()
+    """Return the structure of a model, from one pass over two texts. Leaves it frozen and without gradients."""
+    tokens = torch.tensor([_probe_tokens(config)] * 2, device=next(model.parameters()).device)
+    seen = _Trace()
     with _watch(model, seen), torch.enable_grad():
         model.requires_grad_(True)
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
@@ -171,8 +171,8 @@ def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architectu
 
 
 @dataclass
-class _Seen:
-    """What happened in the pass, in order."""
+class _Trace:
+    """The calls of one forward pass, in order."""
 
     calls: list[AttentionCall] = field(default_factory=list)
     tensors: list[tuple[Tensor, Tensor, Tensor]] = field(
@@ -188,8 +188,8 @@ class _Seen:
 
 
 @contextmanager
-def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
-    """Note what is called while the block runs."""
+def _watch(model: nn.Module, seen: _Trace) -> Iterator[None]:
+    """Record the calls inside the block."""
     paths = {id(module): path for path, module in model.named_modules()}
     turns: Counter[str] = Counter()
 
@@ -223,8 +223,8 @@ def _watch(model: nn.Module, seen: _Seen) -> Iterator[None]:
             handle.remove()
 
 
-def _roles(seen: _Seen) -> dict[str, tuple[Projection | None, ...]]:
-    """For the first call of each attention module: the layers that its query, key and value come from."""
+def _roles(seen: _Trace) -> dict[str, tuple[Projection | None, ...]]:
+    """Return, for the first call of each attention module, the layers that compute its query, key and value."""
     roles: dict[str, tuple[Projection | None, ...]] = {}
     for call, tensors, end in zip(seen.calls, seen.tensors, seen.before, strict=True):
         if call.turn == 0:
@@ -236,7 +236,7 @@ def _roles(seen: _Seen) -> dict[str, tuple[Projection | None, ...]]:
 
 
 def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Projection | None:
-    """The candidate whose outputs, or some of them, a gradient from the tensor reaches."""
+    """Return the candidate that a gradient from the tensor reaches, with the outputs that it reaches."""
     if not candidates:
         return None
     weights = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
@@ -256,11 +256,11 @@ def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Project
 def _block(
     model: nn.Module,
     path: str,
-    seen: _Seen,
+    seen: _Trace,
     roles: dict[str, tuple[Projection | None, ...]],
     hidden: int,
 ) -> Block:
-    """The parts of one block."""
+    """Return the parts of one block."""
     inside = [
         (number, name)
         for number, (name, _) in enumerate(seen.linear)
@@ -288,13 +288,13 @@ def _block(
 
 
 def _by_name(model: nn.Module, block: str, role: str) -> Projection | None:
-    """A projection by its usual names, where no gradient tells: attention code of a model's own, or weights that are 0."""
+    """Return a projection by its usual name; for models with their own attention code, or zero weights."""
     layers = linear_layers(model, block, NAMES[role])
     return Projection(layers[0]) if layers else None
 
 
 def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
-    """The paths of the blocks: all elements of the module lists that hold the given modules, in order."""
+    """Return the paths of the blocks: all elements of the module lists that contain the modules, in order."""
     blocks: dict[str, None] = {}
     for path in inside:
         steps = path.split(".")
@@ -307,7 +307,7 @@ def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
 
 
 def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
-    """The module whose pass runs all blocks: the nearest above them that lies in no module list."""
+    """Return the module that runs all blocks: their nearest ancestor outside any module list."""
     steps = blocks[0].split(".") if blocks else []
     lists = [
         end
@@ -317,8 +317,8 @@ def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
     return ".".join(steps[: lists[0] - 1]) if lists else body
 
 
-def _words(config: Any) -> list[int]:
-    """Four tokens that are no padding, and not in order, as positions are."""
+def _probe_tokens(config: Any) -> list[int]:
+    """Return four token ids that are not padding, and not in order like positions."""
     known = [
         token
         for token in range(5, 5 + 5)
@@ -329,7 +329,7 @@ def _words(config: Any) -> list[int]:
 
 @torch.no_grad()
 def _causal(body: nn.Module, tokens: Tensor) -> bool:
-    """Whether the states of tokens stay the same when the one behind them changes."""
+    """Return whether the states of tokens are unchanged if a later token changes."""
     other = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
     states = [
         body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1]
@@ -339,7 +339,7 @@ def _causal(body: nn.Module, tokens: Tensor) -> bool:
 
 
 def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
-    """Whether another list of as many modules stands beside that of the blocks."""
+    """Return whether another module list of the same length is beside that of the blocks."""
     above = blocks[0].rpartition(".")[0].rpartition(".")[0] if blocks else ""
     lists = [
         module
@@ -349,8 +349,8 @@ def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
     return sum(len(one) == len(blocks) for one in lists) > 1
 
 
-def _pools_inside(seen: _Seen, blocks: tuple[str, ...], body: str) -> bool:
-    """Whether the pretrained part has linear layers behind its blocks."""
+def _pools_inside(seen: _Trace, blocks: tuple[str, ...], body: str) -> bool:
+    """Return whether the pretrained part has linear layers after its blocks."""
     inside = [
         number
         for number, (path, _) in enumerate(seen.linear)
@@ -360,8 +360,8 @@ def _pools_inside(seen: _Seen, blocks: tuple[str, ...], body: str) -> bool:
     return any(path.startswith(body + ".") for path, _ in behind)
 
 
-def _positions(model: nn.Module, seen: _Seen, config: Any) -> tuple[str | None, int | None]:
-    """A learned table of positions and how many a row may have; without a table, what the configuration says."""
+def _positions(model: nn.Module, seen: _Trace, config: Any) -> tuple[str | None, int | None]:
+    """Return the learned position table and the maximum number of positions, which may come from the configuration."""
     for path, rows in seen.embedded:
         flat = rows.flatten()
         if len(flat) in (4, 8) and bool((flat[:4].diff() == 1).all()):

@@ -1,4 +1,4 @@
-"""What produces prefixes and prompts from trained latent rows: perceptrons, and a model's own frozen projections."""
+"""Decoders of prefixes and prompts from trained latent vectors: perceptrons, and frozen projections of the model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OneMlp(nn.Module):
         return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
+        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
         flat = (
             self.hidden(tensors[LATENT]) @ self.w2 + self.bias2
         )  # [vertices, length, all heads and widths]
@@ -61,7 +61,7 @@ class OneMlp(nn.Module):
 
 
 class PerLayerMlp(nn.Module):
-    """A perceptron of its own for the keys and one for the values of every layer (Falissard et al. 2023: MLP_k,i and MLP_v,i).
+    """One perceptron for the keys and one for the values of each layer (Falissard et al. 2023: MLP_k,i and MLP_v,i).
 
     Arguments as of `OneMlp`; all slots must have one shape.
     """
@@ -87,7 +87,7 @@ class PerLayerMlp(nn.Module):
         return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; other tensors pass."""
+        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
         flat = (
             self.hidden(tensors[LATENT][:, None]) @ self.w2 + self.bias2
         )  # [vertices, slots, length, heads * width]
@@ -101,7 +101,7 @@ class PerLayerMlp(nn.Module):
 def prefix_mlp(
     kind: str, added: Sequence[Slot], dim: int, hidden: int, streams: Streams
 ) -> OneMlp | PerLayerMlp:
-    """The perceptron called `one` or `per-layer` for prefix slots `[heads, length, width]`.
+    """Return the perceptron `one` or `per-layer` for prefix slots `[heads, length, width]`.
 
     Raises:
         Unsupported: layers that differ in their heads cannot have perceptrons of one shape.
@@ -113,12 +113,14 @@ def prefix_mlp(
     if kind == "one":
         return OneMlp(names, shapes, dim, hidden, streams)
     if len(set(shapes)) > 1:
-        raise Unsupported("this backbone's layers differ in their heads: choose decoder=one")
+        raise Unsupported("the layers of this backbone differ in their heads: choose decoder=one")
     return PerLayerMlp(names, shapes, dim, hidden, streams)
 
 
-def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str, Tensor]) -> None:
-    """Change a perceptron's last layer as little as possible so that it gives the wanted slots for these latents.
+def fit_last_layer(
+    decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str, Tensor]
+) -> None:
+    """Change a perceptron's last layer as little as possible so that it maps these latents to the target slots.
 
     The released code of prefix-tuning fits the perceptron to the words' activations by 500 steps;
     as there are fewer rows than hidden units, the smallest change that fits them exactly is one
@@ -152,10 +154,10 @@ def start_at(decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str,
 
 
 class FrozenProjections(nn.Module):
-    """Latent rows of a layer through that layer's own key and value projections (Le et al. 2024: simple-share).
+    """Latent vectors of a layer, through its own key and value projections (Le et al. 2024: simple-share).
 
-    The rows are brought to mean 0 and spread 1 before, as the inputs of a layer are. Queries never
-    see them, and they have no position. Nothing here is trained but the rows.
+    The vectors are normalised to mean 0 and standard deviation 1, like the inputs of a layer. They have no
+    position. Only the vectors are trained.
 
     Args:
         names: the slots in the order key, value, key, value, ...
@@ -186,7 +188,7 @@ class FrozenProjections(nn.Module):
                 self._maps.append((*_affine(slots, projection), (call.heads, call.width)))
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`; other tensors pass."""
+        """Latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
         latent = tensors[LATENT]
         rows = F.layer_norm(latent, latent.shape[-1:])
         out = {}
@@ -228,7 +230,7 @@ class PromptMlp(nn.Module):
         self.bias2 = _weights(streams, "decoder.bias2", (dim,), hidden)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`; other tensors pass."""
+        """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`; returns other tensors unchanged."""
         prompt = torch.tanh(tensors[LATENT] @ self.w1 + self.bias1) @ self.w2 + self.bias2
         return {name: tensor for name, tensor in tensors.items() if name != LATENT} | {
             self._name: prompt
@@ -236,5 +238,5 @@ class PromptMlp(nn.Module):
 
 
 def _weights(streams: Streams, name: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
-    """Drawn as PyTorch draws a linear layer: uniform within 1 / sqrt(fan-in)."""
+    """Return weights initialised as in `nn.Linear`: uniform within 1 / sqrt(fan-in)."""
     return nn.Parameter(initialise(streams, name, shape, 1, uniform(1 / math.sqrt(fan_in)))[0])
