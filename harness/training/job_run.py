@@ -7,9 +7,7 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BenchError
@@ -17,7 +15,7 @@ from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.outcome import Outcome, ProgressCallback, pack_predictions
 from harness.tasks.base import Example
-from harness.training import out_of_memory, worker_cache
+from harness.training import out_of_memory, peak_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -188,7 +186,7 @@ class JobRun:
     def _train_and_test(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
         from harness.training import closed_form, loop
 
-        reset_peak(self.device)
+        peak_memory.reset_peak(self.device)
         slots = self.method.slots(self.backbone)
         try:
             started = time.perf_counter()
@@ -254,7 +252,7 @@ class JobRun:
             stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
             seconds_training=seconds,
             seconds_evaluation=tested_at - start,
-            peak_bytes=_peak(self.device),
+            peak_bytes=peak_memory.peak_bytes(self.device),
             artefact=kept,
             curve=curve,
             device=provenance.device_name(self.device),
@@ -386,32 +384,3 @@ def _metadata(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]
         "head": [slot.name for slot in adapted.slots if slot.role == "head"],
         "output_layer": adapted.backbone.architecture.output_layer,
     }
-
-
-def reset_peak(device: str) -> None:
-    """Reset the peak of memory in use, where the system supports it."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):  # exists on Linux only
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak(device: str) -> int:
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        return 0
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # since the process started
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes

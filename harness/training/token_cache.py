@@ -15,8 +15,8 @@ import numpy as np
 from harness import cache
 from harness.atomic_write import atomic_write
 from harness.tasks.base import Example
+from harness.training import batching
 from harness.training.batching import Encoded
-from harness.training.batching import encode as make
 
 if TYPE_CHECKING:
     from harness.backbones.loading import Backbone
@@ -28,13 +28,13 @@ HASH = hashlib.sha256().digest_size  # bytes at the end of a file
 def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
     """Return the tokens of each example, as `batching.encode` does, from the cache if the same texts are in it."""
     if len(rows) < MIN_DISK_ROWS:
-        return make(backbone, rows)
+        return batching.encode(backbone, rows)
     path = cache.folder() / "tokens" / f"{_fingerprint(backbone, rows)}.npz"
-    found = _read(path, len(rows))
-    if found is None:
-        found = make(backbone, rows)
-        _write(path, found)
-    return found
+    encoded = _read(path, len(rows))
+    if encoded is None:
+        encoded = batching.encode(backbone, rows)
+        _write(path, encoded)
+    return encoded
 
 
 def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
@@ -42,13 +42,8 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
     import transformers
 
     spec = backbone.spec
-    made_by = [
-        spec.name,
-        spec.revision,
-        backbone.max_length,
-        transformers.__version__,
-        tokenizers.__version__,
-    ]
+    versions = [transformers.__version__, tokenizers.__version__]
+    made_by = [spec.name, spec.revision, backbone.max_length, *versions]
     content = hashlib.sha256(json.dumps(made_by).encode())
     for row in rows:
         content.update(json.dumps(row.texts).encode())
@@ -64,11 +59,9 @@ def _read(path: Path, count: int) -> list[Encoded] | None:
         content = path.read_bytes()
     except OSError:
         return None
-    content, hashed = (
-        content[:-HASH],
-        content[-HASH:],
-    )  # an archive would lose a part of itself without a word
-    if hashlib.sha256(content).digest() != hashed:
+    # The hash detects damage that the archive format does not.
+    content, stored_hash = content[:-HASH], content[-HASH:]
+    if hashlib.sha256(content).digest() != stored_hash:
         return None
     with np.load(BytesIO(content), allow_pickle=False) as file:
         ends = file["ends"]

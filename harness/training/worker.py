@@ -14,7 +14,7 @@ from harness.errors import DiskTrouble
 from harness.geometry import ALONE, Geometry, padded_outputs
 from harness.outcome import Outcome, ProgressCallback
 from harness.redaction import error_message, redact
-from harness.training import out_of_memory, worker_cache
+from harness.training import out_of_memory, peak_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -265,7 +265,6 @@ def _train_pack(
     import torch
 
     from harness.training.adapted_model import AdaptedModel
-    from harness.training.job_run import reset_peak
     from harness.training.packed import Pack
 
     first = job_runs[0]
@@ -280,7 +279,7 @@ def _train_pack(
     padded = replace(first, backbone=replace(first.backbone, outputs=outputs))
     slots = first.method.slots(padded.backbone)
     try:
-        reset_peak(first.device)
+        peak_memory.reset_peak(first.device)
         start = time.perf_counter()
         models = [
             AdaptedModel(job_run.backbone, slots, trainable)

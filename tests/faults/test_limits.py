@@ -23,12 +23,12 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.signals import StopSignals
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
-from harness.training import job_run, packed, testing, worker, worker_cache
+from harness.training import job_run, packed, peak_memory, testing, worker, worker_cache
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
-from tests.harness.training.test_packed import tickets_of
 from tests.support import low_memory_work
 from tests.support.displays import RecordingDisplay
+from tests.support.trainings import tickets_of
 
 pytestmark = pytest.mark.fault
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs limits of Linux")
@@ -95,11 +95,11 @@ def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
 @linux
 def test_the_peak_of_memory_is_each_jobs_own(tmp_path):
     """The peak of a job does not include what an earlier job of the same worker needed."""
-    [ticket] = tickets_of(tmp_path, draws=1, places=1)
+    [ticket] = tickets_of(tmp_path, draws=1, pack_size=1)
     worker.run_pack([ticket], "cpu", lambda *_: None)  # loads the libraries and the backbone
     block = torch.ones(100 << 20)  # 400 MiB
     del block
-    high = job_run._peak("cpu")
+    high = peak_memory.peak_bytes("cpu")
     (outcome,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     assert 0 < outcome.peak_bytes < high - (300 << 20)
 
@@ -118,7 +118,7 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
         return predict(adapted, tensors, rows, weights)
 
     monkeypatch.setattr(testing, "predict", small)
-    outcomes = worker.run_pack(tickets_of(tmp_path, draws=4, places=4), "cpu", lambda *_: None)
+    outcomes = worker.run_pack(tickets_of(tmp_path, draws=4, pack_size=4), "cpu", lambda *_: None)
     assert [(outcome.status, str(outcome.geometry)) for outcome in outcomes] == [
         (status, shape)
     ] * 4
@@ -128,9 +128,9 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
     }
     monkeypatch.undo()
     if status == "done":
-        places = int(shape.partition("x")[0])
+        pack_size = int(shape.partition("x")[0])
         again = worker.run_pack(
-            tickets_of(tmp_path, draws=4, places=places), "cpu", lambda *_: None
+            tickets_of(tmp_path, draws=4, pack_size=pack_size), "cpu", lambda *_: None
         )
         assert [outcome.predictions for outcome in outcomes] == [
             outcome.predictions for outcome in again
@@ -142,7 +142,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
     """F7: a single job is trained once; its tests run in smaller calls that fit, and a note and the geometry say so."""
     [ticket] = [
         replace(one, geometry=Geometry(), **options)
-        for one in tickets_of(tmp_path, draws=1, places=1)
+        for one in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     (undisturbed,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, sizes = [], []
@@ -170,7 +170,7 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
 def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
     """F7: if calls cannot be smaller, the job fails with a message, and the worker goes on."""
     [ticket] = [
-        replace(one, geometry=Geometry()) for one in tickets_of(tmp_path, draws=1, places=1)
+        replace(one, geometry=Geometry()) for one in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     with monkeypatch.context() as patched:
         patched.setattr(Backbone, "__call__", limited_call([], 1))
@@ -189,7 +189,7 @@ def test_out_of_memory_for_parameters_leaves_the_backbone_unchanged(tmp_path, mo
             raise torch.OutOfMemoryError("no room for tensors")
         return adapted(self, slots)
 
-    tickets = tickets_of(tmp_path, draws=4, places=4)
+    tickets = tickets_of(tmp_path, draws=4, pack_size=4)
     worker.run_pack(tickets, "cpu", lambda *_: None)  # whether this kind may pack is known
     monkeypatch.setattr(JobRun, "adapted", full)
     outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
@@ -200,7 +200,7 @@ def test_out_of_memory_for_parameters_leaves_the_backbone_unchanged(tmp_path, mo
 
 def test_out_of_memory_in_a_probe_is_not_cached(tmp_path, monkeypatch):
     """F7: a probe that runs out of memory is repeated for the next pack, so that a backbone that can pack does."""
-    tickets = tickets_of(tmp_path, draws=2, places=2)
+    tickets = tickets_of(tmp_path, draws=2, pack_size=2)
     monkeypatch.setattr(worker_cache, "MAY_PACK", {})
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -216,14 +216,14 @@ def test_out_of_memory_in_a_probe_is_not_cached(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("places", [1, 2])
-def test_a_broken_device_ends_the_worker_and_fails_no_job(tmp_path, monkeypatch, places):
+def test_a_broken_device_ends_the_worker_and_fails_no_job(tmp_path, monkeypatch, pack_size):
     """F8: after a failed assertion on a GPU every further call fails: the worker ends, and no job is at fault."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")
     monkeypatch.setattr(job_run.JobRun, "outcome", lambda *_, **__: (_ for _ in ()).throw(broken))
     with pytest.raises(
         worker.DeviceLost, match=r"this process can no longer use the device \(CUDA error"
     ):
-        worker.run_pack(tickets_of(tmp_path, draws=2, places=places), "cpu", lambda *_: None)
+        worker.run_pack(tickets_of(tmp_path, draws=2, pack_size=pack_size), "cpu", lambda *_: None)
 
 
 def test_a_failed_job_does_not_change_the_pack_size_of_others(tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_failed_job_does_not_change_the_pack_size_of_others(tmp_path, monkeypa
             raise torch.OutOfMemoryError("out of memory")
         return fit(self, trainings)
 
-    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=8, places=4)}
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=8, pack_size=4)}
     first, outcome = next(iter(tickets)), JobRun.outcome
 
     def failing(self, *arguments):
@@ -263,7 +263,7 @@ def test_a_failed_job_does_not_change_the_pack_size_of_others(tmp_path, monkeypa
 
 def test_a_job_planned_by_another_version_fails(tmp_path):
     """A node with older code refuses the job: its digest stands for the numbers of the version in it."""
-    [ticket] = tickets_of(tmp_path, draws=1, places=1)
+    [ticket] = tickets_of(tmp_path, draws=1, pack_size=1)
     newer = replace(ticket, job=replace(ticket.job, method_version=ticket.job.method_version + 1))
     (outcome,) = worker.run_pack([newer], "cpu", lambda *_: None)
     assert outcome.status == "failed"

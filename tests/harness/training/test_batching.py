@@ -1,4 +1,4 @@
-"""Rows in groups of like length: less padding, the same numbers."""
+"""Micro-batches of rows of similar length: less padding, the same numbers."""
 
 from types import SimpleNamespace
 
@@ -13,14 +13,20 @@ from harness.training.adapted_model import predict
 from harness.training.labels import Target
 from harness.training.loop import TrainingLoop
 from methods.core.parameters import DecodedParameters
-from tests.harness.training.test_loop import CLASSES, STREAMS, TRAINED, adapted, rows
+from tests.support.trainings import (
+    CLASSES,
+    STREAMS,
+    TRAINED,
+    adapted,
+    rows,
+)
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=80)
 
 
 @given(LENGTHS)
 def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths):
-    """Groups hold each row once, short ones first; padding stays below the cost of a call, and calls below their limit."""
+    """Groups hold each row once, short ones first; padding stays below the cost of a call, and size below the limit."""
     groups = batching.group_by_length([{"input_ids": [5] * length} for length in lengths], "cpu")
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     in_order = [lengths[index] for group in groups for index in group]
@@ -32,25 +38,25 @@ def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths
 
 
 @given(LENGTHS)
-def test_answers_come_in_the_order_of_the_rows(lengths):
-    """Whatever the groups, row for row."""
+def test_logits_come_in_the_order_of_the_rows(lengths):
+    """Whatever the groups, logits are joined in the order of the rows."""
     made = [{"input_ids": [5] * length} for length in lengths]
     read = SimpleNamespace(device=torch.device("cpu"), tokenizer=SimpleNamespace(pad_token_id=0))
 
     def answer(call):
         return torch.stack([call.indices, call.batch["input_ids"].bool().sum(1)], dim=1)
 
-    found = batching.run_micro_batches(read, made, answer)
-    assert found.tolist() == [[index, length] for index, length in enumerate(lengths)]
+    actual = batching.run_micro_batches(read, made, answer)
+    assert actual.tolist() == [[index, length] for index, length in enumerate(lengths)]
 
 
-def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
-    """The calls of a test set are made by the first job that reads it, once for each size; the answers are those of a list."""
+def test_a_test_set_is_copied_to_the_device_once(monkeypatch):
+    """The first job builds the micro-batches of a test set, once per size; the logits are those of a plain list."""
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
     expected = [predict(one, DecodedParameters(one.trainable), encoded)]
-    tests, whole, made = batching.EncodedTestSet(encoded), batching.collate, []
-    monkeypatch.setattr(batching, "collate", lambda *given: made.append(given) or whole(*given))
+    tests, original, made = batching.EncodedTestSet(encoded), batching.collate, []
+    monkeypatch.setattr(batching, "collate", lambda *args: made.append(args) or original(*args))
     for tokens in (0, 0, 40, 40):
         one.call_limit.tokens = tokens
         assert torch.allclose(
@@ -62,8 +68,8 @@ def test_rows_that_many_jobs_read_are_brought_to_the_device_once(monkeypatch):
 
 
 @pytest.mark.parametrize(("most", "call"), [(1, 0), (40, 3), (10_000, 10_000)])
-def test_predictions_do_not_hang_on_the_groups(monkeypatch, most, call):
-    """Sorting by length and cutting into small batches changes no answer."""
+def test_predictions_do_not_depend_on_the_groups(monkeypatch, most, call):
+    """Sorting by length and splitting into small micro-batches changes no logit."""
     _, one = adapted("prefix")
     encoded = batching.encode(one.backbone, rows(30))
     expected = torch.cat([predict(one, DecodedParameters(one.trainable), [row]) for row in encoded])
@@ -79,9 +85,9 @@ KINDS += [("simplex", {"base": "lora", "mix": "product"}), ("simplex", {"granula
 
 
 @pytest.mark.parametrize(("name", "options"), KINDS)
-def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, options):
-    """In float64 the same tensors come of either, also where every row has a point of its own."""
-    found = []
+def test_training_in_groups_equals_training_in_one_batch(monkeypatch, name, options):
+    """In float64 both give the same tensors, also where every row has its own point of the simplex."""
+    actual = []
     for call in (0, 10_000):
         monkeypatch.setitem(batching.CALL_OVERHEAD, "cpu", call)
         method, one = adapted(name, dtype="float64", **options)
@@ -91,10 +97,10 @@ def test_a_training_in_groups_is_the_training_in_one_batch(monkeypatch, name, op
         examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
         loop.fit(TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
-        found.append(
+        actual.append(
             (len(seen), {key: tensor.detach() for key, tensor in one.trainable.named_parameters()})
         )
-    (calls, apart), (fewer, together) = found
+    (calls, apart), (fewer, together) = actual
     assert calls > 5 * fewer / 2
     assert all(
         torch.allclose(tensor, together[key], rtol=1e-8, atol=1e-10)

@@ -1,6 +1,4 @@
-"""Methods fitted on features of the frozen backbone: solved in closed form, tested like any other method."""
-
-from dataclasses import replace
+"""Methods that are fitted in closed form on features of the frozen backbone."""
 
 import numpy as np
 import pytest
@@ -12,9 +10,7 @@ from harness.training.feature_cache import FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples
 from methods.core.parameters import DecodedParameters
-from tests.harness.training.test_loop import CLASSES, NUMBERS, adapted, rows
-
-THREE = replace(CLASSES, labels=("a", "b", "c"))
+from tests.support.trainings import CLASSES, NUMBERS, THREE, adapted, rows
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +19,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def labelled(task, count=60, seed=0):
-    """Rows with as many classes as the task has, or a number that hangs on the first letter."""
+    """Return examples with as many classes as the task has, or with values that depend on the first letter."""
     if task.regression:
         return [row._replace(label=float(ord(row.texts[0][0]))) for row in rows(count, seed)]
     return [
@@ -41,19 +37,19 @@ def fitted(task, **options):
 
 
 def pooled(one, encoded, pooling):
-    """Features by hand: the last hidden states' mean over tokens, or their first."""
-    found = []
+    """Pool the last hidden states by hand: their mean over tokens, or the first."""
+    actual = []
     for row in encoded:
         batch = batching.collate(one.backbone, [row])
         states = one.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
-        found.append(states.mean(0) if pooling == "mean" else states[0])
-    return torch.stack(found).numpy()
+        actual.append(states.mean(0) if pooling == "mean" else states[0])
+    return torch.stack(actual).numpy()
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("task", [CLASSES, THREE], ids=["two", "three"])
-def test_answers_are_those_of_scikit_learn(task, pooling):
-    """Logistic regression on features that were scaled by the training rows: the same probabilities, through the backbone."""
+def test_logits_are_those_of_scikit_learn(task, pooling):
+    """Logistic regression on features scaled by the training rows gives scikit-learn's probabilities."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -69,8 +65,8 @@ def test_answers_are_those_of_scikit_learn(task, pooling):
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
 
 
-def test_a_number_is_answered_by_ridge_regression():
-    """On labels brought to mean 0 and spread 1 by the training rows, and brought back."""
+def test_a_regression_is_ridge_regression():
+    """Labels are standardised by the training rows, and predictions are scaled back."""
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -84,17 +80,17 @@ def test_a_number_is_answered_by_ridge_regression():
     assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
 
 
-def test_the_dev_rows_choose_the_strength():
-    """With `c=0` five strengths are tried; the best dev score is kept, of equals the lower loss."""
+def test_the_dev_examples_select_the_strength():
+    """With `c=0` five strengths are tried; the best dev score is kept, of equal ones the lower loss."""
     one, result, examples, _ = fitted(CLASSES)
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
     assert result.best == max(
         result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
     )
-    marks = testing.evaluate(
+    scores = testing.evaluate(
         DecodedParameters(one.trainable),
         {"": (examples.dev, batching.encode(one.backbone, examples.dev))},
         examples.target,
         testing.centroid_logits(one),
     )
-    assert marks.score == result.best.dev_score
+    assert scores.score == result.best.dev_score

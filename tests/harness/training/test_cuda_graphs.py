@@ -1,4 +1,4 @@
-"""Steps that a GPU plays back: what may be recorded, shown by a recorder that works as a CUDA graph does, on any device."""
+"""Captured training steps, tested on any device with a recorder that works as a CUDA graph does."""
 
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -20,21 +20,22 @@ from harness.training.labels import Target
 from harness.training.loop import Examples, TrainingLoop
 from harness.training.optimiser import StackedAdamW
 from harness.training.packed import Pack
-from tests.harness.training import test_packed
-from tests.harness.training.test_loop import Letters
-from tests.harness.training.test_packed import (  # noqa: F401
+from tests.support import trainings
+from tests.support.families import FAMILIES, WINDOWED, family_backbone
+from tests.support.models import random_bert
+from tests.support.trainings import (
     KINDS,
     NUMBERS,
-    PLACES,
+    PACK_SIZE,
     RECIPE,
     THREE,
     Job,
-    _as_in_a_worker,
+    Letters,
     tickets_of,
     trained,
 )
-from tests.support.families import FAMILIES, WINDOWED, family_backbone
-from tests.support.models import random_bert
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # What a graph cannot hold: a value that the host would have to know, or that it brought; numbers
 # drawn on the host's account.
@@ -52,15 +53,15 @@ HOST = {
 
 @pytest.fixture(autouse=True)
 def _any_order_again():
-    """A GPU's backbone leaves torch told to add in one order."""
+    """Undo the deterministic kernels that a backbone on a GPU requires."""
     yield
     torch.use_deterministic_algorithms(False)
 
 
 class Tape(TorchDispatchMode):
-    """Operations with the very tensors of their first time: played back they read and write the same memory, and no Python.
+    """Records operations with their tensors; a replay reads and writes the same memory and runs no Python.
 
-    As in a CUDA graph, recording leaves no trace in memory that was there before.
+    As in a CUDA graph, recording does not change memory that existed before.
     """
 
     def __init__(self):
@@ -80,11 +81,11 @@ class Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.partition("::")[2]
         assert name not in HOST, f"a step asks the host: {func}"
-        given = (
+        arguments = (
             dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
             | kwargs
         )
-        still = "attention" in name and given.get("dropout_p", 0.0) == 0.0
+        still = "attention" in name and arguments.get("dropout_p", 0.0) == 0.0
         assert still or torch.Tag.nondeterministic_seeded not in func.tags, (
             f"a step draws numbers: {func}"
         )
@@ -99,28 +100,28 @@ class Tape(TorchDispatchMode):
             where = tensor.untyped_storage().data_ptr()
             if where not in self.made:
                 self.before.setdefault(where, (tensor, tensor.clone()))
-        found = func(*args, **kwargs)
+        outcomes = func(*args, **kwargs)
         read = {
             tensor.untyped_storage().data_ptr()
             for tensor in tree_leaves((args, kwargs))
             if isinstance(tensor, torch.Tensor)
         }
-        fresh = [one for one in tree_leaves(found) if isinstance(one, torch.Tensor)]
+        fresh = [one for one in tree_leaves(outcomes) if isinstance(one, torch.Tensor)]
         views = {one.untyped_storage().data_ptr() for one in fresh} <= read
         self.made |= {one.untyped_storage().data_ptr() for one in fresh} - read
-        given = [
+        arguments = [
             (one, one.data_ptr())
             for one in tree_leaves((args, kwargs))
             if isinstance(one, torch.Tensor)
         ]
-        self.calls.append((func, args, kwargs, [] if views else fresh, bool(written), given))
-        return found
+        self.calls.append((func, args, kwargs, [] if views else fresh, bool(written), arguments))
+        return outcomes
 
     def play(self):
         self.played += 1
         with torch.no_grad():
-            for func, args, kwargs, fresh, writes, given in self.calls:
-                assert all(tensor.data_ptr() == where for tensor, where in given), (
+            for func, args, kwargs, fresh, writes, arguments in self.calls:
+                assert all(tensor.data_ptr() == where for tensor, where in arguments), (
                     f"memory was moved: {func}"
                 )
                 if fresh or writes:
@@ -134,8 +135,8 @@ class Tape(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
-def test_a_step_played_back_is_the_step(name, options):
-    """Every bit of a run: other rows, rates, points and masks, a job that ends early, one that diverges, idle places."""
+def test_a_replayed_step_equals_the_step(name, options):
+    """Every bit of a run is equal: other rows, rates, points and masks, early stopping, divergence, idle members."""
     jobs = [
         Job(0),
         Job(1, NUMBERS, rate=1e-3, count=40),
@@ -145,44 +146,44 @@ def test_a_step_played_back_is_the_step(name, options):
     for some in (jobs, jobs[1:3]):
         tape = Tape()
         plain, played = (
-            trained(name, options, some, PLACES),
-            trained(name, options, some, PLACES, capture=tape),
+            trained(name, options, some, PACK_SIZE),
+            trained(name, options, some, PACK_SIZE, recorder=tape),
         )
         assert tape.played > 3
         for (fit, tensors), (again, others) in zip(plain, played, strict=True):
             assert (fit.curve, fit.best, fit.diverged) == (again.curve, again.best, again.diverged)
             torch.testing.assert_close(tensors, others, rtol=0, atol=0, equal_nan=True)
-        assert len(some) < PLACES or played[3][0].diverged is not None
+        assert len(some) < PACK_SIZE or played[3][0].diverged is not None
 
 
 class Watch(TorchDispatchMode):
-    """Notes operations that touch anything but a device without numbers; numbers of single values are constants of kernels."""
+    """Records operations on tensors of another device than `meta`; tensors of one value are constants of kernels."""
 
     def __init__(self):
         super().__init__()
         self.elsewhere, self.seen = [], 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
+        outcomes = func(*args, **(kwargs or {}))
         devices = {
             one.device
-            for one in tree_leaves((args, kwargs, found))
+            for one in tree_leaves((args, kwargs, outcomes))
             if isinstance(one, torch.Tensor)
         }
         self.elsewhere += [str(func)] * (
             len(devices) > 1 and func._schema.name in ("aten::_to_copy", "aten::copy_")
         )
         tensors = [
-            one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)
+            one for one in tree_leaves((args, kwargs, outcomes)) if isinstance(one, torch.Tensor)
         ]
         self.elsewhere += [str(func) for one in tensors if one.dim() and one.device.type != "meta"]
         self.seen += 1
-        return found
+        return outcomes
 
 
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_a_step_never_leaves_its_device(name, options, monkeypatch):
-    """On a device whose tensors hold no numbers a step finds all that it needs there, and looks at none of them."""
+    """A step on the `meta` device, whose tensors hold no values, needs no other device and reads no value."""
     monkeypatch.setattr(Streams, "generator", lambda *_, **__: torch.Generator())
     bert = replace(random_bert("float32", outputs=8), tokenizer=Letters())
     method, jobs = methods.build(name, options), [Job(0), Job(1, NUMBERS)]
@@ -208,41 +209,41 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     masks = tree_map(
         lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1])
     )
-    told = texts.told(
+    inputs = texts.told(
         [next(training.requests()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
     )
     update = packed._TrainingStep(pack, stack, texts, trainings, optimiser)
-    update(told)
+    update(inputs)
     with Watch() as watch:
-        losses = update(told)
+        losses = update(inputs)
     assert (losses.shape, losses.device.type) == ((2,), "meta")
     assert watch.elsewhere == []
     assert watch.seen > 100
 
 
-def test_what_is_recorded_reads_what_it_is_told_anew():
-    """The first steps run as they are written; then one is recorded, once, and each later one sees its own numbers."""
+def test_a_captured_step_reads_new_inputs():
+    """The first steps run normally; then one is captured, once, and each later step uses its own inputs."""
     ran = Counter()
 
-    def step(told):
+    def step(inputs):
         ran["as written"] += 1
-        return told["x"] * 2 + told["y"][0]
+        return inputs["x"] * 2 + inputs["y"][0]
 
     tape = Tape()
     take = CapturedStep(step, tape)
-    told = [
+    inputs = [
         {"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)}
         for at in range(WARM_UP_STEPS + 3)
     ]
-    found = [take(one) for one in told]
-    assert [one.tolist() for one in found] == [
+    outcomes = [take(one) for one in inputs]
+    assert [one.tolist() for one in outcomes] == [
         [2.0 * at + 0.5] * 3 for at in range(WARM_UP_STEPS + 3)
     ]
     assert (ran["as written"], tape.played) == (WARM_UP_STEPS + 1, 3)
 
 
-def test_the_tape_sees_memory_that_is_moved():
-    """A tensor whose numbers are elsewhere by now is one that a graph would not find."""
+def test_the_tape_detects_memory_that_moved():
+    """A tensor that was moved to other memory would not be found by a graph."""
     tape, held_on = Tape(), torch.ones(2)
     play, _ = tape(lambda: held_on + 1)
     play()
@@ -260,15 +261,15 @@ def test_the_tape_sees_memory_that_is_moved():
     [("lora", {}), ("fine-tuning", {"dropout": False})],
     ids=["lora", "fine-tuning"],
 )
-def test_a_step_of_every_family_can_be_played_back(family, name, options, monkeypatch):
-    """No backbone that packs asks the host for anything in a step, and what is played back is the step."""
+def test_a_step_of_every_family_can_be_replayed(family, name, options, monkeypatch):
+    """No backbone that packs reads a value back in a step, and the replayed step equals the step."""
     monkeypatch.setattr(
-        test_packed,
+        trainings,
         "random_bert",
         lambda dtype, outputs: replace(family_backbone(family, dtype), outputs=outputs),
     )
     jobs, tape = [Job(0), Job(1)], Tape()
-    plain, played = trained(name, options, jobs, 2), trained(name, options, jobs, 2, capture=tape)
+    plain, played = trained(name, options, jobs, 2), trained(name, options, jobs, 2, recorder=tape)
     assert tape.played > 3
     assert [fit.curve for fit, _ in plain] == [fit.curve for fit, _ in played]
 
@@ -278,13 +279,13 @@ def test_a_step_of_every_family_can_be_played_back(family, name, options, monkey
     [lambda x: x * float(x.sum()), lambda x: x + torch.tensor(1.0), lambda x: x + torch.rand(2)],
 )
 def test_the_tape_refuses_what_a_graph_cannot_hold(wrong):
-    """A value read by the host, one brought by it, and a number drawn: none of them would be another in the next step."""
+    """The tape refuses values read or brought by the host and numbers drawn: a replay would not renew them."""
     with pytest.raises(AssertionError, match="a step"):
         Tape()(lambda: wrong(torch.ones(2)))
 
 
-def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch):
-    """Whatever a GPU says in a capture, the device is none the worse: the packs train without, and one note says why."""
+def test_a_step_that_cannot_be_captured_runs_normally(tmp_path, monkeypatch):
+    """After an error in a capture the packs train without graphs, and one note reports the reason."""
 
     @contextmanager
     def refusing(*_, **__):
@@ -298,29 +299,29 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path, monkeypatch)
     here = cuda_graphs.CudaGraphRecorder.__new__(cuda_graphs.CudaGraphRecorder)
     here._stream, here.side_stream = None, nullcontext
     monkeypatch.setattr(worker_cache, "graph_recorder", lambda _: here)
-    tickets = tickets_of(tmp_path, draws=3, places=2, steps="12")
-    wanted = [
+    tickets = tickets_of(tmp_path, draws=3, pack_size=2, steps="12")
+    requested = [
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
     ]
-    found = worker.run_pack(wanted, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in found] == ["2x16x16"] * 3
-    (note,) = (one.note for one in found if one.note)
-    said = "CUDA error: operation not permitted when stream is capturing"
-    assert note == f"steps cannot be captured (RuntimeError: {said}): without from now on"
+    outcomes = worker.run_pack(requested, "cpu", lambda *_: None)
+    assert [str(one.geometry) for one in outcomes] == ["2x16x16"] * 3
+    (note,) = (one.note for one in outcomes if one.note)
+    message = "CUDA error: operation not permitted when stream is capturing"
+    assert note == f"steps cannot be captured (RuntimeError: {message}): without from now on"
 
 
-def test_a_device_without_graphs_takes_steps_as_they_are(tmp_path):
-    """Packs asked for as graphs train as usual on a CPU; one note says so, and results say that nothing was captured."""
-    tickets = tickets_of(tmp_path, draws=3, places=2)
-    wanted = [
+def test_a_device_without_graphs_runs_steps_normally(tmp_path):
+    """On a CPU packs with captured steps train normally; one note and the recorded geometry report it."""
+    tickets = tickets_of(tmp_path, draws=3, pack_size=2)
+    requested = [
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
     ]
-    found = worker.run_pack(wanted, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in found] == ["2x16x16"] * 3
-    assert [one.predictions for one in found] == [
+    outcomes = worker.run_pack(requested, "cpu", lambda *_: None)
+    assert [str(one.geometry) for one in outcomes] == ["2x16x16"] * 3
+    assert [one.predictions for one in outcomes] == [
         one.predictions for one in worker.run_pack(tickets, "cpu", lambda *_: None)
     ]
-    (note,) = (one.note for one in found if one.note)
+    (note,) = (one.note for one in outcomes if one.note)
     assert (
         note
         == "steps cannot be captured (RuntimeError: cpu has no CUDA graphs): without from now on"
@@ -329,7 +330,7 @@ def test_a_device_without_graphs_takes_steps_as_they_are(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_graphs_are_refused_where_there_is_no_gpu(bench, tmp_path):
-    """Devices that were not named are looked for; without a GPU the run ends before it trains, and says what to do."""
+    """Without a GPU, `--cuda-graphs` ends the run before it trains, with advice, also if no device was named."""
     ended = bench.run(
         tmp_path,
         "r.db",
@@ -347,8 +348,8 @@ def test_graphs_are_refused_where_there_is_no_gpu(bench, tmp_path):
     )
 
 
-def test_a_captured_geometry_is_told_from_one_that_is_not():
-    """What is recorded of a pack says whether its steps were captured, compiled or both, and is read back."""
+def test_a_captured_geometry_differs_from_a_plain_one():
+    """The stored geometry records whether steps were captured, compiled or both, and parses back."""
     for compiled in (False, True):
         shape = Geometry(8, 16, 32, compiled=compiled, captured=True)
         assert str(shape) == "8x16x32" + "c" * compiled + "g"
@@ -358,20 +359,22 @@ def test_a_captured_geometry_is_told_from_one_that_is_not():
 
 
 def captured_and_not(tmp_path, device, method):
-    """Outcomes of the same jobs in packs whose steps are captured, and in packs whose steps are not."""
-    tickets = tickets_of(tmp_path, draws=3, places=2, methods=method, steps="12")
-    wanted = [
+    """Return the outcomes of the same jobs in packs with captured steps, and with plain steps."""
+    tickets = tickets_of(tmp_path, draws=3, pack_size=2, methods=method, steps="12")
+    requested = [
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
     ]
-    found, plain = (worker.run_pack(some, device, lambda *_: None) for some in (wanted, tickets))
-    assert [(str(one.geometry), one.note) for one in found] == [("2x16x16g", "")] * 3
+    outcomes, plain = (
+        worker.run_pack(some, device, lambda *_: None) for some in (requested, tickets)
+    )
+    assert [(str(one.geometry), one.note) for one in outcomes] == [("2x16x16g", "")] * 3
     assert [(str(one.geometry), one.note) for one in plain] == [("2x16x16", "")] * 3
-    return found, plain
+    return outcomes, plain
 
 
 @pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
 def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method):
-    """Results of packs whose steps are played back are those of other packs, to the bit, and say that they were captured."""
+    """Results of packs with replayed steps are equal to the bit, and record that steps were captured."""
     made = []
 
     class TapeRecorder(Tape):
@@ -383,25 +386,25 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
             return nullcontext()
 
     monkeypatch.setattr(worker_cache, "graph_recorder", TapeRecorder)
-    found, plain = captured_and_not(tmp_path, "cpu", method)
+    outcomes, plain = captured_and_not(tmp_path, "cpu", method)
     assert [(tape.played, device) for tape, device in made] == [(12 - WARM_UP_STEPS, "cpu")] * 2
-    assert [(one.curve, one.predictions) for one in found] == [
+    assert [(one.curve, one.predictions) for one in outcomes] == [
         (one.curve, one.predictions) for one in plain
     ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
 @pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
-def test_a_gpu_plays_steps_back(tmp_path, method, monkeypatch):
-    """On a GPU as well, twice; and of the steps that are not captured none waits."""
-    whole = packed._TrainingStep.__call__
+def test_a_gpu_replays_steps(tmp_path, method, monkeypatch):
+    """On a GPU results are equal too, in two runs, and no plain step synchronises with the host."""
+    original = packed._TrainingStep.__call__
 
-    def unwaiting(self, told):
+    def unwaiting(self, inputs):
         if torch.cuda.is_current_stream_capturing():
-            return whole(self, told)
+            return original(self, inputs)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return whole(self, told)
+            return original(self, inputs)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -409,11 +412,11 @@ def test_a_gpu_plays_steps_back(tmp_path, method, monkeypatch):
         tmp_path, "cuda:0", method
     )  # at first libraries make what they keep, for which they may wait
     monkeypatch.setattr(packed._TrainingStep, "__call__", unwaiting)
-    found, plain = captured_and_not(tmp_path, "cuda:0", method)
-    assert [(one.curve, one.predictions) for one in found] == [
+    outcomes, plain = captured_and_not(tmp_path, "cuda:0", method)
+    assert [(one.curve, one.predictions) for one in outcomes] == [
         (one.curve, one.predictions) for one in plain
     ]
-    tickets = tickets_of(tmp_path, draws=3, places=2, methods=method, steps="12")
+    tickets = tickets_of(tmp_path, draws=3, pack_size=2, methods=method, steps="12")
     other = worker.run_pack(tickets[1:][::-1], "cuda:0", lambda *_: None)[
         ::-1
     ]  # in other places, beside others

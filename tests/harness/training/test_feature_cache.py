@@ -1,4 +1,4 @@
-"""Features of rows: a function of the row alone, computed once, whole or not at all on the disk."""
+"""Cached features depend on their row only, are computed once, and are never read from a damaged file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,8 @@ from harness.tasks import REGISTRY
 from harness.training import batching, feature_cache, worker, worker_cache
 from harness.training.adapted_model import AdaptedModel, CallLimit
 from harness.training.feature_cache import CallShape, FeatureReader, FeatureStore
-from tests.harness.training.test_loop import STREAMS, adapted
-from tests.harness.training.test_packed import tickets_of
 from tests.support.models import NoTokenizer
+from tests.support.trainings import STREAMS, adapted, tickets_of
 
 MOST = 48  # tokens of a row
 
@@ -34,13 +33,13 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The calls of the model: rows with those that fill it up, tokens, and how many rows were asked for."""
+    """Record the calls of the model: rows with padding rows, tokens, and the number of requested rows."""
     seen = []
-    whole = FeatureReader.compute
+    original = FeatureReader.compute
 
     def compute(self, rows, call, count):
         seen.append((count, call.length, len(rows)))
-        return whole(self, rows, call, count)
+        return original(self, rows, call, count)
 
     monkeypatch.setattr(FeatureReader, "compute", compute)
     monkeypatch.setattr(
@@ -50,8 +49,8 @@ def calls(monkeypatch):
 
 
 def computed(calls):
-    """How many rows."""
-    return sum(asked for _, _, asked in calls)
+    """Return the number of rows that were computed."""
+    return sum(requested for _, _, requested in calls)
 
 
 def reader(dtype="float32", **options):
@@ -61,7 +60,7 @@ def reader(dtype="float32", **options):
 
 
 def rows_of_all_lengths(count, seed=0, most=MOST):
-    """Different rows, encoded; some of them as long as the calls that they go in."""
+    """Return different encoded rows, some of them exactly as long as their call."""
     draw = np.random.default_rng(seed)
     ids = [
         [3, *map(int, draw.integers(5, 99, length - 2)), 4]
@@ -71,7 +70,7 @@ def rows_of_all_lengths(count, seed=0, most=MOST):
 
 
 def test_a_row_has_the_same_features_beside_any_others():
-    """Alone, among many, or in another order: bit for bit the same, in float32."""
+    """Alone, among many or in another order, a row's features are equal to the bit in float32."""
     rows = rows_of_all_lengths(300)
     together = reader()(rows)
     order = np.random.default_rng(1).permutation(len(rows))
@@ -81,20 +80,20 @@ def test_a_row_has_the_same_features_beside_any_others():
 
 
 def test_features_are_those_of_the_row_by_itself():
-    """Neither what fills a call up nor what pads a row is in them: as the model answers for this row only."""
+    """Neither padding tokens nor padding rows enter the features."""
     read = reader(dtype="float64", pooling="mean")
     backbone, rows = read.adapted.backbone, rows_of_all_lengths(40)
-    for row, found in zip(rows, read(rows), strict=True):
+    for row, actual in zip(rows, read(rows), strict=True):
         states = (
             backbone.model.inner.bert(**batching.collate(backbone, [row]))
             .last_hidden_state[0]
             .detach()
         )
-        assert np.allclose(found, states.mean(0).numpy(), atol=1e-12)
+        assert np.allclose(actual, states.mean(0).numpy(), atol=1e-12)
 
 
 def test_each_row_is_computed_once(calls):
-    """Sets that share rows, and a row that stands in a set twice, cost a pass for each row."""
+    """Sets that share rows, and a row that occurs twice in a set, cost one computation per row."""
     read, rows = reader(), rows_of_all_lengths(90)
     read([*rows[:60], *rows[:10]])
     assert computed(calls) == 60
@@ -104,8 +103,8 @@ def test_each_row_is_computed_once(calls):
     assert computed(calls) == 90
 
 
-def test_a_full_shelf_begins_anew(calls, monkeypatch):
-    """What stays in memory has an end: beyond it rows are computed again, with the same features."""
+def test_a_full_table_is_emptied(calls, monkeypatch):
+    """Memory is bounded: beyond the bound rows are computed again, with the same features."""
     monkeypatch.setattr(feature_cache, "MAX_BYTES", 50 * 32 * 4)
     read, rows = reader(), rows_of_all_lengths(60)
     first = read(rows)
@@ -116,49 +115,50 @@ def test_a_full_shelf_begins_anew(calls, monkeypatch):
 
 
 def test_calls_have_one_shape_for_each_length(calls):
-    """As many rows as a call's tokens allow, filled up; a row without padding never goes with one that has some.
+    """Calls are padded to a fixed number of rows; a row without padding never shares a call with a padded one.
 
-    Libraries leave out a mask that hides nothing, which takes another way through the kernels.
+    Libraries drop a mask that hides nothing, which selects other kernels.
     """
     read, rows, masks = reader(), rows_of_all_lengths(120), []
     read.adapted.backbone.model.inner.register_forward_pre_hook(
         lambda _module, _args, given: masks.append(given["attention_mask"].bool()), with_kwargs=True
     )
     read(rows)
-    for count, length, asked in calls:
+    for count, length, requested in calls:
         assert length % 8 == 0
-        assert asked <= count == feature_cache.CALL_TOKENS["cpu"] // length
+        assert requested <= count == feature_cache.CALL_TOKENS["cpu"] // length
     assert {bool(mask.all()) for mask in masks} == {True, False}
     assert all(bool(mask.all()) or not bool(mask.all(1).any()) for mask in masks)
 
 
-def test_where_places_matter_rows_go_alone(monkeypatch):
-    """A device on which a row's bits hang on its place is found out, and every row is a call of its own there."""
-    whole, shapes = FeatureReader.compute, []
+def test_where_positions_matter_rows_go_alone(monkeypatch):
+    """If a row's bits depend on its position in the call, every row gets a call of its own."""
+    original, shapes = FeatureReader.compute, []
 
     def uneven(self, rows, call, count):
         shapes.append(count)
-        found = whole(self, rows, call, count)
-        return found + np.arange(len(found), dtype=found.dtype)[:, None] * np.float32(1e-6)
+        actual = original(self, rows, call, count)
+        return actual + np.arange(len(actual), dtype=actual.dtype)[:, None] * np.float32(1e-6)
 
     monkeypatch.setattr(FeatureReader, "compute", uneven)
     rows = rows_of_all_lengths(20, most=10)
-    found = reader()(rows)
+    actual = reader()(rows)
     assert shapes.count(1) == 20
     assert (
         len(shapes) == 20 + 3 * 3
     )  # three calls to find out: padded to 8, 8 without padding, padded to 16
-    assert np.array_equal(reader()(rows[::-1])[::-1], found)
+    assert np.array_equal(reader()(rows[::-1])[::-1], actual)
 
 
 def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
-    """An expert computes as many rows as chance sends it, of all that go through together: nobody else's row may be there."""
+    """The rows that an expert computes depend on all rows of a call, so every row gets a call of its own."""
     from transformers import Qwen2MoeConfig, Qwen2MoeForSequenceClassification
 
     torch.manual_seed(0)
     config = Qwen2MoeConfig(
-        vocab_size=99, hidden_size=32, intermediate_size=32, moe_intermediate_size=16, shared_expert_intermediate_size=16,
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
+        vocab_size=99, hidden_size=32, intermediate_size=32, moe_intermediate_size=16,
+        shared_expert_intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
     )  # fmt: skip
     spec = BackboneSpec(name="experts", revision="0")
     one = replace(
@@ -168,20 +168,20 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
     method = methods.build("features")
     slots = method.slots(one)
     there = AdaptedModel(one, slots, method.trainable_parameters(slots, STREAMS))
-    whole, counts = FeatureReader.compute, []
+    original, counts = FeatureReader.compute, []
     monkeypatch.setattr(
         FeatureReader,
         "compute",
-        lambda self, rows, *shape: counts.append(len(rows)) or whole(self, rows, *shape),
+        lambda self, rows, *shape: counts.append(len(rows)) or original(self, rows, *shape),
     )
     rows = rows_of_all_lengths(40)
-    found = FeatureStore().reader(there, method)(rows)
+    actual = FeatureStore().reader(there, method)(rows)
     assert counts.count(1) == 40
-    assert np.array_equal(FeatureStore().reader(there, method)(rows[::-1])[::-1], found)
+    assert np.array_equal(FeatureStore().reader(there, method)(rows[::-1])[::-1], actual)
 
 
-def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
-    """Rows to find out are made up from the shape of a call: of its length, or of any that is padded to it; none is padding."""
+def test_the_probe_of_positions_is_independent_of_jobs():
+    """Probe rows follow from the shape of a call: of its length, or padded to it; no token is padding."""
     backbone = reader().adapted.backbone
     for call in (CallShape(16, full=True), CallShape(16, full=False), CallShape(8, full=False)):
         made = [
@@ -202,8 +202,8 @@ def test_the_answer_whether_places_matter_hangs_on_no_jobs_rows():
         assert len({tuple(row["input_ids"]) for row in made if len(row["input_ids"]) > 2}) > 20
 
 
-def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
-    """Another option that a method reads by, another method, version or machine: computed again; an option of the fit: not."""
+def test_features_are_cached_under_all_that_they_depend_on(calls, monkeypatch):
+    """Another feature option, method, version or machine computes again; another option of the fit does not."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows, base = rows_of_all_lengths(20), reader()
     base(rows, disk=True)
@@ -220,16 +220,16 @@ def test_features_are_kept_under_all_that_they_hang_on(calls, monkeypatch):
     assert computed(calls) == 20 * (len(variants) + 2)
 
 
-def test_no_file_of_code_that_may_change_again(monkeypatch):
-    """A checkout with changes has one version, whatever they are: its features stay in memory."""
+def test_a_changed_checkout_writes_no_file(monkeypatch):
+    """A checkout with uncommitted changes keeps its features in memory only, since its version is ambiguous."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     monkeypatch.setattr(feature_cache, "environment", lambda: {"simplexbench": "1.0 abc+changes"})
     reader()(rows_of_all_lengths(20), disk=True)
     assert not (cache.folder() / "features").exists()
 
 
-def test_a_full_disk_costs_a_file_and_no_job(monkeypatch):
-    """What cannot be written is computed again next time."""
+def test_a_full_disk_does_not_fail_a_job(monkeypatch):
+    """Features that cannot be written are computed again next time."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
 
     def full(*_):
@@ -240,8 +240,8 @@ def test_a_full_disk_costs_a_file_and_no_job(monkeypatch):
     assert list((cache.folder() / "features").iterdir()) == []
 
 
-def test_rows_in_memory_hold_no_more_than_themselves():
-    """A row that is kept is a copy: a part of a call's answer would keep all of it, idle rows included."""
+def test_cached_rows_are_copies():
+    """A cached row is a copy: a view would keep the whole output of its call in memory."""
     read = reader()
     for row in rows_of_all_lengths(10):
         read([row])
@@ -249,38 +249,38 @@ def test_rows_in_memory_hold_no_more_than_themselves():
     assert all(value.base is None for value in shelf.values())
 
 
-def test_a_result_is_verified_without_what_was_kept(tmp_path, monkeypatch):
-    """Features on the disk that are whole and wrong change a run's numbers, and not those of who computes anew."""
+def test_verification_does_not_read_cached_features(tmp_path, monkeypatch):
+    """Intact files with wrong features change a run's numbers, but not those of a job that computes anew."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     worker_cache.feature_store.cache_clear()
     (first,) = worker.run_pack(on_features(tmp_path, 1, draws=1), "cpu", lambda *_: None)
     (path,) = (cache.folder() / "features").iterdir()
     feature_cache._to_disk(path.stem, np.flip(load_file(path)["features"]).copy())
-    found = []
+    actual = []
     for anew in (False, True):
         worker_cache.feature_store.cache_clear()
         tickets = [replace(ticket, anew=anew) for ticket in on_features(tmp_path, 1, draws=1)]
-        found += worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [one.predictions == first.predictions for one in found] == [False, True]
+        actual += worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [one.predictions == first.predictions for one in actual] == [False, True]
 
 
 def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
-    """Half the tokens, until it holds: recorded, and not mixed with features of usual calls."""
-    whole, shapes = FeatureReader.compute, []
+    """On out-of-memory calls are halved until they fit; this is recorded, and call sizes are not mixed."""
+    original, shapes = FeatureReader.compute, []
 
     def small(self, rows, call, count):
         shapes.append(count * call.length)
         if count * call.length > 200:
             raise torch.OutOfMemoryError("out of memory")
-        return whole(self, rows, call, count)
+        return original(self, rows, call, count)
 
     monkeypatch.setattr(FeatureReader, "compute", small)
     read, rows = reader(), rows_of_all_lengths(30)
-    found = read(rows)
+    actual = read(rows)
     assert read.adapted.call_limit == CallLimit(tokens=feature_cache.CALL_TOKENS["cpu"] // 4)
     assert max(shapes[-3:]) <= 128
     monkeypatch.undo()
-    assert np.allclose(reader()(rows), found, atol=1e-5)
+    assert np.allclose(reader()(rows), actual, atol=1e-5)
     monkeypatch.setattr(
         FeatureReader,
         "compute",
@@ -290,8 +290,8 @@ def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
         reader()(rows)
 
 
-def test_a_set_that_many_share_is_kept_on_disk(calls, monkeypatch):
-    """Another worker reads a test set's features from the disk; drawn rows, few rows, or another pooling it computes."""
+def test_a_large_test_set_is_cached_on_disk(calls, monkeypatch):
+    """Another worker reads a test set's features from disk; it computes draws, small sets and other poolings."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows = rows_of_all_lengths(20)
     first = reader()(rows, disk=True)
@@ -306,8 +306,8 @@ def test_a_set_that_many_share_is_kept_on_disk(calls, monkeypatch):
     assert len(list((cache.folder() / "features").iterdir())) == 2
 
 
-def test_a_damaged_file_of_features_is_made_again(monkeypatch):
-    """A half-written file costs a pass, never a number."""
+def test_a_damaged_file_of_features_is_rewritten(monkeypatch):
+    """A half-written file costs time and never changes a number."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     rows = rows_of_all_lengths(20)
     expected = reader()(rows, disk=True)
@@ -316,16 +316,16 @@ def test_a_damaged_file_of_features_is_made_again(monkeypatch):
     assert np.array_equal(reader()(rows, disk=True), expected)
 
 
-def test_no_byte_of_kept_features_changes_unnoticed(monkeypatch):
-    """Whichever byte is another one, a number's or one that says how numbers are read: computed again, or the same features."""
+def test_every_changed_byte_of_cached_features_is_detected(monkeypatch):
+    """Whichever byte changes, of a value or of the header, features are computed again or are the same."""
     monkeypatch.setattr(feature_cache, "MIN_DISK_ROWS", 10)
     reader()(rows_of_all_lengths(12), disk=True)
     (path,) = (cache.folder() / "features").iterdir()
-    expected, whole = load_file(path)["features"], path.read_bytes()
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        found = feature_cache._from_disk(path.stem)
-        assert found is None or np.array_equal(found, expected), place
+    expected, original = load_file(path)["features"], path.read_bytes()
+    for place in range(len(original)):
+        path.write_bytes(original[:place] + bytes([original[place] ^ 1]) + original[place + 1 :])
+        actual = feature_cache._from_disk(path.stem)
+        assert actual is None or np.array_equal(actual, expected), place
 
 
 def on_features(folder, together, draws=4):
@@ -333,8 +333,8 @@ def on_features(folder, together, draws=4):
     return [replace(ticket, features_shared_by=together) for ticket in tickets]
 
 
-def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, calls):
-    """Same numbers; the rows that they share are computed once, and their seconds are shared and marked so."""
+def test_jobs_that_share_features_equal_jobs_that_run_alone(tmp_path, calls):
+    """The numbers are equal; shared rows are computed once, and seconds are shared and marked as such."""
     worker_cache.feature_store.cache_clear()
     together = worker.run_pack(on_features(tmp_path, 4), "cpu", lambda *_: None)
     shared = computed(calls)
@@ -356,7 +356,7 @@ def test_jobs_given_out_together_are_those_that_run_by_themselves(tmp_path, call
 
 
 def test_a_job_on_features_has_its_own_time(tmp_path):
-    """Jobs given out together share features; with --timeout each goes by itself, and still shares them."""
+    """Jobs dispatched together share features; with --timeout each is dispatched alone and shares them still."""
     jobs = [ticket.job for ticket in tickets_of(tmp_path, 40, 1, methods="features")]
     plan = SimpleNamespace(jobs=jobs, tasks=REGISTRY)
     how = SimpleNamespace(pack="auto", compiled=False, captured=False)
@@ -368,12 +368,12 @@ def test_a_job_on_features_has_its_own_time(tmp_path):
         assert {ticket.features_shared_by for ticket in tickets.values()} == {shared_by}
 
 
-def test_trouble_ahead_is_each_jobs_own(tmp_path, monkeypatch):
-    """Where rows cannot be read for all jobs at once, each tries by itself."""
+def test_a_failed_read_ahead_leaves_each_job_to_itself(tmp_path, monkeypatch):
+    """If features cannot be computed for all jobs at once, each job computes its own."""
 
     def broken(*_):
         raise ValueError("no")
 
     monkeypatch.setattr(worker, "_read_ahead", broken)
-    found = worker.run_pack(on_features(tmp_path, 2, draws=2), "cpu", lambda *_: None)
-    assert [one.status for one in found] == ["done", "done"]
+    actual = worker.run_pack(on_features(tmp_path, 2, draws=2), "cpu", lambda *_: None)
+    assert [one.status for one in actual] == ["done", "done"]

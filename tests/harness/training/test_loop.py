@@ -1,7 +1,6 @@
-"""The training loop and the evaluation, on a small random BERT."""
+"""The training loop and its evaluations, on a small random BERT."""
 
 import math
-from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -9,56 +8,22 @@ import torch
 
 import methods
 from harness.jobs import Recipe
-from harness.streams import Streams
-from harness.tasks.base import Example, Task
+from harness.tasks.base import Example
 from harness.training import batching, loop
-from harness.training.adapted_model import AdaptedModel, predict
-from harness.training.dev_scoring import DevSet, DevScores
+from harness.training.adapted_model import predict
+from harness.training.dev_scoring import DevScores, DevSet
 from harness.training.labels import Target
 from harness.training.loop import Examples, TrainingLoop
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
-from tests.support.models import random_bert
-
-CLASSES = Task(
-    name="made", title="", reader=None, labels=("a", "b"), metrics=("accuracy",), pair=False
+from tests.support.trainings import (
+    CLASSES,
+    NUMBERS,
+    STREAMS,
+    TRAINED,
+    adapted,
+    rows,
 )
-NUMBERS = replace(CLASSES, labels=(), metrics=("pearson",))
-STREAMS = Streams(("made", 50, 0, 0))
-TRAINED = [
-    name for name in methods.REGISTRY if methods.build(name).closed_form is None
-]  # by gradient
-
-
-class Letters:
-    """A tokenizer of letters: `a` is 5, `b` is 6, ..."""
-
-    pad_token_id = 0
-
-    def __call__(self, texts, truncation, max_length):
-        assert truncation
-        ids = [[5 + ord(letter) - ord("a") for letter in text][:max_length] for text in texts]
-        return {"input_ids": ids, "attention_mask": [[1] * len(one) for one in ids]}
-
-
-def rows(count, seed=0):
-    """Words of 3 to 12 letters; class 1 starts with a letter of the second half."""
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(count):
-        length = int(torch.randint(3, 13, (), generator=generator))
-        letters = torch.randint(0, 26, (length,), generator=generator).tolist()
-        found.append(
-            Example(("".join(chr(ord("a") + letter) for letter in letters),), int(letters[0] >= 13))
-        )
-    return found
-
-
-def adapted(name="lora", outputs=2, dtype="float32", **options):
-    backbone = replace(random_bert(dtype, outputs=outputs), tokenizer=Letters())
-    method = methods.build(name, options)
-    slots = method.slots(backbone)
-    return method, AdaptedModel(backbone, slots, method.trainable_parameters(slots, STREAMS))
 
 
 def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
@@ -75,8 +40,8 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
     return one, result
 
 
-def dev_rows_say(monkeypatch, say):
-    """Let `say(dev rows, step)` give score and loss in place of the dev rows."""
+def fake_dev_scores(monkeypatch, say):
+    """Let `say(dev set, step)` return score and loss in place of the evaluation."""
 
     def score(self, step):
         yield from ()
@@ -86,7 +51,7 @@ def dev_rows_say(monkeypatch, say):
 
 
 def scored(one, dev, scoring, step):
-    """What dev rows say at a step."""
+    """Return the dev scores at a step."""
     encoded = batching.encode(one.backbone, dev)
     asking = DevSet(
         dev, range(len(dev)), Target.of(CLASSES, dev), one.trainable, scoring, STREAMS
@@ -111,7 +76,7 @@ def test_the_last_step_is_always_evaluated():
 
 
 def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
-    """Linear warm-up over 10 % of the steps, then linear decay that never quite reaches 0."""
+    """The rate warms up linearly over 10 % of the steps, then decays linearly and never quite reaches 0."""
     rates = [loop._rate(step, 100) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert rates[9] == max(rates) == 1
@@ -121,12 +86,12 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_very_short_trainings_have_a_rate(steps):
-    """Even one step trains."""
+    """A training of one step has a positive rate."""
     assert all(0 < loop._rate(step, steps) <= 1 for step in range(1, steps + 1))
 
 
 def test_rows_come_without_replacement_epoch_by_epoch():
-    """Each epoch shows each row once, in an order of its own."""
+    """Each epoch contains each row once, in its own order."""
     order = loop._order(STREAMS, 7)
     epochs = [list(islice(order, 7)) for _ in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
@@ -134,48 +99,48 @@ def test_rows_come_without_replacement_epoch_by_epoch():
 
 
 def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
-    """Sixteen rows a step from a set of five still train."""
+    """Batches of sixteen rows from a set of five train."""
     _, result = fitted(data=(rows(5), rows(4, seed=1)))
     assert result.diverged is None
     assert result.steps == 10
 
 
 def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
-    """Equal dev scores are decided by dev loss; equal losses too, by the later step."""
-    given = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
-    dev_rows_say(monkeypatch, lambda *_: next(given))
+    """Equal dev scores are decided by dev loss, and equal losses by the later step."""
+    scores = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
+    fake_dev_scores(monkeypatch, lambda *_: next(scores))
     _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
     assert result.best.step == 4
 
 
-def test_the_source_is_left_at_its_best_point(monkeypatch):
-    """What is tested is what the dev rows chose, not what the last step left."""
+def test_the_parameters_are_left_at_the_best_checkpoint(monkeypatch):
+    """The selected checkpoint is tested, not the last step."""
     seen = {}
-    given = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
+    scores = {1: (0.9, 1.0), 2: (0.1, 1.0), 3: (0.1, 1.0)}
 
     def say(dev_rows, step):
         seen[step] = {
             name: p.detach().clone() for name, p in dev_rows._trainable.named_parameters()
         }
-        return given[step]
+        return scores[step]
 
-    dev_rows_say(monkeypatch, say)
+    fake_dev_scores(monkeypatch, say)
     one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
     assert all(torch.equal(p, seen[1][name]) for name, p in one.trainable.named_parameters())
     assert any(not torch.equal(p, seen[3][name]) for name, p in one.trainable.named_parameters())
 
 
 def test_patience_ends_a_job_early(monkeypatch):
-    """Two evaluations without a better one are enough with patience 2."""
-    given = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
-    dev_rows_say(monkeypatch, lambda *_: next(given))
+    """With patience 2, two evaluations without a better one end the training."""
+    scores = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
+    fake_dev_scores(monkeypatch, lambda *_: next(scores))
     _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
     assert (result.steps, result.best.step) == (3, 1)
 
 
 @pytest.mark.parametrize("name", ["lora", "simplex"])
-def test_a_loss_that_is_no_number_ends_the_job_with_its_step(name):
-    """A rate that blows up is found at the next evaluation and dated to the first bad step."""
+def test_a_loss_that_is_not_finite_ends_the_job(name):
+    """A diverging rate is detected at the next evaluation and dated to the first bad step."""
     _, result = fitted(name, recipe=Recipe(steps=40, eval_every=10), lr=1e30)
     assert result.diverged is not None
     assert 1 < result.diverged <= 40
@@ -194,14 +159,14 @@ def test_the_same_streams_give_the_same_training():
 
 
 def test_dropout_trains_fine_tuning_only():
-    """Fine-tuning's losses change with the dropout switched off; a frozen backbone runs without it."""
+    """Dropout changes the losses of fine-tuning; a frozen backbone runs without it."""
     assert fitted("fine-tuning", dropout=False)[1].curve != fitted("fine-tuning")[1].curve
     assert fitted("lora", dropout=False)[1].curve == fitted("lora")[1].curve
     assert fitted("lora", dropout=True)[1].curve != fitted("lora")[1].curve
 
 
-def test_nothing_global_decides():
-    """Torch's own random state neither moves a training nor is moved by it."""
+def test_global_random_state_is_unused():
+    """Torch's global random state neither changes a training nor is changed by it."""
     torch.manual_seed(1)
     first = fitted("fine-tuning")[1].curve
     torch.manual_seed(2)
@@ -220,8 +185,8 @@ def test_nothing_global_decides():
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
-    """Stochastic validation scores copies x rows, and two evaluations sample anew."""
+def test_each_copy_of_a_dev_example_has_its_own_point():
+    """Stochastic validation scores copies x rows, and every evaluation samples anew."""
     method, one = adapted("simplex")
     with torch.no_grad():
         for parameter in one.trainable.parameters():
@@ -237,14 +202,14 @@ def test_each_copy_of_a_dev_row_is_seen_by_a_point_of_its_own():
 
 @pytest.mark.parametrize(("count", "copies"), [(15, 20), (30, 10), (150, 2), (1000, 2)])
 def test_small_dev_sets_are_copied_more(count, copies):
-    """About 300 scored rows, and at least two copies."""
+    """About 300 rows are scored, in at least two copies."""
     _, one = adapted("simplex")
     dev = rows(count)
     assert len(scored(one, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
 
 
 def test_values_are_scaled_for_training_and_scaled_back():
-    """A regression's labels have mean 0 and spread 1 in the loss, and predictions come in their own units."""
+    """A regression's labels have mean 0 and standard deviation 1 in the loss; predictions are in the original units."""
     train = [Example((text,), value) for text, value in (("abc", 1.0), ("bcd", 3.0), ("cde", 5.0))]
     target = Target.of(NUMBERS, train)
     scaled = target.tensor(train, torch.device("cpu"))
@@ -253,8 +218,8 @@ def test_values_are_scaled_for_training_and_scaled_back():
     assert target.predictions(scaled[:, None]) == pytest.approx([1, 3, 5])
 
 
-def test_labels_that_are_all_alike_still_train():
-    """A draw whose values are all 2.5 has no spread; it is trained and scored all the same."""
+def test_constant_labels_train():
+    """A draw whose values are all 2.5 is trained and scored like any other."""
     train = [Example(("abc",), 2.5), Example(("bcd",), 2.5), Example(("cde",), 2.5)]
     _, result = fitted(data=(train, train), task=NUMBERS)
     assert result.best.dev_score == 0
@@ -263,7 +228,7 @@ def test_labels_that_are_all_alike_still_train():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_method_trains_in_every_precision(name, dtype):
-    """The backbone computes in the precision asked for; what is trained stays in float32 and every loss is finite."""
+    """The backbone computes in the requested precision; trained tensors stay in float32 and every loss is finite."""
     method, one = adapted(name, dtype=dtype)
     train, dev = rows(20), rows(10, seed=1)
     examples = Examples(train, dev, Target.of(CLASSES, train))
@@ -278,7 +243,7 @@ def test_every_method_trains_in_every_precision(name, dtype):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_methods_learn(name):
-    """On words whose first letter decides, every method gets the training rows nearly right."""
+    """On words whose first letter decides, every method fits nearly all training rows."""
     train = rows(40)
     rate = (
         5e-2 if name in ("bitfit", "ia3") else 5e-3
@@ -290,15 +255,15 @@ def test_methods_learn(name):
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
-def test_a_last_step_that_ruins_the_tensors_is_found(task):
-    """A rate so high that the only update gives no finite logits is a divergence, not a guess of class 0."""
+def test_a_last_step_that_diverges_is_detected(task):
+    """A rate so high that the only update gives logits that are not finite is a divergence, not a guess of class 0."""
     _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
     assert result.diverged == 1
     assert result.best is None
 
 
 def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
-    """With `granularity=batch` each copy of the dev rows is one batch, so two copies are seen by two points."""
+    """With `granularity=batch` each copy of the dev rows is a batch, so two copies have two points."""
     _, one = adapted("simplex", granularity="batch")
     with torch.no_grad():
         for parameter in one.trainable.parameters():
@@ -323,7 +288,7 @@ def test_float64_is_float64_throughout():
 
 @pytest.mark.parametrize("base", methods.BASES)
 def test_a_simplex_of_one_vertex_trains_as_its_base(base):
-    """Over a whole training, curve, choice and every tensor are those of the base to the last digit."""
+    """Over a whole training curve, selection and every tensor equal those of the base to the last digit."""
     recipe = Recipe(steps=30, eval_every=7)
     (one, first), (two, second) = (
         fitted("simplex", recipe=recipe, base=base, vertices=1),
@@ -336,7 +301,7 @@ def test_a_simplex_of_one_vertex_trains_as_its_base(base):
 
 
 def test_the_dev_score_of_every_copy_is_kept():
-    """The curve tells the dev metric of each copy's sampled models; their mean is the score where the metric is a mean."""
+    """The curve holds the dev score of each copy; their mean is the score where the metric is a mean."""
     _, result = fitted("simplex", scoring=DevScoring(stochastic=True, copies=7))
     for point in result.curve:
         assert len(point.copies) == 7
@@ -347,31 +312,31 @@ def test_the_dev_score_of_every_copy_is_kept():
 
 @pytest.mark.parametrize("granularity", ["row-layer", "row", "batch-layer", "batch"])
 def test_every_granularity_trains_and_scores(granularity):
-    """Points for rows or for batches, in steps of a few rows and in scoring."""
+    """Points per row and per batch work in training steps and in scoring."""
     _, result = fitted("simplex", granularity=granularity)
     assert result.diverged is None
     assert all(len(point.copies) == 30 for point in result.curve)
 
 
-def test_other_rules_are_followed_without_moving_the_own_choice():
-    """Asking what other rules would choose changes no number of the job; each rule's choice is its best moment."""
+def test_other_selection_rules_change_no_number():
+    """Evaluating other selection rules changes no number of the job; each rule keeps its best checkpoint."""
     recipe = Recipe(steps=24, eval_every=4)
-    plain, found = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
-    assert plain[1].curve == found[1].curve
-    assert plain[1].best == found[1].best
+    plain, actual = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
+    assert plain[1].curve == actual[1].curve
+    assert plain[1].best == actual[1].best
     assert all(
         torch.equal(a, b)
         for a, b in zip(
-            plain[0].trainable.parameters(), found[0].trainable.parameters(), strict=True
+            plain[0].trainable.parameters(), actual[0].trainable.parameters(), strict=True
         )
     )
-    rules = found[1].rules
+    rules = actual[1].rules
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
-    assert rules["stochastic"].step == found[1].best.step
+    assert rules["stochastic"].step == actual[1].best.step
     assert rules["last"].step == 24
     assert (
         rules["loss"].step
-        == min(found[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
+        == min(actual[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
     )
     by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
     assert rules["centroid"].step == by_centroid.best.step
@@ -382,7 +347,7 @@ def test_other_rules_are_followed_without_moving_the_own_choice():
     ("name", "option"), [("lora", "lora_dropout"), ("prefix", "prefix_dropout")]
 )
 def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, option):
-    """It changes the training, gives the same training again, and leaves evaluation alone."""
+    """A method's own dropout changes the training, is reproducible, and is off in evaluation."""
     (one, first), (_, again), (_, without) = (
         fitted(name, **{option: 0.5}),
         fitted(name, **{option: 0.5}),
@@ -397,7 +362,7 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
 
 @pytest.mark.parametrize("name", ["prefix", "ia3", "prompt", "simplex-lora"])
 def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
-    """The trained head on the backbone alone, also where tensors of zero would not be nothing."""
+    """The trained head is tested on the bare backbone, also for methods whose zero tensors would change it."""
     from harness.training import testing
 
     one, result = fitted(name)
@@ -405,19 +370,19 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     trained = {key: tensor.detach() for key, tensor in one.trainable().items() if key in head}
     dev = rows(10, seed=1)
     encoded, target = batching.encode(one.backbone, dev), Target.of(CLASSES, dev)
-    marks = testing.evaluate_bare_head(one, {"": (dev, encoded)}, target)
+    scores = testing.evaluate_bare_head(one, {"": (dev, encoded)}, target)
     assert not any(module._forward_hooks for module in one.backbone.model.modules())
     slots = methods.build("head").slots(one.backbone)
     slots.install(trained)
     with torch.no_grad():
         logits = torch.cat([one.backbone(batching.collate(one.backbone, [row])) for row in encoded])
-    assert marks.predictions == target.predictions(logits)
+    assert scores.predictions == target.predictions(logits)
     assert result.best is not None
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
-def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
-    """Probabilities of classes are averaged, or values; sampled models of one vertex's simplex answer as one."""
+def test_sampled_models_are_averaged(task):
+    """Probabilities of classes or values are averaged; samples from a simplex of one vertex are all equal."""
     from harness.training import testing
 
     _, one = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
@@ -426,7 +391,7 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     encoded = batching.encode(one.backbone, rows(6))
     folded = DecodedParameters(one.trainable)
-    found = testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded)
+    actual = testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded)
     each = [
         predict(
             one, folded, encoded, one.trainable.weights(6, STREAMS.generator("test", sample))
@@ -436,12 +401,12 @@ def test_the_mean_of_samples_averages_answers_of_sampled_models(task):
     expected = torch.stack(
         each if task.regression else [logits.softmax(1) for logits in each]
     ).mean(0)
-    assert torch.allclose(found if task.regression else found.exp(), expected)
-    assert torch.equal(found, testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded))
+    assert torch.allclose(actual if task.regression else actual.exp(), expected)
+    assert torch.equal(actual, testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded))
 
 
 def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
-    """A trained tensor that the backbone does not look at ends the job in words."""
+    """A trained tensor that the backbone does not use ends the job with an error message."""
     method, one = adapted("lora")
     one.trainable._shared["nowhere"] = torch.nn.Parameter(torch.zeros(2))
     one.slots._slots["nowhere"], one.slots._sites["nowhere"] = (

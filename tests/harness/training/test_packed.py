@@ -1,4 +1,4 @@
-"""Several trainings in one pass: each as if alone, and to the bit the same whoever trains beside it."""
+"""Jobs that train in one pack: each as if alone, and equal to the bit whatever trains beside it."""
 
 from dataclasses import replace
 
@@ -6,125 +6,39 @@ import pytest
 import torch
 
 import methods
-from harness import geometry
 from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import batching, out_of_memory, packed, worker
+from harness.training import batching, packed, worker
 from harness.training.adapted_model import AdaptedModel
 from harness.training.compiled import CompiledFunction
-from harness.training.labels import Target
-from harness.training.loop import Examples, TrainingLoop, fit
 from harness.training.packed import Pack
-from tests.harness.training.test_loop import CLASSES, NUMBERS, Letters, rows
+from tests.support import trainings
 from tests.support.families import FAMILIES, WINDOWED, family_backbone, refusal
 from tests.support.models import random_bert
+from tests.support.trainings import (
+    KINDS,
+    NUMBERS,
+    PACK_SIZE,
+    THREE,
+    Job,
+    Letters,
+    rows,
+    same,
+    tickets_of,
+    trained,
+)
 
-RECIPE = Recipe(steps=12, eval_every=4, batch_size=8)
-LENGTH, PLACES = 16, 4
-THREE = replace(CLASSES, labels=("a", "b", "c"))
-KINDS = [
-    ("prefix", {"hidden": 16}),
-    ("prefix", {"hidden": 16, "prefix_dropout": 0.1}),
-    ("lora", {}),
-    ("lora", {"lora_dropout": 0.1}),
-    ("adapter", {}),
-    ("ia3", {}),
-    ("prompt", {"length": 3}),
-    ("unipelt", {"hidden": 16}),
-    ("simplex", {"hidden": 16}),
-    ("simplex", {"hidden": 16, "granularity": "batch", "diversity": 1.0}),
-    ("simplex-lora", {"mix": "product"}),
-    ("fine-tuning", {"dropout": False}),
-    ("fine-tuning", {}),
-    ("bitfit", {}),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 UNMASKED = [kind for kind in KINDS if "dropout" not in str(kind) and kind[0] != "fine-tuning"]
 UNMASKED += [("fine-tuning", {"dropout": False})]
 
 
-@pytest.fixture(autouse=True)
-def _as_in_a_worker():
-    """One thread: where several share a tensor, the borders between their parts would decide about last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Job:
-    """One training: rows, rate and streams of its own."""
-
-    def __init__(self, draw, task=CLASSES, rate=5e-3, count=20, patience=0):
-        self.draw, self.task, self.rate, self.patience = draw, task, rate, patience
-        labelled = [
-            row._replace(label=float(ord(row.texts[0][0])) if task.regression else row.label)
-            for row in rows(count, draw)
-        ]
-        self.train, self.dev = labelled, labelled[: count // 3]
-
-
-def trained(
-    name,
-    options,
-    jobs,
-    places,
-    dtype="float32",
-    length=LENGTH,
-    rows_at_a_time=0,
-    compiled=None,
-    capture=None,
-):
-    """Curve and tensors of each job from one pack; with no places, each trained alone."""
-    wide = replace(random_bert(dtype, outputs=geometry.padded_outputs(3)), tokenizer=Letters())
-    method = methods.build(name, options)
-    sources = []
-    for job in jobs:
-        slots = method.slots(replace(wide, outputs=job.task.outputs))
-        sources.append(
-            method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to(
-                wide.trained_in
-            )
-        )
-        slots.remove()
-    found = []
-    for first in range(0, len(jobs), places or 1):
-        part = slice(first, first + (places or 1))
-        slots = method.slots(wide if places else replace(wide, outputs=jobs[first].task.outputs))
-        trainings = [
-            TrainingLoop(
-                AdaptedModel(replace(wide, outputs=job.task.outputs), slots, trainable),
-                method.options() | {"lr": job.rate}, method.dev_scoring,
-                Examples(job.train, job.dev, Target.of(job.task, job.train)),
-                replace(RECIPE, patience=job.patience), Streams(("made", 50, job.draw, 0)),
-            )
-            for job, trainable in zip(jobs[part], sources[part], strict=True)
-        ]  # fmt: skip
-        if places:
-            template = method.trainable_parameters(slots, Streams(("made", 50, 0, 0))).to(
-                wide.trained_in
-            )
-            shape = Geometry(places, RECIPE.batch_size, length)
-            found += Pack(AdaptedModel(wide, slots, template), shape, compiled, capture).fit(
-                trainings
-            )
-        else:
-            found += [fit(loop, rows_at_a_time) for loop in trainings]
-        slots.remove()
-    return [(result, trainable.decoded()) for result, trainable in zip(found, sources, strict=True)]
-
-
-def same(one, other):
-    """Whether curve, choice and every tensor of two trainings are equal to the last bit."""
-    (fit, tensors), (again, others) = one, other
-    curves = fit.curve == again.curve and fit.best == again.best and fit.diverged == again.diverged
-    return curves and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
-
-
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
-def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
-    """Other mates, another order, another place, idle places: with one geometry a job's curve and tensors stay."""
+def test_other_jobs_of_a_pack_change_no_bit_of_a_job(name, options):
+    """Other jobs, another order or position, and idle members leave a job's curve and tensors unchanged."""
     jobs = [
         Job(0),
         Job(1, NUMBERS, rate=1e-3, count=40),
@@ -132,9 +46,9 @@ def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
         Job(3, rate=1e30),
         Job(4, patience=1),
     ]
-    together = trained(name, options, jobs[:4], PLACES)
-    shuffled = trained(name, options, [jobs[4], jobs[2], jobs[0]], PLACES)
-    single = trained(name, options, [jobs[0]], PLACES)
+    together = trained(name, options, jobs[:4], PACK_SIZE)
+    shuffled = trained(name, options, [jobs[4], jobs[2], jobs[0]], PACK_SIZE)
+    single = trained(name, options, [jobs[0]], PACK_SIZE)
     assert same(together[0], shuffled[2])
     assert same(together[0], single[0])
     assert same(together[2], shuffled[1])
@@ -144,11 +58,11 @@ def test_whoever_trains_beside_it_changes_no_bit_of_a_job(name, options):
 
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_a_pack_trains_each_job_as_if_alone(name, options):
-    """In float64 a whole run in packs of 2, 3 and 7 gives the curves and tensors of plain calls."""
+    """In float64 whole runs in packs of 2, 3 and 7 give the curves and tensors of jobs alone."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE)]
     alone = trained(name, options, jobs, 0, "float64")
-    for places in (2, 3, 7):
-        packed = trained(name, options, jobs, places, "float64")
+    for pack_size in (2, 3, 7):
+        packed = trained(name, options, jobs, pack_size, "float64")
         for (plain, tensors), (other, others) in zip(alone, packed, strict=True):
             assert [point.dev_score for point in plain.curve] == pytest.approx(
                 [point.dev_score for point in other.curve]
@@ -163,16 +77,16 @@ def test_a_pack_trains_each_job_as_if_alone(name, options):
     ("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str
 )
 def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
-    """In float64 whole runs with dropout in packs of 2, 3 and 7 give the same curves and tensors, which dropout has changed."""
+    """In float64 whole runs with dropout in packs of 2, 3 and 7 are equal, and differ from runs without dropout."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE)]
-    first, *others = [trained(name, options, jobs, places, "float64") for places in (2, 3, 7)]
+    first, *others = [trained(name, options, jobs, pack_size, "float64") for pack_size in (2, 3, 7)]
     for other in others:
-        for (fitted, tensors), (again, same) in zip(first, other, strict=True):
+        for (fitted, tensors), (again, other_tensors) in zip(first, other, strict=True):
             assert [point.dev_score for point in fitted.curve] == pytest.approx(
                 [point.dev_score for point in again.curve]
             )
             assert all(
-                torch.allclose(tensor, same[key], rtol=1e-6, atol=1e-8)
+                torch.allclose(tensor, other_tensors[key], rtol=1e-6, atol=1e-8)
                 for key, tensor in tensors.items()
             )
     without = {
@@ -185,17 +99,17 @@ def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch):
     """Across geometries the loss of one step agrees to 1e-6."""
-    monkeypatch.setitem(globals(), "RECIPE", Recipe(steps=1, eval_every=1, batch_size=8))
+    monkeypatch.setattr(trainings, "RECIPE", Recipe(steps=1, eval_every=1, batch_size=8))
     jobs = [Job(draw) for draw in range(3)]
     first = [fit.curve[0].train_loss for fit, _ in trained(name, options, jobs, 0)]
-    for places in (2, 7, 32):
-        found = [fit.curve[0].train_loss for fit, _ in trained(name, options, jobs, places)]
-        assert found == pytest.approx(first, rel=1e-6)
+    for pack_size in (2, 7, 32):
+        results = [fit.curve[0].train_loss for fit, _ in trained(name, options, jobs, pack_size)]
+        assert results == pytest.approx(first, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_probe_says_who_may_pack(family):
-    """Models whose layers need masks of their own, or that look into the mask, are trained alone; the others pack."""
+def test_a_probe_finds_the_backbones_that_pack(family):
+    """Models whose layers build their own masks, or that read the mask's values, train alone; the others pack."""
     one = family_backbone(family, dtype="float32")
     method = methods.build("lora")
     slots = method.slots(one)
@@ -207,46 +121,8 @@ def test_a_probe_says_who_may_pack(family):
     assert refusal(family, "lora", {}) is None
 
 
-def test_lengths_come_in_steps_and_never_exceed_what_a_row_may_have():
-    """The longest row, rounded up by a half at most, so that tasks share packs."""
-    assert [geometry.padded_length(longest, 128) for longest in (3, 16, 17, 33, 65, 97, 128)] == [
-        16,
-        16,
-        24,
-        48,
-        96,
-        128,
-        128,
-    ]
-    assert geometry.padded_length(19, 20) == 20
-    assert geometry.padded_length(600, 600) == 600
-    assert all(geometry.padded_length(n, 1000) < 1.5 * n + 1 for n in range(16, 513))
-
-
-STORED = {
-    "1": Geometry(),
-    "1/8": Geometry(micro_batch=8),
-    "1/8@50": Geometry(micro_batch=8, test_tokens=50),
-    "1+": Geometry(shared_features=True),
-    "1+@256": Geometry(shared_features=True, test_tokens=256),
-    "8x16x64": Geometry(8, 16, 64),
-    "4x16x24c@50": Geometry(4, 16, 24, compiled=True, test_tokens=50),
-    "4x16x24cg": Geometry(4, 16, 24, compiled=True, captured=True),
-}
-
-
-def test_a_geometry_is_read_as_it_is_written():
-    """Places x rows x tokens, and 1 for a job alone; half of it has half the places, and less than two are none."""
-    shape = Geometry(8, 16, 64)
-    for text, stored in STORED.items():
-        assert (str(stored), Geometry.parse(text)) == (text, stored)
-    assert str(out_of_memory.smaller_pack(shape)) == "4x16x64"
-    assert out_of_memory.smaller_pack(Geometry(3, 16, 64)) == Geometry()
-    assert [geometry.padded_outputs(own) for own in (1, 2, 8, 9)] == [8, 8, 8, 16]
-
-
-def test_a_ready_mask_is_what_the_library_makes_of_the_other():
-    """Every token sees the real ones, or of these the ones before it."""
+def test_a_full_mask_is_that_of_the_library():
+    """Every token attends to the real tokens, or to the real ones up to itself."""
     from methods.core.attention import full_mask, real_tokens
 
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
@@ -260,7 +136,7 @@ def test_a_ready_mask_is_what_the_library_makes_of_the_other():
 
 
 def test_attention_in_a_pack_is_the_fused_kernel():
-    """One call a layer over the rows of all jobs: the kernel that a plain call has, neither written out nor job by job."""
+    """A pack calls the fused attention kernel once per layer for the rows of all jobs."""
     from torch.profiler import ProfilerActivity, profile
 
     one = replace(random_bert("float32", outputs=8), tokenizer=Letters())
@@ -282,10 +158,10 @@ def test_attention_in_a_pack_is_the_fused_kernel():
 
 
 def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
-    """Two workers or one process, other draws and tasks beside it: one geometry gives the same results; it is kept and shown.
+    """With one geometry, two workers or one, other draws and other tasks give the same results; it is stored and shown.
 
-    Tasks with two classes, three and a regression share packs, as far as their rows are alike long;
-    features are fitted in closed form: they share what is computed once, and no pass.
+    Tasks with two classes, three and a regression share packs if their rows have similar lengths. Features
+    are fitted in closed form: those jobs share computed features and no forward pass.
     """
     words = ("--methods", "prefix,lora,features,fine-tuning", "--pack", 3)
     tasks = "toy-sentiment,toy-similarity,toy-entailment"
@@ -297,12 +173,12 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
         == 0
     )
     with Ledger(str(tmp_path / "many.db")) as many, Ledger(str(tmp_path / "few.db")) as few:
-        found = {entry.digest: entry for entry in many.entries()}
+        results = {entry.digest: entry for entry in many.entries()}
         for entry in few.entries():
-            assert found[entry.digest].metrics == entry.metrics
+            assert results[entry.digest].metrics == entry.metrics
             assert many.blobs(entry.digest) == few.blobs(entry.digest)
             shape = "1+" if entry.label == "features" else "3x16x24"
-            assert entry.result["geometry"] == found[entry.digest].result["geometry"] == shape
+            assert entry.result["geometry"] == results[entry.digest].result["geometry"] == shape
         digest = next(entry.digest for entry in few.entries() if entry.label == "lora")
     assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(
         bench(tmp_path, "show", digest, "--db", "few.db").out.split()
@@ -312,43 +188,43 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
 
 @pytest.mark.parametrize(("most", "shape"), [(2, "2x16x16"), (1, "1")])
 def test_out_of_memory_halves_the_pack(tmp_path, monkeypatch, most, shape):
-    """What the device cannot hold is trained in smaller packs, at last alone; somebody is told, and nothing is lost."""
-    whole = Pack.fit
+    """On out-of-memory jobs train in smaller packs, at last alone; a note reports it, and no job is lost."""
+    original = Pack.fit
 
     def small(self, trainings):
         if self._geometry.pack_size > most:
             raise torch.OutOfMemoryError("out of memory")
-        return whole(self, trainings)
+        return original(self, trainings)
 
     monkeypatch.setattr(Pack, "fit", small)
-    found = worker.run_pack(tickets_of(tmp_path, draws=5, places=8), "cpu", lambda *_: None)
-    assert [(one.status, str(one.geometry)) for one in found] == [("done", shape)] * 5
-    notes = [one.note for one in found if one.note]
+    results = worker.run_pack(tickets_of(tmp_path, draws=5, pack_size=8), "cpu", lambda *_: None)
+    assert [(one.status, str(one.geometry)) for one in results] == [("done", shape)] * 5
+    notes = [one.note for one in results if one.note]
     assert len(notes) == 1
     assert "no memory for" in notes[0]
     monkeypatch.undo()
-    again = worker.run_pack(tickets_of(tmp_path, draws=5, places=most), "cpu", lambda *_: None)
-    assert [one.predictions for one in found] == [one.predictions for one in again]
+    again = worker.run_pack(tickets_of(tmp_path, draws=5, pack_size=most), "cpu", lambda *_: None)
+    assert [one.predictions for one in results] == [one.predictions for one in again]
 
 
-def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
-    """After a halving the jobs still to come of the same kind are given out in the smaller geometry, and the user is told."""
+def test_later_jobs_of_a_kind_train_in_smaller_packs(tmp_path, monkeypatch):
+    """After a halving, later jobs of the kind are dispatched in the smaller geometry, and a note reports it."""
     from harness.scheduling import scheduler
     from harness.scheduling.executors.inline import InlineExecutor
     from harness.scheduling.progress import RunProgress
     from harness.scheduling.signals import StopSignals
     from tests.support.displays import RecordingDisplay
 
-    whole, tried = Pack.fit, []
+    original, tried = Pack.fit, []
 
     def small(self, trainings):
         tried.append(self._geometry.pack_size)
         if self._geometry.pack_size > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return whole(self, trainings)
+        return original(self, trainings)
 
     monkeypatch.setattr(Pack, "fit", small)
-    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, places=4)}
+    tickets = {ticket.job.digest: ticket for ticket in tickets_of(tmp_path, draws=10, pack_size=4)}
     display, progress = RecordingDisplay(), RunProgress(total=10, ended_before=0)
     with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
         ledger.begin("bench run")
@@ -362,30 +238,30 @@ def test_jobs_that_were_too_many_go_on_in_smaller_packs(tmp_path, monkeypatch):
     assert progress.done == 10
 
 
-def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, monkeypatch):
-    """F7: rows at a time are halved until they fit; what was done is recorded, said, and the update is the same."""
+def test_out_of_memory_halves_the_micro_batch(tmp_path, monkeypatch):
+    """F7: the micro-batch is halved until it fits; this is recorded and reported, and the update is the same."""
     from harness.training import loop
 
-    whole = loop.forward
+    original = loop.forward
 
     def small(adapted, rows, tensors):
         if len(rows) > 5 and torch.is_grad_enabled():
             raise torch.OutOfMemoryError("out of memory")
-        return whole(adapted, rows, tensors)
+        return original(adapted, rows, tensors)
 
     monkeypatch.setattr(loop, "forward", small)
-    tickets = tickets_of(tmp_path, draws=1, places=1)
-    (found,) = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert (found.status, str(found.geometry)) == ("done", "1/4")
-    assert "no memory for 16 rows at once; they went through it 4 at a time" in found.note
+    tickets = tickets_of(tmp_path, draws=1, pack_size=1)
+    (results,) = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert (results.status, str(results.geometry)) == ("done", "1/4")
+    assert "no memory for 16 rows at once; they went through it 4 at a time" in results.note
     (again,) = worker.run_pack(
         [replace(ticket, geometry=Geometry(micro_batch=4)) for ticket in tickets],
         "cpu",
         lambda *_: None,
     )
     assert again.note == ""
-    assert again.predictions == found.predictions
-    assert again.curve == found.curve
+    assert again.predictions == results.predictions
+    assert again.curve == results.curve
     monkeypatch.setattr(
         loop, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none at all"))
     )
@@ -394,11 +270,11 @@ def test_a_step_that_the_device_cannot_hold_goes_through_it_in_parts(tmp_path, m
 
 
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
-def test_a_step_in_parts_is_the_step(name, options):
-    """In float64 a whole run whose steps go through the model three rows at a time ends in the tensors of whole steps."""
+def test_a_step_in_micro_batches_equals_the_step(name, options):
+    """In float64 a whole run with micro-batches of three rows gives the tensors of whole steps."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3), Job(2, THREE)]
     alone = trained(name, options, jobs, 0, "float64")
-    parts = trained(name, options, jobs, 0, "float64", rows_at_a_time=3)
+    parts = trained(name, options, jobs, 0, "float64", micro_batch=3)
     for (_, tensors), (_, others) in zip(alone, parts, strict=True):
         assert all(
             torch.allclose(tensor, others[key], rtol=1e-6, atol=1e-8)
@@ -406,110 +282,25 @@ def test_a_step_in_parts_is_the_step(name, options):
         )
 
 
-def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch):
-    """Places come from the whole plan and what the device holds: a run that goes on packs as one that was never stopped."""
-    from harness.study import pack_planning, planning, request
-    from harness.study.grid_options import GridOptions
-
-    grid = GridOptions(
-        model="tiny", methods="lora,prefix", tasks="toy-sentiment", sizes="20", draws="7", steps="4"
-    )
-    plan = planning.plan(request.read(grid)[0])
-    for memory, places in ((80 << 30, 8), (2 << 20, 1)):
-        model = pack_planning.MemoryModel(memory=memory, size=600_000, width=128, layers=2, bytes=4)
-        monkeypatch.setattr(pack_planning, "_memory_model", lambda *_, model=model: model)
-        whole = pack_planning.geometries(plan, plan.jobs, "auto", ["cuda:0"])
-        left = pack_planning.geometries(plan, plan.jobs[9:], "auto", ["cuda:0"])
-        assert left == {
-            job.digest: whole[job.digest] for job in plan.jobs[9:] if job.digest in whole
-        }
-        assert {geometry.pack_size for geometry in whole.values()} == ({places} - {1})
-        assert len(whole) == (len(plan.jobs) if places > 1 else 0)
-    assert pack_planning.geometries(plan, plan.jobs, "auto", ["cpu"]) == {}
-
-
-def test_jobs_on_features_are_given_out_together_as_far_as_no_slot_goes_without(tmp_path):
-    """They share the rows of a task; what is trained by gradient stays as it was, and all in their order."""
-    from harness.study import pack_planning, planning, request
-    from harness.study.grid_options import GridOptions
-    from harness.training.ticket import Ticket
-
-    tasks = "toy-sentiment,toy-similarity"
-    plan = planning.plan(
-        request.read(
-            GridOptions(
-                model="tiny", methods="lora,features", tasks=tasks, sizes="20", draws="9", steps="4"
-            )
-        )[0]
-    )
-    by_label = {
-        label: [job for job in plan.jobs if job.label == label] for label in ("lora", "features")
-    }
-    for pack, slots, shared_by in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3)):
-        sharing = pack_planning.feature_sharing(plan.jobs, pack, slots)
-        assert sharing == {job.digest: shared_by for job in by_label["features"]}
-        geometries = pack_planning.geometries(plan, plan.jobs, pack, ["cpu"] * slots)
-        packed_jobs = [] if pack == "auto" else by_label["lora"]
-        assert list(geometries) == [job.digest for job in packed_jobs]
-        assert {geometry.pack_size for geometry in geometries.values()} <= {3}
-    for shared_by, kinds in ((1, 1), (2, 2)):
-        tickets = [
-            Ticket(
-                job=job,
-                task=plan.tasks[job.draw.task],
-                keep="none",
-                artefacts=tmp_path,
-                features_shared_by=shared_by,
-            )
-            for job in by_label["features"]
-        ]
-        assert len({ticket.kind for ticket in tickets}) == kinds
-
-
 @pytest.mark.parametrize("kind", [RuntimeError, KeyError])
-def test_jobs_of_a_pack_that_breaks_are_trained_alone(tmp_path, monkeypatch, kind):
-    """What no pass over several jobs can do costs time and no result."""
+def test_jobs_of_a_failing_pack_train_alone(tmp_path, monkeypatch, kind):
+    """An error in a pack costs time and no result."""
 
     def broken(*_):
         raise kind("no such kernel")
 
     monkeypatch.setattr(Pack, "fit", broken)
-    found = worker.run_pack(tickets_of(tmp_path, draws=2, places=2), "cpu", lambda *_: None)
-    assert [(one.status, str(one.geometry)) for one in found] == [("done", "1")] * 2
-    assert f"{kind.__name__}: " in found[0].note
-    assert "no such kernel" in found[0].note
+    results = worker.run_pack(tickets_of(tmp_path, draws=2, pack_size=2), "cpu", lambda *_: None)
+    assert [(one.status, str(one.geometry)) for one in results] == [("done", "1")] * 2
+    assert f"{kind.__name__}: " in results[0].note
+    assert "no such kernel" in results[0].note
     monkeypatch.undo()
-    plain = worker.run_pack(tickets_of(tmp_path, draws=2, places=1), "cpu", lambda *_: None)
-    assert [one.predictions for one in found] == [one.predictions for one in plain]
-
-
-def tickets_of(folder, draws, places, **more):
-    """Tickets of short trainings on a toy task."""
-    from harness.study import planning, request
-    from harness.study.grid_options import GridOptions
-    from harness.training.ticket import Ticket
-
-    usual = {
-        "model": "tiny",
-        "methods": "lora",
-        "tasks": "toy-sentiment",
-        "sizes": "20",
-        "steps": "4",
-        "test_limit": "30",
-    }
-    grid = GridOptions(**{**usual, "draws": str(draws), **more})
-    plan = planning.plan(request.read(grid)[0])
-    shape = Geometry(places, 16, 16) if places > 1 else Geometry()
-    return [
-        Ticket(
-            job=job, task=plan.tasks[job.draw.task], keep="none", artefacts=folder, geometry=shape
-        )
-        for job in plan.jobs
-    ]
+    plain = worker.run_pack(tickets_of(tmp_path, draws=2, pack_size=1), "cpu", lambda *_: None)
+    assert [one.predictions for one in results] == [one.predictions for one in plain]
 
 
 def test_no_fused_attention_is_traced(monkeypatch):
-    """Traced without gradients a GPU's kernel would keep nothing for the backward pass, so plain products are traced."""
+    """A fused kernel traced without gradients would save nothing for the backward pass, so products are traced."""
     graphs = []
     monkeypatch.setattr(torch, "compile", lambda graph, **_: graphs.append(graph) or graph)
     jobs = [Job(0), Job(1)]
@@ -520,14 +311,14 @@ def test_no_fused_attention_is_traced(monkeypatch):
         for node in graph.graph.nodes
         if "scaled_dot_product" in str(node.target)
     ]
-    for (found, _), (again, _) in zip(
+    for (results, _), (again, _) in zip(
         traced, trained("prefix", {"hidden": 16}, jobs, 2, "float64"), strict=True
     ):
-        assert found.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
+        assert results.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
 
 
-def test_jobs_that_look_in_other_ways_at_one_moment_share_a_pack(tmp_path):
-    """A job done with its sampled models waits for none that is not: the centroid is looked at in a pass of its own."""
+def test_jobs_with_different_evaluation_requests_share_a_pack(tmp_path):
+    """Requests at the centroid and at sampled points are served in passes of their own, and no job waits forever."""
     tickets = tickets_of(
         tmp_path, 1, 2, methods="simplex", sizes="20,40", set_=["simplex.granularity=batch"]
     )
@@ -549,47 +340,38 @@ def test_jobs_that_look_in_other_ways_at_one_moment_share_a_pack(tmp_path):
     [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})],
     ids=str,
 )
-def test_compiled_steps_are_the_same_but_for_rounding_and_as_deaf_to_mates(name, options):
-    """A compiled pack is near one that is not, takes no graph of another, and whoever trains beside a job changes no bit."""
+def test_compiled_steps_differ_by_rounding_only(name, options):
+    """A compiled pack is close to a plain one, and other jobs of the pack change no bit of a job."""
     jobs = [Job(0), Job(1, NUMBERS, rate=1e-3, count=40), Job(2, THREE, rate=1e-2)]
     plain = trained(name, options, jobs, 2, "float64")
     compiled = CompiledFunction()
     together = trained(name, options, jobs, 2, "float64", compiled=compiled)
     shuffled = trained(name, options, [jobs[2], jobs[0]], 2, "float64", compiled=compiled)
     assert compiled._graph is not None
-    for (found, tensors), (again, others) in zip(plain, together, strict=True):
-        assert found.best.step == again.best.step
-        assert found.best.dev_score == pytest.approx(again.best.dev_score, rel=1e-9)
+    for (results, tensors), (again, others) in zip(plain, together, strict=True):
+        assert results.best.step == again.best.step
+        assert results.best.dev_score == pytest.approx(again.best.dev_score, rel=1e-9)
         for key, tensor in tensors.items():
             torch.testing.assert_close(others[key], tensor, rtol=1e-6, atol=1e-8)
     assert same(shuffled[0], together[2])
     assert same(shuffled[1], together[0])
 
 
-def test_steps_that_cannot_be_compiled_are_taken_as_they_are(tmp_path, monkeypatch):
-    """Without a compiler the same packs train, the run says so once, and results say that nothing was compiled."""
+def test_steps_that_cannot_be_compiled_run_normally(tmp_path, monkeypatch):
+    """Without a compiler the same packs train; one note and the recorded geometry report it."""
 
     def refuse(*_):
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
-    tickets = tickets_of(tmp_path, draws=3, places=2)
-    wanted = [
+    tickets = tickets_of(tmp_path, draws=3, pack_size=2)
+    requested = [
         replace(ticket, geometry=replace(ticket.geometry, compiled=True)) for ticket in tickets
     ]
-    found = worker.run_pack(wanted, "cpu", lambda *_: None)
+    results = worker.run_pack(requested, "cpu", lambda *_: None)
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in found] == ["2x16x16"] * 3
-    assert [one.predictions for one in found] == [one.predictions for one in again]
-    (note,) = (one.note for one in found if one.note)
+    assert [str(one.geometry) for one in results] == ["2x16x16"] * 3
+    assert [one.predictions for one in results] == [one.predictions for one in again]
+    (note,) = (one.note for one in results if one.note)
     assert note.startswith("steps cannot be compiled (")
     assert note.endswith("): without from now on")
-
-
-def test_a_compiled_geometry_is_told_from_one_that_is_not():
-    """What is recorded of a pack says whether its steps were compiled, and is read back."""
-    shape = Geometry(8, 16, 32, compiled=True)
-    assert str(shape) == "8x16x32c"
-    assert Geometry.parse(str(shape)) == shape
-    assert Geometry.parse("8x16x32") == Geometry(8, 16, 32)
-    assert out_of_memory.smaller_pack(shape) == Geometry(4, 16, 32, compiled=True)

@@ -1,4 +1,4 @@
-"""What a worker gives back, and what it does not keep."""
+"""The outcomes of a worker, and packed predictions."""
 
 import math
 
@@ -12,31 +12,31 @@ from harness.tasks import REGISTRY
 from harness.training import loop, worker, worker_cache
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
-from tests.harness.training.test_packed import tickets_of
+from tests.support.trainings import tickets_of
 
 
 @pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 255, 256, 65_536], []])
 def test_class_numbers_come_back(values):
-    """Whatever the number of classes; a report has them as arrays."""
+    """Packed class numbers unpack whatever the number of classes, also as arrays."""
     packed = pack_predictions(values, regression=False)
     assert unpack_predictions(packed) == values
     assert stored_runs.numbers(packed).tolist() == values
 
 
 def test_values_come_back_in_single_precision_or_more():
-    """Values of a regression, also those that single precision cannot hold."""
+    """Packed values of a regression unpack, also those beyond single precision."""
     assert unpack_predictions(pack_predictions([1.5, -2.25], regression=True)) == [1.5, -2.25]
     assert unpack_predictions(pack_predictions([1e39], regression=True)) == [1e39]
     assert stored_runs.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [
         1e39,
         -0.5,
     ]
-    found = unpack_predictions(pack_predictions([math.pi], regression=True))
-    assert found == pytest.approx([math.pi], rel=1e-7)
+    outcomes = unpack_predictions(pack_predictions([math.pi], regression=True))
+    assert outcomes == pytest.approx([math.pi], rel=1e-7)
 
 
 def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
-    """What a plug-in or a metric raises may hold half a character or a NUL; what is told of it can be kept and printed."""
+    """An error message with half a character or a NUL gives an outcome that can be stored and printed."""
 
     def refuse(*_):
         raise ValueError("half a character \ud800, a NUL \0")
@@ -53,7 +53,7 @@ def test_an_error_of_any_text_is_an_outcome(make_job, tmp_path, monkeypatch):
 
 @pytest.fixture
 def _in_order(monkeypatch):
-    """Operations that add in one order, and torch as it was afterwards."""
+    """Require deterministic kernels, and restore torch's settings afterwards."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setattr(worker_cache, "NONDETERMINISTIC_KINDS", set())
     kept = torch.backends.cudnn.deterministic, torch.utils.deterministic.fill_uninitialized_memory
@@ -64,37 +64,37 @@ def _in_order(monkeypatch):
 
 
 @pytest.mark.usefixtures("_in_order")
-def test_what_cannot_add_in_one_order_is_done_and_said(tmp_path, monkeypatch):
-    """As on a GPU: an operation without an ordered form is refused, and jobs that need it are done without from then on.
+def test_a_missing_deterministic_kernel_is_reported(tmp_path, monkeypatch):
+    """Jobs for which the device lacks a deterministic kernel run without one, which is recorded.
 
-    A note says so once, each of their results always; other jobs of the worker stay in order.
+    One note reports it, every result of such jobs records it, and other jobs of the worker stay deterministic.
     """
-    whole, tried = loop.fit, []
+    original, tried = loop.fit, []
 
-    def unordered(of, *given):
+    def unordered(of, *arguments):
         tried.append("rank" in of.options)
         if tried[-1]:
             torch.zeros(3).put_(
                 torch.tensor([0, 0]), torch.ones(2)
             )  # which of the two stays is anybody's guess
-        return whole(of, *given)
+        return original(of, *arguments)
 
-    tickets = tickets_of(tmp_path, draws=2, places=1, methods="lora,bitfit")
+    tickets = tickets_of(tmp_path, draws=2, pack_size=1, methods="lora,bitfit")
     plain = worker.run_pack(tickets, "cpu", lambda *_: None)
     monkeypatch.setattr(loop, "fit", unordered)
     with pytest.warns(UserWarning, match="deterministic"):
-        found = worker.run_pack(tickets, "cpu", lambda *_: None)
+        outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert sorted(tried) == [False] * 2 + [True] * 4
     assert [one.note for one in plain] == [""] * 4
-    assert sorted(one.note for one in found) == ["", "", "", worker.RELAXED]
-    assert [(one.status, one.predictions) for one in found] == [
+    assert sorted(one.note for one in outcomes) == ["", "", "", worker.NOT_DETERMINISTIC_NOTE]
+    assert [(one.status, one.predictions) for one in outcomes] == [
         ("done", one.predictions) for one in plain
     ]
     wanting = [ticket.job.method == "lora" for ticket in tickets]
-    assert [one.device.endswith(", sums in any order") for one in found] == wanting
+    assert [one.device.endswith(", sums in any order") for one in outcomes] == wanting
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert sorted(tried) == [False] * 4 + [True] * 6
     assert [one.note for one in again] == [""] * 4
-    assert [one.device for one in again] == [one.device for one in found]
+    assert [one.device for one in again] == [one.device for one in outcomes]
