@@ -189,7 +189,7 @@ print([name for name in {spared} if name in sys.modules])"""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert "360 of 360 cells done" in done.stdout
+    assert "360 of 360 jobs done" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 

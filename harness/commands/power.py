@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
-from harness.ledger.database import is_url, display_name
+from harness.ledger.database import display_name, is_url
 from harness.scheduling.display import duration
 from harness.study import request
 from harness.study.grid_options import GridOptions

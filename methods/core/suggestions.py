@@ -8,7 +8,8 @@ from difflib import get_close_matches
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     """Return ` (did you mean 'x'?)` with the known names that resemble a name, or an empty text.
 
-    Case and punctuation are ignored. A known name that starts with `name` is a last resort, so `r` finds `rank`.
+    Case and punctuation are ignored. A single letter, or a name that resembles none, finds
+    the shortest known name that starts with it: `r` finds `rank`.
 
     Args:
         name: a name as typed.
@@ -16,9 +17,10 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
         most: how many suggestions to give at most.
     """
     typed, names = _plain(name), {_plain(entry): entry for entry in reversed(list(known))}
-    similar = get_close_matches(typed, names, n=most, cutoff=0.5)
-    if not similar and typed:
-        similar = [plain for plain in reversed(names) if plain.startswith(typed)][:most]
+    similar = [typed] if typed in names else get_close_matches(typed, names, n=most, cutoff=0.5)
+    if typed and (len(typed) == 1 or not similar):
+        longer = (plain for plain in names if plain.startswith(typed))
+        similar = sorted(longer, key=lambda plain: (len(plain), plain))[:most] or similar
     suggestions = " or ".join(repr(names[plain]) for plain in similar)
     return f" (did you mean {suggestions}?)" if suggestions else ""
 

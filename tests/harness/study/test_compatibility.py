@@ -57,7 +57,7 @@ def test_rows_that_leave_no_room_for_a_prefix_are_refused_with_the_numbers():
     """A prefix of 10 and rows of 60 tokens do not fit into 64 positions."""
     (found,) = find("Bert", ["prefix"], max_length=60)
     assert (
-        "a prefix of 10 and rows of 60 tokens need 70 positions, this backbone has 64"
+        "a prefix of 10 and texts of 60 tokens need 70 positions, this backbone has 64"
         in found.refused
     )
 
