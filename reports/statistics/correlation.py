@@ -1,4 +1,4 @@
-"""Rank correlations whose intervals and p respect what is independent: tasks, and neither runs nor cells.
+"""Rank correlations with intervals and p over independent units: tasks, not runs or cells.
 
 Values are rounded to nine digits before they are ranked, as everywhere in these reports.
 """
@@ -36,14 +36,14 @@ NONE: Final = Correlation(math.nan, math.nan, math.nan, math.nan, 0, math.nan)
 
 
 def rho(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's correlation of (n,) and (n,), ties sharing their ranks; NaN for fewer than two points or a constant side."""
+    """Return Spearman's correlation of (n,) and (n,), NaN without variance."""
     x, y = _centred(first), _centred(second)
     scale = math.sqrt(float(x @ x) * float(y @ y))
     return float(np.clip(x @ y / scale, -1, 1)) if scale > 0 else math.nan
 
 
 def _centred(values: ArrayLike) -> Array:
-    """Ranks (n,) less their mean, ties sharing theirs."""
+    """Return ranks (n,) minus their mean; ties share the average rank."""
     array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
     _, place, counts = np.unique(array, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
@@ -55,7 +55,7 @@ Points = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
 
 
 def within(tasks: Sequence[Sequence[Points]], *, fewest: int = FEWEST) -> Correlation:
-    """The mean over tasks of the rank correlations within their cells.
+    """Return the mean over tasks of the rank correlations within their cells.
 
     Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of
     one task are averaged before anything else, so the unit is the task: a t interval over tasks,
@@ -78,7 +78,7 @@ def within(tasks: Sequence[Sequence[Points]], *, fewest: int = FEWEST) -> Correl
 
 
 def over(first: ArrayLike, second: ArrayLike) -> Correlation:
-    """The rank correlation over independent points (n,); those with a side that is no number are left out.
+    """Return the rank correlation over independent points (n,); points with a NaN are left out.
 
     p counts the orders of one side that give as much: all of them up to `EXACT` points, else (b +
     1) / (B + 1) over orders from a fixed stream. The interval is Bonett and Wright's (2000), from

@@ -1,4 +1,4 @@
-"""Whether any of several methods differs from the rest over the tasks: Friedman's test of ranks.
+"""Friedman's test: whether the mean ranks of several methods differ over tasks.
 
 By permutation, because with eight or nine tasks the chi-squared approximation is poor.
 """
@@ -21,7 +21,7 @@ CHUNK: Final = 10_000
 
 
 class FriedmanTest(NamedTuple):
-    """A p by permuting methods within tasks."""
+    """The result of permuting methods within tasks."""
 
     statistic: float  # the squared distances of the rank sums from their mean
     p: float
@@ -29,7 +29,7 @@ class FriedmanTest(NamedTuple):
 
 
 def friedman(scores: ArrayLike) -> FriedmanTest:
-    """How often the rank sums of equal methods lie as far apart as those of the scores (tasks, methods).
+    """Test whether the methods of the scores (tasks, methods) differ, by permutation within tasks.
 
     Every order within each task is equally likely if the methods do not differ. Counted exactly
     where that is small, else (b + 1) / (B + 1) over B draws. Neither the order of the methods nor
@@ -48,7 +48,7 @@ def friedman(scores: ArrayLike) -> FriedmanTest:
 
 
 def _counted(blocks: Whole, observed: int) -> float | None:
-    """The exact chance of `observed` or more, None if there is too much to count.
+    """Return the exact chance of `observed` or more, or None if there are too many orders to count.
 
     Rank sums that are permutations of each other lead to the same statistics, so only sorted ones
     are kept, each with its chance: a few thousand instead of (methods!)^tasks.
@@ -70,7 +70,7 @@ def _counted(blocks: Whole, observed: int) -> float | None:
 def _merged(
     rows: Whole, weights: NDArray[np.float64], *, base: int
 ) -> tuple[Whole, NDArray[np.float64]]:
-    """The distinct rows, each with the sum of its weights."""
+    """Return the distinct rows, each with the sum of its weights."""
     keys = (rows + base // 2) @ base ** np.arange(rows.shape[1], dtype=np.int64)
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     merged = np.bincount(inverse, weights=weights).astype(

@@ -1,4 +1,4 @@
-"""Scores row by row: how far each test row pulls a run's score up or down, so that an interval can speak of other rows.
+"""Influence of each test row on a score, from which intervals over other test rows follow.
 
 A metric is a function of the rows' weights; its derivative by the weight of one row, times the
 number of rows, is that row's influence (the infinitesimal jackknife; Efron 1982, chapter 6).
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 def row_scores(given: Array, right: Mapping[str, Array], metrics: Sequence[str]) -> Array | None:
-    """A run's score spread over its test rows, as (n,): the mean is the score, the spread what other rows might have given.
+    """Return scores (n,) of the test rows: their mean is the score, their variance that over test rows.
 
     Args:
         given: predictions (n,), the test splits one after the other.
@@ -53,7 +53,7 @@ Influence = Callable[
 
 
 def accuracy(given: Array, right: Array) -> tuple[float, Array]:
-    """The share of right answers."""
+    """Return accuracy and its influences."""
     hits = (given == right).astype(np.float64)
     return float(hits.mean()), hits - hits.mean()
 
@@ -106,7 +106,7 @@ def pearson(given: Array, right: Array) -> tuple[float, Array]:
 
 
 def spearman(given: Array, right: Array) -> tuple[float, Array]:
-    """The correlation of ranks, ties sharing theirs; a row also moves the ranks of the rows above it (Croux & Dehon 2010)."""
+    """Return Spearman's correlation; a row also changes the ranks of rows above it (Croux & Dehon 2010)."""
     if np.ptp(given) == 0 or np.ptp(right) == 0:
         return 0.0, np.zeros(len(given))
     ranks = [_ranks(values) for values in (given, right)]
@@ -159,7 +159,7 @@ def _ranks(values: Array) -> Array:
 
 
 def _above(values: Array, pull: Array) -> Array:
-    """For each row the mean of `pull` over the rows above it, rows of its own value counting half; less the mean of that."""
+    """Return the centred mean of `pull` over the rows above each row; rows of equal value count half."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     sums = np.bincount(place, weights=pull, minlength=len(counts))
     over = sums[::-1].cumsum()[::-1] - sums / 2

@@ -1,7 +1,7 @@
-"""What a test of paired differences can find: of Student's t and of the sign flip, whose p has a smallest value.
+"""Power of paired tests: of Student's t and of the sign flip, whose p has a smallest value.
 
-Differences are taken to be normal. A sign flip over few pairs finds much less than a t test: over
-six at .05 all six must have one sign.
+Differences are assumed to be normal. A sign flip over few pairs has much less power than a t test:
+over six pairs, p is at most .05 only if all six have the same sign.
 """
 
 import functools
@@ -24,14 +24,14 @@ SAMPLES: Final = (
 
 
 def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
-    """The chance that a two-sided paired t test over `n` pairs finds a mean of `effect` standard deviations."""
+    """Return the power of a two-sided paired t test over `n` pairs for a mean of `effect` standard deviations."""
     from scipy.special import nctdtr
 
     return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), t_quantile(n - 1, 1 - alpha / 2)))
 
 
 def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
-    """The chance that an exact two-sided sign flip over `n` pairs finds a mean of `effect` standard deviations.
+    """Return the power of an exact two-sided sign flip over `n` pairs for a mean of `effect` standard deviations.
 
     In closed form where only pairs of one sign reject, over sampled differences where few sign
     vectors do, and else that of the t test, which is close there.
@@ -49,7 +49,7 @@ def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
 
 
 def _rejecting(n: int, alpha: float) -> int:
-    """How many of the 2**(n - 1) sign vectors to either side p may count and still be at most `alpha`."""
+    """Return how many of the 2**(n - 1) sign vectors to either side p may count and still be at most `alpha`."""
     return math.floor(alpha * 2.0 ** (n - 1) * (1 + 1e-12)) if n <= 40 else FEW + 1
 
 
@@ -59,7 +59,7 @@ def _normal(n: int) -> Array:
 
 
 def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
-    """Of samples (m, n), whether at most `most` sign vectors give a sum as large as theirs or larger, to their own side.
+    """Return whether at most `most` sign vectors give a sum as large as theirs or larger, to their own side.
 
     Those are the vectors that turn values of together no more than what has the other sign already;
     only the `most` smallest can be among them.
@@ -76,7 +76,7 @@ def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
 
 
 def detectable(n: int, sd: float, *, alpha: float = ALPHA, flips: bool = False) -> float:
-    """The smallest mean difference, in the units of `sd`, that `n` pairs find with a power of 80 %.
+    """Return the smallest mean difference, in the units of `sd`, that `n` pairs detect with a power of 80 %.
 
     Card et al. 2020 on why to print it. NaN for fewer than two pairs, no variance, or where no sign
     flip reaches `alpha`.
@@ -107,7 +107,7 @@ def _smallest(n: int, alpha: float, flips: bool) -> float:
 def pairs_needed(
     effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000
 ) -> int | None:
-    """The pairs with which the sign flip finds a mean difference of `effect` at a power of 80 %, None if more than `limit`."""
+    """Return the number of pairs with which the sign flip detects `effect` at a power of 80 %; None above `limit`."""
     fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
     if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha, flips=True) > abs(
         effect

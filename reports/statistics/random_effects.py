@@ -1,4 +1,4 @@
-"""One effect over tasks that differ: the random-effects mean, how much tasks differ, and what a new task may show."""
+"""Random effects: how much true effects differ between tasks, and a prediction for one more task."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from reports.statistics.t_test import t_quantile
 
 
 class RandomEffects(NamedTuple):
-    """A mean over tasks taken as a sample of tasks, in the units of the effects; NaN where the data allow none."""
+    """A mean over a random sample of tasks, in the units of the effects; NaN if the data allow none."""
 
     tasks: int
     mean: float
@@ -21,8 +21,10 @@ class RandomEffects(NamedTuple):
     i2: float  # the share of the observed variance that is tau2's, 0 to 1
 
 
-def random_effects(effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA) -> RandomEffects:
-    """The random-effects mean of effects (tasks,) that were measured with variances (tasks,).
+def random_effects(
+    effects: ArrayLike, variances: ArrayLike, *, level: float = 1 - ALPHA
+) -> RandomEffects:
+    """Estimate the random-effects mean of effects (tasks,) measured with variances (tasks,).
 
     Tau² by DerSimonian and Laird (1986), and the
     prediction interval by Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom
@@ -62,7 +64,7 @@ def random_effects(effects: ArrayLike, variances: ArrayLike, *, level: float = 1
 
 
 def _between(values: Array, noise: Array) -> tuple[float, float]:
-    """Tau² and Cochran's Q, from weights that know of no difference between tasks."""
+    """Return tau² and Cochran's Q, with the weights of a fixed-effect model."""
     weights = 1 / noise
     total = float(weights.sum())
     mean = float(weights @ values) / total

@@ -1,7 +1,7 @@
-"""Methods ranked against each other over tasks: ranks, who wins, and which differ from which.
+"""Ranks of methods over tasks, the best method, and tests of all pairs.
 
-Scores are task means (tasks, methods), higher is better, without holes: ranks of unequal company
-cannot be compared.
+Scores are task means (tasks, methods); higher is better, and none may be missing: ranks among
+different sets of methods cannot be compared.
 """
 
 from itertools import combinations
@@ -16,10 +16,10 @@ from reports.statistics.sign_flip import sign_flip, smallest_p
 
 
 def complete(scores: ArrayLike) -> Array:
-    """The scores (tasks, methods), rounded so that equal ones tie.
+    """Return the scores (tasks, methods), rounded so that equal ones tie.
 
     Raises:
-        ValueError: they are no table, or a score is missing.
+        ValueError: The shape is wrong, or a score is missing.
     """
     table = np.asarray(scores, dtype=np.float64).round(DIGITS)
     if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] < 2:
@@ -32,16 +32,16 @@ def complete(scores: ArrayLike) -> Array:
 
 
 def average_ranks(scores: ArrayLike) -> Array:
-    """Ranks (tasks, methods) within each task, the best 1; those tied share the average of their places."""
+    """Return ranks (tasks, methods) within each task; the best is 1, and ties share the average rank."""
     table = complete(scores)
     above = (table[:, None, :] > table[:, :, None]).sum(axis=2)
-    equal = (table[:, None, :] == table[:, :, None]).sum(axis=2)  # itself too
+    equal = (table[:, None, :] == table[:, :, None]).sum(axis=2)  # includes the method itself
     ranks: Array = above + (equal + 1) / 2
     return ranks
 
 
 def mean_ranks(scores: ArrayLike) -> Array:
-    """The mean rank (methods,) over the tasks."""
+    """Return the mean rank (methods,) over the tasks."""
     ranks: Array = average_ranks(scores).mean(axis=0)
     return ranks
 
@@ -57,7 +57,7 @@ class Pairwise(NamedTuple):
 
 
 def pairwise(scores: ArrayLike) -> Pairwise:
-    """Sign flip over task means for every pair, adjusted by Holm over all pairs; p is 1 on the diagonal."""
+    """Test every pair by a sign flip over task means, adjusted by Holm; p is 1 on the diagonal."""
     table = complete(scores)
     tasks, methods = table.shape
     pairs = list(combinations(range(methods), 2))
@@ -80,14 +80,14 @@ def _square(methods: int, pairs: list[tuple[int, int]], values: ArrayLike) -> Ar
 
 
 def smallest_adjusted(tasks: int, comparisons: int) -> float:
-    """The smallest p that the best of `comparisons` sign flips over `tasks` can have after Holm's adjustment."""
+    """Return the smallest p that the best of `comparisons` sign flips over `tasks` can have after Holm's adjustment."""
     return min(1.0, comparisons * smallest_p(tasks))
 
 
 def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:
-    """The largest groups of two methods and more of which no pair differs, given p (methods, methods).
+    """Return the maximal groups of methods of which no pair differs, given p (methods, methods).
 
-    No group lies within another; a method may be in several, or in none. These are the bars of a
+    No group is part of another; a method may be in several groups or in none. These are the bars of a
     critical-difference
     figure: neighbours in rank do not belong under one bar unless each pair under it is undecided. A
     pair with no p (NaN) is undecided.
@@ -116,7 +116,7 @@ def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:
 
 
 def winners(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> tuple[int, ...]:
-    """The methods with the best mean score, or the best mean rank; several if they tie."""
+    """Return the methods with the best mean score or the best mean rank; several if they tie."""
     table = complete(scores)
     values = np.round(table.mean(axis=0) if by == "mean" else -mean_ranks(table), DIGITS)
     best: NDArray[np.intp] = np.flatnonzero(values == values.max())
@@ -124,7 +124,7 @@ def winners(scores: ArrayLike, *, by: Literal["mean", "rank"] = "mean") -> tuple
 
 
 def winners_without(scores: ArrayLike) -> list[tuple[int, ...]]:
-    """The winners by mean when each task in turn is left out, in the order of the tasks; empty for a single task."""
+    """Return the winners by mean without each task in turn; empty for a single task."""
     table = complete(scores)
     if len(table) < 2:
         return []

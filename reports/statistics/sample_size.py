@@ -1,4 +1,4 @@
-"""How many draws a difference needs: what a study should do next, or before it begins."""
+"""Sample size: the number of draws that detect a difference."""
 
 import math
 
@@ -18,7 +18,7 @@ def draws_needed(
     draws: float,
     alpha: float = ALPHA,
 ) -> float:
-    """Draws a task with which a test over tasks detects `points` with a power of 80 %.
+    """Return the draws per task with which a test over tasks detects `points` with a power of 80 %.
 
     The variance of a task's mean difference is that between tasks and that of one draw over the
     number of draws; only the second falls with more draws. Infinite where tasks differ so much that
