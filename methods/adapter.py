@@ -55,12 +55,12 @@ class Adapter(Method):
 
     @property
     def default_lr(self) -> float:
-        """As for the other small trained parts."""
+        """Learning rate of all small trained parts."""
         return 5e-4
 
     @property
     def unused(self) -> frozenset[str]:
-        """A width that the budget says."""
+        """The bottleneck if the budget sets it."""
         return frozenset({"bottleneck"} if self.budget else ())
 
     def place(self, slots: Slots) -> None:
@@ -74,7 +74,7 @@ class Adapter(Method):
             slots.hook_linear(path, self._adapt(slots, path, number))
 
     def _places(self, architecture: Architecture) -> list[tuple[int, str]]:
-        """Layer number and linear layer behind which a bottleneck goes."""
+        """Return the layer index and the linear layer of each bottleneck."""
         places = []
         for number, block in enumerate(architecture.blocks):
             if block.feed_forward_out is None:

@@ -32,7 +32,7 @@ class Bitfit(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """A bias starts where the checkpoint has it."""
+        """False: a bias starts at its value in the checkpoint."""
         return False
 
     def place(self, slots: Slots) -> None:

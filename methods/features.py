@@ -55,22 +55,22 @@ class Features(Method):
 
     @property
     def default_lr(self) -> float:
-        """There is none."""
+        """0: there is no training by gradient."""
         return 0.0
 
     @property
     def starts_at_random(self) -> bool:
-        """A closed form has no start."""
+        """False: a closed form has no initial values."""
         return False
 
     @property
     def closed_form(self) -> ClosedForm:
-        """Itself."""
+        """The method is its own solver."""
         return self
 
     @property
     def unused(self) -> frozenset[str]:
-        """What goes with training by gradient."""
+        """The options of training by gradient."""
         return frozenset({"lr", "weight_decay", "dropout"})
 
     def place(self, slots: Slots) -> None:

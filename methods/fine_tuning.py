@@ -44,7 +44,7 @@ class FineTuning(Method):
 
     @property
     def default_lr(self) -> float:
-        """The fewer parameters move, the further each has to."""
+        """Fewer trained parameters require a higher rate."""
         return {"all": 2e-5, "none": 1e-3}.get(self.layers, 5e-5)
 
     @property
@@ -54,7 +54,7 @@ class FineTuning(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """A new head is drawn; the backbone's own parameters have one start."""
+        """Only a head is random; parameters of the backbone start at their values."""
         return self.layers == "none"
 
     def place(self, slots: Slots) -> None:

@@ -57,7 +57,7 @@ class Ia3(Method):
             raise Unsupported("no repeated blocks were found in this backbone")
 
     def _scale_outputs(self, slots: Slots, projection: Projection, name: str, layer: int) -> None:
-        """Factors on those outputs of a linear layer that are keys, or values."""
+        """Scale the outputs of a linear layer that are keys or values."""
         import torch
 
         from methods.core.architecture import layer_sizes
@@ -83,7 +83,7 @@ class Ia3(Method):
         slots.hook_linear(projection.path, scale)
 
     def _scale_inputs(self, slots: Slots, path: str, layer: int) -> None:
-        """Factors on what a linear layer reads."""
+        """Scale the inputs of a linear layer."""
         from methods.core.architecture import layer_sizes
         from methods.core.slots import row_bias
 

@@ -67,12 +67,12 @@ class Lora(Method):
 
     @property
     def default_lr(self) -> float:
-        """As for the other small trained parts."""
+        """Learning rate of all small trained parts."""
         return 5e-4
 
     @property
     def scale(self) -> float:
-        """What the product of the factors is multiplied with."""
+        """Factor of the update B A."""
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     def place(self, slots: Slots) -> None:

@@ -98,17 +98,17 @@ class Prefix(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """Real words are one start."""
+        """False with real words: all vertices would be equal."""
         return self.init == "random"
 
     @property
     def decodes(self) -> bool:
-        """Through a perceptron."""
+        """True with a perceptron."""
         return self.decoder in ("one", "per-layer")
 
     @property
     def unused(self) -> frozenset[str]:
-        """The width of a perceptron that is not there, and a length that the budget says."""
+        """The width without a perceptron, and the length if the budget sets it."""
         hidden = () if self.decodes else ("hidden",)
         return frozenset([*hidden, *(("length",) if self.budget else ())])
 
@@ -143,7 +143,7 @@ class Prefix(Method):
         return architecture.attention if self.depth == "all" else architecture.attention[:1]
 
     def _length(self, architecture: Architecture) -> int:
-        """The length in use."""
+        """Return the length in use."""
         if not self.budget:
             return self.length
         each = sum(2 * call.heads * call.width for call in self._calls(architecture))
@@ -155,7 +155,7 @@ class Prefix(Method):
         return length
 
     def _change(self, slots: Slots, module: str, layer: int) -> None:
-        """What happens to a prefix on its way into the attention of one module: gate and dropout."""
+        """Apply gate and dropout to a prefix before it enters the attention of one module."""
         opening: list[Tensor] = []
         if self.gate == "input":
             gate = slots.gate(module, "prefix", layer, slots.architecture.hidden)
@@ -238,5 +238,5 @@ class Prefix(Method):
 
 
 def _query_heads(module: Any, call: AttentionCall) -> int:
-    """How many heads look: those of keys and values, or a multiple of them."""
+    """Return the number of query heads: those of keys and values, or a multiple."""
     return call.heads * int(getattr(module, "num_key_value_groups", 1))

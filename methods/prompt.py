@@ -69,17 +69,17 @@ class Prompt(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """Real words are one start."""
+        """False with real words: all vertices would be equal."""
         return self.init != "words"
 
     @property
     def decodes(self) -> bool:
-        """Through a perceptron."""
+        """True with a perceptron."""
         return self.decoder == "mlp"
 
     @property
     def unused(self) -> frozenset[str]:
-        """The width of a perceptron that is not there."""
+        """The width without a perceptron."""
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:

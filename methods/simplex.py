@@ -118,12 +118,12 @@ class Simplex(Method):
 
     @property
     def default_lr(self) -> float:
-        """The base's."""
+        """As in the base method."""
         return self.base.resolved_lr
 
     @property
     def resolved_dropout(self) -> bool:
-        """The base's."""
+        """As in the base method."""
         return self.base.resolved_dropout
 
     @property
@@ -133,12 +133,12 @@ class Simplex(Method):
 
     @property
     def test_samples(self) -> int:
-        """As asked for."""
+        """Number of sampled models with test=mean-of-samples, else 0."""
         return self.samples if self.test == "mean-of-samples" and self.vertices > 1 else 0
 
     @property
     def unused(self) -> frozenset[str]:
-        """What goes with sampling where nothing is sampled, and with a decoder where there is none."""
+        """Options of sampling if nothing is sampled, and of decoders if the base has none."""
         if self.vertices == 1:
             return frozenset(SIMPLEX_OPTIONS) - {"vertices"}
         idle = {

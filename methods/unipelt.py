@@ -69,12 +69,12 @@ class Unipelt(Method):
 
     @property
     def decodes(self) -> bool:
-        """Its prefix does."""
+        """True with a prefix."""
         return "prefix" in self.parts
 
     @property
     def unused(self) -> frozenset[str]:
-        """The options of parts that are not there."""
+        """The options of parts that are not used."""
         return frozenset(
             option
             for part, options in PARTS.items()
@@ -83,7 +83,7 @@ class Unipelt(Method):
         )
 
     def methods(self) -> list[Method]:
-        """The parts, always in one order."""
+        """Return the parts, always in the same order."""
         made: dict[str, Method] = {
             "prefix": Prefix(
                 length=self.length,
