@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.statistics.random_effects import pooled
+from reports.statistics.random_effects import random_effects
 
 EFFECTS = [1.25, 0.74, 2.28, 1.21, -0.07, 1.72, 3.61, 2.89]
 NOISE = [1.22, 1.89, 1.69, 0.30, 1.76, 0.36, 1.54, 0.60]
@@ -24,7 +24,7 @@ def test_agrees_with_statsmodels(spread):
     )
     effects = np.array(EFFECTS) * spread
     ours, theirs = (
-        pooled(effects, NOISE),
+        random_effects(effects, NOISE),
         oracle.combine_effects(effects, np.array(NOISE), method_re="dl"),
     )
     assert (ours.mean, ours.tau2, ours.i2) == pytest.approx(
@@ -46,7 +46,7 @@ def test_tasks_alike():
     )
     effects = np.array(EFFECTS) * 0.3
     ours, theirs = (
-        pooled(effects, NOISE),
+        random_effects(effects, NOISE),
         oracle.combine_effects(effects, np.array(NOISE), method_re="dl"),
     )
     assert ours.mean == pytest.approx(theirs.mean_effect_fe)
@@ -57,7 +57,7 @@ def test_tasks_alike():
 
 def test_by_hand():
     """Two tasks measured with equal noise: tau² and I² follow from their difference; two give no prediction."""
-    ours = pooled([0.0, 4.0], [1.0, 1.0])
+    ours = random_effects([0.0, 4.0], [1.0, 1.0])
     assert (ours.mean, ours.tau2, ours.i2) == pytest.approx((2.0, 7.0, 7 / 8))
     assert math.isnan(ours.predicted_low)
 
@@ -67,9 +67,9 @@ def test_laws(pairs):
     """Turning the comparison round turns the intervals round; another order of tasks changes nothing."""
     effects, noise = np.array(pairs, dtype=float).T
     ours, turned, shuffled = (
-        pooled(effects, noise),
-        pooled(-effects, noise),
-        pooled(effects[::-1], noise[::-1]),
+        random_effects(effects, noise),
+        random_effects(-effects, noise),
+        random_effects(effects[::-1], noise[::-1]),
     )
     assert (turned.predicted_low, turned.predicted_high) == pytest.approx(
         (-ours.predicted_high, -ours.predicted_low), nan_ok=True
@@ -86,11 +86,11 @@ def test_laws(pairs):
 )
 def test_no_interval(effects, noise):
     """One task, or a task measured without variance, gives no prediction."""
-    ours = pooled(effects, noise)
+    ours = random_effects(effects, noise)
     assert all(math.isnan(value) for value in (ours.tau2, ours.predicted_low, ours.predicted_high))
 
 
 def test_shapes():
     """Each effect needs its variance."""
     with pytest.raises(ValueError, match="belong together"):
-        pooled([1.0, 2.0], [1.0])
+        random_effects([1.0, 2.0], [1.0])
