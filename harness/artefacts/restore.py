@@ -11,7 +11,7 @@ import methods
 from harness.artefacts import tensor_files
 from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec, Recipe, recipe_from
-from harness.ledger import LedgerEntry, Ledger
+from harness.ledger import Ledger, LedgerEntry
 from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
 from methods import Method

@@ -1,4 +1,4 @@
-"""A job's identity over all methods: any respelling gives the same digest, any change another, and none ever moves."""
+"""Digests of the jobs of all methods: equal for equivalent spellings, different for changes, and stable over time."""
 
 import json
 from dataclasses import fields, replace
@@ -26,13 +26,13 @@ VARIANTS = [
     *(("fine-tuning", {"layers": layers}) for layers in ("none", "top-1", "top-2")),
     *(("features", {"c": value}) for value in ("0.1", "1", "10")),
 ]  # fmt: skip
-PLACES = [("rte", 50, 0, 0), ("sst2", 500, 9, 1), ("own-task", 7, 3, 0)]
+COORDINATES = [("rte", 50, 0, 0), ("sst2", 500, 9, 1), ("own-task", 7, 3, 0)]
 
 
-def job(name, options, place=PLACES[0]):
-    """A job of a method's options as typed."""
+def job(name, options, coordinates=COORDINATES[0]):
+    """Return a job for options of a method as a user types them."""
     method = methods.build(name, options)
-    task, size, draw, seed = place
+    task, size, draw, seed = coordinates
     rows = DrawSpec(
         task=task, version=1, revision="r", size=size, number=draw, fingerprint=f"{task} {size} {draw}",
         n_train=size, n_dev=15, n_test=100, metrics=("accuracy/1",), labels=("no", "yes"),
@@ -44,18 +44,18 @@ def job(name, options, place=PLACES[0]):
 
 
 def found():
-    """The digest of every variant at every place."""
+    """Return the digest of every variant at every set of coordinates."""
     return {
         f"{name} {' '.join(f'{key}={value}' for key, value in options.items())} at {'/'.join(map(str, place))}": job(
             name, options, place
         ).digest
         for name, options in VARIANTS
-        for place in PLACES
+        for place in COORDINATES
     }
 
 
-def test_digests_are_what_they_were():
-    """Over two hundred of them: stored results of every method are found again."""
+def test_digests_are_stable():
+    """The digests of over two hundred jobs are unchanged, so stored results are found."""
     golden = json.loads(GOLDEN.read_text())
     assert len(golden) >= 200
     assert len(set(golden.values())) > 150  # aliases and defaults in words are the same job
@@ -64,7 +64,7 @@ def test_digests_are_what_they_were():
 
 
 def respellings(value):
-    """Other ways to type a number."""
+    """Return other spellings of a number."""
     text = str(value)
     try:
         number = float(text)
@@ -78,8 +78,8 @@ def respellings(value):
 
 
 @given(st.data())
-def test_any_respelling_is_the_same_job(data):
-    """Order, spaces, exponents, signs, and defaults given in words."""
+def test_equivalent_spellings_are_the_same_job(data):
+    """Order, spaces, exponents, signs and explicit defaults do not change the digest."""
     name, options = data.draw(st.sampled_from(VARIANTS))
     typed = {key: data.draw(respellings(value)) for key, value in options.items()}
     order = data.draw(st.permutations(list(typed)))
@@ -97,7 +97,7 @@ def test_any_respelling_is_the_same_job(data):
 
 @pytest.mark.parametrize("name", methods.REGISTRY)
 def test_every_option_is_part_of_the_identity(name):
-    """Another value of any option that makes a difference is another job."""
+    """Changing the value of any option that has an effect changes the digest."""
     method = methods.build(name)
     before = job(name, {}).digest
     for one in fields(method):

@@ -32,8 +32,8 @@ JOB = Job(
 )
 
 
-def test_the_digest_is_what_it_was():
-    """Stored results are found again: this digest was computed when the form was fixed."""
+def test_the_digest_is_stable():
+    """The digest has the value of the first version, so stored results are found."""
     assert JOB.digest == "b33d2a85f1e5192445b16d89bdd4caf8"
 
 
@@ -59,13 +59,13 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_whatever_changes_the_number_changes_the_digest(change):
-    """Options, rows, revisions, versions, recipe and seed are all part of the identity."""
+def test_changes_of_the_result_change_the_digest(change):
+    """Options, draw, revisions, versions, recipe and seed are part of the identity."""
     assert replace(JOB, **change).digest != JOB.digest
 
 
-def test_what_does_not_change_the_number_does_not():
-    """Neither the name for people nor the order in which options were given."""
+def test_labels_and_order_do_not_change_the_digest():
+    """Neither the label nor the order of options is part of the identity."""
     assert replace(JOB, label="another").digest == JOB.digest
     assert replace(JOB, options=dict(reversed(JOB.options.items()))).digest == JOB.digest
 
@@ -76,18 +76,18 @@ def test_what_does_not_change_the_number_does_not():
         st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
     )
 )
-def test_canonical_json_does_not_know_the_order(values):
-    """However a mapping was built, its text is the same."""
+def test_canonical_json_ignores_order(values):
+    """Canonical JSON does not depend on the order in which a mapping was built."""
     assert canonical(values) == canonical(dict(reversed(list(values.items()))))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_json_cannot_hold_are_refused(value):
-    """A NaN in an option never becomes part of an identity."""
+    """NaN and infinities cannot be part of an identity."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical({"x": value})
 
 
 def test_minus_zero_is_zero():
-    """-0.0 and 0.0 are one number, so one identity."""
+    """-0.0 and 0.0 have the same identity."""
     assert canonical({"x": -0.0}) == canonical({"x": 0.0})

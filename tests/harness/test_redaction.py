@@ -1,4 +1,4 @@
-"""No secret and no person's folder in what is stored of an error."""
+"""Stored errors contain no secrets and no home folders."""
 
 import sqlite3
 from pathlib import Path
@@ -36,32 +36,32 @@ from harness.scheduling.summary import finish
         "password='my hunter22'",
     ],
 )
-def test_what_looks_like_a_secret_goes(text):
-    """Tokens of the Hub, passwords in URLs, headers, JSON and forms."""
+def test_secrets_are_removed(text):
+    """Tokens of the Hub and passwords in URLs, headers, JSON and forms are removed."""
     said = redact(text)
     assert "hunter22" not in said
     assert "hf_abc" not in said
     assert "..." in said
 
 
-def test_values_of_secret_variables_go(monkeypatch):
-    """Wherever they stand in the text."""
+def test_values_of_secret_variables_are_removed(monkeypatch):
+    """The values of such environment variables are removed anywhere in a text."""
     monkeypatch.setenv("MY_DB_PASSWORD", "correct horse battery")
     assert "horse" not in redact("cannot connect with correct horse battery")
 
 
-def test_the_home_folder_is_not_named():
-    """A path keeps its end."""
+def test_the_home_folder_is_replaced():
+    """The home folder becomes ~, and the rest of a path stays."""
     assert redact(f"no file {Path.home()}/data/x.csv") == "no file ~/data/x.csv"
 
 
-def test_what_is_no_text_becomes_one():
-    """Half characters, as names of files have them, and a NUL, which PostgreSQL keeps in no text."""
+def test_invalid_characters_are_replaced():
+    """Lone surrogates, which file names can contain, and NUL, which PostgreSQL refuses, are replaced."""
     assert redact("caf\udce9.db \ud800 \0 café 🎉") == "caf?.db ? \ufffd café 🎉"
 
 
-def test_ordinary_words_stay():
-    """An error about tokens of a text is no secret."""
+def test_ordinary_text_is_unchanged():
+    """An error about the tokens of a text is not changed."""
     text = "rows of 600 tokens need as many positions, this backbone has 512: --max-length"
     assert redact(text) == text
 
@@ -72,7 +72,7 @@ QUERY = ResultQuery(db=URL)
 
 @pytest.fixture
 def served(tmp_path, monkeypatch, make_job, make_outcome):
-    """Puts a file in the place of the server behind a URL: with a result, with one that was changed, or with foreign tables."""
+    """Put a file in place of the server of a URL: with a result, a changed result or foreign tables."""
     path = tmp_path / "r.db"
     monkeypatch.setattr(database, "_open_url", lambda _: database._open_file(path, write=True))
 
@@ -97,7 +97,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
 
 
 def end_of_run():
-    """What `bench run` says last."""
+    """Print the end of `bench run`."""
     with Ledger(URL) as ledger:
         finish(Console(), ledger, SimpleNamespace(jobs=[]), URL, failed_now=False)
 
@@ -128,7 +128,7 @@ def end_of_run():
     ],
 )
 def test_the_password_of_a_database_is_not_printed(content, command, served, capsys):
-    """Every command that names a database on a server names it without."""
+    """Every command that prints the URL of a database omits its password."""
     served(content)
     try:
         command()
@@ -148,8 +148,8 @@ def test_the_password_of_a_database_is_not_printed(content, command, served, cap
         "sqlite://:hunter22@/r",
     ],
 )
-def test_no_spelling_of_a_url_tells_its_password(url):
-    """In its usual place, in the query, where the host was forgotten: neither the name nor an error about it."""
+def test_no_spelling_of_a_url_reveals_its_password(url):
+    """A password in the usual position, in the query or in a malformed URL is in neither the name nor the error."""
     said = [database.display_name(url)]
     try:
         database._open_url(url).dispose()
@@ -158,7 +158,7 @@ def test_no_spelling_of_a_url_tells_its_password(url):
     assert "hunter22" not in " ".join(said)
 
 
-def test_a_report_is_handed_on_without_a_password(monkeypatch):
-    """The command that made it stands in it."""
+def test_a_report_contains_no_password(monkeypatch):
+    """The command line in a report has no password."""
     monkeypatch.setattr("sys.argv", ["bench", "report", "--db", URL])
     assert command_line() == "bench report --db postgresql+psycopg://...@db.example/bench"

@@ -1,4 +1,4 @@
-"""The GLUE tasks and the reader of datasets, with the Hub replaced by a table."""
+"""The GLUE tasks and the reader of Hub datasets, with a table in place of the Hub."""
 
 from dataclasses import replace
 
@@ -22,8 +22,8 @@ def serve(monkeypatch):
     return table
 
 
-def test_there_are_the_nine_tasks_with_known_metrics():
-    """Nine tasks, each with metrics that exist and suit its labels."""
+def test_the_nine_tasks_have_known_metrics():
+    """Each of the nine tasks has metrics that exist and can score its labels."""
     assert sorted(TASKS) == sorted(
         ["sst2", "cola", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli"]
     )
@@ -37,34 +37,34 @@ def test_there_are_the_nine_tasks_with_known_metrics():
             )
 
 
-def test_mnli_is_tested_twice():
-    """MNLI has the matched rows as its test and the mismatched ones as a second."""
+def test_mnli_has_two_test_sets():
+    """MNLI is tested on the matched and on the mismatched examples."""
     assert TASKS["mnli"].tests == {"": "validation_matched", "mismatched": "validation_mismatched"}
 
 
-def test_rows_keep_order_texts_and_labels(serve):
-    """Rows come in the dataset's order, with the texts in the order of the fields; an empty text is kept."""
+def test_examples_keep_order_texts_and_labels(serve):
+    """Examples are in the dataset's order, texts in the order of the fields; an empty text is kept."""
     serve({"s": ["x", ""], "label": [1, 0]}, label=("no", "yes"))
     assert READER.examples("train", "r") == [Example(("x",), 1), Example(("",), 0)]
 
 
-def test_a_text_is_kept_whatever_is_in_it(serve):
-    """A published dataset is taken as it stands: NUL characters and ten megabytes in a cell are the tokenizer's to read."""
+def test_unusual_texts_are_kept(serve):
+    """NUL characters and ten megabytes in a cell of a published dataset are passed to the tokenizer."""
     texts = ["a\0b", "word " * (2 << 20)]
     serve({"s": texts, "label": [1, 0]}, label=("no", "yes"))
     assert [row.texts[0] for row in READER.examples("train", "r")] == texts
 
 
 @pytest.mark.parametrize("text", [None, 7, b"x", ["x"]])
-def test_a_cell_that_is_no_text_is_named(serve, text):
-    """Missing texts and other types are refused by row and column."""
+def test_a_cell_that_is_not_a_text_is_refused(serve, text):
+    """Missing texts and other types are reported by row and column."""
     serve({"s": ["x", "y", text], "label": [0, 1, 1]})
     with pytest.raises(CorruptData, match="row 3, column s: not a text"):
         READER.examples("test", "r")
 
 
-def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(monkeypatch):
-    """They stay, since the data are what they are, and every draw says how many of its rows they are."""
+def test_training_examples_in_the_test_split_are_counted(monkeypatch):
+    """They are kept, and every draw counts them."""
     train = {
         "s": [f"text {number % 90}" for number in range(120)],
         "label": [number % 2 for number in range(120)],
@@ -80,15 +80,15 @@ def test_rows_of_a_published_dataset_that_stand_in_its_test_split_are_counted(mo
 
 
 def test_other_class_names_are_refused(serve):
-    """Class names in another order would turn every label round: they are named and refused."""
+    """Class names in another order, which would swap the labels, are refused."""
     serve({"s": ["x"], "label": [1]}, label=("yes", "no"))
     with pytest.raises(CorruptData, match="has the classes yes, no; the task expects no, yes"):
         READER.examples("train", "r")
 
 
 @pytest.mark.parametrize("label", [-1, 2, None, 0.5, True])
-def test_a_row_without_a_valid_label_is_named(serve, label):
-    """Unlabelled rows and labels out of range are refused by row and column."""
+def test_a_row_without_a_valid_label_is_refused(serve, label):
+    """Missing labels and labels out of range are reported by row and column."""
     serve({"s": ["x", "y"], "label": [0, label]})
     with pytest.raises(
         CorruptData,
@@ -99,26 +99,26 @@ def test_a_row_without_a_valid_label_is_named(serve, label):
 
 @pytest.mark.parametrize("label", [None, float("nan"), float("inf"), "3"])
 def test_a_regression_needs_finite_numbers(serve, label):
-    """A label that is not a finite number is refused where the label is a number."""
+    """The label of a regression must be a finite number."""
     serve({"s": ["x"], "label": [label]})
     with pytest.raises(CorruptData, match="not a finite number"):
         HubReader(dataset="a/b", config="c", fields=("s",), labels=()).examples("train", "r")
 
 
 def test_many_bad_rows_are_counted(serve):
-    """Five bad rows are listed, the others counted."""
+    """The message lists five bad rows and counts the others."""
     serve({"s": [None] * 8, "label": [0] * 8})
     with pytest.raises(CorruptData, match=r"row 5, column s: not a text; and 3 more$"):
         READER.examples("train", "r")
 
 
-def test_a_missing_column_names_those_there_are(serve):
-    """A dataset with other columns is refused with the columns that it has."""
+def test_a_missing_column_is_refused(serve):
+    """The message lists the columns of the dataset."""
     serve({"sentence": ["x"], "label": [0]})
     with pytest.raises(CorruptData, match="no column s; there are: sentence, label"):
         READER.examples("train", "r")
 
 
-def test_splits_stand_in_the_order_of_their_names():
-    """Predictions of several test splits are kept one after the other; a report tells them apart by the order of names."""
+def test_test_sets_are_in_the_order_of_their_names():
+    """Predictions of several test sets are stored one after the other; reports split them in the order of names."""
     assert all(list(task.tests) == sorted(task.tests) for task in REGISTRY.values())

@@ -1,4 +1,4 @@
-"""Metrics against answers worked out by hand."""
+"""Metrics against values computed by hand."""
 
 import math
 import subprocess
@@ -33,14 +33,14 @@ SAID = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too man
         ("rmse", [1.0, 5.0], [1.0, 2.0], math.sqrt(9 / 2)),
     ],
 )
-def test_each_metric_gives_the_answer_worked_out_by_hand(name, predictions, labels, expected):
-    """Every metric agrees with arithmetic done beside it."""
+def test_each_metric_has_the_value_computed_by_hand(name, predictions, labels, expected):
+    """Every metric agrees with arithmetic in the test."""
     assert metrics.METRICS[name](predictions, labels) == pytest.approx(expected, abs=1e-12)
 
 
-def test_every_metric_has_a_known_answer():
-    """No metric is without a case in the test above."""
-    cases = test_each_metric_gives_the_answer_worked_out_by_hand.pytestmark[0].args[1]
+def test_every_metric_is_tested():
+    """Every metric has a case in the test above."""
+    cases = test_each_metric_has_the_value_computed_by_hand.pytestmark[0].args[1]
     assert {case[0] for case in cases} == set(metrics.METRICS)
 
 
@@ -48,14 +48,14 @@ def test_every_metric_has_a_known_answer():
 @pytest.mark.parametrize(
     ("predictions", "labels"), [([1] * 4, [0, 1, 0, 1]), ([0, 1, 0, 1], [1] * 4)]
 )
-def test_a_collapsed_run_scores_0(name, predictions, labels):
-    """Where a correlation is undefined because one side is constant, the metric is 0, without a warning."""
+def test_constant_predictions_score_0(name, predictions, labels):
+    """If a correlation is undefined because one side is constant, the score is 0, without a warning."""
     assert metrics.METRICS[name](predictions, labels) == 0.0
 
 
 @pytest.mark.parametrize("constant", [0, 1])
-def test_f1_of_one_answer_is_defined(constant):
-    """Saying always 0 gives F1 0; saying always 1 gives the F1 of the base rate."""
+def test_f1_of_constant_predictions_is_defined(constant):
+    """Predicting only 0 has F1 0; predicting only 1 has the F1 of the base rate."""
     assert metrics.METRICS["f1"]([constant] * 4, [0, 0, 0, 1]) == pytest.approx(
         2 / 5 if constant else 0.0
     )
@@ -64,26 +64,26 @@ def test_f1_of_one_answer_is_defined(constant):
 @pytest.mark.parametrize("name", metrics.METRICS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_predictions_that_are_not_finite_score_nan(name, bad):
-    """A diverged run has no score, whatever the metric."""
+    """Every metric of a diverged run is NaN."""
     assert math.isnan(metrics.METRICS[name]([0.0, bad], [0, 1]))
 
 
 @pytest.mark.parametrize(("predictions", "labels"), [([], []), ([1], [1, 0])])
-def test_nothing_or_unequal_lengths_are_refused(predictions, labels):
-    """A metric of no rows, or of rows that do not match, is an error and not a number."""
+def test_empty_or_unequal_inputs_are_refused(predictions, labels):
+    """A metric of no predictions, or of more predictions than labels, raises ValueError."""
     with pytest.raises(ValueError, match="accuracy requires"):
         metrics.METRICS["accuracy"](predictions, labels)
 
 
 def test_the_score_is_the_mean_with_errors_negated():
-    """Two metrics are averaged; a metric where less is better counts with its sign turned."""
+    """Two metrics are averaged; one where less is better is negated."""
     assert metrics.score(("accuracy", "f1"), {"accuracy": 0.5, "f1": 1.0, "other": 9.0}) == 0.75
     assert metrics.score(("rmse",), {"rmse": 2.0}) == -2.0
     assert metrics.score(("evaluate:wer:lower",), {"evaluate:wer:lower": 0.25}) == -0.25
 
 
-def test_an_unknown_metric_answers_with_the_nearest():
-    """A misspelt name is refused with the name that was probably meant."""
+def test_an_unknown_metric_suggests_a_similar_name():
+    """The message for a misspelt name contains the similar one."""
     with pytest.raises(UsageError, match="did you mean 'accuracy'"):
         metrics.get("acuracy")
 
@@ -91,8 +91,8 @@ def test_an_unknown_metric_answers_with_the_nearest():
 @pytest.mark.parametrize(
     "name", ["evaluate:", "evaluate:./not-there", "evaluate:x[", "evaluate:x[k]:sideways"]
 )
-def test_a_bridge_without_a_metric_is_refused(name):
-    """`evaluate:` needs a name, a script that exists, and a key in closed brackets."""
+def test_a_bad_name_of_an_evaluate_metric_is_refused(name):
+    """`evaluate:` requires a name, a script that exists and a key in closed brackets."""
     with pytest.raises(UsageError):
         metrics.get(name)
 
@@ -123,7 +123,7 @@ class Hits(evaluate.Metric):
 
 
 def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
-    """A folder with an `evaluate.Metric` counts offline; its numbers are chosen by key, and a missing key names them."""
+    """A local `evaluate.Metric` works offline; a key chooses a number, and the message for a missing key lists all."""
     pytest.importorskip("evaluate")
     folder = tmp_path / "hits"
     folder.mkdir()
@@ -135,8 +135,8 @@ def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
         metrics.get(name)([1], [1])
 
 
-def test_an_edited_script_is_another_metric(tmp_path):
-    """The version of a local script is a hash of its text, so results under the old one are not taken for the new one's."""
+def test_an_edited_script_has_another_version(tmp_path):
+    """The version of a local script is a hash of its text, so old results do not count for the new script."""
     script = tmp_path / "mine.py"
     script.write_text("a = 1\n")
     before = metrics.get(f"evaluate:{script}").version

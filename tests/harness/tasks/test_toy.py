@@ -1,4 +1,4 @@
-"""The toy tasks: made here, the same everywhere, and not to be solved without reading."""
+"""The toy tasks: equal on every platform, and not solvable by superficial cues."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ FINGERPRINTS = {
 }
 
 
-def rows(name: str, split: str = "train") -> list[Example]:
+def examples(name: str, split: str = "train") -> list[Example]:
     reader = TASKS[name].reader
     return list(reader.examples(split, reader.revision()))
 
 
 def everything(name: str) -> list[Example]:
-    return rows(name) + rows(name, "validation")
+    return examples(name) + examples(name, "validation")
 
 
 def fingerprint(name: str) -> str:
@@ -38,16 +38,16 @@ def fingerprint(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_rows_are_distinct(name):
-    """No row stands twice, neither within a split nor across the two."""
+def test_examples_are_distinct(name):
+    """No example occurs twice, within a split or across the two."""
     texts = [row.texts for row in everything(name)]
     assert len(set(texts)) == len(texts) == 4500
-    assert len(rows(name)) == TASKS[name].train_rows
+    assert len(examples(name)) == TASKS[name].train_rows
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_rows_fit_their_task(name):
-    """Every row has the texts and the label that its task announces, and a handful of words."""
+def test_examples_match_their_task(name):
+    """Every example has as many texts as its task says, a valid label and few words."""
     task = TASKS[name]
     for row in everything(name):
         assert len(row.texts) == (2 if task.pair else 1)
@@ -56,37 +56,37 @@ def test_rows_fit_their_task(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_rows_are_the_same_everywhere(name):
-    """The rows are those of this revision of the grammar, on every platform and Python version."""
+def test_examples_are_reproducible(name):
+    """The examples of this revision of the grammar have the same hash on every platform."""
     assert fingerprint(name) == FINGERPRINTS[name]
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_no_row_was_pretrained_on(name):
-    """No sentence of a row is kept for pretraining."""
+def test_no_example_is_in_the_pretraining_text(name):
+    """No sentence of a task is reserved for pretraining."""
     assert not any(grammar.reserved(text) for row in everything(name) for text in row.texts)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_labels_are_balanced(name):
-    """No class is much rarer than another, in either split."""
+    """All classes are about equally frequent in both splits."""
     for split in ("train", "validation"):
-        counts = Counter(row.label for row in rows(name, split))
+        counts = Counter(row.label for row in examples(name, split))
         assert min(counts.values()) > 0.7 * max(counts.values())
 
 
-def test_similarity_spreads():
-    """The similarity's values reach from end to end, and no value holds a fifth of the rows."""
+def test_similarity_has_all_values():
+    """Similarities range from 0 to 5, and no value occurs in a fifth of the examples."""
     counts = Counter(row.label for row in everything("toy-similarity"))
     assert {0.0, 5.0} < set(counts)
     assert max(counts.values()) < 0.2 * sum(counts.values())
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_length_does_not_tell_the_label(name):
-    """Knowing the number of words, even of each text, helps little."""
-    train, validation = defaultdict(Counter), rows(name, "validation")
-    for row in rows(name):
+def test_length_does_not_predict_the_label(name):
+    """The number of words in each text hardly improves on the majority class."""
+    train, validation = defaultdict(Counter), examples(name, "validation")
+    for row in examples(name):
         train[tuple(len(text.split()) for text in row.texts)][row.label] += 1
     right = sum(
         train[tuple(len(text.split()) for text in row.texts)].most_common(1)[0][0] == row.label
@@ -96,28 +96,28 @@ def test_length_does_not_tell_the_label(name):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_words_alone_do_not_solve_a_pair(name):
-    """A logistic regression on the words of both texts, with 2,000 rows, stays far from solving the task."""
+def test_bags_of_words_do_not_solve_a_pair_task(name):
+    """A logistic regression on the words of both texts, trained on 2,000 examples, does not solve the task."""
     vectors = pytest.importorskip("sklearn.feature_extraction.text").CountVectorizer()
     regression = pytest.importorskip("sklearn.linear_model").LogisticRegression(max_iter=1000)
 
     def marked(split: str) -> list[str]:
         return [
             " ".join(f"{side}{word}" for side, t in enumerate(row.texts) for word in t.split())
-            for row in rows(name, split)
+            for row in examples(name, split)
         ]
 
     regression.fit(
-        vectors.fit_transform(marked("train")[:2000]), [row.label for row in rows(name)[:2000]]
+        vectors.fit_transform(marked("train")[:2000]), [row.label for row in examples(name)[:2000]]
     )
     score = regression.score(
-        vectors.transform(marked("validation")), [row.label for row in rows(name, "validation")]
+        vectors.transform(marked("validation")), [row.label for row in examples(name, "validation")]
     )
     assert score < 0.75
 
 
 def test_an_unknown_split_or_revision_is_refused():
-    """Rows of another revision cannot be made any more, and the error names what there is."""
+    """The error for another revision or split names those that exist."""
     reader = TASKS["toy-sentiment"].reader
     with pytest.raises(CorruptData, match="train, validation"):
         reader.examples("test", reader.revision())
@@ -126,16 +126,16 @@ def test_an_unknown_split_or_revision_is_refused():
 
 
 def test_known_sentences():
-    """An event is told in the ways that English allows."""
+    """One event is expressed as active, passive, negated and reordered sentences."""
     what = grammar.Event(
         "anna", 0, noun="apple", kind="fruit", number=2, adjective=8, town="paris", day="monday"
     )
     assert grammar.sentence(what) == "anna bought two red apples in paris on monday"
-    told = grammar.sentence(
+    text = grammar.sentence(
         what._replace(day="", number=1, adjective=6),
         grammar.Wording(1, 0, passive=True, front=True),
     )
-    assert told == "in paris an old apple was purchased by anna"
+    assert text == "in paris an old apple was purchased by anna"
     assert (
         grammar.sentence(what._replace(negative=True, town="", day=""))
         == "anna did not buy two red apples"

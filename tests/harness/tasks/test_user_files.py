@@ -1,4 +1,4 @@
-"""The user's own files: what is read, and what is refused with every problem named."""
+"""Tasks from the user's files: what is read, and the messages for what is refused."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def problems(*args, **kwargs) -> str:
 
 
 def test_a_csv_file_becomes_a_task(write):
-    """Classes are the sorted distinct labels, rows keep their order, and quoted fields may span lines."""
+    """Classes are the sorted distinct labels, examples keep their order, and quoted fields can span lines."""
     task = from_options(write("reviews.csv", GOOD), ["text"], "label")
     assert (task.name, task.labels, task.metrics, task.holdout, task.train_rows) == (
         "reviews",
@@ -46,8 +46,8 @@ def test_a_csv_file_becomes_a_task(write):
     assert rows == [Example(("fine",), 1), Example(("bad, \nreally",), 0), Example(("nice",), 1)]
 
 
-def test_every_format_gives_the_same_rows(write, tmp_path):
-    """CSV, TSV, JSONL and Parquet with the same contents give equal rows; a byte order mark changes nothing."""
+def test_every_format_gives_the_same_examples(write, tmp_path):
+    """CSV, TSV, JSONL and Parquet with the same contents give equal examples, with or without a byte order mark."""
     parquet = pytest.importorskip("pyarrow.parquet")
     pyarrow = pytest.importorskip("pyarrow")
     records = [{"a": "x", "b": "y", "label": 1}, {"a": "z é", "b": "w", "label": 0}]
@@ -68,8 +68,8 @@ def test_every_format_gives_the_same_rows(write, tmp_path):
         ]
 
 
-def test_a_number_is_read_as_one_when_asked(write):
-    """With numbers as labels the task has one output, correlations as metrics, and values as labels."""
+def test_labels_are_read_as_numbers_on_request(write):
+    """A regression has one output, correlations as metrics and numbers as labels."""
     task = from_options(
         write("d.csv", "text,label\na,0.5\nb,-2e1\n"), ["text"], "label", regression=True
     )
@@ -81,16 +81,16 @@ def test_a_number_is_read_as_one_when_asked(write):
     ]
 
 
-def test_many_different_numbers_need_a_word(write):
-    """Over 20 distinct numbers may be classes or measurements: the user is asked, and either answer works."""
+def test_many_distinct_numbers_are_ambiguous(write):
+    """More than 20 distinct numbers are refused until the user names the kind of label."""
     path = write("d.csv", "text,label\n" + "".join(f"t{number},{number}\n" for number in range(21)))
     assert "pass `--kind number` or `--kind classes`" in problems(path, ["text"], "label")
     assert from_options(path, ["text"], "label", regression=True).outputs == 1
     assert from_options(path, ["text"], "label", regression=False).outputs == 21
 
 
-def test_a_test_file_is_used_and_none_means_holding_out(write):
-    """With a test file nothing is held out, and its rows use the numbers of the training file's classes."""
+def test_a_test_file_replaces_the_holdout(write):
+    """With a test file nothing is held out, and its labels have the class numbers of the training file."""
     task = from_options(
         write("a.csv", GOOD), ["text"], "label", test=write("b.csv", "label,text\npos,t\n")
     )
@@ -98,8 +98,8 @@ def test_a_test_file_is_used_and_none_means_holding_out(write):
     assert task.reader.examples(task.tests[""], task.reader.revision()) == [Example(("t",), 1)]
 
 
-def test_the_revision_follows_the_bytes(write):
-    """A changed file has another revision, and rows of the old one are refused."""
+def test_the_revision_depends_on_the_bytes(write):
+    """A changed file has another revision, and the old revision can no longer be read."""
     path = write("a.csv", GOOD)
     reader = from_options(path, ["text"], "label").reader
     before = reader.revision()
@@ -132,7 +132,7 @@ def test_the_revision_follows_the_bytes(write):
     ],
 )
 def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
-    """Each fault is named with the data row, the line of the file and the column."""
+    """Each problem is reported with the row, the line of the file and the column."""
     assert expected in problems(write("d.csv", content), ["text"], "label")
 
 
@@ -162,12 +162,12 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
     ],
 )
 def test_a_bad_jsonl_file_is_refused_by_row(write, content, expected):
-    """Each fault of a JSONL file is named with its row and line."""
+    """Each problem is reported with the row and the line."""
     assert expected in problems(write("d.jsonl", content), ["text"], "label")
 
 
-def test_a_parquet_file_is_held_to_the_same(tmp_path):
-    """Where cells are typed, a NUL, a missing text and a number in place of a text are named by row as well."""
+def test_a_bad_parquet_file_is_refused_by_row(tmp_path):
+    """A NUL, a missing text and a number in place of a text are reported by row."""
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -183,7 +183,7 @@ def test_a_parquet_file_is_held_to_the_same(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
-    """It is read whole; the csv module's own limit would cut it off at 128 kB."""
+    """A cell of ten megabytes is read completely, although the csv module's default limit is 128 kB."""
     long = "word " * (2 << 20)
     lines = {"csv": f"text,label\n{long},pos\nshort,neg\n"}
     lines["jsonl"] = "\n".join(
@@ -195,8 +195,8 @@ def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
     assert [row.texts for row in rows] == [(long,), ("short",)]
 
 
-def test_labels_that_only_the_test_file_has_are_named(write):
-    """A class that is not in the training file cannot be answered: row, line and the classes that there are."""
+def test_unknown_labels_of_the_test_file_are_refused(write):
+    """A label that is not in the training file is reported with row, line and the known classes."""
     train, test = (
         write("a.csv", "text,label\nfine,pos\nbad,neg\n"),
         write("b.csv", "text,label\nfine,pos\nwell,pso\n"),
@@ -208,8 +208,8 @@ def test_labels_that_only_the_test_file_has_are_named(write):
     )
 
 
-def test_every_problem_is_told_at_once(write):
-    """Faults of both files and of the request come together; ten are listed and the rest counted."""
+def test_all_problems_are_reported_together(write):
+    """Problems of both files and of the request are in one message, which lists ten and counts the rest."""
     train = write("a.csv", "text,label\nfine,pos\n,neg\n,neg\n")
     test = write("b.csv", "text,label\nfine,poss\n" + ",neg\n" * 10)
     text = problems(train, ["text"], "label", test=test, metrics=["acuracy"], name="a b")
@@ -223,16 +223,16 @@ def test_every_problem_is_told_at_once(write):
     assert text.splitlines()[-1] == "and 5 more problems"
 
 
-def test_labels_that_are_no_numbers_are_named(write):
-    """Where numbers are expected, texts, NaN and infinities are refused."""
+def test_labels_that_are_not_numbers_are_refused(write):
+    """Texts, NaN and infinities are refused as labels of a regression."""
     text = problems(
         write("d.csv", "text,label\na,1\nb,x\nc,nan\nd,inf\n"), ["text"], "label", regression=True
     )
     assert [line.count("is not a finite number") for line in text.splitlines()] == [1, 1, 1]
 
 
-def test_metrics_must_suit_the_labels(write):
-    """A metric for numbers is refused for classes, and F1 of one class where there are three."""
+def test_metrics_must_match_the_labels(write):
+    """A metric for numbers is refused for classes, and F1 is refused for three classes."""
     three = write("d.csv", "text,label\na,x\nb,y\nc,z\n")
     assert "metric pearson scores numbers" in problems(
         three, ["text"], "label", metrics=["pearson"]
@@ -240,8 +240,8 @@ def test_metrics_must_suit_the_labels(write):
     assert "use macro-f1" in problems(three, ["text"], "label", metrics=["f1"])
 
 
-def test_files_that_cannot_be_read_are_named(write, tmp_path):
-    """A missing file, a folder, an unknown suffix and a false Parquet file are refused in words."""
+def test_unreadable_files_are_refused(write, tmp_path):
+    """A missing file, a folder, an unknown suffix and an invalid Parquet file end in a message."""
     assert "there is no file" in problems(tmp_path / "no.csv", ["text"], "label")
     (tmp_path / "f.csv").mkdir()
     assert "cannot read" in problems(tmp_path / "f.csv", ["text"], "label")
@@ -252,8 +252,8 @@ def test_files_that_cannot_be_read_are_named(write, tmp_path):
     assert "not a readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
 
 
-def test_a_task_file_is_read_relative_to_itself(write):
-    """A TOML file names its data relative to its own folder, and may fix the order of the classes."""
+def test_paths_in_a_task_file_are_relative_to_it(write):
+    """A TOML file names its data relative to its folder, and can set the order of the classes."""
     write("a.csv", GOOD)
     task = from_toml(
         write(
@@ -265,8 +265,8 @@ def test_a_task_file_is_read_relative_to_itself(write):
     assert task.reader.examples("train", task.reader.revision())[0].label == 0
 
 
-def test_a_bad_task_file_names_every_key(write):
-    """Unknown keys answer with the nearest valid one; missing keys and wrong kinds come along."""
+def test_all_problems_of_a_task_file_are_reported(write):
+    """Unknown keys, with suggestions, missing keys and wrong types are in one message."""
     with pytest.raises(UsageError) as caught:
         from_toml(write("t.toml", 'dat = "a.csv"\ntext = ["text"]\nkind = "many"\n'))
     text = str(caught.value)
@@ -292,8 +292,8 @@ def test_reading_a_file_imports_nothing_heavy(write):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_other_columns_or_classes_of_one_file_are_another_task(tmp_path):
-    """The revision follows what is read of the file, not its bytes alone."""
+def test_other_columns_or_classes_have_another_revision(tmp_path):
+    """The revision depends on the columns and classes that are read, not only on the bytes."""
     path = tmp_path / "two.csv"
     path.write_text("a,b,y\nx,u,1\nz,v,0\n")
     revisions = {
