@@ -173,7 +173,7 @@ class Prefix(Method):
             slots.set(module, "_slots_prefix", change)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
-        from methods.core.decoders import LATENT, FrozenProjections, prefix_mlp, fit_last_layer
+        from methods.core.decoders import LATENT, FrozenProjections, fit_last_layer, prefix_mlp
         from methods.core.parameters import (
             InitialParameters,
             initialise,

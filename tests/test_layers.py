@@ -106,7 +106,10 @@ def test_no_import_runs_up():
 
 
 def test_no_imports_form_a_circle():
-    """Modules can be put in an order in which each imports only earlier ones; packages count as modules of their own."""
+    """Modules can be put in an order in which each imports only earlier ones.
+
+    Packages count as modules of their own.
+    """
     left = graph()
     while ready := [name for name, imported in left.items() if not imported & set(left)]:
         for name in ready:

@@ -100,12 +100,12 @@ def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
         checkpoints.locate(model.backbone.name, model.backbone.revision)
     )
     with torch.device("meta"):  # without weights
-        model = AutoModelForSequenceClassification.from_config(config)
+        library_model = AutoModelForSequenceClassification.from_config(config)
     if causal:
-        return any(getattr(module, "is_causal", False) for module in model.modules())
+        return any(getattr(module, "is_causal", False) for module in library_model.modules())
     return any(
         "past_key_values" in inspect.signature(part.forward).parameters
-        for part in (model, model.base_model)
+        for part in (library_model, library_model.base_model)
     )
 
 

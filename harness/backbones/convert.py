@@ -68,7 +68,7 @@ def convert_model(name: str, folder: Path) -> None:
 
 def _pickled_files(source: Path) -> tuple[list[Path], set[str]]:
     """Return the files with pickled weights, and the tensor names that the index lists, if there is one."""
-    index = source / PICKLED.index
+    index = source / PICKLED.index_file
     file_of: dict[str, str] = {}
     if index.is_file():
         try:

@@ -48,7 +48,10 @@ class OneMlp(nn.Module):
         return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
+        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+
+        Returns other tensors unchanged.
+        """
         flat = (
             self.hidden(tensors[LATENT]) @ self.w2 + self.bias2
         )  # [vertices, length, all heads and widths]
@@ -87,7 +90,10 @@ class PerLayerMlp(nn.Module):
         return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
+        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+
+        Returns other tensors unchanged.
+        """
         flat = (
             self.hidden(tensors[LATENT][:, None]) @ self.w2 + self.bias2
         )  # [vertices, slots, length, heads * width]
@@ -188,7 +194,10 @@ class FrozenProjections(nn.Module):
                 self._maps.append((*_affine(slots, projection), (call.heads, call.width)))
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`; returns other tensors unchanged."""
+        """Latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`.
+
+        Returns other tensors unchanged.
+        """
         latent = tensors[LATENT]
         rows = F.layer_norm(latent, latent.shape[-1:])
         out = {}
@@ -230,7 +239,10 @@ class PromptMlp(nn.Module):
         self.bias2 = _weights(streams, "decoder.bias2", (dim,), hidden)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`; returns other tensors unchanged."""
+        """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`.
+
+        Returns other tensors unchanged.
+        """
         prompt = torch.tanh(tensors[LATENT] @ self.w1 + self.bias1) @ self.w2 + self.bias2
         return {name: tensor for name, tensor in tensors.items() if name != LATENT} | {
             self._name: prompt

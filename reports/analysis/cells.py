@@ -67,7 +67,7 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
         paired_runs.sizes if scope is None else (scope,)
     )
     runs = [run for size in sizes for run in paired_runs.runs(method, task, size)]
-    fates = {
+    fates: dict[str, int] = {
         name: count for name in STATUSES if (count := sum(run_status(run) == name for run in runs))
     }
     done = [run for run in runs if finished(run)]
@@ -175,7 +175,7 @@ def _average(
 ) -> Cell:
     """Return the unweighted mean over tasks, if every planned run of every task has a score."""
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
-    fates = {
+    fates: dict[str, int] = {
         name: count
         for name in STATUSES
         if (count := sum(cell.fates.get(name, 0) for cell in cells))

@@ -147,7 +147,10 @@ def activations(backbone, tokens):
 @pytest.mark.parametrize("decoder", ["none", "one", "per-layer"])
 @pytest.mark.parametrize("length", [2, 5, 7])
 def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone):
-    """Keys and values of real words in the frozen backbone, also through a perceptron; words fill the length asked for."""
+    """Keys and values of real words in the frozen backbone, also through a perceptron.
+
+    Words fill the length asked for.
+    """
     ids = torch.tensor([([6, 7, 8, 9, 10] * 2)[:length]])  # the tokenizer makes 5 + a word's length
     expected = activations(backbone, ids)
     slots, trainable = attach(
@@ -178,7 +181,10 @@ def test_a_perceptron_that_is_too_narrow_for_the_words_is_refused(backbone):
 
 
 def test_simple_share_gives_what_the_frozen_projections_make_of_normed_rows(backbone):
-    """One table a layer; its rows, brought to mean 0 and spread 1, through that layer's own key and value projection."""
+    """One table a layer.
+
+    Its rows, brought to mean 0 and spread 1, through that layer's own key and value projection.
+    """
     slots, trainable = attach(backbone, "prefix", decoder="simple-share", length=3)
     latent = trainable._per_vertex["latent"][0]  # [layers, length, hidden]
     tensors = trainable()
@@ -253,7 +259,10 @@ def test_a_causal_model_pools_the_last_real_token_behind_a_prompt():
 
 
 def test_a_gated_part_is_weighed_by_its_gate(backbone, batch):
-    """The gate is the mean over real tokens of a sigmoid of one linear output; it multiplies the part's contribution."""
+    """The gate is the mean over real tokens of a sigmoid of one linear output.
+
+    It multiplies the part's contribution.
+    """
     slots, trainable = attach(backbone, "lora", gate=True, targets="query", rank=3)
     tensors = perturb(trainable)()
     place = "inner.bert.encoder.layer.0.attention.self.query"

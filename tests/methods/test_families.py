@@ -174,7 +174,10 @@ def test_the_architecture_is_found_by_inspection(family):
 
 @pytest.mark.parametrize(("family", "name"), SHORT)
 def test_rows_of_the_greatest_length_are_handled_or_refused_with_the_numbers(family, name):
-    """With all the positions that there are a method works; with one more token it says what it needs and what there is."""
+    """With all the positions that there are a method works.
+
+    With one more token it says what it needs and what there is.
+    """
     one = family_backbone(family, max_length=54, dtype="float32")
     slots, trainable = attach(one, name, length=10)
     slots.install(trainable())
@@ -217,7 +220,10 @@ def test_positions_are_shifted_as_by_a_cache(family):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("family", "name"), [one for one in MAIN if not refusal(*one, {})])
 def test_both_precisions_train(family, name, dtype):
-    """One AdamW step in float32 and in bfloat16 leaves finite tensors and a finite loss; a batch of a single row as well."""
+    """One AdamW step in float32 and in bfloat16 leaves finite tensors and a finite loss.
+
+    A batch of a single row as well.
+    """
     one = family_backbone(family, dtype=dtype)
     method = methods.build(name)
     slots = method.slots(one)

@@ -169,7 +169,10 @@ def test_a_small_concentration_stays_at_the_vertices(concentration):
 
 
 def test_products_are_mixed_as_products(backbone, batch):
-    """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
+    """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid.
+
+    With factors it is not.
+    """
     found = {}
     for mix in ("factors", "product"):
         slots, trainable = attach(backbone, "simplex-lora", mix=mix, granularity="batch")

@@ -29,7 +29,7 @@ class WeightFiles(NamedTuple):
     """File names of one kind of weights: a single file, or an index and the shards that it lists."""
 
     single: str
-    index: str
+    index_file: str
     shards: str  # a pattern
 
 
@@ -83,7 +83,7 @@ def _is_complete(folder: Path, kind: WeightFiles) -> bool:
     ):
         return False
     try:
-        shards = set(json.loads((folder / kind.index).read_text())["weight_map"].values())
+        shards = set(json.loads((folder / kind.index_file).read_text())["weight_map"].values())
     except FileNotFoundError:
         shards = {kind.single}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -104,12 +104,12 @@ def _files_to_fetch(name: str, files: tuple[str, ...], kind: WeightFiles) -> lis
         raise Unavailable(
             f"model {name!r} has no config.json, so transformers cannot load it; choose another model"
         )
-    index = [kind.index] if kind.index in files else []
+    index = [kind.index_file] if kind.index_file in files else []
     return [*companions(files), *index, *weights]
 
 
 def _weights(files: tuple[str, ...], kind: WeightFiles) -> list[str]:
-    if kind.index not in files:
+    if kind.index_file not in files:
         return [kind.single]
     return [file for file in files if fnmatchcase(file, kind.shards)]
 

@@ -35,7 +35,9 @@ class InlineExecutor:
         except DiskTrouble:
             raise
         except (Exception, SystemExit) as error:
-            return [PackLost(0, tuple(ticket.job.digest for ticket in tickets), error_message(error))]
+            return [
+                PackLost(0, tuple(ticket.job.digest for ticket in tickets), error_message(error))
+            ]
 
     def status(self) -> list[SlotStatus]:
         """Return an idle slot: a pack is submitted and run between two calls."""

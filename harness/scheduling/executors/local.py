@@ -138,7 +138,9 @@ class _LocalSlot:
         self.close(kill=True)  # the pool is broken, or the pack or its outcomes cannot be pickled
         if isinstance(error, DiskTrouble):
             raise error
-        return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), error_message(error))
+        return PackLost(
+            number, tuple(ticket.job.digest for ticket in self._tickets), error_message(error)
+        )
 
     def status(self) -> SlotStatus:
         if self.future is None:

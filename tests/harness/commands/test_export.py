@@ -318,7 +318,10 @@ def test_rows_of_a_file_come_back_with_their_answers(bench, trained, tmp_path):
 
 
 def test_pairs_and_numbers_are_answered_at_any_point(bench, trained, tmp_path):
-    """Two columns make a pair, a task of values gets one column, and `--at` chooses the point; two columns need no name."""
+    """Two columns make a pair, a task of values gets one column, and `--at` chooses the point.
+
+    Two columns need no name.
+    """
     name = digest(trained, "simplex", "toy-similarity")
     path = tmp_path / "pairs.tsv"
     path.write_text("b\ta\nthe play was dull\ta film\n")

@@ -16,7 +16,10 @@ def labels(**typed):
 
 
 def test_short_names_are_methods_of_their_own():
-    """`simplex` and `simplex-lora` are separate methods; `simplex` sets options of both, `simplex-lora` only its own."""
+    """`simplex` and `simplex-lora` are separate methods.
+
+    `simplex` sets options of both, `simplex-lora` only its own.
+    """
     assert labels(methods="simplex,simplex-lora") == ["simplex", "simplex(base=lora)"]
     variants = labels(methods="simplex,simplex-lora", set_=["simplex.vertices=2"])
     assert variants == ["simplex(vertices=2)", "simplex(base=lora, vertices=2)"]
@@ -69,7 +72,10 @@ def test_a_budget_may_be_a_percentage():
     ],
 )
 def test_a_folder_has_one_name(typed, name, tmp_path, monkeypatch):
-    """All spellings of a folder give the same jobs; a folder with the name of the embedded model is not confused with it."""
+    """All spellings of a folder give the same jobs.
+
+    A folder with the name of the embedded model is not confused with it.
+    """
     monkeypatch.chdir(tmp_path)
     for folder in ("m", "tiny"):
         (tmp_path / folder).mkdir()

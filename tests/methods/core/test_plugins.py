@@ -254,7 +254,10 @@ def test_people_see_them_too(with_plugins, broken):
 
 
 def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
-    """F25: beside broken plug-ins others are planned and none is imported; those asked for are named, with exit code 2."""
+    """F25: beside broken plug-ins others are planned and none is imported.
+
+    Those asked for are named, with exit code 2.
+    """
     grid = ["--model", "tiny", "--tasks", "toy-sentiment", "--sizes", "20", "--draws", "1"]
     code, _, said, imported = with_plugins(broken, "plan", "--methods", "all", *grid)
     assert (code, said, imported) == (0, "", [])
@@ -385,9 +388,20 @@ def test_a_plugin_for_the_old_paths_works_with_a_warning(
 ):
     """A plug-in that imports `methods.sites` and `methods.source` trains the same numbers, and each old name is reported."""
     monkeypatch.setitem(bench.env, "PYTHONWARNINGS", "always::DeprecationWarning")
-    grid = (
-        "--model tiny --tasks toy-sentiment --sizes 20 --draws 1 --steps 2 --test-limit 30".split()
-    )
+    grid = [
+        "--model",
+        "tiny",
+        "--tasks",
+        "toy-sentiment",
+        "--sizes",
+        "20",
+        "--draws",
+        "1",
+        "--steps",
+        "2",
+        "--test-limit",
+        "30",
+    ]
     for folder, code in (("old", OLD_SHIFT), ("new", SHIFT)):
         (tmp_path / folder).mkdir()
         requires = ["simplexbench>=0.1,<0.2"]

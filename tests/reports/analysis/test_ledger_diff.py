@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.analysis.ledger_diff import as_document, headline, diff_ledgers
+from reports.analysis.ledger_diff import as_document, diff_ledgers, headline
 from tests.reports.conftest import PLAIN
 
 SETTING = (PLAIN.backbone, PLAIN.recipe)

@@ -77,7 +77,10 @@ def test_tasks_are_measured_and_gains_are_held_against_it(grid):
 
 
 def test_what_people_reach_is_held_against_gains(grid):
-    """Of tasks whose numbers are published, in points; a task of one's own has none, and stands in no correlation with it."""
+    """Of tasks whose numbers are published, in points.
+
+    A task of one's own has none, and stands in no correlation with it.
+    """
     names = ["cola", "sst2", "rte", "qnli", "mine"]
     runs = [
         replace(

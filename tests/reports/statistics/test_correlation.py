@@ -40,7 +40,10 @@ def test_p_counts_all_orders(points):
 
 
 def test_p_of_many_points_is_sampled_and_agrees_with_scipy():
-    """Above eight points orders come from a fixed stream; scipy's own permutation test says the same within its noise."""
+    """Above eight points orders come from a fixed stream.
+
+    Scipy's own permutation test says the same within its noise.
+    """
     rng = np.random.default_rng(3)
     x = rng.normal(size=12)
     y = 0.5 * x + rng.normal(size=12)
@@ -109,7 +112,10 @@ def normal(rng, r, shape):
 
 @pytest.mark.parametrize(("n", "r"), [(6, 0.0), (6, 0.9), (8, 0.5), (12, 0.7)])
 def test_intervals_over_points_hold_the_truth(n, r):
-    """At least 93 % of 1500 hold the Spearman correlation of normal pairs, 6/pi arcsin(r/2); over few points more do."""
+    """At least 93 % of 1500 hold the Spearman correlation of normal pairs, 6/pi arcsin(r/2).
+
+    Over few points more do.
+    """
     rng = np.random.default_rng(n)
     held = 0
     for _ in range(1500):

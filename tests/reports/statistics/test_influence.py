@@ -30,7 +30,10 @@ ORACLES = {
 
 @pytest.mark.parametrize("name", INFLUENCES)
 def test_values_are_those_of_other_libraries_and_influences_those_of_leaving_a_row_out(name):
-    """The metric is that of scikit-learn or scipy; leaving one row out moves it by its influence over the other rows."""
+    """The metric is that of scikit-learn or scipy.
+
+    Leaving one row out moves it by its influence over the other rows.
+    """
     (given, right), oracle = ORACLES[name]
     value, influence = INFLUENCES[name](given, right)
     assert value == pytest.approx(oracle(given, right), abs=1e-12)

@@ -28,7 +28,10 @@ def test_where_tasks_differ_too_much_no_number_of_draws_is_proposed():
 
 
 def test_where_nothing_is_known_nothing_is_claimed():
-    """Five tasks reach no p of .05; a single draw a task does not tell how draws differ; equal draws of one task neither."""
+    """Five tasks reach no p of .05; a single draw a task does not tell how draws differ.
+
+    Equal draws of one task neither.
+    """
     assert math.isnan(draws_needed(50.0, tasks=5, sd=1.0, noise=1.0, draws=10))
     assert math.isnan(draws_needed(1.0, tasks=8, sd=1.0, noise=math.nan, draws=1))
     assert math.isnan(draws_needed(1.0, tasks=1, sd=0.0, noise=0.0, draws=3))
