@@ -138,11 +138,11 @@ class Features(Method):
             weight = weight / spread
             yield {"readout": weight, "readout_bias": bias - weight @ mean}
 
-    def answer(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         answers: np.ndarray = x @ tensors["readout"].T + tensors["readout_bias"]
         return answers
 
-    def reads(self) -> Mapping[str, Any]:
+    def feature_options(self) -> Mapping[str, Any]:
         return {"pooling": self.pooling}
 
     def identity(self, hidden: int) -> Mapping[str, np.ndarray]:

@@ -33,18 +33,16 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
         method.solve(train_features, labels.numpy(), classes=len(target.task.labels)), 1
     ):
         load(adapted, tensors)
-        train_logits = torch.from_numpy(method.answer(train_features, tensors))
-        logits = torch.from_numpy(method.answer(dev_features, tensors))
-        predictions = target.predictions(logits)
+        train_logits = torch.from_numpy(method.logits_of(train_features, tensors))
+        logits = torch.from_numpy(method.logits_of(dev_features, tensors))
         values = metrics.compute(
-            target.task.metrics, predictions, [row.label for row in examples.dev]
+            target.task.metrics, target.predictions(logits), [row.label for row in examples.dev]
         )
-        loss = float(target.loss(logits, target.tensor(examples.dev, logits.device)))
         point = CurvePoint(
             number,
             float(target.loss(train_logits, labels)),
             metrics.score(target.task.metrics, values),
-            loss,
+            float(target.loss(logits, target.tensor(examples.dev, logits.device))),
         )
         result.curve.append(point)
         result.steps = number

@@ -128,7 +128,7 @@ class FeatureStore:
             "from": str(plugin_of(method) or ""),
             "version": method.resolved_version,
         }
-        return FeatureReader(self, adapted, solver, made_by | dict(solver.reads()))
+        return FeatureReader(self, adapted, solver, made_by | dict(solver.feature_options()))
 
     def read(
         self,

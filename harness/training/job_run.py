@@ -363,7 +363,7 @@ class JobRun:
                 solution = {
                     name: tensor.cpu().double().numpy() for name, tensor in tensors(None).items()
                 }
-                return torch.from_numpy(solver.answer(reader(rows, disk=disk), solution))
+                return torch.from_numpy(solver.logits_of(reader(rows, disk=disk), solution))
 
             return from_features
         if self.method.test_samples:

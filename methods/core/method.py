@@ -188,11 +188,11 @@ class ClosedForm(Protocol):
         """
         ...
 
-    def answer(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the logits `[examples, outputs]` of a solution for features `[examples, hidden]`."""
         ...
 
-    def reads(self) -> Mapping[str, Any]:
+    def feature_options(self) -> Mapping[str, Any]:
         """Return the options that the features depend on; they are part of the key of cached features."""
         ...
 
