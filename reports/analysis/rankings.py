@@ -8,7 +8,6 @@ from reports.analysis.cells import Cell
 from reports.analysis.paired_runs import PairedRuns
 from reports.statistics import ranks
 from reports.statistics.conventions import DIGITS, Array
-from reports.statistics.friedman import FriedmanTest, friedman
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,6 @@ class Ranking:
     tasks: tuple[str, ...]
     means: tuple[float, ...]  # points
     ranks: tuple[float, ...]  # mean rank, 1 is best
-    permuted: FriedmanTest
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
     adjusted: tuple[tuple[float, ...], ...]  # p of each pair by sign flips, Holm over all pairs
     m: int  # number of pairs
@@ -55,7 +53,6 @@ def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
         tasks=tuple(tasks),
         means=tuple(map(float, scores.mean(axis=0))),
         ranks=tuple(map(float, ranks.mean_ranks(scores))),
-        permuted=friedman(scores),
         difference=_as_tuples(pairs.difference),
         adjusted=_as_tuples(pairs.adjusted),
         m=pairs.m,

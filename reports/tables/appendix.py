@@ -1,23 +1,16 @@
-"""The tables in the appendix of a report: further estimates, ranks, all pairs, costs and sources of variance."""
+"""The tables in the appendix of a report: further estimates, ranks, all pairs and costs."""
 
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Final
-
-import numpy as np
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.paired_runs import finished
 from reports.analysis.rankings import Ranking
 from reports.analysis.secondary import SecondaryEstimates
-from reports.analysis.single_draw import single_draw_table
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, plural
 from reports.statistics.conventions import ALPHA
-from reports.statistics.variance_components import variance_components
-
-SOURCES: Final = ("draw", "seed", "test examples")  # of variance
 
 
 def appendix(comparison: Comparison) -> list[Table]:
@@ -25,9 +18,7 @@ def appendix(comparison: Comparison) -> list[Table]:
     tables = [
         _further_estimates(comparison),
         *_rankings(comparison.ranking),
-        single_draw_table(comparison),
         _costs(comparison),
-        _variation(comparison),
     ]
     return [table for table in tables if table is not None]
 
@@ -82,7 +73,6 @@ def _rankings(standing: Ranking | None) -> list[Table]:
         (TableCell(standing.methods[i]), TableCell(f"{standing.ranks[i]:.2f}"), TableCell(f"{standing.means[i]:.1f}"))
         for i in order
     ]  # fmt: skip
-    kind = "exact" if standing.permuted.exact else "sampled"
     tasks = plural(len(standing.tasks), "task")
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
     reach = "" if standing.smallest <= ALPHA else f" With {tasks}, no pair can reach .05."
@@ -91,9 +81,8 @@ def _rankings(standing: Ranking | None) -> list[Table]:
         head=("method", "mean rank", "average"),
         rows=tuple(rows),
         legend=(
-            f"Over {tasks} that all methods finished; 1 is the best rank. Test that all methods are equal: p "
-            f"= {probability(standing.permuted.p)} (E3, permutation Friedman test, {kind}). Methods of which "
-            "no two differ significantly (sign-flip test over tasks, E3, Holm over "
+            f"Over {tasks} that all methods finished; 1 is the best rank. Methods of which no "
+            "two differ significantly (sign-flip test over tasks, E3, Holm over "
             f"{plural(standing.m, 'pair')}): {groups or 'none'}.{reach}"
         ),
     )
@@ -172,61 +161,3 @@ def _costs(comparison: Comparison) -> Table | None:
         rows=tuple(rows),
         legend=f"Means over runs; peak MiB: the maximum over runs, including the backbone.{shares}",
     )
-
-
-def _variation(comparison: Comparison) -> Table | None:
-    """Return the standard deviations of a run's score due to the draw, the seed and the test examples."""
-    rows = []
-    for method in comparison.methods:
-        deviations = [
-            _deviations(
-                [run for run in comparison.runs if (run.task, run.method) == (task, method)]
-            )
-            for task in comparison.tasks
-        ]
-        for source, values in zip(SOURCES, zip(*deviations, strict=True), strict=True):
-            if not all(map(math.isnan, values)):
-                entries = (
-                    TableCell(DASH if math.isnan(value) else f"{value:.1f}") for value in values
-                )
-                rows.append((TableCell(method), TableCell(source), *entries))
-    if not rows:
-        return None
-    return Table(
-        title="Sources of variance",
-        head=("method", "source", *comparison.tasks),
-        rows=tuple(rows),
-        labels=2,
-        legend=(
-            "Standard deviations of the score of a single run in points, means over sizes. draw: the examples "
-            "drawn; seed: initialisation and order of training (if each draw has one seed, draw includes "
-            "seed); test examples: the sample of test examples."
-        ),
-    )
-
-
-def _deviations(runs: Sequence[Run]) -> tuple[float, float, float]:
-    """Return one standard deviation per element of `SOURCES`, in points; NaN if it cannot be estimated."""
-    draws, seeds, test_examples = [], [], []
-    for size in sorted({run.size for run in runs}):
-        done = [run for run in runs if run.size == size and finished(run)]
-        scores: dict[int, list[float]] = {}  # by draw
-        for run in done:
-            scores.setdefault(run.draw, []).append(100 * (run.score or 0.0))
-        counts = {len(values) for values in scores.values()}
-        if len(scores) > 1 and len(counts) == 1 and counts != {1}:
-            parts = variance_components(list(scores.values()))
-            draws.append(parts.draw)
-            seeds.append(parts.seed)
-        elif len(scores) > 1:
-            draws.append(float(np.var([fmean(values) for values in scores.values()], ddof=1)))
-        test_examples += [
-            10_000 * float(run.row_scores.var()) / len(run.row_scores)
-            for run in done
-            if run.row_scores is not None
-        ]
-    draw, seed, test = (
-        math.sqrt(fmean(variances)) if variances else math.nan
-        for variances in (draws, seeds, test_examples)
-    )
-    return draw, seed, test

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.statistics import friedman, intervals, ranks
+from reports.statistics import intervals, ranks
 from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
 from reports.statistics.random_effects import random_effects
@@ -133,10 +133,6 @@ def equal(margin: float, n: int) -> Trial:
     return lambda rng: equivalence(margin + normal(rng, n), margin=margin).equivalent
 
 
-def permuted(scores: np.ndarray) -> float:
-    return friedman.friedman(scores).p
-
-
 def best_pair(scores: np.ndarray) -> float:
     return float(ranks.pairwise(scores).adjusted.min())
 
@@ -245,19 +241,6 @@ TWO_METHODS = (
     ),
 )
 MANY_METHODS = (
-    alarms(
-        "Friedman by permutation",
-        "3 methods, 8 tasks",
-        ranks_rejected(permuted, 3),
-        slack=0.01,
-        cost=4,
-    ),  # few p near .05
-    *(
-        alarms(
-            "Friedman by permutation", f"{k} methods, 8 tasks", ranks_rejected(permuted, k), cost=50
-        )
-        for k in (4, 7)
-    ),
     alarms("all pairs, Holm, any", "4 methods, 8 tasks", ranks_rejected(best_pair, 4), slack=0.03),
 )
 CLAIMS = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS)

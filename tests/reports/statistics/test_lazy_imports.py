@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = "equivalence expected_best friedman intervals mcnemar multiple_testing power random_effects ranks sign_flip t_test variance_components"
+MODULES = "equivalence expected_best intervals multiple_testing power random_effects ranks sign_flip t_test"
 
 
 def test_scipy_is_loaded_late():

@@ -1,6 +1,5 @@
 """The tables of the appendix are recomputed from the runs."""
 
-import math
 from dataclasses import replace
 from statistics import fmean
 
@@ -115,27 +114,6 @@ def test_costs_are_means_and_peak_memory_is_a_maximum(grid):
     assert "--timing" in found.legend
 
 
-def test_variance_is_split_if_draws_have_several_seeds(grid):
-    """Draw and seed follow a one-way analysis of variance; test examples are added if answers are stored."""
-    runs = grid(tasks=("rte",), sizes=(50,), draws=6, seeds=4)
-    found = cells(table(compare(runs), "Sources of variance"))
-    scores = np.array(
-        [[r.score * 100 for r in runs if (r.method, r.draw) == ("prefix", d)] for d in range(6)]
-    )
-    within = scores.var(axis=1, ddof=1).mean()
-    between = max(0.0, scores.mean(axis=1).var(ddof=1) - within / 4)
-    assert found["prefix", "draw"] == [f"{math.sqrt(between):.1f}"]
-    assert found["prefix", "seed"] == [f"{math.sqrt(within):.1f}"]
-    right = np.tile([0.0, 1.0], 50)
-    given = np.where(np.arange(100) < 60, right, 1 - right)
-    known = [
-        replace(r, predictions=given, labels={"": right}, scored_by=("accuracy",), score=0.6)
-        for r in runs
-    ]
-    rows = cells(table(compare(known), "Sources of variance"))["prefix", "test examples"]
-    assert rows == [f"{100 * math.sqrt(0.6 * 0.4 / 100):.1f}"]
-
-
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
 def test_every_format_contains_the_appendix(grid, form):
     """Each title appears; a report on one method, one task and one draw can be written too."""
@@ -147,7 +125,6 @@ def test_every_format_contains_the_appendix(grid, form):
             "Ranks of methods",
             "All pairs of methods",
             "Costs",
-            "Sources of variance",
         )
     )
     assert render(compare(grid({"prefix": 0.0}, tasks=("rte",), sizes=(50,), draws=1)), format=form)
