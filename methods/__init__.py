@@ -143,14 +143,7 @@ REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
         )
     }
 )
-BASES: Final = (
-    "prefix",
-    "lora",
-    "adapter",
-    "prompt",
-    "head",
-    "unipelt",
-)  # what a simplex may be over
+BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")  # of a simplex
 # Other names of methods, each with the method and the options that it stands for.
 ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
     {
@@ -184,9 +177,9 @@ def resolve_alias(name: str) -> tuple[str, Mapping[str, str]]:
     if name in ALIASES:
         return ALIASES[name]
     if _plugin(name) is None:
-        there = [*REGISTRY, *(plugin.name for plugin in plugins_offered() if not plugin.refused)]
+        known = [*REGISTRY, *(plugin.name for plugin in plugins_offered() if not plugin.refused)]
         raise ValueError(
-            f"no method {name!r}{did_you_mean(name, [*there, *ALIASES])}; there are {', '.join(there)}"
+            f"no method {name!r}{did_you_mean(name, [*known, *ALIASES])}; there are {', '.join(known)}"
         )
     return name, {}
 
@@ -198,17 +191,14 @@ def plugins_offered() -> tuple[Plugin, ...]:
 
 
 def _plugin(name: str) -> Plugin | None:
-    """Return the plug-in of a name; None for the names of bench."""
-    mine = name in REGISTRY or name in ALIASES
-    return (
-        None
-        if mine
-        else next((plugin for plugin in plugins_offered() if plugin.name == name), None)
-    )
+    """Return the plug-in of a name; None for built-in names."""
+    if name in REGISTRY or name in ALIASES:
+        return None
+    return next((plugin for plugin in plugins_offered() if plugin.name == name), None)
 
 
 def plugin_of(method: Method) -> Plugin | None:
-    """Return the plug-in that offers a method, or the base of a simplex; None for methods of bench."""
+    """Return the plug-in that offers a method, or the base of a simplex; None for built-in methods."""
     return _plugin(method.base.name if isinstance(method, Simplex) else method.name)
 
 
@@ -228,10 +218,7 @@ def options_of(name: str, base: str = "prefix") -> set[str]:
     Raises:
         ValueError: the method is unknown, or its plug-in is broken.
     """
-    cls = class_of(name)
-    if cls is Simplex:
-        return options_of(base) | {*SIMPLEX_OPTIONS, "base"}
-    return {field.name for field in fields(cls)}
+    return set(option_help(name, base))
 
 
 def option_help(name: str, base: str = "prefix") -> dict[str, str]:
@@ -241,10 +228,11 @@ def option_help(name: str, base: str = "prefix") -> dict[str, str]:
         ValueError: the method is unknown, or its plug-in is broken.
     """
     cls = class_of(name)
-    inherited = option_help(base) if cls is Simplex else {}
-    own = {*SIMPLEX_OPTIONS, "base"} if cls is Simplex else {field.name for field in fields(cls)}
-    return inherited | {
-        field.name: field.metadata.get("help", "") for field in fields(cls) if field.name in own
+    help_by_option = {field.name: field.metadata.get("help", "") for field in fields(cls)}
+    if cls is not Simplex:
+        return help_by_option
+    return option_help(base) | {
+        option: help_by_option[option] for option in (*SIMPLEX_OPTIONS, "base")
     }
 
 
@@ -258,11 +246,10 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     name, preset = resolve_alias(name)
     values = {**preset, **(options or {})}
     cls = class_of(name)
-    base = str(values.pop("base", "prefix")).strip() if cls is Simplex else "prefix"
+    base = "prefix"
     if cls is Simplex:
-        if (
-            str(values.get("decoder", "")).strip() in DECODERS
-        ):  # a base's `decoder` has other values
+        base = str(values.pop("base", base)).strip()
+        if str(values.get("decoder", "")).strip() in DECODERS:  # of the simplex, not of its base
             values["decoders"] = values.pop("decoder")
         if base not in REGISTRY and base not in ALIASES and _plugin(base) is None:
             raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
@@ -272,15 +259,12 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
             raise ValueError(
                 f"{name} has no option {key!r}{did_you_mean(key, known)}; it has {', '.join(sorted(known))}"
             )
-    types = {field.name: kind_of(field.type) for field in fields(cls) if field.name != "base"}
     parsed: dict[str, Any] = {
-        key: _parse(key, value, types[key]) for key, value in values.items() if key in types
+        field.name: _parse(field.name, values.pop(field.name), kind_of(field.type))
+        for field in fields(cls)
+        if field.name in values and (cls is not Simplex or field.name in SIMPLEX_OPTIONS)
     }
-    if cls is not Simplex:
-        return cls(**parsed)
-    own = {key: value for key, value in parsed.items() if key in SIMPLEX_OPTIONS}
-    inherited = {key: value for key, value in values.items() if key not in SIMPLEX_OPTIONS}
-    return Simplex(base=build(base, inherited), **own)
+    return Simplex(base=build(base, values), **parsed) if cls is Simplex else cls(**parsed)
 
 
 def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Method:
@@ -294,7 +278,7 @@ def rebuild(name: str, options: Mapping[str, Scalar], distribution: str) -> Meth
     here = plugin.distribution if plugin else ""
     if here != distribution:
         raise ValueError(
-            f"{name} is the method of {distribution or 'bench'}, and here it comes from {plugin or 'bench'}"
+            f"{name} is the method of {distribution or 'bench'}, but here it comes from {plugin or 'bench'}"
         )
     return method
 
@@ -303,32 +287,28 @@ def label(method: Method) -> str:
     """Return a short name with the options that differ from their defaults, e.g. `simplex(vertices=2)`."""
     shown = _differing(method)
     if isinstance(method, Simplex):
-        head = method.base.name == "fine-tuning"
-        base = (
-            []
-            if isinstance(method.base, Prefix)
-            else [f"base={'head' if head else method.base.name}"]
-        )
-        shown = base + ([] if head else _differing(method.base)) + shown
+        base = method.options()["base"]
+        inherited = [] if base == "head" else _differing(method.base)
+        shown = ([] if base == "prefix" else [f"base={base}"]) + inherited + shown
     return f"{method.name}({', '.join(shown)})" if shown else method.name
 
 
 def _differing(method: Method) -> list[str]:
     """Return `option=value` for each option that differs from its default and has an effect."""
-    shown = []
-    for one in fields(method):
-        value = getattr(method, one.name)
-        if one.name == "base" or value == one.default:
-            continue
-        if _has_effect(method, one.name, one.default):
-            shown.append(f"{one.name}={show(value)}")
-    return shown
+    values = {field.name: getattr(method, field.name) for field in fields(method)}
+    return [
+        f"{field.name}={show(values[field.name])}"
+        for field in fields(method)
+        if field.name != "base"
+        and values[field.name] != field.default
+        and _has_effect(method, field.name, field.default)
+    ]
 
 
 def _has_effect(method: Method, option: str, default: object) -> bool:
     """Return whether the value differs from the default in use: lr=2e-5 may spell out the default."""
     try:
-        return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of it
+        return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of the method
     except ValueError:  # the default is invalid with the other options
         return True
 
@@ -349,7 +329,7 @@ def _parse(option: str, value: str | Scalar, kind: str) -> Scalar:
             }[text.lower()]
         number = text.removesuffix("%") if kind == "float" else text
         if kind in ("int", "float") and not set(number) <= set("0123456789+-.eE"):
-            raise ValueError(text)  # Python reads more as a number: 1_0, other scripts' digits, inf
+            raise ValueError(text)  # Python also accepts 1_0, inf and digits of other scripts
         if kind == "int":
             return int(text)
         if kind == "float" and isfinite(parsed := float(number)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, option, require, require_one_of, require_share
+from methods.core.method import Method, added_option, option
 from methods.core.protocols import Streams, Unsupported
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
-    """Adds `up(relu(down(x)))` to what each feed-forward block puts out, before it joins the residual stream; `up` starts at 0.
+    """Add `up(relu(down(x)))` to the output x of each feed-forward block, before the residual sum; `up` starts at 0.
 
-    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck and for its two places a
-    layer (`placement=both`); Pfeiffer et al. 2021, arXiv 2005.00247, for the one place behind the
-    feed-forward block; 48 is 768 / 16, the reduction used there; Li & Liang 2021, arXiv 2101.00190,
-    compare at budgets of 3 % and 0.1 %; `gate` as in UniPELT (Mao et al. 2022, arXiv 2110.07577).
+    Sources: Houlsby et al. 2019, arXiv 1902.00751, for the bottleneck and for two bottlenecks per layer
+    (`placement=both`); Pfeiffer et al. 2021, arXiv 2005.00247, for one after the feed-forward block and for its
+    width, 48 = 768 / 16; Li & Liang 2021, arXiv 2101.00190, for budgets of 3 % and 0.1 %; UniPELT (Mao et al. 2022,
+    arXiv 2110.07577) for `gate`.
     """
 
     name: ClassVar[str] = "adapter"
@@ -34,33 +34,26 @@ class Adapter(Method):
         "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
     )
 
-    bottleneck: int = option(48, "Width of the bottleneck.")
+    bottleneck: int = option(48, "Width of the bottleneck.", least=1)
     placement: str = added_option(
         "feed-forward",
         "feed-forward: after the feed-forward part of a block; both: after attention as well.",
+        choices=("feed-forward", "both"),
     )
     budget: float = added_option(
         0.0,
         "Share of the backbone's parameters, such as 3%, that sets the bottleneck; 0: use `bottleneck`.",
+        share=True,
     )
     gate: bool = added_option(
         False, "Scale each bottleneck's output by a gate that depends on the input."
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.bottleneck >= 1, f"bottleneck must be 1 or more, got {self.bottleneck}")
-        require_one_of("placement", self.placement, ("feed-forward", "both"))
-        require_share("budget", self.budget)
-
-    @property
-    def default_lr(self) -> float:
-        """Learning rate of all small trained parts."""
-        return 5e-4
+    default_lr: ClassVar[float] = 5e-4  # as for all small trained parts
 
     @property
     def unused(self) -> frozenset[str]:
-        """The bottleneck if the budget sets it."""
+        """The width of the bottleneck if the budget sets it."""
         return frozenset({"bottleneck"} if self.budget else ())
 
     def place(self, slots: Slots) -> None:
@@ -85,12 +78,8 @@ class Adapter(Method):
                 raise Unsupported(
                     "the end of this backbone's attention part was not found: choose placement=feed-forward"
                 )
-            places += (
-                [(number, block.attention_out)]
-                if self.placement == "both" and block.attention_out
-                else []
-            )
-            places += [(number, block.feed_forward_out)]
+            paths = [block.attention_out] if self.placement == "both" else []
+            places += [(number, path) for path in (*paths, block.feed_forward_out) if path]
         if not places:
             raise Unsupported("no repeated blocks were found in this backbone")
         return places
@@ -105,7 +94,7 @@ class Adapter(Method):
         if width < 1:
             least = places * (3 * architecture.hidden + 1) / architecture.size
             raise Unsupported(
-                f"budget={self.budget} is less than a bottleneck of 1 needs in each place: {least:.2%}"
+                f"budget={self.budget} is too small for bottlenecks of width 1, which need {least:.2%}"
             )
         return width
 
@@ -134,7 +123,7 @@ class Adapter(Method):
             zeros,
         )
 
-        drawn = initialise_gates(slots, streams, vertices, "adapter")
+        per_vertex = initialise_gates(slots, streams, vertices, "adapter")
         for slot in slots:
             if (
                 slot.name.endswith((".down", ".down_bias", ".up", ".up_bias"))
@@ -143,5 +132,7 @@ class Adapter(Method):
                 initialiser = (
                     normal(slots.architecture.init_range) if slot.name.endswith(".down") else zeros
                 )
-                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
-        return InitialParameters(drawn)
+                per_vertex[slot.name] = initialise(
+                    streams, slot.name, slot.shape, vertices, initialiser
+                )
+        return InitialParameters(per_vertex)

@@ -1,4 +1,4 @@
-"""BitFit: the backbone's biases, and nothing else of it."""
+"""BitFit: train only the backbone's biases and the head."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Bitfit(Method):
-    """Trains every bias of the backbone, those of its norms included.
+    """Train all biases of the backbone, including those of its norms.
 
-    Source: Ben Zaken et al. 2022, arXiv 2106.10199; at BERT-base these are 102,912 numbers without
+    Source: Ben Zaken et al. 2022, arXiv 2106.10199; for BERT-base these are 102,912 numbers without
     the head.
     """
 
@@ -25,15 +25,9 @@ class Bitfit(Method):
     summary: ClassVar[str] = "the backbone's biases"
     paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv 2106.10199"
 
-    @property
-    def default_lr(self) -> float:
-        """Within the range of 1e-4 to 1e-3 and above that the paper searches for biases."""
-        return 1e-3
+    default_lr: ClassVar[float] = 1e-3  # the paper searches rates for biases in this range
 
-    @property
-    def starts_at_random(self) -> bool:
-        """False: a bias starts at its value in the checkpoint."""
-        return False
+    starts_at_random: ClassVar[bool] = False  # a bias starts at its value in the checkpoint
 
     def place(self, slots: Slots) -> None:
         architecture = slots.architecture
@@ -41,9 +35,11 @@ class Bitfit(Method):
             if name.endswith("bias") and not architecture.is_head(name):
                 slots.replace(name, architecture.layer_of(name), role="backbone")
         if not len(slots):
-            raise Unsupported("this backbone has no biases: try ia3, which is as small")
+            raise Unsupported(
+                "this backbone has no biases: try ia3, which has a similar number of parameters"
+            )
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is random
         from methods.core.parameters import InitialParameters
 
         return InitialParameters(

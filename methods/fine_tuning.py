@@ -1,4 +1,4 @@
-"""Fine-tuning: the backbone's own parameters, all or some, and the head."""
+"""Fine-tuning: train all or some of the backbone's parameters, and the head."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Method):
-    """Trains the backbone itself: all of it, its top layers, or nothing but the head.
+    """Train the whole backbone, its top layers, or only the head.
 
-    Sources: Devlin et al. 2019 for the whole; Li & Liang 2021 for the top two layers; the rate and
-    the decay as advised for few examples by Mosbach et al. 2021 and Zhang et al. 2021.
+    Sources: Devlin et al. 2019 for the whole backbone; Li & Liang 2021 for the top two layers; Mosbach et al. 2021
+    and Zhang et al. 2021 for the learning rate and weight decay with few examples.
     """
 
     name: ClassVar[str] = "fine-tuning"
@@ -32,7 +32,9 @@ class FineTuning(Method):
     layers: str = option(
         "all", "Blocks to train: all, none (only the head), or top-K such as top-2."
     )
-    weight_decay: float = option(0.01, "Weight decay of AdamW; biases and norms never decay.")
+    weight_decay: float = option(
+        0.01, "Weight decay of AdamW; biases and norms never decay.", least=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,20 +56,22 @@ class FineTuning(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """Only a head is random; parameters of the backbone start at their values."""
+        """Only the head starts at random; the backbone starts at its checkpoint."""
         return self.layers == "none"
 
     def place(self, slots: Slots) -> None:
         architecture = slots.architecture
         if self.layers == "none":
             return
-        if self.layers != "all" and architecture.scattered:
+        if self.layers != "all" and architecture.split_blocks:
             raise Unsupported(
-                "this backbone keeps the parts of a layer in lists of their own: choose layers=all or none"
+                "this backbone keeps the parts of a layer in separate lists: choose layers=all or none"
             )
-        wanted = tuple(f"{block}." for block in self._blocks(architecture.layers))
+        trained = tuple(f"{block}." for block in self._blocks(architecture.layers))
         for name in sorted(architecture.trained):
-            if not architecture.is_head(name) and (self.layers == "all" or name.startswith(wanted)):
+            if not architecture.is_head(name) and (
+                self.layers == "all" or name.startswith(trained)
+            ):
                 slots.replace(name, architecture.layer_of(name), role="backbone")
 
     def _blocks(self, layers: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,12 +79,10 @@ class FineTuning(Method):
             return layers
         top = int(self.layers.removeprefix("top-"))
         if top > len(layers):
-            raise Unsupported(
-                f"layers={self.layers}: this backbone has {len(layers)} layers of its own"
-            )
+            raise Unsupported(f"layers={self.layers}: this backbone has only {len(layers)} layers")
         return layers[-top:]
 
-    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is drawn
+    def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:  # noqa: ARG002  # nothing is random
         from methods.core.parameters import InitialParameters
 
         return InitialParameters(

@@ -19,26 +19,27 @@ if TYPE_CHECKING:
     from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
-# The names of query and value projections in most families. As the default it stands for these
-# layers whatever their names.
+# Names of the query and value projections in most families. As the default it means these layers, whatever their
+# names are.
 QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora(Method):
-    """Adds `alpha / rank * B A` to the weight of the query and value projections; B starts at 0.
+    """Add `alpha / rank * B A` to the weight of the query and value projections; B starts at 0.
 
-    Sources: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in
-    UniPELT's comparison; `rslora` divides by the root of the rank (Kalajdzievski 2023, arXiv
-    2312.03732); `gate` as in UniPELT (Mao et al. 2022, arXiv 2110.07577). Where one layer gives
-    queries, keys and values, the whole layer is updated, as PEFT does.
+    If one layer computes queries, keys and values, the whole layer is updated, as PEFT does.
+
+    Sources: Hu et al. 2022, arXiv 2106.09685, sections 4.1 and 4.2; rank 8 and alpha 16 as in the comparison of
+    UniPELT (Mao et al. 2022, arXiv 2110.07577), which also describes `gate`; `rslora` divides by the square root of
+    the rank (Kalajdzievski 2023, arXiv 2312.03732).
     """
 
     name: ClassVar[str] = "lora"
     summary: ClassVar[str] = "a low-rank update of the query and value projections"
     paper: ClassVar[str] = "Hu et al. 2022, arXiv 2106.09685"
 
-    rank: int = option(8, "Rank of the update.")
+    rank: int = option(8, "Rank of the update.", least=1)
     alpha: float = option(
         16.0, "The update is scaled by alpha / rank, so its size does not depend on the rank."
     )
@@ -46,13 +47,12 @@ class Lora(Method):
         QUERY_VALUE,
         "Names of the linear layers to update, separated by |; the default means the query and value projections.",
     )
-    lora_dropout: float = added_option(0.0, "Dropout on the input of the update.")
+    lora_dropout: float = added_option(0.0, "Dropout on the input of the update.", share=True)
     rslora: bool = added_option(False, "Scale the update by alpha / sqrt(rank).")
     gate: bool = added_option(False, "Scale each update by a gate that depends on the input.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.rank >= 1, f"rank must be 1 or more, got {self.rank}")
         try:
             re.compile(self.targets)
         except re.error as error:
@@ -60,15 +60,8 @@ class Lora(Method):
                 f"targets must be names separated by |, got {self.targets!r} ({error})"
             ) from None
         require(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
-        require(
-            0 <= self.lora_dropout < 1,
-            f"lora_dropout must be from 0 to below 1, got {self.lora_dropout}",
-        )
 
-    @property
-    def default_lr(self) -> float:
-        """Learning rate of all small trained parts."""
-        return 5e-4
+    default_lr: ClassVar[float] = 5e-4  # as for all small trained parts
 
     @property
     def scale(self) -> float:
@@ -80,13 +73,13 @@ class Lora(Method):
 
         for number, block in enumerate(slots.architecture.blocks):
             for path in self._layers(slots, block):
-                read, given = layer_sizes(slots.backbone.model.get_submodule(path))
-                slots.add(path, "lora_a", (self.rank, read), number)
-                slots.add(path, "lora_b", (given, self.rank), number)
-                slots.hook_linear(path, self._update(slots, path, number, read))
+                inputs, outputs = layer_sizes(slots.backbone.model.get_submodule(path))
+                slots.add(path, "lora_a", (self.rank, inputs), number)
+                slots.add(path, "lora_b", (outputs, self.rank), number)
+                slots.hook_linear(path, self._update(slots, path, number, inputs))
         if not len(slots):
             raise Unsupported(
-                f"no linear layer of this backbone is called {self.targets}: name some with targets=..."
+                f"no linear layer of this backbone is named {self.targets}: set targets to names that it has"
             )
 
     def _layers(self, slots: Slots, block: Block) -> list[str]:
@@ -94,17 +87,16 @@ class Lora(Method):
 
         if self.targets != QUERY_VALUE:
             return linear_layers(slots.backbone.model, block.path, self.targets)
-        return list(
-            dict.fromkeys(found.path for found in (block.query, block.value) if found is not None)
-        )
+        projections = [part for part in (block.query, block.value) if part is not None]
+        return list(dict.fromkeys(projection.path for projection in projections))
 
-    def _update(self, slots: Slots, path: str, layer: int, read: int) -> Callable[..., Tensor]:
-        gate = slots.gate(path, "lora", layer, read) if self.gate else None
+    def _update(self, slots: Slots, path: str, layer: int, inputs: int) -> Callable[..., Tensor]:
+        gate = slots.gate(path, "lora", layer, inputs) if self.gate else None
 
         def update(module: Any, x: Tensor, output: Tensor) -> Tensor:
             low: Tensor = (
                 slots.drop(x, self.lora_dropout) @ module.lora_a.mT
-            )  # [rows, tokens, rank]; factors may have rows
+            )  # [rows, tokens, rank]; lora_a may have a row axis
             high: Tensor = low @ module.lora_b.mT  # [rows, tokens, out]
             return output + self.scale * (high if gate is None else high * gate(module, x))
 
@@ -119,12 +111,14 @@ class Lora(Method):
             zeros,
         )
 
-        drawn, factors = initialise_gates(slots, streams, vertices, "lora"), {}
+        per_vertex, factors = initialise_gates(slots, streams, vertices, "lora"), {}
         for slot in slots:
             if slot.name.endswith("lora_a"):
                 initialiser = uniform(1 / math.sqrt(slot.shape[1]))
-                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
+                per_vertex[slot.name] = initialise(
+                    streams, slot.name, slot.shape, vertices, initialiser
+                )
                 factors[slot.name] = f"{slot.name[:-1]}b"
             elif slot.name.endswith("lora_b"):
-                drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, zeros)
-        return InitialParameters(drawn, factors=factors)
+                per_vertex[slot.name] = initialise(streams, slot.name, slot.shape, vertices, zeros)
+        return InitialParameters(per_vertex, factors=factors)

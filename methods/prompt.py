@@ -1,11 +1,11 @@
-"""Prompt tuning: trained rows in front of the embedded text."""
+"""Prompt tuning: trained vectors in front of the embedded text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import Method, added_option, option, require, require_one_of
+from methods.core.method import Method, added_option, option, require
 from methods.core.protocols import Streams, Unsupported
 from methods.core.text_init import repeat_to_length, require_words
 
@@ -16,60 +16,61 @@ if TYPE_CHECKING:
     from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
-COMMON = 5000  # the vocabulary's first entries, which `init=vocabulary` draws from
+COMMON = 5000  # number of first entries of the vocabulary that `init=vocabulary` samples from
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt(Method):
-    """Trains `length` rows in front of the embedded tokens; every layer sees them as if they were text.
+    """Train `length` vectors in front of the embedded tokens; every layer processes them like tokens.
 
-    Source: Lester et al. 2021, arXiv 2104.08691: length up to 100 and a start from common tokens or
-    from words, section 3.2; length 20 is where more helps little. `decoder=mlp` makes the rows from
-    latent ones by a perceptron (Le et al. 2024, arXiv 2410.02200).
+    After the last layer the prompt's positions are dropped, so that an encoder pools the text's first token.
+    `pool=prompt` keeps them, and BERT pools the prompt's first vector, as in PEFT. Only then can a prompt for an
+    encoder be exported to PEFT.
 
-    What is classified is the text: behind the last layer the prompt's rows are dropped, so that an
-    encoder pools its real first token. `pool=prompt` leaves them there, and BERT pools the prompt's
-    first row: so PEFT does, and only so a prompt for an encoder can be exported to it.
+    Sources: Lester et al. 2021, arXiv 2104.08691, section 3.2, for initialisation from common tokens or words, and
+    for length 20, beyond which the gains are small; Le et al. 2024, arXiv 2410.02200, for `decoder=mlp`, which
+    computes the vectors from latent vectors by a perceptron.
     """
 
     name: ClassVar[str] = "prompt"
-    summary: ClassVar[str] = "trained rows in front of the embedded text"
+    summary: ClassVar[str] = "trained vectors in front of the embedded text"
     paper: ClassVar[str] = "Lester et al. 2021, arXiv 2104.08691"
 
-    length: int = option(20, "Number of trained vectors in front of the text.")
+    length: int = option(20, "Number of trained vectors in front of the text.", least=1)
     init: str = option(
         "vocabulary",
         "vocabulary: start from embeddings of common tokens; random: from random vectors; words: from given words.",
+        choices=("random", "vocabulary", "words"),
     )
     words: str = added_option("", "The words for init=words, repeated or cut to the length.")
-    decoder: str = option("none", "none: train the vectors directly; mlp: through a perceptron.")
-    hidden: int = option(512, "Width of the perceptron's hidden layer.")
+    decoder: str = option(
+        "none",
+        "none: train the vectors directly; mlp: through a perceptron.",
+        choices=("none", "mlp"),
+    )
+    hidden: int = option(512, "Width of the perceptron's hidden layer.", least=1)
     pool: str = option(
         "text",
         "text: the classifier sees only the text; prompt: it also sees the prompt, as in PEFT.",
+        choices=("text", "prompt"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.length >= 1, f"length must be 1 or more, got {self.length}")
-        require(self.hidden >= 1, f"hidden must be 1 or more, got {self.hidden}")
-        require_one_of("init", self.init, ("random", "vocabulary", "words"))
-        require_one_of("decoder", self.decoder, ("none", "mlp"))
-        require_one_of("pool", self.pool, ("text", "prompt"))
         require_words(self.init, self.words)
         require(
             self.decoder == "none" or self.init == "random",
-            "decoder=mlp starts from latent rows that are drawn: it needs init=random",
+            "decoder=mlp starts from random latent vectors: it requires init=random",
         )
 
     @property
     def default_lr(self) -> float:
-        """Through a perceptron as for prefixes with one, else as for those without."""
+        """As for prefixes: lower with a perceptron."""
         return 5e-3 if self.decoder == "none" else 5e-4
 
     @property
     def starts_at_random(self) -> bool:
-        """False with real words: all vertices would be equal."""
+        """False with real words, because all vertices would be equal."""
         return self.init != "words"
 
     @property
@@ -79,7 +80,7 @@ class Prompt(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """The width without a perceptron."""
+        """The width of the perceptron if there is no perceptron."""
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:
@@ -89,26 +90,25 @@ class Prompt(Method):
         require_positions(slots, self.length, "prompt", "choose {way}")
         if architecture.causal and self.pool == "prompt":
             raise Unsupported(
-                "a causal model classifies the text's last token whatever stands before it: leave pool=text"
+                "a causal model classifies the text's last token, so pool=prompt has no effect: use pool=text"
             )
-        name = slots.add(architecture.stack, "prompt", (self.length, _table(slots).shape[1]), 0)
-        embed = slots.backbone.model.get_submodule(slots.architecture.body).get_input_embeddings()  # type: ignore[operator]
-        site = slots.backbone.model.get_submodule(name.rpartition(".")[0])
+        embed = _embedding(slots)
+        slots.add(architecture.stack, "prompt", (self.length, embed.weight.shape[1]), 0)
+        site: Any = slots.backbone.model.get_submodule(architecture.stack)
 
-        def put_in_front(
+        def prepend(
             _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
         ) -> tuple[Any, dict[str, Any]]:
             ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-            named = _in_front(site.prompt, embed(ids), named, causal=architecture.causal)  # type: ignore[arg-type]
+            named = _prepend(site.prompt, embed(ids), named, causal=architecture.causal)
             return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
 
-        slots.hook_inputs(slots.architecture.body, put_in_front)
+        slots.hook_inputs(architecture.body, prepend)
         if self.pool == "text":
-            early = (
-                architecture.stack == architecture.body and architecture.pools_inside
-            )  # then the body itself must not see the prompt
-            where = architecture.blocks[-1].path if early else architecture.stack
-            slots.hook(where, lambda _module, _inputs, output: _behind(output, self.length))
+            # If the body itself pools after its blocks, the prompt is dropped before it does.
+            early = architecture.stack == architecture.body and architecture.pools_inside
+            path = architecture.blocks[-1].path if early else architecture.stack
+            slots.hook(path, lambda _module, _inputs, output: _drop_first(output, self.length))
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         import torch
@@ -118,57 +118,47 @@ class Prompt(Method):
 
         slot = next(slot for slot in slots if slot.role == "added")
         if self.decoder == "mlp":
+            latent = initialise(streams, LATENT, slot.shape, vertices, normal(1.0))
             mlp = PromptMlp(slot.name, slot.shape[1], self.hidden, streams)
-            return InitialParameters(
-                {LATENT: initialise(streams, LATENT, slot.shape, vertices, normal(1.0))},
-                decoder=mlp,
-            )
-        common = min(COMMON, len(_table(slots)))
-        if self.init == "random":
-            spread = float(_embedded(slots, torch.arange(common)).std())
-            return InitialParameters(
-                {slot.name: initialise(streams, slot.name, slot.shape, vertices, normal(spread))}
-            )
+            return InitialParameters({LATENT: latent}, decoder=mlp)
         if self.init == "words":
-            rows = _embedded(
-                slots,
-                torch.tensor(
-                    repeat_to_length(slots.backbone.tokens(self.words), self.length, self.words)
-                ),
-            )
-            return InitialParameters({slot.name: rows.expand(vertices, -1, -1).clone()})
+            ids = repeat_to_length(slots.backbone.tokens(self.words), self.length, self.words)
+            vectors = _embedded(slots, torch.tensor(ids))
+            return InitialParameters({slot.name: vectors.expand(vertices, -1, -1).clone()})
+        common = min(COMMON, len(_embedding(slots).weight))
 
-        def some_tokens(tensor: Tensor, generator: torch.Generator) -> object:
+        def common_tokens(tensor: Tensor, generator: torch.Generator) -> object:
             return tensor.copy_(
                 _embedded(slots, torch.randint(common, (self.length,), generator=generator))
             )
 
+        initialiser = (
+            normal(float(_embedded(slots, torch.arange(common)).std()))
+            if self.init == "random"
+            else common_tokens
+        )
         return InitialParameters(
-            {slot.name: initialise(streams, slot.name, slot.shape, vertices, some_tokens)}
+            {slot.name: initialise(streams, slot.name, slot.shape, vertices, initialiser)}
         )
 
 
-def _table(slots: Slots) -> Tensor:
-    """The embeddings of the vocabulary, `[vocabulary, width]`."""
-    body = slots.backbone.model.get_submodule(slots.architecture.body)
-    table: Tensor = body.get_input_embeddings().weight  # type: ignore[operator]  # every model of the library has them
-    return table
+def _embedding(slots: Slots) -> Any:
+    """Return the module that embeds tokens; its weight is `[vocabulary, width]`."""
+    body: Any = slots.backbone.model.get_submodule(slots.architecture.body)
+    return body.get_input_embeddings()
 
 
 def _embedded(slots: Slots, ids: Tensor) -> Tensor:
-    """Tokens as the model embeds them, which may scale its table: `[tokens, width]` in float32."""
-    import torch
-
-    with torch.no_grad():
-        embed = slots.backbone.model.get_submodule(slots.architecture.body).get_input_embeddings()  # type: ignore[operator]
-        found: Tensor = embed(ids.to(_table(slots).device)).float().cpu()
-    return found
+    """Return tokens as the model embeds them, which may scale its table: `[tokens, width]` in float32."""
+    embed = _embedding(slots)
+    embedded: Tensor = embed(ids.to(embed.weight.device))
+    return embedded.detach().float().cpu()
 
 
-def _in_front(
+def _prepend(
     prompt: Tensor, embedded: Tensor, named: dict[str, Any], *, causal: bool
 ) -> dict[str, Any]:
-    """The body's arguments with the prompt in front of the embedded text `[rows, tokens, width]`."""
+    """Return the body's arguments with the prompt in front of the embedded text `[rows, tokens, width]`."""
     import torch
     import torch.nn.functional as F
 
@@ -186,8 +176,8 @@ def _in_front(
     return named
 
 
-def _behind(output: Any, length: int) -> Any:
-    """A model's output without the states of its first positions."""
+def _drop_first(output: Any, length: int) -> Any:
+    """Return a model's output without the states of its first `length` positions."""
     if not isinstance(output, tuple | dict):
         return output[:, length:]
     if isinstance(output, tuple):

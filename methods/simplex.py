@@ -1,4 +1,4 @@
-"""A simplex of models: several vertices of a base method trained together as the corners of one connected set."""
+"""A simplex of models: several copies of a base method, its vertices, trained together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from methods.core.method import (
     added_option,
     option,
     require,
-    require_one_of,
 )
 from methods.core.protocols import Streams, Unsupported
 from methods.prefix import Prefix
@@ -27,16 +26,14 @@ DECODERS = ("shared", "per-vertex")
 
 @dataclass(frozen=True, kw_only=True)
 class Simplex(Method):
-    """Trains `vertices` models of the base method at once: every row of a step is seen by a point drawn from their simplex.
+    """Train `vertices` models of the base method at once; each row of a step uses a point sampled from their simplex.
 
-    The dev metric is taken over several copies of the dev rows, each seen by a point of its own;
-    the model that is tested is the centroid. Source: Falissard, Guigue & Soulier 2023, arXiv
-    2310.15793 (prefixes and heads of six vertices; points drawn for each observation and each
-    layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform law, the coarser granularities
-    and the penalty `diversity`. What was chosen where descriptions of it are silent:
-    docs/simplex.md.
+    The dev metric is computed on several copies of the dev examples, each at its own point. The centroid is tested.
+    With one vertex it equals the base method, bit for bit.
 
-    With one vertex it is the base method, to the last digit.
+    Sources: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads as six vertices; a point for each
+    observation and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the coarser
+    granularities and the penalty `diversity`. docs/simplex.md lists the choices made where the sources are silent.
     """
 
     name: ClassVar[str] = "simplex"
@@ -51,55 +48,55 @@ class Simplex(Method):
             "help": "The method whose tensors are the vertices: prefix, lora, adapter, prompt, head or unipelt."
         },
     )
-    vertices: int = option(6, "Number of vertices; 1 is the base method itself.")
+    vertices: int = option(6, "Number of vertices; 1 is the base method itself.", least=1)
     granularity: str = option(
         "row-layer",
         "What gets its own point: row-layer (each example and layer), row, batch-layer (each layer) or batch.",
+        choices=("row-layer", "row", "batch-layer", "batch"),
     )
     validation: str = option(
-        "stochastic", "Score dev examples at sampled points (stochastic) or at the centroid."
+        "stochastic",
+        "Score dev examples at sampled points (stochastic) or at the centroid.",
+        choices=("stochastic", "centroid"),
     )
     copies: int = option(
         0,
         "Copies of each dev example in stochastic validation; 0: about 300 scored copies in total, at least 2.",
+        least=0,
     )
     concentration: float = added_option(
         1.0,
         "Of the Dirichlet distribution of points; 1: uniform, less: near vertices, more: near the centroid.",
     )
     diversity: float = added_option(
-        0.0, "Weight of the squared cosine between two vertices in the loss."
+        0.0, "Weight of the squared cosine between two vertices in the loss.", least=0
     )
     decoders: str = added_option(
-        "shared", "shared: the vertices share the base's perceptron; per-vertex: one for each."
+        "shared",
+        "shared: the vertices share the base's perceptron; per-vertex: one for each.",
+        choices=DECODERS,
     )
     head: bool = added_option(
         True, "Whether the head has vertices; false: one head for the whole simplex."
     )
     mix: str = added_option(
-        "factors", "Over LoRA: mix the factors A and B, or product: mix the updates B A."
+        "factors",
+        "Over LoRA: mix the factors A and B, or product: mix the updates B A.",
+        choices=("factors", "product"),
     )
     test: str = added_option(
-        "centroid", "Test the centroid, or mean-of-samples: the mean prediction of sampled models."
+        "centroid",
+        "Test the centroid, or mean-of-samples: the mean prediction of sampled models.",
+        choices=("centroid", "mean-of-samples"),
     )
-    samples: int = added_option(10, "Number of sampled models for test=mean-of-samples.")
+    samples: int = added_option(10, "Number of sampled models for test=mean-of-samples.", least=1)
 
     def __post_init__(self) -> None:
-        require(self.vertices >= 1, f"vertices must be 1 or more, got {self.vertices}")
-        require(self.copies >= 0, f"copies must not be negative, got {self.copies}")
+        super().__post_init__()
         require(self.concentration > 0, f"concentration must be above 0, got {self.concentration}")
-        require(self.diversity >= 0, f"diversity must not be negative, got {self.diversity}")
-        require(self.samples >= 1, f"samples must be 1 or more, got {self.samples}")
-        require_one_of(
-            "granularity", self.granularity, ("row-layer", "row", "batch-layer", "batch")
-        )
-        require_one_of("validation", self.validation, ("stochastic", "centroid"))
-        require_one_of("decoders", self.decoders, DECODERS)
-        require_one_of("mix", self.mix, ("factors", "product"))
-        require_one_of("test", self.test, ("centroid", "mean-of-samples"))
         require(
             self.base.starts_at_random and not isinstance(self.base, Simplex),
-            f"the base of a simplex must be drawn at random: {self.base.name} as it is has one start, so all vertices would "
+            f"the base of a simplex must start at random: with {self.base.name} and these options, all vertices would "
             "coincide; choose base=prefix, lora, adapter, prompt or head",
         )
         require(
@@ -108,12 +105,12 @@ class Simplex(Method):
         )
         require(
             self.mix == "factors" or self.base.name == "lora",
-            "mix=product mixes products of factors: it needs base=lora",
+            "mix=product mixes products of factors: it requires base=lora",
         )
 
     @property
     def resolved_version(self) -> int:
-        """Raised by a correction of its own and by one of the base's."""
+        """Raised by corrections of the simplex and of its base."""
         return self.VERSION + self.base.resolved_version - 1
 
     @property
@@ -128,7 +125,7 @@ class Simplex(Method):
 
     @property
     def dev_scoring(self) -> DevScoring:
-        """Sampled points by default, so that a small dev set does not judge by one point alone."""
+        """At sampled points by default, several for each dev example."""
         return DevScoring(stochastic=self.validation == "stochastic", copies=self.copies)
 
     @property
@@ -149,32 +146,24 @@ class Simplex(Method):
         return frozenset(name for name, unused in idle.items() if unused)
 
     def options(self) -> dict[str, Scalar]:
-        own: dict[str, Scalar] = {
-            name: getattr(self, name) for name in SIMPLEX_OPTIONS if name not in self.unused
-        }
-        return self.base.options() | own | {"base": self._base_name}
+        own = {name: getattr(self, name) for name in SIMPLEX_OPTIONS if name not in self.unused}
+        base = "head" if self.base.name == "fine-tuning" else self.base.name
+        return self.base.options() | own | {"base": base}
 
     def resolved(self) -> dict[str, Scalar]:
-        said = {one.name: one.default for one in fields(self) if one.metadata.get("added")}
-        values = self.options()
-        own = {
-            name: values[name]
-            for name in SIMPLEX_OPTIONS
-            if name in values and (name not in said or values[name] != said[name])
+        own = super().resolved()
+        return self.base.resolved() | {
+            name: own[name] for name in (*SIMPLEX_OPTIONS, "base") if name in own
         }
-        return self.base.resolved() | own | {"base": self._base_name}
-
-    @property
-    def _base_name(self) -> str:
-        return "head" if self.base.name == "fine-tuning" else self.base.name
 
     def place(self, slots: Slots) -> None:
         self.base.place(slots)
-        both = [slot for slot in slots if slot.name.rpartition(".")[0] in slots.architecture.shared]
-        if both and self.vertices > 1 and self.granularity.startswith("row"):
+        layers = {slot.name.rpartition(".")[0] for slot in slots}
+        shared = sorted(layers & slots.architecture.shared_inputs)
+        if shared and self.vertices > 1 and self.granularity.startswith("row"):
             raise Unsupported(
-                f"rows cannot have points of their own, for {both[0].name.rpartition('.')[0]} also works on what all rows "
-                "share: choose granularity=batch-layer"
+                f"rows cannot have separate points, because {shared[0]} also has inputs that all rows share: "
+                "choose granularity=batch-layer"
             )
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
@@ -191,13 +180,11 @@ class Simplex(Method):
 
         start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
         if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:
-            each = [
+            decoders = [
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder
                 for vertex in range(self.vertices)
             ]
-            start = replace(
-                start, decoder=Decoders(decoder for decoder in each if decoder is not None)
-            )
+            start = replace(start, decoder=Decoders(filter(None, decoders)))
         if not self.head:
             heads = {slot.name for slot in slots if slot.role == "head"} & start.per_vertex.keys()
             start = replace(
@@ -212,7 +199,7 @@ class Simplex(Method):
         return TrainableParameters(slots, start, mixture)
 
 
-# The options of a simplex itself, in order; all others are those of its base.
+# The options of the simplex itself, in order; all others belong to its base.
 SIMPLEX_OPTIONS = tuple(
     option.name
     for option in fields(Simplex)

@@ -24,8 +24,11 @@ class Start:
         factors: Mapping[str, str] = _NONE,
     ) -> InitialParameters:
         """Return the initial parameters, and warn."""
-        new = "methods.InitialParameters(per_vertex, shared, decoder, factors)"
-        warn(f"methods.source.Start is now {new}", DeprecationWarning, stacklevel=2)
+        warn(
+            "methods.source.Start is now methods.InitialParameters(per_vertex, shared, decoder, factors)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return InitialParameters(drawn, given, decoder, factors)
 
 

@@ -1,4 +1,4 @@
-"""UniPELT: a prefix, adapters and LoRA at once, each weighed by a gate that looks at the row."""
+"""UniPELT: a prefix, adapters and LoRA together, each scaled by a gate that depends on the input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from methods.core.slots import Slots
 
 
-# The parts, and the options that go with each.
+# The parts, each with its options.
 PARTS = {
     "prefix": ("length", "hidden", "positions"),
     "adapter": ("bottleneck",),
@@ -26,16 +26,15 @@ PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Unipelt(Method):
-    """Trains several methods together; in every layer a gate a method says how much of it a row needs.
+    """Train several methods together; in each layer, one gate per method scales its output for each row.
 
-    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width
-    512, adapters of 48, LoRA of rank 8 and alpha 16; a gate is a sigmoid of one linear output,
-    averaged over the row's tokens.
+    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width 512, adapters of
+    width 48, LoRA of rank 8 and alpha 16. A gate is a sigmoid of one linear output, averaged over the tokens.
     """
 
     name: ClassVar[str] = "unipelt"
     summary: ClassVar[str] = (
-        "prefix, adapter and LoRA together, each behind a gate that looks at the row"
+        "prefix, adapter and LoRA together, each scaled by a gate that depends on the input"
     )
     paper: ClassVar[str] = "Mao et al. 2022, arXiv 2110.07577"
 
@@ -59,13 +58,10 @@ class Unipelt(Method):
         )
         object.__setattr__(
             self, "parts", "+".join(part for part in PARTS if part in named)
-        )  # their order makes no difference
-        self.methods()  # checks their options
+        )  # in one order, so that equal methods are equal
+        self.methods()  # raises ValueError if an option is invalid
 
-    @property
-    def default_lr(self) -> float:
-        """As for each of its parts."""
-        return 5e-4
+    default_lr: ClassVar[float] = 5e-4  # as for each of its parts
 
     @property
     def decodes(self) -> bool:
@@ -84,7 +80,7 @@ class Unipelt(Method):
 
     def methods(self) -> list[Method]:
         """Return the parts, always in the same order."""
-        made: dict[str, Method] = {
+        methods: dict[str, Method] = {
             "prefix": Prefix(
                 length=self.length,
                 hidden=self.hidden,
@@ -94,7 +90,7 @@ class Unipelt(Method):
             "adapter": Adapter(bottleneck=self.bottleneck, gate=self.gates),
             "lora": Lora(rank=self.rank, alpha=self.alpha, gate=self.gates),
         }
-        return [method for name, method in made.items() if name in self.parts.split("+")]
+        return [method for name, method in methods.items() if name in self.parts.split("+")]
 
     def place(self, slots: Slots) -> None:
         for method in self.methods():

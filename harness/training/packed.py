@@ -11,8 +11,6 @@ With equal geometry a job's numbers are equal to the bit, whatever trains beside
 changes rounding, so it is recorded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +28,7 @@ from harness.training.dev_scoring import EvalRequest
 from harness.training.loop import FitResult, StepRequest, TrainingLoop
 from harness.training.optimiser import StackedAdamW
 from methods.core.attention import attention_under_vmap, full_mask
-from methods.core.dropout import MaskCounter, PrecomputedMasks, draw_masks
+from methods.core.dropout import MaskCounter, PrecomputedMasks, sample_masks
 from methods.core.parameters import TrainableParameters
 
 if TYPE_CHECKING:
@@ -374,7 +372,7 @@ class _DropoutMasks:
         for kind, entries in enumerate(self._entries):
             streams = {job: self._streams[job][kind] for job in dict.fromkeys(sources)}
             by_job = {
-                job: draw_masks(entries, stream)
+                job: sample_masks(entries, stream)
                 for job, stream in streams.items()
                 if stream is not None
             }

@@ -5,8 +5,6 @@ them reaches. A position table is an embedding that is indexed in order. The hea
 pretrained part.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -68,22 +66,18 @@ class Architecture:
     hidden: int
     position_table: str | None  # path of a learned position table
     positions: int | None  # maximum number of positions of a text
-    attention: tuple[
-        AttentionCall, ...
-    ]  # in the order of a forward pass; empty if the model has its own attention code
+    # In the order of a forward pass; empty if the model has its own attention code.
+    attention: tuple[AttentionCall, ...]
     blocks: tuple[Block, ...]  # from the embeddings up
     trained: frozenset[str]  # names of parameters that a classification loss reaches
     init_range: float  # standard deviation for new weights
     output_layer: str  # path of the linear layer that gives the logits
     size: int  # parameters of the pretrained part
     causal: bool  # whether a token attends only to itself and earlier tokens
-    scattered: bool  # whether the parts of a block are in separate module lists, as in XLM
-    pools_inside: (
-        bool  # whether a linear layer of the pretrained part works on what the last block gives
-    )
-    shared: frozenset[
-        str
-    ]  # linear layers that also work on something that all rows share, such as DeBERTa's distances
+    split_blocks: bool  # whether the parts of a block are in separate module lists, as in XLM
+    pools_inside: bool  # whether the pretrained part has linear layers after its last block
+    # Linear layers with inputs that all rows share, such as DeBERTa's relative distances.
+    shared_inputs: frozenset[str]
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -119,54 +113,56 @@ def layer_sizes(module: Any) -> tuple[int, int]:
 
 def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
     """Return the paths of the linear layers below a module whose last name fully matches `names`."""
-    found = [
-        path
+    return [
+        f"{under}.{path}"
         for path, module in model.get_submodule(under).named_modules()
-        if is_linear(module) and path
+        if path and is_linear(module) and re.fullmatch(names, path.rpartition(".")[2])
     ]
-    return [f"{under}.{path}" for path in found if re.fullmatch(names, path.rpartition(".")[2])]
 
 
 def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architecture:
     """Return the structure of a model, from one pass over two texts. Leaves it frozen and without gradients."""
     tokens = torch.tensor([_probe_tokens(config)] * 2, device=next(model.parameters()).device)
-    seen = _Trace()
-    with _watch(model, seen), torch.enable_grad():
+    trace = _Trace()
+    with _watch(model, trace), torch.enable_grad():
         model.requires_grad_(True)
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-        roles = _roles(seen)
+        roles = _roles(trace)
         logits.float().square().sum().backward()
     trained = frozenset(
         name for name, parameter in model.named_parameters() if parameter.grad is not None
     )
     model.zero_grad(set_to_none=True)
     model.requires_grad_(False)
-    for path, number in Counter(call.module for call in seen.calls).items():
+    turns = Counter(call.module for call in trace.calls)
+    for path, count in turns.items():
         module = model.get_submodule(path)
-        module._slots_turns, module._slots_turn = number, 0  # type: ignore[assignment]  # read by the attention function
-    inside = list(dict.fromkeys(call.module for call in seen.calls)) or [
+        module._slots_turns, module._slots_turn = count, 0  # type: ignore[assignment]  # read by the attention function
+    attention_modules = list(turns) or [
         path
         for path, module in model.named_modules()
         if "attention" in type(module).__name__.lower()
     ]
-    paths = repeated_blocks(model, inside)
-    table, positions = _positions(model, seen, config)
+    paths = _repeated_blocks(model, attention_modules)
+    table, positions = _positions(model, trace, config)
     return Architecture(
         body=body,
         stack=_stack(model, paths, body),
         hidden=config.hidden_size,
         position_table=table,
         positions=positions,
-        attention=tuple(seen.calls),
-        blocks=tuple(_block(model, path, seen, roles, config.hidden_size) for path in paths),
+        attention=tuple(trace.calls),
+        blocks=tuple(_block(model, path, trace, roles, config.hidden_size) for path in paths),
         trained=trained,
         init_range=float(getattr(config, "initializer_range", 0.02)),
-        output_layer=[path for path, _ in seen.linear if not path.startswith(body + ".")][-1],
+        output_layer=[path for path, _ in trace.linear if not path.startswith(body + ".")][-1],
         size=sum(parameter.numel() for parameter in model.get_submodule(body).parameters()),
-        shared=frozenset(path for path, out in seen.linear if out.dim() == 3 and len(out) == 1),
+        shared_inputs=frozenset(
+            path for path, out in trace.linear if out.dim() == 3 and len(out) == 1
+        ),
         causal=_causal(model.get_submodule(body), tokens),
-        scattered=_scattered(model, paths),
-        pools_inside=_pools_inside(seen, paths, body),
+        split_blocks=_has_split_blocks(model, paths),
+        pools_inside=_pools_inside(trace, paths, body),
     )
 
 
@@ -175,39 +171,37 @@ class _Trace:
     """The calls of one forward pass, in order."""
 
     calls: list[AttentionCall] = field(default_factory=list)
-    tensors: list[tuple[Tensor, Tensor, Tensor]] = field(
-        default_factory=list
-    )  # query, key, value of each call
-    linear: list[tuple[str, Tensor]] = field(
-        default_factory=list
-    )  # path and output of each call of a linear layer
-    before: list[int] = field(
-        default_factory=list
-    )  # how many linear layers had been called before each attention call
-    embedded: list[tuple[str, Tensor]] = field(default_factory=list)  # path and rows asked for
+    # Query, key and value of each attention call.
+    tensors: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    # Path and output of each call of a linear layer.
+    linear: list[tuple[str, Tensor]] = field(default_factory=list)
+    # Number of calls of linear layers before each attention call.
+    before: list[int] = field(default_factory=list)
+    # Path and indices of each call of an embedding.
+    embedded: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
 @contextmanager
-def _watch(model: nn.Module, seen: _Trace) -> Iterator[None]:
+def _watch(model: nn.Module, trace: _Trace) -> Iterator[None]:
     """Record the calls inside the block."""
     paths = {id(module): path for path, module in model.named_modules()}
     turns: Counter[str] = Counter()
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
         path = paths[id(module)]
-        seen.calls.append(
-            AttentionCall(path, turns[path], len(seen.calls), key.shape[1], key.shape[3])
+        trace.calls.append(
+            AttentionCall(path, turns[path], len(trace.calls), key.shape[1], key.shape[3])
         )
-        seen.tensors.append((query, key, value))
-        seen.before.append(len(seen.linear))
+        trace.tensors.append((query, key, value))
+        trace.before.append(len(trace.linear))
         turns[path] += 1
 
     def linear(module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        seen.linear.append((paths[id(module)], output))
+        trace.linear.append((paths[id(module)], output))
 
     def embed(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            seen.embedded.append((paths[id(module)], inputs[0]))
+            trace.embedded.append((paths[id(module)], inputs[0]))
 
     handles = [
         module.register_forward_hook(linear) for module in model.modules() if is_linear(module)
@@ -223,15 +217,17 @@ def _watch(model: nn.Module, seen: _Trace) -> Iterator[None]:
             handle.remove()
 
 
-def _roles(seen: _Trace) -> dict[str, tuple[Projection | None, ...]]:
+def _roles(trace: _Trace) -> dict[str, tuple[Projection | None, ...]]:
     """Return, for the first call of each attention module, the layers that compute its query, key and value."""
     roles: dict[str, tuple[Projection | None, ...]] = {}
-    for call, tensors, end in zip(seen.calls, seen.tensors, seen.before, strict=True):
+    for call, tensors, end in zip(trace.calls, trace.tensors, trace.before, strict=True):
         if call.turn == 0:
-            own = [
-                (path, out) for path, out in seen.linear[:end] if path.startswith(call.module + ".")
+            candidates = [
+                (path, out)
+                for path, out in trace.linear[:end]
+                if path.startswith(call.module + ".")
             ]
-            roles[call.module] = tuple(_origin(tensor, own) for tensor in tensors)
+            roles[call.module] = tuple(_origin(tensor, candidates) for tensor in tensors)
     return roles
 
 
@@ -256,44 +252,41 @@ def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Project
 def _block(
     model: nn.Module,
     path: str,
-    seen: _Trace,
+    trace: _Trace,
     roles: dict[str, tuple[Projection | None, ...]],
     hidden: int,
 ) -> Block:
     """Return the parts of one block."""
     inside = [
         (number, name)
-        for number, (name, _) in enumerate(seen.linear)
+        for number, (name, _) in enumerate(trace.linear)
         if name.startswith(path + ".")
     ]
     call = next(
-        (number for number, call in enumerate(seen.calls) if call.module.startswith(path + ".")),
+        (number for number, call in enumerate(trace.calls) if call.module.startswith(path + ".")),
         None,
     )
     if call is not None:
-        found = roles[seen.calls[call].module]
-        after = [name for number, name in inside if number >= seen.before[call]]
+        traced = roles[trace.calls[call].module]
+        after = [name for number, name in inside if number >= trace.before[call]]
     else:
-        found = (None, None, None)
+        traced = (None, None, None)
         after = [
             name for _, name in inside if layer_sizes(model.get_submodule(name)) == (hidden, hidden)
         ][-1:]
+    # Projections that the gradient did not find have the usual names (own attention code, or zero weights).
     query, key, value = (
-        one or _by_name(model, path, role) for one, role in zip(found, NAMES, strict=True)
+        projection or next(map(Projection, linear_layers(model, path, names)), None)
+        for projection, names in zip(traced, NAMES.values(), strict=True)
     )
     out = after[0] if after else None
-    names = list(dict.fromkeys(name for _, name in inside))
-    last = names[-1] if names and layer_sizes(model.get_submodule(names[-1]))[1] == hidden else None
-    return Block(path, query, key, value, out, None if last == out else last)
+    last = next(reversed(dict.fromkeys(name for _, name in inside)), None)
+    if last == out or (last and layer_sizes(model.get_submodule(last))[1] != hidden):
+        last = None
+    return Block(path, query, key, value, out, last)
 
 
-def _by_name(model: nn.Module, block: str, role: str) -> Projection | None:
-    """Return a projection by its usual name; for models with their own attention code, or zero weights."""
-    layers = linear_layers(model, block, NAMES[role])
-    return Projection(layers[0]) if layers else None
-
-
-def repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
+def _repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
     """Return the paths of the blocks: all elements of the module lists that contain the modules, in order."""
     blocks: dict[str, None] = {}
     for path in inside:
@@ -319,12 +312,12 @@ def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
 
 def _probe_tokens(config: Any) -> list[int]:
     """Return four token ids that are not padding, and not in order like positions."""
-    known = [
+    valid = [
         token
-        for token in range(5, 5 + 5)
+        for token in range(5, 10)
         if token != config.pad_token_id and token < config.vocab_size
     ]
-    return [known[place % len(known)] for place in (2, 0, 3, 1)] if known else [0, 0, 0, 0]
+    return [valid[index % len(valid)] for index in (2, 0, 3, 1)] if valid else [0, 0, 0, 0]
 
 
 @torch.no_grad()
@@ -338,7 +331,7 @@ def _causal(body: nn.Module, tokens: Tensor) -> bool:
     return torch.equal(*states)
 
 
-def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
+def _has_split_blocks(model: nn.Module, blocks: tuple[str, ...]) -> bool:
     """Return whether another module list of the same length is beside that of the blocks."""
     above = blocks[0].rpartition(".")[0].rpartition(".")[0] if blocks else ""
     lists = [
@@ -346,26 +339,26 @@ def _scattered(model: nn.Module, blocks: tuple[str, ...]) -> bool:
         for module in model.get_submodule(above).children()
         if isinstance(module, nn.ModuleList)
     ]
-    return sum(len(one) == len(blocks) for one in lists) > 1
+    return sum(len(modules) == len(blocks) for modules in lists) > 1
 
 
-def _pools_inside(seen: _Trace, blocks: tuple[str, ...], body: str) -> bool:
+def _pools_inside(trace: _Trace, blocks: tuple[str, ...], body: str) -> bool:
     """Return whether the pretrained part has linear layers after its blocks."""
     inside = [
         number
-        for number, (path, _) in enumerate(seen.linear)
-        if path.startswith(tuple(f"{b}." for b in blocks))
+        for number, (path, _) in enumerate(trace.linear)
+        if path.startswith(tuple(f"{block}." for block in blocks))
     ]
-    behind = seen.linear[max(inside) + 1 :] if inside else []
-    return any(path.startswith(body + ".") for path, _ in behind)
+    after = trace.linear[inside[-1] + 1 :] if inside else []
+    return any(path.startswith(body + ".") for path, _ in after)
 
 
-def _positions(model: nn.Module, seen: _Trace, config: Any) -> tuple[str | None, int | None]:
+def _positions(model: nn.Module, trace: _Trace, config: Any) -> tuple[str | None, int | None]:
     """Return the learned position table and the maximum number of positions, which may come from the configuration."""
-    for path, rows in seen.embedded:
-        flat = rows.flatten()
+    for path, indices in trace.embedded:
+        flat = indices.flatten()
         if len(flat) in (4, 8) and bool((flat[:4].diff() == 1).all()):
             table = model.get_submodule(path)
             return path, int(table.num_embeddings) - int(flat[0])  # type: ignore[arg-type]  # nn.Embedding has it
-    most = getattr(config, "max_position_embeddings", None)
-    return None, most if isinstance(most, int) and most > 0 else None
+    count = getattr(config, "max_position_embeddings", None)
+    return None, count if isinstance(count, int) and count > 0 else None

@@ -4,8 +4,6 @@ Backbones that use the attention interface of transformers call `attend`; models
 do not. The prefix is read from the attention module, where it is a slot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,12 +45,12 @@ def attend(
         share is not None
     ):  # attend to the prefix separately and add the result, scaled for each head
         text, _ = _plain(module, query, key, value, attention_mask, **options)
-        apart, _ = _plain(
+        separate, _ = _plain(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
-        return text + apart * share[
+        return text + separate * share[
             ..., None, :, None
-        ], None  # share [heads], or [rows, 1, heads, 1]
+        ], None  # share is [heads] or [rows, heads]
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         tokens = query.shape[2]  # is_causal would also hide the prefix
         attention_mask = torch.ones(
@@ -61,9 +59,7 @@ def attend(
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:
-        visible = (
-            1 if attention_mask.dtype == torch.bool else 0
-        )  # an additive mask is 0 where attention is allowed
+        visible = attention_mask.dtype == torch.bool  # an additive mask is 0 for visible tokens
         front = attention_mask.new_full((*attention_mask.shape[:-1], length), visible)
         attention_mask = torch.cat([front, attention_mask], dim=-1)
     return _plain(module, query, key, value, attention_mask, **options)
@@ -81,10 +77,10 @@ def _plain(
     softcap = options.get("softcap")
     if softcap is None and _under_vmap["active"]:
         mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
-        found: Tensor = _FusedOverJobs.apply(  # type: ignore[no-untyped-call]
+        output: Tensor = _FusedOverJobs.apply(  # type: ignore[no-untyped-call]
             partial(sdpa_attention_forward, module, **options), query, key, value, mask
         )
-        return found, None
+        return output, None
     if softcap is None:
         return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
     groups = query.shape[1] // key.shape[1]
@@ -130,17 +126,17 @@ class _FusedOverJobs(torch.autograd.Function):
         def merged(tensor: Tensor | None, axis: int | None) -> Tensor | None:
             if tensor is None:
                 return None
-            first = (
+            by_job = (
                 tensor.expand(info.batch_size, *tensor.shape)
                 if axis is None
                 else tensor.movedim(axis, 0)
             )
-            return first.flatten(0, 1)
+            return by_job.flatten(0, 1)
 
-        found, _ = attention(
+        output, _ = attention(
             *(merged(tensor, axis) for tensor, axis in zip(tensors, in_dims[1:], strict=True))
         )
-        return found.unflatten(0, (info.batch_size, -1)), 0
+        return output.unflatten(0, (info.batch_size, -1)), 0
 
 
 _under_vmap = {"active": False}
@@ -161,8 +157,8 @@ def full_mask(mask: Tensor, *, causal: bool) -> Tensor:
 
     Transformers makes the same mask, but inspects values to do so, which is impossible under vmap.
     """
-    seen = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-    return seen & torch.ones_like(seen[0, 0]).tril() if causal else seen.contiguous()
+    visible = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+    return visible & torch.ones_like(visible[0, 0]).tril() if causal else visible.contiguous()
 
 
 def real_tokens(mask: Tensor) -> Tensor:
@@ -174,10 +170,12 @@ def real_tokens(mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def record_attention(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]) -> Iterator[None]:
-    """Inside the block, call `note(module, query, key, value)` for each attention call."""
+def record_attention(
+    record: Callable[[nn.Module, Tensor, Tensor, Tensor], object],
+) -> Iterator[None]:
+    """Inside the block, call `record(module, query, key, value)` for each attention call."""
 
-    def watch(
+    def recorded(
         module: nn.Module,
         query: Tensor,
         key: Tensor,
@@ -185,10 +183,10 @@ def record_attention(note: Callable[[nn.Module, Tensor, Tensor, Tensor], object]
         attention_mask: Tensor | None,
         **options: Any,
     ) -> tuple[Tensor, None]:
-        note(module, query, key, value)
+        record(module, query, key, value)
         return attend(module, query, key, value, attention_mask, **options)
 
-    AttentionInterface.register(ATTENTION, watch)
+    AttentionInterface.register(ATTENTION, recorded)
     try:
         yield
     finally:

@@ -1,6 +1,4 @@
-"""Decoders of prefixes and prompts from trained latent vectors: perceptrons, and frozen projections of the model."""
-
-from __future__ import annotations
+"""Decoders from trained latent vectors to prefixes and prompts: perceptrons, and frozen projections of the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,16 +13,48 @@ from methods.core.parameters import initialise, uniform
 from methods.core.protocols import Streams, Unsupported
 from methods.core.slots import Slot, Slots
 
-LATENT = "latent"  # the name of the table that the decoders read: [vertices, length, dim]
+LATENT = "latent"  # name of the decoders' input, [vertices, length, dim]
 
 
-class OneMlp(nn.Module):
-    """One perceptron with a hidden Tanh layer for the keys and values of all layers (Li & Liang 2021, section 4.3).
+class Mlp(nn.Module):
+    """A perceptron with a hidden Tanh layer, initialised as `nn.Linear`.
+
+    Args:
+        dim: width of the latent vectors.
+        hidden: width of the hidden layer.
+        out: width of the output.
+        streams: random streams of the initial values.
+        copies: number of perceptrons that are computed together; None for one without that axis.
+    """
+
+    def __init__(
+        self, dim: int, hidden: int, out: int, streams: Streams, copies: int | None = None
+    ) -> None:
+        super().__init__()
+        weight, bias = ((), ()) if copies is None else ((copies,), (copies, 1))
+        self.w1 = _weights(streams, "decoder.w1", (*weight, dim, hidden), dim)
+        self.bias1 = _weights(streams, "decoder.bias1", (*bias, hidden), dim)
+        self.w2 = _weights(streams, "decoder.w2", (*weight, hidden, out), hidden)
+        self.bias2 = _weights(streams, "decoder.bias2", (*bias, out), hidden)
+
+    def hidden(self, latent: Tensor) -> Tensor:
+        """Return the hidden layer: `[..., length, dim]` to `[..., length, hidden]`."""
+        return torch.tanh(latent @ self.w1 + self.bias1)
+
+    def output(self, latent: Tensor) -> Tensor:
+        """Return the output: `[..., length, dim]` to `[..., length, out]`."""
+        return self.hidden(latent) @ self.w2 + self.bias2
+
+
+class OneMlp(Mlp):
+    """One perceptron for the keys and values of all layers (Li & Liang 2021, section 4.3).
 
     Args:
         names: the slots in the order key, value, key, value, ... from the lowest layer up.
         shapes: of each slot, `(heads, width)`.
-        dim: width of the latent rows. hidden: width of the hidden layer.
+        dim: width of the latent vectors.
+        hidden: width of the hidden layer.
+        streams: random streams of the initial values.
     """
 
     def __init__(
@@ -35,35 +65,26 @@ class OneMlp(nn.Module):
         hidden: int,
         streams: Streams,
     ) -> None:
-        super().__init__()
+        super().__init__(dim, hidden, sum(heads * width for heads, width in shapes), streams)
         self._names, self._shapes = names, shapes
-        out = sum(heads * width for heads, width in shapes)
-        self.w1 = _weights(streams, "decoder.w1", (dim, hidden), dim)
-        self.bias1 = _weights(streams, "decoder.bias1", (hidden,), dim)
-        self.w2 = _weights(streams, "decoder.w2", (hidden, out), hidden)
-        self.bias2 = _weights(streams, "decoder.bias2", (out,), hidden)
-
-    def hidden(self, latent: Tensor) -> Tensor:
-        """`[..., length, dim]` to `[..., length, hidden]`."""
-        return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
 
         Returns other tensors unchanged.
         """
-        flat = (
-            self.hidden(tensors[LATENT]) @ self.w2 + self.bias2
-        )  # [vertices, length, all heads and widths]
+        flat = self.output(tensors[LATENT])  # [vertices, length, all heads and widths]
         parts = flat.split([heads * width for heads, width in self._shapes], dim=-1)
-        out = {
-            n: p.unflatten(-1, s).transpose(1, 2)
-            for n, s, p in zip(self._names, self._shapes, parts, strict=True)
-        }
-        return {name: tensor for name, tensor in tensors.items() if name != LATENT} | out
+        return _replace_latent(
+            tensors,
+            {
+                name: part.unflatten(-1, shape).transpose(1, 2)
+                for name, shape, part in zip(self._names, self._shapes, parts, strict=True)
+            },
+        )
 
 
-class PerLayerMlp(nn.Module):
+class PerLayerMlp(Mlp):
     """One perceptron for the keys and one for the values of each layer (Falissard et al. 2023: MLP_k,i and MLP_v,i).
 
     Arguments as of `OneMlp`; all slots must have one shape.
@@ -77,31 +98,17 @@ class PerLayerMlp(nn.Module):
         hidden: int,
         streams: Streams,
     ) -> None:
-        super().__init__()
+        super().__init__(dim, hidden, shapes[0][0] * shapes[0][1], streams, copies=len(names))
         self._names, self._shape = names, shapes[0]
-        slots, out = len(names), shapes[0][0] * shapes[0][1]
-        self.w1 = _weights(streams, "decoder.w1", (slots, dim, hidden), dim)
-        self.bias1 = _weights(streams, "decoder.bias1", (slots, 1, hidden), dim)
-        self.w2 = _weights(streams, "decoder.w2", (slots, hidden, out), hidden)
-        self.bias2 = _weights(streams, "decoder.bias2", (slots, 1, out), hidden)
-
-    def hidden(self, latent: Tensor) -> Tensor:
-        """`[..., 1, length, dim]` to `[..., slots, length, hidden]`."""
-        return torch.tanh(latent @ self.w1 + self.bias1)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
 
         Returns other tensors unchanged.
         """
-        flat = (
-            self.hidden(tensors[LATENT][:, None]) @ self.w2 + self.bias2
-        )  # [vertices, slots, length, heads * width]
-        out = (
-            flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)
-        )  # slots x [vertices, heads, length, width]
-        others = {name: tensor for name, tensor in tensors.items() if name != LATENT}
-        return others | dict(zip(self._names, out, strict=True))
+        flat = self.output(tensors[LATENT][:, None])  # [vertices, slots, length, heads * width]
+        slots = flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)
+        return _replace_latent(tensors, dict(zip(self._names, slots, strict=True)))
 
 
 def prefix_mlp(
@@ -110,12 +117,9 @@ def prefix_mlp(
     """Return the perceptron `one` or `per-layer` for prefix slots `[heads, length, width]`.
 
     Raises:
-        Unsupported: layers that differ in their heads cannot have perceptrons of one shape.
+        Unsupported: the layers differ in their heads, so that perceptrons of one shape do not fit.
     """
-    names, shapes = (
-        [slot.name for slot in added],
-        [(slot.shape[0], slot.shape[2]) for slot in added],
-    )
+    names, shapes = [s.name for s in added], [(s.shape[0], s.shape[2]) for s in added]
     if kind == "one":
         return OneMlp(names, shapes, dim, hidden, streams)
     if len(set(shapes)) > 1:
@@ -124,43 +128,39 @@ def prefix_mlp(
 
 
 def fit_last_layer(
-    decoder: OneMlp | PerLayerMlp, latent: Tensor, wanted: Mapping[str, Tensor]
+    decoder: OneMlp | PerLayerMlp, latent: Tensor, target: Mapping[str, Tensor]
 ) -> None:
     """Change a perceptron's last layer as little as possible so that it maps these latents to the target slots.
 
-    The released code of prefix-tuning fits the perceptron to the words' activations by 500 steps;
-    as there are fewer rows than hidden units, the smallest change that fits them exactly is one
-    pseudo-inverse.
+    The released code of prefix-tuning fits the perceptron to the words' activations in 500 steps. With fewer latent
+    vectors than hidden units, a pseudo-inverse gives the smallest change that fits them exactly.
 
     Args:
         decoder: changed in place.
         latent: `[length, dim]`.
-        wanted: `{slot: [heads, length, width]}` in the order of the decoder's slots.
+        target: `{slot: [heads, length, width]}` in the order of the decoder's slots.
 
     Raises:
-        Unsupported: there are more rows than hidden units.
+        Unsupported: there are more latent vectors than hidden units.
     """
-    flat = [
-        tensor.transpose(0, 1).flatten(1) for tensor in wanted.values()
-    ]  # slots x [length, heads * width]
+    flat = [tensor.transpose(0, 1).flatten(1) for tensor in target.values()]  # [length, ...] each
     if decoder.bias1.shape[-1] < len(latent):
         raise Unsupported(
-            f"init=words with a length of {len(latent)} needs a perceptron as wide: hidden={len(latent)} or more"
+            f"init=words with a length of {len(latent)} requires a perceptron of at least that width: "
+            f"set hidden={len(latent)} or more"
         )
     with torch.no_grad():
-        if isinstance(decoder, OneMlp):
-            hidden, target = (
-                decoder.hidden(latent),
-                torch.cat(flat, dim=1),
-            )  # [length, hidden], [length, out]
-        else:
-            hidden, target = decoder.hidden(latent[None]), torch.stack(flat)  # [slots, length, ...]
-        missing = target - (hidden @ decoder.w2 + decoder.bias2)
-        decoder.w2.add_((torch.linalg.pinv(hidden.double()) @ missing.double()).to(decoder.w2))
+        joined = isinstance(decoder, OneMlp)
+        hidden = decoder.hidden(
+            latent if joined else latent[None]
+        )  # [length, hidden] or [slots, ...]
+        goal = torch.cat(flat, dim=1) if joined else torch.stack(flat)
+        residual = goal - (hidden @ decoder.w2 + decoder.bias2)
+        decoder.w2.add_((torch.linalg.pinv(hidden.double()) @ residual.double()).to(decoder.w2))
 
 
 class FrozenProjections(nn.Module):
-    """Latent vectors of a layer, through its own key and value projections (Le et al. 2024: simple-share).
+    """The key and value projections of each layer, applied to latent vectors (Le et al. 2024: simple-share).
 
     The vectors are normalised to mean 0 and standard deviation 1, like the inputs of a layer. They have no
     position. Only the vectors are trained.
@@ -168,7 +168,7 @@ class FrozenProjections(nn.Module):
     Args:
         names: the slots in the order key, value, key, value, ...
         calls: the attention calls in that order.
-        slots: give the projections.
+        slots: the slots of the method, with the backbone.
 
     Raises:
         Unsupported: the projections of a layer were not found.
@@ -177,9 +177,8 @@ class FrozenProjections(nn.Module):
     def __init__(self, names: Sequence[str], calls: Sequence[AttentionCall], slots: Slots) -> None:
         super().__init__()
         self._names = names
-        self._maps: list[
-            tuple[Tensor, Tensor, tuple[int, int]]
-        ] = []  # weight [out, hidden], bias [out], (heads, width)
+        # Of each slot: weight [out, hidden], bias [out] and (heads, width).
+        self._maps: list[tuple[Tensor, Tensor, tuple[int, int]]] = []
         for call in calls:
             block = next(
                 block
@@ -199,54 +198,53 @@ class FrozenProjections(nn.Module):
         Returns other tensors unchanged.
         """
         latent = tensors[LATENT]
-        rows = F.layer_norm(latent, latent.shape[-1:])
+        vectors = F.layer_norm(latent, latent.shape[-1:])
         out = {}
         for number, (name, (weight, bias, shape)) in enumerate(
             zip(self._names, self._maps, strict=True)
         ):
-            flat = F.linear(
-                rows[:, number // 2], weight.to(rows), bias.to(rows)
-            )  # [vertices, length, heads * width]
+            # [vertices, length, heads * width]
+            flat = F.linear(vectors[:, number // 2], weight.to(vectors), bias.to(vectors))
             out[name] = flat.unflatten(-1, shape).transpose(1, 2)
-        return {name: tensor for name, tensor in tensors.items() if name != LATENT} | out
+        return _replace_latent(tensors, out)
 
 
 def _affine(slots: Slots, projection: Projection) -> tuple[Tensor, Tensor]:
-    """The frozen weight `[out, hidden]` and bias `[out]` of a projection, in float32."""
+    """Return the frozen weight `[out, hidden]` and bias `[out]` of a projection, in float32."""
     layer: Any = slots.backbone.model.get_submodule(projection.path)
-    weight = (
-        layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T
-    )  # GPT-2's lie the other way
+    # The layers of GPT-2 store the transposed weight.
+    weight = layer.weight.detach() if isinstance(layer, nn.Linear) else layer.weight.detach().T
     bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(len(weight))
-    own = list(projection.columns) if projection.columns is not None else slice(None)
-    return weight[own].float(), bias[own].float()
+    outputs = slice(None) if projection.columns is None else list(projection.columns)
+    return weight[outputs].float(), bias[outputs].float()
 
 
-class PromptMlp(nn.Module):
-    """A perceptron with a hidden Tanh layer for the rows of a prompt, `[length, hidden]`.
+class PromptMlp(Mlp):
+    """A perceptron for the vectors of a prompt.
 
     Args:
-        name: the prompt's slot. dim: width of latent rows and of the prompt. hidden: width of the
-            hidden layer.
+        name: the prompt's slot.
+        dim: width of the latent vectors and of the prompt.
+        hidden: width of the hidden layer.
+        streams: random streams of the initial values.
     """
 
     def __init__(self, name: str, dim: int, hidden: int, streams: Streams) -> None:
-        super().__init__()
+        super().__init__(dim, hidden, dim, streams)
         self._name = name
-        self.w1 = _weights(streams, "decoder.w1", (dim, hidden), dim)
-        self.bias1 = _weights(streams, "decoder.bias1", (hidden,), dim)
-        self.w2 = _weights(streams, "decoder.w2", (hidden, dim), hidden)
-        self.bias2 = _weights(streams, "decoder.bias2", (dim,), hidden)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`.
 
         Returns other tensors unchanged.
         """
-        prompt = torch.tanh(tensors[LATENT] @ self.w1 + self.bias1) @ self.w2 + self.bias2
-        return {name: tensor for name, tensor in tensors.items() if name != LATENT} | {
-            self._name: prompt
-        }
+        return _replace_latent(tensors, {self._name: self.output(tensors[LATENT])})
+
+
+def _replace_latent(
+    tensors: Mapping[str, Tensor], decoded: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name != LATENT} | dict(decoded)
 
 
 def _weights(streams: Streams, name: str, shape: tuple[int, ...], fan_in: int) -> nn.Parameter:

@@ -1,7 +1,5 @@
 """Dropout masks: sampled when needed, or in advance for several jobs in one forward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -14,7 +12,6 @@ class Masks(Protocol):
 
     def keep(self, like: Tensor, p: float) -> Tensor:
         """Return a mask in the shape of `like`: 1 or true with probability 1 - p, where an entry is kept."""
-        ...
 
 
 def drop(x: Tensor, p: float, masks: Masks | None) -> Tensor:
@@ -52,18 +49,18 @@ class PrecomputedMasks:
     its masks before the pass.
     """
 
-    def __init__(self, drawn: Mapping[float, Tensor]) -> None:
-        self._drawn, self._used = drawn, dict.fromkeys(drawn, 0)
+    def __init__(self, entries: Mapping[float, Tensor]) -> None:
+        self._entries, self._used = entries, dict.fromkeys(entries, 0)
 
     def keep(self, like: Tensor, p: float) -> Tensor:
         """Return the next entries."""
         start = self._used[p]
         self._used[p] = end = start + like.numel()
-        return self._drawn[p][start:end].view(like.shape)
+        return self._entries[p][start:end].view(like.shape)
 
 
-def draw_masks(entries: Mapping[float, int], generator: torch.Generator) -> dict[float, Tensor]:
-    """What `Ready` cuts masks from, for one job and step: `{p: [entries]}`, a byte an entry."""
+def sample_masks(entries: Mapping[float, int], generator: torch.Generator) -> dict[float, Tensor]:
+    """Sample the entries of `PrecomputedMasks` for one job and step: `{p: [entries]}`, one byte per entry."""
     device = generator.device
     return {
         p: torch.empty(count, dtype=torch.bool, device=device).bernoulli_(

@@ -21,17 +21,24 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool
 
 
-def option(default: Scalar | None, help: str) -> Any:  # noqa: A002  # as in argparse
-    """Return a dataclass field for an option of a method, with one line of help for `bench list methods NAME`."""
-    return field(default=default, metadata={"help": help})
+def option(default: Scalar | None, help: str, **checks: Any) -> Any:  # noqa: A002  # as in argparse
+    """Return a dataclass field for an option of a method.
+
+    Args:
+        default: the value if the user sets none.
+        help: one line for `bench list methods NAME`.
+        checks: what `Method` checks: `choices`, the allowed values; `least`, the smallest value; `share=True`, a value
+            from 0 to below 1.
+    """
+    return field(default=default, metadata={"help": help, **checks})
 
 
-def added_option(default: Scalar | None, help: str = "") -> Any:  # noqa: A002
-    """Return a field for an option that was added after results existed.
+def added_option(default: Scalar | None, help: str = "", **checks: Any) -> Any:  # noqa: A002
+    """Return a field, as `option` does, for an option that was added after results existed.
 
     At its default it is left out of a job's identity, so that earlier results remain results of the same job.
     """
-    return field(default=default, metadata={"help": help, "added": True})
+    return option(default, help, added=True, **checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +60,25 @@ class Method(ABC):
     paper: ClassVar[str] = ""
 
     lr: float | None = option(None, "Peak learning rate of AdamW.")
-    weight_decay: float = option(0.0, "Weight decay of AdamW; biases and norms never decay.")
+    weight_decay: float = option(
+        0.0, "Weight decay of AdamW; biases and norms never decay.", least=0
+    )
     dropout: bool | None = option(
         None,
         "Whether the backbone's dropout on hidden states is on in training; off for frozen backbones by default.",
     )
 
     def __post_init__(self) -> None:
-        if self.lr is not None:
-            require(self.lr > 0, f"lr must be above 0, got {self.lr}")
-        require(
-            self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}"
-        )
+        require(self.lr is None or self.lr > 0, f"lr must be above 0, got {self.lr}")
+        for f in fields(self):
+            value, least = getattr(self, f.name), f.metadata.get("least")
+            require(
+                least is None or value >= least, f"{f.name} must be {least} or more, got {value}"
+            )
+            if "choices" in f.metadata:
+                require_one_of(f.name, value, f.metadata["choices"])
+            if "share" in f.metadata:
+                require_share(f.name, value)
 
     @property
     def resolved_version(self) -> int:
@@ -124,12 +138,12 @@ class Method(ABC):
 
     def resolved(self) -> dict[str, Scalar]:
         """Return the options that are part of a job's identity, with the values in use."""
-        omitted = {
-            f.name
-            for f in fields(self)
-            if f.metadata.get("added") and getattr(self, f.name) == f.default
+        added = {f.name: f.default for f in fields(self) if f.metadata.get("added")}
+        return {
+            name: value
+            for name, value in self.options().items()
+            if name not in added or value != added[name]
         }
-        return {name: value for name, value in self.options().items() if name not in omitted}
 
     def slots(self, backbone: Backbone) -> Slots:
         """Return the method's slots, installed on the backbone and still empty.
@@ -186,19 +200,15 @@ class ClosedForm(Protocol):
             y: class indices, or the targets of a regression, `[examples]`.
             classes: number of classes; 0 for a regression.
         """
-        ...
 
     def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the logits `[examples, outputs]` of a solution for features `[examples, hidden]`."""
-        ...
 
     def feature_options(self) -> Mapping[str, Any]:
         """Return the options that the features depend on; they are part of the key of cached features."""
-        ...
 
     def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
         """Return tensors with which the model's logits are the features themselves."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ several and mixes their decoded tensors, so that its centroid is exactly the mea
 point is an ordinary set of tensors (Falissard et al. 2023; Wortsman et al. 2021 for the distribution).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -40,18 +38,14 @@ class InitialParameters:
     factors: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def joined(cls, parts: Iterable[InitialParameters]) -> InitialParameters:
+    def joined(cls, parts: Iterable["InitialParameters"]) -> "InitialParameters":
         """Return the initial parameters of several methods as one."""
         parts = list(parts)
         decoders = [part.decoder for part in parts if part.decoder is not None]
         return cls(
             per_vertex={name: tensor for part in parts for name, tensor in part.per_vertex.items()},
             shared={name: tensor for part in parts for name, tensor in part.shared.items()},
-            decoder=None
-            if not decoders
-            else decoders[0]
-            if len(decoders) == 1
-            else nn.Sequential(*decoders),
+            decoder=nn.Sequential(*decoders) if len(decoders) > 1 else next(iter(decoders), None),
             factors={a: b for part in parts for a, b in part.factors.items()},
         )
 
@@ -62,8 +56,8 @@ class Mixture:
 
     Attributes:
         granularity: what gets its own point: each row and layer, each row, each layer of a batch, or each batch.
-        concentration: of a symmetric Dirichlet distribution; 1 is uniform, less moves points to the
-            vertices, more to the centroid.
+        concentration: parameter of a symmetric Dirichlet distribution; 1 is uniform, lower values move points to the
+            vertices, higher values to the centroid.
         diversity: weight of the penalty on the squared cosine of two vertices.
         products: slots whose products are mixed instead of their factors: `{name of A: name of B}`.
     """
@@ -157,14 +151,15 @@ class TrainableParameters(nn.Module):
         """Return the tensors of the slots at the points `weights` (`[rows, ...]` each), or at the centroid."""
         return self.shared | self.mix(self.vertex_tensors(), weights)
 
-    def mix(self, corners: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
+    def mix(self, vertex_tensors: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
         """Mix the vertices at the points `weights`, or at the centroid."""
         if self.vertices == 1:
-            return {name: corner[0] for name, corner in corners.items()}
+            return {name: tensor[0] for name, tensor in vertex_tensors.items()}
         points = {
-            name: None if weights is None else weights[:, self._layer[name]] for name in corners
+            name: None if weights is None else weights[:, self._layer[name]]
+            for name in vertex_tensors
         }
-        return mix(corners, points, self.products)
+        return mix(vertex_tensors, points, self.products)
 
     def pair(self, generator: torch.Generator) -> Tensor | None:
         """Sample two vertices, `[2]`, for the penalty; None without a penalty."""
@@ -180,42 +175,41 @@ class TrainableParameters(nn.Module):
         """
         if pair is None or self.mixture is None:
             return 0.0
-        corners = [corner for corner in self.vertex_tensors().values() if corner.dim() >= 3]
         matrices = [
-            corner.index_select(0, pair.to(corner.device)) for corner in corners
-        ]  # [2, ...] each
-        dot = torch.stack([(matrix[0] * matrix[1]).sum() for matrix in matrices]).sum()
+            tensor.index_select(0, pair.to(tensor.device))  # [2, ...]
+            for tensor in self.vertex_tensors().values()
+            if tensor.dim() >= 3
+        ]
+        dot = torch.stack([(first * second).sum() for first, second in matrices]).sum()
         lengths = [
-            torch.stack([matrix[which].square().sum() for matrix in matrices]).sum()
-            for which in (0, 1)
+            torch.stack([matrix[vertex].square().sum() for matrix in matrices]).sum()
+            for vertex in (0, 1)
         ]
         return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
 
     def decoded(self) -> dict[str, Tensor]:
         """Return the decoded tensors as they are stored: `[vertices, ...]`, or without that axis if shared."""
-        given = {name: tensor.detach().clone() for name, tensor in self.shared.items()}
-        return given | {
-            name: corner.detach().clone() for name, corner in self.vertex_tensors().items()
-        }
+        tensors = self.shared | self.vertex_tensors()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 class DecodedParameters:
     """Tensors decoded once, to evaluate many batches at one step of training."""
 
-    def __init__(self, source: TrainableParameters) -> None:
-        self._source = source
-        self._shared = {name: tensor.detach() for name, tensor in source.shared.items()}
+    def __init__(self, trainable: TrainableParameters) -> None:
+        self._trainable = trainable
+        self._shared = {name: tensor.detach() for name, tensor in trainable.shared.items()}
         self._vertex_tensors = {
-            name: corner.detach() for name, corner in source.vertex_tensors().items()
+            name: tensor.detach() for name, tensor in trainable.vertex_tensors().items()
         }
 
     def __call__(self, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Return the tensors of the slots as `TrainableParameters.forward` does, without gradients."""
-        return self._shared | self._source.mix(self._vertex_tensors, weights)
+        return self._shared | self._trainable.mix(self._vertex_tensors, weights)
 
 
 def mix(
-    corners: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]
+    vertex_tensors: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """Mix vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`, or at the centroid if a point is None.
 
@@ -223,29 +217,29 @@ def mix(
     longer factors: all A_v stacked `[vertices * rank, in]`, all weighted B_v side by side
     `[out, vertices * rank]`.
     """
-    joined: dict[str, Tensor] = {}
+    mixed: dict[str, Tensor] = {}
     for a, b in products.items():
-        first, second, point = corners[a], corners[b], points[b]
-        vertices, out, rank = second.shape
-        even = second.new_full((1, vertices), 1 / vertices)
-        weights = even if point is None else point.to(second)  # [rows, vertices]
-        wide = weights[:, None, :, None] * second.transpose(0, 1)  # [rows, out, vertices, rank]
-        joined[a] = first.reshape(vertices * rank, -1)
-        joined[b] = (
-            wide.reshape(-1, out, vertices * rank)
-            if point is not None
-            else wide.reshape(out, vertices * rank)
-        )
-    return joined | {
-        name: _at(corner, points[name]) for name, corner in corners.items() if name not in joined
+        factor_a, factor_b, point = vertex_tensors[a], vertex_tensors[b], points[b]
+        vertices, out, rank = factor_b.shape
+        even = factor_b.new_full((1, vertices), 1 / vertices)
+        weights = even if point is None else point.to(factor_b)  # [rows, vertices]
+        weighted = weights[:, None, :, None] * factor_b.transpose(
+            0, 1
+        )  # [rows, out, vertices, rank]
+        rows = () if point is None else (-1,)
+        mixed[a] = factor_a.reshape(vertices * rank, -1)
+        mixed[b] = weighted.reshape(*rows, out, vertices * rank)
+    return mixed | {
+        name: _at(tensor, points[name])
+        for name, tensor in vertex_tensors.items()
+        if name not in mixed
     }
 
 
-def _at(corner: Tensor, point: Tensor | None) -> Tensor:
+def _at(tensor: Tensor, point: Tensor | None) -> Tensor:
     if point is None:
-        return corner.mean(0)
-    mixed: Tensor = point.to(corner) @ corner.flatten(1)
-    return mixed.reshape(-1, *corner.shape[1:])  # [rows, ...]
+        return tensor.mean(0)
+    return (point.to(tensor) @ tensor.flatten(1)).reshape(-1, *tensor.shape[1:])  # [rows, ...]
 
 
 class Decoders(nn.Module):
@@ -257,11 +251,11 @@ class Decoders(nn.Module):
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
         """Decode each vertex by its own decoder: `{name: [vertices, ...]}` to slots with the same first axis."""
-        each = [
+        decoded = [
             decoder({name: tensor[vertex : vertex + 1] for name, tensor in tensors.items()})
             for vertex, decoder in enumerate(self.decoders)
         ]
-        return {name: torch.cat([one[name] for one in each]) for name in each[0]}
+        return {name: torch.cat([slots[name] for slots in decoded]) for name in decoded[0]}
 
 
 @dataclass(frozen=True)
@@ -280,10 +274,10 @@ def initialise(
     streams: Streams, name: str, shape: tuple[int, ...], vertices: int, initialiser: Initialiser
 ) -> Tensor:
     """Return a tensor `[vertices, *shape]` with each vertex initialised from its own random stream."""
-    corners = [torch.empty(shape) for _ in range(vertices)]
-    for vertex, corner in enumerate(corners):
-        initialiser(corner, streams.init(name, vertex))
-    return torch.stack(corners)
+    tensor = torch.empty(vertices, *shape)
+    for vertex in range(vertices):
+        initialiser(tensor[vertex], streams.init(name, vertex))
+    return tensor
 
 
 def normal(std: float) -> Initialiser:
@@ -304,12 +298,12 @@ def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001
 def initialise_gates(slots: Slots, streams: Streams, vertices: int, part: str) -> dict[str, Tensor]:
     """Return initial values for the gates of one part: weights as in `nn.Linear`, biases 0."""
     initialiser = uniform(slots.architecture.hidden**-0.5)
-    gates = [slot for slot in slots if slot.name.endswith((f".{part}_gate", f".{part}_gate_bias"))]
     return {
         s.name: initialise(
             streams, s.name, s.shape, vertices, zeros if s.name.endswith("bias") else initialiser
         )
-        for s in gates
+        for s in slots
+        if s.name.endswith((f".{part}_gate", f".{part}_gate_bias"))
     }
 
 
@@ -318,23 +312,24 @@ def with_head(
 ) -> InitialParameters:
     """Add the head: weights from N(0, init_range^2), biases 0, norms at the values of the model."""
     head = [slot for slot in slots if slot.role == "head"]
-    drawn = {}
+    per_vertex, shared = {}, {}
     for slot in head:
         if slots.is_linear(slot.name):
             initialiser = normal(slots.architecture.init_range) if len(slot.shape) >= 2 else zeros
-            drawn[slot.name] = initialise(streams, slot.name, slot.shape, vertices, initialiser)
-    norms = {
-        slot.name: slots.original(slot.name).float().clone()
-        for slot in head
-        if slot.name not in drawn
-    }
+            per_vertex[slot.name] = initialise(
+                streams, slot.name, slot.shape, vertices, initialiser
+            )
+        else:
+            shared[slot.name] = slots.original(slot.name).float().clone()
     return replace(
-        start, per_vertex=drawn | dict(start.per_vertex), shared=dict(start.shared) | norms
+        start,
+        per_vertex=per_vertex | dict(start.per_vertex),
+        shared=dict(start.shared) | shared,
     )
 
 
 def _key(name: str) -> str:
-    return name.replace(".", "/")  # a parameter's name must not hold a dot
+    return name.replace(".", "/")  # names of parameters must not contain a dot
 
 
 def _name(key: str) -> str:

@@ -62,12 +62,12 @@ class Plugin:
         Raises:
             ValueError: it is refused or broken; the message names the reason and the distribution.
         """
-        found = self.broken() or _imported(self.entry)
-        if isinstance(found, str):
-            raise ValueError(f"the method {self.name!r} of {self} cannot be used: {found}")
-        return found
+        result = self.broken() or _imported(self.entry)
+        if isinstance(result, str):
+            raise ValueError(f"the method {self.name!r} of {self} cannot be used: {result}")
+        return result
 
-    @cache  # noqa: B019  # there are few, and they stay
+    @cache  # noqa: B019  # few, and they live as long as the process
     def broken(self) -> str:
         """Return why it cannot be used, or an empty text, without importing it here.
 
@@ -84,27 +84,26 @@ def offered(taken: Collection[str]) -> list[Plugin]:
     Args:
         taken: names of bench, which no plug-in can replace.
     """
-    found: dict[tuple[str, str], Plugin] = {}
-    for one in distributions():
+    by_name: dict[tuple[str, str], Plugin] = {}
+    for package in distributions():
         try:
-            for entry in one.entry_points.select(group=GROUP):
-                plugin = Plugin(entry, str(one.name), str(one.version), _unmet(one))
-                found.setdefault(
-                    (entry.name, canonicalize_name(plugin.distribution)), plugin
-                )  # the first on the path counts
+            for entry in package.entry_points.select(group=GROUP):
+                plugin = Plugin(entry, str(package.name), str(package.version), _unmet(package))
+                # Of several versions of a distribution, the first on the path counts.
+                by_name.setdefault((entry.name, canonicalize_name(package.name)), plugin)
         except Exception:  # noqa: S112  # ignore a distribution with unreadable metadata
             continue
-    plugins = sorted(found.values(), key=lambda plugin: (plugin.name, plugin.distribution))
+    plugins = sorted(by_name.values(), key=lambda plugin: (plugin.name, plugin.distribution))
     return [replace(plugin, refused=_refused(plugin, taken, plugins)) for plugin in plugins]
 
 
 def _refused(plugin: Plugin, taken: Collection[str], plugins: list[Plugin]) -> str:
     if plugin.name in taken:
-        return "bench has a method of that name itself"
+        return "bench has a built-in method of that name"
     if not fullmatch("[a-z][a-z0-9-]*", plugin.name):
-        return "the name of a method consists of lower-case letters, digits and hyphens"
-    others = [str(one) for one in plugins if one.name == plugin.name and one != plugin]
-    return f"{', '.join(others)} offers a method of that name too" if others else plugin.refused
+        return "the name of a method must consist of lower-case letters, digits and hyphens"
+    others = [str(other) for other in plugins if other.name == plugin.name and other != plugin]
+    return f"{', '.join(others)} also offers a method of that name" if others else plugin.refused
 
 
 def _unmet(distribution: Distribution) -> str:
@@ -113,30 +112,30 @@ def _unmet(distribution: Distribution) -> str:
         ours = version("simplexbench")
     except PackageNotFoundError:  # not installed
         return ""
-    for wanted in map(Requirement, distribution.requires or ()):
-        here = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+    for requirement in map(Requirement, distribution.requires or ()):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if (
-            here
-            and canonicalize_name(wanted.name) == "simplexbench"
-            and not wanted.specifier.contains(ours, prereleases=True)
+            applies
+            and canonicalize_name(requirement.name) == "simplexbench"
+            and not requirement.specifier.contains(ours, prereleases=True)
         ):
-            return f"it is written for bench {wanted.specifier}, and this is {ours}"
+            return f"it requires bench {requirement.specifier}, and this is {ours}"
     return ""
 
 
 def _import_error_in_subprocess(entry: EntryPoint) -> str:
     """Import a plug-in in a separate process and return what is wrong with it; empty if nothing."""
-    words = [
+    command = [
         sys.executable,
         "-P",
         "-c",
         IMPORT_PROGRAM,
         json.dumps([[str(folder) for folder in sys.path], entry.name, entry.value]),
     ]
-    quiet = subprocess.DEVNULL
+    null = subprocess.DEVNULL
     try:
-        done = subprocess.run(  # noqa: S603  # our own words
-            words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, timeout=PATIENCE, check=False
+        done = subprocess.run(  # noqa: S603  # the command is built above
+            command, stdin=null, stdout=subprocess.PIPE, stderr=null, timeout=PATIENCE, check=False
         )
         return str(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
@@ -147,52 +146,50 @@ def _import_error_in_subprocess(entry: EntryPoint) -> str:
 
 def report_import(name: str, value: str) -> None:
     """Import a plug-in and print, as JSON, what is wrong with it. Runs in the separate process."""
-    found = _imported(EntryPoint(name, value, GROUP))
-    print(json.dumps(found if isinstance(found, str) else ""), flush=True)  # noqa: T201  # the parent reads it
+    result = _imported(EntryPoint(name, value, GROUP))
+    print(json.dumps(result if isinstance(result, str) else ""), flush=True)  # noqa: T201  # the parent reads it
 
 
 @cache
 def _imported(entry: EntryPoint) -> type[Method] | str:
-    """Return its class, or one line that says what is wrong with it."""
+    """Return the class of a plug-in, or one line that says what is wrong with it."""
     try:
         with redirect_stdout(sys.stderr):  # an import that prints must not spoil a command's JSON
-            found = entry.load()
-            _check(entry.name, found)
+            cls = entry.load()
+            _check(entry.name, cls)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also SystemExit: a plug-in must not end bench
         return _line(error)
-    return found  # type: ignore[no-any-return]  # checked to be the class of a method
+    return cls  # type: ignore[no-any-return]  # checked to be the class of a method
 
 
-def _check(name: str, found: object) -> None:
+def _check(name: str, cls: object) -> None:
     """Raise `ValueError` unless an object is the class of the method `name` that bench can build."""
-    if not (isinstance(found, type) and issubclass(found, Method)):
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ValueError("it is not a subclass of methods.Method")
-    said = getattr(found, "name", None)
-    require(said == name, f"its entry point is called {name!r}, and its class {said!r}")
+    own = getattr(cls, "name", None)
+    require(own == name, f"its entry point has the name {name!r}, and its class {own!r}")
     require(
-        type(found.INTERFACE) is int and found.INTERFACE <= INTERFACE,
-        f"it is written for interface {found.INTERFACE!r} of bench, and this bench has interface {INTERFACE}: "
+        type(cls.INTERFACE) is int and cls.INTERFACE <= INTERFACE,
+        f"it is written for interface {cls.INTERFACE!r} of bench, and this bench has interface {INTERFACE}: "
         "install a newer simplexbench",
     )
-    lacks = ", ".join(sorted(found.__abstractmethods__))
-    require(not lacks, f"it lacks {lacks}: it may be written for another version of bench")
-    odd = ", ".join(
-        one.name for one in fields(found) if kind_of(one.type).removesuffix(" | None") not in KINDS
-    )
-    require(not odd, f"options must be of type {', '.join(KINDS)}, or that or None; others: {odd}")
+    missing = ", ".join(sorted(cls.__abstractmethods__))
+    require(not missing, f"it lacks {missing}: it may be written for another version of bench")
+    kinds = {field.name: kind_of(field.type).removesuffix(" | None") for field in fields(cls)}
+    others = ", ".join(option for option, kind in kinds.items() if kind not in KINDS)
     require(
-        type(found.VERSION) is int, f"its VERSION must be a whole number, got {found.VERSION!r}"
+        not others, f"options must be of type {', '.join(KINDS)}, or that or None; others: {others}"
     )
+    require(type(cls.VERSION) is int, f"its VERSION must be a whole number, got {cls.VERSION!r}")
     require(
-        isinstance(found.summary, str) and isinstance(found.paper, str),
+        isinstance(cls.summary, str) and isinstance(cls.paper, str),
         "its summary and its paper must be texts",
     )
-    none = ", ".join(
-        option for option, value in found().options().items() if type(value).__name__ not in KINDS
-    )
-    require(not none, f"`options()` must give every option the value in use; {none} has none")
+    values = cls().options()
+    unset = ", ".join(name for name in values if type(values[name]).__name__ not in KINDS)
+    require(not unset, f"`options()` must give every option the value in use; {unset} has none")
 
 
 def kind_of(annotation: object) -> str:
@@ -203,7 +200,7 @@ def kind_of(annotation: object) -> str:
 def _line(error: BaseException) -> str:
     """Return an error as one line of limited length; `str(error)` may itself raise."""
     try:
-        said = str(error).strip()
+        lines = str(error).strip().splitlines()
     except BaseException:
-        said = ""
-    return f"{type(error).__name__}: {said.splitlines()[0]}"[:300] if said else type(error).__name__
+        lines = []
+    return ": ".join([type(error).__name__, *lines[:1]])[:300]

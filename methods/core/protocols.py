@@ -22,26 +22,21 @@ class Backbone(Protocol):
     @property
     def model(self) -> nn.Module:
         """The frozen model; a call with token tensors returns logits `[rows, outputs]`."""
-        ...
 
     @property
     def architecture(self) -> Architecture:
         """Its layers, attention calls and head, found by inspection and not by model family."""
-        ...
 
     @property
     def outputs(self) -> int:
         """Number of outputs of the head for the current task."""
-        ...
 
     @property
     def max_length(self) -> int:
         """Maximum number of tokens of a text."""
-        ...
 
     def tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, without special tokens."""
-        ...
 
 
 class Streams(Protocol):
@@ -49,7 +44,6 @@ class Streams(Protocol):
 
     def init(self, tensor: str, vertex: int) -> torch.Generator:
         """Return the generator for one tensor of one vertex; it does not depend on method or options."""
-        ...
 
 
 class Unsupported(ValueError):

@@ -5,10 +5,8 @@ it is removed. An added slot is read by a hook or by the attention function, whi
 empty. A plain call and `torch.func.functional_call` use the same names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from warnings import warn
@@ -22,9 +20,8 @@ from methods.core.attention import real_tokens
 from methods.core.dropout import Masks, drop
 from methods.core.protocols import Backbone, Unsupported
 
-Gate = Callable[
-    [nn.Module, Tensor], Tensor
-]  # the module that holds it and its input [rows, tokens, hidden] -> [rows, 1, 1]
+# From the module with the gate's slots and its input [rows, tokens, hidden] to factors [rows, 1, 1].
+Gate = Callable[[nn.Module, Tensor], Tensor]
 
 # Attributes of `Slots` that plug-ins may use under their old names.
 OLD_NAMES: Final = {"anatomy": "architecture", "held": "original"}
@@ -34,7 +31,7 @@ OLD_NAMES: Final = {"anatomy": "architecture", "held": "original"}
 class Slot:
     """A place for one tensor."""
 
-    name: str  # module path and parameter name
+    name: str  # path of the module and name of the parameter
     shape: tuple[int, ...]  # without vertex or row axes
     layer: int  # slots of one layer share a point of the simplex; -1 is the head
     role: Literal["added", "backbone", "head"]
@@ -48,8 +45,8 @@ class Slots:
         self._model = backbone.model
         self._slots: dict[str, Slot] = {}
         self._sites: dict[str, tuple[nn.Module, str]] = {}
-        self._held: dict[str, nn.Parameter] = {}
-        self._handles: list[Any] = []
+        self._originals: dict[str, nn.Parameter] = {}
+        self._undo = ExitStack()  # its callbacks restore the model
         self._filled = False
         self._rows = 1  # of the batch in the model
         self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
@@ -59,8 +56,8 @@ class Slots:
 
     def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Note the number of rows and the padding mask of the current batch."""
-        given = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
-        self._rows = next(len(tensor) for tensor in given if tensor is not None)
+        tokens = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
+        self._rows = next(len(tensor) for tensor in tokens if tensor is not None)
         mask = named.get("attention_mask")
         self._attended = None if mask is None else real_tokens(mask)
 
@@ -94,7 +91,8 @@ class Slots:
             )
         site.register_parameter(name, None)
         slot = Slot(f"{module}.{name}" if module else name, shape, layer, "added")
-        self._enter(slot, site, name)
+        self._slots[slot.name], self._sites[slot.name] = slot, (site, name)
+        self._undo.callback(site._parameters.pop, name)
         return slot.name
 
     def replace(
@@ -107,12 +105,10 @@ class Slots:
         """Add a slot that replaces a parameter of the model; `shape` differs for a head with other outputs."""
         module, _, name = parameter.rpartition(".")
         site = self._model.get_submodule(module)
-        held = self._held[parameter] = site.get_parameter(name)
-        self._enter(Slot(parameter, shape or tuple(held.shape), layer, role), site, name)
-
-    def _enter(self, slot: Slot, site: nn.Module, name: str) -> None:
-        self._slots[slot.name] = slot
-        self._sites[slot.name] = (site, name)
+        original = self._originals[parameter] = site.get_parameter(name)
+        self._slots[parameter] = Slot(parameter, shape or tuple(original.shape), layer, role)
+        self._sites[parameter] = (site, name)
+        self._undo.callback(site._parameters.__setitem__, name, original)
 
     def hook(self, module: str, function: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
         """Let `function(module, inputs, output)` change a module's output while the slots are filled."""
@@ -120,12 +116,12 @@ class Slots:
         def run(site: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
             return function(site, inputs, output) if self._filled else None
 
-        self._handles.append(self._model.get_submodule(module).register_forward_hook(run))
+        self._undo.callback(self._model.get_submodule(module).register_forward_hook(run).remove)
 
     def hook_linear(self, module: str, function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
-        """Let `function(module, input, output)` change what a linear layer gives for `[rows, tokens, width]`.
+        """Let `function(module, input, output)` change a linear layer's output `[rows, tokens, width]`.
 
-        Some models lay rows end to end before a linear layer; the function never sees that.
+        Some models flatten rows and tokens before a linear layer; the function gets them unflattened.
         """
 
         def run(site: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -144,15 +140,14 @@ class Slots:
         def run(site: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
             return function(site, inputs, named) if self._filled else None
 
-        self._handles.append(
-            self._model.get_submodule(module).register_forward_pre_hook(run, with_kwargs=True)
-        )
+        site = self._model.get_submodule(module)
+        self._undo.callback(site.register_forward_pre_hook(run, with_kwargs=True).remove)
 
     def set(self, module: str, name: str, value: object) -> None:
         """Set an attribute of a module until the slots are removed."""
         site = self._model.get_submodule(module)
         setattr(site, name, value)
-        self._handles.append(_Attribute(site, name))
+        self._undo.callback(delattr, site, name)
 
     def gate(self, module: str, name: str, layer: int, width: int) -> Gate:
         """Add the slots of a gate on a module's input `[rows, tokens, width]`.
@@ -165,14 +160,14 @@ class Slots:
         self.add(module, weight, (width,), layer)
         self.add(module, bias, (1,), layer)
 
-        def opening(site: nn.Module, x: Tensor) -> Tensor:
+        def gate(site: nn.Module, x: Tensor) -> Tensor:
             row = row_bias(getattr(site, weight))  # [width] or [rows, 1, width]
-            open_ = torch.sigmoid((x * row).sum(-1) + getattr(site, bias))  # [rows, tokens]
+            gates = torch.sigmoid((x * row).sum(-1) + getattr(site, bias))  # [rows, tokens]
             real = self.attended(x)
-            mean = (open_ * real).sum(-1) / real.sum(-1)
+            mean = (gates * real).sum(-1) / real.sum(-1)
             return mean[:, None, None]  # [rows, 1, 1]
 
-        return opening
+        return gate
 
     def attended(self, states: Tensor) -> Tensor:
         """Return which tokens of states `[rows, tokens, hidden]` are real, `[rows, tokens]`; all for another batch."""
@@ -199,7 +194,7 @@ class Slots:
 
     def original(self, name: str) -> Tensor:
         """Return the model's tensor that a slot replaces."""
-        return self._held[name].detach()
+        return self._originals[name].detach()
 
     def install(self, tensors: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
         """Fill the slots, in the precision of the model. A tensor may have a leading row axis.
@@ -214,11 +209,10 @@ class Slots:
         """
         if tensors.keys() != self._slots.keys():
             raise KeyError(
-                f"slots without tensor or tensors without slot: {sorted(tensors.keys() ^ self._slots.keys())}"
+                f"slots without a tensor, or tensors without a slot: {sorted(tensors.keys() ^ self._slots.keys())}"
             )
-        for call in (
-            self.architecture.attention
-        ):  # a forward pass that broke off may have left a shared layer between two turns
+        # An interrupted forward pass may have left a shared layer between two turns.
+        for call in self.architecture.attention:
             self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
@@ -229,27 +223,9 @@ class Slots:
         self._filled = True
 
     def remove(self) -> None:
-        """Remove every slot and restore the model's parameters."""
+        """Remove every slot and hook, and restore the model's parameters."""
         self._filled = False
-        for handle in self._handles:
-            handle.remove()
-        for name, (site, attribute) in self._sites.items():
-            if name in self._held:
-                site._parameters[attribute] = self._held[name]
-            else:
-                del site._parameters[attribute]
-        self._handles, self._sites = [], {}  # a second call does nothing
-
-
-@dataclass(frozen=True)
-class _Attribute:
-    """An attribute that is removed like a hook."""
-
-    site: nn.Module
-    name: str
-
-    def remove(self) -> None:
-        delattr(self.site, self.name)
+        self._undo.close()  # a second call does nothing
 
 
 def add_head(slots: Slots) -> None:
