@@ -4,6 +4,7 @@ Texts are not escaped; the writers escape them. Marks are single characters, so 
 depends on colour.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,6 +15,18 @@ DASH: Final = "—"
 def plural(count: float, noun: str) -> str:
     """Return a count and its noun, as in `1 task` and `2 tasks`."""
     return f"{count:.10g} {noun}{'' if count == 1 else 's'}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number with this many digits after the point, or a dash if it is None or NaN."""
+    if value is None or math.isnan(value):
+        return DASH
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 removes the sign of a negative zero
+
+
+def interval(low: float, high: float, digits: int = 1) -> str:
+    """Return the two ends of an interval in brackets, or a dash if it is unknown."""
+    return DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 @dataclass(frozen=True)

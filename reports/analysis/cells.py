@@ -195,17 +195,15 @@ def _average(
     )
     if common.state != "complete" or common.draws == 0:
         return common
-    strata = []
-    for task in (cell.task or "" for cell in cells):
-        sizes = sizes_of(paired_runs, task, scope)
-        strata.append(
-            estimates.task_score(
-                [
-                    [run for run in paired_runs.runs(method, task, size) if finished(run)]
-                    for size in sizes
-                ]
-            )
+    strata = [
+        estimates.task_score(
+            [
+                [run for run in paired_runs.runs(method, task, size) if finished(run)]
+                for size in sizes_of(paired_runs, task, scope)
+            ]
         )
+        for task in (cell.task or "" for cell in cells)
+    ]
     interval, estimand = estimates.pooled(strata)
     rows = " and test rows" if estimand == "E2" else ""
     return _estimated(common, interval, estimand, f"stratified t over draws{rows}")

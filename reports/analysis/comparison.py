@@ -79,12 +79,17 @@ class Comparison:
 def compute(paired_runs: PairedRuns) -> Comparison:
     """Compute all numbers of a report."""
     scopes: list[int | None] = [*([None] if len(paired_runs.sizes) > 1 else []), *paired_runs.sizes]
-    cells = []
-    for scope in scopes:
-        for method in paired_runs.methods:
-            cells += method_cells(paired_runs, method, scope)
     tests = contrasts(paired_runs)
-    cells = mark_cells(cells, tests, paired_runs)
+    cells = mark_cells(
+        [
+            cell
+            for scope in scopes
+            for method in paired_runs.methods
+            for cell in method_cells(paired_runs, method, scope)
+        ],
+        tests,
+        paired_runs,
+    )
     ranking = rank_methods(paired_runs, cells)
     labels: dict[int, set[tuple[int, int]]] = {}
     for run in paired_runs.all():

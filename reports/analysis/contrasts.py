@@ -97,21 +97,20 @@ def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
     methods and sizes, and single cells by Benjamini and Hochberg.
     """
     others = _others(paired_runs)
-    cells: list[Contrast] = []
-    sizes = paired_runs.sizes if len(paired_runs.sizes) > 1 else ()
     per_size = [
         _contrast(paired_runs, "per size", method, paired_runs.tasks, size)
-        for size in sizes
+        for size in paired_runs.sizes
         for method in others
+        if len(paired_runs.sizes) > 1
     ]
-    if len(paired_runs.tasks) > 1:
-        cells = [
-            _contrast(paired_runs, "cells", m, (t,), s)
-            for s in paired_runs.sizes
-            for t in paired_runs.tasks
-            for m in others
-        ]
-    cells = [test for test in cells if test.planned_pairs]
+    cells = [
+        test
+        for size in paired_runs.sizes
+        for task in paired_runs.tasks
+        for method in others
+        if len(paired_runs.tasks) > 1
+        and (test := _contrast(paired_runs, "cells", method, (task,), size)).planned_pairs
+    ]
     return [
         *overall_contrasts(paired_runs),
         *_adjusted(per_size, "Holm"),
@@ -344,19 +343,19 @@ def _adjusted(
             if smallest <= ALPHA
             else math.nan,
             needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
-        )
-        adjusted = replace(
-            adjusted, draws_needed=_draws_needed(adjusted, alpha) if exact else math.nan
+            draws_needed=draws_needed(
+                test.rope,
+                tasks=test.n if test.unit == "tasks" else 1,
+                sd=test.sd,
+                noise=test.noise,
+                draws=test.draws_mean,
+                alpha=alpha,
+            )
+            if exact
+            else math.nan,
         )
         result.append(replace(adjusted, notes=tuple(_notes(adjusted))))
     return result
-
-
-def _draws_needed(test: Contrast, alpha: float) -> float:
-    tasks = test.n if test.unit == "tasks" else 1
-    return draws_needed(
-        test.rope, tasks=tasks, sd=test.sd, noise=test.noise, draws=test.draws_mean, alpha=alpha
-    )
 
 
 def _notes(test: Contrast) -> Iterable[str]:

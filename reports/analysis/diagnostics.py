@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from reports.analysis.cells import Cell
+from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status
+from reports.analysis.rankings import Ranking
 from reports.document import Note, plural
-
-if TYPE_CHECKING:
-    from reports.analysis.cells import Cell
-    from reports.analysis.contrasts import Contrast
-    from reports.analysis.rankings import Ranking
 
 MAX_PLACES = 6  # places that a sentence lists before it says how many more there are
 NOT_EQUAL = "absence of significance is not evidence of equality."
@@ -18,9 +16,9 @@ NOT_EQUAL = "absence of significance is not evidence of equality."
 
 def diagnose(
     paired_runs: PairedRuns,
-    cells: Sequence["Cell"],
-    tests: Sequence["Contrast"],
-    ranking: "Ranking | None",
+    cells: Sequence[Cell],
+    tests: Sequence[Contrast],
+    ranking: Ranking | None,
 ) -> tuple[Note, ...]:
     """Return all notes, red ones first.
 
@@ -58,23 +56,23 @@ def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
         text = (
             "methods used different rows in the same block, so these methods are not compared there"
         )
-        yield Note("UNPAIRED", "red", f"{text}: {_some(unpaired)}.")
+        yield _note("UNPAIRED", "red", text, unpaired)
     if paired_runs.repeated:
         places = [f"{run.method} on {_block(run)}" for run in paired_runs.repeated]
         text = "a method has several different results for one block; the first by digest was used"
-        yield Note("DUPLICATE_RUNS", "red", f"{text}: {_some(places)}.")
+        yield _note("DUPLICATE_RUNS", "red", text, places)
     if paired_runs.unknown:
-        text = "requested, but not among the runs"
-        yield Note("NOT_FOUND", "amber", f"{text}: {_some(paired_runs.unknown)}.")
+        yield _note("NOT_FOUND", "amber", "requested, but not among the runs", paired_runs.unknown)
 
 
-def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
-    diverged = [cell for cell in cells if cell.diverged]
-    if diverged:
-        places = [f"{_cell(cell)} ({cell.diverged}/{cell.done})" for cell in diverged]
-        count = sum(cell.diverged for cell in diverged)
-        text = f"the training of {plural(count, 'run')} diverged; such runs count with the score of one constant answer"
-        yield Note("DIVERGED", "red", f"{text}: {_some(places)}.")
+def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
+    if diverged := sum(cell.diverged for cell in cells):
+        places = [f"{_cell(cell)} ({cell.diverged}/{cell.done})" for cell in cells if cell.diverged]
+        text = (
+            f"the training of {plural(diverged, 'run')} diverged; "
+            "such runs count with the score of one constant answer"
+        )
+        yield _note("DIVERGED", "red", text, places)
     names = ("failed", "diverged")
     dropped = [
         status
@@ -95,30 +93,27 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> It
         yield Note("DROPPED_FAILURES", "red", f"{counts}: {_some(places)}. {text}.")
 
 
-def _missing(cells: Sequence["Cell"]) -> Iterator[Note]:
+def _missing(cells: Sequence[Cell]) -> Iterator[Note]:
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     holes = [cell for cell in cells if cell.state not in ("complete", "infeasible", "unplanned")]
     if holes:
         places = [f"{_cell(cell)} ({cell.done}/{cell.planned})" for cell in holes]
         text = f"{done} of {plural(planned, 'planned run')} have a score"
-        yield Note("INCOMPLETE", "red", f"{text}: {_some(places)}.")
-    infeasible = [_cell(cell) for cell in cells if cell.state == "infeasible"]
-    if infeasible:
-        places = list(dict.fromkeys(infeasible))
+        yield _note("INCOMPLETE", "red", text, places)
+    if places := [_cell(cell) for cell in cells if cell.state == "infeasible"]:
         text = "If no method can be run on a task at a size, the average of that size leaves out the task"
         yield Note("INFEASIBLE", "amber", f"cannot be run: {_some(places)}. {text}.")
 
 
-def _equal_results(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+def _equal_results(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
     runs = [run for run in paired_runs.all() if finished(run)]
-    collapsed = sum(run.collapsed for run in runs)
-    if collapsed:
+    if collapsed := sum(run.collapsed for run in runs):
         places = [
             f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
         ]
         count = f"{collapsed} of {plural(len(runs), 'run')}"
         text = f"{count} predict one answer for all test rows; they count in the means"
-        yield Note("COLLAPSED", "amber", f"{text}: {_some(places)}.")
+        yield _note("COLLAPSED", "amber", text, places)
     equal = [
         cell
         for cell in cells
@@ -129,7 +124,7 @@ def _equal_results(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator
         yield Note("DUPLICATE_RUNS", "red", f"{text} {_some([_cell(cell) for cell in equal])}.")
 
 
-def _equal_scores(paired_runs: PairedRuns, cell: "Cell") -> bool:
+def _equal_scores(paired_runs: PairedRuns, cell: Cell) -> bool:
     runs = paired_runs.runs(cell.method, cell.task or "", cell.size or 0)
     return len({round(run.score or 0.0, 12) for run in runs if finished(run)}) == 1
 
@@ -146,8 +141,8 @@ def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
         yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}. {text}.")
     versions = sorted({run.versions for run in runs if run.versions})
     if len(versions) > 1:
-        text = f"the runs come from {len(versions)} versions or devices: {_some(versions)}."
-        yield Note("VERSION_MIX", "red", text)
+        text = f"the runs come from {len(versions)} versions or devices"
+        yield _note("VERSION_MIX", "red", text, versions)
     plugins: dict[str, set[str]] = {}
     for run in runs:
         if run.plugin:
@@ -171,7 +166,7 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
         yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")
 
 
-def _draws(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
     few = [cell for cell in cells if 0 < cell.draws < 3]
     if few:
         single = sum(cell.draws == 1 for cell in few)
@@ -189,7 +184,7 @@ def _draws(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
         yield Note("SHARED_DRAW", "amber", text)
 
 
-def _declared(paired_runs: PairedRuns, tests: Sequence["Contrast"]) -> Iterator[Note]:
+def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[Note]:
     """Return a note if the comparison was not declared before the first result."""
     hypothesis = paired_runs.hypothesis
     if not tests or any(test.planned_for for test in tests):
@@ -207,15 +202,14 @@ def _declared(paired_runs: PairedRuns, tests: Sequence["Contrast"]) -> Iterator[
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.")
 
 
-def _estimands(paired_runs: PairedRuns, cells: Sequence["Cell"]) -> Iterator[Note]:
+def _estimands(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
     tasks = {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
-    narrow = sorted(tasks - set(paired_runs.holdout))
-    if narrow:
+    if narrow := sorted(tasks - set(paired_runs.holdout)):
         text = "the answers to single test rows are not known, so the intervals do not cover other samples of test rows"
         yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
 
 
-def _power(tests: Sequence["Contrast"]) -> Iterator[Note]:
+def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
     for family, label in (("overall", "overall"), ("per size", "per size"), ("cells", "per cell")):
         members = [test for test in tests if test.family == family]
         stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
@@ -238,38 +232,35 @@ def _power(tests: Sequence["Contrast"]) -> Iterator[Note]:
             yield Note("UNDERPOWERED", "amber", text)
 
 
-def _differences(tests: Sequence["Contrast"]) -> Iterator[Note]:
+def _differences(tests: Sequence[Contrast]) -> Iterator[Note]:
     zeros = [test for test in tests if "ZERO_DIFFS" in test.notes]
-    if zeros:
-        places = [f"{_contrast(test)} ({test.ties} of {test.n})" for test in zeros]
+    if places := [f"{_contrast(test)} ({test.ties} of {test.n})" for test in zeros]:
         text = (
             "paired differences are zero and support neither method, for more than 30 % of the units or for so many "
             "that no p of .05 is possible"
         )
-        yield Note("ZERO_DIFFS", "amber", f"{text}: {_some(places)}.")
-    flat = [test for test in tests if "NO_VARIANCE" in test.notes]
-    if flat:
+        yield _note("ZERO_DIFFS", "amber", text, places)
+    if flat := [_contrast(test) for test in tests if "NO_VARIANCE" in test.notes]:
         text = "all differences are equal, so there is no variance for an interval or a t test"
-        yield Note("NO_VARIANCE", "amber", f"{text}: {_some([_contrast(test) for test in flat])}.")
+        yield _note("NO_VARIANCE", "amber", text, flat)
 
 
-def _winners(ranking: "Ranking") -> Iterator[Note]:
+def _winners(ranking: Ranking) -> Iterator[Note]:
     """Return notes if the best method depends on the weights of the tasks, or on a single task."""
     by_mean, by_rank = " or ".join(ranking.best_mean), " or ".join(ranking.best_rank)
     if set(ranking.best_mean).isdisjoint(ranking.best_rank):
         text = f"{by_mean} has the best average, {by_rank} the best mean rank."
         yield Note("METRIC_MIX", "amber", text)
-    other = [
+    if other := [
         f"without {task} {' or '.join(names)} has it"
         for task, names in ranking.best_without
         if set(names).isdisjoint(ranking.best_mean)
-    ]
-    if other:
+    ]:
         text = f"{by_mean} has the best average over all tasks, but {_some(other)}."
         yield Note("METRIC_MIX", "amber", text)
 
 
-def underpowered(test: "Contrast") -> str:
+def underpowered(test: Contrast) -> str:
     """Return the sentence that must accompany a difference which is not settled."""
     if math.isnan(test.mde):
         return f"Under-powered: {NOT_EQUAL}"
@@ -277,22 +268,26 @@ def underpowered(test: "Contrast") -> str:
     return f"Under-powered: {design} detects only differences >= {test.mde:.1f} points; {NOT_EQUAL}"
 
 
-def _units(tests: Iterable["Contrast"]) -> str:
+def _units(tests: Iterable[Contrast]) -> str:
     pairs = sorted({(test.n, test.unit) for test in tests})
     return " or ".join(plural(n, unit[:-1]) for n, unit in pairs[:3])
 
 
-def _cell(cell: "Cell") -> str:
+def _cell(cell: Cell) -> str:
     return f"{cell.method} on {cell.task} size {cell.size}"
 
 
-def _contrast(test: "Contrast") -> str:
+def _contrast(test: Contrast) -> str:
     place = f" on {test.task}" if test.task else ""
     return f"{test.method}{place}" + (f" size {test.size}" if test.size is not None else " overall")
 
 
 def _block(run: Run) -> str:
     return f"{run.task} size {run.size} draw {run.draw} seed {run.seed}"
+
+
+def _note(code: str, level: Literal["red", "amber"], text: str, places: Sequence[str]) -> Note:
+    return Note(code, level, f"{text}: {_some(places)}.")
 
 
 def _some(places: Sequence[str]) -> str:

@@ -12,13 +12,19 @@ from typing import Final, Literal, NamedTuple
 from reports.analysis import estimates
 from reports.analysis.paired_runs import Run, finished, overlap
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Table, TableCell, plural
+from reports.document import Document, Table, TableCell, interval, plural
 from reports.statistics import multiple_testing
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_test
 
 Outcome = Literal["moved", "same shift", "not settled", "one draw", "equal"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
+
+CHANGES: Final[Mapping[Outcome, str]] = {
+    "same shift": "changed in every draw by the same amount (no variance, no p)",
+    "not settled": "changed, not settled (absence of significance is not evidence of equality)",
+    "one draw": "changed, which a single draw cannot distinguish from noise",
+}
 
 
 class LedgerCell(NamedTuple):
@@ -81,10 +87,10 @@ def diff_ledgers(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
     other = 0
     for place, draw, seed in sorted(old.keys() & new.keys()):
         first, second = old[place, draw, seed], new[place, draw, seed]
-        if first.rows != second.rows:
+        if first.rows == second.rows:
+            places.setdefault(place, []).append((first, second))
+        else:
             other += 1
-            continue
-        places.setdefault(place, []).append((first, second))
     changes = [_change(place, pairs) for place, pairs in sorted(places.items())]
     tested = [move for move in changes if not math.isnan(move.p_raw)]
     adjusted = dict(
@@ -106,11 +112,15 @@ def diff_ledgers(before: Iterable[Run], after: Iterable[Run]) -> LedgerDiff:
 
 
 def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
-    return {(_place(run), run.draw, run.seed): run for run in runs if finished(run)}
-
-
-def _place(run: Run) -> LedgerCell:
-    return LedgerCell(run.method, run.task, run.size, run.backbone, run.recipe)
+    return {
+        (
+            LedgerCell(run.method, run.task, run.size, run.backbone, run.recipe),
+            run.draw,
+            run.seed,
+        ): run
+        for run in runs
+        if finished(run)
+    }
 
 
 def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
@@ -142,18 +152,7 @@ def headline(diff: LedgerDiff) -> str:
     parts = [
         f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"
     ]
-    if counts["same shift"]:
-        parts.append(
-            f"{counts['same shift']} changed in every draw by the same amount (no variance, no p)"
-        )
-    if counts["not settled"]:
-        parts.append(
-            f"{counts['not settled']} changed, not settled (absence of significance is not evidence of equality)"
-        )
-    if counts["one draw"]:
-        parts.append(
-            f"{counts['one draw']} changed, which a single draw cannot distinguish from noise"
-        )
+    parts += [f"{counts[word]} {text}" for word, text in CHANGES.items() if counts[word]]
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
 
 
@@ -239,7 +238,7 @@ def _row(move: CellChange, several: Mapping[str, Sequence[str]]) -> tuple[TableC
             marks=("↑" if move.effect > 0 else "↓") if move.moved else "",
             strong=move.moved,
         ),
-        TableCell(DASH if math.isnan(move.ci[0]) else f"[{move.ci[0]:.1f}, {move.ci[1]:.1f}]"),
+        TableCell(interval(*move.ci)),
         TableCell(probability(move.p_adj)),
         TableCell(f"{move.pairs - move.equal}/{move.pairs}"),
         TableCell(move.word),

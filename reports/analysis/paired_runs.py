@@ -21,10 +21,6 @@ Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 STATUSES: Final[tuple[Status, ...]] = ("done", "diverged", "failed", "infeasible", "missing")
 
 
-def _empty() -> Array:
-    return np.empty(0)
-
-
 @dataclass(frozen=True)
 class SelectionRule:
     """The checkpoint that one selection rule chooses in a training, by its test metrics."""
@@ -78,7 +74,9 @@ class Run:
     losses: Sequence[float] = ()  # dev loss at each of these steps
     # dev score of each copy of the dev rows under sampled models, at the selected step
     sampled: Sequence[float] = ()
-    predictions: Array = field(default_factory=_empty, compare=False)  # (n_test,) classes or values
+    predictions: Array = field(
+        default_factory=lambda: np.empty(0), compare=False
+    )  # (n_test,) classes or values
     # labels by test split, in the order of `predictions`
     labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
@@ -255,7 +253,14 @@ def pair_runs(
     hypothesis: Hypothesis | None = None,
 ) -> PairedRuns:
     """Select the requested runs and pair them; see `reports.compare` for the arguments and the errors."""
-    all_runs = sorted(runs, key=_order)
+    all_runs = sorted(
+        runs,
+        key=lambda run: (
+            *(run.method, run.task, run.size, run.draw, run.seed),
+            STATUSES.index(run_status(run)),
+            run.digest,
+        ),
+    )
     if not all_runs:
         raise NothingToCompare("there are no runs to compare; `bench run` makes some")
     present = sorted({run.method for run in all_runs})
@@ -302,18 +307,6 @@ def pair_runs(
     )
 
 
-def _order(run: Run) -> tuple[str, str, int, int, int, int, str]:
-    return (
-        run.method,
-        run.task,
-        run.size,
-        run.draw,
-        run.seed,
-        STATUSES.index(run_status(run)),
-        run.digest,
-    )
-
-
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
     """Return one run per method and block, and the finished runs of other jobs that are left over."""
     index: dict[tuple[str, Block], Run] = {}
@@ -340,15 +333,11 @@ def _match(requested: Sequence[str] | None, present: list[str]) -> tuple[list[st
     matching: list[str] = []
     unknown = []
     for name in requested:
-        variants = [name] if name in present else [m for m in present if _bare(m) == name]
+        variants = [name] if name in present else [m for m in present if m.split("(")[0] == name]
         matching += [method for method in variants if method not in matching]
         if not variants:
             unknown.append(name)
     return matching, unknown
-
-
-def _bare(method: str) -> str:
-    return method.split("(", 1)[0]
 
 
 def _baseline(requested: str | None, chosen: list[str], present: list[str]) -> str:
@@ -367,9 +356,9 @@ def _baseline(requested: str | None, chosen: list[str], present: list[str]) -> s
     return matching[0]
 
 
-def _inventory(runs: Iterable[Run]) -> str:
-    runs = list(runs)
-    methods = ", ".join(sorted({run.method for run in runs}))
-    tasks = ", ".join(sorted({run.task for run in runs}))
-    sizes = ", ".join(str(size) for size in sorted({run.size for run in runs}))
-    return f"the methods {methods}; the tasks {tasks}; the sizes {sizes}"
+def _inventory(runs: Sequence[Run]) -> str:
+    return (
+        f"the methods {', '.join(sorted({run.method for run in runs}))}; "
+        f"the tasks {', '.join(sorted({run.task for run in runs}))}; "
+        f"the sizes {', '.join(map(str, sorted({run.size for run in runs})))}"
+    )

@@ -1,13 +1,13 @@
 """The canvas of every figure: title, caption, legend, tooltips, and the small parts that several figures share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.figures.style import INK, PAGE, SMALL, MethodStyle, folded, legible, method_styles
+from reports.figures.style import INK, PAGE, SMALL, MethodStyle, folded, legible
 
 TITLE_SIZE: Final = 8.5  # points
 DPI: Final = (
@@ -38,6 +38,12 @@ class Canvas(Figure):
     def add_legend(self, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
         """Add entries to the one legend, which stands above all panels."""
         self._legend_entries += zip(handles, labels, strict=True)
+
+    def add_method_legend(
+        self, methods: Sequence[str], styles: Mapping[str, MethodStyle], *, line: bool = True
+    ) -> None:
+        """Add an entry for each method."""
+        self.add_legend([handle(styles[method], line=line) for method in methods], methods)
 
     def finish(self, caption: str) -> "Canvas":
         """Draw title, legend and caption, and freeze the layout. Nothing may be drawn afterwards."""
@@ -83,12 +89,6 @@ class Canvas(Figure):
 def empty_figure(name: str, title: str, reason: str) -> Canvas:
     """Return a figure without panels whose caption is the reason why nothing is drawn."""
     return Canvas(name, title, width=3.5, height=0.7).finish(reason)
-
-
-def handles(methods: Sequence[str], baseline: str, *, line: bool = True) -> list[Line2D]:
-    """Return the legend handle of each method."""
-    styles = method_styles(methods, baseline)
-    return [handle(styles[name], line=line) for name in methods]
 
 
 def handle(style: MethodStyle, *, line: bool = True) -> Line2D:

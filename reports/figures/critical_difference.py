@@ -15,7 +15,7 @@ from reports.analysis.comparison import Comparison
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, MethodStyle, folded, method_styles, styled
+from reports.figures.style import INK, MethodStyle, method_styles, short, styled
 from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.ranks import cliques, mean_ranks, pairwise
 from reports.statistics.sign_flip import smallest_p
@@ -139,8 +139,7 @@ def _labels(
         on_left = position < half
         y = start + LABEL_STEP * (position if on_left else len(order) - 1 - position)
         rank, end = ranks[method], left if on_left else right
-        name = folded(method, lines=1, width=30)
-        style = styles[method]
+        name, style = short(method, 30), styles[method]
         axes.plot([rank, rank, end], [0, y, y], color=style.color, linewidth=0.9, clip_on=False)
         (dot,) = axes.plot(
             [rank],

@@ -10,7 +10,7 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.document import plural
-from reports.figures.canvas import Canvas, grid_lines, handles, label_empty_panel, zero_line
+from reports.figures.canvas import Canvas, grid_lines, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import MAX_PANELS, MethodStyle, estimate, method_styles, short, styled
 
@@ -50,7 +50,8 @@ def curve(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     _sizes(top, comparison.sizes)
     _sizes(bottom, comparison.sizes)
     bottom.set_xlabel("examples (size)")
-    canvas.add_legend(handles(comparison.methods, comparison.baseline), comparison.methods)
+    styles = method_styles(comparison.methods, comparison.baseline)
+    canvas.add_method_legend(comparison.methods, styles)
     return canvas.finish(_caption(comparison, left_out, len(tasks) - len(shown), dense=dense))
 
 

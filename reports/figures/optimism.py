@@ -10,7 +10,7 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.analysis.selection_rules import RuleComparison, mean_optimism, optimism_of_best
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, zero_line
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, zero_line
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, estimate, folded, method_styles, short, styled
 
@@ -45,9 +45,7 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     _best_of(canvas, panels[2], runs, styles)
     if rules:
         _rules(canvas, panels[3], rules, styles)
-    canvas.add_legend(
-        [handle(styles[method], line=False) for method in comparison.methods], comparison.methods
-    )
+    canvas.add_method_legend(comparison.methods, styles, line=False)
     text = (
         f"{plural(len(runs), 'run')}; right of the dashed line, the dev score exceeds the test score. Mean optimism: "
         "all tasks have equal weight, 95 % t intervals over draws (E1). Best of n: expected dev - test of the run with "
@@ -77,12 +75,14 @@ def _dots(
 ) -> None:
     for method, style in styles.items():
         matching = [run for run in runs if run.method == method]
-        x, y = (
+        (line,) = axes.plot(
             [100 * (run.dev_score or 0.0) for run in matching],
             [100 * (run.score or 0.0) for run in matching],
-        )
-        (line,) = axes.plot(
-            x, y, color=style.color, marker=style.marker, linestyle="", markersize=3, alpha=0.75
+            color=style.color,
+            marker=style.marker,
+            linestyle="",
+            markersize=3,
+            alpha=0.75,
         )
         canvas.add_tooltips(line, [_tooltip(run) for run in matching])
     both = [100 * value for run in runs for value in (run.dev_score or 0.0, run.score or 0.0)]
@@ -129,10 +129,9 @@ def _best_of(
     most = 0
     for method, style in styles.items():
         gaps = optimism_of_best([run for run in runs if run.method == method], spaced_counts)
-        positions, gap_values = [math.log2(n) for n in gaps], list(gaps.values())
         (line,) = axes.plot(
-            positions,
-            gap_values,
+            [math.log2(n) for n in gaps],
+            list(gaps.values()),
             color=style.color,
             marker=style.marker,
             linestyle=style.dash,
@@ -174,13 +173,10 @@ def _rules(
         matching = [
             (position, by_method[method])
             for position, by_method in enumerate(rules.values())
-            if method in by_method
+            if method in by_method and math.isfinite(by_method[method].score)
         ]
-        matching = [(position, rule) for position, rule in matching if math.isfinite(rule.score)]
-        positions, scores = (
-            [position for position, _ in matching],
-            [rule.score for _, rule in matching],
-        )
+        positions = [position for position, _ in matching]
+        scores = [rule.score for _, rule in matching]
         (line,) = axes.plot(
             positions, scores, color=style.color, marker=style.marker, linewidth=0.7
         )

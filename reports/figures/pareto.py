@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Final, NamedTuple
 
+from matplotlib.axis import XAxis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle
+from reports.figures.canvas import Canvas, empty_figure, grid_lines
 from reports.figures.options import COSTS, DEFAULT, Options
 from reports.figures.style import INK, amount, estimate, folded, method_styles, styled
 
@@ -71,16 +72,12 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     axes.set_xlabel(f"{COSTS[options.cost][1]} (logarithmic)")
     axes.set_ylabel("mean score, points")
     grid_lines(axes)
-    methods = [point.method for point in points]
-    canvas.add_legend([handle(styles[method], line=False) for method in methods], methods)
+    canvas.add_method_legend([point.method for point in points], styles, line=False)
     return canvas.finish(_caption(comparison, options, left_out))
 
 
-def _ticks(axis: object, *, decades: float) -> None:
+def _ticks(axis: XAxis, *, decades: float) -> None:
     """Label powers of ten, and also 2 and 5 times these if the axis spans less than two decades."""
-    from matplotlib.axis import XAxis
-
-    assert isinstance(axis, XAxis)
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     axis.set_minor_formatter(NullFormatter())

@@ -8,7 +8,7 @@ import numpy as np
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished, run_status
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, handles
+from reports.figures.canvas import Canvas, empty_figure, grid_lines
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import method_styles, styled
 from reports.statistics.conventions import Array
@@ -60,7 +60,7 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(taus[0], taus[-1])
     grid_lines(axes, "both")
-    canvas.add_legend(handles(shown, comparison.baseline), shown)
+    canvas.add_method_legend(shown, styles)
     return canvas.finish(_caption(runs, bands=len(shown) <= MAX_BANDS))
 
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import Run, finished
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
+from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, method_styles, short, styled
 
@@ -55,9 +55,7 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         if number % columns == 0:
             axes.set_ylabel("points")
         axes.set_xticks([])  # the legend names the methods in this order
-    canvas.add_legend(
-        [handle(styles[method], line=False) for method in comparison.methods], comparison.methods
-    )
+    canvas.add_method_legend(comparison.methods, styles, line=False)
     entries = _legend_entries(
         [run for panel in shown for block in blocks_of[panel].values() for run in block.values()]
     )

@@ -3,8 +3,10 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
-from typing import Any, Final
+from dataclasses import is_dataclass
+from typing import Final
+
+import numpy as np
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.task_characteristics import Characteristics
@@ -42,34 +44,29 @@ def as_json(
         ],
         "better": comparison.better,
         "runs": {"done": comparison.done, "planned": comparison.planned},
-        "cells": [asdict(cell) for cell in comparison.cells],
-        "tests": [{**asdict(test), "settled": test.settled} for test in comparison.tests],
-        "details": [_plain(detail) for detail in comparison.secondary],
-        "standing": _plain(comparison.ranking) if comparison.ranking else None,
-        "subspace": {"rules": _plain(comparison.rules), "samples": _plain(comparison.samples)},
-        **({"characteristics": _plain(characteristics)} if characteristics else {}),
-        "notes": [asdict(note) for note in comparison.notes],
+        "cells": comparison.cells,
+        "tests": [{**vars(test), "settled": test.settled} for test in comparison.tests],
+        "details": comparison.secondary,
+        "standing": comparison.ranking,
+        "subspace": {"rules": comparison.rules, "samples": comparison.samples},
+        **({"characteristics": characteristics} if characteristics else {}),
+        "notes": comparison.notes,
     }
-    return json.dumps(_clean(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
+    return json.dumps(_jsonable(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> object:
-    """Convert dataclasses and named tuples to dictionaries, and arrays to lists."""
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(inner) for name, inner in value._asdict().items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _clean(value: object) -> object:
-    """Replace numbers that are not finite by None, and tuples by lists."""
+def _jsonable(value: object) -> object:
+    """Convert dataclasses and named tuples to objects and arrays to lists; a number that is not finite is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if is_dataclass(value):
+        value = vars(value)
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _clean(inner) for key, inner in value.items()}
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
+        return [_jsonable(inner) for inner in value]
     return value

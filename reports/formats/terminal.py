@@ -3,13 +3,14 @@
 import io
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from reports import escape
 from reports.document import Document, Table, TableCell
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 # widths in characters
 GAP = 2  # between two columns of a table
@@ -20,9 +21,6 @@ MAX_HEADING_WIDTH = 10  # longer column names are broken after hyphens and space
 
 def as_terminal(page: Document, *, width: int, color: bool) -> str:
     """Return a report as lines of at most `width` characters, with styles only if `color`."""
-    from rich.console import Console
-    from rich.text import Text
-
     out = io.StringIO()
     console = Console(
         file=out,
@@ -57,10 +55,7 @@ def as_terminal(page: Document, *, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip("\n") + "\n"
 
 
-def _bullet_item(bullet: str, text: str) -> "RenderableType":
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
+def _bullet_item(bullet: str, text: str) -> RenderableType:
     grid = RichTable.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=1)
     grid.add_column(overflow="fold")
@@ -68,10 +63,7 @@ def _bullet_item(bullet: str, text: str) -> "RenderableType":
     return grid
 
 
-def _facts(page: Document) -> "RenderableType":
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
+def _facts(page: Document) -> RenderableType:
     grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -80,9 +72,7 @@ def _facts(page: Document) -> "RenderableType":
     return grid
 
 
-def _print_table(console: "Console", table: Table) -> None:
-    from rich.text import Text
-
+def _print_table(console: Console, table: Table) -> None:
     console.print()
     console.print(Text(escape.plain(table.title), style="bold"))
     for number, (part, widths) in enumerate(_split_to_width(table, console.width)):
@@ -111,8 +101,6 @@ def _split_to_width(table: Table, width: int) -> Iterator[tuple[Table, list[int]
 
 def _widths(table: Table, width: int) -> list[int]:
     """Return the width of each column; the last label column is folded if the table is otherwise too wide."""
-    from rich.cells import cell_len
-
     widths = []
     for i, name in enumerate(table.head):
         inside = max((cell_len(text) for text in _column(row[i] for row in table.rows)), default=1)
@@ -138,8 +126,6 @@ def _breakable_parts(name: str) -> list[str]:
 
 def _break_name(name: str, width: int) -> str:
     """Return a name on lines of at most `width` characters, where its hyphens and spaces allow it."""
-    from rich.cells import cell_len
-
     lines = [""]
     for part in _breakable_parts(name):
         if lines[-1] and cell_len((lines[-1] + part).rstrip()) > width:
@@ -160,10 +146,7 @@ def _column(cells: Iterable[TableCell]) -> list[str]:
     return [escape.plain(cell.text) + _marks(cell).ljust(marks_width) for cell in cells]
 
 
-def _grid(table: Table, widths: list[int]) -> "RenderableType":
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
+def _grid(table: Table, widths: list[int]) -> RenderableType:
     grid = RichTable.grid(padding=(0, GAP, 0, 0))
     for i, column_width in enumerate(widths):
         grid.add_column(justify="left" if i < table.labels else "right", width=column_width)

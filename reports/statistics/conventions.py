@@ -23,6 +23,13 @@ def paired_differences(first: ArrayLike, second: ArrayLike) -> Array:
     )
 
 
+def ranks_of(values: ArrayLike) -> Array:
+    """Return the ranks (n,) of values (n,), from 1 upwards; ties share the average of their ranks."""
+    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
+
+
 def standard_deviation(values: ArrayLike) -> float:
     """Return the standard deviation of (n,); exactly 0 if values differ by rounding only, NaN for n < 2."""
     array = np.asarray(values, dtype=np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reports.statistics import intervals
-from reports.statistics.conventions import ALPHA, DIGITS, Array
+from reports.statistics.conventions import ALPHA, DIGITS, Array, ranks_of
 from reports.statistics.sign_flip import sign_flip, smallest_p
 
 EXACT: Final = 8  # points up to which all orders are counted: 40,320
@@ -45,10 +45,7 @@ def rho(first: ArrayLike, second: ArrayLike) -> float:
 def _centred(values: ArrayLike) -> Array:
     """Return ranks (n,) minus their mean; ties share the average rank."""
     array = np.round(np.asarray(values, dtype=np.float64), DIGITS)
-    _, place, counts = np.unique(array, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Array = (ends - (counts - 1) / 2)[place] - (array.size + 1) / 2
-    return ranks
+    return ranks_of(array) - (array.size + 1) / 2
 
 
 Points = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)

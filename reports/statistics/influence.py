@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from reports.statistics.conventions import Array, ranks_of
 
 
 def row_scores(given: Array, right: Mapping[str, Array], metrics: Sequence[str]) -> Array | None:
@@ -109,12 +108,12 @@ def spearman(given: Array, right: Array) -> tuple[float, Array]:
     """Return Spearman's correlation; a row also changes the ranks of rows above it (Croux & Dehon 2010)."""
     if np.ptp(given) == 0 or np.ptp(right) == 0:
         return 0.0, np.zeros(len(given))
-    ranks = [_ranks(values) for values in (given, right)]
+    ranks = [ranks_of(values) for values in (given, right)]
     x, y = (_standard(values) for values in ranks)
     value = float(np.mean(x * y))
     influence = x * y - value / 2 * (x**2 + y**2)
     for values, mine, other in ((given, x, y), (right, y, x)):
-        pull = (other - value * mine) / (np.std(_ranks(values)) / len(values))
+        pull = (other - value * mine) / (np.std(ranks_of(values)) / len(values))
         influence = influence + _above(values, pull)
     return value, influence
 
@@ -148,14 +147,6 @@ def _standard(values: Array) -> Array:
     centred = values - values.mean()
     scaled: Array = centred / np.sqrt(np.mean(centred**2))
     return scaled
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks (n,) from 1, ties sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    shared: Array = (ends - (counts - 1) / 2)[place]
-    return shared
 
 
 def _above(values: Array, pull: Array) -> Array:

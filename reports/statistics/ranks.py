@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences
+from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences, ranks_of
 from reports.statistics.multiple_testing import holm
 from reports.statistics.sign_flip import sign_flip, smallest_p
 
@@ -33,11 +33,7 @@ def complete(scores: ArrayLike) -> Array:
 
 def average_ranks(scores: ArrayLike) -> Array:
     """Return ranks (tasks, methods) within each task; the best is 1, and ties share the average rank."""
-    table = complete(scores)
-    above = (table[:, None, :] > table[:, :, None]).sum(axis=2)
-    equal = (table[:, None, :] == table[:, :, None]).sum(axis=2)  # includes the method itself
-    ranks: Array = above + (equal + 1) / 2
-    return ranks
+    return np.array([ranks_of(-row) for row in complete(scores)])
 
 
 def mean_ranks(scores: ArrayLike) -> Array:

@@ -9,7 +9,7 @@ from reports.analysis.paired_runs import finished
 from reports.analysis.rankings import Ranking
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
-from reports.document import DASH, Table, TableCell, plural
+from reports.document import DASH, Table, TableCell, interval, number, plural
 from reports.statistics.conventions import ALPHA
 
 
@@ -48,18 +48,10 @@ def _detail(detail: SecondaryEstimates) -> tuple[TableCell, ...]:
     return (
         TableCell(detail.method),
         TableCell(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
-        TableCell(_range(pooled.predicted_low, pooled.predicted_high)),
-        TableCell(_number(pooled.tau2)),
+        TableCell(interval(pooled.predicted_low, pooled.predicted_high)),
+        TableCell(number(pooled.tau2, 2)),
         TableCell(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),
     )
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.2f}"
-
-
-def _range(low: float, high: float) -> str:
-    return DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"
 
 
 def _rankings(standing: Ranking | None) -> list[Table]:

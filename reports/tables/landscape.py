@@ -11,8 +11,8 @@ import numpy as np
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
 from reports.analysis.paired_runs import Run, finished, pair_runs
-from reports.analysis.verdict import points, probability
-from reports.document import DASH, Document, Table, TableCell, plural
+from reports.analysis.verdict import p_value, points, probability
+from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.statistics import intervals
 from reports.tables.subspace import missing, tested, unreachable
 
@@ -173,13 +173,12 @@ def _settled(test: Contrast) -> str:
     word = "settled" if test.settled else "not settled"
     if math.isnan(test.p_adj):
         return word
-    p = probability(test.p_adj)
-    return f"{word} (p = {p}, {test.test}{unreachable(test)}{missing(test)})"
+    return f"{word} ({p_value(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
 
 
 def _centre_table(centres: Mapping[str, PlaceTests]) -> Table:
     rows = [
-        (TableCell(method), TableCell(place), TableCell(_number(mean, 1)), *_against(test, 1, 1.0))
+        (TableCell(method), TableCell(place), TableCell(number(mean, 1)), *_against(test, 1, 1.0))
         for method, places in centres.items()
         for place, (mean, test) in places.items()
     ]
@@ -213,9 +212,9 @@ def _flatness_table(
             (
                 TableCell(method),
                 TableCell(str(len(mine))),
-                TableCell(_number(mean, 3)),
+                TableCell(number(mean, 3)),
                 *_against(rises.get(method), 3, 0.01),
-                *(TableCell(_number(value, 3)) for value in between),
+                *(TableCell(number(value, 3)) for value in between),
             )
         )
     return Table(
@@ -246,7 +245,6 @@ def _against(test: Contrast | None, digits: int, unit: float) -> tuple[TableCell
     if test is None:
         return (TableCell(""),) * 4
     low, high = (unit * bound for bound in test.ci)
-    around = DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"
     effect = round(unit * test.effect, digits) + 0.0  # no sign before a zero
     shown = TableCell(
         DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}",
@@ -254,7 +252,7 @@ def _against(test: Contrast | None, digits: int, unit: float) -> tuple[TableCell
     )
     return (
         shown,
-        TableCell(around),
+        TableCell(interval(low, high, digits)),
         TableCell(probability(test.p_raw)),
         TableCell(probability(test.p_adj)),
     )
@@ -286,13 +284,7 @@ def _models(models: Sequence[Surroundings]) -> Table:
         )
         rows.append((
             *(TableCell(str(text)) for text in (run.method, run.task, run.size, run.draw)),
-            *(TableCell(_number(None if score is None else 100 * score, 1)) for score in scores),
-            TableCell(_number(model.rise, 3)), TableCell(_number(model.barrier, 3)),
+            *(TableCell(number(None if score is None else 100 * score, 1)) for score in scores),
+            TableCell(number(model.rise, 3)), TableCell(number(model.barrier, 3)),
         ))  # fmt: skip
     return Table(title="All models", head=head, rows=tuple(rows), labels=4)
-
-
-def _number(value: float | None, digits: int) -> str:
-    if value is None or math.isnan(value):
-        return DASH
-    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 removes the sign of a negative zero

@@ -10,7 +10,7 @@ from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED
 from reports.analysis.paired_runs import finished
 from reports.analysis.verdict import points, probability, verdict
-from reports.document import DASH, Document, Table, TableCell, plural
+from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
@@ -204,11 +204,10 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     rows = []
     for test in tests:
         mark = ("↑" if test.effect > 0 else "↓") if test.settled else ""
-        low, high = test.ci
         row = [
             TableCell(test.method),
             TableCell(points(test.effect), marks=mark, strong=test.settled),
-            TableCell(DASH if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"),
+            TableCell(interval(*test.ci)),
             TableCell(probability(test.p_raw)),
             TableCell(probability(test.p_adj)),
             TableCell(f"{test.wins}/{test.ties}/{test.losses}"),
@@ -260,7 +259,7 @@ def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
 def _detects(test: Contrast) -> str:
     if "NOT_REACHABLE" in test.notes:
         return "never"
-    return DASH if math.isnan(test.mde) else f"{test.mde:.1f}"
+    return number(test.mde, 1)
 
 
 # Appendix

@@ -7,8 +7,8 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.sampled_dev_scores import SampledDevScores
 from reports.analysis.selection_rules import RuleComparison
-from reports.analysis.verdict import points, probability
-from reports.document import DASH, Table, TableCell, plural
+from reports.analysis.verdict import p_value, points, probability
+from reports.document import DASH, Table, TableCell, interval, number, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.correlation import Correlation
 
@@ -54,14 +54,14 @@ def _rule(rule: RuleComparison) -> tuple[TableCell, ...]:
     return (
         TableCell(rule.method),
         TableCell(f"{rule.name} (own)" if rule.own else rule.name),
-        TableCell(_number(rule.score)),
+        TableCell(number(rule.score, 1)),
         TableCell(points(test.effect) if test else "", strong=bool(test and test.settled)),
-        TableCell(_range(*test.ci, 1) if test else ""),
+        TableCell(interval(*test.ci) if test else ""),
         TableCell(probability(test.p_raw) if test else ""),
         TableCell(probability(test.p_adj) if test else ""),
         TableCell("" if rule.own else f"{rule.moved}/{rule.runs}"),
         TableCell(
-            f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + _range(gap.low, gap.high, 1)}"
+            f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + interval(gap.low, gap.high)}"
             if gap
             else DASH
         ),
@@ -100,14 +100,15 @@ def _claim(rules: Sequence[RuleComparison]) -> list[str]:
 def _result(rule: RuleComparison, test: Contrast) -> str:
     """Return the gain of selection by sampled models, which is minus the difference of the centroid rule."""
     low, high = -test.ci[1], -test.ci[0]
-    interval = "" if math.isnan(low) else f" {_range(low, high, 1)}"
+    bounds = "" if math.isnan(low) else f" {interval(low, high)}"
     result = (
-        f"for {rule.method}: {points(-test.effect)} points{interval} relative to selection by the centroid, "
+        f"for {rule.method}: {points(-test.effect)} points{bounds} relative to selection by the centroid, "
         f"a different test score in {rule.moved} of {plural(rule.runs, 'run')}"
     )
+    p = p_value(test.p_adj)
     if test.settled:
-        return f"{result}; settled (p = {probability(test.p_adj)})."
-    reason = f"p = {probability(test.p_adj)}{unreachable(test)}{missing(test)}"
+        return f"{result}; settled ({p})."
+    reason = f"{p}{unreachable(test)}{missing(test)}"
     return f"{result}; not settled ({reason}), which is not evidence of equality."
 
 
@@ -187,8 +188,8 @@ def correlation_entries(
     if math.isnan(correlation.rho):
         return TableCell(DASH), TableCell(DASH), TableCell(DASH)
     low, high = correlation.low, correlation.high
-    interval = "" if math.isnan(low) else f" {_range(low, high, 2)}"
-    rho = TableCell(f"{correlation.rho:+.2f}{interval}", strong=p_adj <= ALPHA)
+    bounds = "" if math.isnan(low) else f" {interval(low, high, 2)}"
+    rho = TableCell(f"{correlation.rho:+.2f}{bounds}", strong=p_adj <= ALPHA)
     return rho, TableCell(probability(correlation.p)), TableCell(probability(p_adj))
 
 
@@ -196,13 +197,5 @@ def _relation(correlation: Correlation, p_adj: float) -> str:
     if math.isnan(correlation.rho):
         return "does not vary enough to tell"
     settled = "settled" if p_adj <= ALPHA else "not settled"
-    p = "" if math.isnan(p_adj) else f" (p = {probability(p_adj)})"
+    p = "" if math.isnan(p_adj) else f" ({p_value(p_adj)})"
     return f"correlates with the test score at {correlation.rho:+.2f}, {settled}{p}"
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.1f}"
-
-
-def _range(low: float, high: float, digits: int) -> str:
-    return DASH if math.isnan(low) else f"[{low:.{digits}f}, {high:.{digits}f}]"

@@ -9,8 +9,8 @@ from reports.analysis.task_characteristics import (
     GainCorrelation,
     TaskCharacteristics,
 )
-from reports.analysis.verdict import points, probability
-from reports.document import DASH, Table, TableCell, plural
+from reports.analysis.verdict import p_value, points
+from reports.document import DASH, Table, TableCell, number, plural
 from reports.statistics.conventions import ALPHA
 from reports.tables.subspace import correlation_entries
 
@@ -52,12 +52,12 @@ def _row(task: TaskCharacteristics, methods: list[str]) -> tuple[TableCell, ...]
     return (
         TableCell(task.task),
         TableCell(str(task.classes or DASH)),
-        TableCell(_number(task.words, 1)),
-        TableCell(_number(task.balance, 2)),
+        TableCell(number(task.words, 1)),
+        TableCell(number(task.balance, 2)),
         TableCell(texts),
-        TableCell(_number(task.overlap, 2)),
-        TableCell(_number(task.people, 1)),
-        TableCell(_number(task.best, 1)),
+        TableCell(number(task.overlap, 2)),
+        TableCell(number(task.people, 1)),
+        TableCell(number(task.best, 1)),
         *(TableCell(points(task.gains.get(method, math.nan))) for method in methods),
     )
 
@@ -84,8 +84,7 @@ def _reach(links: Sequence[GainCorrelation]) -> str:
     """Return the smallest adjusted p that a single correlation can reach, given its tasks and their ties."""
     tested = [link.found.smallest for link in links if not math.isnan(link.found.p)]
     least = min(1.0, min(tested, default=1.0) * len(tested))
-    shown = probability(least) if least < 0.0005 else f"= {probability(least)}"
-    reach = f"can reach p {shown}" if least <= ALPHA else "cannot reach .05"
+    reach = f"can reach {p_value(least)}" if least <= ALPHA else "cannot reach .05"
     return (
         f"of {plural(len(tested), 'correlation')} with a p, a single one {reach} after adjustment, "
         "given its tasks and their ties"
@@ -95,7 +94,3 @@ def _reach(links: Sequence[GainCorrelation]) -> str:
 def _link(link: GainCorrelation) -> tuple[TableCell, ...]:
     labels = (TableCell(link.characteristic), TableCell(link.method))
     return *labels, *correlation_entries(link.found, link.p_adj), TableCell(str(link.found.n))
-
-
-def _number(value: float, digits: int) -> str:
-    return DASH if math.isnan(value) else f"{value:.{digits}f}"

@@ -41,7 +41,7 @@ def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
     fill(errors, pool)
     for content, cell_errors in zip(cells.values(), errors, strict=True):
         content["wrong"] = cell_errors.plain()
-    return {"cells": cells, "texts": pool.texts}
+    return {"cells": cells, "texts": list(pool.indices)}
 
 
 def key(method: str, task: str, size: int) -> str:

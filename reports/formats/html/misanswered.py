@@ -128,12 +128,11 @@ class TextPool:
     def __init__(self, texts: Texts | None) -> None:
         self._read = texts
         self._cache: dict[tuple[str, int], Sequence[Sequence[str]] | None] = {}
-        self._indices: dict[str, int] = {}
         self._bytes_left = MAX_TEXT_BYTES
-        self.texts: list[str] = []
+        self.indices: dict[str, int] = {}  # by text
 
     def indices_of(self, run: Run, example: int) -> list[int] | None:
-        """Add the texts of a run's test example and return their indices in `texts`.
+        """Add the texts of a run's test example and return their indices.
 
         The result is None if the texts are not available, and empty if they do not fit.
         """
@@ -147,17 +146,11 @@ class TextPool:
             plain(text[:MAX_CHARACTERS]) + ("…" if len(text) > MAX_CHARACTERS else "")
             for text in examples[example]
         ]
-        size = sum(len(text.encode()) for text in set(texts) if text not in self._indices)
+        size = sum(len(text.encode()) for text in set(texts) if text not in self.indices)
         if size > self._bytes_left:
             return []
         self._bytes_left -= size
-        return [self._index(text) for text in texts]
-
-    def _index(self, text: str) -> int:
-        if text not in self._indices:
-            self._indices[text] = len(self.texts)
-            self.texts.append(text)
-        return self._indices[text]
+        return [self.indices.setdefault(text, len(self.indices)) for text in texts]
 
 
 def fill(cells: Sequence[CellErrors], pool: TextPool) -> None:
