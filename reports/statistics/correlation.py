@@ -16,20 +16,20 @@ from reports.statistics import intervals
 from reports.statistics.conventions import ALPHA, DIGITS, Array, ranks_of
 from reports.statistics.sign_flip import sign_flip, smallest_p
 
-EXACT: Final = 8  # points up to which all orders are counted: 40,320
-ORDERS: Final = 9_999  # orders drawn above that
-FEWEST: Final = 3  # points of a cell: two can only agree or disagree
+EXACT: Final = 8  # number of points up to which all orders are counted: 40,320
+ORDERS: Final = 9_999  # number of sampled orders for more points
+FEWEST: Final = 3  # points of a cell: two points can only agree or disagree
 
 
 class Correlation(NamedTuple):
-    """A rank correlation with its 95 % interval and two-sided p; NaN where the data allow none."""
+    """A rank correlation with its 95 % interval and two-sided p; NaN if the data allow none."""
 
     rho: float
     low: float
     high: float
     p: float
     n: int  # independent units
-    smallest: float  # p that these units and their ties allow, in whatever order
+    smallest: float  # the smallest p that these units and their ties allow
 
 
 NONE: Final = Correlation(math.nan, math.nan, math.nan, math.nan, 0, math.nan)
@@ -54,13 +54,13 @@ Points = tuple[ArrayLike, ArrayLike]  # two values of each point, (n,) and (n,)
 def within(tasks: Sequence[Sequence[Points]], *, fewest: int = FEWEST) -> Correlation:
     """Return the mean over tasks of the rank correlations within their cells.
 
-    Cells with fewer than `fewest` points or a constant side say nothing and are left out. Cells of
-    one task are averaged before anything else, so the unit is the task: a t interval over tasks,
-    cut at -1 and 1, and an exact sign flip over them (where the two sides have nothing to do with
-    each other, a correlation and its negative are as likely).
+    Cells with fewer than `fewest` points or a constant side are left out. The cells of a task are
+    averaged first, so the unit is the task. The interval is a t interval over tasks, cut at -1 and
+    1. The test is an exact sign flip over tasks: if the two sides are independent, a correlation and
+    its negative are equally likely.
     """
-    found = [[rho(x, y) for x, y in cells if np.size(x) >= fewest] for cells in tasks]
-    known = [[value for value in cells if not math.isnan(value)] for cells in found]
+    values = [[rho(x, y) for x, y in cells if np.size(x) >= fewest] for cells in tasks]
+    known = [[value for value in cells if not math.isnan(value)] for cells in values]
     means = np.array([np.mean(cells) for cells in known if cells])
     if not means.size:
         return NONE
@@ -77,9 +77,8 @@ def within(tasks: Sequence[Sequence[Points]], *, fewest: int = FEWEST) -> Correl
 def over(first: ArrayLike, second: ArrayLike) -> Correlation:
     """Return the rank correlation over independent points (n,); points with a NaN are left out.
 
-    p counts the orders of one side that give as much: all of them up to `EXACT` points, else (b +
-    1) / (B + 1) over orders from a fixed stream. The interval is Bonett and Wright's (2000), from
-    four points on.
+    The p is that of a permutation test: exact up to `EXACT` points, else (b + 1) / (B + 1) over
+    orders from a fixed stream. The interval, for at least four points, is Bonett and Wright's (2000).
     """
     x, y = (np.asarray(values, dtype=np.float64) for values in (first, second))
     both = np.isfinite(x) & np.isfinite(y)
@@ -91,10 +90,11 @@ def over(first: ArrayLike, second: ArrayLike) -> Correlation:
 
 
 def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Bonett and Wright's (2000) interval for Spearman's correlation: Fisher's z with variance (1 + r² / 2) / (n - 3).
+    """Return the interval of Spearman's correlation (Bonett and Wright 2000); NaN for fewer than four points.
 
-    A correlation of 1 would have no width: one side is 1 then, the other that of the greatest value
-    below 1 which ranks without ties can give. So it holds from four points on.
+    It is Fisher's z interval with the variance (1 + r² / 2) / (n - 3). The interval of a correlation
+    of 1 would have no width. Its upper bound is 1, and its lower bound is that of the greatest value
+    below 1 that ranks without ties can give.
     """
     from scipy.special import ndtri  # scipy.stats would cost a second at start
 
@@ -110,7 +110,7 @@ def interval(value: float, n: int, *, level: float = 1 - ALPHA) -> tuple[float, 
 
 
 def _p(x: Array, y: Array) -> tuple[float, float]:
-    """The p of (n,) and (n,), and that of the order which correlates most (the rearrangement inequality)."""
+    """Return the p of x (n,) and y (n,), and the smallest p of any order (by the rearrangement inequality)."""
     first, second = _centred(x), _centred(y)
     sums = np.abs(second[_orders(second.size)] @ first)
     upward, downward = np.sort(second) @ np.sort(first), np.sort(second)[::-1] @ np.sort(first)
@@ -125,7 +125,7 @@ def _share(sums: Array, least: float, n: int) -> float:
 
 @lru_cache(maxsize=16)
 def _orders(n: int) -> NDArray[np.intp]:
-    """Orders of n things: all of them if they are few, else some from a fixed stream."""
+    """Return orders (m, n) of n items: all of them up to `EXACT` items, else a sample from a fixed stream."""
     if n <= EXACT:
         return np.array(list(permutations(range(n))), dtype=np.intp)
     rng = np.random.default_rng(0)

@@ -15,12 +15,11 @@ from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.t_test import t_quantile
 
 POWER: Final = 0.8
-# sign vectors that reject, to either side; with more the sign flip detects within 4 % of what a t
-# test does
+# Number of rejecting sign vectors per side. With more, the sign flip detects within 4 % of what a t
+# test detects.
 FEW: Final = 8
-SAMPLES: Final = (
-    4000  # of differences, from a fixed stream: a standard error of .006 where the power is 80 %
-)
+# Simulated samples of differences, from a fixed stream: a standard error of .006 at a power of 80 %
+SAMPLES: Final = 4000
 
 
 def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
@@ -33,8 +32,8 @@ def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
 def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
     """Return the power of an exact two-sided sign flip over `n` pairs for a mean of `effect` standard deviations.
 
-    In closed form where only pairs of one sign reject, over sampled differences where few sign
-    vectors do, and else that of the t test, which is close there.
+    The power has a closed form if the test rejects only when all pairs have the same sign. It is
+    simulated if few sign vectors reject. Otherwise it is the power of the t test, which is close.
     """
     from scipy.special import ndtr
 
@@ -49,7 +48,7 @@ def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
 
 
 def _rejecting(n: int, alpha: float) -> int:
-    """Return how many of the 2**(n - 1) sign vectors to either side p may count and still be at most `alpha`."""
+    """Return how many of the 2**(n - 1) sign vectors per side a p of at most `alpha` may count."""
     return math.floor(alpha * 2.0 ** (n - 1) * (1 + 1e-12)) if n <= 40 else FEW + 1
 
 
@@ -59,10 +58,10 @@ def _normal(n: int) -> Array:
 
 
 def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
-    """Return whether at most `most` sign vectors give a sum as large as theirs or larger, to their own side.
+    """Return, for each row of values (m, n), whether at most `most` sign vectors give as large a sum.
 
-    Those are the vectors that turn values of together no more than what has the other sign already;
-    only the `most` smallest can be among them.
+    Such a vector changes the signs of values whose sum is at most the sum of the values that have
+    the opposite sign already. Only the `most` smallest values can be among them.
     """
     sizes = np.sort(np.abs(values), axis=1)  # (m, n)
     against = np.minimum(
@@ -71,21 +70,22 @@ def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
     sums = np.zeros((len(values), 1))
     for size in sizes[:, :most].T:
         sums = np.concatenate((sums, sums + size[:, None]), axis=1)  # (m, 2**k)
-    found: NDArray[np.bool_] = (sums <= against[:, None] + 1e-9).sum(axis=1) <= most
-    return found
+    return np.asarray((sums <= against[:, None] + 1e-9).sum(axis=1) <= most)
 
 
 def detectable(n: int, sd: float, *, alpha: float = ALPHA, flips: bool = False) -> float:
     """Return the smallest mean difference, in the units of `sd`, that `n` pairs detect with a power of 80 %.
 
-    Card et al. 2020 on why to print it. NaN for fewer than two pairs, no variance, or where no sign
-    flip reaches `alpha`.
+    Card et al. (2020) explain why to report it.
 
     Args:
-        n: pairs.
-        sd: their standard deviation.
-        alpha: what p must not exceed.
-        flips: by the sign flip, not by the t test.
+        n: Number of pairs.
+        sd: Standard deviation of the differences.
+        alpha: Significance level.
+        flips: Whether the test is the sign flip; otherwise it is the t test.
+
+    Returns:
+        NaN for fewer than two pairs, without variance, or if no sign flip reaches `alpha`.
     """
     return _smallest(n, alpha, flips) * sd if n > 1 and sd > 0 else math.nan
 

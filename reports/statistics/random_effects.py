@@ -15,7 +15,7 @@ class RandomEffects(NamedTuple):
 
     tasks: int
     mean: float
-    predicted_low: float  # where the effect on one more task lies
+    predicted_low: float  # bounds of the effect on one more task
     predicted_high: float
     tau2: float  # the variance of true effects over tasks
     i2: float  # the share of the observed variance that is tau2's, 0 to 1
@@ -26,13 +26,12 @@ def random_effects(
 ) -> RandomEffects:
     """Estimate the random-effects mean of effects (tasks,) measured with variances (tasks,).
 
-    Tau² by DerSimonian and Laird (1986), and the
-    prediction interval by Higgins, Thompson and Spiegelhalter (2009) with two degrees of freedom
-    fewer than tasks and the error of Hartung and Knapp. Three tasks are the
-    fewest that give a prediction; a task measured without variance allows none.
+    Tau² is the estimate of DerSimonian and Laird (1986). The prediction interval is that of Higgins,
+    Thompson and Spiegelhalter (2009), with the error of Hartung and Knapp, and two degrees of
+    freedom fewer than tasks. It requires at least three tasks and a positive variance of each task.
 
-    Variances that come from few draws are uncertain themselves, and weights made of them mislead:
-    over eight tasks of five draws the prediction holds the truth in 90 to 92 cases of 100
+    Variances from few draws are uncertain, and so are the weights computed from them: with eight
+    tasks of five draws the prediction interval has a coverage of 90 to 92 %
     (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)

@@ -20,19 +20,22 @@ def draws_needed(
 ) -> float:
     """Return the draws per task with which a test over tasks detects `points` with a power of 80 %.
 
-    The variance of a task's mean difference is that between tasks and that of one draw over the
-    number of draws; only the second falls with more draws. Infinite where tasks differ so much that
-    no number does, or where one task would take more than `MOST`; NaN where nothing is known of how
-    draws differ, or no p over so few tasks reaches `alpha`.
+    The variance of a task's mean difference has two parts: the variance between tasks, and the
+    variance of a single draw divided by the number of draws. Only the second part falls with more
+    draws.
 
     Args:
-        points: the difference.
-        tasks: over how many the test is made; 1: over the draws of one task, where `sd` is that of
-            the draws.
-        sd: standard deviation of the units that were tested.
-        noise: variance of a single draw's difference, the mean over tasks.
-        draws: how many each task had when `sd` was found; of unequal numbers the harmonic mean.
-        alpha: what p must not exceed.
+        points: The difference.
+        tasks: Number of tasks that are tested. With 1, the test is over the draws of that task.
+        sd: Standard deviation of the tested units: of tasks, or of draws with a single task.
+        noise: Variance of the difference in a single draw, as the mean over tasks.
+        draws: Number of draws per task behind `sd`; the harmonic mean if the numbers differ.
+        alpha: Significance level.
+
+    Returns:
+        Infinity if tasks differ so much that no number of draws is enough, or if a single task
+        requires more than `MOST`. NaN if the variance of draws is unknown, or if no p over this many
+        tasks reaches `alpha`.
     """
     if tasks == 1:
         return (

@@ -75,6 +75,7 @@ def test_the_report_matches_the_reviewed_file(form, request):
     assert report.splitlines() == path.read_bytes().decode().splitlines()
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes():
     """A different PYTHONHASHSEED, and thus order of sets, does not change any format."""
     code = "import json; from tests.reports.test_golden import hashes; print(json.dumps(hashes()))"

@@ -536,7 +536,10 @@ def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
     for method in ("lora", "adapter"):
         assert f"{method} over prefix (exploratory): " in text
     if form != "json":
-        alone = "simplex, the question of this study, is tested alone; p Holm: over the 2 other comparisons of this table"
+        alone = (
+            "simplex, the question of this study, is tested alone; "
+            "p Holm: over the 2 other comparisons of this table"
+        )
         assert f"{alone}; the others are exploratory." in text
         assert (
             "over the 6 comparisons of this table, all sizes together; all of them are exploratory."

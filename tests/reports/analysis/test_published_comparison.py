@@ -17,7 +17,8 @@ from reports.published import STUDIES, human_score
 AVERAGES = {
     (100, "Fine-tuning"): 60.02, (100, "BitFit"): 48.64, (100, "Adapter"): 58.24, (100, "Prefix (L=10)"): 47.99,
     (100, "LoRA"): 49.26, (100, "UniPELT AP"): 60.80, (100, "UniPELT APL"): 62.59, (500, "Fine-tuning"): 68.93,
-    (500, "BitFit"): 60.30, (500, "Adapter"): 68.02, (500, "Prefix"): 67.32, (500, "LoRA"): 65.86, (500, "UniPELT AP"): 69.79,
+    (500, "BitFit"): 60.30, (500, "Adapter"): 68.02, (500, "Prefix"): 67.32, (500, "LoRA"): 65.86,
+    (500, "UniPELT AP"): 69.79,
     (500, "UniPELT APL"): 69.98, (1000, "Fine-tuning"): 71.93, (1000, "BitFit"): 66.51, (1000, "Adapter"): 70.95,
     (1000, "Prefix"): 71.81, (1000, "LoRA"): 72.28, (1000, "UniPELT AP"): 72.61, (1000, "UniPELT APL"): 73.31,
 }  # fmt: skip

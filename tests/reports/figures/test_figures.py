@@ -48,7 +48,9 @@ PLANS = {
 COMPARISONS = {}  # by plan; they take longer to compute than figures
 
 
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize(
+    "plan", [pytest.param(plan, marks=pytest.mark.slow if plan == "many" else ()) for plan in PLANS]
+)
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_can_be_drawn(name, plan, grid):
     """Whatever the runs and their names, the figure is small, self-contained XML with a tooltip for each point."""

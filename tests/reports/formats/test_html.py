@@ -229,6 +229,7 @@ def test_the_same_runs_give_the_same_bytes(grid):
     assert page_of(runs) == page_of(list(reversed(runs)))
 
 
+@pytest.mark.slow
 def test_five_thousand_results_make_a_page_below_three_megabytes(grid):
     """Five methods, eight tasks, five sizes and 25 draws, with answers and texts, stay below the limit."""
     methods = {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02, "lora": 0.01, "adapter": 0.0}

@@ -1,4 +1,4 @@
-"""A short run of the simulation in `tests.benchmarks.coverage`: tests and intervals keep the rates that they promise."""
+"""A short run of the simulation in `tests.benchmarks.coverage`."""
 
 import pytest
 

@@ -68,7 +68,7 @@ def test_a_constant_answer_has_no_correlation_and_no_influence(name):
 
 
 def test_splits_and_metrics_count_alike():
-    """Of two metrics and two splits of different length the score is the mean of means, and so is the mean over rows."""
+    """With two metrics and two splits of different length, the mean over rows is the mean of the four scores."""
     given = np.array([1.0, 0, 1, 1, 0, 1, 1])
     right = {"m": np.array([1.0, 0, 0]), "mm": np.array([1.0, 1, 1, 0])}
     rows = row_scores(given, right, ("accuracy", "f1"))
@@ -87,5 +87,5 @@ def test_splits_and_metrics_count_alike():
     ],
 )
 def test_what_is_not_known_is_not_guessed(given, right, names):
-    """Without labels, with as many predictions as labels do not have, or for a foreign metric there are no row scores."""
+    """There are no row scores without labels, for another number of predictions, or for an unknown metric."""
     assert row_scores(np.array(given), {k: np.array(v) for k, v in right.items()}, names) is None

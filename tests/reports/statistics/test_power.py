@@ -1,4 +1,4 @@
-"""What tests can find: of t against a power calculation by another program, of the sign flip against simulated studies."""
+"""The power of the t test matches that of another program, and that of the sign flip matches simulated studies."""
 
 import math
 from itertools import pairwise

@@ -38,7 +38,7 @@ def test_where_nothing_is_known_nothing_is_claimed():
 
 
 def test_tasks_of_unequal_draws_are_told_from_noisy_ones():
-    """Seven tasks of 20 draws and one of 2 that differ in truth: no number of draws is proposed that cannot be enough."""
+    """No number of draws is proposed if tasks differ too much, also with unequal numbers of draws (20 and 2)."""
     counts = [20] * 7 + [2]
     harmonic = len(counts) / sum(1 / count for count in counts)
     sd = (1.0 + 9.0 / harmonic) ** 0.5  # tasks differ by a variance of 1, draws by one of 9
