@@ -1,4 +1,4 @@
-"""What every method of the registry promises."""
+"""Properties of every method of the registry."""
 
 import pytest
 import torch
@@ -9,14 +9,12 @@ from methods import REGISTRY
 from tests.support.models import attach, perturb, random_bert
 from tests.support.variants import VARIANTS
 
-TRAINED = [
-    (name, options) for name, options in VARIANTS if name != "features"
-]  # the others, by gradient
+TRAINED = [(name, options) for name, options in VARIANTS if name != "features"]  # by gradient
 
 
 @pytest.mark.parametrize(("name", "options"), TRAINED, ids=lambda value: str(value))
 def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backbone, batch, labels):
-    """Every declared tensor gets a gradient and moves; the backbone's own parameters stay bit for bit."""
+    """Every declared tensor gets a gradient and changes; the backbone's parameters are unchanged bit for bit."""
     before = {key: value.clone() for key, value in backbone.model.state_dict().items()}
     slots, trainable = attach(backbone, name, **options)
     perturb(trainable)
@@ -29,7 +27,7 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
         for key, value in trainable.named_parameters()
         if value.grad is None or not value.grad.any()
     ]
-    # A key's bias shifts all scores of a query alike, so its gradient vanishes whatever the data.
+    # The bias of a key shifts all scores of a query by the same amount, so its gradient is always 0.
     assert all(key.endswith("key/bias") for key in without)
     optimizer.step()
     moved = [
@@ -44,7 +42,7 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, batch):
-    """After `remove` the model gives the logits it gave before, and keeps no hook."""
+    """After `remove` the model gives the same logits as before, and has no hook."""
     before = backbone(batch)
     slots, trainable = attach(backbone, name, **options)
     slots.install(perturb(trainable)())
@@ -71,8 +69,8 @@ def test_removing_the_slots_leaves_the_model_as_it_was(name, options, backbone, 
         ("unipelt", {"parts": "adapter+lora"}),
     ],
 )
-def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, backbone, batch):
-    """LoRA, adapters, factors, a prefix behind a closed gate: with the same head, the logits are the backbone's alone."""
+def test_some_methods_start_at_the_plain_backbone(name, options, backbone, batch):
+    """With the same head, LoRA, adapters, (IA)^3 and a prefix with gate 0 start at the logits of the plain backbone."""
     bare, head = attach(backbone, "fine-tuning", layers="none")
     bare.install(head())
     expected = backbone(batch)
@@ -85,7 +83,7 @@ def test_a_fresh_method_computes_what_the_plain_backbone_does(name, options, bac
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value))
 def test_gradients_agree_with_finite_differences(name, options, backbone, batch, labels):
-    """The derivative along a random direction is the difference quotient, in float64."""
+    """The derivative along a random direction equals the difference quotient, in float64."""
     slots, trainable = attach(backbone, name, **options)
     perturb(trainable)
     weights = trainable.weights(4, torch.Generator().manual_seed(3))
@@ -115,9 +113,9 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
 
 @pytest.mark.parametrize(
     "name", [name for name in REGISTRY if name != "features"]
-)  # which has no head of the model's
+)  # features has no head of the model
 def test_variants_start_from_the_same_tensors(name, backbone):
-    """The head, and all that two methods share by name, starts alike: methods stay paired in their start as in their rows."""
+    """All methods start from the same head, so that runs are paired by their initial values too."""
     slots, trainable = attach(backbone, name)
     head = {
         key: value[0] for key, value in trainable.vertex_tensors().items() if "classifier" in key
@@ -128,8 +126,8 @@ def test_variants_start_from_the_same_tensors(name, backbone):
     assert all(torch.equal(head[key], value[0]) for key, value in other.vertex_tensors().items())
 
 
-def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
-    """With a point for every row, each row's logits are those it gets alone at its own point."""
+def test_rows_of_a_batch_are_independent(backbone, batch):
+    """With a point for every row, the logits of a row equal those of that row alone at its point."""
     slots, trainable = attach(backbone, "simplex")
     perturb(trainable)
     weights = trainable.weights(4, torch.Generator().manual_seed(3))
@@ -143,7 +141,7 @@ def test_rows_of_a_batch_do_not_see_each_other(backbone, batch):
 
 @pytest.fixture(scope="module")
 def base():
-    """BERT-base, but for a small vocabulary."""
+    """Return a BERT-base with a small vocabulary."""
     shape = {
         "hidden_size": 768,
         "num_hidden_layers": 12,
@@ -154,23 +152,23 @@ def base():
 
 
 def count(base, name, **options):
-    """Numbers in a method's slots, without the head's."""
+    """Return the number of trained values in a method's slots, without the head."""
     slots = methods.build(name, options).slots(base)
     slots.remove()
     return sum(torch.Size(slot.shape).numel() for slot in slots if slot.role != "head")
 
 
 def test_numbers_of_trained_parameters_are_the_published_ones(base):
-    """At BERT-base: a folded prefix of 10 has 184,320, LoRA of rank 8 294,912, an adapter of 48 894,528 (UniPELT, table 4)."""
+    """For BERT-base, the numbers of parameters equal those of UniPELT, table 4, and of the definitions."""
     counts = {name: count(base, name) for name in ("prefix", "lora", "adapter", "bitfit", "ia3")}
-    # BitFit: 8,448 biases a layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 +
-    # 3,072 factors a layer.
+    # BitFit: 8,448 biases per layer, those of the embeddings' norm and of the pooler; IA3: 2 x 768 + 3,072 factors
+    # per layer.
     by_definition = {"bitfit": 12 * 8_448 + 2 * 768, "ia3": 12 * (2 * 768 + 3_072)}
     assert counts == {"prefix": 184_320, "lora": 294_912, "adapter": 894_528} | by_definition
 
 
-def test_a_whole_is_its_parts_and_their_gates(base):
-    """UniPELT has its parts' tensors and 769 numbers a gate: in each layer one for prefix and adapter each, two for LoRA."""
+def test_a_combined_method_has_the_parameters_of_its_parts_and_gates(base):
+    """Each gate of UniPELT has 769 parameters; a layer has one for the prefix, one for the adapter and two for LoRA."""
     assert count(base, "unipelt") == 184_320 + 294_912 + 894_528 + 12 * 4 * 769
     assert count(base, "unipelt", parts="prefix+adapter", gates=False) == 184_320 + 894_528
     assert count(base, "adapter", placement="both") == 2 * 894_528
@@ -183,58 +181,58 @@ def test_a_whole_is_its_parts_and_their_gates(base):
     [("prefix", "0.1%"), ("prefix", "2%"), ("adapter", "0.1%"), ("adapter", "3%")],
 )
 def test_a_budget_gives_the_size(base, name, share):
-    """Within half a step of the length or width, a method trains the share of the backbone that it was given."""
-    wanted = float(share.removesuffix("%")) / 100 * base.architecture.size
+    """The number of trained parameters is within half a step of length or width of the share that is set."""
+    target = float(share.removesuffix("%")) / 100 * base.architecture.size
     step = {"prefix": 2 * 12 * 768, "adapter": 12 * (2 * 768 + 1)}[name]
-    assert abs(count(base, name, budget=share) - wanted) <= step / 2
+    assert abs(count(base, name, budget=share) - target) <= step / 2
 
 
 @pytest.mark.parametrize("name", ["prefix", "adapter"])
-def test_a_budget_that_is_too_small_is_refused_with_what_is_needed(base, name):
-    """Less than a length or width of 1 cannot be trained; the message says what share that would be."""
+def test_a_budget_that_is_too_small_is_refused_with_the_minimum(base, name):
+    """A length or width below 1 is refused; the message gives the share that 1 needs."""
     with pytest.raises(methods.Unsupported, match=r"0\.\d+%"):
         methods.build(name, {"budget": 1e-6}).slots(base)
 
 
 def test_a_prefix_that_does_not_fit_is_refused_with_the_numbers(backbone):
-    """Rows and prefix together may not need more positions than the backbone has."""
+    """Text and prefix together must not need more positions than the backbone has."""
     with pytest.raises(
         methods.Unsupported,
-        match="a prefix of 50 and rows of 20 tokens need 70 positions, this backbone has 64",
+        match="a prefix of 50 and texts of 20 tokens need 70 positions, this backbone has 64",
     ):
         methods.build("prefix", {"length": 50}).slots(backbone)
 
 
-def test_top_layers_beyond_those_there_are_refused(backbone):
+def test_more_top_layers_than_exist_are_refused(backbone):
     """A backbone of two layers has no top three."""
     with pytest.raises(methods.Unsupported, match="2 layers"):
         methods.build("fine-tuning", {"layers": "top-3"}).slots(backbone)
 
 
 def test_top_layers_train_the_top(backbone):
-    """`layers=top-1` trains the last block and the head, and nothing below."""
+    """`layers=top-1` trains only the last block and the head."""
     slots = methods.build("fine-tuning", {"layers": "top-1"}).slots(backbone)
     names = {slot.name for slot in slots if slot.role == "backbone"}
     assert names
     assert all(".layer.1." in name for name in names)
 
 
-def test_a_pass_that_broke_off_does_not_shift_the_next(batch):
-    """A model whose layers share one attention module starts its count again when slots are filled anew."""
+def test_an_interrupted_forward_pass_does_not_affect_the_next(batch):
+    """Filling the slots resets the counter of an attention module that several layers share."""
     backbone = random_bert()
-    place = backbone.architecture.attention[0].module
+    path = backbone.architecture.attention[0].module
     slots, trainable = attach(backbone, "prefix")
     slots.install(perturb(trainable)())
     expected = backbone(batch)
     backbone.model.get_submodule(
-        place
-    )._slots_turn = 1  # as a pass leaves it that fails between two layers
+        path
+    )._slots_turn = 1  # as after a pass that failed between two layers
     slots.install(trainable())
     assert torch.equal(backbone(batch), expected)
 
 
-def test_norms_of_a_head_start_where_the_model_has_them(batch):
-    """ModernBERT's head holds a norm: its scales are trained from 1, not drawn, and all vertices share them."""
+def test_norms_of_a_head_start_at_the_values_of_the_model(batch):
+    """The norm in ModernBERT's head starts at 1, not at random, and all vertices share it."""
     from dataclasses import replace
 
     from transformers import ModernBertConfig, ModernBertForSequenceClassification

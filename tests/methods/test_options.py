@@ -1,4 +1,4 @@
-"""Methods by name: options as they are typed, aliases, labels, and what makes a job the same."""
+"""Methods by name: options as text, aliases, labels, and the identity of a job."""
 
 from dataclasses import fields
 
@@ -9,30 +9,31 @@ from hypothesis import strategies as st
 import methods
 from methods import ALIASES, BASES, REGISTRY
 
-# Values that some method takes for an option, besides its default.
+# Values other than the default that some method accepts for an option.
 OTHERS = {
-    "lr": ["3e-4"], "weight_decay": ["0.1"], "dropout": ["on", "off"], "layers": ["none", "top-2"], "length": ["3", "7"],
+    "lr": ["3e-4"],
+    "weight_decay": ["0.1"], "dropout": ["on", "off"], "layers": ["none", "top-2"], "length": ["3", "7"],
     "hidden": ["16"], "decoder": ["none", "per-layer", "simple-share", "no-share", "deep-share", "mlp"],
     "positions": ["kept"], "budget": ["0.1%", "0.02"], "init": ["random", "words"], "words": ["some words"],
     "depth": ["first"], "prefix_dropout": ["0.1"], "gate": ["input", "zero", "true"], "rank": ["4"], "alpha": ["8"],
     "targets": ["dense"], "lora_dropout": ["0.1"], "rslora": ["true"], "bottleneck": ["6"], "placement": ["both"],
-    "parts": ["prefix+lora"], "gates": ["false"], "pooling": ["cls"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
+    "parts": ["prefix+lora"],
+    "gates": ["false"], "pooling": ["cls"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
     "granularity": ["row", "batch"], "validation": ["centroid"], "copies": ["3"], "concentration": ["0.5"],
     "diversity": ["1"], "decoders": ["per-vertex"], "head": ["false"], "mix": ["product"], "test": ["mean-of-samples"],
     "samples": ["3"], "base": list(BASES),
 }  # fmt: skip
 
 
-def test_every_option_is_tried_here():
-    """No option of any method is missing from the values above."""
-    named = {one.name for cls in REGISTRY.values() for one in fields(cls)}
-    assert named == set(OTHERS)
+def test_every_option_is_tested_here():
+    """The values above cover every option of every method."""
+    assert {field.name for cls in REGISTRY.values() for field in fields(cls)} == set(OTHERS)
 
 
 @given(st.data())
 @settings(max_examples=400, deadline=None)
-def test_a_method_is_what_its_identity_says(data):
-    """Built again from the options that make a job what it is, it is the same method with the same options in use."""
+def test_a_method_can_be_rebuilt_from_its_identity(data):
+    """A method that is built from the options in a job's identity has the same options in use."""
     name = data.draw(st.sampled_from([*REGISTRY, *ALIASES]))
     base = (
         data.draw(st.sampled_from(BASES))
@@ -46,17 +47,17 @@ def test_a_method_is_what_its_identity_says(data):
     try:
         method = methods.build(name, options)
     except ValueError:
-        return  # options that do not go together; the refusals have a test of their own
-    again = methods.build(method.name, method.resolved())
-    assert again.resolved() == method.resolved()
-    assert again.options() == method.options()
-    assert methods.label(again) == methods.label(method)
+        return  # options that exclude each other; another test covers the messages
+    rebuilt = methods.build(method.name, method.resolved())
+    assert rebuilt.resolved() == method.resolved()
+    assert rebuilt.options() == method.options()
+    assert methods.label(rebuilt) == methods.label(method)
     assert set(method.resolved()) <= set(method.options())
 
 
 @given(st.sampled_from(sorted(REGISTRY)), st.data())
 @settings(max_examples=200, deadline=None)
-def test_an_option_that_is_in_use_and_not_at_its_default_changes_the_identity(name, data):
+def test_every_option_in_use_changes_the_identity(name, data):
     """Two methods that differ in an option in use never share a job."""
     option = data.draw(st.sampled_from(sorted(methods.options_of(name) - {"base"})))
     value = data.draw(st.sampled_from(OTHERS[option]))
@@ -68,8 +69,8 @@ def test_an_option_that_is_in_use_and_not_at_its_default_changes_the_identity(na
     assert (other.options() == plain.options()) == (other.resolved() == plain.resolved())
 
 
-def test_what_was_not_there_before_is_left_out_at_its_default():
-    """Results from before an option came are still those of the same job."""
+def test_added_options_are_left_out_at_their_defaults():
+    """Results from before an option was added remain results of the same job."""
     assert set(methods.build("lora").resolved()) == {
         "lr",
         "weight_decay",
@@ -82,23 +83,23 @@ def test_what_was_not_there_before_is_left_out_at_its_default():
     assert "rslora" in methods.build("lora").options()
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("deep-share", "one"), ("no-share", "none")])
-def test_structures_go_by_their_names_in_the_paper(typed, meant):
-    """A name of the paper and our own give one job under one label."""
+@pytest.mark.parametrize(("typed", "value"), [("deep-share", "one"), ("no-share", "none")])
+def test_names_of_the_paper_are_accepted(typed, value):
+    """The name of a structure in the paper gives the same method as ours."""
     assert methods.build("prefix", {"decoder": typed}) == methods.build(
-        "prefix", {"decoder": meant}
+        "prefix", {"decoder": value}
     )
 
 
-def test_short_names_stand_for_a_base():
+def test_aliases_set_the_base():
     """`simplex-lora` is a simplex over LoRA, `head` a head alone."""
     assert methods.build("simplex-lora") == methods.build("simplex", {"base": "lora"})
     assert methods.build("head") == methods.build("fine-tuning", {"layers": "none"})
     assert methods.label(methods.build("simplex-head")) == "simplex(base=head)"
 
 
-def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
-    """`decoder=per-vertex` means the simplex's own option; other values are the base's."""
+def test_decoder_of_a_simplex_may_mean_decoders():
+    """`decoder=per-vertex` sets the simplex's option `decoders`; other values set the base's `decoder`."""
     assert methods.build("simplex", {"decoder": "per-vertex"}) == methods.build(
         "simplex", {"decoders": "per-vertex"}
     )
@@ -107,7 +108,7 @@ def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "words"),
+    ("name", "options", "message"),
     [
         ("prefix", {"decoder": "two"}, "decoder must be one of one, per-layer, simple-share, none"),
         ("prefix", {"init": "words"}, "init=words needs the words"),
@@ -136,11 +137,11 @@ def test_a_simplex_takes_its_decoders_by_the_name_of_its_bases_decoder():
         ("lora", {"ranks": "4"}, "did you mean 'rank'"),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_what_has(name, options, words):
-    """The message names the option and what it takes, or the way out."""
+def test_invalid_options_are_refused(name, options, message):
+    """The message names the option and its valid values, or an alternative."""
     with pytest.raises(ValueError, match=r".*") as caught:
         methods.build(name, options)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", REGISTRY)

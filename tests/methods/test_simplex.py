@@ -1,4 +1,4 @@
-"""What makes a simplex one."""
+"""The simplex: its points, its centroid, and its vertices compared with the base method."""
 
 import pytest
 import torch
@@ -10,20 +10,20 @@ from tests.support.models import attach, perturb
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_the_centroid_is_the_mean_of_the_folded_vertices(base, backbone):
-    """Without points asked for, every slot holds the mean of what the vertices decode to."""
+def test_the_centroid_is_the_mean_of_the_decoded_vertices(base, backbone):
+    """Without points, every slot holds the mean of the decoded vertices."""
     _, trainable = attach(backbone, "simplex", base=base)
     perturb(trainable)
-    folded = trainable.decoded()
+    decoded = trainable.decoded()
     assert not trainable.shared
     for name, tensor in trainable().items():
-        assert torch.equal(tensor, folded[name].mean(0))
-        assert len(folded[name]) == 6
+        assert torch.equal(tensor, decoded[name].mean(0))
+        assert len(decoded[name]) == 6
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
-    """Weights of 1 for one vertex give the logits of the base method holding that vertex's tensors."""
+    """Weight 1 for one vertex gives the logits of the base method with the tensors of that vertex."""
     slots, trainable = attach(backbone, "simplex", base=base)
     perturb(trainable)
     weights = torch.zeros(4, trainable.layers, 6)
@@ -39,14 +39,14 @@ def test_at_a_vertex_it_is_the_base_with_that_vertex(base, backbone, batch):
 
 @pytest.mark.parametrize("base", BASES)
 def test_one_vertex_is_the_base_bit_for_bit(base, backbone):
-    """Every tensor, its start and its place are those of the base."""
-    slots, one = attach(backbone, "simplex", base=base, vertices=1)
+    """A simplex with one vertex has the tensors of the base method."""
+    slots, trainable = attach(backbone, "simplex", base=base, vertices=1)
     slots.remove()
     _, plain = attach(backbone, base)
-    assert one().keys() == plain().keys()
-    assert all(torch.equal(tensor, plain()[name]) for name, tensor in one().items())
-    assert one.weights(4, torch.Generator()) is None
-    assert not one.stochastic
+    assert trainable().keys() == plain().keys()
+    assert all(torch.equal(tensor, plain()[name]) for name, tensor in trainable().items())
+    assert trainable.weights(4, torch.Generator()) is None
+    assert not trainable.stochastic
 
 
 @pytest.mark.parametrize("vertices", [2, 3, 6])
@@ -60,7 +60,7 @@ def test_points_are_uniform_on_the_simplex(vertices):
         )
 
 
-def test_rows_and_layers_get_points_of_their_own():
+def test_rows_and_layers_have_separate_points():
     """Points of different rows and of different layers are uncorrelated; coarser granularities share them."""
     generator = torch.Generator().manual_seed(0)
     points = Mixture().weights(4000, 3, 6, generator)
@@ -79,35 +79,35 @@ def test_rows_and_layers_get_points_of_their_own():
 
 
 def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backbone):
-    """A layer's slots are mixed with the same weights; the head's with others."""
+    """All slots of a layer are mixed with the same weights, and those of the head with others."""
     slots, trainable = attach(backbone, "simplex")
-    places = {slot.name: trainable._layer[slot.name] for slot in slots}
+    layers = {slot.name: trainable._layer[slot.name] for slot in slots}
     keys = [
-        places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
+        layers[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
         for layer in range(2)
     ]
     values = [
-        places[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_value_0"]
+        layers[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_value_0"]
         for layer in range(2)
     ]
     assert keys == values
-    assert len({*keys, places["inner.classifier.weight"]}) == 3
-    assert places["inner.classifier.weight"] == places["inner.classifier.bias"]
+    assert len({*keys, layers["inner.classifier.weight"]}) == 3
+    assert layers["inner.classifier.weight"] == layers["inner.classifier.bias"]
 
 
-def test_vertices_start_apart_and_share_one_decoder(backbone):
-    """Vertices differ where they are drawn at random; the perceptron serves them all."""
+def test_vertices_start_at_different_values_and_share_one_decoder(backbone):
+    """Vertices differ in the tensors that start at random, and share the perceptron."""
     _, trainable = attach(backbone, "simplex", hidden=16)
-    corners = trainable.vertex_tensors()
-    for name, tensor in corners.items():
+    vertex_tensors = trainable.vertex_tensors()
+    for name, tensor in vertex_tensors.items():
         if not name.endswith("bias"):
             assert all(not torch.equal(tensor[0], tensor[vertex]) for vertex in range(1, 6)), name
     _, plain = attach(backbone_again(), "prefix", hidden=16)
-    grown = sum(p.numel() for p in trainable.parameters()) - sum(
+    added = sum(p.numel() for p in trainable.parameters()) - sum(
         p.numel() for p in plain.parameters()
     )
-    drawn = 10 * 32 + 3 * 32 + 3  # latent rows and the head
-    assert grown == 5 * drawn
+    per_vertex = 10 * 32 + 3 * 32 + 3  # latent vectors and the head
+    assert added == 5 * per_vertex
 
 
 def backbone_again():
@@ -116,15 +116,15 @@ def backbone_again():
     return random_bert()
 
 
-def test_a_folded_source_gives_the_same_points(backbone):
-    """Decoding once before an evaluation changes no number."""
+def test_decoded_parameters_give_the_same_points(backbone):
+    """Decoding once before an evaluation gives equal tensors at every point."""
     _, trainable = attach(backbone, "simplex")
     perturb(trainable)
     weights = trainable.weights(4, torch.Generator().manual_seed(3))
-    folded = DecodedParameters(trainable)
+    decoded = DecodedParameters(trainable)
     for point in (None, weights):
         expected = trainable(point)
-        assert all(torch.equal(tensor, expected[name]) for name, tensor in folded(point).items())
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in decoded(point).items())
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_a_folded_source_gives_the_same_points(backbone):
         ("prompt", {"init": "words", "words": "one start"}),
     ],
 )
-def test_a_base_with_one_start_is_refused(base, more):
-    """All vertices would start at one place and coincide; the refusal says so."""
+def test_a_base_that_does_not_start_at_random_is_refused(base, more):
+    """All vertices would start at the same values and coincide; the message says so."""
     import methods
 
     with pytest.raises(ValueError, match="all vertices would coincide"):
@@ -144,19 +144,19 @@ def test_a_base_with_one_start_is_refused(base, more):
 
 
 @pytest.mark.parametrize("concentration", [0.3, 4.0])
-def test_other_concentrations_follow_their_law(concentration):
-    """A weight of a symmetric Dirichlet law follows Beta(c, (n - 1) c): near the vertices, or near the centre."""
+def test_other_concentrations_follow_their_distribution(concentration):
+    """Each weight of a symmetric Dirichlet distribution follows Beta(c, (n - 1) c)."""
     mixture = Mixture(concentration=concentration)
     points = mixture.weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
-    law = stats.beta(concentration, 3 * concentration)
+    beta = stats.beta(concentration, 3 * concentration)
     assert all(
-        stats.kstest(points[:, vertex].numpy(), law.cdf).pvalue > 1e-3 for vertex in range(4)
+        stats.kstest(points[:, vertex].numpy(), beta.cdf).pvalue > 1e-3 for vertex in range(4)
     )
 
 
 @pytest.mark.parametrize("concentration", [1e-4, 0.01])
 def test_a_small_concentration_stays_at_the_vertices(concentration):
-    """The spread of the law is right also where the gamma numbers themselves would round to 0."""
+    """The variance is correct also if the gamma variates would round to 0."""
     points = (
         Mixture(concentration=concentration)
         .weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
@@ -169,18 +169,15 @@ def test_a_small_concentration_stays_at_the_vertices(concentration):
 
 
 def test_products_are_mixed_as_products(backbone, batch):
-    """With `mix=product` a row's update is the weighted mean of B_v A_v, also at the centroid.
-
-    With factors it is not.
-    """
-    found = {}
+    """With `mix=product` the update is the weighted mean of B_v A_v, also at the centroid; with factors it is not."""
+    differences = {}
     for mix in ("factors", "product"):
         slots, trainable = attach(backbone, "simplex-lora", mix=mix, granularity="batch")
         perturb(trainable)
-        corners = trainable.decoded()
+        vertex_tensors = trainable.decoded()
         for where, point in (
             ("centre", None),
-            ("elsewhere", trainable.weights(4, torch.Generator().manual_seed(3))),
+            ("sampled", trainable.weights(4, torch.Generator().manual_seed(3))),
         ):
             tensors = trainable(point)
             weights = (
@@ -190,16 +187,20 @@ def test_products_are_mixed_as_products(backbone, batch):
             )
             a, b = next((name, f"{name[:-1]}b") for name in tensors if name.endswith("lora_a"))
             update = tensors[b].reshape(32, -1) @ tensors[a].reshape(-1, 32)
-            each = corners[b] @ corners[a]  # [vertices, out, in]
-            found[mix, where] = (update - torch.einsum("v,voi->oi", weights, each)).abs().max()
+            each = vertex_tensors[b] @ vertex_tensors[a]  # [vertices, out, in]
+            differences[mix, where] = (
+                (update - torch.einsum("v,voi->oi", weights, each)).abs().max()
+            )
         slots.install(tensors)
         assert backbone(batch).isfinite().all()
         slots.remove()
-    assert all((difference < 1e-7) == (mix == "product") for (mix, _), difference in found.items())
+    assert all(
+        (difference < 1e-7) == (mix == "product") for (mix, _), difference in differences.items()
+    )
 
 
 def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
-    """Weights of 1 for one vertex leave the update of that vertex alone."""
+    """Weight 1 for one vertex gives the update of that vertex."""
     slots, trainable = attach(backbone, "simplex-lora", mix="product")
     perturb(trainable)
     weights = torch.zeros(4, trainable.layers, 6)
@@ -213,8 +214,8 @@ def test_products_at_a_vertex_are_the_base_with_that_vertex(backbone, batch):
     assert torch.allclose(ours, backbone(batch), rtol=0, atol=1e-12)
 
 
-def test_a_head_outside_the_simplex_is_one(backbone):
-    """With `head=false` the vertices share one head, which starts where a head always starts."""
+def test_vertices_can_share_one_head(backbone):
+    """With `head=false` the vertices share one head, which starts as that of other methods."""
     slots, trainable = attach(backbone, "simplex", head=False)
     slots.remove()
     _, plain = attach(backbone, "prefix")
@@ -223,21 +224,21 @@ def test_a_head_outside_the_simplex_is_one(backbone):
     assert all(torch.equal(trainable.shared[name], plain()[name]) for name in head)
 
 
-def test_each_vertex_may_have_a_decoder_of_its_own(backbone):
-    """With `decoders=per-vertex` each vertex is its latent rows through its own perceptron; the first is the base's."""
+def test_each_vertex_can_have_a_separate_decoder(backbone):
+    """With `decoders=per-vertex` each vertex has its own perceptron; that of the first starts as in the base."""
     slots, trainable = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
     slots.remove()
     _, plain = attach(backbone, "prefix", hidden=16)
-    corners = trainable.vertex_tensors()
+    vertex_tensors = trainable.vertex_tensors()
     for name, tensor in plain().items():
-        assert torch.equal(corners[name][0], tensor)
+        assert torch.equal(vertex_tensors[name][0], tensor)
     weights = [decoder.w1 for decoder in trainable.decoder.decoders]
     assert len(weights) == 6
     assert all(not torch.equal(weights[0], other) for other in weights[1:])
 
 
 def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
-    """Computed by hand from the flattened weight matrices of two vertices, times its weight."""
+    """The penalty equals the squared cosine of the flattened weight matrices of two vertices, times its weight."""
     _, trainable = attach(backbone, "simplex-lora", diversity=2.0, vertices=2)
     perturb(trainable)
     flat = [

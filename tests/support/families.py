@@ -54,10 +54,10 @@ WINDOWED = (
 )  # some of whose layers see a window only
 
 NO_PREFIX, NO_BIAS, NO_ROWS, NO_POOL = (
-    "no prefix can enter",
+    "no prefix can be added",
     "has no biases",
     "granularity=batch-layer",
-    "leave pool=text",
+    "use pool=text",
 )
 
 

@@ -33,7 +33,7 @@ def find(family, names, max_length=20, **options):
 def test_refusals_and_counts_come_from_attaching(load):
     """DeBERTa refuses a prefix with a reason; of other methods the trained parameters are counted."""
     prefix, lora, features = find("DebertaV2", ["prefix", "lora", "features"])
-    assert "no prefix can enter" in prefix.refused
+    assert "no prefix can be added" in prefix.refused
     assert (lora.refused, features.refused) == ("", "")
     head = 3 * 32 + 3
     pooler = 32 * 32 + 32

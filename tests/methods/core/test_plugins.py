@@ -1,4 +1,4 @@
-"""Methods of other distributions: found by their metadata, isolated where they are broken, and kept with what they trained."""
+"""Methods of other distributions: they are found by metadata, isolated if broken, and stored with their results."""
 
 import json
 import os
@@ -21,7 +21,7 @@ print("an import may print")
 
 @dataclass(frozen=True, kw_only=True)
 class Shift(Method):
-    """Adds a trained vector to what every block puts out."""
+    """Adds a trained vector to the output of every block."""
 
     name: ClassVar[str] = "shift"
     INTERFACE: ClassVar[int] = 2
@@ -44,10 +44,14 @@ class Shift(Method):
         from methods import InitialParameters, initialise, normal
 
         added = [slot for slot in slots if slot.role == "added"]
-        return InitialParameters({slot.name: initialise(streams, slot.name, slot.shape, vertices, normal(self.spread)) for slot in added})
+        initialiser = normal(self.spread)
+        return InitialParameters(
+            {slot.name: initialise(streams, slot.name, slot.shape, vertices, initialiser) for slot in added}
+        )
 '''
+GRID = ["--model", "tiny", "--tasks", "toy-sentiment", "--sizes", "20", "--draws", "1"]
 OWN = "from methods.bitfit import Bitfit\nclass Own(Bitfit):\n    name = {!r}\n"
-BROKEN = {  # name of the method: (what its module holds, what is said of it)
+BROKEN = {  # name of the method: (code of its module, part of the message)
     "raises": (
         "raise RuntimeError('no such thing\\x1b[2J\\nand more')",
         "RuntimeError: no such thing",
@@ -55,9 +59,9 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
     "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
     "dies": ("import os; os._exit(0)", "its import ended the process (exit code 0)"),
     "hangs": ("while True: pass", "its import takes longer than 8 s"),
-    "unspeakable": (
-        "class Unspeakable(BaseException):\n    def __str__(self): raise self\nraise Unspeakable",
-        "Unspeakable",
+    "unprintable": (
+        "class Unprintable(BaseException):\n    def __str__(self): raise self\nraise Unprintable",
+        "Unprintable",
     ),
     "lacks": ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
     "classless": ("", "AttributeError"),
@@ -68,7 +72,7 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
     ),
     "misnamed": (
         OWN.format("other"),
-        "its entry point is called 'misnamed', and its class 'other'",
+        "its entry point has the name 'misnamed', and its class 'other'",
     ),
     "refuses": (
         OWN.format("refuses") + "    lr = -1.0\n    def __init__(self): raise ValueError('no')",
@@ -91,12 +95,12 @@ BROKEN = {  # name of the method: (what its module holds, what is said of it)
         "it is written for interface 99 of bench, and this bench has interface 2",
     ),
     "Capitals": (OWN.format("Capitals"), "lower-case letters"),
-    "lora": (OWN.format("lora"), "bench has a method of that name itself"),
-    "all": (OWN.format("all"), "bench has a method of that name itself"),
+    "lora": (OWN.format("lora"), "bench has a built-in method of that name"),
+    "all": (OWN.format("all"), "bench has a built-in method of that name"),
 }
 
 
-# Written for interface 1, as the documentation of that time showed it.
+# A plug-in for interface 1, as its documentation showed it.
 OLD_SHIFT = '''
 from dataclasses import dataclass
 from typing import ClassVar
@@ -106,7 +110,7 @@ from methods import Method
 
 @dataclass(frozen=True, kw_only=True)
 class Shift(Method):
-    """Adds a trained vector to what every block puts out."""
+    """Adds a trained vector to the output of every block."""
 
     name: ClassVar[str] = "shift"
     summary: ClassVar[str] = "a trained vector added after every block"
@@ -126,17 +130,18 @@ class Shift(Method):
         from methods.source import Start, draw, normal
 
         added = [slot for slot in slots if slot.role == "added"]
-        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, normal(0.02)) for slot in added})
+        initialiser = normal(0.02)
+        return Start({slot.name: draw(streams, slot.name, slot.shape, vertices, initialiser) for slot in added})
 '''
 
 
 def install(folder, distribution, version, code, entry, *, requires=()):
-    """Make a distribution as pip leaves it: a module, its metadata and its entry points."""
+    """Write a distribution as pip installs it: a module, its metadata and its entry points."""
     module = distribution.replace("-", "_")
     (folder / f"{module}.py").write_text(code, "utf-8")
     info = folder / f"{module}-{version}.dist-info"
     info.mkdir()
-    needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+    needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}", "utf-8"
     )
@@ -151,7 +156,7 @@ def _class(entry):
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """A folder with one sound plug-in."""
+    """Return a folder with one working plug-in."""
     folder = tmp_path_factory.mktemp("sound")
     install(
         folder,
@@ -166,7 +171,7 @@ def sound(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """A folder with a plug-in of every broken kind, a sound one among them."""
+    """Return a folder with every kind of broken plug-in, and a working one."""
     folder = tmp_path_factory.mktemp("broken")
     install(folder, "bench-shift", "1.2", SHIFT, "shift")
     for name, (code, _) in BROKEN.items():
@@ -179,7 +184,7 @@ def broken(tmp_path_factory):
     return folder
 
 
-# Starts the command with less patience, and says at its end which plug-ins this process imported.
+# Runs the command with a shorter time limit, and prints at its end which plug-ins this process imported.
 PROBE = """
 import atexit, sys
 import methods.core.plugins
@@ -193,7 +198,7 @@ main()
 
 @pytest.fixture
 def with_plugins(bench, tmp_path):
-    """Runs the command where the plug-ins of a folder are installed; gives exit code, output and error stream."""
+    """Run the command with the plug-ins of a folder; return exit code, output, error stream and imported plug-ins."""
 
     def run(folder, *words):
         env = bench.env | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
@@ -203,35 +208,35 @@ def with_plugins(bench, tmp_path):
         )
         assert "Traceback" not in done.stderr
         assert "\x1b" not in done.stdout + done.stderr
-        said, _, imported = done.stderr.rpartition("\nimported:")
-        return done.returncode, done.stdout, said, imported.split()
+        errors, _, imported = done.stderr.rpartition("\nimported:")
+        return done.returncode, done.stdout, errors, imported.split()
 
     return run
 
 
 def test_broken_plugins_are_listed_with_their_distribution(with_plugins, broken):
-    """F25: each is shown with its distribution, version and reason in one line, beside methods of bench and sound plug-ins."""
+    """F25: each is listed with distribution, version and a reason of one line, besides the methods that work."""
     code, out, _, _ = with_plugins(broken, "list", "methods", "--json")
-    found = json.loads(out)
+    listed = json.loads(out)
     assert code == 0
-    assert {"fine-tuning", "simplex", "shift"} <= {one["name"] for one in found["methods"]}
-    assert [one["distribution"] for one in found["methods"] if "distribution" in one] == [
+    assert {"fine-tuning", "simplex", "shift"} <= {method["name"] for method in listed["methods"]}
+    assert [method["distribution"] for method in listed["methods"] if "distribution" in method] == [
         "bench-shift"
     ]
-    told = {(one["name"], one["distribution"]): one for one in found["broken"]}
+    broken_ones = {(entry["name"], entry["distribution"]): entry for entry in listed["broken"]}
     for name, (_, reason) in BROKEN.items():
-        one = told.pop((name, f"bad-{name.lower()}"))
-        assert reason in one["reason"]
-        assert "\n" not in one["reason"]
-        assert one["version"] == "0.3"
-    assert "twin-2 1.0 offers" in told.pop(("twin", "twin-1"))["reason"]
-    assert "twin-1 1.0 offers" in told.pop(("twin", "twin-2"))["reason"]
-    assert "it is written for bench >=99" in told.pop(("future", "bench-future"))["reason"]
-    assert told == {}
+        entry = broken_ones.pop((name, f"bad-{name.lower()}"))
+        assert reason in entry["reason"]
+        assert "\n" not in entry["reason"]
+        assert entry["version"] == "0.3"
+    assert "twin-2 1.0 also offers" in broken_ones.pop(("twin", "twin-1"))["reason"]
+    assert "twin-1 1.0 also offers" in broken_ones.pop(("twin", "twin-2"))["reason"]
+    assert "it requires bench >=99" in broken_ones.pop(("future", "bench-future"))["reason"]
+    assert broken_ones == {}
 
 
-def test_metadata_that_cannot_be_read_offer_nothing(with_plugins, tmp_path):
-    """A distribution whose entry points are no text hides no other one."""
+def test_unreadable_metadata_is_ignored(with_plugins, tmp_path):
+    """A distribution whose entry points are not text does not hide other plug-ins."""
     install(tmp_path, "bench-shift", "1.2", SHIFT, "shift")
     (tmp_path / "spoilt-1.dist-info").mkdir()
     (tmp_path / "spoilt-1.dist-info" / "entry_points.txt").write_bytes(
@@ -239,29 +244,25 @@ def test_metadata_that_cannot_be_read_offer_nothing(with_plugins, tmp_path):
     )
     code, out, _, _ = with_plugins(tmp_path, "list", "methods", "--json")
     assert (code, json.loads(out)["broken"]) == (0, [])
-    assert "shift" in {one["name"] for one in json.loads(out)["methods"]}
+    assert "shift" in {method["name"] for method in json.loads(out)["methods"]}
 
 
-def test_people_see_them_too(with_plugins, broken):
-    """The list on a terminal names distribution, version and reason, without a terminal sequence of theirs."""
+def test_broken_plugins_are_listed_on_a_terminal(with_plugins, broken):
+    """The list names distribution, version and reason, without escape sequences from the plug-in."""
     code, out, _, imported = with_plugins(broken, "list", "methods")
     assert code == 0
     assert "shift  (of bench-shift 1.2)" in out
     assert re.search(
         r"^raises  \(of bad-raises 0\.3\)\n  broken: RuntimeError: no such thing +$", out, re.M
     )
-    assert imported == ["bench_shift"]  # the others were tried in processes of their own
+    assert imported == ["bench_shift"]  # the others were imported in separate processes
 
 
 def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
-    """F25: beside broken plug-ins others are planned and none is imported.
-
-    Those asked for are named, with exit code 2.
-    """
-    grid = ["--model", "tiny", "--tasks", "toy-sentiment", "--sizes", "20", "--draws", "1"]
-    code, _, said, imported = with_plugins(broken, "plan", "--methods", "all", *grid)
-    assert (code, said, imported) == (0, "", [])
-    code, _, said, imported = with_plugins(
+    """F25: broken plug-ins do not affect other methods; a request for one ends with its name and exit code 2."""
+    code, _, errors, imported = with_plugins(broken, "plan", "--methods", "all", *GRID)
+    assert (code, errors, imported) == (0, "", [])
+    code, _, errors, imported = with_plugins(
         broken,
         "run",
         "--methods",
@@ -270,106 +271,86 @@ def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
         "lr=0.001",
         "--sizes",
         "0",
-        *grid[:4],
+        *GRID[:4],
     )
     assert (code, imported) == (2, [])
     for text in (
         "bench: the method 'raises' of bad-raises 0.3 cannot be used: RuntimeError: no such thing",
         "bench: the method 'exits' of bad-exits 0.3 cannot be used: SystemExit: 3",
         "bench: the method 'hangs' of bad-hangs 0.3 cannot be used: its import takes longer than 8 s",
-        "twin-2 1.0 offers a method of that name too",
-        "it is written for bench >=99",
+        "twin-2 1.0 also offers a method of that name",
+        "it requires bench >=99",
         "bench: --sizes: 0 is not",
     ):
-        assert text in said
-    code, _, said, _ = with_plugins(
-        broken, "plan", "--methods", "simplex", "--set", "simplex.base=raises", *grid
+        assert text in errors
+    code, _, errors, _ = with_plugins(
+        broken, "plan", "--methods", "simplex", "--set", "simplex.base=raises", *GRID
     )
     assert code == 2
-    assert "the method 'raises' of bad-raises 0.3 cannot be used" in said
-    code, _, said, _ = with_plugins(broken, "plan", "--methods", "shiift", *grid)
+    assert "the method 'raises' of bad-raises 0.3 cannot be used" in errors
+    code, _, errors, _ = with_plugins(broken, "plan", "--methods", "shiift", *GRID)
     assert code == 2
-    assert "did you mean 'shift'?" in said
+    assert "did you mean 'shift'?" in errors
 
 
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["--version"], ["list", "tasks"], ["status", "--db", ROOT / "results.db.example"]],
 )
-def test_what_needs_no_plugin_looks_for_none(with_plugins, broken, words):
-    """Help and what only reads import no plug-in, neither here nor elsewhere."""
+def test_commands_without_methods_import_no_plugin(with_plugins, broken, words):
+    """Help and commands that only read import no plug-in."""
     code, _, _, imported = with_plugins(broken, *words)
     assert (code, imported) == (0, [])
 
 
 def test_the_doctor_names_plugins(with_plugins, broken):
-    """The doctor names every plug-in with its distribution; a broken one is to be minded, and stops no run."""
+    """The doctor names every plug-in with its distribution, and a broken one gives a warning, not an error."""
     _, out, _, _ = with_plugins(broken, "doctor", "--json")
-    found = [one for one in json.loads(out)["findings"] if one["what"] == "plug-in"]
+    findings = [entry for entry in json.loads(out)["findings"] if entry["what"] == "plug-in"]
     assert {
         "what": "plug-in",
         "state": "well",
         "text": "the method shift of bench-shift 1.2",
-    } in found
-    assert {one["state"] for one in found} == {"well", "mind"}
+    } in findings
+    assert {entry["state"] for entry in findings} == {"well", "mind"}
 
 
 def test_a_plugin_is_trained_by_a_worker_and_kept_with_its_version(with_plugins, sound, tmp_path):
-    """A whole run on the embedded backbone, a simplex over the plug-in too: results name the plug-in, other results do not."""
+    """Results of a plug-in and of a simplex over it name its distribution and version; other results do not."""
     grid = [
-        "--model",
-        "tiny",
-        "--tasks",
-        "toy-sentiment",
-        "--sizes",
-        "20",
-        "--draws",
-        "1",
+        *GRID,
         "--steps",
         "4",
         "--test-limit",
         "30",
     ]
     variants = ["--set", "simplex.base=shift", "--set", "shift.every=2"]
-    code, _, said, _ = with_plugins(
+    code, _, errors, _ = with_plugins(
         sound, "run", "--methods", "shift,simplex,lora", *variants, *grid, "-j", "1"
     )
-    assert code == 0, said
+    assert code == 0, errors
     _, out, _, imported = with_plugins(sound, "show", "--json")
-    jobs = {one["label"]: one["digest"] for one in json.loads(out)["jobs"]}
+    jobs = {job["label"]: job["digest"] for job in json.loads(out)["jobs"]}
     assert set(jobs) == {"shift(every=2)", "simplex(base=shift)", "lora"}
     assert imported == []
     for label, digest in jobs.items():
-        one = json.loads(with_plugins(sound, "show", digest, "--json")[1])
-        mine = label != "lora"
-        assert one["result"]["versions"].get("plug-in") == ("bench-shift 1.2" if mine else None)
-        assert one["setting"]["method"].get("distribution") == ("bench-shift" if mine else None)
+        job = json.loads(with_plugins(sound, "show", digest, "--json")[1])
+        plugin = label != "lora"
+        assert job["result"]["versions"].get("plug-in") == ("bench-shift 1.2" if plugin else None)
+        assert job["setting"]["method"].get("distribution") == ("bench-shift" if plugin else None)
     code, out, _, _ = with_plugins(
         sound, "predict", jobs["shift(every=2)"], "a fine film", "--json"
     )
     assert code == 0
     assert with_plugins(sound, "db", "verify", "--rerun", "100%")[0] == 0
-    code, _, said, _ = with_plugins(tmp_path, "predict", jobs["shift(every=2)"], "a fine film")
+    code, _, errors, _ = with_plugins(tmp_path, "predict", jobs["shift(every=2)"], "a fine film")
     assert code == 69
-    assert "no method 'shift'" in said
+    assert "no method 'shift'" in errors
 
 
 def test_the_same_name_of_another_distribution_is_another_job(with_plugins, sound, tmp_path):
-    """A method's distribution is part of a job's identity, and its version is not."""
-    plan = [
-        "plan",
-        "--methods",
-        "shift",
-        "--model",
-        "tiny",
-        "--tasks",
-        "toy-sentiment",
-        "--sizes",
-        "20",
-        "--draws",
-        "1",
-        "--json",
-    ]
+    """The distribution of a method is part of a job's identity; its version is not."""
+    plan = ["plan", "--methods", "shift", *GRID, "--json"]
     digests = []
     for folder, distribution, version in (
         ("newer", "bench-shift", "1.3"),
@@ -386,17 +367,10 @@ def test_the_same_name_of_another_distribution_is_another_job(with_plugins, soun
 def test_a_plugin_for_the_old_paths_works_with_a_warning(
     with_plugins, bench, tmp_path, monkeypatch
 ):
-    """A plug-in that imports `methods.sites` and `methods.source` trains the same numbers, and each old name is reported."""
+    """A plug-in for `methods.sites` and `methods.source` gives the same score, and each old name is reported."""
     monkeypatch.setitem(bench.env, "PYTHONWARNINGS", "always::DeprecationWarning")
     grid = [
-        "--model",
-        "tiny",
-        "--tasks",
-        "toy-sentiment",
-        "--sizes",
-        "20",
-        "--draws",
-        "1",
+        *GRID,
         "--steps",
         "2",
         "--test-limit",
@@ -421,7 +395,7 @@ def test_a_plugin_for_the_old_paths_works_with_a_warning(
 
 
 def test_the_old_modules_give_the_new_names():
-    """Every old name leads to the new one, with a warning that states its path."""
+    """Each old name gives the new object, with a warning that states the new path."""
     import methods
     from methods import base, sites, source
 
