@@ -1,7 +1,5 @@
 """How a job goes through the model: alone or in a pack, and in forward calls of which size."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 # Lengths in tokens to which the rows of a pack are padded. No row of 16 tokens or more grows by more than a half.
@@ -52,7 +50,7 @@ class Geometry:
         return f"{text}@{self.test_tokens}" if self.test_tokens else text
 
     @classmethod
-    def parse(cls, text: str) -> Geometry:
+    def parse(cls, text: str) -> "Geometry":
         """Return the geometry whose stored form is `text`."""
         training, _, tokens = text.partition("@")
         if "x" in training:
@@ -78,7 +76,7 @@ class Geometry:
         """How training steps are taken: `compiled`, `captured`, both, or an empty string."""
         return " and ".join(["compiled"] * self.compiled + ["captured"] * self.captured)
 
-    def planned(self) -> Geometry:
+    def planned(self) -> "Geometry":
         """Return the part that is known before the job runs."""
         return replace(self, shared_features=False, test_tokens=0)
 

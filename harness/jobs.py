@@ -159,8 +159,9 @@ def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> 
 
 def _digest(coordinates: str, setting: str) -> str:
     # The canonical JSON of both together.
-    text = f'bench-job-v1\n{{"at":{coordinates},"setting":{setting}}}'
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        f'bench-job-v1\n{{"at":{coordinates},"setting":{setting}}}'.encode()
+    ).hexdigest()[:32]
 
 
 def canonical(value: Any) -> str:

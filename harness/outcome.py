@@ -1,7 +1,6 @@
 """The outcome of a job: a worker returns it, the ledger stores it."""
 
-from __future__ import annotations
-
+import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,8 +77,6 @@ ProgressCallback = Callable[[str, int, int, str], None]  # digest, step, steps, 
 
 def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
     """Compress one number per test row: class numbers in as few bytes as they need, values as floats."""
-    import struct
-
     largest = max((abs(value) for value in values), default=0)
     classes = "B" if largest < 1 << 8 else "H" if largest < 1 << 16 else "I"
     code = ("f" if largest < 3e38 else "d") if regression else classes
@@ -88,8 +85,6 @@ def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
 
 def unpack_predictions(data: bytes) -> list[float]:
     """Return the numbers that `pack_predictions` compressed."""
-    import struct
-
     raw = zlib.decompress(data)
     code = raw[:1].decode()
     return list(struct.unpack(f"<{(len(raw) - 1) // struct.calcsize('<' + code)}{code}", raw[1:]))

@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
     versions = {
         "simplexbench": program_version(),
         "python": platform.python_version(),
-        "platform": _platform(),
+        "platform": f"{platform.system()}-{platform.machine()}",
     }
     for name in PACKAGES:
         try:
@@ -88,10 +88,6 @@ def device_name(device: str) -> str:
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})"
-
-
-def _platform() -> str:
-    return f"{platform.system()}-{platform.machine()}"
 
 
 def _commit() -> str:

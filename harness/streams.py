@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 def stream_seed(purpose: str, *coordinates: str | int) -> int:
     """Return the 64-bit seed for a purpose at coordinates, e.g. `stream_seed("draw", "rte", 50, 0)`."""
-    text = json.dumps([purpose, *coordinates], ensure_ascii=True, separators=(",", ":"))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(
+            json.dumps([purpose, *coordinates], ensure_ascii=True, separators=(",", ":")).encode(),
+            digest_size=8,
+        ).digest(),
+        "big",
+    )
 
 
 @dataclass(frozen=True)

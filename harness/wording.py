@@ -10,3 +10,13 @@ def plural(count: int, noun: str, several: str = "") -> str:
         several: The name of several things, where it is not `noun` with an s.
     """
     return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `8 s`, `2 min 05 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

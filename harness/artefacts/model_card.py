@@ -3,8 +3,6 @@
 Nothing is fetched from the Hub for a card.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache

@@ -1,10 +1,13 @@
 """Trained tensors in the format of PEFT: `PeftModel.from_pretrained` reads them and computes the same logits."""
 
-from __future__ import annotations
-
+import inspect
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
@@ -15,10 +18,7 @@ from methods.prefix import Prefix
 from methods.prompt import Prompt
 from methods.simplex import Simplex
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Tensors = Mapping[str, "Tensor"]
+Tensors = Mapping[str, Tensor]
 
 
 def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
@@ -68,10 +68,9 @@ def _obstacle(model: StoredModel, base: Method) -> str:
     if model.backbone.pooling != "model":
         return f"PEFT reads only the library's own classifiers, and this model pools by {model.backbone.pooling}"
     if isinstance(base, Prefix):
-        options = {"positions": "shifted", "depth": "all", "gate": "none"}
         differing = [
             f"{name}={getattr(base, name)}"
-            for name, value in options.items()
+            for name, value in {"positions": "shifted", "depth": "all", "gate": "none"}.items()
             if getattr(base, name) != value
         ]
         if differing:
@@ -91,11 +90,6 @@ def _obstacle(model: StoredModel, base: Method) -> str:
 
 def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
     """Return whether the library's model accepts cached keys and values, or with `causal` whether it is causal."""
-    import inspect
-
-    import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
     config = AutoConfig.from_pretrained(
         checkpoints.locate(model.backbone.name, model.backbone.revision)
     )
@@ -137,8 +131,6 @@ def _prefixes(tensors: Tensors, part: str) -> list[Tensor]:
 
 def _prompt_embeddings(tensors: Tensors) -> Tensor:
     """Return `[length, layers * 2 * heads * width]`: per layer the keys, then the values, head by head."""
-    import torch
-
     pairs = zip(_prefixes(tensors, "key"), _prefixes(tensors, "value"), strict=True)
     columns = [
         tensor.transpose(0, 1).flatten(1) for pair in pairs for tensor in pair

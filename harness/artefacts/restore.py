@@ -162,7 +162,8 @@ def load(db: str, digest: str) -> StoredModel:
         raise Unavailable(
             f"the tensors of {entry.digest[:12]} were not kept: `bench run --keep all` also keeps whole backbones"
         )
-    folder = tensor_files.folder(db)
-    tensors, metadata = tensor_files.read(folder, entry.digest, entry.result["artefact"])
+    tensors, metadata = tensor_files.read(
+        tensor_files.folder(db), entry.digest, entry.result["artefact"]
+    )
     predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ()
     return StoredModel(entry, tensors, metadata, predictions)

@@ -75,8 +75,10 @@ def write(
     """
     from safetensors.torch import save
 
-    flat = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    content = save(flat, metadata={"bench": json.dumps(metadata, sort_keys=True)})
+    content = save(
+        {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+        metadata={"bench": json.dumps(metadata, sort_keys=True)},
+    )
     write_bytes(where, digest, content)
     return hashlib.sha256(content).hexdigest()
 

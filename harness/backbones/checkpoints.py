@@ -28,10 +28,9 @@ def locate(name: str, revision: str) -> Path:
     if folder is None:
         return fetch_model(name, revision)
     if not any(folder.glob("*.safetensors")):
-        pickled = any(folder.glob("pytorch_model*.bin"))
         remedy = (
             f": `bench convert {shlex.quote(name)} FOLDER` converts pytorch_model.bin"
-            if pickled
+            if any(folder.glob("pytorch_model*.bin"))
             else ""
         )
         raise Unavailable(

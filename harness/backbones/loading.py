@@ -4,8 +4,6 @@ No family of models is named here. `methods.core.architecture` finds the structu
 need.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,12 +183,11 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
     _replace_dropout(model)
     add_row_axis(model, body)
     model.to(device=device, dtype=getattr(torch, spec.storage_dtype)).eval().requires_grad_(False)
-    architecture = inspect_architecture(model, body, inner.config)
     return Backbone(
         spec=spec,
         model=model,
         tokenizer=tokenizer,
-        architecture=architecture,
+        architecture=inspect_architecture(model, body, inner.config),
         device=torch.device(device),
     )
 

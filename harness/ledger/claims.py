@@ -74,8 +74,11 @@ def claim_jobs(
         if len(claims) >= count:
             break
     for claim in claims[:count]:
-        values = {"state": "claimed", "owner": run, "epoch": claim.epoch}
-        connection.execute(update(table).where(table.c.digest == claim.digest).values(values))
+        connection.execute(
+            update(table)
+            .where(table.c.digest == claim.digest)
+            .values({"state": "claimed", "owner": run, "epoch": claim.epoch})
+        )
     return claims[:count]
 
 
@@ -104,8 +107,11 @@ def release_dead_claims(
     """
     jobs, runs = table_of(JobRow), table_of(RunRow)
     claiming = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
-    owners = select(runs.c.id, runs.c.lock).where(runs.c.id.in_(claiming), runs.c.id != run)
-    locks: dict[int, str] = dict(connection.execute(owners).all())
+    locks: dict[int, str] = dict(
+        connection.execute(
+            select(runs.c.id, runs.c.lock).where(runs.c.id.in_(claiming), runs.c.id != run)
+        ).all()
+    )
     dead = locks.keys() - live_runs(connection, locks)
     if not dead:
         return 0
@@ -126,8 +132,11 @@ def reclaim(connection: Connection, run: int | None, epochs: Mapping[str, int]) 
     """
     jobs = table_of(JobRow)
     for digest, epoch in epochs.items():
-        take = update(jobs).where(claim_was_released(jobs, digest, epoch))
-        connection.execute(take.values(state="claimed", owner=run))
+        connection.execute(
+            update(jobs)
+            .where(claim_was_released(jobs, digest, epoch))
+            .values(state="claimed", owner=run)
+        )
 
 
 def holds_claim(
@@ -152,8 +161,12 @@ def claim_was_released(jobs: Table, digest: str, epoch: int) -> ColumnElement[bo
     recorded = (
         exists().where(attempts.c.job == jobs.c.id, attempts.c.epoch == epoch).correlate(jobs)
     )
-    free = jobs.c.state.in_(["planned", "failed", "diverged"])
-    return and_(jobs.c.digest == digest, jobs.c.epoch == epoch, free, ~recorded)
+    return and_(
+        jobs.c.digest == digest,
+        jobs.c.epoch == epoch,
+        jobs.c.state.in_(["planned", "failed", "diverged"]),
+        ~recorded,
+    )
 
 
 def state_before_claim(jobs: Table) -> ColumnElement[str]:

@@ -58,8 +58,11 @@ def display_name(name: str) -> str:
     if not is_url(name):
         return name
     try:
-        url = make_url(name).difference_update_query(("password", "sslpassword"))
-        return url.render_as_string(hide_password=True)
+        return (
+            make_url(name)
+            .difference_update_query(("password", "sslpassword"))
+            .render_as_string(hide_password=True)
+        )
     except (ArgumentError, ValueError):  # not a URL, or its port is not a number
         return "the database"
 
@@ -263,8 +266,11 @@ def _open_url(name: str) -> Engine:
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except Exception as error:  # a malformed URL or a missing driver, with many exception classes
         # In a URL without "@host", what is parsed as the port may be the password.
-        wrong_port = isinstance(error, ValueError)
-        reason = "its port is not a number" if wrong_port else str(error).splitlines()[0]
+        reason = (
+            "its port is not a number"
+            if isinstance(error, ValueError)
+            else str(error).splitlines()[0]
+        )
         raise Unavailable(f"this URL leads to no database: {reason}") from error
 
 

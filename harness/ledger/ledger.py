@@ -149,8 +149,8 @@ class Ledger(LedgerReader):
 
     def keep_lock(self) -> None:
         """Check every few seconds that this run still holds its lock; call it often while jobs are in flight."""
-        due = self._lock_checked + LOCK_CHECK_INTERVAL
-        if isinstance(self._lock, ServerLock) and monotonic() > due:
+        due = monotonic() - self._lock_checked > LOCK_CHECK_INTERVAL
+        if due and isinstance(self._lock, ServerLock):
             self._renew_lock()
             self._lock_checked = monotonic()
 
@@ -198,8 +198,9 @@ class Ledger(LedgerReader):
         missing = [row for row in rows if row[0].digest not in known]
 
         def work(connection: Connection) -> None:
-            texts = sorted({job.setting_text for job, _, _ in missing})
-            settings = text_ids(connection, Setting, texts)
+            settings = text_ids(
+                connection, Setting, sorted({job.setting_text for job, _, _ in missing})
+            )
             for part in chunks(missing, CHUNK // JOB_COLUMNS):
                 values = [
                     _job_row(job, settings[job.setting_text], state, note)
@@ -216,8 +217,11 @@ class Ledger(LedgerReader):
         def read(connection: Connection) -> dict[str, str]:
             states: dict[str, str] = {}
             for part in chunks(digests, CHUNK):
-                query = select(table.c.digest, table.c.state).where(table.c.digest.in_(part))
-                states |= dict(connection.execute(query).all())
+                states |= dict(
+                    connection.execute(
+                        select(table.c.digest, table.c.state).where(table.c.digest.in_(part))
+                    ).all()
+                )
             return states
 
         return self._retry(read)

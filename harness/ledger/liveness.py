@@ -116,8 +116,9 @@ class ServerLock:
     @classmethod
     def live_runs(cls, connection: Connection) -> set[int]:
         """Return the ids of the runs that are alive."""
-        runs = connection.execute(cls.LIVE_RUNS, {"space": cls.SPACE}).scalars()
-        return {int(run) for run in runs}
+        return {
+            int(run) for run in connection.execute(cls.LIVE_RUNS, {"space": cls.SPACE}).scalars()
+        }
 
 
 def is_locked(path: Path) -> bool:

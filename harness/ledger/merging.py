@@ -93,8 +93,9 @@ def _copy_runs(target: Connection, source: Connection) -> dict[int, int]:
 def _jobs(source: Connection) -> Iterator[list[dict[str, Any]]]:
     """Yield the source's jobs in parts; a claimed job has the state that it had before the claim."""
     table, last = table_of(JobRow), 0
-    claimed = table.c.state == "claimed"
-    state = case((claimed, state_before_claim(table)), else_=table.c.state).label("state")
+    state = case(
+        (table.c.state == "claimed", state_before_claim(table)), else_=table.c.state
+    ).label("state")
     columns = [column for column in table.c if column.name != "state"]
     query = select(*columns, state).order_by(table.c.id).limit(JOBS_PER_PART)
     while rows := source.execute(query.where(table.c.id > last)).mappings().all():
@@ -190,6 +191,9 @@ def _payloads(connection: Connection, jobs: Sequence[int]) -> dict[int, str]:
     table = table_of(Result)
     payloads: dict[int, str] = {}
     for part in chunks(jobs, CHUNK):
-        query = select(table.c.job, table.c.payload).where(table.c.job.in_(part))
-        payloads |= dict(connection.execute(query).all())
+        payloads |= dict(
+            connection.execute(
+                select(table.c.job, table.c.payload).where(table.c.job.in_(part))
+            ).all()
+        )
     return payloads

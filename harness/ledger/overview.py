@@ -4,12 +4,12 @@ The table classes take a third of a second to import, so this module does withou
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Executable, Row, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from harness.ledger.database import open_engine, user_error
@@ -56,25 +56,27 @@ class Overview:
         except DatabaseError as error:
             raise user_error(error, self.name) from error
 
+    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        """Return the rows of a query, which has a transaction of its own."""
+        with self.transaction() as connection:
+            return connection.execute(query).all()
+
     def backbones(self) -> dict[int, str]:
         """Return the name of the backbone of each setting, by setting id."""
-        with self.transaction() as connection:
-            texts = connection.execute(text("SELECT id, json FROM setting")).all()
+        texts = self.rows(text("SELECT id, json FROM setting"))
         return {number: json.loads(setting)["backbone"]["name"] for number, setting in texts}
 
     def counts(self) -> list[tuple[int, str, str, int]]:
         """Return the number of jobs by setting id, label and state: (setting, label, state, jobs)."""
         columns = "state, setting, label"  # in the order of the index, so that nothing is sorted
         query = f"SELECT {columns}, count(*) FROM job GROUP BY {columns}"  # noqa: S608  # constants
-        with self.transaction() as connection:
-            rows = connection.execute(text(query)).all()
-        return sorted((setting, label, state, count) for state, setting, label, count in rows)
+        counts = self.rows(text(query))
+        return sorted((setting, label, state, count) for state, setting, label, count in counts)
 
     def seconds(self) -> float:
         """Return the seconds of work in all results."""
         query = "SELECT sum(seconds_training + seconds_evaluation) FROM result"
-        with self.transaction() as connection:
-            return float(connection.execute(text(query)).scalar() or 0)
+        return float(self.rows(text(query))[0][0] or 0)
 
     def errors(self) -> list[tuple[str, str]]:
         """Return digest and last error of each job that failed or diverged."""
@@ -82,8 +84,7 @@ class Overview:
             SELECT job.digest, attempt.error FROM attempt JOIN job ON attempt.job = job.id
             WHERE job.state IN ('failed', 'diverged') ORDER BY attempt.id
         """
-        with self.transaction() as connection:
-            return list(dict(connection.execute(text(query)).all()).items())
+        return list(dict(map(tuple, self.rows(text(query)))).items())
 
     def digests(self, beginning: str, most: int = 100) -> list[str]:
         """Return digests of finished jobs that begin this way, the latest first."""
@@ -92,5 +93,4 @@ class Overview:
             ORDER BY id DESC LIMIT :most
         """
         values = {"beginning": beginning, "length": len(beginning), "most": most}
-        with self.transaction() as connection:
-            return list(connection.execute(text(query), values).scalars())
+        return [digest for (digest,) in self.rows(text(query).bindparams(**values))]

@@ -72,8 +72,9 @@ class LedgerReader(Overview):
         with self.transaction() as connection:
             lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        problems = [str(line) for line in lines if line != "ok"]
-        return problems + [f"a row of table {row[0]} refers to a missing row" for row in orphans]
+        return [str(line) for line in lines if line != "ok"] + [
+            f"a row of table {row[0]} refers to a missing row" for row in orphans
+        ]
 
     def copy_to(self, path: Path) -> None:
         """Write a consistent copy of a SQLite database to a new file.
@@ -93,19 +94,20 @@ class LedgerReader(Overview):
         All rows are read, because a damaged index could hide a single one.
         """
         meta = table_of(Meta)
-        with self.transaction() as connection:
-            return dict(connection.execute(select(meta.c.key, meta.c.value)).all())
+        return dict(map(tuple, self.rows(select(meta.c.key, meta.c.value))))
 
     def any_results(self) -> bool:
         """Return whether there is a result."""
-        with self.transaction() as connection:
-            return connection.execute(select(table_of(Result).c.job).limit(1)).first() is not None
+        return bool(self.rows(select(table_of(Result).c.job).limit(1)))
 
     def settings(self) -> list[StoredSetting]:
         """Return the settings that have jobs, in the order of their latest jobs."""
         jobs, settings = table_of(JobRow), table_of(Setting)
-        latest = func.max(jobs.c.id)
-        used = select(jobs.c.setting, func.count()).group_by(jobs.c.setting).order_by(latest)
+        used = (
+            select(jobs.c.setting, func.count())
+            .group_by(jobs.c.setting)
+            .order_by(func.max(jobs.c.id))
+        )
         with self.transaction() as connection:
             counts = connection.execute(used).all()
             texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
@@ -188,13 +190,11 @@ class LedgerReader(Overview):
         """Return the blobs of one job by kind."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
         query = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id)
-        with self.transaction() as connection:
-            return dict(connection.execute(query.where(jobs.c.digest == digest)).all())
+        return dict(map(tuple, self.rows(query.where(jobs.c.digest == digest))))
 
     def attempts(self, digest: str) -> list[dict[str, Any]]:
         """Return all attempts at one job, oldest first."""
         jobs, attempts = table_of(JobRow), table_of(Attempt)
         query = select(attempts).join(jobs, attempts.c.job == jobs.c.id)
         query = query.where(jobs.c.digest == digest).order_by(attempts.c.id)
-        with self.transaction() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return [dict(row._mapping) for row in self.rows(query)]

@@ -38,8 +38,7 @@ def commit_outcome(
     """
     jobs = table_of(JobRow)
     held = holds_claim(jobs, claim.digest, claim.epoch, even_if_released=even_if_released)
-    query = select(jobs).where(held).with_for_update()
-    job = connection.execute(query).mappings().one_or_none()
+    job = connection.execute(select(jobs).where(held).with_for_update()).mappings().one_or_none()
     if job is None:
         return False
     number = job["id"]
@@ -59,9 +58,15 @@ def commit_outcome(
     if outcome.status == "done":
         versions = {**versions, **outcome.versions}
         text = canonical(versions)
-        environment = text_ids(connection, Environment, [text])[text]
-        values = result_row(dict(job), outcome, versions, environment)
-        connection.execute(table_of(Result).insert().values(values))
+        connection.execute(
+            table_of(Result)
+            .insert()
+            .values(
+                result_row(
+                    dict(job), outcome, versions, text_ids(connection, Environment, [text])[text]
+                )
+            )
+        )
     if outcome.score is not None:  # a diverged job has one too: the score that it counts with
         connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
     return True
@@ -95,8 +100,11 @@ def result_row(
         "payload": payload_hash(_metrics(outcome), outcome.blobs),
         "finished": now(),
     }
-    sealed = seal(job, values, versions)
-    return values | {"job": job["id"], "environment": environment, "seal": sealed}
+    return values | {
+        "job": job["id"],
+        "environment": environment,
+        "seal": seal(job, values, versions),
+    }
 
 
 def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:

@@ -32,8 +32,14 @@ def seal(job: Mapping[str, Any], result: Mapping[str, Any], versions: Mapping[st
         result: the row of `Result`, or the part of it that `SEALED` names.
         versions: of the libraries that computed it.
     """
-    sizes = [job["n_train"], job["n_dev"], job["n_test"]]
-    content = [job["label"], *sizes, [result[name] for name in SEALED], versions]
+    content = [
+        job["label"],
+        job["n_train"],
+        job["n_dev"],
+        job["n_test"],
+        [result[name] for name in SEALED],
+        versions,
+    ]
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
@@ -44,10 +50,12 @@ def rebuilt_digest(entry: "LedgerEntry", setting: str | None = None) -> str:
         entry: the stored job.
         setting: its setting in canonical form, if the caller has it.
     """
-    coordinates = {
-        "size": entry.size,
-        "draw": entry.draw,
-        "seed": entry.seed,
-        "rows": entry.fingerprint,
-    }
-    return digest(setting or entry.setting, coordinates)
+    return digest(
+        setting or entry.setting,
+        {
+            "size": entry.size,
+            "draw": entry.draw,
+            "seed": entry.seed,
+            "rows": entry.fingerprint,
+        },
+    )

@@ -49,8 +49,9 @@ def text_ids(
     ids: dict[str, int] = {}
     for part in chunks(texts, CHUNK):
         insert_missing(connection, table, [{"json": text} for text in part], "json")
-        stored = select(table.c.json, table.c.id).where(table.c.json.in_(part))
-        ids |= dict(connection.execute(stored).all())
+        ids |= dict(
+            connection.execute(select(table.c.json, table.c.id).where(table.c.json.in_(part))).all()
+        )
     return ids
 
 

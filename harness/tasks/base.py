@@ -21,7 +21,6 @@ class ExampleReader(Protocol):
         Raises:
             Unavailable: the source cannot be reached and nothing is cached.
         """
-        ...
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
         """Return all examples of a split at a revision.
@@ -30,7 +29,6 @@ class ExampleReader(Protocol):
             Unavailable: the source cannot be reached and nothing is cached.
             CorruptData: a row has no text or an unknown label; the message names row and column.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ on them.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 
 from harness.jobs import Recipe
 from harness.streams import Shuffle, stream_seed
@@ -106,8 +106,9 @@ def draw(
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
     classes = {row.label for row in pool} if task.labels else set()
     for attempt in range(TRIES):
-        seed = stream_seed("draw", task.name, size, number, *([attempt] if attempt else []))
-        order = Shuffle(seed, len(pool))
+        order = Shuffle(
+            stream_seed("draw", task.name, size, number, *([attempt] if attempt else [])), len(pool)
+        )
         if task.labels and (recipe.sampling == "stratified" or recipe.per_class):
             train, dev = _stratified(pool, order, n_train, n_dev, equal=recipe.per_class)
         else:
@@ -150,8 +151,10 @@ def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tupl
     """Return at most `limit` examples, the same for every job."""
     if not limit or len(rows) <= limit:
         return tuple(rows)
-    chosen = sorted(islice(Shuffle(stream_seed("test", task, split), len(rows)), limit))
-    return tuple(rows[index] for index in chosen)
+    return tuple(
+        rows[index]
+        for index in sorted(islice(Shuffle(stream_seed("test", task, split), len(rows)), limit))
+    )
 
 
 def _stratified(
@@ -172,10 +175,9 @@ def _stratified(
         if len(rows) < needed:
             raise Infeasible(f"class {label} has {len(rows)} rows, {needed} are needed")
     train = [row for label in shares for row in by_class[label][: train_quota[label]]]
-    dev = [
+    return train, [
         row for label in shares for row in by_class[label][train_quota[label] :][: dev_quota[label]]
     ]
-    return train, dev
 
 
 def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float, int]:
@@ -184,11 +186,6 @@ def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float
     largest = sorted(
         shares, key=lambda label: (quotas[label] > 0, quotas[label] - shares[label] * total)
     )
-    for label in islice(_cycle(largest), total - sum(quotas.values())):
+    for label in islice(cycle(largest), total - sum(quotas.values())):
         quotas[label] += 1
     return quotas
-
-
-def _cycle(labels: Sequence[int | float]) -> Iterator[int | float]:
-    while True:
-        yield from labels

@@ -61,17 +61,11 @@ def _accuracy(predictions: Values, labels: Values) -> float:
     return sum(map(int.__eq__, map(int, predictions), map(int, labels))) / len(labels)
 
 
-def _f1(predictions: Values, labels: Values) -> float:
+def _f1(classes: Sequence[int] | None, predictions: Values, labels: Values) -> float:
+    """Return the mean F1 of some classes, or of all that occur."""
     from sklearn.metrics import f1_score
 
-    # Naming the class keeps the number defined where predictions or labels hold one class only.
-    return float(f1_score(labels, predictions, labels=[1], average="macro", zero_division=0))
-
-
-def _macro_f1(predictions: Values, labels: Values) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+    return float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0))
 
 
 def _matthews(predictions: Values, labels: Values) -> float:
@@ -103,25 +97,27 @@ def _mse(predictions: Values, labels: Values) -> float:
     ) / len(labels)
 
 
-def _rmse(predictions: Values, labels: Values) -> float:
-    return math.sqrt(_mse(predictions, labels))
-
-
 def _constant(values: Values) -> bool:
     return all(value == values[0] for value in values)
 
 
 METRICS: Final[Mapping[str, Metric]] = {
     "accuracy": Metric(name="accuracy", suits="classes", function=_accuracy),
-    "f1": Metric(name="f1", suits="two classes", function=_f1),  # of the class with number 1
-    "macro-f1": Metric(name="macro-f1", suits="classes", function=_macro_f1),
+    # Naming the class 1 keeps the number defined where predictions or labels hold one class only.
+    "f1": Metric(name="f1", suits="two classes", function=partial(_f1, [1])),
+    "macro-f1": Metric(name="macro-f1", suits="classes", function=partial(_f1, None)),
     "matthews": Metric(name="matthews", suits="classes", function=_matthews),
     "pearson": Metric(name="pearson", suits="numbers", function=partial(_correlation, "pearsonr")),
     "spearman": Metric(
         name="spearman", suits="numbers", function=partial(_correlation, "spearmanr")
     ),
     "mse": Metric(name="mse", better="lower", suits="numbers", function=_mse),
-    "rmse": Metric(name="rmse", better="lower", suits="numbers", function=_rmse),
+    "rmse": Metric(
+        name="rmse",
+        better="lower",
+        suits="numbers",
+        function=lambda predictions, labels: math.sqrt(_mse(predictions, labels)),
+    ),
 }
 
 
@@ -143,12 +139,11 @@ def get(name: str) -> Metric:
     if _is_path(source) and not Path(source).expanduser().exists():
         raise UsageError(f"metric {name!r}: there is no file or folder {source}")
     better: Literal["higher", "lower"] = "lower" if match["better"] == "lower" else "higher"
-    function = partial(_evaluate, source, match["key"])
     return Metric(
         name=name,
         better=better,
         suits="anything",
-        function=function,
+        function=partial(_evaluate, source, match["key"]),
         version=_script_version(source),
     )
 
@@ -224,8 +219,9 @@ def _module(source: str) -> Any:
     import evaluate
 
     try:
-        path = str(Path(source).expanduser()) if _is_path(source) else source
-        return evaluate.load(path, keep_in_memory=True)
+        return evaluate.load(
+            (str(Path(source).expanduser()) if _is_path(source) else source), keep_in_memory=True
+        )
     except ImportError as error:
         raise UsageError(f"metric evaluate:{source} requires another package: {error}") from None
     except Exception as error:  # a script can raise anything

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -195,27 +196,24 @@ def _header(names: list[str], path: Path, problems: Problems) -> tuple[str, ...]
 
 
 def _json_lines(path: Path, content: bytes, problems: Problems) -> FileTable:
-    text = _decode(path, content, problems)
-    lines = FileTable(path, ())
-    for number, line in enumerate((text or "").split("\n"), 1):
-        if not line.strip():
-            continue
-        position = f"row {len(lines.rows) + 1} (line {number})"
+    lines = enumerate((_decode(path, content, problems) or "").split("\n"), 1)
+    rows: list[dict[str, Any]] = []
+    positions: list[str] = []
+    filled = ((number, line) for number, line in lines if line.strip())
+    for row, (number, line) in enumerate(filled, 1):
+        position = f"row {row} (line {number})"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             problems.add(f"{path}, {position}: not valid JSON ({error})")
-            record = {}
+            continue
         if not isinstance(record, dict):
             problems.add(f"{path}, {position}: not a JSON object")
-            record = {}
-        lines.add(record, position)
-    complete = [
-        (row, position) for row, position in zip(lines.rows, lines.positions, strict=True) if row
-    ]
-    columns = dict.fromkeys(name for row, _ in complete for name in row)
+        elif record:
+            rows.append(record)
+            positions.append(position)
     return FileTable(
-        path, tuple(columns), [row for row, _ in complete], [position for _, position in complete]
+        path, tuple(dict.fromkeys(key for record in rows for key in record)), rows, positions
     )
 
 
@@ -232,17 +230,9 @@ def _parquet(path: Path, content: bytes, problems: Problems) -> FileTable:
     return FileTable(path, columns, rows, [f"row {number}" for number in range(1, len(rows) + 1)])
 
 
-def _comma(path: Path, content: bytes, problems: Problems) -> FileTable:
-    return _separated(path, content, problems, delimiter=",")
-
-
-def _tab(path: Path, content: bytes, problems: Problems) -> FileTable:
-    return _separated(path, content, problems, delimiter="\t")
-
-
 _READERS: Final[Mapping[str, Callable[[Path, bytes, Problems], FileTable]]] = {
-    ".csv": _comma,
-    ".tsv": _tab,
+    ".csv": partial(_separated, delimiter=","),
+    ".tsv": partial(_separated, delimiter="\t"),
     ".jsonl": _json_lines,
     ".parquet": _parquet,
 }

@@ -139,7 +139,6 @@ def _day(dice: g.Dice, what: g.Event) -> g.Event:
     return what._replace(day=dice.other(g.DAYS, what.day))
 
 
-PARTS = ("adjective", "town", "day")
 CHANGES: Mapping[str, Callable[[g.Dice, g.Event], g.Event]] = {
     "adjective": _quality,
     "town": _town,
@@ -181,7 +180,8 @@ def _denied(dice: g.Dice, stated: g.Event, label: int) -> tuple[g.Event, g.Event
     """Return a premise and a hypothesis: both denied agree, one denied contradicts the other."""
     if label == 1:
         other = dice.pick(
-            [CHANGES[part] for part in PARTS if getattr(stated, part) not in ("", -1)] or [_subject]
+            [CHANGES[part] for part in CHANGES if getattr(stated, part) not in ("", -1)]
+            or [_subject]
         )(dice, stated)
         first, second = dice.pick(((True, False), (True, True)))
         return stated._replace(negative=first), other._replace(negative=second)
@@ -193,11 +193,10 @@ def _contradicted(dice: g.Dice, hypothesis: g.Event, premise: g.Event) -> g.Even
     """Return the hypothesis with one part changed that the premise states."""
     parts = [
         part
-        for part in PARTS
+        for part in CHANGES
         if getattr(premise, part) not in ("", -1) and getattr(hypothesis, part) not in ("", -1)
     ]
-    changes = [CHANGES[part] for part in parts] + [_count, _subject]
-    return dice.pick(changes)(dice, hypothesis)
+    return dice.pick([*(CHANGES[part] for part in parts), _count, _subject])(dice, hypothesis)
 
 
 def answerability(dice: g.Dice) -> Example:

@@ -66,15 +66,13 @@ class FileReader:
                 f"{' or '.join(map(str, contents))} changed while in use; run the same command again"
             )
         problems = Problems()
-        table = read_table(path, contents[path], problems)
-        rows = self.parse(table, problems)
+        rows = self.parse(read_table(path, contents[path], problems), problems)
         problems.raise_if_any()
         return rows
 
     def _digest(self, contents: Sequence[bytes]) -> str:
         # Other columns of the same file are another task.
-        selection = repr((self.text, self.label, self.labels)).encode()
-        return digest([*contents, selection])
+        return digest([*contents, repr((self.text, self.label, self.labels)).encode()])
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)
@@ -167,17 +165,16 @@ def from_options(
     tables = [_read(path, problems) for path in ([data, test] if test else [data])]
     train = tables[0]
     classes: tuple[str, ...] = ()
-    known = train is not None and label in train.columns
-    if train is not None and known:
+    labels_known = False
+    if train is not None and label in train.columns:
         regression, classes = _kind(train, label, regression, labels, problems)
-        reader = FileReader(data=data, test=test, text=tuple(text), label=label, labels=classes)
-        for table in tables:
-            if table is not None:
-                _check(reader, table, bool(classes) or bool(regression), problems)
-    else:  # without the labels only the columns can be checked
-        for table in tables:
-            if table is not None:
-                existing_columns(table, (*text, label), problems)
+        labels_known = bool(classes or regression)
+    reader = FileReader(data=data, test=test, text=tuple(text), label=label, labels=classes)
+    for table in tables:
+        if table is not None and labels_known:
+            reader.parse(table, problems)
+        elif table is not None:  # without the labels only the columns can be checked
+            existing_columns(table, (*text, label), problems)
     chosen = (
         tuple(metrics) if metrics else (("pearson", "spearman") if regression else ("accuracy",))
     )
@@ -297,13 +294,6 @@ def _kind(
     if regression:
         return True, ()
     return False, tuple(labels) if labels else tuple(sorted(values))
-
-
-def _check(reader: FileReader, table: FileTable, labels_known: bool, problems: Problems) -> None:
-    if labels_known:
-        reader.parse(table, problems)
-    else:
-        existing_columns(table, (*reader.text, reader.label), problems)
 
 
 def _check_metrics(

@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
 from harness.streams import Shuffle, stream_seed
 from harness.tasks import grammar as g
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -173,9 +176,6 @@ def words() -> list[str]:
 
 def tokenizer(vocabulary: Sequence[str]) -> Any:
     """Return a WordPiece tokenizer for the vocabulary that joins pairs as BERT does."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     index_of = {word: index for index, word in enumerate(vocabulary)}
     built = Tokenizer(
         models.WordPiece(index_of, unk_token=SPECIAL[1], max_input_chars_per_word=100)
@@ -203,21 +203,19 @@ def tokenizer(vocabulary: Sequence[str]) -> Any:
 class Batch(NamedTuple):
     """Noisy text, the original text, and which pairs belong together."""
 
-    ids: "Tensor"  # (rows, length), with noise
-    segments: "Tensor"  # (rows, length): 0 first sentence, 1 second
-    mask: "Tensor"  # (rows, length)
-    positions: "Tensor"  # (rows, length)
-    original: "Tensor"  # (rows, length), without noise
-    predicted: "Tensor"  # (rows, length), bool: the words to predict
-    related: "Tensor"  # (rows,): 1 or 0; -100 for a single sentence
+    ids: Tensor  # (rows, length), with noise
+    segments: Tensor  # (rows, length): 0 first sentence, 1 second
+    mask: Tensor  # (rows, length)
+    positions: Tensor  # (rows, length)
+    original: Tensor  # (rows, length), without noise
+    predicted: Tensor  # (rows, length), bool: the words to predict
+    related: Tensor  # (rows,): 1 or 0; -100 for a single sentence
 
 
 class Noise:
     """Makes batches: joins sentences, masks words, replaces words by others of their group."""
 
     def __init__(self, recipe: PretrainingRecipe, tokenizer: Any) -> None:
-        import torch
-
         self.tokenizer = tokenizer
         self.random = torch.Generator().manual_seed(stream_seed("tiny", "noise"))
         index_of: Mapping[str, int] = tokenizer.get_vocab()
@@ -228,10 +226,12 @@ class Noise:
                 # All groups of a word have the same weight, whatever their size.
                 others = [index_of[other] for other in family if other != word]
                 rows[index_of[word]] += [others[i % len(others)] for i in range(16)]
-        table = [
-            (row * width)[:width] if row else [index] * width for index, row in sorted(rows.items())
-        ]
-        self.siblings = torch.tensor(table)
+        self.siblings = torch.tensor(
+            [
+                (row * width)[:width] if row else [index] * width
+                for index, row in sorted(rows.items())
+            ]
+        )
         self.rates = torch.full((len(index_of),), recipe.noise)
         moods = {
             *g.PRAISE,
@@ -247,8 +247,6 @@ class Noise:
         self, passages: Sequence[Passage], seconds: Sequence[str], related: Sequence[int]
     ) -> Batch:
         """Return a batch of passages with these second sentences."""
-        import torch
-
         texts = [
             (p.first, second) if second else p.first
             for p, second in zip(passages, seconds, strict=True)
@@ -265,12 +263,11 @@ class Noise:
         rows, length = original.shape
         start = torch.randint(MAX_POSITIONS - length, (rows, 1), generator=self.random)
         start = start * torch.randint(2, (rows, 1), generator=self.random)
-        positions = start + torch.arange(length)
         return Batch(
             ids,
             encoded["token_type_ids"],
             mask,
-            positions,
+            (start + torch.arange(length)),
             original,
             predicted,
             torch.tensor(related),
@@ -279,8 +276,6 @@ class Noise:
 
 def batches(recipe: PretrainingRecipe, tokenizer: Any) -> Iterator[Batch]:
     """Yield batches forever, each with passages of similar length."""
-    import torch
-
     passages = list(corpus(recipe.passages))
     noise = Noise(recipe, tokenizer)
     pool, epoch = recipe.batch * 20, 0
@@ -300,8 +295,6 @@ def batches(recipe: PretrainingRecipe, tokenizer: Any) -> Iterator[Batch]:
 
 def _paired(recipe: PretrainingRecipe, noise: Noise, passages: Sequence[Passage]) -> Batch:
     """Return a batch in which some pairs have the second sentence of another pair."""
-    import torch
-
     seconds, related = (
         [p.second for p in passages],
         [1 if p.second and p.factual else -100 for p in passages],
@@ -316,9 +309,6 @@ def _paired(recipe: PretrainingRecipe, noise: Noise, passages: Sequence[Passage]
 
 def model(vocabulary: int) -> Any:
     """Return the untrained encoder."""
-    import torch
-    from transformers import BertConfig, BertForPreTraining
-
     torch.manual_seed(stream_seed("tiny", "init") >> 1)
     net = BertForPreTraining(
         BertConfig(
@@ -334,18 +324,17 @@ def model(vocabulary: int) -> Any:
     return net
 
 
-def losses(net: Any, batch: Batch) -> "Tensor":
+def losses(net: Any, batch: Batch) -> Tensor:
     """Return the losses (3,) of predicting words, of detecting replaced ones and of relating sentences."""
-    import torch
-    import torch.nn.functional as F
-
     encoded = net.bert(batch.ids, batch.mask, batch.segments, batch.positions)
-    logits = net.cls.predictions(encoded.last_hidden_state[batch.predicted])
-    prediction = F.cross_entropy(logits, batch.original[batch.predicted])
+    prediction = F.cross_entropy(
+        net.cls.predictions(encoded.last_hidden_state[batch.predicted]),
+        batch.original[batch.predicted],
+    )
     visible = (batch.original >= len(SPECIAL)) & (batch.ids >= len(SPECIAL))
-    replaced_logits = net.replaced(encoded.last_hidden_state[visible])[:, 0]
     detection = F.binary_cross_entropy_with_logits(
-        replaced_logits, (batch.ids != batch.original)[visible].float()
+        net.replaced(encoded.last_hidden_state[visible])[:, 0],
+        (batch.ids != batch.original)[visible].float(),
     )
     related_logits = net.cls.seq_relationship(encoded.pooler_output)
     pairs = batch.related >= 0
@@ -359,8 +348,6 @@ def losses(net: Any, batch: Batch) -> "Tensor":
 
 def train(recipe: PretrainingRecipe) -> tuple[Any, Any]:
     """Return the trained encoder and its tokenizer."""
-    import torch
-
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     built = tokenizer(words())

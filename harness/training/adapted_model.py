@@ -1,7 +1,5 @@
 """A backbone with a method's slots in it, and its logits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 

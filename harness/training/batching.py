@@ -3,8 +3,6 @@
 A micro-batch ends where padding would cost more than one more forward call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -117,13 +115,12 @@ def micro_batches(
     device, max_tokens = backbone.device, max_tokens or MAX_TOKENS[backbone.device.type]
     if isinstance(rows, EncodedTestSet) and (device, max_tokens) in rows.built:
         return rows.built[device, max_tokens]
-    groups = group_by_length(rows, device.type, max_tokens)
     built = [
         MicroBatch(
             to_device(torch.tensor(group), device),
             collate(backbone, [rows[index] for index in group]),
         )
-        for group in groups
+        for group in group_by_length(rows, device.type, max_tokens)
     ]
     if isinstance(rows, EncodedTestSet):
         rows.built[device, max_tokens] = built

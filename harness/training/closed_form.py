@@ -1,10 +1,8 @@
 """Methods that are fitted without gradients, on features of the frozen backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from harness.tasks import metrics
@@ -13,9 +11,6 @@ from harness.training.adapted_model import AdaptedModel
 from harness.training.feature_cache import FeatureReader
 from harness.training.loop import Examples, FitResult
 from harness.training.selection import BestCheckpoint, CurvePoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:

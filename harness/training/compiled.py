@@ -5,8 +5,6 @@ and run the original code piece by piece. So `make_fx` first traces the pass int
 and those are compiled.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +17,7 @@ from torch.utils import _pytree as trees
 class CompiledFunction:
     """A function of a tree of tensors, compiled at its first call for the shapes of that call.
 
-    Each kind of pack has one (`worker_cache.COMPILED_STEPS`): everything else that the function reads
+    Each kind of pack has one (`worker_cache.compiled_function`): everything else that the function reads
     must be equal for all packs of the kind.
     """
 

@@ -5,11 +5,9 @@ Once captured, one call launches all of them. A graph holds kernels and the addr
 and write, so a step must not read a value back to the host and must change memory only in place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +17,9 @@ from torch.utils import _pytree as trees
 WARM_UP_STEPS = 3
 
 
-class Recorder(Protocol):
-    """Records the kernels that a function launches, without running them."""
-
-    def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """Return a function that replays the kernels, and the tensor that then holds the value."""
-        ...
+# Records the kernels that a function launches, without running them. Returns a function that replays
+# them, and the tensor that then holds the value.
+Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 
 
 class CudaGraphRecorder:

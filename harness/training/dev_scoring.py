@@ -1,7 +1,5 @@
 """The scores of a job's dev examples during training, and the selection rules that read them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple

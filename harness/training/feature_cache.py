@@ -5,8 +5,6 @@ in calls of one shape, padded with copies of a row, so that neither the other ro
 position in it changes a bit.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
@@ -51,7 +49,7 @@ class CallShape(NamedTuple):
 class FeatureReader:
     """Computes the features of encoded rows on one backbone for one method."""
 
-    store: FeatureStore
+    store: "FeatureStore"
     adapted: AdaptedModel
     solver: ClosedForm
     made_by: Mapping[str, Any]  # the method, and those of its options on which features depend
@@ -214,7 +212,8 @@ class FeatureStore:
             )
             stable = np.array_equal(plain[half:], shifted[: count - half])
             stable = stable and np.array_equal(plain, reverse[::-1])
-            self._stable[name, call] = stable and not _has_experts(backbone)
+            has_experts = any("expert" in name for name, _ in backbone.model.named_modules())
+            self._stable[name, call] = stable and not has_experts
         return count == 1 or self._stable[name, call]
 
 
@@ -243,10 +242,6 @@ def _synthetic_row(
     return {"input_ids": tokens, "attention_mask": [1] * count} | {
         name: [0] * count for name in columns if name not in ("input_ids", "attention_mask")
     }
-
-
-def _has_experts(backbone: Backbone) -> bool:
-    return any("expert" in name for name, _ in backbone.model.named_modules())
 
 
 def _machine(device: torch.device) -> list[str | int]:

@@ -8,30 +8,34 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import Tensor
+
+import methods
+from harness import provenance
+from harness.artefacts import tensor_files
+from harness.backbones.loading import Backbone
 from harness.errors import BenchError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.outcome import Outcome, ProgressCallback, pack_predictions
+from harness.streams import Streams
+from harness.tasks import draws, metrics
 from harness.tasks.base import Example
-from harness.training import out_of_memory, peak_memory, worker_cache
+from harness.tasks.draws import Draw
+from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
+from harness.training.adapted_model import AdaptedModel, Tensors
+from harness.training.batching import Encoded
+from harness.training.feature_cache import FeatureReader, FeatureStore
+from harness.training.labels import Target
+from harness.training.loop import Examples, FitResult, TrainingLoop
+from harness.training.testing import LogitsOf, TestScores
 from harness.training.ticket import Ticket
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.backbones.loading import Backbone
-    from harness.streams import Streams
-    from harness.tasks.draws import Draw
-    from harness.training.adapted_model import AdaptedModel, Tensors
-    from harness.training.batching import Encoded
-    from harness.training.feature_cache import FeatureReader
-    from harness.training.labels import Target
-    from harness.training.loop import Examples, FitResult, TrainingLoop
-    from harness.training.testing import LogitsOf, TestScores
-    from methods import Method
-    from methods.core.slots import Slots
+from methods import Method
+from methods.core.parameters import DecodedParameters
+from methods.core.slots import Slots
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,15 @@ class JobRun:
                 accepts; or the method or the task has another version here.
             ValueError: the method's plug-in is missing here, or has another distribution.
         """
-        import methods
-        from harness.streams import Streams
-        from harness.tasks import draws
-        from harness.training.labels import Target
-
         job, task = ticket.job, ticket.task
 
-        def read(split: str) -> Sequence[Example]:
-            return worker_cache.examples(task, split, job.draw.revision)
-
-        draw = draws.draw(task, read, job.draw.size, job.draw.number, job.recipe)
+        draw = draws.draw(
+            task,
+            lambda split: worker_cache.examples(task, split, job.draw.revision),
+            job.draw.size,
+            job.draw.number,
+            job.recipe,
+        )
         if draw.fingerprint != job.draw.fingerprint:
             raise BenchError(
                 f"the data of {task.name} changed since the plan was made: run the command again"
@@ -103,8 +105,6 @@ class JobRun:
 
     def adapted(self, slots: Slots) -> AdaptedModel:
         """Return the backbone with these slots and the initial parameters of this job."""
-        from harness.training.adapted_model import AdaptedModel
-
         trainable = self.method.trainable_parameters(slots, self.streams).to(
             device=self.backbone.device, dtype=self.backbone.trained_in
         )
@@ -113,22 +113,20 @@ class JobRun:
     @property
     def examples(self) -> Examples:
         """The training and dev examples."""
-        from harness.training.loop import Examples
-
         return Examples(self.draw.train, self.draw.dev, self.target)
 
     def training_loop(self, adapted: AdaptedModel, progress: ProgressCallback) -> TrainingLoop:
         """Return the training loop."""
-        from harness.training.loop import TrainingLoop
-
-        job = self.ticket.job
-
-        def step_done(step: int) -> None:
-            progress(job.digest, step, job.recipe.steps, "training")
-
-        options, scoring, rules = self.method.options(), self.method.dev_scoring, self.ticket.rules
+        job = self.job
         return TrainingLoop(
-            adapted, options, scoring, self.examples, job.recipe, self.streams, step_done, rules
+            adapted,
+            options=self.method.options(),
+            scoring=self.method.dev_scoring,
+            examples=self.examples,
+            recipe=job.recipe,
+            streams=self.streams,
+            progress=lambda step: progress(job.digest, step, job.recipe.steps, "training"),
+            rules=self.ticket.rules,
         )
 
     def run_alone(self, progress: ProgressCallback) -> Outcome:
@@ -146,7 +144,11 @@ class JobRun:
         )
         if micro_batch == planned:
             return outcome
-        return replace(outcome, note=out_of_memory.micro_batch_note(batch_size, micro_batch))
+        return replace(
+            outcome,
+            note=f"the device has no memory for {batch_size} rows at once; "
+            f"they went through it {micro_batch} at a time",
+        )
 
     @property
     def job(self) -> Job:
@@ -158,8 +160,6 @@ class JobRun:
 
         Its features are shared between jobs, unless the job is to be timed on its own.
         """
-        from harness.training.feature_cache import FeatureStore
-
         if self.method.closed_form is None:
             return None
         shared = self.ticket.features_shared_by > 0
@@ -184,7 +184,6 @@ class JobRun:
         }
 
     def _train_and_test(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
-        from harness.training import closed_form, loop
 
         peak_memory.reset_peak(self.device)
         slots = self.method.slots(self.backbone)
@@ -214,10 +213,6 @@ class JobRun:
         Raises:
             DiskTrouble: the disk is full or broken.
         """
-        import methods
-        from harness import provenance
-        from harness.artefacts import tensor_files
-
         job, start = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
         if result.diverged is not None or result.best is None:
@@ -258,7 +253,10 @@ class JobRun:
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
             geometry=replace(geometry, test_tokens=tokens),
-            note=out_of_memory.testing_note(tokens) if tokens else "",
+            note="the device has no memory for the usual calls in testing; "
+            f"they had {tokens} tokens at most"
+            if tokens
+            else "",
             **tested,
         )
 
@@ -267,8 +265,6 @@ class JobRun:
 
         Leaving the run out instead would favour methods that diverge.
         """
-        from harness.tasks import metrics
-
         task = self.ticket.task
         labels = [example.label for example in self.draw.train]
         constant = (
@@ -286,28 +282,25 @@ class JobRun:
             values |= {
                 f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
             }
-        score = math.fsum(scores) / len(scores)
-        fields: dict[str, Any] = {
-            "curve": curve,
-            "error": error,
-            "metrics": values,
-            "score": score,
-            "geometry": geometry,
-        }
         tested = sum(map(len, self.draw.tests.values()))
-        fields |= {
-            "predictions": pack_predictions([constant] * tested, task.regression),
-            "labels": self._labels(),
-        }
-        return Outcome(digest=self.ticket.job.digest, status="diverged", **fields)
+        return Outcome(
+            digest=self.job.digest,
+            status="diverged",
+            metrics=values,
+            score=math.fsum(scores) / len(scores),
+            curve=curve,
+            predictions=pack_predictions([constant] * tested, task.regression),
+            labels=self._labels(),
+            geometry=geometry,
+            error=error,
+        )
 
     def _labels(self) -> dict[str, bytes]:
         """Return the packed labels of the test sets, from which a report computes intervals over test examples."""
         regression = self.ticket.task.regression
-        tests = self.draw.tests.items()
         return {
             suffix: pack_predictions([example.label for example in examples], regression)
-            for suffix, examples in tests
+            for suffix, examples in self.draw.tests.items()
         }
 
     def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:
@@ -316,9 +309,6 @@ class JobRun:
         Returns:
             Fields of the outcome; None if a logit is not finite.
         """
-        from harness.training import testing
-        from methods.core.parameters import DecodedParameters
-
         task, trainable, test_sets = self.ticket.task, adapted.trainable, self.test_sets()
         logits_of, target = self._logits_of(adapted), self.target
 
@@ -340,8 +330,9 @@ class JobRun:
         trainable.load_state_dict(final)
         has_added_slots = any(slot.role == "added" for slot in adapted.slots)
         if self.ticket.zeroed and has_added_slots and self.method.closed_form is None:
-            zeroed = testing.evaluate_bare_head(adapted, test_sets, target)
-            values |= testing.prefixed("zeroed", zeroed, keys=names)
+            values |= testing.prefixed(
+                "zeroed", testing.evaluate_bare_head(adapted, test_sets, target), keys=names
+            )
         return {
             "metrics": values,
             "score": scores.score,
@@ -352,10 +343,6 @@ class JobRun:
 
     def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
         """Return what computes logits: the centroid, sampled models, or a solution on cached features."""
-        import torch
-
-        from harness.training import testing
-
         if (reader := self.feature_reader(adapted)) is not None:
             solver, disk = reader.solver, self.may_use_disk
 

@@ -1,7 +1,5 @@
 """Labels as the loss function takes them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +25,7 @@ class Target:
     spread: float = 1.0
 
     @classmethod
-    def of(cls, task: Task, train: Sequence[Example]) -> Target:
+    def of(cls, task: Task, train: Sequence[Example]) -> "Target":
         """Return the target of a task with these training rows.
 
         The head of a regression starts at 0 and moves slowly, so labels are scaled to mean 0 and

@@ -4,8 +4,6 @@ Nothing here knows a method by name: a method's slots say where tensors go, its 
 what is trained, and its `dev_scoring` how the dev examples are scored during loop.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,10 +117,9 @@ class TrainingLoop:
     def masks(self) -> tuple[torch.Generator | None, torch.Generator]:
         """Return the generators of the backbone's dropout (None: it is off) and of the method's own."""
         device = self.adapted.backbone.device.type
-        hidden = (
+        return (
             self.streams.generator("dropout", device=device) if self.options["dropout"] else None
-        )
-        return hidden, self.streams.generator("method dropout", device=device)
+        ), self.streams.generator("method dropout", device=device)
 
     def requests(self) -> Requests:
         """Train the parameters and leave them at the best checkpoint: a generator of requests."""

@@ -4,8 +4,6 @@ Source: Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2, with the defaul
 of PyTorch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -72,10 +70,9 @@ class StackedAdamW:
         self._steps += 1
         rate = torch.tensor(rates, dtype=torch.float64)  # [jobs]
         first, second = (1 - beta**self._steps for beta in BETAS)
-        dtype = next(iter(self._tensors.values())).dtype
         return torch.stack(
             [rate / first, 1 - rate * self._weight_decay, torch.full_like(rate, second**0.5)]
-        ).to(dtype)
+        ).to(next(iter(self._tensors.values())).dtype)
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], values: Tensor) -> None:

@@ -7,8 +7,6 @@ reported once. When the host (not the device) refuses memory, the worker must en
 what they could not create.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable
 from contextlib import suppress
@@ -54,26 +52,6 @@ def smaller_pack(geometry: Geometry) -> Geometry:
     """Return the geometry with half the pack size; below two jobs: that of a job alone."""
     half = geometry.pack_size // 2
     return replace(geometry, pack_size=half) if half > 1 else ALONE
-
-
-def pack_note(geometry: Geometry) -> str:
-    """Return the report that a pack of this size did not fit."""
-    return f"the device has no memory for {geometry.pack_size} jobs at once"
-
-
-def micro_batch_note(batch_size: int, micro_batch: int) -> str:
-    """Return the report that a training step was split into micro-batches."""
-    return (
-        f"the device has no memory for {batch_size} rows at once; "
-        f"they went through it {micro_batch} at a time"
-    )
-
-
-def testing_note(tokens: int) -> str:
-    """Return the report that testing calls were made smaller."""
-    return (
-        f"the device has no memory for the usual calls in testing; they had {tokens} tokens at most"
-    )
 
 
 def refused_by_host(error: Exception) -> bool:

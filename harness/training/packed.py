@@ -11,6 +11,8 @@ With equal geometry a job's numbers are equal to the bit, whatever trains beside
 changes rounding, so it is recorded.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -107,8 +109,9 @@ class Pack:
             sources = [
                 member if member in pending else next(iter(pending)) for member in range(size)
             ]
-            values = optimiser.step_values(rates)
-            losses = take_step(rows.step_inputs(steps, values, masks.draw(sources)))
+            losses = take_step(
+                rows.step_inputs(steps, optimiser.step_values(rates), masks.draw(sources))
+            )
             for member in list(pending):
                 advance(member, losses[member])
         return [results[member] for member in range(len(loops))]
@@ -240,8 +243,10 @@ class _TrainingStep:
                 for member, loop in enumerate(self._loops)
             ]
         )
-        gradients = torch.autograd.grad(losses.sum(), list(tensors.values()), allow_unused=True)
-        self._optimiser.step(gradients, inputs.rates)
+        self._optimiser.step(
+            torch.autograd.grad(losses.sum(), list(tensors.values()), allow_unused=True),
+            inputs.rates,
+        )
         return losses.detach()
 
 
@@ -405,8 +410,9 @@ def may_pack(adapted: AdaptedModel, length: int) -> bool:
     }
     try:
         packed_rows = _PackedRows(backbone, [rows], length)
-        batch = packed_rows.batch(packed_rows.indices([0, 0], [[0, 1], [0, 1]]))
-        packed_logits, _ = pack.forward(parameters, batch)
+        packed_logits, _ = pack.forward(
+            parameters, packed_rows.batch(packed_rows.indices([0, 0], [[0, 1], [0, 1]]))
+        )
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -422,5 +428,7 @@ def may_pack(adapted: AdaptedModel, length: int) -> bool:
 
 def synthetic_row(tokens: int) -> Encoded:
     """Return an encoded row of this many arbitrary tokens."""
-    ids = [5 + position % 3 for position in range(tokens)]
-    return {"input_ids": ids, "attention_mask": [1] * tokens}
+    return {
+        "input_ids": [5 + position % 3 for position in range(tokens)],
+        "attention_mask": [1] * tokens,
+    }

@@ -1,7 +1,5 @@
 """The peak of memory in use: on a GPU that of torch, else that of this process."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

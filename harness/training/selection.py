@@ -1,12 +1,8 @@
 """The points of a training curve, and the checkpoint that a selection rule chooses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from torch import Tensor, nn
 
 
 @dataclass

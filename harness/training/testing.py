@@ -1,7 +1,5 @@
 """Scores on the test sets, which are evaluated once, by the model that the dev examples selected."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,8 +52,9 @@ def evaluate(
             return None
         predictions = target.predictions(logits)
         test_scores.predictions += predictions
-        labels = [example.label for example in examples]
-        values = metrics.compute(target.task.metrics, predictions, labels)
+        values = metrics.compute(
+            target.task.metrics, predictions, [example.label for example in examples]
+        )
         scores.append(metrics.score(target.task.metrics, values))
         test_scores.metrics |= {
             f"{name}/{suffix}" if suffix else name: value for name, value in values.items()
@@ -81,13 +80,9 @@ def sampled_mean_logits(
     adapted: AdaptedModel, samples: int, streams: Streams, task: Task
 ) -> LogitsOf:
     """Return a function that computes the mean of sampled models: see `mean_logits`."""
-
-    def logits_of(tensors: Tensors, rows: Sequence[Encoded]) -> Tensor:
-        return mean_logits(
-            sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
-        )
-
-    return logits_of
+    return lambda tensors, rows: mean_logits(
+        sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
+    )
 
 
 def sampled_logits(

@@ -1,7 +1,5 @@
 """What a worker receives: a job with everything that it needs to run it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,5 +67,4 @@ def pack_kind(
         name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")
     }
     method = (job.method, tuple(sorted(options.items())))
-    width = padded_outputs(task.outputs)
-    return (geometry, shared_task, width, job.backbone, *method, job.recipe)
+    return (geometry, shared_task, padded_outputs(task.outputs), job.backbone, *method, job.recipe)

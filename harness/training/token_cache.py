@@ -1,25 +1,20 @@
 """Tokens of test sets, cached on disk under a fingerprint of their texts and tokenizer."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness import cache
 from harness.atomic_write import atomic_write
+from harness.backbones.loading import Backbone
 from harness.tasks.base import Example
 from harness.training import batching
 from harness.training.batching import Encoded
-
-if TYPE_CHECKING:
-    from harness.backbones.loading import Backbone
 
 MIN_DISK_ROWS = 500  # rows from which a set is stored on disk
 HASH = hashlib.sha256().digest_size  # bytes at the end of a file
@@ -42,8 +37,13 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
     import transformers
 
     spec = backbone.spec
-    versions = [transformers.__version__, tokenizers.__version__]
-    made_by = [spec.name, spec.revision, backbone.max_length, *versions]
+    made_by = [
+        spec.name,
+        spec.revision,
+        backbone.max_length,
+        transformers.__version__,
+        tokenizers.__version__,
+    ]
     content = hashlib.sha256(json.dumps(made_by).encode())
     for row in rows:
         content.update(json.dumps(row.texts).encode())

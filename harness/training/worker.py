@@ -18,7 +18,6 @@ from harness.training import out_of_memory, peak_memory, worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
-    from harness.training.compiled import CompiledFunction
     from harness.training.job_run import JobRun
 
 NOT_DETERMINISTIC = (
@@ -49,19 +48,21 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: ProgressCallback)
     """
     known = worker_cache.NONDETERMINISTIC_KINDS
     outcomes = _run([ticket for ticket in tickets if ticket.kind not in known], device, progress)
-    refused = [ticket for ticket in tickets if _is_refused(outcomes.get(ticket.job.digest))]
+    refused = [
+        ticket
+        for ticket in tickets
+        if ticket.kind not in known and NOT_DETERMINISTIC in outcomes[ticket.job.digest].error
+    ]
     known.update(ticket.kind for ticket in refused)
     if remaining := [ticket for ticket in tickets if ticket.kind in known]:
         outcomes |= _run_nondeterministic(remaining, device, progress)
     if refused:
         digest = refused[0].job.digest
-        notes = filter(None, (outcomes[digest].note, NOT_DETERMINISTIC_NOTE))
-        outcomes[digest] = replace(outcomes[digest], note="; ".join(notes))
+        outcomes[digest] = replace(
+            outcomes[digest],
+            note="; ".join(filter(None, (outcomes[digest].note, NOT_DETERMINISTIC_NOTE))),
+        )
     return [outcomes[ticket.job.digest] for ticket in tickets]
-
-
-def _is_refused(outcome: Outcome | None) -> bool:
-    return outcome is not None and NOT_DETERMINISTIC in outcome.error
 
 
 def _run_nondeterministic(
@@ -239,7 +240,8 @@ def _run_packs(
             gc.collect()
         return outcomes
     except torch.OutOfMemoryError:
-        reduced, note = out_of_memory.smaller_pack(geometry), out_of_memory.pack_note(geometry)
+        reduced = out_of_memory.smaller_pack(geometry)
+        note = f"the device has no memory for {size} jobs at once"
     except Exception as error:
         _raise_if_fatal(error)
         mode = geometry.step_mode
@@ -275,8 +277,9 @@ def _train_pack(
             parameters.append(job_run.adapted(own_slots).trainable)
         finally:
             own_slots.remove()
-    outputs = padded_outputs(first.backbone.outputs)
-    padded = replace(first, backbone=replace(first.backbone, outputs=outputs))
+    padded = replace(
+        first, backbone=replace(first.backbone, outputs=padded_outputs(first.backbone.outputs))
+    )
     slots = first.method.slots(padded.backbone)
     try:
         peak_memory.reset_peak(first.device)
@@ -291,9 +294,12 @@ def _train_pack(
         ]
         recorder = worker_cache.graph_recorder(first.device) if geometry.captured else None
         with recorder.side_stream() if recorder else nullcontext():
-            compiled = _compiled_function(first.ticket, geometry)
-            pack = Pack(padded.adapted(slots), geometry, compiled, recorder)
-            results = pack.fit(loops)
+            compiled = (
+                worker_cache.compiled_function(geometry, first.ticket.kind)
+                if geometry.compiled
+                else None
+            )
+            results = Pack(padded.adapted(slots), geometry, compiled, recorder).fit(loops)
         seconds = (time.perf_counter() - start) / len(job_runs)
         outcomes = {}
         for job_run, model, result in zip(job_runs, models, results, strict=True):
@@ -307,15 +313,6 @@ def _train_pack(
         return outcomes
     finally:
         slots.remove()
-
-
-def _compiled_function(ticket: Ticket, geometry: Geometry) -> CompiledFunction | None:
-    """Return the compiled forward pass for this kind of job; None: steps are not compiled."""
-    if not geometry.compiled:
-        return None
-    from harness.training.compiled import CompiledFunction
-
-    return worker_cache.COMPILED.setdefault((geometry, ticket.kind), CompiledFunction())
 
 
 def _run_alone(job_run: JobRun, progress: ProgressCallback) -> Outcome:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, Job
 from harness.tasks.base import Example, Task
 
@@ -49,12 +50,19 @@ def feature_store() -> FeatureStore:
     return FeatureStore()
 
 
+@cache
+def compiled_function(geometry: Geometry, kind: tuple[object, ...]) -> CompiledFunction:  # noqa: ARG001  # the cache's key
+    """Return the compiled forward pass of the packs of a kind."""
+    from harness.training.compiled import CompiledFunction
+
+    return CompiledFunction()
+
+
 _EXAMPLES: dict[tuple[str, str, str], Sequence[Example]] = {}
 _TOKENS: dict[tuple[str, ...], Any] = {}
 MAY_PACK: dict[tuple[object, ...], bool] = {}  # whether jobs of a kind can share a pack
 # kinds of jobs for which the device has no deterministic kernel
 NONDETERMINISTIC_KINDS: set[tuple[object, ...]] = set()
-COMPILED: dict[tuple[object, ...], CompiledFunction] = {}  # by geometry and kind
 
 
 def examples(task: Task, split: str, revision: str) -> Sequence[Example]:

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
+from huggingface_hub import constants
+
 from harness.errors import Unavailable
 
 Kind = Literal["model", "dataset"]
@@ -15,16 +17,12 @@ COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 def is_offline() -> bool:
     """Return whether requests to the Hub are forbidden: HF_HUB_OFFLINE=1, or inside `offline()`."""
-    from huggingface_hub import constants
-
     return bool(constants.HF_HUB_OFFLINE)
 
 
 @contextmanager
 def offline() -> Iterator[None]:
     """Forbid requests to the Hub inside the block, as HF_HUB_OFFLINE=1 does for a process."""
-    from huggingface_hub import constants
-
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
@@ -38,8 +36,6 @@ def require_online(kind: Kind, name: str, revision: str) -> None:
     Raises:
         Unavailable: requests are forbidden.
     """
-    from huggingface_hub import constants
-
     if is_offline():
         raise Unavailable(
             f"{kind} {name!r} at {revision} is not in the cache ({constants.HF_HUB_CACHE}), "
@@ -83,6 +79,4 @@ def note_commit(kind: Kind, name: str, revision: str, commit: str) -> None:
 
 
 def _storage(kind: Kind, name: str) -> Path:
-    from huggingface_hub import constants
-
     return Path(constants.HF_HUB_CACHE) / "--".join([f"{kind}s", *name.split("/")])

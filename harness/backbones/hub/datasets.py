@@ -34,12 +34,14 @@ def load_split(name: str, config: str | None, split: str, commit: str) -> Split:
         require_online("dataset", f"{part} of {name}", commit)
         repository_info("dataset", name, commit)
         data = download(lambda: _fetch(name, config, split, commit), "dataset", name, commit, part)
-    classes = {
-        column: tuple(feature.names)
-        for column, feature in data.features.items()
-        if hasattr(feature, "names")
-    }
-    return Split(columns=data[:], classes=classes)
+    return Split(
+        columns=data[:],
+        classes={
+            column: tuple(feature.names)
+            for column, feature in data.features.items()
+            if hasattr(feature, "names")
+        },
+    )
 
 
 def _from_cache(name: str, config: str | None, split: str, commit: str) -> "Dataset | None":

@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from huggingface_hub import constants
+
 from harness.errors import FULL, CannotWrite, DiskTrouble, Unavailable
 
 
@@ -117,8 +119,6 @@ def first_line(error: BaseException) -> str:
 
 def endpoint() -> str:
     """Return the Hub's address without the name and password that HF_ENDPOINT may hold."""
-    from huggingface_hub import constants
-
     parts = urlsplit(constants.ENDPOINT)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

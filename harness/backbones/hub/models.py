@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -59,10 +60,7 @@ def fetch_model(name: str, revision: str, kind: WeightFiles = SAFETENSORS) -> Pa
     info = repository_info("model", name, revision)
     hide_progress()
     for file in _files_to_fetch(name, info.files, kind):
-
-        def fetch(file: str = file) -> str:
-            return hf_hub_download(name, file, revision=info.commit)
-
+        fetch = partial(hf_hub_download, name, file, revision=info.commit)
         download(fetch, "model", name, revision, file)
     return snapshot("model", name, info.commit)
 
@@ -104,8 +102,7 @@ def _files_to_fetch(name: str, files: tuple[str, ...], kind: WeightFiles) -> lis
         raise Unavailable(
             f"model {name!r} has no config.json, so transformers cannot load it; choose another model"
         )
-    index = [kind.index_file] if kind.index_file in files else []
-    return [*companions(files), *index, *weights]
+    return [*companions(files), *([kind.index_file] if kind.index_file in files else []), *weights]
 
 
 def _weights(files: tuple[str, ...], kind: WeightFiles) -> list[str]:

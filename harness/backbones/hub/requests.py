@@ -83,8 +83,9 @@ def _request_info(kind: Kind, name: str, revision: str) -> RepositoryInfo:
             if pause is None or time.monotonic() + pause >= deadline - 0.5:
                 if not is_server_error(error):
                     _down_since[hub] = time.monotonic()
-                reason = _attempts(attempt, error)
-                raise OutOfReach(out_of_reach_message(kind, name, reason)) from None
+                raise OutOfReach(
+                    out_of_reach_message(kind, name, _attempts(attempt, error))
+                ) from None
         time.sleep(pause)
     raise AssertionError  # the last pause is None
 

@@ -40,8 +40,9 @@ def resolve_revision(kind: Kind, name: str, revision: str = "main") -> str:
     except OutOfReach as error:
         if cached is None:
             raise
-        reason = first_line(error)
-        _log.warning("%s: using the cached revision %s of %s %s", reason, cached[:12], kind, name)
+        _log.warning(
+            "%s: using the cached revision %s of %s %s", first_line(error), cached[:12], kind, name
+        )
         return cached
     note_commit(kind, name, revision, commit)
     return commit
