@@ -141,7 +141,7 @@ def test_what_a_backbone_does_not_support_is_reported_before_training(bench, tmp
     )
     both, reason = (
         ("--methods", "prefix,lora"),
-        "attention code of its own, where no prefix can enter",
+        "its own attention code, where no prefix can be added",
     )
     planned = bench(tmp_path, "plan", *words, *both, "--db", "r.db")
     assert planned.code == 0
