@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,31 +52,17 @@ class Streams:
         return self.generator("init", tensor, vertex)
 
 
-class Shuffle:
-    """An iterator over 0 to `count` - 1 in a random order that does not depend on library versions.
+def shuffled(seed: int, count: int) -> Iterator[int]:
+    """Yield 0 to `count` - 1 in a random order that does not depend on library versions.
 
     It is a lazy Fisher-Yates shuffle whose random numbers are hashes of seed and position, so that
     taking a few of many numbers is cheap.
     """
-
-    def __init__(self, seed: int, count: int) -> None:
-        self._seed = seed.to_bytes(8, "big")
-        self._count = count
-        self._moved: dict[int, int] = {}
-        self._position = 0
-
-    def __iter__(self) -> Shuffle:
-        return self
-
-    def __next__(self) -> int:
-        position = self._position
-        if position >= self._count:
-            raise StopIteration
-        digest = hashlib.blake2b(
-            position.to_bytes(8, "big"), key=self._seed, digest_size=8
-        ).digest()
-        other = position + int.from_bytes(digest, "big") % (self._count - position)
-        value = self._moved.get(other, other)
-        self._moved[other] = self._moved.pop(position, position)
-        self._position += 1
-        return value
+    key = seed.to_bytes(8, "big")
+    moved: dict[int, int] = {}
+    for position in range(count):
+        digest = hashlib.blake2b(position.to_bytes(8, "big"), key=key, digest_size=8).digest()
+        other = position + int.from_bytes(digest, "big") % (count - position)
+        value = moved.get(other, other)
+        moved[other] = moved.pop(position, position)
+        yield value

@@ -25,11 +25,7 @@ class ScoreInterval(NamedTuple):
     method: str
 
 
-class _TestSet(NamedTuple):
-    """Predictions and labels of one test set."""
-
-    predictions: Sequence[float]
-    labels: Sequence[float]
+TestSet = tuple[Sequence[float], Sequence[float]]  # predictions and labels
 
 
 def text(model: StoredModel, form: str, at: str | None) -> str:
@@ -43,12 +39,12 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
     entry = model.entry
     exported = "the centre of its simplex" if at is None else f"the point {at} of its simplex"
     point = f", {exported}" if model.vertices > 1 else ""
-    found, reason = intervals(model)
-    lines = "\n".join(_line(model, name, found.get(name)) for name in _task_scores(model))
+    by_score, reason = intervals(model)
+    lines = "\n".join(_line(model, name, by_score.get(name)) for name in _task_scores(model))
     without = f"{reason}\n\n" if reason else ""
     basis = (
         "The 95 % intervals are over test rows, for this one training, and not over draws. "
-        if found
+        if by_score
         else ""
     )
     samples = model.method.test_samples
@@ -75,21 +71,21 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
     bootstrap (Efron 1979).
     """
     shown, entry = _task_scores(model), model.entry
-    found: dict[str, ScoreInterval] = {}
+    by_score: dict[str, ScoreInterval] = {}
     # The accuracy of a single test set is enough for an interval; labels are not needed.
     if "accuracy" in shown and not any(name.startswith("accuracy/") for name in shown):
-        found["accuracy"] = wilson(round(shown["accuracy"] * entry.n_test), entry.n_test)
-    if not (rest := [name for name in shown if name not in found]):
-        return found, ""
+        by_score["accuracy"] = wilson(round(shown["accuracy"] * entry.n_test), entry.n_test)
+    if not (rest := [name for name in shown if name not in by_score]):
+        return by_score, ""
     test_sets = _test_sets(model)
     if isinstance(test_sets, str):
-        return found, f"No interval for {', '.join(rest)}: {test_sets}."
+        return by_score, f"No interval for {', '.join(rest)}: {test_sets}."
     for name in rest:
         if name.partition("/")[0] == "accuracy":
             predictions, labels = test_sets[name.partition("/")[2]]
             correct = sum(p == y for p, y in zip(predictions, labels, strict=True))
-            found[name] = wilson(correct, len(labels))
-    return _bootstrap(_metric_names(model), test_sets, shown) | found, ""
+            by_score[name] = wilson(correct, len(labels))
+    return _bootstrap(_metric_names(model), test_sets, shown) | by_score, ""
 
 
 def wilson(correct: int, count: int) -> ScoreInterval:
@@ -101,7 +97,7 @@ def wilson(correct: int, count: int) -> ScoreInterval:
 
 
 def _bootstrap(
-    names: Sequence[str], test_sets: Mapping[str, _TestSet], shown: Mapping[str, float]
+    names: Sequence[str], test_sets: Mapping[str, TestSet], shown: Mapping[str, float]
 ) -> dict[str, ScoreInterval]:
     """Return percentile intervals of scores over resamples of the rows of each test set."""
     import numpy as np
@@ -110,14 +106,18 @@ def _bootstrap(
     resampled = []
     for _ in range(RESAMPLES):
         drawn = {
-            suffix: rng.integers(len(test.labels), size=len(test.labels)).tolist()
-            for suffix, test in test_sets.items()
+            suffix: rng.integers(len(labels), size=len(labels)).tolist()
+            for suffix, (_, labels) in test_sets.items()
         }
         samples = {
-            suffix: _TestSet(*([column[index] for index in drawn[suffix]] for column in test))
-            for suffix, test in test_sets.items()
+            suffix: (
+                [predictions[index] for index in drawn[suffix]],
+                [labels[index] for index in drawn[suffix]],
+            )
+            for suffix, (predictions, labels) in test_sets.items()
         }
-        resampled.append(_scores(names, samples))
+        values, score = metrics.compute_all(names, samples)
+        resampled.append(values | {"score": score})
     ends = {
         name: np.quantile([scores[name] for scores in resampled], [0.025, 0.975]) for name in shown
     }
@@ -127,18 +127,7 @@ def _bootstrap(
     }
 
 
-def _scores(names: Sequence[str], test_sets: Mapping[str, _TestSet]) -> dict[str, float]:
-    """Return every metric on every test set and their mean, under the names in the ledger."""
-    values: dict[str, float] = {}
-    means = []
-    for suffix, test in test_sets.items():
-        scores = metrics.compute(names, test.predictions, test.labels)
-        means.append(metrics.score(names, scores))
-        values |= {f"{name}/{suffix}" if suffix else name: value for name, value in scores.items()}
-    return values | {"score": math.fsum(means) / len(means)}
-
-
-def _test_sets(model: StoredModel) -> dict[str, _TestSet] | str:
+def _test_sets(model: StoredModel) -> dict[str, TestSet] | str:
     """Return the test sets with their labels, drawn again without the network; or why that fails."""
     entry, task, setting = model.entry, model.task, model.entry.setting["task"]
     if not set(_metric_names(model)) <= set(metrics.METRICS):
@@ -156,9 +145,9 @@ def _test_sets(model: StoredModel) -> dict[str, _TestSet] | str:
     predictions = list(model.predictions)
     if draw.fingerprint != entry.fingerprint or len(predictions) != entry.n_test:
         return "the test rows or their predictions are no longer those of the training"
-    test_sets = {}
+    test_sets: dict[str, TestSet] = {}
     for suffix, rows in draw.tests.items():
-        test_sets[suffix] = _TestSet(predictions[: len(rows)], [row.label for row in rows])
+        test_sets[suffix] = (predictions[: len(rows)], [row.label for row in rows])
         del predictions[: len(rows)]
     return test_sets
 

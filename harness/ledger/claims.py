@@ -67,8 +67,9 @@ def claim_jobs(
         if connection.dialect.name == "postgresql":
             # Lock no more rows than needed: other runs skip locked rows.
             order = case({name: place for place, name in enumerate(part)}, value=table.c.digest)
-            query = query.order_by(order).limit(count - len(claims))
-            query = query.with_for_update(skip_locked=True)
+            query = (
+                query.order_by(order).limit(count - len(claims)).with_for_update(skip_locked=True)
+            )
         epochs: dict[str, int] = dict(connection.execute(query).all())
         claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
         if len(claims) >= count:

@@ -193,7 +193,9 @@ def _open_file(path: Path, *, write: bool) -> Engine:
     )
     engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin_immediate if write else _begin)
+    # A transaction that reads first and writes later would fail at once if another one writes.
+    begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
@@ -326,15 +328,6 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     # FULL does not sync the removal of the journal, so that a power cut may undo a commit.
     connection.execute("PRAGMA synchronous = EXTRA")
-
-
-def _begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Any) -> None:
-    # A transaction that reads first and writes later would fail at once if another one writes.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _roll_back(path: Path) -> None:

@@ -181,9 +181,9 @@ class _Merger:
 
 def _is_better(state: str, other: str) -> bool:
     """Return whether a state of the source replaces another one of the target."""
-    if state not in ENDED_STATES:
-        return False
-    return other not in ENDED_STATES or ENDED_STATES.index(state) < ENDED_STATES.index(other)
+    return state in ENDED_STATES and (
+        other not in ENDED_STATES or ENDED_STATES.index(state) < ENDED_STATES.index(other)
+    )
 
 
 def _payloads(connection: Connection, jobs: Sequence[int]) -> dict[int, str]:

@@ -156,8 +156,11 @@ class LedgerReader(Overview):
             row["job"]: {**row, "versions": versions[row["environment"]]}
             for row in connection.execute(query).mappings()
         }
-        query = select(metrics.c.job, metrics.c.name, metrics.c.value, metrics.c.special)
-        query = query.join(jobs, metrics.c.job == jobs.c.id).where(*condition)
+        query = (
+            select(metrics.c.job, metrics.c.name, metrics.c.value, metrics.c.special)
+            .join(jobs, metrics.c.job == jobs.c.id)
+            .where(*condition)
+        )
         metrics_by_job: dict[int, dict[str, float]] = {}
         for job, name, value, special in connection.execute(query):
             metrics_by_job.setdefault(job, {})[name] = float(special) if special else value
@@ -175,8 +178,9 @@ class LedgerReader(Overview):
     def all_blobs(self, settings: Sequence[int] | None = None) -> dict[str, dict[str, bytes]]:
         """Return blobs by digest and kind: those of jobs with one of these setting ids, or all."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
-        query = select(jobs.c.digest, blobs.c.kind, blobs.c.data)
-        query = query.join(jobs, blobs.c.job == jobs.c.id)
+        query = select(jobs.c.digest, blobs.c.kind, blobs.c.data).join(
+            jobs, blobs.c.job == jobs.c.id
+        )
         parts = [None] if settings is None else list(chunks(settings, CHUNK))
         by_digest: dict[str, dict[str, bytes]] = {}
         with self.transaction() as connection:
@@ -195,6 +199,10 @@ class LedgerReader(Overview):
     def attempts(self, digest: str) -> list[dict[str, Any]]:
         """Return all attempts at one job, oldest first."""
         jobs, attempts = table_of(JobRow), table_of(Attempt)
-        query = select(attempts).join(jobs, attempts.c.job == jobs.c.id)
-        query = query.where(jobs.c.digest == digest).order_by(attempts.c.id)
+        query = (
+            select(attempts)
+            .join(jobs, attempts.c.job == jobs.c.id)
+            .where(jobs.c.digest == digest)
+            .order_by(attempts.c.id)
+        )
         return [dict(row._mapping) for row in self.rows(query)]

@@ -45,8 +45,15 @@ def commit_outcome(
     connection.execute(
         update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None)
     )
-    attempt = {"job": number, "run": run, "epoch": claim.epoch, "ended": now()}
-    attempt |= {"outcome": outcome.status, "error": outcome.error[:2000], "trace": outcome.trace}
+    attempt = {
+        "job": number,
+        "run": run,
+        "epoch": claim.epoch,
+        "ended": now(),
+        "outcome": outcome.status,
+        "error": outcome.error[:2000],
+        "trace": outcome.trace,
+    }
     connection.execute(table_of(Attempt).insert().values(attempt))
     for model in (Blob, MetricRow):  # of an earlier attempt
         connection.execute(table_of(model).delete().where(table_of(model).c.job == number))
@@ -75,9 +82,11 @@ def commit_outcome(
 def is_committed(connection: Connection, claim: Claim, run: int | None) -> bool:
     """Return whether a run has recorded an attempt under a claim."""
     jobs, attempts = table_of(JobRow), table_of(Attempt)
-    query = select(attempts.c.id).join(jobs, attempts.c.job == jobs.c.id)
-    query = query.where(
-        jobs.c.digest == claim.digest, attempts.c.epoch == claim.epoch, attempts.c.run == run
+    query = (
+        select(attempts.c.id)
+        .join(jobs, attempts.c.job == jobs.c.id)
+        .where(jobs.c.digest == claim.digest, attempts.c.epoch == claim.epoch)
+        .where(attempts.c.run == run)
     )
     return connection.execute(query).scalar() is not None
 
@@ -109,18 +118,15 @@ def result_row(
 
 def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:
     """Return the rows of `MetricRow` for an outcome; `special` names values that are not finite."""
-    rows = []
-    for name, value in _metrics(outcome).items():
-        finite = math.isfinite(value)
-        rows.append(
-            {
-                "job": job,
-                "name": name,
-                "value": value if finite else None,
-                "special": None if finite else str(float(value)),
-            }
-        )
-    return rows
+    return [
+        {
+            "job": job,
+            "name": name,
+            "value": value if math.isfinite(value) else None,
+            "special": None if math.isfinite(value) else str(float(value)),
+        }
+        for name, value in _metrics(outcome).items()
+    ]
 
 
 def _metrics(outcome: Outcome) -> dict[str, float]:

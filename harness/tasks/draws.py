@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from harness.jobs import Recipe
-from harness.streams import Shuffle, stream_seed
+from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task
 
 VERSION = 1  # increased by a change that draws other examples
@@ -106,7 +106,7 @@ def draw(
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
     classes = {row.label for row in pool} if task.labels else set()
     for attempt in range(TRIES):
-        order = Shuffle(
+        order = shuffled(
             stream_seed("draw", task.name, size, number, *([attempt] if attempt else [])), len(pool)
         )
         if task.labels and (recipe.sampling == "stratified" or recipe.per_class):
@@ -142,7 +142,7 @@ def _pool(
         return rows, test_sets(task, read, number, recipe)
     count = round(HELD_OUT * len(rows))
     count = min(count, recipe.test_limit) if recipe.test_limit else count
-    held_out = set(islice(Shuffle(stream_seed("holdout", task.name, number), len(rows)), count))
+    held_out = set(islice(shuffled(stream_seed("holdout", task.name, number), len(rows)), count))
     rest = [row for index, row in enumerate(rows) if index not in held_out]
     return rest, {"": tuple(rows[index] for index in sorted(held_out))}
 
@@ -153,7 +153,7 @@ def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tupl
         return tuple(rows)
     return tuple(
         rows[index]
-        for index in sorted(islice(Shuffle(stream_seed("test", task, split), len(rows)), limit))
+        for index in sorted(islice(shuffled(stream_seed("test", task, split), len(rows)), limit))
     )
 
 

@@ -165,6 +165,25 @@ def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
     ) / len(metrics)
 
 
+def compute_all(
+    metrics: Sequence[str], test_sets: Mapping[str, tuple[Values, Values]]
+) -> tuple[dict[str, float], float]:
+    """Return the metrics of every test set, and the mean score.
+
+    Args:
+        metrics: names of the metrics.
+        test_sets: predictions and labels by suffix; a metric is named `NAME/SUFFIX`, or `NAME` if the
+            suffix is empty.
+    """
+    values: dict[str, float] = {}
+    scores = []
+    for suffix, (predictions, labels) in test_sets.items():
+        computed = compute(metrics, predictions, labels)
+        scores.append(score(metrics, computed))
+        values |= {f"{key}/{suffix}" if suffix else key: value for key, value in computed.items()}
+    return values, math.fsum(scores) / len(scores)
+
+
 def _is_path(source: str) -> bool:
     return (
         source.startswith((".", "/", "~")) or source.endswith(".py") or Path(source).is_absolute()

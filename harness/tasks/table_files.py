@@ -24,12 +24,12 @@ _MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default i
 class Problems:
     """Collects problems, so that one message reports all of them."""
 
-    found: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def add(self, *problems: str) -> None:
         """Add problems that are not among the first ones already."""
-        self.found.extend(
-            problem for problem in problems if problem not in self.found[:_MAX_PROBLEMS]
+        self.messages.extend(
+            problem for problem in problems if problem not in self.messages[:_MAX_PROBLEMS]
         )
 
     def raise_if_any(self) -> None:
@@ -38,10 +38,10 @@ class Problems:
         Raises:
             UsageError: the first problems, and how many more there are.
         """
-        if self.found:
-            more = len(self.found) - _MAX_PROBLEMS
+        if self.messages:
+            more = len(self.messages) - _MAX_PROBLEMS
             raise UsageError(
-                *self.found[:_MAX_PROBLEMS],
+                *self.messages[:_MAX_PROBLEMS],
                 *([f"and {more} more problem{'s' if more > 1 else ''}"] if more > 0 else []),
             )
 
@@ -104,9 +104,9 @@ def read_table(path: Path, content: bytes, problems: Problems) -> FileTable:
         raise UsageError(
             f"{path}: unknown format {suffix or 'no suffix'!r}; the suffix must be one of {', '.join(_READERS)}"
         )
-    before = len(problems.found)
+    before = len(problems.messages)
     table = _READERS[suffix](path, content, problems)
-    if len(problems.found) == before and not (table.columns and table.rows):
+    if len(problems.messages) == before and not (table.columns and table.rows):
         problems.add(f"{path}: there are no {'rows' if table.columns else 'columns'}")
     return table
 
@@ -136,7 +136,7 @@ def _decode(path: Path, content: bytes, problems: Problems) -> str | None:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         problems.add(f"{path} is UTF-16; save it as UTF-8")
         return None
-    before = len(problems.found)
+    before = len(problems.messages)
     for number, line in enumerate(content.split(b"\n"), 1):
         if b"\0" in line:
             problems.add(f"{path}, line {number}: a NUL byte")
@@ -148,7 +148,7 @@ def _decode(path: Path, content: bytes, problems: Problems) -> str | None:
                 f"{path}, line {number}: byte 0x{byte:02x} at position {error.start + 1} is not UTF-8; "
                 "save the file as UTF-8"
             )
-    if len(problems.found) > before:
+    if len(problems.messages) > before:
         return None
     text = content.decode("utf-8-sig")
     if not text.strip():

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
-from harness.streams import Shuffle, stream_seed
+from harness.streams import shuffled, stream_seed
 from harness.tasks import grammar as g
 
 log = logging.getLogger(__name__)
@@ -131,10 +131,10 @@ def _varied(dice: g.Dice, what: g.Event) -> g.Event:
 def _question(dice: g.Dice) -> Passage:
     while True:
         what = g.event(dice, town=80, day=80)._replace(number=2 + dice.below(8))
-        asked = dice.pick(
-            [part for part in ("town", "day") if getattr(what, part)] + ["subject", "count"]
+        part = dice.pick(
+            [name for name in ("town", "day") if getattr(what, name)] + ["subject", "count"]
         )
-        first = g.question(what, asked, dice.below(2))
+        first = g.question(what, part, dice.below(2))
         second = g.sentence(what, g.wording(dice))
         if g.reserved(first) and g.reserved(second):
             return Passage(first, second)
@@ -280,7 +280,7 @@ def batches(recipe: PretrainingRecipe, tokenizer: Any) -> Iterator[Batch]:
     noise = Noise(recipe, tokenizer)
     pool, epoch = recipe.batch * 20, 0
     while True:
-        order = list(Shuffle(stream_seed("tiny", "order", epoch), len(passages)))
+        order = list(shuffled(stream_seed("tiny", "order", epoch), len(passages)))
         for start in range(0, len(order) - pool + 1, pool):
             chosen = sorted(
                 (passages[i] for i in order[start : start + pool]),
@@ -377,19 +377,14 @@ def train(recipe: PretrainingRecipe) -> tuple[Any, Any]:
     return net, built
 
 
-def save(net: Any, built: Any, folder: Path) -> None:
-    """Write the encoder, in half precision, and its tokenizer."""
-    del net.replaced
-    net.half().save_pretrained(folder)
-    built.save_pretrained(folder)
-
-
 def main() -> None:
-    """Pretrain, and write to the folder on the command line."""
+    """Pretrain, and write the encoder, in half precision, and its tokenizer to the folder on the command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     folder = Path(sys.argv[1])
     net, built = train(PretrainingRecipe())
-    save(net, built, folder)
+    del net.replaced
+    net.half().save_pretrained(folder)
+    built.save_pretrained(folder)
 
 
 if __name__ == "__main__":

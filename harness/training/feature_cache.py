@@ -210,10 +210,11 @@ class FeatureStore:
                 reader.compute(part, call, count)
                 for part in (first, rows[half : half + count], first[::-1])
             )
-            stable = np.array_equal(plain[half:], shifted[: count - half])
-            stable = stable and np.array_equal(plain, reverse[::-1])
-            has_experts = any("expert" in name for name, _ in backbone.model.named_modules())
-            self._stable[name, call] = stable and not has_experts
+            self._stable[name, call] = (
+                np.array_equal(plain[half:], shifted[: count - half])
+                and np.array_equal(plain, reverse[::-1])
+                and not any("expert" in module for module, _ in backbone.model.named_modules())
+            )
         return count == 1 or self._stable[name, call]
 
 

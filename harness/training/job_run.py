@@ -162,8 +162,7 @@ class JobRun:
         """
         if self.method.closed_form is None:
             return None
-        shared = self.ticket.features_shared_by > 0
-        store = worker_cache.feature_store() if shared else FeatureStore()
+        store = worker_cache.feature_store() if self.ticket.features_shared_by else FeatureStore()
         return store.reader(adapted, self.method)
 
     @property
@@ -272,22 +271,17 @@ class JobRun:
             if task.regression
             else max(sorted(set(labels)), key=labels.count)
         )
-        values: dict[str, float] = {}
-        scores: list[float] = []
-        for suffix, part in self.draw.tests.items():
-            scored = metrics.compute(
-                task.metrics, [constant] * len(part), [example.label for example in part]
-            )
-            scores.append(metrics.score(task.metrics, scored))
-            values |= {
-                f"{name}/{suffix}" if suffix else name: value for name, value in scored.items()
-            }
+        test_sets = {
+            suffix: ([constant] * len(part), [example.label for example in part])
+            for suffix, part in self.draw.tests.items()
+        }
+        values, score = metrics.compute_all(task.metrics, test_sets)
         tested = sum(map(len, self.draw.tests.values()))
         return Outcome(
             digest=self.job.digest,
             status="diverged",
             metrics=values,
-            score=math.fsum(scores) / len(scores),
+            score=score,
             curve=curve,
             predictions=pack_predictions([constant] * tested, task.regression),
             labels=self._labels(),
@@ -297,9 +291,10 @@ class JobRun:
 
     def _labels(self) -> dict[str, bytes]:
         """Return the packed labels of the test sets, from which a report computes intervals over test examples."""
-        regression = self.ticket.task.regression
         return {
-            suffix: pack_predictions([example.label for example in examples], regression)
+            suffix: pack_predictions(
+                [example.label for example in examples], self.ticket.task.regression
+            )
             for suffix, examples in self.draw.tests.items()
         }
 

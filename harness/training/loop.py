@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.jobs import Recipe
-from harness.streams import Shuffle, Streams
+from harness.streams import Streams, shuffled
 from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel, forward, predict
 from harness.training.batching import Encoded, encode, to_device
@@ -235,7 +235,7 @@ def _order(streams: Streams, count: int) -> Iterator[int]:
     """Yield indices of training examples without replacement, each epoch in its own random order."""
     epoch = 0
     while True:
-        yield from Shuffle(streams.seed("order", epoch), count)
+        yield from shuffled(streams.seed("order", epoch), count)
         epoch += 1
 
 

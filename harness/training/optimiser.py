@@ -20,7 +20,7 @@ class SingleAdamW:
     """PyTorch's optimiser over the parameters of one job."""
 
     def __init__(self, trainable: TrainableParameters, weight_decay: float) -> None:
-        self._trainable, self._checked = trainable, False
+        self._trainable = trainable
         groups: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, parameter in trainable.named_parameters():
             groups[decays(name, parameter)].append(parameter)
@@ -32,11 +32,10 @@ class SingleAdamW:
 
     def step(self, rate: float) -> None:
         """Update the parameters by their gradients, then clear the gradients."""
-        if not self._checked:
+        if not self._adam.state:  # at the first step
             check_gradients(
                 {name: parameter.grad for name, parameter in self._trainable.named_parameters()}
             )
-            self._checked = True
         for group in self._adam.param_groups:
             group["lr"] = rate
         nn.utils.clip_grad_norm_(self._trainable.parameters(), MAX_NORM)
@@ -53,7 +52,7 @@ class StackedAdamW:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], weight_decay: Sequence[float]) -> None:
-        self._tensors, self._steps, self._checked = tensors, 0, False
+        self._tensors, self._steps = tensors, 0
         self._decay = {name: decays(name, tensor[0]) for name, tensor in tensors.items()}
         self._weight_decay = torch.tensor(weight_decay, dtype=torch.float64)
         self._first = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
@@ -82,9 +81,8 @@ class StackedAdamW:
             gradients: of the tensors, in their order.
             values: from `step_values`, on the device of the tensors.
         """
-        if not self._checked:
+        if self._steps == 1:
             check_gradients(dict(zip(self._tensors, gradients, strict=True)))
-            self._checked = True
         present = [gradient for gradient in gradients if gradient is not None]
         step_size, decay_factor, correction = values  # [jobs] each
         scale = _clip_factors(present)

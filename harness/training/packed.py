@@ -106,11 +106,11 @@ class Pack:
                 continue
             steps = [latest.get(member, latest[0]) for member in range(size)]
             rates = [step.rate if member in pending else 0.0 for member, step in enumerate(steps)]
-            sources = [
+            mask_jobs = [
                 member if member in pending else next(iter(pending)) for member in range(size)
             ]
             losses = take_step(
-                rows.step_inputs(steps, optimiser.step_values(rates), masks.draw(sources))
+                rows.step_inputs(steps, optimiser.step_values(rates), masks.draw(mask_jobs))
             )
             for member in list(pending):
                 advance(member, losses[member])
@@ -149,8 +149,14 @@ class Pack:
             return logits, penalty
 
         hidden, added = masks or ({}, {})
-        inputs = {"batch": batch, "points": points, "pair": pair, "hidden": hidden, "added": added}
-        inputs["parameters"] = {f"trainable.{name}": tensor for name, tensor in parameters.items()}
+        inputs = {
+            "batch": batch,
+            "points": points,
+            "pair": pair,
+            "hidden": hidden,
+            "added": added,
+            "parameters": {f"trainable.{name}": tensor for name, tensor in parameters.items()},
+        }
         inputs = {name: value for name, value in inputs.items() if value is not None}
         with attention_under_vmap():
             compiled = self._compiled if torch.is_grad_enabled() else None
@@ -311,8 +317,8 @@ class _PackedRows:
 
     def first(self, members: Sequence[int]) -> Tensor:
         """Return the index of each member's first row, `[members, 1]`; without a job that of member 0."""
-        owners = [member if member < self._jobs else 0 for member in members]
-        return to_device(torch.tensor([[self._first[owner]] for owner in owners]), self._device)
+        first = [[self._first[member if member < self._jobs else 0]] for member in members]
+        return to_device(torch.tensor(first), self._device)
 
     def indices(self, members: Sequence[int], rows: Sequence[Sequence[int]]) -> Tensor:
         """Return the indices among all rows of some of each member's rows, `[members, rows]`."""
@@ -326,10 +332,14 @@ class _PackedRows:
         masks: tuple[MaskValues, MaskValues],
     ) -> StepInputs:
         """Return the inputs of one step of each member, on the device."""
-        indices = to_device(torch.tensor([list(step.indices) for step in steps]), self._device)
-        points = self.stacked([step.points for step in steps])
-        pair = self.stacked([step.pair for step in steps])
-        return StepInputs(indices, to_device(rates, self._device), points, pair, masks)
+        indices = torch.tensor([list(step.indices) for step in steps])
+        return StepInputs(
+            indices=to_device(indices, self._device),
+            rates=to_device(rates, self._device),
+            points=self.stacked([step.points for step in steps]),
+            pair=self.stacked([step.pair for step in steps]),
+            masks=masks,
+        )
 
     def stacked(self, tensors: Sequence[Tensor | None]) -> Tensor | None:
         """Return the members' tensors stacked on the device; None if they have none."""
@@ -364,24 +374,24 @@ class _DropoutMasks:
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
         self._entries = hidden.entries, added.entries
 
-    def draw(self, sources: Sequence[int]) -> tuple[MaskValues, MaskValues]:
+    def draw(self, mask_jobs: Sequence[int]) -> tuple[MaskValues, MaskValues]:
         """Draw the masks of one step: of the backbone's dropout, and of the methods' own.
 
         Args:
-            sources: for each member, the job from whose streams to draw.
+            mask_jobs: for each member, the job from whose streams to draw.
 
         Returns:
             For each probability, `[pack_size, values]`.
         """
         drawn: list[MaskValues] = []
         for kind, entries in enumerate(self._entries):
-            streams = {job: self._streams[job][kind] for job in dict.fromkeys(sources)}
+            streams = {job: self._streams[job][kind] for job in dict.fromkeys(mask_jobs)}
             by_job = {
                 job: sample_masks(entries, stream)
                 for job, stream in streams.items()
                 if stream is not None
             }
-            drawn.append({p: torch.stack([by_job[job][p] for job in sources]) for p in entries})
+            drawn.append({p: torch.stack([by_job[job][p] for job in mask_jobs]) for p in entries})
         return drawn[0], drawn[1]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ TestSets = Mapping[str, tuple[Sequence[Example], Sequence[Encoded]]]
 class TestScores:
     """Metrics, score and predictions of one model on the test sets of a task."""
 
-    metrics: dict[str, float] = field(default_factory=dict)
-    score: float = math.nan
-    predictions: list[float] = field(default_factory=list)
+    metrics: dict[str, float]
+    score: float
+    predictions: list[float]
 
 
 def evaluate(
@@ -45,22 +45,20 @@ def evaluate(
         target: their labels.
         logits_of: computes logits.
     """
-    test_scores, scores = TestScores(), []
-    for suffix, (examples, encoded) in test_sets.items():
+    predictions: dict[str, list[float] | list[int]] = {}
+    for suffix, (_, encoded) in test_sets.items():
         logits = logits_of(tensors, encoded)
         if not bool(logits.isfinite().all()):
             return None
-        predictions = target.predictions(logits)
-        test_scores.predictions += predictions
-        values = metrics.compute(
-            target.task.metrics, predictions, [example.label for example in examples]
-        )
-        scores.append(metrics.score(target.task.metrics, values))
-        test_scores.metrics |= {
-            f"{name}/{suffix}" if suffix else name: value for name, value in values.items()
-        }
-    test_scores.score = math.fsum(scores) / len(scores)
-    return test_scores
+        predictions[suffix] = target.predictions(logits)
+    values, score = metrics.compute_all(
+        target.task.metrics,
+        {
+            suffix: (predictions[suffix], [example.label for example in examples])
+            for suffix, (examples, _) in test_sets.items()
+        },
+    )
+    return TestScores(values, score, [value for part in predictions.values() for value in part])
 
 
 def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:

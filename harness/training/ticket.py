@@ -66,5 +66,12 @@ def pack_kind(
     options = {
         name: value for name, value in job.options.items() if name not in ("lr", "weight_decay")
     }
-    method = (job.method, tuple(sorted(options.items())))
-    return (geometry, shared_task, padded_outputs(task.outputs), job.backbone, *method, job.recipe)
+    return (
+        geometry,
+        shared_task,
+        padded_outputs(task.outputs),
+        job.backbone,
+        job.method,
+        tuple(sorted(options.items())),
+        job.recipe,
+    )

@@ -196,8 +196,7 @@ def _raise_if_fatal(error: Exception) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    lines = redact(str(error)).splitlines()
-    return lines[0] if lines else ""
+    return redact(str(error)).partition("\n")[0]
 
 
 def _may_pack(job_run: JobRun) -> bool:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -15,6 +14,7 @@ from harness.commands import export, predict
 from harness.errors import UsageError
 from harness.ledger import Ledger
 from tests.support.hub_server import hub_server, repository_requests
+from tests.support.stored_models import as_task
 
 # A process that knows nothing of this program: stock transformers and PEFT. Reads folders and
 # numbers of outputs.
@@ -411,17 +411,6 @@ def test_questions_that_cannot_be_answered_are_refused_in_words(bench, trained, 
     assert (trained / "rows.csv").read_text() == "id,said\n1,a film\n"
 
 
-def as_task(one, task, metrics):
-    """The same model, as if its task were another."""
-    setting = one.entry.setting | {
-        "task": one.entry.setting["task"] | {"metrics": [f"{name}/1" for name in metrics]}
-    }
-    values = {"score": 0.5, "zeroed accuracy": 0.1, "rule last accuracy": 0.1} | dict.fromkeys(
-        metrics, 0.5
-    )
-    return replace(one, entry=replace(one.entry, task=task, setting=setting, metrics=values))
-
-
 def test_the_columns_of_the_tasks_own_data_are_found(trained, tmp_path):
     """Of a known dataset the text columns need not be named; a file that lacks one of them must say."""
     one = restore.load(str(trained / "r.db"), digest(trained, "lora", "toy-sentiment"))
@@ -527,19 +516,17 @@ def test_a_card_says_why_a_score_has_no_interval(bench, own, tmp_path):
 
 
 ASK = """
-import json, sys
-from dataclasses import replace
-from harness.artefacts import model_card as card, restore as stored
-from tests.harness.commands.test_export import as_task
-from harness.errors import BenchError
-one = as_task(stored.load(sys.argv[1], sys.argv[2]), "mrpc", ["accuracy", "f1"])
-print(card.text(one, "peft", None))
-print(len(sys.argv) > 3 and one.task.reader.revision())
+import sys
+from harness.artefacts import model_card, restore
+from tests.support.stored_models import as_task
+model = as_task(restore.load(sys.argv[1], sys.argv[2]), "mrpc", ["accuracy", "f1"])
+print(model_card.text(model, "peft", None))
+print(len(sys.argv) > 3 and model.task.reader.revision())
 """
 
 
 def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
-    """With a Hub at hand and rows that are not cached, the Hub hears nothing; the card says what is missing and why."""
+    """With a reachable Hub and test rows that are not cached, no request is sent; the card says what is missing and why."""
     name = digest(trained, "lora", "toy-sentiment")
     with hub_server() as (endpoint, hub):
         online = {
@@ -550,11 +537,11 @@ def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
         }
         env = {**os.environ, **bench.env, **online}
         words = [sys.executable, "-c", ASK, str(trained / "r.db"), name]
-        said = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
         assert hub.requests == []
         subprocess.run([*words, "ask"], env=env, capture_output=True, text=True, check=True)
         assert repository_requests(hub) != []  # afterwards it is asked as ever
-    assert "not in this machine's cache" in said
-    assert "No interval for f1, score" in said
-    assert re.search(r"accuracy 50.0 \(\d.* Wilson\)", said)
-    assert not re.search("zeroed|rule", said)
+    assert "the test rows are not in the cache" in text
+    assert "No interval for f1, score" in text
+    assert re.search(r"accuracy 50.0 \(\d.* Wilson\)", text)
+    assert not re.search("zeroed|rule", text)
