@@ -524,7 +524,9 @@ def test_the_answer_on_a_single_task_names_it(grid):
     )
 
 
-@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html", "json"])
+@pytest.mark.parametrize(
+    "form", ["terminal", "markdown", "latex", pytest.param("html", marks=pytest.mark.slow), "json"]
+)
 def test_all_but_the_question_of_a_study_is_called_exploratory(grid, form):
     """Every other sentence says so, as do the legend, which tells who is adjusted over whom, and the facts."""
     methods = {"prefix": 0.0, "lora": 0.001, "adapter": 0.002, "simplex": 0.03}

@@ -48,8 +48,13 @@ PLANS = {
 COMPARISONS = {}  # by plan; they take longer to compute than figures
 
 
+def slow_except(names, quick):
+    """Return the names as parameters, all but the quick ones marked as slow."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
+
+
 @pytest.mark.parametrize(
-    "plan", [pytest.param(plan, marks=pytest.mark.slow if plan == "many" else ()) for plan in PLANS]
+    "plan", slow_except(PLANS, ("one run", "holes", "nothing finished", "hostile names"))
 )
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_can_be_drawn(name, plan, grid):
@@ -83,7 +88,7 @@ def test_every_figure_can_be_drawn(name, plan, grid):
     assert xml(save(canvas, "svg")).tag == f"{SVG}svg"
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", slow_except(FIGURES, ("seeds", "pareto")))
 def test_the_same_runs_give_the_same_bytes(name, grid):
     """Neither the order of runs nor the user's matplotlib settings matter, and these settings are kept."""
     first = {form: save(drawn(name, grid(tasks=("cola", "rte"))), form) for form in FILE_FORMATS}

@@ -225,7 +225,7 @@ def test_small_plans_have_a_page(grid, plan):
 
 def test_the_same_runs_give_the_same_bytes(grid):
     """The page does not depend on the order of the runs."""
-    runs = predicted_runs(grid)
+    runs = predicted_runs(grid, tasks=("cola", "rte"), sizes=(50,))
     assert page_of(runs) == page_of(list(reversed(runs)))
 
 

@@ -40,7 +40,10 @@ def incomplete_runs(grid):
     return runs
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=pytest.mark.slow if form == "html" else ()) for form in FORMATS],
+)
 def test_the_order_of_runs_does_not_matter(incomplete_runs, form):
     """The same runs in a different order give the same bytes."""
     first = render(compare(incomplete_runs), format=form, command="bench report")

@@ -17,7 +17,7 @@ from reports.analysis.selection_rules import compare_rules, scores_by_rule
 from reports.tables.subspace import subspace
 from tests.conftest import ROOT
 
-FORMS = ("terminal", "markdown", "latex", "html")
+FORMS = ("terminal", "markdown", "latex", pytest.param("html", marks=pytest.mark.slow))
 
 
 def by_name(metrics):
