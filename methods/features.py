@@ -87,7 +87,8 @@ class Features(Method):
                 pooled[:] = [states[range(len(states)), token]]
 
         def classify(module: Any, _inputs: Any, _output: Tensor) -> Tensor:  # [rows, outputs]
-            return pooled[0] @ module.readout.mT + row_bias(module.readout_bias)
+            logits: Tensor = pooled[0] @ module.readout.mT + row_bias(module.readout_bias)
+            return logits
 
         slots.hook(slots.architecture.body, pool)
         slots.hook("", classify)
@@ -126,7 +127,8 @@ class Features(Method):
             yield {"readout": weight, "readout_bias": bias - weight @ mean}
 
     def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        return x @ tensors["readout"].T + tensors["readout_bias"]
+        logits: np.ndarray = x @ tensors["readout"].T + tensors["readout_bias"]
+        return logits
 
     def feature_options(self) -> Mapping[str, Any]:
         return {"pooling": self.pooling}

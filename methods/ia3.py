@@ -57,22 +57,20 @@ class Ia3(Method):
         from methods.core.architecture import layer_sizes
         from methods.core.slots import row_bias
 
-        width, own = (
-            layer_sizes(slots.backbone.model.get_submodule(projection.path))[1],
-            projection.columns,
-        )
-        slots.add(projection.path, name, (len(own) if own else width,), layer)
-        where = (
+        linear: Any = slots.backbone.model.get_submodule(projection.path)
+        columns = (
             None
-            if own is None
-            else torch.tensor(own, device=next(slots.backbone.model.parameters()).device)
+            if projection.columns is None
+            else torch.tensor(projection.columns, device=linear.weight.device)
         )
+        width = layer_sizes(linear)[1] if columns is None else len(columns)
+        slots.add(projection.path, name, (width,), layer)
 
         def scale(module: Any, _x: Tensor, output: Tensor) -> Tensor:
-            factors = row_bias(getattr(module, name))  # [own] or [rows, 1, own]
-            if where is None:
+            factors = row_bias(getattr(module, name))  # [columns] or [rows, 1, columns]
+            if columns is None:
                 return output * factors
-            return output.index_copy(-1, where, output.index_select(-1, where) * factors)
+            return output.index_copy(-1, columns, output.index_select(-1, columns) * factors)
 
         slots.hook_linear(projection.path, scale)
 
