@@ -35,12 +35,7 @@ app.add_typer(models)
 app.add_typer(database, name="db", rich_help_panel="Maintain")
 
 
-class ListKind(StrEnum):
-    """What `list` lists."""
-
-    methods = "methods"
-    tasks = "tasks"
-    models = "models"
+ListKind = StrEnum("ListKind", ["methods", "tasks", "models"])  # what `list` lists
 
 
 def run_command_line() -> None:
@@ -71,13 +66,17 @@ def _as_bench_error(error: Exception) -> BenchError | None:
         from harness.provenance import unreadable_distributions
 
         if folders := unreadable_distributions():
-            message = "the metadata of an installed package are not valid text: reinstall or remove"
-            return Unavailable(f"{message} {', '.join(folders)}")
+            return Unavailable(
+                "the metadata of an installed package are not valid text: "
+                f"reinstall or remove {', '.join(folders)}"
+            )
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return UsageError(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.errno in FULL:
-        action = "free some space and run the command again; committed results are safe"
-        return DiskTrouble(f"writing failed ({error}): {action}")
+        return DiskTrouble(
+            f"writing failed ({error}): "
+            "free some space and run the command again; committed results are safe"
+        )
     return None
 
 

@@ -146,8 +146,7 @@ class GridCommand(Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help; without `--help-all`, only about the everyday options."""
-        rare = [one for one in self.params if one.name not in self.everyday]
-        for parameter in rare:
+        for parameter in [one for one in self.params if one.name not in self.everyday]:
             parameter.hidden = not ctx.meta.get("help_all")  # type: ignore[attr-defined]  # of options
         super().format_help(ctx, formatter)
 
@@ -204,10 +203,9 @@ def _parameters(cls: Any) -> Iterator[inspect.Parameter]:
     for one in fields(cls):
         (option,) = hints[one.name].__metadata__
         option.autocompletion = COMPLETIONS.get(one.name)
-        default = one.default_factory() if callable(one.default_factory) else one.default
         yield inspect.Parameter(
             one.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=default,
+            default=one.default_factory() if callable(one.default_factory) else one.default,
             annotation=hints[one.name],
         )

@@ -30,8 +30,9 @@ def methods(_: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer methods and their aliases, also within a list."""
     from methods import ALIASES, REGISTRY, plugins_offered
 
-    plugins = [plugin.name for plugin in plugins_offered()]
-    return _after_comma(incomplete, ["all", *REGISTRY, *ALIASES, *plugins])
+    return _after_comma(
+        incomplete, ["all", *REGISTRY, *ALIASES, *[plugin.name for plugin in plugins_offered()]]
+    )
 
 
 @_harmless

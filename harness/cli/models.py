@@ -12,11 +12,7 @@ from harness.cli.options import Database, Digest, Json, Point
 app = typer.Typer()
 
 
-class ExportFormat(StrEnum):
-    """How trained tensors are written."""
-
-    peft = "peft"
-    safetensors = "safetensors"
+ExportFormat = StrEnum("ExportFormat", ["peft", "safetensors"])
 
 
 @app.command(cls=Command, rich_help_panel="Use")

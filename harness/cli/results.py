@@ -22,24 +22,9 @@ OptionalDigest = Annotated[
 ]
 
 
-class ReportFormat(StrEnum):
-    """How a report is written."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    latex = "latex"
-    html = "html"
-    csv = "csv"
-    json = "json"
-
-
-class ComparisonFormat(StrEnum):
-    """How a comparison of two databases is written. It has no figures for HTML and no cells for CSV."""
-
-    terminal = "terminal"
-    markdown = "markdown"
-    latex = "latex"
-    json = "json"
+ReportFormat = StrEnum("ReportFormat", ["terminal", "markdown", "latex", "html", "csv", "json"])
+# A comparison of two databases has no figures for HTML and no cells for CSV.
+ComparisonFormat = StrEnum("ComparisonFormat", ["terminal", "markdown", "latex", "json"])
 
 
 @app.command(cls=Command, rich_help_panel="Read")
@@ -88,18 +73,19 @@ def report(
     """Report whether the differences are real: the verdict in words, the tables and the tests."""
     from harness.commands.report import write_report
 
-    code = write_report(
-        filters.of(db),
-        format.value,
-        baseline,
-        output,
-        strict=strict,
-        against=against,
-        browse=browse,
-        task_files=task_file or [],
-        characteristics=characteristics,
+    raise typer.Exit(
+        write_report(
+            filters.of(db),
+            format.value,
+            baseline,
+            output,
+            strict=strict,
+            against=against,
+            browse=browse,
+            task_files=task_file or [],
+            characteristics=characteristics,
+        )
     )
-    raise typer.Exit(code)
 
 
 @app.command(cls=Command, rich_help_panel="Read")
@@ -284,11 +270,15 @@ def landscape(
             )
         show_study(filters.of(db), baseline, tested, directions, output)
         return
-    request = LandscapeRequest(
-        vertices=numbers("--vertices", vertices),
-        edges=edges,
-        steps=steps,
-        directions=directions,
-        tested=tested,
+    show_landscape(
+        db,
+        digest,
+        LandscapeRequest(
+            vertices=numbers("--vertices", vertices),
+            edges=edges,
+            steps=steps,
+            directions=directions,
+            tested=tested,
+        ),
+        output,
     )
-    show_landscape(db, digest, request, output)

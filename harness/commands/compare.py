@@ -1,23 +1,21 @@
 """`bench compare`: name the cells that changed between two databases of the same jobs."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.commands.report import command_line, print_or_write
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import UsageError
 from harness.ledger.database import display_name
-
-if TYPE_CHECKING:
-    from reports.analysis.ledger_diff import LedgerDiff
-    from reports.analysis.paired_runs import Run
+from reports.analysis.ledger_diff import LedgerDiff, as_document, diff_ledgers, headline
+from reports.analysis.paired_runs import Run
+from reports.formats.latex import as_latex
+from reports.formats.markdown import as_markdown
+from reports.formats.terminal import as_terminal
 
 
 def compare_ledgers(
@@ -40,11 +38,6 @@ def compare_ledgers(
         CorruptData, Unavailable: a database cannot be read.
         CannotWrite: the file cannot be written.
     """
-    from reports.analysis.ledger_diff import as_document, diff_ledgers, headline
-    from reports.formats.latex import as_latex
-    from reports.formats.markdown import as_markdown
-    from reports.formats.terminal import as_terminal
-
     result = diff_ledgers(_runs(query, before), _runs(query, after))
     if not result.cells:
         raise UsageError(headline(result))
@@ -55,8 +48,11 @@ def compare_ledgers(
             result, before=display_name(before), after=display_name(after), command=command_line()
         )
         if form == "terminal":
-            color = output is None and sys.stdout.isatty()
-            text = as_terminal(page, width=shutil.get_terminal_size((100, 40)).columns, color=color)
+            text = as_terminal(
+                page,
+                width=shutil.get_terminal_size((100, 40)).columns,
+                color=output is None and sys.stdout.isatty(),
+            )
         else:
             text = as_markdown(page) if form == "markdown" else as_latex(page)
     print_or_write(text, output)
@@ -75,27 +71,24 @@ def _runs(query: ResultQuery, db: str) -> list[Run]:
 
 
 def _as_json(result: LedgerDiff) -> dict[str, object]:
-    from reports.analysis.ledger_diff import headline
-
-    cells = [
-        {name: _json_value(value) for name, value in asdict(move).items()}
-        | {"moved": move.moved, "found": move.word}
-        for move in result.cells
-    ]
     return {
         "schema": 1,
         "verdict": headline(result),
-        "cells": cells,
+        "cells": [
+            {name: finite_or_null(value) for name, value in asdict(move).items()}
+            | {"moved": move.moved, "found": move.word}
+            for move in result.cells
+        ],
         "only_before": result.only_before,
         "only_after": result.only_after,
         "other_rows": result.other_rows,
     }
 
 
-def _json_value(value: object) -> object:
+def finite_or_null(value: object) -> object:
     """Replace NaN and infinities by null, which JSON lacks."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, tuple | list):
-        return [_json_value(item) for item in value]
+        return [finite_or_null(item) for item in value]
     return value

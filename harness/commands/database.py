@@ -1,7 +1,5 @@
 """`bench db upgrade`, `backup`, `merge`, `prune` and `vacuum`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from harness.artefacts import tensor_files
 from harness.errors import Busy, UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors, display_name, is_url, schema_of
+from harness.scheduling.summary import print_line
 from harness.wording import plural
 
 SHOWN = 20  # unequal jobs that `merge` prints per database
@@ -23,12 +22,11 @@ def upgrade(db: str) -> None:
     before = schema_of(db)
     with Ledger(db, write=True):
         pass
+    old = f"; the old file is {db}.schema-{before}" if before > 0 and not is_url(db) else ""
+    text = f"upgraded {display_name(db)} from schema {before} to {CURRENT}{old}"
     if before == CURRENT:
         text = f"{display_name(db)} is up to date (schema {CURRENT})"
-    else:
-        text = f"upgraded {display_name(db)} from schema {before} to {CURRENT}"
-        text += f"; the old file is {db}.schema-{before}" if before > 0 and not is_url(db) else ""
-    _print(text)
+    print_line(Console(), text)
 
 
 def backup(db: str, copy: Path) -> None:
@@ -48,12 +46,12 @@ def backup(db: str, copy: Path) -> None:
             tensor_files.copy(source / f"{entry.digest}.safetensors", target)
         except FileNotFoundError:
             missing += 1
-    text = (
-        f"copied {display_name(db)} to {copy} with {plural(len(entries) - missing, 'tensor file')}"
+    copied = plural(len(entries) - missing, "tensor file")
+    lost = f"; missing: {plural(missing, 'tensor file')} (`bench db verify` names them)"
+    print_line(
+        Console(),
+        f"copied {display_name(db)} to {copy} with {copied}{lost if missing else ''}",
     )
-    if missing:
-        text += f"; missing: {plural(missing, 'tensor file')} (`bench db verify` names them)"
-    _print(text)
 
 
 def merge(target: str, sources: Sequence[str]) -> int:
@@ -82,11 +80,12 @@ def merge(target: str, sources: Sequence[str]) -> int:
             plural(files, "new tensor file"),
         ]
         counts += [plural(merged.same, "known result")] if merged.same else []
-        _print(f"{display_name(source)}: {', '.join(counts)}")
+        print_line(Console(), f"{display_name(source)}: {', '.join(counts)}")
         for digest in merged.unequal[:SHOWN]:
-            _print(
+            print_line(
+                Console(),
                 f"{digest[:12]} has other results in {display_name(source)}: "
-                f"the result in {display_name(target)} is kept"
+                f"the result in {display_name(target)} is kept",
             )
     return 1 if unequal else 0
 
@@ -97,8 +96,8 @@ def _copy_tensors(theirs: Ledger, source: str, target: str) -> int:
     copied = 0
     for entry in theirs.entries():
         file = from_folder / f"{entry.digest}.safetensors"
-        kept = entry.result and entry.result["artefact"]
-        if kept and file.exists() and not (to_folder / file.name).exists():
+        kept = entry.result and entry.result["artefact"] and file.exists()
+        if kept and not (to_folder / file.name).exists():
             tensor_files.copy(file, to_folder)
             copied += 1
     return copied
@@ -129,8 +128,11 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
         entries = ledger.entries()
         deleted = {entry.digest for entry in ledger.entries(settings=old)} if old else set()
         if unfinished:
-            states = ("planned", "failed", "infeasible")
-            deleted |= {entry.digest for entry in entries if entry.state in states}
+            deleted |= {
+                entry.digest
+                for entry in entries
+                if entry.state in ("planned", "failed", "infeasible")
+            }
         kept = {entry.digest for entry in entries if entry.result and entry.result["artefact"]}
         files = [
             path
@@ -146,7 +148,7 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
             ledger.vacuum()
     text = f"{plural(len(deleted), 'job')} and {plural(len(files), 'tensor file')} without a result"
     text += f" ({size / 2**20:.1f} MiB)"
-    _print(f"deleted {text}" if yes else f"would delete {text}; pass --yes to do so")
+    print_line(Console(), f"deleted {text}" if yes else f"would delete {text}; pass --yes to do so")
 
 
 def vacuum(db: str) -> None:
@@ -157,8 +159,4 @@ def vacuum(db: str) -> None:
         ledger.vacuum()
     after = Path(db).stat().st_size if before else 0
     size = f": {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now" if before else ""
-    _print(f"vacuumed {display_name(db)}{size}")
-
-
-def _print(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_line(Console(), f"vacuumed {display_name(db)}{size}")

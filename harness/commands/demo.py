@@ -1,13 +1,13 @@
 """`bench demo`: compare two methods on two toy tasks with the embedded model, and print a short report."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from statistics import fmean
+from typing import Final
 
 from rich.console import Console
+from rich.table import Table
 
 from harness.commands.run import run_grid
 from harness.commands.stored_runs import ResultQuery, comparison_of
@@ -19,12 +19,9 @@ from harness.scheduling.summary import print_line
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 from harness.wording import plural
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from reports.analysis.cells import Cell
-    from reports.analysis.comparison import Comparison
+from reports.analysis.cells import Cell
+from reports.analysis.comparison import Comparison
+from reports.analysis.verdict import p_value, points, verdict
 
 DB: Final = "demo.db"
 GRID: Final = GridOptions(
@@ -52,30 +49,23 @@ def run_demo() -> int:
     Raises:
         BenchError: The database holds other results, or the jobs cannot run.
     """
-    _refuse_other_results()
+    if Path(DB).exists():
+        jobs = planning.plan(request.read(GRID)[0]).jobs
+        with Ledger(DB) as ledger:
+            others = {entry.digest for entry in ledger.entries()} - {job.digest for job in jobs}
+        if others:
+            raise UsageError(
+                f"{DB} has {plural(len(others), 'result')} of another study: "
+                "move the file, or start the demo in another folder"
+            )
     code = run_grid(GRID, OPTIONS)
     if code == ExitCode.SUCCESS:
         _print_report(Console())
     return code
 
 
-def _refuse_other_results() -> None:
-    if not Path(DB).exists():
-        return
-    jobs = planning.plan(request.read(GRID)[0]).jobs
-    with Ledger(DB) as ledger:
-        others = {entry.digest for entry in ledger.entries()} - {job.digest for job in jobs}
-    if others:
-        raise UsageError(
-            f"{DB} has {plural(len(others), 'result')} of another study: "
-            "move the file, or start the demo in another folder"
-        )
-
-
 def _print_report(out: Console) -> None:
     """Print the verdict, the scores beside those of the majority class, and what to do next."""
-    from reports.analysis.verdict import points, probability, verdict
-
     comparison = comparison_of(ResultQuery(db=DB), "prefix")
     (test,) = comparison.family("overall")
     out.print()
@@ -90,7 +80,7 @@ def _print_report(out: Console) -> None:
     )
     print_line(
         out,
-        f"simplex over prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], p = {probability(test.p_adj)} "
+        f"simplex over prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], {p_value(test.p_adj)} "
         f"over {plural(test.n, 'task')}; a study needs more tasks.",
     )
     out.print()
@@ -100,15 +90,12 @@ def _print_report(out: Console) -> None:
 
 def _table(comparison: Comparison) -> Table:
     """Return the scores of the methods and of the majority class, by task and on average."""
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     for task in (*comparison.tasks, "average"):
         table.add_column(task, justify="right")
     majority = majority_scores()
-    average = sum(majority.values()) / len(majority)
-    scores = [*(majority[task] for task in comparison.tasks), average]
+    scores = [*(majority[task] for task in comparison.tasks), fmean(majority.values())]
     table.add_row("majority class", *(f"{score:.1f}" for score in scores))
     for method in comparison.methods:
         cells = [
@@ -124,8 +111,7 @@ def majority_scores() -> dict[str, float]:
     with Ledger(DB) as ledger:
         for entry in ledger.entries():
             labels = unpack_predictions(ledger.blobs(entry.digest)["labels"])
-            most = max(Counter(labels).values())
-            scores[entry.task] = 100 * most / len(labels)
+            scores[entry.task] = 100 * max(Counter(labels).values()) / len(labels)
     return scores
 
 

@@ -1,21 +1,24 @@
 """`bench doctor`: check this machine, and say for every problem what to do."""
 
-from __future__ import annotations
-
-import json
 import os
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+import methods
 from harness import cache, provenance
+from harness.backbones.hub.errors import endpoint
 from harness.errors import BenchError
 from harness.ledger import Ledger
 from harness.ledger.database import display_name, is_url, network_file_system
+from harness.scheduling.executors.devices import choose, cores
 from harness.wording import plural
 from reports.escape import plain
 
@@ -42,21 +45,20 @@ def examine(db: str, *, as_json: bool) -> int:
         The exit code: 1 if a finding would make a run fail.
     """
     out = Console()
-    checks = (_versions, _plugins, _devices, _memory, _hub, _cache, lambda: _database(db))
-    findings = [finding for check in checks for finding in _run(check)]
+    findings = [
+        finding
+        for check in (_versions, _plugins, _devices, _memory, _hub, _cache, lambda: _database(db))
+        for finding in _run(check)
+    ]
+    marks = {"well": ("✓", "green"), "mind": ("!", "yellow"), "ill": ("✗", "red")}
     if as_json:
-        out.print_json(
-            json.dumps({"schema": 1, "findings": [asdict(finding) for finding in findings]})
-        )
+        out.print_json(data={"schema": 1, "findings": [asdict(finding) for finding in findings]})
     else:
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table.grid(padding=(0, 2))
-        marks = {"well": ("✓", "green"), "mind": ("!", "yellow"), "ill": ("✗", "red")}
         for finding in findings:
-            mark = Text(*marks[finding.state])
-            table.add_row(mark, Text(finding.what, "bold"), Text(finding.text))
+            table.add_row(
+                Text(*marks[finding.state]), Text(finding.what, "bold"), Text(finding.text)
+            )
         out.print(table)
     return 1 if any(finding.state == "ill" for finding in findings) else 0
 
@@ -74,48 +76,42 @@ def _run(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     versions = provenance.environment()
     absent = [name for name, version in versions.items() if version == "absent"]
-    present = [f"{name} {versions[name]}" for name in versions if name not in absent]
-    yield Finding("versions", "well", ", ".join(present))
+    yield Finding(
+        "versions",
+        "well",
+        ", ".join([f"{name} {versions[name]}" for name in versions if name not in absent]),
+    )
     if absent:
         yield Finding("packages", "ill", f"not installed: {', '.join(absent)}; install bench again")
 
 
 def _plugins() -> Iterator[Finding]:
-    import methods
-
     for plugin in methods.plugins_offered():
         reason = plugin.broken()
-        text = f"method {plugin.name} of {plugin}"
-        text += f" cannot be used: {reason}" if reason else ""
-        yield Finding("plug-in", "mind" if reason else "well", plain(text))
+        problem = f" cannot be used: {reason}" if reason else ""
+        text = plain(f"method {plugin.name} of {plugin}{problem}")
+        yield Finding("plug-in", "mind" if reason else "well", text)
 
 
 def _devices() -> Iterator[Finding]:
     import torch
 
-    from harness.scheduling.executors.devices import choose
-
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    workers = len(choose(["cpu"], 0, 1000))
-    yield Finding(
-        "processor",
-        "well",
-        f"{plural(cores, 'core')}; `bench run` starts {plural(workers, 'worker')}",
-    )
+    workers = plural(len(choose(["cpu"], 0, 1000)), "worker")
+    yield Finding("processor", "well", f"{plural(cores(), 'core')}; `bench run` starts {workers}")
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
-        text = f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        if free > total / 2:
-            yield Finding(f"cuda:{index}", "well", text)
-        else:
-            yield Finding(f"cuda:{index}", "mind", f"{text}: another program is using it")
+        text = f"{torch.cuda.get_device_name(index)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        text += "" if free > total / 2 else ": another program is using it"
+        yield Finding(f"cuda:{index}", "well" if free > total / 2 else "mind", text)
     if torch.backends.mps.is_available():
         yield Finding("mps", "well", "Apple GPU")
     if not torch.cuda.device_count() and shutil.which("nvidia-smi"):
-        text = f"nvidia-smi is installed but torch {torch.__version__} finds no GPU"
-        yield Finding("cuda", "mind", f"{text}: install the CUDA build of torch")
+        yield Finding(
+            "cuda",
+            "mind",
+            f"nvidia-smi is installed but torch {torch.__version__} finds no GPU: "
+            "install the CUDA build of torch",
+        )
 
 
 def _memory() -> Iterator[Finding]:
@@ -128,24 +124,24 @@ def _memory() -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
-    from harness.backbones.hub.errors import endpoint
-
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         yield Finding("hub", "mind", "HF_HUB_OFFLINE is set: only cached models and data work")
         return
-    import urllib.request
 
     request = urllib.request.Request(endpoint(), method="HEAD")  # noqa: S310  # the user's own setting
     try:
         with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):  # noqa: S310
             yield Finding("hub", "well", f"{endpoint()} answers")
     except urllib.error.HTTPError as error:
-        state: State = "well" if error.code < 500 else "mind"
-        yield Finding("hub", state, f"{endpoint()} answers with status {error.code}")
+        text = f"{endpoint()} answers with status {error.code}"
+        yield Finding("hub", "well" if error.code < 500 else "mind", text)
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        text = f"{endpoint()} does not answer ({reason})"
-        yield Finding("hub", "mind", f"{text}; `--model tiny --tasks toy` needs no network")
+        yield Finding(
+            "hub",
+            "mind",
+            f"{endpoint()} does not answer ({getattr(error, 'reason', error)}); "
+            "`--model tiny --tasks toy` needs no network",
+        )
 
 
 def _cache() -> Iterator[Finding]:
@@ -168,8 +164,12 @@ def _database(db: str) -> Iterator[Finding]:
     if not is_url(db):
         path = Path(db)
         if kind := network_file_system(path.absolute().parent):
-            text = f"{db} is on a network file system ({kind}), where file locks are unreliable"
-            yield Finding("database", "ill", f"{text}: name a file on a local disk with --db")
+            yield Finding(
+                "database",
+                "ill",
+                f"{db} is on a network file system ({kind}), where file locks are unreliable: "
+                "name a file on a local disk with --db",
+            )
             return
         if not path.exists():
             yield Finding("database", "well", f"{db} does not exist yet; `bench run` creates it")
@@ -182,8 +182,16 @@ def _database(db: str) -> Iterator[Finding]:
         yield Finding("database", "ill", str(error).splitlines()[0])
         return
     if damage:
-        text = f"{display_name(db)} is damaged ({damage[0]}): restore a backup"
-        yield Finding("database", "ill", f"{text}; `bench db verify` lists every problem")
+        yield Finding(
+            "database",
+            "ill",
+            f"{display_name(db)} is damaged ({damage[0]}): restore a backup; "
+            "`bench db verify` lists every problem",
+        )
     else:
-        text = f"{display_name(db)} is readable and has {plural(jobs, 'job')}"
-        yield Finding("database", "well", f"{text}; `bench db verify` checks every hash")
+        yield Finding(
+            "database",
+            "well",
+            f"{display_name(db)} is readable and has {plural(jobs, 'job')}; "
+            "`bench db verify` checks every hash",
+        )

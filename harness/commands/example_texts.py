@@ -1,7 +1,6 @@
 """Texts of test rows for the page that shows wrong predictions. Nothing is downloaded."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 import numpy as np
 
@@ -27,35 +26,30 @@ def reader(
     by_digest = {entry.digest: entry for entry in entries}
     tasks = {**REGISTRY, **{task.name: task for task in own}}
 
-    def texts(run: Run) -> Sequence[Sequence[str]] | None:
+    def texts_of(run: Run) -> Sequence[Sequence[str]] | None:
         entry, task = by_digest.get(run.digest), tasks.get(run.task)
         if entry is None or task is None:
             return None
         try:
             with offline():
-                tests = _test_rows(entry, task)
+                tests = draws.test_sets(
+                    task,
+                    lambda split: task.reader.examples(split, entry.setting["task"]["revision"]),
+                    entry.draw,
+                    recipe_from(entry.setting["recipe"]),
+                )
         except Exception:  # a report needs no texts, whatever is wrong with the data
             return None
-        if not _same_labels(tests, run):
-            return None
-        return [row.texts for rows in tests.values() for row in rows]
+        texts = [row.texts for rows in tests.values() for row in rows]
+        return texts if _same_labels(tests, run) else None
 
-    return texts
-
-
-def _test_rows(entry: LedgerEntry, task: Task) -> Mapping[str, Sequence[Example]]:
-    """Return the test rows that the job's draw selects, by the suffix of their split."""
-    revision = entry.setting["task"]["revision"]
-    read = cache(lambda split: task.reader.examples(split, revision))
-    return draws.test_sets(task, read, entry.draw, recipe_from(entry.setting["recipe"]))
+    return texts_of
 
 
 def _same_labels(tests: Mapping[str, Sequence[Example]], run: Run) -> bool:
     """Return whether the rows have the labels that the run was scored with."""
-    if list(tests) != list(run.labels):
-        return False
-    pairs = [([row.label for row in rows], run.labels[suffix]) for suffix, rows in tests.items()]
-    return all(
-        len(labels) == len(stored) and np.allclose(labels, stored, atol=1e-6)
-        for labels, stored in pairs
+    return list(tests) == list(run.labels) and all(
+        len(rows) == len(run.labels[suffix])
+        and np.allclose([row.label for row in rows], run.labels[suffix], atol=1e-6)
+        for suffix, rows in tests.items()
     )

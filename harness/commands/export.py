@@ -1,14 +1,13 @@
 """`bench export`: write a trained model to a folder."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
+
+from rich.console import Console
 
 from harness.artefacts import model_card, peft_format, restore
-from harness.artefacts.restore import StoredModel
 from harness.atomic_write import atomic_folder
+from harness.scheduling.summary import print_line
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -26,33 +25,30 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         Unavailable, CorruptData: the tensors are missing or were changed.
         CannotWrite: the folder exists or cannot be made.
     """
-    from rich.console import Console
     from safetensors.torch import save_file
 
     stored = restore.load(db, digest)
     tensors = stored.tensors_at(at)
+    description = {
+        "digest": stored.entry.digest,
+        "label": stored.entry.label,
+        "labels": stored.labels,
+        **stored.metadata,
+    }
     files = (
         peft_format.files(stored, tensors)
         if form == "peft"
-        else {"model.safetensors": dict(tensors), "job.json": _description(stored)}
+        else {"model.safetensors": dict(tensors), "job.json": description}
     )
     with atomic_folder(folder) as draft:
         for name, content in files.items():
             if name.endswith(".safetensors"):
-                flat = {key: tensor.float().contiguous() for key, tensor in content.items()}
-                save_file(flat, draft / name, metadata={"format": "pt"})
+                save_file(
+                    {key: tensor.float().contiguous() for key, tensor in content.items()},
+                    draft / name,
+                    metadata={"format": "pt"},
+                )
             else:
                 (draft / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
         (draft / "README.md").write_text(model_card.text(stored, form, at), "utf-8")
-    text = f"wrote {', '.join([*files, 'README.md'])} to {folder}"
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _description(stored: StoredModel) -> dict[str, Any]:
-    entry = stored.entry
-    return {
-        "digest": entry.digest,
-        "label": entry.label,
-        "labels": stored.labels,
-        **stored.metadata,
-    }
+    print_line(Console(), f"wrote {', '.join([*files, 'README.md'])} to {folder}")

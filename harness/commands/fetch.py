@@ -1,9 +1,6 @@
 """`bench fetch`: download the model and the data that a grid needs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -11,11 +8,9 @@ from harness.backbones import checkpoints
 from harness.commands.plan import progress_printer
 from harness.scheduling.summary import print_line
 from harness.study import planning, request
+from harness.study.grid_options import GridOptions
+from harness.study.planning import Plan
 from harness.wording import plural
-
-if TYPE_CHECKING:
-    from harness.study.grid_options import GridOptions
-    from harness.study.planning import Plan
 
 
 def fetch_grid(grid: GridOptions) -> None:
@@ -47,8 +42,7 @@ def fetch(plan: Plan, task_names: set[str], progress: Callable[[str], None]) -> 
             continue
         progress(f"reading {name}")
         revision = task.reader.revision()
-        splits = dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())])
-        for split in splits:
+        for split in dict.fromkeys([task.train, *([] if task.holdout else task.tests.values())]):
             count = plural(len(task.reader.examples(split, revision)), "row")
             lines.append(f"{name} {split}: {count} at {revision[:12]}")
     return lines

@@ -4,8 +4,6 @@ The claim that a whole region of models is good can be checked here for a single
 selected by the result, so test rows may be evaluated at every point.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -14,21 +12,28 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
 
 from harness.artefacts import restore
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
+from harness.commands.verify import job_of
 from harness.errors import Unavailable, UsageError
+from harness.streams import stream_seed
+from harness.tasks import Example
+from harness.training import batching, job_run, testing
+from harness.training.adapted_model import AdaptedModel, predict
+from harness.training.batching import Encoded
+from harness.training.job_run import JobRun
+from harness.training.ticket import Ticket
 from harness.wording import plural
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.tasks import Example
-    from harness.training.adapted_model import AdaptedModel
-    from harness.training.batching import Encoded
-    from harness.training.job_run import JobRun
+from reports.figures import FILE_FORMATS, save
+from reports.figures.landscape import landscape
 
 RADII: Final = (0.05, 0.1, 0.2, 0.4)  # lengths of displacements, relative to each tensor's norm
 
@@ -72,11 +77,6 @@ def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path
         Unavailable, CorruptData: see `evaluate_points`.
         CannotWrite: a file cannot be written.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from reports.figures import FILE_FORMATS, save
-
     target = output or Path(f"landscape-{digest[:12]}.svg")
     form = target.suffix.removeprefix(".").lower()
     if form not in FILE_FORMATS:
@@ -101,8 +101,6 @@ def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path
 
 
 def _figure(stored: StoredModel, points: Sequence[LandscapePoint]) -> Any:
-    from reports.figures.landscape import landscape
-
     centre, *others = (point for point in points if point.weights)
     used = sorted({v for point in others for v, weight in enumerate(point.weights) if weight})
     # The centre of all vertices lies outside the figure if only some of them are drawn.
@@ -167,8 +165,9 @@ def lattice_points(vertices: int, request: LandscapeRequest) -> list[tuple[float
     if bad := [number for number in chosen if not 1 <= number <= vertices]:
         raise UsageError(f"--vertices: there is no vertex {bad[0]}; there are 1 to {vertices}")
     if not request.edges and (len(set(chosen)) != len(chosen) or len(chosen) not in (2, 3)):
-        given = ",".join(map(str, chosen))
-        raise UsageError(f"--vertices requires two or three different numbers, got {given}")
+        raise UsageError(
+            f"--vertices requires two or three different numbers, got {','.join(map(str, chosen))}"
+        )
     groups = (
         itertools.combinations(range(vertices), 2)
         if request.edges
@@ -176,21 +175,11 @@ def lattice_points(vertices: int, request: LandscapeRequest) -> list[tuple[float
     )
     points = [centre]
     for group in groups:
-        for parts in _compositions(len(group), request.steps):
-            weights = [0.0] * vertices
-            for vertex, part in zip(group, parts, strict=True):
-                weights[vertex] = part / request.steps
-            points.append(tuple(weights))
+        for parts in itertools.product(range(request.steps, -1, -1), repeat=len(group)):
+            if sum(parts) == request.steps:
+                weights = dict(zip(group, (part / request.steps for part in parts), strict=True))
+                points.append(tuple(weights.get(vertex, 0.0) for vertex in range(vertices)))
     return list(dict.fromkeys(points))
-
-
-def _compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
-    """Yield every way to write `total` as an ordered sum of non-negative integers."""
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(total, -1, -1):
-        yield from ((first, *rest) for rest in _compositions(parts - 1, total - first))
 
 
 def evaluate_points(
@@ -237,17 +226,13 @@ def displaced(
         number: number of the direction.
         radius: length of each tensor's displacement, relative to its norm.
     """
-    import torch
-
-    from harness.streams import stream_seed
-
     generator = torch.Generator().manual_seed(stream_seed("direction", digest, number) % 2**63)
     moved = {}
     for name, tensor in sorted(tensors.items()):
         direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         length = direction.norm().clamp_min(torch.finfo(torch.float64).tiny)
-        value = tensor.double() + radius * tensor.double().norm() / length * direction
-        moved[name] = value.to(tensor.dtype)
+        shift = radius * tensor.double().norm() / length * direction
+        moved[name] = (tensor.double() + shift).to(tensor.dtype)
     return moved
 
 
@@ -262,11 +247,6 @@ class Evaluator:
 
     def evaluate(self, tensors: Mapping[str, Tensor], *, test: bool) -> dict[str, Any]:
         """Return losses and scores with these tensors in the slots."""
-        import torch
-
-        from harness.training import testing
-        from harness.training.adapted_model import predict
-
         target, losses, scores = self.job.target, {}, {}
         for name, rows in {"train": self.job.draw.train, "dev": self.job.draw.dev}.items():
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
@@ -293,13 +273,6 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
     Raises:
         Unavailable, CorruptData: the backbone or the rows are missing or were changed.
     """
-    import torch
-
-    from harness.commands.verify import job_of
-    from harness.training import batching, job_run
-    from harness.training.adapted_model import AdaptedModel
-    from harness.training.ticket import Ticket
-
     if stored.task is None:
         raise Unavailable(
             f"{stored.entry.task} is described by a file of yours, whose rows the ledger does not hold"

@@ -1,7 +1,5 @@
 """`bench landscape` without a digest: compare centres, vertices and sampled models of many trained models."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -11,21 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
 
 from harness.artefacts import restore
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
+from harness.commands.compare import finite_or_null
 from harness.commands.landscape import Evaluator, displaced, open_evaluator
 from harness.commands.report import command_line
 from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import Unavailable, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from reports.analysis.paired_runs import PairedRuns, Run
-    from reports.tables.landscape import Surroundings
+from harness.training import testing
+from harness.training.adapted_model import AdaptedModel
+from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
+from reports.analysis.paired_runs import MixedRuns, NothingToCompare, PairedRuns, Run, pair_runs
+from reports.formats.terminal import as_terminal
+from reports.tables.landscape import RADIUS, Surroundings, as_document
 
 SAMPLES: Final = 10  # sampled models of each simplex
 DIRECTIONS: Final = 5  # default number of random directions
@@ -48,12 +51,6 @@ def show_study(
             JSON file.
         CannotWrite: the file cannot be written.
     """
-    from rich.console import Console
-    from rich.progress import track
-
-    from reports.formats.terminal import as_terminal
-    from reports.tables.landscape import as_document
-
     if output is not None and output.suffix != ".json":
         raise UsageError(f"--output: for several models it must end in .json, got {output}")
     paired_runs = paired_runs_of(query, baseline)
@@ -62,8 +59,9 @@ def show_study(
     results: list[Surroundings] = []
     left_out: list[str] = []
     console = Console(stderr=True)
-    hidden = not console.is_terminal
-    for run in track(done, "evaluating", console=console, transient=True, disable=hidden):
+    for run in track(
+        done, "evaluating", console=console, transient=True, disable=not console.is_terminal
+    ):
         try:
             stored = restore.load(query.db, run.digest)
             results.append(evaluate_model(stored, run, tested, directions or DIRECTIONS))
@@ -80,8 +78,11 @@ def show_study(
         failed=failed,
         command=command_line(),
     )
-    width = shutil.get_terminal_size((100, 40)).columns
-    sys.stdout.write(as_terminal(page, width=width, color=sys.stdout.isatty()))
+    sys.stdout.write(
+        as_terminal(
+            page, width=shutil.get_terminal_size((100, 40)).columns, color=sys.stdout.isatty()
+        )
+    )
     if output is not None:
         write_output(output, as_json(results))
 
@@ -92,8 +93,6 @@ def paired_runs_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
     Raises:
         UsageError: there are none, or they belong to several backbones or recipes.
     """
-    from reports.analysis.paired_runs import MixedRuns, NothingToCompare, pair_runs
-
     runs, _ = runs_of(query)
     try:
         return pair_runs(
@@ -113,8 +112,6 @@ def evaluate_model(stored: StoredModel, run: Run, tested: int, directions: int) 
     Raises:
         Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
-    from reports.tables.landscape import RADIUS, Surroundings
-
     with open_evaluator(stored, tested) as evaluator:
 
         def at(weights: Sequence[float] | None, test: bool = True) -> tuple[float, float]:
@@ -159,10 +156,6 @@ def _barriers(
 
 def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ...], float]:
     """Return the scores of models sampled as the method samples them, and their ensemble's score."""
-    from harness.training import testing
-    from harness.training.adapted_model import AdaptedModel
-    from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
-
     fixed, slots, job = stored.metadata["without_vertices"], evaluator.adapted.slots, evaluator.job
     initial = InitialParameters(
         per_vertex={name: value for name, value in stored.tensors.items() if name not in fixed},
@@ -198,14 +191,8 @@ def as_json(results: Sequence[Surroundings]) -> str:
     values = ("centre", "vertices", "samples", "ensemble", "rise", "barrier")
     models = [
         {name: getattr(result.run, name) for name in names}
-        | {name: _json_value(getattr(result, name)) for name in values}
+        | {name: finite_or_null(getattr(result, name)) for name in values}
         for result in results
     ]
     content = {"schema": 1, "models": models}
     return json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
-
-
-def _json_value(value: float | Sequence[float] | None) -> object:
-    if isinstance(value, Sequence):
-        return [_json_value(item) for item in value]
-    return value if value is None or math.isfinite(value) else None

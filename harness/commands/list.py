@@ -1,8 +1,5 @@
 """`bench list`: print the methods, the tasks or the models."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -42,15 +39,11 @@ class ListedMethod(NamedTuple):
             "paper": self.cls.paper,
             "options": self.options,
         }
-        if self.support is not None and self.support.refused:
-            fields["refused"] = self.support.refused
-        elif self.support is not None:
-            fields |= {"trained": self.support.trained, "stored": self.support.stored}
+        if self.support is not None:
+            trained = {"trained": self.support.trained, "stored": self.support.stored}
+            fields |= {"refused": self.support.refused} if self.support.refused else trained
         if self.plugin is not None:
-            fields |= {
-                "distribution": self.plugin.distribution,
-                "version": self.plugin.version,
-            }
+            fields |= _plugin_as_json(self.plugin)
         return fields
 
     def print(self, out: Console, model: str | None) -> None:
@@ -85,20 +78,11 @@ def list_methods(model: str | None, *, as_json: bool) -> None:
     ]
     if as_json:
         failures = [
-            {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "reason": reason,
-            }
+            {"name": plugin.name, **_plugin_as_json(plugin), "reason": reason}
             for plugin, reason in broken.items()
         ]
-        content = {
-            "schema": 1,
-            "methods": [method.as_json() for method in listed],
-            "broken": failures,
-        }
-        out.print_json(json.dumps(content))
+        entries = [method.as_json() for method in listed]
+        out.print_json(data={"schema": 1, "methods": entries, "broken": failures})
         return
     for method in listed:
         method.print(out, model)
@@ -137,8 +121,7 @@ def show_method(name: str, model: str | None, *, as_json: bool) -> None:
             }
             for option, value in defaults.items()
         ]
-        content = {"schema": 1, **listed.as_json(), "explanations": explanations}
-        out.print_json(json.dumps(content))
+        out.print_json(data={"schema": 1, **listed.as_json(), "explanations": explanations})
         return
     listed.print(out, model)
     table = Table("option", "default", "type", "explanation", box=None, pad_edge=False)
@@ -148,6 +131,10 @@ def show_method(name: str, model: str | None, *, as_json: bool) -> None:
     out.print(Padding(table, (0, 0, 0, 2)))
     example = f"--set {canonical}.{next(iter(defaults))}=VALUE"
     out.print(f"Set an option with {example}; several values make variants.", highlight=False)
+
+
+def _plugin_as_json(plugin: Plugin) -> dict[str, str]:
+    return {"distribution": plugin.distribution, "version": plugin.version}
 
 
 def _print_name(out: Console, name: str, source: str) -> None:
@@ -180,10 +167,9 @@ def _load_classes() -> tuple[dict[str, tuple[type[Method], Plugin | None]], dict
 def _options(name: str) -> Mapping[str, Any]:
     """Return every option with its default, including those that have no effect at the other defaults."""
     method = methods.build(name)
-    owners = [method, getattr(method, "base", method)]
     unused = {
         option: getattr(owner, option)
-        for owner in owners
+        for owner in [method, getattr(method, "base", method)]
         for option in sorted(owner.unused)
         if method.closed_form is None
     }
@@ -197,15 +183,19 @@ def _short_options(name: str) -> Mapping[str, Any]:
 
 def _kind(value: object) -> str:
     """Return the type of an option's value in words."""
-    kinds = {bool: "true or false", int: "whole number", float: "number"}
-    return kinds.get(type(value), "text")
+    return {bool: "true or false", int: "whole number", float: "number"}.get(type(value), "text")
 
 
 def _supports(model: str, names: Sequence[str]) -> dict[str, Support]:
     """Return what a model allows of each method with its defaults."""
     spec = BackboneSpec(name=model, revision=checkpoints.revision_of(model))
-    built = [methods.build(name) for name in names]
-    return dict(zip(names, compatibility.find(spec, built, max_length=0), strict=True))
+    return dict(
+        zip(
+            names,
+            compatibility.find(spec, [methods.build(name) for name in names], max_length=0),
+            strict=True,
+        )
+    )
 
 
 # -- tasks
@@ -216,12 +206,8 @@ def list_tasks(*, as_json: bool) -> None:
     """Print the tasks by group."""
     out = Console()
     if as_json:
-        content = {
-            "schema": 1,
-            "groups": {name: list(members) for name, members in GROUPS.items()},
-            "tasks": [_task_as_json(task) for task in REGISTRY.values()],
-        }
-        out.print_json(json.dumps(content))
+        tasks = [_task_as_json(task) for task in REGISTRY.values()]
+        out.print_json(data={"schema": 1, "groups": dict(GROUPS), "tasks": tasks})
         return
     for groups in dict.fromkeys(_groups(task) for task in REGISTRY.values()):
         table = Table(box=None, pad_edge=False, show_header=True)
@@ -275,7 +261,7 @@ def list_models(*, as_json: bool) -> None:
     models |= dict.fromkeys(_cached_models(), "in the cache of the Hub")
     if as_json:
         listed = [{"name": name, "where": where} for name, where in models.items()]
-        out.print_json(json.dumps({"schema": 1, "models": listed}))
+        out.print_json(data={"schema": 1, "models": listed})
         return
     table = Table("model", "where", box=None, pad_edge=False)
     for name, where in models.items():

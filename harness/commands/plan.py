@@ -1,28 +1,22 @@
 """`bench plan`: print what a run would do."""
 
-from __future__ import annotations
-
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
+from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
 from harness.scheduling.summary import print_line
 from harness.study import planning, request
+from harness.study.grid_options import GridOptions
+from harness.study.planning import Plan
 from harness.wording import plural
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from harness.jobs import Job
-    from harness.study.grid_options import GridOptions
-    from harness.study.planning import Plan
 
 STATES = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
 HEADINGS = {"planned": "to do", "claimed": "running"}
@@ -39,11 +33,14 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     for notice in notices:
         print_line(log, f"note: {notice}")
     plan = planning.plan(checked, progress_printer(log))
-    states = _known_states(db, plan)
+    states = {}
+    if is_url(db) or Path(db).exists():
+        with Ledger(db) as ledger:
+            states = ledger.states([job.digest for job in plan.jobs])
     if as_json:
         jobs = [_as_json(job, states.get(job.digest, "planned"), "") for job in plan.jobs]
         jobs += [_as_json(cell.job, "infeasible", cell.reason) for cell in plan.infeasible]
-        out.print_json(json.dumps({"schema": 1, "jobs": jobs}))
+        out.print_json(data={"schema": 1, "jobs": jobs})
         return
     print_line(out, f"{checked.recipe.line()}; {plan.backbone.line()}")
     out.print(_table(plan, states))
@@ -75,13 +72,6 @@ def reasons(plan: Plan) -> list[str]:
     return list(dict.fromkeys(cell.reason for cell in plan.infeasible))
 
 
-def _known_states(db: str, plan: Plan) -> dict[str, str]:
-    if not is_url(db) and not Path(db).exists():
-        return {}
-    with Ledger(db) as ledger:
-        return ledger.states([job.digest for job in plan.jobs])
-
-
 def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
     draw = job.draw
     return {
@@ -99,8 +89,6 @@ def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
 
 def _table(plan: Plan, states: dict[str, str]) -> Table:
     """Return the number of jobs in each state, by method."""
-    from rich.table import Table
-
     counts: dict[str, Counter[str]] = {}
     for job in plan.jobs:
         counts.setdefault(job.label, Counter())[states.get(job.digest, "planned")] += 1

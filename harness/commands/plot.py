@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from harness.atomic_write import write_output
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
 from methods.core.suggestions import did_you_mean
+from reports.analysis.paired_runs import NothingToCompare
+from reports.figures import COSTS, FIGURES, FILE_FORMATS, Options, save
 
 
 def list_figures() -> None:
     """Print the figures with a description each."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from reports.figures import FIGURES
-
     table = Table("figure", "what it shows", box=None, pad_edge=False)
     for name, drawing in FIGURES.items():
         table.add_row(name, drawing.title)
@@ -46,14 +46,10 @@ def write_figure(
             nothing, or results of several backbones or recipes.
         CannotWrite: the file cannot be written.
     """
-    from reports.analysis.paired_runs import NothingToCompare
-    from reports.figures import FIGURES, save
-
     target = output or Path(f"{name}.svg")
     options = _options(name, target, cost, option)  # raises before anything is read
-    comparison = comparison_of(query, baseline)
     try:
-        content = save(FIGURES[name].draw(comparison, options), _format(target))
+        content = save(FIGURES[name].draw(comparison_of(query, baseline), options), _format(target))
     except NothingToCompare as error:
         raise UsageError(f"--option: {error}") from error
     write_output(target, content)
@@ -66,8 +62,6 @@ def _format(target: Path) -> str:
 
 def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
     """Return the `reports.figures.Options`, or raise UsageError naming everything unknown."""
-    from reports.figures import COSTS, FIGURES, FILE_FORMATS, Options
-
     problems = []
     if name not in FIGURES:
         problems.append(_unknown("figure", name, list(FIGURES)))

@@ -1,7 +1,5 @@
 """`bench plan --detect`: the number of draws that detects a difference, from a known or an assumed variance."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +7,9 @@ from pathlib import Path
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
 from harness.ledger.database import display_name, is_url
-from harness.scheduling.display import duration
 from harness.study import request
 from harness.study.grid_options import GridOptions
-from harness.wording import plural
+from harness.wording import duration, plural
 from reports.analysis.contrasts import Contrast
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST, draws_needed
@@ -59,8 +56,13 @@ def lines(
             draws=1,
             alpha=ALPHA / max(methods - 1, 1),
         )
-        assumption = "; tasks are assumed not to differ" if tasks > 1 else ""
-        yield _answer(plural(tasks, "task"), tasks, points, needed, assumption)
+        yield _answer(
+            plural(tasks, "task"),
+            tasks,
+            points,
+            needed,
+            "; tasks are assumed not to differ" if tasks > 1 else "",
+        )
         return
     if not is_url(query.db) and not Path(query.db).exists():
         raise UsageError(

@@ -1,10 +1,7 @@
 """`bench predict`: apply a trained model to a text, to a pair of texts or to the rows of a file."""
 
-from __future__ import annotations
-
 import csv
 import io
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import Console
+
 from harness.artefacts import restore
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
+from harness.scheduling.summary import print_line
 from harness.tasks import user_files
 from harness.tasks.base import Example, Task
 from harness.tasks.table_files import FileTable, Problems, as_number, read_bytes, read_table
@@ -52,7 +52,11 @@ def predict_job(
         _print_prediction(stored, prediction, as_json=as_json)
     else:
         table, texts = read_texts(stored, request.file, request.columns)
-        _write(_as_csv(stored, table, predict_texts(stored, texts, at)), request.output)
+        content = _as_csv(stored, table, predict_texts(stored, texts, at))
+        if request.output is None:
+            sys.stdout.buffer.write(content)
+        else:
+            write_output(request.output, content)
 
 
 def predict_texts(
@@ -86,8 +90,11 @@ def predict_texts(
         raise UsageError("pass one text, or the two texts of a pair")
     slots = stored.method.slots(backbone)
     adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
-    rows = batching.encode(backbone, [Example(text, 0) for text in texts])
-    logits = predict(adapted, lambda _: stored.tensors_at(at), rows)
+    logits = predict(
+        adapted,
+        lambda _: stored.tensors_at(at),
+        batching.encode(backbone, [Example(text, 0) for text in texts]),
+    )
     slots.remove()
     task = Task(name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False)  # type: ignore[arg-type]
     predictions = Target(task, **stored.metadata["scale"]).predictions(logits)
@@ -174,16 +181,14 @@ def _check_count(stored: StoredModel, count: int) -> None:
 
 
 def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_json: bool) -> None:
-    from rich.console import Console
-
     if as_json:
-        Console().print_json(json.dumps(prediction))
+        Console().print_json(data=prediction)
         return
-    text = f"{prediction['answer']:.3f}" if not stored.labels else prediction["answer"]
+    text = prediction["answer"] if stored.labels else f"{prediction['answer']:.3f}"
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         text += f"  ({', '.join(f'{name} {100 * value:.1f} %' for name, value in ranked)})"
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_line(Console(), text)
 
 
 def _text_columns(stored: StoredModel, table: FileTable) -> Sequence[str]:
@@ -221,11 +226,3 @@ def _as_csv(
             ]
         )
     return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _write(content: bytes, output: Path | None) -> None:
-    """Write the content to standard output, or to a file that is complete or not there at all."""
-    if output is None:
-        sys.stdout.buffer.write(content)
-    else:
-        write_output(output, content)

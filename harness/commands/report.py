@@ -1,14 +1,12 @@
 """`bench report`: compare methods and write the comparison as text, a page or data."""
 
-from __future__ import annotations
-
 import gc
 import shutil
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.atomic_write import write_output
 from harness.commands.stored_runs import ResultQuery, comparison_of, matching_settings
@@ -16,12 +14,11 @@ from harness.errors import UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors
 from harness.redaction import redact
-from harness.tasks import user_files
+from harness.tasks import Task, user_files
 from methods.core.suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from harness.tasks import Task
-    from reports.analysis.paired_runs import Run
+from reports import render
+from reports.analysis.paired_runs import NothingToCompare, Run
+from reports.published import STUDIES
 
 
 @contextmanager
@@ -71,10 +68,6 @@ def write_report(
             no such study; or an option does not apply to this format.
         CannotWrite: the file cannot be written.
     """
-    from reports import render
-    from reports.analysis.paired_runs import NothingToCompare
-    from reports.published import STUDIES
-
     if against is not None and against not in STUDIES:
         hint = did_you_mean(against, STUDIES)
         raise UsageError(f"--against: no study {against!r}{hint}; there are {', '.join(STUDIES)}")
@@ -105,8 +98,6 @@ def write_report(
     if form == "html" and output is not None:
         print(output)  # noqa: T201
         if browse:
-            import webbrowser
-
             webbrowser.open(output.absolute().as_uri())
     return int(strict and any(note.level == "red" for note in comparison.notes))
 

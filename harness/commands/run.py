@@ -1,17 +1,15 @@
 """`bench run`: check the command, plan its jobs, and run those that have no result."""
 
-from __future__ import annotations
-
 import math
 import signal
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -20,23 +18,24 @@ from harness.artefacts.tensor_files import folder as artefact_folder
 from harness.commands.fetch import fetch
 from harness.commands.plan import progress_printer, reasons
 from harness.errors import Unavailable, UsageError
+from harness.geometry import ALONE, Geometry
+from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
-from harness.scheduling.display import LiveDisplay, PlainDisplay, duration
+from harness.scheduling import scheduler
+from harness.scheduling.display import LiveDisplay, PlainDisplay
 from harness.scheduling.executors import devices as device_choice
+from harness.scheduling.executors.base import Executor
 from harness.scheduling.progress import RunProgress
 from harness.scheduling.run_options import KeptTensors, RunOptions
+from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
 from harness.study import planning, preregistration, request
 from harness.study.grid_options import GridOptions
-from harness.wording import plural
-
-if TYPE_CHECKING:
-    from harness.jobs import Job
-    from harness.scheduling.executors.base import Executor
-    from harness.study.planning import Plan
-    from harness.training.ticket import Ticket
-    from reports.analysis.hypothesis import Hypothesis
+from harness.study.planning import Plan
+from harness.training.ticket import Ticket
+from harness.wording import duration, plural
+from reports.analysis.hypothesis import Hypothesis
 
 
 class CheckedCommand(NamedTuple):
@@ -60,7 +59,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         if options.shard is not None:
             plan = plan.part(*shard(options.shard))
         db = _database(grid, options)
-        file = db or str(Path(stack.enter_context(_temporary_folder())) / "smoke.db")
+        file = db or stack.enter_context(TemporaryDirectory(prefix="bench-smoke-")) + "/smoke.db"
         ledger = stack.enter_context(Ledger(file, write=True))
         if checked.hypothesis is not None:
             preregistration.declare(ledger, checked.hypothesis)
@@ -98,10 +97,6 @@ def _database(grid: GridOptions, options: RunOptions) -> str | None:
     return options.db
 
 
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="bench-smoke-")
-
-
 # -- checks
 # ----------------------------------------------------------------------------------------------------
 
@@ -112,15 +107,14 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
     Raises:
         UsageError: With everything that is wrong.
     """
-    problems: list[str] = []
+    reader = request.OptionReader(grid)
     checked: planning.Request | None = None
     try:
         checked, notices = request.read(grid)
         for notice in notices:
             print_line(log, f"note: {notice}")
     except UsageError as error:
-        problems += error.problems
-    reader = request.OptionReader(grid)
+        reader.problems += error.problems
     reader.number("jobs", options.jobs)
     if options.timeout is not None:
         reader.number("timeout", options.timeout, least=1)
@@ -136,17 +130,20 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
         reader.problems.append(f"--db: {options.db} is a folder; name a file")
     hypothesis = None
     if options.hypothesis is not None and checked is not None:
-        labels = list(dict.fromkeys(methods.label(method) for method in checked.methods))
         hypothesis = reader.attempt(
-            partial(preregistration.read, options.hypothesis, options.rope, labels)
+            partial(
+                preregistration.read,
+                options.hypothesis,
+                options.rope,
+                list(dict.fromkeys(methods.label(method) for method in checked.methods)),
+            )
         )
     elif options.rope is not None and options.hypothesis is None:
         reader.problems.append(
             "--rope needs --hypothesis: a region that is chosen without a hypothesis proves nothing"
         )
-    problems += reader.problems
-    if problems or checked is None:
-        raise UsageError(*problems)
+    if reader.problems or checked is None:
+        raise UsageError(*reader.problems)
     return CheckedCommand(checked, devices, hypothesis)
 
 
@@ -205,8 +202,8 @@ def _retried(
     }
     retried = {digest for digest, names in ended.items() if causes & set(names)}
     if options.retry and not retried:
-        counts = Counter(name for _, name in ended.values())
-        others = ", ".join(f"{count} {name}" for name, count in counts.items())
+        counts = Counter(name for _, name in ended.values()).items()
+        others = ", ".join(f"{count} {name}" for name, count in counts)
         print_line(
             log,
             f"note: --retry {options.retry}: no job ended this way; "
@@ -265,9 +262,6 @@ def _tickets(
     log: Console,
 ) -> dict[str, Ticket]:
     """Return the ticket of each job to do, by digest, in their order."""
-    from harness.geometry import ALONE, Geometry
-    from harness.training.ticket import Ticket
-
     geometries: dict[str, Geometry] = {}
     sharing: dict[str, int] = {}
     if options.pack != "1" and not options.timing:
@@ -288,13 +282,12 @@ def _tickets(
             )
         if options.timeout is None:  # the time of one job is unknown among jobs dispatched together
             sharing = pack_planning.feature_sharing(jobs, options.pack, len(slots))
-    folder = artefact_folder(db)
     return {
         job.digest: Ticket(
             job=job,
             task=plan.tasks[job.draw.task],
             keep=KeptTensors(options.keep).value,
-            artefacts=folder,
+            artefacts=artefact_folder(db),
             zeroed=options.zeroed,
             rules=options.rules == "all",
             geometry=geometries.get(job.digest, ALONE),
@@ -333,16 +326,14 @@ def _work(
     db: str | None,
 ) -> int:
     """Run the jobs, print a summary, and return the exit code."""
-    from harness.scheduling import scheduler
-    from harness.scheduling.signals import watch_signals
-
     ledger.begin(" ".join(["bench", *sys.argv[1:]]))
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = RunProgress(total=len(plan.jobs), ended_before=len(plan.jobs) - len(tickets))
-    live = out.is_terminal and not out.is_dumb_terminal and not options.inline
-    display = LiveDisplay(out, jobs) if live else PlainDisplay(out)
-    most = "1" if options.fail_fast else options.max_failures
-    limits = scheduler.Limits(float(options.timeout or math.inf), float(most or math.inf))
+    display = (
+        LiveDisplay(out, jobs)
+        if (out.is_terminal and not out.is_dumb_terminal and not options.inline)
+        else PlainDisplay(out)
+    )
     with watch_signals(in_process=options.inline) as stop, display:
         scheduler.Scheduler(
             ledger,
@@ -352,32 +343,31 @@ def _work(
             progress,
             stop,
             retry=retry,
-            confirm=None if options.yes else _confirmation(out, display, progress),
-            limits=limits,
+            confirm=None if options.yes else partial(_confirm, out, display, progress),
+            limits=scheduler.Limits(
+                float(options.timeout or math.inf),
+                float(("1" if options.fail_fast else options.max_failures) or math.inf),
+            ),
         ).run()
     return summarise_run(out, ledger, plan, progress, stop, db)
 
 
-def _confirmation(
-    out: Console, display: LiveDisplay | PlainDisplay, progress: RunProgress
-) -> Callable[[float], bool]:
-    """Return a function that asks before a long run; without a terminal it prints the duration and goes on."""
-
-    def confirm(seconds: float) -> bool:
-        text = f"{plural(progress.left, 'job')} will take about {duration(seconds)}"
-        if not isinstance(display, LiveDisplay) or not sys.stdin.isatty():
-            display.note(f"{text} (--yes skips this estimate; there is no terminal to confirm it)")
-            return True
-        display.pause()
-        # While the question is open, Ctrl-C is an answer to it.
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            answer = out.input(f"{text}. Go on? [y/N] ", markup=False)
-        except (EOFError, KeyboardInterrupt):
-            answer = ""
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        display.resume()
-        return answer.strip().lower() in ("y", "yes")
-
-    return confirm
+def _confirm(
+    out: Console, display: LiveDisplay | PlainDisplay, progress: RunProgress, seconds: float
+) -> bool:
+    """Ask before a long run; without a terminal, print the duration and go on."""
+    text = f"{plural(progress.left, 'job')} will take about {duration(seconds)}"
+    if not isinstance(display, LiveDisplay) or not sys.stdin.isatty():
+        display.note(f"{text} (--yes skips this estimate; there is no terminal to confirm it)")
+        return True
+    display.pause()
+    # While the question is open, Ctrl-C is an answer to it.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answer = out.input(f"{text}. Go on? [y/N] ", markup=False)
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    display.resume()
+    return answer.strip().lower() in ("y", "yes")

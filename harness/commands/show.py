@@ -1,23 +1,23 @@
 """`bench show`: list the jobs of a database, or print everything about one of them."""
 
-from __future__ import annotations
-
 import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from harness.artefacts import restore
 from harness.commands.verify import entry_problems
 from harness.geometry import Geometry
 from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors
-from harness.scheduling.display import duration
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from harness.outcome import unpack_predictions
+from harness.wording import duration
 
 # Names of the first values of a dev curve's entry. A fifth one, `copies`, is present where sampled
 # models were evaluated on copies of the dev rows.
@@ -26,10 +26,6 @@ CURVE = ("step", "train_loss", "dev_score", "dev_loss")
 
 def show_jobs(db: str, *, as_json: bool) -> None:
     """Print one line for each job."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     out = Console()
     with damage_errors(db), Ledger(db) as ledger:
         entries = ledger.entries()
@@ -40,15 +36,19 @@ def show_jobs(db: str, *, as_json: bool) -> None:
             | {"score": _json_number(entry.metrics.get("score"))}
             for entry in entries
         ]
-        out.print_json(json.dumps({"schema": 1, "jobs": jobs}))
+        out.print_json(data={"schema": 1, "jobs": jobs})
         return
     columns = ("digest", "method", "task", "size", "draw", "seed", "state", "score")
     table = Table(*columns, box=None, pad_edge=False)
     for entry in entries:
         score = f"{100 * entry.metrics['score']:.1f}" if "score" in entry.metrics else ""
-        numbers = (str(entry.size), str(entry.draw), str(entry.seed))
         table.add_row(
-            entry.digest[:12], Text(entry.label), entry.task, *numbers, entry.state, score
+            entry.digest[:12],
+            Text(entry.label),
+            entry.task,
+            *map(str, (entry.size, entry.draw, entry.seed)),
+            entry.state,
+            score,
         )
     out.print(table)
 
@@ -59,8 +59,6 @@ def show_job(db: str, digest: str, *, as_json: bool) -> None:
     Raises:
         UsageError: no job's digest, or more than one, begins with `digest`.
     """
-    from rich.console import Console
-
     out = Console()
     with damage_errors(db), Ledger(db) as ledger:
         entry = restore.find_entry(ledger, digest)
@@ -80,8 +78,6 @@ def _as_json(
     blobs: Mapping[str, bytes],
     attempts: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    from harness.outcome import unpack_predictions
-
     predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else None
     return {
         "schema": 1,
@@ -110,18 +106,13 @@ def _json_number(value: float | None) -> float | str | None:
 
 
 def _curve_entry(values: Sequence[Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = dict(zip(CURVE, map(_json_number, values[:4]), strict=False))
-    if len(values) > 4:
-        entry["copies"] = [_json_number(score) for score in values[4]]
-    return entry
+    copies = {"copies": [_json_number(score) for score in values[4]]} if len(values) > 4 else {}
+    return dict(zip(CURVE, map(_json_number, values[:4]), strict=False)) | copies
 
 
 def _print_job(
     out: Console, entry: LedgerEntry, curve: Sequence[Sequence[Any]], attempts: list[dict[str, Any]]
 ) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     name = f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}, seed {entry.seed}"
     out.print(name, style="bold", markup=False, highlight=False)
     setting = entry.setting
@@ -136,10 +127,10 @@ def _print_job(
         *((metric, f"{100 * value:.2f}") for metric, value in sorted(entry.metrics.items())),
         *(_result_lines(entry.result, entry.geometry, entry.n_test) if entry.result else ()),
         *(_curve_lines(curve, (entry.result or {}).get("best_step")) if curve else ()),
-    ]
-    lines += [
-        ("attempt", f"{attempt['ended']} {attempt['outcome']} {attempt['error']}".strip())
-        for attempt in attempts
+        *(
+            ("attempt", f"{attempt['ended']} {attempt['outcome']} {attempt['error']}".strip())
+            for attempt in attempts
+        ),
     ]
     table = Table.grid(padding=(0, 2))
     for key, value in lines:
@@ -159,8 +150,8 @@ def _curve_lines(curve: Sequence[Sequence[Any]], best_step: int | None) -> list[
         scores = [100 * score for score in chosen[4]]
         text = (
             f"{len(scores)} dev scores at the selected step: {min(scores):.1f} to {max(scores):.1f}"
+            f", mean {fmean(scores):.1f}, standard deviation {pstdev(scores):.1f}"
         )
-        text += f", mean {fmean(scores):.1f}, standard deviation {pstdev(scores):.1f}"
         lines.append(("sampled models", text))
     return lines
 
@@ -169,8 +160,10 @@ def _result_lines(
     result: Mapping[str, Any], geometry: Geometry, n_test: int
 ) -> list[tuple[str, str]]:
     per_row = 1000 * result["seconds_evaluation"] / max(1, n_test)
-    seconds = f"training {duration(result['seconds_training'])}"
-    seconds += f", testing {duration(result['seconds_evaluation'])} ({per_row:.1f} ms per row)"
+    seconds = (
+        f"training {duration(result['seconds_training'])}, "
+        f"testing {duration(result['seconds_evaluation'])} ({per_row:.1f} ms per row)"
+    )
     score = "NaN" if result["dev_score"] is None else f"{100 * result['dev_score']:.2f}"
     kept = f"tensors {result['artefact']}" if result["artefact"] else "tensors not kept"
     size = f"{result['trained']:,} parameters; {result['stored']:,} bytes to store; {kept}"

@@ -1,8 +1,5 @@
 """`bench status`. It imports little, because most of its time is the start of Python."""
 
-from __future__ import annotations
-
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +24,7 @@ def show_status(db: str, *, as_json: bool) -> None:
     """Print how many jobs are in each state, by backbone and method, and the latest errors."""
     from rich.console import Console
 
-    from harness.scheduling.display import duration
+    from harness.wording import duration
 
     out = Console()
     counts, errors, seconds = _read(db)
@@ -36,7 +33,7 @@ def show_status(db: str, *, as_json: bool) -> None:
             {"model": model, "method": label, **states} for (model, label), states in counts.items()
         ]
         failures = [{"digest": digest, "error": error} for digest, error in errors.items()]
-        out.print_json(json.dumps({"schema": 1, "methods": methods, "errors": failures}))
+        out.print_json(data={"schema": 1, "methods": methods, "errors": failures})
         return
     out.print(_table(counts))
     done = sum(states["done"] for states in counts.values())
@@ -45,8 +42,12 @@ def show_status(db: str, *, as_json: bool) -> None:
         f"{done} of {plural(total, 'job')} done, {duration(seconds)} of computing", highlight=False
     )
     for digest, error in list(errors.items())[-SHOWN:]:
-        text = f"{digest[:12]}  {error.splitlines()[0] if error else ''}"
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"{digest[:12]}  {error.splitlines()[0] if error else ''}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def watch_status(db: str) -> None:

@@ -1,7 +1,5 @@
 """Read results from a ledger as the runs that reports compare."""
 
-from __future__ import annotations
-
 import json
 import sys
 import zlib
@@ -9,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +22,10 @@ from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
 from harness.wording import plural
-from reports.analysis.paired_runs import Run, SelectionRule
-
-if TYPE_CHECKING:
-    from reports.analysis.comparison import Comparison
-    from reports.analysis.hypothesis import Hypothesis
+from reports import compare
+from reports.analysis.comparison import Comparison
+from reports.analysis.hypothesis import Hypothesis
+from reports.analysis.paired_runs import MixedRuns, NothingToCompare, Run, SelectionRule
 
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
@@ -77,9 +74,6 @@ def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
         UsageError: the query matches nothing, or results of several backbones or recipes.
         CorruptData: a stored result was changed or is damaged.
     """
-    from reports import compare
-    from reports.analysis.paired_runs import MixedRuns, NothingToCompare
-
     found, hypothesis = runs_of(query)
     try:
         return compare(
@@ -189,7 +183,10 @@ def runs(entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]
         if id(setting) not in lines:
             backbone = BackboneSpec(**setting["backbone"])
             recipe = recipe_from(setting["recipe"]).line()
-            lines[id(setting)] = backbone, recipe, _scoring(setting["task"])
+            task = setting["task"]
+            # Equal for two tasks whose rows are scored alike.
+            scoring = canonical([task[key] for key in ("revision", "version", "metrics", "labels")])
+            lines[id(setting)] = backbone, recipe, scoring
         found.append(_run(entry, blobs.get(entry.digest, {}), *lines[id(setting)]))
     return found
 
@@ -217,7 +214,8 @@ def _run(
         size=entry.size,
         draw=entry.draw,
         seed=entry.seed,
-        status=_status(entry.state),
+        # planned and claimed are missing
+        status=entry.state if entry.state in get_args(Status) else "missing",  # type: ignore[arg-type]
         score=entry.metrics.get("score"),
         metrics=values,
         rules=_rules(columns),
@@ -263,15 +261,6 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _scoring(task: Mapping[str, Any]) -> str:
-    """Return a text that is equal for two tasks if their rows are scored alike."""
-    return canonical([task["revision"], task["version"], task["metrics"], task["labels"]])
-
-
-def _status(state: str) -> Status:
-    return state if state in get_args(Status) else "missing"  # type: ignore[return-value]  # planned and claimed are missing
-
-
 def _rules(columns: Mapping[str, float]) -> dict[str, SelectionRule]:
     """Return the further selection rules that were tested; a stored `rule NAME METRIC` is a metric of one."""
     metrics: dict[str, dict[str, float]] = {}
@@ -304,9 +293,7 @@ def _passes(geometry: Geometry) -> str:
 
 
 def _versions(result: Mapping[str, Any]) -> str:
-    versions = result.get("versions")
-    if not versions:
-        return ""
+    versions = result.get("versions") or {}
     names = ("simplexbench", "python", "torch", "transformers")
     named = [f"{name} {versions[name]}" for name in names if name in versions]
-    return ", ".join([*named, str(result["device"])])
+    return ", ".join([*named, str(result["device"])]) if versions else ""

@@ -5,14 +5,14 @@ hash and each tensor file's hash. With `--rerun`, randomly chosen jobs are train
 recorded geometry, and the new metrics and predictions are compared with the recorded ones.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
 
 from harness import provenance
 from harness.artefacts import tensor_files
@@ -21,16 +21,11 @@ from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical
 from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
-from harness.outcome import unpack_predictions
+from harness.outcome import Outcome, unpack_predictions
 from harness.study import preregistration
 from harness.tasks import REGISTRY, Task, user_files
 from harness.training.ticket import Ticket
 from harness.wording import plural
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from harness.outcome import Outcome
 
 SHOWN = 20  # problems that are printed; further ones are only counted
 
@@ -77,8 +72,6 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
         CorruptData: the database or a tensor file is damaged or was changed.
         UsageError: `rerun` is not a number of results that the database has.
     """
-    from rich.console import Console
-
     out = Console(soft_wrap=True, highlight=False)
     with damage_errors(db), Ledger(db) as ledger:
         entries = ledger.entries()
@@ -92,12 +85,11 @@ def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) 
             lines += problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
             raise CorruptData("\n".join(lines))
         results = [entry.result for entry in entries if entry.result]
-        kept = sum(result["artefact"] is not None for result in results)
         text = ", ".join(
             [
                 plural(len(entries), "job"),
                 plural(len(results), "result"),
-                plural(kept, "tensor file"),
+                plural(sum(result["artefact"] is not None for result in results), "tensor file"),
             ]
         )
         out.print(f"{display_name(db)} is intact: {text}; every hash matches", markup=False)
@@ -212,8 +204,7 @@ def _rerun(
         result = rerun_job(ledger, entry, tasks, device)
         results.append(result)
         name = f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}"
-        line = f"[{number}/{len(entries)}] {entry.digest[:12]} {name}: {result}"
-        out.print(line, markup=False)
+        out.print(f"[{number}/{len(entries)}] {entry.digest[:12]} {name}: {result}", markup=False)
     equal = sum(result.equal for result in results)
     elsewhere = sum(not result.equal and not result.same_environment for result in results)
     out.print(f"{equal} of {len(results)} equal to the last digit")
@@ -292,12 +283,11 @@ def _compare(
     entry: LedgerEntry, outcome: Outcome, blobs: Mapping[str, bytes], *, same_environment: bool
 ) -> RerunResult:
     recorded = entry.geometry
-    problem = ""
     if outcome.status != "done":
         problem = f"the rerun {outcome.status}: {outcome.error}"
-    elif outcome.geometry != recorded:
+        return RerunResult(problem, same_environment=same_environment)
+    if outcome.geometry != recorded:
         problem = f"trained in geometry {outcome.geometry}, recorded {recorded} ({outcome.note})"
-    if problem:
         return RerunResult(problem, same_environment=same_environment)
     metrics = {**outcome.metrics, "score": outcome.score or 0.0}
     pairs = {name: (entry.metrics.get(name, float("nan")), new) for name, new in metrics.items()}

@@ -1,33 +1,22 @@
 """What a terminal or a log shows while jobs run: a live board on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-from harness.wording import plural
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
-
-    from harness.jobs import Job
-    from harness.outcome import Outcome
-    from harness.scheduling.executors.base import SlotStatus
-    from harness.scheduling.progress import RunProgress
+from harness.jobs import Job
+from harness.outcome import Outcome
+from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.progress import RunProgress
+from harness.wording import duration, plural
 
 REDRAW_INTERVAL = 0.25  # seconds
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time for people: `8 s`, `2 min 05 s`, `3 h 20 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def job_line(job: Job) -> str:
@@ -51,7 +40,7 @@ class PlainDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def __enter__(self) -> PlainDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,15 +53,12 @@ class PlainDisplay:
         """Print one line."""
         number = progress.ended_before + progress.done + progress.failed
         seconds = duration(outcome.seconds_training + outcome.seconds_evaluation)
-        self._print(
+        self.note(
             f"[{number}/{progress.total}] {job_line(job)}: {outcome_line(outcome)}  ({seconds})"
         )
 
     def note(self, text: str) -> None:
         """Print one line."""
-        self._print(text)
-
-    def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -80,13 +66,11 @@ class LiveDisplay:
     """A board that is redrawn in place: a bar for the run, a line for each slot, and outcomes above it."""
 
     def __init__(self, console: Console, jobs: Mapping[str, Job]) -> None:
-        from rich.live import Live
-
         self._console, self._jobs = console, jobs
         self._live = Live(console=console, refresh_per_second=4, transient=True, auto_refresh=False)
         self._redrawn = 0.0
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -109,45 +93,40 @@ class LiveDisplay:
 
     def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # the board shows the counts
         """Print a line above the board."""
-        from rich.text import Text
-
         done = outcome.status == "done"
-        line = Text.assemble(
-            ("✓ ", "green") if done else ("✗ ", "red"),
-            job_line(job),
-            "  ",
-            (outcome_line(outcome), "bold" if done else "red"),
+        self._live.console.print(
+            Text.assemble(
+                ("✓ ", "green") if done else ("✗ ", "red"),
+                job_line(job),
+                "  ",
+                (outcome_line(outcome), "bold" if done else "red"),
+            ),
+            no_wrap=True,
+            overflow="ellipsis",
         )
-        self._live.console.print(line, no_wrap=True, overflow="ellipsis")
 
     def note(self, text: str) -> None:
         """Print a line above the board."""
         self._live.console.print(f"! {text}", markup=False, style="yellow")
 
     def _board(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
         ended = progress.ended_before + progress.done + progress.failed
         parts: list[Any] = [(f"{ended}", "bold"), f" of {progress.total} done"]
         parts += [" · ", (f"{progress.failed} failed", "red")] if progress.failed else []
         parts += [f" · {plural(progress.left, 'job')} to do{_time_left(progress, len(slots))}"]
         head = Table.grid(padding=(0, 1))
-        bar = ProgressBar(
-            total=max(1, progress.total), completed=ended, width=24, complete_style="cyan"
+        head.add_row(
+            ProgressBar(
+                total=max(1, progress.total), completed=ended, width=24, complete_style="cyan"
+            ),
+            Text.assemble(*parts),
         )
-        head.add_row(bar, Text.assemble(*parts))
         lines = Table.grid(padding=(0, 1))
         for slot in slots:
             self._add_slot(lines, slot)
         return Group(head, lines)
 
     def _add_slot(self, table: Table, slot: SlotStatus) -> None:
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
         bar = ProgressBar(
             total=max(1, slot.steps), completed=slot.step, width=12, complete_style="cyan"
         )

@@ -1,7 +1,5 @@
 """Jobs that another run has claimed: an idle run waits for them and takes them over if that run dies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from time import monotonic, sleep
@@ -30,8 +28,7 @@ class JobsOfOtherRuns:
             return []
         ledger.release_dead_claims()
         states = ledger.states(self.digests)
-        self._checked, digests = monotonic(), self.digests
-        self.digests = []
+        self._checked, digests, self.digests = monotonic(), self.digests, []
         return [
             digest for digest in digests if states.get(digest) in ("planned", "claimed", *retry)
         ]

@@ -1,31 +1,15 @@
 """How far a run has come, how long the rest will take, and the interface of its display."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from harness.jobs import Job
-    from harness.outcome import Outcome
-    from harness.scheduling.executors.base import SlotStatus
+from harness.jobs import Job
+from harness.outcome import Outcome
+from harness.scheduling.executors.base import SlotStatus
 
 MEASURED_STEPS = 20  # before the first estimate
-
-
-class Display(Protocol):
-    """Shows a run to the user."""
-
-    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
-        """Show how far the run is; called several times a second."""
-
-    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
-        """Show an outcome that was recorded."""
-
-    def note(self, text: str) -> None:
-        """Show a message."""
 
 
 @dataclass
@@ -54,6 +38,19 @@ class RunProgress:
         return self.left * self.seconds_per_job / max(1, slots)
 
 
+class Display(Protocol):
+    """Shows a run to the user."""
+
+    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+        """Show how far the run is; called several times a second."""
+
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
+        """Show an outcome that was recorded."""
+
+    def note(self, text: str) -> None:
+        """Show a message."""
+
+
 class JobTimeEstimator:
     """Estimates how long a job takes: from the jobs that ended, and before that from the steps of running ones."""
 
@@ -70,8 +67,7 @@ class JobTimeEstimator:
             slot_seconds = (monotonic() - progress.started) * len(slots)
             progress.seconds_per_job = slot_seconds / (ended + 0.5 * running)
             return
-        estimates = [self._seconds(slot) for slot in slots]
-        if measured := [seconds for seconds in estimates if seconds is not None]:
+        if measured := [s for slot in slots if (s := self._seconds(slot)) is not None]:
             progress.seconds_per_job = max(measured)
 
     def _seconds(self, slot: SlotStatus) -> float | None:

@@ -10,26 +10,9 @@ Text = str | None
 PANEL = "How jobs run"
 
 
-class KeptTensors(StrEnum):
-    """The trained tensors that a run keeps."""
-
-    none = "none"
-    small = "small"
-    all = "all"
-
-
-class TestedRules(StrEnum):
-    """The selection rules whose checkpoint is tested."""
-
-    own = "own"
-    all = "all"
-
-
-class ExecutorName(StrEnum):
-    """Where jobs run."""
-
-    local = "local"
-    ray = "ray"
+KeptTensors = StrEnum("KeptTensors", ["none", "small", "all"])
+TestedRules = StrEnum("TestedRules", ["own", "all"])  # whose selected checkpoint is tested
+ExecutorName = StrEnum("ExecutorName", ["local", "ray"])
 
 
 def _option(*names: str, text: str, metavar: str | None = None) -> Any:

@@ -5,8 +5,6 @@ first signal ends the loop when the jobs in flight have ended, the second one en
 Either way, claims without a result are released.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -159,8 +157,12 @@ class Scheduler:
         if count == 1:
             return list(islice(self._queue, WINDOW))
         kind = self.tickets[self._queue[0]].kind
-        same_kind = (digest for digest in self._queue if self.tickets[digest].kind == kind)
-        return list(islice(same_kind, max(WINDOW, 2 * count)))
+        return list(
+            islice(
+                (digest for digest in self._queue if self.tickets[digest].kind == kind),
+                max(WINDOW, 2 * count),
+            )
+        )
 
     # -- ending jobs
 
@@ -179,8 +181,10 @@ class Scheduler:
         """Commit an outcome, then show it."""
         job = self.tickets[outcome.digest].job
         if not self.ledger.record(outcome, claim.epoch):
-            place = f"{job.label} on {job.draw.task}"
-            self.display.note(f"another run has taken over {place}: the result of that run counts")
+            self.display.note(
+                f"another run has taken over {job.label} on {job.draw.task}: "
+                "the result of that run counts"
+            )
             self._other_runs.digests.append(outcome.digest)
             return
         self.progress.done += outcome.status == "done"
@@ -209,8 +213,10 @@ class Scheduler:
         elif self._losses[digest] >= MAX_LOSSES:
             error = f"WorkerDied: {MAX_LOSSES} times ({reason}); is there enough memory?"
         else:
-            label = self.tickets[digest].job.label
-            self.display.note(f"the worker of {label} died ({reason}); the job is tried again")
+            self.display.note(
+                f"the worker of {self.tickets[digest].job.label} died ({reason}); "
+                "the job is tried again"
+            )
             self.ledger.release_claims([claim])
             self._queue.appendleft(digest)
             return
@@ -241,9 +247,8 @@ class Scheduler:
     def _stop_late_packs(self, slots: Sequence[SlotStatus]) -> None:
         """End packs that exceed the time of their jobs; a job that was alone has then timed out."""
         for number, slot in enumerate(slots):
-            if slot.digest not in self._in_flight:
-                continue
-            if slot.seconds > self.limits.seconds * slot.jobs:
+            late = slot.seconds > self.limits.seconds * slot.jobs
+            if late and slot.digest in self._in_flight:
                 if slot.jobs == 1:  # the jobs of a pack are tried again one by one
                     self._timed_out.add(slot.digest)
                 self.executor.stop(number)
@@ -266,9 +271,9 @@ class Scheduler:
         waited = self._waited if self._waited < seconds else 0.0  # greater: of an earlier wait
         self._waited = seconds
         if waited < database.LOCK_TIMEOUT <= seconds:
-            name = database.display_name(self.ledger.name)
             self.display.note(
-                f"{name} is locked by another process: this run waits and keeps its results"
+                f"{database.display_name(self.ledger.name)} is locked by another process: "
+                "this run waits and keeps its results"
             )
         if self._in_flight:
             self._announce_stop()

@@ -3,13 +3,16 @@
 The first signal stops a run when its running jobs have ended, the second one stops it at once.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+# The signals that ask a run to stop, as far as the system has them.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @dataclass
@@ -49,9 +52,8 @@ def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
         in_process: see `StopSignals`.
     """
     stop = StopSignals(in_process)
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [getattr(signal, name) for name in names]
-    if "SIGHUP" in names and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    numbers = list(SIGNALS)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         numbers.remove(signal.SIGHUP)  # nohup: the run is to outlive its terminal
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:

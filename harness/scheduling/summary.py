@@ -1,23 +1,17 @@
 """The summary and the exit code of a run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from time import monotonic
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from harness.errors import ExitCode
+from harness.ledger import Ledger
 from harness.ledger.database import display_name
-from harness.scheduling.display import duration
-from harness.wording import plural
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from harness.ledger import Ledger
-    from harness.scheduling.progress import RunProgress
-    from harness.scheduling.signals import StopSignals
-    from harness.study.planning import Plan
+from harness.scheduling.progress import RunProgress
+from harness.scheduling.signals import StopSignals
+from harness.study.planning import Plan
+from harness.wording import duration, plural
 
 
 def print_line(console: Console, text: str) -> None:

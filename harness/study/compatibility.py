@@ -7,7 +7,7 @@ Results are cached, so that a plan that was made before needs no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.cache import DiskCache
@@ -71,8 +71,6 @@ def find(
 
 
 def _load(spec: BackboneSpec, max_length: int) -> Backbone:
-    from dataclasses import replace
-
     from harness.backbones import checkpoints, loading
 
     checkpoints.locate_verified(spec.name, spec.revision)

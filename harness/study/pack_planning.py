@@ -4,13 +4,12 @@ A geometry depends on the job and the plan only. The other jobs of a pack change
 numbers.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+import methods
 from harness.backbones import checkpoints
 from harness.cache import DiskCache
 from harness.geometry import EVAL_MICRO_BATCHES, Geometry, padded_length
@@ -121,8 +120,6 @@ def feature_sharing(jobs: Sequence[Job], pack: str, slots: int) -> dict[str, int
 
 def _uses_features(job: Job) -> bool:
     """Return whether the job's method is fitted on features of the frozen backbone."""
-    import methods
-
     return methods.rebuild(job.method, job.options, job.distribution).closed_form is not None
 
 
@@ -135,8 +132,6 @@ def _pack_size(jobs: int, most: int) -> int:
 def _support(
     spec: BackboneSpec, name: str, options: tuple[tuple[str, Any], ...], length: int
 ) -> compatibility.Support:
-    import methods
-
     return compatibility.find(spec, [methods.build(name, dict(options))], length)[0]
 
 
@@ -187,8 +182,8 @@ def _lengths(plan: Plan) -> dict[str, int]:
                 list(column)
                 for column in zip(*(row.texts for row in (*drawn.train, *drawn.dev)), strict=True)
             ]
-            ids = tokenizer(*texts, truncation=True, max_length=recipe.max_length)["input_ids"]
-            longest = max(map(len, ids))
+            encoded = tokenizer(*texts, truncation=True, max_length=recipe.max_length)
+            longest = max(map(len, encoded["input_ids"]))
             known.set(rows.fingerprint, longest)
         lengths[rows.fingerprint] = padded_length(longest, recipe.max_length)
     known.save()

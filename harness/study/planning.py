@@ -64,8 +64,7 @@ class Plan:
             if (block + within[block]) % parts == number - 1:
                 jobs.append(job)
             within[block] += 1
-        infeasible = self.infeasible if number == 1 else ()
-        return replace(self, jobs=tuple(jobs), infeasible=infeasible)
+        return replace(self, jobs=tuple(jobs), infeasible=self.infeasible if number == 1 else ())
 
 
 def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> Plan:
@@ -100,7 +99,10 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     # All methods of a block are adjacent, and early draws come first: an interrupted study still
     # compares methods.
     jobs, infeasible = [], []
-    for block, problem in sorted(blocks, key=lambda block: _order(block[0], request)):
+    names = [task.name for task in request.tasks]
+    for block, problem in sorted(
+        blocks, key=lambda b: (b[0].number, request.sizes.index(b[0].size), names.index(b[0].task))
+    ):
         for seed in range(request.seeds):
             for method, refusal in zip(request.methods, refusals, strict=True):
                 rows = replace(block, fingerprint="") if refusal else block
@@ -113,11 +115,6 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     return Plan(
         backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks}
     )
-
-
-def _order(rows: DrawSpec, request: Request) -> tuple[int, int, int]:
-    names = [task.name for task in request.tasks]
-    return (rows.number, request.sizes.index(rows.size), names.index(rows.task))
 
 
 def _job(backbone: BackboneSpec, rows: DrawSpec, seed: int, method: Method, recipe: Recipe) -> Job:
@@ -162,14 +159,14 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
             if (facts := known.get(key)) is None:
                 facts = _draw(task, read, size, number, recipe)
                 known.set(key, facts)
-            infeasible = "reason" in facts
-            blocks.append((empty, facts["reason"]) if infeasible else (replace(empty, **facts), ""))
+            blocks.append(
+                (empty, facts["reason"]) if "reason" in facts else (replace(empty, **facts), "")
+            )
     known.save()
     return blocks
 
 
 def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
-    metric_versions = tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics)
     return DrawSpec(
         task=task.name,
         version=task.version,
@@ -180,7 +177,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
         n_train=0,
         n_dev=0,
         n_test=0,
-        metrics=metric_versions,
+        metrics=tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics),
         labels=task.labels,
         holdout=task.holdout,
     )

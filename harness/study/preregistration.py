@@ -6,14 +6,11 @@ It is kept in the ledger, so that the report can distinguish the planned compari
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
+from harness.ledger import Ledger
 from reports.analysis.hypothesis import ROPE, Hypothesis
-
-if TYPE_CHECKING:
-    from harness.ledger import Ledger
 
 KEY = "hypothesis"  # of the ledger's `Meta` table
 
@@ -43,7 +40,6 @@ def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
                 problems.append(
                     f"--hypothesis: {name!r} {problem} the methods: {', '.join(labels)}"
                 )
-    points = ROPE
     try:
         points = ROPE if rope is None else float(rope)
         if not 0 < points < 100:
@@ -56,7 +52,7 @@ def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
     return Hypothesis(full[method], full[baseline], points)
 
 
-def declare(ledger: "Ledger", hypothesis: Hypothesis) -> None:
+def declare(ledger: Ledger, hypothesis: Hypothesis) -> None:
     """Store a hypothesis in a ledger that has none.
 
     Raises:
@@ -64,8 +60,8 @@ def declare(ledger: "Ledger", hypothesis: Hypothesis) -> None:
         CorruptData: The stored hypothesis was changed.
     """
     declared = hypothesis._replace(late=ledger.any_results())
-    text = json.dumps({**declared._asdict(), "seal": _seal(declared)}, sort_keys=True)
-    stored = _parse(ledger.set_once(KEY, text))
+    sealed = {**declared._asdict(), "seal": _seal(declared)}
+    stored = _parse(ledger.set_once(KEY, json.dumps(sealed, sort_keys=True)))
     if stored._replace(late=False) != hypothesis:
         points = "point" if stored.rope == 1 else "points"
         raise UsageError(
@@ -74,7 +70,7 @@ def declare(ledger: "Ledger", hypothesis: Hypothesis) -> None:
         )
 
 
-def declared_hypothesis(ledger: "Ledger") -> Hypothesis | None:
+def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
     """Return the hypothesis of a ledger, if it has one.
 
     Raises:

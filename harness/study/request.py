@@ -128,7 +128,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         )
     variants = _methods(reader)
     tasks = _tasks(reader)
-    sizes = _sizes(reader)
+    sizes = [reader.number("sizes", entry, least=1) for entry in reader.names("sizes")]
     recipe = _recipe(reader)
     draw_count, seed_count = (reader.number(name, least=1) for name in ("draws", "seeds"))
     pooling, dtype = reader.choice("pooling", POOLINGS), reader.choice("dtype", DTYPES)
@@ -143,7 +143,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     request = Request(
         methods=tuple(variants),
         tasks=tuple(tasks),
-        sizes=tuple(sizes),
+        sizes=tuple(dict.fromkeys(sizes)),
         draws=draw_count,
         seeds=seed_count,
         model=checkpoints.canonical_name(model),
@@ -157,11 +157,6 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
             "ask for fewer --draws or --seeds now and for more when those are done"
         )
     return request, reader.notices
-
-
-def _sizes(reader: OptionReader) -> list[int]:
-    sizes = [reader.number("sizes", entry, least=1) for entry in reader.names("sizes")]
-    return list(dict.fromkeys(sizes))
 
 
 def _invalid_texts(grid: GridOptions) -> Iterator[str]:

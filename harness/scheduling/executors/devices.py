@@ -1,7 +1,5 @@
 """Which devices this machine has, and how many jobs run at once."""
 
-from __future__ import annotations
-
 import os
 import re
 
@@ -59,11 +57,13 @@ def _cpu_slots() -> int:
 
     Each worker computes with one thread, so that a result does not depend on the number of workers.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # some systems do not report it
-        return cores
-    return max(1, min(cores, memory // MEMORY_PER_WORKER))
+        return cores()
+    return max(1, min(cores(), memory // MEMORY_PER_WORKER))
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

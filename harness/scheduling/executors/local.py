@@ -5,20 +5,18 @@ Workers ignore Ctrl-C and end with this process, whatever ends it. They report t
 shared memory without locks, so a killed worker cannot leave a lock behind.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import platform
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import DiskTrouble, Unavailable
 from harness.outcome import Outcome
@@ -30,14 +28,9 @@ from harness.scheduling.executors.base import (
     SlotStatus,
     Work,
 )
+from harness.scheduling.signals import SIGNALS
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-# A terminal or a cluster sends these to every process of a run; only the parent acts on them.
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class LocalExecutor:
@@ -119,9 +112,11 @@ class _LocalSlot:
         with _worker_start_errors(), _signals_blocked():
             while self.future is None:
                 if self._pool is None:
-                    arguments = (self._device, self._threads, os.getpid(), self._shared)
                     self._pool = ProcessPoolExecutor(
-                        1, self._context, initializer=_start_worker, initargs=arguments
+                        1,
+                        self._context,
+                        initializer=_start_worker,
+                        initargs=(self._device, self._threads, os.getpid(), self._shared),
                     )
                 try:
                     self.future = self._pool.submit(_run_in_worker, self._work, tickets)
@@ -159,8 +154,7 @@ class _LocalSlot:
     def kill(self) -> None:
         """Kill the worker; the pool notices, and `take_event` returns the pack as lost."""
         # The pool has no public way to end a busy worker.
-        processes = list((self._pool._processes or {}).values()) if self._pool else []
-        for process in processes:
+        for process in list((self._pool._processes or {}).values()) if self._pool else []:
             with suppress(ProcessLookupError):
                 process.kill()
 
@@ -183,8 +177,10 @@ def _worker_start_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
-        raise Unavailable(f"cannot start a worker ({error.strerror or error}): {hint}") from error
+        raise Unavailable(
+            f"cannot start a worker ({error.strerror or error}): "
+            "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
+        ) from error
 
 
 @contextmanager
@@ -194,8 +190,7 @@ def _signals_blocked() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # starting it inside the block would let some signals through
-    numbers = {getattr(signal, name) for name in SIGNALS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -209,9 +204,8 @@ _worker: dict[str, Any] = {}  # its device and the shared array
 
 def _start_worker(device: str, threads: int, parent: int, shared: Any) -> None:
     """Set up signals and the environment of a worker before any library is imported."""
-    for name in SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in SIGNALS:  # a terminal or a cluster sends them to every process of a run
+        signal.signal(number, signal.SIG_IGN)
     _end_with_parent(parent)
     kind, _, index = device.partition(":")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -243,9 +237,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _run_in_worker(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:
-    shared = _worker["shared"]
-
     def report(_digest: str, step: int, steps: int, phase: str) -> None:
-        shared[:] = [step, steps, phase == "testing"]
+        _worker["shared"][:] = [step, steps, phase == "testing"]
 
     return work(tickets, _worker["device"], report)

@@ -4,8 +4,6 @@ Ray starts processes and reports lost nodes. The scheduler retries jobs, so Ray'
 off. Every node needs this program, and the models and data in its Hub cache.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Sequence
@@ -139,11 +137,13 @@ class _RaySlot:
     def ready(self) -> bool:
         """Return whether an actor has started; create one if there is none."""
         if self._actor is None:
-            gpus = 1 if self._device.startswith("cuda") else 0
-            remote = self._ray.remote(
-                num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
-            )
-            self._actor = remote(_RayActor).remote(self._device, self._work)
+            self._actor = self._ray.remote(
+                num_cpus=1,
+                num_gpus=1 if self._device.startswith("cuda") else 0,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=2,
+            )(_RayActor).remote(self._device, self._work)
             self._started = self._actor.progress.remote()
         if self._started is None:
             return True
@@ -250,9 +250,12 @@ class _RayActor:
             self._progress = (step, steps, phase == "testing")
 
         with TemporaryDirectory() as folder:
-            local = [replace(ticket, artefacts=Path(folder)) for ticket in tickets]
             try:
-                outcomes = self._work(local, self._device, report)
+                outcomes = self._work(
+                    [replace(ticket, artefacts=Path(folder)) for ticket in tickets],
+                    self._device,
+                    report,
+                )
             except SystemExit as error:  # it would end the actor
                 raise RuntimeError(f"SystemExit: {error}") from None
             except DiskTrouble:

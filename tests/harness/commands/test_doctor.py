@@ -77,7 +77,7 @@ def test_a_database_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
     assert database.network_file_system(tmp_path) == ""
     with pytest.raises(
         CannotWrite,
-        match="--shard and bring them together with `bench db merge`, or give a PostgreSQL URL",
+        match="--shard and combine them with `bench db merge`, or give a PostgreSQL URL",
     ):
         Ledger(str(share / "r.db"), write=True)
     assert not (share / "r.db").exists()

@@ -6,7 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from harness.scheduling.display import LiveDisplay, PlainDisplay, duration
+from harness.scheduling.display import LiveDisplay, PlainDisplay
+from harness.wording import duration
 from harness.scheduling.executors.base import SlotStatus
 from harness.scheduling.progress import RunProgress
 
