@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Executable, Row, text
+from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from harness.ledger.database import open_engine, user_error
@@ -56,7 +56,7 @@ class Overview:
         except DatabaseError as error:
             raise user_error(error, self.name) from error
 
-    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+    def rows(self, query: Executable) -> Sequence[Any]:
         """Return the rows of a query, which has a transaction of its own."""
         with self.transaction() as connection:
             return connection.execute(query).all()
@@ -84,7 +84,7 @@ class Overview:
             SELECT job.digest, attempt.error FROM attempt JOIN job ON attempt.job = job.id
             WHERE job.state IN ('failed', 'diverged') ORDER BY attempt.id
         """
-        return list(dict(map(tuple, self.rows(text(query)))).items())
+        return list(dict(self.rows(text(query))).items())
 
     def digests(self, beginning: str, most: int = 100) -> list[str]:
         """Return digests of finished jobs that begin this way, the latest first."""

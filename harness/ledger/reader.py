@@ -94,7 +94,7 @@ class LedgerReader(Overview):
         All rows are read, because a damaged index could hide a single one.
         """
         meta = table_of(Meta)
-        return dict(map(tuple, self.rows(select(meta.c.key, meta.c.value))))
+        return dict(self.rows(select(meta.c.key, meta.c.value)))
 
     def any_results(self) -> bool:
         """Return whether there is a result."""
@@ -194,7 +194,7 @@ class LedgerReader(Overview):
         """Return the blobs of one job by kind."""
         jobs, blobs = table_of(JobRow), table_of(Blob)
         query = select(blobs.c.kind, blobs.c.data).join(jobs, blobs.c.job == jobs.c.id)
-        return dict(map(tuple, self.rows(query.where(jobs.c.digest == digest))))
+        return dict(self.rows(query.where(jobs.c.digest == digest)))
 
     def attempts(self, digest: str) -> list[dict[str, Any]]:
         """Return all attempts at one job, oldest first."""
