@@ -91,7 +91,7 @@ def test_a_users_files_are_read_if_named_and_unchanged(stored, folder):
     assert len(texts) == films.n_test
     assert all(
         ("good" in row[0]) == (label == 1)
-        for row, label in zip(texts, films.right[""], strict=True)
+        for row, label in zip(texts, films.labels[""], strict=True)
     )
     data = folder / "films.csv"
     before = data.read_bytes()
@@ -105,13 +105,13 @@ def test_rows_with_other_labels_are_not_shown(stored):
     entries, runs = stored
     run = next(run for run in runs if run.task == "toy-entailment")
     assert example_texts.reader(entries)(run) is not None
-    for right in (
-        {"": np.roll(run.right[""], 1)},
-        {"": run.right[""][:-1]},
-        {"other": run.right[""]},
+    for labels in (
+        {"": np.roll(run.labels[""], 1)},
+        {"": run.labels[""][:-1]},
+        {"other": run.labels[""]},
         {},
     ):
-        assert example_texts.reader(entries)(replace(run, right=right)) is None
+        assert example_texts.reader(entries)(replace(run, labels=labels)) is None
 
 
 def test_the_hub_is_not_contacted(plain_run, monkeypatch):
