@@ -310,7 +310,7 @@ def test_the_doctor_names_plugins(with_plugins, broken):
     assert {
         "what": "plug-in",
         "state": "well",
-        "text": "the method shift of bench-shift 1.2",
+        "text": "method shift of bench-shift 1.2",
     } in findings
     assert {entry["state"] for entry in findings} == {"well", "mind"}
 
