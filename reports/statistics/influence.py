@@ -147,5 +147,5 @@ def _above(values: Array, pull: Array) -> Array:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     sums = np.bincount(place, weights=pull, minlength=len(counts))
     over = sums[::-1].cumsum()[::-1] - sums / 2
-    means: Array = over[place] / len(values)
-    return means - means.mean()
+    means = over[place] / len(values)
+    return np.asarray(means - means.mean())
