@@ -117,7 +117,7 @@ def demo() -> None:
 @app.command(cls=GridCommand, rich_help_panel="Compute")
 @with_options
 def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
-    """Train and test every job of a grid that has no result in the database yet.
+    """Train and test all jobs (methods × tasks × sizes × draws) that have no result in the database yet.
 
     The same command again continues where an interrupted run stopped.
 

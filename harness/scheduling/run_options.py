@@ -49,11 +49,11 @@ class RunOptions:
         KeptTensors,
         _option(
             "--keep",
-            text="Trained tensors to keep: none, small (all but whole backbones), or all.",
+            text="Trained tensors to keep: none, small (everything except whole fine-tuned backbones), or all.",
         ),
     ] = KeptTensors.small
     retry_failed: Annotated[
-        bool, _option("--retry-failed", text="Run jobs again that failed or diverged.")
+        bool, _option("--retry-failed", text="Run failed and diverged jobs again.")
     ] = False
     retry: Annotated[
         Text,
@@ -132,7 +132,7 @@ class RunOptions:
         bool,
         _option(
             "--timing",
-            text="Run one job at a time on each device, so that its time and memory are not shared.",
+            text="Run one job at a time on each device, so that measured time and memory are of that job alone.",
         ),
     ] = False
     compiled: Annotated[

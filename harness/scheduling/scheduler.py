@@ -174,7 +174,8 @@ class Scheduler:
         self._adopt_smaller_geometry(event.outcomes)
         for outcome in event.outcomes:
             self._record(self._in_flight[outcome.digest], outcome)
-            # Only now: while a job is in flight, a first signal does not end the wait for the ledger.
+            # Removed only after the commit: while jobs are in flight, one signal does not end the
+            # wait for a locked ledger.
             del self._in_flight[outcome.digest]
 
     def _record(self, claim: Claim, outcome: Outcome) -> None:

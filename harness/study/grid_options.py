@@ -89,7 +89,7 @@ class GridOptions:
         Text,
         _option(
             "--draws",
-            "Few-shot samples drawn for each size; more can be added later.",
+            "Random training sets (draws) for each task and size; more can be added later.",
             WHAT,
             metavar="N",
         ),
@@ -98,13 +98,14 @@ class GridOptions:
         Text,
         _option(
             "--seeds",
-            "Trainings on each sample, with other initial values, batch order and dropout.",
+            "Trainings on each draw, each with its own initial values, batch order and dropout.",
             WHAT,
             metavar="N",
         ),
     ] = None
     model: Annotated[
-        Text, _option("--model", "A model on the Hub, a folder, or `tiny` (embedded).", WHAT)
+        Text,
+        _option("--model", "A model on the Hub, a folder, or `tiny` (comes with bench).", WHAT),
     ] = None
     set_: Annotated[
         list[str],
@@ -118,7 +119,11 @@ class GridOptions:
     ] = field(default_factory=list)
     preset: Annotated[
         Text,
-        _option("--preset", "smoke checks the installation; low-data is 5 draws x 2 seeds.", WHAT),
+        _option(
+            "--preset",
+            "smoke: a quick check of the installation; low-data: 5 draws with 2 seeds each.",
+            WHAT,
+        ),
     ] = None
     wnli: Annotated[bool, _switch("--wnli", "Include WNLI in the group `glue`.", WHAT)] = False
     task_file: Annotated[
@@ -151,7 +156,7 @@ class GridOptions:
         Path | None,
         _option(
             "--test",
-            "A file of test examples. Without it, each draw holds out other rows of the file.",
+            "A file of test examples. Without it, each draw holds out a random quarter of the rows.",
             OWN_DATA,
             metavar="FILE",
         ),
@@ -182,7 +187,12 @@ class GridOptions:
         ),
     ] = None
     per_class: Annotated[
-        bool, _switch("--per-class", "Let sizes count the examples of each class.", SAMPLING)
+        bool,
+        _switch(
+            "--per-class",
+            "--sizes are numbers of examples per class instead of in total.",
+            SAMPLING,
+        ),
     ] = False
     test_limit: Annotated[
         Text,

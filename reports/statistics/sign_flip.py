@@ -14,7 +14,9 @@ SIGN_VECTORS: Final = 99_999  # number of random sign vectors for more pairs
 
 
 def sign_flip(values: ArrayLike) -> float:
-    """Return the two-sided p that paired differences (n,) are symmetric about zero (Fisher 1935).
+    """Return the two-sided p value of paired differences (n,) for the hypothesis that they are symmetric about zero.
+
+    Source: Fisher 1935.
 
     Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half are combined
     with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
