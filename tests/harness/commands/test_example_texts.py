@@ -140,7 +140,7 @@ def test_only_the_test_splits_are_read():
 @pytest.fixture
 def plain_run(stored):
     """A run of a task of the Hub."""
-    return replace(stored[1][0], task="rte", right={"": np.zeros(3)})
+    return replace(stored[1][0], task="rte", labels={"": np.zeros(3)})
 
 
 def test_the_page_contains_the_available_texts(bench, folder):
