@@ -1,7 +1,7 @@
 """The one training loop, for every method, alone or in a pack.
 
 Nothing here knows a method by name: a method's slots say where tensors go, its trainable parameters
-what is trained, and its `dev_scoring` how the dev examples are scored during loop.
+what is trained, and its `dev_scoring` how the dev examples are scored during training.
 """
 
 import math
