@@ -3,6 +3,8 @@
 This is the only module that opens pickles; `torch.load(weights_only=True)` creates nothing but tensors.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import shlex
@@ -10,17 +12,17 @@ import shutil
 import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from harness.atomic_write import atomic_folder
 from harness.backbones import checkpoints
 from harness.backbones.hub.models import PICKLED, SAFETENSORS, companions, fetch_model
 from harness.errors import CannotWrite, CorruptData, DiskTrouble, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def convert_model(name: str, folder: Path) -> None:
@@ -98,6 +100,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         Unavailable: the file cannot be opened.
         CorruptData: the file is damaged, or holds something other than named tensors.
     """
+    import torch
+
     try:
         path.open("rb").close()
     except OSError as error:
@@ -122,6 +126,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 def _is_dense(value: object) -> bool:
     """Return whether a value is a dense tensor on the CPU that does not claim more numbers than are stored."""
+    import torch
+
     if (
         not isinstance(value, torch.Tensor)
         or value.layout is not torch.strided
@@ -155,6 +161,9 @@ def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _write(folder: Path, tensors: dict[str, Tensor], copied: list[Path]) -> None:
     """Write the tensors and copies of the other files to a new folder."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     try:
         with atomic_folder(folder) as draft:
             save_file(_untied(tensors), draft / SAFETENSORS.single, metadata={"format": "pt"})

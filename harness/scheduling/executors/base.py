@@ -1,5 +1,6 @@
 """The interface between the scheduler and an executor."""
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,6 +9,10 @@ from harness.outcome import Outcome, ProgressCallback
 from harness.training.ticket import Ticket
 
 Work = Callable[[Sequence[Ticket], str, ProgressCallback], list[Outcome]]  # the type of `run_pack`
+# The signals that ask a run to stop, as far as the system has them.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 # Environment variables that set the number of threads of a numerical library.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

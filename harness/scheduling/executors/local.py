@@ -22,13 +22,13 @@ from harness.errors import DiskTrouble, Unavailable
 from harness.outcome import Outcome
 from harness.redaction import error_message
 from harness.scheduling.executors.base import (
+    SIGNALS,
     THREAD_VARIABLES,
     PackFinished,
     PackLost,
     SlotStatus,
     Work,
 )
-from harness.scheduling.signals import SIGNALS
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
