@@ -111,6 +111,7 @@ class Bench:
 
     def __init__(self, cache: Path) -> None:
         removed = {"BENCH_DB", "TERM", "COLUMNS", "FORCE_COLOR", "NO_COLOR"}
+        removed.add("PYTHONDONTWRITEBYTECODE")  # each command would compile every module
         inherited = {name: value for name, value in os.environ.items() if name not in removed}
         self.env = inherited | {
             "BENCH_CACHE": str(cache),

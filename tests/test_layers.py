@@ -173,7 +173,7 @@ def test_what_answers_at_once_imports_nothing_heavy(module):
 
 
 def test_status_imports_little():
-    """Most of the time of `status` is the start of Python: it does without table classes, numpy, all that plans or runs."""
+    """`status` imports no table classes, no numpy and nothing that plans or runs jobs."""
     spared = ["sqlmodel", "sqlalchemy.orm", "numpy", "methods", "reports"]
     spared += [
         f"harness.{name}"

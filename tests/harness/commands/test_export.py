@@ -127,7 +127,7 @@ def in_peft(trained, tmp_path_factory):
 
 @pytest.mark.parametrize("case", NUMBERED, ids=str)
 def test_an_export_gives_the_same_answers_in_peft(trained, in_peft, case):
-    """`PeftModel.from_pretrained` in a new process computes what this program computes: at the centre, a vertex, a point."""
+    """`PeftModel.from_pretrained` in a new process gives the same logits at the centre, a vertex and a point."""
     import torch
 
     label, at, task, outputs = case
@@ -266,8 +266,14 @@ def own(bench, tmp_path_factory):
     ]
     with (folder / "reviews.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("review", "verdict"), *rows])
-    described = 'name = "reviews"\ndata = "reviews.csv"\ntext = "review"\nlabel = "verdict"\nmetrics = ["accuracy", "macro-f1"]\n'
-    (folder / "task.toml").write_text(described)
+    description = """
+name = "reviews"
+data = "reviews.csv"
+text = "review"
+label = "verdict"
+metrics = ["accuracy", "macro-f1"]
+"""
+    (folder / "task.toml").write_text(description)
     words = (
         "--task-file",
         "task.toml",
@@ -526,7 +532,7 @@ print(len(sys.argv) > 3 and model.task.reader.revision())
 
 
 def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
-    """With a reachable Hub and test rows that are not cached, no request is sent; the card says what is missing and why."""
+    """Nothing is fetched for a card: it names the test rows that are not cached, and why."""
     name = digest(trained, "lora", "toy-sentiment")
     with hub_server() as (endpoint, hub):
         online = {

@@ -104,6 +104,7 @@ def test_the_same_command_again_does_nothing(bench, undisturbed):
 REVERSED = ("--methods", "lora,prefix", "--tasks", "toy-similarity,toy-sentiment")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(*BOTH, "-j", 2), (*REVERSED, "--inline")], ids=["two workers", "inline, reversed"]
 )
@@ -125,6 +126,7 @@ def test_more_draws_add_only_new_jobs(bench, undisturbed, tmp_path):
     assert stored_numbers(undisturbed / "r.db").items() <= stored.items()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 def test_interruptions_change_nothing(bench, undisturbed, tmp_path):
     """After SIGKILL, two Ctrl-C, SIGTERM or one Ctrl-C, the same command continues and gives the same numbers."""

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from harness.scheduling.display import LiveDisplay, PlainDisplay
-from harness.wording import duration
 from harness.scheduling.executors.base import SlotStatus
 from harness.scheduling.progress import RunProgress
+from harness.wording import duration
 
 
 def running(digest, step, testing=False, jobs=1):
