@@ -202,16 +202,15 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     ]  # fmt: skip
     pack, stack = (
         Pack(AdaptedModel(one, slots, sources[0]), Geometry(2, 8, 16)),
-        packed._Stack(sources[0], sources, 2),
+        packed._StackedParameters(sources[0], sources, 2),
     )
     optimiser = StackedAdamW(stack.tensors, [0.0, 0.01])
     texts = packed._PackedRows(one, [training.rows for training in trainings], 16)
     masks = tree_map(
-        lambda mask: mask.to("meta"), packed._Masks(pack, trainings, texts).draw([0, 1])
+        lambda mask: mask.to("meta"), packed._DropoutMasks(pack, trainings, texts).draw([0, 1])
     )
-    inputs = texts.told(
-        [next(training.requests()) for training in trainings], optimiser.told([1e-3, 1e-3]), masks
-    )
+    requests = [next(training.requests()) for training in trainings]
+    inputs = texts.step_inputs(requests, optimiser.step_values([1e-3, 1e-3]), masks)
     update = packed._TrainingStep(pack, stack, texts, trainings, optimiser)
     update(inputs)
     with Watch() as watch:
@@ -354,7 +353,7 @@ def test_a_captured_geometry_differs_from_a_plain_one():
         shape = Geometry(8, 16, 32, compiled=compiled, captured=True)
         assert str(shape) == "8x16x32" + "c" * compiled + "g"
         assert Geometry.parse(str(shape)) == shape
-        assert shape.steps == ("compiled and captured" if compiled else "captured")
+        assert shape.step_mode == ("compiled and captured" if compiled else "captured")
     assert Geometry(8, 16, 32).step_mode == ""
 
 
