@@ -215,7 +215,7 @@ def test_out_of_memory_in_a_probe_is_not_cached(tmp_path, monkeypatch):
     ] == ["2x16x16"] * 2
 
 
-@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize("pack_size", [1, 2])
 def test_a_broken_device_ends_the_worker_and_fails_no_job(tmp_path, monkeypatch, pack_size):
     """F8: after a failed assertion on a GPU every further call fails: the worker ends, and no job is at fault."""
     broken = torch.AcceleratorError("CUDA error: device-side assert triggered")

@@ -157,6 +157,7 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     assert "aten::_scaled_dot_product_attention_math" not in calls
 
 
+@pytest.mark.slow
 def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
     """With one geometry, two workers or one, other draws and other tasks give the same results; it is stored and shown.
 
@@ -180,7 +181,7 @@ def test_runs_in_packs_agree_to_the_bit(bench, tmp_path):
             shape = "1+" if entry.label == "features" else "3x16x24"
             assert entry.result["geometry"] == results[entry.digest].result["geometry"] == shape
         digest = next(entry.digest for entry in few.entries() if entry.label == "lora")
-    assert "a pack of 3 places, 16 rows, 24 tokens" in " ".join(
+    assert "a pack of 3 jobs, 16 rows of 24 tokens each" in " ".join(
         bench(tmp_path, "show", digest, "--db", "few.db").out.split()
     )
     assert bench.run(tmp_path, "few.db", *words, "--pack", 0).code == 2
@@ -335,6 +336,7 @@ def test_jobs_with_different_evaluation_requests_share_a_pack(tmp_path):
     assert [one.metrics for one in together] == [one.metrics for one in alone]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [("simplex", {"hidden": 16, "diversity": 1.0}), ("fine-tuning", {})],
