@@ -394,7 +394,7 @@ def test_class_names_that_are_numbers_stay_numbers(name):
         ),
         (
             ("--csv", "half.jsonl", "--text", "said"),
-            ["row 1 (line 1), column 'said': half a character"],
+            ["row 1 (line 1), column 'said': half of a surrogate pair"],
         ),
         (("--csv", "taken.csv", "--text", "said"), ["already has a column 'answer'"]),
         (("--csv", "rows.txt", "--text", "said"), [".csv, .tsv, .jsonl, .parquet"]),
