@@ -84,8 +84,8 @@ def test_the_command_evaluates_all_kept_models(bench, folder, runs):
     kept.with_suffix(".away").rename(kept)
     assert ended.code == 0, ended.err
     assert "Centre against vertices and sampled models" in ended.out
-    assert "2 looked at" in ended.out
-    assert "Left out" in ended.out
+    assert "2 evaluated" in ended.out
+    assert "Skipped" in ended.out
     models = json.loads((folder / "study.json").read_text("utf-8"))["models"]
     assert len(models) == 2
     assert all(0 <= fmean(model["samples"]) <= 1 for model in models)
@@ -104,8 +104,8 @@ def test_failed_runs_are_reported(folder, monkeypatch, capsys):
     )
     landscape_study.show_study(query, None, 10, 1, None)
     shown = capsys.readouterr().out
-    assert "1 runs, which failed or diverged: their pairs are lost" in shown
-    assert "2 looked at" in shown
+    assert "1 run failed or diverged; the pairs of these runs are lost" in shown
+    assert "2 evaluated" in shown
 
 
 @pytest.mark.parametrize(

@@ -311,12 +311,13 @@ def test_a_changed_metric_is_noticed(bench, undisturbed, tmp_path):
     """`show` reports a metric that was changed by hand."""
     shutil.copy(undisturbed / "r.db", tmp_path)
     digest = next(iter(stored_numbers(undisturbed / "r.db")))
-    assert "changed" not in bench(tmp_path, "show", digest, "--db", "r.db").out
+    edited = "not the recorded ones: the database was edited"
+    assert edited not in bench(tmp_path, "show", digest, "--db", "r.db").out
     connection = sqlite3.connect(tmp_path / "r.db")
     connection.execute("UPDATE metric SET value = 0.987")
     connection.commit()
     connection.close()
-    assert "was changed" in bench(tmp_path, "show", digest, "--db", "r.db").out
+    assert edited in bench(tmp_path, "show", digest, "--db", "r.db").out
 
 
 # -- displays
