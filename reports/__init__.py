@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reports.analysis.comparison import Comparison
     from reports.analysis.hypothesis import Hypothesis
-    from reports.analysis.paired_runs import Run
+    from reports.analysis.run import Run
 
 FORMATS = ("terminal", "markdown", "latex", "html", "csv", "json")
 

@@ -12,7 +12,7 @@ from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import UsageError
 from harness.ledger.database import display_name
 from reports.analysis.ledger_diff import LedgerDiff, as_document, diff_ledgers, headline
-from reports.analysis.paired_runs import Run
+from reports.analysis.run import Run
 from reports.formats.latex import as_latex
 from reports.formats.markdown import as_markdown
 from reports.formats.terminal import as_terminal

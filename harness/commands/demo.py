@@ -1,7 +1,6 @@
 """`bench demo`: compare two methods on two toy tasks with the embedded model, and print a short report."""
 
 import math
-from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -13,7 +12,6 @@ from harness.commands.run import run_grid
 from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import ExitCode, UsageError
 from harness.ledger import Ledger
-from harness.outcome import unpack_predictions
 from harness.scheduling.run_options import RunOptions
 from harness.scheduling.summary import print_line
 from harness.study import planning, request
@@ -72,16 +70,16 @@ def _print_report(out: Console) -> None:
     print_line(out, verdict(comparison)[0])
     out.print()
     out.print(_table(comparison))
-    low, high = test.ci
     draws = plural(test.draws[0], "draw")
     print_line(
         out,
         f"Accuracy in %, mean ± half of the 95 % interval, {draws} of {comparison.sizes[0]} training examples.",
     )
+    low, high = test.these.low, test.these.high
     print_line(
         out,
-        f"simplex over prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], {p_value(test.p_adj)} "
-        f"over {plural(test.n, 'task')}; a study needs more tasks.",
+        f"simplex minus prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], "
+        f"{p_value(test.these.p_adj)} on these tasks; a study takes more draws and more tasks.",
     )
     out.print()
     for purpose, command in NEXT:
@@ -94,7 +92,7 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("method")
     for task in (*comparison.tasks, "average"):
         table.add_column(task, justify="right")
-    majority = majority_scores()
+    majority = comparison.majority
     scores = [*(majority[task] for task in comparison.tasks), fmean(majority.values())]
     table.add_row("majority class", *(f"{score:.1f}" for score in scores))
     for method in comparison.methods:
@@ -103,16 +101,6 @@ def _table(comparison: Comparison) -> Table:
         ]
         table.add_row(method, *map(_score, cells))
     return table
-
-
-def majority_scores() -> dict[str, float]:
-    """Return the accuracy in % of always predicting the most frequent test label, by task."""
-    scores: dict[str, float] = {}
-    with Ledger(DB) as ledger:
-        for entry in ledger.entries():
-            labels = unpack_predictions(ledger.blobs(entry.digest)["labels"])
-            scores[entry.task] = 100 * max(Counter(labels).values()) / len(labels)
-    return scores
 
 
 def _score(cell: Cell) -> str:

@@ -8,7 +8,7 @@ from harness.backbones.hub.cache import offline
 from harness.jobs import recipe_from
 from harness.ledger import LedgerEntry
 from harness.tasks import REGISTRY, Example, Task, draws
-from reports.analysis.paired_runs import Run
+from reports.analysis.run import Run
 
 
 def reader(

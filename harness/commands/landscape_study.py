@@ -26,7 +26,8 @@ from harness.errors import Unavailable, UsageError
 from harness.training import testing
 from harness.training.adapted_model import AdaptedModel
 from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
-from reports.analysis.paired_runs import MixedRuns, NothingToCompare, PairedRuns, Run, pair_runs
+from reports.analysis.paired_runs import MixedRuns, NothingToCompare, PairedRuns, pair_runs
+from reports.analysis.run import Run
 from reports.formats.terminal import as_terminal
 from reports.tables.landscape import RADIUS, Surroundings, as_document
 

@@ -10,9 +10,10 @@ from harness.ledger.database import display_name, is_url
 from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.wording import duration, plural
-from reports.analysis.contrasts import Contrast
+from reports.analysis.claims import FEWEST_TASKS, Claim
+from reports.analysis.contrasts import Contrast, draws_needed
 from reports.statistics.conventions import ALPHA
-from reports.statistics.sample_size import MOST, draws_needed
+from reports.statistics.sample_size import MOST, DrawsNeeded, Variance, draws_on_these_tasks
 
 
 def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | None) -> None:
@@ -32,7 +33,7 @@ def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | Non
 def lines(
     detect: str, spread: str | None, *, tasks: int, methods: int, query: ResultQuery
 ) -> Iterator[str]:
-    """Yield one line for an assumed variance, or one for each comparison in the database.
+    """Yield one line for an assumed variance, or one for each claim of a comparison in the database.
 
     Args:
         detect: The difference to detect, in points.
@@ -47,89 +48,65 @@ def lines(
     """
     points = _points("--detect", detect)
     if spread is not None:
-        noise = _points("--spread", spread) ** 2
-        needed = draws_needed(
+        variance = Variance(_points("--spread", spread) ** 2 / tasks, math.inf)
+        needed = draws_on_these_tasks(
             points,
+            draw=variance,
+            rows=Variance(0.0, math.inf),
             tasks=tasks,
-            sd=noise**0.5 if tasks == 1 else 0.0,
-            noise=noise,
-            draws=1,
             alpha=ALPHA / max(methods - 1, 1),
         )
-        yield _answer(
-            plural(tasks, "task"),
-            tasks,
-            points,
-            needed,
-            "; tasks are assumed not to differ" if tasks > 1 else "",
-        )
+        yield _answer(f"on {plural(tasks, 'task')}", points, needed)
         return
     if not is_url(query.db) and not Path(query.db).exists():
         raise UsageError(
             f"--detect: there is no {query.db} to estimate a variance from; state one with --spread POINTS"
         )
-    tests = [test for test in comparison_of(query, None).family("overall") if test.n > 1]
+    tests = [test for test in comparison_of(query, None).family("overall") if test.pairs]
     if not tests:
         raise UsageError(
             f"--detect: {display_name(query.db)} compares no two methods; state a variance with --spread POINTS"
         )
     for test in tests:
-        yield _line(test, points)
+        for claim in test.claims:
+            yield _line(test, claim, points)
 
 
-def _line(test: Contrast, points: float) -> str:
-    """Return the answer for one comparison of the database."""
-    tasks = test.n if test.unit == "tasks" else 1
-    subject = f"{test.method} over {test.baseline}, {plural(test.n, test.unit.removesuffix('s'))}"
-    if test.reach == 0:
-        return (
-            f"{subject}: draws share held-out rows here, so more draws add less and less information; "
-            "a test file (--test) would help"
-        )
-    if math.isnan(test.noise):
+def _line(test: Contrast, claim: Claim, points: float) -> str:
+    """Return the answer for one claim of a comparison in the database."""
+    subject = f"{test.method} minus {test.baseline}, {claim.population}"
+    if math.isnan(test.noise.value):
         return (
             f"{subject}: a single draw does not show how much draws differ; "
             "run a few, or state it with --spread POINTS"
         )
-    needed = draws_needed(
-        points,
-        tasks=tasks,
-        sd=test.sd,
-        noise=test.noise,
-        draws=test.draws_mean,
-        alpha=ALPHA / max(test.m, 1),
-    )
+    if test.noise.value == 0:
+        return f"{subject}: the draws in the database do not differ"
+    if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
+        return f"{subject}: a claim takes at least {FEWEST_TASKS} tasks; the database has {claim.n}"
+    needed = draws_needed(test, claim, points)
     cost = ""
-    if needed <= MOST:
-        seconds = test.seconds * max(needed - test.draws_mean, 0)
-        cost = f"; the missing ones take {duration(seconds)} of device time"
-    return _answer(subject, tasks, points, needed, f" (the database has {test.draws[0]}{cost})")
+    if test.draws_mean < needed.high <= MOST:
+        seconds = test.seconds * (needed.high - test.draws_mean)
+        cost = f"; the missing ones take at most {duration(seconds)} of device time"
+    return f"{_answer(subject, points, needed)} (the database has {test.draws[0]}{cost})"
 
 
-def _answer(subject: str, tasks: int, points: float, needed: float, remark: str) -> str:
-    """Return a sentence with the number of draws.
-
-    Args:
-        subject: What is compared.
-        tasks: The number of tasks.
-        points: The difference to detect.
-        needed: The number of draws; infinite or NaN if none is enough.
-        remark: What follows the number.
-    """
+def _answer(subject: str, points: float, needed: DrawsNeeded) -> str:
+    """Return a sentence with the number of draws that detect a difference."""
     difference = f"{points:g} {'point' if points == 1 else 'points'}"
-    impossible = f"{subject}: no number of draws detects {difference}"
-    if math.isnan(needed) and tasks > 1:
-        return f"{impossible}, since {tasks} tasks allow no p of .05{remark}; use more tasks"
-    if math.isnan(needed):
-        return f"{subject}: the draws in the database do not differ{remark}"
-    if math.isinf(needed) and tasks > 1:
-        return f"{impossible}, since tasks differ too much{remark}; use more tasks"
-    if needed > MOST:
-        return f"{subject}: more than {MOST:,} draws detect {difference}{remark}"
-    verb = "detects" if needed == 1 else "detect"
-    return (
-        f"{subject}: {plural(int(needed), 'draw')} {verb} {difference} with a power of 80 %{remark}"
-    )
+    low, high = needed
+    if math.isnan(low):
+        return f"{subject}: these tasks allow no p of .05; use more tasks"
+    if math.isinf(low):
+        return f"{subject}: no number of draws detects {difference}; use more tasks or test rows"
+    if low > MOST:
+        return f"{subject}: more than {MOST:,} draws detect {difference}"
+    many = f"{low:.0f} to {high:.0f}" if low < high <= MOST else f"{low:.0f}"
+    many += " or more" if high > MOST else ""
+    verb = "detects" if many == "1" else "detect"
+    remark = "" if low == high else " (90 % interval)"
+    return f"{subject}: {many} draw{'s' * (many != '1')} {verb} {difference} with a power of 80 %{remark}"
 
 
 def _points(option: str, text: str) -> float:

@@ -17,7 +17,8 @@ from harness.redaction import redact
 from harness.tasks import Task, user_files
 from methods.core.suggestions import did_you_mean
 from reports import render
-from reports.analysis.paired_runs import NothingToCompare, Run
+from reports.analysis.paired_runs import NothingToCompare
+from reports.analysis.run import Run
 from reports.published import STUDIES
 
 

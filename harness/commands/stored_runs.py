@@ -25,7 +25,8 @@ from harness.wording import plural
 from reports import compare
 from reports.analysis.comparison import Comparison
 from reports.analysis.hypothesis import Hypothesis
-from reports.analysis.paired_runs import MixedRuns, NothingToCompare, Run, SelectionRule
+from reports.analysis.paired_runs import MixedRuns, NothingToCompare
+from reports.analysis.run import Run, SelectionRule
 
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 

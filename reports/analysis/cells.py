@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast
-from reports.analysis.estimates import Estimand
-from reports.analysis.paired_runs import STATUSES, PairedRuns, Run, finished, run_status, sizes_of
-from reports.statistics.conventions import DIGITS, standard_deviation
+from reports.analysis.estimates import Population
+from reports.analysis.paired_runs import PairedRuns, sizes_of
+from reports.analysis.run import STATUSES, Run, finished, run_status
+from reports.statistics.conventions import standard_deviation, tied_scores
 from reports.statistics.intervals import Interval
 
 State = Literal[
@@ -39,7 +42,7 @@ class Cell:
     sd: float = math.nan  # over draws; over tasks in an average
     df: float = math.nan
     interval: str = ""  # kind of the interval, or the reason why there is none
-    estimand: Estimand = "E1"  # population of the interval: E1 other draws, E2 also other test rows
+    population: Population = "these rows"  # that the interval covers
     best: bool = False
     # against the baseline, by the adjusted p of its family
     direction: Literal["better", "worse", ""] = ""
@@ -88,15 +91,12 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
         metrics=metrics,
         undefined=undefined,
     )
-    interval, estimand = estimates.pooled([estimate], sd=standard_deviation(estimate.values))
-    kind = (
-        "t over draws, corrected for shared rows"
-        if estimate.corrected
-        else "t over draws and test rows"
-    )
-    return _estimated(
-        cell, interval, estimand, kind if estimate.corrected or estimand == "E2" else "t over draws"
-    )
+    interval, population = estimates.pooled([estimate], sd=standard_deviation(estimate.values))
+    if estimate.corrected:
+        kind = "t over draws, corrected for shared rows"
+    else:
+        kind = f"t over draws{' and test rows' * (population == 'these tasks')}"
+    return _estimated(cell, interval, population, kind)
 
 
 def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
@@ -111,13 +111,22 @@ def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
     return "missing" if "missing" in fates else "infeasible"
 
 
-def _estimated(cell: Cell, estimate: Interval, estimand: Estimand, kind: str) -> Cell:
+def _estimated(cell: Cell, estimate: Interval, population: Population, kind: str) -> Cell:
     """Return the cell with its mean and interval, or with the reason why it has no interval."""
     if cell.draws < 2:
         kind = "none: fewer than two draws"
     elif math.isnan(estimate.low):
         kind = "none: no variance"
-    return replace(cell, **estimate._asdict(), interval=kind, estimand=estimand)
+    return replace(
+        cell,
+        mean=estimate.mean,
+        low=estimate.low,
+        high=estimate.high,
+        sd=estimate.sd,
+        df=estimate.df,
+        interval=kind,
+        population=population,
+    )
 
 
 def _costs(runs: Sequence[Run]) -> dict[str, float]:
@@ -204,33 +213,30 @@ def _average(
         )
         for task in (cell.task or "" for cell in cells)
     ]
-    interval, estimand = estimates.pooled(strata)
-    rows = " and test rows" if estimand == "E2" else ""
-    return _estimated(common, interval, estimand, f"stratified t over draws{rows}")
+    interval, population = estimates.pooled(strata)
+    rows = " and test rows" if population == "these tasks" else ""
+    return _estimated(common, interval, population, f"stratified t over draws{rows}")
 
 
 def mark_cells(
     cells: Sequence[Cell], contrasts: Sequence[Contrast], paired_runs: PairedRuns
 ) -> list[Cell]:
-    """Mark the best cell of each column and the direction of each settled difference."""
-    tops: dict[tuple[object, ...], float] = {}
+    """Mark the best cell of each column, and the direction of each difference that stands out."""
+    columns: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         if cell.state == "complete" and math.isfinite(cell.mean):
-            column = (cell.task, cell.size, cell.without_seen)
-            tops[column] = max(tops.get(column, -math.inf), round(cell.mean, DIGITS))
+            columns.setdefault((cell.task, cell.size, cell.without_seen), []).append(cell)
+    best = set()
+    for column in columns.values():
+        scores = tied_scores([cell.mean for cell in column])
+        best |= {id(column[i]) for i in np.flatnonzero(scores == scores.max())}
     signs = {
         (test.method, test.task, test.size): math.copysign(1, test.effect)
         for test in contrasts
-        if test.settled
+        if test.marked
     }
     result = []
     for cell in cells:
-        top = tops.get((cell.task, cell.size, cell.without_seen))
-        best = (
-            len(paired_runs.methods) > 1
-            and cell.state == "complete"
-            and round(cell.mean, DIGITS) == top
-        )
         task = (
             cell.task if len(paired_runs.tasks) > 1 else None
         )  # the only task is the whole comparison
@@ -238,7 +244,9 @@ def mark_cells(
         sign = 0 if cell.without_seen else signs.get((cell.method, task, size), 0)
         result.append(
             replace(
-                cell, best=best, direction="better" if sign > 0 else "worse" if sign < 0 else ""
+                cell,
+                best=len(paired_runs.methods) > 1 and id(cell) in best,
+                direction="better" if sign > 0 else "worse" if sign < 0 else "",
             )
         )
     return result

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from reports.analysis.cells import Cell, mark_cells, method_cells
 from reports.analysis.contrasts import Contrast, Family, contrasts
 from reports.analysis.diagnostics import diagnose
-from reports.analysis.estimates import describe_estimands
-from reports.analysis.paired_runs import PairedRuns, Run
+from reports.analysis.estimates import describe_populations
+from reports.analysis.majority import majority_score
+from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking, rank_methods
+from reports.analysis.run import Run
 from reports.analysis.sampled_dev_scores import SampledDevScores, sampled_dev_scores
 from reports.analysis.secondary import SecondaryEstimates, secondary_estimates
 from reports.analysis.selection_rules import RuleComparison, compare_rules
@@ -32,6 +34,7 @@ class Comparison:
     # per size: the distinct numbers of (train, dev) rows of the runs
     labels: Mapping[int, tuple[tuple[int, int], ...]]
     better: Mapping[str, str]  # per metric: higher or lower
+    majority: Mapping[str, float]  # by task: the score of one constant prediction, if it is known
     done: int
     planned: int
     cells: tuple[Cell, ...]
@@ -62,14 +65,16 @@ class Comparison:
         raise KeyError((method, task, size))
 
     @property
-    def question(self) -> Contrast | None:
-        """The declared comparison of the study, or None; all other comparisons are exploratory then."""
-        return next((test for test in self.tests if test.planned_for), None)
+    def hypothesis(self) -> Contrast | None:
+        """The hypothesis of the study, or None; all other comparisons are exploratory then."""
+        return next((test for test in self.tests if test.declared), None)
 
     @property
     def covered(self) -> str:
         """A description of what the intervals of the cells cover."""
-        return describe_estimands(cell.estimand for cell in self.cells if not math.isnan(cell.low))
+        return describe_populations(
+            cell.population for cell in self.cells if not math.isnan(cell.low)
+        )
 
     def family(self, name: Family) -> list[Contrast]:
         """Return the tests whose p values are adjusted together."""
@@ -108,6 +113,12 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         holdout=paired_runs.holdout,
         labels={size: tuple(sorted(pairs)) for size, pairs in sorted(labels.items())},
         better={name: way for run in paired_runs.all() for name, way in sorted(run.better.items())},
+        majority={
+            task: score
+            for task in paired_runs.tasks
+            if (score := majority_score(run for run in paired_runs.all() if run.task == task))
+            is not None
+        },
         done=sum(cell.done for cell in real),
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),

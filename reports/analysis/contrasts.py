@@ -1,35 +1,35 @@
-"""Each method against the baseline, in points: effect, interval, test, and what the design can detect.
+"""Each method against the baseline, in points: the effect, and claims about these tasks and other tasks.
 
 A method is compared with the baseline only on the blocks that both finished on the same rows.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from reports.analysis import estimates
-from reports.analysis.estimates import Estimand, TaskEstimate
+from reports.analysis import claims, estimates
+from reports.analysis.claims import Claim, Correction
+from reports.analysis.estimates import TaskEstimate
 from reports.analysis.hypothesis import ROPE
-from reports.analysis.paired_runs import (
-    Block,
-    PairedRuns,
-    Run,
-    finished,
-    overlap,
-    run_status,
-    sizes_of,
-)
-from reports.statistics import multiple_testing
-from reports.statistics.conventions import ALPHA, DIGITS, standard_deviation
-from reports.statistics.power import detectable, pairs_needed
-from reports.statistics.sample_size import draws_needed
-from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, smallest_p
-from reports.statistics.t_test import t_test
+from reports.analysis.paired_runs import Block, PairedRuns, sizes_of
+from reports.analysis.run import Run, finished, run_status
+from reports.document import plural
+from reports.statistics import sample_size
+from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
+from reports.statistics.sample_size import DrawsNeeded, Variance
 
 Family = Literal["overall", "per size", "cells"]
+
+
+class Bar(NamedTuple):
+    """Why nothing may be claimed from a comparison, whatever its p is."""
+
+    kind: Literal["incomplete", "untrained"]
+    text: str
+    advice: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,102 +41,124 @@ class Contrast:
     baseline: str
     task: str | None
     size: int | None
-    test: str
-    estimand: str  # population of the p: "E1" other draws on these tasks, "E3" other tasks
-    unit: Literal["tasks", "draws"]
-    n: int  # number of units
-    planned: int  # number of units of a complete comparison
+    effect: float
+    these: Claim  # about the same tasks
+    others: Claim | None  # about other tasks; None with a single task
+    planned: int  # number of tasks of a complete comparison, or of draws with a single task
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
     planned_pairs: int
     failed: int = 0  # planned pairs that are missing because a run failed
-    effect: float
-    ci: tuple[float, float]  # not adjusted for other comparisons
-    ci_estimand: Estimand  # population of the interval: E1 other draws, E2 also other test rows
-    sd: float  # of the units
-    wins: int
+    wins: int  # number of tasks on which the method is better, or of draws with a single task
     ties: int
     losses: int
-    p_raw: float
-    p_adj: float = math.nan
-    correction: str = ""
-    m: int = 0  # number of tests that are adjusted together
-    smallest: float  # smallest possible adjusted p; units without a difference have no sign to flip
-    reach: float  # smallest adjusted p of the design, if no unit is tied
-    mde: float  # difference detected with a power of 80 % at .05 / m; NaN if p cannot reach .05
-    needed: int | None = None  # units that would settle a difference of this size
-    noise: float = math.nan  # variance of the difference in a single draw, mean over tasks
-    seconds: float = 0.0  # device time of one more draw of both methods
-    draws_mean: float = (
-        math.nan
-    )  # draws per task: the harmonic mean, because noise goes with 1/draws
-    # draws per task that detect `rope`, infinite if no number does; see
-    # `reports.statistics.sample_size`
-    draws_needed: float = math.nan
+    sd: float  # of these tasks or draws
+    without_one: tuple[float, float] = (math.nan, math.nan)  # range of the effect without one task
+    # effect on the pairs in which no run collapsed or diverged; NaN if no run did
+    without_collapsed: float = math.nan
     rope: float = ROPE  # differences up to this many points from 0 do not matter
-    planned_for: bool = False  # the declared comparison of the study, which is tested alone
+    noise: Variance  # of the difference in a single draw, as the mean over tasks
+    fixed: float  # the part of the variance of `effect` that more draws do not change
+    p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
+    seconds: float = 0.0  # device time of one more draw of both methods
+    draws_mean: float = math.nan  # harmonic mean per task, because noise goes with 1 / draws
+    declared: bool = False  # whether it is the study's hypothesis, which is tested alone
     # overall: points of each draw, by task
     differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    barred: tuple[Bar, ...] = ()  # what bars every claim of this comparison
     notes: tuple[str, ...] = ()
 
     @property
-    def settled(self) -> bool:
-        """Whether the adjusted p is at most .05 and no pair is missing because a run failed."""
-        return self.p_adj <= ALPHA and not self.failed
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims, the narrower population first."""
+        return (self.these,) if self.others is None else (self.these, self.others)
 
     @property
-    def tied(self) -> bool:
-        """Whether p cannot reach .05 because of units without a difference."""
-        return self.smallest > ALPHA >= self.reach
+    def widest(self) -> Claim:
+        """The claim about the widest population that this comparison asks about."""
+        return self.claims[-1]
+
+    @property
+    def settled(self) -> bool:
+        """Whether any claim is settled."""
+        return any(claim.settled for claim in self.claims)
+
+    @property
+    def marked(self) -> bool:
+        """Whether tables mark the difference with an arrow."""
+        return self.p_mark <= ALPHA and not self.these.barred
+
+    @property
+    def unit(self) -> Literal["tasks", "draws"]:
+        """What wins, ties and losses count."""
+        return "draws" if self.others is None else "tasks"
+
+    @property
+    def n(self) -> int:
+        """Number of tasks, or of draws with a single task."""
+        return self.widest.n
 
 
 def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
     """Return all comparisons with the baseline.
 
     Overall comparisons are adjusted by Holm over the methods, those at single sizes by Holm over
-    methods and sizes, and single cells by Benjamini and Hochberg.
+    methods and sizes. Single cells are exploratory: they are adjusted by Benjamini and Hochberg
+    together with all other differences, so that all marks of a report are one family.
     """
-    others = _others(paired_runs)
+    overall = overall_contrasts(paired_runs)
+    sizes = paired_runs.sizes if len(paired_runs.sizes) > 1 else ()
     per_size = [
         _contrast(paired_runs, "per size", method, paired_runs.tasks, size)
-        for size in paired_runs.sizes
-        for method in others
-        if len(paired_runs.sizes) > 1
+        for size in sizes
+        for method in others_of(paired_runs)
     ]
     cells = [
         test
         for size in paired_runs.sizes
         for task in paired_runs.tasks
-        for method in others
+        for method in others_of(paired_runs)
         if len(paired_runs.tasks) > 1
         and (test := _contrast(paired_runs, "cells", method, (task,), size)).planned_pairs
     ]
+    tests = [*overall, *_adjusted(per_size, "Holm"), *cells]
+    marks = claims.adjust([test.these for test in tests], "Benjamini-Hochberg")
+    marked = [replace(test, p_mark=mark.p_adj) for test, mark in zip(tests, marks, strict=True)]
+    kept, exploratory = marked[: -len(cells) or None], marks[len(tests) - len(cells) :]
     return [
-        *overall_contrasts(paired_runs),
-        *_adjusted(per_size, "Holm"),
-        *_adjusted(cells, "Benjamini-Hochberg"),
+        *kept,
+        *(
+            _noted(replace(test, these=claim))
+            for test, claim in zip(marked[len(kept) :], exploratory, strict=True)
+        ),
     ]
 
 
-def overall_contrasts(paired_runs: PairedRuns) -> list[Contrast]:
+def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -> list[Contrast]:
     """Compare each method with the baseline over all tasks and sizes, by Holm over the methods.
 
-    The declared comparison of a study is tested alone, and the others without it.
+    The hypothesis of a study is tested alone, and the others without it.
+
+    Args:
+        paired_runs: The runs.
+        answers_needed: Whether claims require the answers to single test rows; scores that are
+            derived from several models have none.
     """
     tests = [
-        _contrast(paired_runs, "overall", method, paired_runs.tasks, None)
-        for method in _others(paired_runs)
+        _contrast(
+            paired_runs, "overall", method, paired_runs.tasks, None, answers_needed=answers_needed
+        )
+        for method in others_of(paired_runs)
     ]
-    first = [
-        replace(test, planned_for=True) for test in tests if test.method == paired_runs.planned
-    ]
+    first = [replace(test, declared=True) for test in tests if test.method == paired_runs.planned]
     return [
         *_adjusted(first, "Holm"),
         *_adjusted([test for test in tests if test.method != paired_runs.planned], "Holm"),
     ]
 
 
-def _others(paired_runs: PairedRuns) -> list[str]:
+def others_of(paired_runs: PairedRuns) -> list[str]:
+    """Return the methods that are compared with the baseline; none if the baseline has no runs."""
     return (
         [method for method in paired_runs.methods if method != paired_runs.baseline]
         if paired_runs.baseline in paired_runs.methods
@@ -152,13 +174,13 @@ class _Paired:
     used: int
     planned: int
     failed: int
-    overlap: float
+    collapsed: int
+    trained: list[float]  # differences in points of the pairs in which no run collapsed or diverged
 
 
 def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]) -> _Paired:
     planned, failed = 0, 0
-    method_runs: list[list[Run]] = []
-    baseline_runs: list[list[Run]] = []
+    by_size: list[list[tuple[Run, Run]]] = []
     for size in sizes:
         blocks = paired_runs.blocks[task, size]
         planned += len(blocks)
@@ -171,18 +193,30 @@ def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int
                     not finished(run) and run_status(run) in ("failed", "diverged")
                     for run in (first, second)
                 )
-        method_runs.append([first for first, _ in at_size])
-        baseline_runs.append([second for _, second in at_size])
-    draws = [{run.draw for run in runs} for runs in method_runs]
+        by_size.append(at_size)
+    draws = [{first.draw for first, _ in pairs} for pairs in by_size]
     complete = set.intersection(*draws) if draws else set()
-    used = sum(run.draw in complete for runs in method_runs for run in runs)
+    used = [pair for pairs in by_size for pair in pairs if pair[0].draw in complete]
+    trained = [
+        100 * ((first.score or 0.0) - (second.score or 0.0))
+        for first, second in used
+        if not (_lost(first) or _lost(second))
+    ]
     return _Paired(
-        estimates.task_difference(method_runs, baseline_runs),
-        used,
+        estimates.task_difference(
+            [[first for first, _ in pairs] for pairs in by_size],
+            [[second for _, second in pairs] for pairs in by_size],
+        ),
+        len(used),
         planned,
         failed,
-        overlap([run for runs in method_runs for run in runs]),
+        len(used) - len(trained),
+        trained,
     )
+
+
+def _lost(run: Run) -> bool:
+    return run.collapsed or run.status == "diverged"
 
 
 def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | None, Run | None]:
@@ -192,78 +226,63 @@ def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | Non
 
 
 def _contrast(
-    paired_runs: PairedRuns, family: Family, method: str, tasks: Sequence[str], scope: int | None
+    paired_runs: PairedRuns,
+    family: Family,
+    method: str,
+    tasks: Sequence[str],
+    scope: int | None,
+    *,
+    answers_needed: bool = True,
 ) -> Contrast:
     """Compare a method with the baseline over the tasks, at one size or all (`scope` None).
 
-    The unit is the task, so that the p covers other tasks; with a single task the unit is the draw.
-    `_adjusted` adds the adjusted p and the notes.
+    `_adjusted` adds the adjusted p and what follows from it.
     """
     planned = [task for task in tasks if sizes_of(paired_runs, task, scope)]
     pairs = [
         _paired(paired_runs, method, task, sizes_of(paired_runs, task, scope)) for task in planned
     ]
     used = [pair for pair in pairs if pair.estimate.values]
-    interval, covered = estimates.pooled([pair.estimate for pair in used])
-    over_tasks = len(tasks) > 1
-    corrected = not over_tasks and any(pair.overlap > 0 for pair in used)
-    units = (
-        [pair.estimate.draws.mean for pair in used]
-        if over_tasks
-        else used[0].estimate.values
-        if used
-        else []
-    )
-    values = np.round(np.array(units, dtype=np.float64), DIGITS)
-    n = int(values.size)
-    # Draws that share rows carry less information.
-    factor = math.sqrt(1 + n * used[0].overlap) if corrected else 1.0
-    if corrected:
-        test, p = (
-            "t test corrected for shared rows (Nadeau-Bengio)",
-            t_test(values, overlap=used[0].overlap),
-        )
-    else:
-        name = "exact sign flip" if n <= EXACT_PAIRS else "sign flip, sampled"
-        test, p = (
-            f"{name} over {'tasks' if over_tasks else 'draws'}",
-            sign_flip(values) if n > 1 else math.nan,
-        )
-    sd = (
-        float(np.std(values, ddof=1))
-        if n > 1 and np.ptp(values) > 0
-        else 0.0
-        if n > 1
-        else math.nan
-    )
+    bars = tuple(_bars(paired_runs, method, planned, scope, pairs))
+    barred = [bar.text for bar in bars]
+    these = claims.claim_on_these_tasks([pair.estimate for pair in used], barred)
+    means = without_ties([pair.estimate.draws.mean for pair in used])
+    others = None
+    if len(tasks) > 1:
+        if answers_needed and these.population == "these rows" and used:
+            barred = list(these.barred)  # the answers to single test rows are not stored
+        others = claims.claim_on_other_tasks(means, barred)
+    units = means if others else without_ties(used[0].estimate.values if used else [])
     counts = [len(pair.estimate.values) for pair in used]
+    trained = [pair.trained for pair in used if pair.trained]
     return Contrast(
         family=family,
         method=method,
         baseline=paired_runs.baseline,
         task=tasks[0] if family == "cells" else None,
         size=scope,
-        test=test,
-        estimand="E3" if over_tasks else "E1",
-        unit="tasks" if over_tasks else "draws",
-        n=n,
+        effect=float(np.mean([pair.estimate.draws.mean for pair in used])) if used else math.nan,
+        these=these,
+        others=others,
         planned=len(planned)
-        if over_tasks
+        if others
         else max((_draws(paired_runs, task, scope) for task in planned), default=0),
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
         planned_pairs=sum(pair.planned for pair in pairs),
         failed=sum(pair.failed for pair in pairs),
-        effect=interval.mean,
-        ci=(interval.low, interval.high),
-        ci_estimand=covered,
-        sd=sd,
-        wins=int((values > 0).sum()),
-        ties=int((values == 0).sum()),
-        losses=int((values < 0).sum()),
-        p_raw=p,
+        wins=int((units > 0).sum()),
+        ties=int((units == 0).sum()),
+        losses=int((units < 0).sum()),
+        sd=standard_deviation(units),
+        without_one=claims.mean_range_without_one(means),
+        without_collapsed=float(np.mean([np.mean(values) for values in trained]))
+        if trained and any(pair.collapsed for pair in used)
+        else math.nan,
         noise=_noise(used),
+        fixed=_fixed(used),
         draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
+        barred=bars,
         differences={
             t: tuple(p.estimate.values)
             for t, p in zip(planned, pairs, strict=True)
@@ -273,20 +292,74 @@ def _contrast(
         else {},
         seconds=_seconds(paired_runs, (method, paired_runs.baseline), planned, scope),
         rope=paired_runs.rope,
-        smallest=0.0 if corrected else smallest_p(int((values != 0).sum())),
-        reach=0.0 if corrected else smallest_p(n),
-        mde=sd * factor,  # the effective standard deviation, which `_adjusted` turns into the MDE
     )
 
 
-def _noise(used: Sequence[_Paired]) -> float:
+def _bars(
+    paired_runs: PairedRuns,
+    method: str,
+    tasks: Sequence[str],
+    scope: int | None,
+    pairs: Sequence[_Paired],
+) -> Iterator[Bar]:
+    """Yield what bars every claim of a comparison: pairs that are missing, and cells that did not train."""
+    missing = sum(pair.planned - pair.used for pair in pairs)
+    if missing:
+        failed = sum(pair.failed for pair in pairs)
+        because = f", {failed} because runs failed" if failed else ""
+        text = f"{missing} of {sum(pair.planned for pair in pairs)} pairs are missing{because}"
+        yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
+    for name in (method, paired_runs.baseline):
+        failures = [
+            f"{name} on {task} size {size}: {failure}"
+            for task in tasks
+            for size in sizes_of(paired_runs, task, scope)
+            if (failure := paired_runs.failures.get((name, task, size)))
+        ]
+        if failures:
+            more = (
+                f" (and in {plural(len(failures) - 1, 'more cell')})" if len(failures) > 1 else ""
+            )
+            yield Bar("untrained", f"{failures[0]}{more}", "raise --steps or the learning rate")
+
+
+def _noise(used: Sequence[_Paired]) -> Variance:
     """Return the variance of the difference in a single draw, as the mean over tasks."""
-    variances = [
-        standard_deviation(pair.estimate.values) ** 2
-        for pair in used
-        if len(pair.estimate.values) > 1
-    ]
-    return sum(variances) / len(variances) if variances else math.nan
+    draws = [pair.estimate.draws for pair in used if len(pair.estimate.values) > 1]
+    parts = np.array([part.by_draw * (part.df + 1) for part in draws])
+    if not parts.size:
+        return Variance(math.nan, math.nan)
+    total = parts.sum()
+    df = (
+        sum((part / total) ** 2 / d.df for part, d in zip(parts, draws, strict=True))
+        if total
+        else 0
+    )
+    return Variance(float(total) / len(parts), float(1 / df) if df else math.inf)
+
+
+def _fixed(used: Sequence[_Paired]) -> float:
+    """Return the part of the variance of the mean over tasks that more draws do not change."""
+    parts = estimates.parts([pair.estimate for pair in used])
+    return sum(part.variance - part.by_draw for part in parts) / max(len(parts), 1) ** 2
+
+
+def draws_needed(test: Contrast, claim: Claim, points: float) -> DrawsNeeded:
+    """Return how many draws per task let this claim of a contrast detect a difference of `points`."""
+    alpha = ALPHA / max(claim.m, 1)
+    if claim.population == "other tasks":
+        means = Variance(test.sd**2, claim.n - 1)
+        return sample_size.draws_for_other_tasks(
+            points, tasks=claim.n, means=means, draw=test.noise, draws=test.draws_mean, alpha=alpha
+        )
+    tasks = len(test.differences) if test.others else 1
+    return sample_size.draws_on_these_tasks(
+        points,
+        draw=Variance(test.noise.value / tasks, test.noise.df),
+        rows=Variance(test.fixed, math.inf),
+        tasks=tasks,
+        alpha=alpha,
+    )
 
 
 def _seconds(
@@ -313,61 +386,38 @@ def _draws(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
     )
 
 
-def _adjusted(
-    tests: Sequence[Contrast], correction: Literal["Holm", "Benjamini-Hochberg"]
-) -> list[Contrast]:
-    """Return the tests of one family with adjusted p, detectable differences and notes."""
-    # A comparison without a p is still one of the planned comparisons: with Holm it counts in m.
-    counted = [test for test in tests if correction == "Holm" or not math.isnan(test.p_raw)]
-    adjust = multiple_testing.holm if correction == "Holm" else multiple_testing.benjamini_hochberg
-    adjusted_p = adjust([1.0 if math.isnan(test.p_raw) else test.p_raw for test in counted])
-    values = iter(
-        p for test, p in zip(counted, adjusted_p, strict=True) if not math.isnan(test.p_raw)
-    )
-    m = len(counted) if any(not math.isnan(test.p_raw) for test in tests) else 0
-    divisor = m if correction == "Holm" else 1  # B-H has no fixed level per test
+def _adjusted(tests: Sequence[Contrast], correction: Correction) -> list[Contrast]:
+    """Return the contrasts of one family with adjusted claims and notes.
+
+    A claim about other tasks is tested only after the same claim about these tasks is settled,
+    so that both together are wrong no more often than one (Maurer, Hothorn & Lehmacher 1995).
+    """
+    these = claims.adjust([test.these for test in tests], correction)
+    others = iter(claims.adjust([test.others for test in tests if test.others], correction))
     result = []
-    for test in tests:
-        p = math.nan if math.isnan(test.p_raw) else float(next(values))
-        alpha = ALPHA / max(divisor, 1)
-        exact = test.smallest > 0
-        smallest = min(1.0, test.smallest * max(divisor, 1))
-        adjusted = replace(
-            test,
-            p_adj=p,
-            correction=correction,
-            m=m,
-            smallest=smallest,
-            reach=min(1.0, test.reach * max(divisor, 1)),
-            mde=detectable(test.n, test.mde, alpha=alpha, flips=exact)
-            if smallest <= ALPHA
-            else math.nan,
-            needed=pairs_needed(test.effect, test.sd, alpha=alpha) if exact else None,
-            draws_needed=draws_needed(
-                test.rope,
-                tasks=test.n if test.unit == "tasks" else 1,
-                sd=test.sd,
-                noise=test.noise,
-                draws=test.draws_mean,
-                alpha=alpha,
-            )
-            if exact
-            else math.nan,
-        )
-        result.append(replace(adjusted, notes=tuple(_notes(adjusted))))
+    for test, claim in zip(tests, these, strict=True):
+        wide = next(others) if test.others else None
+        if wide and claim.population == "these tasks" and not claim.settled:
+            wide = replace(wide, barred=(*wide.barred, "not settled on these tasks"))
+        result.append(_noted(replace(test, these=claim, others=wide)))
     return result
 
 
-def _notes(test: Contrast) -> Iterable[str]:
-    if math.isnan(test.p_raw):
+def _noted(test: Contrast) -> Contrast:
+    return replace(test, notes=tuple(_notes(test)))
+
+
+def _notes(test: Contrast) -> Iterator[str]:
+    claim = test.widest
+    if math.isnan(claim.p_raw):
         yield "NO_TEST"
-    elif test.reach > ALPHA:
+    elif claim.reach > ALPHA:
         yield "NOT_REACHABLE"
-    if test.n > 1 and test.sd == 0:
+    if claim.n > 1 and not test.sd > 0:
         yield "NO_VARIANCE"
-    if test.n > 1 and not test.settled and not test.mde <= test.rope:
+    if claim.n > 1 and not claim.settled and not claim.mde <= test.rope:
         yield "UNDERPOWERED"
-    if test.ties > 0.3 * max(test.n, 1) or test.tied:
+    if test.ties > 0.3 * max(claim.n, 1) or claim.tied:
         yield "ZERO_DIFFS"
     if test.pairs < test.planned_pairs:
         yield "INCOMPLETE"

@@ -1,14 +1,15 @@
 """Diagnostics: what a reader must know before believing a table, each with a code, a level and a sentence."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from reports.analysis.cells import Cell
 from reports.analysis.contrasts import Contrast
-from reports.analysis.paired_runs import PairedRuns, Run, finished, run_status
+from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
+from reports.analysis.run import Run, finished, run_status
 from reports.document import Note, plural
+from reports.statistics.proportion import upper_bound
 
 MAX_PLACES = 6  # places that a sentence lists before it says how many more there are
 NOT_EQUAL = "absence of significance is not evidence of equality."
@@ -31,13 +32,14 @@ def diagnose(
     notes = [
         *_pairing(paired_runs),
         *_diverged_and_failed(paired_runs, cells),
+        *_untrained(paired_runs, cells),
         *_missing(cells),
         *_equal_results(paired_runs, cells),
         *_provenance(paired_runs),
         *_splits(paired_runs),
         *_draws(paired_runs, cells),
         *_declared(paired_runs, tests),
-        *_estimands(paired_runs, cells),
+        *_row_answers(paired_runs, cells),
         *_power(tests),
         *_differences(tests),
     ]
@@ -93,6 +95,18 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iter
         yield Note("DROPPED_FAILURES", "red", f"{counts}: {_some(places)}. {text}.")
 
 
+def _untrained(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
+    keys = {_cell(cell): (cell.method, cell.task or "", cell.size or 0) for cell in cells}
+    places = [
+        f"{name} ({paired_runs.failures[key]})"
+        for name, key in keys.items()
+        if key in paired_runs.failures
+    ]
+    if places:
+        text = "these cells did not train, so nothing is claimed from them; raise --steps or the learning rate"
+        yield _note("UNTRAINED", "red", text, places)
+
+
 def _missing(cells: Sequence[Cell]) -> Iterator[Note]:
     done, planned = sum(cell.done for cell in cells), sum(cell.planned for cell in cells)
     holes = [cell for cell in cells if cell.state not in ("complete", "infeasible", "unplanned")]
@@ -111,7 +125,8 @@ def _equal_results(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[N
         places = [
             f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
         ]
-        count = f"{collapsed} of {plural(len(runs), 'run')}"
+        most = 100 * upper_bound(collapsed, len(runs))
+        count = f"{collapsed} of {plural(len(runs), 'run')} (95 % upper bound {most:.0f} %)"
         text = f"{count} predict one answer for all test rows; they count in the means"
         yield _note("COLLAPSED", "amber", text, places)
     equal = [
@@ -187,7 +202,7 @@ def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
 def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[Note]:
     """Return a note if the comparison was not declared before the first result."""
     hypothesis = paired_runs.hypothesis
-    if not tests or any(test.planned_for for test in tests):
+    if not tests or any(test.declared for test in tests):
         return
     if hypothesis is None:
         text = "no comparison was declared before the first result (`bench run --hypothesis METHOD:BASELINE`)"
@@ -202,10 +217,12 @@ def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[No
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.")
 
 
-def _estimands(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
-    tasks = {cell.task or "" for cell in cells if cell.draws > 1 and cell.estimand == "E1"}
+def _row_answers(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
+    tasks = {
+        cell.task or "" for cell in cells if cell.draws > 1 and cell.population == "these rows"
+    }
     if narrow := sorted(tasks - set(paired_runs.holdout)):
-        text = "the answers to single test rows are not known, so the intervals do not cover other samples of test rows"
+        text = "the answers to single test rows are not stored, so these results support no claim"
         yield Note("SEED_ONLY", "amber", f"{_some(narrow)}: {text}.")
 
 
@@ -214,10 +231,8 @@ def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
         members = [test for test in tests if test.family == family]
         stuck = [test for test in members if "NOT_REACHABLE" in test.notes]
         if stuck:
-            worst = max(stuck, key=lambda test: test.reach)
-            after = (
-                f" after Holm over {worst.m}" if worst.correction == "Holm" and worst.m > 1 else ""
-            )
+            worst = max((test.widest for test in stuck), key=lambda claim: claim.reach)
+            after = f" after Holm over {worst.m}" if worst.m > 1 else ""
             text = (
                 f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach .05: with {_units(stuck)} "
                 f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
@@ -258,14 +273,6 @@ def _winners(ranking: Ranking) -> Iterator[Note]:
     ]:
         text = f"{by_mean} has the best average over all tasks, but {_some(other)}."
         yield Note("METRIC_MIX", "amber", text)
-
-
-def underpowered(test: Contrast) -> str:
-    """Return the sentence that must accompany a difference which is not settled."""
-    if math.isnan(test.mde):
-        return f"Under-powered: {NOT_EQUAL}"
-    design = f"with n={test.n} {test.unit} and SD {test.sd:.1f} points this comparison"
-    return f"Under-powered: {design} detects only differences >= {test.mde:.1f} points; {NOT_EQUAL}"
 
 
 def _units(tests: Iterable[Contrast]) -> str:

@@ -4,34 +4,30 @@ Seeds of one draw and size are averaged first, then the sizes of one draw: neith
 evidence.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from reports.analysis.paired_runs import Run, mean_over_sizes, overlap, scores_per_draw
+from reports.analysis.paired_runs import mean_over_sizes, overlap, scores_per_draw
+from reports.analysis.run import Run
 from reports.statistics import intervals
 from reports.statistics.conventions import DIGITS, Array, paired_differences
 from reports.statistics.intervals import Estimate, Interval
 
-Estimand = Literal["E1", "E2"]
-EXPLAINED: Final[Mapping[str, str]] = {
-    "E1": "these tasks and test rows, other draws",
-    "E2": "these tasks, other draws and other test rows",
-    "E3": "other tasks",
+Population = Literal["these rows", "these tasks", "other tasks"]
+EXPLAINED: Final[Mapping[Population, str]] = {
+    "these rows": "other draws, on these test rows of these tasks",
+    "these tasks": "other draws and other test rows of these tasks",
+    "other tasks": "other tasks",
 }
 RunsBySize = Sequence[Sequence[Run]]
 
 
-def estimand_names(estimands: Iterable[str]) -> str:
-    """Return the names of the estimands that occur."""
-    return " or ".join(sorted(set(estimands), reverse=True))
-
-
-def describe_estimands(estimands: Iterable[str]) -> str:
-    """Describe the estimands that occur; E1 is used where E2 is not possible."""
-    parts = [f"{name}: {EXPLAINED[name]}" for name in sorted(set(estimands), reverse=True)]
-    return " if the answer to every test row is known, else ".join(parts) or "none"
+def describe_populations(populations: Iterable[Population]) -> str:
+    """Describe the populations that occur, the widest first."""
+    return " or ".join(EXPLAINED[name] for name in sorted(set(populations), reverse=True)) or "none"
 
 
 class TaskEstimate(NamedTuple):
@@ -43,12 +39,15 @@ class TaskEstimate(NamedTuple):
     # differ between draws
     rows: Estimate | None
     corrected: bool  # whether test rows are split anew for each draw, and `draws` is widened for it
+    test_rows: int  # fewest of a run
+    bounds: tuple[float, float]  # lowest and highest possible value
 
 
 def task_score(by_size: RunsBySize) -> TaskEstimate:
     """Estimate the score of a method on one task, over the draws that have all sizes."""
     values = mean_over_sizes([scores_per_draw(runs) for runs in by_size])
-    return _estimate(values, _row_table(by_size), _overlap(by_size))
+    low, high = _bounds(by_size)
+    return _estimate(values, _row_table(by_size), by_size, (low, high))
 
 
 def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
@@ -65,19 +64,28 @@ def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
     if table is not None and other is not None and table.shape == other.shape:
         difference = table - other
     rounded = list(paired_differences(values, np.zeros(len(values))))
-    return _estimate(rounded, difference, _overlap(method))
+    low, high = _bounds(method)
+    return _estimate(rounded, difference, method, (low - high, high - low))
 
 
-def _overlap(by_size: RunsBySize) -> float:
-    return overlap([run for runs in by_size for run in runs])
+def _bounds(by_size: RunsBySize) -> tuple[float, float]:
+    """Return the lowest and the highest possible score in points."""
+    run = next((run for runs in by_size for run in runs), None)
+    return (-math.inf, math.inf) if run is None else run.bounds
 
 
-def _estimate(values: list[float], table: Array | None, shared: float) -> TaskEstimate:
+def _estimate(
+    values: list[float], table: Array | None, by_size: RunsBySize, bounds: tuple[float, float]
+) -> TaskEstimate:
+    runs = [run for at_size in by_size for run in at_size]
+    shared = overlap(runs)
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),
         rows=None if table is None else intervals.over_draws_and_rows(np.round(table, DIGITS)),
         corrected=shared > 0,
+        test_rows=min((run.n_test for run in runs), default=0),
+        bounds=bounds,
     )
 
 
@@ -105,8 +113,18 @@ def _row_table(by_size: RunsBySize) -> Array | None:
 
 def pooled(
     estimates: Sequence[TaskEstimate], *, sd: float | None = None
-) -> tuple[Interval, Estimand]:
-    """Return the mean over tasks with its interval: E2 if every task allows it, else E1 for all tasks."""
-    e2 = all(task.rows is not None or task.corrected for task in estimates)
-    parts = [task.rows if e2 and task.rows is not None else task.draws for task in estimates]
-    return intervals.pooled(parts, sd=sd), "E2" if e2 and estimates else "E1"
+) -> tuple[Interval, Population]:
+    """Return the mean over tasks with its interval, over other test rows as well if every task allows it."""
+    wide = bool(estimates) and all(task.rows is not None or task.corrected for task in estimates)
+    interval = intervals.pooled(parts(estimates), sd=sd)
+    if estimates:
+        lowest = float(np.mean([task.bounds[0] for task in estimates]))
+        highest = float(np.mean([task.bounds[1] for task in estimates]))
+        interval = interval.within(lowest, highest)
+    return interval, "these tasks" if wide else "these rows"
+
+
+def parts(estimates: Sequence[TaskEstimate]) -> list[Estimate]:
+    """Return the estimate of each task for the widest population that all tasks allow."""
+    wide = all(task.rows is not None or task.corrected for task in estimates)
+    return [task.rows if wide and task.rows is not None else task.draws for task in estimates]

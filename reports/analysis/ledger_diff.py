@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from reports.analysis import estimates
-from reports.analysis.paired_runs import Run, finished, overlap
+from reports.analysis.run import Run, finished
 from reports.analysis.verdict import points, probability
 from reports.document import Document, Table, TableCell, interval, plural
-from reports.statistics import multiple_testing
+from reports.statistics import intervals, multiple_testing
 from reports.statistics.conventions import ALPHA, standard_deviation
-from reports.statistics.t_test import t_test
 
 Outcome = Literal["moved", "same shift", "not settled", "one draw", "equal"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
@@ -48,7 +47,6 @@ class CellChange:
     after: float
     effect: float
     ci: tuple[float, float]
-    ci_estimand: str
     uniform: bool  # whether all draws differ by the same amount, so that there is no variance
     p_raw: float
     p_adj: float = math.nan
@@ -126,7 +124,7 @@ def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
 def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     estimate = estimates.task_difference([new], [old])
-    interval, estimand = estimates.pooled([estimate])
+    interval = intervals.pooled([estimate.draws])
     return CellChange(
         place=place,
         pairs=len(pairs),
@@ -135,9 +133,8 @@ def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
         after=estimates.task_score([new]).draws.mean,
         effect=interval.mean,
         ci=(interval.low, interval.high),
-        ci_estimand=estimand,
         uniform=standard_deviation(estimate.values) == 0,
-        p_raw=t_test(estimate.values, overlap=overlap(new)),
+        p_raw=interval.p,
     )
 
 
@@ -213,11 +210,11 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         rows=tuple(_row(move, several) for move in order),
         labels=3 + len(several),
         legend=(
-            "p: paired t test over draws, E1, corrected if test rows are split anew (Nadeau-Bengio), and adjusted by "
+            "Intervals and p: other draws on these test rows; paired t test over draws, corrected if test rows are "
+            "split anew (Nadeau-Bengio); p is adjusted by "
             f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A single draw has no p, and neither has "
-            "same shift: all draws differ by the same amount, so there is no variance. Intervals are "
-            f"{estimates.estimand_names(move.ci_estimand for move in changed)}. ↑ ↓ and bold or *: p at most .05. "
-            "changed: number of runs with another score, of the runs that both have."
+            "same shift: all draws differ by the same amount, so there is no variance. ↑ ↓ and bold or *: p at most "
+            ".05. changed: number of runs with another score, of the runs that both have."
         ),
     )
 

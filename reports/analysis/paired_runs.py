@@ -1,96 +1,20 @@
 """Runs, and how they are paired: methods are compared only on the same examples and random streams."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import Final, Literal, NamedTuple, TypeGuard, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.hypothesis import ROPE, Hypothesis
-from reports.statistics import influence
+from reports.analysis.run import STATUSES, Run, finished, run_status
+from reports.analysis.training_failures import training_failure
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
-Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
-
-# Of several runs of one method in one block, the one with the first of these is used.
-STATUSES: Final[tuple[Status, ...]] = ("done", "diverged", "failed", "infeasible", "missing")
-
-
-@dataclass(frozen=True)
-class SelectionRule:
-    """The checkpoint that one selection rule chooses in a training, by its test metrics."""
-
-    name: str
-    metrics: Mapping[str, float]  # by the name of the metric
-
-    def column(self, metric: str) -> str:
-        """Return the name under which JSON and CSV report one of its metrics."""
-        return f"rule {self.name} {metric}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One planned job and its result, if it has one."""
-
-    digest: str
-    backbone: str  # name, revision, pooling and dtype in one readable line
-    recipe: str  # what all methods share (steps, batch, dev rule, ...) in one readable line
-    method: str  # with the options that differ from the defaults, such as "simplex(vertices=2)"
-    task: str
-    size: int
-    draw: int
-    seed: int
-    status: Status
-    # The task's score: higher is better, 1.0 is perfect. A diverged run has the score of one
-    # constant answer.
-    score: float | None
-    metrics: Mapping[str, float]  # by name; NaN where a metric is undefined
-    # further selection rules that were tested on the same training, by name
-    rules: Mapping[str, SelectionRule] = field(default_factory=dict)
-    better: Mapping[str, Literal["higher", "lower"]]  # per metric
-    dev_score: float | None
-    collapsed: bool  # whether all test predictions are equal
-    rows: str  # identifies the examples and their scoring; equal for all methods of a block
-    n_train: int
-    n_dev: int
-    n_test: int
-    holdout: bool  # whether test rows are split off anew for every draw
-    seen: bool  # whether the backbone is known to be trained on this task's data
-    trained: int  # number of trained parameters
-    stored: int  # bytes needed to keep the result
-    seconds_training: float
-    seconds_evaluation: float
-    peak_bytes: int
-    shared: bool  # whether seconds and bytes are shared with other jobs: of a pack or by features
-    passes: str = "alone"  # how training batches went through the model: alone, in packs of 8, ...
-    versions: str  # program, libraries and device in one line
-    plugin: str = ""  # distribution and version of the plug-in that the method comes from
-    curve: Sequence[tuple[int, float]] = ()  # evaluated steps and their dev scores (1.0 = perfect)
-    losses: Sequence[float] = ()  # dev loss at each of these steps
-    # dev score of each copy of the dev rows under sampled models, at the selected step
-    sampled: Sequence[float] = ()
-    predictions: Array = field(
-        default_factory=lambda: np.empty(0), compare=False
-    )  # (n_test,) classes or values
-    # labels by test split, in the order of `predictions`
-    labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
-    scored_by: Sequence[str] = ()  # the metrics whose mean is the score
-    classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
-
-    @cached_property
-    def row_scores(self) -> Array | None:
-        """Scores (n_test,) of the test rows, whose mean is the run's score; None if they are not known."""
-        rows = influence.row_scores(self.predictions, self.labels, self.scored_by)
-        if rows is None:
-            return None
-        # Otherwise a stored metric is not the metric of that name in `influence`.
-        agrees = abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
-        return rows if agrees else None
 
 
 class NothingToCompare(Exception):
@@ -179,6 +103,16 @@ class PairedRuns:
         )
 
     @cached_property
+    def failures(self) -> Mapping[tuple[str, str, int], str]:
+        """Why a method did not train, by method, task and size; cells that trained are absent."""
+        cells: dict[tuple[str, str, int], list[Run]] = {}
+        for run in self.all():
+            if finished(run):
+                cells.setdefault((run.method, run.task, run.size), []).append(run)
+        reasons = {cell: training_failure(runs) for cell, runs in cells.items()}
+        return {cell: reason for cell, reason in reasons.items() if reason}
+
+    @cached_property
     def seen(self) -> tuple[str, ...]:
         """The tasks on whose data the backbone is known to be trained."""
         marked = {run.task for run in self.index.values() if run.seen}
@@ -189,25 +123,6 @@ class PairedRuns:
         """The tasks whose test rows are split off anew for every draw."""
         marked = {run.task for run in self.index.values() if run.holdout}
         return tuple(task for task in self.tasks if task in marked)
-
-
-def finished(run: Run | None) -> TypeGuard[Run]:
-    """Return whether the run has a finite score."""
-    return (
-        run is not None
-        and run.status in ("done", "diverged")
-        and run.score is not None
-        and math.isfinite(run.score)
-    )
-
-
-def run_status(run: Run | None) -> Status:
-    """Return the status of a planned run; a finished job without a finite score is diverged."""
-    if run is None:
-        return "missing"
-    if run.status == "done" and not finished(run):
-        return "diverged"
-    return run.status
 
 
 def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]:

@@ -7,7 +7,7 @@ import numpy as np
 from reports.analysis.cells import Cell
 from reports.analysis.paired_runs import PairedRuns
 from reports.statistics import ranks
-from reports.statistics.conventions import DIGITS, Array
+from reports.statistics.conventions import DIGITS, Array, tied_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,10 @@ def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
     ]
     if len(methods) < 2 or len(tasks) < 2:
         return None
-    scores = np.round([[means[method, task] for method in methods] for task in tasks], DIGITS)
+    # tasks × methods; ties hold within a task
+    scores = np.stack(
+        [tied_scores([means[method, task] for method in methods]) for task in tasks]
+    ).round(DIGITS)
     pairs = ranks.pairwise(scores)
 
     def names(indices: tuple[int, ...]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.run import Run, finished
 from reports.statistics import correlation, multiple_testing
 from reports.statistics.correlation import Correlation, Points
 

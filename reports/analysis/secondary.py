@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.analysis.contrasts import Contrast
-from reports.analysis.paired_runs import Run, finished, overlap
+from reports.analysis.paired_runs import overlap
+from reports.analysis.run import Run, finished
 from reports.statistics import intervals
 from reports.statistics.conventions import DIGITS
 from reports.statistics.equivalence import Equivalence, equivalence
@@ -30,7 +31,7 @@ def secondary_estimates(
     return tuple(
         _estimates(test, runs)
         for test in tests
-        if test.family == "overall" and test.unit == "tasks" and test.n > 1
+        if test.family == "overall" and test.others and test.others.n > 1
     )
 
 

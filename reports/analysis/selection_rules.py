@@ -10,7 +10,8 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
-from reports.analysis.paired_runs import Run, finished, overlap, pair_runs, run_status
+from reports.analysis.paired_runs import overlap, pair_runs
+from reports.analysis.run import Run, finished, run_status
 from reports.statistics import intervals
 from reports.statistics.expected_best import expected_best
 from reports.statistics.intervals import Interval
@@ -63,7 +64,7 @@ def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
     paired_runs = pair_runs(
         [*(run for chosen in runs_by_rule.values() for run in chosen), *unpaired], baseline=OWN
     )
-    tests = {test.method: test for test in overall_contrasts(paired_runs)}
+    tests = {test.method: test for test in overall_contrasts(paired_runs, answers_needed=False)}
     for name, chosen in runs_by_rule.items():
         yield RuleComparison(
             method=method,

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.run import Run, finished
 from reports.published import human_score
 from reports.statistics import correlation
 from reports.statistics.conventions import Array

@@ -1,4 +1,4 @@
-"""The verdict in words: what differs, by how much, whether it is settled, and what would settle it.
+"""The verdict in words: what differs, by how much, in which population it is settled, and what would settle it.
 
 A verdict never says "no difference": a test without a significant result says what it could have
 detected.
@@ -7,9 +7,9 @@ detected.
 import math
 from collections.abc import Iterator, Sequence
 
+from reports.analysis.claims import FEWEST_TASKS, Claim
 from reports.analysis.comparison import Comparison
-from reports.analysis.contrasts import Contrast
-from reports.analysis.diagnostics import NOT_EQUAL, underpowered
+from reports.analysis.contrasts import Contrast, draws_needed
 from reports.document import DASH, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST
@@ -23,7 +23,8 @@ def verdict(comparison: Comparison) -> tuple[str, ...]:
         return (f"No result yet: none of the {planned} has a score.",)
     if not tests:
         return (_without_comparison(comparison),)
-    return (_headline(comparison, tests), *(_paragraph(comparison, test) for test in tests))
+    paragraphs = [_paragraph(comparison, test) for test in tests]
+    return (_headline(comparison, tests), *paragraphs, *_next_step(tests))
 
 
 def _without_comparison(comparison: Comparison) -> str:
@@ -38,178 +39,193 @@ def _without_comparison(comparison: Comparison) -> str:
         done = f"{cell.done} of {plural(cell.planned, 'run')} have a score"
         return f"There are only runs of {method} ({done}): {end}"
     where = f"on average over {len(comparison.tasks)} tasks" if task is None else f"on {task}"
-    score = f"{cell.mean:.1f} points{_interval(cell.low, cell.high, cell.estimand)}"
-    return f"There are only runs of {method}, with {score} {where}: {end}"
+    bounds = "" if math.isnan(cell.low) else f" [{cell.low:.1f}, {cell.high:.1f}]"
+    return f"There are only runs of {method}, with {cell.mean:.1f} points{bounds} {where}: {end}"
+
+
+# Headline
 
 
 def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
-    task = f" on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else ""
-    if comparison.question is not None:
-        return _declared_answer(comparison.question, task)
-    better = [test.method for test in tests if test.settled and test.effect > 0]
-    worse = [test.method for test in tests if test.settled and test.effect < 0]
-    parts = [
-        f"{_names(methods)} {'is' if len(methods) == 1 else 'are'} {word} than {comparison.baseline}"
-        for methods, word in ((better, "better"), (worse, "worse"))
-        if methods
-    ]
-    if not parts:
-        return _unsettled(comparison, tests, task)
-    rest = len(tests) - len(better) - len(worse)
-    verb = "is" if rest == 1 else "are"
-    tail = f"; {rest} of {len(tests)} comparisons {verb} not settled" if rest else ""
-    return f"Settled: {', and '.join(parts)}{task}{tail}."
+    these = f"on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else "on these tasks"
+    if comparison.hypothesis is not None:
+        return _answer(comparison.hypothesis, these)
+    wide = [test for test in tests if test.others and test.others.settled]
+    narrow = [test for test in tests if test.these.settled and test not in wide]
+    barred = [test for test in tests if test.these.barred]
+    rest = [test.method for test in tests if not test.settled and test not in barred]
+    sentences = []
+    if wide:
+        sentences.append(f"Settled for other tasks: {_directions(wide)}.")
+    if narrow:
+        elsewhere = "" if len(comparison.tasks) == 1 else "; for other tasks this is not settled"
+        sentences.append(f"Settled {these}: {_directions(narrow)}{elsewhere}.")
+    if rest:
+        sentences.append(
+            f"Not settled {these}: whether {_names(rest, 'or')} {'differs' if len(rest) == 1 else 'differ'} "
+            f"from {comparison.baseline}."
+        )
+    return " ".join([*sentences, *_no_claims(barred)])
 
 
-def _declared_answer(test: Contrast, task: str) -> str:
-    """Return the result of the study's declared comparison."""
-    question = "the question of this study, declared before its first result"
+def _answer(test: Contrast, these: str) -> str:
+    """Return the result of the study's hypothesis."""
+    role = "the hypothesis of this study"
     if test.settled:
+        where = "for other tasks" if test.widest.settled and test.others else these
         word = "better" if test.effect > 0 else "worse"
-        return f"Settled: {test.method} is {word} than {test.baseline}{task}, {question}."
+        return f"Settled {where}: {test.method} is {word} than {test.baseline}, {role}."
+    if test.these.barred:
+        return " ".join(_no_claims([test])).replace(":", f", {role}:", 1)
     pair = f"whether {test.method} is better or worse than {test.baseline}"
-    return f"Not settled: {pair}{task}, {question}."
+    return f"Not settled {these}: {pair}, {role}."
 
 
-def _unsettled(comparison: Comparison, tests: Sequence[Contrast], task: str) -> str:
-    """Return what holds on these tasks if nothing is settled for other tasks."""
-    clear = [
-        test
-        for test in tests
-        if test.unit == "tasks"
-        and test.n == test.planned
-        and not test.failed
-        and (test.ci[0] > 0 or test.ci[1] < 0)
-    ]
-    above = [test.method for test in clear if test.ci[0] > 0]
-    below = [test.method for test in clear if test.ci[1] < 0]
-    if not clear:
-        methods = _names([test.method for test in tests])
-        return f"Not settled: these runs do not distinguish {methods} from {comparison.baseline}{task}."
-    parts = [
-        f"{_names(methods)} score{'s' * (len(methods) == 1)} {word} {comparison.baseline}"
-        for methods, word in ((above, "above"), (below, "below"))
-        if methods
-    ]
-    alone = ", each interval taken alone" if len(clear) > 1 else ""
-    over = "draws and test rows" if all(test.ci_estimand == "E2" for test in clear) else "draws"
-    return (
-        f"On these tasks {', and '.join(parts)} (95 % intervals over {over}{alone}); "
-        "whether this holds on other tasks is not settled."
-    )
+def _directions(tests: Sequence[Contrast]) -> str:
+    """Return `lora and simplex are better and bitfit is worse than prefix`."""
+    parts = []
+    for word, sign in (("better", 1), ("worse", -1)):
+        names = [test.method for test in tests if test.effect * sign > 0]
+        if names:
+            parts.append(f"{_names(names)} {'is' if len(names) == 1 else 'are'} {word}")
+    return f"{' and '.join(parts)} than {tests[0].baseline}"
+
+
+def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
+    """Yield one sentence for each kind of reason that bars claims, with the methods that it concerns."""
+    kinds: dict[str, list[Contrast]] = {}
+    for test in tests:
+        kinds.setdefault(test.barred[0].kind if test.barred else "", []).append(test)
+    for kind, members in kinds.items():
+        bars = list(dict.fromkeys(bar for test in members for bar in test.barred))
+        texts = [bar.text for bar in bars if bar.kind == kind] or [members[0].these.barred[0]]
+        more = f"; and {plural(len(texts) - 1, 'more reason')}" if len(texts) > 1 else ""
+        did_not = "cells that did not train, " if kind == "untrained" else ""
+        advice = f". To change this, {bars[0].advice}" if bars else ""
+        names = _names([test.method for test in members])
+        yield f"No claim about {names}: {did_not}{texts[0]}{more}{advice}."
+
+
+# Paragraphs
 
 
 def _paragraph(comparison: Comparison, test: Contrast) -> str:
-    """Return one comparison in words, with its role in a study that declares a question.
+    """Return one comparison in words, with its role in a study that declares a hypothesis.
 
     A paragraph may be quoted without the others.
     """
     role = ""
-    if comparison.question is not None:
-        role = " (the question of this study)" if test.planned_for else " (exploratory)"
-    return f"{test.method} over {test.baseline}{role}: {_result(test)}"
+    if comparison.hypothesis is not None:
+        role = " (the hypothesis of this study)" if test.declared else " (exploratory)"
+    subject = f"{test.method} minus {test.baseline}{role}"
+    if math.isnan(test.effect):
+        return f"{subject}: not compared, because no draw has finished runs of both at every size."
+    where = f"on {comparison.tasks[0]}" if test.others is None else "on these tasks"
+    parts = [f"{where} {_claim(test, test.these)}"]
+    if test.others is not None:
+        parts.append(f"for other tasks {_claim(test, test.others)}")
+    head = f"{subject}: {points(test.effect)} points in {_extent(test)}"
+    return " ".join([f"{head}; {'; '.join(parts)}.", *_remarks(test)])
 
 
-def _result(test: Contrast) -> str:
-    if test.n == 0:
-        unit = test.unit[:-1]
-        return f"not compared; no {unit} has finished runs of both on the same rows at every size of this report."
-    interval = _interval(*test.ci, test.ci_estimand) or " (no interval)"
-    effect = f"{points(test.effect)} points{interval} over {_extent(test)}"
-    if math.isnan(test.p_raw):
-        return f"{effect}; not settled: {_untested(test)}."
-    how = f"{test.estimand}, {test.test}{_family(test)}"
-    p = p_value(test.p_adj)
-    if test.settled:
-        return f"{effect}; settled ({p}, {how}). {' '.join(_caveats(test))}".rstrip()
-    if test.p_adj <= ALPHA:
-        lost = f"{plural(test.failed, 'pair')} missing because runs failed"
-        advice = "A method that fails in difficult cases would look better than it is: retry the failed runs first."
-        return f"{effect}; not settled, with {lost} ({p} without them, {how}). {advice}"
-    if test.unit == "draws" and test.sd == 0 and test.effect == 0:
-        return (
-            f"{effect}; the scores are equal in every pair, so these rows support neither method."
-        )
-    return f"{effect}; not settled ({p}, {how}). {' '.join(_prospects(test))}"
+def _claim(test: Contrast, claim: Claim) -> str:
+    """Return interval, p and outcome of one claim."""
+    bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
+    if math.isnan(claim.p_raw):
+        return f"{bounds}not tested ({_untested(claim)})"
+    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}"
+    if claim.settled:
+        symmetric = " (if differences are symmetric about their mean)"
+        return f"{p}, settled{symmetric * (claim.population == 'other tasks')}"
+    if test.barred:
+        return f"{p}, no claim"
+    reasons = "; ".join(claim.barred or tuple(_unsettled(test, claim)))
+    return f"{p}, not settled{f' ({reasons})' if reasons else ''}"
+
+
+def _untested(claim: Claim) -> str:
+    if claim.n == 0:
+        return "no pairs"
+    if claim.n == 1:
+        unit = "task" if claim.population == "other tasks" else "draw"
+        return f"a single {unit} does not show how much others would differ"
+    return "all differences are equal, so there is no variance"
+
+
+def _unsettled(test: Contrast, claim: Claim) -> Iterator[str]:
+    """Yield why a p above .05 was to be expected, or what the test would have detected."""
+    if claim.tied:
+        yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of .05 is possible"
+    elif claim.smallest > ALPHA:
+        fewest = math.ceil(1 - math.log2(ALPHA / max(claim.m, 1)))
+        yield f"{claim.n} tasks allow no p below {probability(claim.smallest)}, at least {fewest} do"
+    elif not math.isnan(claim.mde):
+        yield f"detects {claim.mde:.1f} points or more"
 
 
 def _extent(test: Contrast) -> str:
     low, high = test.draws
     draws = plural(low, "draw") if low == high else f"{low} to {high} draws"
-    holes = (
-        f" ({test.pairs} of {test.planned_pairs} pairs)" if test.pairs < test.planned_pairs else ""
-    )
-    if test.unit == "draws":
-        return f"{draws}{holes}"
+    if test.others is None:
+        return draws
     count = "" if test.n == test.planned else f"{test.n} of "
-    return f"{count}{plural(test.planned, 'task')}, {draws}{holes}"
+    return f"{count}{plural(test.planned, 'task')} with {draws}"
 
 
-def _family(test: Contrast) -> str:
-    return f", Holm over {test.m}" if test.m > 1 and test.correction == "Holm" else ""
-
-
-def _untested(test: Contrast) -> str:
-    if test.n == 1:
-        return f"a single {test.unit[:-1]} does not show how much others would differ"
-    return "all differences are equal, so there is no variance to test against"
-
-
-def _caveats(test: Contrast) -> Iterator[str]:
-    if not math.isnan(test.mde):
-        yield f"This design detects about {test.mde:.1f} points."
-    if test.unit == "tasks" and test.ci[0] <= 0 <= test.ci[1]:
-        also = "and test rows " if test.ci_estimand == "E2" else ""
-        agree = max(test.wins, test.losses)
-        yield f"{agree} of {test.n} tasks agree, although the interval over other draws {also}includes 0."
-    if abs(test.effect) < test.rope:
-        yield "Settled means that there is a difference, not that it is large."
-
-
-def _prospects(test: Contrast) -> Iterator[str]:
-    if test.unit == "tasks" and (test.ci[0] > 0 or test.ci[1] < 0):
-        yield "On these tasks the interval excludes 0; whether this holds on other tasks is not settled."
-    fewest = math.ceil(1 - math.log2(ALPHA / max(test.m, 1)))
-    if test.tied:
-        equal = f"{test.ties} of {test.n} {test.unit} have no difference"
-        yield f"{equal}, and with the others no p of .05 is possible."
-    elif test.smallest > ALPHA:
-        least = f"{test.smallest:.3g}" if test.smallest < 1 else "1"
+def _remarks(test: Contrast) -> Iterator[str]:
+    if test.others is not None and test.others.settled:
+        low, high = test.without_one
+        yield f"Without any one task: {points(low)} to {points(high)}."
+    if test.settled and abs(test.effect) < test.rope:
+        yield f"The difference is smaller than {plural(test.rope, 'point')}."
+    if test.barred and not math.isnan(test.without_collapsed):
         yield (
-            f"This design cannot reach .05: with {test.n} {test.unit} the smallest possible p is {least}"
-            f"{f' after Holm over {test.m}' if test.m > 1 else ''}; at least {fewest} are needed."
+            f"Without the runs that collapsed or diverged: {points(test.without_collapsed)} points (exploratory)."
         )
-    elif not math.isnan(test.mde):
-        yield f"This design detects about {test.mde:.1f} points (power 80 %)."
-    if test.needed is not None and test.needed > max(test.n, fewest):
-        yield f"About {test.needed} {test.unit} with this spread would settle a difference of this size."
-    elif test.needed is None and test.sd > 0 and test.smallest > 0:
-        yield f"A difference this small would take more than 1000 {test.unit} with this spread."
-    yield from _next_step(test)
-    if "UNDERPOWERED" in test.notes:
-        yield underpowered(test)
-    else:
-        yield NOT_EQUAL.capitalize()
 
 
-def _next_step(test: Contrast) -> Iterator[str]:
-    """Yield how to detect a difference that matters, and the cost."""
-    if "UNDERPOWERED" not in test.notes or math.isnan(test.mde):
-        return
+# Next step
+
+
+def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
+    """Yield how to detect a difference that matters in the first comparison that is open, and the cost."""
+    for test in sorted(tests, key=lambda test: not test.declared):
+        for claim in test.claims:
+            if claim.settled or test.these.barred or math.isnan(claim.p_raw):
+                continue
+            if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
+                continue
+            if step := _more_draws(test, claim):
+                yield f"Next: {step}"
+                return
+    if any(test.others and test.others.n < FEWEST_TASKS for test in tests):
+        yield f"Next: a claim for other tasks takes at least {FEWEST_TASKS} tasks."
+
+
+def _more_draws(test: Contrast, claim: Claim) -> str:
+    """Return the draws that detect a difference that matters; empty if there are enough already."""
     matters = plural(test.rope, "point")
-    if test.unit == "tasks" and math.isnan(test.noise):
-        yield "A single draw per task does not show how many draws would be enough; `--draws 5` would show it."
-    elif test.draws_needed > MOST:
-        if test.unit == "tasks" and math.isinf(test.draws_needed):
-            what = f"No number of draws would detect {matters} over {test.n} tasks"
-            yield f"{what}: they differ too much from each other."
-        else:
-            yield f"It would take more than {MOST:,} draws to detect {matters}."
-    elif test.draws_needed > test.draws[0]:
-        hours = test.seconds * (test.draws_needed - test.draws_mean) / 3600
-        cost = f" (about {hours:.2g} more device-hours)" if hours >= 0.005 else ""
-        command = f"the same `bench run` with `--draws {test.draws_needed}`"
-        yield f"Next: {command}{cost} would detect {matters}."
+    goal = f"to detect {matters} between {test.method} and {test.baseline}"
+    if claim.population == "other tasks":
+        goal += " for other tasks"
+    low, high = draws_needed(test, claim, test.rope)
+    if math.isnan(low) or high <= test.draws[0]:
+        return ""
+    if math.isinf(low):
+        what = "tasks" if claim.population == "other tasks" else "test rows"
+        return f"more {what}, not more draws, {goal}."
+    least = f"{low:.0f}" if low <= MOST else f"more than {MOST:,}"
+    many = f"{least} to {high:.0f}" if high <= MOST else f"{least} or more"
+    if high == low:
+        many = least
+    target = high if high <= MOST else max(low, test.draws[0] + 1)
+    cost = ""
+    if target <= MOST:
+        hours = test.seconds * (target - test.draws_mean) / 3600
+        cost = f"; `--draws {target:.0f}` takes about {hours:.2g} more device-hours" * (
+            hours >= 0.005
+        )
+    return f"{many} draws {goal} (power 80 %, 90 % interval; there are {test.draws[0]}){cost}."
 
 
 def points(value: float) -> str:
@@ -233,9 +249,5 @@ def p_value(p: float) -> str:
     return f"p {probability(p)}" if p < 0.0005 else f"p = {probability(p)}"
 
 
-def _interval(low: float, high: float, estimand: str) -> str:
-    return "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}] ({estimand})"
-
-
-def _names(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _names(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

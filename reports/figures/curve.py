@@ -152,13 +152,13 @@ def _differences(canvas: Canvas, axes: Axes, comparison: Comparison) -> None:
         )
         axes.vlines(
             x,
-            [test.ci[0] for test in tests],
-            [test.ci[1] for test in tests],
+            [test.these.low for test in tests],
+            [test.these.high for test in tests],
             color=style.color,
             linewidth=0.8,
         )
         texts = [
-            f"{method} - {test.baseline}, size {size}: {estimate(test.effect, *test.ci)}"
+            f"{method} - {test.baseline}, size {size}: {estimate(test.effect, test.these.low, test.these.high)}"
             for test, size in zip(tests, sizes, strict=True)
         ]
         canvas.add_tooltips(line, texts)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, contrasts
-from reports.analysis.estimates import describe_estimands
+from reports.analysis.estimates import describe_populations
 from reports.analysis.paired_runs import NothingToCompare, pair_runs
 from reports.analysis.secondary import SecondaryEstimates
 from reports.document import plural
@@ -101,7 +101,7 @@ def _caption(
     comparison: Comparison, tests: Sequence[Contrast], hidden: int, *, new_task: bool
 ) -> str:
     sizes = ", over all sizes" if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ""
-    covered = describe_estimands(test.ci_estimand for test in tests)
+    covered = describe_populations(test.these.population for test in tests)
     return (
         f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same "
         f"examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. "
@@ -141,7 +141,7 @@ def _panel(
     grid_lines(axes, "x")
     kept = [row for row in rows if math.isfinite(row.test.effect)]
     y = [labels.index(row.label) for row in kept]
-    low, high = [row.test.ci[0] for row in kept], [row.test.ci[1] for row in kept]
+    low, high = [row.test.these.low for row in kept], [row.test.these.high for row in kept]
     axes.hlines(y, low, high, color=style.color, linewidth=1)
     (line,) = axes.plot(
         [row.test.effect for row in kept], y, color=style.color, marker=style.marker, linestyle=""
@@ -177,16 +177,16 @@ def _new_task(canvas: Canvas, axes: Axes, detail: SecondaryEstimates, y: float) 
 
 
 def _tooltip(test: Contrast) -> str:
-    return f"{estimate(test.effect, *test.ci)} over {test.n} {test.unit}"
+    return f"{estimate(test.effect, test.these.low, test.these.high)} over {test.n} {test.unit}"
 
 
 def _diamond(canvas: Canvas, axes: Axes, test: Contrast, y: float) -> None:
-    low, high = test.ci
+    low, high = test.these.low, test.these.high
     if math.isfinite(low):
         axes.fill(
             [low, test.effect, high, test.effect], [y, y - 0.3, y, y + 0.3], color=INK, linewidth=0
         )
     (dot,) = axes.plot([test.effect], [y], color=INK, marker="d", markersize=3, linestyle="")
     canvas.add_tooltips(
-        dot, [f"{test.method}, overall: {_tooltip(test)}, adjusted p {test.p_adj:.3g}"]
+        dot, [f"{test.method}, overall: {_tooltip(test)}, adjusted p {test.these.p_adj:.3g}"]
     )

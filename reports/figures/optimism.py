@@ -7,7 +7,7 @@ from typing import Final
 from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.run import Run, finished
 from reports.analysis.selection_rules import RuleComparison, mean_optimism, optimism_of_best
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, zero_line

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run, finished, run_status
+from reports.analysis.run import Run, finished, run_status
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
 from reports.figures.options import DEFAULT, Options

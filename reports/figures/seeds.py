@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.run import Run, finished
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
 from reports.figures.options import DEFAULT, Options

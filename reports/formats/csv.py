@@ -7,9 +7,10 @@ from typing import Final
 
 from reports import escape
 from reports.analysis.cells import Cell
+from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
-from reports.analysis.paired_runs import STATUSES
+from reports.analysis.run import STATUSES
 
 COSTS: Final = (
     "n_train",
@@ -59,7 +60,8 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         "sd": cell.sd,
         "df": cell.df,
         "interval": cell.interval,
-        "estimand": cell.estimand,
+        "population": cell.population,
+        "majority": comparison.majority.get(cell.task or "", math.nan),
         "best": cell.best,
         "direction": cell.direction,
         "collapsed": cell.collapsed,
@@ -67,19 +69,10 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         "holdout": cell.task in comparison.holdout,
         "baseline": comparison.baseline,
         "effect": test.effect if test else math.nan,
-        "effect_low": test.ci[0] if test else math.nan,
-        "effect_high": test.ci[1] if test else math.nan,
-        "effect_estimand": test.ci_estimand if test else "",
-        "n": test.n if test else math.nan,
-        "p_raw": test.p_raw if test else math.nan,
-        "p_adj": test.p_adj if test else math.nan,
-        "p_estimand": test.estimand if test else "",
-        "test": test.test if test else "",
+        **_claim("these tasks", test.these if test else None),
+        **_claim("other tasks", test.others if test else None),
         "family": test.family if test else "",
-        "correction": test.correction if test else "",
-        "m": test.m if test else math.nan,
-        "question": test is not None and test.planned_for,
-        "mde": test.mde if test else math.nan,
+        "hypothesis": test is not None and test.declared,
         "notes": " ".join(test.notes) if test else "",
         **{name: _count(cell.costs.get(name, math.nan)) for name in COSTS},
     }
@@ -87,6 +80,19 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         row[f"metric {name}"] = cell.metrics.get(name, math.nan)
         row[f"undefined {name}"] = cell.undefined.get(name, 0)
     return row
+
+
+def _claim(name: str, claim: Claim | None) -> dict[str, object]:
+    """Return the columns of one claim, which are empty without it."""
+    values: dict[str, object] = {
+        "population": "",
+        **dict.fromkeys(("low", "high", "n", "p_raw", "p_adj", "m", "mde"), math.nan),
+        **dict.fromkeys(("test", "correction", "settled", "barred"), ""),
+    }
+    if claim:
+        values |= {key: value for key, value in vars(claim).items() if key in values}
+        values |= {"settled": claim.settled, "barred": "; ".join(claim.barred)}
+    return {f"{name} {key}": value for key, value in values.items()}
 
 
 def _test(comparison: Comparison, cell: Cell) -> Contrast | None:

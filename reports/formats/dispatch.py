@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run
 from reports.analysis.published_comparison import find_study, published_tables
+from reports.analysis.run import Run
 from reports.analysis.task_characteristics import characteristics as measure
 from reports.formats.csv import as_csv
 from reports.formats.json import as_json

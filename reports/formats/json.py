@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
+from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.task_characteristics import Characteristics
 from reports.analysis.verdict import verdict
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
 
 def as_json(
@@ -43,9 +44,13 @@ def as_json(
             for train, dev in pairs
         ],
         "better": comparison.better,
+        "majority": comparison.majority,
         "runs": {"done": comparison.done, "planned": comparison.planned},
         "cells": comparison.cells,
-        "tests": [{**vars(test), "settled": test.settled} for test in comparison.tests],
+        "tests": [
+            {**vars(test), "these": _claim(test.these), "others": _claim(test.others)}
+            for test in comparison.tests
+        ],
         "details": comparison.secondary,
         "standing": comparison.ranking,
         "subspace": {"rules": comparison.rules, "samples": comparison.samples},
@@ -53,6 +58,10 @@ def as_json(
         "notes": comparison.notes,
     }
     return json.dumps(_jsonable(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
+
+
+def _claim(claim: Claim | None) -> Mapping[str, object] | None:
+    return {**vars(claim), "settled": claim.settled} if claim else None
 
 
 def _jsonable(value: object) -> object:

@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 DIGITS: Final = 9
 ALPHA: Final = 0.05
+TIE: Final = 1e-6  # points: scores that are closer are equal
 
 
 def paired_differences(first: ArrayLike, second: ArrayLike) -> Array:
@@ -21,6 +22,23 @@ def paired_differences(first: ArrayLike, second: ArrayLike) -> Array:
     return np.round(
         np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64), DIGITS
     )
+
+
+def without_ties(differences: ArrayLike) -> Array:
+    """Return differences (n,) in points, in which those below `TIE` are exactly 0."""
+    array = np.round(np.asarray(differences, dtype=np.float64), DIGITS)
+    return np.where(np.abs(array) < TIE, 0.0, array)
+
+
+def tied_scores(scores: ArrayLike) -> Array:
+    """Return scores (n,) in points, in which neighbours closer than `TIE` have the same value."""
+    array = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(array)
+    group = np.cumsum(np.diff(array[order], prepend=-np.inf) >= TIE) - 1
+    starts = np.unique(group, return_index=True)[1]
+    tied = np.empty_like(array)
+    tied[order] = array[order][starts][group]
+    return tied
 
 
 def ranks_of(values: ArrayLike) -> Array:

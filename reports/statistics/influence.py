@@ -9,6 +9,7 @@ Each function takes predictions (n,) and labels (n,), and returns the metric (hi
 the influence of each row (n,).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -134,6 +135,13 @@ INFLUENCES: Final[Mapping[str, Influence]] = {
     "spearman": spearman,
     "mse": negative_mse,
     "rmse": negative_rmse,
+}
+
+# Lowest and highest value of each metric, as it counts in a score (higher is better).
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    **dict.fromkeys(("accuracy", "f1", "macro-f1"), (0.0, 1.0)),
+    **dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0)),
+    **dict.fromkeys(("mse", "rmse"), (-math.inf, 0.0)),
 }
 
 

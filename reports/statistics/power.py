@@ -6,6 +6,7 @@ over six pairs, p is at most .05 only if all six have the same sign.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -22,11 +23,11 @@ FEW: Final = 8
 SAMPLES: Final = 4000
 
 
-def power(n: int, effect: float, *, alpha: float = ALPHA) -> float:
-    """Return the power of a two-sided paired t test over `n` pairs for a mean of `effect` standard deviations."""
+def power(df: float, shift: float, *, alpha: float = ALPHA) -> float:
+    """Return the power of a two-sided t test with `df` degrees of freedom for a mean of `shift` standard errors."""
     from scipy.special import nctdtr
 
-    return 1 - float(nctdtr(n - 1, effect * math.sqrt(n), t_quantile(n - 1, 1 - alpha / 2)))
+    return 1 - float(nctdtr(df, shift, t_quantile(df, 1 - alpha / 2)))
 
 
 def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
@@ -43,7 +44,7 @@ def power_of_flips(n: int, effect: float, *, alpha: float = ALPHA) -> float:
     if rejecting == 1:
         return float(ndtr(effect) ** n + ndtr(-effect) ** n)
     if rejecting > FEW:
-        return power(n, effect, alpha=alpha)
+        return power(n - 1, effect * math.sqrt(n), alpha=alpha)
     return float(_extreme(_normal(n) + effect, rejecting).mean())
 
 
@@ -73,49 +74,54 @@ def _extreme(values: Array, most: int) -> NDArray[np.bool_]:
     return np.asarray((sums <= against[:, None] + 1e-9).sum(axis=1) <= most)
 
 
-def detectable(n: int, sd: float, *, alpha: float = ALPHA, flips: bool = False) -> float:
-    """Return the smallest mean difference, in the units of `sd`, that `n` pairs detect with a power of 80 %.
+def detectable(error: float, df: float, *, alpha: float = ALPHA) -> float:
+    """Return the smallest mean difference that a t test detects with a power of 80 %.
 
     Card et al. (2020) explain why to report it.
 
     Args:
-        n: Number of pairs.
-        sd: Standard deviation of the differences.
+        error: Standard error of the mean difference; the result has its units.
+        df: Degrees of freedom of the error.
         alpha: Significance level.
-        flips: Whether the test is the sign flip; otherwise it is the t test.
+
+    Returns:
+        NaN without variance.
+    """
+    return _smallest_shift(round(df, 1), alpha) * error if error > 0 else math.nan
+
+
+def detectable_by_flips(n: int, sd: float, *, alpha: float = ALPHA) -> float:
+    """Return the smallest mean difference that a sign flip over `n` pairs detects with a power of 80 %.
+
+    Args:
+        n: Number of pairs.
+        sd: Standard deviation of the differences; the result has its units.
+        alpha: Significance level.
 
     Returns:
         NaN for fewer than two pairs, without variance, or if no sign flip reaches `alpha`.
     """
-    return _smallest(n, alpha, flips) * sd if n > 1 and sd > 0 else math.nan
+    if n < 2 or not sd > 0 or _rejecting(n, alpha) < 1:
+        return math.nan
+    return _smallest_effect(n, alpha) * sd
 
 
 @functools.lru_cache(maxsize=4096)
-def _smallest(n: int, alpha: float, flips: bool) -> float:
-    if flips and _rejecting(n, alpha) < 1:
-        return math.nan
-    chance = power_of_flips if flips else power
+def _smallest_shift(df: float, alpha: float) -> float:
+    return _bisect(lambda shift: power(df, shift, alpha=alpha), steps=30)
+
+
+@functools.lru_cache(maxsize=4096)
+def _smallest_effect(n: int, alpha: float) -> float:
+    return _bisect(lambda effect: power_of_flips(n, effect, alpha=alpha), steps=20)
+
+
+def _bisect(power_at: Callable[[float], float], *, steps: int) -> float:
+    """Return the smallest argument at which the power is 80 %."""
     low, high = 0.0, 1.0
-    while chance(n, high, alpha=alpha) < POWER:
+    while power_at(high) < POWER:
         high *= 2
-    for _ in range(20 if flips else 50):
+    for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (middle, high) if chance(n, middle, alpha=alpha) < POWER else (low, middle)
-    return high
-
-
-def pairs_needed(
-    effect: float, sd: float, *, alpha: float = ALPHA, limit: int = 1000
-) -> int | None:
-    """Return the number of pairs with which the sign flip detects `effect` at a power of 80 %; None above `limit`."""
-    fewest = math.ceil(1 - math.log2(alpha))  # below that no sign flip reaches alpha
-    if not (abs(effect) > 0 and sd > 0) or detectable(limit, sd, alpha=alpha, flips=True) > abs(
-        effect
-    ):
-        return None
-    low, high = fewest - 1, max(limit, fewest)
-    while high - low > 1:
-        middle = (low + high) // 2
-        found = detectable(middle, sd, alpha=alpha, flips=True) <= abs(effect)
-        low, high = (low, middle) if found else (middle, high)
+        low, high = (middle, high) if power_at(middle) < POWER else (low, middle)
     return high

@@ -1,48 +1,112 @@
-"""Sample size: the number of draws that detect a difference."""
+"""Sample size: how many draws detect a stated difference, with the uncertainty of the variances it rests on.
+
+The variance of a mean difference has a part that falls with the number of draws and a part that
+does not: that of the test rows, or that between tasks. Both are estimates. Their distributions
+(a variance with `df` degrees of freedom, times `df`, divided by a chi-square) are sampled, and the
+answer is the interval of the numbers of draws that follow (Weerahandi 1993).
+"""
 
 import math
+from typing import Final, NamedTuple
 
-from reports.statistics.conventions import ALPHA
-from reports.statistics.power import detectable, pairs_needed
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.statistics.conventions import ALPHA, Array
+from reports.statistics.power import POWER, detectable_by_flips
 from reports.statistics.sign_flip import smallest_p
 
-MOST = 10_000  # draws beyond which nothing is proposed
+MOST: Final = 10_000  # draws beyond which nothing is proposed
+SAMPLES: Final = 4_000  # of the variances, from a fixed stream
+LEVEL: Final = 0.9
 
 
-def draws_needed(
-    points: float,
-    *,
-    tasks: int,
-    sd: float,
-    noise: float,
-    draws: float,
-    alpha: float = ALPHA,
-) -> float:
-    """Return the draws per task with which a test over tasks detects `points` with a power of 80 %.
+class Variance(NamedTuple):
+    """An estimated variance and its degrees of freedom; infinite if the variance is known."""
 
-    The variance of a task's mean difference has two parts: the variance between tasks, and the
-    variance of a single draw divided by the number of draws. Only the second part falls with more
-    draws.
+    value: float
+    df: float
+
+
+class DrawsNeeded(NamedTuple):
+    """The 90 % interval of the number of draws; infinite if no number of draws is enough."""
+
+    low: float
+    high: float
+
+
+def draws_on_these_tasks(
+    points: float, *, draw: Variance, rows: Variance, tasks: int = 1, alpha: float = ALPHA
+) -> DrawsNeeded:
+    """Return the draws per task with which the t test over draws and test rows detects `points` (power 80 %).
 
     Args:
         points: The difference.
-        tasks: Number of tasks that are tested. With 1, the test is over the draws of that task.
-        sd: Standard deviation of the tested units: of tasks, or of draws with a single task.
-        noise: Variance of the difference in a single draw, as the mean over tasks.
-        draws: Number of draws per task behind `sd`; the harmonic mean if the numbers differ.
+        draw: Variance of the mean difference if every task had a single draw, without that of the rows.
+        rows: Variance of the mean difference that comes from the test rows; more draws do not change it.
+        tasks: Number of tasks, which gives the degrees of freedom of more draws.
+        alpha: Significance level.
+    """
+    from scipy.special import stdtrit
+
+    per_draw, fixed = _samples(draw, rows)
+    draws = np.full(SAMPLES, 1e6)
+    for _ in range(6):  # the quantiles of t depend on the number of draws
+        df = tasks * (draws - 1)
+        quantiles = stdtrit(df, 1 - alpha / 2) + stdtrit(df, POWER)
+        draws = np.maximum(_divide(per_draw, (points / quantiles) ** 2 - fixed), 2)
+        draws = np.minimum(draws, 1e6)
+    return _interval(draws, draws >= 1e6)
+
+
+def draws_for_other_tasks(
+    points: float,
+    *,
+    tasks: int,
+    means: Variance,
+    draw: Variance,
+    draws: float,
+    alpha: float = ALPHA,
+) -> DrawsNeeded:
+    """Return the draws per task with which the sign flip over tasks detects `points` (power 80 %).
+
+    Args:
+        points: The difference.
+        tasks: Number of tasks.
+        means: Variance of the tasks' mean differences.
+        draw: Variance of the difference in a single draw, as the mean over tasks.
+        draws: Number of draws per task behind `means`; the harmonic mean if the numbers differ.
         alpha: Significance level.
 
     Returns:
-        Infinity if tasks differ so much that no number of draws is enough, or if a single task
-        requires more than `MOST`. NaN if the variance of draws is unknown, or if no p over this many
-        tasks reaches `alpha`.
+        Both are NaN if the variance of draws is unknown or no p over this many tasks reaches `alpha`.
     """
-    if tasks == 1:
-        return (
-            (pairs_needed(points, sd, alpha=alpha, limit=MOST) or math.inf) if sd > 0 else math.nan
-        )
-    if tasks < 2 or math.isnan(noise) or smallest_p(tasks) > alpha:
-        return math.nan
-    between = max(sd**2 - noise / draws, 0.0)
-    allowed = (points / detectable(tasks, 1.0, alpha=alpha, flips=True)) ** 2
-    return max(math.ceil(noise / (allowed - between)), 2) if allowed > between else math.inf
+    if tasks < 2 or math.isnan(draw.value) or smallest_p(tasks) > alpha:
+        return DrawsNeeded(math.nan, math.nan)
+    of_means, per_draw = _samples(means, draw)
+    between = np.maximum(of_means - per_draw / draws, 0.0)
+    allowed = (points / detectable_by_flips(tasks, 1.0, alpha=alpha)) ** 2
+    needed = np.maximum(_divide(per_draw, allowed - between), 2)
+    return _interval(needed, np.isinf(needed))
+
+
+def _samples(*variances: Variance) -> list[Array]:
+    """Return samples (SAMPLES,) of each variance."""
+    rng = np.random.default_rng(0)
+    return [
+        np.full(SAMPLES, value)
+        if math.isinf(df) or value == 0
+        else value * df / rng.chisquare(df, SAMPLES)
+        for value, df in variances
+    ]
+
+
+def _divide(part: Array, room: Array) -> Array:
+    """Return part / room, infinite where there is no room."""
+    return np.where(room > 0, part / np.where(room > 0, room, 1), math.inf)
+
+
+def _interval(draws: Array, impossible: NDArray[np.bool_]) -> DrawsNeeded:
+    ordered = np.sort(np.where(impossible, math.inf, np.ceil(draws)))
+    tail = round((1 - LEVEL) / 2 * SAMPLES)
+    return DrawsNeeded(float(ordered[tail]), float(ordered[-tail - 1]))

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.conventions import DIGITS
+from reports.statistics.conventions import ALPHA, DIGITS
 
 EXACT_PAIRS: Final = 20  # up to this many pairs all sign vectors are counted
 SIGN_VECTORS: Final = 99_999  # number of random sign vectors for more pairs
@@ -41,6 +41,34 @@ def sign_flip(values: ArrayLike) -> float:
     below = np.searchsorted(right, -bound - left, side="right")
     extreme = int(above.sum() + below.sum()) if bound > 0 else left.size * right.size
     return extreme / (left.size * right.size)
+
+
+def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[float, float]:
+    """Return the interval of the mean of (n,) whose bounds the sign flip does not reject at `alpha`.
+
+    For values that are symmetric about their mean, each of the 2^n gaps between the means of all
+    subsets holds it with equal probability (Hartigan 1969), so the bounds are the k-th smallest and
+    the k-th largest of these means, where k sign vectors per side may reject. For more than
+    `EXACT_PAIRS` values, random subsets take the place of all. NaN if no p reaches `alpha`.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size > EXACT_PAIRS:
+        octets = np.stack(_random_octets(-(-array.size // 8)), axis=1)
+        chosen = np.unpackbits(octets, axis=1, count=array.size).astype(np.float64)  # (vectors, n)
+        sums, counts = chosen @ array, chosen.sum(axis=1)
+        sums, counts = sums[counts > 0], counts[counts > 0]
+        rejecting = math.floor(alpha / 2 * (SIGN_VECTORS + 1))
+    else:
+        sums, counts = np.zeros(1), np.zeros(1)
+        for value in array:
+            sums = np.concatenate((sums, sums + value))
+            counts = np.concatenate((counts, counts + 1))
+        sums, counts = sums[1:], counts[1:]
+        rejecting = math.floor(alpha * 2.0 ** (array.size - 1) * (1 + 1e-12))
+    if rejecting < 1 or array.size < 2:
+        return math.nan, math.nan
+    means = np.sort(sums / counts)
+    return float(means[rejecting - 1]), float(means[-rejecting])
 
 
 def smallest_p(n: int) -> float:

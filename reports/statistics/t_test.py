@@ -15,6 +15,13 @@ def t_quantile(df: float, probability: float) -> float:
     return float(stdtrit(df, probability))
 
 
+def two_sided_p(statistic: float, df: float) -> float:
+    """Return the two-sided p of a t statistic with `df` degrees of freedom."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(df, -abs(statistic)))
+
+
 def t_test(values: ArrayLike, *, overlap: float = 0.0) -> float:
     """Return the two-sided p that the mean of (n,) is zero, for normal values.
 
@@ -25,11 +32,9 @@ def t_test(values: ArrayLike, *, overlap: float = 0.0) -> float:
     Returns:
         NaN for fewer than two values or without variance.
     """
-    from scipy.special import stdtr
-
     array = np.asarray(values, dtype=np.float64)
     sd = standard_deviation(array)
     if not sd > 0:
         return math.nan
     statistic = float(array.mean()) / (sd * math.sqrt(1 / array.size + overlap))
-    return float(2 * stdtr(array.size - 1, -abs(statistic)))
+    return two_sided_p(statistic, array.size - 1)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import finished
 from reports.analysis.rankings import Ranking
+from reports.analysis.run import finished
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural

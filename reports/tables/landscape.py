@@ -10,11 +10,12 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
-from reports.analysis.paired_runs import Run, finished, pair_runs
-from reports.analysis.verdict import p_value, points, probability
+from reports.analysis.paired_runs import pair_runs
+from reports.analysis.run import Run, finished
+from reports.analysis.verdict import points, probability
 from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.statistics import intervals
-from reports.tables.subspace import missing, tested, unreachable
+from reports.tables.subspace import outcome, tested
 
 # length of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
 RADIUS: Final = 0.2
@@ -115,7 +116,9 @@ def _centres(models: Sequence[Surroundings], failed: Sequence[Run]) -> PlaceTest
     all_runs = [run for place_runs in runs.values() for run in place_runs]
     tests = {
         test.method: test
-        for test in overall_contrasts(pair_runs([*all_runs, *lost], baseline=CENTRE))
+        for test in overall_contrasts(
+            pair_runs([*all_runs, *lost], baseline=CENTRE), answers_needed=False
+        )
     }
     return {place: (_mean(place_runs), tests.get(place)) for place, place_runs in runs.items()}
 
@@ -126,7 +129,8 @@ def _rises(
     """Compare the rise of the training loss, in hundredths, of each method with the reference."""
     runs = [_with_score(model.run, model.run.method, model.rise) for model in models]
     runs += [_with_score(run, run.method, math.nan) for run in failed]
-    return {test.method: test for test in overall_contrasts(pair_runs(runs, baseline=reference))}
+    paired_runs = pair_runs(runs, baseline=reference)
+    return {test.method: test for test in overall_contrasts(paired_runs, answers_needed=False)}
 
 
 def _with_score(run: Run, name: str, score: float) -> Run:
@@ -147,7 +151,7 @@ def _headline(centres: Mapping[str, PlaceTests]) -> str:
     claim = "The paper uses the centre of the simplex; Wortsman et al. (2021) found it better than the vertices."
     results = [
         f"the centre of {method} scores {points(-test.effect)} points relative to the mean of its vertices, "
-        f"{_settled(test)}"
+        f"{outcome(test.widest)}"
         if test.n
         else f"the centre of {method} is not compared, because no model has a score at the centre and at its vertices"
         for method, places in centres.items()
@@ -165,15 +169,8 @@ def _flatness(method: str, test: Contrast) -> str:
     more = "more" if test.effect > 0 else "less"
     return (
         f"At a distance of {100 * RADIUS:.0f} % along random directions, the training loss of {method} rises "
-        f"by {abs(test.effect) / 100:.3f} {more} than that of {test.baseline}, {_settled(test)}."
+        f"by {abs(test.effect) / 100:.3f} {more} than that of {test.baseline}, {outcome(test.widest)}."
     )
-
-
-def _settled(test: Contrast) -> str:
-    word = "settled" if test.settled else "not settled"
-    if math.isnan(test.p_adj):
-        return word
-    return f"{word} ({p_value(test.p_adj)}, {test.test}{unreachable(test)}{missing(test)})"
 
 
 def _centre_table(centres: Mapping[str, PlaceTests]) -> Table:
@@ -189,7 +186,7 @@ def _centre_table(centres: Mapping[str, PlaceTests]) -> Table:
         rows=tuple(rows),
         labels=2,
         legend=(
-            f"Paired by training run; E1 intervals over draws; p by {tested(tests)}, Holm over the places of "
+            f"Paired by training run; intervals and p: {tested(tests)}, Holm over the places of "
             "a method. mean of samples: mean score of models sampled as in training; ensemble: score of their "
             "mean prediction."
         ),
@@ -234,7 +231,7 @@ def _flatness_table(
         legend=(
             f"rise: mean along random directions, at a distance of {100 * RADIUS:.0f} % of each tensor's "
             "norm; less is flatter. barrier: loss midway between two vertices minus the mean of their losses, "
-            "maximum over pairs (Frankle et al. 2020); mean and highest over models. Intervals are E1, p by "
+            "maximum over pairs (Frankle et al. 2020); mean and highest over models. Intervals and p: "
             f"{tested(rises.values())}, Holm over this table. Norms differ between methods, so compare only "
             "methods with the same tensors."
         ),
@@ -244,17 +241,17 @@ def _flatness_table(
 def _against(test: Contrast | None, digits: int, unit: float) -> tuple[TableCell, ...]:
     if test is None:
         return (TableCell(""),) * 4
-    low, high = (unit * bound for bound in test.ci)
+    claim = test.widest
     effect = round(unit * test.effect, digits) + 0.0  # no sign before a zero
     shown = TableCell(
         DASH if math.isnan(effect) else f"{effect:+.{digits}f}" if effect else f"{0:.{digits}f}",
-        strong=test.settled,
+        strong=claim.settled,
     )
     return (
         shown,
-        TableCell(interval(low, high, digits)),
-        TableCell(probability(test.p_raw)),
-        TableCell(probability(test.p_adj)),
+        TableCell(interval(unit * claim.low, unit * claim.high, digits)),
+        TableCell(probability(claim.p_raw)),
+        TableCell(probability(claim.p_adj)),
     )
 
 

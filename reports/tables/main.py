@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
-from reports.analysis import estimates
 from reports.analysis.cells import Cell
+from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
-from reports.analysis.estimates import EXPLAINED
-from reports.analysis.paired_runs import finished
+from reports.analysis.estimates import EXPLAINED, describe_populations
+from reports.analysis.run import finished
 from reports.analysis.verdict import points, probability, verdict
 from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.tables.appendix import appendix
@@ -56,23 +57,22 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Numbers", "points (score × 100), higher is better; ± half of the 95 % interval"),
         ("Intervals", _intervals(comparison)),
     ]
-    tests = comparison.family("overall")
-    if tests:
-        scope = EXPLAINED["E3"] if tests[0].estimand == "E3" else "other draws of this task"
-        text = (
-            f"{tests[0].estimand}: {scope}; two-sided, paired on the same examples, "
-            f"{tests[0].test}; {_families(comparison)}"
-        )
-        facts.append(("Tests", text))
+    if tests := comparison.family("overall"):
+        facts.append(("Tests", _populations(comparison, tests)))
     return facts
 
 
+def _populations(comparison: Comparison, tests: Sequence[Contrast]) -> str:
+    """Return what each claim is about, and how it is tested and adjusted."""
+    claims = {claim.population: claim for test in tests for claim in test.claims if claim.n > 1}
+    parts = [f"{name}: {EXPLAINED[name]}, {claim.test}" for name, claim in claims.items()]
+    return "; ".join([*parts, "two-sided, paired on the same examples", _families(comparison)])
+
+
 def _intervals(comparison: Comparison) -> str:
-    """Return the estimand of the intervals and how they are computed."""
-    crossed = "E2" in comparison.covered
-    kind = ", draws crossed with test examples" if crossed else " over draws and their seeds"
+    """Return the population of the intervals and how they are computed."""
     widened = "; widened where every draw has its own test split (§)" if comparison.holdout else ""
-    return f"{comparison.covered}; t interval{kind}{widened}"
+    return f"{comparison.covered}; t intervals, paired differences in the tests{widened}"
 
 
 def _labels(pairs: Sequence[tuple[int, int]]) -> str:
@@ -80,15 +80,19 @@ def _labels(pairs: Sequence[tuple[int, int]]) -> str:
 
 
 def _families(comparison: Comparison) -> str:
-    question = comparison.question
-    parts = [] if question is None else [f"{question.method}, the question of this study, alone"]
+    hypothesis = comparison.hypothesis
+    parts = (
+        [] if hypothesis is None else [f"{hypothesis.method}, the hypothesis of this study, alone"]
+    )
     for name in ("overall", "per size", "cells"):
-        tests = [test for test in comparison.family(name) if not test.planned_for]
-        if tests and tests[0].m:
+        tests = [test for test in comparison.family(name) if not test.declared]
+        if tests and tests[0].these.m:
             label = {"overall": "overall", "per size": "at single sizes", "cells": "per cell"}[name]
-            exploratory = " (exploratory)" if question is not None or name == "cells" else ""
-            most = max(test.m for test in tests)
-            correction = f"{tests[0].correction} over {most}" if most > 1 else "one comparison"
+            exploratory = " (exploratory)" if hypothesis is not None or name == "cells" else ""
+            most = max(test.these.m for test in tests)
+            correction = (
+                f"{tests[0].these.correction} over {most}" if most > 1 else "one comparison"
+            )
             parts.append(f"{correction} {label}{exploratory}")
     return ", ".join(parts)
 
@@ -108,15 +112,35 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
         ]
         if task is None or any(cell.planned for cell in cells):
             kept.append((_heading(comparison, task, without), cells))
+    rows = [
+        (TableCell(method), *(_entry(cells[i]) for _, cells in kept))
+        for i, method in enumerate(comparison.methods)
+    ]
     return Table(
         title="Over all sizes" if scope is None else f"Size {scope}",
         head=("method", *(heading for heading, _ in kept)),
-        rows=tuple(
-            (TableCell(method), *(_entry(cells[i]) for _, cells in kept))
-            for i, method in enumerate(comparison.methods)
-        ),
+        rows=(_majority(comparison, [cells[0] for _, cells in kept]), *rows),
         legend=_legend(comparison, [cell for _, cells in kept for cell in cells]),
     )
+
+
+def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell, ...]:
+    """Return the row of the constant prediction, under the columns of one method's cells."""
+    scores = comparison.majority
+
+    def score(cell: Cell) -> float | None:
+        if cell.task is not None:
+            return scores.get(cell.task)
+        tasks = [
+            other.task
+            for other in comparison.cells
+            if other.method == cell.method and other.size == cell.size and other.task
+            if not (cell.without_seen and other.task in comparison.seen)
+        ]
+        known = [scores[task] for task in tasks if task in scores]
+        return fmean(known) if tasks and len(known) == len(tasks) else None
+
+    return (TableCell("majority class"), *(TableCell(number(score(cell), 1)) for cell in cells))
 
 
 def _heading(comparison: Comparison, task: str | None, without: bool) -> str:
@@ -151,18 +175,12 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
     parts = []
     if any(cell.best for cell in cells):
         parts.append("* or bold: best mean of the column among complete cells")
-    if whiskers := estimates.estimand_names(
-        cell.estimand for cell in cells if not math.isnan(cell.low)
-    ):
-        parts.append(f"±: half of the 95 % interval, {whiskers}")
+    if populations := {cell.population for cell in cells if not math.isnan(cell.low)}:
+        parts.append(f"±: half of the 95 % interval ({describe_populations(populations)})")
     if any(cell.direction for cell in cells):
-        tests = (
-            "average: over tasks, E3, Holm; cell: over draws, E1, Benjamini-Hochberg, exploratory"
-            if len(comparison.tasks) > 1
-            else "over draws, E1, Holm"
-        )
         parts.append(
-            f"↑ ↓: better or worse than {comparison.baseline}, adjusted p at most .05 ({tests})"
+            f"↑ ↓: differs from {comparison.baseline} on these tasks, p at most .05 after Benjamini-Hochberg "
+            "over all differences of these tables; exploratory, the claims are below"
         )
     if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
         parts.append(
@@ -189,29 +207,21 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
 def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     if not tests:
         return None
-    per_size = tests[0].family == "per size"
+    per_size, wide = tests[0].family == "per size", tests[0].others is not None
     unit = tests[0].unit
-    head = [
-        "method",
-        "points",
-        "95 % interval",
-        "p",
-        f"p {tests[0].correction}",
-        "+/=/-",
-        "detects",
-        unit,
-    ]
+    where = "these tasks" if wide else comparison.tasks[0]
+    head = ["method", "points", where, "p", f"p {tests[0].these.correction}"]
+    head += ["other tasks", "p", f"p {tests[0].these.correction}"] if wide else []
+    head += ["+/=/-", "detects", unit]
     rows = []
     for test in tests:
         mark = ("↑" if test.effect > 0 else "↓") if test.settled else ""
         row = [
             TableCell(test.method),
             TableCell(points(test.effect), marks=mark, strong=test.settled),
-            TableCell(interval(*test.ci)),
-            TableCell(probability(test.p_raw)),
-            TableCell(probability(test.p_adj)),
+            *(cell for claim in test.claims for cell in _claim(claim)),
             TableCell(f"{test.wins}/{test.ties}/{test.losses}"),
-            TableCell(_detects(test)),
+            TableCell(number(test.these.mde, 1)),
             TableCell(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
         ]
         rows.append(
@@ -219,12 +229,10 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
             if per_size
             else tuple(row)
         )
-    covered = estimates.estimand_names(test.ci_estimand for test in tests)
     legend = (
-        f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference that "
-        "the test detects with a power of 80 % (never: even the smallest possible p is above .05). "
-        f"{_adjustment(comparison, tests)}. Intervals are {covered}, p is {tests[0].estimand}; bold or * with "
-        "↑ ↓: settled."
+        f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference on these "
+        f"tasks that the test detects with a power of 80 %. {_adjustment(comparison, tests)}. Intervals of 95 % "
+        "are not adjusted. Bold or *: settled; ↑ ↓: the direction of what is settled in any column."
     )
     scope = " at each size" if per_size else " over all sizes" if len(comparison.sizes) > 1 else ""
     return Table(
@@ -236,14 +244,22 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     )
 
 
+def _claim(claim: Claim) -> tuple[TableCell, ...]:
+    return (
+        TableCell(interval(claim.low, claim.high), strong=claim.settled),
+        TableCell(probability(claim.p_raw)),
+        TableCell(probability(claim.p_adj)),
+    )
+
+
 def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     """Return over which comparisons p is adjusted, and which comparisons are exploratory."""
-    question, per_size = comparison.question, tests[0].family == "per size"
-    most = max(test.m for test in tests)
-    alone = question is not None and not per_size
+    hypothesis, per_size = comparison.hypothesis, tests[0].family == "per size"
+    most = max(test.these.m for test in tests)
+    alone = hypothesis is not None and not per_size
     parts = []
-    if question is not None and alone:
-        parts.append(f"{question.method}, the question of this study, is tested alone")
+    if hypothesis is not None and alone:
+        parts.append(f"{hypothesis.method}, the hypothesis of this study, is tested alone")
     if most > 1:
         comparisons = "other comparisons" if alone else "comparisons"
         parts.append(
@@ -251,15 +267,9 @@ def _adjustment(comparison: Comparison, tests: Sequence[Contrast]) -> str:
         )
     elif not alone:
         parts.append("One comparison: p needs no adjustment")
-    if question is not None and len(tests) > alone:
+    if hypothesis is not None and len(tests) > alone:
         parts.append(f"{'the others' if alone else 'all of them'} are exploratory")
     return "; ".join(parts)
-
-
-def _detects(test: Contrast) -> str:
-    if "NOT_REACHABLE" in test.notes:
-        return "never"
-    return number(test.mde, 1)
 
 
 # Appendix

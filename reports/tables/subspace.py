@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
+from reports.analysis.estimates import EXPLAINED
 from reports.analysis.sampled_dev_scores import SampledDevScores
 from reports.analysis.selection_rules import RuleComparison
 from reports.analysis.verdict import p_value, points, probability
@@ -40,7 +42,7 @@ def _rules(rules: Sequence[RuleComparison]) -> Table | None:
         labels=2,
         legend=" ".join([(
             "own: the rule that selects the reported checkpoint. score: mean test score, all tasks with equal "
-            "weight. against own: paired by task, size and draw, with an E1 interval over draws; p: "
+            "weight. against own: paired by task, size and draw; interval and p: "
             f"{tested(rule.test for rule in rules)}; Holm over the rules of a method. changed: runs whose "
             "test score the rule changes. dev - test: dev score of the selected checkpoint minus its test "
             "score (the dev score of a simplex is that of sampled models, its test score that of the centre); "
@@ -55,10 +57,10 @@ def _rule(rule: RuleComparison) -> tuple[TableCell, ...]:
         TableCell(rule.method),
         TableCell(f"{rule.name} (own)" if rule.own else rule.name),
         TableCell(number(rule.score, 1)),
-        TableCell(points(test.effect) if test else "", strong=bool(test and test.settled)),
-        TableCell(interval(*test.ci) if test else ""),
-        TableCell(probability(test.p_raw) if test else ""),
-        TableCell(probability(test.p_adj) if test else ""),
+        TableCell(points(test.effect) if test else "", strong=bool(test and test.widest.settled)),
+        TableCell(interval(test.widest.low, test.widest.high) if test else ""),
+        TableCell(probability(test.widest.p_raw) if test else ""),
+        TableCell(probability(test.widest.p_adj) if test else ""),
         TableCell("" if rule.own else f"{rule.moved}/{rule.runs}"),
         TableCell(
             f"{points(gap.mean)}{'' if math.isnan(gap.low) else ' ' + interval(gap.low, gap.high)}"
@@ -99,36 +101,35 @@ def _claim(rules: Sequence[RuleComparison]) -> list[str]:
 
 def _result(rule: RuleComparison, test: Contrast) -> str:
     """Return the gain of selection by sampled models, which is minus the difference of the centroid rule."""
-    low, high = -test.ci[1], -test.ci[0]
+    low, high = -test.widest.high, -test.widest.low
     bounds = "" if math.isnan(low) else f" {interval(low, high)}"
     result = (
         f"for {rule.method}: {points(-test.effect)} points{bounds} relative to selection by the centroid, "
         f"a different test score in {rule.moved} of {plural(rule.runs, 'run')}"
     )
-    p = p_value(test.p_adj)
-    if test.settled:
-        return f"{result}; settled ({p})."
-    reason = f"{p}{unreachable(test)}{missing(test)}"
-    return f"{result}; not settled ({reason}), which is not evidence of equality."
+    return f"{result}; {outcome(test.widest)}."
 
 
 def tested(tests: Iterable[Contrast | None]) -> str:
-    """Return the names of the tests that gave a p value, joined by "or"."""
-    names = dict.fromkeys(test.test for test in tests if test and not math.isnan(test.p_raw))
+    """Return what the claims are about and by which tests, joined by "or"."""
+    claims = [test.widest for test in tests if test]
+    names = dict.fromkeys(
+        f"{EXPLAINED[claim.population]} ({claim.test})"
+        for claim in claims
+        if not math.isnan(claim.p_raw)
+    )
     return " or ".join(names) or "no test"
 
 
-def unreachable(test: Contrast) -> str:
-    """Return a clause on the smallest possible p if it is above the level; else an empty string."""
-    if not test.smallest > ALPHA:
-        return ""
-    equal = f", of which {test.ties} have no difference," if test.tied else ""
-    return f"; with {test.n} {test.unit}{equal} no p below {probability(test.smallest)} is possible"
-
-
-def missing(test: Contrast) -> str:
-    """Return a clause on lost pairs, with which nothing is settled; an empty string if no pair is lost."""
-    return f"; {plural(test.failed, 'pair')} missing because runs failed" if test.failed else ""
+def outcome(claim: Claim) -> str:
+    """Return whether a claim is settled, with its p and what bars it."""
+    p = "" if math.isnan(claim.p_adj) else p_value(claim.p_adj)
+    if claim.settled:
+        return f"settled ({p})"
+    reach = claim.smallest > ALPHA
+    limit = f"no p below {probability(claim.smallest)} is possible" if reach else ""
+    reasons = "; ".join(filter(None, (p, *claim.barred, limit)))
+    return f"not settled ({reasons}), which is not evidence of equality"
 
 
 def _samples(samples: Sequence[SampledDevScores]) -> Table | None:

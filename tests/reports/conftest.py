@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from reports.analysis.paired_runs import Run
+from reports.analysis.run import Run
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -30,7 +30,7 @@ PLAIN = Run(
     rows="rows",
     n_train=50,
     n_dev=50,
-    n_test=277,
+    n_test=1000,
     holdout=False,
     seen=False,
     trained=1000,
@@ -40,7 +40,17 @@ PLAIN = Run(
     peak_bytes=1 << 20,
     shared=False,
     versions="program 1, torch 2",
+    scored_by=("accuracy",),
+    classes=("no", "yes"),
 )
+LABELS = np.arange(1000) % 2.0
+
+
+def answers(score: float, order: np.ndarray) -> np.ndarray:
+    """Predictions of which the easiest rows are right, as many as the score says."""
+    right = np.zeros(LABELS.size, dtype=bool)
+    right[order[: round(score * LABELS.size)]] = True
+    return np.where(right, LABELS, 1 - LABELS)
 
 
 def _grid(
@@ -55,6 +65,7 @@ def _grid(
     rng = np.random.default_rng(7)
     runs = []
     for t, task in enumerate(tasks):
+        order = np.random.default_rng(t).permutation(LABELS.size)  # of the rows by difficulty
         for size in sizes:
             for draw in range(draws):
                 level = 0.6 + 0.03 * t + 0.02 * np.log2(size / 50) + rng.normal(0, 0.02)
@@ -63,6 +74,7 @@ def _grid(
                         methods or {"fine-tuning": 0.0, "prefix": -0.01, "simplex": 0.02}
                     ).items():
                         score = float(np.clip(level + effect + rng.normal(0, noise), 0, 1))
+                        score = round(score, 3)
                         two = (
                             {"accuracy": score, "f1": score + 0.01}
                             if task in ("mrpc", "qqp")
@@ -84,6 +96,8 @@ def _grid(
                                 rows=f"{task}/{size}/{draw}",
                                 n_train=size,
                                 n_dev=size,
+                                predictions=answers(score, order),
+                                labels={"": LABELS},
                             )
                         )
     return runs

@@ -4,7 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from reports import compare
-from reports.analysis.paired_runs import SelectionRule
+from reports.analysis.run import SelectionRule
 from reports.figures import FIGURES, Options
 
 HOSTILE = (

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.paired_runs import Run
+from reports.analysis.run import Run
 from reports.escape import plain
 from reports.formats.html.misanswered import CellErrors, TextPool, Texts, fill, misanswered
 
@@ -32,7 +32,7 @@ def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
             "mean": _number(cell.mean),
             "low": _number(cell.low),
             "high": _number(cell.high),
-            "interval": f"{cell.estimand}: {cell.interval}",
+            "interval": f"{cell.population}: {cell.interval}",
             "runs": [_run(run) for run in runs],
             "curves": [_curve(run) for run in runs if run.curve][:MAX_CURVES],
             "curve_count": sum(bool(run.curve) for run in runs),

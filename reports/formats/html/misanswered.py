@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.analysis.paired_runs import Run, finished
+from reports.analysis.run import Run, finished
 from reports.escape import plain
 
 MAX_EXAMPLES: Final = 20  # per cell

@@ -84,7 +84,7 @@ def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
     (move,) = diff_ledgers(
         before, [replace(run, score=run.score + shifts[run.draw]) for run in before]
     ).cells
-    error = 100 * np.std(shifts, ddof=1) * np.sqrt(1 / 5 + 277 / 50)
+    error = 100 * np.std(shifts, ddof=1) * np.sqrt(1 / 5 + 1000 / 50)
     assert move.p_raw == pytest.approx(2 * stats.t.sf(move.effect / error, 4))
     assert move.ci == pytest.approx(stats.t.interval(0.95, 4, move.effect, error))
     assert (move.ci[0] > 0) == (move.p_raw < 0.05)

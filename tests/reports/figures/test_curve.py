@@ -23,7 +23,7 @@ def test_curve_shows_the_means(grid):
     for test in comparison.family("per size"):
         _, y, text = points[f"{test.method} - {test.baseline}, size {test.size}"]
         assert y == test.effect
-        assert text.endswith(f"{test.effect:.1f} [{test.ci[0]:.1f}, {test.ci[1]:.1f}]")
+        assert text.endswith(f"{test.effect:.1f} [{test.these.low:.1f}, {test.these.high:.1f}]")
 
 
 def test_curve_names_methods_without_an_average(grid):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reports import compare
-from reports.analysis.paired_runs import SelectionRule
+from reports.analysis.run import SelectionRule
 from reports.analysis.selection_rules import mean_optimism, optimism_of_best
 from reports.figures.optimism import by_rule, spaced_counts
 from reports.figures.style import style

@@ -63,7 +63,7 @@ def test_the_verdict_comes_first(grid, form):
     """The first line that is not a heading states what is settled."""
     text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.1}, draws=10)), format=form)
     first = next(line for line in text.splitlines() if line and not line.startswith(("#", "%")))
-    assert "Settled: simplex is better than fine" in first
+    assert "Settled on these tasks: simplex is better than" in first
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])
@@ -153,24 +153,16 @@ def test_json_contains_every_test(incomplete_runs):
     text = render(compare(incomplete_runs), format="json", command="bench report")
     assert "NaN" not in text
     content = json.loads(text)
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert list(content) == sorted(content)
     assert content["verdict"]
-    keys = {
-        "test",
-        "estimand",
-        "n",
-        "p_raw",
-        "p_adj",
-        "family",
-        "m",
-        "effect",
-        "ci",
-        "mde",
-        "notes",
-    }
-    assert all(keys <= set(test) for test in content["tests"])
-    assert any(test["p_raw"] is None for test in content["tests"])
+    assert all(
+        {"family", "effect", "these", "others", "notes"} <= set(test) for test in content["tests"]
+    )
+    claims = [claim for test in content["tests"] for claim in (test["these"], test["others"])]
+    keys = {"population", "test", "n", "low", "high", "p_raw", "p_adj", "m", "mde", "settled"}
+    assert all(keys <= set(claim) for claim in claims if claim)
+    assert any(claim["p_raw"] is None for claim in claims if claim)
 
 
 def test_csv_has_a_row_per_cell(incomplete_runs):
@@ -212,16 +204,16 @@ def test_one_task_one_draw(plain):
     )
 
 
-def test_the_header_states_labels_estimands_and_command(incomplete_runs):
-    """The header gives the labels used per size, the estimands and the command."""
+def test_the_header_states_labels_populations_and_command(incomplete_runs):
+    """The header gives the labels used per size, the populations and the command."""
     text = " ".join(
         render(
             compare(incomplete_runs), format="terminal", command="bench run --sizes 50", width=200
         ).split()
     )
     assert "size 50: 100 (50 train + 50 dev); size 200: 400 (200 train + 200 dev)" in text
-    assert "E1: these tasks and test rows, other draws" in text
-    assert "E3: other tasks" in text
+    assert "these tasks: other draws and other test rows of these tasks, t test over" in text
+    assert "other tasks: other tasks, exact sign flip over tasks" in text
     assert "bench run --sizes 50" in text
     assert "cola †" in text
     assert "average without †" in render(compare(incomplete_runs), format="markdown")

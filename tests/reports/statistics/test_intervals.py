@@ -70,14 +70,17 @@ def test_tiny_variances():
 
 
 def test_draws_and_rows_crossed_by_hand():
-    """The variance is that over draws plus that over rows minus that over both; degrees of freedom by Satterthwaite."""
+    """The variance is that over draws plus that over rows minus the residual's; three mean squares give its df."""
     table = np.array([[1.0, 0, 1, 1], [0, 0, 1, 0], [1, 0, 1, 1]])
     estimate = intervals.over_draws_and_rows(table)
     by_draw, by_row = table.mean(1).var(ddof=1) / 3, table.mean(0).var(ddof=1) / 4
-    both = table.var(ddof=1) / 12
+    rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    residual = (rest**2).sum() / 6 / 12
     assert estimate.mean == pytest.approx(7 / 12)
-    assert estimate.variance == pytest.approx(by_draw + by_row - both)
-    assert estimate.df == pytest.approx((by_draw + by_row) ** 2 / (by_draw**2 / 2 + by_row**2 / 3))
+    assert estimate.variance == pytest.approx(by_draw + by_row - residual)
+    assert estimate.by_draw == pytest.approx(by_draw)
+    satterthwaite = estimate.variance**2 / (by_draw**2 / 2 + by_row**2 / 3 + residual**2 / 6)
+    assert estimate.df == pytest.approx(max(satterthwaite, 2))
 
 
 def test_without_variance_over_rows_the_draws_remain():

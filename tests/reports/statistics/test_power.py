@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reports.statistics.power import detectable, pairs_needed, power_of_flips
+from reports.statistics.power import detectable, detectable_by_flips, power_of_flips
 from reports.statistics.sign_flip import sign_flip
 
 
@@ -15,8 +15,9 @@ from reports.statistics.sign_flip import sign_flip
 )
 def test_detectable(n, effect):
     """The smallest effects that n pairs find with 80 % power are those of a power calculation for the paired t test."""
-    assert detectable(n, 1.0) == pytest.approx(effect, abs=0.005)
-    assert detectable(n, 3.0) == pytest.approx(3 * detectable(n, 1.0))
+    error = 1 / math.sqrt(n)
+    assert detectable(error, n - 1) == pytest.approx(effect, abs=0.005)
+    assert detectable(3 * error, n - 1) == pytest.approx(3 * detectable(error, n - 1))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_detectable(n, effect):
 )
 def test_what_a_sign_flip_finds(n, alpha):
     """Studies with the difference that is called detectable are settled by the sign flip in four of five."""
-    effect = detectable(n, 1.0, alpha=alpha, flips=True)
+    effect = detectable_by_flips(n, 1.0, alpha=alpha)
     rng = np.random.default_rng(11)
     found = [sign_flip(rng.normal(effect, 1, n)) <= alpha for _ in range(1500)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.035)
@@ -46,32 +47,21 @@ def test_what_a_sign_flip_finds(n, alpha):
 def test_six_pairs_must_have_one_sign():
     """Over six pairs nothing else reaches .05, so the power is known in closed form, and far from that of a t test."""
     assert power_of_flips(6, 1.7927) == pytest.approx(0.8, abs=0.001)
-    assert detectable(6, 1.0, flips=True) == pytest.approx(1.7927, abs=0.001)
-    assert detectable(6, 1.0) == pytest.approx(1.435, abs=0.001)
+    assert detectable_by_flips(6, 1.0) == pytest.approx(1.7927, abs=0.001)
+    assert detectable(1 / math.sqrt(6), 5) == pytest.approx(1.435, abs=0.001)
     assert power_of_flips(5, 100.0) == 0
-    assert math.isnan(detectable(5, 1.0, flips=True))
+    assert math.isnan(detectable_by_flips(5, 1.0))
 
 
 def test_more_pairs_find_smaller_differences():
     """However the power is found for a number of pairs, one pair more never needs a larger difference."""
     for alpha in (0.05, 0.0125):
-        found = [detectable(n, 1.0, alpha=alpha, flips=True) for n in range(9, 40)]
+        found = [detectable_by_flips(n, 1.0, alpha=alpha) for n in range(9, 40)]
         assert all(more <= some + 0.02 for some, more in pairwise(found))
 
 
-@pytest.mark.parametrize("effect", [0.5, 0.75, 1.0, 1.5, 2.0])
-def test_pairs_needed(effect):
-    """One pair fewer does not find the difference; and there are never fewer than a sign flip needs to reach .05."""
-    n = pairs_needed(effect, 1.0)
-    assert n >= 6
-    assert detectable(n, 1.0, flips=True) <= effect
-    assert n == 6 or detectable(n - 1, 1.0, flips=True) > effect
-
-
-def test_out_of_reach():
-    """No number of pairs is named for no effect, no variance, or more than a thousand pairs."""
-    assert pairs_needed(0.0, 1.0) is None
-    assert pairs_needed(1.0, 0.0) is None
-    assert pairs_needed(0.01, 1.0) is None
-    assert math.isnan(detectable(1, 1.0))
-    assert math.isnan(detectable(5, 0.0))
+def test_without_variance_nothing_is_detectable():
+    """Nor with a single pair."""
+    assert math.isnan(detectable_by_flips(1, 1.0))
+    assert math.isnan(detectable_by_flips(8, 0.0))
+    assert math.isnan(detectable(0.0, 5))

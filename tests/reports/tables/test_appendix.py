@@ -110,7 +110,7 @@ def test_costs_are_means_and_peak_memory_is_a_maximum(grid):
         for r in grid()
     ]
     found = table(compare(runs), "Costs")
-    assert cells(found)["prefix",] == ["1,000", "4", "2.0", "1.81", "5", "0.04"]
+    assert cells(found)["prefix",] == ["1,000", "4", "2.0", "0.50", "5", "0.04"]
     assert "--timing" in found.legend
 
 

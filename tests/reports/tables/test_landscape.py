@@ -4,10 +4,10 @@ from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
-from scipy import stats
 
 from reports.formats.terminal import as_terminal
 from reports.tables.landscape import Surroundings, as_document
+from tests.support.subsets import subset_interval
 
 
 def surroundings(runs, *, lead=0.02):
@@ -66,9 +66,7 @@ def test_the_centre_is_paired_with_vertices_and_samples(grid):
     score, effect, around, p, _ = rows(table)["simplex", "mean of vertices"]
     assert score == f"{100 * fmean(fmean(one.vertices) for one in mine):.1f}"
     assert effect == f"{np.mean(gaps):+.1f}"
-    variance = np.sum([stats.sem(each) ** 2 for each in gaps]) / 64
-    df = variance**2 / np.sum([(stats.sem(each) ** 2 / 64) ** 2 / 4 for each in gaps])
-    low, high = stats.t.interval(0.95, df, np.mean(gaps), np.sqrt(variance))
+    low, high = subset_interval(np.mean(gaps, axis=1), 6)
     assert around == f"[{low:.1f}, {high:.1f}]"
     assert p == f"{2 / 2**8:.3f}"
     assert "relative to the mean of its vertices, settled (p = 0.0" in page.verdict[0]
@@ -108,15 +106,15 @@ def test_a_place_without_a_score_is_a_lost_pair(grid):
 
 
 def test_the_legend_names_the_test_that_was_used(grid):
-    """A single task uses the sign-flip test over draws, unless every draw has its own test split."""
+    """A single task uses the t test over draws, which is corrected if every draw has its own test split."""
     one = grid(tasks=("rte",), sizes=(50,))
     assert all(
-        "p by exact sign flip over draws" in table.legend
+        "on these test rows of these tasks (t test over draws)" in table.legend
         for table in page_of(surroundings(one)).tables
     )
     split = page_of(surroundings([replace(run, holdout=True) for run in one]))
     assert all(
-        "p by t test corrected for shared rows (Nadeau-Bengio)" in table.legend
+        "t test over draws and test rows, corrected for shared rows" in table.legend
         for table in split.tables
     )
 
@@ -132,7 +130,7 @@ def test_failed_runs_are_lost_pairs(grid):
         failed=[replace(broken, status="diverged", score=0.5)],
     )
     assert all(
-        "not settled (p = 0.0" in text and "1 pair missing because runs failed" in text
+        "not settled (p = 0.0" in text and "pairs are missing, 1 because runs failed" in text
         for text in page.verdict
     )
     assert (

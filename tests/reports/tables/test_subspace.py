@@ -11,11 +11,12 @@ from scipy import stats
 
 from harness.ledger import Ledger
 from reports import compare, render
-from reports.analysis.paired_runs import SelectionRule
+from reports.analysis.run import SelectionRule
 from reports.analysis.sampled_dev_scores import sampled_dev_scores
 from reports.analysis.selection_rules import compare_rules, scores_by_rule
 from reports.tables.subspace import subspace
 from tests.conftest import ROOT
+from tests.support.subsets import subset_interval
 
 FORMS = ("terminal", "markdown", "latex", pytest.param("html", marks=pytest.mark.slow))
 
@@ -69,15 +70,14 @@ def test_rules_are_paired_within_training_runs(grid):
     ]
     test = found["simplex", "last"].test
     assert test.effect == pytest.approx(np.mean(gaps))
-    variance = np.sum([stats.sem(each) ** 2 for each in gaps]) / 36
-    df = variance**2 / np.sum([(stats.sem(each) ** 2 / 36) ** 2 / 4 for each in gaps])
-    assert test.ci == pytest.approx(stats.t.interval(0.95, df, np.mean(gaps), math.sqrt(variance)))
     means = np.mean(gaps, axis=1)
+    claim = test.others
+    assert (claim.low, claim.high) == pytest.approx(subset_interval(means, 1))
     flips = stats.permutation_test(
         (means,), np.mean, permutation_type="samples", n_resamples=np.inf
     )
-    assert test.p_raw == pytest.approx(flips.pvalue)
-    assert test.m == 3
+    assert claim.p_raw == pytest.approx(flips.pvalue)
+    assert claim.m == 3
     assert found["simplex", "stochastic"].score == pytest.approx(100 * fmean(r.score for r in mine))
     assert compare(runs).tests == compare([replace(r, sampled=(), losses=()) for r in runs]).tests
 
@@ -147,15 +147,15 @@ def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
         "Pairs lost because runs have no score: 1 of simplex; comparisons with lost pairs are never settled."
         in legend
     )
-    assert "not settled (p = 0.023; 1 pair missing because runs failed)" in legend
+    assert "not settled (p = 0.023; 2 of 80 pairs are missing, 1 because runs failed)" in legend
 
 
 def test_the_legend_names_the_test_that_was_used(grid):
-    """A single task uses the sign-flip test over draws, unless every draw has its own test split."""
+    """A single task uses the t test over draws, which is corrected if every draw has its own test split."""
     runs = ruled(grid(tasks=("rte",)))
-    assert "p: exact sign flip over draws; Holm" in subspace(compare(runs))[0].legend
+    assert "(t test over draws); Holm" in subspace(compare(runs))[0].legend
     split = subspace(compare([replace(run, holdout=True) for run in runs]))[0].legend
-    assert "p: t test corrected for shared rows (Nadeau-Bengio); Holm" in split
+    assert "(t test over draws and test rows, corrected for shared rows); Holm" in split
 
 
 def test_sampled_scores_are_correlated_within_cells(grid):
@@ -214,7 +214,7 @@ def test_every_format_contains_the_study(grid, form):
     assert flat.count("The paper: ") == 2
     assert "for simplex: " in flat
     assert "not settled (p = " in flat
-    assert "with 6 tasks no p below 0.094 is possible" in flat  # 2 / 2**6, by Holm over three rules
+    assert "no p below 0.094 is possible" in flat  # 2 / 2**6, by Holm over three rules
 
 
 def test_json_contains_the_study(grid):
@@ -222,7 +222,9 @@ def test_json_contains_the_study(grid):
     found = json.loads(render(compare(ruled(grid())), format="json"))["subspace"]
     assert {rule["method"] for rule in found["rules"]} == {"fine-tuning", "prefix", "simplex"}
     assert found["samples"][0]["by_mean"]["n"] == 6
-    assert next(rule for rule in found["rules"] if rule["name"] == "last")["test"]["m"] == 2
+    assert (
+        next(rule for rule in found["rules"] if rule["name"] == "last")["test"]["others"]["m"] == 2
+    )
 
 
 def test_a_settled_difference_says_so(grid):
@@ -254,7 +256,7 @@ def test_the_example_report_matches_its_ledger(bench, tmp_path):
     ]
     assert found["simplex", "centroid"]["test"]["effect"] == pytest.approx(fmean(gaps))
     assert found["simplex", "centroid"]["moved"] == sum(abs(gap) > 0 for gap in gaps)
-    assert found["simplex", "centroid"]["test"]["p_adj"] > 0.05
+    assert found["simplex", "centroid"]["test"]["others"]["p_adj"] > 0.05
     assert ("fine-tuning(lr=0.0005)", "last") not in found  # its runs tested no other rule
     words = bench(
         tmp_path,

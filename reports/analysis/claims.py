@@ -1,0 +1,154 @@
+"""Claims: whether a difference holds if draws, test rows or tasks are sampled again.
+
+The interval, the p and the words of a claim speak of the same repetition.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from reports.analysis.estimates import Population, TaskEstimate, pooled
+from reports.statistics import multiple_testing
+from reports.statistics.conventions import ALPHA, Array, standard_deviation
+from reports.statistics.power import detectable, detectable_by_flips
+from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, sign_flip_interval, smallest_p
+
+Correction = Literal["Holm", "Benjamini-Hochberg"]
+
+FEWEST_TASKS: Final = 8  # for a claim about other tasks
+FEWEST_ROWS: Final = 20  # test rows of a task, for a claim about other rows
+WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any one of its tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A difference between two methods in one population; numbers are in points."""
+
+    population: Population
+    test: str
+    n: int  # number of draws per task, or of tasks
+    low: float  # 95 % interval, not adjusted for other comparisons; NaN if there is none
+    high: float
+    p_raw: float
+    p_adj: float = math.nan
+    correction: str = ""
+    m: int = 0  # number of claims that are adjusted together
+    smallest: float = 0.0  # smallest adjusted p that these differences allow; a tie has no sign
+    reach: float = 0.0  # smallest adjusted p that this number of tasks allows
+    error: float = math.nan  # standard error of the difference; for other tasks sd / sqrt(n)
+    df: float = math.nan
+    mde: float = math.nan  # difference detected with a power of 80 % at .05 / m
+    barred: tuple[str, ...] = ()  # why nothing may be claimed, whatever p is
+
+    @property
+    def settled(self) -> bool:
+        """Whether the adjusted p is at most .05 and nothing bars the claim."""
+        return self.p_adj <= ALPHA and not self.barred
+
+    @property
+    def tied(self) -> bool:
+        """Whether p cannot reach .05 because of tasks without a difference."""
+        return self.smallest > ALPHA >= self.reach
+
+
+def claim_on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str]) -> Claim:
+    """Return the claim about the same tasks: other draws, and other test rows if their answers are known."""
+    interval, population = pooled(estimates)
+    reasons = list(barred)
+    if population == "these rows":
+        reasons.append("the answers to single test rows are not stored")
+    elif any(task.test_rows < FEWEST_ROWS for task in estimates):
+        reasons.append(f"fewer than {FEWEST_ROWS} test rows")
+    rows = " and test rows" if population == "these tasks" else ""
+    corrected = ", corrected for shared rows" if any(task.corrected for task in estimates) else ""
+    return Claim(
+        population=population,
+        test=f"t test over draws{rows}{corrected}",
+        n=min((len(task.values) for task in estimates), default=0),
+        low=interval.low,
+        high=interval.high,
+        p_raw=interval.p,
+        error=interval.error,
+        df=interval.df,
+        barred=tuple(reasons),
+    )
+
+
+def claim_on_other_tasks(means: Array, barred: Sequence[str]) -> Claim:
+    """Return the claim about other tasks from the mean difference (tasks,) on each of these tasks."""
+    n = len(means)
+    low, high = sign_flip_interval(means)
+    sd = standard_deviation(means)
+    p = sign_flip(means) if n > 1 else math.nan
+    return Claim(
+        population="other tasks",
+        test=f"{'exact' if n <= EXACT_PAIRS else 'sampled'} sign flip over tasks",
+        n=n,
+        low=low,
+        high=high,
+        p_raw=p,
+        smallest=smallest_p(int((means != 0).sum())),
+        reach=smallest_p(n),
+        error=sd / math.sqrt(n) if n else math.nan,
+        df=n - 1,
+        barred=(*barred, *_bars(means, p)),
+    )
+
+
+def _bars(means: Array, p: float) -> Iterator[str]:
+    """Yield what bars a claim about other tasks, besides its p."""
+    if len(means) < FEWEST_TASKS:
+        yield f"fewer than {FEWEST_TASKS} tasks"
+        return
+    if p > ALPHA:  # the claim fails anyway
+        return
+    rest = [np.delete(means, number) for number in range(len(means))]
+    if any(part.mean() * means.mean() <= 0 or sign_flip(part) > WITHOUT_ONE for part in rest):
+        yield "the difference depends on a single task"
+
+
+def mean_range_without_one(means: Array) -> tuple[float, float]:
+    """Return the lowest and the highest mean of (tasks,) without any one of them; NaN for a single task."""
+    if len(means) < 2:
+        return math.nan, math.nan
+    without = (means.sum() - means) / (len(means) - 1)
+    return float(without.min()), float(without.max())
+
+
+def adjust(claims: Sequence[Claim], correction: Correction) -> list[Claim]:
+    """Return the claims of one family with adjusted p and detectable differences.
+
+    A comparison without a p is still one of the planned comparisons: Holm counts it.
+    """
+    method = multiple_testing.holm if correction == "Holm" else multiple_testing.benjamini_hochberg
+    untested = [math.isnan(claim.p_raw) for claim in claims]
+    counted = [
+        claim
+        for claim, without in zip(claims, untested, strict=True)
+        if correction == "Holm" or not without
+    ]
+    adjusted = method([1.0 if math.isnan(claim.p_raw) else claim.p_raw for claim in counted])
+    p_of = {id(claim): float(p) for claim, p in zip(counted, adjusted, strict=True)}
+    m = 0 if all(untested) else len(counted)
+    divisor = max(m, 1) if correction == "Holm" else 1  # B-H has no fixed level per test
+    return [
+        replace(
+            claim,
+            p_adj=math.nan if without else p_of[id(claim)],
+            correction=correction,
+            m=m,
+            smallest=min(1.0, claim.smallest * divisor),
+            reach=min(1.0, claim.reach * divisor),
+            mde=_detectable(claim, ALPHA / divisor),
+        )
+        for claim, without in zip(claims, untested, strict=True)
+    ]
+
+
+def _detectable(claim: Claim, alpha: float) -> float:
+    if claim.population != "other tasks":
+        return detectable(claim.error, claim.df, alpha=alpha)
+    return detectable_by_flips(claim.n, claim.error * math.sqrt(claim.n), alpha=alpha)
