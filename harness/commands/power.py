@@ -10,8 +10,8 @@ from harness.ledger.database import display_name, is_url
 from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.wording import duration, plural
-from reports.analysis.claims import FEWEST_TASKS, Claim
 from reports.analysis.contrasts import Contrast, draws_needed
+from reports.analysis.inferences import FEWEST_TASKS, Inference
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST, DrawsNeeded, Variance, draws_on_these_tasks
 
@@ -68,11 +68,11 @@ def lines(
             f"--detect: {display_name(query.db)} compares no two methods; state a variance with --spread POINTS"
         )
     for test in tests:
-        for claim in test.claims:
+        for claim in test.inferences:
             yield _line(test, claim, points)
 
 
-def _line(test: Contrast, claim: Claim, points: float) -> str:
+def _line(test: Contrast, claim: Inference, points: float) -> str:
     """Return the answer for one claim of a comparison in the database."""
     subject = f"{test.method} minus {test.baseline}, {claim.population}"
     if math.isnan(test.noise.value):

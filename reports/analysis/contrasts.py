@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from reports.analysis import claims, estimates
-from reports.analysis.claims import Claim, Correction
+from reports.analysis import estimates, inferences
 from reports.analysis.estimates import TaskEstimate
 from reports.analysis.hypothesis import ROPE
+from reports.analysis.inferences import Correction, Inference
 from reports.analysis.paired_runs import Block, PairedRuns, sizes_of
 from reports.analysis.run import Run, finished, run_status
 from reports.document import plural
@@ -42,8 +42,8 @@ class Contrast:
     task: str | None
     size: int | None
     effect: float
-    these: Claim  # about the same tasks
-    others: Claim | None  # about other tasks; None with a single task
+    these: Inference  # about the same tasks
+    others: Inference | None  # about other tasks; None with a single task
     planned: int  # number of tasks of a complete comparison, or of draws with a single task
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
@@ -69,19 +69,19 @@ class Contrast:
     notes: tuple[str, ...] = ()
 
     @property
-    def claims(self) -> tuple[Claim, ...]:
+    def inferences(self) -> tuple[Inference, ...]:
         """The claims, the narrower population first."""
         return (self.these,) if self.others is None else (self.these, self.others)
 
     @property
-    def widest(self) -> Claim:
+    def widest(self) -> Inference:
         """The claim about the widest population that this comparison asks about."""
-        return self.claims[-1]
+        return self.inferences[-1]
 
     @property
     def settled(self) -> bool:
         """Whether any claim is settled."""
-        return any(claim.settled for claim in self.claims)
+        return any(claim.settled for claim in self.inferences)
 
     @property
     def marked(self) -> bool:
@@ -122,7 +122,7 @@ def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
         and (test := _contrast(paired_runs, "cells", method, (task,), size)).planned_pairs
     ]
     tests = [*overall, *_adjusted(per_size, "Holm"), *cells]
-    marks = claims.adjust([test.these for test in tests], "Benjamini-Hochberg")
+    marks = inferences.adjust([test.these for test in tests], "Benjamini-Hochberg")
     marked = [replace(test, p_mark=mark.p_adj) for test, mark in zip(tests, marks, strict=True)]
     kept, exploratory = marked[: -len(cells) or None], marks[len(tests) - len(cells) :]
     return [
@@ -245,13 +245,13 @@ def _contrast(
     used = [pair for pair in pairs if pair.estimate.values]
     bars = tuple(_bars(paired_runs, method, planned, scope, pairs))
     barred = [bar.text for bar in bars]
-    these = claims.claim_on_these_tasks([pair.estimate for pair in used], barred)
+    these = inferences.on_these_tasks([pair.estimate for pair in used], barred)
     means = without_ties([pair.estimate.draws.mean for pair in used])
     others = None
     if len(tasks) > 1:
         if answers_needed and these.population == "these rows" and used:
             barred = list(these.barred)  # the answers to single test rows are not stored
-        others = claims.claim_on_other_tasks(means, barred)
+        others = inferences.on_other_tasks(means, barred)
     units = means if others else without_ties(used[0].estimate.values if used else [])
     counts = [len(pair.estimate.values) for pair in used]
     trained = [pair.trained for pair in used if pair.trained]
@@ -275,7 +275,7 @@ def _contrast(
         ties=int((units == 0).sum()),
         losses=int((units < 0).sum()),
         sd=standard_deviation(units),
-        without_one=claims.mean_range_without_one(means),
+        without_one=inferences.mean_range_without_one(means),
         without_collapsed=float(np.mean([np.mean(values) for values in trained]))
         if trained and any(pair.collapsed for pair in used)
         else math.nan,
@@ -311,7 +311,7 @@ def _bars(
         yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
     for name in (method, paired_runs.baseline):
         failures = [
-            f"{name} on {task} size {size}: {failure}"
+            f"{name} did not train on {task} size {size} ({failure})"
             for task in tasks
             for size in sizes_of(paired_runs, task, scope)
             if (failure := paired_runs.failures.get((name, task, size)))
@@ -344,7 +344,7 @@ def _fixed(used: Sequence[_Paired]) -> float:
     return sum(part.variance - part.by_draw for part in parts) / max(len(parts), 1) ** 2
 
 
-def draws_needed(test: Contrast, claim: Claim, points: float) -> DrawsNeeded:
+def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
     """Return how many draws per task let this claim of a contrast detect a difference of `points`."""
     alpha = ALPHA / max(claim.m, 1)
     if claim.population == "other tasks":
@@ -392,8 +392,8 @@ def _adjusted(tests: Sequence[Contrast], correction: Correction) -> list[Contras
     A claim about other tasks is tested only after the same claim about these tasks is settled,
     so that both together are wrong no more often than one (Maurer, Hothorn & Lehmacher 1995).
     """
-    these = claims.adjust([test.these for test in tests], correction)
-    others = iter(claims.adjust([test.others for test in tests if test.others], correction))
+    these = inferences.adjust([test.these for test in tests], correction)
+    others = iter(inferences.adjust([test.others for test in tests if test.others], correction))
     result = []
     for test, claim in zip(tests, these, strict=True):
         wide = next(others) if test.others else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reports.analysis.hypothesis import ROPE, Hypothesis
 from reports.analysis.run import STATUSES, Run, finished, run_status
-from reports.analysis.training_failures import training_failure
+from reports.analysis.training_failures import training_failures
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
@@ -105,12 +105,7 @@ class PairedRuns:
     @cached_property
     def failures(self) -> Mapping[tuple[str, str, int], str]:
         """Why a method did not train, by method, task and size; cells that trained are absent."""
-        cells: dict[tuple[str, str, int], list[Run]] = {}
-        for run in self.all():
-            if finished(run):
-                cells.setdefault((run.method, run.task, run.size), []).append(run)
-        reasons = {cell: training_failure(runs) for cell, runs in cells.items()}
-        return {cell: reason for cell, reason in reasons.items() if reason}
+        return training_failures(run for run in self.all() if finished(run))
 
     @cached_property
     def seen(self) -> tuple[str, ...]:

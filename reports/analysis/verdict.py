@@ -7,9 +7,9 @@ detected.
 import math
 from collections.abc import Iterator, Sequence
 
-from reports.analysis.claims import FEWEST_TASKS, Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, draws_needed
+from reports.analysis.inferences import FEWEST_TASKS, Inference
 from reports.document import DASH, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST
@@ -100,10 +100,9 @@ def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
         bars = list(dict.fromkeys(bar for test in members for bar in test.barred))
         texts = [bar.text for bar in bars if bar.kind == kind] or [members[0].these.barred[0]]
         more = f"; and {plural(len(texts) - 1, 'more reason')}" if len(texts) > 1 else ""
-        did_not = "cells that did not train, " if kind == "untrained" else ""
         advice = f". To change this, {bars[0].advice}" if bars else ""
         names = _names([test.method for test in members])
-        yield f"No claim about {names}: {did_not}{texts[0]}{more}{advice}."
+        yield f"No claim about {names}: {texts[0]}{more}{advice}."
 
 
 # Paragraphs
@@ -128,7 +127,7 @@ def _paragraph(comparison: Comparison, test: Contrast) -> str:
     return " ".join([f"{head}; {'; '.join(parts)}.", *_remarks(test)])
 
 
-def _claim(test: Contrast, claim: Claim) -> str:
+def _claim(test: Contrast, claim: Inference) -> str:
     """Return interval, p and outcome of one claim."""
     bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
     if math.isnan(claim.p_raw):
@@ -143,7 +142,7 @@ def _claim(test: Contrast, claim: Claim) -> str:
     return f"{p}, not settled{f' ({reasons})' if reasons else ''}"
 
 
-def _untested(claim: Claim) -> str:
+def _untested(claim: Inference) -> str:
     if claim.n == 0:
         return "no pairs"
     if claim.n == 1:
@@ -152,7 +151,7 @@ def _untested(claim: Claim) -> str:
     return "all differences are equal, so there is no variance"
 
 
-def _unsettled(test: Contrast, claim: Claim) -> Iterator[str]:
+def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     """Yield why a p above .05 was to be expected, or what the test would have detected."""
     if claim.tied:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of .05 is possible"
@@ -190,7 +189,7 @@ def _remarks(test: Contrast) -> Iterator[str]:
 def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
     """Yield how to detect a difference that matters in the first comparison that is open, and the cost."""
     for test in sorted(tests, key=lambda test: not test.declared):
-        for claim in test.claims:
+        for claim in test.inferences:
             if claim.settled or test.these.barred or math.isnan(claim.p_raw):
                 continue
             if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
@@ -202,7 +201,7 @@ def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
         yield f"Next: a claim for other tasks takes at least {FEWEST_TASKS} tasks."
 
 
-def _more_draws(test: Contrast, claim: Claim) -> str:
+def _more_draws(test: Contrast, claim: Inference) -> str:
     """Return the draws that detect a difference that matters; empty if there are enough already."""
     matters = plural(test.rope, "point")
     goal = f"to detect {matters} between {test.method} and {test.baseline}"

@@ -7,9 +7,9 @@ from typing import Final
 
 from reports import escape
 from reports.analysis.cells import Cell
-from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
+from reports.analysis.inferences import Inference
 from reports.analysis.run import STATUSES
 
 COSTS: Final = (
@@ -82,7 +82,7 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
     return row
 
 
-def _claim(name: str, claim: Claim | None) -> dict[str, object]:
+def _claim(name: str, claim: Inference | None) -> dict[str, object]:
     """Return the columns of one claim, which are empty without it."""
     values: dict[str, object] = {
         "population": "",

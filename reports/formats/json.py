@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
+from reports.analysis.inferences import Inference
 from reports.analysis.task_characteristics import Characteristics
 from reports.analysis.verdict import verdict
 
@@ -60,7 +60,7 @@ def as_json(
     return json.dumps(_jsonable(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _claim(claim: Claim | None) -> Mapping[str, object] | None:
+def _claim(claim: Inference | None) -> Mapping[str, object] | None:
     return {**vars(claim), "settled": claim.settled} if claim else None
 
 

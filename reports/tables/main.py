@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.cells import Cell
-from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED, describe_populations
+from reports.analysis.inferences import Inference
 from reports.analysis.run import finished
 from reports.analysis.verdict import points, probability, verdict
 from reports.document import DASH, Document, Table, TableCell, interval, number, plural
@@ -64,7 +64,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _populations(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     """Return what each claim is about, and how it is tested and adjusted."""
-    claims = {claim.population: claim for test in tests for claim in test.claims if claim.n > 1}
+    claims = {claim.population: claim for test in tests for claim in test.inferences if claim.n > 1}
     parts = [f"{name}: {EXPLAINED[name]}, {claim.test}" for name, claim in claims.items()]
     return "; ".join([*parts, "two-sided, paired on the same examples", _families(comparison)])
 
@@ -219,7 +219,7 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         row = [
             TableCell(test.method),
             TableCell(points(test.effect), marks=mark, strong=test.settled),
-            *(cell for claim in test.claims for cell in _claim(claim)),
+            *(cell for claim in test.inferences for cell in _claim(claim)),
             TableCell(f"{test.wins}/{test.ties}/{test.losses}"),
             TableCell(number(test.these.mde, 1)),
             TableCell(str(test.n) if test.n == test.planned else f"{test.n}/{test.planned}"),
@@ -244,7 +244,7 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
     )
 
 
-def _claim(claim: Claim) -> tuple[TableCell, ...]:
+def _claim(claim: Inference) -> tuple[TableCell, ...]:
     return (
         TableCell(interval(claim.low, claim.high), strong=claim.settled),
         TableCell(probability(claim.p_raw)),

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from reports.analysis.claims import Claim
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED
+from reports.analysis.inferences import Inference
 from reports.analysis.sampled_dev_scores import SampledDevScores
 from reports.analysis.selection_rules import RuleComparison
 from reports.analysis.verdict import p_value, points, probability
@@ -121,7 +121,7 @@ def tested(tests: Iterable[Contrast | None]) -> str:
     return " or ".join(names) or "no test"
 
 
-def outcome(claim: Claim) -> str:
+def outcome(claim: Inference) -> str:
     """Return whether a claim is settled, with its p and what bars it."""
     p = "" if math.isnan(claim.p_adj) else p_value(claim.p_adj)
     if claim.settled:

@@ -127,7 +127,7 @@ def test_turned_round(grid):
         compare(runs).tests, compare(runs, baseline="simplex").tests, strict=True
     ):
         assert one.effect == pytest.approx(-other.effect)
-        for mine, theirs in zip(one.claims, other.claims, strict=True):
+        for mine, theirs in zip(one.inferences, other.inferences, strict=True):
             assert (mine.low, mine.high) == pytest.approx((-theirs.high, -theirs.low))
             assert mine.p_raw == pytest.approx(theirs.p_raw)
 
@@ -141,7 +141,7 @@ def test_block_effects_cancel(grid):
     halved = [replace(r, score=r.score / 2) for r in runs]
     for one, other in zip(compare(shifted).tests, compare(halved).tests, strict=True):
         assert one.effect == pytest.approx(other.effect)
-        for mine, theirs in zip(one.claims, other.claims, strict=True):
+        for mine, theirs in zip(one.inferences, other.inferences, strict=True):
             assert mine.p_raw == pytest.approx(theirs.p_raw)
 
 

@@ -24,7 +24,7 @@ WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Inference:
     """A difference between two methods in one population; numbers are in points."""
 
     population: Population
@@ -54,7 +54,7 @@ class Claim:
         return self.smallest > ALPHA >= self.reach
 
 
-def claim_on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str]) -> Claim:
+def on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str]) -> Inference:
     """Return the claim about the same tasks: other draws, and other test rows if their answers are known."""
     interval, population = pooled(estimates)
     reasons = list(barred)
@@ -64,7 +64,7 @@ def claim_on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str
         reasons.append(f"fewer than {FEWEST_ROWS} test rows")
     rows = " and test rows" if population == "these tasks" else ""
     corrected = ", corrected for shared rows" if any(task.corrected for task in estimates) else ""
-    return Claim(
+    return Inference(
         population=population,
         test=f"t test over draws{rows}{corrected}",
         n=min((len(task.values) for task in estimates), default=0),
@@ -77,13 +77,13 @@ def claim_on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str
     )
 
 
-def claim_on_other_tasks(means: Array, barred: Sequence[str]) -> Claim:
+def on_other_tasks(means: Array, barred: Sequence[str]) -> Inference:
     """Return the claim about other tasks from the mean difference (tasks,) on each of these tasks."""
     n = len(means)
     low, high = sign_flip_interval(means)
     sd = standard_deviation(means)
     p = sign_flip(means) if n > 1 else math.nan
-    return Claim(
+    return Inference(
         population="other tasks",
         test=f"{'exact' if n <= EXACT_PAIRS else 'sampled'} sign flip over tasks",
         n=n,
@@ -118,7 +118,7 @@ def mean_range_without_one(means: Array) -> tuple[float, float]:
     return float(without.min()), float(without.max())
 
 
-def adjust(claims: Sequence[Claim], correction: Correction) -> list[Claim]:
+def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inference]:
     """Return the claims of one family with adjusted p and detectable differences.
 
     A comparison without a p is still one of the planned comparisons: Holm counts it.
@@ -148,7 +148,7 @@ def adjust(claims: Sequence[Claim], correction: Correction) -> list[Claim]:
     ]
 
 
-def _detectable(claim: Claim, alpha: float) -> float:
+def _detectable(claim: Inference, alpha: float) -> float:
     if claim.population != "other tasks":
         return detectable(claim.error, claim.df, alpha=alpha)
     return detectable_by_flips(claim.n, claim.error * math.sqrt(claim.n), alpha=alpha)
