@@ -23,19 +23,21 @@ from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
 from reports.statistics.random_effects import random_effects
 from reports.statistics.sign_flip import sign_flip
+from tests.benchmarks import verdicts
+from tests.support.simulated_runs import Study
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8
 Trial = Callable[[np.random.Generator], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One procedure in one setting, and the rate that it promises."""
+class Procedure:
+    """A test or an interval in one setting, and the rate that it promises."""
 
     name: str
     setting: str
-    kind: Literal["false positives", "coverage"]
-    nominal: float
+    kind: Literal["false positives", "coverage", "false claims"]
+    nominal: float  # for false claims of a verdict the highest rate that is allowed
     trial: Trial  # whether the test rejected, or the interval held the truth
     slack: float = 0.0  # how far an approximation is known to be off
     cost: int = 1  # in trials of the cheap ones
@@ -54,6 +56,8 @@ class Claim:
     def kept(self, rate: float, runs: int) -> bool:
         """Whether a rate found in `runs` trials is within four standard errors of what may be."""
         error = math.sqrt(self.nominal * (1 - self.nominal) / runs)
+        if self.kind == "false claims":
+            return rate <= self.nominal + 4 * error
         return abs(rate - self.nominal) <= self.slack + 4 * error
 
 
@@ -145,8 +149,8 @@ def holds(
     nominal: float = LEVEL,
     slack: float = 0.0,
     cost: int = 1,
-) -> Claim:
-    return Claim(
+) -> Procedure:
+    return Procedure(
         name=name,
         setting=setting,
         kind="coverage",
@@ -165,8 +169,8 @@ def alarms(
     nominal: float = ALPHA,
     slack: float = 0.0,
     cost: int = 1,
-) -> Claim:
-    return Claim(
+) -> Procedure:
+    return Procedure(
         name=name,
         setting=setting,
         kind="false positives",
@@ -174,6 +178,12 @@ def alarms(
         trial=trial,
         slack=slack,
         cost=cost,
+    )
+
+
+def at_most(name: str, setting: str, trial: Trial, highest: float, *, cost: int = 1) -> Procedure:
+    return Procedure(
+        name=name, setting=setting, kind="false claims", nominal=highest, trial=trial, cost=cost
     )
 
 
@@ -243,29 +253,79 @@ TWO_METHODS = (
 MANY_METHODS = (
     alarms("all pairs, Holm, any", "4 methods, 8 tasks", ranks_rejected(best_pair, 4), slack=0.03),
 )
-CLAIMS = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS)
+# From arranged runs to the verdict.
+VERDICTS = (
+    *(
+        holds(
+            "these tasks",
+            f"{draws} draws, {rows} rows, draw sd {by_draw}",
+            verdicts.covered(Study(draws=draws, rows=rows, by_draw=by_draw)),
+            slack=0.015,
+            cost=2,
+        )
+        for draws in (5, 10, 20, 50)
+        for rows in (200, 2000)
+        for by_draw in (0.05, 0.15, 0.4)
+    ),
+    at_most(
+        "any arrow",
+        "6 tasks, 2 sizes, 20 draws",
+        verdicts.any_mark(Study(draws=20, rows=300), tasks=6, sizes=2),
+        0.06,
+        cost=10,
+    ),
+    at_most(
+        "any claim",
+        "6 tasks, 3 methods, 10 draws",
+        verdicts.any_claim(Study(draws=10, rows=300), tasks=6, methods=3),
+        0.06,
+        cost=10,
+    ),
+    *(
+        at_most(
+            "claim for other tasks",
+            f"{tasks} tasks, exponential, {methods - 1} methods",
+            verdicts.claim_for_other_tasks(Study(draws=5, rows=300), tasks=tasks, methods=methods),
+            0.075,
+            cost=10,
+        )
+        for tasks in (8, 10)
+        for methods in (2, 6)
+    ),
+    at_most(
+        "trained cells barred",
+        "24 cells, 5 draws, dev sd 4 points",
+        verdicts.trained_but_barred(cells=12, draws=5, dev_sd=4.0),
+        0.06,
+        cost=5,
+    ),
+)
+PROCEDURES = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS, *VERDICTS)
 
 
 def main() -> int:
-    """Measure all claims and print them; 1 if one is broken by more than four standard errors."""
+    """Measure all procedures and print them; 1 if one is broken by more than four standard errors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--runs", type=int, default=10_000, help="trials of each cheap claim; dear ones get fewer"
+        "--runs",
+        type=int,
+        default=10_000,
+        help="trials of each cheap procedure; dear ones get fewer",
     )
     runs = parser.parse_args().runs
-    print(f"{'':28}{'':36}{'':17}{'nominal':>8}{'found':>9}{'±':>8}{'slack':>7}{'runs':>8}")
+    print(f"{'':28}{'':38}{'':17}{'nominal':>8}{'found':>9}{'±':>8}{'slack':>7}{'runs':>8}")
     broken = 0
-    for claim in CLAIMS:
-        count = max(200, runs // claim.cost)
-        rate, error = claim.measure(count)
-        kept = claim.kept(rate, count)
+    for procedure in PROCEDURES:
+        count = max(200, runs // procedure.cost)
+        rate, error = procedure.measure(count)
+        kept = procedure.kept(rate, count)
         broken += not kept
-        slack = f"~{claim.slack:.2f}" if claim.slack else ""
-        numbers = f"{claim.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
+        slack = f"~{procedure.slack:.2f}" if procedure.slack else ""
+        numbers = f"{procedure.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
         print(
-            f"{claim.name:28}{claim.setting:36}{claim.kind:17}{numbers}{'' if kept else '  BROKEN'}",
+            f"{procedure.name:28}{procedure.setting:38}{procedure.kind:17}{numbers}{'' if kept else '  BROKEN'}",
             flush=True,
         )
     return 1 if broken else 0

@@ -24,7 +24,7 @@ class Study:
         by_draw: standard deviation of the effect of a method's training in one draw.
         by_row: standard deviation of the difficulty of a test row, common to all methods.
         by_method: standard deviation of the effect of one test row on one method.
-        shift: added to the probit of the methods after the first.
+        gain: accuracy of every method after the first minus that of the first, in points.
     """
 
     draws: int
@@ -33,7 +33,7 @@ class Study:
     by_draw: float = 0.15
     by_row: float = 1.0
     by_method: float = 0.5
-    shift: float = 0.0
+    gain: float = 0.0
 
 
 def simulate(
@@ -53,7 +53,7 @@ def simulate(
     for number, method in enumerate(methods):
         probit = rng.normal(0, 1, shape) + difficulty + rng.normal(0, study.by_method, study.rows)
         probit += rng.normal(0, study.by_draw, (study.draws, 1))
-        probit += ndtri(study.accuracy) * spread + (study.shift if number else 0)
+        probit += ndtri(study.accuracy + (study.gain / 100 if number else 0)) * spread
         correct = probit > 0  # (draws, rows)
         answers = np.where(correct, labels, 1 - labels).astype(np.float64)
         runs += [

@@ -1,0 +1,100 @@
+"""Trials of whole verdicts: runs whose true effects are known go through the arrangement and the contrasts.
+
+Each function returns a trial for `tests.benchmarks.coverage`: whether an interval holds the truth,
+or whether a report makes a claim that is false.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from reports.analysis.contrasts import Contrast, contrasts
+from reports.analysis.paired_runs import pair_runs
+from reports.analysis.run import Run
+from reports.analysis.training_failures import training_failures
+from tests.support.simulated_runs import Study, simulate
+
+Trial = Callable[[np.random.Generator], bool]
+SKEW = 3.0  # points: standard deviation of the true differences of skewed tasks
+
+
+def tests_of(runs: list[Run]) -> list[Contrast]:
+    return contrasts(pair_runs(runs, baseline="base"))
+
+
+def names(methods: int) -> list[str]:
+    return ["base", *(f"other-{number}" for number in range(1, methods))]
+
+
+def covered(study: Study) -> Trial:
+    """Whether the interval of a method that does not differ holds 0."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        (test,) = tests_of(simulate(rng, study))
+        return test.these.low <= 0 <= test.these.high
+
+    return trial
+
+
+def any_mark(study: Study, *, tasks: int, sizes: int) -> Trial:
+    """Whether a report of methods that do not differ shows an arrow anywhere."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        runs = [
+            run
+            for task in range(tasks)
+            for size in range(1, sizes + 1)
+            for run in simulate(rng, study, task=f"task-{task}", size=100 * size)
+        ]
+        return any(test.marked for test in tests_of(runs))
+
+    return trial
+
+
+def any_claim(study: Study, *, tasks: int, methods: int) -> Trial:
+    """Whether a report of methods that do not differ settles any overall comparison."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        runs = [
+            run
+            for task in range(tasks)
+            for run in simulate(rng, study, task=f"task-{task}", methods=names(methods))
+        ]
+        return any(test.settled for test in tests_of(runs) if test.family == "overall")
+
+    return trial
+
+
+def claim_for_other_tasks(study: Study, *, tasks: int, methods: int) -> Trial:
+    """Whether a report claims a difference for other tasks, whose true differences have mean 0 and a skew of 2."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        runs = []
+        for task in range(tasks):
+            for number, method in enumerate(names(methods)):
+                gain = 0.0 if number == 0 else SKEW * (1 - rng.exponential())
+                made = simulate(
+                    rng, replace(study, gain=gain), task=f"task-{task}", methods=("base", method)
+                )
+                runs += [run for run in made if run.method == method or number == 1]
+        return any(test.others and test.others.settled for test in tests_of(runs))
+
+    return trial
+
+
+def trained_but_barred(*, cells: int, draws: int, dev_sd: float) -> Trial:
+    """Whether any cell of two methods counts as untrained although all dev curves are flat."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        study = Study(draws=draws, rows=20)
+        runs = [
+            replace(
+                run, curve=[(50 * step, 0.8 + rng.normal(0, dev_sd / 100)) for step in (1, 2, 3)]
+            )
+            for cell in range(cells)
+            for run in simulate(rng, study, task=f"task-{cell}")
+        ]
+        return bool(training_failures(runs))
+
+    return trial
