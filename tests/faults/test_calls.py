@@ -39,7 +39,7 @@ with Ledger(str(db), write=True) as ledger:
         failing_disk.write_tensors(db.with_name("artefacts"))
         print(shim.shim_unsynced())
         shim.shim_forget()
-        assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+        assert ledger.record(fake_training.outcome(claim.digest), claim.number)
         print(shim.shim_unsynced())
 """
 

@@ -33,7 +33,7 @@ def intact(tmp_path_factory):
         ledger.add_jobs(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
-            assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+            assert ledger.record(fake_training.outcome(claim.digest), claim.number)
     return path.read_bytes()
 
 

@@ -230,8 +230,8 @@ def test_a_zombie_is_fenced_off(tmp_path):
         first.release_claims([lost])  # as another run does that takes the first for dead
         second.begin("second")
         [claim] = second.claim([job.digest], 1)
-        assert second.record(fake_training.outcome(job.digest), claim.epoch)
-        assert not first.record(fake_training.outcome(job.digest), lost.epoch)
+        assert second.record(fake_training.outcome(job.digest), claim.number)
+        assert not first.record(fake_training.outcome(job.digest), lost.number)
     counts = check_ledger(db, None, metrics_of)
     assert (counts.results, counts.attempts) == (1, 1)
 

@@ -328,12 +328,12 @@ def test_timing_trains_every_job_alone(bench, tmp_path):
         assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 6
 
 
-def test_timing_uses_one_slot_of_a_cluster(monkeypatch):
-    """`--executor ray --timing` uses one slot, so that no job shares its node with another job."""
+def test_timing_uses_one_worker_of_a_cluster(monkeypatch):
+    """`--executor ray --timing` uses one worker, so that no job shares its node with another job."""
     from harness.commands import run
     from harness.scheduling.executors import ray
 
-    monkeypatch.setattr(ray, "RayExecutor", lambda _, slots: slots)
+    monkeypatch.setattr(ray, "RayExecutor", lambda _, workers: workers)
     options = SimpleNamespace(executor="ray", timing=True, jobs="2", inline=False, ray_address="x")
     assert run._executor(["cpu", "cpu"], options) == 1
     options.timing = False

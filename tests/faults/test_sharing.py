@@ -142,7 +142,7 @@ def test_a_killed_retry_is_tried_again_only_on_request(bench, tmp_path, make_out
         ledger.add_jobs([job])
         ledger.begin("first")
         [claim] = ledger.claim([job.digest], 1)
-        ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+        ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.number)
     kill(start_claimer(db, "diverged"))
     ended = bench.run(tmp_path, "r.db", *options)
     assert ended.code == 1
