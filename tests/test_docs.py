@@ -178,7 +178,7 @@ def test_the_example_method_of_the_readme_works():
     for method in (names["Shift"](), Simplex(base=names["Shift"]())):
         slots = method.slots(backbone)
         trainable = method.trainable_parameters(slots, loop.Streams(("task", 50, 0, 0))).double()
-        slots.install(trainable(trainable.weights(2, torch.Generator())))
+        slots.install(trainable(trainable.sample_points(2, torch.Generator())))
         backbone(batch).sum().backward()
         assert all(parameter.grad is not None for parameter in trainable.parameters())
         slots.remove()

@@ -126,7 +126,7 @@ class JobRun:
             recipe=job.recipe,
             streams=self.streams,
             progress=lambda step: progress(job.digest, step, job.recipe.steps, "training"),
-            rules=self.ticket.rules,
+            other_rules=self.ticket.rules,
         )
 
     def run_alone(self, progress: ProgressCallback) -> Outcome:
@@ -214,9 +214,9 @@ class JobRun:
         """
         job, start = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
-        if result.diverged is not None or result.best is None:
+        if result.diverged_at is not None or result.best is None:
             return self._diverged(
-                curve, f"the loss was not finite at step {result.diverged}", geometry
+                curve, f"the loss was not finite at step {result.diverged_at}", geometry
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
@@ -317,7 +317,10 @@ class JobRun:
         best_step = result.best.step if result.best else None
         by_step: dict[int | None, TestScores | None] = {best_step: scores}
         final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
-        for rule, checkpoint in result.rules.items():  # rules that agree on a step share one test
+        for (
+            rule,
+            checkpoint,
+        ) in result.best_by_rule.items():  # rules that agree on a step share one test
             if checkpoint.step not in by_step:
                 trainable.load_state_dict(checkpoint.state)
                 by_step[checkpoint.step] = evaluate()

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import methods
 from harness.geometry import Geometry
 from harness.streams import Streams
-from harness.training import cuda_graphs, packed, worker, worker_cache
+from harness.training import cuda_graphs, packed, stacked, worker, worker_cache
 from harness.training.adapted_model import AdaptedModel
 from harness.training.cuda_graphs import WARM_UP_STEPS, CapturedStep
 from harness.training.labels import Target
@@ -151,9 +151,13 @@ def test_a_replayed_step_equals_the_step(name, options):
         )
         assert tape.played > 3
         for (fit, tensors), (again, others) in zip(plain, played, strict=True):
-            assert (fit.curve, fit.best, fit.diverged) == (again.curve, again.best, again.diverged)
+            assert (fit.curve, fit.best, fit.diverged_at) == (
+                again.curve,
+                again.best,
+                again.diverged_at,
+            )
             torch.testing.assert_close(tensors, others, rtol=0, atol=0, equal_nan=True)
-        assert len(some) < PACK_SIZE or played[3][0].diverged is not None
+        assert len(some) < PACK_SIZE or played[3][0].diverged_at is not None
 
 
 class Watch(TorchDispatchMode):
@@ -202,12 +206,12 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
     ]  # fmt: skip
     pack, stack = (
         Pack(AdaptedModel(one, slots, sources[0]), Geometry(2, 8, 16)),
-        packed._StackedParameters(sources[0], sources, 2),
+        stacked.StackedParameters(sources[0], sources, 2),
     )
     optimiser = StackedAdamW(stack.tensors, [0.0, 0.01])
-    texts = packed._PackedRows(one, [training.rows for training in trainings], 16)
+    texts = stacked.StackedRows(one, [training.rows for training in trainings], 16)
     masks = tree_map(
-        lambda mask: mask.to("meta"), packed._DropoutMasks(pack, trainings, texts).draw([0, 1])
+        lambda mask: mask.to("meta"), packed._DropoutMasks(pack, trainings, texts).sample([0, 1])
     )
     requests = [next(training.requests()) for training in trainings]
     inputs = texts.step_inputs(requests, optimiser.step_values([1e-3, 1e-3]), masks)

@@ -77,7 +77,7 @@ def test_the_last_step_is_always_evaluated():
 
 def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
     """The rate warms up linearly over 10 % of the steps, then decays linearly and never quite reaches 0."""
-    rates = [loop._rate(step, 100) for step in range(1, 101)]
+    rates = [loop._learning_rate_factor(step, 100) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert rates[9] == max(rates) == 1
     assert all(a > b for a, b in pairwise(rates[9:]))
@@ -87,12 +87,12 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_very_short_trainings_have_a_rate(steps):
     """A training of one step has a positive rate."""
-    assert all(0 < loop._rate(step, steps) <= 1 for step in range(1, steps + 1))
+    assert all(0 < loop._learning_rate_factor(step, steps) <= 1 for step in range(1, steps + 1))
 
 
 def test_rows_come_without_replacement_epoch_by_epoch():
     """Each epoch contains each row once, in its own order."""
-    order = loop._order(STREAMS, 7)
+    order = loop._training_order(STREAMS, 7)
     epochs = [list(islice(order, 7)) for _ in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -101,7 +101,7 @@ def test_rows_come_without_replacement_epoch_by_epoch():
 def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
     """Batches of sixteen rows from a set of five train."""
     _, result = fitted(data=(rows(5), rows(4, seed=1)))
-    assert result.diverged is None
+    assert result.diverged_at is None
     assert result.steps == 10
 
 
@@ -142,8 +142,8 @@ def test_patience_ends_a_job_early(monkeypatch):
 def test_a_loss_that_is_not_finite_ends_the_job(name):
     """A diverging rate is detected at the next evaluation and dated to the first bad step."""
     _, result = fitted(name, recipe=Recipe(steps=40, eval_every=10), lr=1e30)
-    assert result.diverged is not None
-    assert 1 < result.diverged <= 40
+    assert result.diverged_at is not None
+    assert 1 < result.diverged_at <= 40
     assert all(math.isfinite(point.dev_score) for point in result.curve)
 
 
@@ -236,7 +236,7 @@ def test_every_method_trains_in_every_precision(name, dtype):
     result = loop.fit(
         TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
     )
-    assert result.diverged is None
+    assert result.diverged_at is None
     assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
     assert all(parameter.dtype == torch.float32 for parameter in one.trainable.parameters())
 
@@ -258,7 +258,7 @@ def test_methods_learn(name):
 def test_a_last_step_that_diverges_is_detected(task):
     """A rate so high that the only update gives logits that are not finite is a divergence, not a guess of class 0."""
     _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
-    assert result.diverged == 1
+    assert result.diverged_at == 1
     assert result.best is None
 
 
@@ -314,7 +314,7 @@ def test_the_dev_score_of_every_copy_is_kept():
 def test_every_granularity_trains_and_scores(granularity):
     """Points per row and per batch work in training steps and in scoring."""
     _, result = fitted("simplex", granularity=granularity)
-    assert result.diverged is None
+    assert result.diverged_at is None
     assert all(len(point.copies) == 30 for point in result.curve)
 
 
@@ -330,7 +330,7 @@ def test_other_selection_rules_change_no_number():
             plain[0].trainable.parameters(), actual[0].trainable.parameters(), strict=True
         )
     )
-    rules = actual[1].rules
+    rules = actual[1].best_by_rule
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
     assert rules["stochastic"].step == actual[1].best.step
     assert rules["last"].step == 24
@@ -340,7 +340,7 @@ def test_other_selection_rules_change_no_number():
     )
     by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
     assert rules["centroid"].step == by_centroid.best.step
-    assert set(fitted("lora", rules=True)[1].rules) == {"centroid", "loss", "last"}
+    assert set(fitted("lora", rules=True)[1].best_by_rule) == {"centroid", "loss", "last"}
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_sampled_models_are_averaged(task):
     actual = testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded)
     each = [
         predict(
-            one, folded, encoded, one.trainable.weights(6, STREAMS.generator("test", sample))
+            one, folded, encoded, one.trainable.sample_points(6, STREAMS.generator("test", sample))
         ).double()
         for sample in range(4)
     ]

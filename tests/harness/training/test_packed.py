@@ -10,7 +10,7 @@ from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import batching, packed, worker
+from harness.training import batching, packed, stacked, worker
 from harness.training.adapted_model import AdaptedModel
 from harness.training.compiled import CompiledFunction
 from harness.training.packed import Pack
@@ -52,8 +52,8 @@ def test_other_jobs_of_a_pack_change_no_bit_of_a_job(name, options):
     assert same(together[0], shuffled[2])
     assert same(together[0], single[0])
     assert same(together[2], shuffled[1])
-    assert together[3][0].diverged is not None
-    assert [fit.diverged for fit, _ in together[:3]] == [None] * 3
+    assert together[3][0].diverged_at is not None
+    assert [fit.diverged_at for fit, _ in together[:3]] == [None] * 3
 
 
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
@@ -145,7 +145,7 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     parameters = {name: torch.stack([tensor] * 4) for name, tensor in trainable.named_parameters()}
     encoded = batching.encode(one, rows(6))
-    texts = packed._PackedRows(one, [encoded], 16)
+    texts = stacked.StackedRows(one, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
         batch = texts.batch(texts.indices([0] * 4, [range(6)] * 4))
         Pack(AdaptedModel(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
