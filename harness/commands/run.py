@@ -345,8 +345,8 @@ def _work(
             retry=retry,
             confirm=None if options.yes else partial(_confirm, out, display, progress),
             limits=scheduler.Limits(
-                float(options.timeout or math.inf),
-                float(("1" if options.fail_fast else options.max_failures) or math.inf),
+                seconds_per_job=float(options.timeout or math.inf),
+                failed_jobs=float(("1" if options.fail_fast else options.max_failures) or math.inf),
             ),
         ).run()
     return summarise_run(out, ledger, plan, progress, stop, db)

@@ -1,6 +1,6 @@
 """Claims: which run may record the result of a job.
 
-The claims of a job are numbered: each has a number one greater than the last. The ledger accepts a
+The claims of a job have rising numbers. The ledger accepts a
 result only with the number of the job's latest claim, so it refuses the late result of a run that
 has lost its claim. When a claim is released, its job returns to the state before the claim.
 
@@ -31,8 +31,8 @@ from harness.ledger.tables import Attempt, JobRow, RunRow
 class Claim(NamedTuple):
     """The right to record the result of one job."""
 
-    digest: str
-    number: int  # see the module's docstring
+    digest: str  # of the job
+    number: int  # of the claim, among all claims of the job
 
 
 def claim_jobs(
@@ -52,7 +52,7 @@ def claim_jobs(
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run.
+        run: id of the claiming run. The caller has begun it, so it is not None.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
@@ -96,7 +96,7 @@ def release_claims(
 
     Args:
         connection: an open transaction.
-        run: id of the run.
+        run: id of the run; None has no claims.
         digests: of the jobs; None: all jobs that the run has claimed.
     """
     jobs = table_of(JobRow)
@@ -161,8 +161,8 @@ def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> 
         jobs: the job table.
         claim: the claim under which the run computed the result.
         even_if_released: accept the result also if the claim was released, as long as no run has claimed
-            the job since. For a claim that this run has not released itself: another run
-            did, because it could not see this run's lock.
+            the job since. For a claim that this run has not released: if it was released, another run
+            did so because it could not see this run's lock.
     """
     is_open = and_(
         jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"

@@ -34,7 +34,8 @@ MIGRATION_LOCK = 0x62656E6368  # lets one process at a time change the schema of
 LOCK_TIMEOUT = 30.0  # seconds to wait for the transaction of another process
 SQLITE_HEADER = b"SQLite format 3\0"
 # Settings of libpq with which it detects a lost server within two minutes. With the defaults of the
-# system it needs two hours, or 15 minutes while it sends. In seconds; the last one in milliseconds.
+# system it needs two hours, or 15 minutes while it sends. Times are in seconds, the last one in
+# milliseconds.
 KEEPALIVE = {
     "connect_timeout": "30",
     "keepalives_idle": "60",
@@ -87,9 +88,7 @@ def open_engine(name: str, *, write: bool) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise user_error(error, name) from error
-    except (
-        UnicodeDecodeError
-    ) as error:  # a table's definition is damaged, which the driver does not check
+    except UnicodeDecodeError as error:  # from the driver: the definition of a table is damaged
         engine.dispose()
         raise CorruptData(
             f"{display_name(name)} is damaged ({error}); it was not changed"
@@ -196,7 +195,7 @@ def _open_file(path: Path, *, write: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
     event.listen(engine, "connect", _configure)
     # Take the write lock first: a transaction that reads before it writes fails at once if another one
-    # has written since.
+    # is writing.
     begin = "BEGIN IMMEDIATE" if write else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine

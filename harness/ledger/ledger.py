@@ -71,9 +71,8 @@ class Ledger(LedgerReader):
         self._lock: FileLock | ServerLock | None = None
         self._lock_checked = monotonic()
         self._wait_while: Callable[[float], bool] = lambda _: False
-        self._in_flight: dict[
-            str, int
-        ] = {}  # numbers of this run's claims without a result, by digest
+        # The number of each claim of this run whose result is not recorded yet, by digest.
+        self._in_flight: dict[str, int] = {}
         self._versions: dict[str, str] = {}
 
     def close(self) -> None:
@@ -106,7 +105,7 @@ class Ledger(LedgerReader):
             execute_outside_transaction(self._engine, f"PRAGMA busy_timeout = {milliseconds}")
 
     def _retry(self, work: Callable[[Connection], T]) -> T:
-        """Run a transaction again until it succeeds or its error is permanent.
+        """Run a transaction, again and again, until it succeeds or its error is permanent.
 
         A connection may break after a commit, so `work` may run again after a success. It must then
         change nothing more.
@@ -132,7 +131,7 @@ class Ledger(LedgerReader):
             seconds: since the first attempt.
         """
         if self._on_server:
-            return _is_server_temporary(error) and seconds < SERVER_PATIENCE
+            return _is_temporary_on_server(error) and seconds < SERVER_PATIENCE
         return isinstance(user_error(error, self.name), Busy) and self._wait_while(seconds)
 
     # -- the run and its lock
@@ -160,7 +159,7 @@ class Ledger(LedgerReader):
         self._run = self._retry(work)
 
     def keep_lock(self) -> None:
-        """Check that this run still holds its lock. Call it often: it checks only every few seconds."""
+        """Take the lock again if this run has lost it. Call this often: it checks only every few seconds."""
         due = monotonic() - self._lock_checked > LOCK_CHECK_INTERVAL
         if due and isinstance(self._lock, ServerLock):
             self._renew_lock()
@@ -344,7 +343,7 @@ class Ledger(LedgerReader):
             raise user_error(error, self.name) from error
 
 
-def _is_server_temporary(error: DatabaseError) -> bool:
+def _is_temporary_on_server(error: DatabaseError) -> bool:
     """Return whether an error is a broken connection, a server that does not answer, or a deadlock."""
     code = getattr(error.orig, "sqlstate", None)
     no_answer = isinstance(error, OperationalError) and (

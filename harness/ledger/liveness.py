@@ -71,7 +71,7 @@ class ServerLock:
     SPACE = 0x62656E63  # first half of the key of every lock of this program
     # How the server detects within two minutes that the host of a run is lost, so that it releases the
     # lock: seconds of silence before its first probe, seconds between probes, and number of probes.
-    # With the defaults of the system it needs two hours. The settings of libpq are for the other side.
+    # With the defaults of the system it needs two hours. libpq's settings act on the run's side only.
     PROBES = text("""
         SELECT set_config('tcp_keepalives_' || name, value, false)
         FROM (VALUES ('idle', '60'), ('interval', '10'), ('count', '6')) AS probes (name, value)

@@ -54,8 +54,8 @@ def merge(target: Ledger, source: Ledger) -> MergeCounts:
         merger = _Merger(
             target_db,
             source_db,
-            settings=_text_ids(target_db, source_db, Setting),
-            environments=_text_ids(target_db, source_db, Environment),
+            settings=_copy_texts(target_db, source_db, Setting),
+            environments=_copy_texts(target_db, source_db, Environment),
             runs=_copy_runs(target_db, source_db),
         )
         for jobs in _jobs(source_db):
@@ -71,18 +71,21 @@ def _copy_meta(target: Connection, source: Connection) -> None:
             insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 
-def _text_ids(
+def _copy_texts(
     target: Connection, source: Connection, table_class: type[Setting | Environment]
 ) -> dict[int, int]:
     """Copy the texts of a table and return the target's id for each id of the source."""
     table = table_of(table_class)
     texts = dict(source.execute(select(table.c.id, table.c.json)).all())
     ids = text_ids(target, table_class, list(texts.values()))
-    return {number: ids[text] for number, text in texts.items()}
+    return {source_id: ids[text] for source_id, text in texts.items()}
 
 
 def _copy_runs(target: Connection, source: Connection) -> dict[int, int]:
-    """Copy the runs as ended, since they have no claims in the target. Return the target's id for each id."""
+    """Copy the runs and return the target's id for each id of the source.
+
+    They are marked as ended, since they have no claims in the target.
+    """
     runs, ids = table_of(RunRow), {}
     for row in source.execute(select(runs)).mappings():
         values = {name: row[name] for name in ("started", "command", "program", "lock")}
@@ -148,6 +151,7 @@ class _Merger:
         return known
 
     def _insert_job(self, job: Mapping[str, Any]) -> int:
+        """Insert a job of the source into the target and return its id there."""
         values = {name: value for name, value in job.items() if name != "id"}
         values |= {"setting": self.settings[job["setting"]], "owner": None}
         return insert_row(self.target, table_of(JobRow), values)

@@ -100,6 +100,7 @@ class Scheduler:
             self.progress.unwritten_results = bool(self._in_flight)
 
     def _loop(self) -> None:
+        """Start and record jobs until nothing is in flight and nothing may be started, or until the second signal."""
         while self.stop.count < 2:
             self.ledger.keep_lock()
             if self._is_starting_jobs:
@@ -107,7 +108,7 @@ class Scheduler:
             if self._in_flight:
                 self._announce_stop()
                 for event in self.executor.events(POLL_SECONDS):
-                    self._handle(event)
+                    self._handle_event(event)
                 self._check_progress()
             elif self._is_starting_jobs and self._other_runs.digests:
                 self._other_runs.wait(self.display)
@@ -170,7 +171,8 @@ class Scheduler:
 
     # -- ending jobs
 
-    def _handle(self, event: PackFinished | PackLost) -> None:
+    def _handle_event(self, event: PackFinished | PackLost) -> None:
+        """Record the outcomes of a pack; if it was lost, queue or fail its jobs."""
         if isinstance(event, PackLost):
             for digest in event.digests:
                 self._handle_worker_death(digest, event.reason)
@@ -197,7 +199,7 @@ class Scheduler:
         self.display.finished(job, outcome, self.progress)
 
     def _adopt_smaller_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """Run the other jobs of a kind in the geometry in which these jobs fitted into memory."""
+        """If a pack had to become smaller to fit into memory, run the other jobs of its kind in that geometry."""
         for outcome in outcomes:
             if not outcome.note:
                 continue
@@ -243,6 +245,7 @@ class Scheduler:
         self._confirm_long_run()
 
     def _confirm_long_run(self) -> None:
+        """Ask once, as soon as there is an estimate; stop the run if the answer is no."""
         seconds = self.progress.seconds_left(len(self.executor.devices))
         if self.confirm and seconds is not None and not self.stop.count:
             confirm, self.confirm = self.confirm, None
@@ -259,6 +262,7 @@ class Scheduler:
                 self.executor.kill_worker(number)
 
     def _announce_stop(self) -> None:
+        """Show once, after the first signal, that the run is stopping."""
         if self.stop.count == 1 and not self.stop.announced:
             self.stop.announced = True
             self.display.note(

@@ -45,7 +45,7 @@ class LocalExecutor:
     def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
         self._workers = [_LocalWorker(device, threads, work) for device in devices]
-        self._disk_trouble: DiskTrouble | None = None  # `events` returns the other events first
+        self._disk_trouble: DiskTrouble | None = None  # the next call of `events` raises it
 
     def idle(self) -> list[int]:
         """Return the workers without a pack."""

@@ -67,10 +67,7 @@ class RayExecutor:
         gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         count = max(1, min(workers or gpus or cores, gpus or cores))
         self.devices = ("cuda:0" if gpus else "cpu",) * count
-        self._ray, self._workers = (
-            ray,
-            [_RayWorker(ray, self.devices[0], work) for _ in range(count)],
-        )
+        self._ray, self._workers = ray, [_RayWorker(ray, device, work) for device in self.devices]
 
     def idle(self) -> list[int]:
         """Return the idle workers whose actor has started; if every worker is idle, at least one."""
