@@ -118,6 +118,7 @@ def test_the_readme_shows_what_the_example_says():
     assert "\n".join(table) in printed
 
 
+@pytest.mark.slow
 def test_the_figure_of_the_readme_is_what_its_command_draws(tmp_path):
     """The figure of the README equals, byte for byte, what its command in CONTRIBUTING draws."""
     command = re.search(r"bench (plot [^`\n]+) -o docs/forest.svg", CONTRIBUTING)[1]

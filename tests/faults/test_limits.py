@@ -65,6 +65,7 @@ def run_under(prefix, bench, folder, **env):
     return bench.end(subprocess.Popen(words, cwd=folder, env=bench.env | env, text=True, **pipes))
 
 
+@pytest.mark.slow
 @linux
 def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
     """F9: a job whose allocation is refused fails after three attempts in new workers; the other jobs are done."""
@@ -282,6 +283,7 @@ def limited_call(sizes, limit):
     return call
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(("files", "code"), [(24, 69), (64, 0)])
 def test_too_few_file_descriptors_are_reported(bench, tmp_path, files, code):
@@ -308,6 +310,7 @@ def test_missing_shared_memory_is_reported(bench, tmp_path, unshare, options):
         assert [entry.state for entry in ledger.entries()] == ["planned"] * 2
 
 
+@pytest.mark.slow
 @linux
 def test_a_run_works_without_a_writable_home(bench, tmp_path, unshare):
     """F31: without a place for caches, the jobs are still done."""
@@ -320,6 +323,7 @@ def test_a_run_works_without_a_writable_home(bench, tmp_path, unshare):
         assert [entry.state for entry in ledger.entries()] == ["done"] * 2
 
 
+@pytest.mark.slow
 def test_timing_trains_every_job_alone(bench, tmp_path):
     """`--timing` overrides `--pack` and `-j`: no job shares its seconds with a pack or with features of other jobs."""
     grid = shlex.split("--methods lora,features --tasks toy-sentiment --draws 3 --keep none")

@@ -16,6 +16,8 @@ from harness.ledger import Ledger
 from tests.support.hub_server import hub_server, repository_requests
 from tests.support.stored_models import as_task
 
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
 # A process that knows nothing of this program: stock transformers and PEFT. Reads folders and
 # numbers of outputs.
 LOAD = """
