@@ -104,9 +104,8 @@ def _predict(
         return forward(adapted, rows, tensors(points), max_tokens).cpu()
     on_device = to_device(points, backbone.device)
 
-    def logits_of(
-        batch: MicroBatch,
-    ) -> Tensor:  # mixes per call: tensors for all rows need much memory
+    def logits_of(batch: MicroBatch) -> Tensor:
+        # Vertices are mixed for each call, since tensors for all rows need much memory.
         slots.install(tensors(on_device[batch.indices]))
         return backbone(batch.batch)
 

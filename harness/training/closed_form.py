@@ -49,6 +49,5 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
 
 def load(adapted: AdaptedModel, tensors: Mapping[str, np.ndarray]) -> None:
     """Copy a solution, `{slot: array}`, into the trainable parameters."""
-    parameters = adapted.trainable.shared
     for name, value in tensors.items():
-        parameters[name].data.copy_(torch.from_numpy(value))
+        adapted.trainable.shared[name].data.copy_(torch.from_numpy(value))

@@ -124,8 +124,9 @@ class DevSet:
             self._score_of(predictions[start : start + count])
             for start in range(0, len(examples), count)
         ]
-        score = self._score_of(predictions)
-        return DevScores(score, loss, tuple(copies) if self._stochastic else ())
+        return DevScores(
+            self._score_of(predictions), loss, tuple(copies) if self._stochastic else ()
+        )
 
     def _score_of(self, predictions: Sequence[float]) -> float:
         names, copies = self._target.task.metrics, len(predictions) // len(self._examples)

@@ -172,9 +172,13 @@ class TrainingLoop:
 
     def _dev_set(self, scoring: DevScoring) -> DevSet:
         first, dev = len(self.examples.train), self.examples.dev
-        indices = range(first, first + len(dev))
         return DevSet(
-            dev, indices, self.examples.target, self.adapted.trainable, scoring, self.streams
+            dev,
+            range(first, first + len(dev)),
+            self.examples.target,
+            self.adapted.trainable,
+            scoring,
+            self.streams,
         )
 
     def _selection_rules(self) -> SelectionRules:

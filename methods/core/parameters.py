@@ -242,9 +242,8 @@ def mix(
         vertices, out, rank = factor_b.shape
         centroid = factor_b.new_full((1, vertices), 1 / vertices)
         weights = centroid if point is None else point.to(factor_b)  # [rows, vertices]
-        weighted = weights[:, None, :, None] * factor_b.transpose(
-            0, 1
-        )  # [rows, out, vertices, rank]
+        # [rows, out, vertices, rank]
+        weighted = weights[:, None, :, None] * factor_b.transpose(0, 1)
         rows = () if point is None else (-1,)
         mixed[a] = factor_a.reshape(vertices * rank, -1)
         mixed[b] = weighted.reshape(*rows, out, vertices * rank)

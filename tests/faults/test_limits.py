@@ -142,8 +142,8 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
 def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeypatch, options):
     """F7: a single job is trained once; its tests run in smaller calls that fit, and a note and the geometry say so."""
     [ticket] = [
-        replace(one, geometry=Geometry(), **options)
-        for one in tickets_of(tmp_path, draws=1, pack_size=1)
+        replace(ticket, geometry=Geometry(), **options)
+        for ticket in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     (undisturbed,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, sizes = [], []
@@ -171,7 +171,8 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
 def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
     """F7: if calls cannot be smaller, the job fails with a message, and the worker goes on."""
     [ticket] = [
-        replace(one, geometry=Geometry()) for one in tickets_of(tmp_path, draws=1, pack_size=1)
+        replace(ticket, geometry=Geometry())
+        for ticket in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     with monkeypatch.context() as patched:
         patched.setattr(Backbone, "__call__", limited_call([], 1))

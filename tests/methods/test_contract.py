@@ -226,7 +226,7 @@ def test_an_interrupted_forward_pass_does_not_affect_the_next(batch):
     expected = backbone(batch)
     backbone.model.get_submodule(
         path
-    )._slots_turn = 1  # as after a pass that failed between two layers
+    )._slots_next_call = 1  # as after a pass that failed between two layers
     slots.install(trainable())
     assert torch.equal(backbone(batch), expected)
 

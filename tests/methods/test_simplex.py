@@ -96,7 +96,7 @@ def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backb
 
 
 def test_vertices_start_at_different_values_and_share_one_decoder(backbone):
-    """Vertices differ in the tensors that start at random, and share the perceptron."""
+    """Vertices differ in the tensors that start at random, and share the MLP."""
     _, trainable = attach(backbone, "simplex", hidden=16)
     vertex_tensors = trainable.vertex_tensors()
     for name, tensor in vertex_tensors.items():
@@ -136,10 +136,10 @@ def test_decoded_parameters_give_the_same_points(backbone):
     ],
 )
 def test_a_base_that_does_not_start_at_random_is_refused(base, more):
-    """All vertices would start at the same values and coincide; the message says so."""
+    """All vertices would start at the same values; the message says so."""
     import methods
 
-    with pytest.raises(ValueError, match="all vertices would coincide"):
+    with pytest.raises(ValueError, match="every vertex would start at the same values"):
         methods.build("simplex", {"base": base} | more)
 
 
@@ -176,7 +176,7 @@ def test_products_are_mixed_as_products(backbone, batch):
         perturb(trainable)
         vertex_tensors = trainable.decoded()
         for where, point in (
-            ("centre", None),
+            ("centroid", None),
             ("sampled", trainable.sample_points(4, torch.Generator().manual_seed(3))),
         ):
             tensors = trainable(point)
@@ -225,7 +225,7 @@ def test_vertices_can_share_one_head(backbone):
 
 
 def test_each_vertex_can_have_a_separate_decoder(backbone):
-    """With `decoders=per-vertex` each vertex has its own perceptron; that of the first starts as in the base."""
+    """With `decoders=per-vertex` each vertex has its own MLP; that of the first starts as in the base."""
     slots, trainable = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
     slots.remove()
     _, plain = attach(backbone, "prefix", hidden=16)

@@ -129,7 +129,7 @@ def in_peft(trained, tmp_path_factory):
 
 @pytest.mark.parametrize("case", NUMBERED, ids=str)
 def test_an_export_gives_the_same_answers_in_peft(trained, in_peft, case):
-    """`PeftModel.from_pretrained` in a new process gives the same logits at the centre, a vertex and a point."""
+    """`PeftModel.from_pretrained` in a new process gives the same logits at the centroid, a vertex and a point."""
     import torch
 
     label, at, task, outputs = case

@@ -188,7 +188,7 @@ def broken(tmp_path_factory):
 PROBE = """
 import atexit, sys
 import methods.core.plugins
-methods.core.plugins.PATIENCE = 8.0
+methods.core.plugins.IMPORT_TIMEOUT = 8.0
 ours = ("bad_", "bench_", "twin_")
 atexit.register(lambda: print("\\nimported:", *sorted(n for n in sys.modules if n.startswith(ours)), file=sys.stderr))
 from harness.__main__ import main
