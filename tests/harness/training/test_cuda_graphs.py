@@ -134,6 +134,7 @@ class Tape(TorchDispatchMode):
                         old.copy_(new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_a_replayed_step_equals_the_step(name, options):
     """Every bit of a run is equal: other rows, rates, points and masks, early stopping, divergence, idle members."""
@@ -379,6 +380,7 @@ def captured_and_not(tmp_path, device, method):
     return outcomes, plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
 def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method):
     """Results of packs with replayed steps are equal to the bit, and record that steps were captured."""

@@ -36,6 +36,7 @@ UNMASKED = [kind for kind in KINDS if "dropout" not in str(kind) and kind[0] != 
 UNMASKED += [("fine-tuning", {"dropout": False})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_other_jobs_of_a_pack_change_no_bit_of_a_job(name, options):
     """Other jobs, another order or position, and idle members leave a job's curve and tensors unchanged."""
@@ -73,6 +74,7 @@ def test_a_pack_trains_each_job_as_if_alone(name, options):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str
 )
@@ -96,6 +98,7 @@ def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
     assert off[0][0].curve != first[0][0].curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch):
     """Across geometries the loss of one step agrees to 1e-6."""
@@ -274,6 +277,7 @@ def test_out_of_memory_halves_the_micro_batch(tmp_path, monkeypatch):
     assert (lost.status, lost.error) == ("failed", "OutOfMemoryError: none at all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_a_step_in_micro_batches_equals_the_step(name, options):
     """In float64 a whole run with micro-batches of three rows gives the tensors of whole steps."""
@@ -324,6 +328,7 @@ def test_no_fused_attention_is_traced(monkeypatch):
         assert results.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_jobs_with_different_evaluation_requests_share_a_pack(tmp_path):
     """Requests at the centroid and at sampled points are served in passes of their own, and no job waits forever."""
     tickets = tickets_of(
