@@ -143,7 +143,8 @@ REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
         )
     }
 )
-BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")  # of a simplex
+# The built-in methods that can be the base of a simplex.
+BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")
 # Other names of methods, each with the method and the options that it stands for.
 ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
     {
@@ -249,7 +250,8 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     base = "prefix"
     if cls is Simplex:
         base = str(values.pop("base", base)).strip()
-        if str(values.get("decoder", "")).strip() in DECODERS:  # of the simplex, not of its base
+        # The base may have an option `decoder`; `decoder=per-vertex` means the simplex's option `decoders`.
+        if str(values.get("decoder", "")).strip() in DECODERS:
             values["decoders"] = values.pop("decoder")
         if base not in REGISTRY and base not in ALIASES and _plugin(base) is None:
             raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")
@@ -306,7 +308,7 @@ def _differing(method: Method) -> list[str]:
 
 
 def _has_effect(method: Method, option: str, default: object) -> bool:
-    """Return whether the value differs from the default in use: lr=2e-5 may spell out the default."""
+    """Return whether the option changes the method: it does not if, for example, lr has the default learning rate."""
     try:
         return replace(method, **{option: default}).resolved() != method.resolved()  # type: ignore[arg-type]  # a field of the method
     except ValueError:  # the default is invalid with the other options

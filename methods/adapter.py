@@ -1,4 +1,4 @@
-"""Bottleneck adapters: a small trained perceptron after the feed-forward block of every layer."""
+"""Bottleneck adapters: a small trained MLP after the feed-forward block of every layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Adapter(Method):
     """
 
     name: ClassVar[str] = "adapter"
-    summary: ClassVar[str] = "a bottleneck perceptron after the feed-forward block of every layer"
+    summary: ClassVar[str] = "a bottleneck MLP after the feed-forward block of every layer"
     paper: ClassVar[str] = (
         "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2021, arXiv 2005.00247"
     )
@@ -57,18 +57,18 @@ class Adapter(Method):
         return frozenset({"bottleneck"} if self.budget else ())
 
     def place(self, slots: Slots) -> None:
-        hidden, places = slots.architecture.hidden, self._places(slots.architecture)
-        width = self._width(slots.architecture, len(places))
-        for number, path in places:
-            slots.add(path, "down", (width, hidden), number)
-            slots.add(path, "down_bias", (width,), number)
-            slots.add(path, "up", (hidden, width), number)
-            slots.add(path, "up_bias", (hidden,), number)
-            slots.hook_linear(path, self._adapt(slots, path, number))
+        hidden, sites = slots.architecture.hidden, self._sites(slots.architecture)
+        width = self._width(slots.architecture, len(sites))
+        for layer, path in sites:
+            slots.add(path, "down", (width, hidden), layer)
+            slots.add(path, "down_bias", (width,), layer)
+            slots.add(path, "up", (hidden, width), layer)
+            slots.add(path, "up_bias", (hidden,), layer)
+            slots.hook_linear(path, self._adapt(slots, path, layer))
 
-    def _places(self, architecture: Architecture) -> list[tuple[int, str]]:
-        """Return the layer index and the linear layer of each bottleneck."""
-        places = []
+    def _sites(self, architecture: Architecture) -> list[tuple[int, str]]:
+        """Return, for each bottleneck, its layer index and the path of the linear layer that it follows."""
+        sites = []
         for number, block in enumerate(architecture.blocks):
             if block.feed_forward_out is None:
                 raise Unsupported(
@@ -79,20 +79,21 @@ class Adapter(Method):
                     "the end of this backbone's attention part was not found: choose placement=feed-forward"
                 )
             paths = [block.attention_out] if self.placement == "both" else []
-            places += [(number, path) for path in (*paths, block.feed_forward_out) if path]
-        if not places:
+            sites += [(number, path) for path in (*paths, block.feed_forward_out) if path]
+        if not sites:
             raise Unsupported("no repeated blocks were found in this backbone")
-        return places
+        return sites
 
-    def _width(self, architecture: Architecture, places: int) -> int:
+    def _width(self, architecture: Architecture, bottlenecks: int) -> int:
+        """Return the width in use: `bottleneck`, or what the budget allows."""
         if not self.budget:
             return self.bottleneck
         width = round(
-            (self.budget * architecture.size / places - architecture.hidden)
+            (self.budget * architecture.size / bottlenecks - architecture.hidden)
             / (2 * architecture.hidden + 1)
         )
         if width < 1:
-            least = places * (3 * architecture.hidden + 1) / architecture.size
+            least = bottlenecks * (3 * architecture.hidden + 1) / architecture.size
             raise Unsupported(
                 f"budget={self.budget} is too small for bottlenecks of width 1, which need {least:.2%}"
             )

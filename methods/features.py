@@ -23,11 +23,11 @@ GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # values of C among which the dev score se
 class Features(Method):
     """Fit logistic regression to the frozen backbone's last hidden states; ridge regression for numeric labels.
 
-    The features are standardised by their mean and standard deviation on the training examples. scikit-learn solves
-    the problem; its `C` is the inverse strength of the penalty. With `c=0` the dev score selects one of five values,
+    The features are standardised by their mean and standard deviation on the training examples. scikit-learn fits
+    the model; its `C` is the inverse strength of the penalty. With `c=0` the dev score selects one of five values,
     as it selects a checkpoint of other methods.
 
-    Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3. The grid is a choice.
+    Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3. The paper gives no grid.
     """
 
     name: ClassVar[str] = "features"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from methods.core.parameters import InitialParameters
     from methods.core.slots import Slots
 
-# Names of the query and value projections in most families. As the default it means these layers, whatever their
-# names are.
+# Names of the query and value projections in most families. As the default of `targets`, it selects the query and
+# value projections of any family, whatever their names are.
 QUERY_VALUE = "query|value|q_lin|v_lin|q_proj|v_proj|query_proj|value_proj"
 
 

@@ -25,7 +25,7 @@ PAPER_NAMES: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-shar
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """Train `length` keys and values for every layer, through a perceptron of which only the output is kept.
+    """Train `length` keys and values for every layer, through an MLP of which only the output is stored.
 
     Sources: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults of the released
     code; section 7.4 for initialisation from the activations of real words. Le et al. 2024, arXiv 2410.02200, compare
@@ -43,10 +43,10 @@ class Prefix(Method):
     paper: ClassVar[str] = "Li & Liang 2021, arXiv 2101.00190"
 
     length: int = option(10, "Number of trained keys and values in each layer.", least=1)
-    hidden: int = option(512, "Width of the perceptron's hidden layer.", least=1)
+    hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "one: one perceptron for all layers; per-layer: two for each layer; simple-share: the layer's own frozen "
+        "one: one MLP for all layers; per-layer: two for each layer; simple-share: the layer's own frozen "
         "projections; none: train keys and values directly.",
         choices=(*DECODERS, *PAPER_NAMES),
     )
@@ -89,7 +89,7 @@ class Prefix(Method):
 
     @property
     def default_lr(self) -> float:
-        """Published rates without a perceptron are at least ten times those with one."""
+        """Published rates without an MLP are at least ten times those with one."""
         return 5e-4 if self.decodes else 5e-3
 
     @property
@@ -99,12 +99,12 @@ class Prefix(Method):
 
     @property
     def decodes(self) -> bool:
-        """True with a perceptron."""
+        """Whether a trained MLP produces the keys and values."""
         return self.decoder in ("one", "per-layer")
 
     @property
     def unused(self) -> frozenset[str]:
-        """The width of the perceptron if there is none, and the length if the budget sets it."""
+        """The MLP's width if there is no MLP, and the length if the budget sets it."""
         return frozenset(
             {*(() if self.decodes else ("hidden",)), *(("length",) if self.budget else ())}
         )
@@ -118,15 +118,18 @@ class Prefix(Method):
         for call in calls:
             for part in ("prefix_key", "prefix_value"):
                 slots.add(
-                    call.module, f"{part}_{call.turn}", (call.heads, length, call.width), call.layer
+                    call.module,
+                    f"{part}_{call.index}",
+                    (call.heads, length, call.width),
+                    call.layer,
                 )
         for path, layer in {call.module: call.layer for call in reversed(calls)}.items():
-            self._change(slots, path, layer)
+            self._add_gate_and_dropout(slots, path, layer)
         if self.gate == "zero":
             for call in calls:
                 module = slots.backbone.model.get_submodule(call.module)
                 heads = call.heads * int(getattr(module, "num_key_value_groups", 1))  # of queries
-                slots.add(call.module, f"prefix_share_{call.turn}", (heads,), call.layer)
+                slots.add(call.module, f"prefix_share_{call.index}", (heads,), call.layer)
         if self.positions == "shifted":
             from methods.core.positions import shift_positions
 
@@ -136,21 +139,21 @@ class Prefix(Method):
         return architecture.attention if self.depth == "all" else architecture.attention[:1]
 
     def _length(self, architecture: Architecture) -> int:
-        """Return the length in use."""
+        """Return the length in use: `length`, or what the budget allows."""
         if not self.budget:
             return self.length
-        each = sum(2 * call.heads * call.width for call in self._calls(architecture))
-        length = round(self.budget * architecture.size / each)
+        per_position = sum(2 * call.heads * call.width for call in self._calls(architecture))
+        length = round(self.budget * architecture.size / per_position)
         if length < 1:
             raise Unsupported(
                 f"budget={self.budget} is too small for a prefix of length 1, "
-                f"which needs {each / architecture.size:.2%}"
+                f"which needs {per_position / architecture.size:.2%}"
             )
         return length
 
-    def _change(self, slots: Slots, module: str, layer: int) -> None:
-        """Apply gate and dropout to a prefix before it enters the attention of one module."""
-        scale: list[Tensor] = []
+    def _add_gate_and_dropout(self, slots: Slots, module: str, layer: int) -> None:
+        """Let `attend` apply gate and dropout to the prefixes of one attention module."""
+        scale: list[Tensor] = []  # of the current call
         if self.gate == "input":
             gate = slots.gate(module, "prefix", layer, slots.architecture.hidden)
 
@@ -179,50 +182,52 @@ class Prefix(Method):
         )
 
         per_vertex = initialise_gates(slots, streams, vertices, "prefix")
-        shares = [slot for slot in slots if ".prefix_share_" in slot.name]
         per_vertex |= {
             slot.name: initialise(streams, slot.name, slot.shape, vertices, zeros)
-            for slot in shares
+            for slot in slots
+            if ".prefix_share_" in slot.name
         }
-        added = [
+        prefix_slots = [
             slot
             for slot in slots
             if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))
         ]
-        length, hidden = added[0].shape[1], slots.architecture.hidden
-        target = self._activations(slots, added) if self.init == "words" else {}
+        length, hidden = prefix_slots[0].shape[1], slots.architecture.hidden
+        activations = self._activations(slots, prefix_slots) if self.init == "words" else {}
         if self.decoder == "none":
             return InitialParameters(
                 per_vertex
                 | {
-                    slot.name: target[slot.name].expand(vertices, -1, -1, -1).clone()
-                    if target
+                    slot.name: activations[slot.name].expand(vertices, -1, -1, -1).clone()
+                    if activations
                     else initialise(streams, slot.name, slot.shape, vertices, normal(1.0))
-                    for slot in added
+                    for slot in prefix_slots
                 }
             )
         frozen = self.decoder == "simple-share"
-        shape = (len(added) // 2, length, hidden) if frozen else (length, hidden)
+        shape = (len(prefix_slots) // 2, length, hidden) if frozen else (length, hidden)
         per_vertex[LATENT] = initialise(streams, LATENT, shape, vertices, normal(1.0))
         if frozen:
             return InitialParameters(
                 per_vertex,
                 decoder=FrozenProjections(
-                    [slot.name for slot in added], self._calls(slots.architecture), slots
+                    [slot.name for slot in prefix_slots], self._calls(slots.architecture), slots
                 ),
             )
-        decoder = prefix_mlp(self.decoder, added, hidden, self.hidden, streams)
-        if target:
-            fit_last_layer(decoder, per_vertex[LATENT][0], target)
+        decoder = prefix_mlp(self.decoder, prefix_slots, hidden, self.hidden, streams)
+        if activations:
+            fit_last_layer(decoder, per_vertex[LATENT][0], activations)
         return InitialParameters(per_vertex, decoder=decoder)
 
-    def _activations(self, slots: Slots, added: list[Slot]) -> dict[str, Tensor]:
+    def _activations(self, slots: Slots, prefix_slots: list[Slot]) -> dict[str, Tensor]:
         """Return the keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
         import torch
 
         from methods.core.attention import record_attention
 
-        ids = repeat_to_length(slots.backbone.tokens(self.words), added[0].shape[1], self.words)
+        ids = repeat_to_length(
+            slots.backbone.tokens(self.words), prefix_slots[0].shape[1], self.words
+        )
         tokens = torch.tensor([ids], device=next(slots.backbone.model.parameters()).device)
         pairs: list[tuple[Tensor, Tensor]] = []
         with (
@@ -232,4 +237,4 @@ class Prefix(Method):
             slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         calls = pairs if self.depth == "all" else pairs[:1]
         tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]
-        return dict(zip([slot.name for slot in added], tensors, strict=True))
+        return dict(zip([slot.name for slot in prefix_slots], tensors, strict=True))

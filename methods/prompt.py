@@ -24,12 +24,12 @@ class Prompt(Method):
     """Train `length` vectors in front of the embedded tokens; every layer processes them like tokens.
 
     After the last layer the prompt's positions are dropped, so that an encoder pools the text's first token.
-    `pool=prompt` keeps them, and BERT pools the prompt's first vector, as in PEFT. Only then can a prompt for an
-    encoder be exported to PEFT.
+    `pool=prompt` keeps them, and BERT pools the prompt's first vector, as in PEFT. A prompt for an encoder can be
+    exported to PEFT only with `pool=prompt`.
 
     Sources: Lester et al. 2021, arXiv 2104.08691, section 3.2, for initialisation from common tokens or words, and
     for length 20, beyond which the gains are small; Le et al. 2024, arXiv 2410.02200, for `decoder=mlp`, which
-    computes the vectors from latent vectors by a perceptron.
+    computes the vectors from latent vectors by an MLP.
     """
 
     name: ClassVar[str] = "prompt"
@@ -45,10 +45,10 @@ class Prompt(Method):
     words: str = added_option("", "The words for init=words, repeated or cut to the length.")
     decoder: str = option(
         "none",
-        "none: train the vectors directly; mlp: through a perceptron.",
+        "none: train the vectors directly; mlp: through an MLP.",
         choices=("none", "mlp"),
     )
-    hidden: int = option(512, "Width of the perceptron's hidden layer.", least=1)
+    hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     pool: str = option(
         "text",
         "text: the classifier sees only the text; prompt: it also sees the prompt, as in PEFT.",
@@ -65,7 +65,7 @@ class Prompt(Method):
 
     @property
     def default_lr(self) -> float:
-        """As for prefixes: lower with a perceptron."""
+        """As for prefixes: lower with an MLP."""
         return 5e-3 if self.decoder == "none" else 5e-4
 
     @property
@@ -75,12 +75,12 @@ class Prompt(Method):
 
     @property
     def decodes(self) -> bool:
-        """True with a perceptron."""
+        """Whether a trained MLP produces the vectors."""
         return self.decoder == "mlp"
 
     @property
     def unused(self) -> frozenset[str]:
-        """The width of the perceptron if there is no perceptron."""
+        """The MLP's width if there is no MLP."""
         return frozenset({"hidden"} if self.decoder == "none" else ())
 
     def place(self, slots: Slots) -> None:
@@ -105,7 +105,7 @@ class Prompt(Method):
 
         slots.hook_inputs(architecture.body, prepend)
         if self.pool == "text":
-            # If the body itself pools after its blocks, the prompt is dropped before it does.
+            # If the body itself pools after its blocks, the prompt is dropped before the body pools.
             early = architecture.stack == architecture.body and architecture.pools_inside
             path = architecture.blocks[-1].path if early else architecture.stack
             slots.hook(path, lambda _module, _inputs, output: _drop_first(output, self.length))
@@ -149,7 +149,7 @@ def _embedding(slots: Slots) -> Any:
 
 
 def _embedded(slots: Slots, ids: Tensor) -> Tensor:
-    """Return tokens as the model embeds them, which may scale its table: `[tokens, width]` in float32."""
+    """Return tokens as the model embeds them, `[tokens, width]` in float32; some models scale their table."""
     embed = _embedding(slots)
     embedded: Tensor = embed(ids.to(embed.weight.device))
     return embedded.detach().float().cpu()
@@ -165,8 +165,8 @@ def _prepend(
     from methods.core.attention import full_mask, real_tokens
 
     rows, length, named = len(embedded), prompt.shape[-2], dict(named)
-    front = prompt.expand(rows, -1, -1)  # [rows, length, width]
-    named["inputs_embeds"] = torch.cat([front.to(embedded), embedded], dim=1)
+    vectors = prompt.expand(rows, -1, -1)  # [rows, length, width]
+    named["inputs_embeds"] = torch.cat([vectors.to(embedded), embedded], dim=1)
     if named.get("attention_mask") is not None:
         mask = named["attention_mask"]
         longer = F.pad(real_tokens(mask), (length, 0), value=1)

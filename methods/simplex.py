@@ -29,7 +29,7 @@ class Simplex(Method):
     """Train `vertices` models of the base method at once; each row of a step uses a point sampled from their simplex.
 
     The dev metric is computed on several copies of the dev examples, each at its own point. The centroid is tested.
-    With one vertex it equals the base method, bit for bit.
+    With one vertex, the method equals its base, bit for bit.
 
     Sources: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads as six vertices; a point for each
     observation and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the coarser
@@ -66,14 +66,14 @@ class Simplex(Method):
     )
     concentration: float = added_option(
         1.0,
-        "Of the Dirichlet distribution of points; 1: uniform, less: near vertices, more: near the centroid.",
+        "Concentration of the points' Dirichlet distribution; 1: uniform, less: near vertices, more: near centroid.",
     )
     diversity: float = added_option(
         0.0, "Weight of the squared cosine between two vertices in the loss.", least=0
     )
     decoders: str = added_option(
         "shared",
-        "shared: the vertices share the base's perceptron; per-vertex: one for each.",
+        "shared: the vertices share the base's MLP; per-vertex: one MLP for each vertex.",
         choices=DECODERS,
     )
     head: bool = added_option(
@@ -96,8 +96,8 @@ class Simplex(Method):
         require(self.concentration > 0, f"concentration must be above 0, got {self.concentration}")
         require(
             self.base.starts_at_random and not isinstance(self.base, Simplex),
-            f"the base of a simplex must start at random: with {self.base.name} and these options, all vertices would "
-            "coincide; choose base=prefix, lora, adapter, prompt or head",
+            f"base={self.base.name} cannot be the base of a simplex: with these options every vertex would start at "
+            "the same values; choose base=prefix, lora, adapter, prompt or head",
         )
         require(
             self.head or self.base.name != "fine-tuning",
@@ -110,7 +110,7 @@ class Simplex(Method):
 
     @property
     def resolved_version(self) -> int:
-        """Raised by corrections of the simplex and of its base."""
+        """Version that increases with each correction of the simplex or of its base."""
         return self.VERSION + self.base.resolved_version - 1
 
     @property
@@ -135,15 +135,15 @@ class Simplex(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """Options of sampling if nothing is sampled, and of decoders if the base has none."""
+        """Options of sampling if nothing is sampled, and `decoders` if the base has no decoder."""
         if self.vertices == 1:
             return frozenset(SIMPLEX_OPTIONS) - {"vertices"}
-        idle = {
+        unused = {
             "copies": self.validation == "centroid",
             "samples": not self.test_samples,
             "decoders": not self.base.decodes,
         }
-        return frozenset(name for name, unused in idle.items() if unused)
+        return frozenset(name for name, is_unused in unused.items() if is_unused)
 
     def options(self) -> dict[str, Scalar]:
         own = {name: getattr(self, name) for name in SIMPLEX_OPTIONS if name not in self.unused}

@@ -28,7 +28,7 @@ PARTS = {
 class Unipelt(Method):
     """Train several methods together; in each layer, one gate per method scales its output for each row.
 
-    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through a perceptron of width 512, adapters of
+    Source: Mao et al. 2022, arXiv 2110.07577: prefixes of length 10 through an MLP of width 512, adapters of
     width 48, LoRA of rank 8 and alpha 16. A gate is a sigmoid of one linear output, averaged over the tokens.
     """
 
@@ -40,7 +40,7 @@ class Unipelt(Method):
 
     parts: str = option("prefix+adapter+lora", "The methods to train together, joined by +.")
     length: int = option(10, "Length of the prefix.")
-    hidden: int = option(512, "Width of the hidden layer of the prefix's perceptron.")
+    hidden: int = option(512, "Width of the hidden layer of the prefix's MLP.")
     positions: str = option(
         "shifted", "shifted: the text's positions start after the prefix; kept: they start at 0."
     )
@@ -56,16 +56,15 @@ class Unipelt(Method):
         require(
             valid, f"parts must be some of prefix, adapter and lora joined by +, got {self.parts!r}"
         )
-        object.__setattr__(
-            self, "parts", "+".join(part for part in PARTS if part in named)
-        )  # in one order, so that equal methods are equal
+        # In one order, so that methods with the same parts are equal.
+        object.__setattr__(self, "parts", "+".join(part for part in PARTS if part in named))
         self.methods()  # raises ValueError if an option is invalid
 
     default_lr: ClassVar[float] = 5e-4  # as for each of its parts
 
     @property
     def decodes(self) -> bool:
-        """True with a prefix."""
+        """Whether there is a prefix, whose keys and values a trained MLP produces."""
         return "prefix" in self.parts
 
     @property

@@ -31,6 +31,7 @@ def test_the_clocks_of_a_profile_are_put_in_and_removed():
     assert [kind.step for kind in classes] == steps
 
 
+@pytest.mark.slow
 def test_a_synthetic_ledger_is_complete(tmp_path):
     """The ledger of `million`, here with 5,000 results, is read, reported and verified like a run's."""
     words = [

@@ -118,6 +118,7 @@ def test_the_readme_shows_what_the_example_says():
     assert "\n".join(table) in printed
 
 
+@pytest.mark.slow
 def test_the_figure_of_the_readme_is_what_its_command_draws(tmp_path):
     """The figure of the README equals, byte for byte, what its command in CONTRIBUTING draws."""
     command = re.search(r"bench (plot [^`\n]+) -o docs/forest.svg", CONTRIBUTING)[1]
@@ -178,7 +179,7 @@ def test_the_example_method_of_the_readme_works():
     for method in (names["Shift"](), Simplex(base=names["Shift"]())):
         slots = method.slots(backbone)
         trainable = method.trainable_parameters(slots, loop.Streams(("task", 50, 0, 0))).double()
-        slots.install(trainable(trainable.weights(2, torch.Generator())))
+        slots.install(trainable(trainable.sample_points(2, torch.Generator())))
         backbone(batch).sum().backward()
         assert all(parameter.grad is not None for parameter in trainable.parameters())
         slots.remove()

@@ -34,14 +34,16 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
     Args:
         model: the trained model.
         form: the format of the exported files.
-        at: the exported point of the simplex; None for the centre.
+        at: the exported point of the simplex; None for the centroid.
     """
     entry = model.entry
-    exported = "the centre of its simplex" if at is None else f"the point {at} of its simplex"
-    point = f", {exported}" if model.vertices > 1 else ""
+    exported_point = (
+        "the centroid of its simplex" if at is None else f"the point {at} of its simplex"
+    )
+    point = f", {exported_point}" if model.vertices > 1 else ""
     by_score, reason = intervals(model)
     lines = "\n".join(_line(model, name, by_score.get(name)) for name in _task_scores(model))
-    without = f"{reason}\n\n" if reason else ""
+    missing = f"{reason}\n\n" if reason else ""
     basis = (
         "The 95 % intervals are over test rows, for this one training, and not over draws. "
         if by_score
@@ -51,14 +53,14 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
     if samples:
         tested = f", as the mean prediction of {samples} sampled models"
     else:
-        tested = " at the centre" if at is not None else ""
+        tested = " at the centroid" if at is not None else ""
     classes = ", ".join(model.labels) or "a number"
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{model.backbone.line()}{point}. Size {entry.size}, draw {entry.draw}, seed {entry.seed}: "
         f"trained on {entry.n_train} rows, checkpoint chosen on {entry.n_dev} dev rows. "
         f"On {entry.n_test} test rows{tested}:\n\n"
-        f"{lines}\n\n{without}"
+        f"{lines}\n\n{missing}"
         f"{basis}One training: other draws of the same size differ, see the report.\n\n"
         f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; classes: {classes}.\n"
     )
@@ -128,7 +130,7 @@ def _bootstrap(
 
 
 def _test_sets(model: StoredModel) -> dict[str, TestSet] | str:
-    """Return the test sets with their labels, drawn again without the network; or why that fails."""
+    """Draw the test sets again without the network; return their predictions and labels, or why that fails."""
     entry, task, setting = model.entry, model.task, model.entry.setting["task"]
     if not set(_metric_names(model)) <= set(metrics.METRICS):
         return "a metric that is a script is not run for a card"
@@ -170,7 +172,7 @@ def _metrics_of(model: StoredModel, name: str) -> list[str]:
 
 
 def _line(model: StoredModel, name: str, interval: ScoreInterval | None) -> str:
-    """Return one line of the list of scores, in percent where 1 is perfect and more is better."""
+    """Return one line of the list of scores; a score is in percent if 1 is perfect and higher is better."""
     names = _metric_names(model) if name == "score" else _metrics_of(model, name)
     in_percent = all(m in metrics.METRICS and metrics.METRICS[m].better == "higher" for m in names)
 

@@ -164,7 +164,7 @@ def _prompt_config(prompt: Tensor) -> dict[str, Any]:
 
 
 def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
-    """Return the configuration of LoRA. A mixture of products has a higher rank than one vertex, but its scale."""
+    """Return the configuration of LoRA. A mixture of products has a higher rank than one vertex, but the same scale."""
     modules = [
         name.removeprefix("inner.").removesuffix(".lora_a")
         for name in tensors

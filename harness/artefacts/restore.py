@@ -25,9 +25,9 @@ class StoredModel:
     """A trained model: its job's entry in the ledger, its tensors and their metadata."""
 
     entry: LedgerEntry
-    tensors: Mapping[str, Tensor]  # [vertices, ...], or without that axis
+    tensors: Mapping[str, Tensor]  # [vertices, ...], or without a vertex axis
     metadata: Mapping[str, Any]
-    predictions: Sequence[float] = ()  # one per test example, at the centre of the simplex
+    predictions: Sequence[float] = ()  # one per test example, at the centroid of the simplex
 
     @property
     def task(self) -> Task | None:
@@ -67,14 +67,14 @@ class StoredModel:
     @property
     def vertices(self) -> int:
         """Number of vertices; 1 if no tensor has a vertex axis."""
-        fixed = self.metadata["without_vertices"]
-        return next((len(tensor) for name, tensor in self.tensors.items() if name not in fixed), 1)
+        shared = self.metadata["without_vertices"]
+        return next((len(tensor) for name, tensor in self.tensors.items() if name not in shared), 1)
 
     def tensors_at(self, at: str | None) -> dict[str, Tensor]:
         """Return the slots' tensors at one point of the simplex, without the vertex axis.
 
         Args:
-            at: a vertex's number (`3`), weights (`.5,.5,0`), or None for the centre.
+            at: a vertex's number (`3`), weights (`.5,.5,0`), or None for the centroid.
 
         Raises:
             UsageError: there is no such vertex, or the weights are not those of a point.
@@ -83,18 +83,18 @@ class StoredModel:
 
         from methods.core.parameters import mix
 
-        fixed = self.metadata["without_vertices"]
+        shared = self.metadata["without_vertices"]
         products = self.metadata.get("products", {})
-        vertices = {name: tensor for name, tensor in self.tensors.items() if name not in fixed}
+        vertices = {name: tensor for name, tensor in self.tensors.items() if name not in shared}
         weights = torch.tensor(
             [weights_of(at, self.vertices)], dtype=torch.float64
         )  # [1, vertices]
         mixed = mix(vertices, dict.fromkeys(vertices, None if at is None else weights), products)
-        if at is not None:  # `mix` adds an axis for the examples, except to first factors
+        if at is not None:  # `mix` adds a row axis, except to the first factor A of a product
             mixed = {
                 name: tensor if name in products else tensor[0] for name, tensor in mixed.items()
             }
-        return mixed | {name: self.tensors[name] for name in fixed}
+        return mixed | {name: self.tensors[name] for name in shared}
 
 
 def weights_of(at: str | None, vertices: int) -> Sequence[float]:

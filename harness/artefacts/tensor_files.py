@@ -68,7 +68,7 @@ def check(where: Path, digest: str, sha: str) -> bytes:
 def write(
     where: Path, digest: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> str:
-    """Write the tensors of a job, `[vertices, ...]` or without that axis; return the file's SHA-256.
+    """Write the tensors of a job, `[vertices, ...]` or without a vertex axis; return the file's SHA-256.
 
     Raises:
         DiskTrouble: the disk is full or broken.
@@ -84,7 +84,7 @@ def write(
 
 
 def write_bytes(where: Path, digest: str, content: bytes) -> None:
-    """Write the content of a job's file. It is on disk before the result that names it is recorded.
+    """Write the content of a job's file. The file is on disk before a result that names it is recorded.
 
     Raises:
         DiskTrouble: the disk is full or broken.
@@ -109,7 +109,7 @@ def copy(file: Path, where: Path) -> None:
 
 
 def _atomic_write(path: Path) -> AbstractContextManager[Path]:
-    """Write under one draft name per job, so that a retry replaces the draft of a killed process."""
+    """Write a file through a draft with a fixed name, so that a retry replaces the draft of a killed process."""
     return atomic_write(path, draft=path.with_suffix(".draft"))
 
 

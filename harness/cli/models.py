@@ -27,7 +27,7 @@ def export(
     ] = ExportFormat.peft,
     at: Point = None,
 ) -> None:
-    """Write a trained model to a folder: the centre of a simplex, a vertex, or any other point."""
+    """Write a trained model to a folder: the centroid of a simplex, a vertex, or any other point."""
     from harness.commands.export import export_job
 
     export_job(db, digest, folder, format.value, at)

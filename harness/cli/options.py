@@ -33,7 +33,7 @@ Point = Annotated[
     str | None,
     typer.Option(
         "--at",
-        help="The point of a simplex: a vertex by number from 1, or weights that sum to 1. Default: the centre.",
+        help="The point of a simplex: a vertex by number from 1, or weights that sum to 1. Default: the centroid.",
         metavar="N|W,W,..",
     ),
 ]

@@ -251,7 +251,7 @@ def landscape(
 ) -> None:
     """Plot scores over the simplex of a trained model: vertices, edges and points between. It never selects a model.
 
-    For several models, report how centres compare with vertices and sampled models, and how flat
+    For several models, report how centroids compare with vertices and sampled models, and how flat
     the loss is around them.
 
     Example:  bench landscape 3f2a --vertices 1,2,3 -o landscape.pdf

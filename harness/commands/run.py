@@ -78,9 +78,9 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         if not jobs:
             return finish(out, ledger, plan, db, failed_now=False)
         fetch(plan, {job.draw.task for job in jobs}, progress_printer(log))
-        slots = _slots(options, checked.devices, len(jobs))
-        tickets = _tickets(plan, jobs, options, slots, file, log)
-        executor = _executor(slots, options)
+        devices = _worker_devices(options, checked.devices, len(jobs))
+        tickets = _tickets(plan, jobs, options, devices, file, log)
+        executor = _executor(devices, options)
         retry = sorted({states[digest] for digest in retried})
         return _work(out, ledger, plan, tickets, executor, options, retry, db)
 
@@ -238,26 +238,26 @@ def _announce(out: Console, plan: Plan, left: int) -> None:
         print_line(out, f"{count} cannot be filled: {'; '.join(reasons(plan))}")
 
 
-def _slots(options: RunOptions, devices: str | list[str], jobs: int) -> list[str]:
-    """Return the device of each slot.
+def _worker_devices(options: RunOptions, requested: str | list[str], jobs: int) -> list[str]:
+    """Return the device of each worker.
 
     Raises:
         Unavailable: A device is missing, or is not the kind that --cuda-graphs requires.
     """
-    slots = device_choice.choose(devices, 1 if options.timing else int(options.jobs), jobs)
-    other = next((slot for slot in slots if not slot.startswith("cuda")), None)
+    devices = device_choice.choose(requested, 1 if options.timing else int(options.jobs), jobs)
+    other = next((device for device in devices if not device.startswith("cuda")), None)
     if options.captured and options.executor != "ray" and other is not None:
         raise Unavailable(
             f"--cuda-graphs requires a CUDA device, and jobs would run on {other}: leave it out"
         )
-    return slots
+    return devices
 
 
 def _tickets(
     plan: Plan,
     jobs: Sequence[Job],
     options: RunOptions,
-    slots: Sequence[str],
+    devices: Sequence[str],
     db: str,
     log: Console,
 ) -> dict[str, Ticket]:
@@ -271,7 +271,7 @@ def _tickets(
             plan,
             jobs,
             options.pack,
-            slots,
+            devices,
             compiled=options.compiled,
             captured=options.captured,
         )
@@ -281,7 +281,7 @@ def _tickets(
                 "note: --compile compiles packs, and a CPU runs without packs unless --pack is set",
             )
         if options.timeout is None:  # the time of one job is unknown among jobs dispatched together
-            sharing = pack_planning.feature_sharing(jobs, options.pack, len(slots))
+            sharing = pack_planning.feature_sharing(jobs, options.pack, len(devices))
     return {
         job.digest: Ticket(
             job=job,
@@ -298,7 +298,7 @@ def _tickets(
     }
 
 
-def _executor(slots: list[str], options: RunOptions) -> Executor:
+def _executor(devices: list[str], options: RunOptions) -> Executor:
     if options.executor == "ray" and not options.inline:
         from harness.scheduling.executors.ray import RayExecutor
 
@@ -309,10 +309,10 @@ def _executor(slots: list[str], options: RunOptions) -> Executor:
         from harness.scheduling.executors.inline import InlineExecutor
 
         torch.set_num_threads(1)  # as in a worker: sums are added in the same order
-        return InlineExecutor(slots[0])
+        return InlineExecutor(devices[0])
     from harness.scheduling.executors.local import LocalExecutor
 
-    return LocalExecutor(slots)
+    return LocalExecutor(devices)
 
 
 def _work(
@@ -345,8 +345,8 @@ def _work(
             retry=retry,
             confirm=None if options.yes else partial(_confirm, out, display, progress),
             limits=scheduler.Limits(
-                float(options.timeout or math.inf),
-                float(("1" if options.fail_fast else options.max_failures) or math.inf),
+                seconds_per_job=float(options.timeout or math.inf),
+                failed_jobs=float(("1" if options.fail_fast else options.max_failures) or math.inf),
             ),
         ).run()
     return summarise_run(out, ledger, plan, progress, stop, db)

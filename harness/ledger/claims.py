@@ -1,8 +1,11 @@
 """Claims: which run may record the result of a job.
 
-Every claim raises the epoch of its job by one. A result is accepted only with the epoch of the
-latest claim, so the late result of a run that lost its claim is refused (fencing). A released job
-returns to the state that it had before the claim.
+The claims of a job have rising numbers. The ledger accepts a
+result only with the number of the job's latest claim, so it refuses the late result of a run that
+has lost its claim. When a claim is released, its job returns to the state before the claim.
+
+The column `epoch` of a job holds the number of its latest claim, and that of an attempt the number
+of the claim under which the attempt was recorded.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,10 +29,10 @@ from harness.ledger.tables import Attempt, JobRow, RunRow
 
 
 class Claim(NamedTuple):
-    """The right to record one result."""
+    """The right to record the result of one job."""
 
-    digest: str
-    epoch: int
+    digest: str  # of the job
+    number: int  # of the claim, among all claims of the job
 
 
 def claim_jobs(
@@ -41,44 +44,47 @@ def claim_jobs(
     retry: Sequence[str],
     in_flight: Collection[str],
 ) -> list[Claim]:
-    """Claim up to `count` free jobs for a run, in the order of `digests`.
+    """Claim up to `count` jobs for a run, in the order of `digests`.
 
-    A job that the database shows as claimed by this run, but that is not `in_flight`, is free too:
-    the connection broke before the run learned of its claim.
+    A job can be claimed if its state is `planned` or in `retry`. It can also be claimed if the database
+    shows it as claimed by this run, but it is not `in_flight`: the connection broke after the commit of
+    that claim, so the run does not know of it.
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run.
+        run: id of the claiming run. The caller has begun it, so it is not None.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
         in_flight: digests of the jobs that the run knows it has claimed.
     """
-    table = table_of(JobRow)
-    unnoticed = and_(
-        table.c.state == "claimed",
-        table.c.owner == run,
-        table.c.digest.not_in(list(in_flight)),
+    jobs = table_of(JobRow)
+    claimed_unknowingly = and_(
+        jobs.c.state == "claimed",
+        jobs.c.owner == run,
+        jobs.c.digest.not_in(list(in_flight)),
     )
-    free = or_(table.c.state.in_(["planned", *retry]), unnoticed)
+    claimable = or_(jobs.c.state.in_(["planned", *retry]), claimed_unknowingly)
     claims: list[Claim] = []
     for part in chunks(digests, CHUNK):
-        query = select(table.c.digest, table.c.epoch).where(table.c.digest.in_(part), free)
+        query = select(jobs.c.digest, jobs.c.epoch).where(jobs.c.digest.in_(part), claimable)
         if connection.dialect.name == "postgresql":
-            # Lock no more rows than needed: other runs skip locked rows.
-            order = case({name: place for place, name in enumerate(part)}, value=table.c.digest)
+            # Lock only the rows that are claimed, because other runs skip locked rows.
+            order = case(
+                {digest: position for position, digest in enumerate(part)}, value=jobs.c.digest
+            )
             query = (
                 query.order_by(order).limit(count - len(claims)).with_for_update(skip_locked=True)
             )
-        epochs: dict[str, int] = dict(connection.execute(query).all())
-        claims += [Claim(name, epochs[name] + 1) for name in part if name in epochs]
+        latest: dict[str, int] = dict(connection.execute(query).all())  # number of the latest claim
+        claims += [Claim(digest, latest[digest] + 1) for digest in part if digest in latest]
         if len(claims) >= count:
             break
     for claim in claims[:count]:
         connection.execute(
-            update(table)
-            .where(table.c.digest == claim.digest)
-            .values({"state": "claimed", "owner": run, "epoch": claim.epoch})
+            update(jobs)
+            .where(jobs.c.digest == claim.digest)
+            .values({"state": "claimed", "owner": run, "epoch": claim.number})
         )
     return claims[:count]
 
@@ -86,12 +92,18 @@ def claim_jobs(
 def release_claims(
     connection: Connection, run: int | None, digests: Sequence[str] | None = None
 ) -> None:
-    """Release the claims of a run on some jobs, or on all jobs if `digests` is None."""
-    table = table_of(JobRow)
-    release = update(table).where(table.c.owner == run, table.c.state == "claimed")
-    release = release.values(state=state_before_claim(table), owner=None)
+    """Release the claims of a run.
+
+    Args:
+        connection: an open transaction.
+        run: id of the run; None has no claims.
+        digests: of the jobs; None: all jobs that the run has claimed.
+    """
+    jobs = table_of(JobRow)
+    release = update(jobs).where(jobs.c.owner == run, jobs.c.state == "claimed")
+    release = release.values(state=state_before_claim(jobs), owner=None)
     for part in chunks(digests, CHUNK) if digests is not None else [None]:
-        connection.execute(release if part is None else release.where(table.c.digest.in_(part)))
+        connection.execute(release if part is None else release.where(jobs.c.digest.in_(part)))
 
 
 def release_dead_claims(
@@ -99,18 +111,18 @@ def release_dead_claims(
     run: int | None,
     live_runs: Callable[[Connection, Mapping[int, str]], set[int]],
 ) -> int:
-    """Release the claims of all runs whose process is gone and return how many there were.
+    """Release the claims of all runs whose process has ended, and return how many there were.
 
     Args:
         connection: an open transaction.
-        run: id of the calling run, whose own claims stay.
-        live_runs: takes the names of the locks of runs by run id, and returns the ids of the runs that live.
+        run: id of the calling run, whose own claims stay; None: the caller has not begun a run.
+        live_runs: returns the ids of the runs that are alive, given the name of each run's lock by run id.
     """
     jobs, runs = table_of(JobRow), table_of(RunRow)
-    claiming = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
+    owners = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
     locks: dict[int, str] = dict(
         connection.execute(
-            select(runs.c.id, runs.c.lock).where(runs.c.id.in_(claiming), runs.c.id != run)
+            select(runs.c.id, runs.c.lock).where(runs.c.id.in_(owners), runs.c.id != run)
         ).all()
     )
     dead = locks.keys() - live_runs(connection, locks)
@@ -121,57 +133,61 @@ def release_dead_claims(
     return connection.execute(release).rowcount
 
 
-def reclaim(connection: Connection, run: int | None, epochs: Mapping[str, int]) -> None:
+def reclaim(connection: Connection, run: int, claim_numbers: Mapping[str, int]) -> None:
     """Take back claims that another run released because it could not see this run's lock.
 
-    Jobs that have been claimed again since, which their epoch shows, stay with their new owner.
+    A job that a run has claimed since then stays with that run.
 
     Args:
         connection: an open transaction.
         run: id of the run that takes its claims back.
-        epochs: the epoch of each claim by digest.
+        claim_numbers: the number of each claim by digest.
     """
     jobs = table_of(JobRow)
-    for digest, epoch in epochs.items():
+    for digest, number in claim_numbers.items():
         connection.execute(
             update(jobs)
-            .where(claim_was_released(jobs, digest, epoch))
+            .where(claim_was_released(jobs, Claim(digest, number)))
             .values(state="claimed", owner=run)
         )
 
 
-def holds_claim(
-    jobs: Table, digest: str, epoch: int, *, even_if_released: bool
-) -> ColumnElement[bool]:
-    """Return the condition under which a result is accepted: the claim with this epoch is the job's latest.
+def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> ColumnElement[bool]:
+    """Return the SQL condition, on rows of the job table, under which the ledger accepts the result of a claim.
+
+    The claim must be the latest one of its job, and must not have been released.
 
     Args:
         jobs: the job table.
-        digest: the job.
-        epoch: of the claim.
-        even_if_released: accept a claim that was released too, if nobody has claimed the job since. For a
-            run that did not release the claim itself; another run took it for dead.
+        claim: the claim under which the run computed the result.
+        even_if_released: accept the result also if the claim was released, as long as no run has claimed
+            the job since. For a claim that this run has not released: if it was released, another run
+            did so because it could not see this run's lock.
     """
-    held = and_(jobs.c.digest == digest, jobs.c.epoch == epoch, jobs.c.state == "claimed")
-    return or_(held, claim_was_released(jobs, digest, epoch)) if even_if_released else held
+    is_open = and_(
+        jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"
+    )
+    return or_(is_open, claim_was_released(jobs, claim)) if even_if_released else is_open
 
 
-def claim_was_released(jobs: Table, digest: str, epoch: int) -> ColumnElement[bool]:
-    """Return the condition that the claim with this epoch was released and nobody has claimed the job since."""
+def claim_was_released(jobs: Table, claim: Claim) -> ColumnElement[bool]:
+    """Return the SQL condition that a claim was released and that no run has claimed its job since."""
     attempts = table_of(Attempt)
     recorded = (
-        exists().where(attempts.c.job == jobs.c.id, attempts.c.epoch == epoch).correlate(jobs)
+        exists()
+        .where(attempts.c.job == jobs.c.id, attempts.c.epoch == claim.number)
+        .correlate(jobs)
     )
     return and_(
-        jobs.c.digest == digest,
-        jobs.c.epoch == epoch,
+        jobs.c.digest == claim.digest,
+        jobs.c.epoch == claim.number,
         jobs.c.state.in_(["planned", "failed", "diverged"]),
         ~recorded,
     )
 
 
 def state_before_claim(jobs: Table) -> ColumnElement[str]:
-    """Return the state of a job without its claim: its latest recorded outcome, or `planned`."""
+    """Return the SQL expression for the state of a job without its claim: its last outcome, or `planned`."""
     attempts = table_of(Attempt)
     latest = (
         select(attempts.c.outcome)

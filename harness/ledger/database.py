@@ -1,7 +1,7 @@
-"""Opening a database: SQLite in a file, or PostgreSQL by URL.
+"""Opening a database: SQLite by the name of its file, or PostgreSQL by URL.
 
-A file is checked before anything is written. A damaged file, a file of another program, and a ledger
-of a newer version stay unchanged.
+A file is checked before it is changed. A damaged file, a file of another program, and a ledger of a
+newer version stay unchanged.
 """
 
 import os
@@ -31,10 +31,11 @@ from harness.ledger.migrations import CURRENT, migrate
 
 MOUNTS = Path("/proc/self/mountinfo")
 MIGRATION_LOCK = 0x62656E6368  # lets one process at a time change the schema of a server
-LOCK_TIMEOUT = 30.0  # seconds to wait for another process's transaction
+LOCK_TIMEOUT = 30.0  # seconds to wait for the transaction of another process
 SQLITE_HEADER = b"SQLite format 3\0"
-# Settings of libpq that detect a vanished server within two minutes, in seconds and, for
-# unacknowledged data, milliseconds. The defaults of the system are two hours and 15 minutes.
+# Settings of libpq with which it detects a lost server within two minutes. With the defaults of the
+# system it needs two hours, or 15 minutes while it sends. Times are in seconds, the last one in
+# milliseconds.
 KEEPALIVE = {
     "connect_timeout": "30",
     "keepalives_idle": "60",
@@ -54,7 +55,7 @@ def is_url(name: str) -> bool:
 
 
 def display_name(name: str) -> str:
-    """Return a database's name for messages: a URL without its password, wherever the password is."""
+    """Return the name of a database for messages: the password is removed from a URL."""
     if not is_url(name):
         return name
     try:
@@ -77,9 +78,9 @@ def open_engine(name: str, *, write: bool) -> Engine:
     Raises:
         CorruptData: the file is damaged, is not a ledger, or was written by a newer program.
         CannotWrite: it cannot be created or written.
-        Unavailable: there is nothing to read, or a server does not answer.
-        Busy: another process has locked it for too long.
-        UsageError: the URL is one of SQLite.
+        Unavailable: the database has no results to read, or the server does not answer.
+        Busy: another process has locked the database for too long.
+        UsageError: the URL is for SQLite.
     """
     engine = _open_url(name) if is_url(name) else _open_file(Path(name), write=write)
     try:
@@ -87,7 +88,7 @@ def open_engine(name: str, *, write: bool) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise user_error(error, name) from error
-    except UnicodeDecodeError as error:  # the driver does not expect damage in a table's definition
+    except UnicodeDecodeError as error:  # from the driver: the definition of a table is damaged
         engine.dispose()
         raise CorruptData(
             f"{display_name(name)} is damaged ({error}); it was not changed"
@@ -125,7 +126,7 @@ def _prepare_schema(engine: Engine, name: str, *, write: bool) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        # Read the version again under the lock: another process may have upgraded meanwhile.
+        # Read the version again under the lock: another process may have upgraded the database before.
         migrate(connection, _schema_version(connection))
 
 
@@ -145,7 +146,7 @@ def schema_of(name: str) -> int:
 
 
 def user_error(error: DatabaseError | sqlite3.Error, name: str) -> BenchError:
-    """Return the error that a user can act on for an error of the driver."""
+    """Turn an error of the database driver into one that a user can act on."""
     text, shown = str(getattr(error, "orig", error)), display_name(name)
     if "locked" in text or "busy" in text:
         return Busy(
@@ -168,10 +169,10 @@ def user_error(error: DatabaseError | sqlite3.Error, name: str) -> BenchError:
 
 @contextmanager
 def damage_errors(name: str) -> Iterator[None]:
-    """Report any error in reading what a ledger stores as damage.
+    """Inside the block, turn errors from unexpected values in a ledger into `CorruptData`.
 
     Raises:
-        CorruptData: in place of the error.
+        CorruptData: the ledger holds values that this program did not write.
     """
     try:
         yield
@@ -193,7 +194,8 @@ def _open_file(path: Path, *, write: bool) -> Engine:
     )
     engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
     event.listen(engine, "connect", _configure)
-    # A transaction that reads first and writes later would fail at once if another one writes.
+    # Take the write lock first: a transaction that reads before it writes fails at once if another one
+    # is writing.
     begin = "BEGIN IMMEDIATE" if write else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
@@ -204,8 +206,8 @@ def _check_file(path: Path, *, write: bool) -> bool:
 
     Raises:
         CorruptData: it is not a SQLite database.
-        CannotWrite: it cannot be read, or written with `write`.
-        Unavailable: it does not exist, without `write`.
+        CannotWrite: it cannot be read or, if `write` is True, written.
+        Unavailable: it does not exist, and `write` is False.
     """
     if path.is_dir():
         raise CannotWrite(f"{path} is a folder: --db requires a file")
@@ -241,12 +243,12 @@ def _check_file(path: Path, *, write: bool) -> bool:
 
 
 def network_file_system(folder: Path) -> str:
-    """Return the kind of the network file system that holds a folder; empty for local or unknown ones."""
+    """Return the kind of the network file system that holds a folder; empty if it is local or unknown."""
     try:
         lines = MOUNTS.read_text("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    kinds = {}  # by mount point; a later mount hides an earlier one
+    kinds = {}  # by mount point: a later line replaces an earlier one, as a later mount does
     for line in lines:
         left, _, right = line.partition(" - ")
         kinds[left.split()[4].replace("\\040", " ")] = right.split()[0]
@@ -266,8 +268,8 @@ def _open_url(name: str) -> Engine:
         if url.get_driver_name().startswith("psycopg"):
             url = url.set(query={**KEEPALIVE, **url.query})  # the user's values take precedence
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    except Exception as error:  # a malformed URL or a missing driver, with many exception classes
-        # In a URL without "@host", what is parsed as the port may be the password.
+    except Exception as error:  # a malformed URL or a missing driver raises errors of many classes
+        # Do not show the port: in a URL without "@host", the parser takes the password for the port.
         reason = (
             "its port is not a number"
             if isinstance(error, ValueError)
@@ -277,18 +279,18 @@ def _open_url(name: str) -> Engine:
 
 
 def _back_up(engine: Engine, path: Path, version: int) -> None:
-    """Copy a database before its schema is changed, unless there is a copy of that version."""
+    """Copy a database before its schema is changed, unless a copy with this version exists."""
     copy = path.with_name(f"{path.name}.schema-{version}")
     try:
         if not copy.exists():
             copy_to(engine, copy)
     except CannotWrite:
-        if not copy.exists():  # otherwise another process made the copy meanwhile
+        if not copy.exists():  # if it exists now, another process has made the copy
             raise
 
 
 def copy_to(engine: Engine, path: Path) -> None:
-    """Write a consistent copy of a SQLite database, even while other processes write to it.
+    """Write a consistent copy of a SQLite database. Other processes may write to it at the same time.
 
     Raises:
         CannotWrite: the file exists or cannot be written.
@@ -304,7 +306,7 @@ def copy_to(engine: Engine, path: Path) -> None:
 
 
 def execute_outside_transaction(engine: Engine, statement: str, *values: str) -> None:
-    """Run a statement that SQLite accepts only outside a transaction.
+    """Run a statement that SQLite accepts only outside a transaction, with values for its parameters.
 
     Raises:
         Busy: another process is using the database.
@@ -323,15 +325,15 @@ def execute_outside_transaction(engine: Engine, statement: str, *values: str) ->
 
 
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-    # By default the driver begins no transaction before a change of the schema.
+    # The driver then begins no transaction itself: by default it begins none before a change of the schema.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    # FULL does not sync the removal of the journal, so that a power cut may undo a commit.
+    # Not FULL: it does not sync the removal of the journal, so a power cut could undo a commit.
     connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _roll_back(path: Path) -> None:
-    """Let SQLite undo the unfinished write of a killed process, which needs permission to write.
+    """Let SQLite undo the unfinished write of a killed process.
 
     Raises:
         CannotWrite: the file cannot be written.

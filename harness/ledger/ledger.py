@@ -1,8 +1,8 @@
-"""The ledger, opened for writing: jobs go in, results go in, scores come out.
+"""The ledger for writing: a run adds jobs, claims them and records their outcomes.
 
-A job is done when its result is committed, together with its metrics and blobs, in one transaction
-(`results`). Which run may record a result is decided in `claims`. Database rows stay inside this
-folder: callers pass jobs and outcomes and get entries back.
+A job is done when one transaction has committed its result, metrics and blobs (`results.py`).
+`claims.py` decides which run may record a result. Only this folder uses database rows: callers pass
+jobs and outcomes, and get entries.
 """
 
 import sqlite3
@@ -38,19 +38,19 @@ from harness.outcome import Outcome
 from harness.redaction import redact
 
 T = TypeVar("T")
-SERVER_PATIENCE = 60.0  # seconds for a server to come back
+SERVER_PATIENCE = 60.0  # seconds to wait for a server that does not answer
 LOCK_CHECK_INTERVAL = 5.0  # seconds between two checks of the lock that a server keeps for a run
 RETRY_INTERVAL = 0.5  # seconds between two attempts at a transaction
-# Seconds that one attempt waits for a locked file while `wait_while` decides: signals are handled
-# between attempts.
+# After `wait_while`, one attempt waits this many seconds for a locked file. It is short because Python
+# handles signals only between attempts.
 LOCKED_FILE_ATTEMPT = 0.5
-JOB_COLUMNS = 14  # values of one inserted job
+VALUES_PER_JOB = 14  # in the statement that inserts jobs
 
 
-class Infeasible(NamedTuple):
-    """A cell that its task cannot fill, and the reason."""
+class InfeasibleCell(NamedTuple):
+    """A cell that cannot be computed, and the reason."""
 
-    job: Job  # without rows
+    job: Job  # its draw has no fingerprint
     reason: str
 
 
@@ -71,13 +71,14 @@ class Ledger(LedgerReader):
         self._lock: FileLock | ServerLock | None = None
         self._lock_checked = monotonic()
         self._wait_while: Callable[[float], bool] = lambda _: False
-        self._in_flight: dict[str, int] = {}  # epochs of this run's claims without a result
+        # The number of each claim of this run whose result is not recorded yet, by digest.
+        self._in_flight: dict[str, int] = {}
         self._versions: dict[str, str] = {}
 
     def close(self) -> None:
         """End the run, if one was begun, and close the connection."""
         if self._run is not None:
-            with suppress(Busy):  # without its lock, other runs release its claims
+            with suppress(Busy):  # other runs release its claims: it no longer holds its lock
                 self._retry(self._end_run)
             self._run = None
         if self._lock is not None:
@@ -93,10 +94,10 @@ class Ledger(LedgerReader):
     # -- transactions
 
     def wait_while(self, keep_waiting: Callable[[float], bool]) -> None:
-        """From now on, wait for a file that another process has locked for as long as `keep_waiting` returns True.
+        """From now on, if another process has locked the file, wait as long as `keep_waiting` returns True.
 
         Args:
-            keep_waiting: called about once a second with the seconds waited so far.
+            keep_waiting: called about once a second with the seconds that this wait has lasted.
         """
         self._wait_while = keep_waiting
         if not self._on_server:
@@ -104,9 +105,10 @@ class Ledger(LedgerReader):
             execute_outside_transaction(self._engine, f"PRAGMA busy_timeout = {milliseconds}")
 
     def _retry(self, work: Callable[[Connection], T]) -> T:
-        """Run a transaction again until it succeeds or its error is permanent.
+        """Run a transaction, again and again, until it succeeds or its error is permanent.
 
-        A connection may break after the commit, so `work` must allow for having succeeded before.
+        A connection may break after a commit, so `work` may run again after a success. It must then
+        change nothing more.
         """
         started = monotonic()
         while True:
@@ -114,7 +116,7 @@ class Ledger(LedgerReader):
                 with self._engine.begin() as connection:
                     return work(connection)
             except IntegrityError:
-                raise  # a value that the tables refuse: a bug of this program, not of the file
+                raise  # the tables refuse a value: a bug of this program, not damage of the file
             except DatabaseError as error:
                 if not self._is_temporary(error, monotonic() - started):
                     raise user_error(error, self.name) from error
@@ -122,15 +124,24 @@ class Ledger(LedgerReader):
             self._renew_lock()
 
     def _is_temporary(self, error: DatabaseError, seconds: float) -> bool:
-        """Return whether to retry after an error, `seconds` after the first attempt."""
+        """Return whether to try again.
+
+        Args:
+            error: of the last attempt.
+            seconds: since the first attempt.
+        """
         if self._on_server:
-            return _is_server_temporary(error) and seconds < SERVER_PATIENCE
+            return _is_temporary_on_server(error) and seconds < SERVER_PATIENCE
         return isinstance(user_error(error, self.name), Busy) and self._wait_while(seconds)
 
     # -- the run and its lock
 
     def begin(self, command: str) -> None:
-        """Start a run, which may claim jobs until this process ends."""
+        """Begin a run, which may claim jobs until this ledger is closed.
+
+        Args:
+            command: the command line, for the database.
+        """
         file = None if self._on_server else FileLock.create(self._locks)
         self._versions = provenance.environment()
 
@@ -142,24 +153,24 @@ class Ledger(LedgerReader):
                 "lock": file.path.name if file else "",
             }
             run = insert_row(connection, table_of(RunRow), values)
-            self._lock = file or ServerLock(self._engine, run)  # before others can see the run
+            self._lock = file or ServerLock(self._engine, run)  # before other runs can see this one
             return run
 
         self._run = self._retry(work)
 
     def keep_lock(self) -> None:
-        """Check every few seconds that this run still holds its lock; call it often while jobs are in flight."""
+        """Take the lock again if this run has lost it. Call this often: it checks only every few seconds."""
         due = monotonic() - self._lock_checked > LOCK_CHECK_INTERVAL
         if due and isinstance(self._lock, ServerLock):
             self._renew_lock()
             self._lock_checked = monotonic()
 
     def _renew_lock(self) -> None:
-        """Take the server's lock again if its connection broke, and take back the claims that others released."""
+        """If the lock's connection broke, take the lock again, and the claims that other runs released."""
         if not isinstance(self._lock, ServerLock) or self._run is None or self._lock.is_held():
             return
-        with suppress(DatabaseError, Busy):  # the server may still be away
-            self._lock.release()  # a half-open connection of this run would keep it
+        with suppress(DatabaseError, Busy):  # the server may not answer yet
+            self._lock.release()  # the old connection may still hold the lock on the server
             self._lock = ServerLock(self._engine, self._run)
             with self._engine.begin() as connection:
                 claims.reclaim(connection, self._run, self._in_flight)
@@ -183,15 +194,20 @@ class Ledger(LedgerReader):
         return path.with_name(f".{path.name}.runs")
 
     def _live_runs(self, connection: Connection, locks: Mapping[int, str]) -> set[int]:
-        """Return the ids of the runs that live; `locks` names the lock file of each run."""
+        """Return the ids of the runs that are alive.
+
+        Args:
+            connection: an open transaction.
+            locks: name of the lock file of each run, by run id.
+        """
         if self._on_server:
             return ServerLock.live_runs(connection)
         return {run for run, lock in locks.items() if is_locked(self._locks / lock)}
 
     # -- jobs
 
-    def add_jobs(self, jobs: Sequence[Job], infeasible: Sequence[Infeasible] = ()) -> None:
-        """Add jobs and infeasible cells; those already known stay as they are."""
+    def add_jobs(self, jobs: Sequence[Job], infeasible: Sequence[InfeasibleCell] = ()) -> None:
+        """Add jobs and infeasible cells. Those that the ledger has stay as they are."""
         rows = [(job, "planned", "") for job in jobs]
         rows += [(cell.job, "infeasible", redact(cell.reason)) for cell in infeasible]
         known = self.states([job.digest for job, _, _ in rows])
@@ -201,7 +217,7 @@ class Ledger(LedgerReader):
             settings = text_ids(
                 connection, Setting, sorted({job.setting_text for job, _, _ in missing})
             )
-            for part in chunks(missing, CHUNK // JOB_COLUMNS):
+            for part in chunks(missing, CHUNK // VALUES_PER_JOB):
                 values = [
                     _job_row(job, settings[job.setting_text], state, note)
                     for job, state, note in part
@@ -211,7 +227,7 @@ class Ledger(LedgerReader):
         self._retry(work)
 
     def states(self, digests: Iterable[str]) -> dict[str, str]:
-        """Return the state of each job that the ledger knows, by digest."""
+        """Return the state of each of these jobs that the ledger has, by digest."""
         table, digests = table_of(JobRow), list(digests)
 
         def read(connection: Connection) -> dict[str, str]:
@@ -227,23 +243,23 @@ class Ledger(LedgerReader):
         return self._retry(read)
 
     def delete_jobs(self, digests: Sequence[str]) -> None:
-        """Delete jobs with their results and attempts; jobs that a run has claimed stay."""
+        """Delete jobs with their results and attempts. Jobs that a run has claimed stay."""
         jobs = table_of(JobRow)
         with self.transaction() as connection:
             for part in chunks(digests, CHUNK):
                 query = select(jobs.c.id).where(jobs.c.digest.in_(part), jobs.c.state != "claimed")
-                numbers = list(connection.execute(query).scalars())
-                for model in (Result, MetricRow, Blob, Attempt):
-                    table = table_of(model)
-                    connection.execute(table.delete().where(table.c.job.in_(numbers)))
-                connection.execute(jobs.delete().where(jobs.c.id.in_(numbers)))
+                job_ids = list(connection.execute(query).scalars())
+                for table_class in (Result, MetricRow, Blob, Attempt):
+                    table = table_of(table_class)
+                    connection.execute(table.delete().where(table.c.job.in_(job_ids)))
+                connection.execute(jobs.delete().where(jobs.c.id.in_(job_ids)))
 
     # -- claims and results
 
     def claim(
         self, digests: Sequence[str], count: int, *, retry: Sequence[str] = ()
     ) -> list[Claim]:
-        """Claim up to `count` jobs that are neither done nor claimed, in the order of `digests`.
+        """Claim up to `count` jobs that are `planned` or in a state of `retry`, in the order of `digests`.
 
         Args:
             digests: jobs to choose from.
@@ -257,31 +273,35 @@ class Ledger(LedgerReader):
             )
 
         claimed = self._retry(work)
-        self._in_flight |= {claim.digest: claim.epoch for claim in claimed}
+        self._in_flight |= {claim.digest: claim.number for claim in claimed}
         return claimed
 
     def release_claims(self, released: Sequence[Claim]) -> None:
-        """Release claims without a result: each job returns to its state before the claim."""
+        """Release claims without a result. Each job returns to its state before the claim."""
         digests = [claim.digest for claim in released]
         self._retry(lambda connection: claims.release_claims(connection, self._run, digests))
         for digest in digests:
             self._in_flight.pop(digest, None)
 
     def release_dead_claims(self) -> int:
-        """Release the claims of all runs whose process is gone and return how many there were."""
+        """Release the claims of all runs whose process has ended, and return how many there were."""
         return self._retry(
             lambda connection: claims.release_dead_claims(connection, self._run, self._live_runs)
         )
 
-    def record(self, outcome: Outcome, epoch: int) -> bool:
+    def record(self, outcome: Outcome, claim_number: int) -> bool:
         """Commit an outcome with its metrics, blobs and attempt.
 
+        Args:
+            outcome: the outcome of a job.
+            claim_number: number of the claim under which this run computed it.
+
         Returns:
-            False if the claim was lost; nothing is stored then.
+            False if the claim is no longer valid, such as when another run has claimed the job since.
         """
-        claim, attempts = Claim(outcome.digest, epoch), 0
-        # A claim still in flight was not released by this run, but at most by one that took it for dead.
-        in_flight = self._in_flight.get(outcome.digest) == epoch
+        claim, attempts = Claim(outcome.digest, claim_number), 0
+        # If this claim was released although it is in flight, another run did it (see `reclaim`).
+        in_flight = self._in_flight.get(outcome.digest) == claim_number
 
         def work(connection: Connection) -> bool:
             nonlocal attempts
@@ -300,7 +320,7 @@ class Ledger(LedgerReader):
     # -- the database itself
 
     def set_once(self, key: str, value: str) -> str:
-        """Store a value under a key unless the key has one, and return the stored value."""
+        """Store a value under a key that has none, and return the value that is stored."""
         meta = table_of(Meta)
 
         def work(connection: Connection) -> str:
@@ -311,7 +331,7 @@ class Ledger(LedgerReader):
         return self._retry(work)
 
     def vacuum(self) -> None:
-        """Return the space of deleted rows to the file system."""
+        """Give the space of deleted rows back to the file system."""
         try:
             if self._on_server:
                 engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -323,36 +343,36 @@ class Ledger(LedgerReader):
             raise user_error(error, self.name) from error
 
 
-def _is_server_temporary(error: DatabaseError) -> bool:
-    """Return whether a server's error is temporary: a broken connection, an absent server, or a deadlock."""
-    state = getattr(error.orig, "sqlstate", None)
-    away = isinstance(error, OperationalError) and (
-        state is None or state.startswith(("08", "57P"))
+def _is_temporary_on_server(error: DatabaseError) -> bool:
+    """Return whether an error is a broken connection, a server that does not answer, or a deadlock."""
+    code = getattr(error.orig, "sqlstate", None)
+    no_answer = isinstance(error, OperationalError) and (
+        code is None or code.startswith(("08", "57P"))
     )
-    deadlock = state == "40P01"  # two runs add the same jobs in different orders
-    return error.connection_invalidated or away or deadlock
+    deadlock = code == "40P01"  # two runs add the same jobs in different orders
+    return error.connection_invalidated or no_answer or deadlock
 
 
 def _job_row(job: Job, setting: int, state: str, note: str) -> dict[str, Any]:
-    """Return the row of `JobRow` for a job that has not run or a cell that cannot be filled."""
-    rows = job.draw
+    """Return the row of `JobRow` for a new job, or for an infeasible cell with the reason as its note."""
+    draw = job.draw
     remarks = []
-    if rows.redrawn:
-        remarks.append(f"{rows.redrawn} draws that missed a class were drawn again")
-    if rows.shared:
-        remarks.append(f"{rows.shared} training or dev rows also stand in the test rows")
+    if draw.redrawn:
+        remarks.append(f"{draw.redrawn} draws that missed a class were drawn again")
+    if draw.shared:
+        remarks.append(f"{draw.shared} training or dev rows also stand in the test rows")
     return {
         "digest": job.digest,
         "setting": setting,
-        "task": rows.task,
+        "task": draw.task,
         "label": job.label,
-        "size": rows.size,
-        "draw": rows.number,
+        "size": draw.size,
+        "draw": draw.number,
         "seed": job.seed,
-        "fingerprint": rows.fingerprint,
-        "n_train": rows.n_train,
-        "n_dev": rows.n_dev,
-        "n_test": rows.n_test,
+        "fingerprint": draw.fingerprint,
+        "n_train": draw.n_train,
+        "n_dev": draw.n_dev,
+        "n_test": draw.n_test,
         "note": note or "; ".join(remarks),
         "state": state,
         "epoch": 0,

@@ -1,8 +1,8 @@
-"""Whether a `bench run` is alive: it holds a lock for as long as its process lives.
+"""Whether a run is alive: it holds a lock until its process ends.
 
-The lock is that of a file beside a SQLite ledger, or an advisory lock of a PostgreSQL server. An
-operating system releases a file's lock when its process ends, whatever ends it, and a server
-releases its lock with the connection. So neither clocks nor process ids are needed.
+For a SQLite ledger, the lock is that of a file beside it. The operating system releases it when the
+process ends, even if it is killed. For PostgreSQL, it is an advisory lock, which the server releases
+when the connection ends. So this program compares no clocks and no process ids.
 """
 
 import os
@@ -28,15 +28,15 @@ class FileLock:
 
     @classmethod
     def create(cls, folder: Path) -> "FileLock":
-        """Create a file with an unused name in a folder and return its lock, held."""
+        """Create a file with an unused name in a folder, take its lock and return it."""
         for path in folder.glob("*.lock"):
-            is_locked(path)  # removes the files of killed runs
+            is_locked(path)  # called because it removes the files of killed runs
         while True:
             folder.mkdir(mode=0o700, exist_ok=True)
             lock = cls(folder / f"{secrets.token_hex(8)}.lock")
-            # The last run in the folder may remove the folder now.
+            # Another run may remove the empty folder before the file is created.
             with suppress(FileNotFoundError):
-                # Another run may remove the file before it is locked.
+                # Another run may remove the file before this run has locked it.
                 if lock.acquire() and lock.path.exists():
                     return lock
 
@@ -52,7 +52,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Release the lock; remove its file, and the folder if it is empty then."""
+        """Release the lock. Remove its file, and then the folder if it is empty."""
         if self._file is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()
@@ -62,16 +62,16 @@ class FileLock:
 
 
 class ServerLock:
-    """A PostgreSQL advisory lock with the id of a run, held by a connection of its own.
+    """A PostgreSQL advisory lock for the id of a run. It has a connection of its own, which holds it.
 
     Raises:
         Busy: another connection holds the lock.
     """
 
     SPACE = 0x62656E63  # first half of the key of every lock of this program
-    # Seconds after which the server probes a silent host, seconds between probes, and number of
-    # probes before it releases the lock: two minutes together. The defaults of the system amount to
-    # two hours. The server must notice, so libpq's own settings would not help.
+    # How the server detects within two minutes that the host of a run is lost, so that it releases the
+    # lock: seconds of silence before its first probe, seconds between probes, and number of probes.
+    # With the defaults of the system it needs two hours. libpq's settings act on the run's side only.
     PROBES = text("""
         SELECT set_config('tcp_keepalives_' || name, value, false)
         FROM (VALUES ('idle', '60'), ('interval', '10'), ('count', '6')) AS probes (name, value)
@@ -93,23 +93,23 @@ class ServerLock:
         for _ in range(50):
             if self._connection.execute(self.ACQUIRE, self._key).scalar():
                 return
-            # The server has not noticed yet that an earlier connection of this run broke.
+            # An earlier connection of this run broke, and the server has not detected it yet.
             sleep(0.2)
         self.release()
         raise Busy(f"another connection holds the lock of run {run}")
 
     def is_held(self) -> bool:
-        """Return whether the connection still holds the lock; a server that restarts loses both."""
+        """Return whether the connection still holds the lock. A restart of the server ends both."""
         try:
             return bool(self._connection.execute(self.HELD, self._key).scalar())
-        except SQLAlchemyError:  # the connection is broken, or closed since it could not be renewed
+        except SQLAlchemyError:  # the connection is broken, or closed by `release`
             return False
 
     def release(self) -> None:
         """Release the lock and close its connection."""
         if self._connection.closed:
             return
-        # A connection that is returned to the pool would keep its locks.
+        # Without this, the connection would return to the pool and keep its locks.
         self._connection.invalidate()
         self._connection.close()
 
@@ -122,7 +122,7 @@ class ServerLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of a file; remove the file otherwise."""
+    """Return whether a process holds the lock of a file. If none does, remove the file."""
     if not path.exists():
         return False
     probe = FileLock(path)

@@ -1,7 +1,7 @@
-"""Merging ledgers: a target takes over what a source has, such as the shards of a grid.
+"""Merging ledgers: a target gets the jobs and results of a source, such as of a shard of its grid.
 
-A job has the same digest in every ledger, so results with the same digest are results of the same
-job. If their numbers differ, the target keeps its own and the job is reported.
+A job has the same digest in every ledger. If both ledgers have a result of a job and the numbers
+differ, the target keeps its own, and the merge reports the job.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,9 +32,9 @@ from harness.ledger.tables import (
     Setting,
 )
 
-# From best to worst: a state of the target is replaced by a better one of the source.
+# From best to worst. A better state of the source replaces that of the target.
 ENDED_STATES = ("done", "diverged", "failed", "infeasible")
-JOBS_PER_PART = 200
+JOBS_PER_PART = 200  # read and merged together
 
 
 @dataclass
@@ -42,20 +42,20 @@ class MergeCounts:
     """What a merge changed."""
 
     jobs: int = 0  # that the target did not have
-    results: int = 0  # taken over
-    same: int = 0  # that both have, with equal numbers
-    unequal: list[str] = field(default_factory=list)  # digests of results with other numbers
+    results: int = 0  # copied from the source
+    same: int = 0  # results that both have, with equal numbers
+    unequal: list[str] = field(default_factory=list)  # digests of results whose numbers differ
 
 
 def merge(target: Ledger, source: Ledger) -> MergeCounts:
-    """Copy everything that the target lacks from the source, in one transaction."""
+    """Copy what the target lacks from the source, in one transaction."""
     with source.transaction() as source_db, target.transaction() as target_db:
         _copy_meta(target_db, source_db)
         merger = _Merger(
             target_db,
             source_db,
-            settings=_text_ids(target_db, source_db, Setting),
-            environments=_text_ids(target_db, source_db, Environment),
+            settings=_copy_texts(target_db, source_db, Setting),
+            environments=_copy_texts(target_db, source_db, Environment),
             runs=_copy_runs(target_db, source_db),
         )
         for jobs in _jobs(source_db):
@@ -71,18 +71,21 @@ def _copy_meta(target: Connection, source: Connection) -> None:
             insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 
-def _text_ids(
-    target: Connection, source: Connection, model: type[Setting | Environment]
+def _copy_texts(
+    target: Connection, source: Connection, table_class: type[Setting | Environment]
 ) -> dict[int, int]:
     """Copy the texts of a table and return the target's id for each id of the source."""
-    table = table_of(model)
+    table = table_of(table_class)
     texts = dict(source.execute(select(table.c.id, table.c.json)).all())
-    ids = text_ids(target, model, list(texts.values()))
-    return {number: ids[text] for number, text in texts.items()}
+    ids = text_ids(target, table_class, list(texts.values()))
+    return {source_id: ids[text] for source_id, text in texts.items()}
 
 
 def _copy_runs(target: Connection, source: Connection) -> dict[int, int]:
-    """Copy the runs as ended ones, since they claim nothing in the target; return the target's id for each."""
+    """Copy the runs and return the target's id for each id of the source.
+
+    They are marked as ended, since they have no claims in the target.
+    """
     runs, ids = table_of(RunRow), {}
     for row in source.execute(select(runs)).mappings():
         values = {name: row[name] for name in ("started", "command", "program", "lock")}
@@ -91,16 +94,16 @@ def _copy_runs(target: Connection, source: Connection) -> dict[int, int]:
 
 
 def _jobs(source: Connection) -> Iterator[list[dict[str, Any]]]:
-    """Yield the source's jobs in parts; a claimed job has the state that it had before the claim."""
-    table, last = table_of(JobRow), 0
+    """Yield the source's jobs in parts. A claimed job gets the state that it had before the claim."""
+    table, last_id = table_of(JobRow), 0
     state = case(
         (table.c.state == "claimed", state_before_claim(table)), else_=table.c.state
     ).label("state")
     columns = [column for column in table.c if column.name != "state"]
     query = select(*columns, state).order_by(table.c.id).limit(JOBS_PER_PART)
-    while rows := source.execute(query.where(table.c.id > last)).mappings().all():
+    while rows := source.execute(query.where(table.c.id > last_id)).mappings().all():
         yield [dict(row) for row in rows]
-        last = rows[-1]["id"]
+        last_id = rows[-1]["id"]
 
 
 @dataclass
@@ -132,13 +135,13 @@ class _Merger:
             elif _is_better(job["state"], target_job["state"]):
                 self._replace_job(job, target_job)
                 copied[job["id"]] = target_job["id"]
-        for model in (Result, MetricRow, Blob, Attempt):
-            if rows := list(self._copied_rows(model, copied)):
-                self.target.execute(insert(table_of(model)), rows)
-            self.counts.results += len(rows) if model is Result else 0
+        for table_class in (Result, MetricRow, Blob, Attempt):
+            if rows := list(self._copied_rows(table_class, copied)):
+                self.target.execute(insert(table_of(table_class)), rows)
+            self.counts.results += len(rows) if table_class is Result else 0
 
     def _known_jobs(self, digests: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Return the target's jobs with some digests."""
+        """Return those of these jobs that the target has, by digest."""
         table = table_of(JobRow)
         columns = table.c.digest, table.c.id, table.c.state, table.c.epoch
         known: dict[str, Mapping[str, Any]] = {}
@@ -148,33 +151,39 @@ class _Merger:
         return known
 
     def _insert_job(self, job: Mapping[str, Any]) -> int:
+        """Insert a job of the source into the target and return its id there."""
         values = {name: value for name, value in job.items() if name != "id"}
         values |= {"setting": self.settings[job["setting"]], "owner": None}
         return insert_row(self.target, table_of(JobRow), values)
 
     def _replace_job(self, job: Mapping[str, Any], target_job: Mapping[str, Any]) -> None:
         """Give the target's job the state of the source's, and delete its metrics and blobs."""
-        # If the owner of a claim is alive, the higher epoch refuses its result.
-        epoch = max(target_job["epoch"], job["epoch"]) + (target_job["state"] == "claimed")
-        values = {"state": job["state"], "note": job["note"], "owner": None, "epoch": epoch}
+        # If a run has claimed the target's job, a greater claim number makes the ledger refuse its result.
+        claim_number = max(target_job["epoch"], job["epoch"]) + (target_job["state"] == "claimed")
+        values = {"state": job["state"], "note": job["note"], "owner": None, "epoch": claim_number}
         table = table_of(JobRow)
         self.target.execute(update(table).where(table.c.id == target_job["id"]).values(values))
-        for model in (MetricRow, Blob):
-            table = table_of(model)
+        for table_class in (MetricRow, Blob):
+            table = table_of(table_class)
             self.target.execute(table.delete().where(table.c.job == target_job["id"]))
 
     def _copied_rows(
-        self, model: type[Result | MetricRow | Blob | Attempt], jobs: Mapping[int, int]
+        self, table_class: type[Result | MetricRow | Blob | Attempt], jobs: Mapping[int, int]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a table that belong to copied jobs, with the target's ids."""
-        table = table_of(model)
+        """Yield the rows of a table that belong to copied jobs, with the target's ids.
+
+        Args:
+            table_class: names the table.
+            jobs: the target's id of each copied job, by the source's id.
+        """
+        table = table_of(table_class)
         for part in chunks(list(jobs), CHUNK):
             for row in self.source.execute(select(table).where(table.c.job.in_(part))).mappings():
                 values = dict(row) | {"job": jobs[row["job"]]}
-                if model is Attempt:
+                if table_class is Attempt:
                     del values["id"]
                     values["run"] = self.runs[row["run"]]
-                if model is Result:
+                if table_class is Result:
                     values["environment"] = self.environments[row["environment"]]
                 yield values
 

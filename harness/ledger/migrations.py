@@ -1,6 +1,6 @@
-"""Numbered steps that upgrade a database of any age to the current schema.
+"""Numbered steps that upgrade a database from any earlier schema to the current one.
 
-Steps are only added: a released step never changes.
+Add a step for each change of the schema, and never change a released step.
 """
 
 from sqlalchemy import Connection
@@ -11,8 +11,8 @@ _TYPES = {
 }
 
 
-def _m001_first(connection: Connection) -> None:
-    """Jobs, attempts, results with metrics and blobs."""
+def _m001_first_schema(connection: Connection) -> None:
+    """Create the tables."""
     statements = """
         CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
         CREATE TABLE run (id {key}, started TEXT NOT NULL, ended TEXT, command TEXT NOT NULL, program TEXT NOT NULL,
@@ -45,8 +45,8 @@ def _m001_first(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
 
 
-def _m002_many(connection: Connection) -> None:
-    """Indexes for counting and choosing among a million results; a hash of what a report shows besides metrics."""
+def _m002_indexes_and_seals(connection: Connection) -> None:
+    """Add indexes to count and select a million results, and a column for the seal of a result."""
     for statement in (
         "ALTER TABLE result ADD COLUMN seal TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX job_state ON job (state, setting, label)",
@@ -56,7 +56,7 @@ def _m002_many(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-MIGRATIONS = (_m001_first, _m002_many)
+MIGRATIONS = (_m001_first_schema, _m002_indexes_and_seals)
 CURRENT = len(MIGRATIONS)
 
 

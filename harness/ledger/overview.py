@@ -1,6 +1,6 @@
-"""What `bench status` needs of a ledger: counts in plain SQL.
+"""What `bench status` reads from a ledger: counts, in plain SQL.
 
-The table classes take a third of a second to import, so this module does without them.
+This module does not import the table classes, because that takes a third of a second.
 """
 
 import json
@@ -16,7 +16,7 @@ from harness.ledger.database import open_engine, user_error
 
 
 class Overview:
-    """An open ledger that can be counted. Usable in a `with` block.
+    """An open ledger whose jobs can be counted. Usable in a `with` block.
 
     Args:
         name: a file, or a database URL.
@@ -47,50 +47,52 @@ class Overview:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Open a transaction and raise errors of the database as errors that a user can act on."""
+        """Open a transaction. Turn errors of the database into errors that a user can act on."""
         try:
             with self._engine.begin() as connection:
                 yield connection
         except IntegrityError:
-            raise  # a value that the tables refuse: a bug of this program, not of the file
+            raise  # the tables refuse a value: a bug of this program, not damage of the file
         except DatabaseError as error:
             raise user_error(error, self.name) from error
 
     def rows(self, query: Executable) -> Sequence[Any]:
-        """Return the rows of a query, which has a transaction of its own."""
+        """Run a query in a transaction of its own and return its rows."""
         with self.transaction() as connection:
             return connection.execute(query).all()
 
     def backbones(self) -> dict[int, str]:
         """Return the name of the backbone of each setting, by setting id."""
-        texts = self.rows(text("SELECT id, json FROM setting"))
-        return {number: json.loads(setting)["backbone"]["name"] for number, setting in texts}
+        settings = self.rows(text("SELECT id, json FROM setting"))
+        return {key: json.loads(setting)["backbone"]["name"] for key, setting in settings}
 
     def counts(self) -> list[tuple[int, str, str, int]]:
-        """Return the number of jobs by setting id, label and state: (setting, label, state, jobs)."""
-        columns = "state, setting, label"  # in the order of the index, so that nothing is sorted
+        """Return sorted tuples: setting id, label, state, and the number of jobs that have these."""
+        columns = (
+            "state, setting, label"  # as in the index `job_state`, so the database need not sort
+        )
         query = f"SELECT {columns}, count(*) FROM job GROUP BY {columns}"  # noqa: S608  # constants
         counts = self.rows(text(query))
         return sorted((setting, label, state, count) for state, setting, label, count in counts)
 
     def seconds(self) -> float:
-        """Return the seconds of work in all results."""
+        """Return the sum of the training and evaluation seconds of all results."""
         query = "SELECT sum(seconds_training + seconds_evaluation) FROM result"
         return float(self.rows(text(query))[0][0] or 0)
 
     def errors(self) -> list[tuple[str, str]]:
-        """Return digest and last error of each job that failed or diverged."""
+        """Return the digest and the last error of each job that has failed or diverged."""
         query = """
             SELECT job.digest, attempt.error FROM attempt JOIN job ON attempt.job = job.id
             WHERE job.state IN ('failed', 'diverged') ORDER BY attempt.id
         """
         return list(dict(self.rows(text(query))).items())
 
-    def digests(self, beginning: str, most: int = 100) -> list[str]:
-        """Return digests of finished jobs that begin this way, the latest first."""
+    def digests(self, prefix: str, limit: int = 100) -> list[str]:
+        """Return at most `limit` digests of finished jobs that start with a prefix, newest first."""
         query = """
-            SELECT digest FROM job WHERE state = 'done' AND substr(digest, 1, :length) = :beginning
-            ORDER BY id DESC LIMIT :most
+            SELECT digest FROM job WHERE state = 'done' AND substr(digest, 1, :length) = :prefix
+            ORDER BY id DESC LIMIT :limit
         """
-        values = {"beginning": beginning, "length": len(beginning), "most": most}
+        values = {"prefix": prefix, "length": len(prefix), "limit": limit}
         return [digest for (digest,) in self.rows(text(query).bindparams(**values))]

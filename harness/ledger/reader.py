@@ -1,4 +1,4 @@
-"""Reading a ledger: settings, jobs with their results, blobs and attempts. Nothing here changes a database."""
+"""Reading a ledger: settings, jobs with their results, blobs and attempts. This module changes no database."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class LedgerEntry:
 
     @property
     def geometry(self) -> Geometry:
-        """How the job went through the model; the default for a job without a result."""
+        """The pack and batch shape in which the job was computed; the default for a job without a result."""
         return Geometry.parse(self.result["geometry"]) if self.result else ALONE
 
 
@@ -66,7 +66,7 @@ class LedgerReader(Overview):
     """An open ledger that can be read: see `Overview`."""
 
     def integrity_problems(self) -> list[str]:
-        """Return what SQLite's own check finds wrong with the file; a server has no such check."""
+        """Return the problems that SQLite's own check reports; none for a server, which has no such check."""
         if self._engine.dialect.name != "sqlite":
             return []
         with self.transaction() as connection:
@@ -91,17 +91,17 @@ class LedgerReader(Overview):
     def meta_values(self) -> dict[str, str]:
         """Return all values stored by `Ledger.set_once`, by key.
 
-        All rows are read, because a damaged index could hide a single one.
+        This reads the whole table, because a damaged index could hide a row.
         """
         meta = table_of(Meta)
         return dict(self.rows(select(meta.c.key, meta.c.value)))
 
     def any_results(self) -> bool:
-        """Return whether there is a result."""
+        """Return whether the ledger has a result."""
         return bool(self.rows(select(table_of(Result).c.job).limit(1)))
 
     def settings(self) -> list[StoredSetting]:
-        """Return the settings that have jobs, in the order of their latest jobs."""
+        """Return the settings that have jobs. The setting with the newest job comes last."""
         jobs, settings = table_of(JobRow), table_of(Setting)
         used = (
             select(jobs.c.setting, func.count())
@@ -112,9 +112,9 @@ class LedgerReader(Overview):
             counts = connection.execute(used).all()
             texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
         return [
-            StoredSetting(number, json.loads(texts[number]), count)
-            for number, count in counts
-            if number in texts
+            StoredSetting(setting, json.loads(texts[setting]), count)
+            for setting, count in counts
+            if setting in texts
         ]
 
     def entries(
@@ -128,30 +128,30 @@ class LedgerReader(Overview):
         """
         jobs = table_of(JobRow)
         if digest_prefix:
-            end = digest_prefix + "~"  # greater than every digit
-            conditions = [[jobs.c.digest >= digest_prefix, jobs.c.digest < end]]
+            end = digest_prefix + "~"  # "~" sorts after every hexadecimal digit
+            filters = [[jobs.c.digest >= digest_prefix, jobs.c.digest < end]]
         elif settings is not None:
-            conditions = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
+            filters = [[jobs.c.setting.in_(part)] for part in chunks(settings, CHUNK)]
         else:
-            conditions = [[]]
+            filters = [[]]
         entries: dict[int, LedgerEntry] = {}
         with self.transaction() as connection:
-            for condition in conditions:
-                entries |= self._read(connection, condition)
-        return [entries[number] for number in sorted(entries)]
+            for conditions in filters:  # one query for each
+                entries |= self._entries_where(connection, conditions)
+        return [entries[job] for job in sorted(entries)]
 
     @staticmethod
-    def _read(
-        connection: Connection, condition: Sequence[ColumnElement[bool]]
+    def _entries_where(
+        connection: Connection, conditions: Sequence[ColumnElement[bool]]
     ) -> dict[int, LedgerEntry]:
-        """Return the entries of the jobs that meet a condition, by job id."""
+        """Return the entries of the jobs that meet all conditions, by job id."""
         jobs, settings, results = table_of(JobRow), table_of(Setting), table_of(Result)
         environments, metrics = table_of(Environment), table_of(MetricRow)
         query = select(jobs, settings.c.json).join(settings, jobs.c.setting == settings.c.id)
-        rows = connection.execute(query.where(*condition)).mappings().all()
+        rows = connection.execute(query.where(*conditions)).mappings().all()
         query = select(environments.c.id, environments.c.json)
-        versions = {number: json.loads(text) for number, text in connection.execute(query)}
-        query = select(results).join(jobs, results.c.job == jobs.c.id).where(*condition)
+        versions = {key: json.loads(text) for key, text in connection.execute(query)}
+        query = select(results).join(jobs, results.c.job == jobs.c.id).where(*conditions)
         results_by_job = {
             row["job"]: {**row, "versions": versions[row["environment"]]}
             for row in connection.execute(query).mappings()
@@ -159,7 +159,7 @@ class LedgerReader(Overview):
         query = (
             select(metrics.c.job, metrics.c.name, metrics.c.value, metrics.c.special)
             .join(jobs, metrics.c.job == jobs.c.id)
-            .where(*condition)
+            .where(*conditions)
         )
         metrics_by_job: dict[int, dict[str, float]] = {}
         for job, name, value, special in connection.execute(query):
@@ -176,7 +176,11 @@ class LedgerReader(Overview):
         }
 
     def all_blobs(self, settings: Sequence[int] | None = None) -> dict[str, dict[str, bytes]]:
-        """Return blobs by digest and kind: those of jobs with one of these setting ids, or all."""
+        """Return the blobs of many jobs by digest and kind.
+
+        Args:
+            settings: only jobs with one of these setting ids; None: all jobs.
+        """
         jobs, blobs = table_of(JobRow), table_of(Blob)
         query = select(jobs.c.digest, blobs.c.kind, blobs.c.data).join(
             jobs, blobs.c.job == jobs.c.id
@@ -185,8 +189,8 @@ class LedgerReader(Overview):
         by_digest: dict[str, dict[str, bytes]] = {}
         with self.transaction() as connection:
             for part in parts:
-                chosen = query if part is None else query.where(jobs.c.setting.in_(part))
-                for digest, kind, data in connection.execute(chosen):
+                part_query = query if part is None else query.where(jobs.c.setting.in_(part))
+                for digest, kind, data in connection.execute(part_query):
                     by_digest.setdefault(digest, {})[kind] = data
         return by_digest
 

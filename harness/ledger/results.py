@@ -1,4 +1,4 @@
-"""Results: one transaction commits an outcome with its metrics, its blobs and the attempt."""
+"""Storing outcomes: one transaction commits an outcome with its metrics, its blobs and the attempt."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from harness.jobs import canonical
-from harness.ledger.claims import Claim, holds_claim
+from harness.ledger.claims import Claim, result_is_accepted
 from harness.ledger.seals import payload_hash, seal
 from harness.ledger.statements import now, table_of, text_ids
 from harness.ledger.tables import Attempt, Blob, Environment, JobRow, MetricRow, Result
@@ -26,39 +26,43 @@ def commit_outcome(
     *,
     even_if_released: bool,
 ) -> bool:
-    """Store an outcome if its claim still holds, and return whether it was stored.
+    """Store an outcome if its claim allows it, and return whether it was stored.
 
     Args:
         connection: an open transaction.
-        outcome: what came of the job.
-        claim: the claim under which the job was run.
+        outcome: the outcome of the job.
+        claim: the claim under which the run computed it.
         run: id of the recording run.
-        versions: of the libraries; those of the outcome take precedence.
-        even_if_released: see `holds_claim`.
+        versions: of the libraries of this process; those of the outcome take precedence.
+        even_if_released: see `result_is_accepted`.
     """
     jobs = table_of(JobRow)
-    held = holds_claim(jobs, claim.digest, claim.epoch, even_if_released=even_if_released)
-    job = connection.execute(select(jobs).where(held).with_for_update()).mappings().one_or_none()
+    accepted = result_is_accepted(jobs, claim, even_if_released=even_if_released)
+    job = (
+        connection.execute(select(jobs).where(accepted).with_for_update()).mappings().one_or_none()
+    )
     if job is None:
         return False
-    number = job["id"]
+    job_id = job["id"]
     connection.execute(
-        update(jobs).where(jobs.c.id == number).values(state=outcome.status, owner=None)
+        update(jobs).where(jobs.c.id == job_id).values(state=outcome.status, owner=None)
     )
     attempt = {
-        "job": number,
+        "job": job_id,
         "run": run,
-        "epoch": claim.epoch,
+        "epoch": claim.number,
         "ended": now(),
         "outcome": outcome.status,
         "error": outcome.error[:2000],
         "trace": outcome.trace,
     }
     connection.execute(table_of(Attempt).insert().values(attempt))
-    for model in (Blob, MetricRow):  # of an earlier attempt
-        connection.execute(table_of(model).delete().where(table_of(model).c.job == number))
+    for table_class in (Blob, MetricRow):  # those of an earlier attempt
+        connection.execute(
+            table_of(table_class).delete().where(table_of(table_class).c.job == job_id)
+        )
     blobs = [
-        {"job": number, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data
+        {"job": job_id, "kind": kind, "data": data} for kind, data in outcome.blobs.items() if data
     ]
     if blobs:
         connection.execute(table_of(Blob).insert(), blobs)
@@ -74,8 +78,8 @@ def commit_outcome(
                 )
             )
         )
-    if outcome.score is not None:  # a diverged job has one too: the score that it counts with
-        connection.execute(table_of(MetricRow).insert(), metric_rows(number, outcome))
+    if outcome.score is not None:  # a diverged job has one too, which reports use
+        connection.execute(table_of(MetricRow).insert(), metric_rows(job_id, outcome))
     return True
 
 
@@ -85,7 +89,7 @@ def is_committed(connection: Connection, claim: Claim, run: int | None) -> bool:
     query = (
         select(attempts.c.id)
         .join(jobs, attempts.c.job == jobs.c.id)
-        .where(jobs.c.digest == claim.digest, attempts.c.epoch == claim.epoch)
+        .where(jobs.c.digest == claim.digest, attempts.c.epoch == claim.number)
         .where(attempts.c.run == run)
     )
     return connection.execute(query).scalar() is not None
@@ -98,9 +102,9 @@ def result_row(
 
     Args:
         job: the row of `JobRow`.
-        outcome: what came of the job.
+        outcome: the outcome of the job.
         versions: of the libraries that computed it.
-        environment: id under which the versions are stored.
+        environment: id of the versions in the table of environments.
     """
     dev_score = outcome.dev_score
     values = {name: getattr(outcome, name) for name in COPIED} | {
@@ -117,7 +121,7 @@ def result_row(
 
 
 def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return the rows of `MetricRow` for an outcome; `special` names values that are not finite."""
+    """Return the rows of `MetricRow` for the outcome of the job with this id."""
     return [
         {
             "job": job,
@@ -130,6 +134,6 @@ def metric_rows(job: int, outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _metrics(outcome: Outcome) -> dict[str, float]:
-    """Return the metrics of an outcome, including the score that it counts with."""
+    """Return the metrics of an outcome and its score."""
     assert outcome.score is not None
     return {"score": outcome.score, **outcome.metrics}

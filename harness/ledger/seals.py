@@ -1,4 +1,4 @@
-"""Hashes that show whether a stored result is still the recorded one."""
+"""Hashes that show whether a stored result has changed since it was recorded."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def payload_hash(metrics: Mapping[str, float], blobs: Mapping[str, bytes]) -> st
 
 
 def seal(job: Mapping[str, Any], result: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """Return the SHA-256 of what a report shows of a result besides its metrics.
+    """Return the SHA-256 of what a report shows of a result in addition to its metrics.
 
     Args:
         job: the row of `JobRow`.
@@ -44,11 +44,11 @@ def seal(job: Mapping[str, Any], result: Mapping[str, Any], versions: Mapping[st
 
 
 def rebuilt_digest(entry: "LedgerEntry", setting: str | None = None) -> str:
-    """Return the digest of a job, computed from what the ledger stores of it.
+    """Compute the digest of a job from what the ledger stores of the job.
 
     Args:
         entry: the stored job.
-        setting: its setting in canonical form, if the caller has it.
+        setting: its setting as canonical JSON; None: taken from the entry.
     """
     return digest(
         setting or entry.setting,

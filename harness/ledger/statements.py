@@ -1,4 +1,4 @@
-"""SQL that several modules of the ledger share."""
+"""Statements that several modules of the ledger use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from sqlmodel import SQLModel
 
 from harness.ledger.tables import Environment, Setting
 
-CHUNK = 500  # values in one statement: some SQLite builds allow 999
+CHUNK = 500  # values that one statement receives at most: some SQLite builds allow only 999
 
 
-def table_of(model: type[SQLModel]) -> Table:
+def table_of(table_class: type[SQLModel]) -> Table:
     """Return the SQLAlchemy table of a SQLModel class."""
-    return model.__table__  # type: ignore[attr-defined,no-any-return]  # SQLModel adds it to table classes
+    return table_class.__table__  # type: ignore[attr-defined,no-any-return]  # SQLModel adds it to table classes
 
 
 def chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
@@ -27,7 +27,7 @@ def chunks(items: Sequence[Any], length: int) -> Iterator[list[Any]]:
 def insert_missing(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: str
 ) -> None:
-    """Insert rows and skip those whose value in the column `key` is already there."""
+    """Insert rows, except those whose value of the column `key` is in the table."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
         insert(table).values(list(rows)).on_conflict_do_nothing(index_elements=[key])
@@ -42,10 +42,10 @@ def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) 
 
 
 def text_ids(
-    connection: Connection, model: type[Environment | Setting], texts: Sequence[str]
+    connection: Connection, table_class: type[Environment | Setting], texts: Sequence[str]
 ) -> dict[str, int]:
-    """Return the id of each text in a table that stores every text once; insert the missing texts."""
-    table = table_of(model)
+    """Return the id of each text in a table that stores every text once. Insert texts that are missing."""
+    table = table_of(table_class)
     ids: dict[str, int] = {}
     for part in chunks(texts, CHUNK):
         insert_missing(connection, table, [{"json": text} for text in part], "json")
@@ -56,5 +56,5 @@ def text_ids(
 
 
 def now() -> str:
-    """Return the current UTC time as it is stored, in whole seconds."""
+    """Return the current UTC time in whole seconds, as the ledger stores it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

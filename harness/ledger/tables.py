@@ -1,18 +1,18 @@
-"""The tables. SQLModel does not validate table classes: values are checked before they are stored."""
+"""The tables. SQLModel does not validate the values of table classes, so callers pass checked values."""
 
 from sqlalchemy import LargeBinary
 from sqlmodel import Field, SQLModel
 
 
 class Meta(SQLModel, table=True):
-    """Facts about the database itself, such as the number of its schema."""
+    """Facts about the database itself, such as its schema version."""
 
     key: str = Field(primary_key=True)
     value: str
 
 
 class RunRow(SQLModel, table=True):
-    """A run of `bench run`, which may claim jobs."""
+    """One call of `bench run`, which may claim jobs."""
 
     __tablename__ = "run"
 
@@ -21,7 +21,7 @@ class RunRow(SQLModel, table=True):
     ended: str | None = None
     command: str
     program: str
-    lock: str  # name of the file whose lock the run holds; empty on a server
+    lock: str  # name of the file that the run locks; empty on a server
 
 
 class Environment(SQLModel, table=True):
@@ -32,9 +32,9 @@ class Environment(SQLModel, table=True):
 
 
 class Setting(SQLModel, table=True):
-    """What all jobs of one method on one task share; each text is stored once.
+    """What all jobs of one method on one task have in common; each text is stored once.
 
-    Together with the job's own columns, it gives the digest of the job.
+    The digest of a job is a hash of its setting and some of its columns.
     """
 
     id: int | None = Field(default=None, primary_key=True)
@@ -61,16 +61,16 @@ class JobRow(SQLModel, table=True):
     note: str = ""  # why the cell is infeasible, or that draws were discarded
     state: str = "planned"
     owner: int | None = Field(default=None, foreign_key="run.id")
-    epoch: int = 0  # rises with every claim, so that the late result of a lost claim is refused
+    epoch: int = 0  # number of its latest claim: see `claims.py`; 0: never claimed
 
 
 class Attempt(SQLModel, table=True):
-    """An attempt at a job. Rows are only added."""
+    """An attempt at a job, with its outcome. A row is added when it ends and never changed."""
 
     id: int | None = Field(default=None, primary_key=True)
     job: int = Field(foreign_key="job.id")
     run: int = Field(foreign_key="run.id")
-    epoch: int
+    epoch: int  # number of the claim under which the run recorded it
     ended: str
     outcome: str
     error: str = ""
@@ -93,7 +93,7 @@ class Result(SQLModel, table=True):
     seconds_evaluation: float
     peak_bytes: int
     artefact: str | None
-    payload: str  # SHA-256 of metrics and blobs, since a database does not notice changed bytes
+    payload: str  # SHA-256 of metrics and blobs: a database does not detect changed bytes
     finished: str
     seal: str = ""  # SHA-256 of this row and of its job; empty in results of the first schema
 

@@ -7,79 +7,83 @@ from typing import Protocol
 
 from harness.jobs import Job
 from harness.outcome import Outcome
-from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.executors.base import WorkerStatus
 
-MEASURED_STEPS = 20  # before the first estimate
+MEASURED_STEPS = 20  # the first estimate needs this many steps of a pack
 
 
 @dataclass
 class RunProgress:
-    """Counts for the display and the exit code."""
+    """Counts of the jobs in the requested grid, for the display and the exit code."""
 
     total: int
-    ended_before: int  # by earlier runs
-    done: int = 0
+    ended_before: int  # before this run began
+    done: int = 0  # in this run
     failed: int = 0  # or diverged, in this run
-    elsewhere: int = 0  # ended by other runs meanwhile
-    started: float = field(default_factory=monotonic)
-    seconds_per_job: float | None = None  # in one slot; None: not measured yet
-    stopped: bool = False  # too many jobs failed
-    locked: bool = False  # the run was stopped before it could write its results
+    ended_by_other_runs: int = 0  # while this run was running
+    started: float = field(default_factory=monotonic)  # a value of `monotonic`
+    seconds_per_job: float | None = None  # of one worker; None: not measured yet
+    too_many_failures: bool = False  # so the run starts no further jobs
+    unwritten_results: bool = False  # a signal ended the run while the ledger was locked
 
     @property
     def left(self) -> int:
         """Number of jobs without an outcome."""
-        return self.total - self.ended_before - self.done - self.failed - self.elsewhere
+        return self.total - self.ended_before - self.done - self.failed - self.ended_by_other_runs
 
-    def seconds_left(self, slots: int) -> float | None:
-        """Return the estimated seconds for the jobs that are left; None before anything was measured."""
+    def seconds_left(self, workers: int) -> float | None:
+        """Return the estimated seconds for the jobs that are left; None if nothing has been measured yet."""
         if self.seconds_per_job is None:
             return None
-        return self.left * self.seconds_per_job / max(1, slots)
+        return self.left * self.seconds_per_job / max(1, workers)
 
 
 class Display(Protocol):
     """Shows a run to the user."""
 
-    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
-        """Show how far the run is; called several times a second."""
+    def show(self, progress: RunProgress, workers: Sequence[WorkerStatus]) -> None:
+        """Show how far the run is. The scheduler calls it several times a second."""
 
     def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
-        """Show an outcome that was recorded."""
+        """Show an outcome that the ledger has recorded."""
 
     def note(self, text: str) -> None:
         """Show a message."""
 
 
 class JobTimeEstimator:
-    """Estimates how long a job takes: from the jobs that ended, and before that from the steps of running ones."""
+    """Estimates the seconds of a job from jobs that ended or, until enough have ended, from steps of running packs."""
 
     def __init__(self) -> None:
-        # Step, seconds and number of steps when a slot's first job was first seen to move: the
-        # start of a worker is not measured.
-        self._first: dict[str, tuple[int, float, int]] = {}
+        # Step, seconds and number of steps when the estimator first saw steps of a pack, by digest
+        # of its first job. It measures from there, so the start of a worker does not count.
+        self._first_seen: dict[str, tuple[int, float, int]] = {}
 
-    def update(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
-        """Set the seconds that a job takes in one slot, if anything was measured."""
+    def update(self, progress: RunProgress, workers: Sequence[WorkerStatus]) -> None:
+        """Set `progress.seconds_per_job` if there is something to measure."""
         ended = progress.done + progress.failed
-        if ended >= max(1, len(slots)):
-            running = sum(slot.jobs for slot in slots if slot.digest is not None)
-            slot_seconds = (monotonic() - progress.started) * len(slots)
-            progress.seconds_per_job = slot_seconds / (ended + 0.5 * running)
+        if ended >= max(1, len(workers)):
+            running = sum(worker.jobs for worker in workers if worker.digest is not None)
+            worker_seconds = (monotonic() - progress.started) * len(workers)
+            # A running job counts as half a job: on average, half of its work is done.
+            progress.seconds_per_job = worker_seconds / (ended + 0.5 * running)
             return
-        if measured := [s for slot in slots if (s := self._seconds(slot)) is not None]:
+        if measured := [
+            s for worker in workers if (s := self._seconds_per_job(worker)) is not None
+        ]:
             progress.seconds_per_job = max(measured)
 
-    def _seconds(self, slot: SlotStatus) -> float | None:
-        if slot.digest is None or not slot.step:
+    def _seconds_per_job(self, worker: WorkerStatus) -> float | None:
+        """Return the estimated seconds of a job from the steps of one worker; None if it has taken too few."""
+        if worker.digest is None or not worker.step:
             return None
-        now = slot.step, slot.seconds, slot.steps
-        step, seconds, steps = self._first.setdefault(slot.digest, now)
-        if slot.seconds < seconds or slot.step < step or slot.steps != steps:
-            self._first[slot.digest] = now  # the pack was started again, or entered another phase
+        now = worker.step, worker.seconds, worker.steps
+        step, seconds, steps = self._first_seen.setdefault(worker.digest, now)
+        if worker.seconds < seconds or worker.step < step or worker.steps != steps:
+            self._first_seen[worker.digest] = now  # the pack began again or entered another phase
             return None
-        if slot.step - step < MEASURED_STEPS:
+        if worker.step - step < MEASURED_STEPS:
             return None
-        seconds_per_step = (slot.seconds - seconds) / (slot.step - step)
-        # The steps of a pack are those of all its jobs.
-        return seconds_per_step * slot.steps / slot.jobs
+        seconds_per_step = (worker.seconds - seconds) / (worker.step - step)
+        # These steps are the work of all jobs in the pack.
+        return seconds_per_step * worker.steps / worker.jobs

@@ -1,4 +1,4 @@
-"""The options of `run` that say how jobs run. None of them changes a number."""
+"""The options of `bench run` that say how jobs run. None of them changes the numbers of a job."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-Text = str | None
+OptionalText = str | None
 PANEL = "How jobs run"
 
 
 KeptTensors = StrEnum("KeptTensors", ["none", "small", "all"])
-TestedRules = StrEnum("TestedRules", ["own", "all"])  # whose selected checkpoint is tested
+TestedRules = StrEnum("TestedRules", ["own", "all"])  # the rules whose checkpoints are tested
 ExecutorName = StrEnum("ExecutorName", ["local", "ray"])
 
 
@@ -21,7 +21,7 @@ def _option(*names: str, text: str, metavar: str | None = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run, as typed."""
+    """The values of these options, as the user typed them."""
 
     db: Annotated[
         str,
@@ -56,7 +56,7 @@ class RunOptions:
         bool, _option("--retry-failed", text="Run failed and diverged jobs again.")
     ] = False
     retry: Annotated[
-        Text,
+        OptionalText,
         _option(
             "--retry",
             text="Run jobs again that ended this way: failed, diverged, or an error class such as Timeout.",
@@ -64,7 +64,7 @@ class RunOptions:
         ),
     ] = None
     max_failures: Annotated[
-        Text,
+        OptionalText,
         _option(
             "--max-failures",
             text="Start no more jobs after this many have failed.",
@@ -73,7 +73,8 @@ class RunOptions:
     ] = None
     fail_fast: Annotated[bool, _option("--fail-fast", text="The same as --max-failures 1.")] = False
     timeout: Annotated[
-        Text, _option("--timeout", text="Fail a job after this many seconds.", metavar="SECONDS")
+        OptionalText,
+        _option("--timeout", text="Fail a job after this many seconds.", metavar="SECONDS"),
     ] = None
     zeroed: Annotated[
         bool,
@@ -104,7 +105,7 @@ class RunOptions:
         ),
     ] = "auto"
     shard: Annotated[
-        Text,
+        OptionalText,
         _option(
             "--shard",
             text="Run only part K of N of the grid, into its own database; "
@@ -113,7 +114,7 @@ class RunOptions:
         ),
     ] = None
     hypothesis: Annotated[
-        Text,
+        OptionalText,
         _option(
             "--hypothesis",
             text="Preregister the comparison that this study tests, before its first result: simplex:prefix.",
@@ -121,7 +122,7 @@ class RunOptions:
         ),
     ] = None
     rope: Annotated[
-        Text,
+        OptionalText,
         _option(
             "--rope",
             text="With --hypothesis: smaller differences, in points, do not matter. Default: 1.",

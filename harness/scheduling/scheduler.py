@@ -1,8 +1,8 @@
 """The loop of `bench run`: claim jobs in the ledger, give them to an executor, record their outcomes.
 
-What is left to do is what the ledger does not show as done; nothing else records progress. The
-first signal ends the loop when the jobs in flight have ended, the second one ends it at once.
-Either way, claims without a result are released.
+Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
+recorded its outcome. After the first signal, the loop ends when the jobs in flight have ended. The
+second signal ends it at once. In both cases the scheduler releases claims without a result.
 """
 
 import math
@@ -14,25 +14,27 @@ from itertools import islice
 from harness.errors import Busy
 from harness.ledger import Claim, Ledger, database
 from harness.outcome import Outcome
-from harness.scheduling.executors.base import Executor, PackFinished, PackLost, SlotStatus
+from harness.scheduling.executors.base import Executor, PackFinished, PackLost, WorkerStatus
 from harness.scheduling.other_runs import JobsOfOtherRuns
 from harness.scheduling.progress import Display, JobTimeEstimator, RunProgress
 from harness.scheduling.signals import StopSignals
 from harness.training.ticket import Ticket
 from harness.wording import plural
 
-MAX_LOSSES = 3  # a job that lost its worker this many times has failed
-CONFIRM_ABOVE = 3600.0  # seconds of estimated work that need a confirmation
-POLL = 0.15  # seconds to wait for events
-WINDOW = 50  # jobs of the queue to claim from, at least
+MAX_WORKER_DEATHS = 3  # a job fails when this many workers have died while they ran it
+CONFIRM_ABOVE = 3600.0  # a run of more estimated seconds than this needs a confirmation
+POLL_SECONDS = 0.15  # how long one call waits for events
+# The scheduler offers the ledger at least this many jobs in one transaction: other runs may have
+# claimed the first ones.
+CLAIM_CANDIDATES = 50
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to end a job or a run early."""
+    """When to end a job, and when to start no further jobs."""
 
-    seconds: float = math.inf  # of one job
-    failures: float = math.inf  # of a run
+    seconds_per_job: float = math.inf
+    failed_jobs: float = math.inf  # in this run
 
 
 @dataclass
@@ -40,16 +42,16 @@ class Scheduler:
     """Works through jobs until none is left or a signal stops it.
 
     Args:
-        ledger: open for writing, with a run begun and the jobs entered.
+        ledger: open for writing. The caller has begun a run and added the jobs.
         tickets: the jobs to run by digest, in their order.
         executor: runs packs of jobs.
-        display: shows what happens.
-        progress: counted up as outcomes arrive.
+        display: shows progress and messages.
+        progress: the scheduler updates its counts.
         stop: counts the signals that stop the run.
-        retry: states that are tried again, such as `failed`.
+        retry: states besides `planned` that may be tried again, such as `failed`.
         confirm: called once with the estimated seconds if the run will take more than an hour; False
             stops the run. None: do not ask.
-        limits: of one job and of the run.
+        limits: for each job, and for the run.
     """
 
     ledger: Ledger
@@ -64,11 +66,11 @@ class Scheduler:
 
     _queue: deque[str] = field(init=False)
     _in_flight: dict[str, Claim] = field(init=False, default_factory=dict)
-    _losses: Counter[str] = field(init=False, default_factory=Counter)  # of workers, by job
+    _worker_deaths: Counter[str] = field(init=False, default_factory=Counter)  # by digest
     _timed_out: set[str] = field(init=False, default_factory=set)
     _other_runs: JobsOfOtherRuns = field(init=False, default_factory=JobsOfOtherRuns)
     _estimator: JobTimeEstimator = field(init=False, default_factory=JobTimeEstimator)
-    _waited: float = field(init=False, default=0.0)  # seconds for a locked ledger
+    _seconds_waited: float = field(init=False, default=0.0)  # for a locked ledger, so far
 
     def __post_init__(self) -> None:
         self._queue = deque(self.tickets)
@@ -77,7 +79,7 @@ class Scheduler:
         """Run the jobs.
 
         Raises:
-            Busy: another process has locked the ledger for too long, and no signal came.
+            Busy: another process has locked the ledger for too long, and the run received no signal.
             DiskTrouble, CannotWrite, CorruptData, Unavailable: the ledger or a disk cannot be used.
         """
         self.ledger.wait_while(self._wait_for_ledger)
@@ -85,27 +87,29 @@ class Scheduler:
             try:
                 self._loop()
             except BaseException as error:
-                # The outcomes of running jobs could not be recorded: do not wait for the workers.
+                # The second signal raises KeyboardInterrupt out of a job in this process. After any
+                # other error, no outcome can be recorded: do not wait for the workers.
                 if not isinstance(error, KeyboardInterrupt) or self.stop.count < 2:
                     self.executor.close(kill=True)
                     raise
             self.executor.close(kill=self.stop.count >= 2)
-            self._settle()
-        except Busy:  # the claims are released once this process is gone
+            self._release_and_count()
+        except Busy:  # the next run releases the claims, since this process has ended by then
             if not self.stop.count:
                 raise
-            self.progress.locked = bool(self._in_flight)
+            self.progress.unwritten_results = bool(self._in_flight)
 
     def _loop(self) -> None:
+        """Start and record jobs until nothing is in flight and nothing may be started, or until the second signal."""
         while self.stop.count < 2:
             self.ledger.keep_lock()
             if self._is_starting_jobs:
-                self._fill_slots()
+                self._start_jobs()
             if self._in_flight:
                 self._announce_stop()
-                for event in self.executor.events(POLL):
-                    self._handle(event)
-                self._watch()
+                for event in self.executor.events(POLL_SECONDS):
+                    self._handle_event(event)
+                self._check_progress()
             elif self._is_starting_jobs and self._other_runs.digests:
                 self._other_runs.wait(self.display)
             else:
@@ -113,75 +117,77 @@ class Scheduler:
 
     @property
     def _is_starting_jobs(self) -> bool:
-        return not self.stop.count and not self.progress.stopped
+        return not self.stop.count and not self.progress.too_many_failures
 
-    def _settle(self) -> None:
-        """Release what is still claimed and count the jobs that other runs ended."""
+    def _release_and_count(self) -> None:
+        """Release the claims without a result, and count the jobs that other runs ended."""
         if self._in_flight:
             self.ledger.release_claims(list(self._in_flight.values()))
-        if self._is_starting_jobs:
+        if self._is_starting_jobs:  # after a stop, every job without an outcome counts as left
             ended = sum(state != "planned" for state in self.ledger.states(self.tickets).values())
-            self.progress.elsewhere = ended - self.progress.done - self.progress.failed
+            self.progress.ended_by_other_runs = ended - self.progress.done - self.progress.failed
 
     # -- starting jobs
 
-    def _fill_slots(self) -> None:
-        """Give every idle slot a pack of jobs that no other run has claimed."""
+    def _start_jobs(self) -> None:
+        """Give every idle worker a pack of jobs."""
         idle = self.executor.idle()
         if idle and not self._queue:
-            self._queue.extend(self._other_runs.free_jobs(self.ledger, self.retry))
-        for slot in idle:
+            self._queue.extend(self._other_runs.pop_unfinished(self.ledger, self.retry))
+        for worker in idle:
             while self._queue:
                 if claims := self._claim_pack():
                     self._in_flight |= {claim.digest: claim for claim in claims}
-                    self.executor.submit(slot, [self.tickets[claim.digest] for claim in claims])
+                    self.executor.submit(worker, [self.tickets[claim.digest] for claim in claims])
                     break
 
     def _claim_pack(self) -> list[Claim]:
-        """Claim the next jobs that go together and take them from the queue, with those that other runs have."""
+        """Claim the jobs of the next pack. Take them from the queue, and also those that other runs have."""
         first = self._queue[0]
-        # A job that lost a worker runs alone: it may have been the cause.
-        count = 1 if self._losses[first] else self.tickets[first].jobs_at_once
-        window = self._window(count)
-        claims = self.ledger.claim(window, count, retry=self.retry)
+        # A job whose worker died runs alone from then on: it may be the cause.
+        count = 1 if self._worker_deaths[first] else self.tickets[first].jobs_at_once
+        candidates = self._claim_candidates(count)
+        claims = self.ledger.claim(candidates, count, retry=self.retry)
         claimed = {claim.digest for claim in claims}
-        passed = window.index(claims[-1].digest) + 1 if len(claims) == count else len(window)
-        for digest in window[:passed]:
+        # The ledger claims in order and stops at `count`. Candidates after that one stay in the queue.
+        last = candidates.index(claims[-1].digest) if len(claims) == count else len(candidates) - 1
+        for digest in candidates[: last + 1]:
             self._queue.remove(digest)
             if digest not in claimed:
                 self._other_runs.digests.append(digest)
         return claims
 
-    def _window(self, count: int) -> list[str]:
-        """Return the next jobs of the queue to claim from; for a pack, those that may share one with the first."""
+    def _claim_candidates(self, count: int) -> list[str]:
+        """Return the next jobs of the queue; if `count` is more than 1, those of the same kind as the first."""
         if count == 1:
-            return list(islice(self._queue, WINDOW))
+            return list(islice(self._queue, CLAIM_CANDIDATES))
         kind = self.tickets[self._queue[0]].kind
         return list(
             islice(
                 (digest for digest in self._queue if self.tickets[digest].kind == kind),
-                max(WINDOW, 2 * count),
+                max(CLAIM_CANDIDATES, 2 * count),
             )
         )
 
     # -- ending jobs
 
-    def _handle(self, event: PackFinished | PackLost) -> None:
+    def _handle_event(self, event: PackFinished | PackLost) -> None:
+        """Record the outcomes of a pack; if it was lost, queue or fail its jobs."""
         if isinstance(event, PackLost):
             for digest in event.digests:
-                self._handle_loss(digest, event.reason)
+                self._handle_worker_death(digest, event.reason)
             return
         self._adopt_smaller_geometry(event.outcomes)
         for outcome in event.outcomes:
             self._record(self._in_flight[outcome.digest], outcome)
-            # Removed only after the commit: while jobs are in flight, one signal does not end the
-            # wait for a locked ledger.
+            # Remove it only after the commit. If the ledger is locked, `_wait_for_ledger` then goes on
+            # after one signal, because a result would be lost.
             del self._in_flight[outcome.digest]
 
     def _record(self, claim: Claim, outcome: Outcome) -> None:
-        """Commit an outcome, then show it."""
+        """Commit an outcome, and show it if the ledger accepts it."""
         job = self.tickets[outcome.digest].job
-        if not self.ledger.record(outcome, claim.epoch):
+        if not self.ledger.record(outcome, claim.number):
             self.display.note(
                 f"another run has taken over {job.label} on {job.draw.task}: "
                 "the result of that run counts"
@@ -193,7 +199,7 @@ class Scheduler:
         self.display.finished(job, outcome, self.progress)
 
     def _adopt_smaller_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """Run further jobs of a kind in the geometry with which its last ones fitted into memory."""
+        """If a pack had to become smaller to fit into memory, run the other jobs of its kind in that geometry."""
         for outcome in outcomes:
             if not outcome.note:
                 continue
@@ -205,14 +211,14 @@ class Scheduler:
                     for digest, ticket in self.tickets.items()
                 }
 
-    def _handle_loss(self, digest: str, reason: str) -> None:
-        """Queue a job that lost its worker again; it fails if it timed out or lost too many workers."""
+    def _handle_worker_death(self, digest: str, reason: str) -> None:
+        """Queue a job again after its worker died. It fails if it timed out or if too many workers have died."""
         claim = self._in_flight.pop(digest)
-        self._losses[digest] += 1
+        self._worker_deaths[digest] += 1
         if digest in self._timed_out:
             error = "Timeout: it took longer than --timeout allows"
-        elif self._losses[digest] >= MAX_LOSSES:
-            error = f"WorkerDied: {MAX_LOSSES} times ({reason}); is there enough memory?"
+        elif self._worker_deaths[digest] >= MAX_WORKER_DEATHS:
+            error = f"WorkerDied: {MAX_WORKER_DEATHS} times ({reason}); is there enough memory?"
         else:
             self.display.note(
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
@@ -225,36 +231,38 @@ class Scheduler:
 
     # -- between events
 
-    def _watch(self) -> None:
-        """Apply the limits, update the display, and ask before a long run."""
-        slots = self.executor.status()
-        self._stop_late_packs(slots)
-        if self._is_starting_jobs and self.progress.failed >= self.limits.failures:
-            self.progress.stopped = True
+    def _check_progress(self) -> None:
+        """Apply the limits, update the display, and ask for confirmation of a long run."""
+        workers = self.executor.status()
+        self._kill_late_packs(workers)
+        if self._is_starting_jobs and self.progress.failed >= self.limits.failed_jobs:
+            self.progress.too_many_failures = True
             self.display.note(
                 f"{plural(self.progress.failed, 'job')} failed: no further jobs are started"
             )
-        self._estimator.update(self.progress, slots)
-        self.display.show(self.progress, slots)
+        self._estimator.update(self.progress, workers)
+        self.display.show(self.progress, workers)
         self._confirm_long_run()
 
     def _confirm_long_run(self) -> None:
+        """Ask once, as soon as there is an estimate; stop the run if the answer is no."""
         seconds = self.progress.seconds_left(len(self.executor.devices))
         if self.confirm and seconds is not None and not self.stop.count:
             confirm, self.confirm = self.confirm, None
             if seconds > CONFIRM_ABOVE and not confirm(seconds):
                 self.stop.count = 2
 
-    def _stop_late_packs(self, slots: Sequence[SlotStatus]) -> None:
-        """End packs that exceed the time of their jobs; a job that was alone has then timed out."""
-        for number, slot in enumerate(slots):
-            late = slot.seconds > self.limits.seconds * slot.jobs
-            if late and slot.digest in self._in_flight:
-                if slot.jobs == 1:  # the jobs of a pack are tried again one by one
-                    self._timed_out.add(slot.digest)
-                self.executor.stop(number)
+    def _kill_late_packs(self, workers: Sequence[WorkerStatus]) -> None:
+        """Kill the workers of packs that take longer than their jobs may. A job that ran alone has then timed out."""
+        for number, worker in enumerate(workers):
+            late = worker.seconds > self.limits.seconds_per_job * worker.jobs
+            if late and worker.digest in self._in_flight:
+                if worker.jobs == 1:  # otherwise each job of the pack runs again, alone
+                    self._timed_out.add(worker.digest)
+                self.executor.kill_worker(number)
 
     def _announce_stop(self) -> None:
+        """Show once, after the first signal, that the run is stopping."""
         if self.stop.count == 1 and not self.stop.announced:
             self.stop.announced = True
             self.display.note(
@@ -264,13 +272,14 @@ class Scheduler:
     def _wait_for_ledger(self, seconds: float) -> bool:
         """Return whether to keep waiting for a ledger that another process has locked.
 
-        A signal ends the wait. While jobs are in flight it takes two, since their results would be lost.
+        One signal ends the wait. While jobs are in flight two are needed, since their results would be lost.
 
         Args:
-            seconds: since this wait began.
+            seconds: since this wait began. The ledger calls this method again and again while it waits.
         """
-        waited = self._waited if self._waited < seconds else 0.0  # greater: of an earlier wait
-        self._waited = seconds
+        # A greater value is left over from an earlier wait.
+        waited = self._seconds_waited if self._seconds_waited < seconds else 0.0
+        self._seconds_waited = seconds
         if waited < database.LOCK_TIMEOUT <= seconds:
             self.display.note(
                 f"{database.display_name(self.ledger.name)} is locked by another process: "

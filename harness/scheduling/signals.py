@@ -1,6 +1,6 @@
-"""Ctrl-C and the signals of a batch system.
+"""Ctrl-C, and the signals by which a batch system ends a program.
 
-The first signal stops a run when its running jobs have ended, the second one stops it at once.
+After the first signal, a run ends when its running jobs have ended. The second one ends it at once.
 """
 
 import signal
@@ -14,27 +14,27 @@ from harness.scheduling.executors.base import SIGNALS
 
 @dataclass
 class StopSignals:
-    """A signal handler that counts the signals which ask the run to stop.
+    """A signal handler that counts the signals received.
 
     Args:
-        in_process: whether jobs run in this process; a second signal must then raise out of them.
+        in_process: whether jobs run in this process; the second signal then ends them by an exception.
     """
 
     in_process: bool = False
     last: int | None = None  # number of the latest signal
     count: int = 0
-    announced: bool = False  # whether a message has announced the stop
+    announced: bool = False  # whether the user has read that the run is stopping
 
     @property
     def exit_code(self) -> int:
-        """The exit code by which a shell recognises a program that a signal ended."""
+        """The exit code that a shell gives to a program ended by the latest signal."""
         return 128 + (self.last or signal.SIGINT)
 
     def __call__(self, number: int, _frame: Any) -> None:
         """Count a signal.
 
         Raises:
-            KeyboardInterrupt: it is the second one, and jobs run in this process.
+            KeyboardInterrupt: this is the second signal, and jobs run in this process.
         """
         self.last, self.count = number, self.count + 1
         if self.in_process and self.count >= 2:
@@ -43,7 +43,7 @@ class StopSignals:
 
 @contextmanager
 def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
-    """Count SIGINT, SIGTERM and SIGHUP inside the block instead of being ended by them.
+    """Inside the block, count SIGINT, SIGTERM and SIGHUP, which then do not end the program.
 
     Args:
         in_process: see `StopSignals`.
@@ -51,7 +51,7 @@ def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
     stop = StopSignals(in_process)
     numbers = list(SIGNALS)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        numbers.remove(signal.SIGHUP)  # nohup: the run is to outlive its terminal
+        numbers.remove(signal.SIGHUP)  # the user started the run with nohup
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop

@@ -1,4 +1,4 @@
-"""The summary and the exit code of a run."""
+"""What `bench run` prints when it ends, and its exit code."""
 
 from collections import Counter
 from time import monotonic
@@ -15,7 +15,7 @@ from harness.wording import duration, plural
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a text as it is, on one line."""
+    """Print text without markup and without line breaks."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -31,30 +31,40 @@ def summarise_run(
 
     Args:
         out: The console.
-        ledger: The results.
+        ledger: The ledger of the run.
         plan: Every job of the grid.
         progress: The counts of this run.
-        stop: The signals that stopped it.
-        db: The database; None if it is temporary.
+        stop: The signals that the run received.
+        db: Name of the database; None if it is temporary.
     """
     counts = [f"{progress.done:,} done"]
     counts += [f"{progress.failed:,} failed"] if progress.failed else []
-    counts += [f"{progress.elsewhere:,} by other runs"] if progress.elsewhere else []
+    counts += (
+        [f"{progress.ended_by_other_runs:,} by other runs"] if progress.ended_by_other_runs else []
+    )
     counts += [f"{progress.left:,} left"] if progress.left else []
     print_line(out, f"{', '.join(counts)} in {duration(monotonic() - progress.started)}")
     if stop.count:
-        losses = (
+        consequence = (
             "results that could not be written will be computed again"
-            if progress.locked
+            if progress.unwritten_results
             else "every finished result is kept"
         )
-        print_line(out, f"stopped; {losses}; the same command goes on from here")
+        print_line(out, f"stopped; {consequence}; the same command goes on from here")
         return stop.exit_code
     return finish(out, ledger, plan, db, failed_now=progress.failed > 0)
 
 
 def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_now: bool) -> int:
-    """Print what is missing, or where the results are, and return the exit code: success if every cell has a result."""
+    """Print which results are missing, or where the results are, and return the exit code.
+
+    Args:
+        out: The console.
+        ledger: The ledger of the run.
+        plan: Every job of the grid.
+        db: Name of the database; None if it is temporary.
+        failed_now: whether jobs failed in this run, and not only in earlier ones.
+    """
     states = Counter(ledger.states([job.digest for job in plan.jobs]).values())
     if failed := states["failed"] + states["diverged"]:
         retry = "" if failed_now else "; `--retry-failed` runs them again"
@@ -63,7 +73,7 @@ def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_n
     if left := states["planned"]:
         print_line(out, f"{plural(left, 'job')} left: run the same command again")
         return ExitCode.NEGATIVE
-    # The jobs of another run that this run did not have to wait for.
+    # Another run retries these jobs. They had failed when this run began, so this run did not wait.
     if claimed := states["claimed"]:
         print_line(
             out,

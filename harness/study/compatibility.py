@@ -102,7 +102,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         if stored > 2 * backbone.architecture.size:
             return Support(trained=stored // 4, stored=stored)
         trainable = method.trainable_parameters(slots, streams).to(dtype=backbone.trained_in)
-        slots.install(trainable(trainable.weights(2, streams.generator("simplex"))))
+        slots.install(trainable(trainable.sample_points(2, streams.generator("simplex"))))
         logits = backbone(_rows(backbone))
         if method.closed_form is None:
             logits.square().sum().backward()

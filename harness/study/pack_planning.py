@@ -102,20 +102,20 @@ def geometries(
     }
 
 
-def feature_sharing(jobs: Sequence[Job], pack: str, slots: int) -> dict[str, int]:
+def feature_sharing(jobs: Sequence[Job], pack: str, workers: int) -> dict[str, int]:
     """Return how many jobs share features with each job that is fitted on them, by digest.
 
-    As many are dispatched together as `pack` allows and as leaves no slot idle. That changes none
-    of their numbers: it only saves computing the features of a row that several of them have.
+    As many jobs are dispatched together as `pack` allows, but not so many that a worker is idle. Sharing
+    changes none of their numbers: the features of a row that several jobs have are computed only once.
 
     Args:
         jobs: the jobs to do.
         pack: `auto`, or the number of jobs in a pack.
-        slots: number of workers.
+        workers: number of workers.
     """
     digests = [job.digest for job in jobs if _uses_features(job)]
     most = PACK_SIZES[-1] if pack == "auto" else int(pack)
-    return dict.fromkeys(digests, min(most, -(-len(digests) // max(1, slots))))
+    return dict.fromkeys(digests, min(most, -(-len(digests) // max(1, workers))))
 
 
 def _uses_features(job: Job) -> bool:
@@ -147,7 +147,7 @@ def _memory_model(spec: BackboneSpec, devices: Sequence[str]) -> MemoryModel:
 
     config = transformers.AutoConfig.from_pretrained(checkpoints.locate(spec.name, spec.revision))
     memory = min(torch.cuda.get_device_properties(device).total_memory for device in devices)
-    sharing = max(Counter(devices).values())  # slots on one device
+    sharing = max(Counter(devices).values())  # workers on one device
     number_bytes = torch.finfo(getattr(torch, spec.storage_dtype)).bits // 8
     layers, width = config.num_hidden_layers, config.hidden_size
     size = 12 * layers * width**2 + config.vocab_size * width

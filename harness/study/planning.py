@@ -11,7 +11,7 @@ from harness.backbones import checkpoints
 from harness.cache import DiskCache
 from harness.errors import UsageError
 from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
-from harness.ledger import Infeasible
+from harness.ledger import InfeasibleCell
 from harness.study import compatibility
 from harness.tasks import draws, metrics
 from harness.tasks.base import Example, Task
@@ -44,7 +44,7 @@ class Plan:
 
     backbone: BackboneSpec
     jobs: tuple[Job, ...]
-    infeasible: tuple[Infeasible, ...]
+    infeasible: tuple[InfeasibleCell, ...]
     tasks: dict[str, Task]
 
     def part(self, number: int, parts: int) -> "Plan":
@@ -109,7 +109,7 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
                 reason = refusal or (problem and f"{rows.task} at {rows.size}: {problem}")
                 job = _job(backbone, rows, seed, method, request.recipe)
                 if reason:
-                    infeasible.append(Infeasible(job, reason))
+                    infeasible.append(InfeasibleCell(job, reason))
                 else:
                     jobs.append(job)
     return Plan(

@@ -24,9 +24,9 @@ Tensors = Callable[[Tensor | None], dict[str, Tensor]]
 
 @dataclass
 class CallLimit:
-    """The size of an evaluation call that the device was found to hold."""
+    """The greatest evaluation call that fits in the device's memory, reduced on out-of-memory."""
 
-    tokens: int = 0  # greatest number in one call; 0: the default
+    tokens: int = 0  # greatest number in one call, padding included; 0: the device's default
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ def forward(
 ) -> Tensor:
     """Return logits `[rows, outputs]` with these tensors in the slots.
 
-    Rows of similar length share a forward call: the gradient of a loss over all rows is the same,
-    with less padding.
+    Rows of similar length share a forward call, which saves padding. The gradient of a loss over all
+    rows does not depend on this split.
 
     Args:
         adapted: the model and its slots.
         rows: encoded rows.
-        tensors: one tensor per slot, for all rows or `[rows, ...]`.
+        tensors: one tensor per slot; it may have a leading row axis, `[rows, ...]`.
         max_tokens: greatest number of tokens in one call; 0: the device's default.
     """
     backbone, slots = adapted.backbone, adapted.slots
@@ -67,25 +67,25 @@ def forward(
 
 @torch.no_grad()
 def predict(
-    adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], weights: Tensor | None = None
+    adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], points: Tensor | None = None
 ) -> Tensor:
     """Return logits `[rows, outputs]` on the CPU, in the order of the rows.
 
-    On out-of-memory, calls of half as many tokens are used for these rows and all later ones of
-    this model.
+    On out-of-memory, the greatest number of tokens in a call is halved, for these rows and for all later
+    rows of this model.
 
     Args:
         adapted: the model and its slots.
         tensors: gives the tensors of the slots at points of the simplex.
         rows: encoded rows.
-        weights: a point of the simplex for every row, `[rows, layers, vertices]`, or one for all;
-            None: the centroid.
+        points: a point of the simplex for every row, `[rows, layers, vertices]`, or one point for all
+            rows, `[1, layers, vertices]`; None: the centroid.
 
     Raises:
         OutOfMemoryError: the device cannot hold a single row.
     """
     logits, adapted.call_limit.tokens = out_of_memory.retry_smaller(
-        lambda tokens: _predict(adapted, tensors, rows, weights, tokens),
+        lambda tokens: _predict(adapted, tensors, rows, points, tokens),
         adapted.call_limit.tokens,
         lambda tokens: halved_call_tokens(rows, adapted.backbone.device.type, tokens),
     )
@@ -96,16 +96,17 @@ def _predict(
     adapted: AdaptedModel,
     tensors: Tensors,
     rows: Sequence[Encoded],
-    weights: Tensor | None,
+    points: Tensor | None,
     max_tokens: int,
 ) -> Tensor:
     backbone, slots = adapted.backbone, adapted.slots
-    if weights is None or len(weights) != len(rows):
-        return forward(adapted, rows, tensors(weights), max_tokens).cpu()
-    points = to_device(weights, backbone.device)
+    if points is None or len(points) != len(rows):
+        return forward(adapted, rows, tensors(points), max_tokens).cpu()
+    on_device = to_device(points, backbone.device)
 
-    def logits_of(batch: MicroBatch) -> Tensor:  # tensors for all rows would fill the memory
-        slots.install(tensors(points[batch.indices]))
+    def logits_of(batch: MicroBatch) -> Tensor:
+        # Vertices are mixed for each call, since tensors for all rows need much memory.
+        slots.install(tensors(on_device[batch.indices]))
         return backbone(batch.batch)
 
     return run_micro_batches(backbone, rows, logits_of, max_tokens).cpu()

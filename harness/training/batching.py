@@ -32,8 +32,8 @@ def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a host tensor to the device without waiting for the copy.
 
-    The source is pinned memory: for a copy from pageable memory the host would wait until the
-    device has finished all earlier work.
+    The copy starts from pinned memory. If it started from pageable memory, the host would wait until
+    the device has finished all earlier work.
     """
     return (
         tensor.pin_memory().to(device, non_blocking=True)
@@ -58,8 +58,8 @@ def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dic
 def group_by_length(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -> list[list[int]]:
     """Return the indices of the rows in groups of similar length, short ones first.
 
-    A group ends where the next row would add more padding than one more call costs, or more tokens
-    than a call may have: `max_tokens`, or the device's default.
+    A group ends where the next row would add more padding than one more call costs, or would exceed the
+    maximum number of tokens in a call: `max_tokens`, or the device's default.
     """
     max_tokens = max_tokens or MAX_TOKENS[device]
     groups: list[list[int]] = []
@@ -80,7 +80,7 @@ def group_by_length(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -
 
 
 def halved_call_tokens(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -> int:
-    """Return half the tokens of the largest group; 0 if every group is a single row."""
+    """Return half the number of tokens in the largest group; 0 if every group is a single row."""
     groups = [
         (len(group), len(group) * _length(rows[group[-1]]))
         for group in group_by_length(rows, device, max_tokens)
@@ -95,16 +95,16 @@ def halved_call_tokens(rows: Sequence[Encoded], device: str, max_tokens: int = 0
 class MicroBatch(NamedTuple):
     """Rows of one forward call, on the model's device."""
 
-    indices: Tensor  # of its rows among all rows, `[rows]`
+    indices: Tensor  # position of each row among all rows, `[rows]`
     batch: dict[str, Tensor]  # `{name: [rows, tokens]}`
 
 
 class EncodedTestSet(list[Encoded]):
-    """Encoded rows that many jobs evaluate: their micro-batches are built once."""
+    """Encoded rows that many jobs evaluate; their micro-batches are built once and cached here."""
 
     def __init__(self, rows: Iterable[Encoded]) -> None:
         super().__init__(rows)
-        # by device and greatest number of tokens in a call
+        # By device and greatest number of tokens in a call.
         self.built: dict[tuple[torch.device, int], list[MicroBatch]] = {}
 
 

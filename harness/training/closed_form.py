@@ -8,15 +8,15 @@ import torch
 from harness.tasks import metrics
 from harness.training import batching
 from harness.training.adapted_model import AdaptedModel
+from harness.training.dev_scoring import BestCheckpoint, CurvePoint
 from harness.training.feature_cache import FeatureReader
 from harness.training.loop import Examples, FitResult
-from harness.training.selection import BestCheckpoint, CurvePoint
 
 
 def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:
-    """Fit candidates on the training rows and load the one with the best dev score.
+    """Fit candidates on the training rows and load the candidate with the best dev score.
 
-    Each point of the curve is a candidate; its number takes the place of the training step.
+    Each point of the curve is a candidate. The number of the candidate is stored as the training step.
     """
     target, backbone, method = examples.target, adapted.backbone, reader.solver
     train_features, dev_features = (
@@ -48,7 +48,6 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
 
 
 def load(adapted: AdaptedModel, tensors: Mapping[str, np.ndarray]) -> None:
-    """Copy a solution into the trainable parameters."""
-    parameters = adapted.trainable.shared
+    """Copy a solution, `{slot: array}`, into the trainable parameters."""
     for name, value in tensors.items():
-        parameters[name].data.copy_(torch.from_numpy(value))
+        adapted.trainable.shared[name].data.copy_(torch.from_numpy(value))

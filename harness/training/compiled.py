@@ -1,8 +1,8 @@
 """The forward pass of a pack's training step as one compiled graph, for `bench run --compile`.
 
-`torch.compile` cannot trace `torch.func.vmap` around a library's model: it would break the graph
-and run the original code piece by piece. So `make_fx` first traces the pass into plain operations,
-and those are compiled.
+`torch.compile` cannot trace `torch.func.vmap` around a library's model: it would split the graph and
+run the original Python code between the parts. So `make_fx` first traces the pass into plain
+operations, and `torch.compile` compiles those.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from torch.utils import _pytree as trees
 class CompiledFunction:
     """A function of a tree of tensors, compiled at its first call for the shapes of that call.
 
-    Each kind of pack has one (`worker_cache.compiled_function`): everything else that the function reads
-    must be equal for all packs of the kind.
+    Each kind of pack has its own (`worker_cache.compiled_function`). Everything that the function reads
+    besides its inputs must be equal for all packs of the kind.
     """
 
     def __init__(self) -> None:

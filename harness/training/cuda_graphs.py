@@ -1,8 +1,9 @@
 """A training step of a pack as one CUDA graph, for `bench run --cuda-graphs`.
 
-A step launches some thousand small kernels, and a fast GPU waits for the Python that launches them.
-Once captured, one call launches all of them. A graph holds kernels and the addresses that they read
-and write, so a step must not read a value back to the host and must change memory only in place.
+A step launches some thousand small kernels, and a fast GPU waits for the Python code that launches
+them. After a step is captured, one call launches all its kernels. A graph holds kernels and the
+addresses that they read and write, so a step must not copy a value to the host and must change memory
+only in place.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as trees
 
-# Steps that run before the captured one: in them libraries choose kernels and allocate workspaces.
+# Number of steps that run before a step is captured: in them, libraries choose kernels and allocate workspaces.
 WARM_UP_STEPS = 3
 
 
-# Records the kernels that a function launches, without running them. Returns a function that replays
-# them, and the tensor that then holds the value.
+# A recorder takes a function and records the kernels that it launches, without running them. It returns
+# a function that replays the kernels, and the tensor that then holds the function's value.
 Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 
 
@@ -37,19 +38,19 @@ class CudaGraphRecorder:
     @contextmanager
     def side_stream(self) -> Iterator[None]:
         """Launch the kernels of the block on a side stream, as capturing requires."""
-        usual = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(usual)
+        main_stream = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(main_stream)
         try:
             with torch.cuda.stream(self._stream):
                 yield
         finally:
-            usual.wait_stream(self._stream)
+            main_stream.wait_stream(self._stream)
 
     def __call__(self, function: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
         """Capture a function as a CUDA graph: see `Recorder`.
 
         Raises:
-            OutOfMemoryError: the device cannot hold the memory of a step, which a graph keeps.
+            OutOfMemoryError: the device cannot hold the memory of a step, which the graph occupies.
             RuntimeError: the step cannot be captured. The device remains usable.
         """
         graph = torch.cuda.CUDAGraph()
@@ -74,7 +75,7 @@ class CapturedStep:
     def __init__(self, step: Callable[[Any], Tensor], recorder: Recorder) -> None:
         self._step, self._recorder, self._steps = step, recorder, 0
         self._replay: Callable[[], object] = lambda: None
-        self._inputs: list[Any] = []  # whose memory the captured kernels read
+        self._inputs: list[Any] = []  # the captured kernels read their memory
         self._result = torch.empty(0)
 
     def __call__(self, inputs: Any) -> Tensor:
@@ -88,8 +89,8 @@ class CapturedStep:
             self._replay, self._result = self._recorder(
                 lambda: self._step(trees.tree_unflatten(self._inputs, tree))
             )
-        for captured, leaf in zip(self._inputs, leaves, strict=True):
-            if isinstance(captured, Tensor):
-                captured.copy_(leaf)
+        for captured_input, leaf in zip(self._inputs, leaves, strict=True):
+            if isinstance(captured_input, Tensor):
+                captured_input.copy_(leaf)
         self._replay()
         return self._result.clone()

@@ -1,21 +1,21 @@
-"""The scores of a job's dev examples during training, and the selection rules that read them."""
+"""Scores on the dev examples during training, and the checkpoints that selection rules choose by them."""
 
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Example
 from harness.training.labels import Target
-from harness.training.selection import CurvePoint
 from methods.core.method import DevScoring
 from methods.core.parameters import TrainableParameters
 
-# Rows that stochastic validation scores at least: dev examples are copied until there are as many.
+# Minimum number of rows in stochastic validation: dev examples are copied until there are this many.
 SCORED_ROWS = 300
 
 
@@ -23,9 +23,9 @@ class EvalRequest(NamedTuple):
     """A request for the logits `[rows, outputs]` of the current parameters, on the CPU.
 
     Attributes:
-        indices: of the rows among the training loop's rows.
-        points: points of the simplex, `[rows, layers, vertices]` or one for all rows, `[1, ...]`; None:
-            the centroid.
+        indices: which of the training loop's rows to evaluate.
+        points: points of the simplex, `[rows, layers, vertices]`, or one point for all rows,
+            `[1, layers, vertices]`; None: the centroid.
     """
 
     indices: Sequence[int]
@@ -33,11 +33,51 @@ class EvalRequest(NamedTuple):
 
 
 class DevScores(NamedTuple):
-    """Score (higher is better) and mean loss on the dev examples, and the score of each copy by sampled models."""
+    """The result of one evaluation on the dev examples."""
 
-    score: float
-    loss: float
-    copies: tuple[float, ...] = ()
+    score: float  # higher is better
+    loss: float  # mean
+    copies: tuple[float, ...] = ()  # score of each copy of the dev examples; empty at the centroid
+
+
+@dataclass
+class CurvePoint:
+    """One evaluation on the dev examples during training."""
+
+    step: int
+    train_loss: float  # mean since the previous evaluation
+    dev_score: float
+    dev_loss: float
+    copies: tuple[float, ...] = ()  # as in `DevScores`
+
+    def as_list(self) -> list[float | list[float]]:
+        """Return the values in the order in which the ledger stores them."""
+        return [
+            self.step,
+            self.train_loss,
+            self.dev_score,
+            self.dev_loss,
+            *([list(self.copies)] if self.copies else []),
+        ]
+
+
+@dataclass
+class BestCheckpoint:
+    """The best checkpoint so far by one selection rule; of equally good checkpoints, the latest."""
+
+    key: tuple[float, ...] = ()  # greater is better
+    step: int | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, key: tuple[float, ...], step: int, trainable: nn.Module) -> bool:
+        """Copy the parameters if no earlier checkpoint has a greater key, and return whether they were copied."""
+        if self.step is not None and key < self.key:
+            return False
+        self.key, self.step = key, step
+        self.state = {
+            name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()
+        }
+        return True
 
 
 class DevSet:
@@ -45,10 +85,10 @@ class DevSet:
 
     Args:
         examples: the dev examples.
-        indices: of them among the training loop's rows.
-        target: their labels for the loss.
+        indices: their indices among the training loop's rows.
+        target: converts their labels for the loss.
         trainable: the parameters, from which models are sampled.
-        scoring: whether models are sampled, and how often.
+        scoring: whether models are sampled, and how many copies of each example are scored.
         streams: the job's random numbers.
     """
 
@@ -73,10 +113,10 @@ class DevSet:
     def score(self, step: int) -> Generator[EvalRequest, Tensor, DevScores]:
         """Score the dev examples after a training step: a generator that requests logits and returns the scores."""
         target, examples = self._target, [*self._examples] * self.copies
-        parts = []
+        responses = []
         for request in self._requests(step):
-            parts.append((yield request))  # noqa: PERF401  # a comprehension cannot yield
-        logits = torch.cat(parts)  # [copies * rows, outputs]
+            responses.append((yield request))  # noqa: PERF401  # a comprehension cannot yield
+        logits = torch.cat(responses)  # [copies * rows, outputs]
         loss = float(target.loss(logits, target.tensor(examples, logits.device)))
         predictions = target.predictions(logits)
         count = len(self._examples)
@@ -84,8 +124,9 @@ class DevSet:
             self._score_of(predictions[start : start + count])
             for start in range(0, len(examples), count)
         ]
-        score = self._score_of(predictions)
-        return DevScores(score, loss, tuple(copies) if self._stochastic else ())
+        return DevScores(
+            self._score_of(predictions), loss, tuple(copies) if self._stochastic else ()
+        )
 
     def _score_of(self, predictions: Sequence[float]) -> float:
         names, copies = self._target.task.metrics, len(predictions) // len(self._examples)
@@ -99,22 +140,23 @@ class DevSet:
         # All rows of a copy may share one point of the simplex; different copies never do.
         generator = self._streams.generator("dev", step)
         count = len(self._examples)
-        weights = [self._trainable.weights(count, generator) for _ in range(self.copies)]
-        points = [point for point in weights if point is not None]
-        if len(points[0]) == count:
-            yield EvalRequest([*self._indices] * self.copies, torch.cat(points))
+        sampled = [self._trainable.sample_points(count, generator) for _ in range(self.copies)]
+        points_of_copies = [points for points in sampled if points is not None]
+        if len(points_of_copies[0]) == count:
+            yield EvalRequest([*self._indices] * self.copies, torch.cat(points_of_copies))
         else:
-            yield from (EvalRequest(self._indices, point) for point in points)
+            yield from (EvalRequest(self._indices, points) for points in points_of_copies)
 
 
 class SelectionRules:
-    """The other rules by which a checkpoint can be selected.
+    """The selection rules beside the job's own.
 
-    They are the dev score of sampled models (`stochastic`), the dev score of the centroid, the job's
-    own dev loss, and the last step.
+    They are the dev score of sampled models (`stochastic`), the dev score of the centroid
+    (`centroid`), the dev loss as the job computes it (`loss`) and the latest step (`last`).
 
     Args:
-        dev_sets: by the name of the rule; empty: no other rule is evaluated.
+        dev_sets: for `stochastic` and `centroid`, how the dev examples are scored; empty: no other
+            rule is evaluated.
     """
 
     def __init__(self, dev_sets: Mapping[str, DevSet]) -> None:
@@ -123,7 +165,10 @@ class SelectionRules:
     def keys(
         self, point: CurvePoint
     ) -> Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]:
-        """Compute the key of a checkpoint by each rule, the greater the better: a generator that requests logits."""
+        """Compute the key of a checkpoint by each rule: a generator that requests logits.
+
+        A rule selects the checkpoint with the greatest key.
+        """
         if not self._dev_sets:
             return {}
         keys: dict[str, tuple[float, ...]] = {}

@@ -1,8 +1,8 @@
 """Features of rows on a frozen backbone, which a worker computes once and shares between jobs.
 
-The features of a row depend on that row only, to the bit: all rows of a length go through the model
-in calls of one shape, padded with copies of a row, so that neither the other rows of a call nor the
-position in it changes a bit.
+The features of a row depend on that row only, to the bit. All rows of similar length are computed in
+calls of the same shape, which are filled with copies of a row, so that neither the other rows of a call
+nor the row's position in it changes a bit.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ from methods import Method, plugin_of
 from methods.core.method import ClosedForm
 
 CALL_TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding included
-MIN_DISK_ROWS = 500  # rows from which a set is stored on disk: test sets, but not few-shot draws
-LENGTH_STEP = 8  # tokens between two lengths of calls
-MAX_TABLES = 4  # tables of features, one per backbone and pooling, that stay in memory
+MIN_DISK_ROWS = 500  # smallest set that is stored on disk: includes test sets, not few-shot draws
+LENGTH_STEP = 8  # calls have lengths that are multiples of this number of tokens
+MAX_TABLES = 4  # number of tables in memory; there is one table per backbone and pooling
 MAX_BYTES = 1 << 29  # of one table
 
 ReadProgress = Callable[[int, int], None]  # rows computed so far, rows to compute
@@ -41,7 +41,8 @@ class CallShape(NamedTuple):
     """The shape of a forward call, which follows from a row and the backbone."""
 
     length: int
-    # Whether no row is padded: libraries drop a mask that hides nothing, which changes rounding.
+    # Whether the row fills the length, without padding. Libraries drop a mask that masks nothing, which
+    # changes rounding, so padded rows are computed in other calls.
     full: bool
 
 
@@ -52,7 +53,7 @@ class FeatureReader:
     store: "FeatureStore"
     adapted: AdaptedModel
     solver: ClosedForm
-    made_by: Mapping[str, Any]  # the method, and those of its options on which features depend
+    made_by: Mapping[str, Any]  # the method and the options that the features depend on
 
     def __call__(
         self,
@@ -63,8 +64,8 @@ class FeatureReader:
     ) -> np.ndarray:
         """Return features `[rows, hidden]` in float64.
 
-        On out-of-memory, calls of half as many tokens are used for these rows and all later ones,
-        which `adapted.call_limit` records.
+        On out-of-memory, the number of tokens in a call is halved, for these rows and for all later rows;
+        `adapted.call_limit` records it.
 
         Args:
             rows: encoded rows.
@@ -87,11 +88,10 @@ class FeatureReader:
         return features
 
     def compute(self, rows: Sequence[Encoded], call: CallShape, count: int) -> np.ndarray:
-        """Return the features of the rows of one call, which is padded to `count` rows."""
+        """Return the features of the rows of one call, which is filled up to `count` rows."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
-        identity = self.solver.identity(
-            backbone.architecture.hidden
-        )  # as a classifier that returns the features
+        # A classifier whose logits are the features.
+        identity = self.solver.identity(backbone.architecture.hidden)
         slots.install(
             {
                 name: torch.from_numpy(value).float().to(backbone.device)
@@ -118,7 +118,7 @@ class FeatureStore:
         return environment()
 
     def reader(self, adapted: AdaptedModel, method: Method) -> FeatureReader:
-        """Return what computes the features of a method that is fitted on them."""
+        """Return the reader that computes the features for a method that is fitted on features."""
         solver = method.closed_form
         assert solver is not None
         made_by = {
@@ -137,7 +137,7 @@ class FeatureStore:
         disk: bool,
         progress: ReadProgress,
     ) -> np.ndarray:
-        """Return features `[rows, hidden]`, of which only missing ones are computed."""
+        """Return features `[rows, hidden]`, and compute only those that are not stored."""
         backbone = reader.adapted.backbone
         spec = backbone.spec
         made_by = [
@@ -151,24 +151,23 @@ class FeatureStore:
         name = _hashed([*made_by, backbone.max_length, tokens, self._environment]).hex()
         table = self._table(name)
         keys = [_hashed(row) for row in rows]
-        disk = (
-            disk and len(rows) >= MIN_DISK_ROWS and "+changes" not in str(self._environment)
-        )  # a working copy may change again
+        # With uncommitted changes the code may change again under the same version.
+        disk = disk and len(rows) >= MIN_DISK_ROWS and "+changes" not in str(self._environment)
         file_key = _hashed([name, [key.hex() for key in keys]]).hex() if disk else None
         if file_key and not all(key in table for key in keys):
             stored = _from_disk(file_key)
             table.update(zip(keys, stored, strict=True) if stored is not None else ())
         missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in table}
         done = 0
-        for call, together in _by_call(missing, backbone.max_length):
+        for call, keys_of_call in _by_call(missing, backbone.max_length):
             count = max(1, tokens // call.length)
             count = (
                 count
-                if self._is_stable(name, reader, call, count, list(missing[together[0]]))
+                if self._is_stable(name, reader, call, count, list(missing[keys_of_call[0]]))
                 else 1
             )
-            for start in range(0, len(together), count):
-                part = together[start : start + count]
+            for start in range(0, len(keys_of_call), count):
+                part = keys_of_call[start : start + count]
                 computed = reader.compute([missing[key] for key in part], call, count)
                 table.update(
                     (key, features.copy())  # a view would keep the whole array
@@ -182,7 +181,7 @@ class FeatureStore:
         return features.astype(np.float64)
 
     def _table(self, name: str) -> dict[bytes, np.ndarray]:
-        """Return the table of one backbone; the least recently used table is dropped, and a full one is emptied."""
+        """Return the table with this name, emptied if it is full; drop the least recently used of too many tables."""
         table = self._tables.pop(name, {})
         if table and len(table) * next(iter(table.values())).nbytes > MAX_BYTES:
             table = {}
@@ -194,10 +193,10 @@ class FeatureStore:
     def _is_stable(
         self, name: str, reader: FeatureReader, call: CallShape, count: int, columns: Sequence[str]
     ) -> bool:
-        """Return whether features are equal to the bit at any position and beside any other rows.
+        """Return whether a row's features are equal to the bit at any position in a call, beside any other rows.
 
-        If not, rows go through the model one by one. Probed once per shape on synthetic rows,
-        independent of any job. A model with experts never is: the number of rows that an expert
+        If not, rows are computed one by one. The answer is probed once per shape on synthetic rows,
+        independent of any job. A model with experts is never stable: the number of rows that an expert
         computes depends on all rows of a call.
         """
         if count > 1 and (name, call) not in self._stable:
@@ -206,13 +205,13 @@ class FeatureStore:
                 _synthetic_row(backbone, call, columns, seed) for seed in range(count + count // 2)
             ]
             first, half = rows[:count], count // 2
-            plain, shifted, reverse = (
+            features, shifted, reversed_features = (
                 reader.compute(part, call, count)
                 for part in (first, rows[half : half + count], first[::-1])
             )
             self._stable[name, call] = (
-                np.array_equal(plain[half:], shifted[: count - half])
-                and np.array_equal(plain, reverse[::-1])
+                np.array_equal(features[half:], shifted[: count - half])
+                and np.array_equal(features, reversed_features[::-1])
                 and not any("expert" in module for module, _ in backbone.model.named_modules())
             )
         return count == 1 or self._stable[name, call]
@@ -221,7 +220,7 @@ class FeatureStore:
 def _by_call(
     rows: Mapping[bytes, Encoded], max_length: int
 ) -> Iterator[tuple[CallShape, list[bytes]]]:
-    """Yield each shape of calls with the keys of its rows, short ones first."""
+    """Yield each shape of calls with the keys of its rows, in order of length."""
     groups: dict[CallShape, list[bytes]] = {}
     for key, row in rows.items():
         tokens = len(row["input_ids"])
@@ -246,7 +245,7 @@ def _synthetic_row(
 
 
 def _machine(device: torch.device) -> list[str | int]:
-    """Return what else determines how sums are rounded."""
+    """Return the properties of device and process that determine how sums are rounded."""
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device)]
     return [

@@ -40,13 +40,13 @@ from methods.core.slots import Slots
 
 @dataclass(frozen=True)
 class JobRun:
-    """A job with everything that its training needs, except the slots."""
+    """A job with everything that its training needs, except slots and parameters."""
 
     ticket: Ticket
     device: str
     method: Method
     draw: Draw
-    backbone: Backbone  # with the outputs and the length of this job
+    backbone: Backbone  # with the number of outputs and the maximum length of this job
     streams: Streams
     target: Target
 
@@ -96,7 +96,7 @@ class JobRun:
 
     @property
     def packable(self) -> bool:
-        """Whether the job can train in a pack: by gradient, and with slots that stay until the end."""
+        """Whether the job can train in a pack: it trains by gradient, and no test removes the slots (`zeroed`)."""
         return (
             self.ticket.geometry.in_pack
             and self.method.closed_form is None
@@ -126,7 +126,7 @@ class JobRun:
             recipe=job.recipe,
             streams=self.streams,
             progress=lambda step: progress(job.digest, step, job.recipe.steps, "training"),
-            rules=self.ticket.rules,
+            other_rules=self.ticket.rules,
         )
 
     def run_alone(self, progress: ProgressCallback) -> Outcome:
@@ -156,9 +156,9 @@ class JobRun:
         return self.ticket.job
 
     def feature_reader(self, adapted: AdaptedModel) -> FeatureReader | None:
-        """Return what computes features, if the method is fitted on them.
+        """Return the reader that computes features, if the method is fitted on features.
 
-        Its features are shared between jobs, unless the job is to be timed on its own.
+        Jobs share features, unless the ticket says that the job computes its own.
         """
         if self.method.closed_form is None:
             return None
@@ -167,7 +167,7 @@ class JobRun:
 
     @property
     def may_use_disk(self) -> bool:
-        """Whether features of test examples are cached on disk; held-out ones serve one draw only."""
+        """Whether features of test examples are cached on disk; held-out test examples serve one draw only."""
         return (
             self.ticket.features_shared_by > 0
             and not self.ticket.anew
@@ -175,7 +175,7 @@ class JobRun:
         )
 
     def test_sets(self) -> dict[str, tuple[Sequence[Example], Sequence[Encoded]]]:
-        """Return each test set, as examples and encoded, by the suffix of its metrics."""
+        """Return the examples and encoded rows of each test set, by the suffix of its metrics."""
         job, task = self.job, self.ticket.task
         return {
             suffix: (examples, worker_cache.encoded(self.backbone, task, job, suffix, examples))
@@ -183,7 +183,6 @@ class JobRun:
         }
 
     def _train_and_test(self, micro_batch: int, progress: ProgressCallback) -> Outcome:
-
         peak_memory.reset_peak(self.device)
         slots = self.method.slots(self.backbone)
         try:
@@ -207,31 +206,31 @@ class JobRun:
         progress: ProgressCallback,
         geometry: Geometry = ALONE,
     ) -> Outcome:
-        """Test the trained parameters, keep them if the ticket says so, and return the outcome.
+        """Test the trained parameters, store them if the ticket says so, and return the outcome.
 
         Raises:
             DiskTrouble: the disk is full or broken.
         """
         job, start = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
-        if result.diverged is not None or result.best is None:
-            return self._diverged(
-                curve, f"the loss was not finite at step {result.diverged}", geometry
+        if result.diverged_at is not None or result.best is None:
+            return self._diverged_outcome(
+                curve, f"the loss was not finite at step {result.diverged_at}", geometry
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
         has_backbone = any(slot.role == "backbone" for slot in adapted.slots)
-        tested = self._test(adapted, result)
-        if tested is None:
-            return self._diverged(
+        test_fields = self._test(adapted, result)
+        if test_fields is None:
+            return self._diverged_outcome(
                 curve,
                 "the selected model gives logits on the test examples that are not finite",
                 geometry,
             )
-        tested_at, tokens = time.perf_counter(), adapted.call_limit.tokens
-        kept = None
+        test_end, tokens = time.perf_counter(), adapted.call_limit.tokens
+        artefact = None
         if self.ticket.keep == "all" or (self.ticket.keep == "small" and not has_backbone):
-            kept = tensor_files.write(
+            artefact = tensor_files.write(
                 self.ticket.artefacts,
                 job.digest,
                 trainable.decoded(),
@@ -245,9 +244,9 @@ class JobRun:
             trained=sum(parameter.numel() for parameter in trainable.parameters()),
             stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
             seconds_training=seconds,
-            seconds_evaluation=tested_at - start,
+            seconds_evaluation=test_end - start,
             peak_bytes=peak_memory.peak_bytes(self.device),
-            artefact=kept,
+            artefact=artefact,
             curve=curve,
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
@@ -256,13 +255,13 @@ class JobRun:
             f"they had {tokens} tokens at most"
             if tokens
             else "",
-            **tested,
+            **test_fields,
         )
 
-    def _diverged(self, curve: bytes, error: str, geometry: Geometry) -> Outcome:
+    def _diverged_outcome(self, curve: bytes, error: str, geometry: Geometry) -> Outcome:
         """Return the outcome of a diverged training, with the scores of a constant prediction.
 
-        Leaving the run out instead would favour methods that diverge.
+        Leaving the run out of a report would favour methods that diverge.
         """
         task = self.ticket.task
         labels = [example.label for example in self.draw.train]
@@ -276,14 +275,14 @@ class JobRun:
             for suffix, part in self.draw.tests.items()
         }
         values, score = metrics.compute_all(task.metrics, test_sets)
-        tested = sum(map(len, self.draw.tests.values()))
+        count = sum(map(len, self.draw.tests.values()))
         return Outcome(
             digest=self.job.digest,
             status="diverged",
             metrics=values,
             score=score,
             curve=curve,
-            predictions=pack_predictions([constant] * tested, task.regression),
+            predictions=pack_predictions([constant] * count, task.regression),
             labels=self._labels(),
             geometry=geometry,
             error=error,
@@ -317,7 +316,8 @@ class JobRun:
         best_step = result.best.step if result.best else None
         by_step: dict[int | None, TestScores | None] = {best_step: scores}
         final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
-        for rule, checkpoint in result.rules.items():  # rules that agree on a step share one test
+        # Rules that select the same step share one test.
+        for rule, checkpoint in result.best_by_rule.items():
             if checkpoint.step not in by_step:
                 trainable.load_state_dict(checkpoint.state)
                 by_step[checkpoint.step] = evaluate()
@@ -337,7 +337,7 @@ class JobRun:
         }
 
     def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
-        """Return what computes logits: the centroid, sampled models, or a solution on cached features."""
+        """Return the function that computes logits: of the centroid, of sampled models, or from cached features."""
         if (reader := self.feature_reader(adapted)) is not None:
             solver, disk = reader.solver, self.may_use_disk
 

@@ -1,4 +1,4 @@
-"""Labels as the loss function takes them."""
+"""Labels in the form that the loss function requires, and predictions in the units of the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from harness.tasks.base import Example, Task
 
 @dataclass(frozen=True)
 class Target:
-    """The labels of a job for the loss: class numbers, or standardised values of a regression.
+    """Converts labels for the loss, to class numbers or standardised values, and logits to predictions.
 
     Attributes:
         task: the task.
-        mean: of the training labels of a regression.
-        spread: their standard deviation; 1 if all are equal.
+        mean: mean of the training labels of a regression.
+        spread: standard deviation of these labels; 1 if all are equal.
     """
 
     task: Task
@@ -53,7 +53,7 @@ class Target:
         )
 
     def predictions(self, logits: Tensor) -> list[float] | list[int]:
-        """Return a class number or a value per row, in the units of the labels."""
+        """Return the class number of each row, or its value in the units of the labels."""
         if not self.task.regression:
             return logits.argmax(1).tolist()
         return (logits[:, 0].double() * self.spread + self.mean).tolist()

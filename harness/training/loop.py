@@ -1,7 +1,7 @@
 """The one training loop, for every method, alone or in a pack.
 
-Nothing here knows a method by name: a method's slots say where tensors go, its trainable parameters
-what is trained, and its `dev_scoring` how the dev examples are scored during training.
+Nothing here knows a method by name. A method provides slots, where tensors enter the backbone;
+trainable parameters; and `dev_scoring`, how the dev examples are scored during training.
 """
 
 import math
@@ -18,10 +18,15 @@ from harness.streams import Streams, shuffled
 from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel, forward, predict
 from harness.training.batching import Encoded, encode, to_device
-from harness.training.dev_scoring import DevSet, EvalRequest, SelectionRules
+from harness.training.dev_scoring import (
+    BestCheckpoint,
+    CurvePoint,
+    DevSet,
+    EvalRequest,
+    SelectionRules,
+)
 from harness.training.labels import Target
 from harness.training.optimiser import SingleAdamW
-from harness.training.selection import BestCheckpoint, CurvePoint
 from methods.core.dropout import RandomMasks
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
@@ -40,13 +45,15 @@ class Examples:
 
 @dataclass
 class FitResult:
-    """The result of a training, which leaves the parameters at the best checkpoint."""
+    """The result of a training. The parameters themselves are left at the best checkpoint."""
 
     curve: list[CurvePoint] = field(default_factory=list)
     best: CurvePoint | None = None
-    diverged: int | None = None  # first step whose loss, dev loss or dev score was not finite
-    steps: int = 0
-    rules: dict[str, BestCheckpoint] = field(default_factory=dict)  # by other selection rules
+    # First step whose loss, dev loss or dev score was not finite; None: all were finite.
+    diverged_at: int | None = None
+    steps: int = 0  # taken
+    # The checkpoint that each other selection rule selects, by the name of the rule.
+    best_by_rule: dict[str, BestCheckpoint] = field(default_factory=dict)
 
 
 class StepRequest(NamedTuple):
@@ -56,18 +63,18 @@ class StepRequest(NamedTuple):
         indices: of the rows among the training loop's rows.
         points: points of the simplex, `[rows, layers, vertices]` or `[1, ...]`; None: the method has none.
         pair: indices of the two vertices that the penalty compares, `[2]`.
-        rate: learning rate.
+        learning_rate: of this step.
     """
 
     indices: Sequence[int]
     points: Tensor | None
     pair: Tensor | None
-    rate: float
+    learning_rate: float
 
 
-# A training loop as a generator: it yields a request for a step and is sent the loss, or a request
-# for an evaluation and is sent the logits. The caller runs the model, so that the same loop serves a
-# job alone and the jobs of a pack.
+# A training loop as a generator. It yields a step request and is sent the loss, or it yields an
+# evaluation request and is sent the logits. The caller runs the model, so the same loop serves a job
+# alone and the jobs of a pack.
 Requests = Generator[StepRequest | EvalRequest, Tensor, FitResult]
 
 
@@ -83,7 +90,7 @@ class TrainingLoop:
         recipe: number of steps, batch size and evaluations.
         streams: the job's random streams.
         progress: called with the number of each finished step.
-        rules: also keep the checkpoint that each other selection rule would select.
+        other_rules: whether to also keep the checkpoint that each other selection rule would select.
     """
 
     adapted: AdaptedModel
@@ -93,7 +100,7 @@ class TrainingLoop:
     recipe: Recipe
     streams: Streams
     progress: Callable[[int], None] = lambda _: None
-    rules: bool = False
+    other_rules: bool = False
 
     @cached_property
     def rows(self) -> list[Encoded]:
@@ -114,8 +121,8 @@ class TrainingLoop:
             logits[:, : self.adapted.backbone.outputs], self.labels[indices]
         )
 
-    def masks(self) -> tuple[torch.Generator | None, torch.Generator]:
-        """Return the generators of the backbone's dropout (None: it is off) and of the method's own."""
+    def dropout_generators(self) -> tuple[torch.Generator | None, torch.Generator]:
+        """Return the random generators for masks of the backbone's dropout (None: off) and of the method's dropout."""
         device = self.adapted.backbone.device.type
         return (
             self.streams.generator("dropout", device=device) if self.options["dropout"] else None
@@ -125,36 +132,39 @@ class TrainingLoop:
         """Train the parameters and leave them at the best checkpoint: a generator of requests."""
         recipe, trainable = self.recipe, self.adapted.trainable
         dev_set, rules = self._dev_set(self.scoring), self._selection_rules()
-        order = _order(self.streams, len(self.examples.train))
+        order = _training_order(self.streams, len(self.examples.train))
         simplex, pairs = self.streams.generator("simplex"), self.streams.generator("diversity")
-        result, losses, best, stale = FitResult(), [], BestCheckpoint(), 0
+        result, losses, best, evaluations_since_best = FitResult(), [], BestCheckpoint(), 0
         for step in range(1, recipe.steps + 1):
             batch = [next(order) for _ in range(recipe.batch_size)]
-            points, pair = trainable.weights(len(batch), simplex), trainable.pair(pairs)
-            rate = self.options["lr"] * _rate(step, recipe.steps)
-            losses.append((yield StepRequest(batch, points, pair, rate)))
+            points, pair = (
+                trainable.sample_points(len(batch), simplex),
+                trainable.sample_pair(pairs),
+            )
+            learning_rate = self.options["lr"] * _learning_rate_factor(step, recipe.steps)
+            losses.append((yield StepRequest(batch, points, pair, learning_rate)))
             result.steps = step
             self.progress(step)
             if step % recipe.eval_every and step != recipe.steps:
                 continue
-            if (bad := _first_bad(losses)) is not None:
-                result.diverged = step - len(losses) + 1 + bad
+            if (index := _first_not_finite(losses)) is not None:
+                result.diverged_at = step - len(losses) + 1 + index
                 break
             point = CurvePoint(
                 step, float(torch.stack(losses).mean()), *(yield from dev_set.score(step))
             )
             losses = []
             if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
-                result.diverged = step  # the last update made parameters non-finite
+                result.diverged_at = step  # the last update made parameters non-finite
                 break
             result.curve.append(point)
             for rule, key in (yield from rules.keys(point)).items():
-                result.rules.setdefault(rule, BestCheckpoint()).offer(key, step, trainable)
+                result.best_by_rule.setdefault(rule, BestCheckpoint()).offer(key, step, trainable)
             if best.offer((point.dev_score, -point.dev_loss), step, trainable):
-                result.best, stale = point, 0
+                result.best, evaluations_since_best = point, 0
             else:
-                stale += 1
-            if recipe.patience and stale >= recipe.patience:
+                evaluations_since_best += 1
+            if recipe.patience and evaluations_since_best >= recipe.patience:
                 break
         if best.state:
             trainable.load_state_dict(best.state)
@@ -162,29 +172,33 @@ class TrainingLoop:
 
     def _dev_set(self, scoring: DevScoring) -> DevSet:
         first, dev = len(self.examples.train), self.examples.dev
-        indices = range(first, first + len(dev))
         return DevSet(
-            dev, indices, self.examples.target, self.adapted.trainable, scoring, self.streams
+            dev,
+            range(first, first + len(dev)),
+            self.examples.target,
+            self.adapted.trainable,
+            scoring,
+            self.streams,
         )
 
     def _selection_rules(self) -> SelectionRules:
-        kinds = {"centroid": DevScoring(stochastic=False, copies=1)} if self.rules else {}
-        if self.rules and self.adapted.trainable.stochastic:
-            kinds["stochastic"] = DevScoring(stochastic=True, copies=self.scoring.copies)
-        return SelectionRules({rule: self._dev_set(kind) for rule, kind in kinds.items()})
+        scorings = {"centroid": DevScoring(stochastic=False, copies=1)} if self.other_rules else {}
+        if self.other_rules and self.adapted.trainable.stochastic:
+            scorings["stochastic"] = DevScoring(stochastic=True, copies=self.scoring.copies)
+        return SelectionRules({rule: self._dev_set(scoring) for rule, scoring in scorings.items()})
 
 
 def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
     """Train one job alone.
 
     Args:
-        loop: its training loop.
-        micro_batch: rows of a step in one forward call; 0: all. Splitting a step changes the update by
-            rounding only.
+        loop: the job's training loop.
+        micro_batch: number of rows in one forward call of a step; 0: all rows of the step. Splitting a
+            step changes the update by rounding only.
     """
     adapted = loop.adapted
     trainable, slots = adapted.trainable, adapted.slots
-    hidden, added = loop.masks()
+    backbone_dropout, method_dropout = loop.dropout_generators()
     optimiser = SingleAdamW(trainable, loop.options["weight_decay"])
     requests = loop.requests()
 
@@ -204,8 +218,10 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
             for part in _micro_batches(request, micro_batch):
                 rows = [loop.rows[index] for index in part.indices]
                 with (
-                    adapted.backbone.dropout(RandomMasks(hidden) if hidden else None),
-                    slots.dropout(RandomMasks(added)),
+                    adapted.backbone.dropout(
+                        RandomMasks(backbone_dropout) if backbone_dropout else None
+                    ),
+                    slots.dropout(RandomMasks(method_dropout)),
                 ):
                     logits = forward(adapted, rows, trainable(on_device(part.points)))
                 indices = to_device(torch.tensor(part.indices), adapted.backbone.device)
@@ -213,7 +229,7 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
                 loss = loss * (len(part.indices) / len(request.indices))
                 loss.backward()
                 losses.append(loss.detach())
-            optimiser.step(request.rate)
+            optimiser.step(request.learning_rate)
             request = requests.send(torch.stack(losses).sum())
     except StopIteration as end:
         result: FitResult = end.value
@@ -221,34 +237,34 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
 
 
 def _micro_batches(step: StepRequest, size: int) -> Iterator[StepRequest]:
-    """Split a step; the losses of the parts, weighted by their rows, add up to that of the step."""
+    """Split a step; the mean of the parts' losses, weighted by numbers of rows, is the loss of the step."""
     count = len(step.indices)
     for start in range(0, count, size or count):
         part = slice(start, start + (size or count))
         points = step.points
-        if points is not None and len(points) == count > 1:  # one per row
+        if points is not None and len(points) == count > 1:  # one point per row
             points = points[part]
         yield step._replace(indices=step.indices[part], points=points)
 
 
-def _order(streams: Streams, count: int) -> Iterator[int]:
-    """Yield indices of training examples without replacement, each epoch in its own random order."""
+def _training_order(streams: Streams, count: int) -> Iterator[int]:
+    """Yield the index of every training example once per epoch, in a new random order each epoch."""
     epoch = 0
     while True:
         yield from shuffled(streams.seed("order", epoch), count)
         epoch += 1
 
 
-def _rate(step: int, steps: int) -> float:
-    """Return the factor of the learning rate at a step, counted from 1.
+def _learning_rate_factor(step: int, steps: int) -> float:
+    """Return the fraction of the peak learning rate that a step uses; steps are counted from 1.
 
-    It rises linearly during the warm-up, then falls linearly towards 0.
+    The fraction rises linearly to 1 during the warm-up, then falls linearly towards 0.
     """
     warm = max(1, round(WARM_UP * steps))
     return step / warm if step <= warm else (steps - step + 1) / (steps - warm + 1)
 
 
-def _first_bad(losses: Sequence[Tensor]) -> int | None:
-    """Return the index of the first loss that is not finite, if any."""
-    bad = torch.nonzero(~torch.isfinite(torch.stack(list(losses))))
-    return int(bad[0]) if len(bad) else None
+def _first_not_finite(losses: Sequence[Tensor]) -> int | None:
+    """Return the index of the first loss that is not finite; None if all are finite."""
+    indices = torch.nonzero(~torch.isfinite(torch.stack(list(losses))))
+    return int(indices[0]) if len(indices) else None

@@ -48,7 +48,7 @@ class StackedAdamW:
 
     Args:
         tensors: the stacked parameters, `{name: [jobs, ...]}`.
-        weight_decay: of each job.
+        weight_decay: the weight decay of each job.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], weight_decay: Sequence[float]) -> None:
@@ -59,7 +59,7 @@ class StackedAdamW:
         self._second = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
 
     def step_values(self, rates: Sequence[float]) -> Tensor:
-        """Return the values of the next update that the host computes, `[3, jobs]`.
+        """Compute, on the host, the values that the next update needs, `[3, jobs]`.
 
         They are the step size, the factor of weight decay, and the correction of the second moment.
 
@@ -78,7 +78,7 @@ class StackedAdamW:
         """Update the parameters.
 
         Args:
-            gradients: of the tensors, in their order.
+            gradients: the gradient of each tensor, in the order of the tensors.
             values: from `step_values`, on the device of the tensors.
         """
         if self._steps == 1:
@@ -107,12 +107,12 @@ def _clip_factors(gradients: Sequence[Tensor]) -> Tensor:
 
 def decays(name: str, parameter: Tensor) -> bool:
     """Return whether weight decay applies to a parameter: not to biases and scales of norms."""
-    axes = parameter.dim() - name.startswith("_per_vertex.")  # less the vertex axis
+    axes = parameter.dim() - name.startswith("_per_vertex.")  # without the vertex axis
     return axes >= 2 and "bias" not in name
 
 
 def check_gradients(gradients: Mapping[str, Tensor | None]) -> None:
-    """Check that every trained tensor has a gradient; without one the backbone does not use it.
+    """Check that every trained tensor has a gradient; the backbone does not use a tensor without gradient.
 
     Raises:
         ValueError: some tensors have no gradient.

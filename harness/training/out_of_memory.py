@@ -1,10 +1,10 @@
-"""The one policy for running out of memory.
+"""What happens on out-of-memory.
 
-On out-of-memory the pack size is halved first, until jobs train alone; then the micro-batch of a
-training step is halved, down to one row. Evaluation calls of a job alone are halved as well. A job
-fails only when a single row does not fit. Every reduction is recorded in the job's geometry and
-reported once. When the host (not the device) refuses memory, the worker must end: libraries keep
-what they could not create.
+The pack size is halved first, until jobs train alone; then the micro-batch of a training step is
+halved, down to one row. Evaluation calls of a job that trains alone are halved as well. A job fails
+only if a single row does not fit. Every reduction is recorded in the job's geometry and reported once.
+If the host (not the device) refuses memory, the worker must end: libraries cache objects that they
+failed to create.
 """
 
 import gc
@@ -28,11 +28,11 @@ def retry_smaller(
 
     Args:
         compute: the computation, given the size.
-        size: the first size to try; 0: the usual one.
-        smaller: gives the next size to try; 0: there is none.
+        size: the first size to try; 0: the default size.
+        smaller: returns the next size to try; 0: there is no smaller size.
 
     Returns:
-        The result and the size that fitted.
+        The result and the size with which it was computed.
 
     Raises:
         OutOfMemoryError: the smallest size does not fit either.
@@ -49,7 +49,7 @@ def retry_smaller(
 
 
 def smaller_pack(geometry: Geometry) -> Geometry:
-    """Return the geometry with half the pack size; below two jobs: that of a job alone."""
+    """Return the geometry with half the pack size, or that of a job alone if half is below two jobs."""
     half = geometry.pack_size // 2
     return replace(geometry, pack_size=half) if half > 1 else ALONE
 
@@ -62,7 +62,7 @@ def refused_by_host(error: Exception) -> bool:
 
 
 def free_memory() -> None:
-    """Release what a failed call held; call it after the error is handled, which keeps the call's frames."""
+    """Free the memory of a failed call. Call it after the `except` block: the error holds the call's frames."""
     import torch
 
     gc.collect()

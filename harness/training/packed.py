@@ -1,51 +1,48 @@
 """Several training loops in one forward pass over one frozen backbone.
 
-The parameters of all jobs are stacked: every parameter gets a leading axis with one entry per member
-of the pack, and each job's own parameters are views of its entry. `torch.func.vmap` over that axis
-runs parameters and model for all members at once. Each job has its own loss, clipping, learning rate,
-weight decay, random streams, early stopping and end.
+A pack has a fixed number of members, and each member trains at most one job. The parameters of all
+members are stacked: every parameter gets a leading axis with one entry per member, and each job's own
+parameters are views of its entry. `torch.func.vmap` over that axis runs parameters and model for all
+members at once. Each job has its own loss, clipping, learning rate, weight decay, random streams,
+early stopping and end.
 
-The geometry of a pack follows from the plan and not from the jobs that are still training: a member
-whose job has ended, or that never had one, repeats the request of another and its result is unused.
-With equal geometry a job's numbers are equal to the bit, whatever trains beside it. Another geometry
-changes rounding, so it is recorded.
+The geometry of a pack follows from the plan and not from the jobs that are still training: an idle
+member, whose job has ended or that never had one, repeats the request of another member, and its
+result is unused. With equal geometry a job's numbers are equal to the bit, whatever trains beside it.
+Another geometry changes rounding, so the geometry is recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from harness.backbones.loading import Backbone
 from harness.geometry import EVAL_MICRO_BATCHES, Geometry
 from harness.training.adapted_model import AdaptedModel
-from harness.training.batching import Encoded, collate, to_device
+from harness.training.batching import Encoded, collate
 from harness.training.cuda_graphs import CapturedStep, Recorder
 from harness.training.dev_scoring import EvalRequest
 from harness.training.loop import FitResult, StepRequest, TrainingLoop
 from harness.training.optimiser import StackedAdamW
-from methods.core.attention import attention_under_vmap, full_mask
+from harness.training.stacked import Batch, MaskValues, StackedParameters, StackedRows, StepInputs
+from methods.core.attention import attention_under_vmap
 from methods.core.dropout import MaskCounter, PrecomputedMasks, sample_masks
 from methods.core.parameters import TrainableParameters
 
 if TYPE_CHECKING:
     from harness.training.compiled import CompiledFunction
 
-Batch = dict[str, Tensor]
-MaskValues = dict[float, Tensor]  # of dropout, for each probability: `[pack_size, values]`
-
 
 class Pack:
     """Jobs of one kind that train in one forward pass.
 
     Args:
-        adapted: the backbone with as many outputs as the heads in the pack have, the slots that all
-            jobs share, and trainable parameters of which only names and shapes are used.
+        adapted: the backbone with the padded number of outputs, the slots that all jobs share, and
+            trainable parameters, of which only names and shapes are used.
         geometry: pack size, micro-batch and length.
         compiled: runs the forward passes of compiled training steps; evaluations are not compiled.
         recorder: captures training steps as CUDA graphs.
@@ -65,25 +62,27 @@ class Pack:
     def fit(self, loops: Sequence[TrainingLoop]) -> list[FitResult]:
         """Run training loops side by side, at most as many as the pack size."""
         size = self._geometry.pack_size
-        filled = [*loops, *[loops[0]] * (size - len(loops))]
-        stack = _StackedParameters(
+        loop_of_member = [*loops, *[loops[0]] * (size - len(loops))]
+        stack = StackedParameters(
             self._adapted.trainable, [loop.adapted.trainable for loop in loops], size
         )
-        optimiser = StackedAdamW(stack.tensors, [loop.options["weight_decay"] for loop in filled])
-        rows = _PackedRows(
+        optimiser = StackedAdamW(
+            stack.tensors, [loop.options["weight_decay"] for loop in loop_of_member]
+        )
+        rows = StackedRows(
             self._adapted.backbone, [loop.rows for loop in loops], self._geometry.length
         )
         masks = _DropoutMasks(self, loops, rows)
-        step = _TrainingStep(self, stack, rows, filled, optimiser)
+        step = _TrainingStep(self, stack, rows, loop_of_member, optimiser)
         take_step = CapturedStep(step, self._recorder) if self._recorder else step
         results: dict[int, FitResult] = {}
-        pending: dict[int, StepRequest | EvalRequest] = {}  # by member
-        latest: dict[int, StepRequest] = {}  # step request of each member
+        pending: dict[int, StepRequest | EvalRequest] = {}  # by member; idle members have none
+        latest: dict[int, StepRequest] = {}  # latest step request of each member
         generators = [loop.requests() for loop in loops]
 
-        def advance(member: int, value: Tensor | None) -> None:
+        def advance(member: int, response: Tensor | None) -> None:
             try:
-                request = generators[member].send(value)  # type: ignore[arg-type]  # None begins a generator
+                request = generators[member].send(response)  # type: ignore[arg-type]  # None begins a generator
             except StopIteration as end:
                 pending.pop(member, None)
                 results[member] = end.value
@@ -105,12 +104,15 @@ class Pack:
                     advance(member, logits[:, : loops[member].adapted.backbone.outputs])
                 continue
             steps = [latest.get(member, latest[0]) for member in range(size)]
-            rates = [step.rate if member in pending else 0.0 for member, step in enumerate(steps)]
-            mask_jobs = [
+            rates = [
+                step.learning_rate if member in pending else 0.0
+                for member, step in enumerate(steps)
+            ]
+            training = [
                 member if member in pending else next(iter(pending)) for member in range(size)
             ]
             losses = take_step(
-                rows.step_inputs(steps, optimiser.step_values(rates), masks.draw(mask_jobs))
+                rows.step_inputs(steps, optimiser.step_values(rates), masks.sample(training))
             )
             for member in list(pending):
                 advance(member, losses[member])
@@ -129,9 +131,9 @@ class Pack:
         Args:
             parameters: stacked, `{name: [pack_size, ...]}`.
             batch: `{name: [pack_size, rows, tokens]}`.
-            points: of the simplex, `[pack_size, rows or 1, layers, vertices]`.
-            pair: two vertices that the penalty compares, `[pack_size, 2]`.
-            masks: of the backbone's dropout and of the methods' own.
+            points: points of the simplex, `[pack_size, rows or 1, layers, vertices]`.
+            pair: the two vertices that the penalty compares, `[pack_size, 2]`.
+            masks: of the backbone's dropout and of the method's dropout.
         """
         backbone, slots = self._adapted.backbone, self._adapted.slots
 
@@ -140,62 +142,61 @@ class Pack:
                 self._parameters, inputs["parameters"], (inputs.get("points"), inputs.get("pair"))
             )
             slots.install(tensors)
-            hidden, added = (
-                PrecomputedMasks(inputs[kind]) if inputs[kind] else None
-                for kind in ("hidden", "added")
+            backbone_masks, method_masks = (
+                PrecomputedMasks(values) if values else None for values in inputs["masks"]
             )
-            with backbone.dropout(hidden), slots.dropout(added):
+            with backbone.dropout(backbone_masks), slots.dropout(method_masks):
                 logits: Tensor = backbone.model(**inputs["batch"])
             return logits, penalty
 
-        hidden, added = masks or ({}, {})
         inputs = {
             "batch": batch,
             "points": points,
             "pair": pair,
-            "hidden": hidden,
-            "added": added,
+            "masks": masks or ({}, {}),
             "parameters": {f"trainable.{name}": tensor for name, tensor in parameters.items()},
         }
         inputs = {name: value for name, value in inputs.items() if value is not None}
         with attention_under_vmap():
             compiled = self._compiled if torch.is_grad_enabled() else None
-            mapped = vmap(forward_member)
-            logits, penalty = compiled(mapped, inputs) if compiled else mapped(inputs)
+            forward_members = vmap(forward_member)
+            logits, penalty = (
+                compiled(forward_members, inputs) if compiled else forward_members(inputs)
+            )
         return logits.to(backbone.trained_in), penalty
 
     @torch.no_grad()
     def _evaluate(
-        self, stack: _StackedParameters, rows: _PackedRows, requests: Mapping[int, EvalRequest]
+        self, stack: StackedParameters, rows: StackedRows, requests: Mapping[int, EvalRequest]
     ) -> dict[int, Tensor]:
         """Return the logits `[rows, outputs]` of each request, on the CPU.
 
-        Rows go through the model in parts of a size that the geometry fixes; a part that is not full
+        The model receives the rows in parts of a size that the geometry fixes; a part that is not full
         repeats the last row.
         """
         count = EVAL_MICRO_BATCHES * self._geometry.micro_batch
-        idle = next(iter(requests.items()))
-        filled = [
-            (member, requests[member]) if member in requests else idle
+        fallback = next(iter(requests.items()))  # for members without a request
+        served = [
+            (member, requests[member]) if member in requests else fallback
             for member in range(self._geometry.pack_size)
         ]
         parts = []
         for start in range(0, max(len(request.indices) for request in requests.values()), count):
             positions = [
                 [min(start + offset, len(request.indices) - 1) for offset in range(count)]
-                for _, request in filled
+                for _, request in served
             ]
             indices = [
                 [request.indices[position] for position in part]
-                for part, (_, request) in zip(positions, filled, strict=True)
+                for part, (_, request) in zip(positions, served, strict=True)
             ]
             points = [
                 request.points
                 if request.points is None or len(request.points) == 1
                 else request.points[part]
-                for part, (_, request) in zip(positions, filled, strict=True)
+                for part, (_, request) in zip(positions, served, strict=True)
             ]
-            batch = rows.batch(rows.indices([member for member, _ in filled], indices))
+            batch = rows.batch(rows.indices([member for member, _ in served], indices))
             parts.append(self.forward(stack.tensors, batch, rows.stacked(points))[0].cpu())
         logits = torch.cat(parts, dim=1)
         return {
@@ -203,55 +204,40 @@ class Pack:
         }
 
 
-class StepInputs(NamedTuple):
-    """Inputs of one training step, copied to the device.
-
-    Attributes:
-        indices: rows of each member among its own, `[pack_size, rows]`.
-        rates: from `StackedAdamW.step_values`, `[3, pack_size]`.
-        points: of the simplex, `[pack_size, rows or 1, layers, vertices]`; None: the method has none.
-        pair: two vertices that the penalty compares, `[pack_size, 2]`.
-        masks: of the backbone's dropout and of the methods' own.
-    """
-
-    indices: Tensor
-    rates: Tensor
-    points: Tensor | None
-    pair: Tensor | None
-    masks: tuple[MaskValues, MaskValues]
-
-
 class _TrainingStep:
-    """One step of all members, which can be captured: it reads nothing back and changes memory in place only."""
+    """One training step of all members.
+
+    It can be captured as a CUDA graph: it copies no value to the host and changes memory in place only.
+    """
 
     def __init__(
         self,
         pack: Pack,
-        stack: _StackedParameters,
-        rows: _PackedRows,
+        stack: StackedParameters,
+        rows: StackedRows,
         loops: Sequence[TrainingLoop],
         optimiser: StackedAdamW,
     ) -> None:
         self._pack, self._stack, self._rows = pack, stack, rows
         self._loops, self._optimiser = loops, optimiser
-        self._first = rows.first(range(len(loops)))
+        self._first_rows = rows.first_rows(range(len(loops)))
 
     def __call__(self, inputs: StepInputs) -> Tensor:
         """Take the step and return the losses `[pack_size]` before it."""
         tensors = self._stack.tensors
-        batch = self._rows.batch(inputs.indices + self._first)
+        batch = self._rows.batch(inputs.indices + self._first_rows)
         logits, penalties = self._pack.forward(
             tensors, batch, inputs.points, inputs.pair, inputs.masks
         )
         losses = torch.stack(
-            [  # job by job: in one call, the position in the pack would change the last digit
+            [  # job by job: in a joint call, the position in the pack would change the last digit
                 loop.loss(logits[member], inputs.indices[member]) + penalties[member]
                 for member, loop in enumerate(self._loops)
             ]
         )
         self._optimiser.step(
             torch.autograd.grad(losses.sum(), list(tensors.values()), allow_unused=True),
-            inputs.rates,
+            inputs.optimiser_values,
         )
         return losses.detach()
 
@@ -266,133 +252,49 @@ class _ParametersAndPenalty(nn.Module):
     def forward(
         self, points: Tensor | None, pair: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        like, penalty = next(self.trainable.parameters()), self.trainable.penalty(pair)
+        parameter, penalty = next(self.trainable.parameters()), self.trainable.penalty(pair)
         if not isinstance(penalty, Tensor):
-            penalty = like.new_full((), penalty)
-        return self.trainable(points), penalty.to(like)
-
-
-class _StackedParameters:
-    """The parameters of all jobs with a leading axis of members; each job's own parameters become views.
-
-    Args:
-        shape: parameters with the names and shapes of the pack.
-        each: the parameters of each job.
-        size: the pack size.
-    """
-
-    def __init__(
-        self, shape: TrainableParameters, each: Sequence[TrainableParameters], size: int
-    ) -> None:
-        self._each = each
-        self.tensors: dict[str, Tensor] = {}
-        for name, parameter in shape.named_parameters():
-            tensor = parameter.new_zeros((size, *parameter.shape))
-            for member in range(size):
-                self._view(tensor, member, name).copy_(self._own(member, name).detach())
-            for member, trainable in enumerate(each):
-                trainable.get_parameter(name).data = self._view(tensor, member, name)
-            self.tensors[name] = tensor.requires_grad_()
-
-    def _own(self, member: int, name: str) -> Tensor:
-        return self._each[member if member < len(self._each) else 0].get_parameter(name)
-
-    def _view(self, tensor: Tensor, member: int, name: str) -> Tensor:
-        """Return a job's part of its entry: heads are padded to the widest, and the padding stays 0."""
-        return tensor[member][tuple(slice(count) for count in self._own(member, name).shape)]
-
-    def release(self, member: int) -> None:
-        """Copy the parameters of a job that has ended, since its entry keeps changing."""
-        for parameter in self._each[member].parameters():
-            parameter.data = parameter.data.clone()
-
-
-class _PackedRows:
-    """The rows of all jobs, padded once to the pack's length and kept on the device."""
-
-    def __init__(self, backbone: Backbone, rows: Sequence[Sequence[Encoded]], length: int) -> None:
-        self._causal, self._device = backbone.architecture.causal, backbone.device
-        self._jobs, self._first = len(rows), [0, *accumulate(map(len, rows))]
-        self._rows = collate(backbone, [row for job_rows in rows for row in job_rows], length)
-
-    def first(self, members: Sequence[int]) -> Tensor:
-        """Return the index of each member's first row, `[members, 1]`; without a job that of member 0."""
-        first = [[self._first[member if member < self._jobs else 0]] for member in members]
-        return to_device(torch.tensor(first), self._device)
-
-    def indices(self, members: Sequence[int], rows: Sequence[Sequence[int]]) -> Tensor:
-        """Return the indices among all rows of some of each member's rows, `[members, rows]`."""
-        within = to_device(torch.tensor([list(part) for part in rows]), self._device)
-        return within + self.first(members)
-
-    def step_inputs(
-        self,
-        steps: Sequence[StepRequest],
-        rates: Tensor,
-        masks: tuple[MaskValues, MaskValues],
-    ) -> StepInputs:
-        """Return the inputs of one step of each member, on the device."""
-        indices = torch.tensor([list(step.indices) for step in steps])
-        return StepInputs(
-            indices=to_device(indices, self._device),
-            rates=to_device(rates, self._device),
-            points=self.stacked([step.points for step in steps]),
-            pair=self.stacked([step.pair for step in steps]),
-            masks=masks,
-        )
-
-    def stacked(self, tensors: Sequence[Tensor | None]) -> Tensor | None:
-        """Return the members' tensors stacked on the device; None if they have none."""
-        present = [tensor for tensor in tensors if tensor is not None]
-        return to_device(torch.stack(present), self._device) if present else None
-
-    def batch(self, indices: Tensor) -> Batch:
-        """Return rows by their indices `[members, rows]`: `{name: [members, rows, tokens]}`, with the full mask."""
-        batch = {name: tensor[indices] for name, tensor in self._rows.items()}
-        mask = full_mask(batch["attention_mask"].flatten(0, 1), causal=self._causal)
-        return batch | {"attention_mask": mask.unflatten(0, indices.shape)}
+            penalty = parameter.new_full((), penalty)
+        return self.trainable(points), penalty.to(parameter)
 
 
 class _DropoutMasks:
-    """Dropout masks of every member, drawn from the streams of its own job.
+    """Dropout masks of every member, sampled from the random generators of its own job.
 
-    A trial forward pass counts how many values of a mask a step needs.
+    A trial forward pass counts the mask values that a step needs.
     """
 
-    def __init__(self, pack: Pack, loops: Sequence[TrainingLoop], rows: _PackedRows) -> None:
-        self._streams = [loop.masks() for loop in loops]
-        hidden, added = MaskCounter(), MaskCounter()
+    def __init__(self, pack: Pack, loops: Sequence[TrainingLoop], rows: StackedRows) -> None:
+        self._generators = [loop.dropout_generators() for loop in loops]
+        backbone_counter, method_counter = MaskCounter(), MaskCounter()
         adapted, count = pack._adapted, pack._geometry.micro_batch
         batch = rows.batch(rows.indices([0], [[0] * count]))
-        points = adapted.trainable.weights(count, torch.Generator())
+        points = adapted.trainable.sample_points(count, torch.Generator())
         with (
             torch.no_grad(),
-            adapted.backbone.dropout(hidden if loops[0].options["dropout"] else None),
-            adapted.slots.dropout(added),
+            adapted.backbone.dropout(backbone_counter if loops[0].options["dropout"] else None),
+            adapted.slots.dropout(method_counter),
         ):
             adapted.slots.install(adapted.trainable(points))
             adapted.backbone({name: tensor[0] for name, tensor in batch.items()})
-        self._entries = hidden.entries, added.entries
+        self._entries = backbone_counter.entries, method_counter.entries
 
-    def draw(self, mask_jobs: Sequence[int]) -> tuple[MaskValues, MaskValues]:
-        """Draw the masks of one step: of the backbone's dropout, and of the methods' own.
+    def sample(self, jobs: Sequence[int]) -> tuple[MaskValues, MaskValues]:
+        """Sample the masks of one step: of the backbone's dropout, and of the method's dropout.
 
         Args:
-            mask_jobs: for each member, the job from whose streams to draw.
-
-        Returns:
-            For each probability, `[pack_size, values]`.
+            jobs: for each member, the index of the job from whose generators its masks are sampled.
         """
-        drawn: list[MaskValues] = []
+        masks: list[MaskValues] = []
         for kind, entries in enumerate(self._entries):
-            streams = {job: self._streams[job][kind] for job in dict.fromkeys(mask_jobs)}
+            generators = {job: self._generators[job][kind] for job in dict.fromkeys(jobs)}
             by_job = {
-                job: sample_masks(entries, stream)
-                for job, stream in streams.items()
-                if stream is not None
+                job: sample_masks(entries, generator)
+                for job, generator in generators.items()
+                if generator is not None
             }
-            drawn.append({p: torch.stack([by_job[job][p] for job in mask_jobs]) for p in entries})
-        return drawn[0], drawn[1]
+            masks.append({p: torch.stack([by_job[job][p] for job in jobs]) for p in entries})
+        return masks[0], masks[1]
 
 
 def _kind(request: EvalRequest) -> str:
@@ -406,7 +308,7 @@ def _kind(request: EvalRequest) -> str:
 def may_pack(adapted: AdaptedModel, length: int) -> bool:
     """Return whether the backbone gives the same logits in a pass over several jobs as in plain calls.
 
-    It does not for models that build a different mask for each layer or read the mask's values; their
+    Models that build a different mask for each layer, or that read the mask's values, do not. Their
     jobs train alone.
 
     Raises:
@@ -419,7 +321,7 @@ def may_pack(adapted: AdaptedModel, length: int) -> bool:
         name: torch.stack([tensor, tensor]) for name, tensor in trainable.named_parameters()
     }
     try:
-        packed_rows = _PackedRows(backbone, [rows], length)
+        packed_rows = StackedRows(backbone, [rows], length)
         packed_logits, _ = pack.forward(
             parameters, packed_rows.batch(packed_rows.indices([0, 0], [[0, 1], [0, 1]]))
         )

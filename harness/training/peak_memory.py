@@ -1,11 +1,11 @@
-"""The peak of memory in use: on a GPU that of torch, else that of this process."""
+"""The peak of memory in use: on a GPU the memory that torch allocated, else the memory of this process."""
 
 from contextlib import suppress
 from pathlib import Path
 
 
 def reset_peak(device: str) -> None:
-    """Reset the peak of memory in use, where the system supports it."""
+    """Reset the peak of memory in use, if the system supports it."""
     if device.startswith("cuda"):
         import torch
 
@@ -16,7 +16,7 @@ def reset_peak(device: str) -> None:
 
 
 def peak_bytes(device: str) -> int:
-    """Return the peak in bytes since `reset_peak`, or since the process started where it cannot be reset."""
+    """Return the peak in bytes since `reset_peak`, or since the process started if it cannot be reset."""
     if device.startswith("cuda"):
         import torch
 

@@ -1,4 +1,4 @@
-"""Scores on the test sets, which are evaluated once, by the model that the dev examples selected."""
+"""Scores on the test sets. They are evaluated once, with the model that the dev examples selected."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from harness.training.batching import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
 
-# From the tensors of the slots and encoded rows to logits `[rows, outputs]`.
+# From tensors of the slots, as a function of points, and encoded rows to logits `[rows, outputs]`.
 LogitsOf = Callable[[Tensors, Sequence[Encoded]], Tensor]
-# Each test set, as examples and encoded, by the suffix of its metrics.
+# For each test set, its examples and their encoded rows, by the suffix of its metrics.
 TestSets = Mapping[str, tuple[Sequence[Example], Sequence[Encoded]]]
 
 
@@ -40,10 +40,10 @@ def evaluate(
     """Evaluate one model on a task's test sets; return None if a logit is not finite.
 
     Args:
-        tensors: gives the tensors of the slots.
-        test_sets: the examples, by the suffix of their metrics.
-        target: their labels.
-        logits_of: computes logits.
+        tensors: returns the tensors of the slots at points of the simplex.
+        test_sets: the test sets of the task.
+        target: converts logits to predictions.
+        logits_of: computes the logits of encoded rows.
     """
     predictions: dict[str, list[float] | list[int]] = {}
     for suffix, (_, encoded) in test_sets.items():
@@ -77,7 +77,7 @@ def centroid_logits(adapted: AdaptedModel) -> LogitsOf:
 def sampled_mean_logits(
     adapted: AdaptedModel, samples: int, streams: Streams, task: Task
 ) -> LogitsOf:
-    """Return a function that computes the mean of sampled models: see `mean_logits`."""
+    """Return a function that computes the mean of sampled models' logits: see `mean_logits`."""
     return lambda tensors, rows: mean_logits(
         sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
     )
@@ -86,20 +86,21 @@ def sampled_mean_logits(
 def sampled_logits(
     adapted: AdaptedModel, samples: int, streams: Streams, tensors: Tensors, rows: Sequence[Encoded]
 ) -> Iterator[Tensor]:
-    """Yield the logits `[rows, outputs]` of one sampled model after the other."""
+    """Yield the logits `[rows, outputs]` of each sampled model."""
     for sample in range(samples):
-        points = adapted.trainable.weights(len(rows), streams.generator("test", sample))
+        points = adapted.trainable.sample_points(len(rows), streams.generator("test", sample))
         yield predict(adapted, tensors, rows, points)
 
 
-def mean_logits(each: Iterable[Tensor], *, regression: bool) -> Tensor:
-    """Return the mean of several models.
+def mean_logits(logits_of_models: Iterable[Tensor], *, regression: bool) -> Tensor:
+    """Return the logits of an ensemble of models.
 
-    It is the mean of their probabilities, as log-probabilities, or of the values of a regression.
+    For a classification, they are the logarithms of the models' mean probabilities; for a regression,
+    the mean of the models' values.
     """
     total: Tensor | None = None
     count = 0
-    for logits in each:
+    for logits in logits_of_models:
         values = logits.double() if regression else logits.double().softmax(1)
         total = values if total is None else total + values
         count += 1
@@ -124,7 +125,7 @@ def evaluate_bare_head(
 ) -> TestScores | None:
     """Evaluate the trained head on the backbone without the method's other tensors.
 
-    This removes the method's slots from the backbone for good, so it comes last.
+    This removes the method's slots from the backbone, so no other evaluation can follow it.
     """
     trained = DecodedParameters(adapted.trainable)(None)
     adapted.slots.remove()

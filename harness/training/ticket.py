@@ -1,4 +1,4 @@
-"""What a worker receives: a job with everything that it needs to run it."""
+"""A ticket: a job with everything that a worker needs to run it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,15 +16,15 @@ class Ticket:
     Attributes:
         job: the job.
         task: its task, with the reader of its data.
-        keep: which trained tensors to keep: `all`, `small` (not those of a whole backbone) or `none`.
-        artefacts: folder for the kept tensors.
-        zeroed: also test the trained head on the bare backbone.
-        rules: also test what the other selection rules would have selected.
-        geometry: how the job is to go through the model; training alone splits a step into
-            micro-batches where it says so.
-        features_shared_by: jobs fitted on features that are dispatched together to share them; 0:
-            the job neither reads nor leaves features in the cache.
-        anew: compute again what an earlier run stored on disk.
+        keep: whose trained tensors to store: `all` jobs, `small` (jobs that do not train the backbone itself)
+            or `none`.
+        artefacts: folder for the stored tensors.
+        zeroed: whether to also test the trained head on the backbone without the method's other tensors.
+        rules: whether to also test the checkpoints that the other selection rules select.
+        geometry: the pack to train in, or the micro-batch with which to train alone.
+        features_shared_by: number of jobs that are dispatched together to share features; 0: the job
+            neither reads cached features nor caches its own.
+        anew: whether to compute features again that an earlier run stored on disk.
     """
 
     job: Job
@@ -39,12 +39,12 @@ class Ticket:
 
     @property
     def jobs_at_once(self) -> int:
-        """How many jobs of this kind are dispatched together."""
+        """Number of jobs of this kind that are dispatched together."""
         return max(self.geometry.pack_size, self.features_shared_by, 1)
 
     @cached_property
     def kind(self) -> tuple[object, ...]:
-        """What the jobs of one pack have in common: see `pack_kind`."""
+        """The properties that the jobs of one pack have in common: see `pack_kind`."""
         shared_task = self.job.draw.task if self.features_shared_by > 1 else None
         return pack_kind(self.job, self.task, self.geometry, shared_task)
 
@@ -52,15 +52,15 @@ class Ticket:
 def pack_kind(
     job: Job, task: Task, geometry: Geometry, shared_task: str | None = None
 ) -> tuple[object, ...]:
-    """Return what the jobs of one pack have in common.
+    """Return the properties that the jobs of one pack have in common.
 
-    That is the geometry, the backbone, the width of the head, the recipe, and the method with all
+    They are the geometry, the backbone, the width of the head, the recipe, and the method with all
     options but learning rate and weight decay.
 
     Args:
         job: one of the jobs.
         task: its task.
-        geometry: how it goes through the model.
+        geometry: the pack to train in.
         shared_task: name of the task whose features the jobs share; None: they share no features.
     """
     options = {

@@ -16,12 +16,12 @@ from harness.tasks.base import Example
 from harness.training import batching
 from harness.training.batching import Encoded
 
-MIN_DISK_ROWS = 500  # rows from which a set is stored on disk
-HASH = hashlib.sha256().digest_size  # bytes at the end of a file
+MIN_DISK_ROWS = 500  # smallest set that is stored on disk
+HASH_SIZE = hashlib.sha256().digest_size  # bytes; the hash is at the end of a file
 
 
 def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
-    """Return the tokens of each example, as `batching.encode` does, from the cache if the same texts are in it."""
+    """Return the tokens of each example, as `batching.encode` does; large sets are read from the cache if possible."""
     if len(rows) < MIN_DISK_ROWS:
         return batching.encode(backbone, rows)
     path = cache.folder() / "tokens" / f"{_fingerprint(backbone, rows)}.npz"
@@ -44,10 +44,10 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
         transformers.__version__,
         tokenizers.__version__,
     ]
-    content = hashlib.sha256(json.dumps(made_by).encode())
+    fingerprint = hashlib.sha256(json.dumps(made_by).encode())
     for row in rows:
-        content.update(json.dumps(row.texts).encode())
-    return content.hexdigest()[:32]
+        fingerprint.update(json.dumps(row.texts).encode())
+    return fingerprint.hexdigest()[:32]
 
 
 def _read(path: Path, count: int) -> list[Encoded] | None:
@@ -60,7 +60,7 @@ def _read(path: Path, count: int) -> list[Encoded] | None:
     except OSError:
         return None
     # The hash detects damage that the archive format does not.
-    content, stored_hash = content[:-HASH], content[-HASH:]
+    content, stored_hash = content[:-HASH_SIZE], content[-HASH_SIZE:]
     if hashlib.sha256(content).digest() != stored_hash:
         return None
     with np.load(BytesIO(content), allow_pickle=False) as file:

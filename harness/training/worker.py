@@ -1,4 +1,4 @@
-"""`run_pack`, the function that every executor calls: from tickets to outcomes. It never opens the ledger."""
+"""`run_pack`, the function that every executor calls to turn tickets into outcomes. It never opens the ledger."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from harness.training.ticket import Ticket
 if TYPE_CHECKING:
     from harness.training.job_run import JobRun
 
-NOT_DETERMINISTIC = (
-    "does not have a deterministic implementation"  # in the message of torch's error
-)
+# In the message of torch's error.
+NOT_DETERMINISTIC = "does not have a deterministic implementation"
 NOT_DETERMINISTIC_NOTE = (
     "the device has no deterministic kernel for this backbone: "
     "the last digits may vary between runs"
@@ -30,7 +29,7 @@ NOT_DETERMINISTIC_NOTE = (
 
 
 class DeviceLost(RuntimeError):
-    """Every further call of this process to its device would fail."""
+    """The device is broken for this process: every further call to it would fail."""
 
 
 def run_pack(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> list[Outcome]:
@@ -42,19 +41,22 @@ def run_pack(tickets: Sequence[Ticket], device: str, progress: ProgressCallback)
 
     Raises:
         DiskTrouble: the host's disk is full or broken, so the run must end.
-        MemoryError: the host has no memory left. Libraries keep what they failed to create, so the
-            worker must end.
+        MemoryError: the host has no memory left. Libraries cache objects that they failed to create, so
+            the worker must end.
         DeviceLost: the device is broken for this process, so the worker must end.
     """
-    known = worker_cache.NONDETERMINISTIC_KINDS
-    outcomes = _run([ticket for ticket in tickets if ticket.kind not in known], device, progress)
+    nondeterministic = worker_cache.NONDETERMINISTIC_KINDS
+    outcomes = _run(
+        [ticket for ticket in tickets if ticket.kind not in nondeterministic], device, progress
+    )
     refused = [
         ticket
         for ticket in tickets
-        if ticket.kind not in known and NOT_DETERMINISTIC in outcomes[ticket.job.digest].error
+        if ticket.kind not in nondeterministic
+        and NOT_DETERMINISTIC in outcomes[ticket.job.digest].error
     ]
-    known.update(ticket.kind for ticket in refused)
-    if remaining := [ticket for ticket in tickets if ticket.kind in known]:
+    nondeterministic.update(ticket.kind for ticket in refused)
+    if remaining := [ticket for ticket in tickets if ticket.kind in nondeterministic]:
         outcomes |= _run_nondeterministic(remaining, device, progress)
     if refused:
         digest = refused[0].job.digest
@@ -99,7 +101,7 @@ def _run(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> 
                 on_features.setdefault(ticket.kind, []).append(job_run)
             else:
                 outcomes[ticket.job.digest] = job_run.run_alone(progress)
-        except Exception as error:  # whatever went wrong is recorded, and the study goes on
+        except Exception as error:  # any error of a job is recorded, and the study continues
             outcomes[ticket.job.digest] = _failed(ticket, error)
         finally:
             gc.collect()
@@ -111,10 +113,10 @@ def _run(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> 
 
 
 def _run_on_features(job_runs: Sequence[JobRun], progress: ProgressCallback) -> dict[str, Outcome]:
-    """Compute the features of all jobs, then fit each; every job is charged an equal share of the seconds."""
+    """Compute the features of all jobs, then fit each; every job records an equal share of the seconds."""
     try:
         drawn_seconds, test_seconds = _read_ahead(job_runs, progress)
-    except Exception as error:  # then each job computes its own features, and fails by itself
+    except Exception as error:  # each job then computes its own features, and records its own error
         _raise_if_fatal(error)
         drawn_seconds, test_seconds = 0.0, 0.0
     outcomes = {}
@@ -129,7 +131,7 @@ def _run_on_features(job_runs: Sequence[JobRun], progress: ProgressCallback) -> 
 
 
 def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple[float, float]:
-    """Compute the features of the jobs' examples, those of each example once.
+    """Compute the features of the jobs' examples, once for each example.
 
     Args:
         job_runs: jobs of one kind, fitted on features.
@@ -178,8 +180,8 @@ def _raise_if_fatal(error: Exception) -> None:
 
     Raises:
         DiskTrouble: the host's disk is full or broken.
-        MemoryError: the host refused memory. The next job would fail too, with a matrix product that
-            oneDNN could not create.
+        MemoryError: the host refused memory. The next job would fail too, because oneDNN caches the matrix
+            product that it could not create.
         DeviceLost: after a failed assertion or an invalid address on a GPU, every call of this
             process fails with the same error.
     """
@@ -200,7 +202,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _may_pack(job_run: JobRun) -> bool:
-    """Return whether jobs of this kind give the same numbers in a pack; tried once per kind."""
+    """Return whether jobs of this kind give the same logits in a pack as alone; probed once per kind."""
     import torch
 
     from harness.training import packed
@@ -212,7 +214,7 @@ def _may_pack(job_run: JobRun) -> bool:
             worker_cache.MAY_PACK[kind] = packed.may_pack(
                 job_run.adapted(slots), job_run.backbone.max_length
             )
-        except torch.OutOfMemoryError:  # says nothing about the backbone, so it is tried again
+        except torch.OutOfMemoryError:  # not a property of the backbone: the next job probes again
             return False
         finally:
             slots.remove()
@@ -224,8 +226,8 @@ def _run_packs(
 ) -> dict[str, Outcome]:
     """Train jobs of one kind in as many packs as they need.
 
-    On out-of-memory the packs become smaller: see `out_of_memory`. After any other error the steps
-    are neither compiled nor captured; if they were not, the jobs train alone.
+    On out-of-memory the packs become smaller: see `out_of_memory`. After any other error, steps that
+    were compiled or captured run normally from then on; if they ran normally, the jobs train alone.
     """
     import torch
 
@@ -245,12 +247,12 @@ def _run_packs(
         _raise_if_fatal(error)
         mode = geometry.step_mode
         reduced = replace(geometry, compiled=False, captured=False) if mode else ALONE
-        problem = f"steps cannot be {mode}" if mode else "no pass over several jobs"
+        problem = f"steps cannot be {mode}" if mode else "jobs cannot share a forward pass"
         note = f"{problem} ({type(error).__name__}: {_first_line(error)})"
     out_of_memory.free_memory()
     outcomes = _run_packs(job_runs, reduced, progress)
-    trained = (digest for digest, outcome in outcomes.items() if outcome.status != "failed")
-    digest = next(trained, job_runs[0].job.digest)
+    not_failed = (digest for digest, outcome in outcomes.items() if outcome.status != "failed")
+    digest = next(not_failed, job_runs[0].job.digest)
     if not reduced.in_pack:
         instead = "one by one"
     else:
@@ -270,7 +272,7 @@ def _train_pack(
 
     first = job_runs[0]
     parameters = []
-    for job_run in job_runs:  # each with the head of its own task
+    for job_run in job_runs:  # each job has the head of its own task
         own_slots = job_run.method.slots(job_run.backbone)
         try:
             parameters.append(job_run.adapted(own_slots).trainable)
@@ -293,12 +295,14 @@ def _train_pack(
         ]
         recorder = worker_cache.graph_recorder(first.device) if geometry.captured else None
         with recorder.side_stream() if recorder else nullcontext():
-            compiled = (
+            results = Pack(
+                padded.adapted(slots),
+                geometry,
                 worker_cache.compiled_function(geometry, first.ticket.kind)
                 if geometry.compiled
-                else None
-            )
-            results = Pack(padded.adapted(slots), geometry, compiled, recorder).fit(loops)
+                else None,
+                recorder,
+            ).fit(loops)
         seconds = (time.perf_counter() - start) / len(job_runs)
         outcomes = {}
         for job_run, model, result in zip(job_runs, models, results, strict=True):

@@ -1,6 +1,6 @@
-"""What a worker process keeps between jobs: backbone, examples, tokens of test sets and features.
+"""The cache that a worker process keeps between jobs: backbone, examples, tokens of test sets and features.
 
-Nothing here depends on the jobs that ran before.
+No cached value depends on the jobs that ran before.
 """
 
 from __future__ import annotations

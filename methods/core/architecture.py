@@ -1,8 +1,8 @@
 """The parts of a model that methods address, found by inspecting one forward and backward pass.
 
-No model family is named here. The projections of queries, keys and values are the layers that a gradient from
-them reaches. A position table is an embedding that is indexed in order. The head is everything outside the
-pretrained part.
+No model family is named here. The projection of the queries is the linear layer that a gradient from the queries
+reaches; those of keys and values are found in the same way. The position table is the embedding whose indices are
+consecutive. The head is everything outside the pretrained part.
 """
 
 import re
@@ -18,8 +18,8 @@ from transformers.pytorch_utils import Conv1D
 
 from methods.core.attention import record_attention
 
-# Names of projections, for models with their own attention code (DeBERTa, MPNet).
-NAMES = {
+# Usual names of projections, for models with their own attention code (DeBERTa, MPNet).
+PROJECTION_NAMES = {
     "query": "query|query_proj|q_proj|q|in_proj",
     "key": "key|key_proj|k_proj|k",
     "value": "value|value_proj|v_proj|v|in_proj",
@@ -30,9 +30,9 @@ NAMES = {
 class AttentionCall:
     """One call of the attention function in a forward pass."""
 
-    module: str  # its path; a model that shares layers calls one module several times
-    turn: int  # index among the calls of that module
-    layer: int  # index among all calls
+    module: str  # path of the attention module; a model that shares layers calls one module several times
+    index: int  # among the calls of that module
+    layer: int  # index among the calls of all modules
     heads: int  # of keys and values
     width: int  # of one head
 
@@ -63,13 +63,13 @@ class Architecture:
 
     body: str  # path of the pretrained part; everything else is the head
     stack: str  # path of the module that runs the blocks in order
-    hidden: int
+    hidden: int  # width of the hidden states
     position_table: str | None  # path of a learned position table
     positions: int | None  # maximum number of positions of a text
     # In the order of a forward pass; empty if the model has its own attention code.
     attention: tuple[AttentionCall, ...]
     blocks: tuple[Block, ...]  # from the embeddings up
-    trained: frozenset[str]  # names of parameters that a classification loss reaches
+    trained: frozenset[str]  # names of parameters that get a gradient from a classification loss
     init_range: float  # standard deviation for new weights
     output_layer: str  # path of the linear layer that gives the logits
     size: int  # parameters of the pretrained part
@@ -121,24 +121,24 @@ def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
 
 
 def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architecture:
-    """Return the structure of a model, from one pass over two texts. Leaves it frozen and without gradients."""
+    """Return the structure of a model, from one pass over two texts. Leaves the model frozen and without gradients."""
     tokens = torch.tensor([_probe_tokens(config)] * 2, device=next(model.parameters()).device)
     trace = _Trace()
-    with _watch(model, trace), torch.enable_grad():
+    with _record_calls(model, trace), torch.enable_grad():
         model.requires_grad_(True)
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-        roles = _roles(trace)
+        projections = _projections(trace)
         logits.float().square().sum().backward()
     trained = frozenset(
         name for name, parameter in model.named_parameters() if parameter.grad is not None
     )
     model.zero_grad(set_to_none=True)
     model.requires_grad_(False)
-    turns = Counter(call.module for call in trace.calls)
-    for path, count in turns.items():
+    calls_by_module = Counter(call.module for call in trace.calls)
+    for path, count in calls_by_module.items():
         module = model.get_submodule(path)
-        module._slots_turns, module._slots_turn = count, 0  # type: ignore[assignment]  # read by the attention function
-    attention_modules = list(turns) or [
+        module._slots_calls, module._slots_next_call = count, 0  # type: ignore[assignment]  # read by `attend`
+    attention_modules = list(calls_by_module) or [
         path
         for path, module in model.named_modules()
         if "attention" in type(module).__name__.lower()
@@ -152,7 +152,7 @@ def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architectu
         position_table=table,
         positions=positions,
         attention=tuple(trace.calls),
-        blocks=tuple(_block(model, path, trace, roles, config.hidden_size) for path in paths),
+        blocks=tuple(_block(model, path, trace, projections, config.hidden_size) for path in paths),
         trained=trained,
         init_range=float(getattr(config, "initializer_range", 0.02)),
         output_layer=[path for path, _ in trace.linear if not path.startswith(body + ".")][-1],
@@ -176,63 +176,71 @@ class _Trace:
     # Path and output of each call of a linear layer.
     linear: list[tuple[str, Tensor]] = field(default_factory=list)
     # Number of calls of linear layers before each attention call.
-    before: list[int] = field(default_factory=list)
+    linear_calls_before: list[int] = field(default_factory=list)
     # Path and indices of each call of an embedding.
     embedded: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
 @contextmanager
-def _watch(model: nn.Module, trace: _Trace) -> Iterator[None]:
-    """Record the calls inside the block."""
+def _record_calls(model: nn.Module, trace: _Trace) -> Iterator[None]:
+    """Add the model's calls inside the block to the trace."""
     paths = {id(module): path for path, module in model.named_modules()}
-    turns: Counter[str] = Counter()
+    calls_by_module: Counter[str] = Counter()
 
-    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def record_call(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
         path = paths[id(module)]
         trace.calls.append(
-            AttentionCall(path, turns[path], len(trace.calls), key.shape[1], key.shape[3])
+            AttentionCall(path, calls_by_module[path], len(trace.calls), key.shape[1], key.shape[3])
         )
         trace.tensors.append((query, key, value))
-        trace.before.append(len(trace.linear))
-        turns[path] += 1
+        trace.linear_calls_before.append(len(trace.linear))
+        calls_by_module[path] += 1
 
-    def linear(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def record_linear(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         trace.linear.append((paths[id(module)], output))
 
-    def embed(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def record_embedding(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
             trace.embedded.append((paths[id(module)], inputs[0]))
 
     handles = [
-        module.register_forward_hook(linear) for module in model.modules() if is_linear(module)
+        module.register_forward_hook(record_linear)
+        for module in model.modules()
+        if is_linear(module)
     ]
     handles += [
-        m.register_forward_pre_hook(embed) for m in model.modules() if type(m) is nn.Embedding
+        module.register_forward_pre_hook(record_embedding)
+        for module in model.modules()
+        if type(module) is nn.Embedding
     ]
     try:
-        with record_attention(attend):
+        with record_attention(record_call):
             yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _roles(trace: _Trace) -> dict[str, tuple[Projection | None, ...]]:
-    """Return, for the first call of each attention module, the layers that compute its query, key and value."""
-    roles: dict[str, tuple[Projection | None, ...]] = {}
-    for call, tensors, end in zip(trace.calls, trace.tensors, trace.before, strict=True):
-        if call.turn == 0:
+def _projections(trace: _Trace) -> dict[str, tuple[Projection | None, ...]]:
+    """Return, by attention module, the layers that compute query, key and value of its first call."""
+    projections: dict[str, tuple[Projection | None, ...]] = {}
+    for call, tensors, end in zip(
+        trace.calls, trace.tensors, trace.linear_calls_before, strict=True
+    ):
+        if call.index == 0:
             candidates = [
                 (path, out)
                 for path, out in trace.linear[:end]
                 if path.startswith(call.module + ".")
             ]
-            roles[call.module] = tuple(_origin(tensor, candidates) for tensor in tensors)
-    return roles
+            projections[call.module] = tuple(
+                _projection_of(tensor, candidates) for tensor in tensors
+            )
+    return projections
 
 
-def _origin(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Projection | None:
-    """Return the candidate that a gradient from the tensor reaches, with the outputs that it reaches."""
+def _projection_of(tensor: Tensor, candidates: Sequence[tuple[str, Tensor]]) -> Projection | None:
+    """Return the first candidate that a gradient from the tensor reaches, with the outputs that it reaches."""
     if not candidates:
         return None
     weights = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
@@ -253,7 +261,7 @@ def _block(
     model: nn.Module,
     path: str,
     trace: _Trace,
-    roles: dict[str, tuple[Projection | None, ...]],
+    projections: dict[str, tuple[Projection | None, ...]],
     hidden: int,
 ) -> Block:
     """Return the parts of one block."""
@@ -267,29 +275,29 @@ def _block(
         None,
     )
     if call is not None:
-        traced = roles[trace.calls[call].module]
-        after = [name for number, name in inside if number >= trace.before[call]]
+        traced = projections[trace.calls[call].module]
+        after = [name for number, name in inside if number >= trace.linear_calls_before[call]]
     else:
         traced = (None, None, None)
         after = [
             name for _, name in inside if layer_sizes(model.get_submodule(name)) == (hidden, hidden)
         ][-1:]
-    # Projections that the gradient did not find have the usual names (own attention code, or zero weights).
+    # Where no gradient reaches a projection (own attention code, or zero weights), the usual names find it.
     query, key, value = (
         projection or next(map(Projection, linear_layers(model, path, names)), None)
-        for projection, names in zip(traced, NAMES.values(), strict=True)
+        for projection, names in zip(traced, PROJECTION_NAMES.values(), strict=True)
     )
-    out = after[0] if after else None
+    attention_out = after[0] if after else None
     last = next(reversed(dict.fromkeys(name for _, name in inside)), None)
-    if last == out or (last and layer_sizes(model.get_submodule(last))[1] != hidden):
+    if last == attention_out or (last and layer_sizes(model.get_submodule(last))[1] != hidden):
         last = None
-    return Block(path, query, key, value, out, last)
+    return Block(path, query, key, value, attention_out, feed_forward_out=last)
 
 
-def _repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
-    """Return the paths of the blocks: all elements of the module lists that contain the modules, in order."""
+def _repeated_blocks(model: nn.Module, attention_modules: list[str]) -> tuple[str, ...]:
+    """Return the paths of the blocks: all elements of the module lists that contain attention modules, in order."""
     blocks: dict[str, None] = {}
-    for path in inside:
+    for path in attention_modules:
         steps = path.split(".")
         for end in range(len(steps), 0, -1):
             above = ".".join(steps[: end - 1])
@@ -300,7 +308,7 @@ def _repeated_blocks(model: nn.Module, inside: list[str]) -> tuple[str, ...]:
 
 
 def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
-    """Return the module that runs all blocks: their nearest ancestor outside any module list."""
+    """Return the path of the module that runs all blocks: their nearest ancestor outside any module list."""
     steps = blocks[0].split(".") if blocks else []
     lists = [
         end
@@ -311,7 +319,7 @@ def _stack(model: nn.Module, blocks: tuple[str, ...], body: str) -> str:
 
 
 def _probe_tokens(config: Any) -> list[int]:
-    """Return four token ids that are not padding, and not in order like positions."""
+    """Return four token ids that are not padding, and not consecutive as positions are."""
     valid = [
         token
         for token in range(5, 10)
@@ -322,17 +330,17 @@ def _probe_tokens(config: Any) -> list[int]:
 
 @torch.no_grad()
 def _causal(body: nn.Module, tokens: Tensor) -> bool:
-    """Return whether the states of tokens are unchanged if a later token changes."""
-    other = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
+    """Return whether a change of the last token leaves the states of earlier tokens unchanged."""
+    changed = torch.cat([tokens[:, :-1], tokens[:, :1]], dim=1)
     states = [
         body(input_ids=ids, attention_mask=torch.ones_like(ids))[0][:, :-1]
-        for ids in (tokens, other)
+        for ids in (tokens, changed)
     ]
     return torch.equal(*states)
 
 
 def _has_split_blocks(model: nn.Module, blocks: tuple[str, ...]) -> bool:
-    """Return whether another module list of the same length is beside that of the blocks."""
+    """Return whether the parent of the blocks' module list has a second module list of the same length."""
     above = blocks[0].rpartition(".")[0].rpartition(".")[0] if blocks else ""
     lists = [
         module
@@ -354,9 +362,10 @@ def _pools_inside(trace: _Trace, blocks: tuple[str, ...], body: str) -> bool:
 
 
 def _positions(model: nn.Module, trace: _Trace, config: Any) -> tuple[str | None, int | None]:
-    """Return the learned position table and the maximum number of positions, which may come from the configuration."""
+    """Return the path of the learned position table, if any, and the maximum number of positions, if known."""
     for path, indices in trace.embedded:
         flat = indices.flatten()
+        # Positions of one probe text of four tokens, or of both.
         if len(flat) in (4, 8) and bool((flat[:4].diff() == 1).all()):
             table = model.get_submodule(path)
             return path, int(table.num_embeddings) - int(flat[0])  # type: ignore[arg-type]  # nn.Embedding has it

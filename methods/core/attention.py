@@ -1,7 +1,8 @@
 """The attention function of every backbone: prefixes enter here, in front of keys and values.
 
 Backbones that use the attention interface of transformers call `attend`; models with their own attention code
-do not. The prefix is read from the attention module, where it is a slot.
+do not. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`. N is the index of the
+call among those of the module in one forward pass; it is above 0 only if several layers share the module.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,26 +32,23 @@ def attend(
     Shapes: query `[rows, heads, tokens, width]`; a prefix is `[heads, length, width]` or `[rows,
     heads, length, width]`. Returns `[rows, tokens, heads, width]`.
     """
-    turn: int = getattr(module, "_slots_turn", 0)
-    module._slots_turn = (turn + 1) % getattr(module, "_slots_turns", 1)  # type: ignore[assignment]
-    prefix_key = getattr(module, f"prefix_key_{turn}", None)
+    index: int = getattr(module, "_slots_next_call", 0)
+    module._slots_next_call = (index + 1) % getattr(module, "_slots_calls", 1)  # type: ignore[assignment]
+    prefix_key = getattr(module, f"prefix_key_{index}", None)
     if prefix_key is None:
         return _plain(module, query, key, value, attention_mask, **options)
     rows, length = key.shape[0], prefix_key.shape[-2]
     change: Callable[[Tensor], Tensor] = getattr(module, "_slots_prefix", lambda tensor: tensor)
     prefix_key = change(prefix_key.expand(rows, -1, -1, -1))
-    prefix_value = change(getattr(module, f"prefix_value_{turn}").expand(rows, -1, -1, -1))
-    share = getattr(module, f"prefix_share_{turn}", None)
-    if (
-        share is not None
-    ):  # attend to the prefix separately and add the result, scaled for each head
-        text, _ = _plain(module, query, key, value, attention_mask, **options)
-        separate, _ = _plain(
+    prefix_value = change(getattr(module, f"prefix_value_{index}").expand(rows, -1, -1, -1))
+    # With gate=zero, the prefix has its own softmax, and a factor for each head scales its output.
+    factors = getattr(module, f"prefix_share_{index}", None)  # [heads] or [rows, heads]
+    if factors is not None:
+        of_text, _ = _plain(module, query, key, value, attention_mask, **options)
+        of_prefix, _ = _plain(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
-        return text + separate * share[
-            ..., None, :, None
-        ], None  # share is [heads] or [rows, heads]
+        return of_text + of_prefix * factors[..., None, :, None], None
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         tokens = query.shape[2]  # is_causal would also hide the prefix
         attention_mask = torch.ones(
@@ -59,9 +57,10 @@ def attend(
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:
-        visible = attention_mask.dtype == torch.bool  # an additive mask is 0 for visible tokens
-        front = attention_mask.new_full((*attention_mask.shape[:-1], length), visible)
-        attention_mask = torch.cat([front, attention_mask], dim=-1)
+        # A visible position is True in a mask of booleans, and 0 in a mask that is added to the scores.
+        visible_value = attention_mask.dtype == torch.bool
+        prefix_mask = attention_mask.new_full((*attention_mask.shape[:-1], length), visible_value)
+        attention_mask = torch.cat([prefix_mask, attention_mask], dim=-1)
     return _plain(module, query, key, value, attention_mask, **options)
 
 
@@ -73,7 +72,7 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return fused attention without a prefix; written out if scores are soft-capped (Gemma 2)."""
+    """Return attention without a prefix: by the fused kernel, or written out if scores are soft-capped (Gemma 2)."""
     softcap = options.get("softcap")
     if softcap is None and _under_vmap["active"]:
         mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
@@ -144,7 +143,7 @@ _under_vmap = {"active": False}
 
 @contextmanager
 def attention_under_vmap() -> Iterator[None]:
-    """Inside the block, the model is called for several jobs at once by `torch.func.vmap`."""
+    """Inside the block, `torch.func.vmap` may run the model for several jobs at once."""
     _under_vmap["active"] = True
     try:
         yield
@@ -162,9 +161,9 @@ def full_mask(mask: Tensor, *, causal: bool) -> Tensor:
 
 
 def real_tokens(mask: Tensor) -> Tensor:
-    """Return which tokens are real, `[rows, tokens]`, of a padding mask or of a full mask.
+    """Return which tokens are not padding, `[rows, tokens]`, given a padding mask or a full mask.
 
-    In a full mask the last token of a row sees every real token.
+    In a full mask the last token of a row attends to every real token.
     """
     return mask[:, 0, -1] if mask.dim() == 4 else mask
 

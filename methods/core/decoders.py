@@ -1,4 +1,4 @@
-"""Decoders from trained latent vectors to prefixes and prompts: perceptrons, and frozen projections of the model."""
+"""Decoders from trained latent vectors to prefixes and prompts: MLPs, and frozen projections of the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ LATENT = "latent"  # name of the decoders' input, [vertices, length, dim]
 
 
 class Mlp(nn.Module):
-    """A perceptron with a hidden Tanh layer, initialised as `nn.Linear`.
+    """An MLP with one hidden layer with Tanh, initialised as `nn.Linear`.
 
     Args:
         dim: width of the latent vectors.
         hidden: width of the hidden layer.
         out: width of the output.
         streams: random streams of the initial values.
-        copies: number of perceptrons that are computed together; None for one without that axis.
+        copies: number of MLPs that are computed together, with a leading axis; None: one MLP without that axis.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Mlp(nn.Module):
 
 
 class OneMlp(Mlp):
-    """One perceptron for the keys and values of all layers (Li & Liang 2021, section 4.3).
+    """One MLP for the keys and values of all layers (Li & Liang 2021, section 4.3).
 
     Args:
         names: the slots in the order key, value, key, value, ... from the lowest layer up.
-        shapes: of each slot, `(heads, width)`.
+        shapes: `(heads, width)` of each slot.
         dim: width of the latent vectors.
         hidden: width of the hidden layer.
         streams: random streams of the initial values.
@@ -69,9 +69,9 @@ class OneMlp(Mlp):
         self._names, self._shapes = names, shapes
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
 
-        Returns other tensors unchanged.
+        Other tensors are returned unchanged.
         """
         flat = self.output(tensors[LATENT])  # [vertices, length, all heads and widths]
         parts = flat.split([heads * width for heads, width in self._shapes], dim=-1)
@@ -85,9 +85,9 @@ class OneMlp(Mlp):
 
 
 class PerLayerMlp(Mlp):
-    """One perceptron for the keys and one for the values of each layer (Falissard et al. 2023: MLP_k,i and MLP_v,i).
+    """One MLP for the keys and one for the values of each layer (Falissard et al. 2023: MLP_k,i and MLP_v,i).
 
-    Arguments as of `OneMlp`; all slots must have one shape.
+    The arguments are those of `OneMlp`; all slots must have the same shape.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class PerLayerMlp(Mlp):
         self._names, self._shape = names, shapes[0]
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
 
-        Returns other tensors unchanged.
+        Other tensors are returned unchanged.
         """
         flat = self.output(tensors[LATENT][:, None])  # [vertices, slots, length, heads * width]
         slots = flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)
@@ -112,14 +112,17 @@ class PerLayerMlp(Mlp):
 
 
 def prefix_mlp(
-    kind: str, added: Sequence[Slot], dim: int, hidden: int, streams: Streams
+    kind: str, prefix_slots: Sequence[Slot], dim: int, hidden: int, streams: Streams
 ) -> OneMlp | PerLayerMlp:
-    """Return the perceptron `one` or `per-layer` for prefix slots `[heads, length, width]`.
+    """Return the decoder `one` or `per-layer` for prefix slots `[heads, length, width]`.
 
     Raises:
-        Unsupported: the layers differ in their heads, so that perceptrons of one shape do not fit.
+        Unsupported: the layers have heads of different number or width, and `per-layer` requires equal ones.
     """
-    names, shapes = [s.name for s in added], [(s.shape[0], s.shape[2]) for s in added]
+    names, shapes = (
+        [slot.name for slot in prefix_slots],
+        [(slot.shape[0], slot.shape[2]) for slot in prefix_slots],
+    )
     if kind == "one":
         return OneMlp(names, shapes, dim, hidden, streams)
     if len(set(shapes)) > 1:
@@ -130,10 +133,10 @@ def prefix_mlp(
 def fit_last_layer(
     decoder: OneMlp | PerLayerMlp, latent: Tensor, target: Mapping[str, Tensor]
 ) -> None:
-    """Change a perceptron's last layer as little as possible so that it maps these latents to the target slots.
+    """Change an MLP's last layer as little as possible so that it maps these latents to the target slots.
 
-    The released code of prefix-tuning fits the perceptron to the words' activations in 500 steps. With fewer latent
-    vectors than hidden units, a pseudo-inverse gives the smallest change that fits them exactly.
+    The released code of prefix-tuning fits the MLP to the words' activations in 500 steps. If there are at most as
+    many latent vectors as hidden units, a pseudo-inverse gives the smallest change that fits them exactly.
 
     Args:
         decoder: changed in place.
@@ -146,24 +149,23 @@ def fit_last_layer(
     flat = [tensor.transpose(0, 1).flatten(1) for tensor in target.values()]  # [length, ...] each
     if decoder.bias1.shape[-1] < len(latent):
         raise Unsupported(
-            f"init=words with a length of {len(latent)} requires a perceptron of at least that width: "
+            f"init=words with a length of {len(latent)} requires an MLP of at least that width: "
             f"set hidden={len(latent)} or more"
         )
     with torch.no_grad():
-        joined = isinstance(decoder, OneMlp)
-        hidden = decoder.hidden(
-            latent if joined else latent[None]
-        )  # [length, hidden] or [slots, ...]
-        goal = torch.cat(flat, dim=1) if joined else torch.stack(flat)
-        residual = goal - (hidden @ decoder.w2 + decoder.bias2)
+        one = isinstance(decoder, OneMlp)
+        # [length, hidden], or [slots, length, hidden] with an MLP for each slot
+        hidden = decoder.hidden(latent if one else latent[None])
+        outputs = torch.cat(flat, dim=1) if one else torch.stack(flat)
+        residual = outputs - (hidden @ decoder.w2 + decoder.bias2)
         decoder.w2.add_((torch.linalg.pinv(hidden.double()) @ residual.double()).to(decoder.w2))
 
 
 class FrozenProjections(nn.Module):
     """The key and value projections of each layer, applied to latent vectors (Le et al. 2024: simple-share).
 
-    The vectors are normalised to mean 0 and standard deviation 1, like the inputs of a layer. They have no
-    position. Only the vectors are trained.
+    The latent vectors are normalised to mean 0 and standard deviation 1, like the inputs of a layer. They have no
+    position. Only they are trained.
 
     Args:
         names: the slots in the order key, value, key, value, ...
@@ -177,8 +179,8 @@ class FrozenProjections(nn.Module):
     def __init__(self, names: Sequence[str], calls: Sequence[AttentionCall], slots: Slots) -> None:
         super().__init__()
         self._names = names
-        # Of each slot: weight [out, hidden], bias [out] and (heads, width).
-        self._maps: list[tuple[Tensor, Tensor, tuple[int, int]]] = []
+        # For each slot: weight [out, hidden], bias [out] and (heads, width).
+        self._projections: list[tuple[Tensor, Tensor, tuple[int, int]]] = []
         for call in calls:
             block = next(
                 block
@@ -190,23 +192,23 @@ class FrozenProjections(nn.Module):
                     raise Unsupported(
                         "the key and value projections of this backbone were not found: choose another decoder"
                     )
-                self._maps.append((*_affine(slots, projection), (call.heads, call.width)))
+                self._projections.append((*_affine(slots, projection), (call.heads, call.width)))
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`.
 
-        Returns other tensors unchanged.
+        Other tensors are returned unchanged.
         """
         latent = tensors[LATENT]
         vectors = F.layer_norm(latent, latent.shape[-1:])
-        out = {}
+        decoded = {}
         for number, (name, (weight, bias, shape)) in enumerate(
-            zip(self._names, self._maps, strict=True)
+            zip(self._names, self._projections, strict=True)
         ):
             # [vertices, length, heads * width]
             flat = F.linear(vectors[:, number // 2], weight.to(vectors), bias.to(vectors))
-            out[name] = flat.unflatten(-1, shape).transpose(1, 2)
-        return _replace_latent(tensors, out)
+            decoded[name] = flat.unflatten(-1, shape).transpose(1, 2)
+        return _replace_latent(tensors, decoded)
 
 
 def _affine(slots: Slots, projection: Projection) -> tuple[Tensor, Tensor]:
@@ -220,7 +222,7 @@ def _affine(slots: Slots, projection: Projection) -> tuple[Tensor, Tensor]:
 
 
 class PromptMlp(Mlp):
-    """A perceptron for the vectors of a prompt.
+    """An MLP for the vectors of a prompt.
 
     Args:
         name: the prompt's slot.
@@ -234,9 +236,9 @@ class PromptMlp(Mlp):
         self._name = name
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`.
+        """Map latents `[vertices, length, dim]` to the prompt `[vertices, length, dim]`.
 
-        Returns other tensors unchanged.
+        Other tensors are returned unchanged.
         """
         return _replace_latent(tensors, {self._name: self.output(tensors[LATENT])})
 

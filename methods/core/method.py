@@ -1,6 +1,6 @@
 """The interface that every method implements: where its tensors enter a backbone, and what is trained.
 
-Torch is imported only when a method is attached to a backbone, so that a command line is checked without it.
+Torch is imported only when a method is attached to a backbone, so a command line can be checked without it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def option(default: Scalar | None, help: str, **checks: Any) -> Any:  # noqa: A0
     Args:
         default: the value if the user sets none.
         help: one line for `bench list methods NAME`.
-        checks: what `Method` checks: `choices`, the allowed values; `least`, the smallest value; `share=True`, a value
-            from 0 to below 1.
+        checks: conditions that `Method` checks: `choices`, the allowed values; `least`, the smallest value;
+            `share=True`, the value is a proportion, from 0 to below 1.
     """
     return field(default=default, metadata={"help": help, **checks})
 
@@ -36,7 +36,7 @@ def option(default: Scalar | None, help: str, **checks: Any) -> Any:  # noqa: A0
 def added_option(default: Scalar | None, help: str = "", **checks: Any) -> Any:  # noqa: A002
     """Return a field, as `option` does, for an option that was added after results existed.
 
-    At its default it is left out of a job's identity, so that earlier results remain results of the same job.
+    A job's identity does not contain the option at its default, so earlier results remain results of the same job.
     """
     return option(default, help, added=True, **checks)
 
@@ -50,11 +50,11 @@ class Method(ABC):
     fields; `options` returns the values in use.
 
     Raises:
-        ValueError: raised by `__post_init__` for an invalid option; the message names the option.
+        ValueError: an option is invalid; the message names it.
     """
 
     name: ClassVar[str]
-    VERSION: ClassVar[int] = 1  # raised when a correction changes results
+    VERSION: ClassVar[int] = 1  # increased when a correction changes results
     INTERFACE: ClassVar[int] = 1  # the `methods.INTERFACE` that a plug-in was written for
     summary: ClassVar[str] = ""  # one line for `bench list methods`
     paper: ClassVar[str] = ""
@@ -107,7 +107,7 @@ class Method(ABC):
 
     @property
     def decodes(self) -> bool:
-        """Whether a trained decoder produces the method's tensors."""
+        """Whether a trained decoder, such as an MLP, produces the method's tensors."""
         return False
 
     @property
@@ -122,7 +122,7 @@ class Method(ABC):
 
     @property
     def closed_form(self) -> ClosedForm | None:
-        """The closed-form solver on features of the frozen backbone; None: trained by gradient."""
+        """The solver that fits the method on features of the frozen backbone; None: it is trained by gradient."""
         return None
 
     @property
@@ -146,7 +146,7 @@ class Method(ABC):
         }
 
     def slots(self, backbone: Backbone) -> Slots:
-        """Return the method's slots, installed on the backbone and still empty.
+        """Add the method's slots to the backbone and return them, still empty.
 
         Raises:
             Unsupported: the backbone's structure does not allow the method.
@@ -158,7 +158,7 @@ class Method(ABC):
             self.place(slots)
             if self.closed_form is None:
                 add_head(slots)
-        except Exception:  # a plug-in may raise anything, and other jobs use the backbone later
+        except Exception:  # a plug-in may raise any error, and other jobs use the backbone later
             slots.remove()
             raise
         return slots
@@ -173,7 +173,7 @@ class Method(ABC):
 
     @abstractmethod
     def place(self, slots: Slots) -> None:
-        """Add this method's slots to the backbone, `slots.backbone`. The head's slots are added elsewhere.
+        """Add this method's slots to the backbone, `slots.backbone`. `Method.slots` adds those of the head.
 
         Raises:
             Unsupported: the backbone's structure does not allow the method.
@@ -226,7 +226,7 @@ def require(condition: bool, text: str) -> None:
 
 
 def require_share(name: str, value: float) -> None:
-    """Raise `ValueError` unless the option is a share in [0, 1)."""
+    """Raise `ValueError` unless the option is a proportion, from 0 to below 1."""
     require(
         0 <= value < 1,
         f"{name} must be a share from 0 to below 1, such as 0.1% or .001, got {value}",

@@ -67,30 +67,35 @@ class Mixture:
     diversity: float = 0.0
     products: Mapping[str, str] = field(default_factory=dict)
 
-    def weights(self, rows: int, layers: int, vertices: int, generator: torch.Generator) -> Tensor:
-        """Sample points `[rows, layers, vertices]` that sum to 1 over the vertices; `[1, ...]` if all rows share them.
+    def sample_points(
+        self, rows: int, layers: int, vertices: int, generator: torch.Generator
+    ) -> Tensor:
+        """Sample points of the simplex, whose weights sum to 1 over the vertices.
 
         Standard exponential variates divided by their sum are uniform on the simplex (a Dirichlet distribution
-        with all parameters 1). Gamma variates of another shape give that concentration.
+        with all parameters 1). Gamma variates with the concentration as shape give the other Dirichlet distributions.
+
+        Returns:
+            `[rows, layers, vertices]`, or `[1, layers, vertices]` if all rows share their points.
         """
-        free_rows = rows if self.granularity.startswith("row") else 1
-        free_layers = layers if self.granularity.endswith("layer") else 1
-        shape = (free_rows, free_layers, vertices)
+        rows_sampled = rows if self.granularity.startswith("row") else 1
+        layers_sampled = layers if self.granularity.endswith("layer") else 1
+        shape = (rows_sampled, layers_sampled, vertices)
         if self.concentration == 1:
             uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-            parts = -torch.log1p(-uniform)  # 1 - U is never 0, so no weight is infinite
+            variates = -torch.log1p(-uniform)  # 1 - U is never 0, so no weight is infinite
         else:
             seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
-            parts = _gamma(np.random.default_rng(seed), self.concentration, shape)
-        points = parts / parts.sum(-1, keepdim=True)
-        return points.expand(free_rows, layers, vertices).float()
+            variates = _gamma(np.random.default_rng(seed), self.concentration, shape)
+        points = variates / variates.sum(-1, keepdim=True)
+        return points.expand(rows_sampled, layers, vertices).float()
 
 
 def _gamma(random: np.random.Generator, concentration: float, shape: tuple[int, ...]) -> Tensor:
-    """Sample gamma variates up to a common factor along the last axis, even if the variates would round to 0.
+    """Sample gamma variates up to a common factor along the last axis, which keeps small variates from rounding to 0.
 
-    A gamma variate of shape c is one of shape c + 1 times U^(1/c); the product is computed in
-    logarithms.
+    A gamma variate of shape c is one of shape c + 1 times U^(1/c), with U uniform. The product is
+    computed in logarithms.
     """
     logs = (
         np.log(random.standard_gamma(concentration + 1, shape))
@@ -116,12 +121,12 @@ class TrainableParameters(nn.Module):
         self.mixture = mixture
         self.vertices = next((len(tensor) for tensor in start.per_vertex.values()), 1)
         order = sorted({slot.layer for slot in slots})
-        self._layer = {slot.name: order.index(slot.layer) for slot in slots}
+        self._layer_index = {slot.name: order.index(slot.layer) for slot in slots}
         self.layers = len(order)
 
     @property
     def stochastic(self) -> bool:
-        """Whether points are sampled: there are several vertices."""
+        """Whether models can be sampled: whether there are several vertices."""
         return self.mixture is not None and self.vertices > 1
 
     @property
@@ -141,37 +146,44 @@ class TrainableParameters(nn.Module):
         }
         return tensors if self.decoder is None else self.decoder(tensors)
 
-    def weights(self, rows: int, generator: torch.Generator) -> Tensor | None:
-        """Sample a point for every row and layer, `[rows, layers, vertices]`, or `[1, ...]`; None with one vertex."""
+    def sample_points(self, rows: int, generator: torch.Generator) -> Tensor | None:
+        """Sample points of the simplex as `Mixture.sample_points` does; None with one vertex."""
         if self.mixture is None or self.vertices == 1:
             return None
-        return self.mixture.weights(rows, self.layers, self.vertices, generator)
+        return self.mixture.sample_points(rows, self.layers, self.vertices, generator)
 
-    def forward(self, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """Return the tensors of the slots at the points `weights` (`[rows, ...]` each), or at the centroid."""
-        return self.shared | self.mix(self.vertex_tensors(), weights)
+    def forward(self, points: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the tensors of the slots.
 
-    def mix(self, vertex_tensors: Tensors, weights: Tensor | None) -> dict[str, Tensor]:
-        """Mix the vertices at the points `weights`, or at the centroid."""
+        Args:
+            points: points of the simplex, `[rows or 1, layers, vertices]`; None: the centroid.
+
+        Returns:
+            `{slot: tensor}`. At points of the simplex, tensors may have a leading row axis, of length rows or 1.
+        """
+        return self.shared | self.mix(self.vertex_tensors(), points)
+
+    def mix(self, vertex_tensors: Tensors, points: Tensor | None) -> dict[str, Tensor]:
+        """Mix the vertices at points of the simplex: see `forward`."""
         if self.vertices == 1:
             return {name: tensor[0] for name, tensor in vertex_tensors.items()}
-        points = {
-            name: None if weights is None else weights[:, self._layer[name]]
+        points_of_slots = {
+            name: None if points is None else points[:, self._layer_index[name]]
             for name in vertex_tensors
         }
-        return mix(vertex_tensors, points, self.products)
+        return mix(vertex_tensors, points_of_slots, self.products)
 
-    def pair(self, generator: torch.Generator) -> Tensor | None:
+    def sample_pair(self, generator: torch.Generator) -> Tensor | None:
         """Sample two vertices, `[2]`, for the penalty; None without a penalty."""
         if self.mixture is None or self.mixture.diversity == 0 or self.vertices == 1:
             return None
         return torch.randperm(self.vertices, generator=generator)[:2]
 
     def penalty(self, pair: Tensor | None) -> Tensor | float:
-        """Return what is added to the loss: with `diversity`, the weighted squared cosine of two vertices.
+        """Return the term that `diversity` adds to the loss: the weighted squared cosine of two vertices.
 
-        Source: Wortsman et al. 2021, arXiv 2102.10472: all weight matrices together form one
-            direction; biases are excluded.
+        Source: Wortsman et al. 2021, arXiv 2102.10472. The cosine is that of all weight matrices of a
+            vertex, joined to one vector; biases are excluded.
         """
         if pair is None or self.mixture is None:
             return 0.0
@@ -181,11 +193,15 @@ class TrainableParameters(nn.Module):
             if tensor.dim() >= 3
         ]
         dot = torch.stack([(first * second).sum() for first, second in matrices]).sum()
-        lengths = [
+        squared_norms = [
             torch.stack([matrix[vertex].square().sum() for matrix in matrices]).sum()
             for vertex in (0, 1)
         ]
-        return self.mixture.diversity * dot.square() / (lengths[0] * lengths[1]).clamp_min(1e-12)
+        return (
+            self.mixture.diversity
+            * dot.square()
+            / (squared_norms[0] * squared_norms[1]).clamp_min(1e-12)
+        )
 
     def decoded(self) -> dict[str, Tensor]:
         """Return the decoded tensors as they are stored: `[vertices, ...]`, or without that axis if shared."""
@@ -194,7 +210,7 @@ class TrainableParameters(nn.Module):
 
 
 class DecodedParameters:
-    """Tensors decoded once, to evaluate many batches at one step of training."""
+    """The tensors of `TrainableParameters`, decoded once to evaluate many batches between two updates."""
 
     def __init__(self, trainable: TrainableParameters) -> None:
         self._trainable = trainable
@@ -203,40 +219,43 @@ class DecodedParameters:
             name: tensor.detach() for name, tensor in trainable.vertex_tensors().items()
         }
 
-    def __call__(self, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def __call__(self, points: Tensor | None = None) -> dict[str, Tensor]:
         """Return the tensors of the slots as `TrainableParameters.forward` does, without gradients."""
-        return self._shared | self._trainable.mix(self._vertex_tensors, weights)
+        return self._shared | self._trainable.mix(self._vertex_tensors, points)
 
 
 def mix(
     vertex_tensors: Tensors, points: Mapping[str, Tensor | None], products: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """Mix vertices `{slot: [vertices, ...]}` at points `[rows, vertices]`, or at the centroid if a point is None.
+    """Mix vertices.
 
-    For `products`, the result is the mean of B_v A_v and not the product of the means. It is one product of
-    longer factors: all A_v stacked `[vertices * rank, in]`, all weighted B_v side by side
-    `[out, vertices * rank]`.
+    Args:
+        vertex_tensors: `{slot: [vertices, ...]}`.
+        points: for each slot, the weights of the vertices, `[rows, vertices]`; None: the centroid.
+        products: pairs of slots whose products are mixed, `{name of A: name of B}`. The result is the weighted
+            mean of the products B_v A_v and not the product of the means. It is one product of longer factors: all
+            A_v stacked, `[vertices * rank, in]`, and all weighted B_v side by side, `[out, vertices * rank]`.
     """
     mixed: dict[str, Tensor] = {}
     for a, b in products.items():
         factor_a, factor_b, point = vertex_tensors[a], vertex_tensors[b], points[b]
         vertices, out, rank = factor_b.shape
-        even = factor_b.new_full((1, vertices), 1 / vertices)
-        weights = even if point is None else point.to(factor_b)  # [rows, vertices]
-        weighted = weights[:, None, :, None] * factor_b.transpose(
-            0, 1
-        )  # [rows, out, vertices, rank]
+        centroid = factor_b.new_full((1, vertices), 1 / vertices)
+        weights = centroid if point is None else point.to(factor_b)  # [rows, vertices]
+        # [rows, out, vertices, rank]
+        weighted = weights[:, None, :, None] * factor_b.transpose(0, 1)
         rows = () if point is None else (-1,)
         mixed[a] = factor_a.reshape(vertices * rank, -1)
         mixed[b] = weighted.reshape(*rows, out, vertices * rank)
     return mixed | {
-        name: _at(tensor, points[name])
+        name: _weighted_mean(tensor, points[name])
         for name, tensor in vertex_tensors.items()
         if name not in mixed
     }
 
 
-def _at(tensor: Tensor, point: Tensor | None) -> Tensor:
+def _weighted_mean(tensor: Tensor, point: Tensor | None) -> Tensor:
+    """Return the mean of vertices `[vertices, ...]` with weights `[rows, vertices]`, or their plain mean."""
     if point is None:
         return tensor.mean(0)
     return (point.to(tensor) @ tensor.flatten(1)).reshape(-1, *tensor.shape[1:])  # [rows, ...]
@@ -250,7 +269,7 @@ class Decoders(nn.Module):
         self.decoders = nn.ModuleList(decoders)
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Decode each vertex by its own decoder: `{name: [vertices, ...]}` to slots with the same first axis."""
+        """Decode each vertex by its own decoder: `{name: [vertices, ...]}` to `{slot: [vertices, ...]}`."""
         decoded = [
             decoder({name: tensor[vertex : vertex + 1] for name, tensor in tensors.items()})
             for vertex, decoder in enumerate(self.decoders)
@@ -260,13 +279,13 @@ class Decoders(nn.Module):
 
 @dataclass(frozen=True)
 class VertexStreams:
-    """Random streams of one vertex, for parameters that vertices otherwise share."""
+    """Random streams that start at one vertex, to initialise a decoder for each vertex."""
 
     streams: Streams
     vertex: int
 
     def init(self, tensor: str, vertex: int) -> torch.Generator:
-        """Return the generator of the tensor, `vertex` vertices after this one."""
+        """Return the generator of a tensor for the vertex `self.vertex + vertex`."""
         return self.streams.init(tensor, self.vertex + vertex)
 
 
@@ -291,7 +310,7 @@ def uniform(bound: float) -> Initialiser:
 
 
 def zeros(tensor: Tensor, generator: torch.Generator) -> object:  # noqa: ARG001  # an initialiser has both
-    """Initialise a tensor with 0."""
+    """Set a tensor to 0."""
     return tensor.zero_()
 
 
@@ -310,7 +329,7 @@ def initialise_gates(slots: Slots, streams: Streams, vertices: int, part: str) -
 def with_head(
     slots: Slots, streams: Streams, vertices: int, start: InitialParameters
 ) -> InitialParameters:
-    """Add the head: weights from N(0, init_range^2), biases 0, norms at the values of the model."""
+    """Add the initial values of the head: weights from N(0, init_range^2), biases 0, norms as in the model."""
     head = [slot for slot in slots if slot.role == "head"]
     per_vertex, shared = {}, {}
     for slot in head:

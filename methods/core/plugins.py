@@ -1,7 +1,7 @@
-"""Methods that other distributions offer: known by their metadata, imported only when requested.
+"""Methods that other distributions offer. bench reads their metadata, and imports them only when requested.
 
-A plug-in is code that its user chose, and it runs with the user's rights. Only its failures are isolated: it is
-first imported in a separate process, so that a plug-in that raises, hangs or exits affects nothing else.
+A plug-in is code that its user chose, and it runs with the user's rights. Only failures of its import are isolated:
+it is first imported in a separate process, so a plug-in that raises, hangs or exits there does not end bench.
 """
 
 import json
@@ -30,7 +30,7 @@ GROUP = "simplexbench.methods"
 # Version of the interface for authors of methods. 2: the names published in `methods`; 1: those of methods.base,
 # methods.sites and methods.source, which still work.
 INTERFACE = 2
-PATIENCE = 30.0  # seconds for an import, which may include torch
+IMPORT_TIMEOUT = 30.0  # seconds; an import may include torch
 KINDS = ("str", "int", "float", "bool")  # types of options that can be typed and stored as JSON
 # The program of the separate process. It imports this module by name.
 IMPORT_PROGRAM = (
@@ -46,7 +46,7 @@ class Plugin:
     entry: EntryPoint
     distribution: str
     version: str
-    refused: str = ""  # why it is not imported; empty if it may be
+    refused: str = ""  # why it must not be imported; empty if it may be imported
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
@@ -60,18 +60,18 @@ class Plugin:
         """Import the plug-in and return its class.
 
         Raises:
-            ValueError: it is refused or broken; the message names the reason and the distribution.
+            ValueError: it cannot be used; the message names the reason and the distribution.
         """
         result = self.broken() or _imported(self.entry)
         if isinstance(result, str):
             raise ValueError(f"the method {self.name!r} of {self} cannot be used: {result}")
         return result
 
-    @cache  # noqa: B019  # few, and they live as long as the process
+    @cache  # noqa: B019  # there are few plug-ins, and they live as long as the process
     def broken(self) -> str:
-        """Return why it cannot be used, or an empty text, without importing it here.
+        """Return why the plug-in cannot be used, or an empty text, without importing it in this process.
 
-        A worker relies on the check of its parent process.
+        A worker process relies on the check of its parent.
         """
         return self.refused or (
             _import_error_in_subprocess(self.entry) if parent_process() is None else ""
@@ -82,7 +82,7 @@ def offered(taken: Collection[str]) -> list[Plugin]:
     """Return every installed plug-in. Imports none of them.
 
     Args:
-        taken: names of bench, which no plug-in can replace.
+        taken: names that bench uses and that a plug-in therefore cannot have.
     """
     by_name: dict[tuple[str, str], Plugin] = {}
     for package in distributions():
@@ -98,6 +98,7 @@ def offered(taken: Collection[str]) -> list[Plugin]:
 
 
 def _refused(plugin: Plugin, taken: Collection[str], plugins: list[Plugin]) -> str:
+    """Return why a plug-in must not be imported; empty if it may be imported."""
     if plugin.name in taken:
         return "bench has a built-in method of that name"
     if not fullmatch("[a-z][a-z0-9-]*", plugin.name):
@@ -107,7 +108,7 @@ def _refused(plugin: Plugin, taken: Collection[str], plugins: list[Plugin]) -> s
 
 
 def _unmet(distribution: Distribution) -> str:
-    """Return which other versions of bench a plug-in requires; empty if it supports this one."""
+    """Return which other versions of bench a plug-in requires; empty if it supports this version."""
     try:
         ours = version("simplexbench")
     except PackageNotFoundError:  # not installed
@@ -124,7 +125,7 @@ def _unmet(distribution: Distribution) -> str:
 
 
 def _import_error_in_subprocess(entry: EntryPoint) -> str:
-    """Import a plug-in in a separate process and return what is wrong with it; empty if nothing."""
+    """Import a plug-in in a separate process and return what is wrong with it; empty if nothing is wrong."""
     command = [
         sys.executable,
         "-P",
@@ -135,11 +136,16 @@ def _import_error_in_subprocess(entry: EntryPoint) -> str:
     null = subprocess.DEVNULL
     try:
         done = subprocess.run(  # noqa: S603  # the command is built above
-            command, stdin=null, stdout=subprocess.PIPE, stderr=null, timeout=PATIENCE, check=False
+            command,
+            stdin=null,
+            stdout=subprocess.PIPE,
+            stderr=null,
+            timeout=IMPORT_TIMEOUT,
+            check=False,
         )
         return str(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
-        return f"its import takes longer than {PATIENCE:.0f} s"
+        return f"its import takes longer than {IMPORT_TIMEOUT:.0f} s"
     except (ValueError, IndexError):
         return f"its import ended the process (exit code {done.returncode})"
 
@@ -160,12 +166,12 @@ def _imported(entry: EntryPoint) -> type[Method] | str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also SystemExit: a plug-in must not end bench
-        return _line(error)
+        return _one_line(error)
     return cls  # type: ignore[no-any-return]  # checked to be the class of a method
 
 
 def _check(name: str, cls: object) -> None:
-    """Raise `ValueError` unless an object is the class of the method `name` that bench can build."""
+    """Raise `ValueError` unless an object is a class with which bench can build the method `name`."""
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ValueError("it is not a subclass of methods.Method")
     own = getattr(cls, "name", None)
@@ -197,7 +203,7 @@ def kind_of(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """Return an error as one line of limited length; `str(error)` may itself raise."""
     try:
         lines = str(error).strip().splitlines()

@@ -10,10 +10,10 @@ from methods.core.slots import Slots
 
 
 def shift_positions(slots: Slots, length: int) -> None:
-    """Start the text's positions at `length`, through the input of the position table or the argument `position_ids`.
+    """Let the text's positions start at `length`, by the input of the position table or the argument `position_ids`.
 
     Raises:
-        Unsupported: the backbone has too few positions, or accepts none.
+        Unsupported: the backbone has too few positions, or no input for positions.
     """
     architecture = slots.architecture
     require_positions(slots, length, "prefix", "choose {way} or positions=kept")
@@ -42,13 +42,13 @@ def shift_positions(slots: Slots, length: int) -> None:
 
 
 def require_positions(slots: Slots, length: int, what: str, advice: str) -> None:
-    """Raise `Unsupported` unless the backbone has positions for the longest text and for what is in front of it.
+    """Raise `Unsupported` unless the backbone has positions for a prefix or prompt and the longest text.
 
     Args:
         slots: the slots of the method.
-        length: number of positions in front of the text.
-        what: name of what is in front of the text, for the message.
-        advice: what to do; `{way}` is replaced by a setting that fits.
+        length: length of the prefix or prompt.
+        what: `prefix` or `prompt`, for the message.
+        advice: what the user can do, for the message; `{way}` is replaced by a setting that fits.
 
     Raises:
         Unsupported: there are too few positions; the message has the numbers.

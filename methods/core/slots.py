@@ -1,8 +1,7 @@
 """Slots: the places where a method's tensors enter a model of transformers.
 
-A slot is a named parameter of a module of the model. A slot that replaces a parameter keeps the original until
-it is removed. An added slot is read by a hook or by the attention function, which do nothing while the slots are
-empty. A plain call and `torch.func.functional_call` use the same names.
+A slot is a named parameter of a module of the model. Removing a slot that replaces a parameter restores the
+original. A hook or the attention function reads an added slot; both do nothing while the slots are empty.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,14 +47,16 @@ class Slots:
         self._originals: dict[str, nn.Parameter] = {}
         self._undo = ExitStack()  # its callbacks restore the model
         self._filled = False
-        self._rows = 1  # of the batch in the model
-        self._attended: Tensor | None = None  # [rows, tokens], which of its tokens are real
-        self._masks: Masks | None = None  # of the methods' own dropout, while training
+        self._rows = 1  # of the current batch
+        self._attended: Tensor | None = None  # [rows, tokens], which tokens of the batch are real
+        self._masks: Masks | None = None  # of the method's dropout, while training
 
-        self.hook_inputs(self.architecture.body, self._note)
+        self.hook_inputs(self.architecture.body, self._record_batch)
 
-    def _note(self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Note the number of rows and the padding mask of the current batch."""
+    def _record_batch(
+        self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> None:
+        """Record the number of rows and the padding mask of the current batch."""
         tokens = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
         self._rows = next(len(tensor) for tensor in tokens if tensor is not None)
         mask = named.get("attention_mask")
@@ -102,7 +103,10 @@ class Slots:
         role: Literal["backbone", "head"],
         shape: tuple[int, ...] | None = None,
     ) -> None:
-        """Add a slot that replaces a parameter of the model; `shape` differs for a head with other outputs."""
+        """Add a slot that replaces a parameter of the model.
+
+        `shape` is given for a head with another number of outputs than the model's.
+        """
         module, _, name = parameter.rpartition(".")
         site = self._model.get_submodule(module)
         original = self._originals[parameter] = site.get_parameter(name)
@@ -170,13 +174,16 @@ class Slots:
         return gate
 
     def attended(self, states: Tensor) -> Tensor:
-        """Return which tokens of states `[rows, tokens, hidden]` are real, `[rows, tokens]`; all for another batch."""
+        """Return which tokens of states `[rows, tokens, hidden]` are real, `[rows, tokens]`.
+
+        All tokens count as real if the states have another shape than the current batch.
+        """
         if self._attended is None or self._attended.shape != states.shape[:2]:
             return torch.ones_like(states[..., 0])
         return self._attended.to(states)
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Apply the method's dropout, with masks from the job's random stream; unchanged outside training."""
+        """Apply the method's dropout, with masks from the job's random stream; outside training, return `x`."""
         return drop(x, p, self._masks)
 
     @contextmanager
@@ -201,8 +208,8 @@ class Slots:
 
         Args:
             tensors: one tensor for each slot.
-            rows: indices of the rows in this forward call if it is a part of the batch; on the
-                device of the model.
+            rows: if the forward call has only some rows of the batch, their indices; on the device of
+                the model.
 
         Raises:
             KeyError: the names of tensors and slots differ.
@@ -211,9 +218,9 @@ class Slots:
             raise KeyError(
                 f"slots without a tensor, or tensors without a slot: {sorted(tensors.keys() ^ self._slots.keys())}"
             )
-        # An interrupted forward pass may have left a shared layer between two turns.
+        # An interrupted forward pass may have left the count of an attention module's calls above 0.
         for call in self.architecture.attention:
-            self._model.get_submodule(call.module)._slots_turn = 0  # type: ignore[assignment]
+            self._model.get_submodule(call.module)._slots_next_call = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
             site, attribute = self._sites[name]

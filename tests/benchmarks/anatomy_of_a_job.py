@@ -63,7 +63,7 @@ def instrumented(clock: Clock) -> Iterator[None]:
     import torch
 
     from harness.backbones import loading
-    from harness.training import batching, cuda_graphs, loop, optimiser, packed, testing
+    from harness.training import batching, cuda_graphs, loop, optimiser, packed, stacked, testing
 
     timed = [
         (loading.Backbone, "__call__", "forward and backward"),
@@ -80,7 +80,7 @@ def instrumented(clock: Clock) -> Iterator[None]:
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in timed]
     originals += [
         (batching, "collate", batching.collate),
-        (packed._PackedRows, "batch", packed._PackedRows.batch),
+        (stacked.StackedRows, "batch", stacked.StackedRows.batch),
     ]
     for owner, attribute, name in timed:
         setattr(owner, attribute, clock.timed(name, getattr(owner, attribute)))

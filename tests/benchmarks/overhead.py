@@ -88,7 +88,7 @@ def fill(db: str, jobs: Sequence[Job]) -> None:
                     digest=job.digest, status="done", metrics=metrics, score=score, dev_score=score, best_step=500,
                     trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",
                 )  # fmt: skip
-                ledger.record(outcome, claim.epoch)
+                ledger.record(outcome, claim.number)
 
 
 def seconds(command: Sequence[str]) -> float:

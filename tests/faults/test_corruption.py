@@ -33,7 +33,7 @@ def intact(tmp_path_factory):
         ledger.add_jobs(jobs)
         ledger.begin("fake")
         for claim in ledger.claim([job.digest for job in jobs], 60):
-            assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+            assert ledger.record(fake_training.outcome(claim.digest), claim.number)
     return path.read_bytes()
 
 
@@ -75,9 +75,9 @@ def test_no_corruption_gives_a_wrong_number(intact, tmp_path, count):
         start = rng.randrange(len(intact) - 64)
         damaged[start : start + 64] = rng.randbytes(64)
         path.write_bytes(damaged)
-        found = contents(path)
-        detected += found is None
-        assert found in (None, expected)
+        shown = contents(path)
+        detected += shown is None
+        assert shown in (None, expected)
         assert report(path, tmp_path) in (None, expected_report)
         assert path.read_bytes() == damaged
     # The others hit unused space: each small table has a page of its own.

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.fault
 OLD_LEDGER = ROOT / "tests" / "harness" / "golden" / "schema-1.db"
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_no_acknowledged_result(tmp_path):
     """F11: when the file cannot grow, the run ends, committed results stay, and with more space it goes on."""
     db, acks = tmp_path / "r.db", tmp_path / "acks"
@@ -181,6 +182,7 @@ def test_after_ctrl_c_a_run_waits_for_the_lock(bench, tmp_path, locked_run):
     check_ledger(tmp_path / "r.db")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_wait_for_the_lock(bench, tmp_path, locked_run):
     """F12, F17: the run ends although the database is still locked, and the next run releases its claims."""
     process, holder = locked_run
@@ -230,8 +232,8 @@ def test_a_zombie_is_fenced_off(tmp_path):
         first.release_claims([lost])  # as another run does that takes the first for dead
         second.begin("second")
         [claim] = second.claim([job.digest], 1)
-        assert second.record(fake_training.outcome(job.digest), claim.epoch)
-        assert not first.record(fake_training.outcome(job.digest), lost.epoch)
+        assert second.record(fake_training.outcome(job.digest), claim.number)
+        assert not first.record(fake_training.outcome(job.digest), lost.number)
     counts = check_ledger(db, None, metrics_of)
     assert (counts.results, counts.attempts) == (1, 1)
 

@@ -65,6 +65,7 @@ def run_under(prefix, bench, folder, **env):
     return bench.end(subprocess.Popen(words, cwd=folder, env=bench.env | env, text=True, **pipes))
 
 
+@pytest.mark.slow
 @linux
 def test_a_job_that_the_host_has_no_memory_for_fails_alone(tmp_path):
     """F9: a job whose allocation is refused fails after three attempts in new workers; the other jobs are done."""
@@ -141,8 +142,8 @@ def test_out_of_memory_while_testing_halves_the_pack(tmp_path, monkeypatch, refu
 def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeypatch, options):
     """F7: a single job is trained once; its tests run in smaller calls that fit, and a note and the geometry say so."""
     [ticket] = [
-        replace(one, geometry=Geometry(), **options)
-        for one in tickets_of(tmp_path, draws=1, pack_size=1)
+        replace(ticket, geometry=Geometry(), **options)
+        for ticket in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     (undisturbed,) = worker.run_pack([ticket], "cpu", lambda *_: None)
     trainings, sizes = [], []
@@ -170,7 +171,8 @@ def test_out_of_memory_while_testing_alone_makes_calls_smaller(tmp_path, monkeyp
 def test_no_memory_for_a_single_test_row_fails_one_job(tmp_path, monkeypatch):
     """F7: if calls cannot be smaller, the job fails with a message, and the worker goes on."""
     [ticket] = [
-        replace(one, geometry=Geometry()) for one in tickets_of(tmp_path, draws=1, pack_size=1)
+        replace(ticket, geometry=Geometry())
+        for ticket in tickets_of(tmp_path, draws=1, pack_size=1)
     ]
     with monkeypatch.context() as patched:
         patched.setattr(Backbone, "__call__", limited_call([], 1))
@@ -282,6 +284,7 @@ def limited_call(sizes, limit):
     return call
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(("files", "code"), [(24, 69), (64, 0)])
 def test_too_few_file_descriptors_are_reported(bench, tmp_path, files, code):
@@ -308,6 +311,7 @@ def test_missing_shared_memory_is_reported(bench, tmp_path, unshare, options):
         assert [entry.state for entry in ledger.entries()] == ["planned"] * 2
 
 
+@pytest.mark.slow
 @linux
 def test_a_run_works_without_a_writable_home(bench, tmp_path, unshare):
     """F31: without a place for caches, the jobs are still done."""
@@ -320,6 +324,7 @@ def test_a_run_works_without_a_writable_home(bench, tmp_path, unshare):
         assert [entry.state for entry in ledger.entries()] == ["done"] * 2
 
 
+@pytest.mark.slow
 def test_timing_trains_every_job_alone(bench, tmp_path):
     """`--timing` overrides `--pack` and `-j`: no job shares its seconds with a pack or with features of other jobs."""
     grid = shlex.split("--methods lora,features --tasks toy-sentiment --draws 3 --keep none")
@@ -328,12 +333,12 @@ def test_timing_trains_every_job_alone(bench, tmp_path):
         assert [entry.result["geometry"] for entry in ledger.entries()] == ["1"] * 6
 
 
-def test_timing_uses_one_slot_of_a_cluster(monkeypatch):
-    """`--executor ray --timing` uses one slot, so that no job shares its node with another job."""
+def test_timing_uses_one_worker_of_a_cluster(monkeypatch):
+    """`--executor ray --timing` uses one worker, so that no job shares its node with another job."""
     from harness.commands import run
     from harness.scheduling.executors import ray
 
-    monkeypatch.setattr(ray, "RayExecutor", lambda _, slots: slots)
+    monkeypatch.setattr(ray, "RayExecutor", lambda _, workers: workers)
     options = SimpleNamespace(executor="ray", timing=True, jobs="2", inline=False, ray_address="x")
     assert run._executor(["cpu", "cpu"], options) == 1
     options.timing = False

@@ -51,7 +51,7 @@ def test_a_server_stores_what_a_file_stores(db, tmp_path):
             ledger.add_jobs(jobs)
             ledger.begin("fake")
             for claim in ledger.claim([job.digest for job in jobs], 30):
-                assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+                assert ledger.record(fake_training.outcome(claim.digest), claim.number)
     check_ledger(db, None, metrics_of)
     with Ledger(db) as server, Ledger(str(tmp_path / "r.db")) as file:
         assert [entry.digest for entry in server.entries()] == [
@@ -198,7 +198,7 @@ def test_a_server_that_goes_away_is_waited_for(db, monkeypatch):
             return engine_begin()
 
         monkeypatch.setattr(ledger._engine, "begin", begin)
-        assert ledger.record(fake_training.outcome(job.digest), claim.epoch)
+        assert ledger.record(fake_training.outcome(job.digest), claim.number)
     assert len(refused) == 3
     check_ledger(db, None, metrics_of)
 
@@ -278,7 +278,7 @@ def test_a_lost_lock_is_renewed(orphaned):
     first.keep_lock()
     assert second.release_dead_claims() == 0
     assert second.claim([digest], 1) == []
-    assert first.record(fake_training.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.number)
 
 
 def test_a_released_claim_is_taken_back(orphaned):
@@ -288,14 +288,14 @@ def test_a_released_claim_is_taken_back(orphaned):
     first.keep_lock()
     assert second.claim([digest], 1) == []
     assert second.release_dead_claims() == 0
-    assert first.record(fake_training.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.number)
 
 
 def test_a_result_of_a_released_claim_is_accepted(orphaned):
     """F29: the job ends before the run has checked its lock; as nobody has claimed the job, the result counts."""
     first, second, digest, claim = orphaned
     assert second.release_dead_claims() == 1
-    assert first.record(fake_training.outcome(digest), claim.epoch)
+    assert first.record(fake_training.outcome(digest), claim.number)
     assert second.claim([digest], 1) == []
 
 
@@ -305,10 +305,10 @@ def test_a_job_claimed_by_another_run_is_recorded_by_that_run(orphaned):
     assert second.release_dead_claims() == 1
     [new_claim] = second.claim([digest], 1)
     first.keep_lock()
-    assert not first.record(fake_training.outcome(digest), claim.epoch)
+    assert not first.record(fake_training.outcome(digest), claim.number)
     first.release_claims([claim])
-    assert second.record(fake_training.outcome(digest), new_claim.epoch)
-    assert not first.record(fake_training.outcome(digest), claim.epoch)
+    assert second.record(fake_training.outcome(digest), new_claim.number)
+    assert not first.record(fake_training.outcome(digest), claim.number)
 
 
 @pytest.mark.slow

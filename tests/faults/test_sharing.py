@@ -102,6 +102,7 @@ def waiting_run(bench, tmp_path):
     kill(process)
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_has_filled_every_cell(bench, tmp_path, waiting_run):
     """When the other run is killed, the waiting run does its job and ends with 0."""
     process, claimer = waiting_run
@@ -112,6 +113,7 @@ def test_a_run_that_succeeds_has_filled_every_cell(bench, tmp_path, waiting_run)
         assert [entry.state for entry in ledger.entries()] == ["done"] * 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_another_run(bench, waiting_run):
     """F17: one Ctrl-C is enough, since no job is running."""
     process, _ = waiting_run
@@ -142,7 +144,7 @@ def test_a_killed_retry_is_tried_again_only_on_request(bench, tmp_path, make_out
         ledger.add_jobs([job])
         ledger.begin("first")
         [claim] = ledger.claim([job.digest], 1)
-        ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch)
+        ledger.record(make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.number)
     kill(start_claimer(db, "diverged"))
     ended = bench.run(tmp_path, "r.db", *options)
     assert ended.code == 1

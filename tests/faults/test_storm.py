@@ -31,8 +31,8 @@ def test_a_storm_loses_no_result(tmp_path, kills, wipes, batch):
     assert counts.attempts >= counts.results
 
 
-def test_only_the_slot_of_a_killed_worker_is_restarted(tmp_path):
-    """F1: the worker of the other slot keeps its process."""
+def test_only_the_killed_worker_is_replaced(tmp_path):
+    """F1: the other worker keeps its process."""
     process = start(tmp_path / "r.db", 100, 2, tmp_path / "acks", seconds=0.05)
     victim, survivor = wait_for_workers(process.pid, 2)
     os.kill(victim, signal.SIGKILL)

@@ -83,7 +83,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
                 ledger.begin("bench run")
                 ledger.add_jobs([job])
                 [claim] = ledger.claim([job.digest], 1)
-                assert ledger.record(make_outcome(job), claim.epoch)
+                assert ledger.record(make_outcome(job), claim.number)
         change = {
             "foreign": "CREATE TABLE t (a)",
             "changed": "UPDATE metric SET value = 0.75",

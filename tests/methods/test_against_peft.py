@@ -12,7 +12,7 @@ from tests.support.models import attach, perturb
 
 peft = pytest.importorskip("peft")
 LABELS = torch.tensor([0, 2, 1, 0])
-# The options that PEFT has: no perceptron, positions after the prefix, and for a prompt its pooled token.
+# The options that PEFT has: no MLP, positions after the prefix, and for a prompt its pooled token.
 METHODS = {
     "prefix": {"decoder": "none", "length": 4},
     "prompt": {"length": 4, "pool": "prompt"},

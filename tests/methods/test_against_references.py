@@ -147,7 +147,7 @@ def activations(backbone, tokens):
 @pytest.mark.parametrize("decoder", ["none", "one", "per-layer"])
 @pytest.mark.parametrize("length", [2, 5, 7])
 def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone):
-    """A prefix starts at the keys and values of real words, which are repeated or cut, also through a perceptron."""
+    """A prefix starts at the keys and values of real words, which are repeated or cut, also through an MLP."""
     ids = torch.tensor([([6, 7, 8, 9, 10] * 2)[:length]])  # the tokenizer gives 5 + a word's length
     expected = activations(backbone, ids)
     slots, trainable = attach(
@@ -168,7 +168,7 @@ def test_a_prefix_of_words_starts_at_their_activations(decoder, length, backbone
     slots.remove()
 
 
-def test_a_perceptron_that_is_too_narrow_for_the_words_is_refused(backbone):
+def test_an_mlp_that_is_too_narrow_for_the_words_is_refused(backbone):
     """More latent vectors than hidden units cannot be fitted; the message states the width that is needed."""
     method = methods.build("prefix", {"length": 9, "hidden": 8, "init": "words", "words": "a bb"})
     slots = method.slots(backbone)

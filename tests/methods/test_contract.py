@@ -20,7 +20,7 @@ def test_one_step_changes_what_is_declared_and_nothing_else(name, options, backb
     perturb(trainable)
     optimizer = torch.optim.SGD(trainable.parameters(), lr=0.1)
     start = {key: value.detach().clone() for key, value in trainable.named_parameters()}
-    slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(3))))
+    slots.install(trainable(trainable.sample_points(4, torch.Generator().manual_seed(3))))
     F.cross_entropy(backbone(batch), labels).backward()
     without = [
         key
@@ -86,7 +86,7 @@ def test_gradients_agree_with_finite_differences(name, options, backbone, batch,
     """The derivative along a random direction equals the difference quotient, in float64."""
     slots, trainable = attach(backbone, name, **options)
     perturb(trainable)
-    weights = trainable.weights(4, torch.Generator().manual_seed(3))
+    weights = trainable.sample_points(4, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(5)
     direction = [
         torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in trainable.parameters()
@@ -130,7 +130,7 @@ def test_rows_of_a_batch_are_independent(backbone, batch):
     """With a point for every row, the logits of a row equal those of that row alone at its point."""
     slots, trainable = attach(backbone, "simplex")
     perturb(trainable)
-    weights = trainable.weights(4, torch.Generator().manual_seed(3))
+    weights = trainable.sample_points(4, torch.Generator().manual_seed(3))
     slots.install(trainable(weights))
     together = backbone(batch)
     for row in range(4):
@@ -226,7 +226,7 @@ def test_an_interrupted_forward_pass_does_not_affect_the_next(batch):
     expected = backbone(batch)
     backbone.model.get_submodule(
         path
-    )._slots_turn = 1  # as after a pass that failed between two layers
+    )._slots_next_call = 1  # as after a pass that failed between two layers
     slots.install(trainable())
     assert torch.equal(backbone(batch), expected)
 
@@ -254,7 +254,7 @@ def test_norms_of_a_head_start_at_the_values_of_the_model(batch):
         loading.prepare(spec, ModernBertForSequenceClassification(config), NoTokenizer()), outputs=3
     )
     slots, trainable = attach(backbone, "simplex", base="adapter")
-    slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(0))))
+    slots.install(trainable(trainable.sample_points(4, torch.Generator().manual_seed(0))))
     logits = backbone({"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]})
     assert logits.shape == (4, 3)
     scale = next(name for name in trainable() if "norm" in name)

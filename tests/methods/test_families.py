@@ -63,7 +63,7 @@ def test_one_step_trains_what_is_declared_and_nothing_else(family, name, options
     try:
         perturb(trainable)
         rows = family_batch(family)
-        slots.install(trainable(trainable.weights(4, torch.Generator().manual_seed(3))))
+        slots.install(trainable(trainable.sample_points(4, torch.Generator().manual_seed(3))))
         F.cross_entropy(backbone(rows), LABELS).backward()
         if name != "features":  # fitted without gradients
             assert [key for key, value in trainable.named_parameters() if value.grad is None] == []
@@ -98,7 +98,9 @@ def test_deberta_supports_a_simplex_of_lora_with_points_for_a_batch():
     backbone = cached_backbone("DebertaV2")
     slots, trainable = attach(backbone, "simplex-lora", granularity="batch-layer")
     try:
-        slots.install(perturb(trainable)(trainable.weights(4, torch.Generator().manual_seed(3))))
+        slots.install(
+            perturb(trainable)(trainable.sample_points(4, torch.Generator().manual_seed(3)))
+        )
         assert backbone(family_batch("DebertaV2")).shape == (4, 3)
     finally:
         slots.remove()
@@ -124,7 +126,7 @@ def test_a_regression_head_has_one_output(family):
         slots, trainable = attach(backbone, name, **options)
         try:
             slots.install(
-                perturb(trainable)(trainable.weights(4, torch.Generator().manual_seed(3)))
+                perturb(trainable)(trainable.sample_points(4, torch.Generator().manual_seed(3)))
             )
             logits = backbone(family_batch(family))
             assert logits.shape == (4, 1)
@@ -241,7 +243,7 @@ def test_both_precisions_train(family, name, dtype):
     trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     optimizer = torch.optim.AdamW(trainable.parameters(), lr=1e-3)
     for rows in (4, 1):
-        slots.install(trainable(trainable.weights(rows, torch.Generator().manual_seed(0))))
+        slots.install(trainable(trainable.sample_points(rows, torch.Generator().manual_seed(0))))
         loss = F.cross_entropy(backbone(family_batch(family, rows=rows)), LABELS[:rows])
         assert loss.isfinite()
         loss.backward()

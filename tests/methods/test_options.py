@@ -129,7 +129,7 @@ def test_decoder_of_a_simplex_may_mean_decoders():
             {"base": "nothing"},
             "base must be one of prefix, lora, adapter, prompt, head, unipelt",
         ),
-        ("simplex", {"base": "fine-tuning"}, "all vertices would coincide"),
+        ("simplex", {"base": "fine-tuning"}, "every vertex would start at the same values"),
         ("simplex-head", {"head": "false"}, "without vertices"),
         ("simplex", {"mix": "product"}, "it requires base=lora"),
         ("lora", {"lora_dropout": "1"}, "from 0 to below 1"),

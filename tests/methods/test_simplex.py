@@ -45,14 +45,14 @@ def test_one_vertex_is_the_base_bit_for_bit(base, backbone):
     _, plain = attach(backbone, base)
     assert trainable().keys() == plain().keys()
     assert all(torch.equal(tensor, plain()[name]) for name, tensor in trainable().items())
-    assert trainable.weights(4, torch.Generator()) is None
+    assert trainable.sample_points(4, torch.Generator()) is None
     assert not trainable.stochastic
 
 
 @pytest.mark.parametrize("vertices", [2, 3, 6])
 def test_points_are_uniform_on_the_simplex(vertices):
     """Each weight of a uniform point follows Beta(1, n - 1); their sum is 1."""
-    points = Mixture().weights(4000, 1, vertices, torch.Generator().manual_seed(0))[:, 0]
+    points = Mixture().sample_points(4000, 1, vertices, torch.Generator().manual_seed(0))[:, 0]
     assert torch.allclose(points.sum(1), torch.ones(4000), atol=1e-6)
     for vertex in range(vertices):
         assert (
@@ -63,7 +63,7 @@ def test_points_are_uniform_on_the_simplex(vertices):
 def test_rows_and_layers_have_separate_points():
     """Points of different rows and of different layers are uncorrelated; coarser granularities share them."""
     generator = torch.Generator().manual_seed(0)
-    points = Mixture().weights(4000, 3, 6, generator)
+    points = Mixture().sample_points(4000, 3, 6, generator)
     across_layers = torch.corrcoef(points[:, :, 0].T)
     across_rows = torch.corrcoef(torch.stack([points[:-1, 0, 0], points[1:, 0, 0]]))
     assert (across_layers - torch.eye(3)).abs().max() < 0.06
@@ -73,7 +73,7 @@ def test_rows_and_layers_have_separate_points():
         ("batch-layer", False, True),
         ("batch", False, False),
     ):
-        points = Mixture(granularity).weights(5, 3, 6, generator)
+        points = Mixture(granularity).sample_points(5, 3, 6, generator)
         assert bool((points != points[:1]).any()) is rows
         assert bool((points != points[:, :1]).any()) is layers
 
@@ -81,7 +81,7 @@ def test_rows_and_layers_have_separate_points():
 def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backbone):
     """All slots of a layer are mixed with the same weights, and those of the head with others."""
     slots, trainable = attach(backbone, "simplex")
-    layers = {slot.name: trainable._layer[slot.name] for slot in slots}
+    layers = {slot.name: trainable._layer_index[slot.name] for slot in slots}
     keys = [
         layers[f"inner.bert.encoder.layer.{layer}.attention.self.prefix_key_0"]
         for layer in range(2)
@@ -96,7 +96,7 @@ def test_keys_and_values_of_a_layer_share_a_point_and_the_head_has_its_own(backb
 
 
 def test_vertices_start_at_different_values_and_share_one_decoder(backbone):
-    """Vertices differ in the tensors that start at random, and share the perceptron."""
+    """Vertices differ in the tensors that start at random, and share the MLP."""
     _, trainable = attach(backbone, "simplex", hidden=16)
     vertex_tensors = trainable.vertex_tensors()
     for name, tensor in vertex_tensors.items():
@@ -120,7 +120,7 @@ def test_decoded_parameters_give_the_same_points(backbone):
     """Decoding once before an evaluation gives equal tensors at every point."""
     _, trainable = attach(backbone, "simplex")
     perturb(trainable)
-    weights = trainable.weights(4, torch.Generator().manual_seed(3))
+    weights = trainable.sample_points(4, torch.Generator().manual_seed(3))
     decoded = DecodedParameters(trainable)
     for point in (None, weights):
         expected = trainable(point)
@@ -136,10 +136,10 @@ def test_decoded_parameters_give_the_same_points(backbone):
     ],
 )
 def test_a_base_that_does_not_start_at_random_is_refused(base, more):
-    """All vertices would start at the same values and coincide; the message says so."""
+    """All vertices would start at the same values; the message says so."""
     import methods
 
-    with pytest.raises(ValueError, match="all vertices would coincide"):
+    with pytest.raises(ValueError, match="every vertex would start at the same values"):
         methods.build("simplex", {"base": base} | more)
 
 
@@ -147,7 +147,7 @@ def test_a_base_that_does_not_start_at_random_is_refused(base, more):
 def test_other_concentrations_follow_their_distribution(concentration):
     """Each weight of a symmetric Dirichlet distribution follows Beta(c, (n - 1) c)."""
     mixture = Mixture(concentration=concentration)
-    points = mixture.weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
+    points = mixture.sample_points(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
     beta = stats.beta(concentration, 3 * concentration)
     assert all(
         stats.kstest(points[:, vertex].numpy(), beta.cdf).pvalue > 1e-3 for vertex in range(4)
@@ -159,7 +159,7 @@ def test_a_small_concentration_stays_at_the_vertices(concentration):
     """The variance is correct also if the gamma variates would round to 0."""
     points = (
         Mixture(concentration=concentration)
-        .weights(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
+        .sample_points(4000, 1, 4, torch.Generator().manual_seed(0))[:, 0]
         .double()
     )
     assert points.var(0).mean() == pytest.approx(
@@ -176,8 +176,8 @@ def test_products_are_mixed_as_products(backbone, batch):
         perturb(trainable)
         vertex_tensors = trainable.decoded()
         for where, point in (
-            ("centre", None),
-            ("sampled", trainable.weights(4, torch.Generator().manual_seed(3))),
+            ("centroid", None),
+            ("sampled", trainable.sample_points(4, torch.Generator().manual_seed(3))),
         ):
             tensors = trainable(point)
             weights = (
@@ -225,7 +225,7 @@ def test_vertices_can_share_one_head(backbone):
 
 
 def test_each_vertex_can_have_a_separate_decoder(backbone):
-    """With `decoders=per-vertex` each vertex has its own perceptron; that of the first starts as in the base."""
+    """With `decoders=per-vertex` each vertex has its own MLP; that of the first starts as in the base."""
     slots, trainable = attach(backbone, "simplex", decoders="per-vertex", hidden=16)
     slots.remove()
     _, plain = attach(backbone, "prefix", hidden=16)
@@ -246,9 +246,9 @@ def test_diversity_is_the_squared_cosine_of_two_vertices(backbone):
         for v in (0, 1)
     ]
     by_hand = 2 * torch.nn.functional.cosine_similarity(*flat, dim=0) ** 2
-    assert trainable.penalty(trainable.pair(torch.Generator())).item() == pytest.approx(
+    assert trainable.penalty(trainable.sample_pair(torch.Generator())).item() == pytest.approx(
         by_hand.item(), rel=1e-9
     )
     _, off = attach(backbone_again(), "simplex-lora")
-    assert off.pair(torch.Generator()) is None
+    assert off.sample_pair(torch.Generator()) is None
     assert off.penalty(None) == 0.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from harness.jobs import Job
 from harness.outcome import Outcome
-from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.executors.base import WorkerStatus
 from harness.scheduling.progress import RunProgress
 
 
@@ -18,12 +18,12 @@ class RecordingDisplay:
     def __init__(self, on_note: Callable[[], object] = lambda: None) -> None:
         self.notes: list[str] = []
         self.finished_digests: list[str] = []
-        self.slot_counts: set[int] = set()
+        self.worker_counts: set[int] = set()
         self._on_note = on_note
 
-    def show(self, progress: RunProgress, where: Sequence[SlotStatus]) -> None:
+    def show(self, progress: RunProgress, workers: Sequence[WorkerStatus]) -> None:
         assert progress.left >= 0
-        self.slot_counts.add(len(where))
+        self.worker_counts.add(len(workers))
 
     def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
         assert outcome.digest == job.digest

@@ -33,7 +33,7 @@ def record_jobs(db: Path, acks: Path) -> None:
         ledger.begin("fake")
         ledger.release_dead_claims()
         for claim in ledger.claim([job.digest for job in JOBS], len(JOBS)):
-            assert ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+            assert ledger.record(fake_training.outcome(claim.digest), claim.number)
             with acks.open("a") as file:
                 file.write(f"{claim.digest}\n")
 

@@ -1,6 +1,6 @@
 """A whole run of `fake_training` in a process that a test may kill.
 
-    python -m tests.support.fake_run DB JOBS SLOTS ACKS
+    python -m tests.support.fake_run DB JOBS WORKERS ACKS
 
 It writes the digest of every result to ACKS once the result is committed: what was acknowledged may
 never be missing afterwards. Environment variables set how long a job takes (BENCH_FAKE_SECONDS), the
@@ -19,7 +19,7 @@ from harness.jobs import Job
 from harness.ledger import Ledger, database
 from harness.outcome import Outcome
 from harness.scheduling import scheduler
-from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.executors.base import WorkerStatus
 from harness.scheduling.executors.local import LocalExecutor
 from harness.scheduling.progress import RunProgress
 from harness.scheduling.signals import watch_signals
@@ -31,27 +31,27 @@ ROOT = Path(__file__).resolve().parents[2]
 JOBS_LEFT = 3  # exit code: some jobs failed
 
 
-def command(db: object, jobs: int, slots: int, acks: object) -> list[str]:
+def command(db: object, jobs: int, workers: int, acks: object) -> list[str]:
     """Return the command line of a run."""
-    return [sys.executable, "-m", "tests.support.fake_run", *map(str, (db, jobs, slots, acks))]
+    return [sys.executable, "-m", "tests.support.fake_run", *map(str, (db, jobs, workers, acks))]
 
 
 def start(
-    db: object, jobs: int, slots: int, acks: object, *, seconds: float = 0.02, **variables: str
+    db: object, jobs: int, workers: int, acks: object, *, seconds: float = 0.02, **variables: str
 ) -> subprocess.Popen[str]:
     """Start a run in a session of its own.
 
     Args:
         db: the ledger.
         jobs: number of jobs.
-        slots: number of worker processes.
+        workers: number of worker processes.
         acks: file of acknowledged digests.
         seconds: that a job takes.
         variables: further environment variables.
     """
     env = os.environ | {"BENCH_FAKE_SECONDS": str(seconds)} | variables
     return subprocess.Popen(
-        command(db, jobs, slots, acks),
+        command(db, jobs, workers, acks),
         cwd=ROOT,
         env=env,
         start_new_session=True,
@@ -66,7 +66,7 @@ class AcknowledgingDisplay:
     def __init__(self, path: object) -> None:
         self._file = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def show(self, progress: RunProgress, slots: Sequence[SlotStatus]) -> None:
+    def show(self, progress: RunProgress, workers: Sequence[WorkerStatus]) -> None:
         """Show nothing."""
 
     def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # of the protocol
@@ -79,7 +79,7 @@ class AcknowledgingDisplay:
         print(text, flush=True)
 
 
-def main(db: str, count: int, slots: int, acks: str) -> int:
+def main(db: str, count: int, workers: int, acks: str) -> int:
     """Run `count` jobs and return 0 if all are done, JOBS_LEFT if some failed, 130 after Ctrl-C."""
     jobs = [fake_training.job(number) for number in range(count)]
     digests = [job.digest for job in jobs]
@@ -102,7 +102,7 @@ def main(db: str, count: int, slots: int, acks: str) -> int:
             for job in jobs
             if states[job.digest] in ("planned", "claimed", "failed")
         }
-        executor = LocalExecutor(["cpu"] * slots, work=fake_training.work)
+        executor = LocalExecutor(["cpu"] * workers, work=fake_training.work)
         display = AcknowledgingDisplay(acks)
         progress = RunProgress(total=count, ended_before=count - len(tickets))
         with watch_signals() as stop:

@@ -39,7 +39,7 @@ def check_ledger(
     - I4: every acknowledged result is there, and was acknowledged once.
     - I5: no metric has changed. The hash of a result covers the number of metrics and their values.
     - I6: no job is claimed after all runs have ended.
-    - I7: a result has exactly one attempt that is done, and the epochs of attempts rise.
+    - I7: a result has exactly one attempt that is done, and the claim numbers of attempts rise.
     - I8: the database file is intact.
     - I9: every metric equals that of an undisturbed run.
 
@@ -63,12 +63,12 @@ def check_ledger(
     if ended:
         assert not [digest for digest, entry in entries.items() if entry.state == "claimed"]  # I6
     attempts: dict[str, list[tuple[int, str]]] = {digest: [] for digest in done}
-    for digest, last_epoch, epoch, outcome in rows:
-        assert epoch <= last_epoch, f"{digest}: an attempt after the last claim"
-        attempts.setdefault(digest, []).append((epoch, outcome))
+    for digest, latest_claim, claim, outcome in rows:
+        assert claim <= latest_claim, f"{digest}: an attempt after the last claim"
+        attempts.setdefault(digest, []).append((claim, outcome))
     for digest in done:  # I7
-        epochs = [epoch for epoch, _ in attempts[digest]]
-        assert epochs == sorted(set(epochs)), f"{digest}: epochs {epochs}"
+        claim_numbers = [claim for claim, _ in attempts[digest]]
+        assert claim_numbers == sorted(set(claim_numbers)), f"{digest}: claims {claim_numbers}"
         outcomes = [outcome for _, outcome in attempts[digest]]
         assert outcomes.count("done") == 1, f"{digest}: outcomes {outcomes}"
     if expected is not None:

@@ -1,1 +1,1 @@
-"""Executors: they place packs of jobs on devices. All of them call `run_pack`."""
+"""Executors: each gives packs of jobs to its workers, which call `run_pack`."""

@@ -1,11 +1,11 @@
-"""Which devices this machine has, and how many jobs run at once."""
+"""The devices of this machine, and the number of workers on each."""
 
 import os
 import re
 
 from harness.errors import Unavailable, UsageError
 
-MEMORY_PER_WORKER = 3 << 30  # bytes that a worker with a base-sized model may need
+MEMORY_PER_WORKER = 3 << 30  # bytes, enough for a model of the size of BERT-base
 
 
 def parse(text: str) -> str | list[str]:
@@ -22,13 +22,13 @@ def parse(text: str) -> str | list[str]:
     raise UsageError(f"--devices must be auto, cpu, mps, cuda or cuda:0,1, got {text!r}")
 
 
-def choose(requested: str | list[str], jobs_at_once: int, pending: int) -> list[str]:
-    """Return the device of each worker slot.
+def choose(requested: str | list[str], workers_per_device: int, jobs: int) -> list[str]:
+    """Return the device of each worker.
 
     Args:
         requested: what `parse` returned.
-        jobs_at_once: slots for each device; 0: one for a GPU, one for each core of a CPU.
-        pending: number of jobs to run.
+        workers_per_device: 0 means one for a GPU, and one for each core of a CPU.
+        jobs: number of jobs to run, beyond which no worker is useful.
 
     Raises:
         Unavailable: this machine does not have a requested device.
@@ -48,14 +48,14 @@ def choose(requested: str | list[str], jobs_at_once: int, pending: int) -> list[
             raise Unavailable(
                 f"this machine has no device {', '.join(missing)}; it has {', '.join(available)}"
             )
-    each = jobs_at_once or (_cpu_slots() if devices == ["cpu"] else 1)
-    return (devices * each)[: max(1, pending)]
+    count = workers_per_device or (_cpu_workers() if devices == ["cpu"] else 1)
+    return (devices * count)[: max(1, jobs)]
 
 
-def _cpu_slots() -> int:
-    """Return the number of workers for the CPU: one per core, as far as memory allows.
+def _cpu_workers() -> int:
+    """Return the number of workers for the CPU: one per core, but no more than fit into memory.
 
-    Each worker computes with one thread, so that a result does not depend on the number of workers.
+    Each worker computes with one thread, so a result does not depend on the number of workers.
     """
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

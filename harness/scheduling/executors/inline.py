@@ -1,16 +1,16 @@
-"""Runs packs in this process, one after the other, for debuggers and for tests of other executors."""
+"""Runs packs in this process, one after the other. For debuggers, and for tests of the scheduler."""
 
 from collections.abc import Sequence
 
 from harness.errors import DiskTrouble
 from harness.redaction import error_message
-from harness.scheduling.executors.base import PackFinished, PackLost, SlotStatus, Work
+from harness.scheduling.executors.base import PackFinished, PackLost, Work, WorkerStatus
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
 
 class InlineExecutor:
-    """One slot, in this process. `events` runs the pack."""
+    """An executor whose only worker is this process: `events` runs the pack."""
 
     def __init__(self, device: str, work: Work = run_pack) -> None:
         self.devices = (device,)
@@ -18,15 +18,15 @@ class InlineExecutor:
         self._tickets: tuple[Ticket, ...] = ()
 
     def idle(self) -> list[int]:
-        """Return the slot, unless a pack waits for `events`."""
+        """Return the worker, unless it has a pack that the next call of `events` will run."""
         return [] if self._tickets else [0]
 
-    def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:  # noqa: ARG002  # there is one slot
+    def submit(self, worker: int, tickets: Sequence[Ticket]) -> None:  # noqa: ARG002  # there is only one
         """Keep the pack for the next call of `events`."""
         self._tickets = tuple(tickets)
 
-    def events(self, timeout: float) -> list[PackFinished | PackLost]:  # noqa: ARG002  # the work is done here
-        """Run the pack."""
+    def events(self, timeout: float) -> list[PackFinished | PackLost]:  # noqa: ARG002  # it runs the pack instead of waiting
+        """Run the pack and return how it ended."""
         if not self._tickets:
             return []
         tickets, self._tickets = self._tickets, ()
@@ -39,12 +39,12 @@ class InlineExecutor:
                 PackLost(0, tuple(ticket.job.digest for ticket in tickets), error_message(error))
             ]
 
-    def status(self) -> list[SlotStatus]:
-        """Return an idle slot: a pack is submitted and run between two calls."""
-        return [SlotStatus.idle(self.devices[0])]
+    def status(self) -> list[WorkerStatus]:
+        """Return an idle worker: the scheduler submits a pack and has it run between two calls."""
+        return [WorkerStatus.idle(self.devices[0])]
 
-    def stop(self, slot: int) -> None:
-        """Do nothing: the work is done in this process."""
+    def kill_worker(self, worker: int) -> None:
+        """Do nothing: the worker is this process."""
 
     def close(self, *, kill: bool) -> None:
-        """Do nothing: there are no workers."""
+        """Do nothing: the worker is this process."""

@@ -1,8 +1,8 @@
-"""One worker process for each device slot of this machine.
+"""Workers that are processes of this machine.
 
-Every slot has its own pool with a single worker, so a worker that dies loses only its own pack.
-Workers ignore Ctrl-C and end with this process, whatever ends it. They report their progress in
-shared memory without locks, so a killed worker cannot leave a lock behind.
+Each worker has a process pool of its own, so a worker that dies loses only its own pack. Workers
+ignore Ctrl-C, and they end when this process ends, even if it is killed. They write their progress
+to shared memory without a lock, since a killed worker would never release a lock.
 """
 
 import multiprocessing
@@ -26,8 +26,8 @@ from harness.scheduling.executors.base import (
     THREAD_VARIABLES,
     PackFinished,
     PackLost,
-    SlotStatus,
     Work,
+    WorkerStatus,
 )
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
@@ -37,36 +37,36 @@ class LocalExecutor:
     """Worker processes on this machine.
 
     Args:
-        devices: one for each slot, such as `cpu` or `cuda:0`; a device may occur several times.
-        threads: processor threads for each slot.
-        work: called in a worker with each pack; the worker imports it by name.
+        devices: of each worker, such as `cpu` or `cuda:0`; workers may share a device.
+        threads: CPU threads of each worker.
+        work: runs a pack. Each worker imports it by name.
     """
 
     def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
         self.devices = tuple(devices)
-        self._slots = [_LocalSlot(device, threads, work) for device in devices]
-        self._disk_trouble: DiskTrouble | None = None  # raised after the events that came with it
+        self._workers = [_LocalWorker(device, threads, work) for device in devices]
+        self._disk_trouble: DiskTrouble | None = None  # the next call of `events` raises it
 
     def idle(self) -> list[int]:
-        """Return the slots without a pack."""
-        return [number for number, slot in enumerate(self._slots) if slot.future is None]
+        """Return the workers without a pack."""
+        return [number for number, worker in enumerate(self._workers) if worker.future is None]
 
-    def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
-        """Give a pack to an idle slot."""
-        self._slots[slot].submit(tuple(tickets))
+    def submit(self, worker: int, tickets: Sequence[Ticket]) -> None:
+        """Give a pack to an idle worker."""
+        self._workers[worker].submit(tuple(tickets))
 
     def events(self, timeout: float) -> list[PackFinished | PackLost]:
-        """Return the packs that ended; wait at most `timeout` seconds for one."""
+        """Return the packs that ended. If none has ended, wait at most `timeout` seconds for one."""
         self._raise_disk_trouble()
-        running = [slot.future for slot in self._slots if slot.future is not None]
+        running = [worker.future for worker in self._workers if worker.future is not None]
         if not running:
             return []
         wait(running, timeout=timeout, return_when=FIRST_COMPLETED)
         events = []
-        for number, slot in enumerate(self._slots):
-            if slot.future is not None and slot.future.done():
+        for number, worker in enumerate(self._workers):
+            if worker.future is not None and worker.future.done():
                 try:
-                    events.append(slot.take_event(number))
+                    events.append(worker.take_event(number))
                 except DiskTrouble as error:
                     self._disk_trouble = error
         if not events:
@@ -78,37 +78,38 @@ class LocalExecutor:
             error, self._disk_trouble = self._disk_trouble, None
             raise error
 
-    def status(self) -> list[SlotStatus]:
-        """Return how far each slot is."""
-        return [slot.status() for slot in self._slots]
+    def status(self) -> list[WorkerStatus]:
+        """Return the status of each worker."""
+        return [worker.status() for worker in self._workers]
 
-    def stop(self, slot: int) -> None:
-        """Kill the worker of a slot."""
-        self._slots[slot].kill()
+    def kill_worker(self, worker: int) -> None:
+        """Kill a worker."""
+        self._workers[worker].kill()
 
     def close(self, *, kill: bool) -> None:
         """End all workers."""
-        for slot in self._slots:
-            slot.close(kill=kill)
+        for worker in self._workers:
+            worker.close(kill=kill)
 
 
-class _LocalSlot:
-    """One device with one worker process."""
+class _LocalWorker:
+    """One process on one device, started for the first pack and again after it died."""
 
     def __init__(self, device: str, threads: int, work: Work) -> None:
         self._device, self._threads, self._work = device, threads, work
-        # A fork would copy locks and a CUDA context.
+        # Not "fork": it would copy locks that other threads hold, and a CUDA context.
         self._context = multiprocessing.get_context("spawn")
         with _worker_start_errors():
-            self._shared: Any = self._context.RawArray("q", 3)  # step, steps, testing
+            self._progress: Any = self._context.RawArray("q", 3)  # step, steps, testing
         self._pool: ProcessPoolExecutor | None = None
         self.future: Future[list[Outcome]] | None = None
         self._tickets: tuple[Ticket, ...] = ()
         self._submitted = 0.0
 
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
+        """Give the pack to the process; start one if there is none."""
         self._tickets, self._submitted = tickets, monotonic()
-        self._shared[:] = [0, 0, 0]
+        self._progress[:] = [0, 0, 0]
         with _worker_start_errors(), _signals_blocked():
             while self.future is None:
                 if self._pool is None:
@@ -116,32 +117,36 @@ class _LocalSlot:
                         1,
                         self._context,
                         initializer=_start_worker,
-                        initargs=(self._device, self._threads, os.getpid(), self._shared),
+                        initargs=(self._device, self._threads, os.getpid(), self._progress),
                     )
                 try:
                     self.future = self._pool.submit(_run_in_worker, self._work, tickets)
-                except BrokenProcessPool:  # the worker died while it was idle
+                except BrokenProcessPool:  # the process died while it was idle
                     self.close(kill=True)
 
     def take_event(self, number: int) -> PackFinished | PackLost:
-        """Return how the pack ended, and make the slot idle."""
+        """Return how the pack ended, and make this worker idle.
+
+        Args:
+            number: of this worker.
+        """
         assert self.future is not None
         future, self.future = self.future, None
-        error = future.exception()  # not raised: the SystemExit of a job would end this process
+        error = future.exception()  # `result` would raise a SystemExit of a job in this process
         if error is None:
             return PackFinished(number, tuple(future.result()))
-        self.close(kill=True)  # the pool is broken, or the pack or its outcomes cannot be pickled
+        self.close(kill=True)  # its process died, raised, or could not pickle the outcomes
         if isinstance(error, DiskTrouble):
             raise error
         return PackLost(
             number, tuple(ticket.job.digest for ticket in self._tickets), error_message(error)
         )
 
-    def status(self) -> SlotStatus:
+    def status(self) -> WorkerStatus:
         if self.future is None:
-            return SlotStatus.idle(self._device)
-        step, steps, testing = self._shared[:]
-        return SlotStatus(
+            return WorkerStatus.idle(self._device)
+        step, steps, testing = self._progress[:]
+        return WorkerStatus(
             self._device,
             self._tickets[0].job.digest,
             step,
@@ -152,8 +157,8 @@ class _LocalSlot:
         )
 
     def kill(self) -> None:
-        """Kill the worker; the pool notices, and `take_event` returns the pack as lost."""
-        # The pool has no public way to end a busy worker.
+        """Kill the process. The pool then ends the future with an error, and `take_event` returns the pack as lost."""
+        # The pool has no public method that ends a busy process.
         for process in list((self._pool._processes or {}).values()) if self._pool else []:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -169,10 +174,10 @@ class _LocalSlot:
 
 @contextmanager
 def _worker_start_errors() -> Iterator[None]:
-    """Translate what the system reports when a worker cannot be started.
+    """Turn an error of the system while a worker starts into one that a user can act on.
 
     Raises:
-        Unavailable: file descriptors, processes or shared memory are used up.
+        Unavailable: the system has no file descriptors, processes or shared memory left.
     """
     try:
         yield
@@ -185,11 +190,11 @@ def _worker_start_errors() -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block signals while a worker starts: it inherits the mask, and this process receives them afterwards."""
+    """Block signals while a process starts: it inherits the mask, and this process receives them afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # starting it inside the block would let some signals through
+    resource_tracker.ensure_running()  # its start unblocks some signals, so it must come before
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -197,13 +202,13 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-# -- in the worker process
+# -- what runs in the worker process
 
-_worker: dict[str, Any] = {}  # its device and the shared array
+_worker_state: dict[str, Any] = {}  # the device of this process, and the array for its progress
 
 
-def _start_worker(device: str, threads: int, parent: int, shared: Any) -> None:
-    """Set up signals and the environment of a worker before any library is imported."""
+def _start_worker(device: str, threads: int, parent: int, progress: Any) -> None:
+    """Set the signals and environment variables of a worker before it imports a numerical library."""
     for number in SIGNALS:  # a terminal or a cluster sends them to every process of a run
         signal.signal(number, signal.SIG_IGN)
     _end_with_parent(parent)
@@ -213,9 +218,9 @@ def _start_worker(device: str, threads: int, parent: int, shared: Any) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu if kind == "cuda" else ""
     os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # Models and data were downloaded before the workers start.
+    # The command has downloaded models and data before it starts workers.
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    _worker["device"], _worker["shared"] = "cuda:0" if kind == "cuda" else device, shared
+    _worker_state.update(device="cuda:0" if kind == "cuda" else device, progress=progress)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -224,7 +229,7 @@ def _end_with_parent(parent: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before the call
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(1)
         return
 
@@ -238,6 +243,6 @@ def _end_with_parent(parent: int) -> None:
 
 def _run_in_worker(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:
     def report(_digest: str, step: int, steps: int, phase: str) -> None:
-        _worker["shared"][:] = [step, steps, phase == "testing"]
+        _worker_state["progress"][:] = [step, steps, phase == "testing"]
 
-    return work(tickets, _worker["device"], report)
+    return work(tickets, _worker_state["device"], report)

@@ -1,7 +1,7 @@
-"""Workers on a Ray cluster: one actor for each slot; results return by value to the process that owns the ledger.
+"""Workers that are actors of a Ray cluster. They send their results to this process, which writes the ledger.
 
-Ray starts processes and reports lost nodes. The scheduler retries jobs, so Ray's own retries are
-off. Every node needs this program, and the models and data in its Hub cache.
+Ray starts the processes and reports lost nodes. The scheduler retries jobs, so Ray's own retries are
+off. Every node requires this program, and the models and data in its Hub cache.
 """
 
 import os
@@ -23,28 +23,28 @@ from harness.scheduling.executors.base import (
     THREAD_VARIABLES,
     PackFinished,
     PackLost,
-    SlotStatus,
     Work,
+    WorkerStatus,
 )
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
-ACTOR_START = 120.0  # seconds for a first actor to start
+ACTOR_START = 120.0  # seconds to wait for an actor to start if no worker has one
 
 
 class RayExecutor:
-    """Slots on the nodes of a cluster: one for each GPU, or for each core of a cluster without GPUs.
+    """Workers on the nodes of a cluster.
 
     Args:
-        address: of a running cluster, or `auto`; `local` starts one on this machine.
-        slots: maximum number of slots; 0: one for each GPU or core of the cluster.
-        work: called in an actor with each pack.
+        address: of a running cluster; `auto` finds one, `local` starts one on this machine.
+        workers: maximum number of workers; 0: one for each GPU of the cluster, or for each core if it has no GPU.
+        work: runs a pack.
 
     Raises:
         Unavailable: Ray is not installed, or the cluster does not answer.
     """
 
-    def __init__(self, address: str, slots: int = 0, work: Work = run_pack) -> None:
+    def __init__(self, address: str, workers: int = 0, work: Work = run_pack) -> None:
         try:
             import ray
         except ImportError:
@@ -65,52 +65,56 @@ class RayExecutor:
             ) from None
         resources = ray.cluster_resources()
         gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-        count = max(1, min(slots or gpus or cores, gpus or cores))
+        count = max(1, min(workers or gpus or cores, gpus or cores))
         self.devices = ("cuda:0" if gpus else "cpu",) * count
-        self._ray, self._slots = ray, [_RaySlot(ray, self.devices[0], work) for _ in range(count)]
+        self._ray, self._workers = ray, [_RayWorker(ray, device, work) for device in self.devices]
 
     def idle(self) -> list[int]:
-        """Return the slots without a pack that have an actor."""
+        """Return the idle workers whose actor has started; if every worker is idle, at least one."""
         ready = [
-            number for number, slot in enumerate(self._slots) if slot.pack is None and slot.ready()
+            number
+            for number, worker in enumerate(self._workers)
+            if worker.pack is None and worker.ready()
         ]
-        all_idle = all(slot.pack is None for slot in self._slots)
-        return [0] if all_idle and not ready else ready  # `submit` waits for a first actor
+        all_idle = all(worker.pack is None for worker in self._workers)
+        return [0] if all_idle and not ready else ready  # `submit` waits for the actor of worker 0
 
-    def submit(self, slot: int, tickets: Sequence[Ticket]) -> None:
-        """Give a pack to an idle slot."""
-        self._slots[slot].submit(tuple(tickets))
+    def submit(self, worker: int, tickets: Sequence[Ticket]) -> None:
+        """Give a pack to an idle worker."""
+        self._workers[worker].submit(tuple(tickets))
 
     def events(self, timeout: float) -> list[PackFinished | PackLost]:
-        """Return a pack that ended; wait at most `timeout` seconds for one."""
+        """Return one pack that ended. If none has ended, wait at most `timeout` seconds for one."""
         running = {
-            slot.pack: number for number, slot in enumerate(self._slots) if slot.pack is not None
+            worker.pack: number
+            for number, worker in enumerate(self._workers)
+            if worker.pack is not None
         }
         if not running:
             return []
         ended, _ = self._ray.wait(list(running), num_returns=1, timeout=timeout)
-        return [self._slots[running[pack]].take_event(running[pack]) for pack in ended]
+        return [self._workers[running[pack]].take_event(running[pack]) for pack in ended]
 
-    def status(self) -> list[SlotStatus]:
-        """Return how far each slot is."""
-        return [slot.status() for slot in self._slots]
+    def status(self) -> list[WorkerStatus]:
+        """Return the status of each worker."""
+        return [worker.status() for worker in self._workers]
 
-    def stop(self, slot: int) -> None:
-        """Kill the actor of a slot."""
-        self._slots[slot].kill()
+    def kill_worker(self, worker: int) -> None:
+        """Kill the actor of a worker."""
+        self._workers[worker].kill()
 
-    def close(self, *, kill: bool) -> None:  # noqa: ARG002  # busy and idle actors end alike
-        """End all actors and leave the cluster."""
-        for slot in self._slots:
-            slot.kill()
+    def close(self, *, kill: bool) -> None:  # noqa: ARG002  # without `kill` all are idle
+        """Kill all actors and leave the cluster."""
+        for worker in self._workers:
+            worker.kill()
         self._ray.shutdown()
 
 
 def _check_address(address: str) -> None:
-    """Check that something listens at `host:port`; Ray itself would try for minutes.
+    """Check that a program listens at `host:port`: Ray itself would try for minutes.
 
     Raises:
-        Unavailable: nothing listens there.
+        Unavailable: no program listens there.
     """
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or "/" in host:
@@ -121,21 +125,21 @@ def _check_address(address: str) -> None:
         raise Unavailable(f"no Ray cluster answers at {address}: {error}") from None
 
 
-class _RaySlot:
-    """One actor, replaced when it is gone."""
+class _RayWorker:
+    """One actor, started when it is first needed and again after it died."""
 
     def __init__(self, ray: Any, device: str, work: Work) -> None:
         self._ray, self._device, self._work = ray, device, work
         self._actor: Any = None
-        self._started: Any = None  # resolves when the actor has started; None: it has
-        self.pack: Any = None  # resolves when the pack has ended; None: idle
+        self._started: Any = None  # resolves when the actor has started; None afterwards
+        self.pack: Any = None  # resolves to what `_RayActor.run` returns; None: idle
         self._tickets: tuple[Ticket, ...] = ()
         self._progress_request: Any = None  # resolves to the actor's progress
         self._progress = (0, 0, False)  # step, steps, testing
         self._submitted = 0.0
 
     def ready(self) -> bool:
-        """Return whether an actor has started; create one if there is none."""
+        """Return whether the actor has started; create one if there is none."""
         if self._actor is None:
             self._actor = self._ray.remote(
                 num_cpus=1,
@@ -158,6 +162,7 @@ class _RaySlot:
         return True
 
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
+        """Give the pack to the actor; wait for the actor if it has not started."""
         deadline = monotonic() + ACTOR_START
         while not self.ready():  # the actor may have died since `idle`
             if monotonic() > deadline:
@@ -170,17 +175,23 @@ class _RaySlot:
         self.pack = self._actor.run.remote(tickets)
 
     def take_event(self, number: int) -> PackFinished | PackLost:
-        """Return how the pack ended, and make the slot idle."""
+        """Return how the pack ended, and make this worker idle.
+
+        Args:
+            number: of this worker.
+        """
         pack, self.pack = self.pack, None
         try:
             outcomes, files = self._ray.get(pack)
-        except self._ray.exceptions.RayTaskError as error:  # `run` raised: its process must end
+        except (
+            self._ray.exceptions.RayTaskError
+        ) as error:  # `_RayActor.run` raised: its process must end
             self.kill()
             if isinstance(error.cause, DiskTrouble):
                 raise error.cause from None
             reason = error_message(error.cause)
         except Exception as error:
-            # The node or the process is gone, or the outcomes cannot be pickled.
+            # The node or the process of the actor died, or Ray could not pickle the outcomes.
             self._actor = None
             reason = error_message(error).splitlines()[0]
         else:
@@ -188,16 +199,16 @@ class _RaySlot:
             return PackFinished(number, tuple(outcomes))
         return PackLost(number, tuple(ticket.job.digest for ticket in self._tickets), reason)
 
-    def status(self) -> SlotStatus:
+    def status(self) -> WorkerStatus:
         if self.pack is None:
-            return SlotStatus.idle(self._device)
+            return WorkerStatus.idle(self._device)
         if self._progress_request is None:
             self._progress_request = self._actor.progress.remote()
         elif self._ray.wait([self._progress_request], timeout=0)[0]:
             with suppress(self._ray.exceptions.RayError):  # `take_event` reports it
                 self._progress = self._ray.get(self._progress_request)
             self._progress_request = None
-        return SlotStatus(
+        return WorkerStatus(
             self._device,
             self._tickets[0].job.digest,
             *self._progress,
@@ -206,7 +217,7 @@ class _RaySlot:
         )
 
     def kill(self) -> None:
-        """Kill the actor; `take_event` returns its pack as lost."""
+        """Kill the actor; `take_event` then returns its pack as lost."""
         if self._actor is not None:
             self._ray.kill(self._actor)
         if self.pack is None:
@@ -214,10 +225,14 @@ class _RaySlot:
 
 
 def _keep_tensors(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
-    """Write trained tensors, received by value, to the folder of artefacts on this machine.
+    """Write the trained tensors that a node sent to the artefact folders on this machine.
+
+    Args:
+        files: their content by digest.
+        tickets: of the jobs in the pack.
 
     Raises:
-        CannotWrite, DiskTrouble: they cannot be written.
+        CannotWrite, DiskTrouble: the tensors cannot be written.
     """
     folders = {ticket.job.digest: ticket.artefacts for ticket in tickets}
     try:
@@ -228,7 +243,7 @@ def _keep_tensors(files: dict[str, bytes], tickets: Sequence[Ticket]) -> None:
 
 
 class _RayActor:
-    """Runs packs on a node: one thread works, another reports the progress."""
+    """Runs packs on a node. While one thread runs a pack, another one returns the progress."""
 
     def __init__(self, device: str, work: Work) -> None:
         os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
@@ -256,14 +271,14 @@ class _RayActor:
                     self._device,
                     report,
                 )
-            except SystemExit as error:  # it would end the actor
+            except SystemExit as error:  # it would end the actor without a reason
                 raise RuntimeError(f"SystemExit: {error}") from None
             except DiskTrouble:
                 raise
             except Exception as error:
                 # An error whose text is not valid Unicode would end the actor without a reason.
                 raise RuntimeError(error_message(error)) from None
-            outcomes = [  # with the library versions of this node
+            outcomes = [  # library versions may differ between nodes
                 replace(outcome, versions={**provenance.environment(), **outcome.versions})
                 for outcome in outcomes
             ]

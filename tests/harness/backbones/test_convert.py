@@ -75,6 +75,7 @@ def logits(folder, *, safe):
         return model(input_ids=torch.arange(2, 42).reshape(4, 10)).logits
 
 
+@pytest.mark.slow
 def test_a_converted_model_computes_what_the_pickled_one_does(bench, published, tmp_path):
     """The library computes bit-equal logits from both, no tensor name is lost, and `bench run` reads the new folder."""
     import torch
@@ -259,6 +260,7 @@ def test_wrong_requests_are_refused(bench, published, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "empty", "file", "there"]
 
 
+@pytest.mark.slow
 def test_a_refused_model_names_the_conversion(bench, published, tmp_path):
     """If a folder or a model of the Hub has only a pickle, the message names the command that converts it."""
     copy_model(published, tmp_path / "pickled")
@@ -286,6 +288,7 @@ def test_a_refused_model_names_the_conversion(bench, published, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_fetched_and_converted(bench, published, tmp_path):
     """The files come from the Hub, and from the cache the second time; a model with safetensors is not converted."""
     import torch

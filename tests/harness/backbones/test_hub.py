@@ -70,6 +70,7 @@ def test_a_503_is_retried(tmp_path):
         assert run_expression(FETCH, endpoint, tmp_path)[0] == FETCHED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["dead", "503", "silent"])
 def test_a_hub_out_of_reach_ends_in_one_message(tmp_path, fault):
     """A refused connection, endless 503 and a server that stays silent for ten minutes all end in the same message."""

@@ -239,6 +239,7 @@ def test_repeated_values_are_merged(bench, tmp_path):
     assert "counted once" in ended.err
 
 
+@pytest.mark.slow
 def test_variants_have_readable_names(bench, tmp_path):
     """Several values of options make one variant per combination, named by its differences from the defaults."""
     ended = bench(
@@ -358,6 +359,7 @@ def test_a_closed_pipe_is_not_an_error(bench, tmp_path):
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_show_without_a_digest_lists_the_jobs(bench, tmp_path):
     """Every job is listed with its digest, state and score, as a table and as JSON."""
     ended = bench.run(

@@ -42,7 +42,7 @@ def test_digests_of_the_named_database_are_offered(tmp_path, monkeypatch, make_j
         ledger.add_jobs([job, other])
         ledger.begin("test")
         (claim,) = ledger.claim([job.digest], 1)
-        ledger.record(make_outcome(job), claim.epoch)
+        ledger.record(make_outcome(job), claim.number)
     assert completion.digests(CONTEXT, "") == [job.digest]
     assert completion.digests(CONTEXT, job.digest[:5]) == [job.digest]
     assert completion.digests(CONTEXT, "x") == []

@@ -35,7 +35,7 @@ def filled(tmp_path, make_job, make_outcome):
             for job, claim in zip(
                 jobs, ledger.claim([job.digest for job in jobs], done), strict=False
             ):
-                ledger.record(make_outcome(job, **changes), claim.epoch)
+                ledger.record(make_outcome(job, **changes), claim.number)
         return jobs
 
     return fill
@@ -200,7 +200,7 @@ def test_merge_replaces_a_dead_runs_claim_by_a_result(bench, tmp_path, filled, m
         target.begin("dead")
         [claim] = target.claim([jobs[0].digest], 1)
         assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0
-        assert not target.record(make_outcome(jobs[0], score=0.1), claim.epoch)
+        assert not target.record(make_outcome(jobs[0], score=0.1), claim.number)
     assert {state for state, _, _ in contents(tmp_path / "target.db").values()} == {"done"}
     assert bench(tmp_path, "db", "verify", "--db", "target.db").code == 0
 
@@ -215,7 +215,7 @@ def test_a_job_being_retried_is_merged_with_its_recorded_outcome(
         source.begin("bench run")
         [claim] = source.claim([job.digest], 1)
         assert source.record(
-            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch
+            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.number
         )
         source.claim([job.digest], 1, retry=["diverged"])
         assert bench(tmp_path, "db", "merge", "target.db", "source.db").code == 0

@@ -10,6 +10,8 @@ from harness.ledger import Ledger
 from methods import BASES, REGISTRY
 from tests.support.families import stock_model
 
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
 METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")]
 
 

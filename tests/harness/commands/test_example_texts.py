@@ -20,6 +20,8 @@ from harness.tasks import REGISTRY, draws, glue
 from harness.tasks.user_files import from_toml
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
 EXAMPLE = ROOT / "results.db.example"
 
 

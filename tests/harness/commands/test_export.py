@@ -16,6 +16,8 @@ from harness.ledger import Ledger
 from tests.support.hub_server import hub_server, repository_requests
 from tests.support.stored_models import as_task
 
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
 # A process that knows nothing of this program: stock transformers and PEFT. Reads folders and
 # numbers of outputs.
 LOAD = """
@@ -127,7 +129,7 @@ def in_peft(trained, tmp_path_factory):
 
 @pytest.mark.parametrize("case", NUMBERED, ids=str)
 def test_an_export_gives_the_same_answers_in_peft(trained, in_peft, case):
-    """`PeftModel.from_pretrained` in a new process gives the same logits at the centre, a vertex and a point."""
+    """`PeftModel.from_pretrained` in a new process gives the same logits at the centroid, a vertex and a point."""
     import torch
 
     label, at, task, outputs = case

@@ -71,6 +71,7 @@ def entry_of(db, name):
         return next(entry for entry in ledger.entries() if entry.label.startswith(name))
 
 
+@pytest.mark.slow
 def test_the_centre_has_the_recorded_score(trained):
     """With all test rows, the centre's score equals the result's; progress reaches the last point."""
     entry, progress = entry_of(trained, "simplex"), []

@@ -11,6 +11,8 @@ from harness.commands import landscape_study
 from harness.commands.landscape_study import evaluate_model, paired_runs_of
 from harness.commands.stored_runs import ResultQuery
 
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
 
 @pytest.fixture(scope="module")
 def folder(bench, tmp_path_factory):

@@ -226,6 +226,7 @@ def test_a_failed_job_is_reported_and_retried_on_request(bench, undisturbed, tmp
         assert alone.blobs(mate.digest) == among.blobs(mate.digest)
 
 
+@pytest.mark.slow
 def test_exploding_training_is_recorded(bench, tmp_path):
     """Overflowing numbers end as NaN or as diverged, are stored as such, and every command can show them."""
     options = (
@@ -252,6 +253,7 @@ def test_exploding_training_is_recorded(bench, tmp_path):
         assert (reported.code, "Traceback" in reported.err) == (0, False)
 
 
+@pytest.mark.slow
 def test_the_smoke_preset(bench, tmp_path):
     """`bench run --preset smoke` trains every method, succeeds and leaves no file behind."""
     ended = bench(
@@ -273,6 +275,7 @@ def test_the_smoke_preset(bench, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_name_of_a_database_may_be_invalid_text(bench, tmp_path):
     """File systems allow such names: running, status and verification succeed, whatever the terminal can show."""
     db = "caf\udce9.db"
@@ -384,6 +387,7 @@ def test_on_a_terminal(bench, tmp_path):
     assert "results in r.db" in terminal.plain.rpartition("✓")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_a_long_run_asks(bench, tmp_path):
     """A long run asks for confirmation on a terminal; Ctrl-C at the question ends the command and its worker."""
@@ -411,6 +415,7 @@ def test_a_long_run_asks(bench, tmp_path):
     assert states(tmp_path / "r.db") == Counter(planned=10)
 
 
+@pytest.mark.slow
 def test_own_data_from_file_to_report(bench, tmp_path):
     """A user's CSV is trained on and reported; after an edit the report shows only the new data and says so."""
     path, words = tmp_path / "reviews.csv", ("good", "bad")
@@ -443,6 +448,7 @@ def test_own_data_from_file_to_report(bench, tmp_path):
     assert "4 of 4 have a score" in report.out
 
 
+@pytest.mark.slow
 def test_redrawn_samples_are_reported(bench, tmp_path):
     """With a rare class, the command reports that draws were repeated."""
     rows = [f"the film was {i},{'rare' if i < 4 else 'common'}" for i in range(80)]
@@ -466,6 +472,7 @@ def test_redrawn_samples_are_reported(bench, tmp_path):
     assert "(rare)" in ended.out
 
 
+@pytest.mark.slow
 def test_training_rows_in_the_test_set_are_counted(bench, tmp_path):
     """They are kept; the run reports how many there are, and each job has a note."""
     lines = [f"word{number} text,{'good' if number % 2 else 'bad'}" for number in range(60)]

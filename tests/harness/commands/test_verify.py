@@ -42,6 +42,7 @@ def edited(folder, tmp_path):
     return edit
 
 
+@pytest.mark.slow
 def test_a_rerun_gives_equal_results_to_the_last_digit(bench, folder):
     """Packed jobs are trained in their pack and the others alone; the database does not change."""
     before = (folder / "r.db").read_bytes()
@@ -53,6 +54,7 @@ def test_a_rerun_gives_equal_results_to_the_last_digit(bench, folder):
     assert (folder / "r.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_rerun_detects_a_number_that_was_changed_with_its_hash(bench, edited):
     """The hashes match, so only training the job again shows the change."""
     from harness.ledger.seals import payload_hash

@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from harness.commands import show, status
 from harness.errors import BenchError, CannotWrite, CorruptData, Unavailable, UsageError
 from harness.jobs import canonical
-from harness.ledger import Infeasible, Ledger
+from harness.ledger import InfeasibleCell, Ledger
 from harness.ledger.seals import payload_hash, rebuilt_digest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,10 +42,10 @@ def filled(db, make_job, make_outcome) -> str:
     jobs = [make_job(draw=draw) for draw in range(4)]
     with Ledger(db, write=True) as opened:
         opened.begin("bench run")
-        opened.add_jobs(jobs, [Infeasible(make_job(size=9000, fingerprint=""), "too few rows")])
+        opened.add_jobs(jobs, [InfeasibleCell(make_job(size=9000, fingerprint=""), "too few rows")])
         for job, claim in zip(jobs, opened.claim([job.digest for job in jobs], 4), strict=True):
             failure = {"status": "failed", "error": "ValueError: no"} if job is jobs[3] else {}
-            assert opened.record(make_outcome(job, **failure), claim.epoch)
+            assert opened.record(make_outcome(job, **failure), claim.number)
     return db
 
 
@@ -102,7 +102,7 @@ def test_text_that_is_not_unicode_is_stored(db, make_job):
     """A command line may name a file that is not UTF-8, and a reason may contain any character."""
     with Ledger(db, write=True) as opened:
         opened.begin("bench run --db caf\udce9.db")
-        opened.add_jobs([], [Infeasible(make_job(fingerprint=""), "ValueError: \ud800\0")])
+        opened.add_jobs([], [InfeasibleCell(make_job(fingerprint=""), "ValueError: \ud800\0")])
         [entry] = opened.entries()
     assert entry.note == "ValueError: ?\ufffd"
 
@@ -138,7 +138,7 @@ def test_any_number_is_read_back(value, ledger, make_job, make_outcome):
     ledger.add_jobs([job])
     [claim] = ledger.claim([job.digest], 1)
     assert ledger.record(
-        make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.epoch
+        make_outcome(job, metrics={"pearson": value}, score=value, dev_score=value), claim.number
     )
     [entry] = ledger.entries()
     for name in ("pearson", "score"):
@@ -166,7 +166,7 @@ def test_a_result_is_complete_or_absent(ledger, db, make_job, make_outcome):
     for failing in range(1, 50):
         count = 0
         try:
-            assert ledger.record(make_outcome(job), claim.epoch)
+            assert ledger.record(make_outcome(job), claim.number)
             break
         except OSError:
             count = failing + 1  # no further statement fails
@@ -197,12 +197,12 @@ def test_the_result_of_a_lost_claim_is_refused(ledger, make_job, make_outcome):
     ledger.add_jobs([job])
     [first] = ledger.claim([job.digest], 1)
     ledger.release_claims([first])
-    assert not ledger.record(make_outcome(job, score=0.1), first.epoch)
+    assert not ledger.record(make_outcome(job, score=0.1), first.number)
     [second] = ledger.claim([job.digest], 1)
-    assert second.epoch > first.epoch
-    assert not ledger.record(make_outcome(job, score=0.1), first.epoch)
-    assert ledger.record(make_outcome(job, score=0.9), second.epoch)
-    assert not ledger.record(make_outcome(job, score=0.2), second.epoch)
+    assert second.number > first.number
+    assert not ledger.record(make_outcome(job, score=0.1), first.number)
+    assert ledger.record(make_outcome(job, score=0.9), second.number)
+    assert not ledger.record(make_outcome(job, score=0.2), second.number)
     assert [entry.metrics["score"] for entry in ledger.entries()] == [0.9]
 
 
@@ -212,12 +212,12 @@ def test_done_and_claimed_jobs_are_not_claimed(ledger, make_job, make_outcome):
     digests = [job.digest for job in jobs]
     ledger.add_jobs(jobs)
     first, _, third = ledger.claim(digests[:3], 3)
-    ledger.record(make_outcome(done), first.epoch)
-    ledger.record(make_outcome(failed, status="failed", error="no"), third.epoch)
+    ledger.record(make_outcome(done), first.number)
+    ledger.record(make_outcome(failed, status="failed", error="no"), third.number)
     assert [claim.digest for claim in ledger.claim(digests, 9)] == [free.digest]
     [second] = ledger.claim(digests, 9, retry=["failed"])
     assert second.digest == failed.digest
-    assert ledger.record(make_outcome(failed), second.epoch)
+    assert ledger.record(make_outcome(failed), second.number)
     assert ledger.states([claimed.digest, failed.digest]) == {
         claimed.digest: "claimed",
         failed.digest: "done",
@@ -284,7 +284,7 @@ def diverged_job(db, make_job, make_outcome):
         opened.add_jobs([job])
         [claim] = opened.claim([job.digest], 1)
         assert opened.record(
-            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.epoch
+            make_outcome(job, status="diverged", score=0.25, error="NaN"), claim.number
         )
     return job
 
@@ -331,8 +331,8 @@ def test_a_run_that_was_taken_for_dead_records_its_result(
         monkeypatch.setattr("harness.ledger.ledger.is_locked", lambda _: False)
         assert second.release_dead_claims() == 1
         assert first.states([diverged_job.digest]) == {diverged_job.digest: "diverged"}
-        assert first.record(make_outcome(diverged_job), claim.epoch)
-        assert not first.record(make_outcome(diverged_job), claim.epoch)
+        assert first.record(make_outcome(diverged_job), claim.number)
+        assert not first.record(make_outcome(diverged_job), claim.number)
         assert [attempt["outcome"] for attempt in first.attempts(diverged_job.digest)] == [
             "diverged",
             "done",

@@ -7,29 +7,29 @@ import pytest
 from rich.console import Console
 
 from harness.scheduling.display import LiveDisplay, PlainDisplay
-from harness.scheduling.executors.base import SlotStatus
+from harness.scheduling.executors.base import WorkerStatus
 from harness.scheduling.progress import RunProgress
 from harness.wording import duration
 
 
 def running(digest, step, testing=False, jobs=1):
-    """Return the status of a slot that runs a pack of sixty steps."""
-    return SlotStatus("cuda:0", digest, step, steps=60, testing=testing, seconds=2.0, jobs=jobs)
+    """Return the status of a worker that runs a pack of sixty steps."""
+    return WorkerStatus("cuda:0", digest, step, steps=60, testing=testing, seconds=2.0, jobs=jobs)
 
 
-def board(*slots, jobs, **counts):
+def board(*workers, jobs, **counts):
     """Return the text of the live board."""
     console = Console(file=StringIO(), force_terminal=True, width=100)
     with LiveDisplay(console, jobs) as display:
-        display.show(RunProgress(total=4, ended_before=1, **counts), slots)
+        display.show(RunProgress(total=4, ended_before=1, **counts), workers)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
 
 
 def test_the_board(make_job):
-    """The board shows the counts, and the job and step of each slot; an idle slot shows no job."""
+    """The board shows the counts, and the job and step of each worker; an idle worker shows no job."""
     job = make_job(task="toy[bold]")
     jobs = {job.digest: job}
-    text = board(running(job.digest, 30), SlotStatus.idle("cuda:1"), jobs=jobs, done=1, failed=1)
+    text = board(running(job.digest, 30), WorkerStatus.idle("cuda:1"), jobs=jobs, done=1, failed=1)
     assert "3 of 4 done" in text
     assert "1 failed" in text
     assert "1 job to do · measuring" in text

@@ -71,19 +71,19 @@ def next_events(executor, count: int = 1):
     return events
 
 
-def wait_for_first_step(executor, slot: int = 0) -> None:
-    """Wait until the job of a slot has taken its first step."""
-    wait_until(lambda: executor.status()[slot].step)
+def wait_for_first_step(executor, worker: int = 0) -> None:
+    """Wait until the job of a worker has taken its first step."""
+    wait_until(lambda: executor.status()[worker].step)
 
 
-def worker_of(executor, slot: int = 0) -> int:
-    """Return the process id of a slot's worker."""
-    return next(iter(executor._slots[slot]._pool._processes))
+def pid_of(executor, worker: int = 0) -> int:
+    """Return the process id of a worker."""
+    return next(iter(executor._workers[worker]._pool._processes))
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_a_pack_ends_in_one_event(kind, executors, ticket):
-    """The outcomes of a pack arrive in one event, once; then the slot is idle and shows nothing of the pack."""
+    """The outcomes of a pack arrive in one event, once; then the worker is idle and shows nothing of the pack."""
     executor, first, second = executors[kind], ticket("ok", 1), ticket("ok", 2)
     assert executor.idle() == [0]
     executor.submit(0, [first, second])
@@ -93,14 +93,14 @@ def test_a_pack_ends_in_one_event(kind, executors, ticket):
     assert [outcome.digest for outcome in event.outcomes] == [first.job.digest, second.job.digest]
     assert executor.idle() == [0]
     assert executor.events(0) == []
-    [slot] = executor.status()
-    assert (slot.digest, slot.step, slot.testing) == (None, 0, False)
+    [worker] = executor.status()
+    assert (worker.digest, worker.step, worker.testing) == (None, 0, False)
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])
 @pytest.mark.parametrize("kind", ALL)
 def test_work_that_raises_loses_only_its_pack(kind, fault, executors, ticket):
-    """An exception in the work, even SystemExit, loses the pack and nothing else: the slot takes the next one."""
+    """An exception in the work, even SystemExit, loses the pack and nothing else: the worker takes the next one."""
     executor, bad = executors[kind], ticket(fault)
     executor.submit(0, [bad])
     [event] = next_events(executor)
@@ -122,12 +122,12 @@ def test_a_full_disk_ends_the_run(kind, executors, ticket):
 
 
 def test_outcomes_that_arrive_with_a_full_disk_are_not_lost(ticket):
-    """If one slot finishes and another one raises DiskTrouble at the same time, the outcomes are returned first."""
+    """If one worker finishes and another one raises DiskTrouble at the same time, the outcomes are returned first."""
     executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     try:
         executor.submit(0, [ticket("ok")])
         executor.submit(1, [ticket("full disk")])
-        wait_until(lambda: all(slot.future.done() for slot in executor._slots))
+        wait_until(lambda: all(worker.future.done() for worker in executor._workers))
         [event] = executor.events(0)
         assert isinstance(event, PackFinished)
         with pytest.raises(DiskTrouble, match="no space"):
@@ -157,7 +157,7 @@ def test_a_full_disk_is_reported_for_tensors_received_by_value(ticket, tmp_path)
     ],
 )
 def test_a_worker_that_dies_loses_only_its_pack(kind, fault, executors, ticket):
-    """If a worker is killed, exits, or returns what cannot be pickled, its pack is lost and the slot works again."""
+    """If a worker is killed, exits, or returns what cannot be pickled, its pack is lost and the worker works again."""
     executor, bad = executors[kind], ticket(fault)
     executor.submit(0, [bad])
     [event] = next_events(executor)
@@ -173,9 +173,9 @@ def test_a_worker_that_dies_while_idle_is_replaced(executors, ticket):
     executor = executors["local"]
     executor.submit(0, [ticket("ok", 1)])
     assert isinstance(next_events(executor)[0], PackFinished)
-    worker = worker_of(executor)
-    os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: not is_running(worker))
+    pid = pid_of(executor)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(pid))
     executor.submit(0, [ticket("ok", 2)])
     [event] = next_events(executor)
     # The pool may notice the death only after it has taken the pack, which is then lost.
@@ -185,44 +185,44 @@ def test_a_worker_that_dies_while_idle_is_replaced(executors, ticket):
         assert isinstance(next_events(executor)[0], PackFinished)
 
 
-def test_slots_are_independent(ticket):
+def test_workers_are_independent(ticket):
     """The death of a worker leaves other workers and their jobs alone; workers ignore what a terminal sends to all."""
     executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     try:
         slow, bad = ticket("sleep"), ticket("die")
         executor.submit(0, [slow])
         wait_for_first_step(executor)
-        worker = worker_of(executor)
+        pid = pid_of(executor)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            os.kill(worker, number)
+            os.kill(pid, number)
         executor.submit(1, [bad])
-        lost, finished = sorted(next_events(executor, 2), key=lambda event: -event.slot)
+        lost, finished = sorted(next_events(executor, 2), key=lambda event: -event.worker)
         assert isinstance(lost, PackLost)
         assert lost.digests == (bad.job.digest,)
         assert isinstance(finished, PackFinished)
-        assert finished.outcomes[0].device == f"cpu {worker}"
+        assert finished.outcomes[0].device == f"cpu {pid}"
     finally:
         executor.close(kill=True)
 
 
-def test_two_slots_run_two_jobs_at_the_same_time(ticket, tmp_path, monkeypatch):
+def test_two_workers_run_two_jobs_at_the_same_time(ticket, tmp_path, monkeypatch):
     """Each job waits for the other one to begin, so that neither could end if they ran one after the other."""
     monkeypatch.setenv("BENCH_MEETING", str(tmp_path))
     executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
     try:
-        for slot in range(2):
-            executor.submit(slot, [ticket("meet", slot)])
+        for worker in range(2):
+            executor.submit(worker, [ticket("meet", worker)])
         assert all(isinstance(event, PackFinished) for event in next_events(executor, 2))
     finally:
         executor.close(kill=True)
 
 
-def test_a_stopped_slot_loses_its_pack(executors, ticket):
-    """`stop` kills the worker of a job that would run for ever; the pack is lost and the slot works again."""
+def test_a_killed_worker_loses_its_pack(executors, ticket):
+    """`kill_worker` ends a job that would run for ever; the pack is lost and the worker works again."""
     executor, endless = executors["local"], ticket("for ever")
     executor.submit(0, [endless])
     wait_for_first_step(executor)
-    executor.stop(0)
+    executor.kill_worker(0)
     [event] = next_events(executor)
     assert isinstance(event, PackLost)
     assert event.digests == (endless.job.digest,)
@@ -235,9 +235,9 @@ def test_closing_with_kill_does_not_wait_for_a_job(executors, ticket):
     executor = executors["local"]
     executor.submit(0, [ticket("for ever")])
     wait_for_first_step(executor)
-    worker = worker_of(executor)
+    pid = pid_of(executor)
     executor.close(kill=True)
-    assert not is_running(worker)
+    assert not is_running(pid)
     assert executor.idle() == [0]
 
 
@@ -254,7 +254,7 @@ if __name__ == "__main__":
     executor.submit(0, [Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=pathlib.Path())])
     while not executor.status()[0].step:
         time.sleep(0.02)
-    print(next(iter(executor._slots[0]._pool._processes)), flush=True)
+    print(next(iter(executor._workers[0]._pool._processes)), flush=True)
     time.sleep(600)
 """
 

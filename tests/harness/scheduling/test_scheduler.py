@@ -10,7 +10,7 @@ from harness.errors import DiskTrouble
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome
 from harness.scheduling import other_runs, scheduler
-from harness.scheduling.executors.base import PackFinished, PackLost, SlotStatus
+from harness.scheduling.executors.base import PackFinished, PackLost, WorkerStatus
 from harness.scheduling.executors.inline import InlineExecutor
 from harness.scheduling.progress import JobTimeEstimator, RunProgress
 from harness.scheduling.signals import StopSignals, watch_signals
@@ -24,32 +24,32 @@ class FakeExecutor:
 
     Args:
         make_outcome: makes the outcome of a job.
-        slots: number of slots.
-        losses: how often a job with a label loses its worker.
+        workers: number of workers.
+        worker_deaths: how many workers die while they run a job with a label.
     """
 
     def __init__(
         self,
         make_outcome: Callable[..., Outcome],
-        slots: int = 2,
-        losses: Mapping[str, int] | None = None,
+        workers: int = 2,
+        worker_deaths: Mapping[str, int] | None = None,
     ) -> None:
-        self.devices = ("cpu",) * slots
+        self.devices = ("cpu",) * workers
         self.submitted: list[str] = []
         self.closed_with_kill: list[bool] = []
         self.polls = 0
         self.polls_before_end = 0
         self.at_poll: Callable[[int], object] = lambda _: None
-        self._make_outcome, self._losses = make_outcome, Counter(losses or {})
+        self._make_outcome, self._worker_deaths = make_outcome, Counter(worker_deaths or {})
         self._running: dict[int, Ticket] = {}
-        self._stopped: set[int] = set()
+        self._killed: set[int] = set()
 
     def idle(self) -> list[int]:
-        return [slot for slot in range(len(self.devices)) if slot not in self._running]
+        return [worker for worker in range(len(self.devices)) if worker not in self._running]
 
-    def submit(self, slot: int, tickets: list[Ticket]) -> None:
-        assert slot not in self._running
-        [self._running[slot]] = tickets
+    def submit(self, worker: int, tickets: list[Ticket]) -> None:
+        assert worker not in self._running
+        [self._running[worker]] = tickets
         self.submitted.append(tickets[0].job.digest)
 
     def events(self, timeout: float) -> list[PackFinished | PackLost]:
@@ -59,33 +59,35 @@ class FakeExecutor:
         if self.polls <= self.polls_before_end:
             return []
         ending = [
-            slot
-            for slot, ticket in self._running.items()
-            if ticket.job.label != "for ever" or slot in self._stopped
+            worker
+            for worker, ticket in self._running.items()
+            if ticket.job.label != "for ever" or worker in self._killed
         ]
-        self._stopped = set()
-        return [self._end(slot, self._running.pop(slot)) for slot in ending]
+        self._killed = set()
+        return [self._end(worker, self._running.pop(worker)) for worker in ending]
 
-    def _end(self, slot: int, ticket: Ticket) -> PackFinished | PackLost:
+    def _end(self, worker: int, ticket: Ticket) -> PackFinished | PackLost:
         job = ticket.job
-        if self._losses[job.label] > 0 or job.label == "for ever":
-            self._losses[job.label] -= 1
-            return PackLost(slot, (job.digest,), "killed")
+        if self._worker_deaths[job.label] > 0 or job.label == "for ever":
+            self._worker_deaths[job.label] -= 1
+            return PackLost(worker, (job.digest,), "killed")
         failure = {"status": "failed", "error": "ValueError: no"} if job.label == "bad" else {}
-        return PackFinished(slot, (self._make_outcome(job, **failure),))
+        return PackFinished(worker, (self._make_outcome(job, **failure),))
 
-    def stop(self, slot: int) -> None:
-        assert self._running[slot].job.label == "for ever"
-        self._stopped.add(slot)
+    def kill_worker(self, worker: int) -> None:
+        assert self._running[worker].job.label == "for ever"
+        self._killed.add(worker)
 
-    def status(self) -> list[SlotStatus]:
-        slots = []
+    def status(self) -> list[WorkerStatus]:
+        workers = []
         for number in range(len(self.devices)):
             ticket = self._running.get(number)
             digest = ticket.job.digest if ticket else None
             step, seconds = 10 * self.polls, 5.0 * self.polls
-            slots.append(SlotStatus("cpu", digest, step, 100_000, testing=False, seconds=seconds))
-        return slots
+            workers.append(
+                WorkerStatus("cpu", digest, step, 100_000, testing=False, seconds=seconds)
+            )
+        return workers
 
     def close(self, *, kill: bool) -> None:
         self.closed_with_kill.append(kill)
@@ -129,7 +131,7 @@ def test_every_job_is_recorded_once(ledger, add_jobs, make_outcome):
     display, progress = run(ledger, tickets, executor)
     assert executor.submitted == list(tickets)
     assert sorted(display.finished_digests) == sorted(tickets)
-    assert display.slot_counts == {2}
+    assert display.worker_counts == {2}
     assert (progress.done, progress.failed, progress.left) == (10, 5, 0)
     states = ledger.states(tickets)
     assert all(
@@ -145,12 +147,12 @@ def test_every_job_is_recorded_once(ledger, add_jobs, make_outcome):
 
 
 def test_a_job_that_kills_its_worker_fails(ledger, add_jobs, make_outcome):
-    """A job that loses its worker three times fails with the reason, and the other jobs are done."""
+    """A job during which three workers die fails with the reason, and the other jobs are done."""
     tickets = add_jobs("lora", "poison", "prefix")
-    executor = FakeExecutor(make_outcome, losses={"poison": 99, "prefix": 2})
+    executor = FakeExecutor(make_outcome, worker_deaths={"poison": 99, "prefix": 2})
     display, progress = run(ledger, tickets, executor)
     [poison] = [digest for digest, ticket in tickets.items() if ticket.job.label == "poison"]
-    assert Counter(executor.submitted)[poison] == scheduler.MAX_LOSSES == 3
+    assert Counter(executor.submitted)[poison] == scheduler.MAX_WORKER_DEATHS == 3
     assert (progress.done, progress.failed, progress.left) == (2, 1, 0)
     assert ledger.states([poison]) == {poison: "failed"}
     [(digest, reason)] = ledger.errors()
@@ -201,7 +203,7 @@ def test_jobs_of_another_run_are_waited_for(
             if records:
                 outcomes = [make_outcome(tickets[claim.digest].job) for claim in claims]
                 for outcome, claim in zip(outcomes, claims, strict=True):
-                    assert other.record(outcome, claim.epoch)
+                    assert other.record(outcome, claim.number)
             else:
                 other.release_claims(claims)
 
@@ -209,7 +211,7 @@ def test_jobs_of_another_run_are_waited_for(
         _, progress = run(ledger, tickets, executor, display=display)
     assert display.notes == ["2 jobs are claimed by another run: waiting; Ctrl-C stops"]
     assert set(ledger.states(tickets).values()) == {"done"}
-    counts = (progress.done, progress.elsewhere, progress.left)
+    counts = (progress.done, progress.ended_by_other_runs, progress.left)
     assert counts == ((3, 2, 0) if records else (5, 0, 0))
 
 
@@ -223,11 +225,11 @@ def test_a_late_result_is_dropped(ledger, add_jobs, make_outcome, make_job, tmp_
             other.begin("bench run")
             ledger.release_claims([Claim(digest, 1)])
             [claim] = other.claim([digest], 1)
-            assert other.record(make_outcome(make_job(), score=0.125), claim.epoch)
+            assert other.record(make_outcome(make_job(), score=0.125), claim.number)
 
     executor.at_poll = take_over
     display, progress = run(ledger, tickets, executor)
-    assert (progress.done, progress.elsewhere) == (0, 1)
+    assert (progress.done, progress.ended_by_other_runs) == (0, 1)
     assert any("another run has taken over" in line for line in display.notes)
     assert [entry.metrics["score"] for entry in ledger.entries()] == [0.125]
 
@@ -256,7 +258,7 @@ def test_a_long_run_is_confirmed_once(answer, ledger, add_jobs, make_outcome):
         return answer
 
     _, progress = run(ledger, tickets, executor, confirm=confirm)
-    # Half a second per step, 100,000 steps, four jobs in two slots: 100,000 s.
+    # Half a second per step, 100,000 steps, four jobs in two workers: 100,000 s.
     assert estimates == [pytest.approx(100_000)]
     assert progress.done == (4 if answer else 0)
     assert executor.closed_with_kill == [not answer]
@@ -272,8 +274,8 @@ def test_a_short_run_is_not_confirmed(ledger, add_jobs, make_outcome, monkeypatc
 
 
 def running(step, seconds, steps=500, jobs=1):
-    """The status of a slot that runs a pack."""
-    return SlotStatus("cpu", "d", step, steps, testing=False, seconds=seconds, jobs=jobs)
+    """The status of a worker that runs a pack."""
+    return WorkerStatus("cpu", "d", step, steps, testing=False, seconds=seconds, jobs=jobs)
 
 
 def test_the_start_of_a_worker_is_not_measured():
@@ -309,7 +311,7 @@ def test_a_new_phase_is_measured_from_its_start():
 
 
 def test_a_running_job_counts_as_half_a_job(monkeypatch):
-    """Half of the jobs in running packs count as done, not half of the slots."""
+    """Half of the jobs in running packs count as done, not half of the workers."""
     monkeypatch.setattr("harness.scheduling.progress.monotonic", lambda: 100.0)
     progress = RunProgress(total=300, ended_before=0, done=64, started=0.0)
     JobTimeEstimator().update(progress, [running(1, 1.0, jobs=64)])
@@ -359,7 +361,7 @@ def test_the_second_signal_ends_a_job_in_this_process(ledger, add_jobs):
 def test_too_many_failures_start_no_further_job(ledger, add_jobs, make_outcome):
     """Running jobs end, the rest stays planned, and the user is told."""
     tickets, executor = add_jobs("bad", draws=10), FakeExecutor(make_outcome)
-    display, progress = run(ledger, tickets, executor, limits=scheduler.Limits(failures=3))
+    display, progress = run(ledger, tickets, executor, limits=scheduler.Limits(failed_jobs=3))
     assert 3 <= progress.failed <= 4
     assert progress.left == 10 - progress.failed
     assert display.notes == [f"{progress.failed} jobs failed: no further jobs are started"]
@@ -367,10 +369,10 @@ def test_too_many_failures_start_no_further_job(ledger, add_jobs, make_outcome):
 
 
 def test_a_job_that_takes_too_long_fails(ledger, add_jobs, make_outcome):
-    """F6: a job that exceeds its time fails and is not tried again; its slot runs the other jobs."""
+    """F6: a job that exceeds its time fails and is not tried again; its worker runs the other jobs."""
     tickets, executor = add_jobs("for ever", "lora", "prefix", draws=2), FakeExecutor(make_outcome)
     # Other jobs end within one poll, before the scheduler looks at their time.
-    _, progress = run(ledger, tickets, executor, limits=scheduler.Limits(seconds=1))
+    _, progress = run(ledger, tickets, executor, limits=scheduler.Limits(seconds_per_job=1))
     assert (progress.done, progress.failed) == (4, 2)
     errors = dict(ledger.errors())
     assert len(errors) == 2

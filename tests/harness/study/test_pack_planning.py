@@ -23,7 +23,7 @@ def test_auto_gives_a_job_the_same_geometry_whatever_is_done_already(monkeypatch
     assert pack_planning.geometries(plan, plan.jobs, "auto", ["cpu"]) == {}
 
 
-def test_jobs_on_features_are_dispatched_together_but_leave_no_slot_idle(tmp_path):
+def test_jobs_on_features_are_dispatched_together_but_leave_no_worker_idle(tmp_path):
     """Jobs on features share the rows of a task; jobs trained by gradient are unaffected."""
     from harness.study import pack_planning, planning, request
     from harness.study.grid_options import GridOptions
@@ -40,10 +40,10 @@ def test_jobs_on_features_are_dispatched_together_but_leave_no_slot_idle(tmp_pat
     by_label = {
         label: [job for job in plan.jobs if job.label == label] for label in ("lora", "features")
     }
-    for pack, slots, shared_by in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3)):
-        sharing = pack_planning.feature_sharing(plan.jobs, pack, slots)
+    for pack, workers, shared_by in (("auto", 1, 18), ("auto", 2, 9), ("auto", 4, 5), ("3", 1, 3)):
+        sharing = pack_planning.feature_sharing(plan.jobs, pack, workers)
         assert sharing == {job.digest: shared_by for job in by_label["features"]}
-        geometries = pack_planning.geometries(plan, plan.jobs, pack, ["cpu"] * slots)
+        geometries = pack_planning.geometries(plan, plan.jobs, pack, ["cpu"] * workers)
         packed_jobs = [] if pack == "auto" else by_label["lora"]
         assert list(geometries) == [job.digest for job in packed_jobs]
         assert {geometry.pack_size for geometry in geometries.values()} <= {3}

@@ -95,7 +95,7 @@ def test_a_hypothesis_after_results_is_marked_as_late(tmp_path):
         ledger.add_jobs([fake_training.job(1)])
         ledger.begin("fake")
         (claim,) = ledger.claim([fake_training.job(1).digest], 1)
-        ledger.record(fake_training.outcome(claim.digest), claim.epoch)
+        ledger.record(fake_training.outcome(claim.digest), claim.number)
         preregistration.declare(ledger, Hypothesis("simplex", "prefix"))
         with Ledger(str(tmp_path / "other.db"), write=True) as other:
             merge(other, ledger)

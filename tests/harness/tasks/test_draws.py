@@ -51,9 +51,9 @@ def drawn(of, size, number=0, **recipe):
 
 def test_training_and_dev_examples_are_disjoint():
     """A draw of 50 examples has 15 more dev examples, and none is in both."""
-    one = drawn(task(), 50)
-    assert (len(one.train), len(one.dev), len(one.tests[""])) == (50, 15, 40)
-    assert len({*one.train, *one.dev}) == 65
+    actual = drawn(task(), 50)
+    assert (len(actual.train), len(actual.dev), len(actual.tests[""])) == (50, 15, 40)
+    assert len({*actual.train, *actual.dev}) == 65
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_training_and_dev_examples_are_disjoint():
 )
 def test_dev_rules(dev, expected):
     """`--dev` adds examples, takes a part of the size, or is a number of examples."""
-    one = drawn(task(), 100, dev=dev)
-    assert (len(one.train), len(one.dev)) == expected
+    actual = drawn(task(), 100, dev=dev)
+    assert (len(actual.train), len(actual.dev)) == expected
 
 
 def test_draws_differ_and_are_reproducible():
@@ -83,21 +83,21 @@ def test_more_draws_do_not_change_the_first_ones():
 def test_a_draw_without_all_classes_is_repeated():
     """Every draw contains a rare class and counts the discarded draws."""
     many = [drawn(task(500, 2, rare=5), 50, number) for number in range(20)]
-    assert all({row.label for row in one.train} == {0, 1} for one in many)
-    assert sum(one.redrawn for one in many) > 0
+    assert all({row.label for row in single.train} == {0, 1} for single in many)
+    assert sum(single.redrawn for single in many) > 0
 
 
 def test_stratified_draws_keep_the_class_proportions():
     """Class 0 is a tenth of the pool and of each draw."""
-    one = drawn(task(500, 2, rare=50), 100, sampling="stratified")
-    assert Counter(row.label for row in one.train) == {0: 10, 1: 90}
-    assert Counter(row.label for row in one.dev) == {0: 3, 1: 27}
+    actual = drawn(task(500, 2, rare=50), 100, sampling="stratified")
+    assert Counter(row.label for row in actual.train) == {0: 10, 1: 90}
+    assert Counter(row.label for row in actual.dev) == {0: 3, 1: 27}
 
 
 def test_sizes_can_count_examples_per_class():
     """`--per-class` with 8 and three classes gives 24 examples, 8 of each."""
-    one = drawn(task(500, 3), 8, per_class=True)
-    assert Counter(row.label for row in one.train) == {0: 8, 1: 8, 2: 8}
+    actual = drawn(task(500, 3), 8, per_class=True)
+    assert Counter(row.label for row in actual.train) == {0: 8, 1: 8, 2: 8}
 
 
 @pytest.mark.parametrize(
@@ -144,22 +144,22 @@ def test_the_test_limit_takes_a_fixed_subset():
 def test_held_out_examples_are_not_trained_on():
     """Without a test split each draw holds out another quarter of the examples."""
     made = replace(task(400), holdout=True)
-    one, two = drawn(made, 50, 0), drawn(made, 50, 1)
-    assert len(one.tests[""]) == 100
-    assert not {*one.train, *one.dev} & {*one.tests[""]}
-    assert one.tests[""] != two.tests[""]
+    first, second = drawn(made, 50, 0), drawn(made, 50, 1)
+    assert len(first.tests[""]) == 100
+    assert not {*first.train, *first.dev} & {*first.tests[""]}
+    assert first.tests[""] != second.tests[""]
 
 
 def test_the_fingerprint_depends_on_the_contents():
     """A changed letter, a changed label or an example moved from train to dev changes the fingerprint."""
-    one = drawn(task(), 50)
-    altered = Example(("other",), one.train[0].label)
-    relabelled = Example(one.train[0].texts, 1 - one.train[0].label)
-    for train in ((altered, *one.train[1:]), (relabelled, *one.train[1:]), one.train[1:]):
-        assert replace(one, train=train).fingerprint != one.fingerprint
+    actual = drawn(task(), 50)
+    altered = Example(("other",), actual.train[0].label)
+    relabelled = Example(actual.train[0].texts, 1 - actual.train[0].label)
+    for train in ((altered, *actual.train[1:]), (relabelled, *actual.train[1:]), actual.train[1:]):
+        assert replace(actual, train=train).fingerprint != actual.fingerprint
     assert (
-        replace(one, train=one.train[:-1], dev=(one.train[-1], *one.dev)).fingerprint
-        != one.fingerprint
+        replace(actual, train=actual.train[:-1], dev=(actual.train[-1], *actual.dev)).fingerprint
+        != actual.fingerprint
     )
 
 
@@ -167,8 +167,10 @@ def test_the_fingerprint_depends_on_the_contents():
 def test_toy_tasks_have_draws_of_500(name):
     """Every toy task has a draw of 500 examples, none of which is in its test split."""
     made = REGISTRY[name]
-    one = draw(
+    actual = draw(
         made, lambda split: made.reader.examples(split, made.reader.revision()), 500, 0, Recipe()
     )
-    assert len(one.train) == 500
-    assert not {row.texts for row in (*one.train, *one.dev)} & {row.texts for row in one.tests[""]}
+    assert len(actual.train) == 500
+    assert not {row.texts for row in (*actual.train, *actual.dev)} & {
+        row.texts for row in actual.tests[""]
+    }

@@ -11,22 +11,22 @@ from harness.errors import UsageError
 from harness.tasks import metrics
 
 TRUE = [1, 1, 1, 0, 0, 0, 0, 0]
-SAID = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too many
+PREDICTED = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too many
 
 
 @pytest.mark.parametrize(
     ("name", "predictions", "labels", "expected"),
     [
-        ("accuracy", SAID, TRUE, 6 / 8),
-        ("f1", SAID, TRUE, 2 * 2 / (2 * 2 + 1 + 1)),
+        ("accuracy", PREDICTED, TRUE, 6 / 8),
+        ("f1", PREDICTED, TRUE, 2 * 2 / (2 * 2 + 1 + 1)),
         (
             "macro-f1",
-            SAID,
+            PREDICTED,
             TRUE,
             (4 / 6 + 8 / 10) / 2,
         ),  # class 0: four right, one missed, one too many
         ("macro-f1", [0, 1, 2, 2], [0, 1, 2, 1], (1 + 2 / 3 + 2 / 3) / 3),
-        ("matthews", SAID, TRUE, (2 * 4 - 1 * 1) / math.sqrt(3 * 3 * 5 * 5)),
+        ("matthews", PREDICTED, TRUE, (2 * 4 - 1 * 1) / math.sqrt(3 * 3 * 5 * 5)),
         ("pearson", [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], 4 / 5),
         ("spearman", [1.0, 2.0, 3.0, 100.0], [0.1, 0.3, 0.2, 0.4], 1 - 6 * 2 / (4 * 15)),
         ("mse", [1.0, 2.0], [0.0, 4.0], (1 + 4) / 2),

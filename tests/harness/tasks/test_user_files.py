@@ -201,10 +201,10 @@ def test_unknown_labels_of_the_test_file_are_refused(write):
         write("a.csv", "text,label\nfine,pos\nbad,neg\n"),
         write("b.csv", "text,label\nfine,pos\nwell,pso\n"),
     )
-    said = problems(train, ["text"], "label", test=test)
+    message = problems(train, ["text"], "label", test=test)
     assert (
         "row 2 (line 3), column 'label': 'pso' is not a label of the training file ('neg', 'pos') (did you mean 'pos'?)"
-        in said
+        in message
     )
 
 

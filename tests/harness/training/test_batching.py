@@ -52,17 +52,17 @@ def test_logits_come_in_the_order_of_the_rows(lengths):
 
 def test_a_test_set_is_copied_to_the_device_once(monkeypatch):
     """The first job builds the micro-batches of a test set, once per size; the logits are those of a plain list."""
-    _, one = adapted("prefix")
-    encoded = batching.encode(one.backbone, rows(30))
-    expected = [predict(one, DecodedParameters(one.trainable), encoded)]
+    _, model = adapted("prefix")
+    encoded = batching.encode(model.backbone, rows(30))
+    expected = [predict(model, DecodedParameters(model.trainable), encoded)]
     tests, original, made = batching.EncodedTestSet(encoded), batching.collate, []
     monkeypatch.setattr(batching, "collate", lambda *args: made.append(args) or original(*args))
     for tokens in (0, 0, 40, 40):
-        one.call_limit.tokens = tokens
+        model.call_limit.tokens = tokens
         assert torch.allclose(
-            predict(one, DecodedParameters(one.trainable), tests), expected[0], atol=1e-5
+            predict(model, DecodedParameters(model.trainable), tests), expected[0], atol=1e-5
         )
-    usual, small = (len(batching.micro_batches(one.backbone, encoded, most)) for most in (0, 40))
+    usual, small = (len(batching.micro_batches(model.backbone, encoded, most)) for most in (0, 40))
     assert len(made) == 2 * (usual + small)  # once for the set, and once to count
     assert small > usual
 
@@ -70,13 +70,15 @@ def test_a_test_set_is_copied_to_the_device_once(monkeypatch):
 @pytest.mark.parametrize(("most", "call"), [(1, 0), (40, 3), (10_000, 10_000)])
 def test_predictions_do_not_depend_on_the_groups(monkeypatch, most, call):
     """Sorting by length and splitting into small micro-batches changes no logit."""
-    _, one = adapted("prefix")
-    encoded = batching.encode(one.backbone, rows(30))
-    expected = torch.cat([predict(one, DecodedParameters(one.trainable), [row]) for row in encoded])
+    _, model = adapted("prefix")
+    encoded = batching.encode(model.backbone, rows(30))
+    expected = torch.cat(
+        [predict(model, DecodedParameters(model.trainable), [row]) for row in encoded]
+    )
     monkeypatch.setitem(batching.MAX_TOKENS, "cpu", most)
     monkeypatch.setitem(batching.CALL_OVERHEAD, "cpu", call)
     assert torch.allclose(
-        predict(one, DecodedParameters(one.trainable), encoded), expected, atol=1e-5
+        predict(model, DecodedParameters(model.trainable), encoded), expected, atol=1e-5
     )
 
 
@@ -90,15 +92,20 @@ def test_training_in_groups_equals_training_in_one_batch(monkeypatch, name, opti
     actual = []
     for call in (0, 10_000):
         monkeypatch.setitem(batching.CALL_OVERHEAD, "cpu", call)
-        method, one = adapted(name, dtype="float64", **options)
-        one.trainable.to(torch.float64)
+        method, model = adapted(name, dtype="float64", **options)
+        model.trainable.to(torch.float64)
         seen = []
-        one.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
+        model.backbone.model.register_forward_pre_hook(lambda *_, seen=seen: seen.append(None))
         examples = loop.Examples(rows(20), rows(10, seed=1), Target.of(CLASSES, rows(20)))
         recipe = Recipe(steps=5, eval_every=4, batch_size=8)
-        loop.fit(TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS))
+        loop.fit(
+            TrainingLoop(model, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+        )
         actual.append(
-            (len(seen), {key: tensor.detach() for key, tensor in one.trainable.named_parameters()})
+            (
+                len(seen),
+                {key: tensor.detach() for key, tensor in model.trainable.named_parameters()},
+            )
         )
     (calls, apart), (fewer, together) = actual
     assert calls > 5 * fewer / 2

@@ -29,19 +29,19 @@ def labelled(task, count=60, seed=0):
 
 
 def fitted(task, **options):
-    method, one = adapted("features", outputs=task.outputs, dtype="float64", **options)
+    method, model = adapted("features", outputs=task.outputs, dtype="float64", **options)
     train, dev = labelled(task), labelled(task, 20, seed=1)
     examples = Examples(train, dev, Target.of(task, train))
-    reader = FeatureStore().reader(one, method)
-    return one, closed_form.fit(one, reader, examples), examples, reader
+    reader = FeatureStore().reader(model, method)
+    return model, closed_form.fit(model, reader, examples), examples, reader
 
 
-def pooled(one, encoded, pooling):
+def pooled(model, encoded, pooling):
     """Pool the last hidden states by hand: their mean over tokens, or the first."""
     actual = []
     for row in encoded:
-        batch = batching.collate(one.backbone, [row])
-        states = one.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
+        batch = batching.collate(model.backbone, [row])
+        states = model.backbone.model.inner.bert(**batch).last_hidden_state[0].detach().double()
         actual.append(states.mean(0) if pooling == "mean" else states[0])
     return torch.stack(actual).numpy()
 
@@ -54,14 +54,14 @@ def test_logits_are_those_of_scikit_learn(task, pooling):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    one, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
+    model, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
     assert [point.step for point in result.curve] == [1]
-    encoded = [batching.encode(one.backbone, part) for part in (examples.train, examples.dev)]
-    x, held = (pooled(one, part, pooling) for part in encoded)
+    encoded = [batching.encode(model.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(model, part, pooling) for part in encoded)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(
         x, [r.label for r in examples.train]
     )
-    ours = predict(one, DecodedParameters(one.trainable), encoded[1]).softmax(1).numpy()
+    ours = predict(model, DecodedParameters(model.trainable), encoded[1]).softmax(1).numpy()
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
 
 
@@ -71,26 +71,28 @@ def test_a_regression_is_ridge_regression():
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    one, _, examples, _ = fitted(NUMBERS, c=2.0)
-    encoded = [batching.encode(one.backbone, part) for part in (examples.train, examples.dev)]
-    x, held = (pooled(one, part, "mean") for part in encoded)
+    model, _, examples, _ = fitted(NUMBERS, c=2.0)
+    encoded = [batching.encode(model.backbone, part) for part in (examples.train, examples.dev)]
+    x, held = (pooled(model, part, "mean") for part in encoded)
     y = np.array([row.label for row in examples.train])
     theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
-    ours = examples.target.predictions(predict(one, DecodedParameters(one.trainable), encoded[1]))
+    ours = examples.target.predictions(
+        predict(model, DecodedParameters(model.trainable), encoded[1])
+    )
     assert np.allclose(ours, theirs.predict(held) * y.std() + y.mean(), atol=1e-3)
 
 
 def test_the_dev_examples_select_the_strength():
     """With `c=0` five strengths are tried; the best dev score is kept, of equal ones the lower loss."""
-    one, result, examples, _ = fitted(CLASSES)
+    model, result, examples, _ = fitted(CLASSES)
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
     assert result.best == max(
         result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
     )
     scores = testing.evaluate(
-        DecodedParameters(one.trainable),
-        {"": (examples.dev, batching.encode(one.backbone, examples.dev))},
+        DecodedParameters(model.trainable),
+        {"": (examples.dev, batching.encode(model.backbone, examples.dev))},
         examples.target,
-        testing.centroid_logits(one),
+        testing.centroid_logits(model),
     )
     assert scores.score == result.best.dev_score

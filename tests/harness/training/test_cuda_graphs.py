@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import methods
 from harness.geometry import Geometry
 from harness.streams import Streams
-from harness.training import cuda_graphs, packed, worker, worker_cache
+from harness.training import cuda_graphs, packed, stacked, worker, worker_cache
 from harness.training.adapted_model import AdaptedModel
 from harness.training.cuda_graphs import WARM_UP_STEPS, CapturedStep
 from harness.training.labels import Target
@@ -106,13 +106,13 @@ class Tape(TorchDispatchMode):
             for tensor in tree_leaves((args, kwargs))
             if isinstance(tensor, torch.Tensor)
         }
-        fresh = [one for one in tree_leaves(outcomes) if isinstance(one, torch.Tensor)]
-        views = {one.untyped_storage().data_ptr() for one in fresh} <= read
-        self.made |= {one.untyped_storage().data_ptr() for one in fresh} - read
+        fresh = [tensor for tensor in tree_leaves(outcomes) if isinstance(tensor, torch.Tensor)]
+        views = {tensor.untyped_storage().data_ptr() for tensor in fresh} <= read
+        self.made |= {tensor.untyped_storage().data_ptr() for tensor in fresh} - read
         arguments = [
-            (one, one.data_ptr())
-            for one in tree_leaves((args, kwargs))
-            if isinstance(one, torch.Tensor)
+            (tensor, tensor.data_ptr())
+            for tensor in tree_leaves((args, kwargs))
+            if isinstance(tensor, torch.Tensor)
         ]
         self.calls.append((func, args, kwargs, [] if views else fresh, bool(written), arguments))
         return outcomes
@@ -126,14 +126,15 @@ class Tape(TorchDispatchMode):
                 )
                 if fresh or writes:
                     again = [
-                        one
-                        for one in tree_leaves(func(*args, **kwargs))
-                        if isinstance(one, torch.Tensor)
+                        tensor
+                        for tensor in tree_leaves(func(*args, **kwargs))
+                        if isinstance(tensor, torch.Tensor)
                     ]
                     for old, new in zip(fresh, again, strict=False):
                         old.copy_(new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_a_replayed_step_equals_the_step(name, options):
     """Every bit of a run is equal: other rows, rates, points and masks, early stopping, divergence, idle members."""
@@ -151,9 +152,13 @@ def test_a_replayed_step_equals_the_step(name, options):
         )
         assert tape.played > 3
         for (fit, tensors), (again, others) in zip(plain, played, strict=True):
-            assert (fit.curve, fit.best, fit.diverged) == (again.curve, again.best, again.diverged)
+            assert (fit.curve, fit.best, fit.diverged_at) == (
+                again.curve,
+                again.best,
+                again.diverged_at,
+            )
             torch.testing.assert_close(tensors, others, rtol=0, atol=0, equal_nan=True)
-        assert len(some) < PACK_SIZE or played[3][0].diverged is not None
+        assert len(some) < PACK_SIZE or played[3][0].diverged_at is not None
 
 
 class Watch(TorchDispatchMode):
@@ -166,17 +171,21 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         outcomes = func(*args, **(kwargs or {}))
         devices = {
-            one.device
-            for one in tree_leaves((args, kwargs, outcomes))
-            if isinstance(one, torch.Tensor)
+            tensor.device
+            for tensor in tree_leaves((args, kwargs, outcomes))
+            if isinstance(tensor, torch.Tensor)
         }
         self.elsewhere += [str(func)] * (
             len(devices) > 1 and func._schema.name in ("aten::_to_copy", "aten::copy_")
         )
         tensors = [
-            one for one in tree_leaves((args, kwargs, outcomes)) if isinstance(one, torch.Tensor)
+            tensor
+            for tensor in tree_leaves((args, kwargs, outcomes))
+            if isinstance(tensor, torch.Tensor)
         ]
-        self.elsewhere += [str(func) for one in tensors if one.dim() and one.device.type != "meta"]
+        self.elsewhere += [
+            str(func) for tensor in tensors if tensor.dim() and tensor.device.type != "meta"
+        ]
         self.seen += 1
         return outcomes
 
@@ -192,22 +201,22 @@ def test_a_step_never_leaves_its_device(name, options, monkeypatch):
         method.trainable_parameters(slots, Streams(("made", 50, job.draw, 0))).to("meta")
         for job in jobs
     ]
-    one = replace(bert, model=bert.model.to("meta"), device=torch.device("meta"))
+    backbone = replace(bert, model=bert.model.to("meta"), device=torch.device("meta"))
     trainings = [
         TrainingLoop(
-            AdaptedModel(one, slots, trainable), method.options() | {"lr": 1e-3}, method.dev_scoring,
+            AdaptedModel(backbone, slots, trainable), method.options() | {"lr": 1e-3}, method.dev_scoring,
             Examples(job.train, job.dev, Target.of(job.task, job.train)), RECIPE, Streams(("made", 50, job.draw, 0)),
         )
         for job, trainable in zip(jobs, sources, strict=True)
     ]  # fmt: skip
     pack, stack = (
-        Pack(AdaptedModel(one, slots, sources[0]), Geometry(2, 8, 16)),
-        packed._StackedParameters(sources[0], sources, 2),
+        Pack(AdaptedModel(backbone, slots, sources[0]), Geometry(2, 8, 16)),
+        stacked.StackedParameters(sources[0], sources, 2),
     )
     optimiser = StackedAdamW(stack.tensors, [0.0, 0.01])
-    texts = packed._PackedRows(one, [training.rows for training in trainings], 16)
+    texts = stacked.StackedRows(backbone, [training.rows for training in trainings], 16)
     masks = tree_map(
-        lambda mask: mask.to("meta"), packed._DropoutMasks(pack, trainings, texts).draw([0, 1])
+        lambda mask: mask.to("meta"), packed._DropoutMasks(pack, trainings, texts).sample([0, 1])
     )
     requests = [next(training.requests()) for training in trainings]
     inputs = texts.step_inputs(requests, optimiser.step_values([1e-3, 1e-3]), masks)
@@ -234,8 +243,8 @@ def test_a_captured_step_reads_new_inputs():
         {"x": torch.full((3,), float(at)), "y": (torch.tensor(0.5), None)}
         for at in range(WARM_UP_STEPS + 3)
     ]
-    outcomes = [take(one) for one in inputs]
-    assert [one.tolist() for one in outcomes] == [
+    outcomes = [take(step_inputs) for step_inputs in inputs]
+    assert [outcome.tolist() for outcome in outcomes] == [
         [2.0 * at + 0.5] * 3 for at in range(WARM_UP_STEPS + 3)
     ]
     assert (ran["as written"], tape.played) == (WARM_UP_STEPS + 1, 3)
@@ -303,8 +312,8 @@ def test_a_step_that_cannot_be_captured_runs_normally(tmp_path, monkeypatch):
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
     ]
     outcomes = worker.run_pack(requested, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in outcomes] == ["2x16x16"] * 3
-    (note,) = (one.note for one in outcomes if one.note)
+    assert [str(outcome.geometry) for outcome in outcomes] == ["2x16x16"] * 3
+    (note,) = (outcome.note for outcome in outcomes if outcome.note)
     message = "CUDA error: operation not permitted when stream is capturing"
     assert note == f"steps cannot be captured (RuntimeError: {message}): without from now on"
 
@@ -316,11 +325,11 @@ def test_a_device_without_graphs_runs_steps_normally(tmp_path):
         replace(ticket, geometry=replace(ticket.geometry, captured=True)) for ticket in tickets
     ]
     outcomes = worker.run_pack(requested, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in outcomes] == ["2x16x16"] * 3
-    assert [one.predictions for one in outcomes] == [
-        one.predictions for one in worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert [str(outcome.geometry) for outcome in outcomes] == ["2x16x16"] * 3
+    assert [outcome.predictions for outcome in outcomes] == [
+        outcome.predictions for outcome in worker.run_pack(tickets, "cpu", lambda *_: None)
     ]
-    (note,) = (one.note for one in outcomes if one.note)
+    (note,) = (outcome.note for outcome in outcomes if outcome.note)
     assert (
         note
         == "steps cannot be captured (RuntimeError: cpu has no CUDA graphs): without from now on"
@@ -366,11 +375,12 @@ def captured_and_not(tmp_path, device, method):
     outcomes, plain = (
         worker.run_pack(some, device, lambda *_: None) for some in (requested, tickets)
     )
-    assert [(str(one.geometry), one.note) for one in outcomes] == [("2x16x16g", "")] * 3
-    assert [(str(one.geometry), one.note) for one in plain] == [("2x16x16", "")] * 3
+    assert [(str(outcome.geometry), outcome.note) for outcome in outcomes] == [("2x16x16g", "")] * 3
+    assert [(str(outcome.geometry), outcome.note) for outcome in plain] == [("2x16x16", "")] * 3
     return outcomes, plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix", "simplex", "fine-tuning"])
 def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method):
     """Results of packs with replayed steps are equal to the bit, and record that steps were captured."""
@@ -387,8 +397,8 @@ def test_a_worker_captures_the_steps_of_its_packs(tmp_path, monkeypatch, method)
     monkeypatch.setattr(worker_cache, "graph_recorder", TapeRecorder)
     outcomes, plain = captured_and_not(tmp_path, "cpu", method)
     assert [(tape.played, device) for tape, device in made] == [(12 - WARM_UP_STEPS, "cpu")] * 2
-    assert [(one.curve, one.predictions) for one in outcomes] == [
-        (one.curve, one.predictions) for one in plain
+    assert [(outcome.curve, outcome.predictions) for outcome in outcomes] == [
+        (outcome.curve, outcome.predictions) for outcome in plain
     ]
 
 
@@ -412,13 +422,13 @@ def test_a_gpu_replays_steps(tmp_path, method, monkeypatch):
     )  # at first libraries make what they keep, for which they may wait
     monkeypatch.setattr(packed._TrainingStep, "__call__", unwaiting)
     outcomes, plain = captured_and_not(tmp_path, "cuda:0", method)
-    assert [(one.curve, one.predictions) for one in outcomes] == [
-        (one.curve, one.predictions) for one in plain
+    assert [(outcome.curve, outcome.predictions) for outcome in outcomes] == [
+        (outcome.curve, outcome.predictions) for outcome in plain
     ]
     tickets = tickets_of(tmp_path, draws=3, pack_size=2, methods=method, steps="12")
     other = worker.run_pack(tickets[1:][::-1], "cuda:0", lambda *_: None)[
         ::-1
     ]  # in other places, beside others
-    assert [(one.curve, one.predictions) for one in other] == [
-        (one.curve, one.predictions) for one in plain[1:]
+    assert [(outcome.curve, outcome.predictions) for outcome in other] == [
+        (outcome.curve, outcome.predictions) for outcome in plain[1:]
     ]

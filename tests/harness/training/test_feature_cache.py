@@ -54,9 +54,9 @@ def computed(calls):
 
 
 def reader(dtype="float32", **options):
-    method, one = adapted("features", dtype=dtype, **options)
-    one = replace(one, backbone=replace(one.backbone, max_length=MOST))
-    return FeatureStore().reader(one, method)
+    method, model = adapted("features", dtype=dtype, **options)
+    model = replace(model, backbone=replace(model.backbone, max_length=MOST))
+    return FeatureStore().reader(model, method)
 
 
 def rows_of_all_lengths(count, seed=0, most=MOST):
@@ -66,7 +66,7 @@ def rows_of_all_lengths(count, seed=0, most=MOST):
         [3, *map(int, draw.integers(5, 99, length - 2)), 4]
         for length in draw.integers(3, most + 1, count)
     ]
-    return [{"input_ids": one, "attention_mask": [1] * len(one)} for one in ids]
+    return [{"input_ids": tokens, "attention_mask": [1] * len(tokens)} for tokens in ids]
 
 
 def test_a_row_has_the_same_features_beside_any_others():
@@ -121,7 +121,8 @@ def test_calls_have_one_shape_for_each_length(calls):
     """
     read, rows, masks = reader(), rows_of_all_lengths(120), []
     read.adapted.backbone.model.inner.register_forward_pre_hook(
-        lambda _module, _args, given: masks.append(given["attention_mask"].bool()), with_kwargs=True
+        lambda _module, _args, named_inputs: masks.append(named_inputs["attention_mask"].bool()),
+        with_kwargs=True,
     )
     read(rows)
     for count, length, requested in calls:
@@ -161,13 +162,13 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
         num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, num_labels=2,
     )  # fmt: skip
     spec = BackboneSpec(name="experts", revision="0")
-    one = replace(
+    backbone = replace(
         loading.prepare(spec, Qwen2MoeForSequenceClassification(config), NoTokenizer()),
         max_length=MOST,
     )
     method = methods.build("features")
-    slots = method.slots(one)
-    there = AdaptedModel(one, slots, method.trainable_parameters(slots, STREAMS))
+    slots = method.slots(backbone)
+    model = AdaptedModel(backbone, slots, method.trainable_parameters(slots, STREAMS))
     original, counts = FeatureReader.compute, []
     monkeypatch.setattr(
         FeatureReader,
@@ -175,9 +176,9 @@ def test_the_rows_of_a_model_with_experts_go_alone(monkeypatch):
         lambda self, rows, *shape: counts.append(len(rows)) or original(self, rows, *shape),
     )
     rows = rows_of_all_lengths(40)
-    actual = FeatureStore().reader(there, method)(rows)
+    actual = FeatureStore().reader(model, method)(rows)
     assert counts.count(1) == 40
-    assert np.array_equal(FeatureStore().reader(there, method)(rows[::-1])[::-1], actual)
+    assert np.array_equal(FeatureStore().reader(model, method)(rows[::-1])[::-1], actual)
 
 
 def test_the_probe_of_positions_is_independent_of_jobs():
@@ -261,7 +262,7 @@ def test_verification_does_not_read_cached_features(tmp_path, monkeypatch):
         worker_cache.feature_store.cache_clear()
         tickets = [replace(ticket, anew=anew) for ticket in on_features(tmp_path, 1, draws=1)]
         actual += worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [one.predictions == first.predictions for one in actual] == [False, True]
+    assert [outcome.predictions == first.predictions for outcome in actual] == [False, True]
 
 
 def test_a_device_without_memory_gets_smaller_calls(monkeypatch):
@@ -338,15 +339,15 @@ def test_jobs_that_share_features_equal_jobs_that_run_alone(tmp_path, calls):
     worker_cache.feature_store.cache_clear()
     together = worker.run_pack(on_features(tmp_path, 4), "cpu", lambda *_: None)
     shared = computed(calls)
-    assert [(one.status, str(one.geometry)) for one in together] == [("done", "1+")] * 4
+    assert [(outcome.status, str(outcome.geometry)) for outcome in together] == [("done", "1+")] * 4
     calls.clear()
     alone = [
         worker.run_pack([ticket], "cpu", lambda *_: None)[0] for ticket in on_features(tmp_path, 0)
     ]
-    assert [(one.status, str(one.geometry)) for one in alone] == [("done", "1")] * 4
+    assert [(outcome.status, str(outcome.geometry)) for outcome in alone] == [("done", "1")] * 4
     assert computed(calls) >= shared + 3 * 30  # each has read the test rows
-    for one, other in zip(together, alone, strict=True):
-        assert (one.metrics, one.predictions, one.curve) == (
+    for outcome, other in zip(together, alone, strict=True):
+        assert (outcome.metrics, outcome.predictions, outcome.curve) == (
             other.metrics,
             other.predictions,
             other.curve,
@@ -376,4 +377,4 @@ def test_a_failed_read_ahead_leaves_each_job_to_itself(tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "_read_ahead", broken)
     actual = worker.run_pack(on_features(tmp_path, 2, draws=2), "cpu", lambda *_: None)
-    assert [one.status for one in actual] == ["done", "done"]
+    assert [outcome.status for outcome in actual] == ["done", "done"]

@@ -27,17 +27,19 @@ from tests.support.trainings import (
 
 
 def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
-    method, one = adapted(name, outputs=task.outputs, **options)
+    method, model = adapted(name, outputs=task.outputs, **options)
     train, dev = data or (rows(20), rows(10, seed=1))
     examples = Examples(train, dev, Target.of(task, train))
     recipe = recipe or Recipe(steps=10, eval_every=4)
     steps = []
     scoring = scoring or method.dev_scoring
     result = loop.fit(
-        TrainingLoop(one, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules)
+        TrainingLoop(
+            model, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules
+        )
     )
     assert steps == list(range(1, result.steps + 1))
-    return one, result
+    return model, result
 
 
 def fake_dev_scores(monkeypatch, say):
@@ -50,11 +52,11 @@ def fake_dev_scores(monkeypatch, say):
     monkeypatch.setattr(DevSet, "score", score)
 
 
-def scored(one, dev, scoring, step):
+def scored(model, dev, scoring, step):
     """Return the dev scores at a step."""
-    encoded = batching.encode(one.backbone, dev)
+    encoded = batching.encode(model.backbone, dev)
     asking = DevSet(
-        dev, range(len(dev)), Target.of(CLASSES, dev), one.trainable, scoring, STREAMS
+        dev, range(len(dev)), Target.of(CLASSES, dev), model.trainable, scoring, STREAMS
     ).score(step)
     answer = None
     while True:
@@ -63,8 +65,8 @@ def scored(one, dev, scoring, step):
         except StopIteration as end:
             return end.value
         answer = predict(
-            one,
-            DecodedParameters(one.trainable),
+            model,
+            DecodedParameters(model.trainable),
             [encoded[index] for index in look.indices],
             look.points,
         )
@@ -77,7 +79,7 @@ def test_the_last_step_is_always_evaluated():
 
 def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
     """The rate warms up linearly over 10 % of the steps, then decays linearly and never quite reaches 0."""
-    rates = [loop._rate(step, 100) for step in range(1, 101)]
+    rates = [loop._learning_rate_factor(step, 100) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert rates[9] == max(rates) == 1
     assert all(a > b for a, b in pairwise(rates[9:]))
@@ -87,12 +89,12 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_the_end():
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_very_short_trainings_have_a_rate(steps):
     """A training of one step has a positive rate."""
-    assert all(0 < loop._rate(step, steps) <= 1 for step in range(1, steps + 1))
+    assert all(0 < loop._learning_rate_factor(step, steps) <= 1 for step in range(1, steps + 1))
 
 
 def test_rows_come_without_replacement_epoch_by_epoch():
     """Each epoch contains each row once, in its own order."""
-    order = loop._order(STREAMS, 7)
+    order = loop._training_order(STREAMS, 7)
     epochs = [list(islice(order, 7)) for _ in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -101,7 +103,7 @@ def test_rows_come_without_replacement_epoch_by_epoch():
 def test_a_batch_larger_than_the_training_set_goes_on_into_the_next_epoch():
     """Batches of sixteen rows from a set of five train."""
     _, result = fitted(data=(rows(5), rows(4, seed=1)))
-    assert result.diverged is None
+    assert result.diverged_at is None
     assert result.steps == 10
 
 
@@ -125,9 +127,9 @@ def test_the_parameters_are_left_at_the_best_checkpoint(monkeypatch):
         return scores[step]
 
     fake_dev_scores(monkeypatch, say)
-    one, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
-    assert all(torch.equal(p, seen[1][name]) for name, p in one.trainable.named_parameters())
-    assert any(not torch.equal(p, seen[3][name]) for name, p in one.trainable.named_parameters())
+    model, _ = fitted(recipe=Recipe(steps=3, eval_every=1))
+    assert all(torch.equal(p, seen[1][name]) for name, p in model.trainable.named_parameters())
+    assert any(not torch.equal(p, seen[3][name]) for name, p in model.trainable.named_parameters())
 
 
 def test_patience_ends_a_job_early(monkeypatch):
@@ -142,19 +144,19 @@ def test_patience_ends_a_job_early(monkeypatch):
 def test_a_loss_that_is_not_finite_ends_the_job(name):
     """A diverging rate is detected at the next evaluation and dated to the first bad step."""
     _, result = fitted(name, recipe=Recipe(steps=40, eval_every=10), lr=1e30)
-    assert result.diverged is not None
-    assert 1 < result.diverged <= 40
+    assert result.diverged_at is not None
+    assert 1 < result.diverged_at <= 40
     assert all(math.isfinite(point.dev_score) for point in result.curve)
 
 
 def test_the_same_streams_give_the_same_training():
     """Curve and parameters are equal to the last bit, also with dropout and sampled points."""
     for name in ("fine-tuning", "simplex"):
-        (one, first), (two, second) = fitted(name), fitted(name)
+        (model, first), (other, second) = fitted(name), fitted(name)
         assert first.curve == second.curve
         assert all(
             torch.equal(a, b)
-            for a, b in zip(one.trainable.parameters(), two.trainable.parameters(), strict=True)
+            for a, b in zip(model.trainable.parameters(), other.trainable.parameters(), strict=True)
         )
 
 
@@ -172,14 +174,14 @@ def test_global_random_state_is_unused():
     torch.manual_seed(2)
     # building the test's random backbone seeds torch itself; everything after it must leave the
     # state alone
-    _, one = adapted("fine-tuning")
+    _, model = adapted("fine-tuning")
     state = torch.random.get_rng_state()
     train, dev = rows(20), rows(10, seed=1)
     examples = Examples(train, dev, Target.of(CLASSES, train))
     method = methods.build("fine-tuning")
     recipe = Recipe(steps=10, eval_every=4)
     second = loop.fit(
-        TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+        TrainingLoop(model, method.options(), method.dev_scoring, examples, recipe, STREAMS)
     )
     assert first == second.curve
     assert torch.equal(state, torch.random.get_rng_state())
@@ -187,25 +189,25 @@ def test_global_random_state_is_unused():
 
 def test_each_copy_of_a_dev_example_has_its_own_point():
     """Stochastic validation scores copies x rows, and every evaluation samples anew."""
-    method, one = adapted("simplex")
+    method, model = adapted("simplex")
     with torch.no_grad():
-        for parameter in one.trainable.parameters():
+        for parameter in model.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(10, seed=1)
     stochastic, centroid = (DevScoring(stochastic=kind, copies=7) for kind in (True, False))
-    assert len(scored(one, dev, stochastic, 1).copies) == 7
-    assert scored(one, dev, stochastic, 1) == scored(one, dev, stochastic, 1)
-    assert scored(one, dev, stochastic, 1).loss != scored(one, dev, stochastic, 2).loss
-    assert scored(one, dev, centroid, 1) == scored(one, dev, centroid, 2)
+    assert len(scored(model, dev, stochastic, 1).copies) == 7
+    assert scored(model, dev, stochastic, 1) == scored(model, dev, stochastic, 1)
+    assert scored(model, dev, stochastic, 1).loss != scored(model, dev, stochastic, 2).loss
+    assert scored(model, dev, centroid, 1) == scored(model, dev, centroid, 2)
     assert method.dev_scoring == DevScoring(stochastic=True, copies=0)
 
 
 @pytest.mark.parametrize(("count", "copies"), [(15, 20), (30, 10), (150, 2), (1000, 2)])
 def test_small_dev_sets_are_copied_more(count, copies):
     """About 300 rows are scored, in at least two copies."""
-    _, one = adapted("simplex")
+    _, model = adapted("simplex")
     dev = rows(count)
-    assert len(scored(one, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
+    assert len(scored(model, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
 
 
 def test_values_are_scaled_for_training_and_scaled_back():
@@ -229,16 +231,16 @@ def test_constant_labels_train():
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_method_trains_in_every_precision(name, dtype):
     """The backbone computes in the requested precision; trained tensors stay in float32 and every loss is finite."""
-    method, one = adapted(name, dtype=dtype)
+    method, model = adapted(name, dtype=dtype)
     train, dev = rows(20), rows(10, seed=1)
     examples = Examples(train, dev, Target.of(CLASSES, train))
     recipe = Recipe(steps=4, eval_every=2)
     result = loop.fit(
-        TrainingLoop(one, method.options(), method.dev_scoring, examples, recipe, STREAMS)
+        TrainingLoop(model, method.options(), method.dev_scoring, examples, recipe, STREAMS)
     )
-    assert result.diverged is None
-    assert next(one.backbone.model.parameters()).dtype == getattr(torch, dtype)
-    assert all(parameter.dtype == torch.float32 for parameter in one.trainable.parameters())
+    assert result.diverged_at is None
+    assert next(model.backbone.model.parameters()).dtype == getattr(torch, dtype)
+    assert all(parameter.dtype == torch.float32 for parameter in model.trainable.parameters())
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -258,29 +260,31 @@ def test_methods_learn(name):
 def test_a_last_step_that_diverges_is_detected(task):
     """A rate so high that the only update gives logits that are not finite is a divergence, not a guess of class 0."""
     _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
-    assert result.diverged == 1
+    assert result.diverged_at == 1
     assert result.best is None
 
 
 def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
     """With `granularity=batch` each copy of the dev rows is a batch, so two copies have two points."""
-    _, one = adapted("simplex", granularity="batch")
+    _, model = adapted("simplex", granularity="batch")
     with torch.no_grad():
-        for parameter in one.trainable.parameters():
+        for parameter in model.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(6, seed=1)
     losses = [
-        scored(one, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)
+        scored(model, dev, DevScoring(stochastic=True, copies=copies), 1).loss for copies in (1, 2)
     ]
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
 def test_float64_is_float64_throughout():
     """With `--dtype float64` trained tensors, logits and losses are in float64."""
-    method, one = adapted(dtype="float64")
-    trainable = one.trainable.to(dtype=one.backbone.trained_in)
-    one.slots.install(trainable())
-    logits = one.backbone(batching.collate(one.backbone, batching.encode(one.backbone, rows(3))))
+    method, model = adapted(dtype="float64")
+    trainable = model.trainable.to(dtype=model.backbone.trained_in)
+    model.slots.install(trainable())
+    logits = model.backbone(
+        batching.collate(model.backbone, batching.encode(model.backbone, rows(3)))
+    )
     assert logits.dtype == torch.float64
     assert {parameter.dtype for parameter in trainable.parameters()} == {torch.float64}
     assert method.name == "lora"
@@ -290,14 +294,14 @@ def test_float64_is_float64_throughout():
 def test_a_simplex_of_one_vertex_trains_as_its_base(base):
     """Over a whole training curve, selection and every tensor equal those of the base to the last digit."""
     recipe = Recipe(steps=30, eval_every=7)
-    (one, first), (two, second) = (
+    (model, first), (other, second) = (
         fitted("simplex", recipe=recipe, base=base, vertices=1),
         fitted(base, recipe=recipe),
     )
     assert first.curve == second.curve
     assert first.best == second.best
-    expected = two.trainable()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in one.trainable().items())
+    expected = other.trainable()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.trainable().items())
 
 
 def test_the_dev_score_of_every_copy_is_kept():
@@ -314,7 +318,7 @@ def test_the_dev_score_of_every_copy_is_kept():
 def test_every_granularity_trains_and_scores(granularity):
     """Points per row and per batch work in training steps and in scoring."""
     _, result = fitted("simplex", granularity=granularity)
-    assert result.diverged is None
+    assert result.diverged_at is None
     assert all(len(point.copies) == 30 for point in result.curve)
 
 
@@ -330,7 +334,7 @@ def test_other_selection_rules_change_no_number():
             plain[0].trainable.parameters(), actual[0].trainable.parameters(), strict=True
         )
     )
-    rules = actual[1].rules
+    rules = actual[1].best_by_rule
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
     assert rules["stochastic"].step == actual[1].best.step
     assert rules["last"].step == 24
@@ -340,7 +344,7 @@ def test_other_selection_rules_change_no_number():
     )
     by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
     assert rules["centroid"].step == by_centroid.best.step
-    assert set(fitted("lora", rules=True)[1].rules) == {"centroid", "loss", "last"}
+    assert set(fitted("lora", rules=True)[1].best_by_rule) == {"centroid", "loss", "last"}
 
 
 @pytest.mark.parametrize(
@@ -348,15 +352,15 @@ def test_other_selection_rules_change_no_number():
 )
 def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, option):
     """A method's own dropout changes the training, is reproducible, and is off in evaluation."""
-    (one, first), (_, again), (_, without) = (
+    (model, first), (_, again), (_, without) = (
         fitted(name, **{option: 0.5}),
         fitted(name, **{option: 0.5}),
         fitted(name),
     )
     assert first.curve == again.curve
     assert first.curve != without.curve
-    encoded = batching.encode(one.backbone, rows(5))
-    logits = [predict(one, DecodedParameters(one.trainable), encoded) for _ in range(2)]
+    encoded = batching.encode(model.backbone, rows(5))
+    logits = [predict(model, DecodedParameters(model.trainable), encoded) for _ in range(2)]
     assert torch.equal(*logits)
 
 
@@ -365,17 +369,19 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     """The trained head is tested on the bare backbone, also for methods whose zero tensors would change it."""
     from harness.training import testing
 
-    one, result = fitted(name)
-    head = {slot.name for slot in one.slots if slot.role == "head"}
-    trained = {key: tensor.detach() for key, tensor in one.trainable().items() if key in head}
+    model, result = fitted(name)
+    head = {slot.name for slot in model.slots if slot.role == "head"}
+    trained = {key: tensor.detach() for key, tensor in model.trainable().items() if key in head}
     dev = rows(10, seed=1)
-    encoded, target = batching.encode(one.backbone, dev), Target.of(CLASSES, dev)
-    scores = testing.evaluate_bare_head(one, {"": (dev, encoded)}, target)
-    assert not any(module._forward_hooks for module in one.backbone.model.modules())
-    slots = methods.build("head").slots(one.backbone)
+    encoded, target = batching.encode(model.backbone, dev), Target.of(CLASSES, dev)
+    scores = testing.evaluate_bare_head(model, {"": (dev, encoded)}, target)
+    assert not any(module._forward_hooks for module in model.backbone.model.modules())
+    slots = methods.build("head").slots(model.backbone)
     slots.install(trained)
     with torch.no_grad():
-        logits = torch.cat([one.backbone(batching.collate(one.backbone, [row])) for row in encoded])
+        logits = torch.cat(
+            [model.backbone(batching.collate(model.backbone, [row])) for row in encoded]
+        )
     assert scores.predictions == target.predictions(logits)
     assert result.best is not None
 
@@ -385,16 +391,19 @@ def test_sampled_models_are_averaged(task):
     """Probabilities of classes or values are averaged; samples from a simplex of one vertex are all equal."""
     from harness.training import testing
 
-    _, one = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
+    _, model = adapted("simplex", outputs=task.outputs, test="mean-of-samples")
     with torch.no_grad():
-        for parameter in one.trainable.parameters():
+        for parameter in model.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    encoded = batching.encode(one.backbone, rows(6))
-    folded = DecodedParameters(one.trainable)
-    actual = testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded)
+    encoded = batching.encode(model.backbone, rows(6))
+    folded = DecodedParameters(model.trainable)
+    actual = testing.sampled_mean_logits(model, 4, STREAMS, task)(folded, encoded)
     each = [
         predict(
-            one, folded, encoded, one.trainable.weights(6, STREAMS.generator("test", sample))
+            model,
+            folded,
+            encoded,
+            model.trainable.sample_points(6, STREAMS.generator("test", sample)),
         ).double()
         for sample in range(4)
     ]
@@ -402,15 +411,17 @@ def test_sampled_models_are_averaged(task):
         each if task.regression else [logits.softmax(1) for logits in each]
     ).mean(0)
     assert torch.allclose(actual if task.regression else actual.exp(), expected)
-    assert torch.equal(actual, testing.sampled_mean_logits(one, 4, STREAMS, task)(folded, encoded))
+    assert torch.equal(
+        actual, testing.sampled_mean_logits(model, 4, STREAMS, task)(folded, encoded)
+    )
 
 
 def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     """A trained tensor that the backbone does not use ends the job with an error message."""
-    method, one = adapted("lora")
-    one.trainable._shared["nowhere"] = torch.nn.Parameter(torch.zeros(2))
-    one.slots._slots["nowhere"], one.slots._sites["nowhere"] = (
-        next(iter(one.slots)),
+    method, model = adapted("lora")
+    model.trainable._shared["nowhere"] = torch.nn.Parameter(torch.zeros(2))
+    model.slots._slots["nowhere"], model.slots._sites["nowhere"] = (
+        next(iter(model.slots)),
         (torch.nn.Linear(1, 1), "weight"),
     )
     train = rows(8)
@@ -420,6 +431,6 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
     ):
         loop.fit(
             TrainingLoop(
-                one, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS
+                model, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS
             )
         )

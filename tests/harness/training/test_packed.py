@@ -10,7 +10,7 @@ from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import batching, packed, worker
+from harness.training import batching, packed, stacked, worker
 from harness.training.adapted_model import AdaptedModel
 from harness.training.compiled import CompiledFunction
 from harness.training.packed import Pack
@@ -36,6 +36,7 @@ UNMASKED = [kind for kind in KINDS if "dropout" not in str(kind) and kind[0] != 
 UNMASKED += [("fine-tuning", {"dropout": False})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
 def test_other_jobs_of_a_pack_change_no_bit_of_a_job(name, options):
     """Other jobs, another order or position, and idle members leave a job's curve and tensors unchanged."""
@@ -52,8 +53,8 @@ def test_other_jobs_of_a_pack_change_no_bit_of_a_job(name, options):
     assert same(together[0], shuffled[2])
     assert same(together[0], single[0])
     assert same(together[2], shuffled[1])
-    assert together[3][0].diverged is not None
-    assert [fit.diverged for fit, _ in together[:3]] == [None] * 3
+    assert together[3][0].diverged_at is not None
+    assert [fit.diverged_at for fit, _ in together[:3]] == [None] * 3
 
 
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
@@ -73,6 +74,7 @@ def test_a_pack_trains_each_job_as_if_alone(name, options):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [kind for kind in KINDS if kind not in UNMASKED], ids=str
 )
@@ -96,6 +98,7 @@ def test_masks_of_dropout_are_the_same_in_every_pack(name, options):
     assert off[0][0].curve != first[0][0].curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch):
     """Across geometries the loss of one step agrees to 1e-6."""
@@ -110,11 +113,11 @@ def test_one_step_in_float32_is_that_of_a_plain_call(name, options, monkeypatch)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_probe_finds_the_backbones_that_pack(family):
     """Models whose layers build their own masks, or that read the mask's values, train alone; the others pack."""
-    one = family_backbone(family, dtype="float32")
+    backbone = family_backbone(family, dtype="float32")
     method = methods.build("lora")
-    slots = method.slots(one)
+    slots = method.slots(backbone)
     adapted = AdaptedModel(
-        one, slots, method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
+        backbone, slots, method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     )
     assert packed.may_pack(adapted, 20) == (family not in (*WINDOWED, "MPNet", "DebertaV2", "OPT"))
     slots.remove()
@@ -139,20 +142,22 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     """A pack calls the fused attention kernel once per layer for the rows of all jobs."""
     from torch.profiler import ProfilerActivity, profile
 
-    one = replace(random_bert("float32", outputs=8), tokenizer=Letters())
+    backbone = replace(random_bert("float32", outputs=8), tokenizer=Letters())
     method = methods.build("prefix")
-    slots = method.slots(one)
+    slots = method.slots(backbone)
     trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     parameters = {name: torch.stack([tensor] * 4) for name, tensor in trainable.named_parameters()}
-    encoded = batching.encode(one, rows(6))
-    texts = packed._PackedRows(one, [encoded], 16)
+    encoded = batching.encode(backbone, rows(6))
+    texts = stacked.StackedRows(backbone, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
         batch = texts.batch(texts.indices([0] * 4, [range(6)] * 4))
-        Pack(AdaptedModel(one, slots, trainable), Geometry(4, 6, 16)).forward(parameters, batch)
+        Pack(AdaptedModel(backbone, slots, trainable), Geometry(4, 6, 16)).forward(
+            parameters, batch
+        )
     slots.remove()
     calls = {event.key: event.count for event in profiled.key_averages()}
     assert calls["aten::_scaled_dot_product_flash_attention_for_cpu"] == len(
-        one.architecture.attention
+        backbone.architecture.attention
     )
     assert "aten::_scaled_dot_product_attention_math" not in calls
 
@@ -199,13 +204,15 @@ def test_out_of_memory_halves_the_pack(tmp_path, monkeypatch, most, shape):
 
     monkeypatch.setattr(Pack, "fit", small)
     results = worker.run_pack(tickets_of(tmp_path, draws=5, pack_size=8), "cpu", lambda *_: None)
-    assert [(one.status, str(one.geometry)) for one in results] == [("done", shape)] * 5
-    notes = [one.note for one in results if one.note]
+    assert [(outcome.status, str(outcome.geometry)) for outcome in results] == [("done", shape)] * 5
+    notes = [outcome.note for outcome in results if outcome.note]
     assert len(notes) == 1
     assert "no memory for" in notes[0]
     monkeypatch.undo()
     again = worker.run_pack(tickets_of(tmp_path, draws=5, pack_size=most), "cpu", lambda *_: None)
-    assert [one.predictions for one in results] == [one.predictions for one in again]
+    assert [outcome.predictions for outcome in results] == [
+        outcome.predictions for outcome in again
+    ]
 
 
 def test_later_jobs_of_a_kind_train_in_smaller_packs(tmp_path, monkeypatch):
@@ -270,6 +277,7 @@ def test_out_of_memory_halves_the_micro_batch(tmp_path, monkeypatch):
     assert (lost.status, lost.error) == ("failed", "OutOfMemoryError: none at all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), UNMASKED, ids=str)
 def test_a_step_in_micro_batches_equals_the_step(name, options):
     """In float64 a whole run with micro-batches of three rows gives the tensors of whole steps."""
@@ -292,12 +300,14 @@ def test_jobs_of_a_failing_pack_train_alone(tmp_path, monkeypatch, kind):
 
     monkeypatch.setattr(Pack, "fit", broken)
     results = worker.run_pack(tickets_of(tmp_path, draws=2, pack_size=2), "cpu", lambda *_: None)
-    assert [(one.status, str(one.geometry)) for one in results] == [("done", "1")] * 2
+    assert [(outcome.status, str(outcome.geometry)) for outcome in results] == [("done", "1")] * 2
     assert f"{kind.__name__}: " in results[0].note
     assert "no such kernel" in results[0].note
     monkeypatch.undo()
     plain = worker.run_pack(tickets_of(tmp_path, draws=2, pack_size=1), "cpu", lambda *_: None)
-    assert [one.predictions for one in results] == [one.predictions for one in plain]
+    assert [outcome.predictions for outcome in results] == [
+        outcome.predictions for outcome in plain
+    ]
 
 
 def test_no_fused_attention_is_traced(monkeypatch):
@@ -318,6 +328,7 @@ def test_no_fused_attention_is_traced(monkeypatch):
         assert results.best.dev_loss == pytest.approx(again.best.dev_loss, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_jobs_with_different_evaluation_requests_share_a_pack(tmp_path):
     """Requests at the centroid and at sampled points are served in passes of their own, and no job waits forever."""
     tickets = tickets_of(
@@ -326,14 +337,14 @@ def test_jobs_with_different_evaluation_requests_share_a_pack(tmp_path):
     together = worker.run_pack(
         [replace(ticket, rules=True) for ticket in tickets], "cpu", lambda *_: None
     )
-    assert [(one.status, str(one.geometry), one.note) for one in together] == [
+    assert [(outcome.status, str(outcome.geometry), outcome.note) for outcome in together] == [
         ("done", "2x16x16", "")
     ] * 2
     alone = [
         worker.run_pack([replace(ticket, rules=True)], "cpu", lambda *_: None)[0]
         for ticket in tickets
     ]
-    assert [one.metrics for one in together] == [one.metrics for one in alone]
+    assert [outcome.metrics for outcome in together] == [outcome.metrics for outcome in alone]
 
 
 @pytest.mark.slow
@@ -372,8 +383,10 @@ def test_steps_that_cannot_be_compiled_run_normally(tmp_path, monkeypatch):
     ]
     results = worker.run_pack(requested, "cpu", lambda *_: None)
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
-    assert [str(one.geometry) for one in results] == ["2x16x16"] * 3
-    assert [one.predictions for one in results] == [one.predictions for one in again]
-    (note,) = (one.note for one in results if one.note)
+    assert [str(outcome.geometry) for outcome in results] == ["2x16x16"] * 3
+    assert [outcome.predictions for outcome in results] == [
+        outcome.predictions for outcome in again
+    ]
+    (note,) = (outcome.note for outcome in results if outcome.note)
     assert note.startswith("steps cannot be compiled (")
     assert note.endswith("): without from now on")

@@ -36,7 +36,10 @@ def test_other_rows_or_lengths_are_other_sets(backbone):
     """One letter, one row or one token less is another file."""
     texts = rows(20)
     sets = [texts, texts[:-1], [Example(("x",), 0), *texts[1:]]]
-    assert all(token_cache.encode(backbone, one) == batching.encode(backbone, one) for one in sets)
+    assert all(
+        token_cache.encode(backbone, examples) == batching.encode(backbone, examples)
+        for examples in sets
+    )
     shorter = replace(backbone, max_length=4)
     assert token_cache.encode(shorter, texts) == batching.encode(shorter, texts)
     assert len(cached_files()) == 4

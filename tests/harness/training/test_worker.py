@@ -85,16 +85,21 @@ def test_a_missing_deterministic_kernel_is_reported(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="deterministic"):
         outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert sorted(tried) == [False] * 2 + [True] * 4
-    assert [one.note for one in plain] == [""] * 4
-    assert sorted(one.note for one in outcomes) == ["", "", "", worker.NOT_DETERMINISTIC_NOTE]
-    assert [(one.status, one.predictions) for one in outcomes] == [
-        ("done", one.predictions) for one in plain
+    assert [outcome.note for outcome in plain] == [""] * 4
+    assert sorted(outcome.note for outcome in outcomes) == [
+        "",
+        "",
+        "",
+        worker.NOT_DETERMINISTIC_NOTE,
+    ]
+    assert [(outcome.status, outcome.predictions) for outcome in outcomes] == [
+        ("done", outcome.predictions) for outcome in plain
     ]
     wanting = [ticket.job.method == "lora" for ticket in tickets]
-    assert [one.device.endswith(", sums in any order") for one in outcomes] == wanting
+    assert [outcome.device.endswith(", sums in any order") for outcome in outcomes] == wanting
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     again = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert sorted(tried) == [False] * 4 + [True] * 6
-    assert [one.note for one in again] == [""] * 4
-    assert [one.device for one in again] == [one.device for one in outcomes]
+    assert [outcome.note for outcome in again] == [""] * 4
+    assert [outcome.device for outcome in again] == [outcome.device for outcome in outcomes]

@@ -188,7 +188,7 @@ def broken(tmp_path_factory):
 PROBE = """
 import atexit, sys
 import methods.core.plugins
-methods.core.plugins.PATIENCE = 8.0
+methods.core.plugins.IMPORT_TIMEOUT = 8.0
 ours = ("bad_", "bench_", "twin_")
 atexit.register(lambda: print("\\nimported:", *sorted(n for n in sys.modules if n.startswith(ours)), file=sys.stderr))
 from harness.__main__ import main
@@ -258,6 +258,7 @@ def test_broken_plugins_are_listed_on_a_terminal(with_plugins, broken):
     assert imported == ["bench_shift"]  # the others were imported in separate processes
 
 
+@pytest.mark.slow
 def test_only_a_request_for_a_broken_plugin_is_an_error(with_plugins, broken):
     """F25: broken plug-ins do not affect other methods; a request for one ends with its name and exit code 2."""
     code, _, errors, imported = with_plugins(broken, "plan", "--methods", "all", *GRID)
@@ -303,6 +304,7 @@ def test_commands_without_methods_import_no_plugin(with_plugins, broken, words):
     assert (code, imported) == (0, [])
 
 
+@pytest.mark.slow
 def test_the_doctor_names_plugins(with_plugins, broken):
     """The doctor names every plug-in with its distribution, and a broken one gives a warning, not an error."""
     _, out, _, _ = with_plugins(broken, "doctor", "--json")
@@ -315,6 +317,7 @@ def test_the_doctor_names_plugins(with_plugins, broken):
     assert {entry["state"] for entry in findings} == {"well", "mind"}
 
 
+@pytest.mark.slow
 def test_a_plugin_is_trained_by_a_worker_and_kept_with_its_version(with_plugins, sound, tmp_path):
     """Results of a plug-in and of a simplex over it name its distribution and version; other results do not."""
     grid = [
@@ -348,6 +351,7 @@ def test_a_plugin_is_trained_by_a_worker_and_kept_with_its_version(with_plugins,
     assert "no method 'shift'" in errors
 
 
+@pytest.mark.slow
 def test_the_same_name_of_another_distribution_is_another_job(with_plugins, sound, tmp_path):
     """The distribution of a method is part of a job's identity; its version is not."""
     plan = ["plan", "--methods", "shift", *GRID, "--json"]
@@ -364,6 +368,7 @@ def test_the_same_name_of_another_distribution_is_another_job(with_plugins, soun
     assert digests[1] != first
 
 
+@pytest.mark.slow
 def test_a_plugin_for_the_old_paths_works_with_a_warning(
     with_plugins, bench, tmp_path, monkeypatch
 ):

@@ -162,6 +162,7 @@ def test_a_single_task_has_no_correlation(grid):
     )
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_example(bench, tmp_path):
     """The embedded tasks' texts are made anew, with no network; the same command gives the same bytes."""
     words = [

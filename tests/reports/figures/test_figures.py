@@ -125,6 +125,7 @@ def test_names_are_shown_literally(grid):
     assert any("…" in word for word in words)
 
 
+@pytest.mark.slow
 def test_thousands_of_runs_are_thinned_out(grid):
     """Figures of many runs stay small, and the caption says that runs are left out."""
     runs = grid(draws=40, seeds=3)

@@ -3,11 +3,14 @@
 import itertools
 import re
 
+import pytest
+
 from reports.figures import FIGURES, inline
 from reports.figures.style import NEUTRAL, PALETTE
 from tests.support.drawing import drawn
 
 
+@pytest.mark.slow
 def test_inline_figures_share_no_ids(grid):
     """Two figures fit on one page, and so does one figure twice if it gets a prefix."""
     pieces = [inline(drawn(name, grid())) for name in FIGURES] + [

@@ -100,6 +100,7 @@ def test_tables_can_be_read_and_cells_open(grid):
     assert page.open == []
 
 
+@pytest.mark.slow
 def test_misanswered_examples_are_those_most_often_wrong(grid):
     """They are ordered by the number of wrong runs; each text is stored once; without texts they are still listed."""
     runs = predicted_runs(grid, tasks=("rte",), sizes=(50,))
@@ -151,6 +152,7 @@ def test_examples_are_named_by_split_and_regression_shows_the_error(grid):
     assert errors["rows"] == [["mismatched 11", None, "10", "12.5", 2.5]]
 
 
+@pytest.mark.slow
 def test_texts_go_to_the_worst_example_of_every_cell_first(grid, monkeypatch):
     """A page at its size limit keeps some texts of each cell and marks the examples whose texts it omits."""
     monkeypatch.setattr(misanswered, "MAX_TEXT_BYTES", 36 * 30)
@@ -223,6 +225,7 @@ def test_small_plans_have_a_page(grid, plan):
     assert page_of(predicted_runs(grid, **plan)).endswith("</html>\n")
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(grid):
     """The page does not depend on the order of the runs."""
     runs = predicted_runs(grid, tasks=("cola", "rte"), sizes=(50,))
