@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from harness.geometry import ALONE, Geometry
 
 Status = Literal["done", "diverged", "failed"]
@@ -32,6 +34,13 @@ class Outcome:
         curve: compressed JSON.
         predictions: one per test row, compressed.
         labels: of the test rows, compressed likewise, by the suffix of the test set.
+        probabilities: of the classes, per test row, by the suffix of the test set; see
+            `pack_probabilities`.
+        groups: number of the group of each test row, in which rows are not independent, by suffix;
+            no numbers if no two rows share a group.
+        repeated: numbers of the test rows whose texts are also in the training or dev rows, by suffix.
+        identities: number of each held-out test row in the training split, by suffix; empty without a
+            holdout.
         device: name of the device.
         versions: of software that other jobs need not use: the method's plug-in.
         geometry: how the job went through the model.
@@ -56,6 +65,10 @@ class Outcome:
     curve: bytes = b""
     predictions: bytes = b""
     labels: Mapping[str, bytes] = field(default_factory=dict)
+    probabilities: Mapping[str, bytes] = field(default_factory=dict)
+    groups: Mapping[str, bytes] = field(default_factory=dict)
+    repeated: Mapping[str, bytes] = field(default_factory=dict)
+    identities: Mapping[str, bytes] = field(default_factory=dict)
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     geometry: Geometry = ALONE
@@ -65,11 +78,14 @@ class Outcome:
 
     @property
     def blobs(self) -> dict[str, bytes]:
-        """Curve, predictions and labels by the kind of blob; empty bytes for a job that failed before testing."""
-        labels = {
-            f"labels/{suffix}" if suffix else "labels": data for suffix, data in self.labels.items()
+        """All compressed values by the kind of blob; empty bytes for a job that failed before testing."""
+        kinds = ("labels", "probabilities", "groups", "repeated", "identities")
+        of_rows = {
+            f"{kind}/{suffix}" if suffix else kind: data
+            for kind in kinds
+            for suffix, data in getattr(self, kind).items()
         }
-        return {"curve": self.curve, "predictions": self.predictions, **labels}
+        return {"curve": self.curve, "predictions": self.predictions, **of_rows}
 
 
 ProgressCallback = Callable[[str, int, int, str], None]  # digest, step, steps, phase
@@ -81,6 +97,26 @@ def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
     classes = "B" if largest < 1 << 8 else "H" if largest < 1 << 16 else "I"
     code = ("f" if largest < 3e38 else "d") if regression else classes
     return zlib.compress(code.encode() + struct.pack(f"<{len(values)}{code}", *values), 9)
+
+
+def pack_probabilities(probabilities: np.ndarray) -> bytes:
+    """Compress class probabilities [rows, classes] as float16."""
+    header = struct.pack("<H", probabilities.shape[1])
+    return zlib.compress(header + probabilities.astype("<f2").tobytes(), 9)
+
+
+def unpack_probabilities(data: bytes) -> np.ndarray:
+    """Return the class probabilities [rows, classes] that `pack_probabilities` compressed, as float64.
+
+    float16 is coarse near 1, so the largest of a row is 1 minus the sum of the others.
+    """
+    raw = zlib.decompress(data)
+    (classes,) = struct.unpack_from("<H", raw)
+    values = np.frombuffer(raw, "<f2", offset=2).reshape(-1, classes).astype(np.float64)
+    rows, largest = np.arange(len(values)), values.argmax(axis=1)
+    values[rows, largest] = 0
+    values[rows, largest] = 1 - values.sum(axis=1)
+    return values
 
 
 def unpack_predictions(data: bytes) -> list[float]:

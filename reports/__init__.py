@@ -38,7 +38,8 @@ def compare(
 
     Raises:
         reports.analysis.paired_runs.NothingToCompare: no run is left, or the baseline has none.
-        reports.analysis.paired_runs.MixedRuns: the runs belong to several backbones or recipes.
+        reports.analysis.paired_runs.MixedRuns: the runs belong to several backbones,
+            recipes or versions of a method.
     """
     from reports.analysis.comparison import compute
     from reports.analysis.paired_runs import pair_runs
@@ -65,6 +66,7 @@ def render(
     against: str | None = None,
     texts: "Callable[[Run], Sequence[Sequence[str]] | None] | None" = None,
     characteristics: bool = False,
+    full: bool = True,
 ) -> str:
     """Write a report that ends in a newline; the same comparison gives the same bytes.
 
@@ -80,6 +82,8 @@ def render(
             HTML shows them.
         characteristics: whether to measure task characteristics on these texts and correlate them
             with gains; CSV ignores it.
+        full: whether a report for the terminal, in Markdown or in LaTeX has all tables and notes, and
+            not only the verdict, one table and the most important notes.
 
     Raises:
         ValueError: the format is unknown.
@@ -97,4 +101,5 @@ def render(
         against=against,
         texts=texts,
         characteristics=characteristics,
+        full=full,
     )

@@ -36,6 +36,7 @@ class Note:
     code: str
     level: Literal["red", "amber"]
     text: str
+    brief: str = ""  # the text without the places that it names; empty: the text itself
 
 
 @dataclass(frozen=True)

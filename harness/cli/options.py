@@ -79,6 +79,14 @@ class Filters:
             "--recipe", help="Only this recipe, by number, if there are several.", metavar="N"
         ),
     ] = None
+    method_version: Annotated[
+        str | None,
+        typer.Option(
+            "--method-version",
+            help="Only this version of a method, if its results have several.",
+            metavar="METHOD:N",
+        ),
+    ] = None
 
     def of(self, db: str) -> "ResultQuery":
         """Return the query for these results of a database."""
@@ -91,4 +99,5 @@ class Filters:
             sizes=self.sizes,
             model=self.model,
             recipe=self.recipe,
+            method_version=self.method_version,
         )

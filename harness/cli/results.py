@@ -65,6 +65,7 @@ def report(
             help="Also show the characteristics of the tasks and whether gains correlate with them.",
         ),
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show all tables, tests and notes.")] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if a finding marked ! prevents a claim."),
@@ -84,6 +85,7 @@ def report(
             browse=browse,
             task_files=task_file or [],
             characteristics=characteristics,
+            full=full,
         )
     )
 

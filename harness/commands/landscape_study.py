@@ -27,7 +27,7 @@ from harness.training import testing
 from harness.training.adapted_model import AdaptedModel
 from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters
 from reports.analysis.paired_runs import MixedRuns, NothingToCompare, PairedRuns, pair_runs
-from reports.analysis.run import Run
+from reports.analysis.run import Run, run_status
 from reports.formats.terminal import as_terminal
 from reports.tables.landscape import RADIUS, Surroundings, as_document
 
@@ -56,7 +56,9 @@ def show_study(
         raise UsageError(f"--output: for several models it must end in .json, got {output}")
     paired_runs = paired_runs_of(query, baseline)
     done = [run for run in paired_runs.all() if run.status == "done"]
-    failed = [run for run in paired_runs.all() if run.status in ("failed", "diverged")]
+    failed = [
+        run for run in paired_runs.all() if run_status(run) in ("failed", "diverged", "undefined")
+    ]
     results: list[Surroundings] = []
     left_out: list[str] = []
     console = Console(stderr=True)

@@ -47,6 +47,7 @@ def write_report(
     browse: bool = False,
     task_files: Sequence[Path] = (),
     characteristics: bool = False,
+    full: bool = False,
 ) -> int:
     """Compare the requested results and print or write the report.
 
@@ -60,6 +61,7 @@ def write_report(
         browse: open the page in a browser.
         task_files: descriptions of the user's own tasks, for the texts of their rows.
         characteristics: also measure what the tasks are like.
+        full: write all tables and notes.
 
     Returns:
         The exit code.
@@ -92,6 +94,7 @@ def write_report(
             against=against,
             texts=_texts(query, tasks) if form == "html" or characteristics else None,
             characteristics=characteristics,
+            full=full,
         )
     except NothingToCompare as error:
         raise UsageError(str(error)) from error

@@ -135,6 +135,7 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
                 preregistration.read,
                 options.hypothesis,
                 options.rope,
+                options.max_draws,
                 list(dict.fromkeys(methods.label(method) for method in checked.methods)),
             )
         )
@@ -142,6 +143,8 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
         reader.problems.append(
             "--rope needs --hypothesis: a region that is chosen without a hypothesis proves nothing"
         )
+    if options.max_draws is not None and options.hypothesis is None:
+        reader.problems.append("--max-draws needs --hypothesis: it declares how a study ends")
     if reader.problems or checked is None:
         raise UsageError(*reader.problems)
     return CheckedCommand(checked, devices, hypothesis)

@@ -5,8 +5,9 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,8 +17,9 @@ from harness.commands.verify import job_problems
 from harness.errors import CorruptData, UsageError
 from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
-from harness.ledger import Ledger, LedgerEntry, StoredSetting
+from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
+from harness.outcome import unpack_probabilities
 from harness.study import preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
@@ -41,10 +43,25 @@ class ResultQuery:
     sizes: str | None = None
     model: str | None = None  # part of a backbone's name
     recipe: int | None = None  # number of a recipe, from 1
+    method_version: str | None = None  # such as prefix:2
 
     def method_names(self) -> list[str] | None:
         """Return the requested methods."""
         return request.split(self.methods) if self.methods else None
+
+    def method_versions(self) -> dict[str, int]:
+        """Return the requested version of each method that has one.
+
+        Raises:
+            UsageError: the text is not a list of METHOD:NUMBER.
+        """
+        versions = {}
+        for text in request.split(self.method_version or ""):
+            method, _, number = text.rpartition(":")
+            if not method or not number.isdecimal():
+                raise UsageError(f"--method-version must be METHOD:NUMBER, got {text!r}")
+            versions[method] = int(number)
+        return versions
 
     def task_names(self) -> list[str] | None:
         """Return the requested tasks, with groups replaced by their members."""
@@ -106,8 +123,9 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
         if problems := list(job_problems(entries, blobs)):
             head = f"{display_name(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
             raise CorruptData("\n".join([head, *problems[:3]]))
-        found = runs(entries, blobs)
         hypothesis = preregistration.declared_hypothesis(ledger)
+        stored_looks = looks.parse(ledger.meta_values().get(looks.KEY))
+        found = runs(entries, blobs, stored_looks)
     for task, count in outdated.items():
         print(  # noqa: T201
             f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",
@@ -133,6 +151,13 @@ def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Co
         left_out[known.setting["task"]["task"]] += known.jobs
     ids = {known.id for known in outdated}
     settings = [known for known in settings if known.id not in ids]
+    versions = query.method_versions()
+    settings = [
+        known
+        for known in settings
+        if versions.get(known.setting["method"]["name"], known.setting["method"]["version"])
+        == known.setting["method"]["version"]
+    ]
     settings = _with_recipe(_with_backbone(settings, query.model), query.recipe)
     matching = [k.id for k in settings if not tasks or k.setting["task"]["task"] in tasks]
     # Without a match, all are returned: the comparison then names the tasks that there are.
@@ -170,14 +195,21 @@ def _with_recipe(settings: list[StoredSetting], number: int | None) -> list[Stor
     return [known for known in settings if lines[known.id] == recipes[number - 1]]
 
 
-def runs(entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]]) -> list[Run]:
+def runs(
+    entries: Sequence[LedgerEntry],
+    blobs: Mapping[str, Mapping[str, bytes]],
+    stored_looks: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> list[Run]:
     """Return one run for each job.
 
     Args:
         entries: the jobs.
         blobs: the blobs of each job, by digest and kind.
+        stored_looks: the looks by comparison, see `harness.ledger.looks`.
     """
-    lines: dict[int, tuple[BackboneSpec, str, str]] = {}  # of each setting: many jobs share one
+    lines: dict[
+        int, tuple[BackboneSpec, str, str, tuple[int, ...]]
+    ] = {}  # of each setting: many jobs share one
     found = []
     for entry in entries:
         setting = entry.setting
@@ -187,8 +219,13 @@ def runs(entries: Sequence[LedgerEntry], blobs: Mapping[str, Mapping[str, bytes]
             task = setting["task"]
             # Equal for two tasks whose rows are scored alike.
             scoring = canonical([task[key] for key in ("revision", "version", "metrics", "labels")])
-            lines[id(setting)] = backbone, recipe, scoring
-        found.append(_run(entry, blobs.get(entry.digest, {}), *lines[id(setting)]))
+            before = (
+                tuple(stored_looks.get(looks.comparison_of(setting), ())) if stored_looks else ()
+            )
+            lines[id(setting)] = backbone, recipe, scoring, before
+        *texts, before = lines[id(setting)]
+        run = _run(entry, blobs.get(entry.digest, {}), *texts)
+        found.append(replace(run, looks=before) if before else run)
     return found
 
 
@@ -206,11 +243,14 @@ def _run(
     values = {name: value for name, value in columns.items() if not _rule(name)}
     curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
     best_step = result.get("best_step")
+    labels = _by_split(blobs, "labels")
+    identities = blobs.get("identities")
     return Run(
         digest=entry.digest,
         backbone=backbone.line(),
         recipe=recipe,
         method=entry.label,
+        method_version=setting["method"]["version"],
         task=entry.task,
         size=entry.size,
         draw=entry.draw,
@@ -242,14 +282,55 @@ def _run(
         losses=[_number(values[3]) for values in curve],
         sampled=next((v[4] for v in curve if v[0] == best_step and len(v) > 4), ()),
         predictions=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
-        labels={
-            kind.removeprefix("labels").removeprefix("/"): numbers(data)
-            for kind, data in sorted(blobs.items())
-            if kind.startswith("labels")
+        labels={split: numbers(data) for split, data in labels.items()},
+        probabilities={
+            split: unpack_probabilities(data)
+            for split, data in _by_split(blobs, "probabilities").items()
         },
+        identities=None if identities is None else numbers(identities),
+        groups=_groups(blobs),
+        repeated=_repeated(blobs),
         scored_by=names,
         classes=setting["task"]["labels"],
     )
+
+
+def _by_split(blobs: Mapping[str, bytes], kind: str) -> dict[str, bytes]:
+    """Return the blobs of one kind by the suffix of the test set, in the order of the predictions."""
+    return {
+        name.removeprefix(kind).removeprefix("/"): data
+        for name, data in sorted(blobs.items())
+        if name.partition("/")[0] == kind
+    }
+
+
+def _groups(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
+    """Return the group of each test row [rows], the same number in every draw; None if they are not stored."""
+    parts = [numbers(data) for data in _by_split(blobs, "groups").values()]
+    if not parts:
+        return None
+    rows = sum(len(numbers(data)) for data in _by_split(blobs, "labels").values())
+    groups = np.concatenate(parts)
+    identities = numbers(blobs["identities"]) if "identities" in blobs else np.arange(rows)
+    if not groups.size:  # no two rows share a group
+        return identities.astype(np.float64)
+    # The smallest identity of a group's rows names the group, since whole groups are held out.
+    names, place = np.unique(groups, return_inverse=True)
+    smallest = np.full(len(names), np.inf)
+    np.minimum.at(smallest, place, identities)
+    return smallest[place]
+
+
+def _repeated(blobs: Mapping[str, bytes]) -> NDArray[np.int64] | None:
+    """Return the numbers of the test rows whose texts are also trained on; None if they are not stored."""
+    parts, start = [], 0
+    stored = _by_split(blobs, "repeated")
+    for split, data in _by_split(blobs, "labels").items():
+        if split not in stored:
+            return None
+        parts.append(numbers(stored[split]).astype(np.int64) + start)
+        start += len(numbers(data))
+    return np.concatenate(parts) if parts else None
 
 
 def numbers(data: bytes) -> NDArray[np.float64]:

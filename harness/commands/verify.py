@@ -2,11 +2,13 @@
 
 The check covers the database file itself (as its engine sees it), each job's digest, each result's
 hash and each tensor file's hash. With `--rerun`, randomly chosen jobs are trained again in their
-recorded geometry, and the new metrics and predictions are compared with the recorded ones.
+recorded geometry, and the new metrics, predictions, probabilities and curves are compared with the
+recorded ones.
 """
 
 import random
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,12 +39,13 @@ class RerunResult:
     problem: str = ""  # why the two could not be compared
     differences: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # recorded, new
     flipped: int = 0  # test rows with another prediction
+    values: tuple[str, ...] = ()  # kinds of stored values that differ: the curve, the probabilities
     same_environment: bool = True  # versions and device are the recorded ones
 
     @property
     def equal(self) -> bool:
-        """Whether every metric and prediction is equal to the last digit."""
-        return not self.problem and not self.differences and not self.flipped
+        """Whether every metric, prediction, probability and value of the curve is equal to the last digit."""
+        return not (self.problem or self.differences or self.flipped or self.values)
 
     def __str__(self) -> str:
         if self.problem:
@@ -53,7 +56,8 @@ class RerunResult:
             f"{name} {new:.6g}, recorded {recorded:.6g}"
             for name, (recorded, new) in self.differences.items()
         ]
-        return "; ".join([*values[:3], f"other predictions: {plural(self.flipped, 'test row')}"])
+        flipped = [f"other predictions: {plural(self.flipped, 'test row')}"] * bool(self.flipped)
+        return "; ".join([*values[:3], *flipped, *(f"other {kind}" for kind in self.values)])
 
 
 def verify(db: str, rerun: str | None, task_files: Sequence[Path], device: str) -> int:
@@ -296,4 +300,11 @@ def _compare(
     }
     old, new = (unpack_predictions(data) for data in (blobs["predictions"], outcome.predictions))
     flipped = sum(before != after for before, after in zip(old, new, strict=True))
-    return RerunResult("", differences, flipped, same_environment)
+    # Predictions and metrics can stay equal while the training differs.
+    values = tuple(
+        kind.partition("/")[0]
+        for kind, data in outcome.blobs.items()
+        if kind.startswith(("curve", "probabilities")) and kind in blobs
+        if zlib.decompress(data) != zlib.decompress(blobs[kind])
+    )
+    return RerunResult("", differences, flipped, tuple(dict.fromkeys(values)), same_environment)

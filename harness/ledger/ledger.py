@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from harness import provenance
 from harness.errors import Busy
 from harness.jobs import Job
-from harness.ledger import claims
+from harness.ledger import claims, looks
 from harness.ledger.claims import Claim
 from harness.ledger.database import execute_outside_transaction, user_error
 from harness.ledger.liveness import FileLock, ServerLock, is_locked
@@ -213,7 +213,16 @@ class Ledger(LedgerReader):
         known = self.states([job.digest for job, _, _ in rows])
         missing = [row for row in rows if row[0].digest not in known]
 
+        new_draws: dict[str, set[int]] = {}
+        comparisons: dict[str, str] = {}  # by the text of the setting, which many jobs share
+        for job, state, _ in missing:
+            if state == "planned":
+                text = job.setting_text
+                comparisons[text] = comparisons.get(text) or looks.comparison_of(job.setting())
+                new_draws.setdefault(comparisons[text], set()).add(job.draw.number)
+
         def work(connection: Connection) -> None:
+            looks.record(connection, new_draws)
             settings = text_ids(
                 connection, Setting, sorted({job.setting_text for job, _, _ in missing})
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, insert, select, update
 
+from harness.ledger import looks
 from harness.ledger.claims import state_before_claim
 from harness.ledger.ledger import Ledger
 from harness.ledger.statements import (
@@ -50,6 +51,7 @@ class MergeCounts:
 def merge(target: Ledger, source: Ledger) -> MergeCounts:
     """Copy what the target lacks from the source, in one transaction."""
     with source.transaction() as source_db, target.transaction() as target_db:
+        looks.record(target_db, looks.draws_of(source_db))
         _copy_meta(target_db, source_db)
         merger = _Merger(
             target_db,
@@ -67,7 +69,9 @@ def _copy_meta(target: Connection, source: Connection) -> None:
     """Copy values, such as the hypothesis, whose key the target does not have."""
     meta = table_of(Meta)
     for key, value in source.execute(select(meta.c.key, meta.c.value)).all():
-        if key != "schema":
+        if key == looks.KEY:
+            looks.add(target, looks.parse(value))
+        elif key != "schema":
             insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 

@@ -129,6 +129,15 @@ class RunOptions:
             metavar="POINTS",
         ),
     ] = None
+    max_draws: Annotated[
+        OptionalText,
+        _option(
+            "--max-draws",
+            text="With --hypothesis: the draws after which the study ends. "
+            "It may then be analysed earlier as well, at stricter levels.",
+            metavar="N",
+        ),
+    ] = None
     timing: Annotated[
         bool,
         _option(

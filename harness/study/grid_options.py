@@ -167,6 +167,15 @@ class GridOptions:
             "--kind", "What the label is: classes or number.", OWN_DATA, metavar="classes|number"
         ),
     ] = None
+    group: Annotated[
+        Text,
+        _option(
+            "--group",
+            "The column whose value rows share that are not independent, such as an author.",
+            OWN_DATA,
+            metavar="COLUMN",
+        ),
+    ] = None
     dev: Annotated[
         Text,
         _option(

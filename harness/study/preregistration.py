@@ -9,18 +9,19 @@ from collections.abc import Sequence
 
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
-from harness.ledger import Ledger
+from harness.ledger import Ledger, looks
 from reports.analysis.hypothesis import ROPE, Hypothesis
 
 KEY = "hypothesis"  # of the ledger's `Meta` table
 
 
-def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
-    """Return the hypothesis that the options --hypothesis and --rope state.
+def read(text: str, rope: str | None, max_draws: str | None, labels: Sequence[str]) -> Hypothesis:
+    """Return the hypothesis that the options --hypothesis, --rope and --max-draws state.
 
     Args:
         text: A method and its baseline, such as `simplex:prefix`.
         rope: The points below which a difference does not matter; None: the default.
+        max_draws: The number of draws after which the study ends; None: not declared.
         labels: The labels of the methods that are run.
 
     Raises:
@@ -46,10 +47,12 @@ def read(text: str, rope: str | None, labels: Sequence[str]) -> Hypothesis:
             raise ValueError
     except ValueError:
         problems.append(f"--rope must be points between 0 and 100, got {rope!r}")
+    if max_draws is not None and not (max_draws.isdecimal() and int(max_draws) > 1):
+        problems.append(f"--max-draws must be a number of draws above 1, got {max_draws!r}")
     if problems:
         raise UsageError(*problems)
     full = {label.partition("(")[0]: label for label in labels} | {label: label for label in labels}
-    return Hypothesis(full[method], full[baseline], points)
+    return Hypothesis(full[method], full[baseline], points, max_draws=int(max_draws or 0))
 
 
 def declare(ledger: Ledger, hypothesis: Hypothesis) -> None:
@@ -61,12 +64,15 @@ def declare(ledger: Ledger, hypothesis: Hypothesis) -> None:
     """
     declared = hypothesis._replace(late=ledger.any_results())
     sealed = {**declared._asdict(), "seal": _seal(declared)}
+    if not declared.max_draws:
+        del sealed["max_draws"]
     stored = _parse(ledger.set_once(KEY, json.dumps(sealed, sort_keys=True)))
     if stored._replace(late=False) != hypothesis:
         points = "point" if stored.rope == 1 else "points"
+        most = f", at most {stored.max_draws} draws" if stored.max_draws else ""
         raise UsageError(
             f"the hypothesis of this database is {stored.method} over {stored.baseline}, "
-            f"{stored.rope:g} {points}; test another one in another database (--db)"
+            f"{stored.rope:g} {points}{most}; test another one in another database (--db)"
         )
 
 
@@ -77,7 +83,7 @@ def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
         CorruptData: The hypothesis, or the key under which it is stored, was changed.
     """
     facts = ledger.meta_values()
-    if unknown := facts.keys() - {"schema", KEY}:
+    if unknown := facts.keys() - {"schema", KEY, looks.KEY}:
         raise CorruptData(
             f"the database has metadata that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
         )
@@ -85,8 +91,9 @@ def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
 
 
 def _seal(hypothesis: Hypothesis) -> str:
-    """Return a hash over every field."""
-    return hashlib.sha256(canonical([KEY, *hypothesis]).encode()).hexdigest()
+    """Return a hash over every field; a maximum of draws only if there is one, as earlier versions had none."""
+    fields = hypothesis if hypothesis.max_draws else hypothesis[:-1]
+    return hashlib.sha256(canonical([KEY, *fields]).encode()).hexdigest()
 
 
 def _parse(text: str) -> Hypothesis:

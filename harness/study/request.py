@@ -327,7 +327,7 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     grid = reader.grid
     tasks = reader.attempt_all(user_files.from_toml, grid.task_file)
     if grid.data is None:
-        names = ("text", "label", "test", "kind")
+        names = ("text", "label", "test", "kind", "group")
         unused = [f"--{name}" for name in names if getattr(grid, name) is not None]
         if unused:
             verb = "needs" if len(unused) == 1 else "need"
@@ -345,6 +345,7 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
                 grid.label,
                 test=grid.test,
                 regression={"classes": False, "number": True}.get(grid.kind or ""),
+                group=grid.group,
             )
         )
         tasks += [task] if task else []

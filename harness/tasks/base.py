@@ -1,5 +1,6 @@
 """A task: a dataset, its classes and its metrics. Its reader reads the examples."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -10,6 +11,18 @@ class Example(NamedTuple):
 
     texts: tuple[str, ...]
     label: int | float
+    # what the row shares with rows that are not independent of it, such as a premise; empty: its texts
+    group: str = ""
+
+    @property
+    def group_key(self) -> str | tuple[str, ...]:
+        """What rows of one group have in common: the group, or texts that are equal but for case, width and spaces."""
+        return self.group or normalise(self.texts)
+
+
+def normalise(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return texts without differences of case, character width and spacing."""
+    return tuple(" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts)
 
 
 class ExampleReader(Protocol):

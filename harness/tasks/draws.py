@@ -14,7 +14,7 @@ from itertools import cycle, islice
 
 from harness.jobs import Recipe
 from harness.streams import shuffled, stream_seed
-from harness.tasks.base import Example, Task
+from harness.tasks.base import Example, Task, normalise
 
 VERSION = 1  # increased by a change that draws other examples
 HELD_OUT = 0.25  # fraction of the examples to test on if there is no test split
@@ -33,12 +33,31 @@ class Draw:
     dev: tuple[Example, ...]
     tests: Mapping[str, tuple[Example, ...]]  # by suffix of the metrics; MNLI has two
     redrawn: int  # draws discarded because a class was missing
+    held_out: tuple[int, ...] = ()  # numbers of the test examples in the training split
 
     @property
     def shared(self) -> int:
         """Number of training and dev examples whose texts are also in a test set: a model may memorise them."""
-        test_texts = {row.texts for part in self.tests.values() for row in part}
-        return sum(row.texts in test_texts for row in (*self.train, *self.dev))
+        test_texts = {normalise(row.texts) for part in self.tests.values() for row in part}
+        return sum(normalise(row.texts) in test_texts for row in (*self.train, *self.dev))
+
+    def repeated(self) -> dict[str, list[int]]:
+        """Return the numbers of the test examples whose texts are also in the training or dev examples."""
+        known = {normalise(row.texts) for row in (*self.train, *self.dev)}
+        return {
+            suffix: [number for number, row in enumerate(part) if normalise(row.texts) in known]
+            for suffix, part in self.tests.items()
+        }
+
+    def groups(self) -> dict[str, list[int]]:
+        """Return the group of each test example; no numbers if no two examples share a group."""
+        numbers: dict[str | tuple[str, ...], int] = {}
+        groups = {
+            suffix: [numbers.setdefault(row.group_key, len(numbers)) for row in part]
+            for suffix, part in self.tests.items()
+        }
+        single = len(numbers) == sum(map(len, self.tests.values()))
+        return {suffix: [] if single else part for suffix, part in groups.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +120,7 @@ def draw(
         Infeasible: the split is too small, or a class too rare.
     """
     n_train, n_dev = counts(task, size, recipe)
-    pool, tests = _pool(task, read, number, recipe)
+    pool, tests, held_out = _pool(task, read, number, recipe)
     if n_train + n_dev > len(pool):
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
     classes = {row.label for row in pool} if task.labels else set()
@@ -115,7 +134,7 @@ def draw(
             rows = [pool[index] for index in islice(order, n_train + n_dev)]
             train, dev = rows[:n_train], rows[n_train:]
         if classes <= {row.label for row in train}:
-            return Draw(tuple(train), tuple(dev), tests, redrawn=attempt)
+            return Draw(tuple(train), tuple(dev), tests, attempt, held_out)
     raise Infeasible(
         f"no draw of {n_train} rows out of {TRIES} contained all {len(classes)} classes; try --sampling stratified"
     )
@@ -135,16 +154,29 @@ def test_sets(
 
 def _pool(
     task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
-) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]]]:
-    """Return the examples to draw from, and the test examples."""
+) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]], tuple[int, ...]]:
+    """Return the examples to draw from, the test examples, and the numbers of the latter if they are held out.
+
+    Whole groups are held out, so that no text stands in the training and in the test examples. All
+    draws of a task and number hold out the same examples, whatever the size.
+    """
     rows = read(task.train)
     if not task.holdout:
-        return rows, test_sets(task, read, number, recipe)
+        return rows, test_sets(task, read, number, recipe), ()
+    groups: dict[str | tuple[str, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.group_key, []).append(index)
+    members = list(groups.values())
     count = round(HELD_OUT * len(rows))
     count = min(count, recipe.test_limit) if recipe.test_limit else count
-    held_out = set(islice(shuffled(stream_seed("holdout", task.name, number), len(rows)), count))
+    held_out: set[int] = set()
+    for group in shuffled(stream_seed("holdout", task.name, number), len(members)):
+        if len(held_out) >= count:
+            break
+        held_out.update(members[group])
     rest = [row for index, row in enumerate(rows) if index not in held_out]
-    return rest, {"": tuple(rows[index] for index in sorted(held_out))}
+    numbers = tuple(sorted(held_out))
+    return rest, {"": tuple(rows[index] for index in numbers)}, numbers
 
 
 def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tuple[Example, ...]:

@@ -26,6 +26,7 @@ class HubReader:
     label: str = "label"
     labels: tuple[str, ...]  # class names; empty for a regression
     branch: str = "main"
+    group: str = ""  # column whose value rows share that are not independent, such as a premise
 
     def revision(self) -> str:
         """Return the commit of `branch`, the same throughout a process.
@@ -48,7 +49,8 @@ class HubReader:
         where = "/".join([self.dataset, *([self.config] if self.config else []), split])
         self._check_columns(where, columns, classes)
         texts = list(zip(*(columns[name] for name in self.fields), strict=True))
-        rows = [Example(*pair) for pair in zip(texts, columns[self.label], strict=True)]
+        groups = columns[self.group] if self.group else [""] * len(texts)
+        rows = [Example(*row) for row in zip(texts, columns[self.label], groups, strict=True)]
         problems = [
             f"row {number}, {problem}"
             for number, row in enumerate(rows, 1)
@@ -76,9 +78,9 @@ class HubReader:
                 f"{where}: column {self.label} has the classes {', '.join(named)}; the task expects {expected}"
             )
 
-    def _problem(self, row: tuple[tuple[Any, ...], Any]) -> str:
+    def _problem(self, row: Example) -> str:
         """Return what is wrong with a row, or an empty text. Empty sentences are allowed: QQP has some."""
-        texts, label = row
+        texts, label, _ = row
         for name, text in zip(self.fields, texts, strict=True):
             if not isinstance(text, str):
                 return f"column {name}: not a text"
@@ -101,11 +103,14 @@ def _glue(
     train_rows: int,
     tests: Mapping[str, str] | None = None,
     seen: bool = False,
+    group: str = "",
 ) -> Task:
     return Task(
         name=name,
         title=title,
-        reader=HubReader(dataset="nyu-mll/glue", config=name, fields=fields, labels=labels),
+        reader=HubReader(
+            dataset="nyu-mll/glue", config=name, fields=fields, labels=labels, group=group
+        ),
         labels=labels,
         metrics=metrics,
         pair=len(fields) == 2,
@@ -174,6 +179,7 @@ TASKS: Final[dict[str, Task]] = {
             392702,
             tests=_MNLI_TESTS,
             seen=True,
+            group="premise",
         ),
         _glue(
             "qnli",

@@ -26,7 +26,7 @@ from harness.tasks.table_files import (
 from methods.core.suggestions import did_you_mean
 
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
-_KEYS: Final = ("name", "data", "test", "text", "label", "kind", "labels", "metrics")
+_KEYS: Final = ("name", "data", "test", "text", "label", "kind", "labels", "metrics", "group")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -39,6 +39,7 @@ class FileReader:
     text: tuple[str, ...]  # one or two columns
     label: str
     labels: tuple[str, ...] = ()  # class names; empty for a regression
+    group: str = ""  # column whose value rows share that are not independent, such as an author
 
     def revision(self) -> str:
         """Return a hash of the files' bytes and of the columns and classes that are read.
@@ -72,14 +73,16 @@ class FileReader:
 
     def _digest(self, contents: Sequence[bytes]) -> str:
         # Other columns of the same file are another task.
-        return digest([*contents, repr((self.text, self.label, self.labels)).encode()])
+        columns = (self.text, self.label, self.labels, *([self.group] if self.group else []))
+        return digest([*contents, repr(columns).encode()])
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)
 
     def parse(self, table: FileTable, problems: Problems) -> list[Example]:
         """Return the examples of a table; add rows that cannot be used to `problems`."""
-        existing = existing_columns(table, (*self.text, self.label), problems)
+        group = (self.group,) if self.group else ()
+        existing = existing_columns(table, (*self.text, self.label, *group), problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
         rows = []
         for index, record in enumerate(table.rows):
@@ -91,7 +94,8 @@ class FileReader:
                 continue
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
-                rows.append(Example(tuple(text for text in texts if text is not None), label))
+                of = as_label(record.get(self.group)) if self.group else ""
+                rows.append(Example(tuple(text for text in texts if text is not None), label, of))
         return rows
 
     def _label(
@@ -126,6 +130,7 @@ def from_options(
     regression: bool | None = None,
     metrics: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    group: str | None = None,
 ) -> Task:
     """Return a task from the user's files after checking every row.
 
@@ -140,6 +145,8 @@ def from_options(
         metrics: names of metrics; by default accuracy for classes, pearson and spearman for
             numbers.
         labels: the classes in their order; by default those of the training file, sorted.
+        group: the column whose value rows share that are not independent, such as an author; by
+            default rows with equal texts.
 
     Raises:
         UsageError: lists everything that is wrong with the request and the files.
@@ -169,7 +176,9 @@ def from_options(
     if train is not None and label in train.columns:
         regression, classes = _kind(train, label, regression, labels, problems)
         labels_known = bool(classes or regression)
-    reader = FileReader(data=data, test=test, text=tuple(text), label=label, labels=classes)
+    reader = FileReader(
+        data=data, test=test, text=tuple(text), label=label, labels=classes, group=group or ""
+    )
     for table in tables:
         if table is not None and labels_known:
             reader.parse(table, problems)
@@ -191,6 +200,8 @@ def from_options(
         tests={"": "test"},
         train_rows=len(train.rows),
         holdout=test is None,
+        # Version 2 holds out whole groups of rows.
+        version=2 if test is None else 1,
     )
 
 
@@ -198,7 +209,7 @@ def from_toml(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
     Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
-    metrics.
+    metrics, group.
 
     Raises:
         UsageError: lists everything that is wrong with the file or the files that it names.
@@ -215,7 +226,7 @@ def from_toml(path: Path) -> Task:
     for key in ("data", "text", "label"):
         if key not in entries:
             problems.add(f"{path}: the key {key!r} is missing")
-    for key in ("name", "data", "test", "label", "kind"):
+    for key in ("name", "data", "test", "label", "kind", "group"):
         if key in entries and (not isinstance(entries[key], str) or not entries[key]):
             problems.add(f"{path}: {key!r} must be a text, got {entries[key]!r}")
     if entries.get("kind", "classes") not in ("classes", "number"):
@@ -241,6 +252,7 @@ def from_toml(path: Path) -> Task:
         else (False if labels else None),
         metrics=chosen,
         labels=labels,
+        group=entries.get("group"),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.backbones.loading import Backbone
 from harness.errors import BenchError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
-from harness.outcome import Outcome, ProgressCallback, pack_predictions
+from harness.outcome import Outcome, ProgressCallback, pack_predictions, pack_probabilities
 from harness.streams import Streams
 from harness.tasks import draws, metrics
 from harness.tasks.base import Example
@@ -215,7 +215,9 @@ class JobRun:
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
         if result.diverged_at is not None or result.best is None:
             return self._diverged_outcome(
-                curve, f"the loss was not finite at step {result.diverged_at}", geometry
+                curve,
+                f"the {result.not_finite} was not finite at step {result.diverged_at}",
+                geometry,
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
@@ -283,18 +285,28 @@ class JobRun:
             score=score,
             curve=curve,
             predictions=pack_predictions([constant] * count, task.regression),
-            labels=self._labels(),
+            **self._test_rows(),
             geometry=geometry,
             error=error,
         )
 
-    def _labels(self) -> dict[str, bytes]:
-        """Return the packed labels of the test sets, from which a report computes intervals over test examples."""
+    def _test_rows(self) -> dict[str, Any]:
+        """Return fields of the outcome that describe the test examples, for intervals over test examples."""
+        draw = self.draw
+
+        def packed(numbers: Mapping[str, Sequence[int]]) -> dict[str, bytes]:
+            return {suffix: pack_predictions(part, False) for suffix, part in numbers.items()}
+
         return {
-            suffix: pack_predictions(
-                [example.label for example in examples], self.ticket.task.regression
-            )
-            for suffix, examples in self.draw.tests.items()
+            "labels": {
+                suffix: pack_predictions(
+                    [example.label for example in examples], self.ticket.task.regression
+                )
+                for suffix, examples in draw.tests.items()
+            },
+            "groups": packed(draw.groups()),
+            "repeated": packed(draw.repeated()),
+            "identities": packed({"": draw.held_out}) if draw.held_out else {},
         }
 
     def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:
@@ -332,7 +344,11 @@ class JobRun:
             "metrics": values,
             "score": scores.score,
             "predictions": pack_predictions(scores.predictions, task.regression),
-            "labels": self._labels(),
+            "probabilities": {
+                suffix: pack_probabilities(values)
+                for suffix, values in scores.probabilities.items()
+            },
+            **self._test_rows(),
             "collapsed": len(set(scores.predictions)) == 1,
         }
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,8 +49,10 @@ class FitResult:
 
     curve: list[CurvePoint] = field(default_factory=list)
     best: CurvePoint | None = None
-    # First step whose loss, dev loss or dev score was not finite; None: all were finite.
-    diverged_at: int | None = None
+    diverged_at: int | None = (
+        None  # first step with a value that was not finite; None: no such step
+    )
+    not_finite: Literal["loss", "dev loss", "dev score"] = "loss"  # what was not finite there
     steps: int = 0  # taken
     # The checkpoint that each other selection rule selects, by the name of the rule.
     best_by_rule: dict[str, BestCheckpoint] = field(default_factory=dict)
@@ -156,6 +158,7 @@ class TrainingLoop:
             losses = []
             if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
                 result.diverged_at = step  # the last update made parameters non-finite
+                result.not_finite = "dev score" if math.isfinite(point.dev_loss) else "dev loss"
                 break
             result.curve.append(point)
             for rule, key in (yield from rules.keys(point)).items():

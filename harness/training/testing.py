@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,7 @@ class TestScores:
     metrics: dict[str, float]
     score: float
     predictions: list[float]
+    probabilities: dict[str, np.ndarray]  # [rows, classes] by test set; empty for a regression
 
 
 def evaluate(
@@ -46,11 +48,14 @@ def evaluate(
         logits_of: computes the logits of encoded rows.
     """
     predictions: dict[str, list[float] | list[int]] = {}
+    probabilities: dict[str, np.ndarray] = {}
     for suffix, (_, encoded) in test_sets.items():
         logits = logits_of(tensors, encoded)
         if not bool(logits.isfinite().all()):
             return None
         predictions[suffix] = target.predictions(logits)
+        if not target.task.regression:
+            probabilities[suffix] = logits.double().softmax(1).cpu().numpy()
     values, score = metrics.compute_all(
         target.task.metrics,
         {
@@ -58,7 +63,8 @@ def evaluate(
             for suffix, (examples, _) in test_sets.items()
         },
     )
-    return TestScores(values, score, [value for part in predictions.values() for value in part])
+    in_order = [value for part in predictions.values() for value in part]
+    return TestScores(values, score, in_order, probabilities)
 
 
 def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:

@@ -17,7 +17,14 @@ from reports.statistics.conventions import standard_deviation, tied_scores
 from reports.statistics.intervals import Interval
 
 State = Literal[
-    "complete", "incomplete", "infeasible", "diverged", "failed", "missing", "unplanned"
+    "complete",
+    "incomplete",
+    "infeasible",
+    "diverged",
+    "undefined",
+    "failed",
+    "missing",
+    "unplanned",
 ]
 
 
@@ -108,6 +115,8 @@ def _state(fates: Mapping[str, int], done: int, planned: int) -> State:
         return "failed"
     if "diverged" in fates:
         return "diverged"
+    if "undefined" in fates:
+        return "undefined"
     return "missing" if "missing" in fates else "infeasible"
 
 

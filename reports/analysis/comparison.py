@@ -123,7 +123,7 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        secondary=secondary_estimates(tests, paired_runs.all()),
+        secondary=secondary_estimates(tests),
         ranking=ranking,
         rules=compare_rules(paired_runs.all(), paired_runs.methods),
         samples=sampled_dev_scores(paired_runs.all(), paired_runs.methods),

@@ -19,6 +19,7 @@ from reports.analysis.run import Run, finished, run_status
 from reports.document import plural
 from reports.statistics import sample_size
 from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
+from reports.statistics.looks import declared_level, undeclared_level
 from reports.statistics.sample_size import DrawsNeeded, Variance
 
 Family = Literal["overall", "per size", "cells"]
@@ -62,9 +63,11 @@ class Contrast:
     p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
     seconds: float = 0.0  # device time of one more draw of both methods
     draws_mean: float = math.nan  # harmonic mean per task, because noise goes with 1 / draws
+    look: int = 1  # how many times the comparison was complete, this time included
     declared: bool = False  # whether it is the study's hypothesis, which is tested alone
-    # overall: points of each draw, by task
+    # overall: points of each draw, and the variance of their mean, by task
     differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    variances: Mapping[str, float] = field(default_factory=dict)
     barred: tuple[Bar, ...] = ()  # what bars every claim of this comparison
     notes: tuple[str, ...] = ()
 
@@ -86,7 +89,7 @@ class Contrast:
     @property
     def marked(self) -> bool:
         """Whether tables mark the difference with an arrow."""
-        return self.p_mark <= ALPHA and not self.these.barred
+        return self.p_mark <= self.these.alpha and not self.these.barred
 
     @property
     def unit(self) -> Literal["tasks", "draws"]:
@@ -146,14 +149,19 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
     """
     tests = [
         _contrast(
-            paired_runs, "overall", method, paired_runs.tasks, None, answers_needed=answers_needed
+            paired_runs,
+            "overall",
+            method,
+            paired_runs.tasks,
+            None,
+            answers_needed=answers_needed,
+            declared=method == paired_runs.planned,
         )
         for method in others_of(paired_runs)
     ]
-    first = [replace(test, declared=True) for test in tests if test.method == paired_runs.planned]
     return [
-        *_adjusted(first, "Holm"),
-        *_adjusted([test for test in tests if test.method != paired_runs.planned], "Holm"),
+        *_adjusted([test for test in tests if test.declared], "Holm"),
+        *_adjusted([test for test in tests if not test.declared], "Holm"),
     ]
 
 
@@ -190,7 +198,7 @@ def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int
                 at_size.append((first, second))
             else:
                 failed += any(
-                    not finished(run) and run_status(run) in ("failed", "diverged")
+                    not finished(run) and run_status(run) in ("failed", "diverged", "undefined")
                     for run in (first, second)
                 )
         by_size.append(at_size)
@@ -233,6 +241,7 @@ def _contrast(
     scope: int | None,
     *,
     answers_needed: bool = True,
+    declared: bool = False,
 ) -> Contrast:
     """Compare a method with the baseline over the tasks, at one size or all (`scope` None).
 
@@ -243,15 +252,24 @@ def _contrast(
         _paired(paired_runs, method, task, sizes_of(paired_runs, task, scope)) for task in planned
     ]
     used = [pair for pair in pairs if pair.estimate.values]
+    by_task = {
+        task: pair
+        for task, pair in zip(planned, pairs, strict=True)
+        if pair.estimate.values and family == "overall"
+    }
     bars = tuple(_bars(paired_runs, method, planned, scope, pairs))
     barred = [bar.text for bar in bars]
-    these = inferences.on_these_tasks([pair.estimate for pair in used], barred)
+    plan = _level(paired_runs, planned, scope, declared=declared)
+    these = inferences.on_these_tasks(
+        [pair.estimate for pair in used], [*barred, *plan.these], plan.alpha
+    )
     means = without_ties([pair.estimate.draws.mean for pair in used])
     others = None
     if len(tasks) > 1:
         if answers_needed and these.population == "these rows" and used:
             barred = list(these.barred)  # the answers to single test rows are not stored
-        others = inferences.on_other_tasks(means, barred)
+        alpha = ALPHA if declared and paired_runs.max_draws else plan.alpha
+        others = inferences.on_other_tasks(means, [*barred, *plan.others], alpha)
     units = means if others else without_ties(used[0].estimate.values if used else [])
     counts = [len(pair.estimate.values) for pair in used]
     trained = [pair.trained for pair in used if pair.trained]
@@ -283,16 +301,46 @@ def _contrast(
         fixed=_fixed(used),
         draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
         barred=bars,
-        differences={
-            t: tuple(p.estimate.values)
-            for t, p in zip(planned, pairs, strict=True)
-            if p.estimate.values
-        }
-        if family == "overall"
-        else {},
+        declared=declared,
+        look=plan.look,
+        differences={task: tuple(pair.estimate.values) for task, pair in by_task.items()},
+        variances=dict(
+            zip(
+                by_task,
+                (part.variance for part in estimates.parts([p.estimate for p in used])),
+                strict=False,
+            )
+        ),
         seconds=_seconds(paired_runs, (method, paired_runs.baseline), planned, scope),
         rope=paired_runs.rope,
     )
+
+
+class _Level(NamedTuple):
+    """The level of a comparison at this look, and what bars its claims."""
+
+    alpha: float
+    look: int
+    these: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def _level(
+    paired_runs: PairedRuns, tasks: Sequence[str], scope: int | None, *, declared: bool
+) -> _Level:
+    """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
+    now = max((_draws(paired_runs, task, scope) for task in tasks), default=0)
+    before = sorted(
+        {count for task in tasks for count in paired_runs.looks.get(task, ()) if count < now}
+    )
+    look, most = len(before) + 1, paired_runs.max_draws
+    if not (declared and most):
+        return _Level(undeclared_level(look), look)
+    if now > most:
+        bar = (f"more draws than the declared maximum of {most}",)
+        return _Level(ALPHA, look, bar, bar)
+    early = () if now == most else (f"the declared maximum of {most} draws is not reached",)
+    return _Level(declared_level([*before, now], most), look, (), early)
 
 
 def _bars(
@@ -306,7 +354,7 @@ def _bars(
     missing = sum(pair.planned - pair.used for pair in pairs)
     if missing:
         failed = sum(pair.failed for pair in pairs)
-        because = f", {failed} because runs failed" if failed else ""
+        because = f", {failed} because runs have no score" if failed else ""
         text = f"{missing} of {sum(pair.planned for pair in pairs)} pairs are missing{because}"
         yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
     for name in (method, paired_runs.baseline):
@@ -346,7 +394,7 @@ def _fixed(used: Sequence[_Paired]) -> float:
 
 def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
     """Return how many draws per task let this claim of a contrast detect a difference of `points`."""
-    alpha = ALPHA / max(claim.m, 1)
+    alpha = claim.alpha / max(claim.m, 1)
     if claim.population == "other tasks":
         means = Variance(test.sd**2, claim.n - 1)
         return sample_size.draws_for_other_tasks(
@@ -411,7 +459,7 @@ def _notes(test: Contrast) -> Iterator[str]:
     claim = test.widest
     if math.isnan(claim.p_raw):
         yield "NO_TEST"
-    elif claim.reach > ALPHA:
+    elif claim.reach > claim.alpha:
         yield "NOT_REACHABLE"
     if claim.n > 1 and not test.sd > 0:
         yield "NO_VARIANCE"

@@ -1,7 +1,10 @@
 """Diagnostics: what a reader must know before believing a table, each with a code, a level and a sentence."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import fmean
 from typing import Literal
+
+import numpy as np
 
 from reports.analysis.cells import Cell
 from reports.analysis.contrasts import Contrast
@@ -9,8 +12,14 @@ from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
 from reports.analysis.run import Run, finished, run_status
 from reports.document import Note, plural
+from reports.statistics import influence
 from reports.statistics.proportion import upper_bound
 
+ENDS = {
+    "failed": "failed",
+    "diverged": "diverged",
+    "undefined": "with a metric that is not finite",
+}
 MAX_PLACES = 6  # places that a sentence lists before it says how many more there are
 NOT_EQUAL = "absence of significance is not evidence of equality."
 
@@ -75,7 +84,7 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iter
             "such runs count with the score of one constant answer"
         )
         yield _note("DIVERGED", "red", text, places)
-    names = ("failed", "diverged")
+    names = ("failed", "diverged", "undefined")
     dropped = [
         status
         for run in paired_runs.all()
@@ -83,10 +92,10 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iter
     ]
     if dropped:
         counts = " and ".join(
-            f"{dropped.count(name)} {name}" for name in sorted(names) if name in dropped
+            f"{dropped.count(name)} {ENDS[name]}" for name in sorted(names) if name in dropped
         )
         places = [
-            f"{_cell(cell)} ({cell.fates[name]} {name})"
+            f"{_cell(cell)} ({cell.fates[name]} {ENDS[name]})"
             for cell in cells
             for name in names
             if name in cell.fates and cell.done < cell.planned
@@ -169,16 +178,95 @@ def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
 
 
 def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
-    if paired_runs.holdout:
+    runs = [run for run in paired_runs.all() if finished(run)]
+    unknown = {run.task for run in runs if run.holdout and run.identities is None}
+    if unknown:
         text = (
-            "test rows are split off anew for every draw, so draws share rows; the intervals and p values of these "
-            "tasks are widened by test rows divided by training rows (Nadeau and Bengio 2003), which is an "
-            "approximation, and a wide one for few training rows"
+            "test rows are split off anew for every draw, and these results do not store which; the intervals and "
+            "p values of these tasks are widened by test rows divided by training rows (Nadeau and Bengio 2003), "
+            "which is too wide for few training rows; results of this version are narrower"
         )
-        yield Note("HOLDOUT", "amber", f"{', '.join(paired_runs.holdout)}: {text}.")
+        yield Note("HOLDOUT", "amber", f"{', '.join(sorted(unknown))}: {text}.")
+    if ungrouped := sorted({run.task for run in runs if run.groups is None and run.labels}):
+        text = "groups of test rows are not stored with these results, so every row counts as independent"
+        yield Note("UNGROUPED", "amber", f"{', '.join(ungrouped)}: {text}.")
+    yield from _grouped(runs)
+    yield from _repeated(runs)
     if paired_runs.seen:
         text = "the backbone is known to be trained on this data; high scores there may come from memorisation"
         yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")
+
+
+def _grouped(runs: Sequence[Run]) -> Iterator[Note]:
+    """Return a note on the tasks whose test rows come in groups, with the design effect."""
+    places = []
+    for task in sorted({run.task for run in runs}):
+        effects = [
+            design_effect(run) for run in runs if run.task == task and run.groups is not None
+        ]
+        known = [effect for effect in effects if effect is not None]
+        run = next((run for run in runs if run.task == task and run.groups is not None), None)
+        if run is not None and known and len(np.unique(run.row_groups)) < run.n_test:
+            groups = len(np.unique(run.row_groups))
+            places.append(
+                f"{task}: {run.n_test} rows in {plural(groups, 'group')}, "
+                f"design effect {fmean(known):.1f}"
+            )
+    if places:
+        text = "test rows come in groups, within which they are not independent; intervals and p count groups"
+        yield _note("GROUPED", "amber", text, places)
+
+
+def design_effect(run: Run) -> float | None:
+    """Return the variance of a score over groups of rows divided by that over independent rows; None if unknown."""
+    if run.row_scores is None:
+        return None
+    rest = run.row_scores - run.row_scores.mean()
+    sums = np.bincount(np.unique(run.row_groups, return_inverse=True)[1], weights=rest)
+    alone = float(np.square(rest).sum()) * len(rest) / max(len(rest) - 1, 1)
+    grouped = float(np.square(sums).sum()) * len(sums) / max(len(sums) - 1, 1)
+    return grouped / alone if alone > 0 else None
+
+
+def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
+    """Return a note on test rows that are also trained on, with the scores on the other rows."""
+    places = []
+    for task in sorted({run.task for run in runs}):
+        known = [run for run in runs if run.task == task and run.repeated is not None]
+        shares = [len(run.repeated) / run.n_test for run in known if run.repeated is not None]
+        if not any(shares):
+            continue
+        scores = []
+        for method in sorted({run.method for run in known}):
+            pairs = [
+                (100 * (run.score or 0.0), 100 * other)
+                for run in known
+                if run.method == method and (other := score_on_other_rows(run)) is not None
+            ]
+            if pairs:
+                both, others = map(fmean, zip(*pairs, strict=True))
+                scores.append(f"{method} {others:.1f} instead of {both:.1f}")
+        share = f"{task}: {100 * fmean(shares):.1f} % of the test rows"
+        places.append(f"{share}; on the others {', '.join(scores)}" if scores else share)
+    if places:
+        text = "the texts of some test rows are also in the training or dev rows, so a model may have memorised them"
+        yield _note("REPEATED", "amber", text, places)
+
+
+def score_on_other_rows(run: Run) -> float | None:
+    """Return the score of a run on the test rows that it was not trained on; None if it is not known."""
+    if run.repeated is None or run.row_scores is None:
+        return None
+    kept = np.ones(len(run.predictions), dtype=bool)
+    kept[run.repeated] = False
+    labels, start = {}, 0
+    for split, values in run.labels.items():
+        labels[split] = values[kept[start : start + len(values)]]
+        start += len(values)
+    if not all(map(len, labels.values())):
+        return None
+    rows = influence.row_scores(run.predictions[kept], labels, run.scored_by)
+    return None if rows is None else float(rows.mean())
 
 
 def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
@@ -294,7 +382,8 @@ def _block(run: Run) -> str:
 
 
 def _note(code: str, level: Literal["red", "amber"], text: str, places: Sequence[str]) -> Note:
-    return Note(code, level, f"{text}: {_some(places)}.")
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return Note(code, level, f"{text}: {_some(places)}.", f"{text}: {places[0]}{more}.")
 
 
 def _some(places: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from reports.analysis.paired_runs import mean_over_sizes, overlap, scores_per_draw
 from reports.analysis.run import Run
 from reports.statistics import intervals
-from reports.statistics.conventions import DIGITS, Array, paired_differences
+from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences
 from reports.statistics.intervals import Estimate, Interval
 
 Population = Literal["these rows", "these tasks", "other tasks"]
@@ -35,12 +35,21 @@ class TaskEstimate(NamedTuple):
 
     values: list[float]  # one per draw
     draws: Estimate  # for other draws
-    # for other draws and test rows; None if the answers to single rows are unknown or the test rows
-    # differ between draws
+    # for other draws and test rows; None if the answers to single rows are unknown, or if the test
+    # rows differ between draws and their identities are unknown
     rows: Estimate | None
-    corrected: bool  # whether test rows are split anew for each draw, and `draws` is widened for it
-    test_rows: int  # fewest of a run
+    # whether test rows are split anew for each draw, their identities are unknown, and `draws` is
+    # widened for it
+    corrected: bool
+    groups: int  # number of independent groups of test rows
     bounds: tuple[float, float]  # lowest and highest possible value
+
+
+class _RowTable(NamedTuple):
+    """Points (draws, rows) by draw and test row, NaN where a draw did not test a row; and the rows' groups."""
+
+    points: Array
+    groups: Array
 
 
 def task_score(by_size: RunsBySize) -> TaskEstimate:
@@ -61,8 +70,8 @@ def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
     )
     table, other = _row_table(method), _row_table(baseline)
     difference = None
-    if table is not None and other is not None and table.shape == other.shape:
-        difference = table - other
+    if table is not None and other is not None and table.points.shape == other.points.shape:
+        difference = table._replace(points=table.points - other.points)
     rounded = list(paired_differences(values, np.zeros(len(values))))
     low, high = _bounds(method)
     return _estimate(rounded, difference, method, (low - high, high - low))
@@ -75,48 +84,67 @@ def _bounds(by_size: RunsBySize) -> tuple[float, float]:
 
 
 def _estimate(
-    values: list[float], table: Array | None, by_size: RunsBySize, bounds: tuple[float, float]
+    values: list[float], table: _RowTable | None, by_size: RunsBySize, bounds: tuple[float, float]
 ) -> TaskEstimate:
     runs = [run for at_size in by_size for run in at_size]
-    shared = overlap(runs)
+    shared = overlap(runs) if table is None else 0.0
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),
-        rows=None if table is None else intervals.over_draws_and_rows(np.round(table, DIGITS)),
+        rows=None
+        if table is None
+        else intervals.over_draws_and_rows(np.round(table.points, DIGITS), table.groups),
         corrected=shared > 0,
-        test_rows=min((run.n_test for run in runs), default=0),
+        groups=len(np.unique(table.groups))
+        if table is not None
+        else min((run.n_test for run in runs), default=0),
         bounds=bounds,
     )
 
 
-def _row_table(by_size: RunsBySize) -> Array | None:
-    """Return points (draws, n) by draw and test row.
+def _row_table(by_size: RunsBySize) -> _RowTable | None:
+    """Return the scores of single test rows, averaged over the seeds and the sizes of a draw.
 
-    None if the scores of single rows are unknown or the test rows are not the same in all runs.
+    None if they are unknown, or if test rows differ between draws and their identities are unknown.
     """
-    per_size, known = [], None
-    for runs in by_size:
+    runs = [run for at_size in by_size for run in at_size]
+    if not runs or any(run.row_scores is None for run in runs):
+        return None
+    if runs[0].identities is None and not all(_same_rows(run, runs[0]) for run in runs):
+        return None
+    per_size: list[dict[int, list[Array]]] = []
+    for at_size in by_size:
         scores: dict[int, list[Array]] = {}
-        for run in runs:
-            rows = run.row_scores
-            labels = np.concatenate(list(run.labels.values())) if run.labels else np.empty(0)
-            known = labels if known is None else known
-            if rows is None or run.holdout or not np.array_equal(labels, known):
-                return None
-            scores.setdefault(run.draw, []).append(rows)
-        per_size.append({draw: np.mean(seeds, axis=0) for draw, seeds in scores.items()})
+        for run in at_size:
+            scores.setdefault(run.draw, []).append(np.asarray(run.row_scores))
+        per_size.append(scores)
     common = sorted(set.intersection(*map(set, per_size))) if per_size else []
     if not common:
         return None
-    return 100 * np.array([np.mean([size[draw] for size in per_size], axis=0) for draw in common])
+    first = {run.draw: run for run in runs}
+    names = np.unique(np.concatenate([first[draw].row_names for draw in common]))
+    points = np.full((len(common), len(names)), np.nan)
+    groups = np.zeros(len(names))
+    for number, draw in enumerate(common):
+        at = np.searchsorted(names, first[draw].row_names)
+        seeds = [np.mean(scores[draw], axis=0) for scores in per_size]
+        points[number, at] = 100 * np.mean(seeds, axis=0)
+        groups[at] = first[draw].row_groups
+    return _RowTable(points, groups)
+
+
+def _same_rows(run: Run, other: Run) -> bool:
+    return not run.holdout and all(
+        np.array_equal(labels, other.labels.get(name, ())) for name, labels in run.labels.items()
+    )
 
 
 def pooled(
-    estimates: Sequence[TaskEstimate], *, sd: float | None = None
+    estimates: Sequence[TaskEstimate], *, sd: float | None = None, level: float = 1 - ALPHA
 ) -> tuple[Interval, Population]:
     """Return the mean over tasks with its interval, over other test rows as well if every task allows it."""
     wide = bool(estimates) and all(task.rows is not None or task.corrected for task in estimates)
-    interval = intervals.pooled(parts(estimates), sd=sd)
+    interval = intervals.pooled(parts(estimates), sd=sd, level=level)
     if estimates:
         lowest = float(np.mean([task.bounds[0] for task in estimates]))
         highest = float(np.mean([task.bounds[1] for task in estimates]))

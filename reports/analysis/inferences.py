@@ -19,7 +19,7 @@ from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, sign_flip_inter
 Correction = Literal["Holm", "Benjamini-Hochberg"]
 
 FEWEST_TASKS: Final = 8  # for a claim about other tasks
-FEWEST_ROWS: Final = 20  # test rows of a task, for a claim about other rows
+FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any one of its tasks
 
 
@@ -30,12 +30,13 @@ class Inference:
     population: Population
     test: str
     n: int  # number of draws per task, or of tasks
-    low: float  # 95 % interval, not adjusted for other comparisons; NaN if there is none
+    low: float  # interval, of 95 % at the first look, not adjusted for other comparisons; NaN if there is none
     high: float
     p_raw: float
     p_adj: float = math.nan
     correction: str = ""
     m: int = 0  # number of claims that are adjusted together
+    alpha: float = ALPHA  # level of this look at the data; the interval covers 1 - alpha
     smallest: float = 0.0  # smallest adjusted p that these differences allow; a tie has no sign
     reach: float = 0.0  # smallest adjusted p that this number of tasks allows
     error: float = math.nan  # standard error of the difference; for other tasks sd / sqrt(n)
@@ -45,23 +46,25 @@ class Inference:
 
     @property
     def settled(self) -> bool:
-        """Whether the adjusted p is at most .05 and nothing bars the claim."""
-        return self.p_adj <= ALPHA and not self.barred
+        """Whether the adjusted p is at most the level and nothing bars the claim."""
+        return self.p_adj <= self.alpha and not self.barred
 
     @property
     def tied(self) -> bool:
-        """Whether p cannot reach .05 because of tasks without a difference."""
-        return self.smallest > ALPHA >= self.reach
+        """Whether p cannot reach the level because of tasks without a difference."""
+        return self.smallest > self.alpha >= self.reach
 
 
-def on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str]) -> Inference:
+def on_these_tasks(
+    estimates: Sequence[TaskEstimate], barred: Sequence[str], alpha: float
+) -> Inference:
     """Return the claim about the same tasks: other draws, and other test rows if their answers are known."""
-    interval, population = pooled(estimates)
+    interval, population = pooled(estimates, level=1 - alpha)
     reasons = list(barred)
     if population == "these rows":
         reasons.append("the answers to single test rows are not stored")
-    elif any(task.test_rows < FEWEST_ROWS for task in estimates):
-        reasons.append(f"fewer than {FEWEST_ROWS} test rows")
+    elif any(task.groups < FEWEST_GROUPS for task in estimates):
+        reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
     rows = " and test rows" if population == "these tasks" else ""
     corrected = ", corrected for shared rows" if any(task.corrected for task in estimates) else ""
     return Inference(
@@ -71,16 +74,17 @@ def on_these_tasks(estimates: Sequence[TaskEstimate], barred: Sequence[str]) -> 
         low=interval.low,
         high=interval.high,
         p_raw=interval.p,
+        alpha=alpha,
         error=interval.error,
         df=interval.df,
         barred=tuple(reasons),
     )
 
 
-def on_other_tasks(means: Array, barred: Sequence[str]) -> Inference:
+def on_other_tasks(means: Array, barred: Sequence[str], alpha: float) -> Inference:
     """Return the claim about other tasks from the mean difference (tasks,) on each of these tasks."""
     n = len(means)
-    low, high = sign_flip_interval(means)
+    low, high = sign_flip_interval(means, alpha=alpha)
     sd = standard_deviation(means)
     p = sign_flip(means) if n > 1 else math.nan
     return Inference(
@@ -90,20 +94,21 @@ def on_other_tasks(means: Array, barred: Sequence[str]) -> Inference:
         low=low,
         high=high,
         p_raw=p,
+        alpha=alpha,
         smallest=smallest_p(int((means != 0).sum())),
         reach=smallest_p(n),
         error=sd / math.sqrt(n) if n else math.nan,
         df=n - 1,
-        barred=(*barred, *_bars(means, p)),
+        barred=(*barred, *_bars(means, p, alpha)),
     )
 
 
-def _bars(means: Array, p: float) -> Iterator[str]:
+def _bars(means: Array, p: float, alpha: float) -> Iterator[str]:
     """Yield what bars a claim about other tasks, besides its p."""
     if len(means) < FEWEST_TASKS:
         yield f"fewer than {FEWEST_TASKS} tasks"
         return
-    if p > ALPHA:  # the claim fails anyway
+    if p > alpha:  # the claim fails anyway
         return
     rest = [np.delete(means, number) for number in range(len(means))]
     if any(part.mean() * means.mean() <= 0 or sign_flip(part) > WITHOUT_ONE for part in rest):
@@ -142,7 +147,7 @@ def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inferenc
             m=m,
             smallest=min(1.0, claim.smallest * divisor),
             reach=min(1.0, claim.reach * divisor),
-            mde=_detectable(claim, ALPHA / divisor),
+            mde=_detectable(claim, claim.alpha / divisor),
         )
         for claim, without in zip(claims, untested, strict=True)
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from reports.analysis.hypothesis import ROPE, Hypothesis
 from reports.analysis.run import STATUSES, Run, finished, run_status
 from reports.analysis.training_failures import training_failures
 
+HELD_OUT: Final = 0.25  # of the rows of a file, that each draw tests on
 T = TypeVar("T")
 Array = NDArray[np.float64]
 
@@ -22,9 +23,14 @@ class NothingToCompare(Exception):
 
 
 class MixedRuns(Exception):
-    """The runs belong to several backbones or recipes, which must not share a column."""
+    """The runs belong to several backbones, recipes or versions of a method, which must not share a cell."""
 
-    def __init__(self, backbones: Sequence[str], recipes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backbones: Sequence[str],
+        recipes: Sequence[str],
+        versions: Mapping[str, Sequence[int]],
+    ) -> None:
         self.backbones = list(backbones)
         self.recipes = list(recipes)
         lines = []
@@ -36,6 +42,12 @@ class MixedRuns(Exception):
                 f"the runs were made with {len(self.recipes)} recipes; choose one with --recipe N:"
             )
             lines += [f"  {number}. {text}" for number, text in enumerate(self.recipes, start=1)]
+        for method, numbers in versions.items():
+            names = " and ".join(map(str, numbers))
+            lines.append(
+                f"{method} has results of its versions {names}; choose one with "
+                f"--method-version {method.split('(')[0]}:{numbers[-1]}"
+            )
         super().__init__("\n".join(lines))
 
 
@@ -70,6 +82,16 @@ class PairedRuns:
     def rope(self) -> float:
         """Half-width, in points, of the region around 0 in which a difference does not matter."""
         return self.hypothesis.rope if self.hypothesis else ROPE
+
+    @property
+    def max_draws(self) -> int:
+        """The declared maximum of draws; 0: none was declared."""
+        return self.hypothesis.max_draws if self.hypothesis else 0
+
+    @cached_property
+    def looks(self) -> Mapping[str, tuple[int, ...]]:
+        """By task, the numbers of draws at which the comparison was complete before draws were added."""
+        return {run.task: run.looks for run in self.index.values() if run.looks}
 
     @property
     def planned(self) -> str | None:
@@ -130,8 +152,14 @@ def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]
 
 
 def overlap(runs: Iterable[Run]) -> float:
-    """Return test rows divided by training rows if both are split anew for each draw, else 0."""
-    return max((run.n_test / max(run.n_train, 1) for run in runs if run.holdout), default=0.0)
+    """Return test rows divided by the other rows of the file if both are split anew for each draw, else 0.
+
+    Older results do not say how large the file was: the training rows stand for the other rows.
+    """
+    held_out = [run for run in runs if run.holdout]
+    if all(run.identities is not None for run in held_out):
+        return HELD_OUT / (1 - HELD_OUT) if held_out else 0.0
+    return max(run.n_test / max(run.n_train, 1) for run in held_out)
 
 
 def scores_per_draw(runs: Iterable[Run]) -> dict[int, float]:
@@ -193,8 +221,12 @@ def pair_runs(
         raise NothingToCompare(f"no run matches the request; there are {_inventory(all_runs)}")
     backbones = sorted({run.backbone for run in kept})
     recipes = sorted({run.recipe for run in kept})
-    if len(backbones) > 1 or len(recipes) > 1:
-        raise MixedRuns(backbones, recipes)
+    of_method: dict[str, set[int]] = {}
+    for run in kept:
+        of_method.setdefault(run.method, set()).add(run.method_version)
+    mixed = {method: sorted(numbers) for method, numbers in of_method.items() if len(numbers) > 1}
+    if len(backbones) > 1 or len(recipes) > 1 or mixed:
+        raise MixedRuns(backbones, recipes, mixed)
     index, repeated = _index(kept)
     blocks: dict[tuple[str, int], set[Block]] = {}
     for _, block in index:

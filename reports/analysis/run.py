@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
-from typing import Final, Literal, TypeGuard
+from typing import Final, Literal, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from reports.statistics import influence
 
 Array = NDArray[np.float64]
-Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
+Status = Literal["done", "diverged", "undefined", "failed", "infeasible", "missing"]
 
 # Of several runs of one method in one block, the one with the first of these is used.
-STATUSES: Final[tuple[Status, ...]] = ("done", "diverged", "failed", "infeasible", "missing")
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Run:
     backbone: str  # name, revision, pooling and dtype in one readable line
     recipe: str  # what all methods share (steps, batch, dev rule, ...) in one readable line
     method: str  # with the options that differ from the defaults, such as "simplex(vertices=2)"
+    method_version: int = 1  # rises with a change of the method that changes its numbers
     task: str
     size: int
     draw: int
@@ -77,6 +78,17 @@ class Run:
     )  # (n_test,) classes or values
     # labels by test split, in the order of `predictions`
     labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
+    # numbers of draws at which the comparison was complete before draws were added
+    looks: tuple[int, ...] = ()
+    # group of each test row (n_test,), in which rows are not independent; None: not stored
+    groups: Array | None = field(default=None, compare=False)
+    # number of each test row (n_test,) in the file that all draws split; None: all draws have the
+    # same test rows, or not stored
+    identities: Array | None = field(default=None, compare=False)
+    # test rows whose texts are also in the training or dev rows of the run; None: not stored
+    repeated: NDArray[np.int64] | None = field(default=None, compare=False)
+    # class probabilities (rows, classes) by test split; empty if they are not stored
+    probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
     classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
 
@@ -86,6 +98,17 @@ class Run:
         bounds = [influence.BOUNDS.get(name, (-math.inf, math.inf)) for name in self.scored_by]
         low, high = zip(*bounds, strict=True) if bounds else ((-math.inf,), (math.inf,))
         return 100 * fmean(low), 100 * fmean(high)
+
+    @property
+    def row_names(self) -> Array:
+        """Numbers (n_test,) that identify the test rows among all draws of the task."""
+        names = np.arange(len(self.predictions), dtype=np.float64)
+        return names if self.identities is None else self.identities
+
+    @property
+    def row_groups(self) -> Array:
+        """Group (n_test,) of each test row; every row is a group of its own if groups are not stored."""
+        return self.row_names if self.groups is None else self.groups
 
     @cached_property
     def row_scores(self) -> Array | None:
@@ -109,9 +132,9 @@ def finished(run: Run | None) -> TypeGuard[Run]:
 
 
 def run_status(run: Run | None) -> Status:
-    """Return the status of a planned run; a finished job without a finite score is diverged."""
+    """Return the status of a planned run; it is undefined if a finished job has no finite score."""
     if run is None:
         return "missing"
     if run.status == "done" and not finished(run):
-        return "diverged"
+        return "undefined"
     return run.status

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.analysis.contrasts import Contrast
-from reports.analysis.paired_runs import overlap
-from reports.analysis.run import Run, finished
-from reports.statistics import intervals
 from reports.statistics.conventions import DIGITS
 from reports.statistics.equivalence import Equivalence, equivalence
 from reports.statistics.random_effects import RandomEffects, random_effects
@@ -25,28 +22,21 @@ class SecondaryEstimates:
 
 
 def secondary_estimates(
-    tests: Sequence[Contrast], runs: Sequence[Run]
+    tests: Sequence[Contrast],
 ) -> tuple[SecondaryEstimates, ...]:
     """Return the estimates for each overall comparison over two tasks or more."""
     return tuple(
-        _estimates(test, runs)
+        _estimates(test)
         for test in tests
         if test.family == "overall" and test.others and test.others.n > 1
     )
 
 
-def _estimates(test: Contrast, runs: Sequence[Run]) -> SecondaryEstimates:
-    finished_runs = [run for run in runs if run.method == test.method and finished(run)]
+def _estimates(test: Contrast) -> SecondaryEstimates:
     means = np.round([np.mean(draws) for draws in test.differences.values()], DIGITS)
-    noise = [
-        intervals.over_draws(
-            draws, overlap=overlap(run for run in finished_runs if run.task == task)
-        ).variance
-        for task, draws in test.differences.items()
-    ]
     return SecondaryEstimates(
         method=test.method,
         tasks=tuple(test.differences),
-        pooled=random_effects(means, noise),
+        pooled=random_effects(means, list(test.variances.values())),
         equivalence=equivalence(means, margin=test.rope),
     )

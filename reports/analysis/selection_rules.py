@@ -58,7 +58,8 @@ def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
     lost = [
         run
         for run in runs
-        if run_status(run) == "diverged" and not (finished(run) and scores_by_rule(run))
+        if run_status(run) in ("diverged", "undefined")
+        and not (finished(run) and scores_by_rule(run))
     ]
     unpaired = [_as_chosen_by(run, name, math.nan) for name in runs_by_rule for run in lost]
     paired_runs = pair_runs(

@@ -15,15 +15,22 @@ from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST
 
 
-def verdict(comparison: Comparison) -> tuple[str, ...]:
-    """Return a headline, then a paragraph for each method that is compared with the baseline."""
+def verdict(comparison: Comparison, *, full: bool = True) -> tuple[str, ...]:
+    """Return a headline, something on each method that is compared with the baseline, and the next step.
+
+    Args:
+        comparison: The numbers.
+        full: Whether to return a paragraph on each method, and not only a line.
+    """
     tests = comparison.family("overall")
     if comparison.done == 0:
         planned = plural(comparison.planned, "planned run")
         return (f"No result yet: none of the {planned} has a score.",)
     if not tests:
         return (_without_comparison(comparison),)
-    paragraphs = [_paragraph(comparison, test) for test in tests]
+    paragraphs = [
+        _paragraph(comparison, test) if full else _line(comparison, test) for test in tests
+    ]
     return (_headline(comparison, tests), *paragraphs, *_next_step(tests))
 
 
@@ -105,7 +112,23 @@ def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
         yield f"No claim about {names}: {texts[0]}{more}{advice}."
 
 
-# Paragraphs
+# Comparisons
+
+
+def _line(comparison: Comparison, test: Contrast) -> str:
+    """Return one comparison in a line."""
+    subject = f"{test.method} minus {test.baseline}"
+    if math.isnan(test.effect):
+        return f"{subject}: not compared."
+    parts = []
+    for claim in test.inferences:
+        where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
+        where = where if test.others else f"on {comparison.tasks[0]}"
+        bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"
+        p = "not tested" if math.isnan(claim.p_adj) else p_value(claim.p_adj)
+        settled = "settled" if claim.settled else "no claim" if test.barred else "not settled"
+        parts.append(f"{where}{bounds}, {p}, {settled}")
+    return f"{subject}: {points(test.effect)} points; {'; '.join(parts)}."
 
 
 def _paragraph(comparison: Comparison, test: Contrast) -> str:
@@ -132,7 +155,8 @@ def _claim(test: Contrast, claim: Inference) -> str:
     bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
     if math.isnan(claim.p_raw):
         return f"{bounds}not tested ({_untested(claim)})"
-    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}"
+    at = f" at look {test.look}, level {claim.alpha:.2g}" if claim.alpha < ALPHA else ""
+    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}{at}"
     if claim.settled:
         symmetric = " (if differences are symmetric about their mean)"
         return f"{p}, settled{symmetric * (claim.population == 'other tasks')}"
@@ -155,8 +179,8 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     """Yield why a p above .05 was to be expected, or what the test would have detected."""
     if claim.tied:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of .05 is possible"
-    elif claim.smallest > ALPHA:
-        fewest = math.ceil(1 - math.log2(ALPHA / max(claim.m, 1)))
+    elif claim.smallest > claim.alpha:
+        fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         yield f"{claim.n} tasks allow no p below {probability(claim.smallest)}, at least {fewest} do"
     elif not math.isnan(claim.mde):
         yield f"detects {claim.mde:.1f} points or more"

@@ -25,7 +25,9 @@ MARKERS_PER_LINE: Final = 10
 def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     """Draw the fraction of each method's runs that score at least τ, with pointwise 95 % bands."""
     runs = [
-        run for run in comparison.runs if finished(run) or run_status(run) in ("failed", "diverged")
+        run
+        for run in comparison.runs
+        if finished(run) or run_status(run) in ("failed", "diverged", "undefined")
     ]
     scores = [100 * (run.score or 0.0) for run in runs if finished(run)]
     if not scores:

@@ -12,7 +12,7 @@ from reports.formats.json import as_json
 from reports.formats.latex import as_latex
 from reports.formats.markdown import as_markdown
 from reports.formats.terminal import as_terminal
-from reports.tables.main import document
+from reports.tables.main import brief_document, document
 from reports.tables.task_characteristics import characteristics_tables
 
 
@@ -26,6 +26,7 @@ def write(
     against: str | None = None,
     texts: Callable[[Run], Sequence[Sequence[str]] | None] | None = None,
     characteristics: bool = False,
+    full: bool = True,
 ) -> str:
     """Return the comparison in one format; see `reports.render` for the arguments."""
     if form == "csv":
@@ -33,7 +34,8 @@ def write(
     measured = measure(comparison, texts or (lambda _: None)) if characteristics else None
     if form == "json":
         return as_json(comparison, command=command, characteristics=measured)
-    page = document(comparison, command=command)
+    short = not full and form != "html" and against is None and measured is None
+    page = (brief_document if short else document)(comparison, command=command)
     if measured is not None:
         page = replace(
             page, appendix=(*page.appendix, *characteristics_tables(comparison, measured))

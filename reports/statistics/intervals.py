@@ -62,33 +62,48 @@ def over_draws(values: ArrayLike, *, overlap: float = 0.0) -> Estimate:
     return Estimate(float(array.mean()), variance, array.size - 1, by_draw)
 
 
-def over_draws_and_rows(table: ArrayLike) -> Estimate:
-    """Estimate the mean of `table` (draws, test rows) if both draws and rows are samples.
+def over_draws_and_rows(table: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
+    """Estimate the mean over draws of `table` (draws, rows) if both draws and rows are samples.
 
-    The model has an effect of the draw, an effect of the row and a residual. Each mean square
-    estimates the sum of its own variance and the residual's, so the variance of the mean is that
-    over draws plus that over rows minus the residual's, which the first two both contain (Searle,
-    Casella & McCulloch 1992, section 4.5). It is never less than the larger of the first two.
-    Degrees of freedom by Satterthwaite (1946) over the three mean squares, and never fewer than
-    those of the draws or of the rows alone.
+    The variance of the mean has two parts: that of the means of the draws, divided by their number,
+    and the covariance that two draws have because they are tested on the same rows. Residuals are
+    summed within groups of rows first, because rows of a group are not independent. With every row
+    in every draw and no groups, this is the estimate from the three mean squares of the crossed
+    design (Searle, Casella & McCulloch 1992, section 4.5). The variance is never less than that over
+    draws alone or that over rows alone. Degrees of freedom by Satterthwaite (1946) over the three
+    mean squares, and never fewer than those of the draws or of the groups alone.
+
+    Args:
+        table: Points; NaN where a draw was not tested on a row.
+        groups: The group (rows,) of each row; None: every row is independent of the others.
     """
     array = np.asarray(table, dtype=np.float64)
-    draws, rows = array.shape
-    if draws < 2 or rows < 2:
-        return Estimate(float(array.mean()) if array.size else math.nan, math.nan, math.nan)
-    mean, draw_means, row_means = array.mean(), array.mean(axis=1), array.mean(axis=0)
-    by_draw = standard_deviation(draw_means) ** 2 / draws
-    by_row = standard_deviation(row_means) ** 2 / rows
-    rest = array - draw_means[:, None] - row_means + mean  # (draws, rows)
-    cells = (draws - 1) * (rows - 1)
-    residual = float(np.square(rest).sum()) / cells / array.size
-    total = max(by_draw + by_row - residual, by_draw, by_row)
+    tested = ~np.isnan(array)
+    counts = tested.sum(axis=1)
+    draws = len(array)
+    means = np.nansum(array, axis=1) / counts if array.size else np.empty(0)
+    mean = float(means.mean()) if draws else math.nan
+    rest = np.where(tested, array - means[:, None], 0.0) / counts[:, None]  # (draws, rows)
+    members = np.arange(array.shape[1]) if groups is None else np.asarray(groups)
+    names, place = np.unique(members[tested.any(axis=0)], return_inverse=True)
+    n = len(names)
+    if draws < 2 or n < 2:
+        return Estimate(mean, math.nan, math.nan)
+    sums = np.zeros((n, draws))  # of the residuals of each group
+    np.add.at(sums, place, rest[:, tested.any(axis=0)].T)
+    over_all = float(np.square(sums.sum(axis=1)).sum())
+    scale = n / (n - 1)
+    by_draw = standard_deviation(means) ** 2 / draws
+    by_row = scale * over_all / draws**2
+    shared = scale * (over_all - float(np.square(sums).sum())) / (draws * (draws - 1))
+    total = max(by_draw + shared, by_draw, by_row)
     if total == 0:
-        return Estimate(float(mean), 0.0, math.nan, 0.0)
+        return Estimate(mean, 0.0, math.nan, 0.0)
+    cells = max(int(tested.sum()) - draws - int(tested.any(axis=0).sum()) + 1, 1)
     # Divided by the total first, because the squares of tiny variances would vanish.
-    parts = (by_draw / total) ** 2 / (draws - 1) + (by_row / total) ** 2 / (rows - 1)
-    df = max(1 / (parts + (residual / total) ** 2 / cells), min(draws, rows) - 1)
-    return Estimate(float(mean), total, df, by_draw)
+    parts = (by_draw / total) ** 2 / (draws - 1) + (by_row / total) ** 2 / (n - 1)
+    df = 1 / (parts + ((by_row - shared) / total) ** 2 / cells)
+    return Estimate(mean, total, max(df, min(draws, n) - 1), by_draw)
 
 
 def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - ALPHA) -> Interval:

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
+from typing import Final
 
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
@@ -15,9 +17,44 @@ from reports.document import DASH, Document, Table, TableCell, interval, number,
 from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
+NOTES: Final = 3  # that a short report shows
+
+
+def brief_document(comparison: Comparison, *, command: str = "") -> Document:
+    """Return the short report: the verdict, one table of scores, and the most important notes."""
+    page = document(comparison, command=command)
+    table = page.tables[0]
+    shown = [replace(note, text=note.brief or note.text) for note in comparison.notes[:NOTES]]
+    notes = len(comparison.notes) - len(shown)
+    more = f"{plural(notes, 'more note')} and all tables" if notes > 0 else "all tables"
+    return replace(
+        page,
+        verdict=verdict(comparison, full=False),
+        facts=(
+            ("Runs", f"{comparison.done} of {comparison.planned}; {comparison.backbone}"),
+            ("More", f"{more}: --full, or --format html"),
+        ),
+        tables=(replace(table, legend=_brief_legend(comparison, table)),),
+        notes=tuple(shown),
+        appendix=(),
+        command="",
+    )
+
+
+def _brief_legend(comparison: Comparison, table: Table) -> str:
+    shown = "".join(cell.text + cell.marks for row in table.rows for cell in row)
+    parts = ["* or bold: best of the column. ±: half of the 95 % interval."]
+    if {"↑", "↓"} & set(shown):
+        parts.append(f"↑ ↓: above or below {comparison.baseline}, exploratory.")
+    if "‡" in shown:
+        parts.append("‡: some runs predict one class only.")
+    if "†" in "".join(table.head):
+        parts.append("†: the backbone was trained on this data.")
+    return " ".join(parts)
+
 
 def document(comparison: Comparison, *, command: str = "") -> Document:
-    """Return the report of a comparison."""
+    """Return the full report of a comparison."""
     scopes: list[int | None] = [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
     tables = [_scores(comparison, scope) for scope in scopes]
     tests = [
@@ -157,7 +194,7 @@ def _entry(cell: Cell) -> TableCell:
         return TableCell("infeasible")
     share = "" if cell.state == "complete" else f" {cell.done}/{cell.planned}"
     if math.isnan(cell.mean):
-        ended = cell.task is not None and cell.state in ("failed", "diverged")
+        ended = cell.task is not None and cell.state in ("failed", "diverged", "undefined")
         return TableCell(f"{cell.state if ended else DASH}{share}")
     half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
@@ -182,7 +219,9 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
             f"↑ ↓: differs from {comparison.baseline} on these tasks, p at most .05 after Benjamini-Hochberg "
             "over all differences of these tables; exploratory, the claims are below"
         )
-    if any(cell.state in ("incomplete", "failed", "diverged", "missing") for cell in cells):
+    if any(
+        cell.state in ("incomplete", "failed", "diverged", "undefined", "missing") for cell in cells
+    ):
         parts.append(
             f"n/N: n of N planned runs have a score; {DASH}: no score, or an incomplete average"
         )

@@ -267,6 +267,30 @@ VERDICTS = (
         for rows in (200, 2000)
         for by_draw in (0.05, 0.15, 0.4)
     ),
+    *(
+        holds(
+            "these tasks, held-out rows",
+            f"{draws} draws, file of {rows} rows",
+            verdicts.covered(Study(draws=draws, rows=rows, holdout=True)),
+            slack=0.02,
+            cost=2,
+        )
+        for draws in (5, 10)
+        for rows in (200, 1000, 2000)
+    ),
+    *(
+        holds(
+            "these tasks, groups",
+            f"groups of {group}, held out: {holdout}",
+            verdicts.covered(
+                Study(draws=10, rows=600 * (4 if holdout else 1), group=group, holdout=holdout)
+            ),
+            slack=0.02,
+            cost=3,
+        )
+        for group in (3, 10)
+        for holdout in (False, True)
+    ),
     at_most(
         "any arrow",
         "6 tasks, 2 sizes, 20 draws",
@@ -291,6 +315,18 @@ VERDICTS = (
         )
         for tasks in (8, 10)
         for methods in (2, 6)
+    ),
+    *(
+        at_most(
+            "any of four looks",
+            f"5, 10, 20, 40 draws, declared: {declared}",
+            verdicts.any_look(
+                Study(draws=40, rows=2000, by_draw=0.3), (5, 10, 20, 40), declared=declared
+            ),
+            0.06,
+            cost=8,
+        )
+        for declared in (False, True)
     ),
     at_most(
         "trained cells barred",

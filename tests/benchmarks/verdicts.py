@@ -4,12 +4,13 @@ Each function returns a trial for `tests.benchmarks.coverage`: whether an interv
 or whether a report makes a claim that is false.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from reports.analysis.contrasts import Contrast, contrasts
+from reports.analysis.contrasts import Contrast, contrasts, overall_contrasts
+from reports.analysis.hypothesis import Hypothesis
 from reports.analysis.paired_runs import pair_runs
 from reports.analysis.run import Run
 from reports.analysis.training_failures import training_failures
@@ -35,6 +36,11 @@ def covered(study: Study) -> Trial:
         return test.these.low <= 0 <= test.these.high
 
     return trial
+
+
+def settled(study: Study) -> Trial:
+    """Whether a single comparison is settled."""
+    return lambda rng: tests_of(simulate(rng, study))[0].settled
 
 
 def any_mark(study: Study, *, tasks: int, sizes: int) -> Trial:
@@ -79,6 +85,27 @@ def claim_for_other_tasks(study: Study, *, tasks: int, methods: int) -> Trial:
                 )
                 runs += [run for run in made if run.method == method or number == 1]
         return any(test.others and test.others.settled for test in tests_of(runs))
+
+    return trial
+
+
+def any_look(study: Study, looks: Sequence[int], *, declared: bool, tasks: int = 1) -> Trial:
+    """Whether a comparison of methods that do not differ is settled at any of several looks."""
+    maximum = looks[-1] if declared else 0
+    hypothesis = Hypothesis("other", "base", max_draws=maximum) if declared else None
+
+    def trial(rng: np.random.Generator) -> bool:
+        runs = [
+            run
+            for task in range(tasks)
+            for run in simulate(rng, replace(study, draws=looks[-1]), task=f"task-{task}")
+        ]
+        for number, draws in enumerate(looks):
+            seen = [replace(run, looks=tuple(looks[:number])) for run in runs if run.draw < draws]
+            paired_runs = pair_runs(seen, baseline="base", hypothesis=hypothesis)
+            if overall_contrasts(paired_runs)[0].settled:
+                return True
+        return False
 
     return trial
 

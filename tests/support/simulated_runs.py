@@ -20,6 +20,8 @@ class Study:
     Attributes:
         draws: per task.
         rows: test rows per task.
+        holdout: the draws hold out another quarter of the rows each, instead of testing on all of them.
+        group: rows per group; all rows of a group have the same effects.
         accuracy: of every method, on average.
         by_draw: standard deviation of the effect of a method's training in one draw.
         by_row: standard deviation of the difficulty of a test row, common to all methods.
@@ -29,6 +31,8 @@ class Study:
 
     draws: int
     rows: int
+    holdout: bool = False
+    group: int = 1
     accuracy: float = 0.8
     by_draw: float = 0.15
     by_row: float = 1.0
@@ -47,25 +51,44 @@ def simulate(
     """Return one run for each method and draw of a task."""
     shape = study.draws, study.rows
     labels = rng.integers(0, 2, study.rows)
-    difficulty = rng.normal(0, study.by_row, study.rows)
+    groups = np.arange(study.rows) // study.group
+    tested = [_held_out(rng, groups) if study.holdout else None for _ in range(study.draws)]
+    difficulty = rng.normal(0, study.by_row, study.rows)[groups]
     spread = np.sqrt(1 + study.by_draw**2 + study.by_row**2 + study.by_method**2)
     runs = []
     for number, method in enumerate(methods):
-        probit = rng.normal(0, 1, shape) + difficulty + rng.normal(0, study.by_method, study.rows)
+        own = rng.normal(0, study.by_method, study.rows)[groups]
+        probit = rng.normal(0, 1, shape) + difficulty + own
         probit += rng.normal(0, study.by_draw, (study.draws, 1))
         probit += ndtri(study.accuracy + (study.gain / 100 if number else 0)) * spread
         correct = probit > 0  # (draws, rows)
         answers = np.where(correct, labels, 1 - labels).astype(np.float64)
         runs += [
-            make_run(method, task, size, draw, answers[draw], labels) for draw in range(study.draws)
+            make_run(method, task, size, draw, answers[draw], labels, groups, tested[draw])
+            for draw in range(study.draws)
         ]
     return runs
 
 
+def _held_out(rng: np.random.Generator, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers of a random quarter of the rows, in whole groups."""
+    names = rng.permutation(groups[-1] + 1)
+    return np.flatnonzero(np.isin(groups, names[: round(len(names) / 4)]))
+
+
 def make_run(
-    method: str, task: str, size: int, draw: int, answers: Array, labels: NDArray[np.int64]
+    method: str,
+    task: str,
+    size: int,
+    draw: int,
+    answers: Array,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    tested: NDArray[np.int64] | None,
 ) -> Run:
-    """Return a finished run that gave these answers (rows,)."""
+    """Return a finished run that gave these answers (rows,), on the held-out rows if there are any."""
+    if tested is not None:
+        answers, labels, groups = answers[tested], labels[tested], groups[tested]
     score = float((answers == labels).mean())
     return Run(
         digest=f"{method} {task} {size} {draw}",
@@ -86,7 +109,9 @@ def make_run(
         n_train=size,
         n_dev=30,
         n_test=len(labels),
-        holdout=False,
+        holdout=tested is not None,
+        groups=groups.astype(np.float64),
+        identities=None if tested is None else tested.astype(np.float64),
         seen=False,
         trained=1,
         stored=4,
