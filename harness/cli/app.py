@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.command import Command, GridCommand, HelpAll, with_options
+from harness.cli.command import Command, GridCommand, Group, HelpAll, with_options
 from harness.cli.database import app as database
 from harness.cli.models import app as models
-from harness.cli.options import Database, Json
+from harness.cli.result_options import Database, Json
 from harness.cli.results import app as results
 from harness.errors import FULL, BenchError, DiskTrouble, ExitCode, Unavailable, UsageError
 from harness.scheduling.run_options import RunOptions
@@ -24,6 +24,7 @@ EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code 
 
 app = typer.Typer(
     name="bench",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The class of every command: it understands options of other programs, and shows options in two lengths."""
+"""The classes of commands: they understand options of other programs, and show options in two lengths."""
 
 import functools
 import inspect
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from harness.cli import completion
 from harness.errors import UsageError
@@ -68,7 +68,22 @@ COMPLETIONS: Final = MappingProxyType(
 )
 
 
-class Command(TyperCommand):
+class _PlainFlags:
+    """Flags are shown without the type that Typer adds: they take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of the command."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the other base class
+        for flag in [one for one in parameters if getattr(one, "is_flag", False)]:
+            flag.metavar = ""
+        return parameters
+
+
+class Group(_PlainFlags, TyperGroup):
+    """A group of commands."""
+
+
+class Command(_PlainFlags, TyperCommand):
     """A command that accepts options of other programs if they have one meaning here, and else names the right one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

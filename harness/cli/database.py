@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.command import Command
-from harness.cli.options import Database
+from harness.cli.command import Command, Group
+from harness.cli.result_options import Database
 
 app = typer.Typer(
+    cls=Group,
     help="Maintain a database of results: verify, copy, merge and clean it.",
     no_args_is_help=True,
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.command import Command
-from harness.cli.options import Database, Digest, Json, Point
+from harness.cli.result_options import Database, Digest, Json, Point
 
 app = typer.Typer()
 

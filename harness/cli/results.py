@@ -8,7 +8,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.command import Command, with_options
-from harness.cli.options import Baseline, Database, Filters, Json, Output
+from harness.cli.result_options import Baseline, Database, Filters, Json, Output
 from harness.errors import UsageError
 
 app = typer.Typer()

@@ -55,20 +55,18 @@ TRAINING = "How everything is trained"
 
 
 def _option(name: str, text: str, panel: str, *, metavar: str = "TEXT") -> Any:
-    """Return a Typer option that shows its entry of `DEFAULTS` as its default."""
-    key = name.removeprefix("--").replace("-", "_")
+    """Return a Typer option whose help text ends with its entry of `DEFAULTS`.
+
+    Typer itself would cut a long default instead of wrapping it.
+    """
+    default = DEFAULTS.get(name.removeprefix("--").replace("-", "_"))
     return typer.Option(
         name,
-        help=text,
+        help=f"{text} \\[default: {default}]" if default else text,
         rich_help_panel=panel,
-        show_default=DEFAULTS.get(key) or False,
+        show_default=False,
         metavar=metavar,
     )
-
-
-def _switch(name: str, text: str, panel: str) -> Any:
-    """Return a Typer option without a value."""
-    return typer.Option(name, help=text, rich_help_panel=panel, show_default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +123,9 @@ class GridOptions:
             WHAT,
         ),
     ] = None
-    wnli: Annotated[bool, _switch("--wnli", "Include WNLI in the group `glue`.", WHAT)] = False
+    wnli: Annotated[
+        bool, _option("--wnli", "Include WNLI in the group `glue`.", WHAT, metavar="")
+    ] = False
     task_file: Annotated[
         list[Path],
         _option("--task-file", "A TOML file that describes a task.", OWN_DATA, metavar="FILE"),
@@ -197,10 +197,11 @@ class GridOptions:
     ] = None
     per_class: Annotated[
         bool,
-        _switch(
+        _option(
             "--per-class",
             "--sizes are numbers of examples per class instead of in total.",
             SAMPLING,
+            metavar="",
         ),
     ] = False
     test_limit: Annotated[

@@ -1,4 +1,7 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments of the commands that read results.
+
+Those of `bench run` are in study/grid_options.py and scheduling/run_options.py.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
