@@ -42,7 +42,7 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
         result.curve.append(point)
         result.steps = number
         if best.offer((point.dev_score, -point.dev_loss), number, adapted.trainable):
-            result.best = point
+            result.best_point = point
     adapted.trainable.load_state_dict(best.state)
     return result
 

@@ -162,7 +162,7 @@ class SelectionRules:
     def __init__(self, dev_sets: Mapping[str, DevSet]) -> None:
         self._dev_sets = dev_sets
 
-    def keys(
+    def compute_keys(
         self, point: CurvePoint
     ) -> Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]:
         """Compute the key of a checkpoint by each rule: a generator that requests logits.

@@ -1,13 +1,13 @@
 """The one training loop, for every method, alone or in a pack.
 
-Nothing here knows a method by name. A method provides slots, where tensors enter the backbone;
-trainable parameters; and `dev_scoring`, how the dev examples are scored during training.
+Nothing here knows a method by name. A method provides its slots (where tensors enter the backbone),
+its trainable parameters, and `dev_scoring` (how the dev examples are scored during training).
 """
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -45,16 +45,18 @@ class Examples:
 
 @dataclass
 class FitResult:
-    """The result of a training. The parameters themselves are left at the best checkpoint."""
+    """The result of a training. `adapted.trainable` then holds the parameters of the best checkpoint."""
 
     curve: list[CurvePoint] = field(default_factory=list)
-    best: CurvePoint | None = None
+    best_point: CurvePoint | None = (
+        None  # of the selected checkpoint; None: no evaluation was finite
+    )
     diverged_at: int | None = (
         None  # first step with a value that was not finite; None: no such step
     )
     not_finite: Literal["loss", "dev loss", "dev score"] = "loss"  # what was not finite there
     steps: int = 0  # taken
-    # The checkpoint that each other selection rule selects, by the name of the rule.
+    # The checkpoint that each rule of `SelectionRules` selects, by the name of the rule.
     best_by_rule: dict[str, BestCheckpoint] = field(default_factory=dict)
 
 
@@ -64,7 +66,7 @@ class StepRequest(NamedTuple):
     Attributes:
         indices: of the rows among the training loop's rows.
         points: points of the simplex, `[rows, layers, vertices]` or `[1, ...]`; None: the method has none.
-        pair: indices of the two vertices that the penalty compares, `[2]`.
+        pair: indices of the two vertices that the penalty compares, `[2]`; None: no penalty.
         learning_rate: of this step.
     """
 
@@ -92,7 +94,8 @@ class TrainingLoop:
         recipe: number of steps, batch size and evaluations.
         streams: the job's random streams.
         progress: called with the number of each finished step.
-        other_rules: whether to also keep the checkpoint that each other selection rule would select.
+        other_rules: whether to also keep the checkpoints that the rules of `SelectionRules` select. The
+            loop's own rule is the best dev score and, of equal scores, the least dev loss.
     """
 
     adapted: AdaptedModel
@@ -125,26 +128,34 @@ class TrainingLoop:
 
     def dropout_generators(self) -> tuple[torch.Generator | None, torch.Generator]:
         """Return the random generators for masks of the backbone's dropout (None: off) and of the method's dropout."""
-        device = self.adapted.backbone.device.type
-        return (
-            self.streams.generator("dropout", device=device) if self.options["dropout"] else None
-        ), self.streams.generator("method dropout", device=device)
+        generator = partial(self.streams.generator, device=self.adapted.backbone.device.type)
+        backbone = generator("dropout") if self.options["dropout"] else None
+        return backbone, generator("method dropout")
 
     def requests(self) -> Requests:
         """Train the parameters and leave them at the best checkpoint: a generator of requests."""
         recipe, trainable = self.recipe, self.adapted.trainable
         dev_set, rules = self._dev_set(self.scoring), self._selection_rules()
         order = _training_order(self.streams, len(self.examples.train))
-        simplex, pairs = self.streams.generator("simplex"), self.streams.generator("diversity")
-        result, losses, best, evaluations_since_best = FitResult(), [], BestCheckpoint(), 0
+        point_stream, pair_stream = (
+            self.streams.generator("simplex"),
+            self.streams.generator("diversity"),
+        )
+        # `losses` are those of the steps since the latest evaluation.
+        result, losses, best_checkpoint, evaluations_since_best = (
+            FitResult(),
+            [],
+            BestCheckpoint(),
+            0,
+        )
         for step in range(1, recipe.steps + 1):
-            batch = [next(order) for _ in range(recipe.batch_size)]
-            points, pair = (
-                trainable.sample_points(len(batch), simplex),
-                trainable.sample_pair(pairs),
+            request = StepRequest(
+                indices=[next(order) for _ in range(recipe.batch_size)],
+                points=trainable.sample_points(recipe.batch_size, point_stream),
+                pair=trainable.sample_pair(pair_stream),
+                learning_rate=self.options["lr"] * _learning_rate_factor(step, recipe.steps),
             )
-            learning_rate = self.options["lr"] * _learning_rate_factor(step, recipe.steps)
-            losses.append((yield StepRequest(batch, points, pair, learning_rate)))
+            losses.append((yield request))
             result.steps = step
             self.progress(step)
             if step % recipe.eval_every and step != recipe.steps:
@@ -152,32 +163,39 @@ class TrainingLoop:
             if (index := _first_not_finite(losses)) is not None:
                 result.diverged_at = step - len(losses) + 1 + index
                 break
+            scores = yield from dev_set.score(step)
             point = CurvePoint(
-                step, float(torch.stack(losses).mean()), *(yield from dev_set.score(step))
+                step=step,
+                train_loss=float(torch.stack(losses).mean()),
+                dev_score=scores.score,
+                dev_loss=scores.loss,
+                copies=scores.copies,
             )
             losses = []
             if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
-                result.diverged_at = step  # the last update made parameters non-finite
+                # The loss of this step, computed before its update, was finite: the update made a
+                # parameter non-finite.
+                result.diverged_at = step
                 result.not_finite = "dev score" if math.isfinite(point.dev_loss) else "dev loss"
                 break
             result.curve.append(point)
-            for rule, key in (yield from rules.keys(point)).items():
+            for rule, key in (yield from rules.compute_keys(point)).items():
                 result.best_by_rule.setdefault(rule, BestCheckpoint()).offer(key, step, trainable)
-            if best.offer((point.dev_score, -point.dev_loss), step, trainable):
-                result.best, evaluations_since_best = point, 0
+            if best_checkpoint.offer((point.dev_score, -point.dev_loss), step, trainable):
+                result.best_point, evaluations_since_best = point, 0
             else:
                 evaluations_since_best += 1
             if recipe.patience and evaluations_since_best >= recipe.patience:
                 break
-        if best.state:
-            trainable.load_state_dict(best.state)
+        if best_checkpoint.state:
+            trainable.load_state_dict(best_checkpoint.state)
         return result
 
     def _dev_set(self, scoring: DevScoring) -> DevSet:
-        first, dev = len(self.examples.train), self.examples.dev
+        first_dev_row, dev = len(self.examples.train), self.examples.dev
         return DevSet(
             dev,
-            range(first, first + len(dev)),
+            range(first_dev_row, first_dev_row + len(dev)),
             self.examples.target,
             self.adapted.trainable,
             scoring,
@@ -228,8 +246,9 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
                 ):
                     logits = forward(adapted, rows, trainable(on_device(part.points)))
                 indices = to_device(torch.tensor(part.indices), adapted.backbone.device)
-                loss = loop.loss(logits, indices) + trainable.penalty(on_device(part.pair))
-                loss = loss * (len(part.indices) / len(request.indices))
+                loss = (loop.loss(logits, indices) + trainable.penalty(on_device(part.pair))) * (
+                    len(part.indices) / len(request.indices)
+                )
                 loss.backward()
                 losses.append(loss.detach())
             optimiser.step(request.learning_rate)
@@ -245,7 +264,7 @@ def _micro_batches(step: StepRequest, size: int) -> Iterator[StepRequest]:
     for start in range(0, count, size or count):
         part = slice(start, start + (size or count))
         points = step.points
-        if points is not None and len(points) == count > 1:  # one point per row
+        if points is not None and len(points) == count:  # one point per row
             points = points[part]
         yield step._replace(indices=step.indices[part], points=points)
 

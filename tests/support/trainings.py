@@ -143,7 +143,9 @@ def same(one, other):
     """Return whether curve, selection and every tensor of two trainings are equal to the last bit."""
     (fit, tensors), (again, others) = one, other
     curves = (
-        fit.curve == again.curve and fit.best == again.best and fit.diverged_at == again.diverged_at
+        fit.curve == again.curve
+        and fit.best_point == again.best_point
+        and fit.diverged_at == again.diverged_at
     )
     return curves and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
 
