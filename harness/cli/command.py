@@ -117,14 +117,12 @@ class Command(_PlainFlags, TyperCommand):
                 plain = name.lower().replace("_", "-")
                 plain = SAME.get(plain, plain)
                 if plain in OF_METHODS and "--set" in options:
-                    value = value if equals else next(left, "")
-                    words.append(f"--set={OF_METHODS[plain]}={value}")
+                    words.append(f"--set={OF_METHODS[plain]}={value if equals else next(left, '')}")
                     continue
                 if plain not in options:
                     problems.append(self._no_such_option(name, plain, options))
                     continue
-                name = plain
-                word = f"{name}{equals}{value}"
+                name, word = plain, f"{plain}{equals}{value}"
             words.append(word)
             if options.get(name) and not equals:
                 words += [one for one in [next(left, None)] if one is not None]

@@ -1,11 +1,11 @@
 """Claims: which run may record the result of a job.
 
-The claims of a job have rising numbers. The ledger accepts a
-result only with the number of the job's latest claim, so it refuses the late result of a run that
-has lost its claim. When a claim is released, its job returns to the state before the claim.
+The claims of a job have rising numbers. The ledger accepts a result only with the number of the job's
+latest claim, so it refuses the late result of a run that has lost its claim. When a claim is released,
+its job returns to the state before the claim.
 
-The column `epoch` of a job holds the number of its latest claim, and that of an attempt the number
-of the claim under which the attempt was recorded.
+In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table, it
+holds the number of the claim under which the attempt was recorded.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -69,7 +69,8 @@ def claim_jobs(
     for part in chunks(digests, CHUNK):
         query = select(jobs.c.digest, jobs.c.epoch).where(jobs.c.digest.in_(part), claimable)
         if connection.dialect.name == "postgresql":
-            # Lock only the rows that are claimed, because other runs skip locked rows.
+            # Lock only the rows that this call will claim: other runs skip locked rows, and would miss
+            # the others.
             order = case(
                 {digest: position for position, digest in enumerate(part)}, value=jobs.c.digest
             )
@@ -96,14 +97,22 @@ def release_claims(
 
     Args:
         connection: an open transaction.
-        run: id of the run; None has no claims.
+        run: id of the run; None: no run was begun, so there is nothing to release.
         digests: of the jobs; None: all jobs that the run has claimed.
     """
     jobs = table_of(JobRow)
-    release = update(jobs).where(jobs.c.owner == run, jobs.c.state == "claimed")
-    release = release.values(state=state_before_claim(jobs), owner=None)
-    for part in chunks(digests, CHUNK) if digests is not None else [None]:
-        connection.execute(release if part is None else release.where(jobs.c.digest.in_(part)))
+    release = (
+        update(jobs)
+        .where(jobs.c.owner == run, jobs.c.state == "claimed")
+        .values(state=state_before_claim(jobs), owner=None)
+    )
+    statements = (
+        [release]
+        if digests is None
+        else [release.where(jobs.c.digest.in_(part)) for part in chunks(digests, CHUNK)]
+    )
+    for statement in statements:
+        connection.execute(statement)
 
 
 def release_dead_claims(
@@ -116,10 +125,12 @@ def release_dead_claims(
     Args:
         connection: an open transaction.
         run: id of the calling run, whose own claims stay; None: the caller has not begun a run.
-        live_runs: returns the ids of the runs that are alive, given the name of each run's lock by run id.
+        live_runs: returns the ids of the runs that are alive, given a mapping from the id of each run to
+            the name of its lock.
     """
     jobs, runs = table_of(JobRow), table_of(RunRow)
     owners = select(jobs.c.owner).where(jobs.c.state == "claimed").distinct()
+    # If `run` is None, `!=` becomes IS NOT NULL, which holds for every run.
     locks: dict[int, str] = dict(
         connection.execute(
             select(runs.c.id, runs.c.lock).where(runs.c.id.in_(owners), runs.c.id != run)
@@ -128,15 +139,19 @@ def release_dead_claims(
     dead = locks.keys() - live_runs(connection, locks)
     if not dead:
         return 0
-    release = update(jobs).where(jobs.c.state == "claimed", jobs.c.owner.in_(dead))
-    release = release.values(state=state_before_claim(jobs), owner=None)
+    release = (
+        update(jobs)
+        .where(jobs.c.state == "claimed", jobs.c.owner.in_(dead))
+        .values(state=state_before_claim(jobs), owner=None)
+    )
     return connection.execute(release).rowcount
 
 
 def reclaim(connection: Connection, run: int, claim_numbers: Mapping[str, int]) -> None:
     """Take back claims that another run released because it could not see this run's lock.
 
-    A job that a run has claimed since then stays with that run.
+    This happens if the connection that holds the lock on the server broke. A job that a run has claimed
+    since then stays with that run.
 
     Args:
         connection: an open transaction.
@@ -155,14 +170,15 @@ def reclaim(connection: Connection, run: int, claim_numbers: Mapping[str, int]) 
 def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> ColumnElement[bool]:
     """Return the SQL condition, on rows of the job table, under which the ledger accepts the result of a claim.
 
-    The claim must be the latest one of its job, and must not have been released.
+    The claim must be the latest one of its job, and must not have been released, except as
+    `even_if_released` allows.
 
     Args:
         jobs: the job table.
         claim: the claim under which the run computed the result.
-        even_if_released: accept the result also if the claim was released, as long as no run has claimed
-            the job since. For a claim that this run has not released: if it was released, another run
-            did so because it could not see this run's lock.
+        even_if_released: accept the result also if the claim was released but no run has claimed the job
+            since. Pass True if this run has not released the claim itself: then another run did, because
+            it could not see this run's lock.
     """
     is_open = and_(
         jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"
@@ -178,6 +194,8 @@ def claim_was_released(jobs: Table, claim: Claim) -> ColumnElement[bool]:
         .where(attempts.c.job == jobs.c.id, attempts.c.epoch == claim.number)
         .correlate(jobs)
     )
+    # The claim is the job's latest. It was released if the job is neither claimed nor done and no attempt
+    # was recorded under the claim.
     return and_(
         jobs.c.digest == claim.digest,
         jobs.c.epoch == claim.number,

@@ -2,7 +2,8 @@
 
 Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
 recorded its outcome. After the first signal, the loop ends when the jobs in flight have ended. The
-second signal ends it at once. In both cases the scheduler releases claims without a result.
+second signal ends it at once. In both cases the scheduler releases the claims of jobs that have no
+result.
 """
 
 import math
@@ -24,8 +25,8 @@ from harness.wording import plural
 MAX_WORKER_DEATHS = 3  # a job fails when this many workers have died while they ran it
 CONFIRM_ABOVE = 3600.0  # a run of more estimated seconds than this needs a confirmation
 POLL_SECONDS = 0.15  # how long one call waits for events
-# The scheduler offers the ledger at least this many jobs in one transaction: other runs may have
-# claimed the first ones.
+# Jobs that the scheduler offers the ledger in one claim; for a larger pack, twice the pack. They are
+# more than it claims, because other runs may have claimed the first ones.
 CLAIM_CANDIDATES = 50
 
 
@@ -43,10 +44,10 @@ class Scheduler:
 
     Args:
         ledger: open for writing. The caller has begun a run and added the jobs.
-        tickets: the jobs to run by digest, in their order.
+        tickets: the jobs by digest, in the order in which to run them.
         executor: runs packs of jobs.
         display: shows progress and messages.
-        progress: the scheduler updates its counts.
+        progress: the counts, which the scheduler updates.
         stop: counts the signals that stop the run.
         retry: states besides `planned` that may be tried again, such as `failed`.
         confirm: called once with the estimated seconds if the run will take more than an hour; False
@@ -79,7 +80,8 @@ class Scheduler:
         """Run the jobs.
 
         Raises:
-            Busy: another process has locked the ledger for too long, and the run received no signal.
+            Busy: a database server reports a lock, and the run received no signal. For a locked file,
+                the run waits.
             DiskTrouble, CannotWrite, CorruptData, Unavailable: the ledger or a disk cannot be used.
         """
         self.ledger.wait_while(self._wait_for_ledger)
@@ -87,43 +89,45 @@ class Scheduler:
             try:
                 self._loop()
             except BaseException as error:
-                # The second signal raises KeyboardInterrupt out of a job in this process. After any
-                # other error, no outcome can be recorded: do not wait for the workers.
-                if not isinstance(error, KeyboardInterrupt) or self.stop.count < 2:
+                # The second signal raises KeyboardInterrupt out of a job in this process.
+                second_signal = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
+                if not second_signal:  # no outcome can be recorded: do not wait for the workers
                     self.executor.close(kill=True)
                     raise
             self.executor.close(kill=self.stop.count >= 2)
             self._release_and_count()
-        except Busy:  # the next run releases the claims, since this process has ended by then
+        except Busy:
             if not self.stop.count:
                 raise
+            # After a signal, do not wait for the ledger: the next run releases the claims.
             self.progress.unwritten_results = bool(self._in_flight)
 
     def _loop(self) -> None:
         """Start and record jobs until nothing is in flight and nothing may be started, or until the second signal."""
         while self.stop.count < 2:
             self.ledger.keep_lock()
-            if self._is_starting_jobs:
+            if self._may_start_jobs:
                 self._start_jobs()
             if self._in_flight:
                 self._announce_stop()
                 for event in self.executor.events(POLL_SECONDS):
                     self._handle_event(event)
                 self._check_progress()
-            elif self._is_starting_jobs and self._other_runs.digests:
+            elif self._may_start_jobs and self._other_runs.digests:
                 self._other_runs.wait(self.display)
             else:
                 return
 
     @property
-    def _is_starting_jobs(self) -> bool:
+    def _may_start_jobs(self) -> bool:
         return not self.stop.count and not self.progress.too_many_failures
 
     def _release_and_count(self) -> None:
-        """Release the claims without a result, and count the jobs that other runs ended."""
+        """Release the claims of jobs that have no result, and count the jobs that other runs ended."""
         if self._in_flight:
             self.ledger.release_claims(list(self._in_flight.values()))
-        if self._is_starting_jobs:  # after a stop, every job without an outcome counts as left
+        if self._may_start_jobs:  # otherwise every job without an outcome counts as left
+            # No job is in the state `claimed` here: the loop has waited for those of other runs.
             ended = sum(state != "planned" for state in self.ledger.states(self.tickets).values())
             self.progress.ended_by_other_runs = ended - self.progress.done - self.progress.failed
 
@@ -135,21 +139,22 @@ class Scheduler:
         if idle and not self._queue:
             self._queue.extend(self._other_runs.pop_unfinished(self.ledger, self.retry))
         for worker in idle:
-            while self._queue:
+            while self._queue:  # a claim may get no job: then its candidates have left the queue
                 if claims := self._claim_pack():
                     self._in_flight |= {claim.digest: claim for claim in claims}
                     self.executor.submit(worker, [self.tickets[claim.digest] for claim in claims])
                     break
 
     def _claim_pack(self) -> list[Claim]:
-        """Claim the jobs of the next pack. Take them from the queue, and also those that other runs have."""
+        """Claim the jobs of the next pack. Remove from the queue these and the candidates that other runs have."""
         first = self._queue[0]
         # A job whose worker died runs alone from then on: it may be the cause.
         count = 1 if self._worker_deaths[first] else self.tickets[first].jobs_at_once
         candidates = self._claim_candidates(count)
         claims = self.ledger.claim(candidates, count, retry=self.retry)
         claimed = {claim.digest for claim in claims}
-        # The ledger claims in order and stops at `count`. Candidates after that one stay in the queue.
+        # The ledger claims in order and stops after `count` claims. Candidates after the last claim
+        # stay in the queue.
         last = candidates.index(claims[-1].digest) if len(claims) == count else len(candidates) - 1
         for digest in candidates[: last + 1]:
             self._queue.remove(digest)
@@ -159,15 +164,11 @@ class Scheduler:
 
     def _claim_candidates(self, count: int) -> list[str]:
         """Return the next jobs of the queue; if `count` is more than 1, those of the same kind as the first."""
-        if count == 1:
-            return list(islice(self._queue, CLAIM_CANDIDATES))
         kind = self.tickets[self._queue[0]].kind
-        return list(
-            islice(
-                (digest for digest in self._queue if self.tickets[digest].kind == kind),
-                max(CLAIM_CANDIDATES, 2 * count),
-            )
+        candidates = (
+            digest for digest in self._queue if count == 1 or self.tickets[digest].kind == kind
         )
+        return list(islice(candidates, max(CLAIM_CANDIDATES, 2 * count)))
 
     # -- ending jobs
 
@@ -177,11 +178,11 @@ class Scheduler:
             for digest in event.digests:
                 self._handle_worker_death(digest, event.reason)
             return
-        self._adopt_smaller_geometry(event.outcomes)
+        self._show_notes_and_adopt_geometry(event.outcomes)
         for outcome in event.outcomes:
             self._record(self._in_flight[outcome.digest], outcome)
-            # Remove it only after the commit. If the ledger is locked, `_wait_for_ledger` then goes on
-            # after one signal, because a result would be lost.
+            # The job stays in flight until the commit, so that `_wait_for_ledger` keeps waiting for a
+            # locked ledger after one signal: otherwise the result would be lost.
             del self._in_flight[outcome.digest]
 
     def _record(self, claim: Claim, outcome: Outcome) -> None:
@@ -198,8 +199,11 @@ class Scheduler:
         self.progress.failed += outcome.status != "done"
         self.display.finished(job, outcome, self.progress)
 
-    def _adopt_smaller_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """If a pack had to become smaller to fit into memory, run the other jobs of its kind in that geometry."""
+    def _show_notes_and_adopt_geometry(self, outcomes: Sequence[Outcome]) -> None:
+        """Show the notes of a pack, and run the other jobs of its kind in the geometry of a job with a note.
+
+        The geometry is smaller if the pack did not fit into memory. For other notes it is the planned one.
+        """
         for outcome in outcomes:
             if not outcome.note:
                 continue
@@ -235,7 +239,7 @@ class Scheduler:
         """Apply the limits, update the display, and ask for confirmation of a long run."""
         workers = self.executor.status()
         self._kill_late_packs(workers)
-        if self._is_starting_jobs and self.progress.failed >= self.limits.failed_jobs:
+        if self._may_start_jobs and self.progress.failed >= self.limits.failed_jobs:
             self.progress.too_many_failures = True
             self.display.note(
                 f"{plural(self.progress.failed, 'job')} failed: no further jobs are started"
@@ -250,7 +254,7 @@ class Scheduler:
         if self.confirm and seconds is not None and not self.stop.count:
             confirm, self.confirm = self.confirm, None
             if seconds > CONFIRM_ABOVE and not confirm(seconds):
-                self.stop.count = 2
+                self.stop.count = 2  # as after the second signal: stop at once
 
     def _kill_late_packs(self, workers: Sequence[WorkerStatus]) -> None:
         """Kill the workers of packs that take longer than their jobs may. A job that ran alone has then timed out."""
@@ -277,7 +281,8 @@ class Scheduler:
         Args:
             seconds: since this wait began. The ledger calls this method again and again while it waits.
         """
-        # A greater value is left over from an earlier wait.
+        # `seconds` grows during a wait. If the value of the previous call is not smaller, it comes from
+        # an earlier wait.
         waited = self._seconds_waited if self._seconds_waited < seconds else 0.0
         self._seconds_waited = seconds
         if waited < database.LOCK_TIMEOUT <= seconds:

@@ -163,15 +163,15 @@ class TrainingLoop:
             if (index := _first_not_finite(losses)) is not None:
                 result.diverged_at = step - len(losses) + 1 + index
                 break
+            train_loss, losses = float(torch.stack(losses).mean()), []
             scores = yield from dev_set.score(step)
             point = CurvePoint(
                 step=step,
-                train_loss=float(torch.stack(losses).mean()),
+                train_loss=train_loss,
                 dev_score=scores.score,
                 dev_loss=scores.loss,
                 copies=scores.copies,
             )
-            losses = []
             if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
                 # The loss of this step, computed before its update, was finite: the update made a
                 # parameter non-finite.
