@@ -44,7 +44,7 @@ from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.prompt import Prompt
-from methods.simplex import DECODERS, SIMPLEX_OPTIONS, Simplex
+from methods.simplex import BASES, DECODERS, SIMPLEX_OPTIONS, Simplex
 from methods.unipelt import Unipelt
 
 if TYPE_CHECKING:
@@ -143,8 +143,6 @@ REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
         )
     }
 )
-# The built-in methods that can be the base of a simplex.
-BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")
 # Other names of methods, each with the method and the options that it stands for.
 ALIASES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = MappingProxyType(
     {

@@ -25,12 +25,12 @@ PAPER_NAMES: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-shar
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """Train `length` keys and values for every layer, through an MLP of which only the output is stored.
+    """Train `length` keys and values for every layer. An MLP computes them in training; only its output is stored.
 
-    Sources: Li & Liang 2021, arXiv 2101.00190, section 4; length 10 and width 512 are the defaults of the released
-    code; section 7.4 for initialisation from the activations of real words. Le et al. 2024, arXiv 2410.02200, compare
-    ways to share tensors between keys and values: `decoder=one` (deep-share), `simple-share` (trained vectors through
-    the layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu et al. 2022, arXiv 2110.07602) for
+    Sources: Li & Liang 2021, arXiv 2101.00190, section 4, and section 7.4 for initialisation from the activations of
+    real words; length 10 and width 512 are the defaults of their code. Le et al. 2024, arXiv 2410.02200, compare ways
+    to share tensors between keys and values: `decoder=one` (deep-share), `simple-share` (trained vectors through the
+    layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu et al. 2022, arXiv 2110.07602) for
     `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`, which scales the prefix by a gate that
     depends on the input. Zhang et al. 2023, arXiv 2303.16199, for `gate=zero`, which attends to the prefix separately
     and adds the result with a factor for each head that starts at 0.
@@ -46,8 +46,8 @@ class Prefix(Method):
     hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "one: one MLP for all layers; per-layer: two for each layer; simple-share: the layer's own frozen "
-        "projections; none: train keys and values directly.",
+        "one: one MLP for all layers; per-layer: two MLPs for each layer, for keys and for values; simple-share: the "
+        "layer's own frozen projections; none: train keys and values directly.",
         choices=(*DECODERS, *PAPER_NAMES),
     )
     positions: str = option(
@@ -58,7 +58,7 @@ class Prefix(Method):
     budget: float = added_option(
         0.0,
         "Share of the backbone's parameters, such as 0.1%, that sets the length; 0: use `length`.",
-        share=True,
+        share=True,  # the value is a proportion
     )
     init: str = added_option(
         "random",
@@ -106,7 +106,9 @@ class Prefix(Method):
     def unused(self) -> frozenset[str]:
         """The MLP's width if there is no MLP, and the length if the budget sets it."""
         return frozenset(
-            {*(() if self.decodes else ("hidden",)), *(("length",) if self.budget else ())}
+            name
+            for name, is_unused in (("hidden", not self.decodes), ("length", self.budget > 0))
+            if is_unused
         )
 
     def place(self, slots: Slots) -> None:
@@ -123,12 +125,14 @@ class Prefix(Method):
                     (call.heads, length, call.width),
                     call.layer,
                 )
+        # A shared module counts as its first layer.
         for path, layer in {call.module: call.layer for call in reversed(calls)}.items():
             self._add_gate_and_dropout(slots, path, layer)
         if self.gate == "zero":
             for call in calls:
                 module = slots.backbone.model.get_submodule(call.module)
                 heads = call.heads * int(getattr(module, "num_key_value_groups", 1))  # of queries
+                # The share of a head is the factor that scales the output of its prefix.
                 slots.add(call.module, f"prefix_share_{call.index}", (heads,), call.layer)
         if self.positions == "shifted":
             from methods.core.positions import shift_positions
@@ -153,7 +157,7 @@ class Prefix(Method):
 
     def _add_gate_and_dropout(self, slots: Slots, module: str, layer: int) -> None:
         """Let `attend` apply gate and dropout to the prefixes of one attention module."""
-        scale: list[Tensor] = []  # of the current call
+        scale: list[Tensor] = []  # one tensor: the hook sets it before each call, `change` reads it
         if self.gate == "input":
             gate = slots.gate(module, "prefix", layer, slots.architecture.hidden)
 
@@ -169,7 +173,7 @@ class Prefix(Method):
             return slots.drop(prefix * scale[0] if scale else prefix, self.prefix_dropout)
 
         if self.gate == "input" or self.prefix_dropout:
-            slots.set(module, "_slots_prefix", change)
+            slots.set(module, "_slots_change_prefix", change)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         from methods.core.decoders import LATENT, FrozenProjections, fit_last_layer, prefix_mlp
@@ -185,7 +189,7 @@ class Prefix(Method):
         per_vertex |= {
             slot.name: initialise(streams, slot.name, slot.shape, vertices, zeros)
             for slot in slots
-            if ".prefix_share_" in slot.name
+            if slot.name.rpartition(".")[2].startswith("prefix_share_")
         }
         prefix_slots = [
             slot
@@ -204,7 +208,7 @@ class Prefix(Method):
                     for slot in prefix_slots
                 }
             )
-        frozen = self.decoder == "simple-share"
+        frozen = self.decoder == "simple-share"  # a latent for each call, which has two slots
         shape = (len(prefix_slots) // 2, length, hidden) if frozen else (length, hidden)
         per_vertex[LATENT] = initialise(streams, LATENT, shape, vertices, normal(1.0))
         if frozen:
@@ -216,6 +220,7 @@ class Prefix(Method):
             )
         decoder = prefix_mlp(self.decoder, prefix_slots, hidden, self.hidden, streams)
         if activations:
+            # Real words cannot be the base of a simplex, so there is one vertex.
             fit_last_layer(decoder, per_vertex[LATENT][0], activations)
         return InitialParameters(per_vertex, decoder=decoder)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from methods.core.method import (
     DevScoring,
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from methods.core.slots import Slots
 
 
+# The built-in methods that can be the base of a simplex.
+BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")
 DECODERS = ("shared", "per-vertex")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simplex(Method):
-    """Train `vertices` models of the base method at once; each row of a step uses a point sampled from their simplex.
+    """Train `vertices` models of the base method at once; each example of a step uses a point of their simplex.
 
-    The dev metric is computed on several copies of the dev examples, each at its own point. The centroid is tested.
-    With one vertex, the method equals its base, bit for bit.
+    The points are sampled. The dev metric is computed on several copies of the dev examples; no two copies share a
+    point. The centroid is tested. With one vertex, the method equals its base, bit for bit.
 
     Sources: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads as six vertices; a point for each
-    observation and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the coarser
+    example and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the coarser
     granularities and the penalty `diversity`. docs/simplex.md lists the choices made where the sources are silent.
     """
 
@@ -45,13 +47,14 @@ class Simplex(Method):
     base: Method = field(
         default_factory=Prefix,
         metadata={
-            "help": "The method whose tensors are the vertices: prefix, lora, adapter, prompt, head or unipelt."
+            "help": f"The method whose tensors are the vertices: {', '.join(BASES[:-1])} or {BASES[-1]}."
         },
     )
     vertices: int = option(6, "Number of vertices; 1 is the base method itself.", least=1)
     granularity: str = option(
         "row-layer",
-        "What gets its own point: row-layer (each example and layer), row, batch-layer (each layer) or batch.",
+        "What gets its own point: row-layer (each example and layer), row (each example), batch-layer (each layer) "
+        "or batch.",
         choices=("row-layer", "row", "batch-layer", "batch"),
     )
     validation: str = option(
@@ -61,7 +64,8 @@ class Simplex(Method):
     )
     copies: int = option(
         0,
-        "Copies of each dev example in stochastic validation; 0: about 300 scored copies in total, at least 2.",
+        "Copies of each dev example in stochastic validation; 0: as many as make about 300 scored rows, but at "
+        "least 2.",
         least=0,
     )
     concentration: float = added_option(
@@ -81,12 +85,12 @@ class Simplex(Method):
     )
     mix: str = added_option(
         "factors",
-        "Over LoRA: mix the factors A and B, or product: mix the updates B A.",
+        "With base=lora: factors: mix A and mix B; product: mix the updates B A.",
         choices=("factors", "product"),
     )
     test: str = added_option(
         "centroid",
-        "Test the centroid, or mean-of-samples: the mean prediction of sampled models.",
+        "centroid: test the centroid; mean-of-samples: test the mean prediction of sampled models.",
         choices=("centroid", "mean-of-samples"),
     )
     samples: int = added_option(10, "Number of sampled models for test=mean-of-samples.", least=1)
@@ -94,11 +98,20 @@ class Simplex(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.concentration > 0, f"concentration must be above 0, got {self.concentration}")
-        require(
-            self.base.starts_at_random and not isinstance(self.base, Simplex),
-            f"base={self.base.name} cannot be the base of a simplex: with these options every vertex would start at "
-            "the same values; choose base=prefix, lora, adapter, prompt or head",
-        )
+        for is_problem, reason in (
+            (isinstance(self.base, Simplex), "it is a simplex itself"),
+            (self.base.closed_form is not None, "it is fitted in closed form"),
+            (
+                not self.base.starts_at_random,
+                "with these options every vertex would start at the same values",
+            ),
+        ):
+            require(
+                not is_problem,
+                f"base={self.base.name} cannot be the base of a simplex: {reason}; "
+                f"choose base={', '.join(BASES[:-1])} or {BASES[-1]}",
+            )
+        # `head` is fine-tuning with layers=none; no other fine-tuning starts at random.
         require(
             self.head or self.base.name != "fine-tuning",
             "head=false leaves a simplex over heads (base=head) without vertices",
@@ -111,7 +124,7 @@ class Simplex(Method):
     @property
     def resolved_version(self) -> int:
         """Version that increases with each correction of the simplex or of its base."""
-        return self.VERSION + self.base.resolved_version - 1
+        return self.VERSION + self.base.resolved_version - 1  # both count from 1
 
     @property
     def default_lr(self) -> float:
@@ -125,7 +138,7 @@ class Simplex(Method):
 
     @property
     def dev_scoring(self) -> DevScoring:
-        """At sampled points by default, several for each dev example."""
+        """Score at sampled points by default, at several for each dev example."""
         return DevScoring(stochastic=self.validation == "stochastic", copies=self.copies)
 
     @property
@@ -135,7 +148,10 @@ class Simplex(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """Options of sampling if nothing is sampled, and `decoders` if the base has no decoder."""
+        """With one vertex, all other options of the simplex.
+
+        Otherwise those of sampling that is switched off, and `decoders` if the base has no decoder.
+        """
         if self.vertices == 1:
             return frozenset(SIMPLEX_OPTIONS) - {"vertices"}
         unused = {
@@ -147,10 +163,15 @@ class Simplex(Method):
 
     def options(self) -> dict[str, Scalar]:
         own = {name: getattr(self, name) for name in SIMPLEX_OPTIONS if name not in self.unused}
-        base = "head" if self.base.name == "fine-tuning" else self.base.name
-        return self.base.options() | own | {"base": base}
+        # Fine-tuning as a base is `head`: see `__post_init__`.
+        return (
+            self.base.options()
+            | own
+            | {"base": "head" if self.base.name == "fine-tuning" else self.base.name}
+        )
 
     def resolved(self) -> dict[str, Scalar]:
+        # The options of the base that are part of a job's identity, then those of the simplex.
         own = super().resolved()
         return self.base.resolved() | {
             name: own[name] for name in (*SIMPLEX_OPTIONS, "base") if name in own
@@ -158,8 +179,8 @@ class Simplex(Method):
 
     def place(self, slots: Slots) -> None:
         self.base.place(slots)
-        layers = {slot.name.rpartition(".")[0] for slot in slots}
-        shared = sorted(layers & slots.architecture.shared_inputs)
+        modules = {slot.name.rpartition(".")[0] for slot in slots}
+        shared = sorted(modules & slots.architecture.shared_inputs)
         if shared and self.vertices > 1 and self.granularity.startswith("row"):
             raise Unsupported(
                 f"rows cannot have separate points, because {shared[0]} also has inputs that all rows share: "
@@ -178,30 +199,43 @@ class Simplex(Method):
             with_head,
         )
 
-        start = with_head(slots, streams, self.vertices, self.start(slots, streams, self.vertices))
-        if self.decoders == "per-vertex" and start.decoder is not None and self.vertices > 1:
+        initial = with_head(
+            slots, streams, self.vertices, self.start(slots, streams, self.vertices)
+        )
+        if self.decoders == "per-vertex" and initial.decoder is not None and self.vertices > 1:
             decoders = [
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder
                 for vertex in range(self.vertices)
             ]
-            start = replace(start, decoder=Decoders(filter(None, decoders)))
-        if not self.head:
-            heads = {slot.name for slot in slots if slot.role == "head"} & start.per_vertex.keys()
-            start = replace(
-                start,
-                per_vertex={
-                    name: tensor for name, tensor in start.per_vertex.items() if name not in heads
-                },
-                shared={name: start.per_vertex[name][0] for name in heads} | dict(start.shared),
+            # Each vertex has a decoder, since `initial` has one.
+            initial = replace(
+                initial,
+                decoder=Decoders(decoder for decoder in decoders if decoder is not None),
             )
-        products = start.factors if self.mix == "product" else {}
-        mixture = Mixture(self.granularity, self.concentration, self.diversity, products)  # type: ignore[arg-type]  # checked
-        return TrainableParameters(slots, start, mixture)
+        if not self.head:
+            heads = {slot.name for slot in slots if slot.role == "head"} & initial.per_vertex.keys()
+            initial = replace(
+                initial,
+                per_vertex={
+                    name: tensor for name, tensor in initial.per_vertex.items() if name not in heads
+                },
+                shared={name: initial.per_vertex[name][0] for name in heads} | dict(initial.shared),
+            )
+        return TrainableParameters(
+            slots,
+            initial,
+            Mixture(
+                self.granularity,  # type: ignore[arg-type]  # checked
+                self.concentration,
+                self.diversity,
+                products=initial.factors if self.mix == "product" else {},
+            ),
+        )
 
 
 # The options of the simplex itself, in order; all others belong to its base.
 SIMPLEX_OPTIONS = tuple(
-    option.name
-    for option in fields(Simplex)
-    if option.name in Simplex.__annotations__ and option.name != "base"
+    entry.name
+    for entry in fields(Simplex)
+    if entry.name in Simplex.__annotations__ and entry.name != "base"
 )

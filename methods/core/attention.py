@@ -1,8 +1,8 @@
 """The attention function of every backbone: prefixes enter here, in front of keys and values.
 
 Backbones that use the attention interface of transformers call `attend`; models with their own attention code
-do not. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`. N is the index of the
-call among those of the module in one forward pass; it is above 0 only if several layers share the module.
+do not. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`. N numbers the calls of
+one module in a forward pass. It is above 0 only if several layers share the module, which is then called once for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION = "slots"  # name of `attend` in the attention interface of transformers
 
+# Whether `torch.func.vmap` runs the model for several jobs. A dict, so that a function can change it.
+_under_vmap = {"active": False}
+
 
 def attend(
     module: nn.Module,
@@ -32,16 +35,19 @@ def attend(
     Shapes: query `[rows, heads, tokens, width]`; a prefix is `[heads, length, width]` or `[rows,
     heads, length, width]`. Returns `[rows, tokens, heads, width]`.
     """
+    # architecture.py counts the calls of a shared module; slots.py resets the index before a forward pass.
     index: int = getattr(module, "_slots_next_call", 0)
     module._slots_next_call = (index + 1) % getattr(module, "_slots_calls", 1)  # type: ignore[assignment]
     prefix_key = getattr(module, f"prefix_key_{index}", None)
     if prefix_key is None:
         return _plain(module, query, key, value, attention_mask, **options)
     rows, length = key.shape[0], prefix_key.shape[-2]
-    change: Callable[[Tensor], Tensor] = getattr(module, "_slots_prefix", lambda tensor: tensor)
+    change: Callable[[Tensor], Tensor] = getattr(
+        module, "_slots_change_prefix", lambda prefix: prefix
+    )
     prefix_key = change(prefix_key.expand(rows, -1, -1, -1))
     prefix_value = change(getattr(module, f"prefix_value_{index}").expand(rows, -1, -1, -1))
-    # With gate=zero, the prefix has its own softmax, and a factor for each head scales its output.
+    # With gate=zero, the prefix has its own softmax, and a factor for each head, its share, scales its output.
     factors = getattr(module, f"prefix_share_{index}", None)  # [heads] or [rows, heads]
     if factors is not None:
         of_text, _ = _plain(module, query, key, value, attention_mask, **options)
@@ -49,16 +55,16 @@ def attend(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
         return of_text + of_prefix * factors[..., None, :, None], None
+    # `is_causal` would also hide the prefix. With a mask, attention ignores it, so the mask takes its place.
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
-        tokens = query.shape[2]  # is_causal would also hide the prefix
         attention_mask = torch.ones(
-            1, 1, tokens, tokens, dtype=torch.bool, device=query.device
+            1, 1, query.shape[2], query.shape[2], dtype=torch.bool, device=query.device
         ).tril()
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:
-        # A visible position is True in a mask of booleans, and 0 in a mask that is added to the scores.
-        visible_value = attention_mask.dtype == torch.bool
+        # A mask of booleans selects the visible positions; any other mask is added to the scores.
+        visible_value = True if attention_mask.dtype == torch.bool else 0.0
         prefix_mask = attention_mask.new_full((*attention_mask.shape[:-1], length), visible_value)
         attention_mask = torch.cat([prefix_mask, attention_mask], dim=-1)
     return _plain(module, query, key, value, attention_mask, **options)
@@ -72,7 +78,10 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return attention without a prefix: by the fused kernel, or written out if scores are soft-capped (Gemma 2)."""
+    """Return attention to the keys as given, which may begin with a prefix.
+
+    The fused kernel computes it. If scores are soft-capped (Gemma 2), it is written out.
+    """
     softcap = options.get("softcap")
     if softcap is None and _under_vmap["active"]:
         mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
@@ -138,9 +147,6 @@ class _FusedOverJobs(torch.autograd.Function):
         return output.unflatten(0, (info.batch_size, -1)), 0
 
 
-_under_vmap = {"active": False}
-
-
 @contextmanager
 def attention_under_vmap() -> Iterator[None]:
     """Inside the block, `torch.func.vmap` may run the model for several jobs at once."""
@@ -156,14 +162,14 @@ def full_mask(mask: Tensor, *, causal: bool) -> Tensor:
 
     Transformers makes the same mask, but inspects values to do so, which is impossible under vmap.
     """
-    visible = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-    return visible & torch.ones_like(visible[0, 0]).tril() if causal else visible.contiguous()
+    every = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool, device=mask.device)
+    return mask.bool()[:, None, None, :] & (every.tril() if causal else every)
 
 
 def real_tokens(mask: Tensor) -> Tensor:
     """Return which tokens are not padding, `[rows, tokens]`, given a padding mask or a full mask.
 
-    In a full mask the last token of a row attends to every real token.
+    In a full mask, the last position, even if it is padding, attends to every real token.
     """
     return mask[:, 0, -1] if mask.dim() == 4 else mask
 

@@ -216,7 +216,7 @@ class DevScoring:
     """How dev examples are scored: at the centroid, or as several copies with a sampled model for each copy."""
 
     stochastic: bool
-    copies: int  # of each example; 0: enough for about 300 scored copies in total, at least 2
+    copies: int  # of each example; 0: as many as make about 300 scored rows, but at least 2
 
 
 def require(condition: bool, text: str) -> None:

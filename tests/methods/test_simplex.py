@@ -128,18 +128,23 @@ def test_decoded_parameters_give_the_same_points(backbone):
 
 
 @pytest.mark.parametrize(
-    ("base", "more"),
-    [(base, {}) for base in ("fine-tuning", "bitfit", "ia3", "features", "simplex")]
-    + [
-        ("prefix", {"init": "words", "words": "one start"}),
-        ("prompt", {"init": "words", "words": "one start"}),
+    ("base", "more", "reason"),
+    [
+        *(
+            (base, {}, "would start at the same values")
+            for base in ("fine-tuning", "bitfit", "ia3")
+        ),
+        ("prefix", {"init": "words", "words": "one start"}, "would start at the same values"),
+        ("prompt", {"init": "words", "words": "one start"}, "would start at the same values"),
+        ("features", {}, "it is fitted in closed form"),
+        ("simplex", {}, "it is a simplex itself"),
     ],
 )
-def test_a_base_that_does_not_start_at_random_is_refused(base, more):
-    """All vertices would start at the same values; the message says so."""
+def test_a_base_without_different_vertices_is_refused(base, more, reason):
+    """The message says why: all vertices would be equal, or there is nothing to train, or the base is a simplex."""
     import methods
 
-    with pytest.raises(ValueError, match="every vertex would start at the same values"):
+    with pytest.raises(ValueError, match=reason):
         methods.build("simplex", {"base": base} | more)
 
 
