@@ -29,7 +29,7 @@ def as_markdown(page: Document) -> str:
 def _pipe_table(table: Table) -> Iterator[str]:
     yield from ("", f"### {escape.markdown(table.title)}", "")
     yield _pipe_row([escape.markdown(name) for name in table.head])
-    yield _pipe_row(["---" if i < table.labels else "---:" for i in range(len(table.head))])
+    yield _pipe_row(["---"] * table.labels + ["---:"] * (len(table.head) - table.labels))
     for row in table.rows:
         yield _pipe_row([_cell(cell) for cell in row])
     if table.legend:

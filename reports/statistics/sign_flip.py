@@ -18,8 +18,8 @@ def sign_flip(values: ArrayLike) -> float:
 
     Source: Fisher 1935.
 
-    Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half are combined
-    with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
+    Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half of the pairs are
+    combined with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
     random sign vectors from a fixed stream. NaN for no pairs.
 
     Raises:
@@ -28,17 +28,19 @@ def sign_flip(values: ArrayLike) -> float:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("differences must be finite numbers")
-    # Above one million, nine digits would not fit into the integers.
-    largest = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)
-    units = np.rint(array / largest * 10**DIGITS).astype(np.int64)
+    # Scale down differences above one million: with nine digits they would not fit into the integers.
+    scale = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)
+    units = np.rint(array / scale * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
-    bound = abs(int(units.sum())) - units.size  # each value was rounded by up to half a unit
+    # Two sums that are equal before rounding can differ by one unit per value after it: half a unit in each.
+    bound = abs(int(units.sum())) - units.size
     if units.size > EXACT_PAIRS:
         return _sampled_p(units, bound)
     left, right = _sums(units[: units.size // 2]), np.sort(_sums(units[units.size // 2 :]))
     above = right.size - np.searchsorted(right, bound - left, side="left")
     below = np.searchsorted(right, -bound - left, side="right")
+    # With a bound of 0 or less every sum is extreme, and those around 0 would be counted twice.
     extreme = int(above.sum() + below.sum()) if bound > 0 else left.size * right.size
     return extreme / (left.size * right.size)
 
@@ -53,8 +55,9 @@ def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[floa
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size > EXACT_PAIRS:
-        octets = np.stack(_random_octets(-(-array.size // 8)), axis=1)
-        chosen = np.unpackbits(octets, axis=1, count=array.size).astype(np.float64)  # (vectors, n)
+        sign_bytes = np.stack(_random_sign_bytes(-(-array.size // 8)), axis=1)
+        # (vectors, n)
+        chosen = np.unpackbits(sign_bytes, axis=1, count=array.size).astype(np.float64)
         sums, counts = chosen @ array, chosen.sum(axis=1)
         sums, counts = sums[counts > 0], counts[counts > 0]
         rejecting = math.floor(alpha / 2 * (SIGN_VECTORS + 1))
@@ -91,14 +94,15 @@ def _sampled_p(units: NDArray[np.int64], bound: int) -> float:
     all bytes.
     """
     sums = np.zeros(SIGN_VECTORS, dtype=np.int64)
-    octets = _random_octets(-(-units.size // 8))
-    for start, octet in zip(range(0, units.size, 8), octets, strict=True):
-        sums += _sums(units[start : start + 8])[octet & ((1 << min(8, units.size - start)) - 1)]
+    starts = range(0, units.size, 8)
+    for start, signs in zip(starts, _random_sign_bytes(len(starts)), strict=True):
+        # The last bytes may hold fewer than eight signs: ignore their other bits.
+        sums += _sums(units[start : start + 8])[signs & (2 ** min(8, units.size - start) - 1)]
     return (int((np.abs(sums) >= bound).sum()) + 1) / (SIGN_VECTORS + 1)
 
 
 @lru_cache(maxsize=4)  # the comparisons of a report have few different numbers of pairs
-def _random_octets(count: int) -> tuple[NDArray[np.uint8], ...]:
+def _random_sign_bytes(count: int) -> tuple[NDArray[np.uint8], ...]:
     """Return `count` arrays (SIGN_VECTORS,) of bytes with eight signs each.
 
     The stream is fixed, so that the same data give the same report.
