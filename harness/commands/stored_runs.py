@@ -28,7 +28,7 @@ from reports import compare
 from reports.analysis.comparison import Comparison
 from reports.analysis.hypothesis import Hypothesis
 from reports.analysis.paired_runs import MixedRuns, NothingToCompare
-from reports.analysis.run import Run, SelectionRule
+from reports.analysis.run import RuleResult, Run
 
 Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
 
@@ -343,13 +343,13 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _rules(columns: Mapping[str, float]) -> dict[str, SelectionRule]:
+def _rules(columns: Mapping[str, float]) -> dict[str, RuleResult]:
     """Return the further selection rules that were tested; a stored `rule NAME METRIC` is a metric of one."""
     metrics: dict[str, dict[str, float]] = {}
     for name, value in columns.items():
         if rule := _rule(name):
             metrics.setdefault(rule, {})[name.removeprefix(f"rule {rule} ")] = value
-    return {rule: SelectionRule(rule, values) for rule, values in metrics.items()}
+    return {rule: RuleResult(rule, values) for rule, values in metrics.items()}
 
 
 def _rule(name: str) -> str:

@@ -12,7 +12,7 @@ from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import Population
 from reports.analysis.paired_runs import PairedRuns, sizes_of
-from reports.analysis.run import STATUSES, Run, finished, run_status
+from reports.analysis.run import STATUSES, Run, has_score, run_status
 from reports.statistics.conventions import standard_deviation, tied_scores
 from reports.statistics.intervals import Interval
 
@@ -80,7 +80,7 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
     fates: dict[str, int] = {
         name: count for name in STATUSES if (count := sum(run_status(run) == name for run in runs))
     }
-    done = [run for run in runs if finished(run)]
+    done = [run for run in runs if has_score(run)]
     estimate = estimates.task_score([[run for run in done if run.size == size] for size in sizes])
     metrics, undefined = _metrics(done) if scope is not None else ({}, {})
     cell = Cell(
@@ -216,7 +216,7 @@ def _average(
     strata = [
         estimates.task_score(
             [
-                [run for run in paired_runs.runs(method, task, size) if finished(run)]
+                [run for run in paired_runs.runs(method, task, size) if has_score(run)]
                 for size in sizes_of(paired_runs, task, scope)
             ]
         )

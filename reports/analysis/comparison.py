@@ -25,7 +25,7 @@ class Comparison:
     backbone: str
     recipe: str
     baseline: str
-    declared: bool
+    baseline_named: bool
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -105,7 +105,7 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         backbone=paired_runs.backbone,
         recipe=paired_runs.recipe,
         baseline=paired_runs.baseline,
-        declared=paired_runs.declared,
+        baseline_named=paired_runs.baseline_named,
         methods=paired_runs.methods,
         tasks=paired_runs.tasks,
         sizes=paired_runs.sizes,

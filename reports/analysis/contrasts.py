@@ -15,7 +15,7 @@ from reports.analysis.estimates import TaskEstimate
 from reports.analysis.hypothesis import ROPE
 from reports.analysis.inferences import Correction, Inference
 from reports.analysis.paired_runs import Block, PairedRuns, sizes_of
-from reports.analysis.run import Run, finished, run_status
+from reports.analysis.run import Run, has_score, run_status
 from reports.document import plural
 from reports.statistics import sample_size
 from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
@@ -155,7 +155,7 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
             paired_runs.tasks,
             None,
             answers_needed=answers_needed,
-            declared=method == paired_runs.planned,
+            declared=method == paired_runs.hypothesis_method,
         )
         for method in others_of(paired_runs)
     ]
@@ -194,11 +194,11 @@ def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int
         planned += len(blocks)
         at_size: list[tuple[Run, Run]] = []
         for first, second in (_pair(paired_runs, method, block) for block in blocks):
-            if finished(first) and finished(second) and first.rows == second.rows:
+            if has_score(first) and has_score(second) and first.rows == second.rows:
                 at_size.append((first, second))
             else:
                 failed += any(
-                    not finished(run) and run_status(run) in ("failed", "diverged", "undefined")
+                    not has_score(run) and run_status(run) in ("failed", "diverged", "undefined")
                     for run in (first, second)
                 )
         by_size.append(at_size)
@@ -418,7 +418,7 @@ def _seconds(
     for method in methods:
         for task in tasks:
             for size in sizes_of(paired_runs, task, scope):
-                runs = [run for run in paired_runs.runs(method, task, size) if finished(run)]
+                runs = [run for run in paired_runs.runs(method, task, size) if has_score(run)]
                 spent = sum(run.seconds_training + run.seconds_evaluation for run in runs)
                 total += spent / max(len({run.draw for run in runs}), 1)
     return total

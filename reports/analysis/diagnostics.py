@@ -10,7 +10,7 @@ from reports.analysis.cells import Cell
 from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
-from reports.analysis.run import Run, finished, run_status
+from reports.analysis.run import Run, has_score, run_status
 from reports.document import Note, plural
 from reports.statistics import influence
 from reports.statistics.proportion import upper_bound
@@ -61,7 +61,7 @@ def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
     for (task, size), blocks in paired_runs.blocks.items():
         for block in blocks:
             runs = [paired_runs.index.get((method, block)) for method in paired_runs.methods]
-            if len({run.rows for run in runs if finished(run)}) > 1:
+            if len({run.rows for run in runs if has_score(run)}) > 1:
                 unpaired.append(f"{task} size {size} draw {block.draw} seed {block.seed}")
     if unpaired:
         text = (
@@ -88,7 +88,7 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iter
     dropped = [
         status
         for run in paired_runs.all()
-        if (status := run_status(run)) in names and not finished(run)
+        if (status := run_status(run)) in names and not has_score(run)
     ]
     if dropped:
         counts = " and ".join(
@@ -129,7 +129,7 @@ def _missing(cells: Sequence[Cell]) -> Iterator[Note]:
 
 
 def _equal_results(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
-    runs = [run for run in paired_runs.all() if finished(run)]
+    runs = [run for run in paired_runs.all() if has_score(run)]
     if collapsed := sum(run.collapsed for run in runs):
         places = [
             f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
@@ -150,11 +150,11 @@ def _equal_results(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[N
 
 def _equal_scores(paired_runs: PairedRuns, cell: Cell) -> bool:
     runs = paired_runs.runs(cell.method, cell.task or "", cell.size or 0)
-    return len({round(run.score or 0.0, 12) for run in runs if finished(run)}) == 1
+    return len({round(run.score or 0.0, 12) for run in runs if has_score(run)}) == 1
 
 
 def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
-    runs = [run for run in paired_runs.all() if finished(run)]
+    runs = [run for run in paired_runs.all() if has_score(run)]
     passes = sorted({run.passes for run in runs})
     if len(passes) > 1:
         text = (
@@ -178,7 +178,7 @@ def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
 
 
 def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
-    runs = [run for run in paired_runs.all() if finished(run)]
+    runs = [run for run in paired_runs.all() if has_score(run)]
     unknown = {run.task for run in runs if run.holdout and run.identities is None}
     if unknown:
         text = (
@@ -298,7 +298,7 @@ def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[No
         pair = f"{hypothesis.method} over {hypothesis.baseline}"
         if hypothesis.late:
             text = f"{pair} was declared after there were results"
-        elif paired_runs.chosen:
+        elif paired_runs.narrowed:
             text = f"this study tests {pair} on all of its tasks and sizes, and this report leaves out some of them"
         else:
             text = f"this study tests {pair}, which this report does not compare"

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from reports.analysis.paired_runs import mean_over_sizes, overlap, scores_per_draw
+from reports.analysis.paired_runs import holdout_ratio, mean_over_sizes, scores_per_draw
 from reports.analysis.run import Run
 from reports.statistics import intervals
 from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences
@@ -87,7 +87,7 @@ def _estimate(
     values: list[float], table: _RowTable | None, by_size: RunsBySize, bounds: tuple[float, float]
 ) -> TaskEstimate:
     runs = [run for at_size in by_size for run in at_size]
-    shared = overlap(runs) if table is None else 0.0
+    shared = holdout_ratio(runs) if table is None else 0.0
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from reports.analysis import estimates
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.analysis.verdict import points, probability
 from reports.document import Document, Table, TableCell, interval, plural
 from reports.statistics import intervals, multiple_testing
@@ -117,7 +117,7 @@ def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
             run.seed,
         ): run
         for run in runs
-        if finished(run)
+        if has_score(run)
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.hypothesis import ROPE, Hypothesis
-from reports.analysis.run import STATUSES, Run, finished, run_status
+from reports.analysis.run import STATUSES, Run, has_score, run_status
 from reports.analysis.training_failures import training_failures
 
 HELD_OUT: Final = 0.25  # of the rows of a file, that each draw tests on
@@ -67,7 +67,7 @@ class PairedRuns:
     backbone: str
     recipe: str
     baseline: str
-    declared: bool  # whether the caller or the hypothesis named the baseline
+    baseline_named: bool  # whether the caller or the hypothesis named the baseline
     methods: tuple[str, ...]  # the baseline first, unless the caller gave an order
     tasks: tuple[str, ...]
     sizes: tuple[int, ...]
@@ -76,7 +76,8 @@ class PairedRuns:
     repeated: tuple[Run, ...]  # further runs of a method in a block, which are not used
     unknown: tuple[str, ...]  # requested names that no run has
     hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
-    chosen: bool = False  # whether tasks or sizes of the hypothesis are left out
+    # whether the request leaves out runs of the two methods of the hypothesis
+    narrowed: bool = False
 
     @property
     def rope(self) -> float:
@@ -94,14 +95,14 @@ class PairedRuns:
         return {run.task: run.looks for run in self.index.values() if run.looks}
 
     @property
-    def planned(self) -> str | None:
+    def hypothesis_method(self) -> str | None:
         """The method of the declared hypothesis, or None if these runs do not test it as declared.
 
         None as well if tasks or sizes were left out: after seeing all results one could choose the
         tasks that confirm the hypothesis.
         """
         hypothesis = self.hypothesis
-        if hypothesis is None or hypothesis.late or self.chosen:
+        if hypothesis is None or hypothesis.late or self.narrowed:
             return None
         if hypothesis.baseline != self.baseline or hypothesis.method not in self.methods:
             return None
@@ -127,7 +128,7 @@ class PairedRuns:
     @cached_property
     def failures(self) -> Mapping[tuple[str, str, int], str]:
         """Why a method did not train, by method, task and size; cells that trained are absent."""
-        return training_failures(run for run in self.all() if finished(run))
+        return training_failures(run for run in self.all() if has_score(run))
 
     @cached_property
     def seen(self) -> tuple[str, ...]:
@@ -151,7 +152,7 @@ def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]
     ]
 
 
-def overlap(runs: Iterable[Run]) -> float:
+def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return test rows divided by the other rows of the file if both are split anew for each draw, else 0.
 
     Older results do not say how large the file was: the training rows stand for the other rows.
@@ -235,7 +236,7 @@ def pair_runs(
         backbone=backbones[0],
         recipe=recipes[0],
         baseline=reference,
-        declared=baseline is not None,
+        baseline_named=baseline is not None,
         methods=tuple(name for name in chosen if any(run.method == name for run in kept)),
         tasks=tuple(name for name in chosen_tasks if any(run.task == name for run in kept)),
         sizes=tuple(sorted({run.size for run in kept})),
@@ -244,8 +245,12 @@ def pair_runs(
         repeated=tuple(repeated),
         unknown=(*unknown, *(str(name) for name in (*unknown_tasks, *unknown_sizes))),
         hypothesis=hypothesis,
-        chosen=hypothesis is not None
-        and any(run.method in hypothesis[:2] for run in all_runs if not in_scope(run)),
+        narrowed=hypothesis is not None
+        and any(
+            run.method in (hypothesis.method, hypothesis.baseline)
+            for run in all_runs
+            if not in_scope(run)
+        ),
     )
 
 
@@ -255,7 +260,7 @@ def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]
     repeated = []
     for run in runs:
         kept = index.setdefault((run.method, Block(run.task, run.size, run.draw, run.seed)), run)
-        if finished(run) and kept.digest != run.digest:
+        if has_score(run) and kept.digest != run.digest:
             repeated.append(run)
     return index, repeated
 

@@ -15,13 +15,13 @@ from reports.statistics import influence
 Array = NDArray[np.float64]
 Status = Literal["done", "diverged", "undefined", "failed", "infeasible", "missing"]
 
-# Of several runs of one method in one block, the one with the first of these is used.
+# Of several runs of one method in one block, the one whose status stands first here is used.
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 @dataclass(frozen=True)
-class SelectionRule:
-    """The checkpoint that one selection rule chooses in a training, by its test metrics."""
+class RuleResult:
+    """The test metrics of the checkpoint that one selection rule chooses in a training."""
 
     name: str
     metrics: Mapping[str, float]  # by the name of the metric
@@ -50,11 +50,11 @@ class Run:
     score: float | None
     metrics: Mapping[str, float]  # by name; NaN where a metric is undefined
     # further selection rules that were tested on the same training, by name
-    rules: Mapping[str, SelectionRule] = field(default_factory=dict)
+    rules: Mapping[str, RuleResult] = field(default_factory=dict)
     better: Mapping[str, Literal["higher", "lower"]]  # per metric
     dev_score: float | None
     collapsed: bool  # whether all test predictions are equal
-    rows: str  # identifies the examples and their scoring; equal for all methods of a block
+    rows: str  # name of the examples and their scoring; equal for all methods of a block
     n_train: int
     n_dev: int
     n_test: int
@@ -65,7 +65,9 @@ class Run:
     seconds_training: float
     seconds_evaluation: float
     peak_bytes: int
-    shared: bool  # whether seconds and bytes are shared with other jobs: of a pack or by features
+    shared: (
+        bool  # whether seconds and bytes are shares: of a pack, or of jobs with the same features
+    )
     passes: str = "alone"  # how training batches went through the model: alone, in packs of 8, ...
     versions: str  # program, libraries and device in one line
     plugin: str = ""  # distribution and version of the plug-in that the method comes from
@@ -116,12 +118,13 @@ class Run:
         rows = influence.row_scores(self.predictions, self.labels, self.scored_by)
         if rows is None:
             return None
-        # Otherwise a stored metric is not the metric of that name in `influence`.
+        # If the means differ, a stored metric is not the one of that name in `influence`, and the
+        # scores of the rows are not known.
         agrees = abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
         return rows if agrees else None
 
 
-def finished(run: Run | None) -> TypeGuard[Run]:
+def has_score(run: Run | None) -> TypeGuard[Run]:
     """Return whether the run has a finite score."""
     return (
         run is not None
@@ -135,6 +138,6 @@ def run_status(run: Run | None) -> Status:
     """Return the status of a planned run; it is undefined if a finished job has no finite score."""
     if run is None:
         return "missing"
-    if run.status == "done" and not finished(run):
+    if run.status == "done" and not has_score(run):
         return "undefined"
     return run.status

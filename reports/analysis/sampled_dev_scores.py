@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.statistics import correlation, multiple_testing
 from reports.statistics.correlation import Correlation, Points
 
@@ -30,7 +30,7 @@ def sampled_dev_scores(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Sam
     results = []
     for method in methods:
         sampled = [
-            run for run in runs if run.method == method and finished(run) and len(run.sampled) > 1
+            run for run in runs if run.method == method and has_score(run) and len(run.sampled) > 1
         ]
         if not sampled:
             continue

@@ -10,8 +10,8 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
-from reports.analysis.paired_runs import overlap, pair_runs
-from reports.analysis.run import Run, finished, run_status
+from reports.analysis.paired_runs import holdout_ratio, pair_runs
+from reports.analysis.run import Run, has_score, run_status
 from reports.statistics import intervals
 from reports.statistics.expected_best import expected_best
 from reports.statistics.intervals import Interval
@@ -43,7 +43,7 @@ def compare_rules(runs: Sequence[Run], methods: Sequence[str]) -> tuple[RuleComp
 
 
 def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
-    scored = [(run, scores) for run in runs if finished(run) and (scores := scores_by_rule(run))]
+    scored = [(run, scores) for run in runs if has_score(run) and (scores := scores_by_rule(run))]
     names = {name for _, scores in scored for name in scores}
     complete = [(run, scores) for run, scores in scored if scores.keys() == names]
     if not complete:
@@ -59,7 +59,7 @@ def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
         run
         for run in runs
         if run_status(run) in ("diverged", "undefined")
-        and not (finished(run) and scores_by_rule(run))
+        and not (has_score(run) and scores_by_rule(run))
     ]
     unpaired = [_as_chosen_by(run, name, math.nan) for name in runs_by_rule for run in lost]
     paired_runs = pair_runs(
@@ -77,7 +77,7 @@ def _rules_of(method: str, runs: Sequence[Run]) -> Iterator[RuleComparison]:
             test=tests.get(name),
             optimism=None
             if any(run.dev_score is None for run in chosen)
-            else mean_optimism(list(filter(finished, chosen))),
+            else mean_optimism(list(filter(has_score, chosen))),
         )
 
 
@@ -150,7 +150,7 @@ def mean_optimism(runs: Sequence[Run]) -> Interval:
     strata = [
         [fmean(values) for _, values in sorted(draws.items())] for _, draws in sorted(tasks.items())
     ]
-    overlaps = [overlap(run for run in runs if run.task == task) for task in sorted(tasks)]
+    overlaps = [holdout_ratio(run for run in runs if run.task == task) for task in sorted(tasks)]
     pairs = zip(strata, overlaps, strict=True)
     return intervals.pooled(
         [intervals.over_draws(values, overlap=shared) for values, shared in pairs]

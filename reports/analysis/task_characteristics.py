@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.published import human_score
 from reports.statistics import correlation
 from reports.statistics.conventions import Array
@@ -73,7 +73,7 @@ def characteristics(comparison: Comparison, texts_of: TextsOf) -> Characteristic
 
 
 def _measure(comparison: Comparison, task: str, texts_of: TextsOf) -> TaskCharacteristics:
-    runs = [run for run in comparison.runs if run.task == task and finished(run) and run.labels]
+    runs = [run for run in comparison.runs if run.task == task and has_score(run) and run.labels]
     run = runs[0] if runs else None
     rows = (texts_of(run) if run else None) or []
     labels = np.concatenate(list(run.labels.values())) if run else np.empty(0)

@@ -28,7 +28,7 @@ from reports.figures.style import (
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
 NEW_TASK: Final = (
-    " Dashed line: 95 % prediction interval of the difference on one more task (E3, random effects); "
+    " Dashed line: 95 % prediction interval of the difference on one more task (random effects); "
     "τ²: variance of the true differences between tasks; I²: share of τ² in the variance between tasks."
 )
 MAX_ROWS: Final = 120  # rows of all panels together; more make a large file that nobody reads

@@ -7,7 +7,7 @@ from typing import Final
 from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.analysis.selection_rules import RuleComparison, mean_optimism, optimism_of_best
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, zero_line
@@ -29,7 +29,7 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     runs = [
         run
         for run in comparison.runs
-        if finished(run) and run.dev_score is not None and math.isfinite(run.dev_score)
+        if has_score(run) and run.dev_score is not None and math.isfinite(run.dev_score)
     ]
     if not runs:
         return empty_figure(NAME, TITLE, "No finished run has a dev score.")
@@ -48,8 +48,8 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     canvas.add_method_legend(comparison.methods, styles, line=False)
     text = (
         f"{plural(len(runs), 'run')}; right of the dashed line, the dev score exceeds the test score. Mean optimism: "
-        "all tasks have equal weight, 95 % t intervals over draws (E1). Best of n: expected dev - test of the run with "
-        "the best dev score among n runs of a task and size (Dodge et al. 2019, without replacement)"
+        "all tasks have equal weight, 95 % t intervals over draws, on these test rows. Best of n: expected dev - "
+        "test of the run with the best dev score among n runs of a task and size (Dodge et al. 2019, without replacement)"
     )
     text += f". One run in {step} is drawn as a dot" if step > 1 else ""
     if rules:

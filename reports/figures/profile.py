@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.run import Run, finished, run_status
+from reports.analysis.run import Run, has_score, run_status
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
 from reports.figures.options import DEFAULT, Options
@@ -27,9 +27,9 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     runs = [
         run
         for run in comparison.runs
-        if finished(run) or run_status(run) in ("failed", "diverged", "undefined")
+        if has_score(run) or run_status(run) in ("failed", "diverged", "undefined")
     ]
-    scores = [100 * (run.score or 0.0) for run in runs if finished(run)]
+    scores = [100 * (run.score or 0.0) for run in runs if has_score(run)]
     if not scores:
         return empty_figure(NAME, TITLE, "No run is finished.")
     low, high = min(scores), max(scores)
@@ -67,11 +67,11 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
 
 
 def _caption(runs: Sequence[Run], *, bands: bool) -> str:
-    failed = sum(not finished(run) for run in runs)
+    failed = sum(not has_score(run) for run in runs)
     text = f"{plural(len(runs), 'run')} of all tasks and sizes"
     text += f", of which {failed} failed and count as reaching no score" if failed else ""
     if bands:
-        return f"{text}. Bands: pointwise 95 %, bootstrap over whole draws ({RESAMPLES} resamples; E1)."
+        return f"{text}. Bands: pointwise 95 %, bootstrap over whole draws ({RESAMPLES} resamples; on these test rows)."
     return f"{text}. No bands for more than {MAX_BANDS} methods; choose with --methods."
 
 
@@ -90,7 +90,7 @@ def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
     """
     clusters: dict[tuple[str, int], list[float]] = {}
     for run in runs:
-        score = 100 * (run.score or 0.0) if finished(run) else -np.inf
+        score = 100 * (run.score or 0.0) if has_score(run) else -np.inf
         clusters.setdefault((run.task, run.draw), []).append(score)
     ordered = [np.array(values) for _, values in sorted(clusters.items())]
     reached = np.array(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from reports.analysis.comparison import Comparison
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
 from reports.figures.options import DEFAULT, Options
@@ -66,7 +66,7 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
 
 
 def _caption(comparison: Comparison, hidden: int, *, thinned: bool, max_blocks: int) -> str:
-    done = sum(finished(run) for run in comparison.runs)
+    done = sum(has_score(run) for run in comparison.runs)
     text = (
         f"{plural(done, 'finished run')}. Each dot is one run, each line one draw and seed; "
         "the methods stand in the order of the legend, from left to right"
@@ -81,7 +81,7 @@ def _blocks(comparison: Comparison, task: str, size: int) -> dict[BlockKey, dict
     """Return the finished runs of a panel by block and method."""
     blocks: dict[BlockKey, dict[str, Run]] = {}
     for run in comparison.runs:
-        if (run.task, run.size) == (task, size) and finished(run):
+        if (run.task, run.size) == (task, size) and has_score(run):
             blocks.setdefault((run.draw, run.seed), {})[run.method] = run
     return blocks
 

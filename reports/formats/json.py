@@ -10,6 +10,7 @@ import numpy as np
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.inferences import Inference
+from reports.analysis.probabilities import probability_estimates
 from reports.analysis.task_characteristics import Characteristics
 from reports.analysis.verdict import verdict
 
@@ -31,7 +32,7 @@ def as_json(
         "command": command,
         "backbone": comparison.backbone,
         "recipe": comparison.recipe,
-        "baseline": {"method": comparison.baseline, "declared": comparison.declared},
+        "baseline": {"method": comparison.baseline, "declared": comparison.baseline_named},
         "methods": comparison.methods,
         "tasks": [
             {"name": task, "seen": task in comparison.seen, "holdout": task in comparison.holdout}
@@ -52,6 +53,7 @@ def as_json(
             for test in comparison.tests
         ],
         "details": comparison.secondary,
+        "probabilities": probability_estimates(comparison.runs),
         "standing": comparison.ranking,
         "subspace": {"rules": comparison.rules, "samples": comparison.samples},
         **({"characteristics": characteristics} if characteristics else {}),

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.comparison import Comparison
+from reports.analysis.probabilities import probability_estimates
 from reports.analysis.rankings import Ranking
-from reports.analysis.run import finished
+from reports.analysis.run import has_score
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural
@@ -18,6 +19,7 @@ def appendix(comparison: Comparison) -> list[Table]:
     tables = [
         _further_estimates(comparison),
         *_rankings(comparison.ranking),
+        _probabilities(comparison),
         _costs(comparison),
     ]
     return [table for table in tables if table is not None]
@@ -34,8 +36,8 @@ def _further_estimates(comparison: Comparison) -> Table | None:
         head=("method", "TOST p", "new task", "τ²", "I²"),
         rows=tuple(_detail(detail) for detail in comparison.secondary),
         legend=(
-            "All columns are E3. TOST p: equivalence test of the hypothesis that the mean over tasks differs "
-            f"by at least {plural(rope, 'point')}; below .05 the methods count as equal. new task: 95 % "
+            "All columns are about other tasks. TOST p: equivalence test of the hypothesis that the mean over tasks "
+            f"differs by at least {plural(rope, 'point')}; below .05 the methods count as equal. new task: 95 % "
             f"prediction interval of the difference on one more task (random effects{corrected}); τ²: "
             "variance of the true differences between tasks, in squared points; I²: share of τ² in the "
             "variance between tasks; the rest is noise."
@@ -74,7 +76,7 @@ def _rankings(standing: Ranking | None) -> list[Table]:
         rows=tuple(rows),
         legend=(
             f"Over {tasks} that all methods finished; 1 is the best rank. Methods of which no "
-            "two differ significantly (sign-flip test over tasks, E3, Holm over "
+            "two differ significantly (sign-flip test over tasks, Holm over "
             f"{plural(standing.m, 'pair')}): {groups or 'none'}.{reach}"
         ),
     )
@@ -92,7 +94,7 @@ def _rankings(standing: Ranking | None) -> list[Table]:
             rows=tuple(square),
             legend=(
                 "Above the diagonal: difference of the row's method from the column's method, in points; "
-                f"below: p of the sign-flip test over tasks, E3, Holm over all {standing.m} pairs. "
+                f"below: p of the sign-flip test over tasks, Holm over all {standing.m} pairs. "
                 "Exploratory. Bold or *: p at most .05."
             ),
         ),
@@ -110,13 +112,45 @@ def _pair(standing: Ranking, i: int, j: int, order: Sequence[int]) -> TableCell:
     )
 
 
+def _probabilities(comparison: Comparison) -> Table | None:
+    estimates = {
+        (estimate.method, estimate.task): estimate
+        for estimate in probability_estimates(comparison.runs)
+    }
+    rows = [
+        (
+            TableCell(method),
+            TableCell(task),
+            TableCell(str(estimate.runs)),
+            *(TableCell(number(score, 3)) for score in estimate.scores),
+        )
+        for task in comparison.tasks
+        for method in comparison.methods
+        if (estimate := estimates.get((method, task)))
+    ]
+    if not rows:
+        return None
+    return Table(
+        title="Class probabilities",
+        head=("method", "task", "runs", "NLL", "Brier", "ECE", "AUROC", "AP"),
+        rows=tuple(rows),
+        labels=2,
+        legend=(
+            "Means over runs on the test rows; less is better for the first three. NLL: negative log-likelihood, "
+            "in nats. Brier: squared distance, from 0 to 2. ECE: calibration error of the most probable class over "
+            "15 bins of equal size, debiased (Kumar et al. 2019). AUROC and AP (average precision): of the second "
+            f"class, for two classes. {DASH}: undefined."
+        ),
+    )
+
+
 def _costs(comparison: Comparison) -> Table | None:
     rows, shared = [], False
     for method in comparison.methods:
         runs = [
             run
             for run in comparison.runs
-            if run.method == method and finished(run) and run.status == "done"
+            if run.method == method and has_score(run) and run.status == "done"
         ]
         if not runs:
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
 from reports.analysis.paired_runs import pair_runs
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.statistics import intervals
@@ -140,7 +140,7 @@ def _with_score(run: Run, name: str, score: float) -> Run:
 def _mean(runs: Sequence[Run]) -> float:
     """Return 100 times the mean score; tasks have equal weight, and sizes are averaged within draws."""
     tasks: dict[str, dict[int, list[Run]]] = {}
-    for run in filter(finished, runs):
+    for run in filter(has_score, runs):
         tasks.setdefault(run.task, {}).setdefault(run.size, []).append(run)
     return intervals.pooled(
         [estimates.task_score(list(sizes.values())).draws for sizes in tasks.values()]

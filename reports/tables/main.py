@@ -11,7 +11,7 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED, describe_populations
 from reports.analysis.inferences import Inference
-from reports.analysis.run import finished
+from reports.analysis.run import has_score
 from reports.analysis.verdict import points, probability, verdict
 from reports.document import DASH, Document, Table, TableCell, interval, number, plural
 from reports.tables.appendix import appendix
@@ -81,7 +81,7 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
-    by_default = "" if comparison.declared else " (by default)"
+    by_default = "" if comparison.baseline_named else " (by default)"
     labels = "; ".join(
         f"size {size}: {_labels(pairs)}" for size, pairs in comparison.labels.items()
     )
@@ -322,7 +322,7 @@ def _metrics(comparison: Comparison, size: int) -> Table | None:
             {
                 name
                 for run in comparison.runs
-                if (run.task, run.size) == (task, size) and finished(run)
+                if (run.task, run.size) == (task, size) and has_score(run)
                 for name in run.metrics
             }
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from reports import compare
-from reports.analysis.run import SelectionRule
+from reports.analysis.run import RuleResult
 from reports.figures import FIGURES, Options
 
 HOSTILE = (
@@ -33,9 +33,7 @@ def hostile(grid):
     """Return the grid with names that could break a figure."""
     runs = grid(dict.fromkeys(HOSTILE, 0.0), tasks=HOSTILE[:3], draws=2)
     return [
-        replace(
-            run, rules={"$y$": SelectionRule("$y$", {"accuracy": 0.5})}, collapsed=run.draw == 1
-        )
+        replace(run, rules={"$y$": RuleResult("$y$", {"accuracy": 0.5})}, collapsed=run.draw == 1)
         for run in runs
     ]
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.analysis.run import Run, finished
+from reports.analysis.run import Run, has_score
 from reports.escape import plain
 
 MAX_EXAMPLES: Final = 20  # per cell
@@ -57,7 +57,7 @@ class CellErrors:
 def misanswered(runs: Sequence[Run]) -> CellErrors:
     """Return the examples that most runs predict wrongly; in regression, those with the greatest error."""
     with_predictions = [
-        run for run in runs if finished(run) and len(run.predictions) and run.labels
+        run for run in runs if has_score(run) and len(run.predictions) and run.labels
     ]
     if not with_predictions:
         return CellErrors()

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
 from harness.jobs import Recipe
+from harness.streams import shuffled, stream_seed
 from harness.tasks import REGISTRY
 from harness.tasks.base import Example, Task
-from harness.tasks.draws import Infeasible, counts, draw, infeasible_reason
+from harness.tasks.draws import Draw, Infeasible, counts, draw, infeasible_reason
 
 
 class FakeReader:
@@ -174,3 +176,68 @@ def test_toy_tasks_have_draws_of_500(name):
     assert not {row.texts for row in (*actual.train, *actual.dev)} & {
         row.texts for row in actual.tests[""]
     }
+
+
+class GivenReader(FakeReader):
+    """Returns examples that the test made."""
+
+    def __init__(self, examples):
+        self.made = examples
+
+
+def given(examples, **more):
+    return replace(task(), reader=GivenReader(examples), **more)
+
+
+def test_a_holdout_never_separates_rows_with_equal_texts():
+    """Rows that are equal but for case, width and spacing are held out together, whatever their labels."""
+    texts = [
+        f"{form} {i}" for i in range(60) for form in ("Good film", "good  FILM", "ｇｏｏｄ film")
+    ]
+    made = given([Example((text,), i % 2) for i, text in enumerate(texts)], holdout=True)
+    for number in range(10):
+        actual = drawn(made, 40, number)
+        trained = {row.group_key for row in (*actual.train, *actual.dev)}
+        assert not trained & {row.group_key for row in actual.tests[""]}
+        assert len(actual.tests[""]) == 45
+        assert actual.shared == 0
+        assert actual.repeated() == {"": []}
+
+
+def test_a_holdout_respects_groups():
+    """Rows of one author are never on both sides."""
+    rows = [Example((f"text {i}",), i % 2, f"author {i % 30}") for i in range(300)]
+    actual = drawn(given(rows, holdout=True), 50)
+    assert not {row.group for row in actual.train} & {row.group for row in actual.tests[""]}
+
+
+def test_distinct_rows_are_held_out_as_before_groups():
+    """Without equal texts each row is a group, and the held-out rows are those that the stream names."""
+    made = replace(task(400), holdout=True)
+    actual = drawn(made, 50, 3)
+    order = shuffled(stream_seed("holdout", "made", 3), 400)
+    assert list(actual.held_out) == sorted(islice(order, 100))
+    rows = made.reader.examples("train", "1")
+    assert actual.tests[""] == tuple(rows[number] for number in actual.held_out)
+
+
+def test_groups_are_numbered_over_all_test_sets():
+    """Rows of a group have one number, also in two test sets; without groups there are no numbers."""
+    made = Draw((), (), {
+        "": (Example(("a",), 0, "x"), Example(("b",), 1, "y")),
+        "other": (Example(("c",), 0, "x"),),
+    }, 0)  # fmt: skip
+    assert made.groups() == {"": [0, 1], "other": [0]}
+    alone = Draw((), (), {"": (Example(("a",), 0), Example(("b",), 1))}, 0)
+    assert alone.groups() == {"": []}
+
+
+def test_repeated_test_rows_are_numbered():
+    """A test row whose text is also trained on is named, case and spacing aside."""
+    made = Draw(
+        (Example(("A  film",), 0),),
+        (Example(("another",), 1),),
+        {"": (Example(("new",), 0), Example(("a film",), 1), Example(("Another ",), 1))},
+        0,
+    )
+    assert made.repeated() == {"": [1, 2]}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reports import compare
-from reports.analysis.run import SelectionRule
+from reports.analysis.run import RuleResult
 from reports.analysis.selection_rules import mean_optimism, optimism_of_best
 from reports.figures.optimism import by_rule, spaced_counts
 from reports.figures.style import style
@@ -77,7 +77,7 @@ def test_rules_match_the_table(grid):
             run,
             metrics={"accuracy": run.score},
             rules={
-                name: SelectionRule(name, {"accuracy": score})
+                name: RuleResult(name, {"accuracy": score})
                 for name, score in {
                     "last": run.score - 0.1 * (run.task == "rte"),
                     **({"centroid": 0.7} if run.method == "simplex" else {}),

@@ -11,7 +11,7 @@ from scipy import stats
 
 from harness.ledger import Ledger
 from reports import compare, render
-from reports.analysis.run import SelectionRule
+from reports.analysis.run import RuleResult
 from reports.analysis.sampled_dev_scores import sampled_dev_scores
 from reports.analysis.selection_rules import compare_rules, scores_by_rule
 from reports.tables.subspace import subspace
@@ -23,7 +23,7 @@ FORMS = ("terminal", "markdown", "latex", pytest.param("html", marks=pytest.mark
 
 def by_name(metrics):
     """Return selection rules by name, given the metrics of each."""
-    return {name: SelectionRule(name, values) for name, values in metrics.items()}
+    return {name: RuleResult(name, values) for name, values in metrics.items()}
 
 
 def ruled(runs, *, gain=0.0, noise=0.01):

@@ -1,0 +1,85 @@
+"""Scores of class probabilities: how good they are, and how honest."""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from reports.statistics.conventions import Array, ranks_of
+
+BINS: Final = 15
+LEAST: Final = 2.0**-24  # smallest stored probability; a smaller one counts as this
+
+
+class ProbabilityScores(NamedTuple):
+    """Scores of the probabilities of one model; NaN if they are undefined."""
+
+    nll: float  # mean negative log-likelihood of the labels, in nats
+    brier: float  # mean squared distance to the labels, from 0 to 2
+    ece: float  # calibration error of the most probable class, debiased
+    auroc: float  # of class 1; only for two classes
+    average_precision: float  # of class 1; only for two classes
+
+
+def probability_scores(probabilities: Array, labels: Array) -> ProbabilityScores:
+    """Return the scores of probabilities (rows, classes) for class numbers (rows,)."""
+    numbers = labels.astype(np.int64)
+    rows, classes = probabilities.shape
+    of_label = probabilities[np.arange(rows), numbers]
+    hot = np.zeros_like(probabilities)
+    hot[np.arange(rows), numbers] = 1
+    two = classes == 2
+    return ProbabilityScores(
+        nll=-float(np.log(np.maximum(of_label, LEAST)).mean()),
+        brier=float(np.square(probabilities - hot).sum(axis=1).mean()),
+        ece=calibration_error(probabilities, numbers),
+        auroc=auroc(probabilities[:, 1], numbers) if two else math.nan,
+        average_precision=average_precision(probabilities[:, 1], numbers) if two else math.nan,
+    )
+
+
+def calibration_error(probabilities: Array, labels: Array) -> float:
+    """Return the root of the mean squared calibration error over bins of equal size, debiased.
+
+    A bin's squared difference between accuracy and mean confidence contains the variance of the
+    accuracy, which is subtracted (Kumar, Liang & Ma 2019, section 5); 0 if less than nothing remains.
+    """
+    error = 0.0
+    for confidence, accuracy, count in reliability(probabilities, labels):
+        noise = accuracy * (1 - accuracy) / (count - 1) if count > 1 else 0.0
+        error += count * ((accuracy - confidence) ** 2 - noise)
+    return math.sqrt(max(error / len(labels), 0.0))
+
+
+def reliability(probabilities: Array, labels: Array) -> list[tuple[float, float, int]]:
+    """Return mean confidence, accuracy and number of rows of each bin of the most probable class."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    return [
+        (float(confidence[part].mean()), float(correct[part].mean()), len(part))
+        for part in np.array_split(order, min(BINS, len(order)))
+        if len(part)
+    ]
+
+
+def auroc(scores: Array, labels: Array) -> float:
+    """Return the area under the ROC curve of class 1: the chance that a row of class 1 scores higher; ties half."""
+    positive = labels == 1
+    n = int(positive.sum())
+    if not 0 < n < len(labels):
+        return math.nan
+    ranks = ranks_of(scores)
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
+
+
+def average_precision(scores: Array, labels: Array) -> float:
+    """Return the mean precision at the thresholds at which a row of class 1 is found; tied rows count together."""
+    positive = (labels == 1).astype(np.float64)
+    if not 0 < positive.sum() < len(labels):
+        return math.nan
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # the last row of each tied group
+    hits, seen = np.cumsum(positive[order])[last], np.flatnonzero(last) + 1
+    gained = np.diff(hits, prepend=0) / positive.sum()
+    return float((gained * hits / seen).sum())

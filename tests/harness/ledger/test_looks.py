@@ -1,0 +1,82 @@
+"""Looks: a comparison that was complete and is given more draws was looked at before."""
+
+import pytest
+
+from harness.errors import CorruptData
+from harness.ledger import Ledger, looks
+from harness.ledger.merging import merge
+
+
+@pytest.fixture
+def finish(make_job, make_outcome):
+    """Add jobs to a ledger and give a result to those of some draws."""
+
+    def finish(ledger, methods=("prefix", "lora"), planned=2, done=None):
+        jobs = [make_job(method, draw) for method in methods for draw in range(planned)]
+        ledger.add_jobs(jobs)
+        ended = [job for job in jobs if done is None or job.draw.number < done]
+        for claim in ledger.claim([job.digest for job in ended], len(ended)):
+            job = next(job for job in ended if job.digest == claim.digest)
+            ledger.record(make_outcome(job), claim.number)
+        return jobs
+
+    return finish
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(str(tmp_path / "r.db"), write=True) as opened:
+        opened.begin("bench run")
+        yield opened
+
+
+def counts(ledger):
+    return list(looks.parse(ledger.meta_values().get(looks.KEY)).values())
+
+
+def test_draws_added_to_a_complete_comparison_are_a_look(ledger, finish):
+    """Each number of draws at which the comparison was complete is recorded once."""
+    finish(ledger, planned=2)
+    assert counts(ledger) == []
+    finish(ledger, planned=5)
+    assert counts(ledger) == [[2]]
+    finish(ledger, planned=5)
+    finish(ledger, planned=9)
+    assert counts(ledger) == [[2, 5]]
+
+
+def test_what_is_not_complete_starts_no_look(ledger, finish):
+    """A plan that is resumed or enlarged before its end, and a method that is added, start none."""
+    finish(ledger, planned=3, done=2)
+    finish(ledger, planned=5, done=2)
+    assert counts(ledger) == []
+    finish(ledger, planned=5)
+    finish(ledger, methods=("simplex",), planned=5)
+    assert counts(ledger) == []
+
+
+def test_a_single_method_is_no_comparison(ledger, finish):
+    """More draws of the only method compare nothing."""
+    finish(ledger, methods=("prefix",), planned=2)
+    finish(ledger, methods=("prefix",), planned=4)
+    assert counts(ledger) == []
+
+
+def test_a_merge_that_adds_draws_is_a_look_and_copies_those_of_the_source(tmp_path, ledger, finish):
+    """Both ledgers' looks stay, and the target's complete comparison was looked at before the merge."""
+    finish(ledger, planned=3)
+    with Ledger(str(tmp_path / "other.db"), write=True) as other:
+        other.begin("bench run")
+        finish(other, planned=2)
+        finish(other, planned=6)
+        merge(ledger, other)
+    assert counts(ledger) == [[2, 3]]
+
+
+def test_changed_looks_are_detected(ledger, finish):
+    """They carry a hash, as the hypothesis does."""
+    finish(ledger, planned=2)
+    finish(ledger, planned=4)
+    text = ledger.meta_values()[looks.KEY]
+    with pytest.raises(CorruptData, match="recorded looks"):
+        looks.parse(text.replace("[2]", "[1]"))

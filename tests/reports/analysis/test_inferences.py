@@ -1,0 +1,237 @@
+"""What may be claimed: populations, groups of rows, training failures, looks and other tasks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from reports import compare, render
+from reports.analysis.contrasts import draws_needed
+from reports.analysis.hypothesis import Hypothesis
+from reports.analysis.inferences import on_other_tasks
+from reports.analysis.paired_runs import MixedRuns, pair_runs
+from reports.analysis.verdict import verdict
+from reports.statistics import intervals
+from tests.support.simulated_runs import Study, simulate
+
+METHODS = {"fine-tuning": 0.0, "simplex": 0.03}
+EIGHT = [f"t{i}" for i in range(8)]
+
+
+def only(tests):
+    (test,) = tests
+    return test
+
+
+def test_clustered_errors_agree_with_another_program():
+    """Two equal draws leave the variance over rows, which is that of a regression on a constant by groups."""
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(40), rng.integers(1, 6, 40))
+    rows = rng.normal(0, 1, 40)[groups] + rng.normal(0, 1, len(groups))
+    estimate = intervals.over_draws_and_rows(np.stack([rows, rows]), groups)
+    theirs = sm.OLS(rows, np.ones(len(rows))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    assert estimate.mean == pytest.approx(rows.mean())
+    assert estimate.variance == pytest.approx(theirs.bse[0] ** 2)
+
+
+def test_groups_widen_the_interval():
+    """Rows in groups of ten carry the information of fewer rows, and the report prints the design effect."""
+    runs = simulate(np.random.default_rng(1), Study(draws=10, rows=600, group=10))
+    grouped = compare(runs, baseline="base")
+    alone = compare([replace(run, groups=None) for run in runs], baseline="base")
+    wide, narrow = only(grouped.tests).these, only(alone.tests).these
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+    notes = {note.code: note.text for note in grouped.notes}
+    assert "600 rows in 60 groups, design effect" in notes["GROUPED"]
+    assert "UNGROUPED" in {note.code for note in alone.notes}
+
+
+def test_fewer_than_twenty_groups_support_no_claim():
+    """However clear the difference is."""
+    study = Study(draws=20, rows=300, gain=-15.0)
+    clear = simulate(np.random.default_rng(1), study)
+    few = simulate(np.random.default_rng(1), replace(study, group=20))
+    assert only(compare(clear, baseline="base").tests).settled
+    test = only(compare(few, baseline="base").tests)
+    assert not test.settled
+    assert test.these.barred == ("fewer than 20 independent test rows",)
+
+
+def test_held_out_rows_are_counted_once():
+    """With the identities of the rows, the interval is much narrower than by the correction without them."""
+    study = Study(draws=10, rows=1000, holdout=True)
+    runs = [replace(run, n_train=50) for run in simulate(np.random.default_rng(2), study)]
+    known = only(compare(runs, baseline="base").tests).these
+    unknown = compare([replace(run, identities=None) for run in runs], baseline="base")
+    old = only(unknown.tests).these
+    assert 3 * (known.high - known.low) < old.high - old.low
+    assert "corrected for shared rows" in old.test
+    assert "HOLDOUT" in {note.code for note in unknown.notes}
+
+
+def test_a_fixed_test_set_is_a_holdout_of_the_same_rows():
+    """If all draws hold out the same rows, the estimate is that of a fixed test set."""
+    runs = simulate(np.random.default_rng(3), Study(draws=5, rows=200))
+    same = [replace(run, holdout=True, identities=np.arange(200.0) + 7) for run in runs]
+    fixed, held_out = (only(compare(r, baseline="base").tests).these for r in (runs, same))
+    assert (held_out.low, held_out.high) == pytest.approx((fixed.low, fixed.high))
+
+
+@pytest.mark.parametrize("lost", ["collapsed", "diverged"])
+def test_a_method_that_collapses_is_not_compared(grid, lost):
+    """Above a quarter of the runs of a cell, nothing is claimed; the headline says what to change."""
+    broken = {"collapsed": True} if lost == "collapsed" else {"status": "diverged"}
+    runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=8)
+
+    def spoil(count):
+        return compare([
+            replace(run, **broken) if run.method == "simplex" and run.draw < count else run
+            for run in runs
+        ])  # fmt: skip
+
+    assert only(spoil(2).tests).settled
+    barred = spoil(3)
+    assert not only(barred.tests).settled
+    headline, line, *_ = verdict(barred)
+    assert headline == (
+        "No claim about simplex: simplex did not train on rte size 50 (3 of 8 runs collapsed or diverged). "
+        "To change this, raise --steps or the learning rate."
+    )
+    assert "Without the runs that collapsed or diverged: +" in line
+    assert "UNTRAINED" in {note.code for note in barred.notes}
+
+
+def test_a_method_whose_dev_score_still_rises_is_not_compared(grid):
+    """A gain of three points in the last third bars the claim; a flat curve, or one evaluation, does not."""
+    runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=8)
+
+    def with_gain(gain):
+        return [
+            replace(run, curve=[(100, 0.5), (200, 0.6), (300, 0.6 + gain + 0.001 * run.draw)])
+            for run in runs
+        ]
+
+    assert only(compare(with_gain(0.0)).tests).settled
+    rising = compare(with_gain(0.03))
+    assert not only(rising.tests).settled
+    assert "dev scores still rose by 3." in verdict(rising)[0]
+    once = [replace(run, curve=[(300, 0.9)]) for run in runs]
+    assert only(compare(once).tests).settled
+
+
+def test_an_incomplete_task_bars_only_its_comparison(grid):
+    """Eight of nine tasks are no claim for the method that lacks one; the other method keeps its own."""
+    runs = grid({"fine-tuning": 0.0, "lora": 0.03, "simplex": 0.03}, tasks=EIGHT, sizes=(50,))
+    holed = compare([run for run in runs if (run.method, run.task) != ("simplex", "t0")])
+    tests = {test.method: test for test in holed.family("overall")}
+    assert not tests["simplex"].settled
+    assert tests["lora"].others.settled
+
+
+def test_a_claim_for_other_tasks_does_not_rest_on_one_task():
+    """Without its only large difference the p is above .10, so nothing is claimed."""
+    lumpy = np.array([3.0, 0.2, 0.1, 0.3, 0.15, 0.25, 0.3, -0.05])
+    even = np.array([1.0, 1.2, 0.9, 1.1, 0.8, 1.3, 1.0, 0.2])
+    assert on_other_tasks(even, [], 0.05).barred == ()
+    shifted = on_other_tasks(lumpy - 0.2, [], 0.5)
+    assert shifted.barred == ("the difference depends on a single task",)
+    assert on_other_tasks(even[:7], [], 0.05).barred == ("fewer than 8 tasks",)
+
+
+def test_a_claim_for_other_tasks_names_its_assumption(grid):
+    """Symmetry, and the range of the effect without any one task."""
+    paragraph = verdict(compare(grid(METHODS, tasks=EIGHT)))[1]
+    assert "settled (if differences are symmetric about their mean)" in paragraph
+    assert "Without any one task: +" in paragraph
+
+
+def test_later_looks_have_stricter_levels(grid):
+    """The second look at more draws has .05 / 6, and its interval is wider than at the first."""
+    runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=10)
+    first = only(compare(runs).tests)
+    second = only(compare([replace(run, looks=(5,)) for run in runs]).tests)
+    assert (first.look, first.these.alpha) == (1, 0.05)
+    assert (second.look, second.these.alpha) == (2, pytest.approx(0.05 / 6))
+    assert second.these.high - second.these.low > 1.2 * (first.these.high - first.these.low)
+    assert "at look 2, level 0.0083" in verdict(compare([replace(r, looks=(5,)) for r in runs]))[1]
+    earlier = only(compare([replace(run, looks=(10, 20)) for run in runs]).tests)
+    assert earlier.look == 1
+
+
+def test_a_declared_maximum_spends_the_level(grid):
+    """An early look is strict, the last has nearly .05, other tasks wait, and more draws are no claim."""
+    runs = grid(METHODS, tasks=EIGHT, sizes=(50,), draws=12)
+
+    def at(draws, most, looks=()):
+        hypothesis = Hypothesis("simplex", "fine-tuning", max_draws=most)
+        seen = [replace(run, looks=looks) for run in runs if run.draw < draws]
+        return compare(seen, hypothesis=hypothesis).hypothesis
+
+    early, last, beyond = at(6, 12), at(12, 12, (6,)), at(12, 10)
+    assert early.these.alpha < 0.01
+    assert early.others.barred == ("the declared maximum of 12 draws is not reached",)
+    assert 0.04 < last.these.alpha < 0.05
+    assert last.others.settled
+    assert beyond.these.barred == ("more draws than the declared maximum of 10",)
+
+
+def test_versions_of_a_method_are_not_mixed(grid):
+    """The message names the option that chooses one."""
+    runs = grid(tasks=("rte",))
+    mixed = [
+        replace(r, method_version=1 + (r.draw > 2)) if r.method == "prefix" else r for r in runs
+    ]
+    with pytest.raises(
+        MixedRuns, match=r"prefix has results of its versions 1 and 2.*--method-version prefix:2"
+    ):
+        pair_runs(mixed)
+
+
+def test_a_metric_that_is_not_finite_is_called_that(grid):
+    """The training did not diverge, and the report does not say so."""
+    runs = [
+        replace(r, score=float("nan")) if (r.method, r.draw) == ("simplex", 0) else r
+        for r in grid(tasks=("rte",), sizes=(50,))
+    ]
+    comparison = compare(runs)
+    assert comparison.cell("simplex", "rte", 50).fates == {"done": 4, "undefined": 1}
+    text = next(note.text for note in comparison.notes if note.code == "DROPPED_FAILURES")
+    assert text.startswith("1 with a metric that is not finite: ")
+
+
+def test_intervals_of_bounded_scores_stay_inside_the_bounds(grid):
+    """Two draws of a nearly perfect method have a wide t interval, which ends at 100."""
+    runs = grid({"fine-tuning": 0.38, "simplex": 0.35}, tasks=("rte",), sizes=(50,), draws=2)
+    comparison = compare(runs)
+    assert all(0 <= cell.low <= cell.high <= 100 for cell in comparison.cells)
+    assert all(-100 <= test.these.low <= test.these.high <= 100 for test in comparison.tests)
+
+
+def test_differences_below_a_millionth_of_a_point_are_ties(grid):
+    """They have no sign, and both methods are the best."""
+    runs = [run for run in grid(tasks=EIGHT) if run.method == "fine-tuning"]
+    other = [
+        replace(run, method="copy", digest=f"{run.digest}c", score=run.score + 4e-10)
+        for run in runs
+    ]
+    comparison = compare([*runs, *other])
+    test = only(comparison.family("overall"))
+    assert (test.wins, test.ties, test.losses) == (0, 8, 0)
+    assert all(cell.best for cell in comparison.cells if cell.task)
+
+
+def test_needs_are_intervals_for_a_stated_difference(grid):
+    """A larger difference needs fewer draws, and both bounds carry the uncertainty of the variances."""
+    test = only(compare(grid(METHODS, tasks=("rte",), sizes=(50,), draws=6)).tests)
+    one, three = (draws_needed(test, test.these, points) for points in (1.0, 3.0))
+    assert three.low <= one.low
+    assert one.low < one.high
+
+
+def test_the_short_report_fits_on_a_screen(grid):
+    """At most 25 lines for two methods, and 40 for six, on six tasks with two sizes."""
+    for methods, lines in ((METHODS, 25), (dict.fromkeys("abcdef", 0.0) | {"a": 0.03}, 40)):
+        text = render(compare(grid(methods)), full=False)
+        assert len(text.splitlines()) <= lines, text
+        assert "majority class" in text
