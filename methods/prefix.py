@@ -46,8 +46,8 @@ class Prefix(Method):
     hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "one: one MLP for all layers; per-layer: two MLPs for each layer, for keys and for values; simple-share: the "
-        "layer's own frozen projections; none: train keys and values directly.",
+        "one: one MLP for all layers; per-layer: one for keys, one for values in each layer; simple-share: the "
+        "layer's frozen projections; none: train keys and values.",
         choices=(*DECODERS, *PAPER_NAMES),
     )
     positions: str = option(
@@ -208,7 +208,8 @@ class Prefix(Method):
                     for slot in prefix_slots
                 }
             )
-        frozen = self.decoder == "simple-share"  # a latent for each call, which has two slots
+        # With simple-share, each attention call has a latent, and two slots: a key and a value.
+        frozen = self.decoder == "simple-share"
         shape = (len(prefix_slots) // 2, length, hidden) if frozen else (length, hidden)
         per_vertex[LATENT] = initialise(streams, LATENT, shape, vertices, normal(1.0))
         if frozen:

@@ -25,8 +25,8 @@ from harness.wording import plural
 MAX_WORKER_DEATHS = 3  # a job fails when this many workers have died while they ran it
 CONFIRM_ABOVE = 3600.0  # a run of more estimated seconds than this needs a confirmation
 POLL_SECONDS = 0.15  # how long one call waits for events
-# Jobs that the scheduler offers the ledger in one claim; for a larger pack, twice the pack. They are
-# more than it claims, because other runs may have claimed the first ones.
+# Jobs that the scheduler offers the ledger in one claim; for packs of more than 25 jobs, twice the pack.
+# They are more than it claims, because other runs may have claimed the first ones.
 CLAIM_CANDIDATES = 50
 
 

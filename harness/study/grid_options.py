@@ -57,9 +57,9 @@ TRAINING = "How everything is trained"
 def _option(name: str, text: str, panel: str, *, metavar: str = "TEXT") -> Any:
     """Return a Typer option whose help text ends with its entry of `DEFAULTS`.
 
-    Typer itself would cut a long default instead of wrapping it.
+    In the text, a list wraps at its spaces. Typer would cut a default that it shows itself.
     """
-    default = DEFAULTS.get(name.removeprefix("--").replace("-", "_"))
+    default = DEFAULTS.get(name.removeprefix("--").replace("-", "_"), "").replace(",", ", ")
     return typer.Option(
         name,
         help=f"{text} \\[default: {default}]" if default else text,
@@ -75,10 +75,21 @@ class GridOptions:
 
     methods: Annotated[
         Text,
-        _option("--methods", "Methods to compare, or `all` (see `bench list methods`).", WHAT),
+        _option(
+            "--methods",
+            "Methods to compare, or `all` (see `bench list methods`).",
+            WHAT,
+            metavar="NAME,NAME",
+        ),
     ] = None
     tasks: Annotated[
-        Text, _option("--tasks", "Tasks or groups: glue, toy (see `bench list tasks`).", WHAT)
+        Text,
+        _option(
+            "--tasks",
+            "Tasks or groups: glue, toy (see `bench list tasks`).",
+            WHAT,
+            metavar="NAME,NAME",
+        ),
     ] = None
     sizes: Annotated[
         Text, _option("--sizes", "Numbers of labelled training examples.", WHAT, metavar="N,N")

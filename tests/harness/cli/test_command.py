@@ -114,6 +114,17 @@ def test_help_shows_the_everyday_options_and_help_all_the_others(capsys, monkeyp
     assert len(short.splitlines()) < 60
 
 
+def test_help_shows_whole_defaults_and_flags_without_a_type(capsys, monkeypatch):
+    """At 80 columns no default is cut, none has brackets to type, and no flag seems to take a value."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = help_of(["run", "--help-all"], capsys)
+    assert "…" not in text
+    assert "<bool>" not in text + help_of(["--help"], capsys) + help_of(["db", "--help"], capsys)
+    words = " ".join(text.replace("│", " ").split())
+    assert "[default: fine-tuning, prefix, lora, adapter, simplex]" in words
+    assert "[default: 500]" in words
+
+
 def test_the_everyday_options_exist():
     """Each is an option of `run` or `plan`."""
     names = {
