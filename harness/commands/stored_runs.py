@@ -223,8 +223,8 @@ def runs(
                 tuple(stored_looks.get(looks.comparison_of(setting), ())) if stored_looks else ()
             )
             lines[id(setting)] = backbone, recipe, scoring, before
-        *texts, before = lines[id(setting)]
-        run = _run(entry, blobs.get(entry.digest, {}), *texts)
+        backbone, recipe, scoring, before = lines[id(setting)]
+        run = _run(entry, blobs.get(entry.digest, {}), backbone, recipe, scoring)
         found.append(replace(run, looks=before) if before else run)
     return found
 

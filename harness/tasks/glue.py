@@ -54,7 +54,7 @@ class HubReader:
         problems = [
             f"row {number}, {problem}"
             for number, row in enumerate(rows, 1)
-            if (problem := self._problem(row))
+            if (problem := self._problem(row.texts, row.label))
         ]
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -78,9 +78,8 @@ class HubReader:
                 f"{where}: column {self.label} has the classes {', '.join(named)}; the task expects {expected}"
             )
 
-    def _problem(self, row: Example) -> str:
+    def _problem(self, texts: tuple[Any, ...], label: Any) -> str:
         """Return what is wrong with a row, or an empty text. Empty sentences are allowed: QQP has some."""
-        texts, label, _ = row
         for name, text in zip(self.fields, texts, strict=True):
             if not isinstance(text, str):
                 return f"column {name}: not a text"

@@ -302,7 +302,10 @@ def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[No
             text = f"this study tests {pair} on all of its tasks and sizes, and this report leaves out some of them"
         else:
             text = f"this study tests {pair}, which this report does not compare"
-    yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.")
+    brief = (
+        "POSTHOC_BASELINE: no hypothesis was declared before the first result: all is exploratory."
+    )
+    yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.", brief)
 
 
 def _row_answers(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
@@ -325,14 +328,19 @@ def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
                 f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach .05: with {_units(stuck)} "
                 f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
             )
-            yield Note("NOT_REACHABLE", "red", text)
+            brief = f"no p of .05 is possible {label} with {_units(stuck)}{after}."
+            yield Note("NOT_REACHABLE", "red", text, f"NOT_REACHABLE: {brief}")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (
                 f"{len(weak)} of {plural(len(members), 'comparison')} {label} that are not settled detect only "
                 f"differences above {plural(weak[0].rope, 'point')}; {NOT_EQUAL}"
             )
-            yield Note("UNDERPOWERED", "amber", text)
+            points = plural(weak[0].rope, "point")
+            brief = (
+                f"{len(weak)} of {plural(len(members), 'comparison')} {label} would miss {points}."
+            )
+            yield Note("UNDERPOWERED", "amber", text, f"UNDERPOWERED: {brief}")
 
 
 def _differences(tests: Sequence[Contrast]) -> Iterator[Note]:
@@ -383,7 +391,7 @@ def _block(run: Run) -> str:
 
 def _note(code: str, level: Literal["red", "amber"], text: str, places: Sequence[str]) -> Note:
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    return Note(code, level, f"{text}: {_some(places)}.", f"{text}: {places[0]}{more}.")
+    return Note(code, level, f"{text}: {_some(places)}.", f"{code}: {text}: {places[0]}{more}.")
 
 
 def _some(places: Sequence[str]) -> str:

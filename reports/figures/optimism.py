@@ -49,7 +49,8 @@ def optimism(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     text = (
         f"{plural(len(runs), 'run')}; right of the dashed line, the dev score exceeds the test score. Mean optimism: "
         "all tasks have equal weight, 95 % t intervals over draws, on these test rows. Best of n: expected dev - "
-        "test of the run with the best dev score among n runs of a task and size (Dodge et al. 2019, without replacement)"
+        "test of the run with the best dev score among n runs of a task and size (Dodge et al. 2019, without "
+        "replacement)"
     )
     text += f". One run in {step} is drawn as a dot" if step > 1 else ""
     if rules:

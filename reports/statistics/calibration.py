@@ -4,8 +4,11 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports.statistics.conventions import Array, ranks_of
+
+Labels = NDArray[np.int64]  # class numbers (rows,)
 
 BINS: Final = 15
 LEAST: Final = 2.0**-24  # smallest stored probability; a smaller one counts as this
@@ -38,7 +41,7 @@ def probability_scores(probabilities: Array, labels: Array) -> ProbabilityScores
     )
 
 
-def calibration_error(probabilities: Array, labels: Array) -> float:
+def calibration_error(probabilities: Array, labels: Labels) -> float:
     """Return the root of the mean squared calibration error over bins of equal size, debiased.
 
     A bin's squared difference between accuracy and mean confidence contains the variance of the
@@ -51,7 +54,7 @@ def calibration_error(probabilities: Array, labels: Array) -> float:
     return math.sqrt(max(error / len(labels), 0.0))
 
 
-def reliability(probabilities: Array, labels: Array) -> list[tuple[float, float, int]]:
+def reliability(probabilities: Array, labels: Labels) -> list[tuple[float, float, int]]:
     """Return mean confidence, accuracy and number of rows of each bin of the most probable class."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
@@ -63,7 +66,7 @@ def reliability(probabilities: Array, labels: Array) -> list[tuple[float, float,
     ]
 
 
-def auroc(scores: Array, labels: Array) -> float:
+def auroc(scores: Array, labels: Labels) -> float:
     """Return the area under the ROC curve of class 1: the chance that a row of class 1 scores higher; ties half."""
     positive = labels == 1
     n = int(positive.sum())
@@ -73,7 +76,7 @@ def auroc(scores: Array, labels: Array) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
 
 
-def average_precision(scores: Array, labels: Array) -> float:
+def average_precision(scores: Array, labels: Labels) -> float:
     """Return the mean precision at the thresholds at which a row of class 1 is found; tied rows count together."""
     positive = (labels == 1).astype(np.float64)
     if not 0 < positive.sum() < len(labels):

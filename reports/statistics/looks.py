@@ -22,9 +22,9 @@ def undeclared_level(look: int, *, alpha: float = ALPHA) -> float:
 def declared_level(draws: Sequence[int], maximum: int, *, alpha: float = ALPHA) -> float:
     """Return the two-sided level of the last of these looks, if the maximum was declared.
 
-    The error is spent as by O'Brien and Fleming's bounds (Lan & DeMets 1983): of the whole level,
+    The error is spent as by O'Brien and Fleming's bounds (Lan & DeMets 1983): on either side,
     2 - 2 Phi(z / sqrt(t)) is spent when the share t of the draws is there, where z is the quantile of
-    1 - alpha / 2. The bounds follow by numerical integration over a Brownian motion (Armitage,
+    1 - alpha / 4. The bounds follow by numerical integration over a Brownian motion (Armitage,
     McPherson & Rowe 1969).
 
     Args:
@@ -35,8 +35,8 @@ def declared_level(draws: Sequence[int], maximum: int, *, alpha: float = ALPHA) 
     from scipy.special import ndtr, ndtri
 
     shares = [count / maximum for count in draws]
-    quantile = float(ndtri(1 - alpha / 2))
-    spent = [2 - 2 * float(ndtr(quantile / math.sqrt(share))) for share in shares]
+    quantile = float(ndtri(1 - alpha / 4))
+    spent = [4 - 4 * float(ndtr(quantile / math.sqrt(share))) for share in shares]
     grid, weights, level, before = np.zeros(1), np.ones(1), alpha, 0.0
     for number, share in enumerate(shares):
         step = math.sqrt(share - (shares[number - 1] if number else 0))

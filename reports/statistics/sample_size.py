@@ -10,7 +10,6 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.power import POWER, detectable_by_flips
@@ -19,6 +18,8 @@ from reports.statistics.sign_flip import smallest_p
 MOST: Final = 10_000  # draws beyond which nothing is proposed
 SAMPLES: Final = 4_000  # of the variances, from a fixed stream
 LEVEL: Final = 0.9
+# Numbers of draws that are tried: all up to 200, then steps of 2 %.
+CANDIDATES: Final = np.unique(np.append(np.arange(2, 200), np.geomspace(200, MOST, 200).round()))
 
 
 class Variance(NamedTuple):
@@ -50,13 +51,12 @@ def draws_on_these_tasks(
     from scipy.special import stdtrit
 
     per_draw, fixed = _samples(draw, rows)
-    draws = np.full(SAMPLES, 1e6)
-    for _ in range(6):  # the quantiles of t depend on the number of draws
-        df = tasks * (draws - 1)
-        quantiles = stdtrit(df, 1 - alpha / 2) + stdtrit(df, POWER)
-        draws = np.maximum(_divide(per_draw, (points / quantiles) ** 2 - fixed), 2)
-        draws = np.minimum(draws, 1e6)
-    return _interval(draws, draws >= 1e6)
+    df = tasks * (CANDIDATES - 1)
+    quantiles = stdtrit(df, 1 - alpha / 2) + stdtrit(df, POWER)
+    errors = np.sqrt(per_draw[:, None] / CANDIDATES + fixed[:, None])  # (samples, candidates)
+    enough = quantiles * errors <= points
+    needed = np.where(enough.any(axis=1), CANDIDATES[enough.argmax(axis=1)], math.inf)
+    return _interval(needed)
 
 
 def draws_for_other_tasks(
@@ -86,8 +86,9 @@ def draws_for_other_tasks(
     of_means, per_draw = _samples(means, draw)
     between = np.maximum(of_means - per_draw / draws, 0.0)
     allowed = (points / detectable_by_flips(tasks, 1.0, alpha=alpha)) ** 2
-    needed = np.maximum(_divide(per_draw, allowed - between), 2)
-    return _interval(needed, np.isinf(needed))
+    room = allowed - between
+    needed = np.where(room > 0, per_draw / np.where(room > 0, room, 1), math.inf)
+    return _interval(np.maximum(np.ceil(needed), 2))
 
 
 def _samples(*variances: Variance) -> list[Array]:
@@ -101,12 +102,7 @@ def _samples(*variances: Variance) -> list[Array]:
     ]
 
 
-def _divide(part: Array, room: Array) -> Array:
-    """Return part / room, infinite where there is no room."""
-    return np.where(room > 0, part / np.where(room > 0, room, 1), math.inf)
-
-
-def _interval(draws: Array, impossible: NDArray[np.bool_]) -> DrawsNeeded:
-    ordered = np.sort(np.where(impossible, math.inf, np.ceil(draws)))
+def _interval(draws: Array) -> DrawsNeeded:
+    ordered = np.sort(draws)
     tail = round((1 - LEVEL) / 2 * SAMPLES)
     return DrawsNeeded(float(ordered[tail]), float(ordered[-tail - 1]))

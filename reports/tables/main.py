@@ -24,18 +24,21 @@ def brief_document(comparison: Comparison, *, command: str = "") -> Document:
     """Return the short report: the verdict, one table of scores, and the most important notes."""
     page = document(comparison, command=command)
     table = page.tables[0]
-    shown = [replace(note, text=note.brief or note.text) for note in comparison.notes[:NOTES]]
+    shown = comparison.notes[:NOTES]
     notes = len(comparison.notes) - len(shown)
     more = f"{plural(notes, 'more note')} and all tables" if notes > 0 else "all tables"
     return replace(
         page,
-        verdict=verdict(comparison, full=False),
-        facts=(
-            ("Runs", f"{comparison.done} of {comparison.planned}; {comparison.backbone}"),
-            ("More", f"{more}: --full, or --format html"),
+        verdict=(
+            *verdict(comparison, full=False),
+            *(
+                f"{'! ' * (note.level == 'red')}{note.brief or f'{note.code}: {note.text}'}"
+                for note in shown
+            ),
         ),
+        facts=((f"{comparison.done} of {comparison.planned} runs", f"--full shows {more}"),),
         tables=(replace(table, legend=_brief_legend(comparison, table)),),
-        notes=tuple(shown),
+        notes=(),
         appendix=(),
         command="",
     )

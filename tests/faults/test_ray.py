@@ -51,8 +51,8 @@ def test_a_lost_node_loses_no_result(cluster, tmp_path):
     class NodeRemovingDisplay(AcknowledgingDisplay):
         """Removes a node when twenty jobs are done."""
 
-        def has_score(self, job, outcome, progress):
-            super().has_score(job, outcome, progress)
+        def finished(self, job, outcome, progress):
+            super().finished(job, outcome, progress)
             if progress.done == 20 and len(nodes) == 2:
                 made.remove_node(nodes.pop(), allow_graceful=False)
 

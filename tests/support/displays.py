@@ -25,7 +25,7 @@ class RecordingDisplay:
         assert progress.left >= 0
         self.worker_counts.add(len(workers))
 
-    def has_score(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:
         assert outcome.digest == job.digest
         assert progress.done + progress.failed
         self.finished_digests.append(job.digest)

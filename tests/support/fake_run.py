@@ -69,7 +69,7 @@ class AcknowledgingDisplay:
     def show(self, progress: RunProgress, workers: Sequence[WorkerStatus]) -> None:
         """Show nothing."""
 
-    def has_score(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # of the protocol
+    def finished(self, job: Job, outcome: Outcome, progress: RunProgress) -> None:  # noqa: ARG002  # of the protocol
         """Acknowledge a result."""
         if outcome.status == "done":
             os.write(self._file, f"{job.digest}\n".encode())

@@ -16,7 +16,7 @@ METHODS = [*REGISTRY, *(f"simplex-{base}" for base in BASES if base != "prefix")
 
 
 @pytest.fixture(scope="module")
-def has_score(bench, tmp_path_factory):
+def finished(bench, tmp_path_factory):
     """Return a ledger with one short run of every method, with all rules and zeroed methods tested."""
     folder = tmp_path_factory.mktemp("every")
     words = (

@@ -47,9 +47,9 @@ def test_plain_lines(make_job, make_outcome):
     console = Console(file=StringIO(), width=40)
     with PlainDisplay(console) as display:
         progress = RunProgress(total=4, ended_before=1, done=1)
-        display.has_score(make_job("lora[red]"), make_outcome(make_job()), progress)
+        display.finished(make_job("lora[red]"), make_outcome(make_job()), progress)
         outcome = make_outcome(make_job(), status="failed", error="ValueError: [/] no\nmore")
-        display.has_score(make_job(), outcome, RunProgress(total=4, ended_before=1, failed=1))
+        display.finished(make_job(), outcome, RunProgress(total=4, ended_before=1, failed=1))
         display.note("[bold]")
     first, second, third = console.file.getvalue().splitlines()
     assert first.startswith("[2/4] lora[red] · toy-sentiment · 20 · draw 0:  50.0")

@@ -286,7 +286,7 @@ def test_what_failed_or_is_missing_bars_the_claim(grid):
         else r
         for r in runs
     ]
-    reason = "No claim about simplex: 1 of 15 pairs are missing, 1 because runs failed"
+    reason = "No claim about simplex: 1 of 15 pairs are missing, 1 because runs have no score"
     assert verdict(compare(failed))[0].startswith(reason)
     missing = [r for r in runs if (r.method, r.task) != ("simplex", "a")]
     reason = "No claim about simplex: 5 of 15 pairs are missing"
@@ -380,12 +380,12 @@ def test_infeasible_for_all(grid):
 
 
 def test_scores_that_are_no_numbers(grid):
-    """A finished run whose score is not a number counts as diverged."""
+    """A finished run whose score is not a number is called undefined."""
     runs = [
         replace(r, score=math.nan) if (r.method, r.draw) == ("prefix", 0) else r for r in grid()
     ]
     comparison = compare(runs)
-    assert comparison.cell("prefix", "rte", 50).fates == {"done": 4, "diverged": 1}
+    assert comparison.cell("prefix", "rte", 50).fates == {"done": 4, "undefined": 1}
 
 
 def test_only_complete_cells_are_best(grid):
@@ -413,7 +413,12 @@ def test_directions(grid):
 def test_notes(grid):
     """Collapse, identical results, several versions and methods of others are each told with a code."""
     runs = grid()
-    assert codes(compare(runs)) == {"NOT_REACHABLE", "POSTHOC_BASELINE", "UNDERPOWERED"}
+    assert codes(compare(runs)) == {
+        "NOT_REACHABLE",
+        "POSTHOC_BASELINE",
+        "UNDERPOWERED",
+        "UNGROUPED",
+    }
     assert "COLLAPSED" in codes(compare([replace(runs[0], collapsed=True), *runs[1:]]))
     assert "PACK_MIX" in codes(compare([replace(runs[0], passes="in packs of 8"), *runs[1:]]))
     assert "VERSION_MIX" in codes(compare([replace(runs[0], versions="program 2"), *runs[1:]]))
@@ -479,7 +484,7 @@ def test_nothing_is_settled_while_runs_failed(grid):
     assert comparison.tests[0].these.p_adj <= 0.05
     assert not comparison.tests[0].settled
     text = render(comparison, format="markdown")
-    assert "2 of 12 pairs are missing, 2 because runs failed" in text
+    assert "2 of 12 pairs are missing, 2 because runs have no score" in text
     assert "**Settled" not in text
 
 

@@ -64,7 +64,7 @@ def test_baseline_is_kept(grid):
     """A declared baseline is compared with even if the list of methods forgot it."""
     paired_runs = pair_runs(grid(), methods=["simplex"], baseline="fine-tuning")
     assert paired_runs.methods == ("fine-tuning", "simplex")
-    assert paired_runs.declared
+    assert paired_runs.baseline_named
 
 
 def test_bare_names(grid):

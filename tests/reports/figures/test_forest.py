@@ -44,5 +44,8 @@ def test_forest_shows_the_prediction_for_one_more_task(grid):
         assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [
             axes.get_title(loc="right") for axes in canvas.axes
         ]
-    assert "95 % prediction interval of the difference on one more task (E3" in canvas.caption
+    assert (
+        "95 % prediction interval of the difference on one more task (random effects"
+        in canvas.caption
+    )
     assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption

@@ -147,7 +147,9 @@ def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
         "Pairs lost because runs have no score: 1 of simplex; comparisons with lost pairs are never settled."
         in legend
     )
-    assert "not settled (p = 0.023; 2 of 80 pairs are missing, 1 because runs failed)" in legend
+    assert (
+        "not settled (p = 0.023; 2 of 80 pairs are missing, 1 because runs have no score)" in legend
+    )
 
 
 def test_the_legend_names_the_test_that_was_used(grid):
@@ -269,6 +271,7 @@ def test_the_example_report_matches_its_ledger(bench, tmp_path):
         "markdown",
         "--methods",
         "simplex",
+        "--full",
     ).out
     assert (
         "relative to selection by the centroid, a different test score in 25 of 60 runs; not settled"
