@@ -135,8 +135,8 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
                 preregistration.read,
                 options.hypothesis,
                 options.rope,
-                options.max_draws,
                 list(dict.fromkeys(methods.label(method) for method in checked.methods)),
+                options.max_draws,
             )
         )
     elif options.rope is not None and options.hypothesis is None:

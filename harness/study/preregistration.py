@@ -15,14 +15,16 @@ from reports.analysis.hypothesis import ROPE, Hypothesis
 KEY = "hypothesis"  # of the ledger's `Meta` table
 
 
-def read(text: str, rope: str | None, max_draws: str | None, labels: Sequence[str]) -> Hypothesis:
+def read(
+    text: str, rope: str | None, labels: Sequence[str], max_draws: str | None = None
+) -> Hypothesis:
     """Return the hypothesis that the options --hypothesis, --rope and --max-draws state.
 
     Args:
         text: A method and its baseline, such as `simplex:prefix`.
         rope: The points below which a difference does not matter; None: the default.
-        max_draws: The number of draws after which the study ends; None: not declared.
         labels: The labels of the methods that are run.
+        max_draws: The number of draws after which the study ends; None: not declared.
 
     Raises:
         UsageError: The text does not name two of the methods, or the points are not a number

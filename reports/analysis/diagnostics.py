@@ -189,7 +189,8 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
         yield Note("HOLDOUT", "amber", f"{', '.join(sorted(unknown))}: {text}.")
     if ungrouped := sorted({run.task for run in runs if run.groups is None and run.labels}):
         text = "groups of test rows are not stored with these results, so every row counts as independent"
-        yield Note("UNGROUPED", "amber", f"{', '.join(ungrouped)}: {text}.")
+        brief = "UNGROUPED: groups of test rows are not stored, so every row counts as independent."
+        yield Note("UNGROUPED", "amber", f"{', '.join(ungrouped)}: {text}.", brief)
     yield from _grouped(runs)
     yield from _repeated(runs)
     if paired_runs.seen:
