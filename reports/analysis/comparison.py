@@ -8,10 +8,9 @@ from reports.analysis.cells import Cell, mark_cells, method_cells
 from reports.analysis.contrasts import Contrast, Family, contrasts
 from reports.analysis.diagnostics import diagnose
 from reports.analysis.estimates import describe_populations
-from reports.analysis.majority import majority_score
 from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking, rank_methods
-from reports.analysis.run import Run
+from reports.analysis.run import Run, majority_score
 from reports.analysis.sampled_dev_scores import SampledDevScores, sampled_dev_scores
 from reports.analysis.secondary import SecondaryEstimates, secondary_estimates
 from reports.analysis.selection_rules import RuleComparison, compare_rules

@@ -11,11 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from reports.analysis import estimates, inferences
-from reports.analysis.estimates import TaskEstimate
 from reports.analysis.hypothesis import ROPE
 from reports.analysis.inferences import Correction, Inference
-from reports.analysis.paired_runs import Block, PairedRuns, sizes_of
-from reports.analysis.run import Run, has_score, run_status
+from reports.analysis.paired_difference import PairedDifference, paired_difference
+from reports.analysis.paired_runs import PairedRuns, draw_count, seconds_per_draw, sizes_of
 from reports.document import plural
 from reports.statistics import sample_size
 from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
@@ -174,65 +173,6 @@ def others_of(paired_runs: PairedRuns) -> list[str]:
     )
 
 
-@dataclass(frozen=True)
-class _Paired:
-    """The difference on one task, and the number of blocks behind it."""
-
-    estimate: TaskEstimate
-    used: int
-    planned: int
-    failed: int
-    collapsed: int
-    trained: list[float]  # differences in points of the pairs in which no run collapsed or diverged
-
-
-def _paired(paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]) -> _Paired:
-    planned, failed = 0, 0
-    by_size: list[list[tuple[Run, Run]]] = []
-    for size in sizes:
-        blocks = paired_runs.blocks[task, size]
-        planned += len(blocks)
-        at_size: list[tuple[Run, Run]] = []
-        for first, second in (_pair(paired_runs, method, block) for block in blocks):
-            if has_score(first) and has_score(second) and first.rows == second.rows:
-                at_size.append((first, second))
-            else:
-                failed += any(
-                    not has_score(run) and run_status(run) in ("failed", "diverged", "undefined")
-                    for run in (first, second)
-                )
-        by_size.append(at_size)
-    draws = [{first.draw for first, _ in pairs} for pairs in by_size]
-    complete = set.intersection(*draws) if draws else set()
-    used = [pair for pairs in by_size for pair in pairs if pair[0].draw in complete]
-    trained = [
-        100 * ((first.score or 0.0) - (second.score or 0.0))
-        for first, second in used
-        if not (_lost(first) or _lost(second))
-    ]
-    return _Paired(
-        estimates.task_difference(
-            [[first for first, _ in pairs] for pairs in by_size],
-            [[second for _, second in pairs] for pairs in by_size],
-        ),
-        len(used),
-        planned,
-        failed,
-        len(used) - len(trained),
-        trained,
-    )
-
-
-def _lost(run: Run) -> bool:
-    return run.collapsed or run.status == "diverged"
-
-
-def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | None, Run | None]:
-    return paired_runs.index.get((method, block)), paired_runs.index.get(
-        (paired_runs.baseline, block)
-    )
-
-
 def _contrast(
     paired_runs: PairedRuns,
     family: Family,
@@ -249,7 +189,8 @@ def _contrast(
     """
     planned = [task for task in tasks if sizes_of(paired_runs, task, scope)]
     pairs = [
-        _paired(paired_runs, method, task, sizes_of(paired_runs, task, scope)) for task in planned
+        paired_difference(paired_runs, method, task, sizes_of(paired_runs, task, scope))
+        for task in planned
     ]
     used = [pair for pair in pairs if pair.estimate.values]
     by_task = {
@@ -284,7 +225,7 @@ def _contrast(
         others=others,
         planned=len(planned)
         if others
-        else max((_draws(paired_runs, task, scope) for task in planned), default=0),
+        else max((draw_count(paired_runs, task, scope) for task in planned), default=0),
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
         planned_pairs=sum(pair.planned for pair in pairs),
@@ -311,7 +252,7 @@ def _contrast(
                 strict=False,
             )
         ),
-        seconds=_seconds(paired_runs, (method, paired_runs.baseline), planned, scope),
+        seconds=seconds_per_draw(paired_runs, (method, paired_runs.baseline), planned, scope),
         rope=paired_runs.rope,
     )
 
@@ -329,7 +270,7 @@ def _level(
     paired_runs: PairedRuns, tasks: Sequence[str], scope: int | None, *, declared: bool
 ) -> _Level:
     """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
-    now = max((_draws(paired_runs, task, scope) for task in tasks), default=0)
+    now = max((draw_count(paired_runs, task, scope) for task in tasks), default=0)
     before = sorted(
         {count for task in tasks for count in paired_runs.looks.get(task, ()) if count < now}
     )
@@ -348,7 +289,7 @@ def _bars(
     method: str,
     tasks: Sequence[str],
     scope: int | None,
-    pairs: Sequence[_Paired],
+    pairs: Sequence[PairedDifference],
 ) -> Iterator[Bar]:
     """Yield what bars every claim of a comparison: pairs that are missing, and cells that did not train."""
     missing = sum(pair.planned - pair.used for pair in pairs)
@@ -371,7 +312,7 @@ def _bars(
             yield Bar("untrained", f"{failures[0]}{more}", "raise --steps or the learning rate")
 
 
-def _noise(used: Sequence[_Paired]) -> Variance:
+def _noise(used: Sequence[PairedDifference]) -> Variance:
     """Return the variance of the difference in a single draw, as the mean over tasks."""
     draws = [pair.estimate.draws for pair in used if len(pair.estimate.values) > 1]
     parts = np.array([part.by_draw * (part.df + 1) for part in draws])
@@ -386,7 +327,7 @@ def _noise(used: Sequence[_Paired]) -> Variance:
     return Variance(float(total) / len(parts), float(1 / df) if df else math.inf)
 
 
-def _fixed(used: Sequence[_Paired]) -> float:
+def _fixed(used: Sequence[PairedDifference]) -> float:
     """Return the part of the variance of the mean over tasks that more draws do not change."""
     parts = estimates.parts([pair.estimate for pair in used])
     return sum(part.variance - part.by_draw for part in parts) / max(len(parts), 1) ** 2
@@ -407,30 +348,6 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
         rows=Variance(test.fixed, math.inf),
         tasks=tasks,
         alpha=alpha,
-    )
-
-
-def _seconds(
-    paired_runs: PairedRuns, methods: Sequence[str], tasks: Sequence[str], scope: int | None
-) -> float:
-    """Return the device seconds of one more draw of each method on each task and size, from the mean so far."""
-    total = 0.0
-    for method in methods:
-        for task in tasks:
-            for size in sizes_of(paired_runs, task, scope):
-                runs = [run for run in paired_runs.runs(method, task, size) if has_score(run)]
-                spent = sum(run.seconds_training + run.seconds_evaluation for run in runs)
-                total += spent / max(len({run.draw for run in runs}), 1)
-    return total
-
-
-def _draws(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
-    return len(
-        {
-            block.draw
-            for size in sizes_of(paired_runs, task, scope)
-            for block in paired_runs.blocks[task, size]
-        }
     )
 
 

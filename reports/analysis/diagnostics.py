@@ -12,7 +12,6 @@ from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
 from reports.analysis.run import Run, has_score, run_status
 from reports.document import Note, plural
-from reports.statistics import influence
 from reports.statistics.proportion import upper_bound
 
 ENDS = {
@@ -48,6 +47,7 @@ def diagnose(
         *_splits(paired_runs),
         *_draws(paired_runs, cells),
         *_declared(paired_runs, tests),
+        *_looks(paired_runs),
         *_row_answers(paired_runs, cells),
         *_power(tests),
         *_differences(tests),
@@ -202,9 +202,7 @@ def _grouped(runs: Sequence[Run]) -> Iterator[Note]:
     """Return a note on the tasks whose test rows come in groups, with the design effect."""
     places = []
     for task in sorted({run.task for run in runs}):
-        effects = [
-            design_effect(run) for run in runs if run.task == task and run.groups is not None
-        ]
+        effects = [run.design_effect for run in runs if run.task == task and run.groups is not None]
         known = [effect for effect in effects if effect is not None]
         run = next((run for run in runs if run.task == task and run.groups is not None), None)
         if run is not None and known and len(np.unique(run.row_groups)) < run.n_test:
@@ -216,17 +214,6 @@ def _grouped(runs: Sequence[Run]) -> Iterator[Note]:
     if places:
         text = "test rows come in groups, within which they are not independent; intervals and p count groups"
         yield _note("GROUPED", "amber", text, places)
-
-
-def design_effect(run: Run) -> float | None:
-    """Return the variance of a score over groups of rows divided by that over independent rows; None if unknown."""
-    if run.row_scores is None:
-        return None
-    rest = run.row_scores - run.row_scores.mean()
-    sums = np.bincount(np.unique(run.row_groups, return_inverse=True)[1], weights=rest)
-    alone = float(np.square(rest).sum()) * len(rest) / max(len(rest) - 1, 1)
-    grouped = float(np.square(sums).sum()) * len(sums) / max(len(sums) - 1, 1)
-    return grouped / alone if alone > 0 else None
 
 
 def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
@@ -242,7 +229,7 @@ def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
             pairs = [
                 (100 * (run.score or 0.0), 100 * other)
                 for run in known
-                if run.method == method and (other := score_on_other_rows(run)) is not None
+                if run.method == method and (other := run.score_on_other_rows) is not None
             ]
             if pairs:
                 both, others = map(fmean, zip(*pairs, strict=True))
@@ -252,22 +239,6 @@ def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
     if places:
         text = "the texts of some test rows are also in the training or dev rows, so a model may have memorised them"
         yield _note("REPEATED", "amber", text, places)
-
-
-def score_on_other_rows(run: Run) -> float | None:
-    """Return the score of a run on the test rows that it was not trained on; None if it is not known."""
-    if run.repeated is None or run.row_scores is None:
-        return None
-    kept = np.ones(len(run.predictions), dtype=bool)
-    kept[run.repeated] = False
-    labels, start = {}, 0
-    for split, values in run.labels.items():
-        labels[split] = values[kept[start : start + len(values)]]
-        start += len(values)
-    if not all(map(len, labels.values())):
-        return None
-    rows = influence.row_scores(run.predictions[kept], labels, run.scored_by)
-    return None if rows is None else float(rows.mean())
 
 
 def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
@@ -307,6 +278,17 @@ def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[No
         "POSTHOC_BASELINE: no hypothesis was declared before the first result: all is exploratory."
     )
     yield Note("POSTHOC_BASELINE", "amber", f"{text}: every test is exploratory.", brief)
+
+
+def _looks(paired_runs: PairedRuns) -> Iterator[Note]:
+    """Return a note if comparisons were complete before draws were added."""
+    if paired_runs.looks:
+        places = [
+            f"{task} with {' and '.join(map(str, counts))} draws"
+            for task, counts in sorted(paired_runs.looks.items())
+        ]
+        text = "these comparisons were complete before draws were added, so later looks have stricter levels"
+        yield _note("LOOKS", "amber", text, places)
 
 
 def _row_answers(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:

@@ -152,6 +152,31 @@ def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]
     ]
 
 
+def seconds_per_draw(
+    paired_runs: PairedRuns, methods: Sequence[str], tasks: Sequence[str], scope: int | None
+) -> float:
+    """Return the device seconds of one more draw of each method on each task and size, from the mean so far."""
+    total = 0.0
+    for method in methods:
+        for task in tasks:
+            for size in sizes_of(paired_runs, task, scope):
+                runs = [run for run in paired_runs.runs(method, task, size) if has_score(run)]
+                spent = sum(run.seconds_training + run.seconds_evaluation for run in runs)
+                total += spent / max(len({run.draw for run in runs}), 1)
+    return total
+
+
+def draw_count(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
+    """Return the number of planned draws of a task at one size, or at all sizes (`scope` None)."""
+    return len(
+        {
+            block.draw
+            for size in sizes_of(paired_runs, task, scope)
+            for block in paired_runs.blocks[task, size]
+        }
+    )
+
+
 def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return test rows divided by the other rows of the file if both are split anew for each draw, else 0.
 

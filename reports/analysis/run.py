@@ -1,7 +1,7 @@
 """A run: one planned job with its result, if it has one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -123,6 +123,33 @@ class Run:
         agrees = abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
         return rows if agrees else None
 
+    @property
+    def design_effect(self) -> float | None:
+        """Return the variance of a score over groups of rows divided by that over independent rows; None if unknown."""
+        if self.row_scores is None:
+            return None
+        rest = self.row_scores - self.row_scores.mean()
+        sums = np.bincount(np.unique(self.row_groups, return_inverse=True)[1], weights=rest)
+        alone = float(np.square(rest).sum()) * len(rest) / max(len(rest) - 1, 1)
+        grouped = float(np.square(sums).sum()) * len(sums) / max(len(sums) - 1, 1)
+        return grouped / alone if alone > 0 else None
+
+    @property
+    def score_on_other_rows(self) -> float | None:
+        """Return the score of a run on the test rows that it was not trained on; None if it is not known."""
+        if self.repeated is None or self.row_scores is None:
+            return None
+        kept = np.ones(len(self.predictions), dtype=bool)
+        kept[self.repeated] = False
+        labels, start = {}, 0
+        for split, values in self.labels.items():
+            labels[split] = values[kept[start : start + len(values)]]
+            start += len(values)
+        if not all(map(len, labels.values())):
+            return None
+        rows = influence.row_scores(self.predictions[kept], labels, self.scored_by)
+        return None if rows is None else float(rows.mean())
+
 
 def has_score(run: Run | None) -> TypeGuard[Run]:
     """Return whether the run has a finite score."""
@@ -141,3 +168,24 @@ def run_status(run: Run | None) -> Status:
     if run.status == "done" and not has_score(run):
         return "undefined"
     return run.status
+
+
+def majority_score(runs: Iterable[Run]) -> float | None:
+    """Return the score in points of predicting the most frequent test label, or the mean of a regression.
+
+    It is the mean over test sets that differ between draws. None if the labels are not stored or a
+    metric is not known.
+    """
+    scores = {}
+    for run in runs:
+        labels = np.concatenate(list(run.labels.values())) if run.labels else np.empty(0)
+        key = labels.tobytes()
+        if key in scores or not labels.size:
+            continue
+        values, counts = np.unique(labels, return_counts=True)
+        constant = values[counts.argmax()] if run.classes else labels.mean()
+        rows = influence.row_scores(np.full(labels.size, constant), run.labels, run.scored_by)
+        if rows is None:
+            return None
+        scores[key] = 100 * float(rows.mean())
+    return fmean(scores.values()) if scores else None
