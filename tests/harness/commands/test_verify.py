@@ -1,7 +1,9 @@
 """`bench db verify` names every damage and change, and a rerun gives the recorded numbers."""
 
+import json
 import shutil
 import sqlite3
+import zlib
 
 import pytest
 
@@ -77,6 +79,43 @@ def test_a_rerun_detects_a_number_that_was_changed_with_its_hash(bench, edited):
     assert ended.code == 1
     assert "recorded" in ended.out
     assert "0 of 1 equal" in ended.out
+
+
+@pytest.mark.slow
+def test_a_rerun_compares_curves_and_probabilities(bench, edited):
+    """Equal predictions are not enough: another loss in the curve, or other probabilities, are reported."""
+    from harness.ledger.seals import payload_hash
+    from harness.outcome import pack_probabilities, unpack_probabilities
+
+    folder = edited("UPDATE run SET command = command")
+    with Ledger(str(folder / "r.db")) as ledger:
+        entries = [entry for entry in ledger.entries() if entry.result]
+        changed = {}
+        for entry in entries:
+            blobs = ledger.blobs(entry.digest)
+            curve = json.loads(zlib.decompress(blobs["curve"]))
+            curve[0][1] += 1e-9  # the training loss
+            blobs["curve"] = zlib.compress(json.dumps(curve).encode(), 9)
+            if "probabilities" in blobs:  # a regression has none
+                probabilities = unpack_probabilities(blobs["probabilities"])
+                probabilities[0] = probabilities[0].mean()
+                blobs["probabilities"] = pack_probabilities(probabilities)
+            changed[entry.digest] = blobs, payload_hash(entry.metrics, blobs)
+    with sqlite3.connect(folder / "r.db") as connection:
+        for digest, (blobs, payload) in changed.items():
+            (job,) = connection.execute("SELECT id FROM job WHERE digest = ?", (digest,)).fetchone()
+            for kind in blobs.keys() & {"curve", "probabilities"}:
+                connection.execute(
+                    "UPDATE blob SET data = ? WHERE job = ? AND kind = ?", (blobs[kind], job, kind)
+                )
+            connection.execute(
+                "UPDATE result SET seal = '', payload = ? WHERE job = ?", (payload, job)
+            )
+    connection.close()
+    assert bench(folder, "db", "verify", "--db", "r.db").code == 0
+    ended = bench(folder, "db", "verify", "--db", "r.db", "--rerun", "100%")
+    assert ended.code == 1
+    assert "other curve; other probabilities" in ended.out
 
 
 @pytest.mark.parametrize(

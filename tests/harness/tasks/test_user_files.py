@@ -304,3 +304,31 @@ def test_other_columns_or_classes_have_another_revision(tmp_path):
         from_options(path, ["a"], "y", labels=["0", "1", "2"]).reader.revision(),
     }
     assert len(revisions) == 5
+
+
+def test_a_group_column_names_what_rows_share(write):
+    """Its values are the groups; another group column is another revision; a missing one is refused."""
+    path = write("g.csv", "text,label,author\na,1,x\nb,0,x\nc,1,y\n")
+    task = from_options(path, ["text"], "label", group="author")
+    rows = task.reader.examples("train", task.reader.revision())
+    assert [row.group for row in rows] == ["x", "x", "y"]
+    plain = from_options(path, ["text"], "label")
+    assert task.reader.revision() != plain.reader.revision()
+    assert (
+        task.version,
+        from_options(
+            path,
+            ["text"],
+            "label",
+            test=write("t.csv", GOOD.replace("neg", "0").replace("pos", "1")),
+        ).version,
+    ) == (2, 1)
+    assert "no column 'writer'" in problems(path, ["text"], "label", group="writer")
+
+
+def test_a_task_file_can_name_the_group_column(write):
+    """The key `group` is the option --group."""
+    write("g.csv", "text,label,author\na,1,x\nb,0,y\n")
+    path = write("g.toml", 'data = "g.csv"\ntext = "text"\nlabel = "label"\ngroup = "author"\n')
+    reader = from_toml(path).reader
+    assert [row.group for row in reader.examples("train", reader.revision())] == ["x", "y"]
