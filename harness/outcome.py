@@ -38,6 +38,7 @@ class Outcome:
             `pack_probabilities`.
         groups: number of the group of each test row, in which rows are not independent, by suffix;
             no numbers if no two rows share a group.
+        distinct: number of distinct values of each text field in the test rows, by suffix.
         repeated: numbers of the test rows whose texts are also in the training or dev rows, by suffix.
         identities: number of each held-out test row in the training split, by suffix; empty without a
             holdout.
@@ -67,6 +68,7 @@ class Outcome:
     labels: Mapping[str, bytes] = field(default_factory=dict)
     probabilities: Mapping[str, bytes] = field(default_factory=dict)
     groups: Mapping[str, bytes] = field(default_factory=dict)
+    distinct: Mapping[str, bytes] = field(default_factory=dict)
     repeated: Mapping[str, bytes] = field(default_factory=dict)
     identities: Mapping[str, bytes] = field(default_factory=dict)
     device: str = ""
@@ -79,7 +81,7 @@ class Outcome:
     @property
     def blobs(self) -> dict[str, bytes]:
         """All compressed values by the kind of blob; empty bytes for a job that failed before testing."""
-        kinds = ("labels", "probabilities", "groups", "repeated", "identities")
+        kinds = ("labels", "probabilities", "groups", "distinct", "repeated", "identities")
         of_rows = {
             f"{kind}/{suffix}" if suffix else kind: data
             for kind in kinds

@@ -289,6 +289,7 @@ def _run(
         },
         identities=None if identities is None else numbers(identities),
         groups=_groups(blobs),
+        field_repeats=_field_repeats(blobs),
         repeated=_repeated(blobs),
         scored_by=names,
         classes=setting["task"]["labels"],
@@ -319,6 +320,16 @@ def _groups(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
     smallest = np.full(len(names), np.inf)
     np.minimum.at(smallest, place, identities)
     return smallest[place]
+
+
+def _field_repeats(blobs: Mapping[str, bytes]) -> tuple[float, ...]:
+    """Return the rows per distinct value of each text field, in the test split where it repeats most."""
+    labels = _by_split(blobs, "labels")
+    repeats = [
+        len(numbers(labels[split])) / numbers(data)
+        for split, data in _by_split(blobs, "distinct").items()
+    ]
+    return tuple(np.max(repeats, axis=0).tolist()) if repeats else ()
 
 
 def _repeated(blobs: Mapping[str, bytes]) -> NDArray[np.int64] | None:

@@ -49,6 +49,13 @@ class Draw:
             for suffix, part in self.tests.items()
         }
 
+    def distinct(self) -> dict[str, list[int]]:
+        """Return the number of distinct values of each text field of the test examples."""
+        return {
+            suffix: [len(set(values)) for values in zip(*(row.texts for row in part), strict=True)]
+            for suffix, part in self.tests.items()
+        }
+
     def groups(self) -> dict[str, list[int]]:
         """Return the group of each test example; no numbers if no two examples share a group."""
         numbers: dict[str | tuple[str, ...], int] = {}

@@ -305,6 +305,7 @@ class JobRun:
                 for suffix, examples in draw.tests.items()
             },
             "groups": packed(draw.groups()),
+            "distinct": packed(draw.distinct()),
             "repeated": packed(draw.repeated()),
             "identities": packed({"": draw.held_out}) if draw.held_out else {},
         }

@@ -19,6 +19,7 @@ ENDS = {
     "diverged": "diverged",
     "undefined": "with a metric that is not finite",
 }
+REPEATS = 2 / 3  # groups per row below which rows count as grouped, and a text field as repeating
 MAX_PLACES = 6  # places that a sentence lists before it says how many more there are
 NOT_EQUAL = "absence of significance is not evidence of equality."
 
@@ -192,6 +193,7 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
         brief = "UNGROUPED: groups of test rows are not stored, so every row counts as independent."
         yield Note("UNGROUPED", "amber", f"{', '.join(ungrouped)}: {text}.", brief)
     yield from _grouped(runs)
+    yield from _repeating_fields(runs)
     yield from _repeated(runs)
     if paired_runs.seen:
         text = "the backbone is known to be trained on this data; high scores there may come from memorisation"
@@ -214,6 +216,22 @@ def _grouped(runs: Sequence[Run]) -> Iterator[Note]:
     if places:
         text = "test rows come in groups, within which they are not independent; intervals and p count groups"
         yield _note("GROUPED", "amber", text, places)
+
+
+def _repeating_fields(runs: Sequence[Run]) -> Iterator[Note]:
+    """Return a note on the text fields that repeat much in test rows which no group joins."""
+    places = []
+    for task in sorted({run.task for run in runs}):
+        run = next(run for run in runs if run.task == task)
+        grouped = len(np.unique(run.row_groups)) < REPEATS * len(run.row_groups)
+        places += [
+            f"{task}: {repeats:.1f} rows for each value of text {number}"
+            for number, repeats in enumerate(run.field_repeats, start=1)
+            if repeats >= 1 / REPEATS and len(run.field_repeats) > 1 and not grouped
+        ]
+    if places:
+        text = "rows that share a text may not be independent; if so, intervals are too narrow (`--group`)"
+        yield _note("REPEATING_FIELD", "amber", text, places)
 
 
 def _repeated(runs: Sequence[Run]) -> Iterator[Note]:

@@ -87,6 +87,9 @@ class Run:
     # number of each test row (n_test,) in the file that all draws split; None: all draws have the
     # same test rows, or not stored
     identities: Array | None = field(default=None, compare=False)
+    # rows per distinct value of each text field, in the test split where it repeats most; empty: not
+    # stored
+    field_repeats: tuple[float, ...] = ()
     # test rows whose texts are also in the training or dev rows of the run; None: not stored
     repeated: NDArray[np.int64] | None = field(default=None, compare=False)
     # class probabilities (rows, classes) by test split; empty if they are not stored

@@ -47,6 +47,20 @@ def test_groups_widen_the_interval():
     assert "UNGROUPED" in {note.code for note in alone.notes}
 
 
+def test_a_text_field_that_repeats_is_reported(grid):
+    """Three rows for each premise may not be independent; one text per row, or groups, are no finding."""
+    runs = [replace(run, groups=np.arange(1000.0)) for run in grid(tasks=("rte",))]
+
+    def notes(**changes):
+        return {note.code for note in compare([replace(run, **changes) for run in runs]).notes}
+
+    assert "REPEATING_FIELD" in notes(field_repeats=(3.0, 1.0))
+    assert "REPEATING_FIELD" not in notes(field_repeats=(1.1, 1.0))
+    assert "REPEATING_FIELD" not in notes(
+        field_repeats=(3.0, 1.0), groups=np.repeat(np.arange(334.0), 3)[:1000]
+    )
+
+
 def test_fewer_than_twenty_groups_support_no_claim():
     """However clear the difference is."""
     study = Study(draws=20, rows=300, gain=-15.0)
