@@ -23,7 +23,7 @@ from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
 from reports.statistics.random_effects import random_effects
 from reports.statistics.sign_flip import sign_flip
-from tests.benchmarks import verdicts
+from tests.support import verdicts
 from tests.support.simulated_runs import Study
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8

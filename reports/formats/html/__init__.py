@@ -36,18 +36,19 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
     data = details(comparison, texts)
     body = "\n".join([
         _header(page),
+        _contents(page, page_figures),
         filters(comparison),
         "<main id=main>",
-        _answer(page),
+        _answer(page, page_figures),
         "<section aria-labelledby=scores><h2 id=scores>Scores and tests</h2>",
         *(as_html_table(table, comparison) for table in page.tables),
         "</section>",
         _figures(page_figures),
         _notes(page),
-        "<section aria-labelledby=appendix><h2 id=appendix>Appendix</h2>",
+        "<section aria-labelledby=appendix><details><summary><h2 id=appendix>Appendix</h2></summary>",
         *(as_html_table(table, comparison) for table in page.appendix),
         _provenance(comparison),
-        "</section>",
+        "</details></section>",
         "</main>",
         _dialog(),
         f'<script type="application/json" id="data">{_embeddable(data)}</script>',
@@ -85,7 +86,21 @@ def _header(page: Document) -> str:
     )
 
 
-def _answer(page: Document) -> str:
+def _contents(page: Document, figures: PageFigures) -> str:
+    """Return links to the sections of the page."""
+    sections = {
+        "answer": "Answer",
+        "scores": "Scores and tests",
+        **({"figures": "Figures"} if len(figures.shown) > 1 or figures.reason else {}),
+        **({"notes": "Notes"} if page.notes else {}),
+        "appendix": "Appendix",
+    }
+    links = "".join(f"<li><a href=#{name}>{title}</a></li>" for name, title in sections.items())
+    return f"<nav class=contents aria-label=Contents><ul>{links}</ul></nav>"
+
+
+def _answer(page: Document, figures: PageFigures) -> str:
+    """Return the verdict, with the main figure beneath the headline; facts are folded."""
     rest = "".join(f"<li>{escape.html(text)}</li>" for text in page.verdict[1:])
     facts = "".join(
         f"<dt>{escape.html(name)}</dt><dd>{escape.html(text)}</dd>" for name, text in page.facts
@@ -98,20 +113,24 @@ def _answer(page: Document) -> str:
     return (
         "<section aria-labelledby=answer><h2 id=answer>Answer</h2>"
         f"<p class=headline>{escape.html(page.verdict[0])}</p>"
-        f"{f'<ul>{rest}</ul>' if rest else ''}<dl>{facts}</dl></section>"
+        f"{''.join(_figure(*figure) for figure in figures.shown[:1])}"
+        f"{f'<ul>{rest}</ul>' if rest else ''}"
+        f"<details><summary>Study and method</summary><dl>{facts}</dl></details></section>"
     )
 
 
 def _figures(figures: PageFigures) -> str:
-    if not figures.shown and not figures.reason:
+    if len(figures.shown) < 2 and not figures.reason:
         return ""
-    elements = "".join(
-        f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{escape.html(title)}">{svg}</figure>'
-        for name, title, svg in figures.shown
-    )
+    elements = "".join(_figure(*figure) for figure in figures.shown[1:])
     reason = f"<p>{escape.html(figures.reason)}</p>" if figures.reason else ""
     heading = "<h2 id=figures>Figures</h2>"
     return f"<section aria-labelledby=figures>{heading}{reason}{elements}</section>"
+
+
+def _figure(name: str, title: str, svg: str) -> str:
+    label = escape.html(title)
+    return f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{label}">{svg}</figure>'
 
 
 def _notes(page: Document) -> str:

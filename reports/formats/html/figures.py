@@ -44,8 +44,8 @@ def figures(comparison: Comparison) -> PageFigures:
                 styles.append(child.text or "")
                 parent.remove(child)
             if (style := parent.attrib.pop("style", None)) is not None:
-                name = classes.setdefault(style, f"v{len(classes)}")
-                parent.set("class", f"{parent.get('class', '')} {name}".strip())
+                css_class = classes.setdefault(style, f"v{len(classes)}")
+                parent.set("class", f"{parent.get('class', '')} {css_class}".strip())
         _size(root)
         shown.append((name, canvas.title, ET.tostring(root, encoding="unicode")))
     css = "".join(styles) + "".join(f".{name}{{{style}}}" for style, name in classes.items())

@@ -93,6 +93,11 @@
       filter();
     });
 
+  // Paper shows what is folded on the screen
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("main details")) folded.open = true;
+  });
+
   // Show the runs of a cell in a dialog
   const dialog = document.getElementById("runs");
   const body = document.getElementById("runs-body");
@@ -113,7 +118,7 @@
   const scoreStrip = (cell) => {
     const scored = cell.runs.filter((run) => run[3] !== null);
     if (!scored.length) return null;
-    const ends = cell.low === null ? [] : [Math.max(cell.low, 0), Math.min(cell.high, 100)];
+    const ends = cell.low === null ? [] : [cell.low, cell.high];
     const scale = scaleOf([...scored.map((run) => run[3]), ...ends]);
     const x = (score) => 10 + scale.fraction(score) * (WIDTH - 20);
     const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 74`, role: "img" }, "The score of each run, and the mean with its interval");
