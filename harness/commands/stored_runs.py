@@ -4,7 +4,7 @@ import json
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
@@ -124,6 +124,8 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
             head = f"{display_name(query.db)} is damaged or was edited; `bench db verify` lists every problem:"
             raise CorruptData("\n".join([head, *problems[:3]]))
         hypothesis = preregistration.declared_hypothesis(ledger)
+        if hypothesis is not None:
+            hypothesis = hypothesis._replace(narrowed=_narrowed(ledger, ids, hypothesis))
         stored_looks = looks.parse(ledger.meta_values().get(looks.KEY))
         found = runs(entries, blobs, stored_looks)
     for task, count in outdated.items():
@@ -132,6 +134,21 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
             file=sys.stderr,
         )
     return found, hypothesis
+
+
+def _narrowed(ledger: Ledger, ids: Collection[int], hypothesis: Hypothesis) -> bool:
+    """Return whether a request leaves out results of the methods of the hypothesis.
+
+    Results on earlier data of a task do not count.
+    """
+    names = {label.partition("(")[0] for label in (hypothesis.method, hypothesis.baseline)}
+    settings = ledger.settings()
+    outdated = {known.id for known in outdated_settings(settings)}
+    return any(
+        known.setting["method"]["name"] in names
+        for known in settings
+        if known.id not in ids and known.id not in outdated
+    )
 
 
 def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Counter[str]]:
@@ -207,9 +224,7 @@ def runs(
         blobs: the blobs of each job, by digest and kind.
         stored_looks: the looks by comparison, see `harness.ledger.looks`.
     """
-    lines: dict[
-        int, tuple[BackboneSpec, str, str, tuple[int, ...]]
-    ] = {}  # of each setting: many jobs share one
+    lines: dict[int, tuple[BackboneSpec, str, str]] = {}  # of each setting: many jobs share one
     found = []
     for entry in entries:
         setting = entry.setting
@@ -219,13 +234,12 @@ def runs(
             task = setting["task"]
             # Equal for two tasks whose rows are scored alike.
             scoring = canonical([task[key] for key in ("revision", "version", "metrics", "labels")])
-            before = (
-                tuple(stored_looks.get(looks.comparison_of(setting), ())) if stored_looks else ()
-            )
-            lines[id(setting)] = backbone, recipe, scoring, before
-        backbone, recipe, scoring, before = lines[id(setting)]
-        run = _run(entry, blobs.get(entry.digest, {}), backbone, recipe, scoring)
-        found.append(replace(run, looks=before) if before else run)
+            lines[id(setting)] = backbone, recipe, scoring
+        run = _run(entry, blobs.get(entry.digest, {}), *lines[id(setting)])
+        if stored_looks:
+            name = looks.comparison_of(setting, entry.size)
+            run = replace(run, looks=tuple(stored_looks.get(name, ())))
+        found.append(run)
     return found
 
 

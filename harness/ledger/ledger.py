@@ -214,12 +214,13 @@ class Ledger(LedgerReader):
         missing = [row for row in rows if row[0].digest not in known]
 
         new_draws: dict[str, set[int]] = {}
-        comparisons: dict[str, str] = {}  # by the text of the setting, which many jobs share
+        comparisons: dict[tuple[str, int], str] = {}  # by setting and size, which many jobs share
         for job, state, _ in missing:
             if state == "planned":
-                text = job.setting_text
-                comparisons[text] = comparisons.get(text) or looks.comparison_of(job.setting())
-                new_draws.setdefault(comparisons[text], set()).add(job.draw.number)
+                key = job.setting_text, job.draw.size
+                if key not in comparisons:
+                    comparisons[key] = looks.comparison_of(job.setting(), job.draw.size)
+                new_draws.setdefault(comparisons[key], set()).add(job.draw.number)
 
         def work(connection: Connection) -> None:
             looks.record(connection, new_draws)

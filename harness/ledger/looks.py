@@ -1,7 +1,7 @@
 """Looks: the numbers of draws at which a comparison was complete before it was given more.
 
 More draws after a complete analysis are another test, so the report must know how many there were. A
-comparison is all jobs of one backbone, task and recipe, of two methods or more. It is complete if
+comparison is all jobs of one backbone, task, recipe and size, of two methods or more. It is complete if
 all of its jobs have ended. Resumed runs, shards of one plan and added methods start no look.
 """
 
@@ -23,10 +23,10 @@ ENDED: Final = frozenset({"done", "diverged", "failed", "infeasible"})
 Looks = dict[str, list[int]]  # by comparison: numbers of draws, ascending
 
 
-def comparison_of(setting: Mapping[str, Any]) -> str:
-    """Return the name of the comparison that the jobs of a setting belong to."""
+def comparison_of(setting: Mapping[str, Any], size: int) -> str:
+    """Return the name of the comparison that the jobs of a setting and a size belong to."""
     shared = {name: setting[name] for name in ("backbone", "task", "recipe")}
-    return hashlib.sha256(canonical(shared).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical([shared, size]).encode()).hexdigest()[:16]
 
 
 def parse(text: str | None) -> Looks:
@@ -83,23 +83,24 @@ def draws_of(connection: Connection) -> dict[str, set[int]]:
     jobs = table_of(JobRow)
     names = _comparisons(connection)
     draws: dict[str, set[int]] = {}
-    for setting, draw in connection.execute(select(jobs.c.setting, jobs.c.draw).distinct()).all():
-        draws.setdefault(names[setting], set()).add(draw)
+    columns = jobs.c.setting, jobs.c.size, jobs.c.draw
+    for setting, size, draw in connection.execute(select(*columns).distinct()).all():
+        draws.setdefault(names[setting, size], set()).add(draw)
     return draws
 
 
 def _complete(connection: Connection, requested: Collection[str]) -> dict[str, set[int]]:
     """Return the draws of those of these comparisons that are complete."""
     jobs, names = table_of(JobRow), _comparisons(connection)
-    settings = [setting for setting, name in names.items() if name in requested]
-    columns = jobs.c.setting, jobs.c.draw, jobs.c.state
+    settings = sorted({setting for (setting, _), name in names.items() if name in requested})
+    columns = jobs.c.setting, jobs.c.size, jobs.c.draw, jobs.c.state
     methods: dict[str, set[int]] = {}
     draws: dict[str, set[int]] = {}
     open_ones = set()
     for part in chunks(settings, 500):
         query = select(*columns).where(jobs.c.setting.in_(part)).distinct()
-        for setting, draw, state in connection.execute(query).all():
-            name = names[setting]
+        for setting, size, draw, state in connection.execute(query).all():
+            name = names[setting, size]
             methods.setdefault(name, set()).add(setting)
             draws.setdefault(name, set()).add(draw)
             if state not in ENDED:
@@ -107,15 +108,18 @@ def _complete(connection: Connection, requested: Collection[str]) -> dict[str, s
     return {
         name: numbers
         for name, numbers in draws.items()
-        if name not in open_ones and len(methods[name]) > 1
+        if name in requested and name not in open_ones and len(methods[name]) > 1
     }
 
 
-def _comparisons(connection: Connection) -> dict[int, str]:
-    """Return the comparison of each setting, by its id."""
-    settings = table_of(Setting)
-    rows = connection.execute(select(settings.c.id, settings.c.json)).all()
-    return {setting: comparison_of(json.loads(text)) for setting, text in rows}
+def _comparisons(connection: Connection) -> dict[tuple[int, int], str]:
+    """Return the comparison of each setting and size that has jobs, by the id of the setting."""
+    settings, jobs = table_of(Setting), table_of(JobRow)
+    texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
+    pairs = connection.execute(select(jobs.c.setting, jobs.c.size).distinct()).all()
+    return {
+        (setting, size): comparison_of(json.loads(texts[setting]), size) for setting, size in pairs
+    }
 
 
 def _seal(looks: Looks) -> str:

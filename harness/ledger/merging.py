@@ -66,9 +66,18 @@ def merge(target: Ledger, source: Ledger) -> MergeCounts:
 
 
 def _copy_meta(target: Connection, source: Connection) -> None:
-    """Copy values, such as the hypothesis, whose key the target does not have."""
-    meta = table_of(Meta)
+    """Copy values, such as the hypothesis, whose key the target does not have.
+
+    A target that has results gets no hypothesis: it would have been declared after them.
+    """
+    meta, results = table_of(Meta), table_of(Result)
+    if target.execute(select(results.c.job).limit(1)).first() is not None:
+        known = set(target.execute(select(meta.c.key)).scalars()) | {looks.KEY}
+    else:
+        known = None
     for key, value in source.execute(select(meta.c.key, meta.c.value)).all():
+        if known is not None and key not in known:
+            continue
         if key == looks.KEY:
             looks.add(target, looks.parse(value))
         elif key != "schema":

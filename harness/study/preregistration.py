@@ -66,6 +66,7 @@ def declare(ledger: Ledger, hypothesis: Hypothesis) -> None:
     """
     declared = hypothesis._replace(late=ledger.any_results())
     sealed = {**declared._asdict(), "seal": _seal(declared)}
+    del sealed["narrowed"]
     if not declared.max_draws:
         del sealed["max_draws"]
     stored = _parse(ledger.set_once(KEY, json.dumps(sealed, sort_keys=True)))
@@ -94,7 +95,8 @@ def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
 
 def _seal(hypothesis: Hypothesis) -> str:
     """Return a hash over every field; a maximum of draws only if there is one, as earlier versions had none."""
-    fields = hypothesis if hypothesis.max_draws else hypothesis[:-1]
+    stated = hypothesis.method, hypothesis.baseline, hypothesis.rope, hypothesis.late
+    fields = [*stated, *([hypothesis.max_draws] if hypothesis.max_draws else [])]
     return hashlib.sha256(canonical([KEY, *fields]).encode()).hexdigest()
 
 

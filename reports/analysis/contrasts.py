@@ -21,6 +21,8 @@ from reports.statistics.conventions import ALPHA, standard_deviation, without_ti
 from reports.statistics.looks import declared_level, undeclared_level
 from reports.statistics.sample_size import DrawsNeeded, Variance
 
+LEAST_LEVEL = 1e-6  # below this, a look cannot settle anything
+
 Family = Literal["overall", "per size", "cells"]
 
 
@@ -59,6 +61,8 @@ class Contrast:
     rope: float = ROPE  # differences up to this many points from 0 do not matter
     noise: Variance  # of the difference in a single draw, as the mean over tasks
     fixed: float  # the part of the variance of `effect` that more draws do not change
+    groups: float = math.inf  # of test rows, over all tasks, that `fixed` is estimated from
+    max_draws: int = 0  # the declared maximum of the study's hypothesis
     p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
     seconds: float = 0.0  # device time of one more draw of both methods
     draws_mean: float = math.nan  # harmonic mean per task, because noise goes with 1 / draws
@@ -240,6 +244,8 @@ def _contrast(
         else math.nan,
         noise=_noise(used),
         fixed=_fixed(used),
+        groups=sum(pair.estimate.groups for pair in used),
+        max_draws=paired_runs.max_draws if declared else 0,
         draws_mean=len(counts) / sum(1 / count for count in counts) if counts else math.nan,
         barred=bars,
         declared=declared,
@@ -272,7 +278,13 @@ def _level(
     """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
     now = max((draw_count(paired_runs, task, scope) for task in tasks), default=0)
     before = sorted(
-        {count for task in tasks for count in paired_runs.looks.get(task, ()) if count < now}
+        {
+            count
+            for task in tasks
+            for size in sizes_of(paired_runs, task, scope)
+            for count in paired_runs.looks.get((task, size), ())
+            if count < draw_count(paired_runs, task, size)
+        }
     )
     look, most = len(before) + 1, paired_runs.max_draws
     if not (declared and most):
@@ -281,7 +293,11 @@ def _level(
         bar = (f"more draws than the declared maximum of {most}",)
         return _Level(ALPHA, look, bar, bar)
     early = () if now == most else (f"the declared maximum of {most} draws is not reached",)
-    return _Level(declared_level([*before, now], most), look, (), early)
+    alpha = declared_level([*before, now], most)
+    if alpha < LEAST_LEVEL:
+        bar = (f"too early to look at a study of {most} draws",)
+        return _Level(ALPHA, look, bar, bar)
+    return _Level(alpha, look, (), early)
 
 
 def _bars(
@@ -334,8 +350,9 @@ def _fixed(used: Sequence[PairedDifference]) -> float:
 
 
 def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
-    """Return how many draws per task let this claim of a contrast detect a difference of `points`."""
-    alpha = claim.alpha / max(claim.m, 1)
+    """Return how many draws per task let this claim of a contrast detect a difference of `points` at its next look."""
+    level = ALPHA if test.max_draws else undeclared_level(test.look + 1)
+    alpha = level / max(claim.m, 1)
     if claim.population == "other tasks":
         means = Variance(test.sd**2, claim.n - 1)
         return sample_size.draws_for_other_tasks(
@@ -345,7 +362,7 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
     return sample_size.draws_on_these_tasks(
         points,
         draw=Variance(test.noise.value / tasks, test.noise.df),
-        rows=Variance(test.fixed, math.inf),
+        rows=Variance(test.fixed, max(test.groups - tasks, 1)),
         tasks=tasks,
         alpha=alpha,
     )

@@ -302,8 +302,8 @@ def _looks(paired_runs: PairedRuns) -> Iterator[Note]:
     """Return a note if comparisons were complete before draws were added."""
     if paired_runs.looks:
         places = [
-            f"{task} with {' and '.join(map(str, counts))} draws"
-            for task, counts in sorted(paired_runs.looks.items())
+            f"{task} size {size} with {' and '.join(map(str, counts))} draws"
+            for (task, size), counts in sorted(paired_runs.looks.items())
         ]
         text = "these comparisons were complete before draws were added, so later looks have stricter levels"
         yield _note("LOOKS", "amber", text, places)
@@ -326,10 +326,10 @@ def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
             worst = max((test.widest for test in stuck), key=lambda claim: claim.reach)
             after = f" after Holm over {worst.m}" if worst.m > 1 else ""
             text = (
-                f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach .05: with {_units(stuck)} "
-                f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
+                f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach {worst.alpha:.2g}: "
+                f"with {_units(stuck)} the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
             )
-            brief = f"no p of .05 is possible {label} with {_units(stuck)}{after}."
+            brief = f"no p of {worst.alpha:.2g} is possible {label} with {_units(stuck)}{after}."
             yield Note("NOT_REACHABLE", "red", text, f"NOT_REACHABLE: {brief}")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:

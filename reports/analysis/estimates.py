@@ -41,7 +41,9 @@ class TaskEstimate(NamedTuple):
     # whether test rows are split anew for each draw, their identities are unknown, and `draws` is
     # widened for it
     corrected: bool
-    groups: int  # number of independent groups of test rows
+    # effective number of independent groups of test rows, or the rows of the rarest class if a
+    # metric depends on it
+    groups: float
     bounds: tuple[float, float]  # lowest and highest possible value
 
 
@@ -88,6 +90,9 @@ def _estimate(
 ) -> TaskEstimate:
     runs = [run for at_size in by_size for run in at_size]
     shared = holdout_ratio(runs) if table is None else 0.0
+    rows: float = min((run.n_test for run in runs), default=0)
+    if table is not None:
+        rows = intervals.effective_number(table.groups)
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),
@@ -95,9 +100,7 @@ def _estimate(
         if table is None
         else intervals.over_draws_and_rows(np.round(table.points, DIGITS), table.groups),
         corrected=shared > 0,
-        groups=len(np.unique(table.groups))
-        if table is not None
-        else min((run.n_test for run in runs), default=0),
+        groups=min([rows, *(run.rows_of_rarest_class for run in runs)]),
         bounds=bounds,
     )
 

@@ -19,6 +19,9 @@ from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, sign_flip_inter
 Correction = Literal["Holm", "Benjamini-Hochberg"]
 
 FEWEST_TASKS: Final = 8  # for a claim about other tasks
+# draws per task, unless there are as many tasks: with fewer, the variance over draws is often
+# estimated far too small
+FEWEST_DRAWS: Final = 4
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any one of its tasks
 
@@ -63,7 +66,10 @@ def on_these_tasks(
     reasons = list(barred)
     if population == "these rows":
         reasons.append("the answers to single test rows are not stored")
-    elif any(task.groups < FEWEST_GROUPS for task in estimates):
+    draws = [len(task.values) for task in estimates]
+    if len(draws) < FEWEST_DRAWS and min(draws, default=FEWEST_DRAWS) < FEWEST_DRAWS:
+        reasons.append(f"fewer than {FEWEST_DRAWS} draws")
+    if population == "these tasks" and any(task.groups < FEWEST_GROUPS for task in estimates):
         reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
     rows = " and test rows" if population == "these tasks" else ""
     corrected = ", corrected for shared rows" if any(task.corrected for task in estimates) else ""

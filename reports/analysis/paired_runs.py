@@ -90,9 +90,9 @@ class PairedRuns:
         return self.hypothesis.max_draws if self.hypothesis else 0
 
     @cached_property
-    def looks(self) -> Mapping[str, tuple[int, ...]]:
-        """By task, the numbers of draws at which the comparison was complete before draws were added."""
-        return {run.task: run.looks for run in self.index.values() if run.looks}
+    def looks(self) -> Mapping[tuple[str, int], tuple[int, ...]]:
+        """By task and size, the numbers of draws at which the comparison was complete before draws were added."""
+        return {(run.task, run.size): run.looks for run in self.index.values() if run.looks}
 
     @property
     def hypothesis_method(self) -> str | None:
@@ -271,10 +271,13 @@ def pair_runs(
         unknown=(*unknown, *(str(name) for name in (*unknown_tasks, *unknown_sizes))),
         hypothesis=hypothesis,
         narrowed=hypothesis is not None
-        and any(
-            run.method in (hypothesis.method, hypothesis.baseline)
-            for run in all_runs
-            if not in_scope(run)
+        and (
+            hypothesis.narrowed
+            or any(
+                run.method in (hypothesis.method, hypothesis.baseline)
+                for run in all_runs
+                if not in_scope(run)
+            )
         ),
     )
 

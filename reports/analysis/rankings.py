@@ -1,5 +1,6 @@
 """Ranks of all methods over the tasks that every method finished."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
     means = {
         (c.method, c.task): c.mean
         for c in cells
-        if c.size == scope and c.task and c.state == "complete"
+        if c.size == scope and c.task and c.state == "complete" and math.isfinite(c.mean)
     }
     methods = paired_runs.methods
     tasks = [

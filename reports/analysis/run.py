@@ -105,6 +105,14 @@ class Run:
         return 100 * fmean(low), 100 * fmean(high)
 
     @property
+    def rows_of_rarest_class(self) -> float:
+        """Test rows of the rarest class, if a metric depends on them; else infinite."""
+        if not self.labels or not {"f1", "macro-f1", "matthews"} & set(self.scored_by):
+            return math.inf
+        counts = [np.unique(labels, return_counts=True)[1].min() for labels in self.labels.values()]
+        return float(min(counts))
+
+    @property
     def row_names(self) -> Array:
         """Numbers (n_test,) that identify the test rows among all draws of the task."""
         names = np.arange(len(self.predictions), dtype=np.float64)

@@ -35,7 +35,7 @@ def training_failures(finished_runs: Iterable[Run]) -> dict[tuple[str, str, int]
         late = t_interval(rises.get(cell, []), level=1 - ALPHA / max(rising[cell[0]], 1))
         if lost > MOST_COLLAPSED * len(members):
             failures[cell] = f"{lost} of {plural(len(members), 'run')} collapsed or diverged"
-        elif late.mean > RISE and late.low > 0:
+        elif late.mean > RISE and (late.low > 0 or (len(rises[cell]) > 1 and late.sd == 0)):
             failures[cell] = (
                 f"dev scores still rose by {late.mean:.1f} points over the last third of the steps"
             )

@@ -125,8 +125,9 @@ def _line(comparison: Comparison, test: Contrast) -> str:
         where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
         where = where if test.others else f"on {comparison.tasks[0]}"
         bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"
-        p = "not tested" if math.isnan(claim.p_adj) else p_value(claim.p_adj)
-        settled = "settled" if claim.settled else "no claim" if test.barred else "not settled"
+        p = "not tested" if math.isnan(claim.p_adj) else f"{p_value(claim.p_adj)}{_at(test, claim)}"
+        no_claim = test.barred or test.these.barred
+        settled = "settled" if claim.settled else "no claim" if no_claim else "not settled"
         parts.append(f"{where}{bounds}, {p}, {settled}")
     return f"{subject}: {points(test.effect)} points; {'; '.join(parts)}."
 
@@ -155,8 +156,7 @@ def _claim(test: Contrast, claim: Inference) -> str:
     bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
     if math.isnan(claim.p_raw):
         return f"{bounds}not tested ({_untested(claim)})"
-    at = f" at look {test.look}, level {claim.alpha:.2g}" if claim.alpha < ALPHA else ""
-    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}{at}"
+    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}{_at(test, claim)}"
     if claim.settled:
         symmetric = " (if differences are symmetric about their mean)"
         return f"{p}, settled{symmetric * (claim.population == 'other tasks')}"
@@ -164,6 +164,11 @@ def _claim(test: Contrast, claim: Inference) -> str:
         return f"{p}, no claim"
     reasons = "; ".join(claim.barred or tuple(_unsettled(test, claim)))
     return f"{p}, not settled{f' ({reasons})' if reasons else ''}"
+
+
+def _at(test: Contrast, claim: Inference) -> str:
+    """Return the level of a look that is not the whole level."""
+    return f" at look {test.look}, level {claim.alpha:.2g}" if claim.alpha < ALPHA else ""
 
 
 def _untested(claim: Inference) -> str:
@@ -178,7 +183,7 @@ def _untested(claim: Inference) -> str:
 def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     """Yield why a p above .05 was to be expected, or what the test would have detected."""
     if claim.tied:
-        yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of .05 is possible"
+        yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of {claim.alpha:.2g} is possible"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         yield f"{claim.n} tasks allow no p below {probability(claim.smallest)}, at least {fewest} do"
@@ -234,6 +239,8 @@ def _more_draws(test: Contrast, claim: Inference) -> str:
     low, high = draws_needed(test, claim, test.rope)
     if math.isnan(low) or high <= test.draws[0]:
         return ""
+    if test.max_draws and test.draws[0] < test.max_draws:
+        return f"the last look of this study, at its declared maximum of {test.max_draws} draws."
     if math.isinf(low):
         what = "tasks" if claim.population == "other tasks" else "test rows"
         return f"more {what}, not more draws, {goal}."

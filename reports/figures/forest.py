@@ -11,6 +11,7 @@ from reports.analysis.contrasts import Contrast, contrasts
 from reports.analysis.estimates import describe_populations
 from reports.analysis.paired_runs import NothingToCompare, pair_runs
 from reports.analysis.secondary import SecondaryEstimates
+from reports.analysis.verdict import probability
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel, zero_line
 from reports.figures.options import DEFAULT, Options
@@ -188,5 +189,6 @@ def _diamond(canvas: Canvas, axes: Axes, test: Contrast, y: float) -> None:
         )
     (dot,) = axes.plot([test.effect], [y], color=INK, marker="d", markersize=3, linestyle="")
     canvas.add_tooltips(
-        dot, [f"{test.method}, overall: {_tooltip(test)}, adjusted p {test.these.p_adj:.3g}"]
+        dot,
+        [f"{test.method}, overall: {_tooltip(test)}, adjusted p {probability(test.these.p_adj)}"],
     )

@@ -93,6 +93,7 @@ def over_draws_and_rows(table: ArrayLike, groups: ArrayLike | None = None) -> Es
     np.add.at(sums, place, rest[:, tested.any(axis=0)].T)
     over_all = float(np.square(sums.sum(axis=1)).sum())
     scale = n / (n - 1)
+    known = effective_number(members[tested.any(axis=0)])
     by_draw = standard_deviation(means) ** 2 / draws
     by_row = scale * over_all / draws**2
     shared = scale * (over_all - float(np.square(sums).sum())) / (draws * (draws - 1))
@@ -101,9 +102,15 @@ def over_draws_and_rows(table: ArrayLike, groups: ArrayLike | None = None) -> Es
         return Estimate(mean, 0.0, math.nan, 0.0)
     cells = max(int(tested.sum()) - draws - int(tested.any(axis=0).sum()) + 1, 1)
     # Divided by the total first, because the squares of tiny variances would vanish.
-    parts = (by_draw / total) ** 2 / (draws - 1) + (by_row / total) ** 2 / (n - 1)
+    parts = (by_draw / total) ** 2 / (draws - 1) + (by_row / total) ** 2 / max(known - 1, 1)
     df = 1 / (parts + ((by_row - shared) / total) ** 2 / cells)
-    return Estimate(mean, total, max(df, min(draws, n) - 1), by_draw)
+    return Estimate(mean, total, max(df, min(draws - 1, known - 1, n - 1), 1), by_draw)
+
+
+def effective_number(groups: ArrayLike) -> float:
+    """Return how many groups of equal size vary as much as these groups (rows,) of unequal size."""
+    sizes = np.unique(np.asarray(groups), return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / np.square(sizes).sum()) if sizes.size else 0.0
 
 
 def t_interval(values: ArrayLike, *, overlap: float = 0.0, level: float = 1 - ALPHA) -> Interval:

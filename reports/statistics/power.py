@@ -87,7 +87,9 @@ def detectable(error: float, df: float, *, alpha: float = ALPHA) -> float:
     Returns:
         NaN without variance.
     """
-    return _smallest_shift(round(df, 1), alpha) * error if error > 0 else math.nan
+    if not error > 0 or not math.isfinite(t_quantile(df, 1 - alpha / 2)):
+        return math.nan
+    return _smallest_shift(round(df, 1), alpha) * error
 
 
 def detectable_by_flips(n: int, sd: float, *, alpha: float = ALPHA) -> float:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from reports.analysis.comparison import Comparison
+from reports.analysis.contrasts import Contrast
+from reports.analysis.inferences import FEWEST_TASKS
 from reports.analysis.probabilities import probability_estimates
 from reports.analysis.rankings import Ranking
 from reports.analysis.run import has_score
@@ -34,10 +36,11 @@ def _further_estimates(comparison: Comparison) -> Table | None:
     return Table(
         title=f"Further estimates against {comparison.baseline}",
         head=("method", "TOST p", "new task", "τ²", "I²"),
-        rows=tuple(_detail(detail) for detail in comparison.secondary),
+        rows=tuple(_detail(detail, tests[detail.method]) for detail in comparison.secondary),
         legend=(
             "All columns are about other tasks. TOST p: equivalence test of the hypothesis that the mean over tasks "
-            f"differs by at least {plural(rope, 'point')}; below .05 the methods count as equal. new task: 95 % "
+            f"differs by at least {plural(rope, 'point')}; below .05 the methods count as equal; {DASH}: fewer "
+            f"than {FEWEST_TASKS} tasks, or no claim. new task: 95 % "
             f"prediction interval of the difference on one more task (random effects{corrected}); τ²: "
             "variance of the true differences between tasks, in squared points; I²: share of τ² in the "
             "variance between tasks; the rest is noise."
@@ -45,11 +48,15 @@ def _further_estimates(comparison: Comparison) -> Table | None:
     )
 
 
-def _detail(detail: SecondaryEstimates) -> tuple[TableCell, ...]:
+def _detail(detail: SecondaryEstimates, test: Contrast) -> tuple[TableCell, ...]:
     pooled = detail.pooled
+    claimed = not test.these.barred and test.n >= FEWEST_TASKS
     return (
         TableCell(detail.method),
-        TableCell(probability(detail.equivalence.p), strong=detail.equivalence.equivalent),
+        TableCell(
+            probability(detail.equivalence.p) if claimed else DASH,
+            strong=claimed and detail.equivalence.equivalent,
+        ),
         TableCell(interval(pooled.predicted_low, pooled.predicted_high)),
         TableCell(number(pooled.tau2, 2)),
         TableCell(DASH if math.isnan(pooled.i2) else f"{100 * pooled.i2:.0f} %"),

@@ -291,6 +291,27 @@ VERDICTS = (
         for group in (3, 10)
         for holdout in (False, True)
     ),
+    *(
+        at_most(
+            "claim with one large group",
+            f"{largest:.0%} of the rows, {draws} draws",
+            verdicts.settled(Study(draws=draws, rows=500, group=5, largest=largest)),
+            0.06,
+            cost=3,
+        )
+        for largest in (0.1, 0.5)
+        for draws in (10,)
+    ),
+    *(
+        at_most(
+            "claim from few draws",
+            f"{draws} draws, 2000 rows",
+            verdicts.settled(Study(draws=draws, rows=2000)),
+            0.07,
+            cost=2,
+        )
+        for draws in (2, 3, 4)
+    ),
     at_most(
         "any arrow",
         "6 tasks, 2 sizes, 20 draws",

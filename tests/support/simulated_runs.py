@@ -22,6 +22,7 @@ class Study:
         rows: test rows per task.
         holdout: the draws hold out another quarter of the rows each, instead of testing on all of them.
         group: rows per group; all rows of a group have the same effects.
+        largest: share of the rows that belong to the first group instead.
         accuracy: of every method, on average.
         by_draw: standard deviation of the effect of a method's training in one draw.
         by_row: standard deviation of the difficulty of a test row, common to all methods.
@@ -33,6 +34,7 @@ class Study:
     rows: int
     holdout: bool = False
     group: int = 1
+    largest: float = 0.0
     accuracy: float = 0.8
     by_draw: float = 0.15
     by_row: float = 1.0
@@ -52,6 +54,7 @@ def simulate(
     shape = study.draws, study.rows
     labels = rng.integers(0, 2, study.rows)
     groups = np.arange(study.rows) // study.group
+    groups = np.maximum(groups - round(study.largest * study.rows) // study.group, 0)
     tested = [_held_out(rng, groups) if study.holdout else None for _ in range(study.draws)]
     difficulty = rng.normal(0, study.by_row, study.rows)[groups]
     spread = np.sqrt(1 + study.by_draw**2 + study.by_row**2 + study.by_method**2)

@@ -255,7 +255,7 @@ def test_ties_are_not_blamed_on_the_design(grid):
     assert "NOT_REACHABLE" not in test.notes
     assert "ZERO_DIFFS" in test.notes
     text = " ".join(verdict(comparison))
-    assert "4 of 8 tasks have no difference, so no p of .05 is possible" in text
+    assert "4 of 8 tasks have no difference, so no p of 0.05 is possible" in text
     assert "allow no p below" not in text
 
 

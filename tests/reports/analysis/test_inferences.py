@@ -248,3 +248,53 @@ def test_the_short_report_fits_on_a_screen(grid):
         text = render(compare(grid(methods)), full=False)
         assert len(text.splitlines()) <= lines, text
         assert "majority class" in text
+
+
+def test_one_large_group_supports_no_claim():
+    """Groups count by their effective number: half of the rows in one group leave fewer than four."""
+    study = Study(draws=10, rows=500, group=5, largest=0.5, gain=-20.0)
+    test = only(compare(simulate(np.random.default_rng(1), study), baseline="base").tests)
+    assert test.these.barred == ("fewer than 20 independent test rows",)
+
+
+def test_fewer_than_four_draws_support_no_claim(grid):
+    """Except over four tasks or more."""
+    few = only(compare(grid(METHODS, tasks=("rte",), sizes=(50,), draws=3)).tests)
+    assert few.these.barred == ("fewer than 4 draws",)
+    many = compare(grid(METHODS, tasks=EIGHT, sizes=(50,), draws=3)).family("overall")
+    assert only(many).these.barred == ()
+
+
+def test_a_very_early_look_at_a_declared_study_is_too_early(grid):
+    """At five of a hundred draws the level is below any p, so nothing can be settled or detected."""
+    runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=5)
+    test = compare(runs, hypothesis=Hypothesis("simplex", "fine-tuning", max_draws=100)).hypothesis
+    assert test.these.barred == ("too early to look at a study of 100 draws",)
+    assert "95 %" in render(compare(runs))
+
+
+def test_a_rare_class_supports_no_claim(grid):
+    """F1 of a class with fewer than 20 test rows has no usable interval."""
+    labels = (np.arange(1000) < 15).astype(float)
+    runs = [
+        replace(run, labels={"": labels}, scored_by=("f1",), predictions=labels, score=1.0)
+        for run in grid(METHODS, tasks=("rte",), sizes=(50,))
+    ]
+    assert "fewer than 20 independent test rows" in only(compare(runs).tests).these.barred
+
+
+def test_equal_rises_of_all_draws_are_rises(grid):
+    """Without variance there is no interval, and still nothing that trained."""
+    runs = [
+        replace(run, curve=[(100, 0.5), (200, 0.6), (300, 0.8)])
+        for run in grid(METHODS, tasks=("rte",), sizes=(50,))
+    ]
+    assert not only(compare(runs).tests).settled
+
+
+def test_methods_without_a_common_draw_are_not_ranked(grid):
+    """Complete cells whose sizes share no draw have no average over sizes."""
+    runs = [
+        run for run in grid(METHODS, tasks=EIGHT, draws=6) if (run.draw < 3) == (run.size == 50)
+    ]
+    assert compare(runs).ranking is None
