@@ -33,7 +33,8 @@ class Inference:
     population: Population
     test: str
     n: int  # number of draws per task, or of tasks
-    low: float  # interval, of 95 % at the first look, not adjusted for other comparisons; NaN if there is none
+    # interval (95 % at the first look), not adjusted for other comparisons; NaN if there is no interval
+    low: float
     high: float
     p_raw: float
     p_adj: float = math.nan

@@ -1,4 +1,4 @@
-"""How often each test cries wolf and each interval holds the truth, on made-up scores whose truth is known.
+"""The rate at which each test is wrong and each interval covers, on simulated scores whose truth is known.
 
     python -m tests.benchmarks.coverage [--runs N]
 
@@ -49,7 +49,7 @@ class Procedure:
         """The rate over `runs` trials of a fixed stream, and its Monte-Carlo standard error if the promise is kept."""
         rng = np.random.default_rng(
             zlib.crc32(str(self).encode())
-        )  # shared luck would look like a fault
+        )  # one stream for all would make their errors alike
         rate = sum(self.trial(rng) for _ in range(runs)) / runs
         return rate, math.sqrt(self.nominal * (1 - self.nominal) / runs)
 

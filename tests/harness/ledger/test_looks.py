@@ -5,6 +5,8 @@ import pytest
 from harness.errors import CorruptData
 from harness.ledger import Ledger, looks
 from harness.ledger.merging import merge
+from harness.study import preregistration
+from reports.analysis.hypothesis import Hypothesis
 
 
 @pytest.fixture
@@ -80,3 +82,28 @@ def test_changed_looks_are_detected(ledger, finish):
     text = ledger.meta_values()[looks.KEY]
     with pytest.raises(CorruptData, match="recorded looks"):
         looks.parse(text.replace("[2]", "[1]"))
+
+
+@pytest.mark.parametrize("has_results", [False, True])
+def test_a_hypothesis_is_not_merged_into_a_ledger_with_results(
+    tmp_path, ledger, finish, has_results
+):
+    """It would have been declared after them; an empty ledger takes it over."""
+    finish(ledger, done=None if has_results else 0)
+    with Ledger(str(tmp_path / "other.db"), write=True) as other:
+        other.begin("bench run")
+        preregistration.declare(other, Hypothesis("prefix", "lora"))
+        merge(ledger, other)
+    assert (preregistration.declared_hypothesis(ledger) is None) == has_results
+
+
+def test_sizes_are_looked_at_apart(ledger, finish, make_job, make_outcome):
+    """More draws of one size are a look, whatever number of draws another size has."""
+    finish(ledger, planned=9)
+    small = [make_job(method, draw, size=10) for method in ("prefix", "lora") for draw in range(2)]
+    ledger.add_jobs(small)
+    for claim in ledger.claim([job.digest for job in small], len(small)):
+        job = next(job for job in small if job.digest == claim.digest)
+        ledger.record(make_outcome(job), claim.number)
+    ledger.add_jobs([make_job(method, 2, size=10) for method in ("prefix", "lora")])
+    assert counts(ledger) == [[2]]

@@ -298,3 +298,16 @@ def test_methods_without_a_common_draw_are_not_ranked(grid):
         run for run in grid(METHODS, tasks=EIGHT, draws=6) if (run.draw < 3) == (run.size == 50)
     ]
     assert compare(runs).ranking is None
+
+
+def test_test_rows_that_are_trained_on_are_reported_with_the_score_on_the_others(grid):
+    """If the model is right on exactly the repeated rows, the score on the others is 0."""
+    run = grid({"fine-tuning": 0.0}, tasks=("rte",), sizes=(50,), draws=1)[0]
+    right = np.flatnonzero(run.predictions == run.labels[""])
+    known = replace(run, repeated=right)
+    assert known.score_on_other_rows == 0
+    text = {note.code: note.text for note in compare([known]).notes}["REPEATED"]
+    assert f"on the others fine-tuning 0.0 instead of {100 * run.score:.1f}" in text
+    assert "REPEATED" not in {
+        note.code for note in compare([replace(run, repeated=right[:0])]).notes
+    }
