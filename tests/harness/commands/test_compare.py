@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.ledger import Ledger
+from harness.study import preregistration
+from reports.analysis.hypothesis import Hypothesis
+
 EXAMPLE = Path(__file__).parents[3] / "results.db.example"
 
 
@@ -66,3 +70,24 @@ def test_detect_takes_the_variance_of_each_comparison_from_results(bench, copies
     )
     assert ended.code == 0, ended.err
     assert len(ended.out.splitlines()) == 10
+
+
+def test_a_report_on_some_tasks_does_not_test_the_hypothesis(bench, copies):
+    """Results that --tasks leaves out count, although the report does not read them."""
+    with Ledger(str(copies / "a.db"), write=True) as ledger:
+        preregistration.declare(ledger, Hypothesis("simplex", "prefix"))
+    with sqlite3.connect(copies / "a.db") as connection:
+        # A text without a seal, from an earlier version: it was declared before the results.
+        stored = {"method": "simplex", "baseline": "prefix", "rope": 1.0, "late": False}
+        connection.execute(
+            "UPDATE meta SET value = ? WHERE key = 'hypothesis'", (json.dumps(stored),)
+        )
+    connection.close()
+    whole = bench(copies, "report", "--db", "a.db", "--baseline", "prefix", "--full")
+    assert "the hypothesis of this study" in whole.out.splitlines()[0] + whole.out.splitlines()[1]
+    some = bench(
+        copies, "report", "--db", "a.db", "--baseline", "prefix", "--full",
+        "--tasks", "toy-sentiment,toy-entailment",
+    )  # fmt: skip
+    assert "this report leaves out some of them" in " ".join(some.out.split())
+    assert "(the hypothesis of this study)" not in " ".join(some.out.split())
