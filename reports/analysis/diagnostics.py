@@ -267,7 +267,9 @@ def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
         yield Note(
             "FEW_SEEDS",
             "amber",
-            f"{text}; {single} of them have a single draw, which allows no interval.",
+            f"{text}; a single draw, in {plural(single, 'cell')}, allows no interval."
+            if single
+            else f"{text}.",
         )
     seeds: dict[tuple[str, int, int], set[int]] = {}
     for _, block in paired_runs.index:

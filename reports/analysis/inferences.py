@@ -22,6 +22,7 @@ FEWEST_TASKS: Final = 8  # for a claim about other tasks
 # draws per task, unless there are as many tasks: with fewer, the variance over draws is often
 # estimated far too small
 FEWEST_DRAWS: Final = 4
+TOO_FEW_DRAWS: Final = f"fewer than {FEWEST_DRAWS} draws"
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any one of its tasks
 
@@ -69,7 +70,7 @@ def on_these_tasks(
         reasons.append("the answers to single test rows are not stored")
     draws = [len(task.values) for task in estimates]
     if len(draws) < FEWEST_DRAWS and min(draws, default=FEWEST_DRAWS) < FEWEST_DRAWS:
-        reasons.append(f"fewer than {FEWEST_DRAWS} draws")
+        reasons.append(TOO_FEW_DRAWS)
     if population == "these tasks" and any(task.groups < FEWEST_GROUPS for task in estimates):
         reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
     rows = " and test rows" if population == "these tasks" else ""

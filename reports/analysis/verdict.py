@@ -9,7 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, draws_needed
-from reports.analysis.inferences import FEWEST_TASKS, Inference
+from reports.analysis.inferences import (
+    FEWEST_DRAWS,
+    FEWEST_TASKS,
+    TOO_FEW_DRAWS,
+    Inference,
+)
 from reports.document import DASH, plural
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST
@@ -226,7 +231,9 @@ def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
             if step := _more_draws(test, claim):
                 yield f"Next: {step}"
                 return
-    if any(test.others and test.others.n < FEWEST_TASKS for test in tests):
+    if any(TOO_FEW_DRAWS in test.these.barred for test in tests):
+        yield f"Next: a claim takes at least {FEWEST_DRAWS} draws: `--draws {FEWEST_DRAWS}`."
+    elif any(test.others and test.others.n < FEWEST_TASKS for test in tests):
         yield f"Next: a claim for other tasks takes at least {FEWEST_TASKS} tasks."
 
 

@@ -261,6 +261,8 @@ def test_fewer_than_four_draws_support_no_claim(grid):
     """Except over four tasks or more."""
     few = only(compare(grid(METHODS, tasks=("rte",), sizes=(50,), draws=3)).tests)
     assert few.these.barred == ("fewer than 4 draws",)
+    three = compare(grid(METHODS, tasks=("rte",), sizes=(50,), draws=3))
+    assert verdict(three)[-1] == "Next: a claim takes at least 4 draws: `--draws 4`."
     many = compare(grid(METHODS, tasks=EIGHT, sizes=(50,), draws=3)).family("overall")
     assert only(many).these.barred == ()
 
