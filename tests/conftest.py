@@ -42,6 +42,7 @@ def _job(
     *,
     task: str = "toy-sentiment",
     size: int = 20,
+    seed: int = 0,
     fingerprint: str = "rows",
 ) -> Job:
     draw_spec = DrawSpec(
@@ -58,7 +59,7 @@ def _job(
     return Job(
         backbone=BackboneSpec(name="tiny", revision="0123456789"),
         draw=draw_spec,
-        seed=0,
+        seed=seed,
         method=label,
         method_version=1,
         options={"rank": 8, "lr": 0.001},

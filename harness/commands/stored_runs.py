@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -215,14 +214,14 @@ def _with_recipe(settings: list[StoredSetting], number: int | None) -> list[Stor
 def runs(
     entries: Sequence[LedgerEntry],
     blobs: Mapping[str, Mapping[str, bytes]],
-    stored_looks: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    stored_looks: looks.Looks | None = None,
 ) -> list[Run]:
     """Return one run for each job.
 
     Args:
         entries: the jobs.
         blobs: the blobs of each job, by digest and kind.
-        stored_looks: the looks by comparison, see `harness.ledger.looks`.
+        stored_looks: see `harness.ledger.looks`.
     """
     lines: dict[int, tuple[BackboneSpec, str, str]] = {}  # of each setting: many jobs share one
     found = []
@@ -237,8 +236,8 @@ def runs(
             lines[id(setting)] = backbone, recipe, scoring
         run = _run(entry, blobs.get(entry.digest, {}), *lines[id(setting)])
         if stored_looks:
-            name = looks.comparison_of(setting, entry.size)
-            run = replace(run, looks=tuple(stored_looks.get(name, ())))
+            place = looks.place_of(setting, entry.size)
+            run = replace(run, looks=looks.of_method(stored_looks, place))
         found.append(run)
     return found
 

@@ -213,17 +213,17 @@ class Ledger(LedgerReader):
         known = self.states([job.digest for job, _, _ in rows])
         missing = [row for row in rows if row[0].digest not in known]
 
-        new_draws: dict[str, set[int]] = {}
-        comparisons: dict[tuple[str, int], str] = {}  # by setting and size, which many jobs share
+        new_runs: dict[looks.Place, set[tuple[int, int]]] = {}
+        places: dict[tuple[str, int], looks.Place] = {}  # by setting and size, which jobs share
         for job, state, _ in missing:
             if state == "planned":
                 key = job.setting_text, job.draw.size
-                if key not in comparisons:
-                    comparisons[key] = looks.comparison_of(job.setting(), job.draw.size)
-                new_draws.setdefault(comparisons[key], set()).add(job.draw.number)
+                if key not in places:
+                    places[key] = looks.place_of(job.setting(), job.draw.size)
+                new_runs.setdefault(places[key], set()).add((job.draw.number, job.seed))
 
         def work(connection: Connection) -> None:
-            looks.record(connection, new_draws)
+            looks.record(connection, new_runs)
             settings = text_ids(
                 connection, Setting, sorted({job.setting_text for job, _, _ in missing})
             )

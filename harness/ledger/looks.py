@@ -1,8 +1,10 @@
-"""Looks: the numbers of draws at which a comparison was complete before it was given more.
+"""Looks: the numbers of runs at which methods could be compared before they were given more.
 
-More draws after a complete analysis are another test, so the report must know how many there were. A
-comparison is all jobs of one backbone, task, recipe and size, of two methods or more. It is complete if
-all of its jobs have ended. Resumed runs, shards of one plan and added methods start no look.
+More draws or seeds after a complete analysis are another test, so the report must know how many there
+were. A comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all
+of its jobs have ended. When a complete method is given draws or seeds, the numbers of runs of all
+complete methods are recorded. Two methods were compared at each record that has both, with the smaller
+number. Resumed runs, shards of one plan and added methods start no look.
 """
 
 import hashlib
@@ -20,13 +22,21 @@ from harness.ledger.tables import JobRow, Meta, Setting
 KEY: Final = "looks"  # of the `Meta` table
 ENDED: Final = frozenset({"done", "diverged", "failed", "infeasible"})
 
-Looks = dict[str, list[int]]  # by comparison: numbers of draws, ascending
+Place = tuple[str, str]  # of jobs: their comparison and their method
+# by comparison: the number of runs of each method that was complete
+Looks = dict[str, list[dict[str, int]]]
 
 
-def comparison_of(setting: Mapping[str, Any], size: int) -> str:
-    """Return the name of the comparison that the jobs of a setting and a size belong to."""
+def place_of(setting: Mapping[str, Any], size: int) -> Place:
+    """Return the names of the comparison and of the method that the jobs of a setting and a size belong to."""
     shared = {name: setting[name] for name in ("backbone", "task", "recipe")}
-    return hashlib.sha256(canonical([shared, size]).encode()).hexdigest()[:16]
+    return _name([shared, size]), _name(setting["method"])
+
+
+def of_method(looks: Looks, place: Place) -> tuple[int, ...]:
+    """Return the number of runs that the method had at each look of its comparison; 0 if it was not complete."""
+    comparison, method = place
+    return tuple(look.get(method, 0) for look in looks.get(comparison, ()))
 
 
 def parse(text: str | None) -> Looks:
@@ -41,6 +51,7 @@ def parse(text: str | None) -> Looks:
         content = json.loads(text)
         looks: Looks = content["looks"]
         intact = content["seal"] == _seal(looks)
+        intact &= all(isinstance(look, dict) for found in looks.values() for look in found)
     except (ValueError, TypeError, KeyError):
         intact = False
     if not intact:
@@ -50,17 +61,20 @@ def parse(text: str | None) -> Looks:
     return looks
 
 
-def record(connection: Connection, new_draws: Mapping[str, Collection[int]]) -> None:
-    """Record a look of every comparison that is complete and is given draws that it does not have.
+def record(connection: Connection, new: Mapping[Place, Collection[tuple[int, int]]]) -> None:
+    """Record a look of every comparison in which a complete method is given runs that it does not have.
 
     Args:
         connection: an open transaction, before the new jobs are inserted.
-        new_draws: the draws of the jobs that will be inserted, by comparison.
+        new: draw and seed of the jobs that will be inserted, by comparison and method.
     """
     found: Looks = {}
-    for comparison, draws in _complete(connection, new_draws).items():
-        if set(new_draws[comparison]) - draws:
-            found[comparison] = [len(draws)]
+    for comparison, methods in _complete(connection, {name for name, _ in new}).items():
+        given = any(
+            set(new.get((comparison, method), ())) - runs for method, runs in methods.items()
+        )
+        if given and len(methods) > 1:
+            found[comparison] = [{method: len(runs) for method, runs in methods.items()}]
     add(connection, found)
 
 
@@ -71,55 +85,58 @@ def add(connection: Connection, looks: Looks) -> None:
     meta = table_of(Meta)
     stored = connection.execute(select(meta.c.value).where(meta.c.key == KEY)).scalar()
     together = parse(stored)
-    for comparison, counts in looks.items():
-        together[comparison] = sorted({*together.get(comparison, []), *counts})
+    for comparison, found in looks.items():
+        known = together.setdefault(comparison, [])
+        known += [look for look in found if look not in known]
     content = json.dumps({"looks": together, "seal": _seal(together)}, sort_keys=True)
     connection.execute(meta.delete().where(meta.c.key == KEY))
     connection.execute(meta.insert().values(key=KEY, value=content))
 
 
-def draws_of(connection: Connection) -> dict[str, set[int]]:
-    """Return the draws of all jobs by comparison."""
-    jobs = table_of(JobRow)
-    names = _comparisons(connection)
-    draws: dict[str, set[int]] = {}
-    columns = jobs.c.setting, jobs.c.size, jobs.c.draw
-    for setting, size, draw in connection.execute(select(*columns).distinct()).all():
-        draws.setdefault(names[setting, size], set()).add(draw)
-    return draws
+def runs_of(connection: Connection) -> dict[Place, set[tuple[int, int]]]:
+    """Return draw and seed of all jobs by comparison and method."""
+    jobs, places = table_of(JobRow), _places(connection)
+    runs: dict[Place, set[tuple[int, int]]] = {}
+    columns = jobs.c.setting, jobs.c.size, jobs.c.draw, jobs.c.seed
+    for setting, size, *run in connection.execute(select(*columns).distinct()).all():
+        runs.setdefault(places[setting, size], set()).add(tuple(run))
+    return runs
 
 
-def _complete(connection: Connection, requested: Collection[str]) -> dict[str, set[int]]:
-    """Return the draws of those of these comparisons that are complete."""
-    jobs, names = table_of(JobRow), _comparisons(connection)
-    settings = sorted({setting for (setting, _), name in names.items() if name in requested})
-    columns = jobs.c.setting, jobs.c.size, jobs.c.draw, jobs.c.state
-    methods: dict[str, set[int]] = {}
-    draws: dict[str, set[int]] = {}
-    open_ones = set()
+def _complete(
+    connection: Connection, requested: Collection[str]
+) -> dict[str, dict[str, set[tuple[int, int]]]]:
+    """Return draw and seed of the jobs of each complete method, by comparison and method."""
+    jobs, places = table_of(JobRow), _places(connection)
+    settings = sorted({setting for (setting, _), (name, _) in places.items() if name in requested})
+    columns = jobs.c.setting, jobs.c.size, jobs.c.draw, jobs.c.seed, jobs.c.state
+    runs: dict[Place, set[tuple[int, int]]] = {}
+    incomplete = set()
     for part in chunks(settings, 500):
         query = select(*columns).where(jobs.c.setting.in_(part)).distinct()
-        for setting, size, draw, state in connection.execute(query).all():
-            name = names[setting, size]
-            methods.setdefault(name, set()).add(setting)
-            draws.setdefault(name, set()).add(draw)
+        for setting, size, draw, seed, state in connection.execute(query).all():
+            place = places[setting, size]
+            runs.setdefault(place, set()).add((draw, seed))
             if state not in ENDED:
-                open_ones.add(name)
-    return {
-        name: numbers
-        for name, numbers in draws.items()
-        if name in requested and name not in open_ones and len(methods[name]) > 1
-    }
+                incomplete.add(place)
+    complete: dict[str, dict[str, set[tuple[int, int]]]] = {}
+    for (comparison, method), found in runs.items():
+        if comparison in requested and (comparison, method) not in incomplete:
+            complete.setdefault(comparison, {})[method] = found
+    return complete
 
 
-def _comparisons(connection: Connection) -> dict[tuple[int, int], str]:
-    """Return the comparison of each setting and size that has jobs, by the id of the setting."""
+def _places(connection: Connection) -> dict[tuple[int, int], Place]:
+    """Return comparison and method of each setting and size that has jobs, by the id of the setting."""
     settings, jobs = table_of(Setting), table_of(JobRow)
     texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
     pairs = connection.execute(select(jobs.c.setting, jobs.c.size).distinct()).all()
-    return {
-        (setting, size): comparison_of(json.loads(texts[setting]), size) for setting, size in pairs
-    }
+    return {(setting, size): place_of(json.loads(texts[setting]), size) for setting, size in pairs}
+
+
+def _name(value: object) -> str:
+    """Return a short hash of a value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 def _seal(looks: Looks) -> str:

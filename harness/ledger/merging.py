@@ -51,7 +51,7 @@ class MergeCounts:
 def merge(target: Ledger, source: Ledger) -> MergeCounts:
     """Copy what the target lacks from the source, in one transaction."""
     with source.transaction() as source_db, target.transaction() as target_db:
-        looks.record(target_db, looks.draws_of(source_db))
+        looks.record(target_db, looks.runs_of(source_db))
         _copy_meta(target_db, source_db)
         merger = _Merger(
             target_db,

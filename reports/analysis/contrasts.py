@@ -204,7 +204,7 @@ def _contrast(
     }
     bars = tuple(_bars(paired_runs, method, planned, scope, pairs))
     barred = [bar.text for bar in bars]
-    plan = _level(paired_runs, planned, scope, declared=declared)
+    plan = _level(paired_runs, method, planned, scope, declared=declared)
     these = inferences.on_these_tasks(
         [pair.estimate for pair in used], [*barred, *plan.these], plan.alpha
     )
@@ -273,17 +273,21 @@ class _Level(NamedTuple):
 
 
 def _level(
-    paired_runs: PairedRuns, tasks: Sequence[str], scope: int | None, *, declared: bool
+    paired_runs: PairedRuns,
+    method: str,
+    tasks: Sequence[str],
+    scope: int | None,
+    *,
+    declared: bool,
 ) -> _Level:
     """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
     now = max((draw_count(paired_runs, task, scope) for task in tasks), default=0)
     before = sorted(
         {
-            count
+            runs / paired_runs.seeds(task, size)
             for task in tasks
             for size in sizes_of(paired_runs, task, scope)
-            for count in paired_runs.looks.get((task, size), ())
-            if count < draw_count(paired_runs, task, size)
+            for runs in paired_runs.looks(method, task, size)
         }
     )
     look, most = len(before) + 1, paired_runs.max_draws

@@ -301,13 +301,20 @@ def _declared(paired_runs: PairedRuns, tests: Sequence[Contrast]) -> Iterator[No
 
 
 def _looks(paired_runs: PairedRuns) -> Iterator[Note]:
-    """Return a note if comparisons were complete before draws were added."""
-    if paired_runs.looks:
-        places = [
-            f"{task} size {size} with {' and '.join(map(str, counts))} draws"
-            for (task, size), counts in sorted(paired_runs.looks.items())
-        ]
-        text = "these comparisons were complete before draws were added, so later looks have stricter levels"
+    """Return a note if methods were compared before there were more draws or seeds."""
+    places = []
+    for task, size in sorted(paired_runs.blocks):
+        counts = {
+            count
+            for method in paired_runs.methods
+            if method != paired_runs.baseline
+            for count in paired_runs.looks(method, task, size)
+        }
+        if counts:
+            numbers = " and ".join(map(str, sorted(counts)))
+            places.append(f"{task} size {size} with {numbers} runs per method")
+    if places:
+        text = "methods were compared before there were more draws or seeds, so later looks have stricter levels"
         yield _note("LOOKS", "amber", text, places)
 
 

@@ -89,10 +89,28 @@ class PairedRuns:
         """The declared maximum of draws; 0: none was declared."""
         return self.hypothesis.max_draws if self.hypothesis else 0
 
+    def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
+        """Return the numbers of runs at which a method was compared with the baseline before there were more."""
+        ours, theirs = (self._looks.get((name, task, size), ()) for name in (method, self.baseline))
+        counts = {min(pair) for pair in zip(ours, theirs, strict=False)}
+        now = min(
+            sum(run is not None for run in self.runs(name, task, size))
+            for name in (method, self.baseline)
+        )
+        return tuple(sorted(count for count in counts if 0 < count < now))
+
+    def seeds(self, task: str, size: int) -> float:
+        """Return the mean number of planned runs per draw of a task at one size."""
+        blocks = self.blocks[task, size]
+        return len(blocks) / len({block.draw for block in blocks})
+
     @cached_property
-    def looks(self) -> Mapping[tuple[str, int], tuple[int, ...]]:
-        """By task and size, the numbers of draws at which the comparison was complete before draws were added."""
-        return {(run.task, run.size): run.looks for run in self.index.values() if run.looks}
+    def _looks(self) -> Mapping[tuple[str, str, int], tuple[int, ...]]:
+        return {
+            (method, block.task, block.size): run.looks
+            for (method, block), run in self.index.items()
+            if run.looks
+        }
 
     @property
     def hypothesis_method(self) -> str | None:

@@ -80,7 +80,7 @@ class Run:
     )  # (n_test,) classes or values
     # labels by test split, in the order of `predictions`
     labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
-    # numbers of draws at which the comparison was complete before draws were added
+    # number of runs that the method had in this cell at each look before now; 0 if it was not complete
     looks: tuple[int, ...] = ()
     # group of each test row (n_test,), in which rows are not independent; None: not stored
     groups: Array | None = field(default=None, compare=False)

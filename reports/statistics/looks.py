@@ -19,7 +19,7 @@ def undeclared_level(look: int, *, alpha: float = ALPHA) -> float:
     return alpha if look == 1 else alpha / (look * (look + 1))
 
 
-def declared_level(draws: Sequence[int], maximum: int, *, alpha: float = ALPHA) -> float:
+def declared_level(draws: Sequence[float], maximum: int, *, alpha: float = ALPHA) -> float:
     """Return the two-sided level of the last of these looks, if the maximum was declared.
 
     The error is spent as by O'Brien and Fleming's bounds (Lan & DeMets 1983): on either side,
@@ -28,7 +28,7 @@ def declared_level(draws: Sequence[int], maximum: int, *, alpha: float = ALPHA) 
     McPherson & Rowe 1969).
 
     Args:
-        draws: Number of draws at each look, ascending.
+        draws: Number of draws at each look, ascending; added seeds count as fractions of draws.
         maximum: The declared number of draws.
         alpha: The level of all looks together.
     """

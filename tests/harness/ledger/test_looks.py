@@ -1,4 +1,4 @@
-"""Looks: a comparison that was complete and is given more draws was looked at before."""
+"""Looks: methods that were complete and are given more runs were compared before."""
 
 import pytest
 
@@ -13,8 +13,13 @@ from reports.analysis.hypothesis import Hypothesis
 def finish(make_job, make_outcome):
     """Add jobs to a ledger and give a result to those of some draws."""
 
-    def finish(ledger, methods=("prefix", "lora"), planned=2, done=None):
-        jobs = [make_job(method, draw) for method in methods for draw in range(planned)]
+    def finish(ledger, methods=("prefix", "lora"), planned=2, done=None, seeds=1, size=20):
+        jobs = [
+            make_job(method, draw, size=size, seed=seed)
+            for method in methods
+            for draw in range(planned)
+            for seed in range(seeds)
+        ]
         ledger.add_jobs(jobs)
         ended = [job for job in jobs if done is None or job.draw.number < done]
         for claim in ledger.claim([job.digest for job in ended], len(ended)):
@@ -33,18 +38,44 @@ def ledger(tmp_path):
 
 
 def counts(ledger):
-    return list(looks.parse(ledger.meta_values().get(looks.KEY)).values())
+    """Return the numbers of runs of each method at each look, one list per comparison."""
+    stored = looks.parse(ledger.meta_values().get(looks.KEY))
+    return [[sorted(look.values()) for look in found] for found in stored.values()]
 
 
-def test_draws_added_to_a_complete_comparison_are_a_look(ledger, finish):
-    """Each number of draws at which the comparison was complete is recorded once."""
+def test_draws_added_to_complete_methods_are_a_look(ledger, finish):
+    """Each number of runs at which methods were complete is recorded once."""
     finish(ledger, planned=2)
     assert counts(ledger) == []
     finish(ledger, planned=5)
-    assert counts(ledger) == [[2]]
+    assert counts(ledger) == [[[2, 2]]]
     finish(ledger, planned=5)
     finish(ledger, planned=9)
-    assert counts(ledger) == [[2, 5]]
+    assert counts(ledger) == [[[2, 2], [5, 5]]]
+
+
+def test_seeds_added_to_complete_methods_are_a_look(ledger, finish):
+    """More training seeds of the same draws are more data for the same question."""
+    finish(ledger, planned=2)
+    finish(ledger, planned=2, seeds=3)
+    finish(ledger, planned=4, seeds=3)
+    assert counts(ledger) == [[[2, 2], [6, 6]]]
+
+
+def test_an_unfinished_method_does_not_hide_the_look_of_others(ledger, finish):
+    """The look records the methods that were complete; the third method has none."""
+    finish(ledger, planned=3)
+    finish(ledger, methods=("simplex",), planned=3, done=1)
+    finish(ledger, planned=5)
+    assert counts(ledger) == [[[3, 3]]]
+
+
+def test_a_method_that_catches_up_was_compared_at_its_own_number_of_runs(ledger, finish):
+    """The look has the runs of all complete methods, whichever of them is given more."""
+    finish(ledger, planned=6)
+    finish(ledger, methods=("simplex",), planned=2)
+    finish(ledger, methods=("simplex",), planned=6)
+    assert counts(ledger) == [[[2, 6, 6]]]
 
 
 def test_what_is_not_complete_starts_no_look(ledger, finish):
@@ -65,14 +96,14 @@ def test_a_single_method_is_no_comparison(ledger, finish):
 
 
 def test_a_merge_that_adds_draws_is_a_look_and_copies_those_of_the_source(tmp_path, ledger, finish):
-    """Both ledgers' looks stay, and the target's complete comparison was looked at before the merge."""
+    """Both ledgers' looks stay, and the target's methods were compared before the merge."""
     finish(ledger, planned=3)
     with Ledger(str(tmp_path / "other.db"), write=True) as other:
         other.begin("bench run")
         finish(other, planned=2)
         finish(other, planned=6)
         merge(ledger, other)
-    assert counts(ledger) == [[2, 3]]
+    assert sorted(*counts(ledger)) == [[2, 2], [3, 3]]
 
 
 def test_changed_looks_are_detected(ledger, finish):
@@ -81,7 +112,7 @@ def test_changed_looks_are_detected(ledger, finish):
     finish(ledger, planned=4)
     text = ledger.meta_values()[looks.KEY]
     with pytest.raises(CorruptData, match="recorded looks"):
-        looks.parse(text.replace("[2]", "[1]"))
+        looks.parse(text.replace(": 2", ": 1"))
 
 
 @pytest.mark.parametrize("has_results", [False, True])
@@ -97,13 +128,9 @@ def test_a_hypothesis_is_not_merged_into_a_ledger_with_results(
     assert (preregistration.declared_hypothesis(ledger) is None) == has_results
 
 
-def test_sizes_are_looked_at_apart(ledger, finish, make_job, make_outcome):
+def test_sizes_are_looked_at_apart(ledger, finish):
     """More draws of one size are a look, whatever number of draws another size has."""
     finish(ledger, planned=9)
-    small = [make_job(method, draw, size=10) for method in ("prefix", "lora") for draw in range(2)]
-    ledger.add_jobs(small)
-    for claim in ledger.claim([job.digest for job in small], len(small)):
-        job = next(job for job in small if job.digest == claim.digest)
-        ledger.record(make_outcome(job), claim.number)
-    ledger.add_jobs([make_job(method, 2, size=10) for method in ("prefix", "lora")])
-    assert counts(ledger) == [[2]]
+    finish(ledger, planned=2, size=10)
+    finish(ledger, planned=3, size=10)
+    assert counts(ledger) == [[[2, 2]]]
