@@ -24,7 +24,9 @@ FEWEST_TASKS: Final = 8  # for a claim about other tasks
 FEWEST_DRAWS: Final = 4
 TOO_FEW_DRAWS: Final = f"fewer than {FEWEST_DRAWS} draws"
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
-WITHOUT_ONE: Final = 0.10  # p that a claim about other tasks keeps without any one of its tasks
+# p that a claim about other tasks keeps without any one of its tasks: with .10 it would never bind, and
+# eight tasks of exponential skew would give false claims in 9.5 % of cases in place of 7.1 %
+WITHOUT_ONE: Final = 0.07
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The rate at which each test is wrong and each interval covers, on simulated scores whose truth is known.
 
     python -m tests.benchmarks.coverage [--runs N]
+    python -m tests.benchmarks.coverage --verdicts --runs 5000 --workers 2
 
 Differences are in points. Draws are normal with a standard deviation of 2 unless it says
 "collapsing": there one draw in six loses 10 points, as few-shot training does. "Tasks sd 1" is how
@@ -13,6 +14,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +29,7 @@ from tests.support import verdicts
 from tests.support.simulated_runs import Study
 
 SD, LEVEL, TASKS = 2.0, 0.95, 8
-Trial = Callable[[np.random.Generator], bool]
+Trial = Callable[[np.random.Generator], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +341,15 @@ VERDICTS = (
     ),
     *(
         at_most(
+            "claim for other tasks",
+            f"{tasks} tasks, exponential, no noise",
+            verdicts.claim_from_exact_means(tasks=tasks),
+            0.075,
+        )
+        for tasks in (8, 9, 10, 12)
+    ),
+    *(
+        at_most(
             "any of four looks",
             f"5, 10, 20, 40 draws, declared: {declared}",
             verdicts.any_look(
@@ -348,6 +359,37 @@ VERDICTS = (
             cost=8,
         )
         for declared in (False, True)
+    ),
+    *(
+        at_most(
+            "power lost to held-out rows",
+            f"{draws} draws, file of 2000 rows, gain 5",
+            verdicts.power_lost(
+                Study(draws=draws, rows=2000, gain=5.0, holdout=True),
+                Study(draws=draws, rows=500, gain=5.0),
+            ),
+            0.05,
+        )
+        for draws in (5, 10, 20)
+    ),
+    *(
+        holds(
+            "draws needed, 90 % interval",
+            f"{draws} draws, {rows} rows, {points} points",
+            verdicts.need_covered(Study(draws=draws, rows=rows), points),
+            nominal=0.9,
+            slack=0.03,
+        )
+        for draws, rows, points in ((5, 2000, 3), (10, 2000, 3), (10, 500, 5))
+    ),
+    *(
+        at_most(
+            "called impossible",
+            f"{draws} draws, {rows} rows, {points} points",
+            verdicts.called_impossible(Study(draws=draws, rows=rows), points),
+            0.05,
+        )
+        for draws, rows, points in ((5, 2000, 3), (10, 2000, 3), (10, 500, 5))
     ),
     at_most(
         "trained cells barred",
@@ -360,8 +402,13 @@ VERDICTS = (
 PROCEDURES = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS, *VERDICTS)
 
 
+def measured(number: int, runs: int) -> tuple[float, float]:
+    """Measure the procedure with this number; a worker process cannot be sent the procedure itself."""
+    return PROCEDURES[number].measure(runs)
+
+
 def main() -> int:
-    """Measure all procedures and print them; 1 if one is broken by more than four standard errors."""
+    """Measure procedures and print them; 1 if one is broken by more than four standard errors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -371,20 +418,31 @@ def main() -> int:
         default=10_000,
         help="trials of each cheap procedure; dear ones get fewer",
     )
-    runs = parser.parse_args().runs
+    parser.add_argument(
+        "--verdicts", action="store_true", help="whole verdicts only, each with all of these trials"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    numbers = [n for n, p in enumerate(PROCEDURES) if not options.verdicts or p in VERDICTS]
+    counts = [
+        options.runs if options.verdicts else max(200, options.runs // PROCEDURES[number].cost)
+        for number in numbers
+    ]
     print(f"{'':28}{'':38}{'':17}{'nominal':>8}{'found':>9}{'±':>8}{'slack':>7}{'runs':>8}")
     broken = 0
-    for procedure in PROCEDURES:
-        count = max(200, runs // procedure.cost)
-        rate, error = procedure.measure(count)
-        kept = procedure.kept(rate, count)
-        broken += not kept
-        slack = f"~{procedure.slack:.2f}" if procedure.slack else ""
-        numbers = f"{procedure.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
-        print(
-            f"{procedure.name:28}{procedure.setting:38}{procedure.kind:17}{numbers}{'' if kept else '  BROKEN'}",
-            flush=True,
-        )
+    with ProcessPoolExecutor(options.workers) as pool:
+        rates = pool.map(measured, numbers, counts)
+        for number, count, (rate, error) in zip(numbers, counts, rates, strict=True):
+            procedure = PROCEDURES[number]
+            kept = procedure.kept(rate, count)
+            broken += not kept
+            slack = f"~{procedure.slack:.2f}" if procedure.slack else ""
+            figures = f"{procedure.nominal:8.4f}{rate:9.4f}{error:8.4f}{slack:>7}{count:8d}"
+            print(
+                f"{procedure.name:28}{procedure.setting:38}{procedure.kind:17}{figures}"
+                f"{'' if kept else '  BROKEN'}",
+                flush=True,
+            )
     return 1 if broken else 0
 
 

@@ -1,22 +1,28 @@
 """Trials of whole verdicts: runs whose true effects are known go through the arrangement and the contrasts.
 
-Each function returns a trial for `tests.benchmarks.coverage`: whether an interval holds the truth,
-or whether a report makes a claim that is false.
+Each public function returns a trial for `tests.benchmarks.coverage`: whether an interval holds the
+truth, or whether a report makes a claim that is false.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
-from reports.analysis.contrasts import Contrast, contrasts, overall_contrasts
+from reports.analysis.contrasts import Contrast, contrasts, draws_needed, overall_contrasts
 from reports.analysis.hypothesis import Hypothesis
+from reports.analysis.inferences import adjust, on_other_tasks
 from reports.analysis.paired_runs import pair_runs
 from reports.analysis.run import Run
 from reports.analysis.training_failures import training_failures
+from reports.statistics.conventions import ALPHA
+from reports.statistics.looks import undeclared_level
+from reports.statistics.sample_size import MOST, Variance, draws_on_these_tasks
 from tests.support.simulated_runs import Study, simulate
 
-Trial = Callable[[np.random.Generator], bool]
+Trial = Callable[[np.random.Generator], int]
 SKEW = 3.0  # points: standard deviation of the true differences of skewed tasks
 
 
@@ -41,6 +47,53 @@ def covered(study: Study) -> Trial:
 def settled(study: Study) -> Trial:
     """Whether a single comparison is settled."""
     return lambda rng: tests_of(simulate(rng, study))[0].settled
+
+
+def power_lost(study: Study, fixed: Study) -> Trial:
+    """1 if only the study with a fixed test file is settled, -1 if only the one with held-out rows is, else 0."""
+
+    def trial(rng: np.random.Generator) -> int:
+        return settled(fixed)(rng) - settled(study)(rng)
+
+    return trial
+
+
+def need_covered(study: Study, points: float) -> Trial:
+    """Whether the interval of the draws needed to detect `points` holds the number that the true variances need."""
+    truth = _true_need(study, points)
+
+    def trial(rng: np.random.Generator) -> bool:
+        (test,) = tests_of(simulate(rng, study))
+        need = draws_needed(test, test.these, points)
+        return need.low <= truth() <= need.high
+
+    return trial
+
+
+def called_impossible(study: Study, points: float) -> Trial:
+    """Whether the report says that no number of draws detects `points`, although the true variances allow it."""
+    truth = _true_need(study, points)
+
+    def trial(rng: np.random.Generator) -> bool:
+        (test,) = tests_of(simulate(rng, study))
+        return math.isfinite(truth()) and draws_needed(test, test.these, points).low > MOST
+
+    return trial
+
+
+def _true_need(study: Study, points: float) -> Callable[[], float]:
+    """Return a function that returns the number of draws that the expected variances need."""
+
+    @cache
+    def truth() -> float:
+        rng = np.random.default_rng(1)
+        tests = [tests_of(simulate(rng, study))[0] for _ in range(400)]
+        draw = Variance(float(np.mean([test.noise.value for test in tests])), math.inf)
+        rows = Variance(float(np.mean([test.fixed for test in tests])), math.inf)
+        level = undeclared_level(2)  # of the next look
+        return draws_on_these_tasks(points, draw=draw, rows=rows, alpha=level).low
+
+    return truth
 
 
 def any_mark(study: Study, *, tasks: int, sizes: int) -> Trial:
@@ -85,6 +138,16 @@ def claim_for_other_tasks(study: Study, *, tasks: int, methods: int) -> Trial:
                 )
                 runs += [run for run in made if run.method == method or number == 1]
         return any(test.others and test.others.settled for test in tests_of(runs))
+
+    return trial
+
+
+def claim_from_exact_means(*, tasks: int) -> Trial:
+    """Whether tasks without noise, whose differences have mean 0 and a skew of 2, support a claim for other tasks."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        (claim,) = adjust([on_other_tasks(1 - rng.exponential(size=tasks), [], ALPHA)], "Holm")
+        return claim.settled
 
     return trial
 
