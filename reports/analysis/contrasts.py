@@ -6,6 +6,7 @@ A method is compared with the baseline only on the blocks that both finished on 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -166,6 +167,15 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
         *_adjusted([test for test in tests if test.declared], "Holm"),
         *_adjusted([test for test in tests if not test.declared], "Holm"),
     ]
+
+
+def pairwise_contrasts(paired_runs: PairedRuns, methods: Sequence[str]) -> list[Contrast]:
+    """Compare every two of the methods over all tasks and sizes, by Holm over all pairs."""
+    tests = [
+        _contrast(paired_runs.against(second), "overall", first, paired_runs.tasks, None)
+        for first, second in combinations(methods, 2)
+    ]
+    return _adjusted(tests, "Holm")
 
 
 def others_of(paired_runs: PairedRuns) -> list[str]:

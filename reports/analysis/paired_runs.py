@@ -1,7 +1,7 @@
 """Runs, and how they are paired: methods are compared only on the same examples and random streams."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Final, NamedTuple, TypeVar
@@ -147,6 +147,12 @@ class PairedRuns:
     def failures(self) -> Mapping[tuple[str, str, int], str]:
         """Why a method did not train, by method, task and size; cells that trained are absent."""
         return training_failures(run for run in self.all() if has_score(run))
+
+    def against(self, baseline: str) -> "PairedRuns":
+        """Return the same runs with another baseline."""
+        other = replace(self, baseline=baseline)
+        other.__dict__["failures"] = self.failures  # the most expensive of the cached properties
+        return other
 
     @cached_property
     def seen(self) -> tuple[str, ...]:

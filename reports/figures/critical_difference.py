@@ -1,24 +1,22 @@
-"""Critical difference diagram: mean ranks over tasks; bars join methods that do not differ significantly.
+"""Critical difference diagram: mean ranks over tasks; bars join methods without a settled pair.
 
 The diagram is Demšar's (2006). As Benavoli, Corani and Mangili (2016) recommend, pairwise tests
-replace the single critical distance.
+replace the single critical distance; they are the claims of the report.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from reports.analysis.comparison import Comparison
+from reports.analysis.inferences import FEWEST_TASKS
+from reports.analysis.rankings import Ranking
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import INK, MethodStyle, method_styles, short, styled
-from reports.statistics.conventions import ALPHA, Array
-from reports.statistics.ranks import cliques, mean_ranks, pairwise
-from reports.statistics.sign_flip import smallest_p
 
 NAME: Final = "diagram"
 TITLE: Final = "Mean ranks over tasks"
@@ -27,18 +25,13 @@ LABEL_STEP: Final = 0.6  # vertical distance of two labels
 
 @styled
 def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
-    """Draw the mean ranks of the methods that have a score on every task."""
-    scores, left_out = _complete(comparison)
-    methods = list(scores)
-    if not methods:
-        return empty_figure(
-            NAME, TITLE, f"No method has a score on every task: {', '.join(left_out)}."
-        )
-    table = np.array([scores[method] for method in methods])  # (methods, tasks)
-    several = len(methods) > 1
-    ranks = mean_ranks(table.T) if several else np.ones(1)
+    """Draw the mean ranks over the tasks that all methods finished."""
+    standing = comparison.ranking
+    if standing is None:
+        return empty_figure(NAME, TITLE, "Ranks need two methods and two tasks that both finished.")
+    methods, ranks = standing.methods, standing.ranks
     half = math.ceil(len(methods) / 2)
-    bars = _bars(table.T, ranks) if several and table.shape[1] > 1 else []
+    bars = _bars(standing)
     canvas = Canvas(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
     axes = canvas.add_subplot()
     styles = method_styles(comparison.methods, comparison.baseline)
@@ -52,49 +45,27 @@ def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         styles,
         start=0.7 + 0.3 * len(bars),
     )
-    return canvas.finish(_caption(table, left_out))
+    return canvas.finish(_caption(standing))
 
 
-def _caption(table: Array, left_out: Sequence[str]) -> str:
-    k, n = table.shape
-    pairs = k * (k - 1) // 2
-    text = f"N = {plural(n, 'task')}, k = {plural(k, 'method')}"
-    if n > 1 and pairs:
-        text += (
-            ", mean score of each task. A bar joins methods of which no two differ significantly: "
-            f"sign-flip test over tasks, Holm over {plural(pairs, 'pair')}, "
-            f"α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{ALPHA:g}"
-        )
-        least = min(1.0, smallest_p(n) * pairs)
-        if least > ALPHA:
-            text += (
-                f". {n} tasks allow no adjusted p below {least:.2g}, "
-                "so no difference can be significant here"
-            )
-    else:
-        text += ": one task or one method allows no test"
-    text += f". Left out, because scores are missing: {', '.join(left_out)}" if left_out else ""
-    return text + "."
+def _caption(standing: Ranking) -> str:
+    tasks, methods = plural(len(standing.tasks), "task"), plural(len(standing.methods), "method")
+    pairs = plural(standing.m, "pair")
+    parts = [
+        f"N = {tasks}, k = {methods}, mean score of each task",
+        f"A bar joins methods without a settled pair: claims for other tasks, sign-flip test, Holm over {pairs}",
+    ]
+    if len(standing.tasks) < FEWEST_TASKS:
+        parts.append(f"Fewer than {FEWEST_TASKS} tasks support no such claim")
+    if standing.left_out:
+        parts.append(f"Left out, because scores are missing: {', '.join(standing.left_out)}")
+    return ". ".join(parts) + "."
 
 
-def _complete(comparison: Comparison) -> tuple[dict[str, list[float]], list[str]]:
-    """Return the task means of the methods that have a score on every task, and the other methods."""
-    scope = None if len(comparison.sizes) > 1 else comparison.sizes[0]
-    scores, left_out = {}, []
-    for method in comparison.methods:
-        means = [comparison.cell(method, task, scope).mean for task in comparison.tasks]
-        if all(map(math.isfinite, means)):
-            scores[method] = means
-        else:
-            left_out.append(method)
-    return scores, left_out
-
-
-def _bars(scores: Array, ranks: Array) -> list[list[int]]:
+def _bars(standing: Ranking) -> list[list[int]]:
     """Return the methods that each bar joins, as indices in the order of their ranks."""
-    groups = (
-        sorted(group, key=lambda i: (ranks[i], i)) for group in cliques(pairwise(scores).adjusted)
-    )
+    ranks = standing.ranks
+    groups = (sorted(group, key=lambda i: (ranks[i], i)) for group in standing.cliques)
     return sorted(groups, key=lambda group: [ranks[i] for i in group])
 
 

@@ -1,18 +1,15 @@
-"""Ranks of methods over tasks, the best method, and tests of all pairs.
+"""Ranks of methods over tasks, the best method, and groups of methods that do not differ.
 
 Scores are task means (tasks, methods); higher is better, and none may be missing: ranks among
 different sets of methods cannot be compared.
 """
 
-from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences, ranks_of
-from reports.statistics.multiple_testing import holm
-from reports.statistics.sign_flip import sign_flip, smallest_p
+from reports.statistics.conventions import DIGITS, Array, ranks_of
 
 
 def complete(scores: ArrayLike) -> Array:
@@ -42,56 +39,16 @@ def mean_ranks(scores: ArrayLike) -> Array:
     return ranks
 
 
-class Pairwise(NamedTuple):
-    """All pairs of methods: mean differences row minus column, raw and adjusted p, each (methods, methods)."""
-
-    difference: Array
-    raw: Array
-    adjusted: Array
-    m: int  # pairs in the family
-    smallest: float  # the smallest adjusted p that this many tasks allow
-
-
-def pairwise(scores: ArrayLike) -> Pairwise:
-    """Test every pair by a sign flip over task means, adjusted by Holm; p is 1 on the diagonal."""
-    table = complete(scores)
-    tasks, methods = table.shape
-    pairs = list(combinations(range(methods), 2))
-    raw = [sign_flip(paired_differences(table[:, i], table[:, j])) for i, j in pairs]
-    means = table.mean(axis=0)
-    return Pairwise(
-        difference=np.round(means[:, None] - means[None, :], DIGITS),
-        raw=_square(methods, pairs, raw),
-        adjusted=_square(methods, pairs, holm(raw)),
-        m=len(pairs),
-        smallest=smallest_adjusted(tasks, len(pairs)),
-    )
-
-
-def _square(methods: int, pairs: list[tuple[int, int]], values: ArrayLike) -> Array:
-    square = np.ones((methods, methods))
-    for (i, j), value in zip(pairs, np.asarray(values), strict=True):
-        square[i, j] = square[j, i] = value
-    return square
-
-
-def smallest_adjusted(tasks: int, comparisons: int) -> float:
-    """Return the smallest p that the best of `comparisons` sign flips over `tasks` can have after Holm's adjustment."""
-    return min(1.0, comparisons * smallest_p(tasks))
-
-
-def cliques(p: ArrayLike, *, alpha: float = ALPHA) -> list[tuple[int, ...]]:
-    """Return the maximal groups of methods of which no pair differs, given p (methods, methods).
+def cliques(differ: ArrayLike) -> list[tuple[int, ...]]:
+    """Return the maximal groups of methods of which no pair differs, given `differ` (methods, methods).
 
     No group is part of another; a method may be in several groups or in none. These are the bars of a
-    critical-difference
-    figure: neighbours in rank do not belong under one bar unless each pair under it is undecided. A
-    pair with no p (NaN) is undecided.
+    critical-difference figure: neighbours in rank do not belong under one bar unless each pair under
+    it is undecided.
     """
-    table = np.asarray(p, dtype=np.float64)
-    differ = table <= alpha
+    table = np.asarray(differ, dtype=bool)
     near = [
-        {j for j in range(len(table)) if j != i and not (differ[i, j] or differ[j, i])}
+        {j for j in range(len(table)) if j != i and not (table[i, j] or table[j, i])}
         for i in range(len(table))
     ]
     found: list[tuple[int, ...]] = []

@@ -13,7 +13,6 @@ from reports.analysis.run import has_score
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural
-from reports.statistics.conventions import ALPHA
 
 
 def appendix(comparison: Comparison) -> list[Table]:
@@ -76,15 +75,14 @@ def _rankings(standing: Ranking | None) -> list[Table]:
     ]  # fmt: skip
     tasks = plural(len(standing.tasks), "task")
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
-    reach = "" if standing.smallest <= ALPHA else f" With {tasks}, no pair can reach .05."
+    left_out = f" Left out: {', '.join(standing.left_out)}." if standing.left_out else ""
     table = Table(
         title="Ranks of methods",
         head=("method", "mean rank", "average"),
         rows=tuple(rows),
         legend=(
-            f"Over {tasks} that all methods finished; 1 is the best rank. Methods of which no "
-            "two differ significantly (sign-flip test over tasks, Holm over "
-            f"{plural(standing.m, 'pair')}): {groups or 'none'}.{reach}"
+            f"Over {tasks} that all methods finished; 1 is the best rank.{left_out} Groups of methods without a "
+            f"settled pair (claims for other tasks, Holm over {plural(standing.m, 'pair')}): {groups or 'none'}."
         ),
     )
     if len(order) < 3:
@@ -102,7 +100,7 @@ def _rankings(standing: Ranking | None) -> list[Table]:
             legend=(
                 "Above the diagonal: difference of the row's method from the column's method, in points; "
                 f"below: p of the sign-flip test over tasks, Holm over all {standing.m} pairs. "
-                "Exploratory. Bold or *: p at most .05."
+                "Exploratory. Bold or *: settled for other tasks."
             ),
         ),
     ]
@@ -111,7 +109,7 @@ def _rankings(standing: Ranking | None) -> list[Table]:
 def _pair(standing: Ranking, i: int, j: int, order: Sequence[int]) -> TableCell:
     if i == j:
         return TableCell("")
-    strong = standing.adjusted[i][j] <= ALPHA
+    strong = standing.settled[i][j]
     above = order.index(i) < order.index(j)
     return TableCell(
         points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.statistics import intervals, ranks
+from reports.statistics import intervals
 from reports.statistics.conventions import ALPHA
 from reports.statistics.equivalence import equivalence
 from reports.statistics.random_effects import random_effects
@@ -130,17 +130,8 @@ def predicted(draws: int, spread: float) -> Trial:
     return trial
 
 
-def ranks_rejected(test: Callable[[np.ndarray], float], methods: int) -> Trial:
-    """Methods that do not differ, on tasks that do."""
-    return lambda rng: test(rng.normal(0, 10, (TASKS, 1)) + normal(rng, (TASKS, methods))) <= ALPHA
-
-
 def equal(margin: float, n: int) -> Trial:
     return lambda rng: equivalence(margin + normal(rng, n), margin=margin).equivalent
-
-
-def best_pair(scores: np.ndarray) -> float:
-    return float(ranks.pairwise(scores).adjusted.min())
 
 
 def holds(
@@ -251,9 +242,6 @@ TWO_METHODS = (
         for draws in (5, 20)
         for spread in (1, 2)
     ),
-)
-MANY_METHODS = (
-    alarms("all pairs, Holm, any", "4 methods, 8 tasks", ranks_rejected(best_pair, 4), slack=0.03),
 )
 # From arranged runs to the verdict.
 VERDICTS = (
@@ -399,7 +387,7 @@ VERDICTS = (
         cost=5,
     ),
 )
-PROCEDURES = (*ONE_CELL, *TWO_METHODS, *MANY_METHODS, *VERDICTS)
+PROCEDURES = (*ONE_CELL, *TWO_METHODS, *VERDICTS)
 
 
 def measured(number: int, runs: int) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """The critical difference diagram shows ranks and significant differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from tests.support.drawing import drawn, values
 
 
 def test_diagram_ranks_and_joins(grid):
-    """The best method has rank 1, bars join methods without significant differences, and the caption names the test."""
+    """The best method has rank 1, bars join methods without a settled pair, and the caption names the test."""
     few = drawn("diagram", grid({"a": 0.0, "b": 0.2, "c": 0.1}, noise=0))
     assert {text: x for text, x, _ in values(few)} == {
         "b: mean rank 1.00": 1,
@@ -17,7 +19,7 @@ def test_diagram_ranks_and_joins(grid):
         "a: mean rank 3.00": 3,
     }
     assert "N = 6 tasks, k = 3 methods" in few.caption
-    assert "allow no adjusted p below 0.094" in few.caption
+    assert "Fewer than 8 tasks support no such claim" in few.caption
     assert "is best" in few.axes[0].get_xlabel()
     many = drawn("diagram", grid({"a": 0.0, "b": 0.0, "c": 0.1}, tasks=[f"t{i}" for i in range(9)]))
     bars = [line.get_xdata() for line in many.axes[0].lines if line.get_linewidth() > 2]
@@ -28,10 +30,21 @@ def test_diagram_ranks_and_joins(grid):
 
 def test_many_equal_methods_share_one_bar():
     """Forty methods take no exponential time; one significant pair splits the group in two."""
-    p = np.ones((40, 40))
-    assert cliques(p) == [tuple(range(40))]
-    p[0, 39] = p[39, 0] = 0.01
-    assert cliques(p) == [tuple(range(39)), tuple(range(1, 40))]
+    differ = np.zeros((40, 40), dtype=bool)
+    assert cliques(differ) == [tuple(range(40))]
+    differ[0, 39] = differ[39, 0] = True
+    assert cliques(differ) == [tuple(range(39)), tuple(range(1, 40))]
+
+
+def test_a_pair_that_is_barred_shares_a_bar(grid):
+    """A large difference is no settled one if a method did not train on a task."""
+    runs = grid({"a": 0.0, "c": 0.1}, tasks=[f"t{i}" for i in range(9)])
+    barred = [replace(r, collapsed=(r.method, r.task) == ("c", "t0")) for r in runs]
+    counts = [
+        sum(line.get_linewidth() > 2 for line in drawn("diagram", each).axes[0].lines)
+        for each in (runs, barred)
+    ]
+    assert counts == [0, 1]
 
 
 @pytest.mark.parametrize("dpi", [200, 300])
