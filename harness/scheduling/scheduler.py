@@ -1,9 +1,9 @@
 """The loop of `bench run`: claim jobs in the ledger, give them to an executor, record their outcomes.
 
 Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
-recorded its outcome, or until its worker has died and it will be tried again. After the first signal, the loop ends when the jobs in flight have ended. The
-second signal ends it at once. In both cases the scheduler releases the claims of jobs that have no
-result.
+recorded its outcome, or until its worker has died and it will be tried again. After the first signal,
+the loop ends when the jobs in flight have ended. The second signal ends it at once. In both cases the
+scheduler releases the claims of jobs that have no result.
 """
 
 import math
