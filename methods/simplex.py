@@ -83,7 +83,7 @@ class Simplex(Method):
         choices=DECODERS,
     )
     head: bool = added_option(
-        True, "Whether the head has vertices; false: one head for the whole simplex."
+        True, "Whether the classification head has vertices; false: one head for the whole simplex."
     )
     mix: str = added_option(
         "factors",

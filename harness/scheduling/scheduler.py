@@ -69,6 +69,7 @@ class Scheduler:
     _in_flight: dict[str, Claim] = field(init=False, default_factory=dict)
     _worker_deaths: Counter[str] = field(init=False, default_factory=Counter)  # by digest
     _timed_out: set[str] = field(init=False, default_factory=set)
+    # the jobs that other runs have claimed
     _other_runs: JobsOfOtherRuns = field(init=False, default_factory=JobsOfOtherRuns)
     _estimator: JobTimeEstimator = field(init=False, default_factory=JobTimeEstimator)
     _seconds_waited: float = field(init=False, default=0.0)  # for a locked ledger, so far

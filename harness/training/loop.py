@@ -54,9 +54,8 @@ class FitResult:
     curve: list[CurvePoint] = field(default_factory=list)
     # the evaluation of the selected checkpoint; None: no evaluation was finite
     best_evaluation: CurvePoint | None = None
-    diverged_at: int | None = (
-        None  # first step with a value that was not finite; None: no such step
-    )
+    # first step with a value that was not finite; None: no such step
+    diverged_at: int | None = None
     not_finite: Literal["loss", "dev loss", "dev score"] = "loss"  # what was not finite there
     steps: int = 0  # taken
     # The checkpoint that each rule of `SelectionRules` selects, by the name of the rule.

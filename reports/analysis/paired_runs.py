@@ -158,7 +158,10 @@ class PairedRuns:
 
     @cached_property
     def failures(self) -> Mapping[tuple[str, str, int], str]:
-        """Why scores say nothing about a method, by method, task and size: see `training_failures`."""
+        """Why scores say nothing about a method, by method, task and size; other cells are absent.
+
+        The runs have scores, but the method did not train: see `training_failures`.
+        """
         return training_failures(run for run in self.all() if has_score(run))
 
     @cached_property
@@ -209,11 +212,11 @@ def draw_count(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
 
 
 def holdout_ratio(runs: Iterable[Run]) -> float:
-    """Return the ratio of test rows to other rows by which an interval over draws is widened.
+    """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
 
-    0 if the test rows are not split anew for each draw (Nadeau & Bengio 2003). Results that store
-    `identities` come from a split that holds out at most about `HELD_OUT` of the rows. In older results,
-    the training rows stand for the other rows, which makes the ratio too large.
+    It is 0 if the test rows are not split anew for each draw. Results that store `identities` come from a
+    split that holds out at most about `HELD_OUT` of the rows. In older results, the training rows stand
+    for the other rows, which makes the ratio too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):
