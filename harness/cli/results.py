@@ -65,6 +65,21 @@ def report(
             help="Also show the characteristics of the tasks and whether gains correlate with them.",
         ),
     ] = False,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Also show the scores of class probabilities that are scaled by a temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="Also show the confusion matrix, and precision, recall and F1 of each class.",
+        ),
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show all tables, tests and notes.")] = False,
     strict: Annotated[
         bool,
@@ -85,6 +100,8 @@ def report(
             browse=browse,
             task_files=task_file or [],
             characteristics=characteristics,
+            temperature=temperature,
+            classes=classes,
             full=full,
         )
     )

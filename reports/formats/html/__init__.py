@@ -7,12 +7,12 @@ hashes, and nothing else.
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from reports import escape
 from reports.analysis.comparison import Comparison
-from reports.document import Document
+from reports.document import Document, Table
 from reports.formats.html.details import details
 from reports.formats.html.figures import PageFigures, figures
 from reports.formats.html.filters import filters
@@ -20,7 +20,12 @@ from reports.formats.html.misanswered import Texts
 from reports.formats.html.tables import as_html_table
 
 
-def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) -> str:
+def as_html(
+    comparison: Comparison,
+    page: Document,
+    texts: Texts | None = None,
+    by_class: Sequence[Table] = (),
+) -> str:
     """Return the whole page; the same comparison and texts give the same bytes.
 
     Args:
@@ -28,6 +33,7 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
         page: the sentences and tables.
         texts: returns the texts of a run's test examples in the order of its predictions, or None if
             they are not available.
+        by_class: the tables of the folded section about classes.
     """
     folder = files("reports.formats.html")
     page_figures = figures(comparison)
@@ -36,7 +42,7 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
     data = details(comparison, texts)
     body = "\n".join([
         _header(page),
-        _contents(page, page_figures),
+        _contents(page, page_figures, classes=bool(by_class)),
         filters(comparison),
         "<main id=main>",
         _answer(page, page_figures),
@@ -44,6 +50,7 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
         *(as_html_table(table, comparison) for table in page.tables),
         "</section>",
         _figures(page_figures),
+        _classes(by_class, comparison),
         _notes(page),
         "<section aria-labelledby=appendix><details><summary><h2 id=appendix>Appendix</h2></summary>",
         *(as_html_table(table, comparison) for table in page.appendix),
@@ -86,12 +93,13 @@ def _header(page: Document) -> str:
     )
 
 
-def _contents(page: Document, figures: PageFigures) -> str:
+def _contents(page: Document, figures: PageFigures, *, classes: bool) -> str:
     """Return links to the sections of the page."""
     sections = {
         "answer": "Answer",
         "scores": "Scores and tests",
         **({"figures": "Figures"} if len(figures.shown) > 1 or figures.reason else {}),
+        **({"classes": "Classes"} if classes else {}),
         **({"notes": "Notes"} if page.notes else {}),
         "appendix": "Appendix",
     }
@@ -131,6 +139,15 @@ def _figures(figures: PageFigures) -> str:
 def _figure(name: str, title: str, svg: str) -> str:
     label = escape.html(title)
     return f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{label}">{svg}</figure>'
+
+
+def _classes(tables: Sequence[Table], comparison: Comparison) -> str:
+    """Return the folded section with the confusion matrix and the scores of each class."""
+    if not tables:
+        return ""
+    content = "".join(as_html_table(table, comparison) for table in tables)
+    summary = "<summary><h2 id=classes>Classes</h2></summary>"
+    return f"<section aria-labelledby=classes><details>{summary}{content}</details></section>"
 
 
 def _notes(page: Document) -> str:
