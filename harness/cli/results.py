@@ -113,7 +113,7 @@ def plot(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="curve, diagram, forest, pareto, seeds, optimism, profile or option. "
+            help="curve, diagram, forest, pareto, seeds, optimism, profile, reliability or option. "
             "Without one: explain the figures.",
             autocompletion=completion.figures,
         ),
@@ -138,6 +138,14 @@ def plot(
             metavar="NAME[=DEFAULT]",
         ),
     ] = None,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Scale the probabilities of the figure reliability by the temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -157,7 +165,15 @@ def plot(
     if name is None:
         list_figures()
         return
-    write_figure(filters.of(db), name, baseline=baseline, cost=cost, option=option, output=output)
+    write_figure(
+        filters.of(db),
+        name,
+        baseline=baseline,
+        cost=cost,
+        option=option,
+        output=output,
+        temperature=temperature,
+    )
 
 
 @app.command(cls=Command, rich_help_panel="Read")

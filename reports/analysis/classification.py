@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import numpy as np
@@ -80,6 +80,21 @@ def probability_estimates(runs: Sequence[Run]) -> tuple[ProbabilityEstimate, ...
     )
 
 
+def scaled_runs(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that store a temperature, with probabilities scaled by it."""
+    return [
+        replace(
+            run,
+            probabilities={
+                split: scaled(values, run.temperature)
+                for split, values in run.probabilities.items()
+            },
+        )
+        for run in runs
+        if run.temperature is not None
+    ]
+
+
 def temperature_estimates(runs: Sequence[Run]) -> tuple[TemperatureEstimate, ...]:
     """Return the raw and the scaled scores of every method and task for which temperatures are stored."""
     cells: dict[tuple[str, str], list[Run]] = {}
@@ -88,8 +103,8 @@ def temperature_estimates(runs: Sequence[Run]) -> tuple[TemperatureEstimate, ...
             cells.setdefault((run.method, run.task), []).append(run)
     estimates = []
     for (method, task), found in sorted(cells.items()):
-        fitted = [(run, run.temperature) for run in found if run.temperature is not None]
-        temperatures = [temperature for _, temperature in fitted]
+        fitted = [run for run in found if run.temperature is not None]
+        temperatures = [run.temperature for run in fitted if run.temperature is not None]
         if fitted:
             estimates.append(
                 TemperatureEstimate(
@@ -102,8 +117,8 @@ def temperature_estimates(runs: Sequence[Run]) -> tuple[TemperatureEstimate, ...
                     highest=max(temperatures),
                     unscaled=temperatures.count(1.0),
                     bounded=sum(map(_is_bound, temperatures)),
-                    raw=_mean([_scores(run) for run, _ in fitted]),
-                    scaled=_mean([_scores(run, temperature) for run, temperature in fitted]),
+                    raw=_mean([_scores(run) for run in fitted]),
+                    scaled=_mean([_scores(run) for run in scaled_runs(fitted)]),
                 )
             )
     return tuple(estimates)
@@ -163,13 +178,11 @@ def _is_bound(temperature: float) -> bool:
     return any(math.isclose(temperature, bound, rel_tol=1e-6) for bound in TEMPERATURES)
 
 
-def _scores(run: Run, temperature: float = 1.0) -> ProbabilityScores:
-    """Return the mean scores of a run's test sets, with probabilities scaled by a temperature."""
+def _scores(run: Run) -> ProbabilityScores:
+    """Return the mean scores of a run's test sets."""
     return _mean(
         [
-            probability_scores(
-                values if temperature == 1.0 else scaled(values, temperature), run.labels[split]
-            )
+            probability_scores(values, run.labels[split])
             for split, values in run.probabilities.items()
         ]
     )
