@@ -38,6 +38,12 @@ def probability_table(comparison: Comparison) -> Table | None:
     ]
     if not rows:
         return None
+    positive = [
+        f"{classes[1]} ({task})"
+        for task in comparison.tasks
+        if len(classes := comparison.classes_of(task)) == 2
+    ]
+    curves = f" AUROC and AP (average precision): of {', '.join(positive)}." if positive else ""
     return Table(
         title="Class probabilities",
         head=("method", "task", "runs", "NLL", "Brier", "ECE", "AUROC", "AP"),
@@ -46,8 +52,7 @@ def probability_table(comparison: Comparison) -> Table | None:
         legend=(
             "Means over runs on the test rows; less is better for the first three. NLL: negative log-likelihood, "
             "in nats. Brier: squared distance, from 0 to 2. ECE: calibration error of the most probable class over "
-            "15 bins of equal size, debiased (Kumar et al. 2019). AUROC and AP (average precision): of the second "
-            f"class, for two classes. {DASH}: undefined."
+            f"15 bins of equal size, debiased (Kumar et al. 2019).{curves} {DASH}: undefined."
         ),
     )
 
@@ -178,6 +183,6 @@ def _class_row(one: ClassEstimate, label: int, *, with_matrix: bool) -> tuple[Ta
         TableCell(one.method),
         TableCell(one.classes[label]),
         *(TableCell(number(count, 1), strong=place == label) for place, count in enumerate(counts)),
-        TableCell(number(one.support[label], 1)),
+        TableCell(number(one.support[label], 1).removesuffix(".0")),
         *(TableCell(number(100 * score, 1)) for score in scores),
     )
