@@ -18,6 +18,7 @@ from reports.formats.html.figures import PageFigures, figures
 from reports.formats.html.filters import filters
 from reports.formats.html.misanswered import Texts
 from reports.formats.html.tables import as_html_table
+from reports.tables.classification import MAX_MATRIX
 
 
 def as_html(
@@ -40,9 +41,10 @@ def as_html(
     style = (folder / "page.css").read_text("utf-8") + page_figures.css
     script = (folder / "page.js").read_text("utf-8")
     data = details(comparison, texts)
+    classes = _classes(by_class, comparison)
     body = "\n".join([
         _header(page),
-        _contents(page, page_figures, classes=bool(by_class)),
+        _contents(page, page_figures, classes=bool(classes)),
         filters(comparison),
         "<main id=main>",
         _answer(page, page_figures),
@@ -50,7 +52,7 @@ def as_html(
         *(as_html_table(table, comparison) for table in page.tables),
         "</section>",
         _figures(page_figures),
-        _classes(by_class, comparison),
+        classes,
         _notes(page),
         "<section aria-labelledby=appendix><details><summary><h2 id=appendix>Appendix</h2></summary>",
         *(as_html_table(table, comparison) for table in page.appendix),
@@ -143,9 +145,18 @@ def _figure(name: str, title: str, svg: str) -> str:
 
 def _classes(tables: Sequence[Table], comparison: Comparison) -> str:
     """Return the folded section with the confusion matrix and the scores of each class."""
-    if not tables:
-        return ""
     content = "".join(as_html_table(table, comparison) for table in tables)
+    shown = {table.title.rpartition(",")[0].removeprefix("Classes of ") for table in tables}
+    large = [
+        task
+        for task in comparison.tasks
+        if task not in shown and len(comparison.classes_of(task)) > MAX_MATRIX
+    ]
+    if large:
+        text = f"Not shown: {', '.join(large)} with more than {MAX_MATRIX} classes; add --classes."
+        content += f"<p class=legend>{escape.html(text)}</p>"
+    if not content:
+        return ""
     summary = "<summary><h2 id=classes>Classes</h2></summary>"
     return f"<section aria-labelledby=classes><details>{summary}{content}</details></section>"
 
