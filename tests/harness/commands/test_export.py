@@ -550,6 +550,6 @@ def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
         subprocess.run([*words, "ask"], env=env, capture_output=True, text=True, check=True)
         assert repository_requests(hub) != []  # afterwards it is asked as ever
     assert "the test rows are not in the cache" in text
-    assert "No interval for F1 of equivalent, score" in text
+    assert "No interval for F1 of positive, score" in text
     assert re.search(r"accuracy 50.0 \(\d.* Wilson\)", text)
     assert not re.search("zeroed|rule", text)

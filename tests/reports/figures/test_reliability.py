@@ -9,24 +9,7 @@ from sklearn.calibration import calibration_curve
 from reports import compare, render
 from reports.figures import inline
 from tests.support.drawing import drawn, hostile, values, xml
-
-
-def with_probabilities(runs, rows=200):
-    """Return the runs with probabilities of two classes and labels that are drawn from them."""
-    changed = []
-    for number, run in enumerate(runs):
-        rng = np.random.default_rng(number)
-        second = np.round(rng.uniform(0, 1, rows), 4)
-        changed.append(
-            replace(
-                run,
-                probabilities={"": np.column_stack([1 - second, second])},
-                labels={"": (rng.random(rows) < second).astype(float)},
-                predictions=(second > 0.5).astype(float),
-                n_test=rows,
-            )
-        )
-    return changed
+from tests.support.predicted_runs import with_probabilities
 
 
 def test_points_are_those_of_scikit_learn(grid):
