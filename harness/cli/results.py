@@ -65,6 +65,21 @@ def report(
             help="Also show the characteristics of the tasks and whether gains correlate with them.",
         ),
     ] = False,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Also show the scores of class probabilities that are scaled by a temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="Also show the confusion matrix, and precision, recall and F1 of each class.",
+        ),
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show all tables, tests and notes.")] = False,
     strict: Annotated[
         bool,
@@ -85,6 +100,8 @@ def report(
             browse=browse,
             task_files=task_file or [],
             characteristics=characteristics,
+            temperature=temperature,
+            classes=classes,
             full=full,
         )
     )
@@ -96,7 +113,7 @@ def plot(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="curve, diagram, forest, pareto, seeds, optimism, profile or option. "
+            help="curve, diagram, forest, pareto, seeds, optimism, profile, reliability or option. "
             "Without one: explain the figures.",
             autocompletion=completion.figures,
         ),
@@ -121,6 +138,14 @@ def plot(
             metavar="NAME[=DEFAULT]",
         ),
     ] = None,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Scale the probabilities of the figure reliability by the temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -140,7 +165,15 @@ def plot(
     if name is None:
         list_figures()
         return
-    write_figure(filters.of(db), name, baseline=baseline, cost=cost, option=option, output=output)
+    write_figure(
+        filters.of(db),
+        name,
+        baseline=baseline,
+        cost=cost,
+        option=option,
+        output=output,
+        temperature=temperature,
+    )
 
 
 @app.command(cls=Command, rich_help_panel="Read")

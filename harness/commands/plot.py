@@ -30,6 +30,7 @@ def write_figure(
     cost: str,
     option: str | None,
     output: Path | None,
+    temperature: bool = False,
 ) -> None:
     """Draw a figure, write it to a file and print the file's name.
 
@@ -40,6 +41,7 @@ def write_figure(
         cost: the horizontal axis of `pareto`.
         option: the option that `option` varies, `NAME` or `NAME=DEFAULT`.
         output: an SVG, PDF or PNG file; None: `NAME.svg`.
+        temperature: for `reliability`, scale the probabilities by the stored temperature.
 
     Raises:
         UsageError: there is no such figure, file format, cost or option; or the query matches
@@ -47,7 +49,9 @@ def write_figure(
         CannotWrite: the file cannot be written.
     """
     target = output or Path(f"{name}.svg")
-    options = _options(name, target, cost, option)  # raises before anything is read
+    options = _options(
+        name, target, cost, option, temperature=temperature
+    )  # raises before anything is read
     try:
         content = save(FIGURES[name].draw(comparison_of(query, baseline), options), _format(target))
     except NothingToCompare as error:
@@ -60,7 +64,7 @@ def _format(target: Path) -> str:
     return target.suffix.removeprefix(".").lower()
 
 
-def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
+def _options(name: str, target: Path, cost: str, option: str | None, *, temperature: bool) -> Any:
     """Return the `reports.figures.Options`, or raise UsageError naming everything unknown."""
     problems = []
     if name not in FIGURES:
@@ -70,9 +74,15 @@ def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
         problems.append(f"--output: {target} must end in {endings}")
     if cost not in COSTS:
         problems.append(_unknown("cost", cost, list(COSTS)))
+    if temperature and name != "reliability":
+        problems.append("--temperature applies to the figure reliability only")
     if problems:
         raise UsageError(*problems)
-    return Options(cost=next(known for known in COSTS if known == cost), option=option)
+    return Options(
+        cost=next(known for known in COSTS if known == cost),
+        temperature=temperature,
+        option=option,
+    )
 
 
 def _unknown(noun: str, name: str, known: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The comparison: all numbers of a report, before words and layout."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.analysis.cells import Cell, mark_cells, method_cells
@@ -62,6 +62,10 @@ class Comparison:
             ):
                 return cell
         raise KeyError((method, task, size))
+
+    def classes_of(self, task: str) -> Sequence[str]:
+        """Return the names of a task's classes; none for a regression."""
+        return next((run.classes for run in self.runs if run.task == task), ())
 
     @property
     def hypothesis(self) -> Contrast | None:

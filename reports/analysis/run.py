@@ -94,6 +94,8 @@ class Run:
     repeated: NDArray[np.int64] | None = field(default=None, compare=False)
     # class probabilities (rows, classes) by test split; empty if they are not stored
     probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
+    # by which its logits are divided to fit the labels of the dev rows best; None: not stored
+    temperature: float | None = None
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
     classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
 

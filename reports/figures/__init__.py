@@ -21,6 +21,7 @@ from reports.figures.option import option
 from reports.figures.options import COSTS, DEFAULT, Cost, Options
 from reports.figures.pareto import pareto
 from reports.figures.profile import profile
+from reports.figures.reliability import reliability
 from reports.figures.seeds import seeds
 
 __all__ = [
@@ -61,5 +62,8 @@ FIGURES: Final[Mapping[str, FigureKind]] = {
         optimism,
     ),
     "profile": FigureKind("the fraction of runs that reach each score", profile),
+    "reliability": FigureKind(
+        "accuracy against the probability of the predicted class, with intervals", reliability
+    ),
     "option": FigureKind("scores over the values of an option (--option) of a method", option),
 }

@@ -17,6 +17,9 @@ class Options:
     """The options of all figures; each figure reads its own."""
 
     cost: Cost = "trained"  # for `pareto`
+    temperature: bool = (
+        False  # for `reliability`: scale the probabilities by the stored temperature
+    )
     option: str | None = None  # for `option`: NAME, or NAME=VALUE with the option's default
 
 

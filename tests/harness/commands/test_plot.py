@@ -59,6 +59,7 @@ def test_without_a_name_the_figures_are_listed(bench, tmp_path):
             2,
             "no option 'rank'; the names of these methods hold the options layers, lr",
         ),
+        (("curve", "--temperature"), 2, "--temperature applies to the figure reliability only"),
         (("curve", "--methods", "song"), 2, "no run matches the request"),
         (("curve", "--baseline", "song"), 2, "no baseline 'song'"),
         (("curve", "--sizes", "-1"), 2, "-1"),
