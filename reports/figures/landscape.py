@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
+from reports.figures.options import DEFAULT
 from reports.figures.style import INK, MAX_PANELS, PALETTE, folded, short, styled
 from reports.statistics.conventions import Array
 
@@ -53,7 +54,7 @@ def landscape(
         raise ValueError("weights must not be negative, and each row of weights must sum to 1")
     points, scores = points[np.isfinite(scores)], scores[np.isfinite(scores)]
     if not scores.size:
-        return empty_figure(NAME, title, "No point has a finite value.")
+        return empty_figure(NAME, title, "No point has a finite value.", DEFAULT.layout)
     canvas = (
         _triangle(points, scores, names, title, unit)
         if len(names) == 3
@@ -79,7 +80,7 @@ def _tooltip(weights: Array, value: float, names: Sequence[str]) -> str:
 
 
 def _triangle(points: Array, values: Array, names: Sequence[str], title: str, unit: str) -> Canvas:
-    canvas = Canvas(NAME, title, width=3.9, height=3.3)
+    canvas = Canvas(NAME, title, DEFAULT.layout, width=3.9, height=3.3)
     axes = canvas.add_subplot()
     x, y = to_plane(points).T
     # a contour map requires points that are not all on one line
@@ -125,10 +126,12 @@ def _edges(points: Array, values: Array, names: Sequence[str], title: str, unit:
     """Draw a panel for each edge with a point on it; a dashed line in each panel marks the value of the centre."""
     shown = _drawn_edges(points)
     if not shown:
-        return empty_figure(NAME, title, "No point lies on an edge.")
+        return empty_figure(NAME, title, "No point lies on an edge.", DEFAULT.layout)
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
-    canvas = Canvas(NAME, title, width=7.1 if columns > 1 else 3.5, height=1.6 * rows + 0.3)
+    canvas = Canvas(
+        NAME, title, DEFAULT.layout, width=7.1 if columns > 1 else 3.5, height=1.6 * rows + 0.3
+    )
     panels = canvas.subplots(rows, columns, squeeze=False, sharey=True)
     centre = values[(np.abs(points - 1 / len(names)) < 1e-3).all(axis=1)]
     for number, axes in enumerate(panels.flat):
