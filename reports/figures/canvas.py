@@ -23,8 +23,6 @@ DPI: Final = (
 )
 MAX_CAPTION_LINES: Final = 16
 MAX_TOOLTIPS: Final = 300  # per figure; more make a page that loads slowly
-
-
 SHORTENED: Final = 10_000  # scores from here on are written as 10k
 LEAST_SPAN: Final = 1.0  # points of score that an axis shows at least
 DOTS: Final = Lanes(near=2.5, step=4.0, room=24.0)  # dots that would hide each other

@@ -29,7 +29,6 @@ DASHES: Final[tuple[Any, ...]] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1
 
 PAGE: Final = 7.1  # inches: the text width of a paper
 SMALL: Final = 6.5  # points: the smallest font size
-MAX_PANELS: Final = 12  # small multiples per figure; nobody reads more
 MINUS: Final = "\N{MINUS SIGN}"  # as matplotlib writes it
 NAME_WIDTH: Final = 24  # characters per line of a name
 NAME_LINES: Final = 3  # lines per name
