@@ -8,7 +8,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.command import Command, with_options
-from harness.cli.result_options import Baseline, Database, Filters, Json, Output
+from harness.cli.result_options import Baseline, Database, Filters, Json, Output, PageLayout
 from harness.errors import UsageError
 
 app = typer.Typer()
@@ -155,24 +155,25 @@ def plot(
             metavar="FILE",
         ),
     ] = None,
+    page: PageLayout,
 ) -> None:
     """Draw a figure of the results.
 
     Example:  bench plot curve --baseline prefix -o curve.pdf
-    """
-    from harness.commands.plot import list_figures, write_figure
 
+    Example:  bench plot forest --width 3.3 --no-caption -o column.pdf
+    """
+    from harness.commands.plot import FigureRequest, list_figures, write_figure
+
+    layout = page.layout()
     if name is None:
         list_figures()
         return
     write_figure(
         filters.of(db),
-        name,
+        FigureRequest(name=name, cost=cost, option=option, layout=layout, temperature=temperature),
         baseline=baseline,
-        cost=cost,
-        option=option,
         output=output,
-        temperature=temperature,
     )
 
 
@@ -283,6 +284,7 @@ def landscape(
             metavar="FILE",
         ),
     ] = None,
+    page: PageLayout,
 ) -> None:
     """Plot scores over the simplex of a trained model: vertices, edges and points between. It never selects a model.
 
@@ -296,6 +298,7 @@ def landscape(
     from harness.commands.landscape import LandscapeRequest, show_landscape
     from harness.study.request import numbers
 
+    layout = page.layout()
     if digest is None:
         from harness.commands.landscape_study import show_study
 
@@ -316,4 +319,5 @@ def landscape(
             tested=tested,
         ),
         output,
+        layout,
     )

@@ -126,10 +126,16 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        secondary=secondary_estimates(tests),
+        secondary=secondary_estimates(tests, span=_largest_difference(paired_runs)),
         ranking=ranking,
         rules=compare_rules(paired_runs.all(), paired_runs.methods),
         samples=sampled_dev_scores(paired_runs.all(), paired_runs.methods),
         notes=diagnose(paired_runs, real, tests, ranking),
         runs=tuple(paired_runs.all()),
     )
+
+
+def _largest_difference(paired_runs: PairedRuns) -> float:
+    """Return the largest possible difference of two scores on a task like these, in points."""
+    spans = (high - low for low, high in {run.bounds for run in paired_runs.all()})
+    return max(spans, default=math.inf)

@@ -18,7 +18,7 @@ from reports.figures.inline import inline
 from reports.figures.landscape import landscape
 from reports.figures.optimism import optimism
 from reports.figures.option import option
-from reports.figures.options import COSTS, DEFAULT, Cost, Options
+from reports.figures.options import COSTS, DEFAULT, NARROWEST, WIDEST, Cost, Layout, Options
 from reports.figures.pareto import pareto
 from reports.figures.profile import profile
 from reports.figures.reliability import reliability
@@ -29,9 +29,12 @@ __all__ = [
     "DEFAULT",
     "FIGURES",
     "FILE_FORMATS",
+    "NARROWEST",
+    "WIDEST",
     "Canvas",
     "Cost",
     "FigureKind",
+    "Layout",
     "Options",
     "inline",
     "landscape",

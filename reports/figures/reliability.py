@@ -13,7 +13,7 @@ from reports.analysis.run import Run
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, MethodStyle, method_styles, short, styled
+from reports.figures.style import INK, PAGE, MethodStyle, method_styles, styled
 from reports.statistics.reliability import Pool, ReliabilityBin, reliability_curve
 
 NAME: Final = "reliability"
@@ -21,8 +21,7 @@ TITLE: Final = "Accuracy against the probability of the predicted class"
 SCALED: Final = ", scaled by a temperature"
 BINS: Final = 10
 FEWEST_BINS: Final = 5
-MAX_PANELS: Final = 8
-MAX_POINTS: Final = 160  # of all panels together; more make a large file that nobody reads
+MAX_POINTS: Final = 160  # of all panels together, unless that leaves too few bins
 ROWS_PER_BIN: Final = 5  # test rows of a draw
 
 Panel = tuple[str, int]  # task and size
@@ -42,17 +41,15 @@ def reliability(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     ]
     if not panels:
         missing = "a temperature" if options.temperature else "class probabilities"
-        return empty_figure(NAME, title, f"No run stores {missing}.")
+        return empty_figure(NAME, title, f"No run stores {missing}.", options.layout)
     methods = [name for name in comparison.methods if any(key[0] == name for key in cells)]
-    most = max(1, min(MAX_PANELS, MAX_POINTS // (len(methods) * FEWEST_BINS)))
-    shown = panels[:most]
-    bins = max(FEWEST_BINS, min(BINS, MAX_POINTS // (len(methods) * len(shown))))
-    columns = min(len(shown), 4)
-    lines = math.ceil(len(shown) / columns)
-    width = 7.1 if columns > 2 else 3.5 * columns
-    canvas = Canvas(NAME, title, width=width, height=(width / columns + 0.1) * lines)
+    bins = max(FEWEST_BINS, min(BINS, MAX_POINTS // (len(methods) * len(panels))))
+    canvas = Canvas(NAME, title, options.layout, width=min(PAGE, 3.5 * len(panels)))
+    columns = canvas.columns(len(panels), each=1.75)
+    lines = math.ceil(len(panels) / columns)
+    canvas.set_figheight((canvas.get_figwidth() / columns + 0.1) * lines)
     styles = method_styles(comparison.methods, comparison.baseline)
-    for number, panel in enumerate(shown):
+    for number, panel in enumerate(panels):
         axes = canvas.add_subplot(lines, columns, number + 1)
         curves = {
             method: _curve(cells[method, *panel], bins)
@@ -60,17 +57,15 @@ def reliability(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
             if (method, *panel) in cells
         }
         _panel(canvas, axes, curves, styles)
-        drawn = [run for method in curves for run in cells[method, *panel]]
-        axes.set_title(_title(panel, drawn))
+        canvas.add_title(axes, f"{panel[0]}, {panel[1]}")
+        canvas.limit(axes.xaxis, (0, 100))
+        canvas.limit(axes.yaxis, (0, 100))
         if number % columns == 0:
             axes.set_ylabel("accuracy, %")
-        if number + columns >= len(shown):
+        if number + columns >= len(panels):
             axes.set_xlabel("mean probability, %")
     canvas.add_method_legend(methods, styles)
-    stored = [
-        run for panel in shown for method in methods for run in cells.get((method, *panel), [])
-    ]
-    return canvas.finish(_caption(stored, bins, len(panels) - len(shown)))
+    return canvas.finish(_caption([run for found in cells.values() for run in found], bins))
 
 
 def _cells(runs: Sequence[Run]) -> dict[tuple[str, str, int], list[Run]]:
@@ -127,29 +122,23 @@ def _panel(
         )
         canvas.add_tooltips(line, [_tooltip(method, one) for one in curve])
     low = min(100 * one.confidence for curve in curves.values() for one in curve)
-    axes.set_xlim(10 * math.floor(low / 10) - 1, 101)
-    axes.set_ylim(-2, 102)
+    axes.set_xlim(10 * math.floor(low / 10), 100)
+    axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
 
 
-def _title(panel: Panel, runs: Sequence[Run]) -> str:
-    rows = {run.n_test for run in runs}
-    count = f"{min(rows):,}" if len(rows) == 1 else f"{min(rows):,} to {max(rows):,}"
-    draws = len({run.draw for run in runs})
-    return f"{short(panel[0], 18)}, {panel[1]}\n{count} test rows × {plural(draws, 'draw')}"
-
-
-def _caption(runs: Sequence[Run], bins: int, hidden: int) -> str:
-    alone = len({run.draw for run in runs}) < 2
-    covers = "test rows; a single draw" if alone else "draws and test rows, which draws share"
-    text = (
-        f"{plural(len(runs), 'run')} with stored probabilities. Predictions of all draws together, by the "
-        f"probability of the predicted class, in at most {bins} bins of equal count. Whiskers: 95 % intervals over "
-        f"{covers}. Dashed diagonal: accuracy equals probability; below it, the model is overconfident"
+def _caption(runs: Sequence[Run], bins: int) -> str:
+    rows, draws = {run.n_test for run in runs}, {run.draw for run in runs}
+    tested = f"{min(rows):,}" if len(rows) == 1 else f"{min(rows):,} to {max(rows):,}"
+    covers = (
+        "test rows; a single draw" if len(draws) < 2 else "draws and test rows, which draws share"
     )
-    if hidden:
-        text += f". Not shown: {plural(hidden, 'more panel')}; choose with --tasks and --sizes"
-    return text + "."
+    return (
+        f"{plural(len(runs), 'run')} with stored probabilities of {tested} test rows, {plural(len(draws), 'draw')}. "
+        "Predictions of all draws together, by the probability of the predicted class, in at most "
+        f"{bins} bins of equal count. Whiskers: 95 % intervals over {covers}. "
+        "Dashed diagonal: accuracy equals probability; below it, the model is overconfident."
+    )
 
 
 def _tooltip(method: str, one: ReliabilityBin) -> str:

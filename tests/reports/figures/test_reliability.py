@@ -7,8 +7,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from reports import compare, render
-from reports.figures import inline
-from tests.support.drawing import drawn, hostile, values, xml
+from reports.figures import FIGURES, Layout, Options, inline
+from tests.support.drawing import drawn, hostile, outside, overlapping, values, xml
 from tests.support.predicted_runs import with_probabilities
 
 
@@ -25,16 +25,28 @@ def test_points_are_those_of_scikit_learn(grid):
     assert all(text.endswith("100 predictions") for text, _, _ in points)
 
 
-def test_rows_draws_and_left_out_panels_are_named(grid):
-    """Each panel names its rows and draws; the caption names the runs and the panels that are not shown."""
+def test_every_panel_is_drawn_and_the_caption_names_rows_and_draws(grid):
+    """No task and size is left out; the caption names runs, test rows and draws."""
     tasks = [f"task-{number}" for number in range(8)]
     runs = with_probabilities(grid(tasks=tasks, draws=4))
     canvas = drawn("reliability", runs)
     titles = [axes.get_title(loc="left") for axes in canvas.axes]
-    assert titles[0] == "task-0, 200\n200 test rows × 4 draws"
-    assert len(titles) == 8
-    assert "96 runs with stored probabilities" in canvas.caption
-    assert "Not shown: 8 more panels" in canvas.caption
+    assert len(titles) == 16
+    assert titles[0] == "task-0, 200"
+    assert "192 runs with stored probabilities of 200 test rows, 4 draws" in canvas.caption
+
+
+@pytest.mark.parametrize("width", [None, 3.0, 12.5])
+def test_texts_are_whole_and_apart(grid, width):
+    """Every text lies within the figure and on no other text; the axes end at 0 and 100 %."""
+    runs = with_probabilities(grid(tasks=("rte", "a-task-with-a-rather-long-name", "cola")))
+    options = Options(layout=Layout(width=width))
+    canvas = FIGURES["reliability"].draw(compare(runs), options)
+    assert outside(canvas) == []
+    assert overlapping(canvas) == []
+    for axes in canvas.axes:
+        assert axes.get_ylim() == (0, 100)
+        assert axes.get_xlim()[1] == 100
 
 
 def test_the_order_of_runs_does_not_matter(grid):
@@ -74,8 +86,9 @@ def test_many_methods_and_hostile_names_fit_a_page(grid):
     methods = {f"m(rank={number})": 0.0 for number in range(15)}
     many = with_probabilities(grid(methods, tasks=[f"t{n}" for n in range(14)], draws=2), rows=60)
     for runs in (many, with_probabilities(hostile(grid), rows=60)):
-        piece = inline(drawn("reliability", runs))
-        assert len(piece) < 60_000
+        canvas = drawn("reliability", runs)
+        piece = inline(canvas)
+        assert len(piece) < 50_000 + 1_000 * 15 * len(canvas.axes)
         assert xml(piece).get("role") == "img"
 
 
