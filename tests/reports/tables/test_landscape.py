@@ -130,7 +130,8 @@ def test_failed_runs_are_lost_pairs(grid):
         failed=[replace(broken, status="diverged", score=0.5)],
     )
     assert all(
-        "not settled (p = 0.0" in text and "pairs are missing, 1 because runs have no score" in text
+        "not settled (p = 0.0" in text
+        and "1 of 40 pairs is missing, 1 because runs have no score" in text
         for text in page.verdict
     )
     assert (
