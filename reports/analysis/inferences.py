@@ -23,6 +23,7 @@ FEWEST_TASKS: Final = 8  # for a claim about other tasks
 # estimated far too small
 FEWEST_DRAWS: Final = 4
 TOO_FEW_DRAWS: Final = f"fewer than {FEWEST_DRAWS} draws"
+NOT_STORED: Final = "the answers to single test rows are not stored"
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 # p that a claim about other tasks keeps without any one of its tasks: with .10 it would never bind, and
 # eight tasks of exponential skew would give false claims in 9.5 % of cases in place of 7.1 %
@@ -69,7 +70,7 @@ def on_these_tasks(
     interval, population = pooled(estimates, level=1 - alpha)
     reasons = list(barred)
     if population == "these rows":
-        reasons.append("the answers to single test rows are not stored")
+        reasons.append(NOT_STORED)
     draws = [len(task.values) for task in estimates]
     if len(draws) < FEWEST_DRAWS and min(draws, default=FEWEST_DRAWS) < FEWEST_DRAWS:
         reasons.append(TOO_FEW_DRAWS)

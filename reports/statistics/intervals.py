@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_quantile, two_sided_p
+
+SLACK: Final = 1e-6  # rounding error of a mean that lies on a bound
 
 
 class Interval(NamedTuple):
@@ -27,8 +29,11 @@ class Interval(NamedTuple):
         return two_sided_p(self.mean / self.error, self.df) if self.error > 0 else math.nan
 
     def within(self, lowest: float, highest: float) -> "Interval":
-        """Return the interval cut to the possible values of the mean, which loses no coverage."""
-        if math.isnan(self.low):
+        """Return the interval cut to the possible values of the mean, which loses no coverage.
+
+        A mean outside these bounds shows that they are not its own, and the interval stays whole.
+        """
+        if math.isnan(self.low) or not lowest - SLACK <= self.mean <= highest + SLACK:
             return self
         return self._replace(low=max(self.low, lowest), high=min(self.high, highest))
 
