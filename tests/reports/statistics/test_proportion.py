@@ -35,7 +35,7 @@ def test_runs_of_a_cluster_are_one_observation():
 @pytest.mark.parametrize("draws", [3, 5, 10])
 @pytest.mark.parametrize("tasks", [1, 6])
 def test_bands_of_few_draws_cover(draws, tasks):
-    """At least 93 % of 1000 bands hold the true fraction, also one that all draws reach; tasks that differ narrow them."""
+    """At least 93 % of bands hold the true fraction, also one that all draws reach; tasks that differ narrow them."""
     rng = np.random.default_rng(5)
     strata = np.repeat(np.arange(tasks), draws)
     levels = 3 * np.linspace(-1, 1, tasks) if tasks > 1 else np.zeros(1)
