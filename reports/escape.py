@@ -82,6 +82,7 @@ _LATEX: Final = {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "§": r"\S{}",
+    "¶": r"\P{}",
 }
 
 

@@ -1,13 +1,15 @@
 """Scores of classification: of the class probabilities, raw and scaled by a temperature, and of each class."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from reports.analysis.run import Array, Run, has_score
+from reports.analysis.run import Array, Run, has_score, run_status
 from reports.statistics.calibration import (
     TEMPERATURES,
     ProbabilityScores,
@@ -16,25 +18,48 @@ from reports.statistics.calibration import (
 )
 from reports.statistics.confusion import ClassScores, class_scores, confusion_matrix
 
+UNDEFINED: Final = ProbabilityScores(*[math.nan] * 5)
+UNSTORED: Final = "without stored probabilities"
+UNFITTED: Final = "without a temperature"
+
+
+class StoredRuns(NamedTuple):
+    """The planned runs of one method, of which some store probabilities, or a temperature as well."""
+
+    runs: tuple[Run, ...]  # that store it
+    planned: int
+    without: Mapping[str, int]  # number of the other runs by the reason, the most frequent first
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned run stores it."""
+        return 0 < len(self.runs) == self.planned
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityEstimate:
-    """The scores of one method on one task, as means over its runs with stored probabilities."""
+    """The scores of one method on one task, as means over its runs; NaN unless all store probabilities."""
 
     method: str
     task: str
-    runs: int
+    runs: int  # that store probabilities
+    planned: int
+    without: Mapping[str, int]
     scores: ProbabilityScores
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemperatureEstimate:
-    """The scores of one method on one task, raw and scaled, as means over its runs with a temperature."""
+    """The scores of one method on one task, raw and scaled, as means over its runs.
+
+    They are NaN unless all runs store a temperature.
+    """
 
     method: str
     task: str
-    runs: int
-    without: int  # runs with stored probabilities, but without a temperature
+    runs: int  # that store a temperature
+    planned: int
+    without: Mapping[str, int]
     temperature: float  # the median over runs
     lowest: float
     highest: float
@@ -55,7 +80,8 @@ class ClassEstimate:
     task: str
     size: int
     draws: int
-    runs: int
+    runs: int  # that count
+    planned: int
     classes: tuple[str, ...]
     confusion: Array  # test rows (classes, classes) by label, then by prediction
     precision: Array  # (classes,), as in `ClassScores`
@@ -68,16 +94,68 @@ class ClassEstimate:
         return np.asarray(self.confusion.sum(axis=1))
 
 
-def probability_estimates(runs: Sequence[Run]) -> tuple[ProbabilityEstimate, ...]:
-    """Return the scores of every method and task for which probabilities are stored."""
-    cells: dict[tuple[str, str], list[ProbabilityScores]] = {}
+def stored_runs(
+    runs: Sequence[Run], *, temperature: bool = False
+) -> dict[tuple[str, str], StoredRuns]:
+    """Return which planned runs store probabilities, by method and task; tasks where no run does are absent.
+
+    A run is planned if any method can be run on its task, size, draw and seed.
+
+    Args:
+        runs: all runs of a report.
+        temperature: whether a run has to store a temperature as well.
+    """
+    planned = _planned_blocks(runs)
+    tasks = {run.task for run in runs if not _reason(run, temperature=temperature)}
+    index = {(run.method, run.task, (run.size, run.draw, run.seed)): run for run in runs}
+    result = {}
+    for method in dict.fromkeys(run.method for run in runs):
+        for task in sorted(tasks):
+            found = [index.get((method, task, block)) for block in sorted(planned[task])]
+            reasons = Counter(_reason(run, temperature=temperature) for run in found)
+            stored = tuple(
+                run for run in found if run and not _reason(run, temperature=temperature)
+            )
+            without = {reason: count for reason, count in reasons.most_common() if reason}
+            result[method, task] = StoredRuns(stored, len(found), without)
+    return result
+
+
+def _planned_blocks(runs: Iterable[Run]) -> dict[str, set[tuple[int, int, int]]]:
+    """Return by task the size, draw and seed of every run that any method can do."""
+    planned: dict[str, set[tuple[int, int, int]]] = {}
     for run in runs:
-        if run.probabilities:
-            cells.setdefault((run.method, run.task), []).append(_scores(run))
+        if run.status != "infeasible":
+            planned.setdefault(run.task, set()).add((run.size, run.draw, run.seed))
+    return planned
+
+
+def _reason(run: Run | None, *, temperature: bool) -> str:
+    """Return why a run does not store probabilities, or a temperature; empty if it does."""
+    if run is None or not run.probabilities:
+        status = run_status(run)
+        return UNSTORED if status in ("done", "undefined") else status
+    return UNFITTED if temperature and run.temperature is None else ""
+
+
+def probability_estimates(runs: Sequence[Run]) -> tuple[ProbabilityEstimate, ...]:
+    """Return the scores of every method on every task for which probabilities are stored."""
     return tuple(
-        ProbabilityEstimate(method=method, task=task, runs=len(scores), scores=_mean(scores))
-        for (method, task), scores in sorted(cells.items())
+        ProbabilityEstimate(
+            method=method,
+            task=task,
+            runs=len(stored.runs),
+            planned=stored.planned,
+            without=stored.without,
+            scores=_mean_of(stored, stored.runs),
+        )
+        for (method, task), stored in sorted(stored_runs(runs).items())
     )
+
+
+def _mean_of(stored: StoredRuns, runs: Sequence[Run]) -> ProbabilityScores:
+    """Return the mean scores of some runs; NaN if not all planned runs are stored."""
+    return _mean([_scores(run) for run in runs]) if stored.complete else UNDEFINED
 
 
 def scaled_runs(runs: Iterable[Run]) -> list[Run]:
@@ -96,45 +174,47 @@ def scaled_runs(runs: Iterable[Run]) -> list[Run]:
 
 
 def temperature_estimates(runs: Sequence[Run]) -> tuple[TemperatureEstimate, ...]:
-    """Return the raw and the scaled scores of every method and task for which temperatures are stored."""
-    cells: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        if run.probabilities:
-            cells.setdefault((run.method, run.task), []).append(run)
-    estimates = []
-    for (method, task), found in sorted(cells.items()):
-        fitted = [run for run in found if run.temperature is not None]
-        temperatures = [run.temperature for run in fitted if run.temperature is not None]
-        if fitted:
-            estimates.append(
-                TemperatureEstimate(
-                    method=method,
-                    task=task,
-                    runs=len(fitted),
-                    without=len(found) - len(fitted),
-                    temperature=median(temperatures),
-                    lowest=min(temperatures),
-                    highest=max(temperatures),
-                    unscaled=temperatures.count(1.0),
-                    bounded=sum(map(_is_bound, temperatures)),
-                    raw=_mean([_scores(run) for run in fitted]),
-                    scaled=_mean([_scores(run) for run in scaled_runs(fitted)]),
-                )
-            )
-    return tuple(estimates)
+    """Return the raw and the scaled scores of every method on every task for which temperatures are stored."""
+    return tuple(
+        _temperature_estimate(method, task, stored)
+        for (method, task), stored in sorted(stored_runs(runs, temperature=True).items())
+    )
 
 
-def class_estimates(runs: Iterable[Run]) -> tuple[ClassEstimate, ...]:
+def _temperature_estimate(method: str, task: str, stored: StoredRuns) -> TemperatureEstimate:
+    fitted = stored.runs if stored.complete else ()
+    temperatures = [run.temperature for run in fitted if run.temperature is not None]
+    return TemperatureEstimate(
+        method=method,
+        task=task,
+        runs=len(stored.runs),
+        planned=stored.planned,
+        without=stored.without,
+        temperature=median(temperatures) if temperatures else math.nan,
+        lowest=min(temperatures, default=math.nan),
+        highest=max(temperatures, default=math.nan),
+        unscaled=temperatures.count(1.0),
+        bounded=sum(map(_is_bound, temperatures)),
+        raw=_mean_of(stored, fitted),
+        scaled=_mean_of(stored, scaled_runs(fitted)),
+    )
+
+
+def class_estimates(runs: Sequence[Run]) -> tuple[ClassEstimate, ...]:
     """Return the estimates of every method, task and size with classes for which predictions are stored."""
     cells: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
         known = sum(map(len, run.labels.values()))
         if has_score(run) and run.classes and known and known == len(run.predictions):
             cells.setdefault((run.method, run.task, run.size), []).append(run)
-    return tuple(_class_estimate(cells[key]) for key in sorted(cells))
+    planned = _planned_blocks(runs)
+    return tuple(
+        _class_estimate(cells[key], sum(block[0] == key[2] for block in planned[key[1]]))
+        for key in sorted(cells)
+    )
 
 
-def _class_estimate(runs: Sequence[Run]) -> ClassEstimate:
+def _class_estimate(runs: Sequence[Run], planned: int) -> ClassEstimate:
     by_draw: dict[int, list[tuple[Array, ClassScores]]] = {}
     for run in runs:
         labels = np.concatenate(list(run.labels.values()))
@@ -157,6 +237,7 @@ def _class_estimate(runs: Sequence[Run]) -> ClassEstimate:
         size=runs[0].size,
         draws=len(by_draw),
         runs=len(runs),
+        planned=planned,
         classes=tuple(runs[0].classes),
         confusion=np.asarray(np.mean([confusion for confusion, _ in draws], axis=0)),
         precision=precision,

@@ -8,6 +8,7 @@ from reports.analysis.cells import Cell, mark_cells, method_cells
 from reports.analysis.contrasts import Contrast, Family, contrasts
 from reports.analysis.diagnostics import diagnose
 from reports.analysis.estimates import describe_populations
+from reports.analysis.paired_difference import unequal_draws
 from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking, rank_methods
 from reports.analysis.run import Run, majority_score
@@ -30,6 +31,7 @@ class Comparison:
     sizes: tuple[int, ...]
     seen: tuple[str, ...]
     holdout: tuple[str, ...]
+    unequal_draws: tuple[str, ...]  # tasks whose sizes have different draws
     # per size: the distinct numbers of (train, dev) rows of the runs
     labels: Mapping[int, tuple[tuple[int, int], ...]]
     better: Mapping[str, str]  # per metric: higher or lower
@@ -114,6 +116,7 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         sizes=paired_runs.sizes,
         seen=paired_runs.seen,
         holdout=paired_runs.holdout,
+        unequal_draws=tuple(unequal_draws(paired_runs)),
         labels={size: tuple(sorted(pairs)) for size, pairs in sorted(labels.items())},
         better={name: way for run in paired_runs.all() for name, way in sorted(run.better.items())},
         majority={

@@ -14,10 +14,14 @@ import numpy as np
 from reports.analysis import estimates, inferences
 from reports.analysis.hypothesis import ROPE
 from reports.analysis.inferences import Correction, Inference
-from reports.analysis.paired_difference import PairedDifference, paired_difference
-from reports.analysis.paired_runs import PairedRuns, draw_count, seconds_per_draw, sizes_of
-from reports.analysis.run import bounds
-from reports.document import plural
+from reports.analysis.paired_difference import Bar, PairedDifference, bars_of, paired_difference
+from reports.analysis.paired_runs import (
+    PairedRuns,
+    common_draws,
+    draw_count,
+    seconds_per_draw,
+    sizes_of,
+)
 from reports.statistics import sample_size
 from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
 from reports.statistics.looks import declared_level, undeclared_level
@@ -26,14 +30,6 @@ from reports.statistics.sample_size import DrawsNeeded, Variance
 LEAST_LEVEL = 1e-6  # below this, a look cannot settle anything
 
 Family = Literal["overall", "per size", "cells"]
-
-
-class Bar(NamedTuple):
-    """Why nothing may be claimed from a comparison, whatever its p is."""
-
-    kind: Literal["incomplete", "untrained", "scales"]
-    text: str
-    advice: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +47,7 @@ class Contrast:
     planned: int  # number of tasks of a complete comparison, or of draws with a single task
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
-    planned_pairs: int
+    planned_pairs: int  # blocks of the draws that are planned at all sizes
     failed: int = 0  # planned pairs that are missing because a run failed
     wins: int  # number of tasks on which the method is better, or of draws with a single task
     ties: int
@@ -216,7 +212,7 @@ def _contrast(
         for task, pair in zip(planned, pairs, strict=True)
         if pair.estimate.values and family == "overall"
     }
-    bars = tuple(_bars(paired_runs, method, planned, scope, pairs))
+    bars = tuple(bars_of(paired_runs, method, planned, scope, pairs))
     barred = [bar.text for bar in bars]
     plan = _level(paired_runs, method, planned, scope, declared=declared)
     these = inferences.on_these_tasks(
@@ -243,10 +239,16 @@ def _contrast(
         others=others,
         planned=len(planned)
         if others
-        else max((draw_count(paired_runs, task, scope) for task in planned), default=0),
+        else max(
+            (
+                len(common_draws(paired_runs, task, sizes_of(paired_runs, task, scope)))
+                for task in planned
+            ),
+            default=0,
+        ),
         draws=(min(counts, default=0), max(counts, default=0)),
         pairs=sum(pair.used for pair in pairs),
-        planned_pairs=sum(pair.planned for pair in pairs),
+        planned_pairs=sum(pair.planned - pair.outside for pair in pairs),
         failed=sum(pair.failed for pair in pairs),
         wins=int((units > 0).sum()),
         ties=int((units == 0).sum()),
@@ -324,39 +326,6 @@ def _level(
         bar = (f"too early to look at a study of {most} draws",)
         return _Level(ALPHA, look, bar, bar)
     return _Level(alpha, look, (), early)
-
-
-def _bars(
-    paired_runs: PairedRuns,
-    method: str,
-    tasks: Sequence[str],
-    scope: int | None,
-    pairs: Sequence[PairedDifference],
-) -> Iterator[Bar]:
-    """Yield what bars every claim of a comparison: pairs that are missing, and cells that did not train."""
-    missing = sum(pair.planned - pair.used for pair in pairs)
-    if missing:
-        failed = sum(pair.failed for pair in pairs)
-        because = f", {failed} because runs have no score" if failed else ""
-        text = f"{missing} of {sum(pair.planned for pair in pairs)} pairs are missing{because}"
-        yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
-    scales = {paired_runs.metrics[task] for task in tasks if task in paired_runs.metrics}
-    if len(scales) > 1 and any(math.isinf(low) for low, _ in map(bounds, scales)):
-        yield Bar(
-            "scales", "the scores of the tasks have no common scale", "choose tasks with --tasks"
-        )
-    for name in (method, paired_runs.baseline):
-        failures = [
-            f"{name} did not train on {task} size {size} ({failure})"
-            for task in tasks
-            for size in sizes_of(paired_runs, task, scope)
-            if (failure := paired_runs.failures.get((name, task, size)))
-        ]
-        if failures:
-            more = (
-                f" (and in {plural(len(failures) - 1, 'more cell')})" if len(failures) > 1 else ""
-            )
-            yield Bar("untrained", f"{failures[0]}{more}", "raise --steps or the learning rate")
 
 
 def _noise(used: Sequence[PairedDifference]) -> Variance:

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports.analysis.cells import Cell
 from reports.analysis.contrasts import Contrast
+from reports.analysis.paired_difference import unequal_draws
 from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
 from reports.analysis.run import Run, has_score, run_status
@@ -40,6 +41,7 @@ def diagnose(
     """
     notes = [
         *_pairing(paired_runs),
+        *_unequal_draws(paired_runs),
         *_diverged_and_failed(paired_runs, cells),
         *_untrained(paired_runs, cells),
         *_missing(cells),
@@ -75,6 +77,15 @@ def _pairing(paired_runs: PairedRuns) -> Iterator[Note]:
         yield _note("DUPLICATE_RUNS", "red", text, places)
     if paired_runs.unknown:
         yield _note("NOT_FOUND", "amber", "requested, but not among the runs", paired_runs.unknown)
+
+
+def _unequal_draws(paired_runs: PairedRuns) -> Iterator[Note]:
+    if places := list(unequal_draws(paired_runs).values()):
+        text = (
+            "sizes have different draws, so numbers over all sizes (¶) come from the draws that all sizes have; "
+            "give all sizes the same draws"
+        )
+        yield _note("UNEQUAL_DRAWS", "amber", text, places)
 
 
 def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:

@@ -23,6 +23,7 @@ FEWEST_TASKS: Final = 8  # for a claim about other tasks
 # Draws per task for a claim at a level; with fewer, the variance over draws is often estimated far too
 # small, and the more so the further out in the tail the level lies.
 FEWEST_DRAWS: Final = ((0.004, 4), (0.0004, 5), (0.0, 6))
+NOT_STORED: Final = "the answers to single test rows are not stored"
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 # p that a claim about other tasks keeps without any one of its tasks: with .10 it would never bind, and
 # eight tasks of exponential skew would give false claims in 9.5 % of cases in place of 7.1 %
@@ -71,7 +72,7 @@ def on_these_tasks(
     interval, population = pooled(estimates, level=1 - alpha)
     reasons = list(barred)
     if population == "these rows":
-        reasons.append("the answers to single test rows are not stored")
+        reasons.append(NOT_STORED)
     if population == "these tasks" and any(task.groups < FEWEST_GROUPS for task in estimates):
         reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
     rows = " and test rows" if population == "these tasks" else ""

@@ -222,6 +222,12 @@ def draw_count(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
     )
 
 
+def common_draws(paired_runs: PairedRuns, task: str, sizes: Sequence[int]) -> set[int]:
+    """Return the draws of a task that are planned at each of these sizes."""
+    draws = [{block.draw for block in paired_runs.blocks[task, size]} for size in sizes]
+    return set.intersection(*draws) if draws else set()
+
+
 def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
 

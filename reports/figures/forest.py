@@ -29,11 +29,13 @@ from reports.figures.style import (
     short,
     styled,
 )
+from reports.statistics.random_effects import PREDICTION_COVERS
 
 NAME: Final = "forest"
 TITLE: Final = "Differences from the baseline, task by task"
 NEW_TASK: Final = (
-    " Dashed line: 95 % prediction interval of the difference on one more task (random effects); "
+    " Dashed line: approximate 95 % prediction interval of the difference on one more task (random effects), which "
+    f"{PREDICTION_COVERS}; "
     "τ²: variance of the true differences between tasks; I²: share of τ² in the variance between tasks."
 )
 

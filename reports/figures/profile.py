@@ -13,11 +13,11 @@ from reports.figures.measure import metrics_sentence, of_any_task
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import method_styles, styled
 from reports.statistics.conventions import Array
+from reports.statistics.proportion import clustered_interval
 
 NAME: Final = "profile"
 TITLE: Final = "Fraction of runs that reach a score"
 STEPS: Final = 81  # scores at which runs are counted
-RESAMPLES: Final = 2000  # of the bootstrap
 MAX_BANDS: Final = 8  # more bands cannot be distinguished
 MARKERS_PER_LINE: Final = 10
 
@@ -80,15 +80,18 @@ def _caption(runs: Sequence[Run], *, bands: bool) -> str:
     text = f"{plural(len(runs), 'run')} of all tasks and sizes"
     text += f", of which {failed} failed and count as reaching no score" if failed else ""
     if bands:
-        return f"{text}. Bands: pointwise 95 %, bootstrap over whole draws ({RESAMPLES} resamples; on these test rows)."
+        return (
+            f"{text}. Bands: pointwise 95 % intervals for other draws of these tasks, on these test rows; "
+            "the runs of a draw count as one observation."
+        )
     return f"{text}. No bands for more than {MAX_BANDS} methods; choose with --methods."
 
 
 def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
     """Return the fraction of runs at or above each of `taus`, and the lower and upper end of its band.
 
-    The band is a bootstrap over clusters (task, draw), because the runs of a draw share their
-    examples. With a single cluster, the band has no width.
+    The band is about other draws of the same tasks: a draw of a task is a cluster, because its runs
+    share their examples, and the task is its stratum.
 
     Args:
         runs: finished and failed runs; a failed run reaches no score.
@@ -105,14 +108,6 @@ def fractions(runs: Sequence[Run], taus: Array) -> tuple[Array, Array, Array]:
     reached = np.array(
         [(values[:, None] >= taus).sum(axis=0) for values in ordered], dtype=np.float64
     )  # (clusters, n)
+    tasks = np.unique([task for task, _ in sorted(clusters)], return_inverse=True)[1]
     counts = np.array([values.size for values in ordered], dtype=np.float64)
-    line = reached.sum(axis=0) / counts.sum()
-    if len(ordered) < 2:
-        return line, line, line
-    rng = np.random.default_rng(0)  # fixed, so that the same runs give the same figure
-    weights = rng.multinomial(
-        len(ordered), [1 / len(ordered)] * len(ordered), size=RESAMPLES
-    ).astype(np.float64)
-    samples = (weights @ reached) / (weights @ counts)[:, None]
-    below, above = np.quantile(samples, [0.025, 0.975], axis=0)
-    return line, below, above
+    return clustered_interval(reached, counts, tasks)

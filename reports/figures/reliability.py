@@ -1,13 +1,14 @@
 """Reliability diagram: how often predictions are correct, against the probability that the model gives them."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports.analysis.classification import scaled_runs
+from reports.analysis.classification import scaled_runs, stored_runs
 from reports.analysis.comparison import Comparison
 from reports.analysis.run import Run
 from reports.document import plural
@@ -22,6 +23,7 @@ SCALED: Final = ", scaled by a temperature"
 BINS: Final = 10
 FEWEST_BINS: Final = 5
 MAX_POINTS: Final = 160  # of all panels together, unless that leaves too few bins
+MAX_NAMED: Final = 6  # methods whose left-out runs a caption counts
 ROWS_PER_BIN: Final = 5  # test rows of a draw
 
 Panel = tuple[str, int]  # task and size
@@ -65,7 +67,8 @@ def reliability(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
         if number + columns >= len(panels):
             axes.set_xlabel("mean probability, %")
     canvas.add_method_legend(methods, styles)
-    return canvas.finish(_caption([run for found in cells.values() for run in found], bins))
+    caption = _caption([run for found in cells.values() for run in found], bins)
+    return canvas.finish(caption + _left_out(comparison, temperature=options.temperature))
 
 
 def _cells(runs: Sequence[Run]) -> dict[tuple[str, str, int], list[Run]]:
@@ -136,9 +139,28 @@ def _caption(runs: Sequence[Run], bins: int) -> str:
     return (
         f"{plural(len(runs), 'run')} with stored probabilities of {tested} test rows, {plural(len(draws), 'draw')}. "
         "Predictions of all draws together, by the probability of the predicted class, in at most "
-        f"{bins} bins of equal count. Whiskers: 95 % intervals over {covers}. "
+        f"{bins} bins of equal count. Whiskers: approximate 95 % intervals over {covers}. "
         "Dashed diagonal: accuracy equals probability; below it, the model is overconfident."
     )
+
+
+def _left_out(comparison: Comparison, *, temperature: bool) -> str:
+    """Return a sentence on the planned runs of each method that are not in the figure, with the reasons."""
+    planned: Counter[str] = Counter()
+    without: dict[str, Counter[str]] = {}
+    for (method, _), stored in stored_runs(comparison.runs, temperature=temperature).items():
+        planned[method] += stored.planned
+        without.setdefault(method, Counter()).update(stored.without)
+    places = [
+        f"{method} {without[method].total()} of {plural(planned[method], 'run')} "
+        f"({', '.join(f'{count} {reason}' for reason, count in without[method].most_common())})"
+        for method in comparison.methods
+        if without.get(method)
+    ]
+    more = (
+        f"; and {plural(len(places) - MAX_NAMED, 'more method')}" if len(places) > MAX_NAMED else ""
+    )
+    return f" Left out: {'; '.join(places[:MAX_NAMED])}{more}." if places else ""
 
 
 def _tooltip(method: str, one: ReliabilityBin) -> str:

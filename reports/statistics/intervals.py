@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_quantile, two_sided_p
 
+SLACK: Final = 1e-6  # rounding error of a mean that lies on a bound
 # Quantile of the chi-square distribution that bounds the variance over draws from above. With .2, p at
 # most .05 / 10 are as frequent as they should be with five draws; without, up to 2.3 times as frequent.
 LOW_QUANTILE: Final = 0.2
@@ -31,8 +32,11 @@ class Interval(NamedTuple):
         return two_sided_p(self.mean / self.error, self.df) if self.error > 0 else math.nan
 
     def within(self, lowest: float, highest: float) -> "Interval":
-        """Return the interval cut to the possible values of the mean, which loses no coverage."""
-        if math.isnan(self.low):
+        """Return the interval cut to the possible values of the mean, which loses no coverage.
+
+        A mean outside these bounds shows that they are not its own, and the interval stays whole.
+        """
+        if math.isnan(self.low) or not lowest - SLACK <= self.mean <= highest + SLACK:
             return self
         return self._replace(low=max(self.low, lowest), high=min(self.high, highest))
 

@@ -1,13 +1,15 @@
 """Random effects: how much true effects differ between tasks, and a prediction for one more task."""
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from reports.statistics.conventions import ALPHA, Array
 from reports.statistics.t_test import t_quantile
+
+PREDICTION_COVERS: Final = "covers 87 to 95 % in simulations with 4 to 12 tasks"
 
 
 class RandomEffects(NamedTuple):
@@ -30,9 +32,10 @@ def random_effects(
     Thompson and Spiegelhalter (2009), with the error of Hartung and Knapp, and two degrees of
     freedom fewer than tasks. It requires at least three tasks and a positive variance of each task.
 
-    Variances from few draws are uncertain, and so are the weights computed from them: with eight
-    tasks of five draws the prediction interval has a coverage of 90 to 92 %
-    (`tests.benchmarks.coverage`).
+    Variances from few draws are uncertain, and so are tau² and the weights computed from them. With four
+    to ten draws and true effects that differ by a quarter to twice the noise of a draw, the prediction
+    interval covers 87 to 95 % with four to twelve tasks (least if tau² is small), 95 % or more with three
+    and 93 to 95 % with twenty (`tests.benchmarks.coverage`).
     """
     values, noise = np.asarray(effects, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     if values.shape != noise.shape or values.ndim != 1:

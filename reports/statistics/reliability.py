@@ -45,8 +45,10 @@ def reliability_curve(pool: Pool, bins: int, *, alpha: float = ALPHA) -> list[Re
     A draw tests the rows of other draws, so the predictions of a bin are independent neither within a
     draw nor within a row. The variance of a bin's accuracy is clustered both ways (Cameron, Gelbach &
     Miller 2011). Its ratio to the variance of independent predictions, the design effect, is pooled
-    over the bins, because few predictions of a bin are wrong. The interval is Wilson's with the effective count
-    (Korn & Graubard 1998 adjust the exact interval so), and Satterthwaite's degrees of freedom.
+    over the bins, because few predictions of a bin are wrong; a bin whose own effect is greater keeps its own,
+    because errors repeat across draws more often in some bins than in others. The interval is Wilson's
+    with the effective count (Korn & Graubard 1998 adjust the exact interval so), and Satterthwaite's
+    degrees of freedom.
     """
     order = np.argsort(pool.confidence, kind="stable")
     parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
@@ -55,8 +57,12 @@ def reliability_curve(pool: Pool, bins: int, *, alpha: float = ALPHA) -> list[Re
         _clustered(pool.correct[part] - mean, pool.draw[part], pool.row[part])
         for part, mean in zip(parts, accuracy, strict=True)
     ]
-    independent = sum(len(p) * a * (1 - a) for p, a in zip(parts, accuracy, strict=True))
-    effect, df = _design_effect(pool, variances, independent)
+    independent = [len(p) * a * (1 - a) for p, a in zip(parts, accuracy, strict=True)]
+    pooled, df = _design_effect(pool, variances, sum(independent))
+    effects = [
+        max(pooled, _design_effect(pool, [variance], alone)[0])
+        for variance, alone in zip(variances, independent, strict=True)
+    ]
     quantile = t_quantile(df, 1 - alpha / 2)
     return [
         ReliabilityBin(
@@ -65,7 +71,7 @@ def reliability_curve(pool: Pool, bins: int, *, alpha: float = ALPHA) -> list[Re
             *_wilson(mean, len(part) / effect, quantile),
             len(part),
         )
-        for part, mean in zip(parts, accuracy, strict=True)
+        for part, mean, effect in zip(parts, accuracy, effects, strict=True)
     ]
 
 

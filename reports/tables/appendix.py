@@ -12,6 +12,7 @@ from reports.analysis.run import has_score
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural
+from reports.statistics.random_effects import PREDICTION_COVERS
 from reports.tables.classification import probability_table
 
 
@@ -40,7 +41,8 @@ def _further_estimates(comparison: Comparison) -> Table | None:
             "All columns are about other tasks. TOST p: equivalence test of the hypothesis that the mean over tasks "
             f"differs by at least {plural(rope, 'point')}, by Holm's method; below .05 the methods count as equal, if "
             f"differences between tasks are normal; {DASH}: fewer than {FEWEST_TASKS} tasks, or no claim. "
-            f"new task: 95 % prediction interval of the difference on one more task (random effects{corrected}); τ²: "
+            "new task: approximate 95 % prediction interval of the difference on one more task (random "
+            f"effects{corrected}), which {PREDICTION_COVERS}; τ²: "
             "variance of the true differences between tasks, in squared points; I²: share of τ² in the "
             "variance between tasks; the rest is noise."
         ),

@@ -1,7 +1,7 @@
 """Tables of the loss landscape around stored models: scores of centre, vertices and samples, and flatness."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
@@ -10,6 +10,8 @@ import numpy as np
 
 from reports.analysis import estimates
 from reports.analysis.contrasts import Contrast, overall_contrasts
+from reports.analysis.estimates import EXPLAINED
+from reports.analysis.inferences import NOT_STORED, Inference
 from reports.analysis.paired_runs import pair_runs
 from reports.analysis.run import Run, has_score
 from reports.analysis.verdict import points, probability
@@ -127,10 +129,29 @@ def _rises(
     models: Sequence[Surroundings], failed: Sequence[Run], reference: str
 ) -> dict[str, Contrast]:
     """Compare the rise of the training loss, in hundredths, of each method with the reference."""
-    runs = [_with_score(model.run, model.run.method, model.rise) for model in models]
-    runs += [_with_score(run, run.method, math.nan) for run in failed]
+    runs = [_with_rise(model.run, model.rise) for model in models]
+    runs += [_with_rise(run, math.nan) for run in failed]
     paired_runs = pair_runs(runs, baseline=reference)
-    return {test.method: test for test in overall_contrasts(paired_runs, answers_needed=False)}
+    return {
+        test.method: replace(test, these=_of_draws(test.these))
+        for test in overall_contrasts(paired_runs, answers_needed=False)
+    }
+
+
+def _of_draws(claim: Inference) -> Inference:
+    """Return a claim about a training loss, which needs no answers to test rows: a draw has its own training rows."""
+    return replace(claim, barred=tuple(bar for bar in claim.barred if bar != NOT_STORED))
+
+
+def _with_rise(run: Run, rise: float) -> Run:
+    """Return the run with the rise of its training loss as its score, which has no bounds and no test rows."""
+    return replace(
+        _with_score(run, run.method, rise),
+        scored_by=(),
+        holdout=False,
+        identities=None,
+        groups=None,
+    )
 
 
 def _with_score(run: Run, name: str, score: float) -> Run:
@@ -202,7 +223,7 @@ def _flatness_table(
     rows = []
     for method in methods:
         mine = [model for model in models if model.run.method == method]
-        mean = _mean([_with_score(model.run, method, model.rise) for model in mine]) / 100
+        mean = _mean([_with_rise(model.run, model.rise) for model in mine]) / 100
         barriers = [model.barrier for model in mine if model.barrier is not None]
         between = (fmean(barriers), max(barriers)) if barriers else (math.nan, math.nan)
         rows.append(
@@ -232,9 +253,16 @@ def _flatness_table(
             f"rise: mean along random directions, at a distance of {100 * RADIUS:.0f} % of each tensor's "
             "norm; less is flatter. barrier: loss midway between two vertices minus the mean of their losses, "
             "maximum over pairs (Frankle et al. 2020); mean and highest over models. Intervals and p: "
-            f"{tested(rises.values())}, Holm over this table. Norms differ between methods, so compare only "
+            f"{_tested_rises(rises.values())}, Holm over this table. Norms differ between methods, so compare only "
             "methods with the same tensors."
         ),
+    )
+
+
+def _tested_rises(tests: Iterable[Contrast]) -> str:
+    """Return what the claims about the training loss are about, and by which tests."""
+    return tested(tests).replace(
+        EXPLAINED["these rows"], "other draws, with their training rows, of these tasks"
     )
 
 

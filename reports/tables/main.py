@@ -27,6 +27,7 @@ from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
 NOTES: Final = 3  # that a short report shows
+UNEQUAL: Final = "sizes have different draws; these numbers come from the draws that all sizes have"
 
 
 def brief_document(comparison: Comparison, *, command: str = "") -> Document:
@@ -62,6 +63,8 @@ def _brief_legend(comparison: Comparison, table: Table) -> str:
         parts.append("‡: some runs predict one class only.")
     if "†" in "".join(table.head):
         parts.append("†: the backbone was trained on this data.")
+    if "¶" in "".join(table.head):
+        parts.append(f"¶: {UNEQUAL}.")
     return " ".join(parts)
 
 
@@ -172,7 +175,7 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
             for method in comparison.methods
         ]
         if task is None or any(cell.planned for cell in cells):
-            kept.append((_heading(comparison, task, without), cells))
+            kept.append((_heading(comparison, task, scope, without=without), cells))
     rows = [
         (TableCell(method), *(_entry(cells[i]) for _, cells in kept))
         for i, method in enumerate(comparison.methods)
@@ -181,7 +184,7 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
         title="Over all sizes" if scope is None else f"Size {scope}",
         head=("method", *(heading for heading, _ in kept)),
         rows=(_majority(comparison, [cells[0] for _, cells in kept]), *rows),
-        legend=_legend(comparison, [cell for _, cells in kept for cell in cells]),
+        legend=_legend(comparison, [cell for _, cells in kept for cell in cells], scope),
     )
 
 
@@ -204,10 +207,17 @@ def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell,
     return (TableCell("majority class"), *(TableCell(number(score(cell), 1)) for cell in cells))
 
 
-def _heading(comparison: Comparison, task: str | None, without: bool) -> str:
+def _heading(comparison: Comparison, task: str | None, scope: int | None, *, without: bool) -> str:
     if task is None:
-        return "average without †" if without else "average"
-    return f"{task}{' †' if task in comparison.seen else ''}{' §' if task in comparison.holdout else ''}"
+        unequal = set(comparison.unequal_draws) - set(comparison.seen if without else ())
+        name = "average without †" if without else "average"
+        return f"{name}{' ¶' if scope is None and unequal else ''}"
+    marks = (
+        ("†", task in comparison.seen),
+        ("§", task in comparison.holdout),
+        ("¶", scope is None and task in comparison.unequal_draws),
+    )
+    return " ".join([task, *(mark for mark, shown in marks if shown)])
 
 
 def _entry(cell: Cell) -> TableCell:
@@ -232,7 +242,7 @@ def _entry(cell: Cell) -> TableCell:
     )
 
 
-def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
+def _legend(comparison: Comparison, cells: Sequence[Cell], scope: int | None) -> str:
     parts = []
     if any(cell.best for cell in cells):
         parts.append("* or bold: best mean of the column among complete cells")
@@ -261,6 +271,8 @@ def _legend(comparison: Comparison, cells: Sequence[Cell]) -> str:
         parts.append("†: the backbone was trained on data of this task")
     if comparison.holdout:
         parts.append("§: every draw has its own test split")
+    if scope is None and comparison.unequal_draws:
+        parts.append(f"¶: {UNEQUAL}")
     return ". ".join(parts) + "." if parts else ""
 
 

@@ -176,6 +176,85 @@ def test_draws_lacking_a_size_leave_the_overall_test(grid):
     assert (test.n, test.pairs, test.planned_pairs) == (4, 8, 10)
 
 
+@pytest.mark.parametrize("tasks", [("rte",), ("rte", "sst2")])
+def test_sizes_with_different_draws_lack_no_pair(grid, tasks):
+    """Nothing is missing: a claim over all sizes rests on the draws that all sizes have, and so does the table."""
+    methods = {"fine-tuning": 0.0, "simplex": 0.1}
+    runs = [r for r in grid(methods, tasks=tasks, draws=8) if r.size == 50 or r.draw < 5]
+    comparison = compare(runs)
+    (test,) = comparison.family("overall")
+    assert test.barred == ()
+    assert test.these.settled
+    assert test.pairs == test.planned_pairs == 10 * len(tasks)
+    assert (test.n, test.planned) == ((5, 5) if len(tasks) == 1 else (2, 2))
+    both = [comparison.cell(method, "rte", None).mean for method in methods]
+    of_task = [
+        fmean(100 * r.score for r in runs if r.method == m and r.task == "rte" and r.draw < 5)
+        for m in methods
+    ]
+    assert both == pytest.approx(of_task)
+    (note,) = [note for note in comparison.notes if note.code == "UNEQUAL_DRAWS"]
+    assert "rte (8 draws at size 50, 5 draws at size 200: 5 in common)" in note.text
+    assert "give all sizes the same draws" in note.text
+    overall, *single = document(comparison).tables[:3]
+    assert overall.head == ("method", *(f"{t} ¶" for t in tasks), *["average ¶"][: len(tasks) - 1])
+    assert "¶: sizes have different draws" in overall.legend
+    assert all("¶" not in (*table.head, table.legend) for table in single)
+    for text in (render(comparison, format=form) for form in ("terminal", "latex")):
+        assert "missing" not in text
+        assert "sizes have different draws" in re.sub(r"\s+", " ", text)
+
+
+def test_a_pair_that_is_missing_outside_the_common_draws_still_bars(grid):
+    """A failed run of a draw that only one size has is a missing pair, and is counted once."""
+    runs = [
+        replace(r, score=None, status="failed") if (r.method, r.draw) == ("simplex", 7) else r
+        for r in grid({"fine-tuning": 0.0, "simplex": 0.1}, tasks=("rte",), draws=8)
+        if r.size == 50 or r.draw < 5
+    ]
+    (test,) = compare(runs).family("overall")
+    assert [bar.text for bar in test.barred] == [
+        "1 of 13 pairs is missing, 1 because runs have no score"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "advice"),
+    [
+        ({("rte", 50)}, "rte size 50", "report with --sizes 200 or --tasks sst2"),
+        (
+            {("rte", 50), ("rte", 200)},
+            "rte size 50 (and in 1 more cell)",
+            "report with --tasks sst2",
+        ),
+        (
+            {("rte", 50), ("sst2", 50)},
+            "rte size 50 (and in 1 more cell)",
+            "report with --sizes 200",
+        ),
+        (
+            {(task, size) for task in ("rte", "sst2") for size in (50, 200)},
+            "rte size 50 (and in 3 more cells)",
+            "leave out simplex with --methods",
+        ),
+    ],
+)
+def test_what_cannot_be_run_bars_the_claim(grid, where, text, advice):
+    """A method that cannot be run somewhere lacks no pair, and the report says what to leave out."""
+    runs = [
+        replace(r, score=None, status="infeasible")
+        if r.method == "simplex" and (r.task, r.size) in where
+        else r
+        for r in grid({"fine-tuning": 0.0, "simplex": 0.1}, tasks=("rte", "sst2"))
+    ]
+    comparison = compare(runs)
+    (test,) = comparison.family("overall")
+    assert [bar.text for bar in test.barred] == [f"simplex cannot be run on {text}"]
+    assert verdict(comparison)[0] == (
+        f"No claim about simplex: simplex cannot be run on {text}. To change this, {advice}."
+    )
+
+
 def test_unpaired(grid):
     """A block whose methods had different rows is not compared, and is named."""
     runs = [
@@ -288,7 +367,7 @@ def test_what_failed_or_is_missing_bars_the_claim(grid):
         else r
         for r in runs
     ]
-    reason = "No claim about simplex: 1 of 15 pairs are missing, 1 because runs have no score"
+    reason = "No claim about simplex: 1 of 15 pairs is missing, 1 because runs have no score"
     assert verdict(compare(failed))[0].startswith(reason)
     missing = [r for r in runs if (r.method, r.task) != ("simplex", "a")]
     reason = "No claim about simplex: 5 of 15 pairs are missing"

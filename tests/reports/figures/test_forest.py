@@ -45,7 +45,7 @@ def test_forest_shows_the_prediction_for_one_more_task(grid):
             text.get_text() for axes in canvas.axes for text in axes.texts
         ]
     assert (
-        "95 % prediction interval of the difference on one more task (random effects"
+        "approximate 95 % prediction interval of the difference on one more task (random effects"
         in canvas.caption
     )
     assert "one more task" not in drawn("forest", grid(tasks=("rte",))).caption

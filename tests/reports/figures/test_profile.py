@@ -19,3 +19,10 @@ def test_profile_is_the_fraction_of_runs(grid):
     assert (low <= line + 1e-12).all()
     assert (line <= high + 1e-12).all()
     assert fractions(runs, taus)[1] == pytest.approx(low)
+
+
+def test_a_band_of_draws_that_agree_has_a_width(grid):
+    """Five draws that all reach a score show only that 48 % or more of draws do (Clopper and Pearson)."""
+    runs = [run for run in grid(tasks=("rte",), sizes=(50,)) if run.method == "simplex"]
+    _, low, high = fractions(runs, np.array([10.0]))
+    assert (low[0], high[0]) == (pytest.approx(0.025 ** (1 / 5)), 1.0)

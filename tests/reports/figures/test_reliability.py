@@ -81,6 +81,29 @@ def test_probabilities_are_scaled_on_request(grid):
     assert nothing.caption == "No run stores a temperature."
 
 
+def test_runs_without_probabilities_are_named(grid):
+    """The caption counts the runs of each method that are not in the figure, and says why."""
+    runs = with_probabilities(grid(tasks=("rte",), sizes=(50,)))
+    assert "Left out" not in drawn("reliability", runs).caption
+    nothing = {"probabilities": {}}
+    lost = [
+        replace(run, status="diverged", **nothing)
+        if (run.method, run.draw) == ("simplex", 0)
+        else replace(run, status="failed", score=None, **nothing)
+        if run.method == "prefix" and run.draw < 2
+        else run
+        for run in runs
+        if (run.method, run.draw) != ("simplex", 4)
+    ]
+    assert drawn("reliability", lost).caption.endswith(
+        " Left out: prefix 2 of 5 runs (2 failed); simplex 2 of 5 runs (1 diverged, 1 missing)."
+    )
+    fitted = [replace(run, temperature=2.0 if run.draw else None) for run in runs]
+    assert drawn("reliability", fitted, temperature=True).caption.endswith(
+        "; prefix 1 of 5 runs (1 without a temperature); simplex 1 of 5 runs (1 without a temperature)."
+    )
+
+
 def test_many_methods_and_hostile_names_fit_a_page(grid):
     """The figure stays small, with a legible panel at least, whatever the names."""
     methods = {f"m(rank={number})": 0.0 for number in range(15)}
@@ -97,4 +120,4 @@ def test_few_rows_and_one_draw(grid):
     runs = with_probabilities(grid({"lora": 0.0}, tasks=("rte",), sizes=(50,), draws=1), rows=4)
     canvas = drawn("reliability", runs)
     assert len(list(values(canvas))) == 1
-    assert "intervals over test rows; a single draw" in canvas.caption
+    assert "approximate 95 % intervals over test rows; a single draw" in canvas.caption

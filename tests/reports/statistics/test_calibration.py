@@ -120,3 +120,15 @@ def test_scaled_probabilities_are_those_of_scaled_logits(rng):
         assert scaled(softmax(logits, axis=1), temperature) == pytest.approx(expected)
     certain = scaled(np.array([[1.0, 0.0]]), TEMPERATURES[1])
     assert certain[0, 1] == pytest.approx(0.30, abs=0.01)  # 2**-24 in float16, and not 0
+
+
+@pytest.mark.parametrize(("rows", "rest"), [(100, 0.042), (500, 0.016), (2000, 0.008)])
+def test_a_calibrated_model_has_the_error_that_the_legend_states(rows, rest):
+    """The mean squared error is free of bias, but the mean of its root is 0.042, 0.016 or 0.008."""
+    rng = np.random.default_rng(24)
+    errors = []
+    for _ in range(300):
+        first = rng.uniform(0.5, 1, rows)
+        labels = (rng.random(rows) >= first).astype(np.int64)
+        errors.append(calibration_error(np.stack([first, 1 - first], axis=1), labels))
+    assert np.mean(errors) == pytest.approx(rest, rel=0.15)

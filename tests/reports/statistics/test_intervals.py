@@ -126,3 +126,14 @@ def test_crossed_intervals_cover_where_intervals_over_draws_do_not(draws, rows):
         alone += plain.low <= 0 <= plain.high
     assert 0.92 <= crossed / 400 <= 0.99  # the standard error of the simulation is 1.1 %
     assert alone / 400 < 0.90
+
+
+def test_an_interval_is_never_cut_to_bounds_that_are_not_its_own():
+    """Bounds cut an interval whose mean they hold; one with its mean outside stays whole, with low before high."""
+    inside = intervals.t_interval([98.0, 99.0, 100.0, 100.0])
+    assert inside.high > 100
+    assert inside.within(0, 100) == inside._replace(high=100)
+    outside = intervals.t_interval([140.0, 150.0, 160.0])
+    assert outside.within(-100, 100) == outside
+    full = intervals.t_interval([100.0, 100.0, 100.0 - 1e-8])
+    assert full.within(0, 100).high <= 100

@@ -10,7 +10,12 @@ from sklearn import metrics
 
 from reports import compare, render
 from reports.analysis.paired_runs import NothingToCompare
-from reports.tables.classification import MAX_MATRIX, class_tables, temperature_table
+from reports.tables.classification import (
+    MAX_MATRIX,
+    class_tables,
+    probability_table,
+    temperature_table,
+)
 
 FORMS = ("terminal", "markdown", "latex", "json")
 
@@ -69,22 +74,73 @@ def test_temperature_scaling_undoes_overconfidence(grid):
     assert float(scaled["ECE"]) < 0.02 < float(raw["ECE"])
 
 
-def test_runs_without_a_temperature_are_named(grid):
-    """Raw and scaled scores are of the same runs; the legend counts those left out and those at 1 or a bound."""
-    runs = classified(grid, methods={"lora": 0.0}, draws=5)
-    temperatures = [None, None, 1.0, 20.0, 3.0]
-    mixed = [replace(run, temperature=t) for run, t in zip(runs, temperatures, strict=True)]
-    table = temperature_table(compare(mixed))
-    rows = rows_of(table)
-    kept = rows_of(temperature_table(compare(mixed[2:])))
-    for name in ("raw", "scaled"):
-        found, expected = rows["lora", "rte", name], kept["lora", "rte", name]
-        assert found.pop("runs") == "3/5"
-        assert expected.pop("runs") == "3"
-        assert found == expected
+def test_temperatures_at_one_or_at_a_bound_are_counted(grid):
+    """The legend counts the runs without an error on the dev rows, and those at the highest temperature."""
+    runs = classified(grid, methods={"lora": 0.0}, draws=3)
+    fitted = [replace(run, temperature=t) for run, t in zip(runs, (1.0, 20.0, 3.0), strict=True)]
+    table = temperature_table(compare(fitted))
+    assert rows_of(table)["lora", "rte", "scaled"]["T"] == "3.00 [1.00, 20.00]"
     assert "1 run without an error on the dev examples: T is 1" in table.legend
     assert "1 run with T at a bound" in table.legend
-    assert "2 results of earlier versions left out" in table.legend
+    assert "—:" not in table.legend
+
+
+LOST = {
+    "failed": {"status": "failed", "score": None, "probabilities": {}, "temperature": None},
+    "diverged": {"status": "diverged", "probabilities": {}, "temperature": None},
+    "without stored probabilities": {"probabilities": {}, "temperature": None},
+    "without a temperature": {"temperature": None},
+}
+
+
+@pytest.mark.parametrize("reason", [*LOST, "missing"])
+def test_no_mean_is_printed_over_the_runs_that_are_left(grid, reason):
+    """A method with a run that stores nothing has dashes and a count, with the reason; the others keep their means."""
+    runs = classified(grid)
+    lost = [run for run in runs if run.method == "simplex" and run.draw < 2]
+    kept = [run for run in runs if run not in lost]
+    if reason in LOST:
+        kept += [replace(run, **LOST[reason]) for run in lost]
+    comparison, whole = compare(kept), compare(runs)
+    tables = [(temperature_table(comparison), temperature_table(whole))]
+    if reason != "without a temperature":
+        tables.append((probability_table(comparison), probability_table(whole)))
+    for table, complete in tables:
+        found, expected = rows_of(table), rows_of(complete)
+        for key, cells in found.items():
+            if key[0] == "simplex":
+                assert cells.pop("runs") == "3/5"
+                assert set(cells.values()) == {"—"}
+            else:
+                assert cells == expected[key]
+        assert f"n of N do; the others: 2 {reason})" in table.legend
+        assert "the others" not in complete.legend
+    content = json.loads(render(comparison, format="json", temperature=True))
+    (one,) = (part for part in content["temperature"] if part["method"] == "simplex")
+    assert (one["runs"], one["planned"], one["without"]) == (3, 5, {reason: 2})
+    assert one["raw"]["nll"] is one["scaled"]["nll"] is one["temperature"] is None
+
+
+def test_sizes_that_are_averaged_together_are_named(grid):
+    """A method without runs at one size has no mean over the other size alone, and the legend names the sizes."""
+    small, large = (
+        [replace(run, size=size, rows=f"{size}/{run.draw}") for run in classified(grid)]
+        for size in (50, 500)
+    )
+    comparison = compare([*large, *(run for run in small if run.method != "simplex")])
+    for table in (probability_table(comparison), temperature_table(comparison)):
+        assert "Means over runs of sizes 50 and 500 together" in table.legend
+        assert {row[-1].text for row in table.rows if row[0].text == "simplex"} == {"—"}
+    assert "together" not in probability_table(compare(large)).legend
+
+
+def test_runs_that_no_class_counts_are_named(grid):
+    """The legend of a table of classes says how many runs of which method are left out."""
+    runs = classified(grid)
+    lost = [replace(run, predictions=np.empty(0)) if run.draw == 0 else run for run in runs]
+    (table,) = class_tables(compare([run for run in lost if run.method != "prefix"]))
+    assert "no stored predictions: 1 of 5 of fine-tuning, 1 of 5 of simplex runs" in table.legend
+    assert "Left out" not in class_tables(compare(runs))[0].legend
 
 
 @pytest.mark.parametrize("form", FORMS)

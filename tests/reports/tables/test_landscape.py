@@ -4,6 +4,8 @@ from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
+import pytest
+from scipy import stats
 
 from reports.formats.terminal import as_terminal
 from reports.tables.landscape import Surroundings, as_document
@@ -106,17 +108,42 @@ def test_a_place_without_a_score_is_a_lost_pair(grid):
 
 
 def test_the_legend_names_the_test_that_was_used(grid):
-    """A single task uses the t test over draws, which is corrected if every draw has its own test split."""
+    """A single task uses the t test over draws; that of scores is corrected if every draw has its own test split."""
     one = grid(tasks=("rte",), sizes=(50,))
-    assert all(
-        "on these test rows of these tasks (t test over draws)" in table.legend
-        for table in page_of(surroundings(one)).tables
+    scores, rises = page_of(surroundings(one)).tables
+    assert "on these test rows of these tasks (t test over draws)" in scores.legend
+    trained = "other draws, with their training rows, of these tasks (t test over draws), Holm"
+    assert trained in rises.legend
+    scores, rises = page_of(surroundings([replace(run, holdout=True) for run in one])).tables
+    assert "t test over draws and test rows, corrected for shared rows" in scores.legend
+    assert trained in rises.legend
+
+
+@pytest.mark.parametrize("rise", [0.05, 0.7, 5.0])
+def test_the_rise_of_a_loss_has_no_bounds_and_needs_no_test_rows(grid, rise):
+    """Its interval is that of a t test over draws however great it is, and a single task can settle it."""
+    rng = np.random.default_rng(4)
+    runs = [run for run in grid(tasks=("rte",), sizes=(50,), draws=6) if run.method != "simplex"]
+    found = [
+        Surroundings(
+            run=run, centre=run.score, rise=rng.normal(rise * (1 + (run.method == "prefix")), 0.01)
+        )
+        for run in runs
+    ]
+    page = page_of(found, baseline="fine-tuning")
+    steep, flat = (
+        np.array([one.rise for one in found if one.run.method == method])
+        for method in ("prefix", "fine-tuning")
     )
-    split = page_of(surroundings([replace(run, holdout=True) for run in one]))
-    assert all(
-        "t test over draws and test rows, corrected for shared rows" in table.legend
-        for table in split.tables
-    )
+    expected = stats.ttest_1samp(steep - flat, 0)
+    low, high = expected.confidence_interval()
+    _, _, effect, around, *_ = rows(page.tables[0])["prefix",]
+    assert effect == f"{(steep - flat).mean():+.3f}"
+    assert around == f"[{low:.3f}, {high:.3f}]"
+    assert page.verdict[1].endswith(", settled (p < 0.001).")
+    few = page_of([one for one in found if one.run.draw < 3], baseline="fine-tuning").verdict[1]
+    assert few.endswith("; fewer than 4 draws), which is not evidence of equality.")
+    assert "single test rows" not in few
 
 
 def test_failed_runs_are_lost_pairs(grid):
@@ -130,7 +157,8 @@ def test_failed_runs_are_lost_pairs(grid):
         failed=[replace(broken, status="diverged", score=0.5)],
     )
     assert all(
-        "not settled (p = 0.0" in text and "pairs are missing, 1 because runs have no score" in text
+        "not settled (p = 0.0" in text
+        and "1 of 40 pairs is missing, 1 because runs have no score" in text
         for text in page.verdict
     )
     assert (

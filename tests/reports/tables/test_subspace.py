@@ -148,7 +148,7 @@ def test_a_run_whose_own_rule_has_no_score_is_not_settled(grid):
         in legend
     )
     assert (
-        "not settled (p = 0.023; 2 of 80 pairs are missing, 1 because runs have no score)" in legend
+        "not settled (p = 0.023; 1 of 80 pairs is missing, 1 because runs have no score)" in legend
     )
 
 
