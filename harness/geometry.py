@@ -16,7 +16,8 @@ class Geometry:
     """The shape of a job's forward calls, which the ledger stores with each result.
 
     The geometry follows from the plan and never from the other jobs of a pack: with equal geometry
-    a job's numbers are equal to the bit. Another geometry changes them by rounding.
+    a job's numbers are equal to the bit. Another geometry changes them by rounding and, if there is
+    dropout, by other masks.
 
     Attributes:
         pack_size: jobs in one forward pass; 1: the job trains alone.

@@ -28,7 +28,7 @@ class Recipe:
     dev: str = "extra"
     sampling: Literal["random", "stratified"] = "random"
     per_class: bool = False  # the size counts examples per class
-    test_limit: int = 2000  # maximum number of test examples, a fixed subset; 0: all
+    test_limit: int = 2000  # maximum number of test examples, the same for all methods; 0: all
 
     def line(self) -> str:
         """Return the recipe on one line, ending with the optional fields that differ from their defaults."""

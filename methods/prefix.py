@@ -33,7 +33,7 @@ class Prefix(Method):
     layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu et al. 2022, arXiv 2110.07602) for
     `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`, which scales the prefix by a gate that
     depends on the input. Zhang et al. 2023, arXiv 2303.16199, for `gate=zero`, which attends to the prefix separately
-    and adds the result with a factor for each head that starts at 0.
+    and adds the result, multiplied by a factor for each attention head. The factor starts at 0.
     """
 
     name: ClassVar[str] = "prefix"
@@ -74,7 +74,8 @@ class Prefix(Method):
     )
     gate: str = added_option(
         "none",
-        "none; input: scale the prefix by a gate that depends on the input; zero: by a factor that starts at 0.",
+        "none; input: scale the prefix by a gate that depends on the input; zero: attend to the prefix separately and "
+        "scale the result by a factor that starts at 0.",
         choices=("none", "input", "zero"),
     )
 
@@ -125,14 +126,15 @@ class Prefix(Method):
                     (call.heads, length, call.width),
                     call.layer,
                 )
-        # A shared module counts as its first layer.
+        # A module that several layers share gets one gate, in its first layer: in reverse order, the first call
+        # is the last to set the layer.
         for path, layer in {call.module: call.layer for call in reversed(calls)}.items():
             self._add_gate_and_dropout(slots, path, layer)
         if self.gate == "zero":
             for call in calls:
                 module = slots.backbone.model.get_submodule(call.module)
                 heads = call.heads * int(getattr(module, "num_key_value_groups", 1))  # of queries
-                # The share of a head is the factor that scales the output of its prefix.
+                # One factor for each of these heads; `attend` multiplies the output of the prefix by it.
                 slots.add(call.module, f"prefix_share_{call.index}", (heads,), call.layer)
         if self.positions == "shifted":
             from methods.core.positions import shift_positions
@@ -169,7 +171,7 @@ class Prefix(Method):
 
             slots.hook_inputs(module, compute_gate)
 
-        def change(prefix: Tensor) -> Tensor:  # [rows, heads, length, width]
+        def change(prefix: Tensor) -> Tensor:  # [rows, kv_heads, length, width]
             return slots.drop(prefix * scale[0] if scale else prefix, self.prefix_dropout)
 
         if self.gate == "input" or self.prefix_dropout:
@@ -208,7 +210,8 @@ class Prefix(Method):
                     for slot in prefix_slots
                 }
             )
-        # With simple-share, each attention call has a latent, and two slots: a key and a value.
+        # With simple-share, each attention call has a trained table of vectors (its latent), from which the
+        # frozen projections compute its two slots: the keys and the values.
         frozen = self.decoder == "simple-share"
         shape = (len(prefix_slots) // 2, length, hidden) if frozen else (length, hidden)
         per_vertex[LATENT] = initialise(streams, LATENT, shape, vertices, normal(1.0))
@@ -221,12 +224,12 @@ class Prefix(Method):
             )
         decoder = prefix_mlp(self.decoder, prefix_slots, hidden, self.hidden, streams)
         if activations:
-            # Real words cannot be the base of a simplex, so there is one vertex.
+            # A prefix that starts from real words cannot be the base of a simplex, so there is one vertex.
             fit_last_layer(decoder, per_vertex[LATENT][0], activations)
         return InitialParameters(per_vertex, decoder=decoder)
 
     def _activations(self, slots: Slots, prefix_slots: list[Slot]) -> dict[str, Tensor]:
-        """Return the keys and values of the words in the frozen backbone, `[heads, length, width]` each."""
+        """Return the keys and values of the words in the frozen backbone, `[kv_heads, length, width]` each."""
         import torch
 
         from methods.core.attention import record_attention

@@ -1,4 +1,4 @@
-"""A simplex of models: several copies of a base method, its vertices, trained together."""
+"""A simplex of models: several models of a base method, its vertices, trained together."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ DECODERS = ("shared", "per-vertex")
 
 @dataclass(frozen=True, kw_only=True)
 class Simplex(Method):
-    """Train `vertices` models of the base method at once; each example of a step uses a point of their simplex.
+    """Train `vertices` models of the base method at once, at sampled points of the simplex between them.
 
-    The points are sampled. The dev metric is computed on several copies of the dev examples; no two copies share a
-    point. The centroid is tested. With one vertex, the method equals its base, bit for bit.
+    By default each example of a step has its own point in each layer (`granularity`). The dev examples are scored
+    several times, each time at other points. The centroid is tested. With one vertex, the method equals its base, bit
+    for bit.
 
-    Sources: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (prefixes and heads as six vertices; a point for each
-    example and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the coarser
-    granularities and the penalty `diversity`. docs/simplex.md lists the choices made where the sources are silent.
+    Sources: Falissard, Guigue & Soulier 2023, arXiv 2310.15793 (six vertices, each a prefix and a classification head;
+    a point for each example and layer); Wortsman et al. 2021, arXiv 2102.10472, for the uniform distribution, the
+    coarser granularities and the penalty `diversity`. docs/simplex.md lists the choices made where the sources are
+    silent.
     """
 
     name: ClassVar[str] = "simplex"
@@ -81,7 +83,7 @@ class Simplex(Method):
         choices=DECODERS,
     )
     head: bool = added_option(
-        True, "Whether the head has vertices; false: one head for the whole simplex."
+        True, "Whether the classification head has vertices; false: one head for the whole simplex."
     )
     mix: str = added_option(
         "factors",
@@ -150,7 +152,8 @@ class Simplex(Method):
     def unused(self) -> frozenset[str]:
         """With one vertex, all other options of the simplex.
 
-        Otherwise those of sampling that is switched off, and `decoders` if the base has no decoder.
+        Otherwise `copies` with validation=centroid, `samples` with test=centroid, and `decoders` if the base
+        trains no MLP.
         """
         if self.vertices == 1:
             return frozenset(SIMPLEX_OPTIONS) - {"vertices"}
@@ -207,7 +210,7 @@ class Simplex(Method):
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder
                 for vertex in range(self.vertices)
             ]
-            # Each vertex has a decoder, since `initial` has one.
+            # The filter is for the type checker: each vertex has a decoder, since `initial` has one.
             initial = replace(
                 initial,
                 decoder=Decoders(decoder for decoder in decoders if decoder is not None),

@@ -123,7 +123,7 @@ def _natural_order(name: str) -> list[int | str]:
 
 
 def _prefixes(tensors: Tensors, part: str) -> list[Tensor]:
-    """Return the keys or values of every layer in order, each `[heads, length, width]`."""
+    """Return the keys or values of every layer in order, each `[kv_heads, length, width]`."""
     return [
         tensors[name] for name in sorted(tensors, key=_natural_order) if f".prefix_{part}_" in name
     ]

@@ -118,9 +118,9 @@ def demo() -> None:
 @app.command(cls=GridCommand, rich_help_panel="Compute")
 @with_options
 def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
-    """Train and test all jobs (methods × tasks × sizes × draws) that have no result in the database yet.
+    """Train and test all jobs (methods × tasks × sizes × draws) that have not been run yet.
 
-    The same command again continues where an interrupted run stopped.
+    The same command again continues an interrupted run. It runs failed jobs again only with --retry-failed.
 
     Example:  bench run --model tiny --methods prefix,simplex --tasks toy --sizes 50,100 --draws 3
     """

@@ -1,4 +1,4 @@
-"""`bench run`: check the command, plan its jobs, and run those that have no result."""
+"""`bench run`: check the command, plan its jobs, and run those that have not been run or are to be tried again."""
 
 import math
 import signal
@@ -47,7 +47,7 @@ class CheckedCommand(NamedTuple):
 
 
 def run_grid(grid: GridOptions, options: RunOptions) -> int:
-    """Run the jobs of a grid that have no result, and return the exit code.
+    """Run the jobs of a grid that have not been run or are to be tried again, and return the exit code.
 
     Raises:
         BenchError: The request is wrong, or something that it needs is not available.

@@ -136,7 +136,7 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
 
 
 def _narrowed(ledger: Ledger, ids: Collection[int], hypothesis: Hypothesis) -> bool:
-    """Return whether a request leaves out results of the methods of the hypothesis.
+    """Return whether a request leaves out results of the hypothesis's method or baseline.
 
     Results on earlier data of a task do not count.
     """

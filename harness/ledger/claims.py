@@ -4,6 +4,9 @@ The claims of a job have rising numbers. The ledger accepts a result only with t
 latest claim, so it refuses the late result of a run that has lost its claim. When a claim is released,
 its job returns to the state before the claim.
 
+A run holds a lock while it is alive (`liveness.py`). Other runs release the claims of a run that holds
+none.
+
 In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table, it
 holds the number of the claim under which the attempt was recorded.
 """
@@ -52,7 +55,7 @@ def claim_jobs(
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run. The caller has begun it, so it is not None.
+        run: id of the claiming run. It is not None here: only a ledger that has not begun a run has None.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
@@ -69,8 +72,8 @@ def claim_jobs(
     for part in chunks(digests, CHUNK):
         query = select(jobs.c.digest, jobs.c.epoch).where(jobs.c.digest.in_(part), claimable)
         if connection.dialect.name == "postgresql":
-            # Lock only the rows that this call will claim: other runs skip locked rows, and would miss
-            # the others.
+            # Lock only the rows that this call will claim. Other runs skip locked rows, so with more
+            # locks they would miss jobs that are free.
             order = case(
                 {digest: position for position, digest in enumerate(part)}, value=jobs.c.digest
             )

@@ -1,9 +1,9 @@
 """The loop of `bench run`: claim jobs in the ledger, give them to an executor, record their outcomes.
 
 Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
-recorded its outcome. After the first signal, the loop ends when the jobs in flight have ended. The
-second signal ends it at once. In both cases the scheduler releases the claims of jobs that have no
-result.
+recorded its outcome, or until its worker has died and it will be tried again. After the first signal,
+the loop ends when the jobs in flight have ended. The second signal ends it at once. In both cases the
+scheduler releases the claims of jobs that have no result.
 """
 
 import math
@@ -25,8 +25,8 @@ from harness.wording import plural
 MAX_WORKER_DEATHS = 3  # a job fails when this many workers have died while they ran it
 CONFIRM_ABOVE = 3600.0  # a run of more estimated seconds than this needs a confirmation
 POLL_SECONDS = 0.15  # how long one call waits for events
-# Jobs that the scheduler offers the ledger in one claim; for packs of more than 25 jobs, twice the pack.
-# They are more than it claims, because other runs may have claimed the first ones.
+# Jobs that the scheduler offers in one call of `Ledger.claim`; for packs of more than 25 jobs, it offers
+# twice the pack. It offers more than it will get, because other runs may have claimed the first ones.
 CLAIM_CANDIDATES = 50
 
 
@@ -69,6 +69,7 @@ class Scheduler:
     _in_flight: dict[str, Claim] = field(init=False, default_factory=dict)
     _worker_deaths: Counter[str] = field(init=False, default_factory=Counter)  # by digest
     _timed_out: set[str] = field(init=False, default_factory=set)
+    # the jobs that other runs have claimed
     _other_runs: JobsOfOtherRuns = field(init=False, default_factory=JobsOfOtherRuns)
     _estimator: JobTimeEstimator = field(init=False, default_factory=JobTimeEstimator)
     _seconds_waited: float = field(init=False, default=0.0)  # for a locked ledger, so far
@@ -91,7 +92,7 @@ class Scheduler:
             except BaseException as error:
                 # The second signal raises KeyboardInterrupt out of a job in this process.
                 second_signal = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
-                if not second_signal:  # no outcome can be recorded: do not wait for the workers
+                if not second_signal:  # no further outcome can be recorded: do not wait
                     self.executor.close(kill=True)
                     raise
             self.executor.close(kill=self.stop.count >= 2)
@@ -105,7 +106,7 @@ class Scheduler:
     def _loop(self) -> None:
         """Start and record jobs until nothing is in flight and nothing may be started, or until the second signal."""
         while self.stop.count < 2:
-            self.ledger.keep_lock()
+            self.ledger.keep_lock()  # other runs release the claims of a run without a lock
             if self._may_start_jobs:
                 self._start_jobs()
             if self._in_flight:
@@ -126,7 +127,7 @@ class Scheduler:
         """Release the claims of jobs that have no result, and count the jobs that other runs ended."""
         if self._in_flight:
             self.ledger.release_claims(list(self._in_flight.values()))
-        if self._may_start_jobs:  # otherwise every job without an outcome counts as left
+        if self._may_start_jobs:  # otherwise every job without an outcome counts as remaining
             # No job is in the state `claimed` here: the loop has waited for those of other runs.
             ended = sum(state != "planned" for state in self.ledger.states(self.tickets).values())
             self.progress.ended_by_other_runs = ended - self.progress.done - self.progress.failed
@@ -139,22 +140,24 @@ class Scheduler:
         if idle and not self._queue:
             self._queue.extend(self._other_runs.pop_unfinished(self.ledger, self.retry))
         for worker in idle:
-            while self._queue:  # a claim may get no job: then its candidates have left the queue
+            # If other runs have claimed all candidates, `_claim_pack` removes these from the queue and
+            # returns no claim: try the next ones.
+            while self._queue:
                 if claims := self._claim_pack():
                     self._in_flight |= {claim.digest: claim for claim in claims}
                     self.executor.submit(worker, [self.tickets[claim.digest] for claim in claims])
                     break
 
     def _claim_pack(self) -> list[Claim]:
-        """Claim the jobs of the next pack. Remove from the queue these and the candidates that other runs have."""
+        """Claim the next pack. Remove its jobs and the candidates that other runs have claimed from the queue."""
         first = self._queue[0]
         # A job whose worker died runs alone from then on: it may be the cause.
         count = 1 if self._worker_deaths[first] else self.tickets[first].jobs_at_once
         candidates = self._claim_candidates(count)
         claims = self.ledger.claim(candidates, count, retry=self.retry)
         claimed = {claim.digest for claim in claims}
-        # The ledger claims in order and stops after `count` claims. Candidates after the last claim
-        # stay in the queue.
+        # The ledger goes through the candidates in order until `count` jobs are claimed. Those after the
+        # last claimed job stay in the queue.
         last = candidates.index(claims[-1].digest) if len(claims) == count else len(candidates) - 1
         for digest in candidates[: last + 1]:
             self._queue.remove(digest)
@@ -163,7 +166,7 @@ class Scheduler:
         return claims
 
     def _claim_candidates(self, count: int) -> list[str]:
-        """Return the next jobs of the queue; if `count` is more than 1, those of the same kind as the first."""
+        """Return the next jobs of the queue; if `count` is more than 1, those that can share a pack with the first."""
         kind = self.tickets[self._queue[0]].kind
         candidates = (
             digest for digest in self._queue if count == 1 or self.tickets[digest].kind == kind
@@ -180,15 +183,16 @@ class Scheduler:
             return
         self._show_notes_and_adopt_geometry(event.outcomes)
         for outcome in event.outcomes:
-            self._record(self._in_flight[outcome.digest], outcome)
-            # The job stays in flight until the commit, so that `_wait_for_ledger` keeps waiting for a
-            # locked ledger after one signal: otherwise the result would be lost.
-            del self._in_flight[outcome.digest]
+            self._record(outcome)
 
-    def _record(self, claim: Claim, outcome: Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         """Commit an outcome, and show it if the ledger accepts it."""
         job = self.tickets[outcome.digest].job
-        if not self.ledger.record(outcome, claim.number):
+        accepted = self.ledger.record(outcome, self._in_flight[outcome.digest].number)
+        # The job stays in flight until the commit, so that `_wait_for_ledger` keeps waiting for a
+        # locked ledger after one signal: otherwise the outcome would be lost.
+        del self._in_flight[outcome.digest]
+        if not accepted:
             self.display.note(
                 f"another run has taken over {job.label} on {job.draw.task}: "
                 "the result of that run counts"
@@ -200,9 +204,10 @@ class Scheduler:
         self.display.finished(job, outcome, self.progress)
 
     def _show_notes_and_adopt_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """Show the notes of a pack, and run the other jobs of its kind in the geometry of a job with a note.
+        """Show the notes of a pack. If it did not fit into memory, plan the other jobs of its kind smaller.
 
-        The geometry is smaller if the pack did not fit into memory. For other notes it is the planned one.
+        A job that did not fit has a note and ran in a smaller geometry. A job with any other note ran in
+        its ticket's geometry, so the assignment changes nothing.
         """
         for outcome in outcomes:
             if not outcome.note:
@@ -217,7 +222,6 @@ class Scheduler:
 
     def _handle_worker_death(self, digest: str, reason: str) -> None:
         """Queue a job again after its worker died. It fails if it timed out or if too many workers have died."""
-        claim = self._in_flight.pop(digest)
         self._worker_deaths[digest] += 1
         if digest in self._timed_out:
             error = "Timeout: it took longer than --timeout allows"
@@ -228,10 +232,11 @@ class Scheduler:
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
                 "the job is tried again"
             )
-            self.ledger.release_claims([claim])
+            # Not in flight while it waits for a locked ledger: it has no outcome that could be lost.
+            self.ledger.release_claims([self._in_flight.pop(digest)])
             self._queue.appendleft(digest)
             return
-        self._record(claim, Outcome(digest=digest, status="failed", error=error))
+        self._record(Outcome(digest=digest, status="failed", error=error))
 
     # -- between events
 
@@ -257,7 +262,10 @@ class Scheduler:
                 self.stop.count = 2  # as after the second signal: stop at once
 
     def _kill_late_packs(self, workers: Sequence[WorkerStatus]) -> None:
-        """Kill the workers of packs that take longer than their jobs may. A job that ran alone has then timed out."""
+        """Kill the workers of packs that take longer than the time limits of all their jobs together.
+
+        A job that ran alone has then timed out.
+        """
         for number, worker in enumerate(workers):
             late = worker.seconds > self.limits.seconds_per_job * worker.jobs
             if late and worker.digest in self._in_flight:
@@ -276,7 +284,8 @@ class Scheduler:
     def _wait_for_ledger(self, seconds: float) -> bool:
         """Return whether to keep waiting for a ledger that another process has locked.
 
-        One signal ends the wait. While jobs are in flight two are needed, since their results would be lost.
+        One signal ends the wait. While jobs are in flight, it takes two, because ending the wait loses the
+        results of these jobs.
 
         Args:
             seconds: since this wait began. The ledger calls this method again and again while it waits.

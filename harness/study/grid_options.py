@@ -54,12 +54,13 @@ SAMPLING = "How examples are drawn"
 TRAINING = "How everything is trained"
 
 
-def _option(name: str, text: str, panel: str, *, metavar: str = "TEXT") -> Any:
-    """Return a Typer option whose help text ends with its entry of `DEFAULTS`.
+def _option(name: str, text: str, panel: str, *, metavar: str = "TEXT", exception: str = "") -> Any:
+    """Return a Typer option whose help text ends with its entry of `DEFAULTS`, and with an exception to it.
 
     In the text, a list wraps at its spaces. Typer would cut a default that it shows itself.
     """
     default = DEFAULTS.get(name.removeprefix("--").replace("-", "_"), "").replace(",", ", ")
+    default += f"; {exception}" if exception else ""
     return typer.Option(
         name,
         help=f"{text} \\[default: {default}]" if default else text,
@@ -89,10 +90,17 @@ class GridOptions:
             "Tasks or groups: glue, toy (see `bench list tasks`).",
             WHAT,
             metavar="NAME,NAME",
+            exception="with --data or --task-file: none",
         ),
     ] = None
     sizes: Annotated[
-        Text, _option("--sizes", "Numbers of labelled training examples.", WHAT, metavar="N,N")
+        Text,
+        _option(
+            "--sizes",
+            "Numbers of labelled training examples; 30 % more are drawn as dev examples (see --dev).",
+            WHAT,
+            metavar="N,N",
+        ),
     ] = None
     draws: Annotated[
         Text,
@@ -167,7 +175,8 @@ class GridOptions:
         Path | None,
         _option(
             "--test",
-            "A file of test examples. Without it, each draw holds out a random quarter of the rows.",
+            "A file of test examples. Without it, each draw holds out a random quarter of the rows, "
+            "at most 2000 (see --test-limit).",
             OWN_DATA,
             metavar="FILE",
         ),
@@ -219,7 +228,7 @@ class GridOptions:
         Text,
         _option(
             "--test-limit",
-            "Test on a fixed subset of at most this many examples; 0: on all.",
+            "Test on at most this many examples, the same for all methods; 0: on all.",
             SAMPLING,
             metavar="N",
         ),

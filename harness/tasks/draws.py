@@ -17,7 +17,7 @@ from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task, normalise
 
 VERSION = 1  # increased by a change that draws other examples
-HELD_OUT = 0.25  # fraction of the examples to test on if there is no test split
+HELD_OUT = 0.25  # fraction of the examples to test on, up to the limit, if there is no test split
 TRIES = 100  # draws without all classes until a size is infeasible
 
 

@@ -33,16 +33,16 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
         values = metrics.compute(
             target.task.metrics, target.predictions(logits), [row.label for row in examples.dev]
         )
-        point = CurvePoint(
+        evaluation = CurvePoint(
             number,
             float(target.loss(train_logits, labels)),
             metrics.score(target.task.metrics, values),
             float(target.loss(logits, target.tensor(examples.dev, logits.device))),
         )
-        result.curve.append(point)
+        result.curve.append(evaluation)
         result.steps = number
-        if best.offer((point.dev_score, -point.dev_loss), number, adapted.trainable):
-            result.best_point = point
+        if best.offer((evaluation.dev_score, -evaluation.dev_loss), number, adapted.trainable):
+            result.best_evaluation = evaluation
     adapted.trainable.load_state_dict(best.state)
     return result
 

@@ -37,7 +37,7 @@ class DevScores(NamedTuple):
 
     score: float  # higher is better
     loss: float  # mean
-    copies: tuple[float, ...] = ()  # score of each copy of the dev examples; empty at the centroid
+    copy_scores: tuple[float, ...] = ()  # of each copy of the dev examples; empty at the centroid
 
 
 @dataclass
@@ -48,7 +48,7 @@ class CurvePoint:
     train_loss: float  # mean since the previous evaluation
     dev_score: float
     dev_loss: float
-    copies: tuple[float, ...] = ()  # as in `DevScores`
+    copy_scores: tuple[float, ...] = ()  # as in `DevScores`
 
     def as_list(self) -> list[float | list[float]]:
         """Return the values in the order in which the ledger stores them."""
@@ -57,7 +57,7 @@ class CurvePoint:
             self.train_loss,
             self.dev_score,
             self.dev_loss,
-            *([list(self.copies)] if self.copies else []),
+            *([list(self.copy_scores)] if self.copy_scores else []),
         ]
 
 
@@ -111,7 +111,7 @@ class DevSet:
         )
 
     def score(self, step: int) -> Generator[EvalRequest, Tensor, DevScores]:
-        """Score the dev examples after a training step: a generator that requests logits and returns the scores."""
+        """Request the logits of the dev examples after a training step, and return their scores."""
         target, examples = self._target, [*self._examples] * self.copies
         responses = []
         for request in self._requests(step):
@@ -120,12 +120,12 @@ class DevSet:
         loss = float(target.loss(logits, target.tensor(examples, logits.device)))
         predictions = target.predictions(logits)
         count = len(self._examples)
-        copies = [
+        copy_scores = [
             self._score_of(predictions[start : start + count])
             for start in range(0, len(examples), count)
         ]
         return DevScores(
-            self._score_of(predictions), loss, tuple(copies) if self._stochastic else ()
+            self._score_of(predictions), loss, tuple(copy_scores) if self._stochastic else ()
         )
 
     def _score_of(self, predictions: Sequence[float]) -> float:
@@ -163,9 +163,9 @@ class SelectionRules:
         self._dev_sets = dev_sets
 
     def compute_keys(
-        self, point: CurvePoint
+        self, evaluation: CurvePoint
     ) -> Generator[EvalRequest, Tensor, dict[str, tuple[float, ...]]]:
-        """Compute the key of a checkpoint by each rule: a generator that requests logits.
+        """Request the logits that the rules need, and return the key of a checkpoint by each rule.
 
         A rule selects the checkpoint with the greatest key.
         """
@@ -173,6 +173,6 @@ class SelectionRules:
             return {}
         keys: dict[str, tuple[float, ...]] = {}
         for rule, dev_set in self._dev_sets.items():
-            scores = yield from dev_set.score(point.step)
+            scores = yield from dev_set.score(evaluation.step)
             keys[rule] = (scores.score, -scores.loss)
-        return keys | {"loss": (-point.dev_loss,), "last": (float(point.step),)}
+        return keys | {"loss": (-evaluation.dev_loss,), "last": (float(evaluation.step),)}

@@ -213,7 +213,7 @@ class JobRun:
         """
         job, start = self.ticket.job, time.perf_counter()
         curve = zlib.compress(json.dumps([point.as_list() for point in result.curve]).encode(), 9)
-        if result.diverged_at is not None or result.best_point is None:
+        if result.diverged_at is not None or result.best_evaluation is None:
             return self._diverged_outcome(
                 curve,
                 f"the {result.not_finite} was not finite at step {result.diverged_at}",
@@ -241,8 +241,8 @@ class JobRun:
         return Outcome(
             digest=job.digest,
             status="done",
-            dev_score=result.best_point.dev_score,
-            best_step=result.best_point.step,
+            dev_score=result.best_evaluation.dev_score,
+            best_step=result.best_evaluation.step,
             trained=sum(parameter.numel() for parameter in trainable.parameters()),
             stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
             seconds_training=seconds,
@@ -326,7 +326,7 @@ class JobRun:
         if scores is None:
             return None
         values, names = dict(scores.metrics), list(scores.metrics)
-        best_step = result.best_point.step if result.best_point else None
+        best_step = result.best_evaluation.step if result.best_evaluation else None
         by_step: dict[int | None, TestScores | None] = {best_step: scores}
         final = {name: tensor.detach().clone() for name, tensor in trainable.state_dict().items()}
         # Rules that select the same step share one test.

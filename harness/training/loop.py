@@ -1,4 +1,4 @@
-"""The one training loop, for every method, alone or in a pack.
+"""The one training loop, for every method. A job trains alone or in a pack: several jobs in one forward pass.
 
 Nothing here knows a method by name. A method provides its slots (where tensors enter the backbone),
 its trainable parameters, and `dev_scoring` (how the dev examples are scored during training).
@@ -45,15 +45,17 @@ class Examples:
 
 @dataclass
 class FitResult:
-    """The result of a training. `adapted.trainable` then holds the parameters of the best checkpoint."""
+    """The result of a training loop.
+
+    After the loop, its `adapted.trainable` holds the selected checkpoint, or the latest parameters if
+    no checkpoint was selected.
+    """
 
     curve: list[CurvePoint] = field(default_factory=list)
-    best_point: CurvePoint | None = (
-        None  # of the selected checkpoint; None: no evaluation was finite
-    )
-    diverged_at: int | None = (
-        None  # first step with a value that was not finite; None: no such step
-    )
+    # the evaluation of the selected checkpoint; None: no evaluation was finite
+    best_evaluation: CurvePoint | None = None
+    # first step with a value that was not finite; None: no such step
+    diverged_at: int | None = None
     not_finite: Literal["loss", "dev loss", "dev score"] = "loss"  # what was not finite there
     steps: int = 0  # taken
     # The checkpoint that each rule of `SelectionRules` selects, by the name of the rule.
@@ -94,8 +96,9 @@ class TrainingLoop:
         recipe: number of steps, batch size and evaluations.
         streams: the job's random streams.
         progress: called with the number of each finished step.
-        other_rules: whether to also keep the checkpoints that the rules of `SelectionRules` select. The
-            loop's own rule is the best dev score and, of equal scores, the least dev loss.
+        other_rules: whether to also keep the checkpoints that other rules select (`SelectionRules`), so
+            that they can be tested too (`--rules all`). The loop's own rule is the best dev score and, of
+            equal scores, the least dev loss.
     """
 
     adapted: AdaptedModel
@@ -127,13 +130,13 @@ class TrainingLoop:
         )
 
     def dropout_generators(self) -> tuple[torch.Generator | None, torch.Generator]:
-        """Return the random generators for masks of the backbone's dropout (None: off) and of the method's dropout."""
+        """Return the generators of the dropout masks: of the backbone (None: no dropout) and of the method."""
         generator = partial(self.streams.generator, device=self.adapted.backbone.device.type)
         backbone = generator("dropout") if self.options["dropout"] else None
         return backbone, generator("method dropout")
 
     def requests(self) -> Requests:
-        """Train the parameters and leave them at the best checkpoint: a generator of requests."""
+        """Yield the requests of a training, and leave the parameters at the best checkpoint."""
         recipe, trainable = self.recipe, self.adapted.trainable
         dev_set, rules = self._dev_set(self.scoring), self._selection_rules()
         order = _training_order(self.streams, len(self.examples.train))
@@ -160,29 +163,30 @@ class TrainingLoop:
             self.progress(step)
             if step % recipe.eval_every and step != recipe.steps:
                 continue
+            # Only now: if every step read its loss, every step would wait for the device.
             if (index := _first_not_finite(losses)) is not None:
                 result.diverged_at = step - len(losses) + 1 + index
                 break
             train_loss, losses = float(torch.stack(losses).mean()), []
             scores = yield from dev_set.score(step)
-            point = CurvePoint(
+            evaluation = CurvePoint(
                 step=step,
                 train_loss=train_loss,
                 dev_score=scores.score,
                 dev_loss=scores.loss,
-                copies=scores.copies,
+                copy_scores=scores.copy_scores,
             )
-            if not (math.isfinite(point.dev_score) and math.isfinite(point.dev_loss)):
-                # The loss of this step, computed before its update, was finite: the update made a
-                # parameter non-finite.
+            loss_is_finite = math.isfinite(evaluation.dev_loss)
+            if not (loss_is_finite and math.isfinite(evaluation.dev_score)):
+                # All training losses so far are finite, so this evaluation is the first sign of divergence.
                 result.diverged_at = step
-                result.not_finite = "dev score" if math.isfinite(point.dev_loss) else "dev loss"
+                result.not_finite = "dev score" if loss_is_finite else "dev loss"
                 break
-            result.curve.append(point)
-            for rule, key in (yield from rules.compute_keys(point)).items():
+            result.curve.append(evaluation)
+            for rule, key in (yield from rules.compute_keys(evaluation)).items():
                 result.best_by_rule.setdefault(rule, BestCheckpoint()).offer(key, step, trainable)
-            if best_checkpoint.offer((point.dev_score, -point.dev_loss), step, trainable):
-                result.best_point, evaluations_since_best = point, 0
+            if best_checkpoint.offer((evaluation.dev_score, -evaluation.dev_loss), step, trainable):
+                result.best_evaluation, evaluations_since_best = evaluation, 0
             else:
                 evaluations_since_best += 1
             if recipe.patience and evaluations_since_best >= recipe.patience:
@@ -215,7 +219,7 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
     Args:
         loop: the job's training loop.
         micro_batch: number of rows in one forward call of a step; 0: all rows of the step. Splitting a
-            step changes the update by rounding only.
+            step changes the update by rounding and, if there is dropout, by other masks.
     """
     adapted = loop.adapted
     trainable, slots = adapted.trainable, adapted.slots

@@ -9,7 +9,7 @@ early stopping and end.
 The geometry of a pack follows from the plan and not from the jobs that are still training: an idle
 member, whose job has ended or that never had one, repeats the request of another member, and its
 result is unused. With equal geometry a job's numbers are equal to the bit, whatever trains beside it.
-Another geometry changes rounding, so the geometry is recorded.
+Another geometry changes rounding and dropout masks, so the geometry is recorded.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class AttentionCall:
     module: str  # path of the attention module; a model that shares layers calls one module several times
     index: int  # among the calls of that module
     layer: int  # index among the calls of all modules
-    heads: int  # of keys and values
+    heads: int  # of keys and values; with grouped queries, queries have more
     width: int  # of one head
 
 

@@ -32,8 +32,9 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Return the attention output, with the prefix of this call, if any, in front of keys and values.
 
-    Shapes: query `[rows, heads, tokens, width]`; a prefix is `[heads, length, width]` or `[rows,
-    heads, length, width]`. Returns `[rows, tokens, heads, width]`.
+    Shapes: query `[rows, heads, tokens, width]`; key and value `[rows, kv_heads, tokens, width]`; a prefix is
+    `[kv_heads, length, width]` or `[rows, kv_heads, length, width]`. With grouped queries, there are fewer
+    `kv_heads` than `heads`. Returns `[rows, tokens, heads, width]`.
     """
     # architecture.py counts the calls of a shared module; slots.py resets the index before a forward pass.
     index: int = getattr(module, "_slots_next_call", 0)
@@ -47,7 +48,7 @@ def attend(
     )
     prefix_key = change(prefix_key.expand(rows, -1, -1, -1))
     prefix_value = change(getattr(module, f"prefix_value_{index}").expand(rows, -1, -1, -1))
-    # With gate=zero, the prefix has its own softmax, and a factor for each head, its share, scales its output.
+    # With gate=zero, the prefix has its own softmax, and its output is multiplied by a trained factor per head.
     factors = getattr(module, f"prefix_share_{index}", None)  # [heads] or [rows, heads]
     if factors is not None:
         of_text, _ = _plain(module, query, key, value, attention_mask, **options)
@@ -55,7 +56,7 @@ def attend(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
         return of_text + of_prefix * factors[..., None, :, None], None
-    # `is_causal` would also hide the prefix. With a mask, attention ignores it, so the mask takes its place.
+    # `is_causal` would hide the prefix too. A mask makes attention ignore `is_causal`: a causal mask replaces it.
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         attention_mask = torch.ones(
             1, 1, query.shape[2], query.shape[2], dtype=torch.bool, device=query.device
@@ -78,10 +79,11 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return attention to the keys as given, which may begin with a prefix."""
+    """Return the attention output; keys and values contain the prefix, if there is one."""
     attention = partial(_attention, module, **options)
     if not _under_vmap["active"] or options.get("softcap") is not None:
         return attention(query, key, value, mask)
+    # `merged` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each row.
     mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
     output: Tensor = _AttentionOverJobs.apply(attention, query, key, value, mask)  # type: ignore[no-untyped-call]
     return output, None
@@ -139,7 +141,8 @@ def _by_products(
 class _AttentionOverJobs(torch.autograd.Function):
     """Attention under `torch.func.vmap` over jobs: one call on the rows of all jobs.
 
-    Without it, vmap would decompose attention or loop over the jobs.
+    Without it, vmap would decompose attention or loop over the jobs. It needs no `backward`: gradients are
+    taken outside vmap, and autograd records the call of the kernel in `vmap`.
     """
 
     @staticmethod

@@ -51,7 +51,7 @@ class OneMlp(Mlp):
 
     Args:
         names: the slots in the order key, value, key, value, ... from the lowest layer up.
-        shapes: `(heads, width)` of each slot.
+        shapes: `(kv_heads, width)` of each slot.
         dim: width of the latent vectors.
         hidden: width of the hidden layer.
         streams: random streams of the initial values.
@@ -69,7 +69,7 @@ class OneMlp(Mlp):
         self._names, self._shapes = names, shapes
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, length, dim]` to slots `[vertices, kv_heads, length, width]`.
 
         Other tensors are returned unchanged.
         """
@@ -102,11 +102,11 @@ class PerLayerMlp(Mlp):
         self._names, self._shape = names, shapes[0]
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map latents `[vertices, length, dim]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, length, dim]` to slots `[vertices, kv_heads, length, width]`.
 
         Other tensors are returned unchanged.
         """
-        flat = self.output(tensors[LATENT][:, None])  # [vertices, slots, length, heads * width]
+        flat = self.output(tensors[LATENT][:, None])  # [vertices, slots, length, kv_heads * width]
         slots = flat.unflatten(-1, self._shape).transpose(2, 3).unbind(1)
         return _replace_latent(tensors, dict(zip(self._names, slots, strict=True)))
 
@@ -114,7 +114,7 @@ class PerLayerMlp(Mlp):
 def prefix_mlp(
     kind: str, prefix_slots: Sequence[Slot], dim: int, hidden: int, streams: Streams
 ) -> OneMlp | PerLayerMlp:
-    """Return the decoder `one` or `per-layer` for prefix slots `[heads, length, width]`.
+    """Return the decoder `one` or `per-layer` for prefix slots `[kv_heads, length, width]`.
 
     Raises:
         Unsupported: the layers have heads of different number or width, and `per-layer` requires equal ones.
@@ -141,7 +141,7 @@ def fit_last_layer(
     Args:
         decoder: changed in place.
         latent: `[length, dim]`.
-        target: `{slot: [heads, length, width]}` in the order of the decoder's slots.
+        target: `{slot: [kv_heads, length, width]}` in the order of the decoder's slots.
 
     Raises:
         Unsupported: there are more latent vectors than hidden units.
@@ -179,7 +179,7 @@ class FrozenProjections(nn.Module):
     def __init__(self, names: Sequence[str], calls: Sequence[AttentionCall], slots: Slots) -> None:
         super().__init__()
         self._names = names
-        # For each slot: weight [out, hidden], bias [out] and (heads, width).
+        # For each slot: weight [out, hidden], bias [out] and (kv_heads, width).
         self._projections: list[tuple[Tensor, Tensor, tuple[int, int]]] = []
         for call in calls:
             block = next(
@@ -195,7 +195,7 @@ class FrozenProjections(nn.Module):
                 self._projections.append((*_affine(slots, projection), (call.heads, call.width)))
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map latents `[vertices, layers, length, hidden]` to slots `[vertices, heads, length, width]`.
+        """Map latents `[vertices, layers, length, hidden]` to slots `[vertices, kv_heads, length, width]`.
 
         Other tensors are returned unchanged.
         """
@@ -205,7 +205,7 @@ class FrozenProjections(nn.Module):
         for number, (name, (weight, bias, shape)) in enumerate(
             zip(self._names, self._projections, strict=True)
         ):
-            # [vertices, length, heads * width]
+            # [vertices, length, kv_heads * width]
             flat = F.linear(vectors[:, number // 2], weight.to(vectors), bias.to(vectors))
             decoded[name] = flat.unflatten(-1, shape).transpose(1, 2)
         return _replace_latent(tensors, decoded)

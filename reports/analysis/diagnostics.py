@@ -159,8 +159,8 @@ def _provenance(paired_runs: PairedRuns) -> Iterator[Note]:
     passes = sorted({run.passes for run in runs})
     if len(passes) > 1:
         text = (
-            "Results of one kind are equal to the last digit; results of different kinds differ by rounding or, "
-            "if a step is processed in parts, by other dropout. Seconds and bytes of a pack are shared, so compare "
+            "Results of one kind are equal to the last digit; results of different kinds differ by rounding and, "
+            "with dropout, by other masks. Seconds and bytes of a pack are shared, so compare "
             "costs with `bench run --timing`"
         )
         yield Note("PACK_MIX", "amber", f"the runs were trained {_some(passes)}. {text}.")
@@ -196,7 +196,7 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
     yield from _repeating_fields(runs)
     yield from _repeated(runs)
     if paired_runs.seen:
-        text = "the backbone is known to be trained on this data; high scores there may come from memorisation"
+        text = "the backbone is known to have been trained on this data; high scores there may come from memorisation"
         yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")
 
 

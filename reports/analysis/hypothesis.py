@@ -13,4 +13,4 @@ class Hypothesis(NamedTuple):
     rope: float = ROPE  # half-width of the region around 0, in points
     late: bool = False  # whether there were results already when it was declared
     max_draws: int = 0  # the declared maximum; 0: none was declared
-    narrowed: bool = False  # whether a request leaves out results of the two methods; not stored
+    narrowed: bool = False  # whether a request leaves out results of either method; not stored

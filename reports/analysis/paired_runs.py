@@ -1,4 +1,7 @@
-"""Runs, and how they are paired: methods are compared only on the same examples and random streams."""
+"""Runs (planned jobs and their results), and how they are paired.
+
+Methods are compared only on the same examples and random streams.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +16,9 @@ from reports.analysis.hypothesis import ROPE, Hypothesis
 from reports.analysis.run import STATUSES, Run, has_score, run_status
 from reports.analysis.training_failures import training_failures
 
-HELD_OUT: Final = 0.25  # of the rows of a file, that each draw tests on
+HELD_OUT: Final = (
+    0.25  # part of the rows of a file that each draw holds out, unless a limit is lower
+)
 T = TypeVar("T")
 Array = NDArray[np.float64]
 
@@ -62,7 +67,11 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PairedRuns:
-    """The runs of one backbone and one recipe, by method and block; blocks without any run are absent."""
+    """The runs of one backbone and one recipe, by method and block.
+
+    A planned job without a result is a run too, with status `missing`. A block in which no method has a
+    run is absent.
+    """
 
     backbone: str
     recipe: str
@@ -76,7 +85,8 @@ class PairedRuns:
     repeated: tuple[Run, ...]  # further runs of a method in a block, which are not used
     unknown: tuple[str, ...]  # requested names that no run has
     hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
-    # whether the request leaves out runs of the two methods of the hypothesis
+    # whether the request, here or when the runs were read from the database, leaves out runs of the
+    # hypothesis's method or baseline
     narrowed: bool = False
 
     @property
@@ -90,7 +100,10 @@ class PairedRuns:
         return self.hypothesis.max_draws if self.hypothesis else 0
 
     def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
-        """Return the numbers of runs at which a method was compared with the baseline before there were more."""
+        """Return the earlier looks: the numbers of runs at which a method could be compared with the baseline.
+
+        The present number is not among them. Each look may have been a test, so later tests are stricter.
+        """
         ours, theirs = (self._looks.get((name, task, size), ()) for name in (method, self.baseline))
         counts = {min(pair) for pair in zip(ours, theirs, strict=False)}
         now = min(
@@ -145,7 +158,10 @@ class PairedRuns:
 
     @cached_property
     def failures(self) -> Mapping[tuple[str, str, int], str]:
-        """Why a method did not train, by method, task and size; cells that trained are absent."""
+        """Why scores say nothing about a method, by method, task and size; other cells are absent.
+
+        The runs have scores, but the method did not train: see `training_failures`.
+        """
         return training_failures(run for run in self.all() if has_score(run))
 
     def against(self, baseline: str) -> "PairedRuns":
@@ -156,7 +172,7 @@ class PairedRuns:
 
     @cached_property
     def seen(self) -> tuple[str, ...]:
-        """The tasks on whose data the backbone is known to be trained."""
+        """The tasks on whose data the backbone is known to have been trained."""
         marked = {run.task for run in self.index.values() if run.seen}
         return tuple(task for task in self.tasks if task in marked)
 
@@ -168,7 +184,7 @@ class PairedRuns:
 
 
 def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]:
-    """Return the sizes of a scope (None: all sizes) at which at least one method can be run on the task."""
+    """Return the sizes at which at least one method can be run on the task; only `scope` if it is not None."""
     return [
         size
         for size in (paired_runs.sizes if scope is None else (scope,))
@@ -202,9 +218,11 @@ def draw_count(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
 
 
 def holdout_ratio(runs: Iterable[Run]) -> float:
-    """Return test rows divided by the other rows of the file if both are split anew for each draw, else 0.
+    """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
 
-    Older results do not say how large the file was: the training rows stand for the other rows.
+    It is 0 if the test rows are not split anew for each draw. Results that store `identities` come from a
+    split that holds out at most about `HELD_OUT` of the rows. In older results, the training rows stand
+    for the other rows, which makes the ratio too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):
@@ -263,10 +281,10 @@ def pair_runs(
     chosen_tasks, unknown_tasks = _select(tasks, sorted({run.task for run in all_runs}))
     chosen_sizes, unknown_sizes = _select(sizes, sorted({run.size for run in all_runs}))
 
-    def in_scope(run: Run) -> bool:
+    def is_requested(run: Run) -> bool:
         return run.task in chosen_tasks and run.size in chosen_sizes
 
-    kept = [run for run in all_runs if in_scope(run) and run.method in chosen]
+    kept = [run for run in all_runs if is_requested(run) and run.method in chosen]
     if not kept:
         raise NothingToCompare(f"no run matches the request; there are {_inventory(all_runs)}")
     backbones = sorted({run.backbone for run in kept})
@@ -300,14 +318,14 @@ def pair_runs(
             or any(
                 run.method in (hypothesis.method, hypothesis.baseline)
                 for run in all_runs
-                if not in_scope(run)
+                if not is_requested(run)
             )
         ),
     )
 
 
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
-    """Return one run per method and block, and the finished runs of other jobs that are left over."""
+    """Return one run per method and block, and further finished runs of the same method and block."""
     index: dict[tuple[str, Block], Run] = {}
     repeated = []
     for run in runs:
@@ -326,7 +344,11 @@ def _select(requested: Sequence[T] | None, present: list[T]) -> tuple[list[T], l
 
 
 def _match(requested: Sequence[str] | None, present: list[str]) -> tuple[list[str], list[str]]:
-    """Do the same for methods, where `lora` also stands for its variants such as `lora(rank=4)`."""
+    """Return the requested methods that are present, and the requested names of which no method is present.
+
+    A name such as `lora` stands for its variants, such as `lora(rank=4)`, if there is no method of that
+    very name.
+    """
     if requested is None:
         return list(present), []
     matching: list[str] = []

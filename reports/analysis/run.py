@@ -59,7 +59,7 @@ class Run:
     n_dev: int
     n_test: int
     holdout: bool  # whether test rows are split off anew for every draw
-    seen: bool  # whether the backbone is known to be trained on this task's data
+    seen: bool  # whether the backbone is known to have been trained on this task's data
     trained: int  # number of trained parameters
     stored: int  # bytes needed to keep the result
     seconds_training: float

@@ -18,11 +18,11 @@ RISE: Final = 1.0  # points that the dev score may rise over the last third of t
 def training_failures(finished_runs: Iterable[Run]) -> dict[tuple[str, str, int], str]:
     """Return why a method did not train, by method, task and size; cells that trained are absent.
 
-    More than a quarter of the runs collapsed or diverged; or their mean dev score still rose by more
-    than one point over the last third of the steps, with an interval over draws above 0. The
-    interval of 95 % is simultaneous over the cells of the method: over 24 cells, intervals of 95 %
-    each would call a method untrained in 45 % of the studies in which all of its cells trained.
-    The second reason applies only to methods that train by steps.
+    A method did not train in a cell if more than a quarter of its runs collapsed or diverged, or if their
+    mean dev score still rose by more than one point over the last third of the steps, with an interval
+    over draws above 0. The interval of 95 % is simultaneous over the cells of the method: over 24 cells,
+    intervals of 95 % each would call a method untrained in 45 % of the studies in which all of its cells
+    trained. The second reason applies only to methods that train by steps.
     """
     cells: dict[tuple[str, str, int], list[Run]] = {}
     for run in finished_runs:

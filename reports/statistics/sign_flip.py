@@ -28,12 +28,12 @@ def sign_flip(values: ArrayLike) -> float:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("differences must be finite numbers")
-    # Scale down differences above one million: with nine digits they would not fit into the integers.
+    # If a difference is above one million, scale all down: with `DIGITS` digits, sums may not fit into int64.
     scale = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)
     units = np.rint(array / scale * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
-    # Two sums that are equal before rounding can differ by one unit per value after it: half a unit in each.
+    # Rounding moves each value by up to half a unit, so two equal sums of n values can differ by n units after it.
     bound = abs(int(units.sum())) - units.size
     if units.size > EXACT_PAIRS:
         return _sampled_p(units, bound)
@@ -46,12 +46,12 @@ def sign_flip(values: ArrayLike) -> float:
 
 
 def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Return the interval of the mean of (n,) whose bounds the sign flip does not reject at `alpha`.
+    """Return the interval of all means that the sign flip of `values` (n,) does not reject at `alpha`.
 
-    For values that are symmetric about their mean, each of the 2^n gaps between the means of all
-    subsets holds it with equal probability (Hartigan 1969), so the bounds are the k-th smallest and
-    the k-th largest of these means, where k sign vectors per side may reject. For more than
-    `EXACT_PAIRS` values, random subsets take the place of all. NaN if no p reaches `alpha`.
+    The 2^n - 1 means of nonempty subsets cut the line into 2^n gaps. If the values are symmetric about
+    the true mean, each gap contains the true mean with equal probability (Hartigan 1969). So the bounds
+    are the k-th smallest and the k-th largest of these means, with k = floor(alpha / 2 * 2^n). For more
+    than `EXACT_PAIRS` values, random subsets replace all subsets. NaN if k is 0: no p reaches `alpha`.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size > EXACT_PAIRS:
@@ -67,6 +67,7 @@ def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[floa
             sums = np.concatenate((sums, sums + value))
             counts = np.concatenate((counts, counts + 1))
         sums, counts = sums[1:], counts[1:]
+        # The factor is there because the product may fall just below an integer.
         rejecting = math.floor(alpha * 2.0 ** (array.size - 1) * (1 + 1e-12))
     if rejecting < 1 or array.size < 2:
         return math.nan, math.nan

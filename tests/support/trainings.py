@@ -144,7 +144,7 @@ def same(one, other):
     (fit, tensors), (again, others) = one, other
     curves = (
         fit.curve == again.curve
-        and fit.best_point == again.best_point
+        and fit.best_evaluation == again.best_evaluation
         and fit.diverged_at == again.diverged_at
     )
     return curves and all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())

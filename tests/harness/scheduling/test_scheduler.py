@@ -1,6 +1,7 @@
 """The loop of `bench run`, with an executor that does what a test asks of it."""
 
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -159,6 +160,48 @@ def test_a_job_that_kills_its_worker_fails(ledger, add_jobs, make_outcome):
     assert digest == poison
     assert "killed" in reason
     assert sum("the job is tried again" in line for line in display.notes) == 4
+
+
+def test_a_failure_of_the_last_job_waits_for_a_locked_ledger(ledger, add_jobs, make_outcome):
+    """After one signal, the failure of a job whose workers died is recorded as soon as the ledger is free."""
+    tickets, stop = add_jobs("lora"), StopSignals()
+    executor = FakeExecutor(make_outcome, workers=1, worker_deaths={"lora": 3})
+    other = sqlite3.connect(ledger.name, isolation_level=None)
+
+    def lock_and_signal(poll):
+        if poll == 3:  # the third worker dies now
+            other.execute("BEGIN IMMEDIATE")
+            stop(signal.SIGINT, None)
+
+    def unlock():
+        if stop.announced:
+            other.rollback()
+
+    executor.at_poll = lock_and_signal
+    display, progress = run(
+        ledger, tickets, executor, stop=stop, display=RecordingDisplay(on_note=unlock)
+    )
+    other.close()
+    assert set(ledger.states(tickets).values()) == {"failed"}
+    assert (progress.failed, progress.unwritten_results) == (1, False)
+    assert display.finished_digests == list(tickets)
+
+
+def test_a_job_to_be_tried_again_does_not_wait_for_a_locked_ledger(ledger, add_jobs, make_outcome):
+    """After one signal, a job without an outcome does not keep the run waiting."""
+    tickets, stop = add_jobs("lora"), StopSignals()
+    executor = FakeExecutor(make_outcome, workers=1, worker_deaths={"lora": 1})
+    other = sqlite3.connect(ledger.name, isolation_level=None)
+
+    def lock_and_signal(_):
+        other.execute("BEGIN IMMEDIATE")
+        stop(signal.SIGINT, None)
+
+    executor.at_poll = lock_and_signal
+    _, progress = run(ledger, tickets, executor, stop=stop)
+    other.close()
+    assert (executor.polls, executor.closed_with_kill) == (1, [True])
+    assert (progress.left, progress.unwritten_results) == (1, False)
 
 
 def test_after_the_first_signal_running_jobs_end(ledger, add_jobs, make_outcome):

@@ -86,7 +86,7 @@ def test_the_dev_examples_select_the_strength():
     """With `c=0` five strengths are tried; the best dev score is kept, of equal ones the lower loss."""
     model, result, examples, _ = fitted(CLASSES)
     assert [point.step for point in result.curve] == [1, 2, 3, 4, 5]
-    assert result.best_point == max(
+    assert result.best_evaluation == max(
         result.curve, key=lambda point: (point.dev_score, -point.dev_loss, point.step)
     )
     scores = testing.evaluate(
@@ -95,4 +95,4 @@ def test_the_dev_examples_select_the_strength():
         examples.target,
         testing.centroid_logits(model),
     )
-    assert scores.score == result.best_point.dev_score
+    assert scores.score == result.best_evaluation.dev_score

@@ -152,9 +152,9 @@ def test_a_replayed_step_equals_the_step(name, options):
         )
         assert tape.played > 3
         for (fit, tensors), (again, others) in zip(plain, played, strict=True):
-            assert (fit.curve, fit.best_point, fit.diverged_at) == (
+            assert (fit.curve, fit.best_evaluation, fit.diverged_at) == (
                 again.curve,
-                again.best_point,
+                again.best_evaluation,
                 again.diverged_at,
             )
             torch.testing.assert_close(tensors, others, rtol=0, atol=0, equal_nan=True)

@@ -112,7 +112,7 @@ def test_ties_go_to_the_lower_loss_and_then_to_the_later_step(monkeypatch):
     scores = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.7, 0.85)])
     fake_dev_scores(monkeypatch, lambda *_: next(scores))
     _, result = fitted(recipe=Recipe(steps=5, eval_every=1))
-    assert result.best_point.step == 4
+    assert result.best_evaluation.step == 4
 
 
 def test_the_parameters_are_left_at_the_best_checkpoint(monkeypatch):
@@ -137,7 +137,7 @@ def test_patience_ends_a_job_early(monkeypatch):
     scores = iter([(0.5, 1.0), (0.4, 1.0), (0.4, 1.0), (0.9, 1.0)])
     fake_dev_scores(monkeypatch, lambda *_: next(scores))
     _, result = fitted(recipe=Recipe(steps=50, eval_every=1, patience=2))
-    assert (result.steps, result.best_point.step) == (3, 1)
+    assert (result.steps, result.best_evaluation.step) == (3, 1)
 
 
 @pytest.mark.parametrize("name", ["lora", "simplex"])
@@ -195,7 +195,7 @@ def test_each_copy_of_a_dev_example_has_its_own_point():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     dev = rows(10, seed=1)
     stochastic, centroid = (DevScoring(stochastic=kind, copies=7) for kind in (True, False))
-    assert len(scored(model, dev, stochastic, 1).copies) == 7
+    assert len(scored(model, dev, stochastic, 1).copy_scores) == 7
     assert scored(model, dev, stochastic, 1) == scored(model, dev, stochastic, 1)
     assert scored(model, dev, stochastic, 1).loss != scored(model, dev, stochastic, 2).loss
     assert scored(model, dev, centroid, 1) == scored(model, dev, centroid, 2)
@@ -207,7 +207,7 @@ def test_small_dev_sets_are_copied_more(count, copies):
     """About 300 rows are scored, in at least two copies."""
     _, model = adapted("simplex")
     dev = rows(count)
-    assert len(scored(model, dev, DevScoring(stochastic=True, copies=0), 1).copies) == copies
+    assert len(scored(model, dev, DevScoring(stochastic=True, copies=0), 1).copy_scores) == copies
 
 
 def test_values_are_scaled_for_training_and_scaled_back():
@@ -224,7 +224,7 @@ def test_constant_labels_train():
     """A draw whose values are all 2.5 is trained and scored like any other."""
     train = [Example(("abc",), 2.5), Example(("bcd",), 2.5), Example(("cde",), 2.5)]
     _, result = fitted(data=(train, train), task=NUMBERS)
-    assert result.best_point.dev_score == 0
+    assert result.best_evaluation.dev_score == 0
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
@@ -253,7 +253,7 @@ def test_methods_learn(name):
     _, result = fitted(
         name, recipe=Recipe(steps=150, eval_every=150), data=(train, train), lr=rate, dropout=False
     )
-    assert result.best_point.dev_score > 0.9
+    assert result.best_evaluation.dev_score > 0.9
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
@@ -261,7 +261,7 @@ def test_a_last_step_that_diverges_is_detected(task):
     """A rate so high that the only update gives logits that are not finite is a divergence, not a guess of class 0."""
     _, result = fitted(recipe=Recipe(steps=1, eval_every=1), task=task, lr=1e37)
     assert result.diverged_at == 1
-    assert result.best_point is None
+    assert result.best_evaluation is None
 
 
 def test_copies_get_points_of_their_own_even_where_a_batch_shares_one():
@@ -299,7 +299,7 @@ def test_a_simplex_of_one_vertex_trains_as_its_base(base):
         fitted(base, recipe=recipe),
     )
     assert first.curve == second.curve
-    assert first.best_point == second.best_point
+    assert first.best_evaluation == second.best_evaluation
     expected = other.trainable()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.trainable().items())
 
@@ -308,10 +308,10 @@ def test_the_dev_score_of_every_copy_is_kept():
     """The curve holds the dev score of each copy; their mean is the score where the metric is a mean."""
     _, result = fitted("simplex", scoring=DevScoring(stochastic=True, copies=7))
     for point in result.curve:
-        assert len(point.copies) == 7
-        assert sum(point.copies) / 7 == pytest.approx(point.dev_score)
-        assert point.as_list()[4] == list(point.copies)
-    assert all(point.copies == () for point in fitted("prefix")[1].curve)
+        assert len(point.copy_scores) == 7
+        assert sum(point.copy_scores) / 7 == pytest.approx(point.dev_score)
+        assert point.as_list()[4] == list(point.copy_scores)
+    assert all(point.copy_scores == () for point in fitted("prefix")[1].curve)
 
 
 @pytest.mark.parametrize("granularity", ["row-layer", "row", "batch-layer", "batch"])
@@ -319,7 +319,7 @@ def test_every_granularity_trains_and_scores(granularity):
     """Points per row and per batch work in training steps and in scoring."""
     _, result = fitted("simplex", granularity=granularity)
     assert result.diverged_at is None
-    assert all(len(point.copies) == 30 for point in result.curve)
+    assert all(len(point.copy_scores) == 30 for point in result.curve)
 
 
 def test_other_selection_rules_change_no_number():
@@ -327,7 +327,7 @@ def test_other_selection_rules_change_no_number():
     recipe = Recipe(steps=24, eval_every=4)
     plain, actual = fitted("simplex", recipe=recipe), fitted("simplex", recipe=recipe, rules=True)
     assert plain[1].curve == actual[1].curve
-    assert plain[1].best_point == actual[1].best_point
+    assert plain[1].best_evaluation == actual[1].best_evaluation
     assert all(
         torch.equal(a, b)
         for a, b in zip(
@@ -336,14 +336,14 @@ def test_other_selection_rules_change_no_number():
     )
     rules = actual[1].best_by_rule
     assert set(rules) == {"stochastic", "centroid", "loss", "last"}
-    assert rules["stochastic"].step == actual[1].best_point.step
+    assert rules["stochastic"].step == actual[1].best_evaluation.step
     assert rules["last"].step == 24
     assert (
         rules["loss"].step
         == min(actual[1].curve, key=lambda point: (point.dev_loss, -point.step)).step
     )
     by_centroid = fitted("simplex", recipe=recipe, validation="centroid")[1]
-    assert rules["centroid"].step == by_centroid.best_point.step
+    assert rules["centroid"].step == by_centroid.best_evaluation.step
     assert set(fitted("lora", rules=True)[1].best_by_rule) == {"centroid", "loss", "last"}
 
 
@@ -383,7 +383,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
             [model.backbone(batching.collate(model.backbone, [row])) for row in encoded]
         )
     assert scores.predictions == target.predictions(logits)
-    assert result.best_point is not None
+    assert result.best_evaluation is not None
 
 
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])

@@ -325,7 +325,9 @@ def test_no_fused_attention_is_traced(monkeypatch):
     for (results, _), (again, _) in zip(
         traced, trained("prefix", {"hidden": 16}, jobs, 2, "float64"), strict=True
     ):
-        assert results.best_point.dev_loss == pytest.approx(again.best_point.dev_loss, rel=1e-9)
+        assert results.best_evaluation.dev_loss == pytest.approx(
+            again.best_evaluation.dev_loss, rel=1e-9
+        )
 
 
 @pytest.mark.slow
@@ -362,8 +364,10 @@ def test_compiled_steps_differ_by_rounding_only(name, options):
     shuffled = trained(name, options, [jobs[2], jobs[0]], 2, "float64", compiled=compiled)
     assert compiled._graph is not None
     for (results, tensors), (again, others) in zip(plain, together, strict=True):
-        assert results.best_point.step == again.best_point.step
-        assert results.best_point.dev_score == pytest.approx(again.best_point.dev_score, rel=1e-9)
+        assert results.best_evaluation.step == again.best_evaluation.step
+        assert results.best_evaluation.dev_score == pytest.approx(
+            again.best_evaluation.dev_score, rel=1e-9
+        )
         for key, tensor in tensors.items():
             torch.testing.assert_close(others[key], tensor, rtol=1e-6, atol=1e-8)
     assert same(shuffled[0], together[2])
