@@ -36,6 +36,8 @@ class Outcome:
         labels: of the test rows, compressed likewise, by the suffix of the test set.
         probabilities: of the classes, per test row, by the suffix of the test set; see
             `pack_probabilities`.
+        temperature: by which the logits of the tested model are divided to fit the labels of the dev
+            rows, compressed as one value; empty without class probabilities.
         groups: number of the group of each test row, in which rows are not independent, by suffix;
             no numbers if no two rows share a group.
         distinct: number of distinct values of each text field in the test rows, by suffix.
@@ -67,6 +69,7 @@ class Outcome:
     predictions: bytes = b""
     labels: Mapping[str, bytes] = field(default_factory=dict)
     probabilities: Mapping[str, bytes] = field(default_factory=dict)
+    temperature: bytes = b""
     groups: Mapping[str, bytes] = field(default_factory=dict)
     distinct: Mapping[str, bytes] = field(default_factory=dict)
     repeated: Mapping[str, bytes] = field(default_factory=dict)
@@ -87,7 +90,8 @@ class Outcome:
             for kind in kinds
             for suffix, data in getattr(self, kind).items()
         }
-        return {"curve": self.curve, "predictions": self.predictions, **of_rows}
+        temperature = {"temperature": self.temperature} if self.temperature else {}
+        return {"curve": self.curve, "predictions": self.predictions, **temperature, **of_rows}
 
 
 ProgressCallback = Callable[[str, int, int, str], None]  # digest, step, steps, phase

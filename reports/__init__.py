@@ -66,6 +66,8 @@ def render(
     against: str | None = None,
     texts: "Callable[[Run], Sequence[Sequence[str]] | None] | None" = None,
     characteristics: bool = False,
+    temperature: bool = False,
+    classes: bool = False,
     full: bool = True,
 ) -> str:
     """Write a report that ends in a newline; the same comparison gives the same bytes.
@@ -82,13 +84,17 @@ def render(
             HTML shows them.
         characteristics: whether to measure task characteristics on these texts and correlate them
             with gains; CSV ignores it.
+        temperature: whether to show the scores of class probabilities that are scaled by the stored
+            temperature, beside those of the raw ones; CSV ignores it.
+        classes: whether to show the confusion matrix and the scores of each class; HTML always does,
+            and CSV ignores it.
         full: whether a report for the terminal, in Markdown or in LaTeX has all tables and notes, and
             not only the verdict, one table and the most important notes.
 
     Raises:
         ValueError: the format is unknown.
         reports.analysis.paired_runs.NothingToCompare: the study is unknown, or has nothing in
-            common with these runs.
+            common with these runs; or they do not store what `temperature` or `classes` shows.
     """
     from reports.formats.dispatch import write
 
@@ -101,5 +107,7 @@ def render(
         against=against,
         texts=texts,
         characteristics=characteristics,
+        temperature=temperature,
+        classes=classes,
         full=full,
     )

@@ -5,6 +5,7 @@ depends on colour.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,6 +16,21 @@ DASH: Final = "—"
 def plural(count: float, noun: str) -> str:
     """Return a count and its noun, as in `1 task` and `2 tasks`."""
     return f"{count:.10g} {noun}{'' if count == 1 else 's'}"
+
+
+def metric_title(name: str, classes: Sequence[str]) -> str:
+    """Return the name of a metric as it is printed: each F1 says of which class it is.
+
+    Args:
+        name: as stored, such as `f1`, `f1/mismatched` or `zeroed f1`.
+        classes: the names of the task's classes; F1 is that of the second.
+    """
+    match = re.fullmatch(r"(zeroed |rule \S+ )?(macro-)?f1(?:/(.*))?", name)
+    if match is None:
+        return name
+    prefix, macro, suffix = (part or "" for part in match.groups())
+    of = f" of {classes[1]}" if len(classes) > 1 and not macro else ""
+    return f"{prefix}{macro}F1{of}{f' ({suffix})' if suffix else ''}"
 
 
 def number(value: float | None, digits: int) -> str:

@@ -13,6 +13,7 @@ from harness.artefacts.restore import StoredModel
 from harness.backbones.hub.cache import offline
 from harness.errors import BenchError, Unavailable
 from harness.tasks import draws, metrics
+from reports.document import metric_title
 
 RESAMPLES: Final = 1000
 
@@ -81,7 +82,8 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
         return by_score, ""
     test_sets = _test_sets(model)
     if isinstance(test_sets, str):
-        return by_score, f"No interval for {', '.join(rest)}: {test_sets}."
+        titles = ", ".join(metric_title(name, model.labels) for name in rest)
+        return by_score, f"No interval for {titles}: {test_sets}."
     for name in rest:
         if name.partition("/")[0] == "accuracy":
             predictions, labels = test_sets[name.partition("/")[2]]
@@ -179,7 +181,7 @@ def _line(model: StoredModel, name: str, interval: ScoreInterval | None) -> str:
     def shown(value: float) -> str:
         return f"{100 * value:.1f}" if in_percent else f"{value:.4g}"
 
-    value = shown(model.entry.metrics[name])
+    value, title = shown(model.entry.metrics[name]), metric_title(name, model.labels)
     if interval is None:
-        return f"- {name} {value}"
-    return f"- {name} {value} ({shown(interval.low)} to {shown(interval.high)}; {interval.method})"
+        return f"- {title} {value}"
+    return f"- {title} {value} ({shown(interval.low)} to {shown(interval.high)}; {interval.method})"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import completion
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.commands.stored_runs import ResultQuery
+    from reports.figures import Layout
 
 Database = Annotated[
     str, typer.Option("--db", envvar="BENCH_DB", help="The database of results.", metavar="FILE")
@@ -45,6 +47,39 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write to this file.", metavar="FILE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageLayout:
+    """The options that fit a figure to a page."""
+
+    width: Annotated[
+        float | None,
+        typer.Option(
+            "--width",
+            help="Width of the figure in inches, 3 to 20. Letters keep their size: panels are "
+            "rearranged. Default: at most 7.1, the text width of a paper.",
+            metavar="INCHES",
+            show_default=False,
+        ),
+    ] = None
+    no_caption: Annotated[
+        bool,
+        typer.Option("--no-caption", help="Leave out the caption below the figure."),
+    ] = False
+
+    def layout(self) -> "Layout":
+        """Return the layout of a figure.
+
+        Raises:
+            UsageError: The width is not one that a figure can have.
+        """
+        from reports.figures import Layout
+
+        try:
+            return Layout(width=self.width, caption=not self.no_caption)
+        except ValueError as error:
+            raise UsageError(f"--width: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.command import Command, with_options
-from harness.cli.result_options import Baseline, Database, Filters, Json, Output
+from harness.cli.result_options import Baseline, Database, Filters, Json, Output, PageLayout
 from harness.errors import UsageError
 
 app = typer.Typer()
@@ -65,6 +65,21 @@ def report(
             help="Also show the characteristics of the tasks and whether gains correlate with them.",
         ),
     ] = False,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Also show the scores of class probabilities that are scaled by a temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="Also show the confusion matrix, and precision, recall and F1 of each class.",
+        ),
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Show all tables, tests and notes.")] = False,
     strict: Annotated[
         bool,
@@ -85,6 +100,8 @@ def report(
             browse=browse,
             task_files=task_file or [],
             characteristics=characteristics,
+            temperature=temperature,
+            classes=classes,
             full=full,
         )
     )
@@ -96,7 +113,7 @@ def plot(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="curve, diagram, forest, pareto, seeds, optimism, profile or option. "
+            help="curve, diagram, forest, pareto, seeds, optimism, profile, reliability or option. "
             "Without one: explain the figures.",
             autocompletion=completion.figures,
         ),
@@ -121,6 +138,14 @@ def plot(
             metavar="NAME[=DEFAULT]",
         ),
     ] = None,
+    temperature: Annotated[
+        bool,
+        typer.Option(
+            "--temperature",
+            help="Scale the probabilities of the figure reliability by the temperature, "
+            "which is fitted on the dev examples.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -130,17 +155,26 @@ def plot(
             metavar="FILE",
         ),
     ] = None,
+    page: PageLayout,
 ) -> None:
     """Draw a figure of the results.
 
     Example:  bench plot curve --baseline prefix -o curve.pdf
-    """
-    from harness.commands.plot import list_figures, write_figure
 
+    Example:  bench plot forest --width 3.3 --no-caption -o column.pdf
+    """
+    from harness.commands.plot import FigureRequest, list_figures, write_figure
+
+    layout = page.layout()
     if name is None:
         list_figures()
         return
-    write_figure(filters.of(db), name, baseline=baseline, cost=cost, option=option, output=output)
+    write_figure(
+        filters.of(db),
+        FigureRequest(name=name, cost=cost, option=option, layout=layout, temperature=temperature),
+        baseline=baseline,
+        output=output,
+    )
 
 
 @app.command(cls=Command, rich_help_panel="Read")
@@ -250,6 +284,7 @@ def landscape(
             metavar="FILE",
         ),
     ] = None,
+    page: PageLayout,
 ) -> None:
     """Plot scores over the simplex of a trained model: vertices, edges and points between. It never selects a model.
 
@@ -263,6 +298,7 @@ def landscape(
     from harness.commands.landscape import LandscapeRequest, show_landscape
     from harness.study.request import numbers
 
+    layout = page.layout()
     if digest is None:
         from harness.commands.landscape_study import show_study
 
@@ -283,4 +319,5 @@ def landscape(
             tested=tested,
         ),
         output,
+        layout,
     )

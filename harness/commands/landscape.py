@@ -25,15 +25,16 @@ from harness.atomic_write import write_output
 from harness.commands.verify import job_of
 from harness.errors import Unavailable, UsageError
 from harness.streams import stream_seed
-from harness.tasks import Example
+from harness.tasks import Example, metrics
 from harness.training import batching, job_run, testing
 from harness.training.adapted_model import AdaptedModel, predict
 from harness.training.batching import Encoded
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from harness.wording import plural
-from reports.figures import FILE_FORMATS, save
+from reports.figures import FILE_FORMATS, Layout, save
 from reports.figures.landscape import landscape
+from reports.figures.measure import of_metrics
 
 RADII: Final = (0.05, 0.1, 0.2, 0.4)  # lengths of displacements, relative to each tensor's norm
 
@@ -67,7 +68,9 @@ class LandscapePoint:
         return self.dev if self.test is None else self.test
 
 
-def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path | None) -> None:
+def show_landscape(
+    db: str, digest: str, request: LandscapeRequest, output: Path | None, layout: Layout
+) -> None:
     """Evaluate a model's points, print a summary, and write the numbers and a figure.
 
     A model with a single vertex has no figure.
@@ -94,13 +97,13 @@ def show_landscape(db: str, digest: str, request: LandscapeRequest, output: Path
     for line in summary(stored, points):
         out.print(line, markup=False)
     if stored.vertices > 1:
-        write_output(target, save(_figure(stored, points), form))
+        write_output(target, save(_figure(stored, points, layout), form))
         out.print(f"wrote {target} and {numbers}", markup=False)
     else:
         out.print(f"wrote {numbers}", markup=False)
 
 
-def _figure(stored: StoredModel, points: Sequence[LandscapePoint]) -> Any:
+def _figure(stored: StoredModel, points: Sequence[LandscapePoint], layout: Layout) -> Any:
     centre, *others = (point for point in points if point.weights)
     used = sorted({v for point in others for v, weight in enumerate(point.weights) if weight})
     # The centre of all vertices lies outside the figure if only some of them are drawn.
@@ -108,13 +111,23 @@ def _figure(stored: StoredModel, points: Sequence[LandscapePoint]) -> Any:
         point for point in (centre, *others) if math.isclose(sum(point.weights[v] for v in used), 1)
     ]
     entry = stored.entry
+    measure = of_metrics(*_metrics(stored))
     return landscape(
         [[point.weights[v] for v in used] for point in inside],
         [100 * point.score for point in inside],
         [f"vertex {v + 1}" for v in used],
         title=f"{entry.label} on {entry.task}, size {entry.size}, draw {entry.draw}",
-        unit=f"points, {'dev' if centre.test is None else 'test'} rows",
+        unit=f"{measure.name} on {'dev' if centre.test is None else 'test'} rows, points",
+        bounds=measure.bounds,
+        tested=100 * centre.score if len(used) < stored.vertices else None,
+        layout=layout,
     )
+
+
+def _metrics(stored: StoredModel) -> tuple[list[str], dict[str, str]]:
+    """Return the metrics whose mean is the score of the task, and which way of each is better."""
+    names = [name.rpartition("/")[0] for name in stored.entry.setting["task"]["metrics"]]
+    return names, {name: metrics.get(name).better for name in names}
 
 
 def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from harness.study.grid_options import DEFAULTS
 from harness.tasks import GROUPS, REGISTRY, Task
 from harness.wording import plural
 from methods import Method, Plugin
+from reports.document import metric_title
 from reports.escape import plain
 
 
@@ -222,7 +223,8 @@ def list_tasks(*, as_json: bool) -> None:
                     "number" if task.regression else plural(len(task.labels), "class", "classes")
                 )
                 rows = f"{task.train_rows:,}" if task.train_rows else ""
-                table.add_row(task.name, label, ", ".join(task.metrics), rows, task.title)
+                names = ", ".join(metric_title(name, task.labels) for name in task.metrics)
+                table.add_row(task.name, label, names, rows, task.title)
         out.print(table)
         out.print()
     out.print(

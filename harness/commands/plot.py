@@ -1,7 +1,7 @@
 """`bench plot`: draw a figure of the results into a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +11,7 @@ from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
 from methods.core.suggestions import did_you_mean
 from reports.analysis.paired_runs import NothingToCompare
-from reports.figures import COSTS, FIGURES, FILE_FORMATS, Options, save
+from reports.figures import COSTS, FIGURES, FILE_FORMATS, Layout, Options, save
 
 
 def list_figures() -> None:
@@ -22,23 +22,26 @@ def list_figures() -> None:
     Console().print(table)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FigureRequest:
+    """Which figure to draw, as the user typed it."""
+
+    name: str  # one of `reports.figures.FIGURES`
+    cost: str  # the horizontal axis of `pareto`
+    option: str | None  # the option that `option` varies, `NAME` or `NAME=DEFAULT`
+    layout: Layout  # width and caption
+    temperature: bool  # whether `reliability` scales the probabilities by the stored temperature
+
+
 def write_figure(
-    query: ResultQuery,
-    name: str,
-    *,
-    baseline: str | None,
-    cost: str,
-    option: str | None,
-    output: Path | None,
+    query: ResultQuery, request: FigureRequest, *, baseline: str | None, output: Path | None
 ) -> None:
     """Draw a figure, write it to a file and print the file's name.
 
     Args:
         query: which results.
-        name: one of `reports.figures.FIGURES`.
+        request: which figure.
         baseline: the method that the others are compared with.
-        cost: the horizontal axis of `pareto`.
-        option: the option that `option` varies, `NAME` or `NAME=DEFAULT`.
         output: an SVG, PDF or PNG file; None: `NAME.svg`.
 
     Raises:
@@ -46,10 +49,11 @@ def write_figure(
             nothing, or results of several backbones or recipes.
         CannotWrite: the file cannot be written.
     """
-    target = output or Path(f"{name}.svg")
-    options = _options(name, target, cost, option)  # raises before anything is read
+    target = output or Path(f"{request.name}.svg")
+    options = _options(request, target)  # raises before anything is read
     try:
-        content = save(FIGURES[name].draw(comparison_of(query, baseline), options), _format(target))
+        canvas = FIGURES[request.name].draw(comparison_of(query, baseline), options)
+        content = save(canvas, _format(target))
     except NothingToCompare as error:
         raise UsageError(f"--option: {error}") from error
     write_output(target, content)
@@ -60,9 +64,10 @@ def _format(target: Path) -> str:
     return target.suffix.removeprefix(".").lower()
 
 
-def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
-    """Return the `reports.figures.Options`, or raise UsageError naming everything unknown."""
+def _options(request: FigureRequest, target: Path) -> Options:
+    """Return the options of the figure, or raise UsageError naming everything unknown."""
     problems = []
+    name, cost = request.name, request.cost
     if name not in FIGURES:
         problems.append(_unknown("figure", name, list(FIGURES)))
     elif _format(target) not in FILE_FORMATS:
@@ -70,9 +75,16 @@ def _options(name: str, target: Path, cost: str, option: str | None) -> Any:
         problems.append(f"--output: {target} must end in {endings}")
     if cost not in COSTS:
         problems.append(_unknown("cost", cost, list(COSTS)))
+    if request.temperature and name != "reliability":
+        problems.append("--temperature applies to the figure reliability only")
     if problems:
         raise UsageError(*problems)
-    return Options(cost=next(known for known in COSTS if known == cost), option=option)
+    return Options(
+        layout=request.layout,
+        cost=next(known for known in COSTS if known == cost),
+        option=request.option,
+        temperature=request.temperature,
+    )
 
 
 def _unknown(noun: str, name: str, known: list[str]) -> str:

@@ -47,6 +47,8 @@ def write_report(
     browse: bool = False,
     task_files: Sequence[Path] = (),
     characteristics: bool = False,
+    temperature: bool = False,
+    classes: bool = False,
     full: bool = False,
 ) -> int:
     """Compare the requested results and print or write the report.
@@ -61,6 +63,8 @@ def write_report(
         browse: open the page in a browser.
         task_files: descriptions of the user's own tasks, for the texts of their rows.
         characteristics: also measure what the tasks are like.
+        temperature: also show scores of class probabilities that are scaled by a temperature.
+        classes: also show the confusion matrix and the scores of each class.
         full: write all tables and notes.
 
     Returns:
@@ -78,8 +82,8 @@ def write_report(
         raise UsageError("--open requires --format html")
     if form != "html" and task_files and not characteristics:
         raise UsageError("--task-file requires --format html or --characteristics")
-    if form == "csv" and characteristics:
-        raise UsageError("--characteristics is not available with --format csv: choose another")
+    if form == "csv":
+        _refuse_in_csv(characteristics=characteristics, temperature=temperature, classes=classes)
     tasks = [user_files.from_toml(path) for path in task_files]
     comparison = comparison_of(query, baseline)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
@@ -94,6 +98,8 @@ def write_report(
             against=against,
             texts=_texts(query, tasks) if form == "html" or characteristics else None,
             characteristics=characteristics,
+            temperature=temperature,
+            classes=classes,
             full=full,
         )
     except NothingToCompare as error:
@@ -104,6 +110,17 @@ def write_report(
         if browse:
             webbrowser.open(output.absolute().as_uri())
     return int(strict and any(note.level == "red" for note in comparison.notes))
+
+
+def _refuse_in_csv(**options: bool) -> None:
+    """Raise UsageError for options that have no columns in CSV."""
+    problems = [
+        f"--{name} is not available with --format csv: choose another"
+        for name, given in options.items()
+        if given
+    ]
+    if problems:
+        raise UsageError(*problems)
 
 
 def command_line() -> str:

@@ -18,6 +18,7 @@ from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors
 from harness.outcome import unpack_predictions
 from harness.wording import duration
+from reports.document import metric_title
 
 # Names of the first values of a dev curve's entry. A fifth one, `copies`, is present where sampled
 # models were evaluated on copies of the dev rows.
@@ -124,7 +125,10 @@ def _print_job(
         ("options", _assignments(setting["method"]["options"])),
         ("recipe", _assignments(setting["recipe"])),
         ("rows", f"{counts}; fingerprint {entry.fingerprint}"),
-        *((metric, f"{100 * value:.2f}") for metric, value in sorted(entry.metrics.items())),
+        *(
+            (metric_title(metric, setting["task"]["labels"]), f"{100 * value:.2f}")
+            for metric, value in sorted(entry.metrics.items())
+        ),
         *(_result_lines(entry.result, entry.geometry, entry.n_test) if entry.result else ()),
         *(_curve_lines(curve, (entry.result or {}).get("best_step")) if curve else ()),
         *(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,7 @@ from reports import compare
 from reports.analysis.comparison import Comparison
 from reports.analysis.hypothesis import Hypothesis
 from reports.analysis.paired_runs import MixedRuns, NothingToCompare
-from reports.analysis.run import RuleResult, Run
-
-Status = Literal["done", "diverged", "failed", "infeasible", "missing"]
+from reports.analysis.run import STATUSES, RuleResult, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +267,7 @@ def _run(
         draw=entry.draw,
         seed=entry.seed,
         # planned and claimed are missing
-        status=entry.state if entry.state in get_args(Status) else "missing",  # type: ignore[arg-type]
+        status=entry.state if entry.state in STATUSES else "missing",
         score=entry.metrics.get("score"),
         metrics=values,
         rules=_rules(columns),
@@ -300,6 +298,7 @@ def _run(
             split: unpack_probabilities(data)
             for split, data in _by_split(blobs, "probabilities").items()
         },
+        temperature=numbers(blobs["temperature"]).item() if "temperature" in blobs else None,
         identities=None if identities is None else numbers(identities),
         groups=_groups(blobs),
         field_repeats=_field_repeats(blobs),

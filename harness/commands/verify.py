@@ -304,7 +304,7 @@ def _compare(
     values = tuple(
         kind.partition("/")[0]
         for kind, data in outcome.blobs.items()
-        if kind.startswith(("curve", "probabilities")) and kind in blobs
+        if kind.startswith(("curve", "probabilities", "temperature")) and kind in blobs
         if zlib.decompress(data) != zlib.decompress(blobs[kind])
     )
     return RerunResult("", differences, flipped, tuple(dict.fromkeys(values)), same_environment)

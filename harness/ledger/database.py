@@ -302,7 +302,8 @@ def copy_to(engine: Engine, path: Path) -> None:
             draft.touch(mode=0o600)  # SQLite accepts an empty file
             execute_outside_transaction(engine, "VACUUM INTO ?", str(draft))
     except (OSError, sqlite3.Error) as error:
-        raise CannotWrite(f"cannot write {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # SQLite's errors have none
+        raise CannotWrite(f"cannot write {path}: {reason}") from error
 
 
 def execute_outside_transaction(engine: Engine, statement: str, *values: str) -> None:

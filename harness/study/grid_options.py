@@ -196,6 +196,26 @@ class GridOptions:
             metavar="COLUMN",
         ),
     ] = None
+    metrics: Annotated[
+        Text,
+        _option(
+            "--metrics",
+            "The metrics whose mean is the score, by default accuracy, or pearson and spearman: "
+            "also f1, macro-f1, matthews, mse, rmse or evaluate:NAME.",
+            OWN_DATA,
+            metavar="NAME,NAME",
+        ),
+    ] = None
+    positive: Annotated[
+        Text,
+        _option(
+            "--positive",
+            "The class that F1 and average precision are of, if there are two. "
+            "By default the second one in alphabetical order.",
+            OWN_DATA,
+            metavar="LABEL",
+        ),
+    ] = None
     dev: Annotated[
         Text,
         _option(

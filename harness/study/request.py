@@ -327,13 +327,15 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     grid = reader.grid
     tasks = reader.attempt_all(user_files.from_toml, grid.task_file)
     if grid.data is None:
-        names = ("text", "label", "test", "kind", "group")
+        names = ("text", "label", "test", "kind", "group", "metrics", "positive")
         unused = [f"--{name}" for name in names if getattr(grid, name) is not None]
         if unused:
             verb = "needs" if len(unused) == 1 else "need"
             reader.problems.append(f"{', '.join(unused)} {verb} --data FILE")
     elif grid.text is None or grid.label is None:
         reader.problems.append("--data needs --text COLUMN and --label COLUMN")
+    elif grid.metrics is not None and not split(grid.metrics):
+        reader.problems.append("--metrics is empty")
     elif grid.kind not in (None, "classes", "number"):
         reader.problems.append(f"--kind must be classes or number, got {grid.kind!r}")
     else:
@@ -345,7 +347,9 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
                 grid.label,
                 test=grid.test,
                 regression={"classes": False, "number": True}.get(grid.kind or ""),
+                metrics=split(grid.metrics) if grid.metrics is not None else None,
                 group=grid.group,
+                positive=grid.positive,
             )
         )
         tasks += [task] if task else []

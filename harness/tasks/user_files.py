@@ -26,7 +26,9 @@ from harness.tasks.table_files import (
 from methods.core.suggestions import did_you_mean
 
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
-_KEYS: Final = ("name", "data", "test", "text", "label", "kind", "labels", "metrics", "group")
+_KEYS: Final = (
+    *("name", "data", "test", "text", "label", "kind", "labels", "positive", "metrics", "group"),
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -131,6 +133,7 @@ def from_options(
     metrics: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     group: str | None = None,
+    positive: str | None = None,
 ) -> Task:
     """Return a task from the user's files after checking every row.
 
@@ -147,6 +150,8 @@ def from_options(
         labels: the classes in their order; by default those of the training file, sorted.
         group: the column whose value rows share that are not independent, such as an author; by
             default rows with equal texts.
+        positive: which of two classes F1 and average precision are of; by default the second. It becomes
+            the second, which changes the identity of jobs only if it was not.
 
     Raises:
         UsageError: lists everything that is wrong with the request and the files.
@@ -175,6 +180,8 @@ def from_options(
     labels_known = False
     if train is not None and label in train.columns:
         regression, classes = _kind(train, label, regression, labels, problems)
+        if positive is not None and regression is not None:
+            classes = _with_positive(classes, positive, problems)
         labels_known = bool(classes or regression)
     reader = FileReader(
         data=data, test=test, text=tuple(text), label=label, labels=classes, group=group or ""
@@ -209,7 +216,7 @@ def from_toml(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
     Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
-    metrics, group.
+    positive, metrics, group.
 
     Raises:
         UsageError: lists everything that is wrong with the file or the files that it names.
@@ -233,6 +240,7 @@ def from_toml(path: Path) -> Task:
         problems.add(f'{path}: \'kind\' must be "classes" or "number", got {entries["kind"]!r}')
     text = _texts(path, entries, "text", problems)
     labels = _texts(path, entries, "labels", problems)
+    positive = _texts(path, entries, "positive", problems)
     chosen = _texts(path, entries, "metrics", problems)
     if labels is not None and (
         entries.get("kind") == "number" or len(set(labels)) != len(labels) or len(labels) < 2
@@ -240,6 +248,8 @@ def from_toml(path: Path) -> Task:
         problems.add(
             f"{path}: 'labels' must name two or more different classes, and requires kind = \"classes\""
         )
+    if positive is not None and len(positive) > 1:
+        problems.add(f"{path}: 'positive' must be one label, got {', '.join(positive)}")
     problems.raise_if_any()
     return from_options(
         path.parent / entries["data"],
@@ -253,6 +263,7 @@ def from_toml(path: Path) -> Task:
         metrics=chosen,
         labels=labels,
         group=entries.get("group"),
+        positive=positive[0] if positive else None,
     )
 
 
@@ -261,11 +272,12 @@ def _texts(path: Path, entries: dict[str, Any], key: str, problems: Problems) ->
     if value is None:
         return None
     items = value if isinstance(value, list) else [value]
-    simple = (str, int, float) if key == "labels" else (str,)
+    of_labels = key in ("labels", "positive")
+    simple = (str, int, float) if of_labels else (str,)
     if not items or not all(isinstance(item, simple) and item != "" for item in items):
         problems.add(f"{path}: {key!r} must be a text or a list of texts, got {value!r}")
         return None
-    return [as_label(item) if key == "labels" else item for item in items]
+    return [as_label(item) if of_labels else item for item in items]
 
 
 def _read(path: Path, problems: Problems) -> FileTable | None:
@@ -306,6 +318,21 @@ def _kind(
     if regression:
         return True, ()
     return False, tuple(labels) if labels else tuple(sorted(values))
+
+
+def _with_positive(classes: tuple[str, ...], positive: str, problems: Problems) -> tuple[str, ...]:
+    """Return the classes with the positive one last; add a problem if it cannot be chosen."""
+    if len(classes) != 2:
+        what = f"there are {len(classes)} classes" if classes else "the label is not a class"
+        problems.add(f"positive: {_short(positive)} can only be one of two classes, but {what}")
+    elif positive not in classes:
+        problems.add(
+            f"positive: {_short(positive)} is not a label{did_you_mean(positive, classes)}; "
+            f"there are {', '.join(map(_short, classes))}"
+        )
+    else:
+        return (*(name for name in classes if name != positive), positive)
+    return classes
 
 
 def _check_metrics(

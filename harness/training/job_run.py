@@ -27,7 +27,7 @@ from harness.tasks.base import Example
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
 from harness.training.adapted_model import AdaptedModel, Tensors
-from harness.training.batching import Encoded
+from harness.training.batching import Encoded, encode
 from harness.training.feature_cache import FeatureReader, FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples, FitResult, TrainingLoop
@@ -222,6 +222,8 @@ class JobRun:
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
         has_backbone = any(slot.role == "backbone" for slot in adapted.slots)
+        temperature = self._temperature(adapted)
+        test_start = time.perf_counter()
         test_fields = self._test(adapted, result)
         if test_fields is None:
             return self._diverged_outcome(
@@ -245,11 +247,12 @@ class JobRun:
             best_step=result.best_evaluation.step,
             trained=sum(parameter.numel() for parameter in trainable.parameters()),
             stored=4 * sum(tensor.numel() for tensor in trainable().values()),  # in float32
-            seconds_training=seconds,
-            seconds_evaluation=test_end - start,
+            seconds_training=seconds + test_start - start,
+            seconds_evaluation=test_end - test_start,
             peak_bytes=peak_memory.peak_bytes(self.device),
             artefact=artefact,
             curve=curve,
+            temperature=b"" if temperature is None else pack_predictions([temperature], True),
             device=provenance.device_name(self.device),
             versions={"plug-in": str(plugin)} if (plugin := methods.plugin_of(self.method)) else {},
             geometry=replace(geometry, test_tokens=tokens),
@@ -352,6 +355,17 @@ class JobRun:
             **self._test_rows(),
             "collapsed": len(set(scores.predictions)) == 1,
         }
+
+    def _temperature(self, adapted: AdaptedModel) -> float | None:
+        """Return the temperature of the model that will be tested; see `dev_temperature`."""
+        dev = self.draw.dev
+        return testing.dev_temperature(
+            DecodedParameters(adapted.trainable),
+            dev,
+            encode(self.backbone, dev),
+            self.target,
+            self._logits_of(adapted),
+        )
 
     def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
         """Return the function that computes logits: of the centroid, of sampled models, or from cached features."""

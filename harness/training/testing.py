@@ -16,6 +16,7 @@ from harness.training.adapted_model import AdaptedModel, Tensors, predict
 from harness.training.batching import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
+from reports.statistics.calibration import fitted_temperature
 
 # From tensors of the slots, as a function of points, and encoded rows to logits `[rows, outputs]`.
 LogitsOf = Callable[[Tensors, Sequence[Encoded]], Tensor]
@@ -65,6 +66,25 @@ def evaluate(
     )
     in_order = [value for part in predictions.values() for value in part]
     return TestScores(values, score, in_order, probabilities)
+
+
+def dev_temperature(
+    tensors: Tensors,
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    target: Target,
+    logits_of: LogitsOf,
+) -> float | None:
+    """Return the temperature that fits the logits of the dev examples best; None without class probabilities.
+
+    A regression has none, and neither has a model with a logit that is not finite.
+    """
+    if target.task.regression:
+        return None
+    logits = logits_of(tensors, encoded).double().cpu()
+    if not bool(logits.isfinite().all()):
+        return None
+    return fitted_temperature(logits.numpy(), np.array([row.label for row in examples]))
 
 
 def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:

@@ -1,7 +1,7 @@
 """The comparison: all numbers of a report, before words and layout."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.analysis.cells import Cell, mark_cells, method_cells
@@ -63,6 +63,10 @@ class Comparison:
                 return cell
         raise KeyError((method, task, size))
 
+    def classes_of(self, task: str) -> Sequence[str]:
+        """Return the names of a task's classes; none for a regression."""
+        return next((run.classes for run in self.runs if run.task == task), ())
+
     @property
     def hypothesis(self) -> Contrast | None:
         """The hypothesis of the study, or None; all other comparisons are exploratory then."""
@@ -122,10 +126,16 @@ def compute(paired_runs: PairedRuns) -> Comparison:
         planned=sum(cell.planned for cell in real),
         cells=tuple(cells),
         tests=tuple(tests),
-        secondary=secondary_estimates(tests),
+        secondary=secondary_estimates(tests, span=_largest_difference(paired_runs)),
         ranking=ranking,
         rules=compare_rules(paired_runs.all(), paired_runs.methods),
         samples=sampled_dev_scores(paired_runs.all(), paired_runs.methods),
         notes=diagnose(paired_runs, real, tests, ranking),
         runs=tuple(paired_runs.all()),
     )
+
+
+def _largest_difference(paired_runs: PairedRuns) -> float:
+    """Return the largest possible difference of two scores on a task like these, in points."""
+    spans = (high - low for low, high in {run.bounds for run in paired_runs.all()})
+    return max(spans, default=math.inf)

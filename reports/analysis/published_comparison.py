@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import NothingToCompare
-from reports.document import DASH, Table, TableCell
+from reports.document import DASH, Table, TableCell, metric_title
 from reports.published import STUDIES, PublishedScore, PublishedStudy
 
 
@@ -77,7 +77,14 @@ def _table(
             rows.append((TableCell(""), TableCell(name), *cells))
     return Table(
         title=f"Beside {study.title}, {f'size {size}' if size else 'all rows there'}",
-        head=("method", "from", *(f"{task} {metric}" for task, metric in columns)),
+        head=(
+            "method",
+            "from",
+            *(
+                f"{task} {metric_title(name, comparison.classes_of(task))}"
+                for task, name in columns
+            ),
+        ),
         rows=tuple(rows),
         labels=2,
         legend=_protocols(comparison, study, size_here),

@@ -94,15 +94,15 @@ class Run:
     repeated: NDArray[np.int64] | None = field(default=None, compare=False)
     # class probabilities (rows, classes) by test split; empty if they are not stored
     probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
+    # by which its logits are divided to fit the labels of the dev rows best; None: not stored
+    temperature: float | None = None
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
     classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest possible score in points; infinite for a metric that is not known."""
-        bounds = [influence.BOUNDS.get(name, (-math.inf, math.inf)) for name in self.scored_by]
-        low, high = zip(*bounds, strict=True) if bounds else ((-math.inf,), (math.inf,))
-        return 100 * fmean(low), 100 * fmean(high)
+        return bounds(self.scored_by)
 
     @property
     def rows_of_rarest_class(self) -> float:
@@ -160,6 +160,13 @@ class Run:
             return None
         rows = influence.row_scores(self.predictions[kept], labels, self.scored_by)
         return None if rows is None else float(rows.mean())
+
+
+def bounds(metrics: Sequence[str]) -> tuple[float, float]:
+    """Return the lowest and highest possible mean of some metrics in points; infinite if one is not known."""
+    ends = [influence.BOUNDS.get(name, (-math.inf, math.inf)) for name in metrics]
+    low, high = zip(*ends, strict=True) if ends else ((-math.inf,), (math.inf,))
+    return 100 * fmean(low), 100 * fmean(high)
 
 
 def has_score(run: Run | None) -> TypeGuard[Run]:

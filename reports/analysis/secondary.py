@@ -1,5 +1,6 @@
 """Secondary estimates: whether a method is equivalent to the baseline, and what one more task may show."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,21 +23,34 @@ class SecondaryEstimates:
 
 
 def secondary_estimates(
-    tests: Sequence[Contrast],
+    tests: Sequence[Contrast], span: float = math.inf
 ) -> tuple[SecondaryEstimates, ...]:
-    """Return the estimates for each overall comparison over two tasks or more."""
+    """Return the estimates for each overall comparison over two tasks or more.
+
+    Args:
+        tests: The comparisons.
+        span: The largest possible difference of two scores on a task, in points.
+    """
     return tuple(
-        _estimates(test)
+        _estimates(test, span)
         for test in tests
         if test.family == "overall" and test.others and test.others.n > 1
     )
 
 
-def _estimates(test: Contrast) -> SecondaryEstimates:
+def _estimates(test: Contrast, span: float) -> SecondaryEstimates:
     means = np.round([np.mean(draws) for draws in test.differences.values()], DIGITS)
     return SecondaryEstimates(
         method=test.method,
         tasks=tuple(test.differences),
-        pooled=random_effects(means, list(test.variances.values())),
+        pooled=_within(random_effects(means, list(test.variances.values())), span),
         equivalence=equivalence(means, margin=test.rope),
     )
+
+
+def _within(pooled: RandomEffects, span: float) -> RandomEffects:
+    """Return the estimate with its prediction cut to the possible differences, which loses no coverage."""
+    if math.isnan(pooled.predicted_low):
+        return pooled
+    low, high = max(pooled.predicted_low, -span), min(pooled.predicted_high, span)
+    return pooled._replace(predicted_low=low, predicted_high=high)

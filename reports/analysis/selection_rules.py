@@ -139,12 +139,15 @@ def scores_by_rule(run: Run) -> dict[str, float]:
 
 
 def mean_optimism(runs: Sequence[Run]) -> Interval:
-    """Return the mean of dev - test in points, with its interval.
+    """Return the mean of dev - test in points, with its interval, which ends at the bounds of the score.
 
     Seeds and sizes are averaged within a draw and draws within a task; tasks have equal weight.
     """
     tasks: dict[str, dict[int, list[float]]] = {}
+    spans = {}  # by task: the highest score minus the lowest
     for run in runs:
+        low, high = run.bounds
+        spans[run.task] = high - low
         difference = 100 * ((run.dev_score or 0.0) - (run.score or 0.0))
         tasks.setdefault(run.task, {}).setdefault(run.draw, []).append(difference)
     strata = [
@@ -152,9 +155,11 @@ def mean_optimism(runs: Sequence[Run]) -> Interval:
     ]
     overlaps = [holdout_ratio(run for run in runs if run.task == task) for task in sorted(tasks)]
     pairs = zip(strata, overlaps, strict=True)
-    return intervals.pooled(
+    interval = intervals.pooled(
         [intervals.over_draws(values, overlap=shared) for values, shared in pairs]
     )
+    span = fmean(spans.values()) if spans else math.inf
+    return interval.within(-span, span)
 
 
 def optimism_of_best(

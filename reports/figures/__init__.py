@@ -18,9 +18,10 @@ from reports.figures.inline import inline
 from reports.figures.landscape import landscape
 from reports.figures.optimism import optimism
 from reports.figures.option import option
-from reports.figures.options import COSTS, DEFAULT, Cost, Options
+from reports.figures.options import COSTS, DEFAULT, NARROWEST, WIDEST, Cost, Layout, Options
 from reports.figures.pareto import pareto
 from reports.figures.profile import profile
+from reports.figures.reliability import reliability
 from reports.figures.seeds import seeds
 
 __all__ = [
@@ -28,9 +29,12 @@ __all__ = [
     "DEFAULT",
     "FIGURES",
     "FILE_FORMATS",
+    "NARROWEST",
+    "WIDEST",
     "Canvas",
     "Cost",
     "FigureKind",
+    "Layout",
     "Options",
     "inline",
     "landscape",
@@ -61,5 +65,8 @@ FIGURES: Final[Mapping[str, FigureKind]] = {
         optimism,
     ),
     "profile": FigureKind("the fraction of runs that reach each score", profile),
+    "reliability": FigureKind(
+        "accuracy against the probability of the predicted class, with intervals", reliability
+    ),
     "option": FigureKind("scores over the values of an option (--option) of a method", option),
 }

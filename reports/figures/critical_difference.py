@@ -15,37 +15,60 @@ from reports.analysis.inferences import FEWEST_TASKS
 from reports.analysis.rankings import Ranking
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure
+from reports.figures.measure import metrics_sentence, of_any_task
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, MethodStyle, method_styles, short, styled
+from reports.figures.style import INK, MethodStyle, folded, method_styles, styled
 
 NAME: Final = "diagram"
 TITLE: Final = "Mean ranks over tasks"
 LABEL_STEP: Final = 0.6  # vertical distance of two labels
+TWO_SIDED: Final = 5.0  # inches; in a narrower figure all names stand on the right
+LETTERS_PER_INCH: Final = (
+    5.2  # of a name on either side, so that half of the width is left for the axis
+)
 
 
 @styled
-def critical_difference(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
+def critical_difference(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Draw the mean ranks over the tasks that all methods finished."""
     standing = comparison.ranking
     if standing is None:
-        return empty_figure(NAME, TITLE, "Ranks need two methods and two tasks that both finished.")
+        reason = "Ranks need two methods and two tasks that both finished."
+        return empty_figure(NAME, TITLE, reason, options.layout)
     methods, ranks = standing.methods, standing.ranks
-    half = math.ceil(len(methods) / 2)
     bars = _bars(standing)
-    canvas = Canvas(NAME, TITLE, width=7.1, height=0.9 + 0.24 * half + 0.1 * len(bars))
+    canvas = Canvas(NAME, TITLE, options.layout)
+    on_left = math.ceil(len(methods) / 2) if canvas.get_figwidth() >= TWO_SIDED else 0
+    letters = min(
+        30, int(canvas.get_figwidth() * (LETTERS_PER_INCH if on_left else 2 * LETTERS_PER_INCH))
+    )
+    names = {method: folded(method, width=letters, lines=2) for method in methods}
+    lines = 1 + any("\n" in name for name in names.values())
+    depth = 0.6 + 0.3 * len(bars) + LABEL_STEP * (len(methods) - on_left + 0.5 * bool(on_left))
+    canvas.set_figheight(0.75 + (0.06 + 0.13 * lines) * depth / LABEL_STEP)
     axes = canvas.add_subplot()
     styles = method_styles(comparison.methods, comparison.baseline)
-    _axis(axes, len(methods), depth=0.6 + 0.3 * len(bars) + LABEL_STEP * half)
+    _axis(axes, len(methods), depth=depth)
+    axes.set_xlabel(
+        f"mean rank by {_metric(comparison)} (1, on the left, is best)",
+        loc="center" if on_left else "left",
+    )
     for number, group in enumerate(bars):
         _bar(axes, [ranks[i] for i in group], 0.35 + 0.3 * number)
     _labels(
         canvas,
         axes,
         {method: ranks[i] for i, method in enumerate(methods)},
+        names,
         styles,
         start=0.7 + 0.3 * len(bars),
+        on_left=on_left,
     )
-    return canvas.finish(_caption(standing))
+    return canvas.finish(_caption(standing) + metrics_sentence(comparison))
+
+
+def _metric(comparison: Comparison) -> str:
+    return of_any_task(comparison).name
 
 
 def _caption(standing: Ranking) -> str:
@@ -75,7 +98,6 @@ def _axis(axes: Axes, k: int, *, depth: float) -> None:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xticks(range(1, max(k, 2) + 1))
-    axes.set_xlabel("mean rank over tasks (1, on the left, is best)")
     axes.set_yticks([])
     for side, spine in axes.spines.items():
         spine.set_visible(side == "top")
@@ -98,36 +120,44 @@ def _labels(
     canvas: Canvas,
     axes: Axes,
     ranks: Mapping[str, float],
+    names: Mapping[str, str],
     styles: Mapping[str, MethodStyle],
     *,
     start: float,
+    on_left: int,
 ) -> None:
-    """Write the better half of the names on the left, the others on the right, joined to their ranks."""
+    """Write the names of the best methods on the left, the others on the right, joined to their ranks.
+
+    The marker stands where the line to the name bends. No two names have the same height, so that
+    methods of equal rank do not hide each other.
+    """
     order = sorted(ranks, key=lambda method: (ranks[method], method))
-    half = math.ceil(len(order) / 2)
     left, right = axes.get_xlim()
     for position, method in enumerate(order):
-        on_left = position < half
-        y = start + LABEL_STEP * (position if on_left else len(order) - 1 - position)
-        rank, end = ranks[method], left if on_left else right
-        name, style = short(method, 30), styles[method]
+        is_left = position < on_left
+        y = start + LABEL_STEP * (position if is_left else len(order) - 1 - position)
+        y += 0 if is_left or not on_left else LABEL_STEP / 2
+        rank, end = ranks[method], left if is_left else right
+        name, style = names[method], styles[method]
         axes.plot([rank, rank, end], [0, y, y], color=style.color, linewidth=0.9, clip_on=False)
         (dot,) = axes.plot(
             [rank],
-            [0],
+            [y],
             color=style.color,
             marker=style.marker,
             markersize=5,
             linestyle="",
             clip_on=False,
+            zorder=3,
         )
         canvas.add_tooltips(dot, [f"{method}: mean rank {rank:.2f}"])
         axes.annotate(
-            f"{name}  {rank:.2f}" if on_left else f"{rank:.2f}  {name}",
+            f"{name}  {rank:.2f}" if is_left else f"{rank:.2f}  {name}",
             (end, y),
-            xytext=(-4 if on_left else 4, 0),
+            xytext=(-4 if is_left else 4, 0),
             textcoords="offset points",
-            ha="right" if on_left else "left",
+            ha="right" if is_left else "left",
             va="center",
+            linespacing=0.95,
             annotation_clip=False,
         )

@@ -14,12 +14,15 @@ from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import probability
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel, zero_line
+from reports.figures.measure import metrics_sentence, of_any_task, of_average
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import (
     INK,
-    MAX_PANELS,
     NEUTRAL,
+    PAGE,
+    SMALL,
     MethodStyle,
+    amount,
     estimate,
     method_styles,
     short,
@@ -32,7 +35,6 @@ NEW_TASK: Final = (
     " Dashed line: 95 % prediction interval of the difference on one more task (random effects); "
     "τ²: variance of the true differences between tasks; I²: share of τ² in the variance between tasks."
 )
-MAX_ROWS: Final = 120  # rows of all panels together; more make a large file that nobody reads
 
 
 class ForestRow(NamedTuple):
@@ -43,7 +45,7 @@ class ForestRow(NamedTuple):
 
 
 @styled
-def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
+def forest(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Draw a panel for each method: the mean difference and its 95 % interval on each task and overall.
 
     With a single task, the rows are its sizes. The shaded region holds differences that are too
@@ -54,26 +56,20 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     pooled = {detail.method: detail for detail in comparison.secondary}
     rows = _rows(comparison)
     labels = list(dict.fromkeys(row.label for row in rows))
-    shown = [method for method in others if method in overall][
-        : max(3, min(MAX_PANELS, MAX_ROWS // max(len(labels), 1)))
-    ]
+    shown = [method for method in others if method in overall]
     if not shown:
-        return empty_figure(
-            NAME, TITLE, f"There is no method besides the baseline {comparison.baseline}."
-        )
-    columns = min(3, len(shown))
+        reason = f"There is no method besides the baseline {comparison.baseline}."
+        return empty_figure(NAME, TITLE, reason, options.layout)
+    canvas = Canvas(NAME, TITLE, options.layout, width=PAGE if len(shown) > 1 else 4.2)
+    columns = canvas.columns(len(shown), each=1.9, beside=1.3)
     lines = math.ceil(len(shown) / columns)
-    canvas = Canvas(
-        NAME,
-        TITLE,
-        width=7.1 if columns > 1 else 4.2,
-        height=lines * max(1.35, 0.75 + 0.17 * (len(labels) + bool(pooled))),
-    )
+    canvas.set_figheight(lines * max(1.35, 0.75 + 0.17 * (len(labels) + 2 * bool(pooled))))
     panels = canvas.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     ticks = [*(short(label, 22) for label in labels), "overall", *["one more task"] * bool(pooled)]
     panels[0, 0].set_yticks(range(len(ticks)), ticks)  # all panels share this axis
-    panels[0, 0].set_ylim(len(ticks) - 0.3, -0.6)
+    panels[0, 0].set_ylim(len(ticks) - 0.3 + bool(pooled), -0.6)
     styles = method_styles(comparison.methods, comparison.baseline)
+    measure = (of_any_task if len(comparison.tasks) > 1 else of_average)(comparison).difference()
     for number, axes in enumerate(panels.flat):
         if number >= len(shown):
             axes.set_visible(False)
@@ -87,20 +83,19 @@ def forest(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
             overall[method],
             styles[method],
         )
-        axes.set_title(short(method, 24 if pooled else 30))
+        canvas.add_title(axes, method)
+        canvas.limit(axes.xaxis, measure.bounds)
         if method in pooled:
             _new_task(canvas, axes, pooled[method], len(labels) + 1)
         if number + columns >= len(shown):
             axes.tick_params(labelbottom=True)
-            axes.set_xlabel("difference, points")
+            axes.set_xlabel(measure.label)
     tests = [*overall.values(), *(row.test for row in rows)]
-    caption = _caption(comparison, tests, len(others) - len(shown), new_task=bool(pooled))
+    caption = _caption(comparison, tests, new_task=bool(pooled))
     return canvas.finish(caption)
 
 
-def _caption(
-    comparison: Comparison, tests: Sequence[Contrast], hidden: int, *, new_task: bool
-) -> str:
+def _caption(comparison: Comparison, tests: Sequence[Contrast], *, new_task: bool) -> str:
     sizes = ", over all sizes" if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ""
     covered = describe_populations(test.these.population for test in tests)
     return (
@@ -108,7 +103,7 @@ def _caption(
         f"examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. "
         f"Shaded: differences below {plural(tests[0].rope, 'point')}."
         + (NEW_TASK if new_task else "")
-        + (f" Not shown: {plural(hidden, 'more method')}; choose with --methods." if hidden else "")
+        + metrics_sentence(comparison)
     )
 
 
@@ -158,7 +153,7 @@ def _panel(
 
 
 def _new_task(canvas: Canvas, axes: Axes, detail: SecondaryEstimates, y: float) -> None:
-    """Draw the prediction interval of one more task; write τ² and I² above the panel (Higgins et al. 2009)."""
+    """Draw the prediction interval of one more task; write τ² and I² below it (Higgins et al. 2009)."""
     pooled = detail.pooled
     if not math.isfinite(pooled.tau2):
         return
@@ -169,11 +164,17 @@ def _new_task(canvas: Canvas, axes: Axes, detail: SecondaryEstimates, y: float) 
         )
         text = f"{detail.method}, one more task: {ends[0]:+.1f} to {ends[1]:+.1f}"
         canvas.add_tooltips(line, [text, text])
-    axes.set_title(
-        f"τ² {pooled.tau2:.2f}, I² {100 * pooled.i2:.0f} %",
-        loc="right",
-        fontsize="x-small",
-        color=INK,
+    axes.annotate(
+        f"τ² {amount(pooled.tau2)}, I² {100 * pooled.i2:.0f} %",
+        (1, y),
+        xytext=(0, -11),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=SMALL,
+        alpha=0.75,
+        annotation_clip=False,
     )
 
 

@@ -1,17 +1,24 @@
-"""Values over a simplex: a triangle for three vertices, one panel per edge for any other number."""
+"""Values over a simplex: a triangle for three vertices, one panel per edge for any other number.
+
+The model that is tested is the centre of the whole simplex. A triangle or an edge is a face of a
+simplex that may have more vertices; then the centre of the face is another model.
+"""
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
-from reports.figures.style import INK, MAX_PANELS, PALETTE, folded, short, styled
+from reports.figures.options import DEFAULT, Layout
+from reports.figures.style import INK, PAGE, PALETTE, folded, short, styled
 from reports.statistics.conventions import Array
 
 NAME: Final = "landscape"
@@ -30,8 +37,11 @@ def landscape(
     title: str = TITLE,
     unit: str = "points",
     caption: str = "",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    tested: float | None = None,
+    layout: Layout = DEFAULT.layout,
 ) -> Canvas:
-    """Draw the values at the evaluated points of a simplex, with a dot for every point.
+    """Draw the values at the evaluated points of a simplex or of one of its faces, with a dot for every point.
 
     Args:
         weights: barycentric weights of shape (n, vertices); each row sums to 1.
@@ -40,6 +50,10 @@ def landscape(
         title: the title of the figure.
         unit: the unit of the values.
         caption: sentences to append to the caption.
+        bounds: the lowest and the highest possible value.
+        tested: the value at the tested centre if `names` are the vertices of a face, which does not
+            contain it; None if they are all vertices of the simplex.
+        layout: width and caption.
 
     Raises:
         ValueError: the shapes do not match, or weights are negative or do not sum to 1.
@@ -53,15 +67,44 @@ def landscape(
         raise ValueError("weights must not be negative, and each row of weights must sum to 1")
     points, scores = points[np.isfinite(scores)], scores[np.isfinite(scores)]
     if not scores.size:
-        return empty_figure(NAME, title, "No point has a finite value.")
-    canvas = (
-        _triangle(points, scores, names, title, unit)
-        if len(names) == 3
-        else _edges(points, scores, names, title, unit)
-    )
-    shown = "all shown" if len(names) == 3 else f"{_count_drawn(points)} on edges shown"
+        return empty_figure(NAME, title, "No point has a finite value.", layout)
+    values_shown = Values(points, scores, names, tested)
+    edges = _drawn_edges(points)
+    if len(names) != 3 and not edges:
+        return empty_figure(NAME, title, "No point lies on an edge.", layout)
+    if len(names) == 3:
+        canvas = _triangle(Canvas(NAME, title, layout, width=3.9), values_shown, unit, bounds)
+        shown = "all shown"
+    else:
+        canvas = Canvas(NAME, title, layout, width=PAGE if len(edges) > 1 else 3.5)
+        canvas = _edges(canvas, values_shown, edges, unit, bounds)
+        shown = f"{_count_drawn(points)} on edges shown"
     evaluated = f"{plural(scores.size, 'point')} evaluated"
-    return canvas.finish(f"{evaluated}, {shown}; +: the centre. {caption}".strip())
+    return canvas.finish(f"{evaluated}, {shown}. {caption}".strip())
+
+
+class Values(NamedTuple):
+    """The values at points of a simplex, or of a face of one."""
+
+    points: Array  # (n, vertices)
+    scores: Array  # (n,)
+    names: Sequence[str]
+    tested: float | None  # the value at the tested centre, if it is not a point of the face
+
+    @property
+    def centre(self) -> float | None:
+        """The value at the centre of these vertices, if it was evaluated."""
+        at = (np.abs(self.points - 1 / len(self.names)) < 1e-3).all(axis=1)
+        return float(self.scores[at][0]) if at.any() else None
+
+    def label(self) -> str:
+        """Return what the centre of these vertices is, with its value."""
+        what = "tested centre" if self.tested is None else "centre of the face"
+        return what if self.centre is None else f"{what}: {self.centre:.1f}"
+
+    def label_of_tested(self) -> str:
+        """Return the label of the tested centre that lies outside."""
+        return f"tested centre (not on this face): {self.tested:.1f}"
 
 
 def to_plane(weights: Array) -> Array:
@@ -78,15 +121,15 @@ def _tooltip(weights: Array, value: float, names: Sequence[str]) -> str:
     return f"{shares}: {value:.1f}"
 
 
-def _triangle(points: Array, values: Array, names: Sequence[str], title: str, unit: str) -> Canvas:
-    canvas = Canvas(NAME, title, width=3.9, height=3.3)
+def _triangle(canvas: Canvas, shown: Values, unit: str, bounds: tuple[float, float]) -> Canvas:
+    canvas.set_figheight(min(0.85 * canvas.get_figwidth(), 5.5))
     axes = canvas.add_subplot()
+    points, values, names = shown.points, shown.scores, shown.names
     x, y = to_plane(points).T
+    canvas.add_legend([_plus()], [shown.label()])
     # a contour map requires points that are not all on one line
     if np.linalg.matrix_rank(np.stack([x - x[0], y - y[0]]), tol=TOLERANCE) == 2:
-        area = axes.tricontourf(x, y, values, levels=LEVELS, cmap="cividis")
-        bar = canvas.colorbar(area, ax=axes, shrink=0.7, label=unit)
-        bar.outline.set_visible(False)
+        _contours(canvas, axes, shown, unit, bounds)
     corners = to_plane(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, color=INK, linewidth=0.8)
     # white with a black edge is visible on every colour of the map
@@ -109,7 +152,7 @@ def _triangle(points: Array, values: Array, names: Sequence[str], title: str, un
     ):
         va = "top" if dy < 0 else "bottom"
         axes.annotate(
-            folded(name, width=18),
+            folded(name, width=max(8, int(canvas.get_figwidth() * 4))),
             (cx, cy),
             xytext=(dx, dy),
             textcoords="offset points",
@@ -121,33 +164,74 @@ def _triangle(points: Array, values: Array, names: Sequence[str], title: str, un
     return canvas
 
 
-def _edges(points: Array, values: Array, names: Sequence[str], title: str, unit: str) -> Canvas:
-    """Draw a panel for each edge with a point on it; a dashed line in each panel marks the value of the centre."""
-    shown = _drawn_edges(points)
-    if not shown:
-        return empty_figure(NAME, title, "No point lies on an edge.")
-    columns = min(3, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    canvas = Canvas(NAME, title, width=7.1 if columns > 1 else 3.5, height=1.6 * rows + 0.3)
+def _contours(
+    canvas: Canvas, axes: Axes, shown: Values, unit: str, bounds: tuple[float, float]
+) -> None:
+    """Draw the contour map and its colour scale, which ends at the lowest and the highest value shown."""
+    x, y = to_plane(shown.points).T
+    every = [*shown.scores, *([] if shown.tested is None else [shown.tested])]
+    low, high = min(every), max(every)
+    if high - low < TOLERANCE:
+        low, high = max(low - 0.5, bounds[0]), min(high + 0.5, bounds[1])
+    levels = np.linspace(low, high, LEVELS + 1)
+    levels[-1] += TOLERANCE * (high - low)  # a plateau at the highest value is filled
+    area = axes.tricontourf(x, y, shown.scores, levels=levels, cmap="cividis")
+    bar = canvas.colorbar(area, ax=axes, shrink=0.7, label=unit)
+    bar.set_ticks([tick for tick in MaxNLocator(6).tick_values(low, high) if low <= tick <= high])
+    bar.outline.set_visible(False)
+    if shown.tested is not None:
+        for color, width in (("black", 3.0), ("white", 1.2)):
+            bar.ax.axhline(shown.tested, color=color, linewidth=width)
+        canvas.add_legend([_dashes("-")], [f"{shown.label_of_tested()}, on the scale"])
+
+
+def _plus() -> Line2D:
+    return Line2D([], [], color=INK, marker="+", markersize=7, markeredgewidth=1.2, linestyle="")
+
+
+def _dashes(style: Any = (0, (4, 2))) -> Line2D:
+    return Line2D([], [], color=INK, linewidth=0.8, linestyle=style)
+
+
+def _edges(
+    canvas: Canvas,
+    shown: Values,
+    edges: Sequence[tuple[int, int]],
+    unit: str,
+    bounds: tuple[float, float],
+) -> Canvas:
+    """Draw a panel for each edge; a dashed line in each marks the value of the tested centre."""
+    columns = canvas.columns(len(edges), each=2.2)
+    rows = math.ceil(len(edges) / columns)
+    canvas.set_figheight(1.6 * rows + 0.3)
     panels = canvas.subplots(rows, columns, squeeze=False, sharey=True)
-    centre = values[(np.abs(points - 1 / len(names)) < 1e-3).all(axis=1)]
+    segment = len(shown.names) == 2  # then the centre is the middle of the edge
     for number, axes in enumerate(panels.flat):
-        if number >= len(shown):
+        if number >= len(edges):
             axes.set_visible(False)
             continue
-        _edge(canvas, axes, points, values, names, shown[number])
-        if centre.size:
-            axes.axhline(centre[0], color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-            axes.plot([0.5], [centre[0]], marker="+", color=INK, markersize=7, linestyle="")
+        _edge(canvas, axes, shown, edges[number])
+        tested = shown.centre if shown.tested is None else shown.tested
+        if tested is not None:
+            axes.axhline(tested, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        if segment and shown.centre is not None:
+            axes.plot([0.5], [shown.centre], marker="+", color=INK, markersize=9, linestyle="")
+        canvas.limit(axes.yaxis, bounds)
         if number % columns == 0:
             axes.set_ylabel(unit)
+    if segment and shown.centre is not None:
+        canvas.add_legend([_plus()], [shown.label()])
+    if shown.tested is not None:
+        canvas.add_legend([_dashes()], [shown.label_of_tested()])
+    elif shown.centre is not None and not segment:
+        canvas.add_legend([_dashes()], [f"{shown.label()}, which is on no edge"])
     return canvas
 
 
 def _drawn_edges(points: Array) -> list[tuple[int, int]]:
-    """Return the edges with a point on them, at most `MAX_PANELS`, as pairs of vertices."""
+    """Return the edges with a point on them, as pairs of vertices."""
     edges = itertools.combinations(range(points.shape[1]), 2)
-    return [edge for edge in edges if _on_edge(points, *edge).any()][:MAX_PANELS]
+    return [edge for edge in edges if _on_edge(points, *edge).any()]
 
 
 def _count_drawn(points: Array) -> int:
@@ -160,19 +244,14 @@ def _on_edge(points: Array, i: int, j: int) -> NDArray[np.bool_]:
     return np.asarray(points[:, i] + points[:, j] > 1 - TOLERANCE)
 
 
-def _edge(
-    canvas: Canvas,
-    axes: Axes,
-    points: Array,
-    values: Array,
-    names: Sequence[str],
-    pair: tuple[int, int],
-) -> None:
+def _edge(canvas: Canvas, axes: Axes, shown: Values, pair: tuple[int, int]) -> None:
     i, j = pair
+    points, values, names = shown.points, shown.scores, shown.names
     kept = np.flatnonzero(_on_edge(points, i, j))
     kept = kept[np.argsort(points[kept, j], kind="stable")]
     (line,) = axes.plot(points[kept, j], values[kept], color=PALETTE[0], marker="o", markersize=3.2)
     canvas.add_tooltips(line, [_tooltip(points[k], values[k], names) for k in kept])
     axes.set_xticks([0, 0.5, 1], [short(names[i], 12), "½", short(names[j], 12)])
     axes.set_xlim(-0.08, 1.08)
+    axes.set_xlabel("point between two vertices")
     grid_lines(axes)

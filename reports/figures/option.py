@@ -15,6 +15,8 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import NothingToCompare
 from reports.figures.canvas import Canvas, empty_figure, grid_lines, handle, label_empty_panel
+from reports.figures.coincidence import extent
+from reports.figures.measure import metrics_sentence, of_average
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import MethodStyle, amount, estimate, numbered_style, short, styled
 
@@ -57,15 +59,16 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
         )
         raise NothingToCompare(f"no option {option_name!r}; {hint}")
     if not known:
-        return empty_figure(
-            NAME, TITLE, "No method's name holds an option, such as prefix(length=20)."
-        )
+        reason = "No method's name holds an option, such as prefix(length=20)."
+        return empty_figure(NAME, TITLE, reason, options.layout)
     lines = group_variants(comparison.methods, option_name, default or None)
-    canvas = Canvas(NAME, TITLE, width=4.6, height=2.7)
+    canvas = Canvas(NAME, TITLE, options.layout, width=4.6, height=2.7)
     axes = canvas.add_subplot()
     handles = _draw_lines(canvas, axes, comparison, lines)
     axes.set_xlabel(short(option_name, 40))
-    axes.set_ylabel("mean score, points" if len(comparison.tasks) > 1 else "score, points")
+    measure = of_average(comparison)
+    axes.set_ylabel(measure.label)
+    canvas.limit(axes.yaxis, measure.bounds)
     canvas.add_legend(handles, [f"{base}({rest})" if rest else base for base, rest in lines])
     text = f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables"
     if any(variant.value is None for variants in lines.values() for variant in variants):
@@ -73,7 +76,7 @@ def option(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
             f". {DEFAULT_LABEL}: the option is not in the method's name; "
             f"--option {option_name}=VALUE gives its value"
         )
-    return canvas.finish(text + ".")
+    return canvas.finish(f"{text}.{metrics_sentence(comparison)}")
 
 
 def _known(methods: Sequence[str]) -> list[str]:
@@ -163,13 +166,15 @@ def _draw_line(canvas: Canvas, axes: Axes, marks: Sequence[Mark], style: MethodS
     axes.plot([m.x for m in joined], [m.cell.mean for m in joined], color=color, linestyle=dash)
     x, means = [mark.x for mark in marks], [mark.cell.mean for mark in marks]
     low, high = [mark.cell.low for mark in marks], [mark.cell.high for mark in marks]
-    axes.vlines(x, low, high, color=color, linewidth=0.9)
+    whiskers = axes.vlines(x, low, high, color=color, linewidth=0.9)
     (dots,) = axes.plot(x, means, color=color, marker=marker, linestyle="")
     texts = [
         f"{variant.method}: {estimate(cell.mean, cell.low, cell.high)}"
         for _, variant, cell in marks
     ]
     canvas.add_tooltips(dots, texts)
+    places = [extent(*place) for place in zip(x, means, low, high, strict=True)]
+    canvas.keep_apart(axes, (dots, whiskers), places)
     if not marks:
         label_empty_panel(axes, "no complete average")
 

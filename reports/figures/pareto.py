@@ -11,7 +11,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines
+from reports.figures.canvas import WHISKERS, Canvas, empty_figure, grid_lines
+from reports.figures.coincidence import extent
+from reports.figures.measure import metrics_sentence, of_average
 from reports.figures.options import COSTS, DEFAULT, Options
 from reports.figures.style import INK, amount, estimate, folded, method_styles, styled
 
@@ -32,18 +34,17 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Draw mean scores over all tasks and sizes, with 95 % intervals, over mean costs, and the Pareto front."""
     points, left_out = _points(comparison, COSTS[options.cost][0])
     if not points:
-        return empty_figure(
-            NAME,
-            TITLE,
-            f"No method has both a complete average and a cost above 0: {', '.join(left_out)}.",
-        )
-    canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
+        reason = f"No method has both a complete average and a cost above 0: {', '.join(left_out)}."
+        return empty_figure(NAME, TITLE, reason, options.layout)
+    canvas = Canvas(NAME, TITLE, options.layout, width=4.6, height=2.9)
     axes = canvas.add_subplot()
     styles = method_styles(comparison.methods, comparison.baseline)
     best = front(points)
+    low, high = min(p.cost for p in points), max(p.cost for p in points)
+    margin = max(1.6, (high / low) ** 0.1)
     axes.set_xscale("log")
     axes.step(
-        [*(p.cost for p in best), 1.6 * max(p.cost for p in points)],
+        [*(p.cost for p in best), high * margin],
         [*(p.cell.mean for p in best), best[-1].cell.mean],
         where="post",
         color=INK,
@@ -53,7 +54,9 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     )
     for point in points:
         style, cell = styles[point.method], point.cell
-        axes.vlines([point.cost], [cell.low], [cell.high], color=style.color, linewidth=0.9)
+        whisker = axes.vlines(
+            [point.cost], [cell.low], [cell.high], color=style.color, linewidth=0.9
+        )
         (dot,) = axes.plot(
             [point.cost],
             [cell.mean],
@@ -66,11 +69,14 @@ def pareto(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
         score = estimate(cell.mean, cell.low, cell.high)
         cost = f"{amount(point.cost)} {COSTS[options.cost][1]}"
         canvas.add_tooltips(dot, [f"{point.method}: {score}, {cost}{on_front}"])
-    low, high = min(p.cost for p in points), max(p.cost for p in points)
-    axes.set_xlim(low / 1.6, high * 1.6)
+        place = extent(point.cost, cell.mean, cell.low, cell.high)
+        canvas.keep_apart(axes, (dot, whisker), [place], WHISKERS)
+    axes.set_xlim(low / margin, high * margin)
     _ticks(axes.xaxis, decades=math.log10(high / low))
     axes.set_xlabel(f"{COSTS[options.cost][1]} (logarithmic)")
-    axes.set_ylabel("mean score, points")
+    measure = of_average(comparison)
+    axes.set_ylabel(measure.label)
+    canvas.limit(axes.yaxis, measure.bounds)
     grid_lines(axes)
     canvas.add_method_legend([point.method for point in points], styles, line=False)
     return canvas.finish(_caption(comparison, options, left_out))
@@ -110,7 +116,7 @@ def _points(comparison: Comparison, cost: str) -> tuple[list[ParetoPoint], list[
 def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) -> str:
     text = (
         f"Whiskers: 95 % intervals ({comparison.covered}), as in the report's tables. "
-        "Line: the best mean score up to each cost"
+        "Line: the best mean score up to each cost. Methods of nearly equal cost and score stand side by side"
     )
     shared = sum(run.shared for run in comparison.runs)
     if shared and options.cost in ("seconds", "evaluation"):
@@ -120,4 +126,4 @@ def _caption(comparison: Comparison, options: Options, left_out: Sequence[str]) 
     if left_out:
         names = ", ".join(map(folded, left_out))
         text += f". Not shown, because the average or the cost is incomplete: {names}"
-    return text + "."
+    return f"{text}.{metrics_sentence(comparison)}"

@@ -9,6 +9,7 @@ from reports.analysis.comparison import Comparison
 from reports.analysis.run import Run, has_score, run_status
 from reports.document import plural
 from reports.figures.canvas import Canvas, empty_figure, grid_lines
+from reports.figures.measure import metrics_sentence, of_any_task
 from reports.figures.options import DEFAULT, Options
 from reports.figures.style import method_styles, styled
 from reports.statistics.conventions import Array
@@ -22,7 +23,7 @@ MARKERS_PER_LINE: Final = 10
 
 
 @styled
-def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
+def profile(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Draw the fraction of each method's runs that score at least τ, with pointwise 95 % bands."""
     runs = [
         run
@@ -31,11 +32,15 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     ]
     scores = [100 * (run.score or 0.0) for run in runs if has_score(run)]
     if not scores:
-        return empty_figure(NAME, TITLE, "No run is finished.")
+        return empty_figure(NAME, TITLE, "No run is finished.", options.layout)
+    measure = of_any_task(comparison)
     low, high = min(scores), max(scores)
     room = max(0.03 * (high - low), 0.5)
-    taus = np.linspace(low - room, high + room, STEPS)
-    canvas = Canvas(NAME, TITLE, width=4.6, height=2.9)
+    # a score outside the bounds, of a metric that is not the one of that name here, stays inside
+    taus = np.linspace(
+        max(low - room, min(measure.low, low)), min(high + room, max(measure.high, high)), STEPS
+    )
+    canvas = Canvas(NAME, TITLE, options.layout, width=4.6, height=2.9)
     axes = canvas.add_subplot()
     styles = method_styles(comparison.methods, comparison.baseline)
     shown = [method for method in comparison.methods if any(run.method == method for run in runs)]
@@ -45,7 +50,9 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         axes.plot(taus, line, color=style.color, linestyle=style.dash)
         if len(shown) <= MAX_BANDS:
             axes.fill_between(taus, below, above, color=style.color, alpha=0.12, linewidth=0)
-        marked = list(range((number * 3) % MARKERS_PER_LINE, STEPS, STEPS // MARKERS_PER_LINE))
+        # no two methods are marked at the same score, so that equal lines show both markers
+        step = max(STEPS // MARKERS_PER_LINE, len(shown))
+        marked = list(range(number * step // len(shown), STEPS, step))
         (dots,) = axes.plot(
             taus[marked],
             line[marked],
@@ -57,13 +64,15 @@ def profile(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
         canvas.add_tooltips(
             dots, [f"{method}: {100 * line[i]:.0f} % of runs reach {taus[i]:.1f}" for i in marked]
         )
-    axes.set_xlabel("score τ, points")
-    axes.set_ylabel("fraction of runs with score ≥ τ")
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(measure.called("τ: {}").label)
+    axes.set_ylabel("fraction of runs that reach τ")
+    axes.set_ylim(0, 1)
     axes.set_xlim(taus[0], taus[-1])
+    canvas.limit(axes.xaxis, measure.bounds)
     grid_lines(axes, "both")
     canvas.add_method_legend(shown, styles)
-    return canvas.finish(_caption(runs, bands=len(shown) <= MAX_BANDS))
+    caption = _caption(runs, bands=len(shown) <= MAX_BANDS)
+    return canvas.finish(caption + metrics_sentence(comparison))
 
 
 def _caption(runs: Sequence[Run], *, bands: bool) -> str:

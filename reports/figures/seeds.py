@@ -10,20 +10,23 @@ from matplotlib.lines import Line2D
 from reports.analysis.comparison import Comparison
 from reports.analysis.run import Run, has_score
 from reports.document import plural
-from reports.figures.canvas import Canvas, empty_figure, grid_lines, label_empty_panel
+from reports.figures.canvas import DOTS, Canvas, empty_figure, grid_lines, label_empty_panel
+from reports.figures.coincidence import POINT, Lanes, extent
+from reports.figures.measure import differs_by_task, metrics_sentence, of_task
 from reports.figures.options import DEFAULT, Options
-from reports.figures.style import INK, MethodStyle, method_styles, short, styled
+from reports.figures.style import INK, PAGE, MethodStyle, method_styles, styled
 
 NAME: Final = "seeds"
 TITLE: Final = "Every run; lines join runs with the same examples and random streams"
-MAX_PANELS: Final = 8
 MAX_DOTS: Final = 240  # of all panels together; more make a large figure that nobody reads
+MIN_BLOCKS: Final = 5  # per panel, however many panels there are
+AXIS_WIDTH: Final = 45  # points that the labels of a panel take
 
 BlockKey = tuple[int, int]  # draw and seed
 
 
 @styled
-def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
+def seeds(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
     """Draw a panel for each task and size, largest sizes first.
 
     Collapsed runs are crosses; diverged runs are open triangles.
@@ -32,15 +35,19 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
     blocks_of = {panel: _blocks(comparison, *panel) for panel in panels}
     panels = [panel for panel in panels if blocks_of[panel]]
     if not panels:
-        return empty_figure(NAME, TITLE, "No run is finished.")
-    shown = panels[:MAX_PANELS]
-    columns = min(len(shown), 4)
-    rows = math.ceil(len(shown) / columns)
-    canvas = Canvas(NAME, TITLE, width=7.1 if columns > 1 else 3.5, height=1.4 * rows + 0.3)
+        return empty_figure(NAME, TITLE, "No run is finished.", options.layout)
+    canvas = Canvas(NAME, TITLE, options.layout, width=PAGE if len(panels) > 1 else 3.5)
+    columns = canvas.columns(len(panels), each=1.75)
+    rows = math.ceil(len(panels) / columns)
+    canvas.set_figheight(1.4 * rows + 0.3)
     styles = method_styles(comparison.methods, comparison.baseline)
-    max_blocks = max(1, MAX_DOTS // (len(shown) * len(comparison.methods)))  # blocks per panel
-    thinned = any(len(blocks_of[panel]) > max_blocks for panel in shown)
-    for number, (task, size) in enumerate(shown):
+    max_blocks = max(MIN_BLOCKS, MAX_DOTS // (len(panels) * len(comparison.methods)))
+    thinned = any(len(blocks_of[panel]) > max_blocks for panel in panels)
+    # the dots of a method stay in its column
+    width = POINT * canvas.get_figwidth() / columns - AXIS_WIDTH
+    lanes = DOTS._replace(room=min(DOTS.room, 0.7 * width / len(comparison.methods)))
+    mixed = differs_by_task(comparison)
+    for number, (task, size) in enumerate(panels):
         axes = canvas.add_subplot(rows, columns, number + 1)
         blocks = blocks_of[task, size]
         step = math.ceil(len(blocks) / max_blocks)
@@ -50,31 +57,32 @@ def seeds(comparison: Comparison, _: Options = DEFAULT) -> Canvas:
             comparison.methods,
             [blocks[key] for key in sorted(blocks)[::step]],
             styles,
+            lanes,
         )
-        axes.set_title(f"{short(task, 18)}, {size}")
-        if number % columns == 0:
-            axes.set_ylabel("points")
-        axes.set_xticks([])  # the legend names the methods in this order
+        canvas.add_title(axes, f"{task}, {size}")
+        measure = of_task(comparison, task)
+        canvas.limit(axes.yaxis, measure.bounds)
+        if mixed or number % columns == 0:
+            axes.set_ylabel(measure.label)
+        if number + columns >= len(panels):
+            axes.set_xlabel("method (see legend)")
+        axes.set_xticks([])
     canvas.add_method_legend(comparison.methods, styles, line=False)
     entries = _legend_entries(
-        [run for panel in shown for block in blocks_of[panel].values() for run in block.values()]
+        [run for panel in panels for block in blocks_of[panel].values() for run in block.values()]
     )
     canvas.add_legend([line for line, _ in entries], [name for _, name in entries])
-    return canvas.finish(
-        _caption(comparison, len(panels) - len(shown), thinned=thinned, max_blocks=max_blocks)
-    )
+    return canvas.finish(_caption(comparison, thinned=thinned, max_blocks=max_blocks))
 
 
-def _caption(comparison: Comparison, hidden: int, *, thinned: bool, max_blocks: int) -> str:
+def _caption(comparison: Comparison, *, thinned: bool, max_blocks: int) -> str:
     done = sum(has_score(run) for run in comparison.runs)
     text = (
         f"{plural(done, 'finished run')}. Each dot is one run, each line one draw and seed; "
         "the methods stand in the order of the legend, from left to right"
     )
     text += f"; thinned out to at most {plural(max_blocks, 'block')} per panel" if thinned else ""
-    if hidden:
-        text += f". Not shown: {plural(hidden, 'more panel')}; choose with --tasks and --sizes"
-    return text + "."
+    return f"{text}.{metrics_sentence(comparison)}"
 
 
 def _blocks(comparison: Comparison, task: str, size: int) -> dict[BlockKey, dict[str, Run]]:
@@ -92,6 +100,7 @@ def _panel(
     methods: Sequence[str],
     blocks: Sequence[Mapping[str, Run]],
     styles: Mapping[str, MethodStyle],
+    lanes: Lanes,
 ) -> None:
     grid_lines(axes)
     x: list[float] = []
@@ -104,11 +113,12 @@ def _panel(
         runs = [block[method] for block in blocks if method in block]
         for state in ("done", "collapsed", "diverged"):
             matching = [run for run in runs if _state(run) == state]
-            if matching:
-                line = _marker(state, styles[method])
-                line.set_data([position] * len(matching), [_score(run) for run in matching])
-                axes.add_line(line)
-                canvas.add_tooltips(line, [_tooltip(run) for run in matching])
+            for run in matching:
+                dot = _marker(state, styles[method])
+                dot.set_data([position], [_score(run)])
+                axes.add_line(dot)
+                canvas.add_tooltips(dot, [_tooltip(run)])
+                canvas.keep_apart(axes, [dot], [extent(position, _score(run))], lanes)
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.autoscale_view(scalex=False)
     if not blocks:

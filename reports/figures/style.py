@@ -29,7 +29,7 @@ DASHES: Final[tuple[Any, ...]] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1
 
 PAGE: Final = 7.1  # inches: the text width of a paper
 SMALL: Final = 6.5  # points: the smallest font size
-MAX_PANELS: Final = 12  # small multiples per figure; nobody reads more
+MINUS: Final = "\N{MINUS SIGN}"  # as matplotlib writes it
 NAME_WIDTH: Final = 24  # characters per line of a name
 NAME_LINES: Final = 3  # lines per name
 
@@ -124,26 +124,38 @@ def legible(text: str) -> str:
 
 
 def folded(name: str, *, width: int = NAME_WIDTH, lines: int = NAME_LINES) -> str:
-    """Return a name on at most `lines` lines of at most `width` characters; the rest is cut."""
-    parts = textwrap.wrap(legible(name), width, break_on_hyphens=False) or ["(no name)"]
+    """Return a name on at most `lines` lines of at most `width` characters; the last is cut in its middle."""
+    whole = legible(name)
+    long = any(len(word) > width for word in whole.split())  # broken at a hyphen if it has one
+    parts = textwrap.wrap(whole, width, break_on_hyphens=long) or ["(no name)"]
     if len(parts) > lines:
-        parts = [*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"]
+        start = 0
+        for part in parts[: lines - 1]:
+            start = whole.index(part, start) + len(part)
+        parts = [*parts[: lines - 1], short(whole[start:], width)]
     return "\n".join(parts)
 
 
 def short(name: str, width: int = NAME_WIDTH) -> str:
-    """Return a name on one line of at most `width` characters; the rest is cut."""
-    return folded(name, width=width, lines=1)
+    """Return a name on one line of at most `width` characters, cut in its middle.
+
+    Names of a family often differ at the end, such as in the value of an option.
+    """
+    whole = legible(name).strip() or "(no name)"
+    if len(whole) <= width:
+        return whole
+    tail = (width - 1) // 2
+    return f"{whole[: width - 1 - tail]}…{whole[len(whole) - tail :]}"
 
 
 def amount(value: float) -> str:
     """Return a number in short form: 950, 1.2k, 50M."""
     if not math.isfinite(value):
         return ""
-    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for unit, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit * 0.9995:
-            return f"{value / unit:.3g}{letter}"
-    return f"{value:.3g}"
+            return f"{value / unit:.3g}{letter}".replace("-", MINUS)
+    return f"{value:.3g}".replace("-", MINUS) if value < 0 else f"{value:.3g}"
 
 
 def estimate(mean: float, low: float, high: float) -> str:

@@ -8,9 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from reports.analysis.classification import (
+    class_estimates,
+    probability_estimates,
+    temperature_estimates,
+)
 from reports.analysis.comparison import Comparison
 from reports.analysis.inferences import Inference
-from reports.analysis.probabilities import probability_estimates
 from reports.analysis.task_characteristics import Characteristics
 from reports.analysis.verdict import verdict
 
@@ -18,12 +22,17 @@ SCHEMA: Final = 3
 
 
 def as_json(
-    comparison: Comparison, *, command: str = "", characteristics: Characteristics | None = None
+    comparison: Comparison,
+    *,
+    command: str = "",
+    characteristics: Characteristics | None = None,
+    temperature: bool = False,
+    classes: bool = False,
 ) -> str:
     """Return one JSON object with sorted keys.
 
     Differences and means are in points, metrics in their own units; numbers that are not finite
-    are null.
+    are null. `characteristics`, `temperature` and `classes` have keys of their own.
     """
     content = {
         "schema": SCHEMA,
@@ -57,6 +66,8 @@ def as_json(
         "standing": comparison.ranking,
         "subspace": {"rules": comparison.rules, "samples": comparison.samples},
         **({"characteristics": characteristics} if characteristics else {}),
+        **({"temperature": temperature_estimates(comparison.runs)} if temperature else {}),
+        **({"classes": class_estimates(comparison.runs)} if classes else {}),
         "notes": comparison.notes,
     }
     return json.dumps(_jsonable(content), sort_keys=True, indent=2, allow_nan=False) + "\n"

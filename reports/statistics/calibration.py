@@ -12,6 +12,7 @@ Labels = NDArray[np.int64]  # class numbers (rows,)
 
 BINS: Final = 15
 LEAST: Final = 2.0**-24  # smallest stored probability; a smaller one counts as this
+TEMPERATURES: Final = (0.05, 20.0)  # the lowest and the highest that is fitted
 
 
 class ProbabilityScores(NamedTuple):
@@ -64,6 +65,45 @@ def reliability(probabilities: Array, labels: Labels) -> list[tuple[float, float
         for part in np.array_split(order, min(BINS, len(order)))
         if len(part)
     ]
+
+
+def fitted_temperature(logits: Array, labels: Labels) -> float:
+    """Return the temperature by which to divide logits (rows, classes) to maximise the likelihood of the labels.
+
+    It lies within `TEMPERATURES`. Without a wrong prediction, the likelihood has no maximum (it grows as
+    the temperature falls), and the temperature is 1.
+
+    Source: Guo, Pleiss, Sun & Weinberger 2017, section 4.2.
+    """
+    rows = np.arange(len(labels))
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
+    centred = logits - logits[rows, labels][:, None]
+
+    def slope(inverse: float) -> float:
+        """Return the derivative of the mean negative log-likelihood by the inverse temperature, which rises."""
+        scaled = inverse * centred
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return float(((weights * centred).sum(axis=1) / weights.sum(axis=1)).mean())
+
+    low, high = (1 / bound for bound in reversed(TEMPERATURES))
+    if slope(low) >= 0:
+        return TEMPERATURES[1]
+    if slope(high) <= 0:
+        return TEMPERATURES[0]
+    for _ in range(60):  # halves the interval to less than a rounding error
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return 1 / math.sqrt(low * high)
+
+
+def scaled(probabilities: Array, temperature: float) -> Array:
+    """Return the probabilities (rows, classes) of logits that are divided by a temperature.
+
+    A probability below `LEAST` counts as that, as in the likelihood.
+    """
+    powers = np.maximum(probabilities, LEAST) ** (1 / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def auroc(scores: Array, labels: Labels) -> float:

@@ -7,12 +7,12 @@ from statistics import fmean
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.inferences import FEWEST_TASKS
-from reports.analysis.probabilities import probability_estimates
 from reports.analysis.rankings import Ranking
 from reports.analysis.run import has_score
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural
+from reports.tables.classification import probability_table
 
 
 def appendix(comparison: Comparison) -> list[Table]:
@@ -20,7 +20,7 @@ def appendix(comparison: Comparison) -> list[Table]:
     tables = [
         _further_estimates(comparison),
         *_rankings(comparison.ranking),
-        _probabilities(comparison),
+        probability_table(comparison),
         _costs(comparison),
     ]
     return [table for table in tables if table is not None]
@@ -114,38 +114,6 @@ def _pair(standing: Ranking, i: int, j: int, order: Sequence[int]) -> TableCell:
     return TableCell(
         points(standing.difference[i][j]) if above else probability(standing.adjusted[i][j]),
         strong=strong,
-    )
-
-
-def _probabilities(comparison: Comparison) -> Table | None:
-    estimates = {
-        (estimate.method, estimate.task): estimate
-        for estimate in probability_estimates(comparison.runs)
-    }
-    rows = [
-        (
-            TableCell(method),
-            TableCell(task),
-            TableCell(str(estimate.runs)),
-            *(TableCell(number(score, 3)) for score in estimate.scores),
-        )
-        for task in comparison.tasks
-        for method in comparison.methods
-        if (estimate := estimates.get((method, task)))
-    ]
-    if not rows:
-        return None
-    return Table(
-        title="Class probabilities",
-        head=("method", "task", "runs", "NLL", "Brier", "ECE", "AUROC", "AP"),
-        rows=tuple(rows),
-        labels=2,
-        legend=(
-            "Means over runs on the test rows; less is better for the first three. NLL: negative log-likelihood, "
-            "in nats. Brier: squared distance, from 0 to 2. ECE: calibration error of the most probable class over "
-            "15 bins of equal size, debiased (Kumar et al. 2019). AUROC and AP (average precision): of the second "
-            f"class, for two classes. {DASH}: undefined."
-        ),
     )
 
 

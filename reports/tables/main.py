@@ -13,7 +13,16 @@ from reports.analysis.estimates import EXPLAINED, describe_populations
 from reports.analysis.inferences import Inference
 from reports.analysis.run import has_score
 from reports.analysis.verdict import points, probability, verdict
-from reports.document import DASH, Document, Table, TableCell, interval, number, plural
+from reports.document import (
+    DASH,
+    Document,
+    Table,
+    TableCell,
+    interval,
+    metric_title,
+    number,
+    plural,
+)
 from reports.tables.appendix import appendix
 from reports.tables.subspace import subspace
 
@@ -94,12 +103,24 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Baseline", f"{comparison.baseline}{by_default}"),
         ("Runs", f"{comparison.done} of {comparison.planned} have a score"),
         ("Labels used", labels),
+        ("Scores", _scored_by(comparison)),
         ("Numbers", "points (score × 100), higher is better; ± half of the 95 % interval"),
         ("Intervals", _intervals(comparison)),
     ]
     if tests := comparison.family("overall"):
         facts.append(("Tests", _populations(comparison, tests)))
     return facts
+
+
+def _scored_by(comparison: Comparison) -> str:
+    """Return the metrics whose mean is the score of each task."""
+    tasks: dict[str, list[str]] = {}
+    for task in comparison.tasks:
+        metrics = next((run.scored_by for run in comparison.runs if run.task == task), ())
+        titles = [metric_title(name, comparison.classes_of(task)) for name in metrics]
+        text = f"mean of {' and '.join(titles)}" if len(titles) > 1 else "".join(titles)
+        tasks.setdefault(text or "unknown", []).append(task)
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in tasks.items())
 
 
 def _populations(comparison: Comparison, tests: Sequence[Contrast]) -> str:
@@ -341,7 +362,9 @@ def _metrics(comparison: Comparison, size: int) -> Table | None:
     ]
     lower = {name for name, direction in comparison.better.items() if direction == "lower"}
     head = [
-        f"{task} {name}{' (lower is better)' if name in lower else ''}" for task, name in columns
+        f"{task} {metric_title(name, comparison.classes_of(task))}"
+        f"{' (lower is better)' if name in lower else ''}"
+        for task, name in columns
     ]
     legend = (
         "Means over runs in the units of the metrics; (n/N): the metric is defined on n of N runs."

@@ -1,4 +1,4 @@
-"""Runs with stored predictions, for tests of the HTML page."""
+"""Runs with stored predictions or probabilities, for tests of the HTML page and of figures."""
 
 from dataclasses import replace
 
@@ -25,3 +25,21 @@ def predicted_runs(grid, **plan):
             )
         )
     return runs
+
+
+def with_probabilities(runs, rows=200):
+    """Return the runs with probabilities of two classes and labels that are drawn from them."""
+    changed = []
+    for number, run in enumerate(runs):
+        rng = np.random.default_rng(number)
+        second = np.round(rng.uniform(0, 1, rows), 4)
+        changed.append(
+            replace(
+                run,
+                probabilities={"": np.column_stack([1 - second, second])},
+                labels={"": (rng.random(rows) < second).astype(float)},
+                predictions=(second > 0.5).astype(float),
+                n_test=rows,
+            )
+        )
+    return changed

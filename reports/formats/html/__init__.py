@@ -7,20 +7,26 @@ hashes, and nothing else.
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from reports import escape
 from reports.analysis.comparison import Comparison
-from reports.document import Document
+from reports.document import Document, Table
 from reports.formats.html.details import details
 from reports.formats.html.figures import PageFigures, figures
 from reports.formats.html.filters import filters
 from reports.formats.html.misanswered import Texts
 from reports.formats.html.tables import as_html_table
+from reports.tables.classification import MAX_MATRIX
 
 
-def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) -> str:
+def as_html(
+    comparison: Comparison,
+    page: Document,
+    texts: Texts | None = None,
+    by_class: Sequence[Table] = (),
+) -> str:
     """Return the whole page; the same comparison and texts give the same bytes.
 
     Args:
@@ -28,15 +34,17 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
         page: the sentences and tables.
         texts: returns the texts of a run's test examples in the order of its predictions, or None if
             they are not available.
+        by_class: the tables of the folded section about classes.
     """
     folder = files("reports.formats.html")
     page_figures = figures(comparison)
     style = (folder / "page.css").read_text("utf-8") + page_figures.css
     script = (folder / "page.js").read_text("utf-8")
     data = details(comparison, texts)
+    classes = _classes(by_class, comparison)
     body = "\n".join([
         _header(page),
-        _contents(page, page_figures),
+        _contents(page, page_figures, classes=bool(classes)),
         filters(comparison),
         "<main id=main>",
         _answer(page, page_figures),
@@ -44,6 +52,7 @@ def as_html(comparison: Comparison, page: Document, texts: Texts | None = None) 
         *(as_html_table(table, comparison) for table in page.tables),
         "</section>",
         _figures(page_figures),
+        classes,
         _notes(page),
         "<section aria-labelledby=appendix><details><summary><h2 id=appendix>Appendix</h2></summary>",
         *(as_html_table(table, comparison) for table in page.appendix),
@@ -86,12 +95,13 @@ def _header(page: Document) -> str:
     )
 
 
-def _contents(page: Document, figures: PageFigures) -> str:
+def _contents(page: Document, figures: PageFigures, *, classes: bool) -> str:
     """Return links to the sections of the page."""
     sections = {
         "answer": "Answer",
         "scores": "Scores and tests",
         **({"figures": "Figures"} if len(figures.shown) > 1 or figures.reason else {}),
+        **({"classes": "Classes"} if classes else {}),
         **({"notes": "Notes"} if page.notes else {}),
         "appendix": "Appendix",
     }
@@ -131,6 +141,24 @@ def _figures(figures: PageFigures) -> str:
 def _figure(name: str, title: str, svg: str) -> str:
     label = escape.html(title)
     return f'<figure id="figure-{name}" class=scroll tabindex=0 aria-label="{label}">{svg}</figure>'
+
+
+def _classes(tables: Sequence[Table], comparison: Comparison) -> str:
+    """Return the folded section with the confusion matrix and the scores of each class."""
+    content = "".join(as_html_table(table, comparison) for table in tables)
+    shown = {table.title.rpartition(",")[0].removeprefix("Classes of ") for table in tables}
+    large = [
+        task
+        for task in comparison.tasks
+        if task not in shown and len(comparison.classes_of(task)) > MAX_MATRIX
+    ]
+    if large:
+        text = f"Not shown: {', '.join(large)} with more than {MAX_MATRIX} classes; add --classes."
+        content += f"<p class=legend>{escape.html(text)}</p>"
+    if not content:
+        return ""
+    summary = "<summary><h2 id=classes>Classes</h2></summary>"
+    return f"<section aria-labelledby=classes><details>{summary}{content}</details></section>"
 
 
 def _notes(page: Document) -> str:

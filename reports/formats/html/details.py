@@ -32,6 +32,7 @@ def details(comparison: Comparison, texts: Texts | None) -> dict[str, Any]:
             "mean": _number(cell.mean),
             "low": _number(cell.low),
             "high": _number(cell.high),
+            "range": [_number(end) for end in runs[0].bounds],
             "interval": f"{cell.population}: {cell.interval}",
             "runs": [_run(run) for run in runs],
             "curves": [_curve(run) for run in runs if run.curve][:MAX_CURVES],

@@ -6,7 +6,16 @@ from typing import Final, NamedTuple
 from reports.analysis.comparison import Comparison
 from reports.figures import DEFAULT, FIGURES, inline
 
-SHOWN: Final = ("forest", "curve", "diagram", "seeds", "pareto", "optimism", "profile")
+SHOWN: Final = (
+    "forest",
+    "curve",
+    "diagram",
+    "seeds",
+    "pareto",
+    "optimism",
+    "profile",
+    "reliability",
+)
 SPACE: Final = "http://www.w3.org/2000/svg"
 SCALE: Final = 1.75  # pixels per point of matplotlib
 NARROW: Final = 600  # pixels; wider figures scroll on a phone
@@ -22,7 +31,7 @@ class PageFigures(NamedTuple):
 
 
 def figures(comparison: Comparison) -> PageFigures:
-    """Return the figures of the comparison; `curve` requires two sizes."""
+    """Return the figures of the comparison; `curve` requires two sizes, `reliability` stored probabilities."""
     shown, styles = [], []
     classes: dict[str, str] = {}  # the name of a class by its style
     if not comparison.done:
@@ -36,6 +45,8 @@ def figures(comparison: Comparison) -> PageFigures:
     ET.register_namespace("", SPACE)
     for name in SHOWN:
         if name == "curve" and len(comparison.sizes) < 2:
+            continue
+        if name == "reliability" and not any(run.probabilities for run in comparison.runs):
             continue
         canvas = FIGURES[name].draw(comparison, DEFAULT)
         root = ET.fromstring(inline(canvas))  # noqa: S314  # this program wrote it

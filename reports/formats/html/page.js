@@ -106,9 +106,11 @@
     if (event.target === dialog) dialog.close();
   });
   const WIDTH = 640;
-  const scaleOf = (values) => {
-    const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.08 || 1;
-    return { low: low - pad, high: high + pad, fraction: (v) => (v - low + pad) / (high - low + 2 * pad) };
+  // The scale ends at the range of the score, which is open where the metric has no bound
+  const scaleOf = (values, [lowest, highest]) => {
+    const least = Math.min(...values), most = Math.max(...values), pad = (most - least) * 0.08 || 1;
+    const low = Math.max(least - pad, lowest ?? -Infinity), high = Math.min(most + pad, highest ?? Infinity);
+    return { low, high, fraction: (v) => (v - low) / (high - low) };
   };
   const write = (svg, x, y, label, anchor) => {
     const text = draw("text", { x, y, class: "tick", "text-anchor": anchor });
@@ -119,7 +121,7 @@
     const scored = cell.runs.filter((run) => run[3] !== null);
     if (!scored.length) return null;
     const ends = cell.low === null ? [] : [cell.low, cell.high];
-    const scale = scaleOf([...scored.map((run) => run[3]), ...ends]);
+    const scale = scaleOf([...scored.map((run) => run[3]), ...ends], cell.range);
     const x = (score) => 10 + scale.fraction(score) * (WIDTH - 20);
     const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 74`, role: "img" }, "The score of each run, and the mean with its interval");
     svg.append(draw("line", { x1: 10, x2: WIDTH - 10, y1: 54, y2: 54, class: "axis" }));
@@ -140,7 +142,7 @@
     const points = lines.flatMap((line) => line[1]).filter((point) => point[1] !== null);
     if (!points.length) return null;
     const steps = points.map((point) => point[0]), first = Math.min(...steps), last = Math.max(...steps);
-    const scale = scaleOf(points.map((point) => point[1]));
+    const scale = scaleOf(points.map((point) => point[1]), cell.range);
     const x = (step) => 44 + (last > first ? (step - first) / (last - first) : 0.5) * (WIDTH - 60);
     const y = (score) => 175 - scale.fraction(score) * 165;
     const svg = draw("svg", { viewBox: `0 0 ${WIDTH} 200`, role: "img" }, "Dev scores over training steps");

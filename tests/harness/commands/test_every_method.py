@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from harness.backbones import checkpoints
+from harness.commands.stored_runs import runs
 from harness.ledger import Ledger
 from methods import BASES, REGISTRY
 from tests.support.families import stock_model
@@ -65,6 +66,17 @@ def test_rules_and_zeroed_methods_have_their_own_metrics(finished):
             assert entry.metrics[f"rule {'stochastic' if simplex else 'centroid'} accuracy"] == own
         bare = label not in ("fine-tuning", "bitfit", "features", "simplex(base=head)")
         assert ("zeroed accuracy" in entry.metrics) == bare, label
+
+
+def test_every_method_stores_probabilities_and_a_temperature(finished):
+    """Each has the probabilities of every test row, and the temperature that fits the dev rows within its bounds."""
+    folder, entries = finished
+    with Ledger(str(folder / "r.db")) as ledger:
+        stored = runs(list(entries.values()), ledger.all_blobs())
+    assert len(stored) == len(METHODS)
+    for run in stored:
+        assert run.probabilities[""].shape == (run.n_test, 2)
+        assert 0.05 <= run.temperature <= 20
 
 
 def test_a_simplex_shows_the_dev_scores_of_its_sampled_models(finished, bench):

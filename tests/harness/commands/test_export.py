@@ -440,7 +440,7 @@ def card(bench, folder, name, out, *words):
     ended = bench(folder, "export", name, out, "--db", "r.db", "--format", "safetensors", *words)
     assert ended.code == 0, ended.err
     text = (out / "README.md").read_text()
-    lines = re.findall(r"^- (\S+) ([-\d.]+)(?: \(([-\d.]+) to ([-\d.]+); (.*)\))?$", text, re.M)
+    lines = re.findall(r"^- (.+?) ([-\d.]+)(?: \(([-\d.]+) to ([-\d.]+); (.*)\))?$", text, re.M)
     return {
         name: (float(value), float(low or "nan"), float(high or "nan"), how)
         for name, value, low, high, how in lines
@@ -516,9 +516,9 @@ def test_a_card_says_why_a_score_has_no_interval(bench, own, tmp_path):
     """The labels of a file of the user's own cannot be had again: accuracy needs none, the other scores say so."""
     found, text = card(bench, own, digest(own, "lora", "reviews"), tmp_path / "out")
     assert found["accuracy"][3] == "Wilson"
-    assert found["macro-f1"][3] == found["score"][3] == ""
+    assert found["macro-F1"][3] == found["score"][3] == ""
     assert (
-        "No interval for macro-f1, score: the labels of the test rows are in a file of yours"
+        "No interval for macro-F1, score: the labels of the test rows are in a file of yours"
         in text
     )
 
@@ -550,6 +550,6 @@ def test_nothing_is_fetched_for_a_card(bench, trained, tmp_path):
         subprocess.run([*words, "ask"], env=env, capture_output=True, text=True, check=True)
         assert repository_requests(hub) != []  # afterwards it is asked as ever
     assert "the test rows are not in the cache" in text
-    assert "No interval for f1, score" in text
+    assert "No interval for F1 of positive, score" in text
     assert re.search(r"accuracy 50.0 \(\d.* Wilson\)", text)
     assert not re.search("zeroed|rule", text)

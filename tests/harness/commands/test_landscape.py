@@ -106,3 +106,22 @@ def test_random_directions_depend_on_the_job_only(trained):
         for radius in (RADII[0], RADII[-1])
     )
     assert abs(near.train_loss - centre.train_loss) < abs(far.train_loss - centre.train_loss)
+
+
+def test_the_figure_of_a_face_labels_the_tested_centre(bench, trained, tmp_path):
+    """On an edge of a triangle, the label says that the tested centre lies elsewhere; the axis names the metric."""
+    digest = entry_of(trained, "simplex").digest
+    words = ("landscape", digest, "--db", trained, "--steps", 2, "--test-rows", 0)
+    ended = bench(tmp_path, *words, "--vertices", "1,2", "--width", 6, "-o", "edge.svg")
+    assert ended.code == 0, ended.err
+    edge = (tmp_path / "edge.svg").read_text("utf-8")
+    assert "centre of the face" in edge
+    assert "this face):" in edge
+    assert "accuracy on dev rows" in edge
+    assert 'width="432pt"' in edge
+    assert "points evaluated" in edge
+    assert bench(tmp_path, *words, "--no-caption", "-o", "whole.svg").code == 0
+    whole = (tmp_path / "whole.svg").read_text("utf-8")
+    assert "tested centre:" in whole
+    assert "centre of the face" not in whole
+    assert "points evaluated" not in whole

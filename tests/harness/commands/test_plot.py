@@ -31,6 +31,24 @@ def test_a_figure_is_written(bench, tmp_path):
     assert (tmp_path / "cost.PDF").read_bytes().startswith(b"%PDF-")
 
 
+def test_a_figure_has_the_width_of_a_column(bench, tmp_path):
+    """--width sets the width in inches, and --no-caption leaves out the caption; --help names unit and bounds."""
+    from reports.figures import NARROWEST, WIDEST
+
+    words = ("plot", "diagram", "--db", EXAMPLE, "--width", "3.25")
+    ended = bench(tmp_path, *words, "--no-caption", "-o", "bare.svg")
+    assert (ended.code, ended.err) == (0, "")
+    bare = (tmp_path / "bare.svg").read_text("utf-8")
+    assert 'width="234pt"' in bare
+    assert "sign-flip" not in bare
+    assert bench(tmp_path, *words, "-o", "whole.svg").code == 0
+    whole = (tmp_path / "whole.svg").read_text("utf-8")
+    assert 'width="234pt"' in whole
+    assert "sign-flip" in whole
+    helped = bench(tmp_path, "plot", "--help")
+    assert f"in inches, {NARROWEST:g} to {WIDEST:g}" in " ".join(helped.out.split())
+
+
 def test_without_a_name_the_figures_are_listed(bench, tmp_path):
     """Each has a line, and --help names it too."""
     from reports.figures import COSTS, FIGURES
@@ -59,9 +77,15 @@ def test_without_a_name_the_figures_are_listed(bench, tmp_path):
             2,
             "no option 'rank'; the names of these methods hold the options layers, lr",
         ),
+        (("curve", "--temperature"), 2, "--temperature applies to the figure reliability only"),
         (("curve", "--methods", "song"), 2, "no run matches the request"),
         (("curve", "--baseline", "song"), 2, "no baseline 'song'"),
         (("curve", "--sizes", "-1"), 2, "-1"),
+        (("curve", "--width", "2.5"), 2, "--width: a figure is 3 to 20 inches wide, got 2.5"),
+        (("curve", "--width", "-7"), 2, "--width: a figure is 3 to 20 inches wide, got -7"),
+        (("curve", "--width", "nan"), 2, "--width: a figure is 3 to 20 inches wide, got nan"),
+        (("curve", "--width", "180mm"), 2, "--width"),
+        (("--width", "1e9"), 2, "--width: a figure is 3 to 20 inches wide"),
         (
             ("diagram", "-o", "missing/folder.svg"),
             73,

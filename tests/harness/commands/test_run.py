@@ -450,6 +450,28 @@ def test_own_data_from_file_to_report(bench, tmp_path):
     assert "4 of 4 have a score" in report.out
 
 
+def test_the_positive_class_of_own_data(bench, tmp_path):
+    """`--positive` names the class of F1 in the report and in `show`; an unknown label is answered with the nearest."""
+    rows = [f"the film was {i},{'good' if i % 2 else 'bad'}" for i in range(80)]
+    (tmp_path / "films.csv").write_text("\n".join(["text,label", *rows]))
+    own = ("--data", "films.csv", "--text", "text", "--label", "label", "--metrics", "accuracy,f1")
+    more = ("--methods", "features", "--draws", 1, "--inline")
+    refused = bench.run(tmp_path, "r.db", *own, *more, "--positive", "badd")
+    assert refused.code == 2
+    assert "positive: 'badd' is not a label (did you mean 'bad'?)" in refused.err
+    assert bench.run(tmp_path, "r.db", *own, *more, "--positive", "bad").code == 0
+    report = bench(tmp_path, "report", "--db", "r.db", "--full", "--format", "markdown").out
+    assert "films: mean of accuracy and F1 of bad" in report
+    assert "| films accuracy | films F1 of bad |" in report
+    (digest,) = re.findall(r"^[0-9a-f]{12}", bench(tmp_path, "show", "--db", "r.db").out, re.M)
+    shown = bench(tmp_path, "show", digest, "--db", "r.db").out
+    score = re.search(r"F1 of bad +([\d.]+)", shown)[1]
+    classes = bench(tmp_path, "report", "--db", "r.db", "--classes", "--format", "markdown").out
+    assert (
+        re.search(r"\| features \| bad \| .* \| ([\d.]+) \|", classes)[1] == f"{float(score):.1f}"
+    )
+
+
 @pytest.mark.slow
 def test_redrawn_samples_are_reported(bench, tmp_path):
     """With a rare class, the command reports that draws were repeated."""

@@ -83,9 +83,9 @@ def test_a_rerun_detects_a_number_that_was_changed_with_its_hash(bench, edited):
 
 @pytest.mark.slow
 def test_a_rerun_compares_curves_and_probabilities(bench, edited):
-    """Equal predictions are not enough: another loss in the curve, or other probabilities, are reported."""
+    """Equal predictions are not enough: another loss in the curve, temperature or probability is reported."""
     from harness.ledger.seals import payload_hash
-    from harness.outcome import pack_probabilities, unpack_probabilities
+    from harness.outcome import pack_predictions, pack_probabilities, unpack_probabilities
 
     folder = edited("UPDATE run SET command = command")
     with Ledger(str(folder / "r.db")) as ledger:
@@ -100,11 +100,12 @@ def test_a_rerun_compares_curves_and_probabilities(bench, edited):
                 probabilities = unpack_probabilities(blobs["probabilities"])
                 probabilities[0] = probabilities[0].mean()
                 blobs["probabilities"] = pack_probabilities(probabilities)
+                blobs["temperature"] = pack_predictions([9.0], True)
             changed[entry.digest] = blobs, payload_hash(entry.metrics, blobs)
     with sqlite3.connect(folder / "r.db") as connection:
         for digest, (blobs, payload) in changed.items():
             (job,) = connection.execute("SELECT id FROM job WHERE digest = ?", (digest,)).fetchone()
-            for kind in blobs.keys() & {"curve", "probabilities"}:
+            for kind in blobs.keys() & {"curve", "probabilities", "temperature"}:
                 connection.execute(
                     "UPDATE blob SET data = ? WHERE job = ? AND kind = ?", (blobs[kind], job, kind)
                 )
@@ -115,7 +116,7 @@ def test_a_rerun_compares_curves_and_probabilities(bench, edited):
     assert bench(folder, "db", "verify", "--db", "r.db").code == 0
     ended = bench(folder, "db", "verify", "--db", "r.db", "--rerun", "100%")
     assert ended.code == 1
-    assert "other curve; other probabilities" in ended.out
+    assert "other curve; other temperature; other probabilities" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import f1_score
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks.base import Example
+from harness.tasks.metrics import compute
 from harness.tasks.user_files import from_options, from_toml
 
 GOOD = 'text,label\nfine,pos\n"bad, \nreally",neg\nnice,pos\n'
@@ -332,3 +334,48 @@ def test_a_task_file_can_name_the_group_column(write):
     path = write("g.toml", 'data = "g.csv"\ntext = "text"\nlabel = "label"\ngroup = "author"\n')
     reader = from_toml(path).reader
     assert [row.group for row in reader.examples("train", reader.revision())] == ["x", "y"]
+
+
+MAIL = "text,label\na,spam\nb,ham\nc,spam\nd,ham\n"
+
+
+def test_the_positive_class_is_the_second(write):
+    """`positive` puts a class second, where F1 looks for it; naming the class that is second changes nothing."""
+    path = write("mail.csv", MAIL)
+    plain, same, other = (
+        from_options(path, ["text"], "label", metrics=["f1"], positive=positive)
+        for positive in (None, "spam", "ham")
+    )
+    assert (plain.labels, same, other.labels) == (("ham", "spam"), plain, ("spam", "ham"))
+    assert same.reader.revision() == plain.reader.revision() != other.reader.revision()
+    predicted = ["spam", "spam", "spam", "ham"]
+    for task, positive in ((plain, "spam"), (other, "ham")):
+        rows = task.reader.examples("train", task.reader.revision())
+        expected = f1_score(["spam", "ham", "spam", "ham"], predicted, pos_label=positive)
+        found = compute(
+            task.metrics, [task.labels.index(one) for one in predicted], [one.label for one in rows]
+        )
+        assert found == {"f1": pytest.approx(expected)}
+
+
+def test_a_task_file_can_name_the_positive_class(write):
+    """The key `positive` is the option --positive; it changes the order of `labels`."""
+    write("mail.csv", MAIL.replace("spam", "1").replace("ham", "0"))
+    lines = 'data = "mail.csv"\ntext = "text"\nlabel = "label"\nlabels = [0, 1]\npositive = 0\n'
+    assert from_toml(write("m.toml", lines)).labels == ("1", "0")
+    with pytest.raises(UsageError, match="'positive' must be one label, got 0, 1"):
+        from_toml(write("n.toml", lines.replace("positive = 0", "positive = [0, 1]")))
+
+
+def test_a_positive_class_that_is_not_one_of_two_is_refused(write):
+    """A misspelt label is answered with the nearest; three classes and numbers have no positive class."""
+    path = write("mail.csv", MAIL)
+    assert "positive: 'spma' is not a label (did you mean 'spam'?); there are 'ham', 'spam'" in (
+        problems(path, ["text"], "label", positive="spma")
+    )
+    three = write("three.csv", "text,label\na,x\nb,y\nc,z\n")
+    assert "there are 3 classes" in problems(three, ["text"], "label", positive="x")
+    numbers = write("numbers.csv", "text,label\na,1\nb,2.5\n")
+    assert "the label is not a class" in problems(
+        numbers, ["text"], "label", regression=True, positive="1"
+    )

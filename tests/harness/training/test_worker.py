@@ -1,15 +1,19 @@
 """The outcomes of a worker, and packed predictions."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
 
 from harness.backbones import loading
 from harness.commands import stored_runs
 from harness.outcome import pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
-from harness.training import loop, worker, worker_cache
+from harness.training import loop, testing, worker, worker_cache
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.support.trainings import tickets_of
@@ -103,3 +107,63 @@ def test_a_missing_deterministic_kernel_is_reported(tmp_path, monkeypatch):
     assert sorted(tried) == [False] * 4 + [True] * 6
     assert [outcome.note for outcome in again] == [""] * 4
     assert [outcome.device for outcome in again] == [outcome.device for outcome in outcomes]
+
+
+SHORT = {"tasks": "toy-entailment", "methods": "lora,simplex,features", "steps": "20"}
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Record the dev examples and their logits from which temperatures are fitted."""
+    recorded, original = [], testing.dev_temperature
+
+    def record(tensors, examples, encoded, target, logits_of):
+        recorded.append((examples, logits_of(tensors, encoded)))
+        return original(tensors, examples, encoded, target, logits_of)
+
+    monkeypatch.setattr(testing, "dev_temperature", record)
+    return recorded
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("size", [1, 4], ids=["alone", "packed"])
+def test_the_temperature_is_fitted_on_the_dev_rows(tmp_path, fits, size):
+    """Alone, packed, by sampled models and in closed form, it minimises the log loss of the dev rows."""
+    tickets = tickets_of(tmp_path, 2, size, **SHORT, set_=["simplex.test=mean-of-samples"])
+    outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert len(fits) == len(outcomes) == 6
+    assert {examples for examples, _ in fits} == {
+        JobRun.prepare(ticket, "cpu").draw.dev for ticket in tickets
+    }
+    expected = []
+    for examples, logits in fits:
+        labels = [row.label for row in examples]
+
+        def loss(power, logits=logits, labels=labels):
+            probabilities = (logits.double() / np.exp(power)).softmax(1).numpy()
+            return log_loss(labels, probabilities, labels=[0, 1, 2])
+
+        best = minimize_scalar(loss, bounds=np.log((0.05, 20)), options={"xatol": 1e-9})
+        expected.append(np.exp(best.x))
+    stored = [unpack_predictions(outcome.temperature)[0] for outcome in outcomes]
+    assert sorted(stored) == pytest.approx(sorted(expected), rel=1e-3)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_temperature_changes_no_other_number(tmp_path, monkeypatch):
+    """Without it, metrics, predictions, probabilities and curves are equal; a regression has no temperature."""
+    more = SHORT | {"tasks": "toy-entailment,toy-similarity"}
+    tickets = [
+        replace(ticket, rules=True, zeroed=True) for ticket in tickets_of(tmp_path, 1, 1, **more)
+    ]
+    outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
+    assert {bool(outcome.temperature) for outcome in outcomes} == {True, False}
+    for outcome, ticket in zip(outcomes, tickets, strict=True):
+        assert bool(outcome.temperature) == bool(ticket.task.labels) == bool(outcome.probabilities)
+    monkeypatch.setattr(testing, "dev_temperature", lambda *_: None)
+    without = worker.run_pack(tickets, "cpu", lambda *_: None)
+    for one, other in zip(outcomes, without, strict=True):
+        assert one.metrics == other.metrics
+        assert {
+            kind: data for kind, data in one.blobs.items() if kind != "temperature"
+        } == other.blobs

@@ -64,7 +64,7 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
     runs = grid(tasks=("rte", "mrpc"), sizes=(100, 200))
     comparison = compare(runs)
     (table,) = published_tables(comparison, find_study("unipelt"))
-    assert table.head == ("method", "from", "mrpc f1", "rte accuracy")
+    assert table.head == ("method", "from", "mrpc F1 of yes", "rte accuracy")
     rows = [[entry.text for entry in row] for row in table.rows]
     cell = comparison.cell("prefix", "rte", 100)
     assert [

@@ -41,8 +41,8 @@ def test_forest_shows_the_prediction_for_one_more_task(grid):
             if text.startswith(f"{detail.method}, one more task: ")
         ]
         assert ends == [found.predicted_low, found.predicted_high]
-        assert f"τ² {found.tau2:.2f}, I² {100 * found.i2:.0f} %" in [
-            axes.get_title(loc="right") for axes in canvas.axes
+        assert f"τ² {found.tau2:.3g}, I² {100 * found.i2:.0f} %" in [
+            text.get_text() for axes in canvas.axes for text in axes.texts
         ]
     assert (
         "95 % prediction interval of the difference on one more task (random effects"

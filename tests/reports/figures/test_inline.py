@@ -8,12 +8,14 @@ import pytest
 from reports.figures import FIGURES, inline
 from reports.figures.style import NEUTRAL, PALETTE
 from tests.support.drawing import drawn
+from tests.support.predicted_runs import with_probabilities
 
 
 @pytest.mark.slow
 def test_inline_figures_share_no_ids(grid):
     """Two figures fit on one page, and so does one figure twice if it gets a prefix."""
-    pieces = [inline(drawn(name, grid())) for name in FIGURES] + [
+    runs = with_probabilities(grid())
+    pieces = [inline(drawn(name, runs)) for name in FIGURES] + [
         inline(drawn("curve", grid()), prefix="again")
     ]
     ids = [

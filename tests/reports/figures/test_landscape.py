@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.figures import inline, landscape, save
-from tests.support.drawing import HOSTILE, SVG, values, xml
+from reports.figures import Layout, inline, landscape, save
+from tests.support.drawing import HOSTILE, SVG, outside, overlapping, texts, values, xml
 
 
 def lattice(vertices, steps=4):
@@ -25,9 +25,8 @@ def test_landscape_shows_every_point(vertices):
     canvas = landscape(weights, found, names)
     xml(inline(canvas))
     edges = (weights > 0).sum(axis=1) <= 2
-    assert (
-        len({text for text, *_ in values(canvas)})
-        == {2: 5, 3: 15, 4: edges.sum(), 6: 12 * 3 + 6}[vertices]
+    assert len({text for text, *_ in values(canvas)}) == (
+        len(weights) if vertices == 3 else edges.sum()
     )
     assert save(landscape(weights, found, names), "svg") == save(canvas, "svg")
     assert f"{len(weights)} points evaluated" in canvas.caption
@@ -76,3 +75,49 @@ def test_landscape_without_finite_values():
     canvas = landscape(np.eye(3), [math.nan] * 3, ["a", "b", "c"])
     assert not canvas.tooltips
     assert "No point has a finite value." in "".join(xml(inline(canvas)).itertext())
+
+
+@pytest.mark.parametrize("width", [None, 3.0, 12.5])
+@pytest.mark.parametrize("vertices", [2, 3, 4])
+def test_landscape_labels_the_tested_centre(vertices, width):
+    """The centre of all vertices is the tested model; its label has its score and lies on no other text."""
+    weights = np.vstack([np.full((1, vertices), 1 / vertices), lattice(vertices)])
+    found = np.linspace(0, 100, len(weights))[::-1]
+    names = [f"vertex {number + 1}" for number in range(vertices)]
+    canvas = landscape(
+        weights, found, names, unit="accuracy, points", bounds=(0, 100), layout=Layout(width=width)
+    )
+    shown = " ".join(text.get_text().replace("\n", " ") for text in texts(canvas))
+    assert "tested centre: 100.0" in shown
+    assert "face" not in shown
+    assert "accuracy, points" in shown
+    assert outside(canvas) == []
+    assert overlapping(canvas) == []
+
+
+@pytest.mark.parametrize("width", [None, 3.0, 12.5])
+@pytest.mark.parametrize("vertices", [2, 3])
+def test_landscape_labels_the_centre_of_a_face(vertices, width):
+    """On a face of a larger simplex, the centre of the face is labelled as such; the tested centre lies outside."""
+    weights = np.vstack([np.full((1, vertices), 1 / vertices), lattice(vertices)])
+    found = np.linspace(40, 60, len(weights))
+    names = [f"vertex {number + 1}" for number in range(vertices)]
+    canvas = landscape(weights, found, names, tested=83.25, layout=Layout(width=width))
+    shown = " ".join(text.get_text().replace("\n", " ") for text in texts(canvas))
+    assert "centre of the face: 40.0" in shown
+    assert "tested centre (not on this face): 83.2" in shown
+    assert outside(canvas) == []
+    assert overlapping(canvas) == []
+
+
+@pytest.mark.parametrize("vertices", [2, 3, 4])
+def test_landscape_ends_at_the_range(vertices):
+    """Neither axis nor colour scale has a value that the metric cannot have, also if all values are equal."""
+    weights = lattice(vertices)
+    for found in (np.linspace(0, 100, len(weights)), np.full(len(weights), 100.0)):
+        canvas = landscape(weights, found, ["a", "b", "c", "d"][:vertices], bounds=(0, 100))
+        scale = [axes for axes in canvas.axes if axes.get_ylabel() == "points"]
+        assert scale
+        for axes in scale:
+            low, high = axes.get_ylim()
+            assert 0 <= low < high <= 100 + 1e-3

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,29 @@ def test_filters_hide_rows_columns_and_tables(page):
         page.find_element(By.ID, "every").click()
         assert visible(kind, value)
     assert page.find_element(By.ID, "hidden").text == ""
+
+
+def test_the_scales_of_a_cell_end_at_the_range_of_the_score(chromium, grid_of, tmp_path):
+    """With perfect scores beside poor ones, the ends of both scales lie between 0 and 100."""
+    runs = [
+        replace(
+            run,
+            score=float(run.draw % 2),
+            dev_score=float(run.draw % 2),
+            curve=[(10, 0.0), (20, 1.0)],
+        )
+        for run in predicted_runs(grid_of, tasks=("rte",), sizes=(50,))
+    ]
+    path = tmp_path / "report.html"
+    path.write_text(render(compare(runs), format="html", command="bench report"), "utf-8")
+    chromium.get(path.as_uri())
+    chromium.find_element(By.CSS_SELECTOR, ".cell").click()
+    ends = [
+        float(text.text)
+        for text in chromium.find_elements(By.CSS_SELECTOR, "#runs .tick")
+        if not text.text.startswith("step")
+    ]
+    assert sorted(ends) == [0, 0, 100, 100]
 
 
 def test_a_cell_opens_by_the_keyboard_and_closes_with_escape(page):

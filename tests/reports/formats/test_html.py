@@ -93,6 +93,7 @@ def test_tables_can_be_read_and_cells_open(grid):
     cell = data["cells"]["simplex\nrte\n50"]
     assert len(cell["runs"]) == len(cell["curves"]) == 5
     assert 0 < len(cell["wrong"]["rows"]) <= 20
+    assert cell["range"] == [0, 100]
     assert cell["mean_curve"] == [
         [step, pytest.approx(np.mean([curve[2][i][1] for curve in cell["curves"]]), abs=0.06)]
         for i, step in enumerate((10, 20))

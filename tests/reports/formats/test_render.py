@@ -220,6 +220,11 @@ def test_the_header_states_labels_populations_and_command(incomplete_runs):
 
 
 def test_tasks_with_two_metrics_show_both(grid):
-    """The appendix shows both metrics of a task whose score is their mean."""
-    assert "mrpc f1" in render(compare(grid()), format="markdown")
+    """The appendix shows both metrics of a task whose score is their mean; F1 says of which class it is."""
+    two = [
+        replace(run, scored_by=tuple(run.metrics)) if run.task == "mrpc" else run for run in grid()
+    ]
+    text = render(compare(two), format="markdown")
+    assert "| mrpc accuracy | mrpc F1 of yes |" in text
+    assert "mrpc: mean of accuracy and F1 of yes" in text
     assert "rte accuracy" not in render(compare(grid()), format="markdown")

@@ -4,13 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn import metrics
 
 from reports.statistics.calibration import (
+    TEMPERATURES,
     auroc,
     average_precision,
     calibration_error,
+    fitted_temperature,
     probability_scores,
+    scaled,
 )
 
 
@@ -61,3 +66,57 @@ def test_the_calibration_error_is_debiased(rng):
             found[name].append(error**2)
     assert np.sqrt(np.mean(found["honest"])) < 0.04
     assert np.sqrt(np.mean(found["overconfident"])) == pytest.approx(0.1, abs=0.01)
+
+
+def drawn_rows(rng, classes, temperature, rows=40):
+    """Return logits that are too great by a temperature, and labels drawn from the true probabilities."""
+    logits = rng.normal(0, 2, (rows, classes))
+    labels = (rng.random((rows, 1)) > softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)
+    return temperature * logits, labels
+
+
+@pytest.mark.parametrize("classes", [2, 3, 20])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_minimises_the_loss(rng, classes, temperature):
+    """A search over scikit-learn's log loss of softmax(logits / T) finds the same temperature."""
+    logits, labels = drawn_rows(rng, classes, temperature)
+
+    def loss(log_temperature):
+        probabilities = softmax(logits / np.exp(log_temperature), axis=1)
+        return metrics.log_loss(labels, probabilities, labels=range(classes))
+
+    best = minimize_scalar(loss, bounds=np.log(TEMPERATURES), options={"xatol": 1e-9})
+    assert fitted_temperature(logits, labels) == pytest.approx(np.exp(best.x), rel=1e-4)
+
+
+def test_the_temperature_is_recovered_from_many_rows(rng):
+    """With labels drawn from softmax(logits / 2.5), the temperature is 2.5."""
+    logits, labels = drawn_rows(rng, 3, 2.5, rows=50_000)
+    assert fitted_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "temperature"),
+    [
+        ([[2.0, 0.0], [0.0, 1.0]], [0, 1], 1.0),  # no error
+        ([[900.0, -900.0]], [0], 1.0),  # a single row
+        ([[2.0, 0.0], [0.0, 1.0]], [1, 0], TEMPERATURES[1]),  # every row is wrong
+        ([[0.0, 0.0], [0.0, 0.0]], [0, 1], TEMPERATURES[1]),  # no row is told from another
+        ([[1e-6, 0.0], [0.0, 0.01], [0.0, 0.01]], [1, 1, 1], TEMPERATURES[0]),  # tiny logits
+        ([[800.0, 0.0, 1.0], [0.0, 900.0, 1.0]], [1, 1], TEMPERATURES[1]),  # great logits
+    ],
+)
+def test_the_temperature_has_bounds(logits, labels, temperature):
+    """Without an error it is 1; at a bound lies what would be 0 or infinite; nothing overflows."""
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        assert fitted_temperature(np.array(logits), np.array(labels)) == temperature
+
+
+def test_scaled_probabilities_are_those_of_scaled_logits(rng):
+    """Dividing logits by T, or raising their probabilities to the power 1 / T, is the same."""
+    logits = rng.normal(0, 2, (50, 4))
+    for temperature in (0.5, 1.0, 3.0):
+        expected = softmax(logits / temperature, axis=1)
+        assert scaled(softmax(logits, axis=1), temperature) == pytest.approx(expected)
+    certain = scaled(np.array([[1.0, 0.0]]), TEMPERATURES[1])
+    assert certain[0, 1] == pytest.approx(0.30, abs=0.01)  # 2**-24 in float16, and not 0

@@ -1,0 +1,36 @@
+"""The confusion matrix, and precision, recall and F1 of each class."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.statistics.conventions import Array
+
+
+class ClassScores(NamedTuple):
+    """Scores (classes,) of each class against all others, from 0 to 1."""
+
+    precision: Array  # 0 for a class with rows that is never predicted
+    recall: Array  # NaN without a row of the class
+    f1: Array  # NaN for a class that occurs in neither labels nor predictions
+
+
+def confusion_matrix(predictions: Array, labels: Array, classes: int) -> NDArray[np.int64]:
+    """Return numbers of rows (classes, classes) by label, then by prediction."""
+    cells = labels.astype(np.int64) * classes + predictions.astype(np.int64)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
+    """Return the scores of each class of a confusion matrix (classes, classes)."""
+    hits = confusion.diagonal().astype(np.float64)
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = true + predicted > 0
+    unknown = np.full(len(hits), np.nan)
+    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    return ClassScores(
+        precision=np.where(occurs, precision, np.nan),
+        recall=np.divide(hits, true, out=unknown.copy(), where=true > 0),
+        f1=np.divide(2 * hits, true + predicted, out=unknown.copy(), where=occurs),
+    )
