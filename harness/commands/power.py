@@ -15,6 +15,11 @@ from reports.analysis.inferences import FEWEST_TASKS, Inference
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST, DrawsNeeded, Variance, draws_on_these_tasks
 
+TEST_ROWS = (300, 1000, 2000)  # of a task, for an assumed variance
+# Share of the test rows on which two methods differ in every draw. In `results.db.example` the quartiles
+# over pairs, tasks and sizes are .004, .018 and .045.
+DISAGREEMENT = 0.05
+
 
 def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | None) -> None:
     """Print how many draws detect a difference.
@@ -33,12 +38,12 @@ def show_draws(grid: GridOptions, db: str, detect: str | None, spread: str | Non
 def lines(
     detect: str, spread: str | None, *, tasks: int, methods: int, query: ResultQuery
 ) -> Iterator[str]:
-    """Yield one line for an assumed variance, or one for each claim of a comparison in the database.
+    """Yield a line for each number of test rows, or for each claim of a comparison in the database.
 
     Args:
         detect: The difference to detect, in points.
-        spread: The standard deviation of the difference in one draw, in points; None: as in the
-            database.
+        spread: The standard deviation of the difference in one draw, in points; None: both variances are
+            those of the database.
         tasks: The number of planned tasks.
         methods: The number of planned methods; all but one are compared with that one.
         query: The results that give the variance.
@@ -48,15 +53,20 @@ def lines(
     """
     points = _points("--detect", detect)
     if spread is not None:
-        variance = Variance(_points("--spread", spread) ** 2 / tasks, math.inf)
-        needed = draws_on_these_tasks(
-            points,
-            draw=variance,
-            rows=Variance(0.0, math.inf),
-            tasks=tasks,
-            alpha=ALPHA / max(methods - 1, 1),
+        variance = _points("--spread", spread) ** 2
+        for rows in TEST_ROWS:
+            needed = draws_on_these_tasks(
+                points,
+                draw=Variance(variance / tasks, math.inf),
+                rows=Variance(100**2 * DISAGREEMENT / rows / tasks, math.inf),
+                tasks=tasks,
+                alpha=ALPHA / max(methods - 1, 1),
+            )
+            yield _answer(f"on {plural(tasks, 'task')} with {rows} test rows", points, needed)
+        yield (
+            f"This assumes that draw after draw the same {DISAGREEMENT:.0%} of the test rows are answered "
+            "differently by the two methods."
         )
-        yield _answer(f"on {plural(tasks, 'task')}", points, needed)
         return
     if not is_url(query.db) and not Path(query.db).exists():
         raise UsageError(

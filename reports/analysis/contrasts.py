@@ -16,6 +16,7 @@ from reports.analysis.hypothesis import ROPE
 from reports.analysis.inferences import Correction, Inference
 from reports.analysis.paired_difference import PairedDifference, paired_difference
 from reports.analysis.paired_runs import PairedRuns, draw_count, seconds_per_draw, sizes_of
+from reports.analysis.run import bounds
 from reports.document import plural
 from reports.statistics import sample_size
 from reports.statistics.conventions import ALPHA, standard_deviation, without_ties
@@ -30,7 +31,7 @@ Family = Literal["overall", "per size", "cells"]
 class Bar(NamedTuple):
     """Why nothing may be claimed from a comparison, whatever its p is."""
 
-    kind: Literal["incomplete", "untrained"]
+    kind: Literal["incomplete", "untrained", "scales"]
     text: str
     advice: str
 
@@ -130,7 +131,10 @@ def contrasts(paired_runs: PairedRuns) -> list[Contrast]:
     ]
     tests = [*overall, *_adjusted(per_size, "Holm"), *cells]
     marks = inferences.adjust([test.these for test in tests], "Benjamini-Hochberg")
-    marked = [replace(test, p_mark=mark.p_adj) for test, mark in zip(tests, marks, strict=True)]
+    marked = [
+        replace(test, p_mark=math.nan if mark.barred else mark.p_adj)
+        for test, mark in zip(tests, marks, strict=True)
+    ]
     kept, exploratory = marked[: -len(cells) or None], marks[len(tests) - len(cells) :]
     return [
         *kept,
@@ -291,7 +295,11 @@ def _level(
     declared: bool,
 ) -> _Level:
     """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
-    now = max((draw_count(paired_runs, task, scope) for task in tasks), default=0)
+    draws = [
+        draw_count(paired_runs, task, size)
+        for task in tasks
+        for size in sizes_of(paired_runs, task, scope)
+    ]
     before = sorted(
         {
             runs / paired_runs.seeds(task, size)
@@ -303,7 +311,11 @@ def _level(
     look, most = len(before) + 1, paired_runs.max_draws
     if not (declared and most):
         return _Level(undeclared_level(look), look)
-    if now > most:
+    # A study has as many draws as its task and size with the fewest. If it had those of any other, every
+    # task that is completed would be another test at the last level.
+    now = min(draws, default=0)
+    before = [count for count in before if count < now]
+    if max(draws, default=0) > most:
         bar = (f"more draws than the declared maximum of {most}",)
         return _Level(ALPHA, look, bar, bar)
     early = () if now == most else (f"the declared maximum of {most} draws is not reached",)
@@ -328,6 +340,11 @@ def _bars(
         because = f", {failed} because runs have no score" if failed else ""
         text = f"{missing} of {sum(pair.planned for pair in pairs)} pairs are missing{because}"
         yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
+    scales = {paired_runs.metrics[task] for task in tasks if task in paired_runs.metrics}
+    if len(scales) > 1 and any(math.isinf(low) for low, _ in map(bounds, scales)):
+        yield Bar(
+            "scales", "the scores of the tasks have no common scale", "choose tasks with --tasks"
+        )
     for name in (method, paired_runs.baseline):
         failures = [
             f"{name} did not train on {task} size {size} ({failure})"
@@ -370,7 +387,13 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
     if claim.population == "other tasks":
         means = Variance(test.sd**2, claim.n - 1)
         return sample_size.draws_for_other_tasks(
-            points, tasks=claim.n, means=means, draw=test.noise, draws=test.draws_mean, alpha=alpha
+            points,
+            tasks=claim.n,
+            means=means,
+            draw=test.noise,
+            draws=test.draws_mean,
+            alpha=alpha,
+            without_one=inferences.WITHOUT_ONE,
         )
     tasks = len(test.differences) if test.others else 1
     return sample_size.draws_on_these_tasks(

@@ -41,8 +41,8 @@ class TaskEstimate(NamedTuple):
     # whether test rows are split anew for each draw, their identities are unknown, and `draws` is
     # widened for it
     corrected: bool
-    # effective number of independent groups of test rows, or the rows of the rarest class if a
-    # metric depends on it
+    # effective number of independent groups of test rows, or of those with the rarest class if a metric
+    # depends on it
     groups: float
     bounds: tuple[float, float]  # lowest and highest possible value
 
@@ -98,9 +98,11 @@ def _estimate(
         draws=intervals.over_draws(values, overlap=shared),
         rows=None
         if table is None
-        else intervals.over_draws_and_rows(np.round(table.points, DIGITS), table.groups),
+        else intervals.over_draws_and_rows(
+            np.round(table.points, DIGITS), table.groups, uneven=any(run.uneven for run in runs)
+        ),
         corrected=shared > 0,
-        groups=min([rows, *(run.rows_of_rarest_class for run in runs)]),
+        groups=min([rows, *(run.groups_of_rarest_class for run in runs)]),
         bounds=bounds,
     )
 

@@ -4,13 +4,14 @@ The interval, the p and the words of a claim speak of the same repetition.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 
 from reports.analysis.estimates import Population, TaskEstimate, pooled
+from reports.document import plural
 from reports.statistics import multiple_testing
 from reports.statistics.conventions import ALPHA, Array, standard_deviation
 from reports.statistics.power import detectable, detectable_by_flips
@@ -19,10 +20,9 @@ from reports.statistics.sign_flip import EXACT_PAIRS, sign_flip, sign_flip_inter
 Correction = Literal["Holm", "Benjamini-Hochberg"]
 
 FEWEST_TASKS: Final = 8  # for a claim about other tasks
-# draws per task, unless there are as many tasks: with fewer, the variance over draws is often
-# estimated far too small
-FEWEST_DRAWS: Final = 4
-TOO_FEW_DRAWS: Final = f"fewer than {FEWEST_DRAWS} draws"
+# Draws per task for a claim at a level; with fewer, the variance over draws is often estimated far too
+# small, and the more so the further out in the tail the level lies.
+FEWEST_DRAWS: Final = ((0.004, 4), (0.0004, 5), (0.0, 6))
 FEWEST_GROUPS: Final = 20  # independent groups of test rows, for a claim about other rows
 # p that a claim about other tasks keeps without any one of its tasks: with .10 it would never bind, and
 # eight tasks of exponential skew would give false claims in 9.5 % of cases in place of 7.1 %
@@ -48,6 +48,8 @@ class Inference:
     reach: float = 0.0  # smallest adjusted p that this number of tasks allows
     error: float = math.nan  # standard error of the difference; for other tasks sd / sqrt(n)
     df: float = math.nan
+    draws: int = 0  # least number per task
+    tasks: int = 0
     mde: float = math.nan  # difference detected with a power of 80 % at .05 / m
     barred: tuple[str, ...] = ()  # why nothing may be claimed, whatever p is
 
@@ -70,9 +72,6 @@ def on_these_tasks(
     reasons = list(barred)
     if population == "these rows":
         reasons.append("the answers to single test rows are not stored")
-    draws = [len(task.values) for task in estimates]
-    if len(draws) < FEWEST_DRAWS and min(draws, default=FEWEST_DRAWS) < FEWEST_DRAWS:
-        reasons.append(TOO_FEW_DRAWS)
     if population == "these tasks" and any(task.groups < FEWEST_GROUPS for task in estimates):
         reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
     rows = " and test rows" if population == "these tasks" else ""
@@ -80,7 +79,9 @@ def on_these_tasks(
     return Inference(
         population=population,
         test=f"t test over draws{rows}{corrected}",
-        n=min((len(task.values) for task in estimates), default=0),
+        n=(least := min((len(task.values) for task in estimates), default=0)),
+        draws=least,
+        tasks=len(estimates),
         low=interval.low,
         high=interval.high,
         p_raw=interval.p,
@@ -133,6 +134,13 @@ def mean_range_without_one(means: Array) -> tuple[float, float]:
     return float(without.min()), float(without.max())
 
 
+def coverage(claims: Iterable[Inference]) -> str:
+    """Return what the intervals of the claims cover, such as `95 %`, and at later looks more."""
+    levels = sorted({round(100 * (1 - claim.alpha), 1) for claim in claims}) or [95.0]
+    text = " or ".join(f"{level:g} %" for level in levels)
+    return text if levels == [95.0] else f"{text} (more at a strict level)"
+
+
 def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inference]:
     """Return the claims of one family with adjusted p and detectable differences.
 
@@ -152,6 +160,7 @@ def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inferenc
     return [
         replace(
             claim,
+            barred=(*claim.barred, *_too_few_draws(claim, max(m, 1))),
             p_adj=math.nan if without else p_of[id(claim)],
             correction=correction,
             m=m,
@@ -163,7 +172,22 @@ def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inferenc
     ]
 
 
+def fewest_draws(claim: Inference) -> int:
+    """Return the draws per task that the claim takes; one less if four tasks share the uncertainty of the variance."""
+    level = claim.alpha / max(claim.m, 1)
+    draws = next(draws for least, draws in FEWEST_DRAWS if level >= least)
+    return draws - (claim.tasks >= 4)
+
+
+def _too_few_draws(claim: Inference, m: int) -> Iterator[str]:
+    """Yield why a claim has too few draws for its level among `m` claims."""
+    fewest = fewest_draws(replace(claim, m=m))
+    if 0 < claim.draws < fewest:
+        yield f"fewer than {plural(fewest, 'draw')}"
+
+
 def _detectable(claim: Inference, alpha: float) -> float:
     if claim.population != "other tasks":
         return detectable(claim.error, claim.df, alpha=alpha)
-    return detectable_by_flips(claim.n, claim.error * math.sqrt(claim.n), alpha=alpha)
+    sd = claim.error * math.sqrt(claim.n)
+    return detectable_by_flips(claim.n, sd, alpha=alpha, without_one=WITHOUT_ONE)

@@ -157,6 +157,11 @@ class PairedRuns:
         )
 
     @cached_property
+    def metrics(self) -> Mapping[str, tuple[str, ...]]:
+        """The metrics whose mean is the score, by task."""
+        return {run.task: tuple(run.scored_by) for run in self.index.values()}
+
+    @cached_property
     def failures(self) -> Mapping[tuple[str, str, int], str]:
         """Why scores say nothing about a method, by method, task and size; other cells are absent.
 

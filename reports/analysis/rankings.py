@@ -1,4 +1,4 @@
-"""Ranks of all methods over the tasks that every method finished."""
+"""Ranks of the methods that finished every task."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Ranking:
 
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
-    left_out: tuple[str, ...]  # methods and tasks
+    left_out: tuple[str, ...]  # methods without a score on every task
     means: tuple[float, ...]  # points
     ranks: tuple[float, ...]  # mean rank, 1 is best
     difference: tuple[tuple[float, ...], ...]  # points, row minus column
@@ -37,9 +37,9 @@ class Ranking:
 
 
 def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
-    """Rank the methods over all sizes; None with fewer than two methods or two tasks that all finished.
+    """Rank the methods that finished every task, over all sizes; None with fewer than two of them or two tasks.
 
-    Methods that finished no task are left out, and then tasks that a method has not finished.
+    Ranks and pairs are then over the same tasks.
     """
     scope = None if len(paired_runs.sizes) > 1 else paired_runs.sizes[0]
     means = {
@@ -47,10 +47,10 @@ def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
         for c in cells
         if c.size == scope and c.task and c.state == "complete" and math.isfinite(c.mean)
     }
-    methods = tuple(m for m in paired_runs.methods if any(name == m for name, _ in means))
-    tasks = [
-        task for task in paired_runs.tasks if all((method, task) in means for method in methods)
-    ]
+    tasks = paired_runs.tasks
+    methods = tuple(
+        method for method in paired_runs.methods if all((method, task) in means for task in tasks)
+    )
     if len(methods) < 2 or len(tasks) < 2:
         return None
     # tasks × methods; ties hold within a task
@@ -64,12 +64,8 @@ def rank_methods(paired_runs: PairedRuns, cells: list[Cell]) -> Ranking | None:
 
     return Ranking(
         methods=methods,
-        tasks=tuple(tasks),
-        left_out=tuple(
-            name
-            for name in (*paired_runs.methods, *paired_runs.tasks)
-            if name not in (*methods, *tasks)
-        ),
+        tasks=tasks,
+        left_out=tuple(name for name in paired_runs.methods if name not in methods),
         means=tuple(map(float, scores.mean(axis=0))),
         ranks=tuple(map(float, ranks.mean_ranks(scores))),
         difference=_as_tuples(difference),

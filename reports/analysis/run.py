@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.statistics import influence
+from reports.statistics.intervals import effective_number
 
 Array = NDArray[np.float64]
 Status = Literal["done", "diverged", "undefined", "failed", "infeasible", "missing"]
@@ -105,12 +106,21 @@ class Run:
         return bounds(self.scored_by)
 
     @property
-    def rows_of_rarest_class(self) -> float:
-        """Test rows of the rarest class, if a metric depends on them; else infinite."""
+    def uneven(self) -> bool:
+        """Whether a few test rows can carry most of the variance of the score, as with skewed labels."""
+        return bool({"pearson", "rmse", "mse"} & set(self.scored_by))
+
+    @property
+    def groups_of_rarest_class(self) -> float:
+        """Effective number of groups of test rows of the rarest class, if a metric depends on it; else infinite."""
         if not self.labels or not {"f1", "macro-f1", "matthews"} & set(self.scored_by):
             return math.inf
-        counts = [np.unique(labels, return_counts=True)[1].min() for labels in self.labels.values()]
-        return float(min(counts))
+        start, counts = 0, []
+        for labels in self.labels.values():
+            groups = self.row_groups[start : start + len(labels)]
+            counts += [effective_number(groups[labels == name]) for name in np.unique(labels)]
+            start += len(labels)
+        return min(counts)
 
     @property
     def row_names(self) -> Array:

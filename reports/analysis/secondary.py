@@ -1,14 +1,15 @@
 """Secondary estimates: whether a method is equivalent to the baseline, and what one more task may show."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reports.analysis.contrasts import Contrast
 from reports.statistics.conventions import DIGITS
 from reports.statistics.equivalence import Equivalence, equivalence
+from reports.statistics.multiple_testing import holm
 from reports.statistics.random_effects import RandomEffects, random_effects
 
 
@@ -31,11 +32,31 @@ def secondary_estimates(
         tests: The comparisons.
         span: The largest possible difference of two scores on a task, in points.
     """
-    return tuple(
+    estimates = [
         _estimates(test, span)
         for test in tests
         if test.family == "overall" and test.others and test.others.n > 1
+    ]
+    return tuple(_adjusted(estimates, [test for test in tests if test.family == "overall"]))
+
+
+def _adjusted(
+    estimates: Sequence[SecondaryEstimates], tests: Sequence[Contrast]
+) -> Iterator[SecondaryEstimates]:
+    """Yield the estimates with p of equivalence by Holm over the methods, at the level of their look."""
+    levels = {test.method: test.these.alpha for test in tests}
+    tested = [each for each in estimates if not math.isnan(each.equivalence.p)]
+    adjusted = dict(
+        zip(
+            (each.method for each in tested),
+            holm([each.equivalence.p for each in tested]),
+            strict=True,
+        )
     )
+    for each in estimates:
+        p = float(adjusted.get(each.method, math.nan))
+        result = each.equivalence._replace(p=p, equivalent=p < levels[each.method])
+        yield replace(each, equivalence=result)
 
 
 def _estimates(test: Contrast, span: float) -> SecondaryEstimates:

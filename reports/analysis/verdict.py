@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, draws_needed
 from reports.analysis.inferences import (
-    FEWEST_DRAWS,
     FEWEST_TASKS,
-    TOO_FEW_DRAWS,
     Inference,
+    fewest_draws,
 )
 from reports.document import DASH, plural
 from reports.statistics.conventions import ALPHA
@@ -60,8 +59,10 @@ def _without_comparison(comparison: Comparison) -> str:
 
 def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     these = f"on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else "on these tasks"
+    # A method that is better on average may be worse on some of the tasks.
+    settled = these.replace("on these", "on average over these")
     if comparison.hypothesis is not None:
-        return _answer(comparison.hypothesis, these)
+        return _answer(comparison.hypothesis, these, settled)
     wide = [test for test in tests if test.others and test.others.settled]
     narrow = [test for test in tests if test.these.settled and test not in wide]
     barred = [test for test in tests if test.these.barred]
@@ -71,7 +72,7 @@ def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
         sentences.append(f"Settled for other tasks: {_directions(wide)}.")
     if narrow:
         elsewhere = "" if len(comparison.tasks) == 1 else "; for other tasks this is not settled"
-        sentences.append(f"Settled {these}: {_directions(narrow)}{elsewhere}.")
+        sentences.append(f"Settled {settled}: {_directions(narrow)}{elsewhere}.")
     if rest:
         sentences.append(
             f"Not settled {these}: whether {_names(rest, 'or')} {'differs' if len(rest) == 1 else 'differ'} "
@@ -80,11 +81,11 @@ def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     return " ".join([*sentences, *_no_claims(barred)])
 
 
-def _answer(test: Contrast, these: str) -> str:
+def _answer(test: Contrast, these: str, settled: str) -> str:
     """Return the result of the study's hypothesis."""
     role = "the hypothesis of this study"
     if test.settled:
-        where = "for other tasks" if test.widest.settled and test.others else these
+        where = "for other tasks" if test.widest.settled and test.others else settled
         word = "better" if test.effect > 0 else "worse"
         return f"Settled {where}: {test.method} is {word} than {test.baseline}, {role}."
     if test.these.barred:
@@ -193,7 +194,7 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         yield f"{claim.n} tasks allow no p below {probability(claim.smallest)}, at least {fewest} do"
     elif not math.isnan(claim.mde):
-        yield f"detects {claim.mde:.1f} points or more"
+        yield f"detects about {claim.mde:.1f} points or more"
 
 
 def _extent(test: Contrast) -> str:
@@ -231,8 +232,13 @@ def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
             if step := _more_draws(test, claim):
                 yield f"Next: {step}"
                 return
-    if any(TOO_FEW_DRAWS in test.these.barred for test in tests):
-        yield f"Next: a claim takes at least {FEWEST_DRAWS} draws: `--draws {FEWEST_DRAWS}`."
+    few = [
+        fewest_draws(test.these)
+        for test in tests
+        if 0 < test.these.draws < fewest_draws(test.these)
+    ]
+    if few:
+        yield f"Next: a claim takes at least {max(few)} draws: `--draws {max(few)}`."
     elif any(test.others and test.others.n < FEWEST_TASKS for test in tests):
         yield f"Next: a claim for other tasks takes at least {FEWEST_TASKS} tasks."
 

@@ -30,10 +30,10 @@ LETTERS_PER_INCH: Final = (
 
 @styled
 def critical_difference(comparison: Comparison, options: Options = DEFAULT) -> Canvas:
-    """Draw the mean ranks over the tasks that all methods finished."""
+    """Draw the mean ranks of the methods that finished every task."""
     standing = comparison.ranking
     if standing is None:
-        reason = "Ranks need two methods and two tasks that both finished."
+        reason = "Ranks need two methods that finished two tasks or more, and all of them."
         return empty_figure(NAME, TITLE, reason, options.layout)
     methods, ranks = standing.methods, standing.ranks
     bars = _bars(standing)

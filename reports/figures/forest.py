@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast, contrasts
 from reports.analysis.estimates import describe_populations
+from reports.analysis.inferences import coverage
 from reports.analysis.paired_runs import NothingToCompare, pair_runs
 from reports.analysis.secondary import SecondaryEstimates
 from reports.analysis.verdict import probability
@@ -99,7 +100,8 @@ def _caption(comparison: Comparison, tests: Sequence[Contrast], *, new_task: boo
     sizes = ", over all sizes" if len(comparison.sizes) > 1 and len(comparison.tasks) > 1 else ""
     covered = describe_populations(test.these.population for test in tests)
     return (
-        f"Baseline: {comparison.baseline}. Whiskers and diamonds: 95 % intervals ({covered}), paired on the same "
+        f"Baseline: {comparison.baseline}. Whiskers and diamonds: "
+        f"{coverage(test.these for test in tests)} intervals ({covered}), paired on the same "
         f"examples{sizes}, not adjusted for multiple comparisons. Diamond: overall. "
         f"Shaded: differences below {plural(tests[0].rope, 'point')}."
         + (NEW_TASK if new_task else "")

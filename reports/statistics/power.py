@@ -19,6 +19,7 @@ POWER: Final = 0.8
 # Number of rejecting sign vectors per side. With more, the sign flip detects within 4 % of what a t
 # test detects.
 FEW: Final = 8
+MANY: Final = 100  # pairs of which leaving out one changes no power
 # Simulated samples of differences, from a fixed stream: a standard error of .006 at a power of 80 %
 SAMPLES: Final = 4000
 
@@ -92,20 +93,45 @@ def detectable(error: float, df: float, *, alpha: float = ALPHA) -> float:
     return _smallest_shift(round(df, 1), alpha) * error
 
 
-def detectable_by_flips(n: int, sd: float, *, alpha: float = ALPHA) -> float:
+def power_without_one(n: int, effect: float, least: float, *, alpha: float = ALPHA) -> float:
+    """Return the power of `power_of_flips` if p must also be at most `least` without any one of the pairs.
+
+    It is simulated. The second condition uses the p of a t test, which is close.
+    """
+    from scipy.special import stdtr
+
+    values = _normal(n) + effect
+    rejecting = _rejecting(n, alpha)
+    totals, squares = values.sum(axis=1), np.square(values).sum(axis=1)
+
+    def small(total: Array, square: Array, count: int, level: float) -> NDArray[np.bool_]:
+        mean = total / count
+        error = np.sqrt((square / count - mean**2) / (count - 1))
+        return np.asarray(2 * stdtr(count - 1, -np.abs(mean) / error) <= level)
+
+    settled = small(totals, squares, n, alpha) if rejecting > FEW else _extreme(values, rejecting)
+    rest = small(totals[:, None] - values, squares[:, None] - values**2, n - 1, least)
+    same = (totals[:, None] - values) * totals[:, None] > 0
+    return float((settled & (rest & same).all(axis=1)).mean())
+
+
+def detectable_by_flips(
+    n: int, sd: float, *, alpha: float = ALPHA, without_one: float | None = None
+) -> float:
     """Return the smallest mean difference that a sign flip over `n` pairs detects with a power of 80 %.
 
     Args:
         n: Number of pairs.
         sd: Standard deviation of the differences; the result has its units.
         alpha: Significance level.
+        without_one: The p that must hold without any one of the pairs; None: no such condition.
 
     Returns:
         NaN for fewer than two pairs, without variance, or if no sign flip reaches `alpha`.
     """
     if n < 2 or not sd > 0 or _rejecting(n, alpha) < 1:
         return math.nan
-    return _smallest_effect(n, alpha) * sd
+    return _smallest_effect(n, alpha, without_one if n > 3 else None) * sd
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,8 +140,13 @@ def _smallest_shift(df: float, alpha: float) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def _smallest_effect(n: int, alpha: float) -> float:
-    return _bisect(lambda effect: power_of_flips(n, effect, alpha=alpha), steps=20)
+def _smallest_effect(n: int, alpha: float, without_one: float | None) -> float:
+    def power_at(effect: float) -> float:
+        if without_one is None or n > MANY:
+            return power_of_flips(n, effect, alpha=alpha)
+        return power_without_one(n, effect, without_one, alpha=alpha)
+
+    return _bisect(power_at, steps=20)
 
 
 def _bisect(power_at: Callable[[float], float], *, steps: int) -> float:

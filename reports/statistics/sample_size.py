@@ -67,6 +67,7 @@ def draws_for_other_tasks(
     draw: Variance,
     draws: float,
     alpha: float = ALPHA,
+    without_one: float | None = None,
 ) -> DrawsNeeded:
     """Return the draws per task with which the sign flip over tasks detects `points` (power 80 %).
 
@@ -77,6 +78,7 @@ def draws_for_other_tasks(
         draw: Variance of the difference in a single draw, as the mean over tasks.
         draws: Number of draws per task behind `means`; the harmonic mean if the numbers differ.
         alpha: Significance level.
+        without_one: As in `detectable_by_flips`.
 
     Returns:
         Both are NaN if the variance of draws is unknown or no p over this many tasks reaches `alpha`.
@@ -85,7 +87,7 @@ def draws_for_other_tasks(
         return DrawsNeeded(math.nan, math.nan)
     of_means, per_draw = _samples(means, draw)
     between = np.maximum(of_means - per_draw / draws, 0.0)
-    allowed = (points / detectable_by_flips(tasks, 1.0, alpha=alpha)) ** 2
+    allowed = (points / detectable_by_flips(tasks, 1.0, alpha=alpha, without_one=without_one)) ** 2
     room = allowed - between
     needed = np.where(room > 0, per_draw / np.where(room > 0, room, 1), math.inf)
     return _interval(np.maximum(np.ceil(needed), 2))

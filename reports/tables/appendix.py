@@ -38,9 +38,9 @@ def _further_estimates(comparison: Comparison) -> Table | None:
         rows=tuple(_detail(detail, tests[detail.method]) for detail in comparison.secondary),
         legend=(
             "All columns are about other tasks. TOST p: equivalence test of the hypothesis that the mean over tasks "
-            f"differs by at least {plural(rope, 'point')}; below .05 the methods count as equal; {DASH}: fewer "
-            f"than {FEWEST_TASKS} tasks, or no claim. new task: 95 % "
-            f"prediction interval of the difference on one more task (random effects{corrected}); τ²: "
+            f"differs by at least {plural(rope, 'point')}, by Holm's method; below .05 the methods count as equal, if "
+            f"differences between tasks are normal; {DASH}: fewer than {FEWEST_TASKS} tasks, or no claim. "
+            f"new task: 95 % prediction interval of the difference on one more task (random effects{corrected}); τ²: "
             "variance of the true differences between tasks, in squared points; I²: share of τ² in the "
             "variance between tasks; the rest is noise."
         ),
@@ -75,13 +75,15 @@ def _rankings(standing: Ranking | None) -> list[Table]:
     ]  # fmt: skip
     tasks = plural(len(standing.tasks), "task")
     groups = "; ".join(", ".join(standing.methods[i] for i in group) for group in standing.cliques)
-    left_out = f" Left out: {', '.join(standing.left_out)}." if standing.left_out else ""
+    left_out = ""
+    if standing.left_out:
+        left_out = f" Left out, because scores are missing: {', '.join(standing.left_out)}."
     table = Table(
         title="Ranks of methods",
         head=("method", "mean rank", "average"),
         rows=tuple(rows),
         legend=(
-            f"Over {tasks} that all methods finished; 1 is the best rank.{left_out} Groups of methods without a "
+            f"Over {tasks}; 1 is the best rank.{left_out} Groups of methods without a "
             f"settled pair (claims for other tasks, Holm over {plural(standing.m, 'pair')}): {groups or 'none'}."
         ),
     )

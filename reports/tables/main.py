@@ -10,7 +10,7 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED, describe_populations
-from reports.analysis.inferences import Inference
+from reports.analysis.inferences import Inference, coverage
 from reports.analysis.run import has_score
 from reports.analysis.verdict import points, probability, verdict
 from reports.document import (
@@ -294,8 +294,9 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         )
     legend = (
         f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference on these "
-        f"tasks that the test detects with a power of 80 %. {_adjustment(comparison, tests)}. Intervals of 95 % "
-        "are not adjusted. Bold or *: settled; ↑ ↓: the direction of what is settled in any column."
+        f"tasks that the test detects with a power of 80 %. {_adjustment(comparison, tests)}. Intervals of "
+        f"{coverage(claim for test in tests for claim in test.inferences)} are not adjusted. "
+        "Bold or *: settled; ↑ ↓: the direction of what is settled in any column."
     )
     scope = " at each size" if per_size else " over all sizes" if len(comparison.sizes) > 1 else ""
     return Table(

@@ -311,6 +311,13 @@ VERDICTS = (
     ),
     at_most(
         "any claim",
+        "1 task, 11 methods, 4 draws",
+        verdicts.any_claim(Study(draws=4, rows=1000, by_draw=0.3), tasks=1, methods=11),
+        0.06,
+        cost=10,
+    ),
+    at_most(
+        "any claim",
         "6 tasks, 3 methods, 10 draws",
         verdicts.any_claim(Study(draws=10, rows=300), tasks=6, methods=3),
         0.06,

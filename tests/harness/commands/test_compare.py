@@ -53,11 +53,15 @@ def test_an_unknown_format_is_refused_before_anything_is_read(bench, tmp_path, f
 
 
 def test_detect_computes_the_draws_from_a_given_spread(bench, tmp_path):
-    """Without results --spread is required, and both options must be numbers."""
+    """Without results --spread is required, and both options must be numbers; test rows add to the variance."""
     words = ("plan", "--model", "tiny", "--methods", "prefix,simplex", "--tasks", "toy")
     ended = bench(tmp_path, *words, "--detect", "2", "--spread", "3")
     assert ended.code == 0, ended.err
-    assert "on 6 tasks: 4 draws detect 2 points with a power of 80 %" in ended.out
+    first, second, third, assumed = ended.out.splitlines()[-4:]
+    assert first == "on 6 tasks with 300 test rows: 8 draws detect 2 points with a power of 80 %"
+    assert second.startswith("on 6 tasks with 1000 test rows: 5 draws")
+    assert third.startswith("on 6 tasks with 2000 test rows: 4 draws")
+    assert "the same 5% of the test rows" in assumed
     assert bench(tmp_path, *words, "--detect", "2").code == 2
     assert bench(tmp_path, *words, "--spread", "2").code == 2
     assert bench(tmp_path, *words, "--detect", "much", "--spread", "2").code == 2

@@ -260,7 +260,7 @@ def test_ties_are_not_blamed_on_the_design(grid):
 
 
 def test_a_single_draw_does_not_show_how_many_are_enough(grid):
-    """With one draw per task nothing is known of how draws differ, so nothing is claimed or proposed."""
+    """With one draw per task nothing is known of how draws differ, so a few draws are proposed."""
     comparison = compare(
         grid(
             {"fine-tuning": 0.0, "simplex": 0.002},
@@ -271,14 +271,16 @@ def test_a_single_draw_does_not_show_how_many_are_enough(grid):
     )
     text = " ".join(verdict(comparison))
     assert "a single draw does not show how much others would differ" in text
-    assert "Next:" not in text
+    assert "Next: a claim takes at least 3 draws" in text
 
 
 def test_what_failed_or_is_missing_bars_the_claim(grid):
     """A clear difference is settled; with a run that failed or a task without pairs there is no claim."""
     methods = {"fine-tuning": 0.0, "simplex": 0.05}
     runs = grid(methods, tasks=("a", "b", "c"), sizes=(50,))
-    settled = "Settled on these tasks: simplex is better than fine-tuning; for other tasks"
+    settled = (
+        "Settled on average over these tasks: simplex is better than fine-tuning; for other tasks"
+    )
     assert verdict(compare(runs))[0].startswith(settled)
     failed = [
         replace(r, status="failed", score=None)

@@ -9,7 +9,7 @@ import statsmodels.api as sm
 from reports import compare, render
 from reports.analysis.contrasts import draws_needed
 from reports.analysis.hypothesis import Hypothesis
-from reports.analysis.inferences import on_other_tasks
+from reports.analysis.inferences import adjust, on_other_tasks, on_these_tasks
 from reports.analysis.paired_runs import MixedRuns, pair_runs
 from reports.analysis.verdict import verdict
 from reports.statistics import intervals
@@ -325,3 +325,51 @@ def test_test_rows_that_are_trained_on_are_reported_with_the_score_on_the_others
     assert "REPEATED" not in {
         note.code for note in compare([replace(run, repeated=right[:0])]).notes
     }
+
+
+def test_a_declared_study_has_as_many_draws_as_its_smallest_cell(grid):
+    """One task at the declared maximum does not end the study: the level stays that of an early look."""
+    runs = grid(METHODS, tasks=EIGHT, sizes=(50,), draws=12)
+    hypothesis = Hypothesis("simplex", "fine-tuning", max_draws=12)
+    some = [run for run in runs if run.draw < 6 or run.task == EIGHT[0]]
+    early = compare(some, hypothesis=hypothesis).hypothesis
+    assert early.these.alpha < 0.01
+    assert early.others.barred == ("the declared maximum of 12 draws is not reached",)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "tasks", "fewest"), [(1, 1, 4), (12, 1, 4), (13, 1, 5), (200, 1, 6), (1, 4, 3)]
+)
+def test_more_comparisons_take_more_draws(comparisons, tasks, fewest):
+    """The further out in the tail the level lies, the more draws a claim takes; one less with four tasks."""
+    claim = replace(on_these_tasks([], [], 0.05), p_raw=0.001, tasks=tasks)
+
+    def bars(draws):
+        claims = [replace(claim, draws=draws) for _ in range(comparisons)]
+        return [reason for reason in adjust(claims, "Holm")[0].barred if "draws" in reason]
+
+    assert bars(fewest - 1) == [f"fewer than {fewest} draws"]
+    assert bars(fewest) == []
+
+
+def test_scores_without_a_common_scale_are_not_averaged_to_a_claim(grid):
+    """An error in dollars beside accuracies bars the claim over all tasks, and not that on one task."""
+    runs = grid(METHODS, tasks=("a", "b", "c"), sizes=(50,))
+    mixed = [replace(r, scored_by=("rmse",) if r.task == "c" else ("accuracy",)) for r in runs]
+    overall, *others = compare(mixed).tests
+    assert [bar.kind for bar in overall.barred] == ["scales"]
+    assert "no common scale" in verdict(compare(mixed))[0]
+    assert not any(bar for test in others if test.task for bar in test.barred)
+
+
+def test_rows_of_the_rarest_class_in_one_group_are_one_row(grid):
+    """For Matthews' correlation, 40 rows of a class that one author wrote support no claim."""
+    runs = grid(METHODS, tasks=("a",), sizes=(50,))
+    numbers = np.arange(len(runs[0].predictions))
+    labels = (numbers < 40).astype(float)
+    groups = np.where(labels == 1, 0, numbers).astype(float)
+    for given, count in ((None, 40), (groups, 1)):
+        changed = [
+            replace(r, scored_by=("matthews",), labels={"": labels}, groups=given) for r in runs
+        ]
+        assert changed[0].groups_of_rarest_class == count

@@ -63,7 +63,7 @@ def test_the_verdict_comes_first(grid, form):
     """The first line that is not a heading states what is settled."""
     text = render(compare(grid({"fine-tuning": 0.0, "simplex": 0.1}, draws=10)), format=form)
     first = next(line for line in text.splitlines() if line and not line.startswith(("#", "%")))
-    assert "Settled on these tasks: simplex is better than" in first
+    assert "Settled on average over these tasks: simplex is better than" in first
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "json"])

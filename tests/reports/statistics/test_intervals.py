@@ -69,7 +69,10 @@ def test_tiny_variances():
 
 
 def test_draws_and_rows_crossed_by_hand():
-    """The variance is that over draws plus that over rows minus the residual's; three mean squares give its df."""
+    """The variance is that over draws plus that over rows minus the residual's; three mean squares give its df.
+
+    The degrees of freedom are those for the 80 % upper bound of the variance over draws (chi-square, 2 df: .446).
+    """
     table = np.array([[1.0, 0, 1, 1], [0, 0, 1, 0], [1, 0, 1, 1]])
     estimate = intervals.over_draws_and_rows(table)
     by_draw, by_row = table.mean(1).var(ddof=1) / 3, table.mean(0).var(ddof=1) / 4
@@ -78,8 +81,22 @@ def test_draws_and_rows_crossed_by_hand():
     assert estimate.mean == pytest.approx(7 / 12)
     assert estimate.variance == pytest.approx(by_draw + by_row - residual)
     assert estimate.by_draw == pytest.approx(by_draw)
-    satterthwaite = estimate.variance**2 / (by_draw**2 / 2 + by_row**2 / 3 + residual**2 / 6)
+    bound = by_draw * 2 / stats.chi2.ppf(0.2, 2)
+    most = bound + by_row - residual
+    satterthwaite = most**2 / (bound**2 / 2 + by_row**2 / 3 + residual**2 / 6)
     assert estimate.df == pytest.approx(max(satterthwaite, 2))
+
+
+def test_rows_with_uneven_influence_have_few_degrees_of_freedom():
+    """If one row of 200 carries nearly all of the variance, it counts as little more than one row."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 0.01, (5, 1)) + np.where(np.arange(200) == 7, 30.0, rng.normal(0, 1, 200))
+    plain, uneven = (
+        intervals.over_draws_and_rows(table, uneven=uneven) for uneven in (False, True)
+    )
+    assert plain.df > 100
+    assert uneven.df < 4
+    assert plain.variance == uneven.variance
 
 
 def test_without_variance_over_rows_the_draws_remain():

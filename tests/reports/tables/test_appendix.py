@@ -70,25 +70,40 @@ def test_the_prediction_widens_for_shared_examples(grid):
     )
 
 
-def test_methods_are_ranked_over_complete_tasks(grid):
-    """Means and ranks match the cells; a task that one method has not finished is left out for all methods."""
+def test_methods_that_finished_every_task_are_ranked(grid):
+    """Means and ranks match the cells; a method without a score on one task is left out, and named."""
     runs = [r for r in grid(tasks=EIGHT) if (r.method, r.task, r.draw) != ("prefix", "task-3", 0)]
     comparison = compare(runs)
     standing = comparison.ranking
-    assert standing.tasks == tuple(t for t in EIGHT if t != "task-3")
+    assert (standing.methods, standing.left_out) == (("fine-tuning", "simplex"), ("prefix",))
     means = {
-        m: [comparison.cell(m, t, None).mean for t in standing.tasks] for m in standing.methods
+        m: [comparison.cell(m, t, None).mean for t in comparison.tasks] for m in standing.methods
     }
     assert standing.means == pytest.approx([fmean(means[m]) for m in standing.methods])
     ranks = stats.rankdata(
         [[-v for v in column] for column in zip(*means.values(), strict=True)], axis=1
     ).mean(axis=0)
     assert standing.ranks == pytest.approx(list(ranks))
-    assert (
-        cells(table(comparison, "Ranks of methods"))["simplex",][0]
-        == f"{standing.ranks[standing.methods.index('simplex')]:.2f}"
-    )
-    assert len(table(comparison, "All pairs of methods").rows) == 3
+    ranked = table(comparison, "Ranks of methods")
+    assert cells(ranked)["simplex",][0] == f"{standing.ranks[1]:.2f}"
+    assert "Left out, because scores are missing: prefix." in ranked.legend
+    assert len(table(compare(grid(tasks=EIGHT)), "All pairs of methods").rows) == 3
+
+
+def test_equivalence_is_adjusted_for_the_number_of_methods(grid):
+    """With three methods, p of the equivalence test is three times as large for the smallest of them."""
+    runs = grid({"lora": 0.0, "a": 0.0, "b": 0.001, "c": 0.002}, tasks=EIGHT, noise=0.002)
+    alone = {
+        name: compare([r for r in runs if r.method in ("lora", name)], baseline="lora")
+        .secondary[0]
+        .equivalence.p
+        for name in "abc"
+    }
+    every = compare(runs, baseline="lora")
+    together = {each.method: each.equivalence.p for each in every.secondary}
+    smallest = min(alone, key=alone.get)
+    assert together[smallest] == pytest.approx(min(1, 3 * alone[smallest]))
+    assert all(together[name] >= alone[name] for name in "abc")
 
 
 def test_a_winner_that_depends_on_one_task_is_named(grid):
