@@ -87,7 +87,7 @@ def predict(
     logits, adapted.call_limit.tokens = out_of_memory.retry_smaller(
         lambda tokens: _predict(adapted, tensors, rows, points, tokens),
         adapted.call_limit.tokens,
-        lambda tokens: halved_call_tokens(rows, adapted.backbone.device.type, tokens),
+        lambda tokens: halved_call_tokens(adapted.backbone, rows, tokens),
     )
     return logits
 

@@ -1,6 +1,7 @@
 """Tokenised examples in micro-batches of similar length.
 
-A micro-batch ends where padding would cost more than one more forward call.
+A micro-batch ends where padding would cost more than one more forward call. In bfloat16 on a CPU,
+micro-batches have few different shapes instead.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,10 @@ from harness.tasks.base import Example
 MAX_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 # Tokens that cost as much as the overhead of one more forward call, as measured.
 CALL_OVERHEAD = {"cpu": 40, "cuda": 4096, "mps": 2048}
+
+# Rows of one forward call in bfloat16 on a CPU. There the library compiles code for every new number of
+# tokens in a call, which takes as long as some ten products with it.
+ROWS_PER_CALL = 8
 
 Encoded = dict[str, list[int]]
 
@@ -79,11 +84,51 @@ def group_by_length(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -
     return groups
 
 
-def halved_call_tokens(rows: Sequence[Encoded], device: str, max_tokens: int = 0) -> int:
+def group_by_shape(rows: Sequence[Encoded], longest: int, max_tokens: int = 0) -> list[list[int]]:
+    """Return the indices of the rows in groups of 8, short ones first; of 4, 2 and 1 where these do not fit.
+
+    Args:
+        rows: encoded rows.
+        longest: the maximal length of a row; see `_rounded`.
+        max_tokens: greatest number of tokens in a call; 0: the default of a CPU.
+    """
+    max_tokens = max_tokens or MAX_TOKENS["cpu"]
+    order = sorted(range(len(rows)), key=lambda index: (_length(rows[index]), index))
+    groups = []
+    while order:
+        count = ROWS_PER_CALL
+        while count > 1 and (
+            count > len(order)
+            or count * _rounded(_length(rows[order[count - 1]]), longest) > max_tokens
+        ):
+            count //= 2
+        groups.append(order[:count])
+        order = order[count:]
+    return groups
+
+
+def _rounded(length: int, longest: int) -> int:
+    """Return a length rounded up to a multiple of 8, above 32 of 16, but not above the maximal length."""
+    step = 8 if length <= 32 else 16
+    return min(-(-length // step) * step, max(length, longest))
+
+
+def _groups(backbone: Backbone, rows: Sequence[Encoded], max_tokens: int) -> list[list[int]]:
+    if has_few_shapes(backbone):
+        return group_by_shape(rows, backbone.max_length, max_tokens)
+    return group_by_length(rows, backbone.device.type, max_tokens)
+
+
+def has_few_shapes(backbone: Backbone) -> bool:
+    """Return whether calls of the backbone should have few different shapes."""
+    return backbone.device.type == "cpu" and backbone.spec.dtype == "bfloat16"
+
+
+def halved_call_tokens(backbone: Backbone, rows: Sequence[Encoded], max_tokens: int = 0) -> int:
     """Return half the number of tokens in the largest group; 0 if every group is a single row."""
     groups = [
         (len(group), len(group) * _length(rows[group[-1]]))
-        for group in group_by_length(rows, device, max_tokens)
+        for group in _groups(backbone, rows, max_tokens)
     ]
     return (
         max((tokens for _, tokens in groups), default=0) // 2
@@ -111,20 +156,28 @@ class EncodedTestSet(list[Encoded]):
 def micro_batches(
     backbone: Backbone, rows: Sequence[Encoded], max_tokens: int = 0
 ) -> list[MicroBatch]:
-    """Return the rows in micro-batches of similar length, short ones first: see `group_by_length`."""
+    """Return the rows in micro-batches of similar length, short ones first."""
     device, max_tokens = backbone.device, max_tokens or MAX_TOKENS[backbone.device.type]
     if isinstance(rows, EncodedTestSet) and (device, max_tokens) in rows.built:
         return rows.built[device, max_tokens]
     built = [
         MicroBatch(
             to_device(torch.tensor(group), device),
-            collate(backbone, [rows[index] for index in group]),
+            collate(
+                backbone, [rows[index] for index in group], _call_length(backbone, rows, group)
+            ),
         )
-        for group in group_by_length(rows, device.type, max_tokens)
+        for group in _groups(backbone, rows, max_tokens)
     ]
     if isinstance(rows, EncodedTestSet):
         rows.built[device, max_tokens] = built
     return built
+
+
+def _call_length(backbone: Backbone, rows: Sequence[Encoded], group: Sequence[int]) -> int:
+    """Return the number of tokens to which the rows of a group are padded."""
+    longest = _length(rows[group[-1]])
+    return _rounded(longest, backbone.max_length) if has_few_shapes(backbone) else longest
 
 
 def run_micro_batches(

@@ -79,40 +79,67 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output; keys and values contain the prefix, if there is one.
+    """Return the attention output; keys and values contain the prefix, if there is one."""
+    attention = partial(_attention, module, **options)
+    if not _under_vmap["active"] or options.get("softcap") is not None:
+        return attention(query, key, value, mask)
+    # `merged` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each row.
+    mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
+    output: Tensor = _AttentionOverJobs.apply(attention, query, key, value, mask)  # type: ignore[no-untyped-call]
+    return output, None
 
-    The fused kernel computes it. Separate operations compute soft-capped scores (Gemma 2), which the kernel lacks.
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Compute attention by the fused kernel, or by products where that kernel is slow or cannot cap scores."""
+    # On a CPU, the backward pass of the fused kernel in bfloat16 takes two to ten times as long as the
+    # products (`python -m tests.benchmarks.attention`). The rule looks at nothing that differs between
+    # two runs of a job, so that both have equal bits.
+    slow = query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
+    if options.get("softcap") is not None or (slow and options.get("position_bias") is None):
+        return _by_products(module, query, key, value, mask, **options), None
+    return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
+
+
+def _by_products(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    is_causal: bool | None = None,
+    **_: Any,
+) -> Tensor:
+    """Return the attention output `[rows, tokens, heads, width]` by two products and a softmax.
+
+    The softmax computes in float32 at least, whatever the dtype of the scores.
     """
-    softcap = options.get("softcap")
-    if softcap is None and _under_vmap["active"]:
-        # `merged` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each row.
-        mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
-        output: Tensor = _FusedOverJobs.apply(  # type: ignore[no-untyped-call]
-            partial(sdpa_attention_forward, module, **options), query, key, value, mask
-        )
-        return output, None
-    if softcap is None:
-        return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
     groups = query.shape[1] // key.shape[1]
-    scaling = options.get("scaling") or query.shape[-1] ** -0.5
-    scores = query @ repeat_kv(key, groups).mT * scaling  # [rows, heads, tokens, keys]
-    scores = torch.tanh(scores / softcap) * softcap
-    if mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = (query * scaling) @ repeat_kv(key, groups).mT  # [rows, heads, tokens, keys]
+    if softcap is not None:  # Gemma 2
+        scores = torch.tanh(scores / softcap) * softcap
+    if mask is None and (getattr(module, "is_causal", False) if is_causal is None else is_causal):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        lowest = torch.finfo(scores.dtype).min
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, lowest)
     if mask is not None:
-        scores = (
-            scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-            if mask.dtype == torch.bool
-            else scores + mask
-        )
-    weights = scores.softmax(-1, dtype=torch.float32 if scores.dtype != torch.float64 else None).to(
-        query.dtype
-    )
-    return (weights @ repeat_kv(value, groups)).transpose(1, 2), None
+        scores = scores + mask
+    return (scores.softmax(-1) @ repeat_kv(value, groups)).transpose(1, 2)
 
 
-class _FusedOverJobs(torch.autograd.Function):
-    """Attention under `torch.func.vmap` over jobs: one call of the fused kernel on the rows of all jobs.
+class _AttentionOverJobs(torch.autograd.Function):
+    """Attention under `torch.func.vmap` over jobs: one call on the rows of all jobs.
 
     Without it, vmap would decompose attention or loop over the jobs. It needs no `backward`: gradients are
     taken outside vmap, and autograd records the call of the kernel in `vmap`.
@@ -120,7 +147,7 @@ class _FusedOverJobs(torch.autograd.Function):
 
     @staticmethod
     def forward(*_: Any) -> Tensor:
-        raise RuntimeError("fused attention over several jobs is called under torch.func.vmap only")
+        raise RuntimeError("attention over several jobs is called under torch.func.vmap only")
 
     @staticmethod
     def setup_context(*_: Any) -> None: ...

@@ -38,10 +38,38 @@ def test_every_row_is_in_one_group_and_padding_costs_no_more_than_a_call(lengths
 
 
 @given(LENGTHS)
-def test_logits_come_in_the_order_of_the_rows(lengths):
+def test_calls_in_bfloat16_on_a_cpu_have_few_shapes(lengths):
+    """Groups hold each row once, have 8, 4, 2 or 1 rows, and end below the limit of tokens."""
+    encoded = [{"input_ids": [5] * length} for length in lengths]
+    groups = batching.group_by_shape(encoded, longest=200, max_tokens=800)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    in_order = [lengths[index] for group in groups for index in group]
+    assert in_order == sorted(lengths)
+    for group in groups:
+        assert len(group) in (8, 4, 2, 1)
+        assert len(group) * lengths[group[-1]] <= 800
+    assert sum(len(group) < 8 for group in groups) <= 3 or max(lengths) > 96
+
+
+@pytest.mark.parametrize(
+    ("length", "rounded"), [(1, 8), (8, 8), (30, 32), (33, 48), (97, 112), (119, 120), (130, 130)]
+)
+def test_lengths_are_rounded_up_to_the_maximal_length(length, rounded):
+    """To a multiple of 8 or 16, which a model that has no more positions than the maximal length can read."""
+    assert batching._rounded(length, longest=120) == rounded
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@given(lengths=LENGTHS)
+def test_logits_come_in_the_order_of_the_rows(dtype, lengths):
     """Whatever the groups, logits are joined in the order of the rows."""
     made = [{"input_ids": [5] * length} for length in lengths]
-    read = SimpleNamespace(device=torch.device("cpu"), tokenizer=SimpleNamespace(pad_token_id=0))
+    read = SimpleNamespace(
+        device=torch.device("cpu"),
+        tokenizer=SimpleNamespace(pad_token_id=0),
+        spec=SimpleNamespace(dtype=dtype),
+        max_length=128,
+    )
 
     def answer(call):
         return torch.stack([call.indices, call.batch["input_ids"].bool().sum(1)], dim=1)
