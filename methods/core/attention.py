@@ -80,7 +80,7 @@ def _plain(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Return the attention output; keys and values contain the prefix, if there is one."""
-    attention = partial(_attention, module, **options)
+    attention: Callable[..., tuple[Tensor, None]] = partial(_attention, module, **options)
     if not _under_vmap["active"] or options.get("softcap") is not None:
         return attention(query, key, value, mask)
     # `merged` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each row.
@@ -135,7 +135,8 @@ def _by_products(
         mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, lowest)
     if mask is not None:
         scores = scores + mask
-    return (scores.softmax(-1) @ repeat_kv(value, groups)).transpose(1, 2)
+    output: Tensor = scores.softmax(-1) @ repeat_kv(value, groups)
+    return output.transpose(1, 2)
 
 
 class _AttentionOverJobs(torch.autograd.Function):
