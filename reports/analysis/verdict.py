@@ -128,6 +128,8 @@ def _line(comparison: Comparison, test: Contrast) -> str:
         return f"{subject}: not compared."
     parts = []
     for claim in test.inferences:
+        if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
+            continue  # too few tasks for a claim, as the headline or the next step says
         where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
         where = where if test.others else f"on {comparison.tasks[0]}"
         bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"

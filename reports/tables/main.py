@@ -10,12 +10,13 @@ from reports.analysis.cells import Cell
 from reports.analysis.comparison import Comparison
 from reports.analysis.contrasts import Contrast
 from reports.analysis.estimates import EXPLAINED, describe_populations
-from reports.analysis.inferences import Inference, coverage
+from reports.analysis.inferences import FEWEST_TASKS, Inference, coverage
 from reports.analysis.run import has_score
 from reports.analysis.verdict import points, probability, verdict
 from reports.document import (
     DASH,
     Document,
+    Note,
     Table,
     TableCell,
     interval,
@@ -34,7 +35,7 @@ def brief_document(comparison: Comparison, *, command: str = "") -> Document:
     """Return the short report: the verdict, one table of scores, and the most important notes."""
     page = document(comparison, command=command)
     table = page.tables[0]
-    shown = comparison.notes[:NOTES]
+    shown = [note for note in comparison.notes if not _is_said(comparison, note)][:NOTES]
     notes = len(comparison.notes) - len(shown)
     more = f"{plural(notes, 'more note')} and all tables" if notes > 0 else "all tables"
     return replace(
@@ -52,6 +53,14 @@ def brief_document(comparison: Comparison, *, command: str = "") -> Document:
         appendix=(),
         command="",
     )
+
+
+def _is_said(comparison: Comparison, note: Note) -> bool:
+    """Return whether the headline or the lines below it say what a note says."""
+    if note.code == "NOT_REACHABLE":  # by claims for other tasks, which fewer tasks bar anyway
+        return 1 < len(comparison.tasks) < FEWEST_TASKS
+    kinds = {bar.kind.upper() for test in comparison.family("overall") for bar in test.barred}
+    return note.code in kinds
 
 
 def _brief_legend(comparison: Comparison, table: Table) -> str:
