@@ -127,15 +127,26 @@ def _row_table(by_size: RunsBySize) -> _RowTable | None:
     if not common:
         return None
     first = {run.draw: run for run in runs}
-    names = np.unique(np.concatenate([first[draw].row_names for draw in common]))
+    # If all draws have the same rows, no row needs to be found.
+    alike = runs[0].identities is None
+    names = (
+        runs[0].row_names
+        if alike
+        else np.unique(np.concatenate([first[draw].row_names for draw in common]))
+    )
     points = np.full((len(common), len(names)), np.nan)
     groups = np.zeros(len(names))
     for number, draw in enumerate(common):
-        at = np.searchsorted(names, first[draw].row_names)
-        seeds = [np.mean(scores[draw], axis=0) for scores in per_size]
-        points[number, at] = 100 * np.mean(seeds, axis=0)
-        groups[at] = first[draw].row_groups
+        at = slice(None) if alike else np.searchsorted(names, first[draw].row_names)
+        seeds = [_mean(scores[draw]) for scores in per_size]
+        points[number, at] = 100 * _mean(seeds)
+        if number == 0 or not alike:
+            groups[at] = first[draw].row_groups
     return _RowTable(points, groups)
+
+
+def _mean(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.asarray(np.mean(arrays, axis=0))
 
 
 def _same_rows(run: Run, other: Run) -> bool:

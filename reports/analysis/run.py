@@ -110,7 +110,7 @@ class Run:
         """Whether a few test rows can carry most of the variance of the score, as with skewed labels."""
         return bool({"pearson", "rmse", "mse"} & set(self.scored_by))
 
-    @property
+    @cached_property
     def groups_of_rarest_class(self) -> float:
         """Effective number of groups of test rows of the rarest class, if a metric depends on it; else infinite."""
         if not self.labels or not {"f1", "macro-f1", "matthews"} & set(self.scored_by):

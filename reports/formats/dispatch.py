@@ -48,7 +48,7 @@ def write(
             classes=classes,
         )
     short = not full and form != "html" and against is None and measured is None
-    page = (brief_document if short else document)(comparison, command=command)
+    page = brief_document(comparison) if short else document(comparison, command=command)
     if form != "html":  # the page has a section of its own for the classes
         requested = (*requested, *by_class)
     page = replace(page, appendix=(*page.appendix, *requested))

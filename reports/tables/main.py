@@ -31,15 +31,14 @@ NOTES: Final = 3  # that a short report shows
 UNEQUAL: Final = "sizes have different draws; these numbers come from the draws that all sizes have"
 
 
-def brief_document(comparison: Comparison, *, command: str = "") -> Document:
+def brief_document(comparison: Comparison) -> Document:
     """Return the short report: the verdict, one table of scores, and the most important notes."""
-    page = document(comparison, command=command)
-    table = page.tables[0]
+    table = _scores(comparison, _scopes(comparison)[0])
     shown = [note for note in comparison.notes if not _is_said(comparison, note)][:NOTES]
     notes = len(comparison.notes) - len(shown)
     more = f"{plural(notes, 'more note')} and all tables" if notes > 0 else "all tables"
-    return replace(
-        page,
+    return Document(
+        title=_title(comparison),
         verdict=(
             *verdict(comparison, full=False),
             *(
@@ -79,14 +78,13 @@ def _brief_legend(comparison: Comparison, table: Table) -> str:
 
 def document(comparison: Comparison, *, command: str = "") -> Document:
     """Return the full report of a comparison."""
-    scopes: list[int | None] = [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
-    tables = [_scores(comparison, scope) for scope in scopes]
+    tables = [_scores(comparison, scope) for scope in _scopes(comparison)]
     tests = [
         _tests(comparison, comparison.family("overall")),
         _tests(comparison, comparison.family("per size")),
     ]
     return Document(
-        title=f"{plural(len(comparison.methods), 'method')} on {plural(len(comparison.tasks), 'task')}",
+        title=_title(comparison),
         verdict=verdict(comparison),
         facts=tuple(_facts(comparison)),
         tables=(*tables, *(table for table in tests if table is not None)),
@@ -102,6 +100,15 @@ def document(comparison: Comparison, *, command: str = "") -> Document:
         ),
         command=command,
     )
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{plural(len(comparison.methods), 'method')} on {plural(len(comparison.tasks), 'task')}"
+
+
+def _scopes(comparison: Comparison) -> list[int | None]:
+    """Return the sizes of the tables of scores; None: all sizes together."""
+    return [*([None] if len(comparison.sizes) > 1 else []), *comparison.sizes]
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

@@ -19,11 +19,16 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from harness.jobs import Job
 from harness.ledger import Ledger
-from harness.outcome import Outcome, pack_predictions
+from harness.outcome import Outcome, pack_predictions, pack_probabilities
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
+from harness.tasks import REGISTRY
+from harness.tasks.metrics import compute
+from harness.tasks.metrics import score as mean_score
 
 TOY_TASKS = 6
 GRID = {
@@ -81,14 +86,34 @@ def fill(db: str, jobs: Sequence[Job]) -> None:
             batch = jobs[start : start + BATCH]
             claims = ledger.claim([job.digest for job in batch], len(batch))
             for job, claim in zip(batch, claims, strict=True):
-                score = 0.5 + int(job.digest[:6], 16) / 2**25  # a different one for each job
-                metrics = {name.rpartition("/")[0]: score for name in job.draw.metrics}
-                predictions = pack_predictions([1] * job.draw.n_test, regression=False)
+                predictions, labels, probabilities = answers(job)
+                task = REGISTRY[job.draw.task]
+                metrics = compute(task.metrics, predictions, labels)
+                score = mean_score(task.metrics, metrics)
                 outcome = Outcome(
                     digest=job.digest, status="done", metrics=metrics, score=score, dev_score=score, best_step=500,
-                    trained=1000, stored=4000, curve=curve, predictions=predictions, device="cpu",
+                    trained=1000, stored=4000, curve=curve, device="cpu", probabilities=probabilities,
+                    predictions=pack_predictions(predictions, task.regression),
+                    labels={"": pack_predictions(labels, task.regression)},
                 )  # fmt: skip
                 ledger.record(outcome, claim.number)
+
+
+def answers(job: Job) -> tuple[list[float], list[float], dict[str, bytes]]:
+    """Return made-up predictions and labels of the test rows, and packed class probabilities."""
+    task, rows = REGISTRY[job.draw.task], job.draw.n_test
+    values = np.random.default_rng(len(job.draw.task)).random(rows)  # the same for all jobs
+    noise = np.random.default_rng(int(job.digest[:6], 16)).random((rows, task.outputs))
+    if task.regression:
+        return list(values + noise[:, 0]), list(values), {}
+    labels = (values * task.outputs).astype(int)
+    probabilities = noise + 0.6 * np.eye(task.outputs)[labels]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return (
+        list(probabilities.argmax(axis=1)),
+        list(labels),
+        {"": pack_probabilities(probabilities)},
+    )
 
 
 def seconds(command: Sequence[str]) -> float:
