@@ -99,8 +99,8 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """Compute attention by the fused kernel, or by products where that kernel is slow or cannot cap scores."""
     # On a CPU, the backward pass of the fused kernel in bfloat16 takes 1.4 (256 tokens) to 20 times (16
-    # tokens) as long as the products (`python -m tests.benchmarks.attention`). The rule looks at nothing that differs between
-    # two runs of a job, so that both have equal bits.
+    # tokens) as long as the products (`python -m tests.benchmarks.attention`). The rule looks at nothing
+    # that differs between two runs of a job, so that both have equal bits.
     slow = query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
     if options.get("softcap") is not None or (slow and options.get("position_bias") is None):
         return _by_products(module, query, key, value, mask, **options), None
