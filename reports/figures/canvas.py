@@ -136,14 +136,19 @@ class Canvas(Figure):
             self.suptitle(title, x=0.01, ha="left", fontsize=TITLE_SIZE, fontweight="bold")
         if self._with_caption or needed:
             self._draw_caption(width)
-        self.draw_without_rendering()
+        self._lay_out()
         fit_texts(self, self._titles)
-        for _ in range(2):  # the second pass knows the sizes of the texts
-            self.draw_without_rendering()
+        self._lay_out()  # the texts have their sizes now
         for (_, lanes), marks in self._marks.items():
             keep_apart(marks, lanes)
-        self.set_layout_engine("none")  # otherwise each save would move the axes slightly
+        self.set_layout_engine(None)  # otherwise each save would move the axes slightly
         return self
+
+    def _lay_out(self) -> None:
+        """Place panels and texts without drawing them."""
+        engine = self.get_layout_engine()
+        if self.axes and engine is not None:
+            engine.execute(self)
 
     def _draw_caption(self, width: int) -> None:
         """Draw the caption on lines of at most this many letters, fewer if the letters are wide."""

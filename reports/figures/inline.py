@@ -133,9 +133,8 @@ def _share_styles(root: ET.Element, prefix: str) -> None:
 
 def _unwrap_groups(root: ET.Element) -> None:
     """Replace groups without attributes by their children."""
-    for parent in list(root.iter()):
-        while any(child.tag == "g" and not child.attrib for child in parent):
-            for place, child in enumerate(list(parent)):
-                if child.tag == "g" and not child.attrib:
-                    parent[place : place + 1] = list(child)
-                    break
+    children: list[ET.Element] = []
+    for child in root:
+        _unwrap_groups(child)
+        children += child if child.tag == "g" and not child.attrib else [child]
+    root[:] = children

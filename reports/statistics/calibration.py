@@ -60,12 +60,18 @@ def calibration_error(probabilities: Array, labels: Labels) -> float:
 def reliability(probabilities: Array, labels: Labels) -> list[tuple[float, float, int]]:
     """Return mean confidence, accuracy and number of rows of each bin of the most probable class."""
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
+    correct = (probabilities.argmax(axis=1) == labels)[order]
+    count, larger = divmod(len(order), min(BINS, len(order)))
+    cut = larger * (count + 1)  # the first `larger` bins have one more row
     return [
-        (float(confidence[part].mean()), float(correct[part].mean()), len(part))
-        for part in np.array_split(order, min(BINS, len(order)))
-        if len(part)
+        (float(mean), float(hits), size)
+        for part, size in ((slice(cut), count + 1), (slice(cut, None), count))
+        for mean, hits in zip(
+            confidence[order][part].reshape(-1, size).mean(axis=1),
+            correct[part].reshape(-1, size).mean(axis=1),
+            strict=True,
+        )
     ]
 
 

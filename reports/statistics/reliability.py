@@ -31,6 +31,14 @@ class ReliabilityBin(NamedTuple):
     predictions: int
 
 
+class _Clusters(NamedTuple):
+    """The number of the cluster of each prediction (n,), counted from 0 without gaps."""
+
+    draw: Numbers
+    row: Numbers
+    both: Numbers  # a row of a draw
+
+
 class _Variance(NamedTuple):
     """Variance of a sum of residuals, by the clusters within which they are not independent."""
 
@@ -51,16 +59,17 @@ def reliability_curve(pool: Pool, bins: int, *, alpha: float = ALPHA) -> list[Re
     degrees of freedom.
     """
     order = np.argsort(pool.confidence, kind="stable")
+    clusters = _clusters(pool)
     parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
     accuracy = [float(pool.correct[part].mean()) for part in parts]
     variances = [
-        _clustered(pool.correct[part] - mean, pool.draw[part], pool.row[part])
+        _Variance(*(_sum_of_squares(pool.correct[part] - mean, names[part]) for names in clusters))
         for part, mean in zip(parts, accuracy, strict=True)
     ]
     independent = [len(p) * a * (1 - a) for p, a in zip(parts, accuracy, strict=True)]
-    pooled, df = _design_effect(pool, variances, sum(independent))
+    pooled, df = _design_effect(clusters, variances, sum(independent))
     effects = [
-        max(pooled, _design_effect(pool, [variance], alone)[0])
+        max(pooled, _design_effect(clusters, [variance], alone)[0])
         for variance, alone in zip(variances, independent, strict=True)
     ]
     quantile = t_quantile(df, 1 - alpha / 2)
@@ -75,19 +84,26 @@ def reliability_curve(pool: Pool, bins: int, *, alpha: float = ALPHA) -> list[Re
     ]
 
 
+def _clusters(pool: Pool) -> _Clusters:
+    draw = np.unique(pool.draw, return_inverse=True)[1].ravel()
+    row = np.unique(pool.row, return_inverse=True)[1].ravel()
+    both = np.unique(draw * (row.max(initial=0) + 1) + row, return_inverse=True)[1].ravel()
+    return _Clusters(draw, row, both)
+
+
 def _design_effect(
-    pool: Pool, variances: list[_Variance], independent: float
+    clusters: _Clusters, variances: list[_Variance], independent: float
 ) -> tuple[float, float]:
     """Return the ratio of the variance to that of independent predictions, and its degrees of freedom.
 
     The variance is at least that by draws alone or by rows alone, and the ratio is at least 1. If no
     bin has a variance, it is the number of predictions per row.
     """
-    draws, rows = len(np.unique(pool.draw)), len(np.unique(pool.row))
+    draws, rows = int(clusters.draw.max()) + 1, int(clusters.row.max()) + 1
     by_draw, by_row, both = (sum(parts) for parts in zip(*variances, strict=True))
     total = max(by_draw + by_row - both, by_draw, by_row) if draws > 1 else by_row
     if independent <= 0 or total <= 0:
-        return len(pool.row) / rows, max(rows - 1, 1)
+        return len(clusters.row) / rows, max(rows - 1, 1)
     by_draw = by_draw if draws > 1 else 0.0
     parts = (by_draw / total) ** 2 / max(draws - 1, 1) + (1 - by_draw / total) ** 2 / max(
         rows - 1, 1
@@ -95,14 +111,9 @@ def _design_effect(
     return max(total / independent, 1.0), 1 / parts
 
 
-def _clustered(residuals: Array, draw: Numbers, row: Numbers) -> _Variance:
-    both = np.unique(np.stack([draw, row]), axis=1, return_inverse=True)[1].ravel()
-    return _Variance(*(_sum_of_squares(residuals, cluster) for cluster in (draw, row, both)))
-
-
 def _sum_of_squares(residuals: Array, cluster: Numbers) -> float:
     """Return the sum over clusters of the squared sum of residuals, corrected for their number."""
-    sums = np.bincount(np.unique(cluster, return_inverse=True)[1].ravel(), weights=residuals)
+    sums = np.bincount(cluster, weights=residuals)[np.bincount(cluster) > 0]
     count = len(sums)
     return float(np.square(sums).sum()) * (count / (count - 1) if count > 1 else 1.0)
 
