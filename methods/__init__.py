@@ -44,7 +44,7 @@ from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.prompt import Prompt
-from methods.simplex import BASES, DECODERS, SIMPLEX_OPTIONS, Simplex
+from methods.simplex import BASES, SIMPLEX_OPTIONS, VERTEX_DECODERS, Simplex
 from methods.unipelt import Unipelt
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Metho
     if cls is Simplex:
         base = str(values.pop("base", base)).strip()
         # The base may have an option `decoder`; `decoder=per-vertex` means the simplex's option `decoders`.
-        if str(values.get("decoder", "")).strip() in DECODERS:
+        if str(values.get("decoder", "")).strip() in VERTEX_DECODERS:
             values["decoders"] = values.pop("decoder")
         if base not in REGISTRY and base not in ALIASES and _plugin(base) is None:
             raise ValueError(f"base must be one of {', '.join(BASES)}, got {base!r}")

@@ -25,7 +25,9 @@ PAPER_NAMES: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-shar
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """Train `length` keys and values for every layer. An MLP computes them in training; only its output is stored.
+    """Train `length` keys and values for every layer.
+
+    By default an MLP computes them in training, and only its output is stored; `decoder` chooses other ways.
 
     Sources: Li & Liang 2021, arXiv 2101.00190, section 4, and section 7.4 for initialisation from the activations of
     real words; length 10 and width 512 are the defaults of their code. Le et al. 2024, arXiv 2410.02200, compare ways
@@ -57,7 +59,7 @@ class Prefix(Method):
     )
     budget: float = added_option(
         0.0,
-        "Share of the backbone's parameters, such as 0.1%, that sets the length; 0: use `length`.",
+        "Size of the prefix as a share of the backbone's parameters, such as 0.1%; sets the length. 0: use `length`.",
         share=True,  # the value is a proportion
     )
     init: str = added_option(
@@ -85,7 +87,7 @@ class Prefix(Method):
         require_words(self.init, self.words)
         require(
             self.init == "random" or self.decoder != "simple-share",
-            "decoder=simple-share cannot start from the keys and values of init=words: choose decoder=one or none",
+            "decoder=simple-share cannot start from the keys and values of init=words: choose another decoder",
         )
 
     @property
@@ -126,8 +128,8 @@ class Prefix(Method):
                     (call.heads, length, call.width),
                     call.layer,
                 )
-        # A module that several layers share gets one gate, in its first layer: in reverse order, the first call
-        # is the last to set the layer.
+        # A module that several layers share gets one gate, in the layer of its first call: in reverse order, that
+        # call overwrites the layers of later ones.
         for path, layer in {call.module: call.layer for call in reversed(calls)}.items():
             self._add_gate_and_dropout(slots, path, layer)
         if self.gate == "zero":

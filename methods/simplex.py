@@ -1,4 +1,4 @@
-"""A simplex of models: several models of a base method, its vertices, trained together."""
+"""A simplex of models: its vertices are several models of one base method, trained together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The built-in methods that can be the base of a simplex.
 BASES: Final = ("prefix", "lora", "adapter", "prompt", "head", "unipelt")
-DECODERS = ("shared", "per-vertex")
+VERTEX_DECODERS = ("shared", "per-vertex")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +75,19 @@ class Simplex(Method):
         "Concentration of the points' Dirichlet distribution; 1: uniform, less: near vertices, more: near centroid.",
     )
     diversity: float = added_option(
-        0.0, "Weight of the squared cosine between two vertices in the loss.", least=0
+        0.0, "Weight, in the loss, of the squared cosine between two vertices.", least=0
     )
     decoders: str = added_option(
         "shared",
         "shared: the vertices share the base's MLP; per-vertex: one MLP for each vertex.",
-        choices=DECODERS,
+        choices=VERTEX_DECODERS,
     )
     head: bool = added_option(
         True, "Whether the classification head has vertices; false: one head for the whole simplex."
     )
     mix: str = added_option(
         "factors",
-        "With base=lora: factors: mix A and mix B; product: mix the updates B A.",
+        "For base=lora. factors: mix A and mix B; product: mix the updates B A.",
         choices=("factors", "product"),
     )
     test: str = added_option(
@@ -145,7 +145,7 @@ class Simplex(Method):
 
     @property
     def test_samples(self) -> int:
-        """Number of sampled models with test=mean-of-samples, else 0."""
+        """Number of sampled models with test=mean-of-samples and several vertices, else 0."""
         return self.samples if self.test == "mean-of-samples" and self.vertices > 1 else 0
 
     @property

@@ -174,7 +174,10 @@ def _show_all(context: typer.Context, requested: bool) -> None:
 HelpAll = Annotated[
     bool,
     typer.Option(
-        "--help-all", is_eager=True, callback=_show_all, help="Show every option and exit."
+        "--help-all",
+        is_eager=True,
+        callback=_show_all,
+        help="Show all options, such as --dev and --test-limit, and exit.",
     ),
 ]
 

@@ -7,8 +7,8 @@ its job returns to the state before the claim.
 A run holds a lock while it is alive (`liveness.py`). Other runs release the claims of a run that holds
 none.
 
-In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table, it
-holds the number of the claim under which the attempt was recorded.
+In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table,
+which holds every recorded outcome, it holds the number of the claim under which that was recorded.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -55,7 +55,7 @@ def claim_jobs(
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run. It is not None here: only a ledger that has not begun a run has None.
+        run: id of the claiming run. None is for the type checker: the caller has begun a run.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
@@ -123,7 +123,7 @@ def release_dead_claims(
     run: int | None,
     live_runs: Callable[[Connection, Mapping[int, str]], set[int]],
 ) -> int:
-    """Release the claims of all runs whose process has ended, and return how many there were.
+    """Release the claims of all runs that hold no lock, and return the number of released claims.
 
     Args:
         connection: an open transaction.
@@ -180,8 +180,8 @@ def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> 
         jobs: the job table.
         claim: the claim under which the run computed the result.
         even_if_released: accept the result also if the claim was released but no run has claimed the job
-            since. Pass True if this run has not released the claim itself: then another run did, because
-            it could not see this run's lock.
+            since. Pass True if this run has not released the claim itself: if it is released, another run
+            has done so, because it could not see this run's lock.
     """
     is_open = and_(
         jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"
@@ -197,8 +197,8 @@ def claim_was_released(jobs: Table, claim: Claim) -> ColumnElement[bool]:
         .where(attempts.c.job == jobs.c.id, attempts.c.epoch == claim.number)
         .correlate(jobs)
     )
-    # The claim is the job's latest. It was released if the job is neither claimed nor done and no attempt
-    # was recorded under the claim.
+    # True if the claim is the job's latest, the job is neither claimed nor done, and no attempt was
+    # recorded under the claim.
     return and_(
         jobs.c.digest == claim.digest,
         jobs.c.epoch == claim.number,

@@ -67,14 +67,14 @@ class RunOptions:
         OptionalText,
         _option(
             "--max-failures",
-            text="Start no more jobs after this many have failed.",
+            text="Start no more jobs after this many have failed or diverged.",
             metavar="N",
         ),
     ] = None
     fail_fast: Annotated[bool, _option("--fail-fast", text="The same as --max-failures 1.")] = False
     timeout: Annotated[
         OptionalText,
-        _option("--timeout", text="Fail a job after this many seconds.", metavar="SECONDS"),
+        _option("--timeout", text="Fail a job that takes longer than this.", metavar="SECONDS"),
     ] = None
     zeroed: Annotated[
         bool,
@@ -117,7 +117,7 @@ class RunOptions:
         OptionalText,
         _option(
             "--hypothesis",
-            text="Preregister the comparison that this study tests, before its first result: simplex:prefix.",
+            text="Preregister the comparison that this study tests, before its first result. Example: simplex:prefix.",
             metavar="METHOD:BASELINE",
         ),
     ] = None

@@ -3,7 +3,8 @@
 Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
 recorded its outcome, or until its worker has died and it will be tried again. After the first signal,
 the loop ends when the jobs in flight have ended. The second signal ends it at once. In both cases the
-scheduler releases the claims of jobs that have no result.
+scheduler releases the claims of jobs that have no result, unless the ledger is locked: then the next
+run releases them.
 """
 
 import math
@@ -23,7 +24,9 @@ from harness.training.ticket import Ticket
 from harness.wording import plural
 
 MAX_WORKER_DEATHS = 3  # a job fails when this many workers have died while they ran it
-CONFIRM_ABOVE = 3600.0  # a run of more estimated seconds than this needs a confirmation
+CONFIRM_ABOVE = (
+    3600.0  # a run that is estimated to take more seconds than this needs a confirmation
+)
 POLL_SECONDS = 0.15  # how long one call waits for events
 # Jobs that the scheduler offers in one call of `Ledger.claim`; for packs of more than 25 jobs, it offers
 # twice the pack. It offers more than it will get, because other runs may have claimed the first ones.
@@ -90,9 +93,10 @@ class Scheduler:
             try:
                 self._loop()
             except BaseException as error:
-                # The second signal raises KeyboardInterrupt out of a job in this process.
+                # If jobs run in this process, the second signal raises KeyboardInterrupt in the running job.
                 second_signal = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
-                if not second_signal:  # no further outcome can be recorded: do not wait
+                # After any other error, outcomes cannot be recorded: do not wait for running jobs.
+                if not second_signal:
                     self.executor.close(kill=True)
                     raise
             self.executor.close(kill=self.stop.count >= 2)
@@ -169,7 +173,9 @@ class Scheduler:
         """Return the next jobs of the queue; if `count` is more than 1, those that can share a pack with the first."""
         kind = self.tickets[self._queue[0]].kind
         candidates = (
-            digest for digest in self._queue if count == 1 or self.tickets[digest].kind == kind
+            digest
+            for digest in self._queue
+            if count == 1 or (self.tickets[digest].kind == kind and not self._worker_deaths[digest])
         )
         return list(islice(candidates, max(CLAIM_CANDIDATES, 2 * count)))
 
@@ -204,9 +210,10 @@ class Scheduler:
         self.display.finished(job, outcome, self.progress)
 
     def _show_notes_and_adopt_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """Show the notes of a pack. If it did not fit into memory, plan the other jobs of its kind smaller.
+        """Show the notes of a pack, and give its geometry (how jobs are trained together) to the jobs of its kind.
 
-        A job that did not fit has a note and ran in a smaller geometry. A job with any other note ran in
+        If the geometry had to change (too little memory, steps that cannot be compiled, jobs that cannot
+        share a forward pass), one job of the pack has a note. A job with a note for another reason ran in
         its ticket's geometry, so the assignment changes nothing.
         """
         for outcome in outcomes:
@@ -232,7 +239,8 @@ class Scheduler:
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
                 "the job is tried again"
             )
-            # Not in flight while it waits for a locked ledger: it has no outcome that could be lost.
+            # The job leaves `_in_flight` first: it has no outcome to lose, so while the ledger is locked, one
+            # signal ends the run.
             self.ledger.release_claims([self._in_flight.pop(digest)])
             self._queue.appendleft(digest)
             return
@@ -254,7 +262,7 @@ class Scheduler:
         self._confirm_long_run()
 
     def _confirm_long_run(self) -> None:
-        """Ask once, as soon as there is an estimate; stop the run if the answer is no."""
+        """If the first estimate is above `CONFIRM_ABOVE`, ask; stop the run if the answer is no."""
         seconds = self.progress.seconds_left(len(self.executor.devices))
         if self.confirm and seconds is not None and not self.stop.count:
             confirm, self.confirm = self.confirm, None
@@ -290,11 +298,10 @@ class Scheduler:
         Args:
             seconds: since this wait began. The ledger calls this method again and again while it waits.
         """
-        # `seconds` grows during a wait. If the value of the previous call is not smaller, it comes from
-        # an earlier wait.
-        waited = self._seconds_waited if self._seconds_waited < seconds else 0.0
+        # `seconds` grows during a wait. If the previous value is not smaller, it comes from an earlier wait.
+        previous = self._seconds_waited if self._seconds_waited < seconds else 0.0
         self._seconds_waited = seconds
-        if waited < database.LOCK_TIMEOUT <= seconds:
+        if previous < database.LOCK_TIMEOUT <= seconds:
             self.display.note(
                 f"{database.display_name(self.ledger.name)} is locked by another process: "
                 "this run waits and keeps its results"

@@ -191,7 +191,7 @@ class GridOptions:
         Text,
         _option(
             "--group",
-            "The column whose value rows share that are not independent, such as an author.",
+            "The column that marks rows that are not independent: those with the same value, such as an author.",
             OWN_DATA,
             metavar="COLUMN",
         ),
@@ -200,8 +200,8 @@ class GridOptions:
         Text,
         _option(
             "--metrics",
-            "The metrics whose mean is the score, by default accuracy, or pearson and spearman: "
-            "also f1, macro-f1, matthews, mse, rmse or evaluate:NAME.",
+            "The metrics whose mean is the score. Default: accuracy for classes, pearson and spearman for "
+            "numbers. Others: f1, macro-f1, matthews, mse, rmse, evaluate:NAME.",
             OWN_DATA,
             metavar="NAME,NAME",
         ),
@@ -210,8 +210,8 @@ class GridOptions:
         Text,
         _option(
             "--positive",
-            "The class that F1 and average precision are of, if there are two. "
-            "By default the second one in alphabetical order.",
+            "With two classes, the one for which F1 and average precision are computed. "
+            "Default: the second in alphabetical order.",
             OWN_DATA,
             metavar="LABEL",
         ),
@@ -221,7 +221,7 @@ class GridOptions:
         _option(
             "--dev",
             "Dev examples: extra (30 % of the size, in addition to it), "
-            "carved (30 % of the size itself), or a number.",
+            "carved (30 % of the size, taken from the training examples), or a number.",
             SAMPLING,
             metavar="extra|carved|N",
         ),

@@ -1,5 +1,6 @@
-"""The one training loop, for every method. A job trains alone or in a pack: several jobs in one forward pass.
+"""The training loop of every method that is trained by gradient.
 
+A job trains alone or in a pack: several jobs in one forward pass.
 Nothing here knows a method by name. A method provides its slots (where tensors enter the backbone),
 its trainable parameters, and `dev_scoring` (how the dev examples are scored during training).
 """
@@ -47,7 +48,7 @@ class Examples:
 class FitResult:
     """The result of a training loop.
 
-    After the loop, its `adapted.trainable` holds the selected checkpoint, or the latest parameters if
+    After the loop, `TrainingLoop.adapted.trainable` holds the selected checkpoint, or the latest parameters if
     no checkpoint was selected.
     """
 
@@ -219,7 +220,7 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
     Args:
         loop: the job's training loop.
         micro_batch: number of rows in one forward call of a step; 0: all rows of the step. Splitting a
-            step changes the update by rounding and, if there is dropout, by other masks.
+            step rounds differently and, if there is dropout, draws other masks.
     """
     adapted = loop.adapted
     trainable, slots = adapted.trainable, adapted.slots

@@ -1,8 +1,9 @@
-"""The attention function of every backbone: prefixes enter here, in front of keys and values.
+"""The attention function of the backbones that use the attention interface of transformers.
 
-Backbones that use the attention interface of transformers call `attend`; models with their own attention code
-do not. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`. N numbers the calls of
-one module in a forward pass. It is above 0 only if several layers share the module, which is then called once for each.
+Prefixes enter here, in front of keys and values. Models with their own attention code never call it. The attention
+module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`, and with gate=zero one factor for each head in
+`prefix_share_N`. N numbers the calls of one module in a forward pass. It is above 0 only if several layers share the
+module, which is then called once for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ def attend(
     module._slots_next_call = (index + 1) % getattr(module, "_slots_calls", 1)  # type: ignore[assignment]
     prefix_key = getattr(module, f"prefix_key_{index}", None)
     if prefix_key is None:
-        return _plain(module, query, key, value, attention_mask, **options)
+        return _over_jobs(module, query, key, value, attention_mask, **options)
     rows, length = key.shape[0], prefix_key.shape[-2]
     change: Callable[[Tensor], Tensor] = getattr(
         module, "_slots_change_prefix", lambda prefix: prefix
@@ -51,12 +52,13 @@ def attend(
     # With gate=zero, the prefix has its own softmax, and its output is multiplied by a trained factor per head.
     factors = getattr(module, f"prefix_share_{index}", None)  # [heads] or [rows, heads]
     if factors is not None:
-        of_text, _ = _plain(module, query, key, value, attention_mask, **options)
-        of_prefix, _ = _plain(
+        of_text, _ = _over_jobs(module, query, key, value, attention_mask, **options)
+        of_prefix, _ = _over_jobs(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
         return of_text + of_prefix * factors[..., None, :, None], None
-    # `is_causal` would hide the prefix too. A mask makes attention ignore `is_causal`: a causal mask replaces it.
+    # With `is_causal`, query i would see only the first i + 1 keys, and the prefix shifts the keys. A causal mask of
+    # the text replaces it: with a mask, attention ignores `is_causal`.
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         attention_mask = torch.ones(
             1, 1, query.shape[2], query.shape[2], dtype=torch.bool, device=query.device
@@ -68,10 +70,10 @@ def attend(
         visible_value = True if attention_mask.dtype == torch.bool else 0.0
         prefix_mask = attention_mask.new_full((*attention_mask.shape[:-1], length), visible_value)
         attention_mask = torch.cat([prefix_mask, attention_mask], dim=-1)
-    return _plain(module, query, key, value, attention_mask, **options)
+    return _over_jobs(module, query, key, value, attention_mask, **options)
 
 
-def _plain(
+def _over_jobs(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -79,17 +81,18 @@ def _plain(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output; keys and values contain the prefix, if there is one."""
-    attention: Callable[..., tuple[Tensor, None]] = partial(_attention, module, **options)
+    """Return the attention output for exactly these keys and values; under vmap, by one call for all jobs."""
+    attention: Callable[..., tuple[Tensor, None]] = partial(_one_call, module, **options)
+    # vmap can run matrix products over jobs by itself, and `softcap` requires them.
     if not _under_vmap["active"] or options.get("softcap") is not None:
         return attention(query, key, value, mask)
-    # `merged` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each row.
+    # `_AttentionOverJobs` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each.
     mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
     output: Tensor = _AttentionOverJobs.apply(attention, query, key, value, mask)  # type: ignore[no-untyped-call]
     return output, None
 
 
-def _attention(
+def _one_call(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -97,17 +100,18 @@ def _attention(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention by the fused kernel, or by products where that kernel is slow or cannot cap scores."""
+    """Compute attention by the fused kernel, or by matrix products where that kernel is slow or cannot cap scores."""
     # On a CPU, the backward pass of the fused kernel in bfloat16 takes 1.4 (256 tokens) to 20 times (16
-    # tokens) as long as the products (`python -m tests.benchmarks.attention`). The rule looks at nothing
-    # that differs between two runs of a job, so that both have equal bits.
+    # tokens) as long as matrix products (`python -m tests.benchmarks.attention`). The rule looks at nothing
+    # that differs between two runs of a job, so that both have equal bits. Only the fused kernel adds a
+    # `position_bias`.
     slow = query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
     if options.get("softcap") is not None or (slow and options.get("position_bias") is None):
-        return _by_products(module, query, key, value, mask, **options), None
+        return _by_matrix_products(module, query, key, value, mask, **options), None
     return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[no-any-return]
 
 
-def _by_products(
+def _by_matrix_products(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -119,9 +123,9 @@ def _by_products(
     is_causal: bool | None = None,
     **_: Any,
 ) -> Tensor:
-    """Return the attention output `[rows, tokens, heads, width]` by two products and a softmax.
+    """Return the attention output `[rows, tokens, heads, width]` by two matrix products and a softmax.
 
-    The softmax computes in float32 at least, whatever the dtype of the scores.
+    For scores in bfloat16, torch computes the softmax in float32 and returns bfloat16.
     """
     groups = query.shape[1] // key.shape[1]
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -143,7 +147,7 @@ class _AttentionOverJobs(torch.autograd.Function):
     """Attention under `torch.func.vmap` over jobs: one call on the rows of all jobs.
 
     Without it, vmap would decompose attention or loop over the jobs. It needs no `backward`: gradients are
-    taken outside vmap, and autograd records the call of the kernel in `vmap`.
+    taken outside torch's vmap, and autograd records the call of the kernel in the method `vmap` below.
     """
 
     @staticmethod

@@ -304,7 +304,7 @@ def _level(
     ]
     before = sorted(
         {
-            runs / paired_runs.seeds(task, size)
+            runs / paired_runs.mean_seeds(task, size)
             for task in tasks
             for size in sizes_of(paired_runs, task, scope)
             for runs in paired_runs.looks(method, task, size)

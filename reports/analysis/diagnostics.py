@@ -119,9 +119,9 @@ def _diverged_and_failed(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iter
 def _untrained(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:
     keys = {_cell(cell): (cell.method, cell.task or "", cell.size or 0) for cell in cells}
     places = [
-        f"{name} ({paired_runs.failures[key]})"
+        f"{name} ({paired_runs.untrained[key]})"
         for name, key in keys.items()
-        if key in paired_runs.failures
+        if key in paired_runs.untrained
     ]
     if places:
         text = "these cells did not train, so nothing is claimed from them; raise --steps or the learning rate"

@@ -124,7 +124,7 @@ def bars_of(
             f"{name} did not train on {task} size {size} ({failure})"
             for task in tasks
             for size in sizes_of(paired_runs, task, scope)
-            if (failure := paired_runs.failures.get((name, task, size)))
+            if (failure := paired_runs.untrained.get((name, task, size)))
         ]
         if failures:
             more = (

@@ -1,6 +1,7 @@
-"""Runs (planned jobs and their results), and how they are paired.
+"""Runs, and how they are paired: methods are compared only on the same examples and random streams.
 
-Methods are compared only on the same examples and random streams.
+In `reports`, a run is one planned job with its result, if there is one. (In `harness`, a run is one call of
+`bench run`.)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,8 +86,8 @@ class PairedRuns:
     repeated: tuple[Run, ...]  # further runs of a method in a block, which are not used
     unknown: tuple[str, ...]  # requested names that no run has
     hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
-    # whether the request, here or when the runs were read from the database, leaves out runs of the
-    # hypothesis's method or baseline
+    # whether the requested tasks or sizes, here or when the runs were read from the database, leave out
+    # runs of the hypothesis's method or baseline
     narrowed: bool = False
 
     @property
@@ -100,10 +101,12 @@ class PairedRuns:
         return self.hypothesis.max_draws if self.hypothesis else 0
 
     def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
-        """Return the earlier looks: the numbers of runs at which a method could be compared with the baseline.
+        """Return the number of runs of each method at each earlier look, without repetition.
 
-        The present number is not among them. Each look may have been a test, so later tests are stricter.
+        A look is a moment at which all jobs of a method and of the baseline had ended, before more were
+        added. Each may have been a test, so later tests are stricter.
         """
+        # Position i of `Run.looks` is the same look for all methods; 0: its jobs had not all ended then.
         ours, theirs = (self._looks.get((name, task, size), ()) for name in (method, self.baseline))
         counts = {min(pair) for pair in zip(ours, theirs, strict=False)}
         now = min(
@@ -112,8 +115,8 @@ class PairedRuns:
         )
         return tuple(sorted(count for count in counts if 0 < count < now))
 
-    def seeds(self, task: str, size: int) -> float:
-        """Return the mean number of planned runs per draw of a task at one size."""
+    def mean_seeds(self, task: str, size: int) -> float:
+        """Return the mean number of seeds per draw of a task at one size."""
         blocks = self.blocks[task, size]
         return len(blocks) / len({block.draw for block in blocks})
 
@@ -162,17 +165,17 @@ class PairedRuns:
         return {run.task: tuple(run.scored_by) for run in self.index.values()}
 
     @cached_property
-    def failures(self) -> Mapping[tuple[str, str, int], str]:
-        """Why scores say nothing about a method, by method, task and size; other cells are absent.
+    def untrained(self) -> Mapping[tuple[str, str, int], str]:
+        """The cells (method, task, size) whose runs have scores, although the method did not train, with the reason.
 
-        The runs have scores, but the method did not train: see `training_failures`.
+        See `training_failures`.
         """
         return training_failures(run for run in self.all() if has_score(run))
 
     def against(self, baseline: str) -> "PairedRuns":
         """Return the same runs with another baseline."""
         other = replace(self, baseline=baseline)
-        other.__dict__["failures"] = self.failures  # the most expensive of the cached properties
+        other.__dict__["untrained"] = self.untrained  # the most expensive of the cached properties
         return other
 
     @cached_property
@@ -231,9 +234,10 @@ def common_draws(paired_runs: PairedRuns, task: str, sizes: Sequence[int]) -> se
 def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
 
-    It is 0 if the test rows are not split anew for each draw. Results that store `identities` come from a
-    split that holds out at most about `HELD_OUT` of the rows. In older results, the training rows stand
-    for the other rows, which makes the ratio too large.
+    It is 0 if the test rows are not split anew for each draw. Results that store the numbers of their test
+    rows (`identities`) come from a split that holds out at most about `HELD_OUT` of the rows: the ratio is
+    that upper bound. In older results, the training rows stand for the other rows, which makes the ratio
+    too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):
@@ -253,7 +257,10 @@ def scores_per_draw(runs: Iterable[Run]) -> dict[int, float]:
 
 
 def mean_over_sizes(per_size: Sequence[Mapping[int, float]]) -> list[float]:
-    """Return the mean over sizes of each draw that has all sizes: the sizes of a draw are one cluster."""
+    """Return the mean score over sizes of each draw that has all sizes.
+
+    The scores of a draw at several sizes depend on each other, so they count as one value.
+    """
     if not per_size:
         return []
     common = sorted(set.intersection(*(set(values) for values in per_size)))
@@ -355,7 +362,7 @@ def _select(requested: Sequence[T] | None, present: list[T]) -> tuple[list[T], l
 
 
 def _match(requested: Sequence[str] | None, present: list[str]) -> tuple[list[str], list[str]]:
-    """Return the requested methods that are present, and the requested names of which no method is present.
+    """Return the requested methods that are present, and the requested names that match no method.
 
     A name such as `lora` stands for its variants, such as `lora(rank=4)`, if there is no method of that
     very name.

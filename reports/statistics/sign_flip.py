@@ -20,7 +20,7 @@ def sign_flip(values: ArrayLike) -> float:
 
     Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half of the pairs are
     combined with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
-    random sign vectors from a fixed stream. NaN for no pairs.
+    random sign vectors from a fixed stream, of which b give a sum as extreme as that of the data. NaN for no pairs.
 
     Raises:
         ValueError: A difference is not a finite number.
@@ -33,7 +33,7 @@ def sign_flip(values: ArrayLike) -> float:
     units = np.rint(array / scale * 10**DIGITS).astype(np.int64)
     if units.size == 0:
         return math.nan
-    # Rounding moves each value by up to half a unit, so two equal sums of n values can differ by n units after it.
+    # Rounding moves each value by up to half a unit, so two equal sums of n values can then differ by n units.
     bound = abs(int(units.sum())) - units.size
     if units.size > EXACT_PAIRS:
         return _sampled_p(units, bound)
@@ -46,11 +46,11 @@ def sign_flip(values: ArrayLike) -> float:
 
 
 def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Return the interval of all means that the sign flip of `values` (n,) does not reject at `alpha`.
+    """Return the interval of the true means that the sign flip of `values` (n,) does not reject at `alpha`.
 
     The 2^n - 1 means of nonempty subsets cut the line into 2^n gaps. If the values are symmetric about
     the true mean, each gap contains the true mean with equal probability (Hartigan 1969). So the bounds
-    are the k-th smallest and the k-th largest of these means, with k = floor(alpha / 2 * 2^n). For more
+    are the k-th smallest and the k-th largest subset mean, with k = floor(alpha / 2 * 2^n). For more
     than `EXACT_PAIRS` values, random subsets replace all subsets. NaN if k is 0: no p reaches `alpha`.
     """
     array = np.asarray(values, dtype=np.float64)
@@ -60,7 +60,7 @@ def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[floa
         chosen = np.unpackbits(sign_bytes, axis=1, count=array.size).astype(np.float64)
         sums, counts = chosen @ array, chosen.sum(axis=1)
         sums, counts = sums[counts > 0], counts[counts > 0]
-        rejecting = math.floor(alpha / 2 * (SIGN_VECTORS + 1))
+        k = math.floor(alpha / 2 * (SIGN_VECTORS + 1))
     else:
         sums, counts = np.zeros(1), np.zeros(1)
         for value in array:
@@ -68,11 +68,11 @@ def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[floa
             counts = np.concatenate((counts, counts + 1))
         sums, counts = sums[1:], counts[1:]
         # The factor is there because the product may fall just below an integer.
-        rejecting = math.floor(alpha * 2.0 ** (array.size - 1) * (1 + 1e-12))
-    if rejecting < 1 or array.size < 2:
+        k = math.floor(alpha * 2.0 ** (array.size - 1) * (1 + 1e-12))
+    if k < 1 or array.size < 2:
         return math.nan, math.nan
     means = np.sort(sums / counts)
-    return float(means[rejecting - 1]), float(means[-rejecting])
+    return float(means[k - 1]), float(means[-k])
 
 
 def smallest_p(n: int) -> float:

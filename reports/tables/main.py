@@ -66,7 +66,7 @@ def _brief_legend(comparison: Comparison, table: Table) -> str:
     shown = "".join(cell.text + cell.marks for row in table.rows for cell in row)
     parts = ["* or bold: best of the column. ±: half of the 95 % interval."]
     if {"↑", "↓"} & set(shown):
-        parts.append(f"↑ ↓: above or below {comparison.baseline}, exploratory.")
+        parts.append(f"↑ ↓: better or worse than {comparison.baseline} by an exploratory test.")
     if "‡" in shown:
         parts.append("‡: some runs predict one class only.")
     if "†" in "".join(table.head):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from methods.core.attention import _by_products
+from methods.core.attention import _by_matrix_products
 
 ROWS, HEADS, PREFIX, REPEAT = 16, 12, 10, 15
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -39,7 +39,7 @@ def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 
 
 def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    return _by_products(nn.Module(), query, key, value, mask)
+    return _by_matrix_products(nn.Module(), query, key, value, mask)
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def test_decoder_of_a_simplex_may_mean_decoders():
         (
             "prefix",
             {"init": "words", "words": "a", "decoder": "simple-share"},
-            "choose decoder=one or none",
+            "choose another decoder",
         ),
         ("prefix", {"budget": "150%"}, "budget must be a share"),
         ("unipelt", {"parts": "prefix+prefix"}, "parts must be some of"),

@@ -4,10 +4,12 @@ import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import DiskTrouble
+from harness.geometry import Geometry
 from harness.ledger import Claim, Ledger
 from harness.outcome import Outcome
 from harness.scheduling import other_runs, scheduler
@@ -160,6 +162,23 @@ def test_a_job_that_kills_its_worker_fails(ledger, add_jobs, make_outcome):
     assert digest == poison
     assert "killed" in reason
     assert sum("the job is tried again" in line for line in display.notes) == 4
+
+
+def test_a_job_whose_worker_died_joins_no_pack(ledger, add_jobs, make_outcome):
+    """A pack takes other jobs of its kind, wherever the job whose worker died stands in the queue."""
+    packed = Geometry(pack_size=3)
+    tickets = {
+        digest: replace(ticket, geometry=packed)
+        for digest, ticket in add_jobs("lora", draws=3).items()
+    }
+    first, second, third = tickets
+    waiting = scheduler.Scheduler(
+        ledger, tickets, FakeExecutor(make_outcome), RecordingDisplay(),
+        RunProgress(total=3, ended_before=0), StopSignals(),
+    )  # fmt: skip
+    waiting._worker_deaths[second] = 1
+    assert [claim.digest for claim in waiting._claim_pack()] == [first, third]
+    assert [claim.digest for claim in waiting._claim_pack()] == [second]
 
 
 def test_a_failure_of_the_last_job_waits_for_a_locked_ledger(ledger, add_jobs, make_outcome):

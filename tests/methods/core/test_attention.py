@@ -1,4 +1,4 @@
-"""Attention by products equals the fused kernel, and replaces it where that kernel is slow."""
+"""Attention by matrix products equals the fused kernel, and replaces it where that kernel is slow."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_products_equal_the_fused_kernel(groups, masked, options):
     mask = booleans() if masked in ("booleans", "added") else None
     if masked == "added":
         mask = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -1e9)
-    ours = gradients(attention._by_products, layer, tensors(groups), mask, **options)
+    ours = gradients(attention._by_matrix_products, layer, tensors(groups), mask, **options)
     theirs = gradients(sdpa_attention_forward, layer, tensors(groups), mask, **options)
     for own, other in zip(ours, theirs, strict=True):
         assert torch.allclose(own, other, atol=1e-12)
@@ -75,7 +75,7 @@ def test_training_in_bfloat16_on_a_cpu_takes_the_products(
 ):
     """The path depends on dtype, device and whether gradients are on; not on prefixes or packs."""
     calls = []
-    for name in ("_by_products", "sdpa_attention_forward"):
+    for name in ("_by_matrix_products", "sdpa_attention_forward"):
         original = getattr(attention, name)
         monkeypatch.setattr(
             attention,
@@ -94,7 +94,7 @@ def test_training_in_bfloat16_on_a_cpu_takes_the_products(
                 torch.func.vmap(lambda *each: attend(layer, *each, None)[0])(*stacked)
         else:
             attend(layer, *inputs, None)
-    assert calls == ["sdpa_attention_forward" if fused else "_by_products"]
+    assert calls == ["sdpa_attention_forward" if fused else "_by_matrix_products"]
 
 
 def test_products_in_bfloat16_are_as_exact_as_the_fused_kernel():
@@ -109,6 +109,6 @@ def test_products_in_bfloat16_are_as_exact_as_the_fused_kernel():
                 strict=True,
             )
         ]
-        for function in (attention._by_products, sdpa_attention_forward)
+        for function in (attention._by_matrix_products, sdpa_attention_forward)
     ]
     assert all(own < 2 * other + 1e-3 for own, other in zip(*errors, strict=True))
