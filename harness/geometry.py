@@ -17,7 +17,7 @@ class Geometry:
 
     The geometry follows from the plan and never from the other jobs of a pack: with equal geometry
     a job's numbers are equal to the bit. Another geometry changes them by rounding and, if there is
-    dropout, by other masks.
+    dropout, because other masks are drawn.
 
     Attributes:
         pack_size: jobs in one forward pass; 1: the job trains alone.

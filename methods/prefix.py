@@ -147,7 +147,7 @@ class Prefix(Method):
         return architecture.attention if self.depth == "all" else architecture.attention[:1]
 
     def _length(self, architecture: Architecture) -> int:
-        """Return the length in use: `length`, or what the budget allows."""
+        """Return the length in use: `length`, or the one whose size is nearest to the budget."""
         if not self.budget:
             return self.length
         per_position = sum(2 * call.heads * call.width for call in self._calls(architecture))
@@ -200,7 +200,7 @@ class Prefix(Method):
             for slot in slots
             if slot.name.rpartition(".")[2].startswith(("prefix_key_", "prefix_value_"))
         ]
-        length, hidden = prefix_slots[0].shape[1], slots.architecture.hidden
+        length, dim = prefix_slots[0].shape[1], slots.architecture.hidden
         activations = self._activations(slots, prefix_slots) if self.init == "words" else {}
         if self.decoder == "none":
             return InitialParameters(
@@ -215,7 +215,7 @@ class Prefix(Method):
         # With simple-share, each attention call has a trained table of vectors (its latent), from which the
         # frozen projections compute its two slots: the keys and the values.
         frozen = self.decoder == "simple-share"
-        shape = (len(prefix_slots) // 2, length, hidden) if frozen else (length, hidden)
+        shape = (len(prefix_slots) // 2, length, dim) if frozen else (length, dim)
         per_vertex[LATENT] = initialise(streams, LATENT, shape, vertices, normal(1.0))
         if frozen:
             return InitialParameters(
@@ -224,7 +224,7 @@ class Prefix(Method):
                     [slot.name for slot in prefix_slots], self._calls(slots.architecture), slots
                 ),
             )
-        decoder = prefix_mlp(self.decoder, prefix_slots, hidden, self.hidden, streams)
+        decoder = prefix_mlp(self.decoder, prefix_slots, dim, self.hidden, streams)
         if activations:
             # A prefix that starts from real words cannot be the base of a simplex, so there is one vertex.
             fit_last_layer(decoder, per_vertex[LATENT][0], activations)

@@ -113,7 +113,7 @@ class Simplex(Method):
                 f"base={self.base.name} cannot be the base of a simplex: {reason}; "
                 f"choose base={', '.join(BASES[:-1])} or {BASES[-1]}",
             )
-        # `head` is fine-tuning with layers=none; no other fine-tuning starts at random.
+        # The base `head` is fine-tuning with layers=none; no other fine-tuning starts at random.
         require(
             self.head or self.base.name != "fine-tuning",
             "head=false leaves a simplex over heads (base=head) without vertices",
@@ -205,6 +205,7 @@ class Simplex(Method):
         initial = with_head(
             slots, streams, self.vertices, self.start(slots, streams, self.vertices)
         )
+        # Frozen projections are copied too, which changes nothing.
         if self.decoders == "per-vertex" and initial.decoder is not None and self.vertices > 1:
             decoders = [
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder

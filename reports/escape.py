@@ -1,7 +1,7 @@
 """Escape untrusted text, with one function per output format.
 
 Names come from files, options and databases that other people wrote. Every writer passes every
-string through the function of its format. Numbers are formatted by this program and need no
+string that can contain one through the function of its format. Numbers are formatted by this program and need no
 escaping.
 """
 

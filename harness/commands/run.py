@@ -25,9 +25,10 @@ from harness.ledger.database import is_url
 from harness.scheduling import scheduler
 from harness.scheduling.display import LiveDisplay, PlainDisplay
 from harness.scheduling.executors import devices as device_choice
+from harness.scheduling.executors import worker_start
 from harness.scheduling.executors.base import Executor
 from harness.scheduling.progress import RunProgress
-from harness.scheduling.run_options import KeptTensors, RunOptions
+from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
 from harness.study import planning, preregistration, request
@@ -77,6 +78,8 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         _announce(out, plan, len(jobs))
         if not jobs:
             return finish(out, ledger, plan, db, failed_now=False)
+        if _is_local(options) and device_choice.is_cpu(checked.devices):
+            worker_start.start_server()
         fetch(plan, {job.draw.task for job in jobs}, progress_printer(log))
         devices = _worker_devices(options, checked.devices, len(jobs))
         tickets = _tickets(plan, jobs, options, devices, file, log)
@@ -299,6 +302,11 @@ def _tickets(
         )
         for job in jobs
     }
+
+
+def _is_local(options: RunOptions) -> bool:
+    """Return whether jobs run in worker processes of this machine."""
+    return not options.inline and options.executor == ExecutorName.local
 
 
 def _executor(devices: list[str], options: RunOptions) -> Executor:

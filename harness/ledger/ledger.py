@@ -294,7 +294,7 @@ class Ledger(LedgerReader):
             self._in_flight.pop(digest, None)
 
     def release_dead_claims(self) -> int:
-        """Release the claims of all runs whose process has ended, and return how many there were."""
+        """Release the claims of all runs that hold no lock, and return the number of released claims."""
         return self._retry(
             lambda connection: claims.release_dead_claims(connection, self._run, self._live_runs)
         )

@@ -1,7 +1,7 @@
 """The loop of `bench run`: claim jobs in the ledger, give them to an executor, record their outcomes.
 
 Only the ledger records which jobs are done. A job is in flight from its claim until the ledger has
-recorded its outcome, or until its worker has died and it will be tried again. After the first signal,
+recorded or refused its outcome, or until its worker has died and it is queued again. After the first signal,
 the loop ends when the jobs in flight have ended. The second signal ends it at once. In both cases the
 scheduler releases the claims of jobs that have no result, unless the ledger is locked: then the next
 run releases them.
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass
 class Scheduler:
-    """Works through jobs until none is left or a signal stops it.
+    """Works through jobs until none is left, or until a signal, too many failures or the user stops it.
 
     Args:
         ledger: open for writing. The caller has begun a run and added the jobs.
@@ -153,7 +153,7 @@ class Scheduler:
                     break
 
     def _claim_pack(self) -> list[Claim]:
-        """Claim the next pack. Remove its jobs and the candidates that other runs have claimed from the queue."""
+        """Claim the next pack. Remove from the queue its jobs, and the candidates that other runs have claimed."""
         first = self._queue[0]
         # A job whose worker died runs alone from then on: it may be the cause.
         count = 1 if self._worker_deaths[first] else self.tickets[first].jobs_at_once
@@ -213,8 +213,8 @@ class Scheduler:
         """Show the notes of a pack, and give its geometry (how jobs are trained together) to the jobs of its kind.
 
         If the geometry had to change (too little memory, steps that cannot be compiled, jobs that cannot
-        share a forward pass), one job of the pack has a note. A job with a note for another reason ran in
-        its ticket's geometry, so the assignment changes nothing.
+        share a forward pass), one job of the pack has a note. A job with a note for another reason has the
+        geometry in which it ran in the end, which suits the others of its kind too.
         """
         for outcome in outcomes:
             if not outcome.note:
@@ -239,8 +239,8 @@ class Scheduler:
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
                 "the job is tried again"
             )
-            # The job leaves `_in_flight` first: it has no outcome to lose, so while the ledger is locked, one
-            # signal ends the run.
+            # The job leaves `_in_flight` first: it has no outcome to lose, so it is no reason to ask for a
+            # second signal while the ledger is locked.
             self.ledger.release_claims([self._in_flight.pop(digest)])
             self._queue.appendleft(digest)
             return
@@ -255,7 +255,7 @@ class Scheduler:
         if self._may_start_jobs and self.progress.failed >= self.limits.failed_jobs:
             self.progress.too_many_failures = True
             self.display.note(
-                f"{plural(self.progress.failed, 'job')} failed: no further jobs are started"
+                f"{plural(self.progress.failed, 'job')} failed or diverged: no further jobs are started"
             )
         self._estimator.update(self.progress, workers)
         self.display.show(self.progress, workers)

@@ -46,9 +46,9 @@ class Examples:
 
 @dataclass
 class FitResult:
-    """The result of a training loop.
+    """The result of a training, by a `TrainingLoop` or in closed form (where a step is a candidate).
 
-    After the loop, `TrainingLoop.adapted.trainable` holds the selected checkpoint, or the latest parameters if
+    After a loop, `TrainingLoop.adapted.trainable` holds the selected checkpoint, or the latest parameters if
     no checkpoint was selected.
     """
 

@@ -184,7 +184,7 @@ class _AttentionOverJobs(torch.autograd.Function):
 
 @contextmanager
 def attention_under_vmap() -> Iterator[None]:
-    """Inside the block, `torch.func.vmap` may run the model for several jobs at once."""
+    """Inside the block, the model runs under `torch.func.vmap` over jobs only; another call raises RuntimeError."""
     _under_vmap["active"] = True
     try:
         yield

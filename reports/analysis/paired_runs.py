@@ -83,7 +83,9 @@ class PairedRuns:
     sizes: tuple[int, ...]
     index: Mapping[tuple[str, Block], Run]
     blocks: Mapping[tuple[str, int], tuple[Block, ...]]  # per task and size: the union over methods
-    repeated: tuple[Run, ...]  # further runs of a method in a block, which are not used
+    repeated: tuple[
+        Run, ...
+    ]  # further runs with a score of a method in a block, which are not used
     unknown: tuple[str, ...]  # requested names that no run has
     hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
     # whether the requested tasks or sizes, here or when the runs were read from the database, leave out
@@ -101,12 +103,13 @@ class PairedRuns:
         return self.hypothesis.max_draws if self.hypothesis else 0
 
     def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
-        """Return the number of runs of each method at each earlier look, without repetition.
+        """Return with how many runs a method and the baseline could be compared at the earlier looks, each number once.
 
-        A look is a moment at which all jobs of a method and of the baseline had ended, before more were
-        added. Each may have been a test, so later tests are stricter.
+        A look is a moment at which all jobs of both had ended, before more were added. Each may have been a
+        test, so later tests are stricter.
         """
-        # Position i of `Run.looks` is the same look for all methods; 0: its jobs had not all ended then.
+        # Position i of `Run.looks` is the same look for all methods; 0: the jobs of the method had not all
+        # ended then.
         ours, theirs = (self._looks.get((name, task, size), ()) for name in (method, self.baseline))
         counts = {min(pair) for pair in zip(ours, theirs, strict=False)}
         now = min(
@@ -235,9 +238,9 @@ def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
 
     It is 0 if the test rows are not split anew for each draw. Results that store the numbers of their test
-    rows (`identities`) come from a split that holds out at most about `HELD_OUT` of the rows: the ratio is
-    that upper bound. In older results, the training rows stand for the other rows, which makes the ratio
-    too large.
+    rows (`identities`) come from a split that holds out at most about `HELD_OUT` of the rows, so the ratio
+    is at most HELD_OUT / (1 - HELD_OUT). If a result is older, the training rows stand for the other rows,
+    which makes the ratio too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):
@@ -293,6 +296,7 @@ def pair_runs(
         baseline = hypothesis.baseline
     reference = _baseline(baseline, chosen, present)
     if reference not in chosen:
+        # If no requested method is present, no run is kept, which is an error below.
         chosen = [reference, *chosen] if chosen else chosen
     if methods is None:
         chosen = [reference, *(name for name in chosen if name != reference)]

@@ -28,7 +28,7 @@ def sign_flip(values: ArrayLike) -> float:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("differences must be finite numbers")
-    # If a difference is above one million, scale all down: with `DIGITS` digits, sums may not fit into int64.
+    # If a difference is above one million, scale all down, or sums in units of 10^-DIGITS might not fit into int64.
     scale = max(1.0, float(np.abs(array).max(initial=0)) / 1e6)
     units = np.rint(array / scale * 10**DIGITS).astype(np.int64)
     if units.size == 0:
@@ -51,7 +51,8 @@ def sign_flip_interval(values: ArrayLike, *, alpha: float = ALPHA) -> tuple[floa
     The 2^n - 1 means of nonempty subsets cut the line into 2^n gaps. If the values are symmetric about
     the true mean, each gap contains the true mean with equal probability (Hartigan 1969). So the bounds
     are the k-th smallest and the k-th largest subset mean, with k = floor(alpha / 2 * 2^n). For more
-    than `EXACT_PAIRS` values, random subsets replace all subsets. NaN if k is 0: no p reaches `alpha`.
+    than `EXACT_PAIRS` values, random subsets replace all subsets, and their
+    number plus one replaces 2^n. NaN if k is 0: no p reaches `alpha`.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.size > EXACT_PAIRS:

@@ -1,10 +1,17 @@
 """The devices of this machine, and the number of workers on each."""
 
 import os
+import platform
 import re
+from pathlib import Path
+from typing import Final
 
 from harness.errors import Unavailable, UsageError
 
+# Where Linux shows the drivers of NVIDIA (on a server, in a container, on Jetson, under Windows) and of AMD.
+GPU_DRIVERS: Final = tuple(
+    map(Path, ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd"))
+)
 MEMORY_PER_WORKER = 3 << 30  # bytes, enough for a model of the size of BERT-base
 
 
@@ -22,6 +29,12 @@ def parse(text: str) -> str | list[str]:
     raise UsageError(f"--devices must be auto, cpu, mps, cuda or cuda:0,1, got {text!r}")
 
 
+def is_cpu(requested: str | list[str]) -> bool:
+    """Return whether it is certain, without importing torch, that jobs run on a CPU."""
+    no_gpu = platform.system() == "Linux" and not any(map(Path.exists, GPU_DRIVERS))
+    return requested == ["cpu"] or (requested == "auto" and no_gpu)
+
+
 def choose(requested: str | list[str], workers_per_device: int, jobs: int) -> list[str]:
     """Return the device of each worker.
 
@@ -33,12 +46,7 @@ def choose(requested: str | list[str], workers_per_device: int, jobs: int) -> li
     Raises:
         Unavailable: this machine does not have a requested device.
     """
-    import torch
-
-    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        available.append("mps")
-    available.append("cpu")
+    available = ["cpu"] if is_cpu(requested) else _available()
     if requested == "auto":
         gpus = [device for device in available if device.startswith("cuda")]
         devices = gpus or available[:1]
@@ -50,6 +58,13 @@ def choose(requested: str | list[str], workers_per_device: int, jobs: int) -> li
             )
     count = workers_per_device or (_cpu_workers() if devices == ["cpu"] else 1)
     return (devices * count)[: max(1, jobs)]
+
+
+def _available() -> list[str]:
+    import torch
+
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*gpus, *["mps"] * torch.backends.mps.is_available(), "cpu"]
 
 
 def _cpu_workers() -> int:

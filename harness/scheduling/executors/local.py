@@ -1,34 +1,23 @@
 """Workers that are processes of this machine.
 
-Each worker has a process pool of its own, so a worker that dies loses only its own pack. Workers
+Each worker has a process pool of its own, so a worker that dies loses only its own pack. It computes
+with one thread, so a result does not depend on the number of workers. Workers
 ignore Ctrl-C, and they end when this process ends, even if it is killed. They write their progress
 to shared memory without a lock, since a killed worker would never release a lock.
 """
 
-import multiprocessing
-import os
-import platform
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
-from time import monotonic, sleep
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
-from harness.errors import DiskTrouble, Unavailable
+from harness.errors import DiskTrouble
 from harness.outcome import Outcome
 from harness.redaction import error_message
-from harness.scheduling.executors.base import (
-    SIGNALS,
-    THREAD_VARIABLES,
-    PackFinished,
-    PackLost,
-    Work,
-    WorkerStatus,
-)
+from harness.scheduling.executors import worker_start
+from harness.scheduling.executors.base import PackFinished, PackLost, Work, WorkerStatus
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
 
@@ -38,13 +27,12 @@ class LocalExecutor:
 
     Args:
         devices: of each worker, such as `cpu` or `cuda:0`; workers may share a device.
-        threads: CPU threads of each worker.
         work: runs a pack. Each worker imports it by name.
     """
 
-    def __init__(self, devices: Sequence[str], threads: int = 1, work: Work = run_pack) -> None:
+    def __init__(self, devices: Sequence[str], work: Work = run_pack) -> None:
         self.devices = tuple(devices)
-        self._workers = [_LocalWorker(device, threads, work) for device in devices]
+        self._workers = [_LocalWorker(device, work) for device in devices]
         self._disk_trouble: DiskTrouble | None = None  # the next call of `events` raises it
 
     def idle(self) -> list[int]:
@@ -95,11 +83,10 @@ class LocalExecutor:
 class _LocalWorker:
     """One process on one device, started for the first pack and again after it died."""
 
-    def __init__(self, device: str, threads: int, work: Work) -> None:
-        self._device, self._threads, self._work = device, threads, work
-        # Not "fork": it would copy locks that other threads hold, and a CUDA context.
-        self._context = multiprocessing.get_context("spawn")
-        with _worker_start_errors():
+    def __init__(self, device: str, work: Work) -> None:
+        self._device, self._work = device, work
+        self._context = worker_start.context_of(device)
+        with worker_start.starting(device):
             self._progress: Any = self._context.RawArray("q", 3)  # step, steps, testing
         self._pool: ProcessPoolExecutor | None = None
         self.future: Future[list[Outcome]] | None = None
@@ -110,14 +97,14 @@ class _LocalWorker:
         """Give the pack to the process; start one if there is none."""
         self._tickets, self._submitted = tickets, monotonic()
         self._progress[:] = [0, 0, 0]
-        with _worker_start_errors(), _signals_blocked():
+        with worker_start.starting(self._device):
             while self.future is None:
                 if self._pool is None:
                     self._pool = ProcessPoolExecutor(
                         1,
                         self._context,
                         initializer=_start_worker,
-                        initargs=(self._device, self._threads, os.getpid(), self._progress),
+                        initargs=(self._device, self._progress),
                     )
                 try:
                     self.future = self._pool.submit(_run_in_worker, self._work, tickets)
@@ -172,73 +159,16 @@ class _LocalWorker:
         self._pool, self.future = None, None
 
 
-@contextmanager
-def _worker_start_errors() -> Iterator[None]:
-    """Turn an error of the system while a worker starts into one that a user can act on.
-
-    Raises:
-        Unavailable: the system has no file descriptors, processes or shared memory left.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(
-            f"cannot start a worker ({error.strerror or error}): "
-            "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
-        ) from error
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block signals while a process starts: it inherits the mask, and this process receives them afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # its start unblocks some signals, so it must come before
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 # -- what runs in the worker process
 
 _worker_state: dict[str, Any] = {}  # the device of this process, and the array for its progress
 
 
-def _start_worker(device: str, threads: int, parent: int, progress: Any) -> None:
-    """Set the signals and environment variables of a worker before it imports a numerical library."""
-    for number in SIGNALS:  # a terminal or a cluster sends them to every process of a run
-        signal.signal(number, signal.SIG_IGN)
-    _end_with_parent(parent)
-    kind, _, index = device.partition(":")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    gpu = visible.split(",")[int(index or 0)] if visible else index or "0"
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu if kind == "cuda" else ""
-    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # The command has downloaded models and data before it starts workers.
-    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    _worker_state.update(device="cuda:0" if kind == "cuda" else device, progress=progress)
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process when its parent ends, even by SIGKILL."""
-    if platform.system() == "Linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # the parent ended before the call
-            os._exit(1)
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _start_worker(device: str, progress: Any) -> None:
+    worker_start.prepare_worker()
+    # A worker for a GPU sees only that one.
+    seen = "cuda:0" if device.startswith("cuda") else device
+    _worker_state.update(device=seen, progress=progress)
 
 
 def _run_in_worker(work: Work, tickets: tuple[Ticket, ...]) -> list[Outcome]:

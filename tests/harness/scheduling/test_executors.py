@@ -1,5 +1,6 @@
 """Executors: the contract that all of them keep, and what only worker processes can guarantee."""
 
+import json
 import os
 import signal
 import subprocess
@@ -244,11 +245,14 @@ def test_closing_with_kill_does_not_wait_for_a_job(executors, ticket):
 ORPHAN = """
 import pathlib, time
 from dataclasses import replace
+from harness.scheduling.executors import worker_start
 from harness.scheduling.executors.local import LocalExecutor
 from harness.tasks import REGISTRY
 from harness.training.ticket import Ticket
 from tests.support import fake_training, faulty_work
 if __name__ == "__main__":
+    if FORKED:
+        worker_start.start_server()
     executor = LocalExecutor(["cpu"], work=faulty_work.work)
     job = replace(fake_training.job(0), label="for ever")
     executor.submit(0, [Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=pathlib.Path())])
@@ -259,19 +263,97 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the Linux kernel ends workers with their parent"
+linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="Linux forks workers and lists processes"
 )
-def test_no_worker_outlives_a_killed_command(tmp_path):
+
+
+@linux
+@pytest.mark.parametrize("forked", [False, True])
+def test_no_worker_outlives_a_killed_command(tmp_path, forked):
     """When the command is killed, its workers end too, although their job would run for ten minutes."""
     script = tmp_path / "orphan.py"
-    script.write_text(ORPHAN)
+    script.write_text(f"FORKED = {forked}\n{ORPHAN}")
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen(
         [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True
     )
     worker = int(parent.stdout.readline())
     assert is_running(worker)
+    server = parent_of(worker)
+    assert (server != parent.pid) == forked
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not is_running(worker))
+    wait_until(lambda: not is_running(worker) and not is_running(server))
+
+
+def parent_of(pid: int) -> int:
+    """Return the process that started this process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+FORKED_WORKER = """
+import json, os, pathlib, signal, sys, time
+from dataclasses import replace
+from harness.scheduling.executors import worker_start
+from harness.scheduling.executors.local import LocalExecutor
+from harness.tasks import REGISTRY
+from harness.training.ticket import Ticket
+from multiprocessing import forkserver
+from tests.support import fake_training, faulty_work
+
+def ticket(label):
+    job = replace(fake_training.job(0), label=label)
+    return Ticket(job=job, task=REGISTRY["toy-sentiment"], keep="none", artefacts=pathlib.Path())
+
+def event(executor):
+    while not (events := executor.events(1)):
+        pass
+    return events[0]
+
+if __name__ == "__main__":
+    before = dict(os.environ)
+    worker_start.start_server()
+    executor = LocalExecutor(["cpu", "cpu"], work=faulty_work.work)
+    executor.submit(0, [ticket("environment")])
+    environment = json.loads(event(executor).outcomes[0].device)
+    server = forkserver._forkserver._forkserver_pid
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(server, number)  # as a terminal sends them to every process
+    executor.submit(1, [ticket("ok")])
+    event(executor)
+    survived = server == forkserver._forkserver._forkserver_pid
+    executor.submit(0, [ticket("for ever")])
+    while not executor.status()[0].step:
+        time.sleep(0.02)
+    os.kill(server, signal.SIGKILL)
+    lost = type(event(executor)).__name__
+    executor.submit(0, [ticket("environment")])
+    again = json.loads(event(executor).outcomes[0].device)
+    executor.close(kill=True)
+    print(json.dumps([environment, survived, lost, again, before == dict(os.environ)]))
+"""
+
+
+@linux
+def test_workers_are_forked_from_a_server(tmp_path):
+    """A forked worker is like a spawned one, signals do not end the server, and its death costs only packs."""
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED_WORKER)
+    process = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, survived, lost, again, kept = json.loads(process.stdout)
+    assert first["preloaded"]
+    assert first == again
+    assert first["variables"]["OMP_NUM_THREADS"] == first["variables"]["HF_HUB_OFFLINE"] == "1"
+    assert first["variables"]["CUDA_VISIBLE_DEVICES"] == ""
+    assert first["threads"] == 1
+    assert survived
+    assert lost == "PackLost"
+    assert kept
