@@ -222,6 +222,7 @@ def runs(
         stored_looks: see `harness.ledger.looks`.
     """
     lines: dict[int, tuple[BackboneSpec, str, str]] = {}  # of each setting: many jobs share one
+    known_labels: dict[bytes, NDArray[np.float64]] = {}  # most runs of a task have the same
     found = []
     for entry in entries:
         setting = entry.setting
@@ -232,7 +233,7 @@ def runs(
             # Equal for two tasks whose rows are scored alike.
             scoring = canonical([task[key] for key in ("revision", "version", "metrics", "labels")])
             lines[id(setting)] = backbone, recipe, scoring
-        run = _run(entry, blobs.get(entry.digest, {}), *lines[id(setting)])
+        run = _run(entry, blobs.get(entry.digest, {}), *lines[id(setting)], known_labels)
         if stored_looks:
             place = looks.place_of(setting, entry.size)
             run = replace(run, looks=looks.of_method(stored_looks, place))
@@ -246,6 +247,7 @@ def _run(
     backbone: BackboneSpec,
     recipe: str,
     scoring: str,
+    known_labels: dict[bytes, NDArray[np.float64]],
 ) -> Run:
     setting, result = entry.setting, entry.result or {}
     names = tuple(name.rpartition("/")[0] for name in setting["task"]["metrics"])
@@ -255,6 +257,9 @@ def _run(
     curve = json.loads(zlib.decompress(blobs["curve"])) if "curve" in blobs else []
     best_step = result.get("best_step")
     labels = _by_split(blobs, "labels")
+    for data in labels.values():
+        if data not in known_labels:
+            known_labels[data] = numbers(data)
     identities = blobs.get("identities")
     return Run(
         digest=entry.digest,
@@ -293,7 +298,7 @@ def _run(
         losses=[_number(values[3]) for values in curve],
         sampled=next((v[4] for v in curve if v[0] == best_step and len(v) > 4), ()),
         predictions=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
-        labels={split: numbers(data) for split, data in labels.items()},
+        labels={split: known_labels[data] for split, data in labels.items()},
         probabilities={
             split: unpack_probabilities(data)
             for split, data in _by_split(blobs, "probabilities").items()

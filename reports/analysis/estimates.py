@@ -151,7 +151,8 @@ def _mean(arrays: Sequence[Array]) -> Array:
 
 def _same_rows(run: Run, other: Run) -> bool:
     return not run.holdout and all(
-        np.array_equal(labels, other.labels.get(name, ())) for name, labels in run.labels.items()
+        labels is other.labels.get(name) or np.array_equal(labels, other.labels.get(name, ()))
+        for name, labels in run.labels.items()
     )
 
 
