@@ -9,7 +9,8 @@ Both sides do equal work: the same rows in a step, steps, evaluations, test rows
 and precision, and dropout for fine-tuning. Each side is timed as a whole command including
 start-up; the sides alternate, `--repeat` times, and medians are printed. Packs need many jobs, for
 which the peer would take hours: with `--peer-draws` the peer does a part of the draws, and its
-seconds are scaled to all. At the end, `anatomy_of_a_job` profiles one job of each method.
+seconds are scaled to all. With `--peer-dtypes float32,bfloat16` the peer runs in each of them, and ratios are
+to its faster one. At the end, `anatomy_of_a_job` profiles one job of each method.
 """
 
 import json
@@ -63,6 +64,12 @@ def main() -> int:
     parser.add_argument(
         "--peer-draws", default="", help="draws of the peer; its seconds are scaled to all draws"
     )
+    parser.add_argument(
+        "--dtypes", default="", help="precisions of bench; by default the one of --dtype"
+    )
+    parser.add_argument(
+        "--peer-dtypes", default="", help="precisions of the peer; by default the one of --dtype"
+    )
     parser.add_argument("--skip-peer", action="store_true", help="time bench only")
     parser.add_argument("--only-apart", action="store_true", help="profile only, without timing")
     options = parser.parse_args()
@@ -73,8 +80,11 @@ def main() -> int:
         jobs, _ = run_bench(flags)  # fills the caches; not timed
         sides: dict[str, Callable[[], tuple[int, float]]] = {}
         if not options.skip_peer:
-            sides[PEER] = partial(run_peer, flags, options.peer_draws, jobs)
-        sides["bench"] = partial(run_bench, flags)
+            for dtype in (options.peer_dtypes or options.dtype).split(","):
+                words = [*flags, "--dtype", dtype]  # the last one counts
+                sides[f"{PEER}, {dtype}"] = partial(run_peer, words, options.peer_draws, jobs)
+        for dtype in (options.dtypes or options.dtype).split(","):
+            sides[f"bench, {dtype}"] = partial(run_bench, [*flags, "--dtype", dtype])
         if options.fresh:
             sides["a process a job"] = partial(
                 run_peer, flags, options.peer_draws, jobs, fresh=True
@@ -101,9 +111,10 @@ def compare(sides: dict[str, Callable[[], tuple[int, float]]], jobs: int, repeat
             scaled = f", scaled from {done}" if done < jobs else ""
             print(f"{name}: {jobs} jobs in {elapsed:.1f} s{scaled}", flush=True)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    peer = min((median for name, median in medians.items() if PEER in name), default=0.0)
     for name, median in medians.items():
-        ratio = f", {medians[PEER] / median:.2f} times the peer" if PEER in medians else ""
-        print(f"{name:15} {3600 * jobs / median:8.0f} jobs/h (median of {repeat}){ratio}")
+        ratio = f", {peer / median:.2f} times the peer" if peer else ""
+        print(f"{name:26} {3600 * jobs / median:8.0f} jobs/h (median of {repeat}){ratio}")
 
 
 def run_peer(flags: list[str], draws: str, jobs: int, *, fresh: bool = False) -> tuple[int, float]:

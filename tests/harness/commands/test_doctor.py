@@ -1,5 +1,6 @@
 """`bench doctor` reports what is fine and what is not, and never fails itself."""
 
+import itertools
 import json
 import os
 
@@ -15,7 +16,9 @@ def test_a_working_machine_gives_exit_code_0(bench, tmp_path):
     ended = bench(tmp_path, "doctor", "--json")
     assert ended.code == 0, ended.out
     findings = {finding["what"]: finding for finding in json.loads(ended.out)["findings"]}
-    assert {"versions", "processor", "hub", "cache", "models", "database"} <= set(findings)
+    assert {
+        "versions", "processor", "bfloat16", "hub", "cache", "models", "database"
+    } <= set(findings)  # fmt: skip
     assert findings["hub"]["state"] == "mind"
     assert "results.db does not exist yet" in findings["database"]["text"]
 
@@ -44,6 +47,25 @@ def test_a_package_with_undecodable_metadata_is_named(bench, tmp_path, command, 
     ended = bench(tmp_path, *command)
     assert (ended.code, len(ended.err.strip().splitlines())) == (69, 1), ended.err
     assert str(folder) in ended.err
+
+
+@pytest.mark.parametrize(
+    ("slow", "advice"), [("bfloat16", "keep --dtype float32"), ("float32", "`--dtype bfloat16` is")]
+)
+def test_the_precision_that_multiplies_faster_is_recommended(monkeypatch, slow, advice):
+    """A machine without instructions for bfloat16 takes longer with it, and is told so."""
+    clock = itertools.accumulate(_seconds(slow))
+    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))
+    (finding,) = doctor._bfloat16()
+    assert advice in finding.text
+
+
+def _seconds(slow):
+    """Yield what a clock advances between its calls: for a product in float32, then in bfloat16."""
+    for dtype in ("float32", "bfloat16"):
+        for _ in range(doctor.PROBES):
+            yield 0.0
+            yield 2.0 if dtype == slow else 1.0
 
 
 def test_a_check_that_raises_is_a_finding():
