@@ -20,12 +20,7 @@ from typing import Any
 from harness.errors import Unavailable
 from harness.scheduling.executors.base import SIGNALS, THREAD_VARIABLES
 
-# The server imports these; a worker then has only the code of its backbone's family left to import.
-PRELOADED = [
-    "harness.training.job_run",
-    "harness.training.worker",
-    "transformers.models.auto.modeling_auto",
-]
+PRELOADED = "harness.scheduling.executors.preloaded"
 _server = {"started": False}  # a dict, so that a function can change it
 
 
@@ -37,7 +32,7 @@ def start_server() -> None:
     """
     if platform.system() != "Linux":
         return
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED])
     with starting("cpu"):
         forkserver.ensure_running()
     _server["started"] = True
