@@ -1,7 +1,7 @@
 """`bench plan`: print what a run would do."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
+from harness.scheduling.executors import devices
 from harness.scheduling.summary import print_line
-from harness.study import planning, request
+from harness.study import estimate, planning, request
+from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
-from harness.wording import plural
+from harness.wording import duration, plural
 
 STATES = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
 HEADINGS = {"planned": "to do", "claimed": "running"}
@@ -37,24 +39,42 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     if is_url(db) or Path(db).exists():
         with Ledger(db) as ledger:
             states = ledger.states([job.digest for job in plan.jobs])
+    missing = [job for job in plan.jobs if states.get(job.digest) != "done"]
+    estimates = {}
+    if missing and devices.is_cpu("auto"):  # on a GPU nothing is measured yet
+        estimates = estimate.estimate(checked, plan, progress_printer(log))
     if as_json:
-        jobs = [_as_json(job, states.get(job.digest, "planned"), "") for job in plan.jobs]
+        jobs = [
+            _as_json(job, states.get(job.digest, "planned"), "", estimates.get(job.digest))
+            for job in plan.jobs
+        ]
         jobs += [_as_json(cell.job, "infeasible", cell.reason) for cell in plan.infeasible]
         out.print_json(data={"schema": 1, "jobs": jobs})
         return
     print_line(out, f"{checked.recipe.line()}; {plan.backbone.line()}")
-    out.print(_table(plan, states))
+    out.print(_table(plan, states, estimates))
     done = sum(state == "done" for state in states.values())
-    missing = len(plan.jobs) - done
     total = plural(len(plan.jobs), "job")
     print_line(
-        out, f"{total}, {done:,} done, {missing:,} to do, {len(plan.infeasible):,} infeasible"
+        out, f"{total}, {done:,} done, {len(missing):,} to do, {len(plan.infeasible):,} infeasible"
     )
+    if left := [estimates[job.digest] for job in missing if job.digest in estimates]:
+        print_line(out, _duration(left))
     for reason in reasons(plan):
         print_line(out, f"infeasible: {reason}")
-    following = next((job for job in plan.jobs if states.get(job.digest) != "done"), None)
-    if following is not None:
-        print_line(out, f"next: {job_line(following)}  {following.digest}")
+    if missing:
+        print_line(out, f"next: {job_line(missing[0])}  {missing[0].digest}")
+
+
+def _duration(left: Sequence[JobEstimate]) -> str:
+    """Return how long the jobs to do take on this processor, with the usual number of workers."""
+    workers = len(devices.choose(["cpu"], 0, len(left)))
+    seconds = max(sum(job.seconds for job in left) / workers, *(job.seconds for job in left), 0)
+    memory = max(job.bytes for job in left) / 2**30
+    return (
+        f"about {duration(seconds)} with {plural(workers, 'worker')} on this processor, "
+        f"up to {memory:.1f} GiB of memory for each"
+    )
 
 
 def progress_printer(log: Console) -> Callable[[str], None]:
@@ -72,7 +92,9 @@ def reasons(plan: Plan) -> list[str]:
     return list(dict.fromkeys(cell.reason for cell in plan.infeasible))
 
 
-def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
+def _as_json(
+    job: Job, state: str, reason: str, estimated: JobEstimate | None = None
+) -> dict[str, Any]:
     draw = job.draw
     return {
         "task": draw.task,
@@ -84,14 +106,24 @@ def _as_json(job: Job, state: str, reason: str) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "rows": draw.fingerprint,
+        "seconds": estimated and round(estimated.seconds, 1),
+        "bytes": estimated and round(estimated.bytes),
     }
 
 
-def _table(plan: Plan, states: dict[str, str]) -> Table:
-    """Return the number of jobs in each state, by method."""
+def _between(low: float, high: float) -> str:
+    """Return `40 s to 2 min`, or one of the two if they read alike."""
+    return " to ".join(dict.fromkeys([duration(low), duration(high)]))
+
+
+def _table(plan: Plan, states: Mapping[str, str], estimates: Mapping[str, JobEstimate]) -> Table:
+    """Return the number of jobs in each state by method, and how long one takes."""
     counts: dict[str, Counter[str]] = {}
+    seconds: dict[str, list[float]] = {}
     for job in plan.jobs:
         counts.setdefault(job.label, Counter())[states.get(job.digest, "planned")] += 1
+        if job.digest in estimates:
+            seconds.setdefault(job.label, []).append(estimates[job.digest].seconds)
     for cell in plan.infeasible:
         counts.setdefault(cell.job.label, Counter())["infeasible"] += 1
     columns = [
@@ -102,6 +134,10 @@ def _table(plan: Plan, states: dict[str, str]) -> Table:
     table = Table("method", box=None, pad_edge=False)
     for state in columns:
         table.add_column(HEADINGS.get(state, state), justify="right")
+    if seconds:
+        table.add_column("a job takes", justify="right")
     for label, count in counts.items():
-        table.add_row(label, *(str(count[state] or "·") for state in columns))
+        times = seconds.get(label, [])
+        took = [_between(min(times), max(times))] if times else ["·"] if seconds else []
+        table.add_row(label, *(str(count[state] or "·") for state in columns), *took)
     return table

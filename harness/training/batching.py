@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.loading import Backbone
+from harness.costs import Shape
 from harness.tasks.base import Example
 
 # Greatest number of tokens in one forward call, padding included.
@@ -117,6 +118,23 @@ def _groups(backbone: Backbone, rows: Sequence[Encoded], max_tokens: int) -> lis
     if has_few_shapes(backbone):
         return group_by_shape(rows, backbone.max_length, max_tokens)
     return group_by_length(rows, backbone.device.type, max_tokens)
+
+
+def shape_on_cpu(lengths: Sequence[int], dtype: str, longest: int) -> Shape:
+    """Return the calls in which rows of these lengths go through a backbone on a CPU.
+
+    Args:
+        lengths: tokens of each row.
+        dtype: precision of the backbone.
+        longest: the maximal length of a row.
+    """
+    rows: list[Encoded] = [{"input_ids": [0] * length} for length in lengths]
+    few = dtype == "bfloat16"
+    groups = group_by_shape(rows, longest) if few else group_by_length(rows, "cpu")
+    ends = [max(lengths[index] for index in group) for group in groups]
+    padded = [_rounded(end, longest) if few else end for end in ends]
+    tokens = sum(len(group) * end for group, end in zip(groups, padded, strict=True))
+    return Shape(len(groups), tokens, len(lengths))
 
 
 def has_few_shapes(backbone: Backbone) -> bool:

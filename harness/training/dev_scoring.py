@@ -1,6 +1,5 @@
 """Scores on the dev examples during training, and the checkpoints that selection rules choose by them."""
 
-import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,9 +13,6 @@ from harness.tasks.base import Example
 from harness.training.labels import Target
 from methods.core.method import DevScoring
 from methods.core.parameters import TrainableParameters
-
-# Minimum number of rows in stochastic validation: dev examples are copied until there are this many.
-SCORED_ROWS = 300
 
 
 class EvalRequest(NamedTuple):
@@ -104,11 +100,7 @@ class DevSet:
         self._examples, self._indices, self._target = examples, indices, target
         self._trainable, self._streams = trainable, streams
         self._stochastic = scoring.stochastic and trainable.stochastic
-        self.copies = (
-            (scoring.copies or max(2, math.ceil(SCORED_ROWS / len(examples))))
-            if self._stochastic
-            else 1
-        )
+        self.copies = scoring.copies_of(len(examples)) if self._stochastic else 1
 
     def score(self, step: int) -> Generator[EvalRequest, Tensor, DevScores]:
         """Request the logits of the dev examples after a training step, and return their scores."""

@@ -1,4 +1,4 @@
-"""The peak of memory in use: on a GPU the memory that torch allocated, else the memory of this process."""
+"""Memory in use, and its peak: on a GPU the memory that torch allocated, else the memory of this process."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +22,7 @@ def peak_bytes(device: str) -> int:
 
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+        return _status("VmHWM")
     try:
         import resource
     except ImportError:  # Windows has no such module
@@ -32,3 +31,16 @@ def peak_bytes(device: str) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # since the process started
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+
+
+def resident_bytes() -> int:
+    """Return the bytes of this process in memory, or the peak if the system does not tell."""
+    with suppress(OSError, StopIteration, ValueError):
+        return _status("VmRSS")
+    return peak_bytes("cpu")
+
+
+def _status(name: str) -> int:
+    """Return a number of bytes that Linux keeps about this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])

@@ -5,6 +5,7 @@ Torch is imported only when a method is attached to a backbone, so a command lin
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -211,12 +212,22 @@ class ClosedForm(Protocol):
         """Return tensors with which the model's logits are the features themselves."""
 
 
+# Minimum number of rows in stochastic validation: dev examples are copied until there are this many.
+SCORED_ROWS = 300
+
+
 @dataclass(frozen=True)
 class DevScoring:
     """How dev examples are scored: at the centroid, or as several copies with a sampled model for each copy."""
 
     stochastic: bool
     copies: int  # of each example; 0: as many as make about 300 scored rows, but at least 2
+
+    def copies_of(self, rows: int) -> int:
+        """Return the number of copies of this many dev examples."""
+        if not self.stochastic:
+            return 1
+        return self.copies or max(2, math.ceil(SCORED_ROWS / rows))
 
 
 def require(condition: bool, text: str) -> None:

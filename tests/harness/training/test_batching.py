@@ -51,6 +51,21 @@ def test_calls_in_bfloat16_on_a_cpu_have_few_shapes(lengths):
     assert sum(len(group) < 8 for group in groups) <= 3 or max(lengths) > 96
 
 
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=40), st.sampled_from(["float32", "bfloat16"])
+)
+def test_the_shape_of_calls_is_known_without_rows(lengths, dtype):
+    """Calls and tokens that follow from lengths alone are those of the micro-batches."""
+    backbone = SimpleNamespace(
+        device=torch.device("cpu"), spec=SimpleNamespace(dtype=dtype), max_length=40,
+        tokenizer=SimpleNamespace(pad_token_id=0),
+    )  # fmt: skip
+    batches = batching.micro_batches(backbone, [{"input_ids": [5] * length} for length in lengths])
+    tokens = sum(batch.batch["input_ids"].numel() for batch in batches)
+    shape = batching.shape_on_cpu(lengths, dtype, 40)
+    assert shape == (len(batches), tokens, len(lengths))
+
+
 @pytest.mark.parametrize(
     ("length", "rounded"), [(1, 8), (8, 8), (30, 32), (33, 48), (97, 112), (119, 120), (130, 130)]
 )

@@ -1,0 +1,222 @@
+"""How long jobs take on this processor and how much memory they need, before any has run.
+
+Costs of calls are measured once for each method and backbone, with a few small calls; the lengths of
+rows come from a sample of each task. Both are cached.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import methods
+from harness import provenance
+from harness.cache import DiskCache
+from harness.costs import CallCosts, Costs, Shape
+from harness.jobs import BackboneSpec, DrawSpec, Job, canonical
+from harness.study.planning import Plan, Request
+from harness.tasks import draws
+from harness.tasks.base import Example, Task
+from methods import Method
+
+if TYPE_CHECKING:
+    from harness.backbones.loading import Backbone
+
+SAMPLE: Final = 256  # rows of a task whose lengths are counted
+BATCHES: Final = 40  # random batches whose shapes are averaged
+SOLVER_SECONDS: Final = 0.3  # of a method that is fitted in closed form, beside its features
+
+
+class JobEstimate(NamedTuple):
+    """What a job takes."""
+
+    seconds: float
+    bytes: float  # memory of its worker
+
+
+def estimate(
+    request: Request, plan: Plan, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, JobEstimate]:
+    """Return the estimate of each job of a plan for a worker on the CPU, by digest.
+
+    Jobs whose method cannot be tried are absent.
+
+    Args:
+        request: the request.
+        plan: its plan.
+        progress: called with a text about what is being done.
+
+    Raises:
+        Unavailable: the backbone or the data are not available.
+    """
+    known = _Known(plan.backbone, request.recipe.max_length, progress)
+    by_label = {methods.label(method): method for method in request.methods}
+    cells: dict[tuple[str, str, int], JobEstimate | None] = {}
+    estimates = {}
+    for job in plan.jobs:
+        cell = job.label, job.draw.task, job.draw.size
+        if cell not in cells:
+            costs = known.costs(by_label[job.label])
+            shapes = _Shapes(known, plan.tasks[job.draw.task], job)
+            cells[cell] = costs and _of_job(job, by_label[job.label], costs, shapes)
+        if (found := cells[cell]) is not None:
+            estimates[job.digest] = found
+    known.save()
+    return estimates
+
+
+def _of_job(job: Job, method: Method, costs: Costs, shapes: _Shapes) -> JobEstimate:
+    draw, recipe = job.draw, job.recipe
+    n_drawn = draw.n_train + draw.n_dev
+    testing = costs.test.seconds(shapes.of_rows("test", draw.n_test))
+    largest = shapes.largest_call
+    if method.closed_form is not None:
+        drawn = costs.test.seconds(shapes.of_rows("drawn", n_drawn))
+        return JobEstimate(
+            SOLVER_SECONDS + drawn + testing, costs.bytes_of(Shape(0, 0, 0), largest)
+        )
+    step = shapes.of_step(recipe.batch_size)
+    copies = method.dev_scoring.copies_of(draw.n_dev) if costs.stochastic else 1
+    evaluation = costs.dev.seconds(shapes.of_rows("drawn", draw.n_dev * copies))
+    # The temperature is fitted at the centroid.
+    temperature = costs.test.seconds(shapes.of_rows("drawn", draw.n_dev))
+    seconds = (
+        recipe.steps * (costs.step + costs.train.seconds(step))
+        + math.ceil(recipe.steps / recipe.eval_every) * evaluation
+        + temperature
+        + testing * (1 + method.test_samples)
+    )
+    return JobEstimate(seconds, costs.bytes_of(step, largest))
+
+
+class _Known:
+    """Costs and lengths, from the cache or found now; the backbone is loaded if something is to be found."""
+
+    def __init__(
+        self, spec: BackboneSpec, max_length: int, progress: Callable[[str], None]
+    ) -> None:
+        self.spec, self.max_length, self._progress = spec, max_length, progress
+        place = canonical(asdict(spec)), max_length, provenance.environment()
+        self._costs = DiskCache("costs", *place, provenance.processor())
+        self._shapes = DiskCache("shapes", *place)
+
+    def save(self) -> None:
+        """Write what was found to the cache."""
+        self._costs.save()
+        self._shapes.save()
+
+    def costs(self, method: Method) -> Costs | None:
+        """Return the costs of a method; None if it cannot be tried."""
+        key = canonical(
+            {"name": method.name, "version": method.resolved_version, "options": method.resolved()}
+        )
+        if (values := self._costs.get(key)) is None:
+            self._progress(f"measuring steps of {methods.label(method)}")
+            if (found := self._measure(method)) is None:
+                return None
+            values = found._asdict()
+            self._costs.set(key, values)
+        calls = {name: CallCosts(*values[name]) for name in ("train", "dev", "test")}
+        return Costs(**(values | calls))
+
+    def _measure(self, method: Method) -> Costs | None:
+        from harness.streams import Streams
+        from harness.study import cost_probe
+        from harness.training.adapted_model import AdaptedModel
+
+        try:
+            slots = method.slots(self.backbone)
+        except ValueError:
+            return None
+        try:
+            trainable = method.trainable_parameters(slots, Streams(("costs", 1, 0, 0)))
+            adapted = AdaptedModel(
+                self.backbone, slots, trainable.to(dtype=self.backbone.trained_in)
+            )
+            return cost_probe.measure(adapted, method)
+        finally:
+            slots.remove()
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone on the CPU."""
+        from harness.backbones import checkpoints, loading
+
+        checkpoints.locate_verified(self.spec.name, self.spec.revision)
+        backbone = loading.load(self.spec, "cpu")
+        return replace(backbone, max_length=self.max_length)
+
+    def shape(self, key: str, find: Callable[[], Shape]) -> Shape:
+        """Return a shape from the cache, or find it."""
+        if (values := self._shapes.get(key)) is None:
+            values = list(find())
+            self._shapes.set(key, values)
+        return Shape(*values)
+
+    def lengths(self, task: Task, rows: DrawSpec, job: Job) -> dict[str, list[int]]:
+        """Return the tokens of some examples of a draw, in random order: of `drawn` and of `test` ones."""
+        from harness.training.batching import encode
+
+        self._progress(f"reading examples of {task.name}")
+        draw = draws.draw(
+            task,
+            lambda split: task.reader.examples(split, rows.revision),
+            rows.size,
+            rows.number,
+            job.recipe,
+        )
+
+        def count(examples: Sequence[Example]) -> list[int]:
+            some = random.Random(0).sample(examples, min(SAMPLE, len(examples)))  # noqa: S311
+            return [len(row["input_ids"]) for row in encode(self.backbone, some)]
+
+        tests = [row for part in draw.tests.values() for row in part]
+        return {"drawn": count([*draw.train, *draw.dev]), "test": count(tests)}
+
+
+class _Shapes:
+    """The shapes of the forward calls of a job."""
+
+    def __init__(self, known: _Known, task: Task, job: Job) -> None:
+        self._known, self._task, self._job = known, task, job
+        draw = job.draw
+        self._key = canonical([task.name, task.version, draw.revision, draw.size])
+
+    def of_rows(self, which: str, count: int) -> Shape:
+        """Return the calls in which this many `drawn` or `test` rows are evaluated."""
+
+        def find() -> Shape:
+            sample = self._lengths[which]
+            return self._shape((sample * math.ceil(count / len(sample)))[:count])
+
+        return self._known.shape(f"{self._key} {which} {count}", find)
+
+    def of_step(self, batch_size: int) -> Shape:
+        """Return the mean calls of a training step."""
+
+        def find() -> Shape:
+            sample = self._lengths["drawn"]
+            rng = random.Random(0)  # noqa: S311
+            shapes = [self._shape(rng.choices(sample, k=batch_size)) for _ in range(BATCHES)]
+            return Shape(*(sum(values) / BATCHES for values in zip(*shapes, strict=True)))
+
+        return self._known.shape(f"{self._key} step {batch_size}", find)
+
+    @property
+    def largest_call(self) -> Shape:
+        """Return the evaluation call with the most tokens."""
+        shape = self.of_rows("test", self._job.draw.n_test)
+        return Shape(1, shape.tokens / shape.calls, shape.rows / shape.calls)
+
+    @cached_property
+    def _lengths(self) -> dict[str, list[int]]:
+        return self._known.lengths(self._task, self._job.draw, self._job)
+
+    def _shape(self, lengths: Sequence[int]) -> Shape:
+        from harness.training.batching import shape_on_cpu
+
+        return shape_on_cpu(lengths, self._known.spec.dtype, self._known.max_length)
