@@ -4,6 +4,8 @@ from typing import Final, NamedTuple
 
 # Bytes of a trained number in float32: itself, its gradient and two moments of the optimiser.
 TRAINED_BYTES: Final = 16
+# A backward pass needs memory besides what is kept for it, and what it frees stays in pieces; as measured.
+BACKWARD: Final = 1.5
 
 
 class Shape(NamedTuple):
@@ -37,9 +39,8 @@ class Costs(NamedTuple):
     trained: int  # numbers
     process_bytes: int  # of a process that has loaded the backbone
     token_bytes: float  # kept for the backward pass, for each token of a step
-    test_token_bytes: float  # in use at once, for each token of an evaluation call
 
-    def bytes_of(self, training: Shape, testing: Shape) -> float:
-        """Return the greatest memory in use, where `testing` is the largest single call."""
-        moving = max(self.token_bytes * training.tokens, self.test_token_bytes * testing.tokens)
-        return self.process_bytes + TRAINED_BYTES * self.trained + moving
+    def bytes_of(self, step: Shape) -> float:
+        """Return the memory that a training with steps of this shape needs."""
+        kept = self.token_bytes * step.tokens
+        return self.process_bytes + TRAINED_BYTES * self.trained + BACKWARD * kept

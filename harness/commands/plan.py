@@ -1,7 +1,7 @@
 """`bench plan`: print what a run would do."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,12 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
         out, f"{total}, {done:,} done, {len(missing):,} to do, {len(plan.infeasible):,} infeasible"
     )
     if left := [estimates[job.digest] for job in missing if job.digest in estimates]:
-        print_line(out, _duration(left))
+        workers = len(devices.choose(["cpu"], 0, len(left)))  # as many as `bench run` starts
+        print_line(out, estimate.describe(left, workers))
     for reason in reasons(plan):
         print_line(out, f"infeasible: {reason}")
     if missing:
         print_line(out, f"next: {job_line(missing[0])}  {missing[0].digest}")
-
-
-def _duration(left: Sequence[JobEstimate]) -> str:
-    """Return how long the jobs to do take on this processor, with the usual number of workers."""
-    workers = len(devices.choose(["cpu"], 0, len(left)))
-    seconds = max(sum(job.seconds for job in left) / workers, *(job.seconds for job in left), 0)
-    memory = max(job.bytes for job in left) / 2**30
-    return (
-        f"about {duration(seconds)} with {plural(workers, 'worker')} on this processor, "
-        f"up to {memory:.1f} GiB of memory for each"
-    )
 
 
 def progress_printer(log: Console) -> Callable[[str], None]:

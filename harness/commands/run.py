@@ -31,7 +31,8 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
-from harness.study import planning, preregistration, request
+from harness.study import estimate, planning, preregistration, request
+from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
 from harness.training.ticket import Ticket
@@ -78,13 +79,17 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         _announce(out, plan, len(jobs))
         if not jobs:
             return finish(out, ledger, plan, db, failed_now=False)
+        estimates: Mapping[str, JobEstimate] = {}
         if _is_local(options) and device_choice.is_cpu(checked.devices):
             worker_start.start_server()
+            estimates = estimate.known_estimate(checked.request, plan)
         fetch(plan, {job.draw.task for job in jobs}, progress_printer(log))
         devices = _worker_devices(options, checked.devices, len(jobs))
         tickets = _tickets(plan, jobs, options, devices, file, log)
         executor = _executor(devices, options)
         retry = sorted({states[digest] for digest in retried})
+        if found := [estimates[digest] for digest in tickets if digest in estimates]:
+            print_line(out, estimate.describe(found, len(executor.devices)))
         return _work(out, ledger, plan, tickets, executor, options, retry, db)
 
 

@@ -70,7 +70,6 @@ def measure(adapted: AdaptedModel, method: Method) -> Costs:
         trained=sum(tensor.numel() for tensor in trainable.parameters()),
         process_bytes=resident_bytes(),
         token_bytes=token_bytes,
-        test_token_bytes=0.0,
     )
 
 

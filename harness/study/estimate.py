@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import methods
@@ -21,6 +22,7 @@ from harness.jobs import BackboneSpec, DrawSpec, Job, canonical
 from harness.study.planning import Plan, Request
 from harness.tasks import draws
 from harness.tasks.base import Example, Task
+from harness.wording import duration, plural
 from methods import Method
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SAMPLE: Final = 256  # rows of a task whose lengths are counted
 BATCHES: Final = 40  # random batches whose shapes are averaged
+PROGRAM_BYTES: Final = 370 << 20  # of a process that has imported torch and transformers
 SOLVER_SECONDS: Final = 0.3  # of a method that is fitted in closed form, beside its features
 
 
@@ -53,8 +56,35 @@ def estimate(
     Raises:
         Unavailable: the backbone or the data are not available.
     """
-    known = _Known(plan.backbone, request.recipe.max_length, progress)
+    return _estimate(request, plan, _Known(plan.backbone, request.recipe.max_length, progress))
+
+
+def known_estimate(request: Request, plan: Plan) -> dict[str, JobEstimate]:
+    """Return the estimates if an earlier plan has measured all that they need; otherwise none."""
+    try:
+        return _estimate(request, plan, _Known(plan.backbone, request.recipe.max_length, None))
+    except _NotMeasured:
+        return {}
+
+
+def describe(estimates: Sequence[JobEstimate], workers: int) -> str:
+    """Return how long jobs take in all, and the memory that each worker needs."""
+    longest = max(job.seconds for job in estimates)
+    seconds = max(sum(job.seconds for job in estimates) / workers, longest)
+    memory = max(job.bytes for job in estimates) / 2**30
+    return (
+        f"about {duration(seconds)} with {plural(workers, 'worker')} on this processor, "
+        f"up to {memory:.1f} GiB of memory for each"
+    )
+
+
+class _NotMeasured(Exception):
+    """Something is not in the cache."""
+
+
+def _estimate(request: Request, plan: Plan, known: _Known) -> dict[str, JobEstimate]:
     by_label = {methods.label(method): method for method in request.methods}
+    counts = Counter((job.label, job.draw.task) for job in plan.jobs)
     cells: dict[tuple[str, str, int], JobEstimate | None] = {}
     estimates = {}
     for job in plan.jobs:
@@ -62,23 +92,26 @@ def estimate(
         if cell not in cells:
             costs = known.costs(by_label[job.label])
             shapes = _Shapes(known, plan.tasks[job.draw.task], job)
-            cells[cell] = costs and _of_job(job, by_label[job.label], costs, shapes)
+            sharing = counts[job.label, job.draw.task]
+            cells[cell] = costs and _of_job(job, by_label[job.label], costs, shapes, sharing)
         if (found := cells[cell]) is not None:
             estimates[job.digest] = found
     known.save()
     return estimates
 
 
-def _of_job(job: Job, method: Method, costs: Costs, shapes: _Shapes) -> JobEstimate:
+def _of_job(job: Job, method: Method, costs: Costs, shapes: _Shapes, sharing: int) -> JobEstimate:
+    """Return the estimate of a job; `sharing` is the number of jobs that share its features."""
     draw, recipe = job.draw, job.recipe
-    n_drawn = draw.n_train + draw.n_dev
-    testing = costs.test.seconds(shapes.of_rows("test", draw.n_test))
-    largest = shapes.largest_call
     if method.closed_form is not None:
-        drawn = costs.test.seconds(shapes.of_rows("drawn", n_drawn))
+        drawn, _ = shapes.of_features("drawn", draw.n_train + draw.n_dev)
+        tested, probed = shapes.of_features("test", draw.n_test)
+        once = costs.test.seconds(tested) * (1 if draw.holdout else 1 / sharing)
+        once += costs.test.seconds(probed) / sharing
         return JobEstimate(
-            SOLVER_SECONDS + drawn + testing, costs.bytes_of(Shape(0, 0, 0), largest)
+            SOLVER_SECONDS + costs.test.seconds(drawn) + once, costs.bytes_of(Shape(0, 0, 0))
         )
+    testing = costs.test.seconds(shapes.of_rows("test", draw.n_test))
     step = shapes.of_step(recipe.batch_size)
     copies = method.dev_scoring.copies_of(draw.n_dev) if costs.stochastic else 1
     evaluation = costs.dev.seconds(shapes.of_rows("drawn", draw.n_dev * copies))
@@ -90,14 +123,20 @@ def _of_job(job: Job, method: Method, costs: Costs, shapes: _Shapes) -> JobEstim
         + temperature
         + testing * (1 + method.test_samples)
     )
-    return JobEstimate(seconds, costs.bytes_of(step, largest))
+    return JobEstimate(seconds, costs.bytes_of(step))
 
 
 class _Known:
-    """Costs and lengths, from the cache or found now; the backbone is loaded if something is to be found."""
+    """Costs and lengths, from the cache or found now; the backbone is loaded if something is to be found.
+
+    Args:
+        spec: the backbone.
+        max_length: tokens of a row.
+        progress: called with what is being found; None: find nothing, raise `_NotMeasured`.
+    """
 
     def __init__(
-        self, spec: BackboneSpec, max_length: int, progress: Callable[[str], None]
+        self, spec: BackboneSpec, max_length: int, progress: Callable[[str], None] | None
     ) -> None:
         self.spec, self.max_length, self._progress = spec, max_length, progress
         place = canonical(asdict(spec)), max_length, provenance.environment()
@@ -115,13 +154,18 @@ class _Known:
             {"name": method.name, "version": method.resolved_version, "options": method.resolved()}
         )
         if (values := self._costs.get(key)) is None:
-            self._progress(f"measuring steps of {methods.label(method)}")
+            self._announce(f"measuring steps of {methods.label(method)}")
             if (found := self._measure(method)) is None:
                 return None
             values = found._asdict()
             self._costs.set(key, values)
         calls = {name: CallCosts(*values[name]) for name in ("train", "dev", "test")}
         return Costs(**(values | calls))
+
+    def _announce(self, text: str) -> None:
+        if self._progress is None:
+            raise _NotMeasured
+        self._progress(text)
 
     def _measure(self, method: Method) -> Costs | None:
         from harness.streams import Streams
@@ -137,7 +181,9 @@ class _Known:
             adapted = AdaptedModel(
                 self.backbone, slots, trainable.to(dtype=self.backbone.trained_in)
             )
-            return cost_probe.measure(adapted, method)
+            found = cost_probe.measure(adapted, method)
+            grown = found.process_bytes - self.bytes_before
+            return found._replace(process_bytes=PROGRAM_BYTES + max(grown, 0))
         finally:
             slots.remove()
 
@@ -145,7 +191,9 @@ class _Known:
     def backbone(self) -> Backbone:
         """The backbone on the CPU."""
         from harness.backbones import checkpoints, loading
+        from harness.training.peak_memory import resident_bytes
 
+        self.bytes_before = resident_bytes()
         checkpoints.locate_verified(self.spec.name, self.spec.revision)
         backbone = loading.load(self.spec, "cpu")
         return replace(backbone, max_length=self.max_length)
@@ -161,7 +209,7 @@ class _Known:
         """Return the tokens of some examples of a draw, in random order: of `drawn` and of `test` ones."""
         from harness.training.batching import encode
 
-        self._progress(f"reading examples of {task.name}")
+        self._announce(f"reading examples of {task.name}")
         draw = draws.draw(
             task,
             lambda split: task.reader.examples(split, rows.revision),
@@ -190,8 +238,7 @@ class _Shapes:
         """Return the calls in which this many `drawn` or `test` rows are evaluated."""
 
         def find() -> Shape:
-            sample = self._lengths[which]
-            return self._shape((sample * math.ceil(count / len(sample)))[:count])
+            return self._shape(self._some(which, count))
 
         return self._known.shape(f"{self._key} {which} {count}", find)
 
@@ -206,15 +253,28 @@ class _Shapes:
 
         return self._known.shape(f"{self._key} step {batch_size}", find)
 
-    @property
-    def largest_call(self) -> Shape:
-        """Return the evaluation call with the most tokens."""
-        shape = self.of_rows("test", self._job.draw.n_test)
-        return Shape(1, shape.tokens / shape.calls, shape.rows / shape.calls)
+    def of_features(self, which: str, count: int) -> tuple[Shape, Shape]:
+        """Return the calls that compute features of this many rows, and those that probe their shapes."""
+
+        def find(part: int) -> Shape:
+            from harness.training.feature_cache import shapes_on_cpu
+
+            return shapes_on_cpu(self._some(which, count), self._known.max_length)[part]
+
+        key = f"{self._key} features {which} {count}"
+        computing, probing = (
+            self._known.shape(f"{key} {part}", partial(find, part)) for part in range(2)
+        )
+        return computing, probing
 
     @cached_property
     def _lengths(self) -> dict[str, list[int]]:
         return self._known.lengths(self._task, self._job.draw, self._job)
+
+    def _some(self, which: str, count: int) -> list[int]:
+        """Return this many lengths like those of the sample."""
+        sample = self._lengths[which]
+        return (sample * math.ceil(count / len(sample)))[:count]
 
     def _shape(self, lengths: Sequence[int]) -> Shape:
         from harness.training.batching import shape_on_cpu

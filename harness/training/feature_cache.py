@@ -21,6 +21,7 @@ import torch
 from harness import cache
 from harness.atomic_write import atomic_write
 from harness.backbones.loading import Backbone
+from harness.costs import Shape
 from harness.provenance import environment, processor
 from harness.training import out_of_memory
 from harness.training.adapted_model import AdaptedModel
@@ -31,6 +32,7 @@ from methods.core.method import ClosedForm
 CALL_TOKENS = {"cpu": 512, "cuda": 16384, "mps": 4096}  # of one call, padding included
 MIN_DISK_ROWS = 500  # smallest set that is stored on disk: includes test sets, not few-shot draws
 LENGTH_STEP = 8  # calls have lengths that are multiples of this number of tokens
+PROBES = 3  # calls that probe a shape, once in a worker
 MAX_TABLES = 4  # number of tables in memory; there is one table per backbone and pooling
 MAX_BYTES = 1 << 29  # of one table
 
@@ -215,6 +217,19 @@ class FeatureStore:
                 and not any("expert" in module for module, _ in backbone.model.named_modules())
             )
         return count == 1 or self._stable[name, call]
+
+
+def shapes_on_cpu(lengths: Sequence[int], max_length: int) -> tuple[Shape, Shape]:
+    """Return the calls that compute the features of rows of these lengths, and those that probe their shapes."""
+    rows = {bytes(str(n), "ascii"): {"input_ids": [0] * length} for n, length in enumerate(lengths)}
+    computing, probing = [0, 0, 0], [0, 0, 0]
+    for call, keys in _by_call(rows, max_length):
+        count = max(1, CALL_TOKENS["cpu"] // call.length)
+        calls = -(-len(keys) // count)
+        for totals, number in ((computing, calls), (probing, PROBES * (count > 1))):
+            for place, value in enumerate((1, count * call.length, count)):
+                totals[place] += number * value
+    return Shape(*computing), Shape(*probing)
 
 
 def _by_call(

@@ -15,7 +15,7 @@ from harness.training.worker import run_pack
 
 NOTHING = Costs(
     step=0.0, train=CallCosts(), dev=CallCosts(), test=CallCosts(), stochastic=False, trained=0,
-    process_bytes=0, token_bytes=0.0, test_token_bytes=0.0,
+    process_bytes=0, token_bytes=0.0,
 )  # fmt: skip
 
 
@@ -84,3 +84,14 @@ def test_every_method_is_measured():
     assert all(found.seconds > 0.05 and found.bytes > 100 << 20 for found in estimates.values())
     by_method = {job.method: estimates[job.digest] for job in plan.jobs}
     assert by_method["fine-tuning"].seconds > by_method["features"].seconds
+
+
+def test_a_run_knows_what_an_earlier_plan_measured(tmp_path, monkeypatch):
+    """Without the measurements of a plan, a run estimates nothing and measures nothing."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    checked, plan = planned(methods="head")
+    assert estimate.known_estimate(checked, plan) == {}
+    measured = estimate.estimate(checked, plan)
+    assert estimate.known_estimate(checked, plan) == measured
+    text = estimate.describe([*measured.values()] * 3, workers=2)
+    assert "with 2 workers on this processor, up to 0." in text
