@@ -18,7 +18,15 @@ from harness.errors import UsageError
 from harness.scheduling.summary import print_line
 from harness.tasks import user_files
 from harness.tasks.base import Example, Task
-from harness.tasks.table_files import FileTable, Problems, as_number, read_bytes, read_table
+from harness.tasks.table_files import (
+    FileTable,
+    Problems,
+    Reading,
+    as_number,
+    column_names,
+    read_bytes,
+    read_table,
+)
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -123,13 +131,10 @@ def read_texts(
         UsageError: the file cannot be read, its text columns are ambiguous, or a row has no text.
     """
     problems = Problems()
-    table = read_table(path, read_bytes(path), problems)
+    wanted = tuple(column_names(columns)) if columns else ()
+    table = read_table(path, read_bytes(path), problems, Reading(needed=wanted))
     problems.raise_if_any()
-    names = (
-        [name.strip() for name in columns.split(",")]
-        if columns is not None
-        else _text_columns(stored, table)
-    )
+    names = column_names(columns) if columns is not None else _text_columns(stored, table)
     user_files.existing_columns(table, names, problems)
     if taken := [name for name in _added_columns(stored) if name in table.columns]:
         problems.add(
@@ -138,8 +143,8 @@ def read_texts(
     problems.raise_if_any()
     _check_count(stored, len(names))
     rows = [
-        [user_files.read_text(row, name, table.locate(number), problems) for name in names]
-        for number, row in enumerate(table.rows)
+        [user_files.read_text(path, row, name, position, problems) for name in names]
+        for position, row in zip(table.positions, table.rows, strict=True)
     ]
     problems.raise_if_any()
     return table, [tuple(text for text in row if text is not None) for row in rows]

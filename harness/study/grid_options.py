@@ -216,6 +216,42 @@ class GridOptions:
             metavar="LABEL",
         ),
     ] = None
+    name: Annotated[
+        Text,
+        _option(
+            "--name",
+            "The name of the task; by default that of the file.",
+            OWN_DATA,
+            metavar="NAME",
+        ),
+    ] = None
+    strict_data: Annotated[
+        bool,
+        _option(
+            "--strict-data",
+            "Refuse rows without a text or a label instead of leaving them out.",
+            OWN_DATA,
+            metavar="",
+        ),
+    ] = False
+    delimiter: Annotated[
+        Text,
+        _option(
+            "--delimiter",
+            "What separates the columns of the file: one character, or `tab`; by default it is recognised.",
+            OWN_DATA,
+            metavar="CHARACTER",
+        ),
+    ] = None
+    encoding: Annotated[
+        Text,
+        _option(
+            "--encoding",
+            "The encoding of the file, such as cp1252; by default it is recognised.",
+            OWN_DATA,
+            metavar="NAME",
+        ),
+    ] = None
     dev: Annotated[
         Text,
         _option(

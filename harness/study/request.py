@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.study.grid_options import PRESETS, GridOptions
 from harness.study.planning import Request
-from harness.tasks import GROUPS, REGISTRY, Task, draws, user_files
+from harness.tasks import GROUPS, REGISTRY, Task, decoding, draws, table_files, user_files
 from methods import Method
 from methods.core.suggestions import did_you_mean
 
@@ -327,8 +327,11 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     grid = reader.grid
     tasks = reader.attempt_all(user_files.from_toml, grid.task_file)
     if grid.data is None:
-        names = ("text", "label", "test", "kind", "group", "metrics", "positive")
-        unused = [f"--{name}" for name in names if getattr(grid, name) is not None]
+        names = (
+            *("text", "label", "test", "kind", "group", "metrics", "positive"),
+            *("name", "strict_data", "delimiter", "encoding"),
+        )
+        unused = [f"--{name.replace('_', '-')}" for name in names if getattr(grid, name)]
         if unused:
             verb = "needs" if len(unused) == 1 else "need"
             reader.problems.append(f"{', '.join(unused)} {verb} --data FILE")
@@ -339,20 +342,28 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     elif grid.kind not in (None, "classes", "number"):
         reader.problems.append(f"--kind must be classes or number, got {grid.kind!r}")
     else:
+        delimiter = None
+        if grid.delimiter is not None:
+            delimiter = reader.attempt(partial(decoding.delimiter_named, grid.delimiter))
         task = reader.attempt(
             partial(
                 user_files.from_options,
                 grid.data,
-                [column.strip() for column in grid.text.split(",")],
+                table_files.column_names(grid.text),
                 grid.label,
                 test=grid.test,
                 regression={"classes": False, "number": True}.get(grid.kind or ""),
                 metrics=split(grid.metrics) if grid.metrics is not None else None,
                 group=grid.group,
                 positive=grid.positive,
+                name=grid.name,
+                strict=grid.strict_data,
+                delimiter=delimiter,
+                encoding=grid.encoding,
             )
         )
         tasks += [task] if task else []
+    reader.notices += [finding for task in tasks for finding in task.findings]
     return tasks
 
 

@@ -15,22 +15,32 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import UsageError
+from harness.tasks.decoding import Decoded, decode, separated
+from harness.wording import plural
 
 _MAX_PROBLEMS: Final = 10
 _MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
 
 
-@dataclass
 class Problems:
-    """Collects problems, so that one message reports all of them."""
+    """Collects problems, so that one message reports all of them; equal ones of several rows become one."""
 
-    messages: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._positions: dict[
+            tuple[str, str], list[str]
+        ] = {}  # by file and text, or by text and ""
+        self.count = 0
 
     def add(self, *problems: str) -> None:
-        """Add problems that are not among the first ones already."""
-        self.messages.extend(
-            problem for problem in problems if problem not in self.messages[:_MAX_PROBLEMS]
-        )
+        """Add problems."""
+        for problem in problems:
+            self._positions.setdefault((problem, ""), [])
+            self.count += 1
+
+    def add_row(self, path: Path, position: str, text: str) -> None:
+        """Add a problem of one row; `text` follows its position."""
+        self._positions.setdefault((str(path), text), []).append(position)
+        self.count += 1
 
     def raise_if_any(self) -> None:
         """Raise if there are problems.
@@ -38,31 +48,62 @@ class Problems:
         Raises:
             UsageError: the first problems, and how many more there are.
         """
-        if self.messages:
-            more = len(self.messages) - _MAX_PROBLEMS
+        messages = [_message(*key, found) for key, found in self._positions.items()]
+        if messages:
+            more = len(messages) - _MAX_PROBLEMS
             raise UsageError(
-                *self.messages[:_MAX_PROBLEMS],
-                *([f"and {more} more problem{'s' if more > 1 else ''}"] if more > 0 else []),
+                *messages[:_MAX_PROBLEMS],
+                *([f"and {plural(more, 'more problem')}"] if more > 0 else []),
             )
+
+
+def _message(start: str, text: str, positions: Sequence[str]) -> str:
+    """Return `d.csv, row 2 (line 3), column 'text': no text; so have 4 more rows: row 7 (line 8), ...`."""
+    if not positions:
+        return start
+    message, others = f"{start}, {positions[0]}{text}", positions[1:]
+    if others:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        message += f"; the same in {plural(len(others), 'more row')}: {shown}"
+    return message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How to read a file with a table; what is not said is recognised.
+
+    Attributes:
+        needed: columns that the header must have, which tells delimiters apart.
+        delimiter: what separates the columns of a CSV or TSV file.
+        encoding: of a text file.
+    """
+
+    needed: tuple[str, ...] = ()
+    delimiter: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
 class FileTable:
-    """A table in a file: columns, readable rows, and each row's position: `row 3 (line 4)`, counted from 1."""
+    """A table in a file.
+
+    It has columns, readable rows, each row's position (`row 3 (line 4)`, counted from 1), and notes on how
+    the file was read.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: list[dict[str, Any]] = field(default_factory=list)
     positions: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def add(self, row: dict[str, Any], position: str) -> None:
         """Add a row."""
         self.rows.append(row)
         self.positions.append(position)
 
-    def locate(self, index: int) -> str:
-        """Return the file and the position of a row, for messages."""
-        return f"{self.path}, {self.positions[index]}"
+
+READING: Final = Reading()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -88,13 +129,14 @@ def digest(contents: Sequence[bytes]) -> str:
     ).hexdigest()
 
 
-def read_table(path: Path, content: bytes, problems: Problems) -> FileTable:
+def read_table(path: Path, content: bytes, problems: Problems, how: Reading = READING) -> FileTable:
     """Return the table in a file's bytes; a table without columns cannot be used.
 
     Args:
         path: the file, whose suffix names the format.
         content: its bytes.
         problems: receives what is wrong with single rows.
+        how: how to read it.
 
     Raises:
         UsageError: the suffix is unknown, or the file does not have that format.
@@ -104,11 +146,16 @@ def read_table(path: Path, content: bytes, problems: Problems) -> FileTable:
         raise UsageError(
             f"{path}: unknown format {suffix or 'no suffix'!r}; the suffix must be one of {', '.join(_READERS)}"
         )
-    before = len(problems.messages)
-    table = _READERS[suffix](path, content, problems)
-    if len(problems.messages) == before and not (table.columns and table.rows):
+    before = problems.count
+    table = _READERS[suffix](path, content, problems, how)
+    if problems.count == before and not (table.columns and table.rows):
         problems.add(f"{path}: there are no {'rows' if table.columns else 'columns'}")
     return table
+
+
+def column_names(text: str) -> list[str]:
+    """Return names that are separated by commas; one that contains a comma is quoted: `"text, clean"`."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
 def as_label(value: object) -> str:
@@ -131,53 +178,50 @@ def as_number(text: str) -> float | None:
     return number if math.isfinite(number) and "_" not in text else None
 
 
-def _decode(path: Path, content: bytes, problems: Problems) -> str | None:
-    """Decode UTF-8 with or without a byte order mark; return None after adding problems."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        problems.add(f"{path} is UTF-16; save it as UTF-8")
+def _text(path: Path, content: bytes, problems: Problems, how: Reading) -> Decoded | None:
+    """Return the text of a file; None after adding problems."""
+    try:
+        decoded = decode(path, content, how.encoding)
+    except UsageError as error:
+        problems.add(*error.problems)
         return None
-    before = len(problems.messages)
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if b"\0" in line:
-            problems.add(f"{path}, line {number}: a NUL byte")
-        try:
-            line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            problems.add(
-                f"{path}, line {number}: byte 0x{byte:02x} at position {error.start + 1} is not UTF-8; "
-                "save the file as UTF-8"
-            )
-    if len(problems.messages) > before:
-        return None
-    text = content.decode("utf-8-sig")
-    if not text.strip():
+    before = problems.count
+    if "\0" in decoded.text:
+        for number, line in enumerate(decoded.text.split("\n"), 1):
+            if "\0" in line:
+                problems.add_row(path, f"line {number}", ": a NUL byte")
+    if not decoded.text.strip():
         problems.add(f"{path} is empty")
-        return None
-    return text
+    return None if problems.count > before else decoded
 
 
-def _separated(path: Path, content: bytes, problems: Problems, *, delimiter: str) -> FileTable:
-    text = _decode(path, content, problems)
+def _separated(
+    path: Path, content: bytes, problems: Problems, how: Reading, *, delimiter: str
+) -> FileTable:
+    decoded = _text(path, content, problems, how)
     table = FileTable(path, ())
-    if text is None:
+    if decoded is None:
         return table
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    row, line = 0, 1
+    found = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
+    lines = io.StringIO(decoded.text, newline="")
+    for _ in range(found.skipped):
+        lines.readline()
+    reader = csv.reader(lines, delimiter=found.delimiter, strict=True)
+    row, line = 0, 1 + found.skipped
     try:
         for cells in reader:
-            position, line = f"row {row} (line {line})", reader.line_num + 1
+            position, line = f"row {row} (line {line})", reader.line_num + 1 + found.skipped
             if not cells:  # a blank line
                 continue
             if not row:
-                table = FileTable(path, _header([cell.strip() for cell in cells], path, problems))
+                columns = _header([cell.strip() for cell in cells], path, problems)
+                table = FileTable(path, columns, notes=(*decoded.notes, *found.notes))
             elif len(cells) == len(table.columns):
                 table.add(dict(zip(table.columns, cells, strict=True)), position)
             elif table.columns:
-                problems.add(
-                    f"{path}, {position}: {len(cells)} columns, but the header has {len(table.columns)}"
-                )
+                text = f": {len(cells)} columns, but the header has {len(table.columns)}"
+                problems.add_row(path, position, text)
             row += 1
     except csv.Error as error:
         hint = (
@@ -188,15 +232,19 @@ def _separated(path: Path, content: bytes, problems: Problems, *, delimiter: str
 
 
 def _header(names: list[str], path: Path, problems: Problems) -> tuple[str, ...]:
-    """Return the columns; none, and a problem, if a name occurs twice."""
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    """Return the columns; none, and a problem, if a name occurs twice.
+
+    Trailing delimiters make columns without a name, which may be several.
+    """
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         problems.add(f"{path}: more than one column is named {', '.join(map(repr, repeated))}")
     return () if repeated else tuple(names)
 
 
-def _json_lines(path: Path, content: bytes, problems: Problems) -> FileTable:
-    lines = enumerate((_decode(path, content, problems) or "").split("\n"), 1)
+def _json_lines(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:
+    decoded = _text(path, content, problems, how) or Decoded("")
+    lines = enumerate(decoded.text.split("\n"), 1)
     rows: list[dict[str, Any]] = []
     positions: list[str] = []
     filled = ((number, line) for number, line in lines if line.strip())
@@ -205,19 +253,18 @@ def _json_lines(path: Path, content: bytes, problems: Problems) -> FileTable:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            problems.add(f"{path}, {position}: not valid JSON ({error})")
+            problems.add_row(path, position, f": not valid JSON ({error})")
             continue
         if not isinstance(record, dict):
-            problems.add(f"{path}, {position}: not a JSON object")
+            problems.add_row(path, position, ": not a JSON object")
         elif record:
             rows.append(record)
             positions.append(position)
-    return FileTable(
-        path, tuple(dict.fromkeys(key for record in rows for key in record)), rows, positions
-    )
+    columns = tuple(dict.fromkeys(key for record in rows for key in record))
+    return FileTable(path, columns, rows, positions, decoded.notes)
 
 
-def _parquet(path: Path, content: bytes, problems: Problems) -> FileTable:
+def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:  # noqa: ARG001
     import pyarrow
     from pyarrow import parquet
 
@@ -230,7 +277,7 @@ def _parquet(path: Path, content: bytes, problems: Problems) -> FileTable:
     return FileTable(path, columns, rows, [f"row {number}" for number in range(1, len(rows) + 1)])
 
 
-_READERS: Final[Mapping[str, Callable[[Path, bytes, Problems], FileTable]]] = {
+_READERS: Final[Mapping[str, Callable[[Path, bytes, Problems, Reading], FileTable]]] = {
     ".csv": partial(_separated, delimiter=","),
     ".tsv": partial(_separated, delimiter="\t"),
     ".jsonl": _json_lines,

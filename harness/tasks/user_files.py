@@ -1,22 +1,25 @@
 """Tasks from the user's files: CSV, TSV, JSONL or Parquet.
 
-One message reports all problems of the files, by row and column. Nothing is guessed, skipped or
-repaired.
+One message reports all problems of the files, by row and column. Rows without a text or a label are left
+out. Whatever is left out, recognised or assumed is one of the task's findings.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Example, Task
+from harness.tasks.decoding import delimiter_named
+from harness.tasks.findings import alike, is_blank, left_out, of_rows
 from harness.tasks.table_files import (
     FileTable,
     Problems,
+    Reading,
     as_label,
     as_number,
     digest,
@@ -28,6 +31,7 @@ from methods.core.suggestions import did_you_mean
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
 _KEYS: Final = (
     *("name", "data", "test", "text", "label", "kind", "labels", "positive", "metrics", "group"),
+    *("strict", "delimiter", "encoding"),
 )
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -41,7 +45,21 @@ class FileReader:
     text: tuple[str, ...]  # one or two columns
     label: str
     labels: tuple[str, ...] = ()  # class names; empty for a regression
-    group: str = ""  # column whose value rows share that are not independent, such as an author
+    group: str = ""  # column that marks rows that are not independent, such as an author
+    strict: bool = False  # refuse rows without a text or a label
+    delimiter: str | None = None  # None: recognise it
+    encoding: str | None = None  # None: recognise it
+    decimal_comma: bool = False  # labels are numbers such as `1,5`
+
+    @property
+    def reading(self) -> Reading:
+        """How the files are read."""
+        group = (self.group,) if self.group else ()
+        return Reading(
+            needed=(*self.text, self.label, *group),
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+        )
 
     def revision(self) -> str:
         """Return a hash of the files' bytes and of the columns and classes that are read.
@@ -69,56 +87,93 @@ class FileReader:
                 f"{' or '.join(map(str, contents))} changed while in use; run the same command again"
             )
         problems = Problems()
-        rows = self.parse(read_table(path, contents[path], problems), problems)
+        rows = self.parse(read_table(path, contents[path], problems, self.reading), problems, {})
         problems.raise_if_any()
         return rows
 
     def _digest(self, contents: Sequence[bytes]) -> str:
         # Other columns of the same file are another task.
         columns = (self.text, self.label, self.labels, *([self.group] if self.group else []))
+        columns += tuple(filter(None, (self.delimiter, self.encoding)))
         return digest([*contents, repr(columns).encode()])
 
     def _paths(self) -> tuple[Path, ...]:
         return (self.data, self.test) if self.test else (self.data,)
 
-    def parse(self, table: FileTable, problems: Problems) -> list[Example]:
-        """Return the examples of a table; add rows that cannot be used to `problems`."""
-        group = (self.group,) if self.group else ()
-        existing = existing_columns(table, (*self.text, self.label, *group), problems)
+    def parse(
+        self, table: FileTable, problems: Problems, left_out: dict[str, list[str]]
+    ) -> list[Example]:
+        """Return the examples of a table.
+
+        Args:
+            table: the table.
+            problems: receives rows that cannot be used.
+            left_out: receives the positions of rows that are left out, by reason.
+        """
+        existing = existing_columns(table, self.reading.needed, problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
         rows = []
-        for index, record in enumerate(table.rows):
-            at = table.locate(index)
+        for position, record in zip(table.positions, table.rows, strict=True):
+            if _repeats_header(record, self.reading.needed):
+                reason = "repeating the header"
+            else:
+                reason = self._lacks(record, existing)
+            if reason and not self.strict:
+                left_out.setdefault(reason, []).append(position)
+                continue
             texts = [
-                read_text(record, name, at, problems) for name in self.text if name in existing
+                read_text(table.path, record, name, position, problems)
+                for name in self.text
+                if name in existing
             ]
             if self.label not in existing:
                 continue
+            at = table.path, position
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
                 of = as_label(record.get(self.group)) if self.group else ""
                 rows.append(Example(tuple(text for text in texts if text is not None), label, of))
         return rows
 
+    def _lacks(self, record: Mapping[str, Any], existing: Collection[str]) -> str:
+        """Return what a row lacks so that it is left out; empty if it lacks nothing."""
+        for name in self.text:
+            value = record.get(name)
+            if name in existing and (value is None or (isinstance(value, str) and is_blank(value))):
+                return "without text"
+        if self.label in existing and is_blank(as_label(record.get(self.label))):
+            return "without label"
+        return ""
+
     def _label(
-        self, value: object, numbers: dict[str, int], at: str, problems: Problems
+        self,
+        value: object,
+        numbers: Mapping[str, int],
+        at: tuple[Path, str],
+        problems: Problems,
     ) -> int | float | None:
+        column = f", column {self.label!r}: "
+        if kind := _not_a_label(value):
+            problems.add_row(*at, f"{column}{kind} is not a label")
+            return None
         text = as_label(value)
-        if not text:
-            problems.add(f"{at}, column {self.label!r}: no label")
+        if is_blank(text):
+            problems.add_row(*at, f"{column}no label")
             return None
         if not self.labels:
-            number = as_number(text)
+            number = as_number(text.replace(",", ".") if self.decimal_comma else text)
             if number is None:
-                problems.add(f"{at}, column {self.label!r}: {_short(text)} is not a finite number")
+                problems.add_row(*at, f"{column}{_short(text)} is not a finite number")
             return number
+        if text not in numbers:
+            text = next((name for name in self.labels if _same_number(name, text)), text)
         if text not in numbers:
             known = ", ".join(_short(name) for name in self.labels[:MAX_CLASSES]) + (
                 ", ..." if len(self.labels) > MAX_CLASSES else ""
             )
             near = did_you_mean(text, self.labels)
-            problems.add(
-                f"{at}, column {self.label!r}: {_short(text)} is not a label of the training file ({known}){near}"
+            problems.add_row(
+                *at, f"{column}{_short(text)} is not a label of the training file ({known}){near}"
             )
         return numbers.get(text)
 
@@ -134,6 +189,9 @@ def from_options(
     labels: Sequence[str] | None = None,
     group: str | None = None,
     positive: str | None = None,
+    strict: bool = False,
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Task:
     """Return a task from the user's files after checking every row.
 
@@ -152,6 +210,9 @@ def from_options(
             default rows with equal texts.
         positive: which of two classes F1 and average precision are of; by default the second. It becomes
             the second, which changes the identity of jobs only if it was not.
+        strict: refuse rows without a text or a label, which are left out otherwise.
+        delimiter: what separates columns; by default it is recognised.
+        encoding: of text files; by default it is recognised.
 
     Raises:
         UsageError: lists everything that is wrong with the request and the files.
@@ -174,21 +235,31 @@ def from_options(
         )
     if test is not None and test.resolve() == data.resolve():
         problems.add(f"{data} is both the training and the test file")
-    tables = [_read(path, problems) for path in ([data, test] if test else [data])]
+    reader = FileReader(
+        data=data, test=test, text=tuple(text), label=label, group=group or "",
+        strict=strict, delimiter=delimiter, encoding=encoding,
+    )  # fmt: skip
+    tables = [_read(path, problems, reader.reading) for path in ([data, test] if test else [data])]
     train = tables[0]
-    classes: tuple[str, ...] = ()
-    labels_known = False
+    findings: list[str] = [note for table in tables if table is not None for note in table.notes]
     if train is not None and label in train.columns:
-        regression, classes = _kind(train, label, regression, labels, problems)
+        kind = _kind(train, label, reader.reading.needed, regression, labels, problems)
+        regression, classes = kind.regression, kind.classes
         if positive is not None and regression is not None:
             classes = _with_positive(classes, positive, problems)
-        labels_known = bool(classes or regression)
-    reader = FileReader(
-        data=data, test=test, text=tuple(text), label=label, labels=classes, group=group or ""
-    )
+        reader = replace(reader, labels=classes, decimal_comma=kind.decimal_comma)
+        findings += [*kind.notes, *alike(classes)]
+    else:
+        classes = ()
+    n_train = 0
     for table in tables:
-        if table is not None and labels_known:
-            reader.parse(table, problems)
+        if table is not None and (classes or regression):
+            missing: dict[str, list[str]] = {}
+            rows = reader.parse(table, problems, missing)
+            n_train = n_train or len(rows)
+            findings += [
+                *left_out(table.path.name, missing), *of_rows(table.path.name, rows, classes)
+            ]  # fmt: skip
         elif table is not None:  # without the labels only the columns can be checked
             existing_columns(table, (*text, label), problems)
     chosen = (
@@ -205,10 +276,11 @@ def from_options(
         metrics=chosen,
         pair=len(text) == 2,
         tests={"": "test"},
-        train_rows=len(train.rows),
+        train_rows=n_train,
         holdout=test is None,
         # Version 2 holds out whole groups of rows.
         version=2 if test is None else 1,
+        findings=tuple(findings),
     )
 
 
@@ -216,7 +288,7 @@ def from_toml(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
     Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
-    positive, metrics, group.
+    positive, metrics, group, strict (true or false), delimiter, encoding.
 
     Raises:
         UsageError: lists everything that is wrong with the file or the files that it names.
@@ -233,9 +305,11 @@ def from_toml(path: Path) -> Task:
     for key in ("data", "text", "label"):
         if key not in entries:
             problems.add(f"{path}: the key {key!r} is missing")
-    for key in ("name", "data", "test", "label", "kind", "group"):
+    for key in ("name", "data", "test", "label", "kind", "group", "delimiter", "encoding"):
         if key in entries and (not isinstance(entries[key], str) or not entries[key]):
             problems.add(f"{path}: {key!r} must be a text, got {entries[key]!r}")
+    if not isinstance(entries.get("strict", False), bool):
+        problems.add(f"{path}: 'strict' must be true or false, got {entries['strict']!r}")
     if entries.get("kind", "classes") not in ("classes", "number"):
         problems.add(f'{path}: \'kind\' must be "classes" or "number", got {entries["kind"]!r}')
     text = _texts(path, entries, "text", problems)
@@ -264,6 +338,9 @@ def from_toml(path: Path) -> Task:
         labels=labels,
         group=entries.get("group"),
         positive=positive[0] if positive else None,
+        strict=entries.get("strict", False),
+        delimiter=delimiter_named(entries["delimiter"]) if "delimiter" in entries else None,
+        encoding=entries.get("encoding"),
     )
 
 
@@ -280,44 +357,102 @@ def _texts(path: Path, entries: dict[str, Any], key: str, problems: Problems) ->
     return [as_label(item) if of_labels else item for item in items]
 
 
-def _read(path: Path, problems: Problems) -> FileTable | None:
+def _read(path: Path, problems: Problems, how: Reading) -> FileTable | None:
     """Return the table in a file; None, with a problem added, if it cannot be read."""
     try:
-        table = read_table(path, read_bytes(path), problems)
+        table = read_table(path, read_bytes(path), problems, how)
     except UsageError as error:
         problems.add(*error.problems)
         return None
     return table if table.columns else None
 
 
+def _repeats_header(record: Mapping[str, Any], columns: Collection[str]) -> bool:
+    """Return whether a row has the names of these columns in them."""
+    return all(record.get(name) == name for name in columns)
+
+
+class _Kind(NamedTuple):
+    """What the labels of a file are."""
+
+    regression: bool | None = None  # None: it is ambiguous
+    classes: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    notes: tuple[str, ...] = ()
+
+
 def _kind(
     train: FileTable,
     label: str,
+    needed: Collection[str],
     regression: bool | None,
     labels: Sequence[str] | None,
     problems: Problems,
-) -> tuple[bool | None, tuple[str, ...]]:
-    """Return whether labels are numbers, and the classes if not; (None, ()) if that is ambiguous."""
-    values = {text for record in train.rows if (text := as_label(record.get(label)))}
-    if (
-        regression is None
-        and labels is None
-        and len(values) > MAX_CLASSES
-        and all(as_number(text) is not None for text in values)
-    ):
+) -> _Kind:
+    """Return what the labels are: of the kind that was named, or else classes unless that is ambiguous."""
+    cells = [row.get(label) for row in train.rows if not _repeats_header(row, needed)]
+    values = {
+        text for cell in cells if not _not_a_label(cell) and not is_blank(text := as_label(cell))
+    }
+    at = f"{train.path}, column {label!r}"
+    if train.rows and not values:
+        kinds = {kind for cell in cells if (kind := _not_a_label(cell))}
         problems.add(
-            f"{train.path}, column {label!r}: {len(values)} different numbers may be classes or measurements; "
-            "pass `--kind number` or `--kind classes`"
+            f"{at}: {', '.join(sorted(kinds))} is not a label"
+            if kinds
+            else f"{at}: no row has a label"
         )
-        return None, ()
+        return _Kind()
+    comma = _decimal_comma(values)
+    numbers = [as_number(text.replace(",", ".") if comma else text) for text in values]
+    if values and regression is None and labels is None and None not in numbers:
+        shown = ", ".join(sorted(values)[:3])
+        ask = "may be classes or measurements; pass `--kind number` or `--kind classes`"
+        if len(set(numbers)) > MAX_CLASSES:
+            problems.add(f"{at}: {len(set(numbers))} different numbers {ask}")
+            return _Kind()
+        if any(not float(number or 0).is_integer() for number in numbers):
+            problems.add(f"{at}: decimal numbers ({shown}, ...) {ask}")
+            return _Kind()
     if train.rows and len(values) == 1:
         what = "the same number" if regression else "of one class"
-        problems.add(
-            f"{train.path}, column {label!r}: every row is {what} ({_short(*values)}); there is nothing to learn"
-        )
+        problems.add(f"{at}: every row is {what} ({_short(*values)}); there is nothing to learn")
     if regression:
-        return True, ()
-    return False, tuple(labels) if labels else tuple(sorted(values))
+        note = f"{at}: numbers with a decimal comma"
+        return _Kind(True, (), comma, (note,) if comma else ())
+    if labels:
+        return _Kind(False, tuple(labels))
+    notes = []
+    if regression is None and values and None not in numbers and len(set(numbers)) > 2:
+        notes.append(
+            f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
+        )
+    return _Kind(False, _merged(values), False, tuple(notes))
+
+
+def _decimal_comma(values: Collection[str]) -> bool:
+    """Return whether all labels are numbers if a comma is a decimal point, and some are not without."""
+    return any("," in text for text in values) and all(
+        as_number(text) is not None or re.fullmatch(r"[+-]?\d+,\d+", text) for text in values
+    )
+
+
+def _merged(values: Collection[str]) -> tuple[str, ...]:
+    """Return the classes, sorted; of `1` and `1.0`, which are one number, the shorter one."""
+    shortest: dict[float | str, str] = {}
+    for text in sorted(values, key=lambda text: (len(text), text)):
+        shortest.setdefault(text if (number := as_number(text)) is None else number, text)
+    return tuple(sorted(shortest.values()))
+
+
+def _same_number(one: str, other: str) -> bool:
+    return (number := as_number(one)) is not None and number == as_number(other)
+
+
+def _not_a_label(value: object) -> str:
+    """Return what a value is that cannot be a label: a list, an object or bytes; empty if it can be one."""
+    kinds = ((list | tuple, "a list"), (dict, "an object"), (bytes, "a sequence of bytes"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "")
 
 
 def _with_positive(classes: tuple[str, ...], positive: str, problems: Problems) -> tuple[str, ...]:
@@ -368,23 +503,21 @@ def existing_columns(table: FileTable, names: Sequence[str], problems: Problems)
     return set(names) - set(missing)
 
 
-def read_text(record: dict[str, Any], name: str, at: str, problems: Problems) -> str | None:
+def read_text(
+    path: Path, record: Mapping[str, Any], name: str, position: str, problems: Problems
+) -> str | None:
     """Return the text in a column of a row; None, with a problem added, if there is none."""
-    value = record.get(name)
-    if isinstance(value, str) and value.strip():
-        if bad := re.search("[\0\ud800-\udfff]", value):
-            what = (
-                "a NUL character"
-                if bad[0] == "\0"
-                else "half of a surrogate pair, which is not a character"
-            )
-            problems.add(f"{at}, column {name!r}: {what}")
-            return None
+    value, column = record.get(name), f", column {name!r}: "
+    if value is None or (isinstance(value, str) and is_blank(value)):
+        problems.add_row(path, position, f"{column}no text")
+    elif not isinstance(value, str):
+        problems.add_row(path, position, f"{column}{_short(str(value))} is not a text")
+    elif bad := re.search("[\0\ud800-\udfff]", value):
+        half = "half of a surrogate pair, which is not a character"
+        what = "a NUL character" if bad[0] == "\0" else half
+        problems.add_row(path, position, f"{column}{what}")
+    else:
         return value
-    empty = value is None or (isinstance(value, str) and not value.strip())
-    problems.add(
-        f"{at}, column {name!r}: " + ("no text" if empty else f"{_short(str(value))} is not a text")
-    )
     return None
 
 

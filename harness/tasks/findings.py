@@ -1,0 +1,95 @@
+"""What is worth knowing about the rows of a user's file before anything is trained on them."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Final
+
+from harness.tasks.base import Example, normalise
+from harness.wording import plural
+
+MOST_NAMED: Final = 8  # classes or rows that one sentence names
+
+
+def of_rows(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+    """Yield sentences on the classes, the lengths and the repeated texts of rows.
+
+    Args:
+        name: of the file.
+        rows: its examples.
+        labels: the names of the classes; none for a regression.
+    """
+    if not rows:
+        return
+    if labels:
+        counts = Counter(int(row.label) for row in rows)
+        ranked = [(labels[number], count) for number, count in counts.most_common()]
+        shown = ", ".join(f"{text} {count}" for text, count in ranked[:MOST_NAMED])
+        more = f" and {len(ranked) - MOST_NAMED} more" if len(ranked) > MOST_NAMED else ""
+        yield f"{name}: {plural(len(rows), 'row')} of {plural(len(counts), 'class', 'classes')}: {shown}{more}"
+        if empty := [text for number, text in enumerate(labels) if number not in counts]:
+            yield f"{name}: no row has the label {', '.join(map(repr, empty[:MOST_NAMED]))}"
+    else:
+        values = [row.label for row in rows]
+        yield f"{name}: {plural(len(rows), 'row')} with labels from {min(values):g} to {max(values):g}"
+    words = [sum(len(text.split()) for text in row.texts) for row in rows]
+    if min(words) == max(words):
+        yield f"{name}: texts of {plural(words[0], 'word')}"
+    else:
+        yield f"{name}: texts of {min(words)} to {max(words)} words, median {median(words):g}"
+    yield from _repeated(name, rows)
+
+
+def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:
+    labels: dict[tuple[str, ...], set[int | float]] = {}
+    for row in rows:
+        labels.setdefault(normalise(row.texts), set()).add(row.label)
+    if repeated := len(rows) - len(labels):
+        verb = "repeats" if repeated == 1 else "repeat"
+        yield f"{name}: {plural(repeated, 'row')} {verb} the texts of another row"
+    if contradictory := sum(len(found) > 1 for found in labels.values()):
+        verb = "occurs" if contradictory == 1 else "occur"
+        yield f"{name}: {plural(contradictory, 'text')} {verb} with different labels"
+
+
+def alike(labels: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each group of classes that differ only in case, width, spaces or invisible characters."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(_seen(label), []).append(label)
+    for group in groups.values():
+        if len(group) > 1:
+            names = " and ".join(map(ascii, group))
+            yield f"the classes {names} look alike: if they are one class, give them one spelling"
+
+
+def _seen(label: str) -> str:
+    """Return what a reader sees of a label, without case and spaces."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(
+        c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not c.isspace()
+    )
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has no visible character: only spaces, controls or zero-width characters."""
+    return not any(unicodedata.category(c)[0] not in "ZC" for c in text)
+
+
+def left_out(name: str, reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a sentence on the rows that are not used.
+
+    Args:
+        name: of the file.
+        reasons: the positions of the rows, by reason.
+    """
+    if reasons:
+        parts = [f"{len(found)} {reason} ({_places(found)})" for reason, found in reasons.items()]
+        total = sum(map(len, reasons.values()))
+        yield f"{name}: {plural(total, 'row')} left out: {'; '.join(parts)}; --strict-data refuses them"
+
+
+def _places(positions: Sequence[str]) -> str:
+    more = f" and {len(positions) - 3} more" if len(positions) > 3 else ""
+    return f"{', '.join(positions[:3])}{more}"
