@@ -3,6 +3,7 @@
 import os
 import shutil
 import statistics
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -191,9 +192,15 @@ def _cache() -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for name, folder in (("cache", cache.folder()), ("models", Path(HF_HUB_CACHE))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                writable = True
+        except OSError:
+            writable = False
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
-        if not os.access(existing, os.W_OK):
+        if not writable:
             variable = "BENCH_CACHE" if name == "cache" else "HF_HOME"
             text = f"{folder} is not writable: set {variable} to a folder that is"
             yield Finding(name, "mind" if name == "cache" else "ill", text)

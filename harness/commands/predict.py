@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.scheduling.summary import print_line
 from harness.tasks import user_files
 from harness.tasks.base import Example, Task
+from harness.tasks.findings import text_problem
 from harness.tasks.table_files import (
     FileTable,
     Problems,
@@ -161,7 +162,11 @@ def escape_formula(name: str) -> str:
 def _check(request: PredictRequest, *, as_json: bool) -> None:
     """Raise UsageError naming every option that contradicts another."""
     file, output = request.file, request.output
-    problems = []
+    problems = [
+        f"text {number}: {problem}"
+        for number, text in enumerate(request.texts, 1)
+        if (problem := text_problem(text))
+    ]
     if request.texts and file:
         problems.append("pass either texts or --csv FILE, not both")
     if not request.texts and not file:

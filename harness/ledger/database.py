@@ -58,6 +58,8 @@ def display_name(name: str) -> str:
     """Return the name of a database for messages: the password is removed from a URL."""
     if not is_url(name):
         return name
+    if _is_ambiguous(name):  # the parser would take a part of the password for the host
+        return f"{name.partition('://')[0]}://..."
     try:
         return (
             make_url(name)
@@ -66,6 +68,12 @@ def display_name(name: str) -> str:
         )
     except (ArgumentError, ValueError):  # not a URL, or its port is not a number
         return "the database"
+
+
+def _is_ambiguous(url: str) -> bool:
+    """Return whether characters of a password, which are not percent-encoded, end the user's part of a URL."""
+    rest = url.partition("://")[2].partition("?")[0]
+    return rest.count("@") > 1 or ("@" in rest and bool(set(rest.partition("@")[0]) & set("/#")))
 
 
 def open_engine(name: str, *, write: bool) -> Engine:
@@ -262,6 +270,15 @@ def _open_url(name: str) -> Engine:
     if name.startswith("sqlite"):
         raise UsageError(
             f"--db: for SQLite, name the file itself, not a URL; got {display_name(name)!r}"
+        )
+    if _is_ambiguous(name):
+        raise Unavailable(
+            "this URL is ambiguous: percent-encode @, / and # in the password (%40, %2F, %23)"
+        )
+    scheme = name.partition("://")[0]
+    if scheme.isalnum() and scheme != "postgresql":
+        raise Unavailable(
+            f"{scheme}:// leads to no database of results: name a file, or write postgresql+psycopg://"
         )
     try:
         url = make_url(name)

@@ -136,7 +136,9 @@ def draw(
             stream_seed("draw", task.name, size, number, *([attempt] if attempt else [])), len(pool)
         )
         if task.labels and (recipe.sampling == "stratified" or recipe.per_class):
-            train, dev = _stratified(pool, order, n_train, n_dev, equal=recipe.per_class)
+            train, dev = _stratified(
+                pool, order, n_train, n_dev, task.labels, equal=recipe.per_class
+            )
         else:
             rows = [pool[index] for index in islice(order, n_train + n_dev)]
             train, dev = rows[:n_train], rows[n_train:]
@@ -197,7 +199,13 @@ def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tupl
 
 
 def _stratified(
-    pool: Sequence[Example], order: Iterable[int], n_train: int, n_dev: int, *, equal: bool
+    pool: Sequence[Example],
+    order: Iterable[int],
+    n_train: int,
+    n_dev: int,
+    names: Sequence[str],
+    *,
+    equal: bool,
 ) -> tuple[list[Example], list[Example]]:
     """Sample each class in proportion to its share of the pool, or all classes equally."""
     counted = Counter(row.label for row in pool)
@@ -212,7 +220,8 @@ def _stratified(
     for label, rows in by_class.items():
         needed = train_quota[label] + dev_quota[label]
         if len(rows) < needed:
-            raise Infeasible(f"class {label} has {len(rows)} rows, {needed} are needed")
+            name = repr(names[int(label)]) if names else f"{label:g}"
+            raise Infeasible(f"class {name} has {len(rows)} rows, {needed} are needed")
     train = [row for label in shares for row in by_class[label][: train_quota[label]]]
     return train, [
         row for label in shares for row in by_class[label][train_quota[label] :][: dev_quota[label]]

@@ -1,5 +1,6 @@
 """What is worth knowing about the rows of a user's file before anything is trained on them."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,17 @@ def _seen(label: str) -> str:
 def is_blank(text: str) -> bool:
     """Return whether a text has no visible character: only spaces, controls or zero-width characters."""
     return not any(unicodedata.category(c)[0] not in "ZC" for c in text)
+
+
+def text_problem(text: str) -> str:
+    """Return why a text cannot be used, whether it comes from a file or from an argument; empty if it can."""
+    if is_blank(text):
+        return "no text"
+    if "\0" in text:
+        return "a NUL character"
+    if re.search("[\ud800-\udfff]", text):
+        return "half of a surrogate pair, which is not a character"
+    return ""
 
 
 def left_out(name: str, reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -115,11 +115,21 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path}") from None
+        raise UsageError(f"there is no file {shown(path)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UsageError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+            f"cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}"
         ) from None
+
+
+def shown(path: Path) -> str:
+    """Return a path for a message, with control characters escaped: a backslash in TOML may make some."""
+    text = str(path)
+    if min(text, default=" ") >= " ":
+        return text
+    return (
+        f"{text!a}: a backslash in double quotes begins an escape, write the path in single quotes"
+    )
 
 
 def digest(contents: Sequence[bytes]) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Example, Task
-from harness.tasks.decoding import delimiter_named
-from harness.tasks.findings import alike, is_blank, left_out, of_rows
+from harness.tasks.decoding import decode, delimiter_named
+from harness.tasks.findings import alike, is_blank, left_out, of_rows, text_problem
 from harness.tasks.table_files import (
     FileTable,
     Problems,
@@ -293,10 +293,14 @@ def from_toml(path: Path) -> Task:
     Raises:
         UsageError: lists everything that is wrong with the file or the files that it names.
     """
+    content = decode(path, read_bytes(path)).text
     try:
-        entries: dict[str, Any] = tomllib.loads(read_bytes(path).decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
+        entries: dict[str, Any] = tomllib.loads(content)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        hint = "; in double quotes a backslash begins an escape: write a path in single quotes"
+        raise UsageError(
+            f"{path} is not valid TOML: {error}{hint if chr(92) in content else ''}"
+        ) from None
     problems = Problems()
     for key in entries.keys() - set(_KEYS):
         problems.add(
@@ -326,10 +330,10 @@ def from_toml(path: Path) -> Task:
         problems.add(f"{path}: 'positive' must be one label, got {', '.join(positive)}")
     problems.raise_if_any()
     return from_options(
-        path.parent / entries["data"],
+        path.parent / Path(entries["data"]).expanduser(),
         text or [],
         entries["label"],
-        test=path.parent / entries["test"] if "test" in entries else None,
+        test=path.parent / Path(entries["test"]).expanduser() if "test" in entries else None,
         name=entries.get("name"),
         regression=entries["kind"] == "number"
         if "kind" in entries
@@ -508,14 +512,10 @@ def read_text(
 ) -> str | None:
     """Return the text in a column of a row; None, with a problem added, if there is none."""
     value, column = record.get(name), f", column {name!r}: "
-    if value is None or (isinstance(value, str) and is_blank(value)):
-        problems.add_row(path, position, f"{column}no text")
-    elif not isinstance(value, str):
+    if value is not None and not isinstance(value, str):
         problems.add_row(path, position, f"{column}{_short(str(value))} is not a text")
-    elif bad := re.search("[\0\ud800-\udfff]", value):
-        half = "half of a surrogate pair, which is not a character"
-        what = "a NUL character" if bad[0] == "\0" else half
-        problems.add_row(path, position, f"{column}{what}")
+    elif problem := text_problem(value or ""):
+        problems.add_row(path, position, f"{column}{problem}")
     else:
         return value
     return None

@@ -1,5 +1,6 @@
 """Stored errors contain no secrets and no home folders."""
 
+import re
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,10 @@ def test_the_password_of_a_database_is_not_printed(content, command, served, cap
         "postgresql://db.example/bench?password=hunter22",
         "postgresql://ada:hunter22",
         "sqlite://:hunter22@/r",
+        "postgresql+psycopg://ada:p@hunter22/x@db.example/bench",
+        "postgresql+psycopg://ada:p/hunter22#x@db.example/bench",
+        "mysql://ada:hunter22@db.example/bench",
+        "ada:hunter22@postgresql://db.example",
     ],
 )
 def test_no_spelling_of_a_url_reveals_its_password(url):
@@ -156,6 +161,20 @@ def test_no_spelling_of_a_url_reveals_its_password(url):
     except BenchError as error:
         said.append(str(error))
     assert "hunter22" not in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgresql+psycopg://ada:p@ss@db.example/bench", "percent-encode @, / and #"),
+        ("postgres://ada:pass@db.example/bench", "write postgresql+psycopg://"),
+        ("mysql://ada:pass@db.example/bench", "name a file, or write postgresql+psycopg://"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_what_to_write(url, advice):
+    """An ambiguous password and another database are answered with what to write."""
+    with pytest.raises(BenchError, match=re.escape(advice)):
+        database._open_url(url)
 
 
 def test_a_report_contains_no_password(monkeypatch):

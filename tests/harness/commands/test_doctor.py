@@ -103,3 +103,12 @@ def test_a_database_on_a_network_file_system_is_refused(tmp_path, monkeypatch):
     ):
         Ledger(str(share / "r.db"), write=True)
     assert not (share / "r.db").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_a_finding(bench, tmp_path, monkeypatch):
+    """The check writes a file: permissions alone do not tell, for example below a device."""
+    monkeypatch.setitem(bench.env, "BENCH_CACHE", "/dev/null/cache")
+    ended = bench(tmp_path, "doctor", "--json")
+    findings = {finding["what"]: finding for finding in json.loads(ended.out)["findings"]}
+    assert findings["cache"]["state"] == "mind"
+    assert "set BENCH_CACHE to a folder that is" in findings["cache"]["text"]

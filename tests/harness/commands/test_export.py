@@ -389,10 +389,12 @@ def test_class_names_that_are_numbers_stay_numbers(name):
             ("--csv", "rows.csv", "--text", "id,said"),
             ["an example of toy-sentiment has one text, got 2"],
         ),
+        (("\u200b \u00a0",), ["text 1: no text"]),
+        (("a film\udcff",), ["text 1: half of a surrogate pair"]),
         (("one text", "and another"), ["an example of toy-sentiment has one text, got 2"]),
         (
             ("--csv", "holes.csv", "--text", "said"),
-            ["row 2 (line 3), column 'said'", "row 4 (line 5), column 'said'"],
+            ["row 2 (line 3), column 'said': no text; the same in 1 more row: row 4 (line 5)"],
         ),
         (
             ("--csv", "half.jsonl", "--text", "said"),

@@ -112,7 +112,7 @@ def test_sizes_can_count_examples_per_class():
             task(500, 2, rare=5),
             100,
             {"sampling": "stratified", "per_class": True},
-            "class 0 has 5 rows",
+            "class '0' has 5 rows",
         ),
     ],
 )

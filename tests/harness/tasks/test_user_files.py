@@ -536,3 +536,20 @@ def test_a_file_without_a_usable_label_is_refused(write):
     assert "no row has a label" in problems(
         write("d.csv", "text,label\na,\nb,\n"), ["text"], "label"
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (r"data\\reviews.csv", "no file"),
+        (r"data\reviews.csv", "write the path in single quotes"),
+        (r"data\xreviews.csv", "write a path in single quotes"),
+    ],
+)
+def test_a_path_of_windows_in_a_task_file_is_explained(write, data, said):
+    """A backslash in double quotes begins an escape; no control character reaches the message."""
+    path = write("t.toml", f'data = "{data}"\ntext = "text"\nlabel = "label"\n'.encode("utf-16"))
+    with pytest.raises(UsageError) as caught:
+        from_toml(path)
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
