@@ -3,7 +3,7 @@
 Importing it is cheap, because numpy and rich are loaded by the first call.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def compare(
     tasks: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
     hypothesis: "Hypothesis | None" = None,
+    findings: Mapping[str, Sequence[str]] | None = None,
 ) -> "Comparison":
     """Compare each method with one baseline, and return the numbers.
 
@@ -35,6 +36,7 @@ def compare(
         sizes: the sizes to keep.
         hypothesis: the declared comparison of the study. It is tested alone, and all others are
             exploratory.
+        findings: sentences on the rows of the user's files, by task.
 
     Raises:
         reports.analysis.paired_runs.NothingToCompare: no run is left, or the baseline has none.
@@ -52,6 +54,7 @@ def compare(
             tasks=tasks,
             sizes=sizes,
             hypothesis=hypothesis,
+            findings=findings,
         )
     )
 

@@ -96,7 +96,7 @@ def paired_runs_of(query: ResultQuery, baseline: str | None) -> PairedRuns:
     Raises:
         UsageError: there are none, or they belong to several backbones or recipes.
     """
-    runs, _ = runs_of(query)
+    runs, *_ = runs_of(query)
     try:
         return pair_runs(
             runs,

@@ -31,7 +31,7 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
-from harness.study import estimate, planning, preregistration, request
+from harness.study import data_findings, estimate, planning, preregistration, request
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
@@ -66,6 +66,10 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         if checked.hypothesis is not None:
             preregistration.declare(ledger, checked.hypothesis)
         ledger.add_jobs(plan.jobs, plan.infeasible)
+        revisions = {job.draw.task: job.draw.revision for job in plan.jobs}
+        data_findings.store(
+            ledger, [task for name, task in plan.tasks.items() if name in revisions], revisions
+        )
         # Before the states are read: an interrupted retry leaves its jobs as they had ended before.
         if released := ledger.release_dead_claims():
             print_line(out, f"{plural(released, 'job')} of an interrupted run can be run again")

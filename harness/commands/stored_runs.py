@@ -19,7 +19,7 @@ from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
 from harness.outcome import unpack_probabilities
-from harness.study import preregistration, request
+from harness.study import data_findings, preregistration, request
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
 from harness.wording import plural
@@ -89,7 +89,7 @@ def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
         UsageError: the query matches nothing, or results of several backbones or recipes.
         CorruptData: a stored result was changed or is damaged.
     """
-    found, hypothesis = runs_of(query)
+    found, hypothesis, findings = runs_of(query)
     try:
         return compare(
             found,
@@ -98,13 +98,16 @@ def comparison_of(query: ResultQuery, baseline: str | None) -> Comparison:
             tasks=query.task_names(),
             sizes=query.size_numbers(),
             hypothesis=hypothesis,
+            findings=findings,
         )
     except (MixedRuns, NothingToCompare) as error:
         raise UsageError(str(error)) from error
 
 
-def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
-    """Return the runs of the requested backbone, recipe and tasks, and the declared hypothesis.
+def runs_of(
+    query: ResultQuery,
+) -> tuple[list[Run], Hypothesis | None, Mapping[str, tuple[str, ...]]]:
+    """Return the runs of the requested backbone, recipe and tasks, the declared hypothesis, and findings on data.
 
     Results on earlier data of a task are left out, and their number is printed to standard error.
 
@@ -123,14 +126,21 @@ def runs_of(query: ResultQuery) -> tuple[list[Run], Hypothesis | None]:
         hypothesis = preregistration.declared_hypothesis(ledger)
         if hypothesis is not None:
             hypothesis = hypothesis._replace(narrowed=_narrowed(ledger, ids, hypothesis))
-        stored_looks = looks.parse(ledger.meta_values().get(looks.KEY))
+        values = ledger.meta_values()
+        stored_looks = looks.parse(values.get(looks.KEY))
+        revisions = {
+            known.setting["task"]["task"]: known.setting["task"]["revision"]
+            for known in ledger.settings()
+            if known.id in ids
+        }
+        findings = data_findings.read(values, revisions)
         found = runs(entries, blobs, stored_looks)
     for task, count in outdated.items():
         print(  # noqa: T201
             f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",
             file=sys.stderr,
         )
-    return found, hypothesis
+    return found, hypothesis, findings
 
 
 def _narrowed(ledger: Ledger, ids: Collection[int], hypothesis: Hypothesis) -> bool:

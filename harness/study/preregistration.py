@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger, looks
+from harness.study import data_findings
 from reports.analysis.hypothesis import ROPE, Hypothesis
 
 KEY = "hypothesis"  # of the ledger's `Meta` table
@@ -86,7 +87,8 @@ def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
         CorruptData: The hypothesis, or the key under which it is stored, was changed.
     """
     facts = ledger.meta_values()
-    if unknown := facts.keys() - {"schema", KEY, looks.KEY}:
+    known = {"schema", KEY, looks.KEY}
+    if unknown := {key for key in facts if not key.startswith(data_findings.PREFIX)} - known:
         raise CorruptData(
             f"the database has metadata that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
         )

@@ -363,7 +363,7 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
             )
         )
         tasks += [task] if task else []
-    reader.notices += [finding for task in tasks for finding in task.findings]
+    reader.notices += [text for task in tasks for text in (*task.description, *task.findings)]
     return tasks
 
 

@@ -64,7 +64,8 @@ class Task:
     # Backbones that are known to have been trained on data of this task.
     seen_by: frozenset[str] = frozenset()
     version: int = 1  # increased by a correction that changes numbers
-    # what is worth knowing about the rows of a user's file, in sentences
+    # sentences on a user's file: what it contains, and what may be wrong with it
+    description: tuple[str, ...] = field(default=(), compare=False)
     findings: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -13,8 +13,8 @@ from harness.wording import plural
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
 
-def of_rows(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
-    """Yield sentences on the classes, the lengths and the repeated texts of rows.
+def description(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+    """Yield sentences on the classes and the lengths of rows.
 
     Args:
         name: of the file.
@@ -29,8 +29,6 @@ def of_rows(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterat
         shown = ", ".join(f"{text} {count}" for text, count in ranked[:MOST_NAMED])
         more = f" and {len(ranked) - MOST_NAMED} more" if len(ranked) > MOST_NAMED else ""
         yield f"{name}: {plural(len(rows), 'row')} of {plural(len(counts), 'class', 'classes')}: {shown}{more}"
-        if empty := [text for number, text in enumerate(labels) if number not in counts]:
-            yield f"{name}: no row has the label {', '.join(map(repr, empty[:MOST_NAMED]))}"
     else:
         values = [row.label for row in rows]
         yield f"{name}: {plural(len(rows), 'row')} with labels from {min(values):g} to {max(values):g}"
@@ -39,6 +37,13 @@ def of_rows(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterat
         yield f"{name}: texts of {plural(words[0], 'word')}"
     else:
         yield f"{name}: texts of {min(words)} to {max(words)} words, median {median(words):g}"
+
+
+def doubts(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+    """Yield sentences on what may be wrong: classes without rows, and texts that repeat or contradict each other."""
+    used = {int(row.label) for row in rows} if labels else set()
+    if rows and (empty := [text for n, text in enumerate(labels) if n not in used]):
+        yield f"{name}: no row has the label {', '.join(map(repr, empty[:MOST_NAMED]))}"
     yield from _repeated(name, rows)
 
 

@@ -15,7 +15,7 @@ from harness.errors import CorruptData, UsageError
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Example, Task
 from harness.tasks.decoding import decode, delimiter_named
-from harness.tasks.findings import alike, is_blank, left_out, of_rows, text_problem
+from harness.tasks.findings import alike, description, doubts, is_blank, left_out, text_problem
 from harness.tasks.table_files import (
     FileTable,
     Problems,
@@ -241,7 +241,8 @@ def from_options(
     )  # fmt: skip
     tables = [_read(path, problems, reader.reading) for path in ([data, test] if test else [data])]
     train = tables[0]
-    findings: list[str] = [note for table in tables if table is not None for note in table.notes]
+    said = [note for table in tables if table is not None for note in table.notes]
+    findings: list[str] = []
     if train is not None and label in train.columns:
         kind = _kind(train, label, reader.reading.needed, regression, labels, problems)
         regression, classes = kind.regression, kind.classes
@@ -257,9 +258,9 @@ def from_options(
             missing: dict[str, list[str]] = {}
             rows = reader.parse(table, problems, missing)
             n_train = n_train or len(rows)
-            findings += [
-                *left_out(table.path.name, missing), *of_rows(table.path.name, rows, classes)
-            ]  # fmt: skip
+            file = table.path.name
+            said += description(file, rows, classes)
+            findings += [*left_out(file, missing), *doubts(file, rows, classes)]
         elif table is not None:  # without the labels only the columns can be checked
             existing_columns(table, (*text, label), problems)
     chosen = (
@@ -280,6 +281,7 @@ def from_options(
         holdout=test is None,
         # Version 2 holds out whole groups of rows.
         version=2 if test is None else 1,
+        description=tuple(said),
         findings=tuple(findings),
     )
 

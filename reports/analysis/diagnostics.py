@@ -206,6 +206,9 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
     yield from _grouped(runs)
     yield from _repeating_fields(runs)
     yield from _repeated(runs)
+    for task in paired_runs.tasks:
+        if said := paired_runs.findings.get(task):
+            yield Note("DATA", "amber", f"{task}: {'; '.join(said)}.", f"DATA: {said[0]}.")
     if paired_runs.seen:
         text = "the backbone is known to have been trained on this data; high scores there may come from memorisation"
         yield Note("SEEN", "amber", f"{', '.join(paired_runs.seen)}: {text}.")

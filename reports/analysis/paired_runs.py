@@ -5,7 +5,7 @@ In `reports`, a run is one planned job with its result, if there is one. (In `ha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Final, NamedTuple, TypeVar
@@ -91,6 +91,7 @@ class PairedRuns:
     # whether the requested tasks or sizes, here or when the runs were read from the database, leave out
     # runs of the hypothesis's method or baseline
     narrowed: bool = False
+    findings: Mapping[str, Sequence[str]] = field(default_factory=dict)  # on users' files, by task
 
     @property
     def rope(self) -> float:
@@ -278,6 +279,7 @@ def pair_runs(
     tasks: Sequence[str] | None = None,
     sizes: Sequence[int] | None = None,
     hypothesis: Hypothesis | None = None,
+    findings: Mapping[str, Sequence[str]] | None = None,
 ) -> PairedRuns:
     """Select the requested runs and pair them; see `reports.compare` for the arguments and the errors."""
     all_runs = sorted(
@@ -334,6 +336,7 @@ def pair_runs(
         repeated=tuple(repeated),
         unknown=(*unknown, *(str(name) for name in (*unknown_tasks, *unknown_sizes))),
         hypothesis=hypothesis,
+        findings=findings or {},
         narrowed=hypothesis is not None
         and (
             hypothesis.narrowed

@@ -428,7 +428,7 @@ def test_delimiter_and_encoding_are_recognised_and_stated(write, content, said, 
     task = from_options(write("d.csv", content.encode(encoding)), ["text"], "label")
     rows = task.reader.examples("train", task.reader.revision())
     assert rows == [Example(("na ja, gut",), 1), Example(("übel",), 0)]
-    stated = " ".join(task.findings)
+    stated = " ".join(task.description)
     assert said in stated
     assert ("is read as" in stated) == (not encoding.startswith("utf-8"))
 
@@ -489,19 +489,23 @@ def test_a_list_or_an_object_is_not_a_label(write, label, kind):
     assert f"row 3 (line 3), column 'label': {kind} is not a label" in message
 
 
-def test_findings_describe_the_rows(write):
-    """Counts of classes, lengths, repetitions, contradictions and listed classes without rows."""
+def test_a_file_is_described_and_doubts_are_findings(write):
+    """Counts of classes and lengths; repetitions, contradictions and listed classes without rows."""
     path = write("d.csv", "text,label\na b c,x\nA  b c,x\nd,y\nd,x\ne,y\n")
-    assert list(from_options(path, ["text"], "label", labels=["x", "y", "z"]).findings) == [
+    task = from_options(path, ["text"], "label", labels=["x", "y", "z"])
+    assert task.description == (
         "d.csv: 5 rows of 2 classes: x 3, y 2",
-        "d.csv: no row has the label 'z'",
         "d.csv: texts of 1 to 3 words, median 1",
+    )
+    assert task.findings == (
+        "d.csv: no row has the label 'z'",
         "d.csv: 2 rows repeat the texts of another row",
         "d.csv: 1 text occurs with different labels",
-    ]
+    )
     numbers = write("n.csv", "text,label\na,1\nb,2.5\n")
-    assert "n.csv: 2 rows with labels from 1 to 2.5" in (
-        from_options(numbers, ["text"], "label", regression=True).findings
+    assert from_options(numbers, ["text"], "label", regression=True).description == (
+        "n.csv: 2 rows with labels from 1 to 2.5",
+        "n.csv: texts of 1 word",
     )
 
 

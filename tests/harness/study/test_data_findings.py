@@ -1,0 +1,52 @@
+"""What a run said about a user's file stays with its results."""
+
+import json
+
+import pytest
+
+from harness.errors import CorruptData
+from harness.ledger import Ledger
+from harness.study import data_findings
+
+SAID = ("d.csv: 2 rows left out: 2 without text (row 2 (line 3), row 5 (line 6)); --strict-data refuses them",
+        "the classes 'Bad' and 'bad' look alike: if they are one class, give them one spelling")  # fmt: skip
+ROWS = "text,label\n" + "".join(
+    f"{'' if n in (1, 4) else f'word{n}'},{('good', 'bad', 'Bad')[min(n % 10, 2)]}\n"
+    for n in range(80)
+)
+
+
+def test_the_report_repeats_what_the_run_said(bench, tmp_path):
+    """Rows left out and classes that look alike are a note of every report, with and without the file."""
+    path = tmp_path / "d.csv"
+    path.write_text(ROWS)
+    words = ("--data", "d.csv", "--text", "text", "--label", "label", "--kind", "classes")
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    ended = bench(tmp_path, "run", *words, *grid)
+    assert ended.code == 0, ended.err
+    assert all(f"note: {text}" in " ".join(ended.err.split()) for text in SAID)
+    path.unlink()
+    ended = bench(tmp_path, "report", "--format", "json")
+    notes = {note["code"]: note["text"] for note in json.loads(ended.out)["notes"]}
+    assert all(text in notes["DATA"] for text in SAID)
+    assert "DATA: the classes 'Bad' and 'bad' look alike" in bench(tmp_path, "report").out
+
+
+def test_stored_findings_are_sealed(tmp_path):
+    """Findings are stored once for a revision; changed ones are refused."""
+    from dataclasses import replace
+
+    from tests.support.trainings import CLASSES
+
+    task = replace(CLASSES, findings=SAID)
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        data_findings.store(ledger, [task, CLASSES], {"made": "1"})
+        data_findings.store(ledger, [replace(task, findings=("other",))], {"made": "1"})
+        values = ledger.meta_values()
+    assert data_findings.read(values, {"made": "1", "absent": "2"}) == {"made": SAID}
+    assert data_findings.read(values, {"made": "2"}) == {}
+    [key] = [key for key in values if key.startswith(data_findings.PREFIX)]
+    for changed in (values[key].replace("Bad", "bad"), "[]", "not JSON"):
+        with pytest.raises(CorruptData, match="about the data of made was changed"):
+            data_findings.read(values | {key: changed}, {"made": "1"})
