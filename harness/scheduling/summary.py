@@ -12,11 +12,12 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.signals import StopSignals
 from harness.study.planning import Plan
 from harness.wording import duration, plural
+from reports.escape import plain
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print text without markup and without line breaks."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print text without markup, line breaks and control characters, which names from files may contain."""
+    console.print(plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def summarise_run(

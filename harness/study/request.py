@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -317,6 +318,11 @@ def _tasks(reader: OptionReader) -> list[Task]:
             reader.problems.append(
                 f"there is a task {task.name!r} already: give yours another name (key `name` of a task file)"
             )
+    named_twice = [name for name, n in Counter(task.name for task in own_tasks).items() if n > 1]
+    for name in named_twice:
+        reader.problems.append(
+            f"two of your tasks are named {name!r}: give one another name (--name, or the key `name`)"
+        )
     by_name = {task.name: task for task in [*tasks, *own_tasks]}
     names = reader.distinct("tasks", [task.name for task in [*tasks, *own_tasks]])
     return [by_name[name] for name in names]

@@ -51,7 +51,7 @@ def decode(path: Path, content: bytes, encoding: str | None = None) -> Decoded:
     try:
         return Decoded(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        found = _encoding_of(content)
+        found = None if _is_damaged_utf8(content) else _encoding_of(content)
         if found is None:
             line = content[: error.start].count(b"\n") + 1
             raise UsageError(
@@ -60,6 +60,14 @@ def decode(path: Path, content: bytes, encoding: str | None = None) -> Decoded:
             ) from None
         note = f"{path} is not UTF-8 and is read as {found}; --encoding names another"
         return Decoded(_decode_as(path, content, found), (note,))
+
+
+def _is_damaged_utf8(content: bytes) -> bool:
+    """Return whether most bytes beyond ASCII form characters of UTF-8, which no other encoding gives by chance."""
+    text = content.decode("utf-8", "surrogateescape")
+    bad = sum("\udc80" <= character <= "\udcff" for character in text)
+    good = sum(character > "\x7f" for character in text) - bad
+    return good > bad
 
 
 def _encoding_of(content: bytes) -> str | None:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +31,7 @@ class Problems:
             tuple[str, str], list[str]
         ] = {}  # by file and text, or by text and ""
         self.count = 0
+        self.notes: list[str] = []  # on rows that can be used
 
     def add(self, *problems: str) -> None:
         """Add problems."""
@@ -112,6 +114,10 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UsageError: there is no such file, or it cannot be read.
     """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise UsageError(
+            "a file must be on this machine: download it, and name the copy instead of a URL"
+        )
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -165,7 +171,12 @@ def read_table(path: Path, content: bytes, problems: Problems, how: Reading = RE
 
 def column_names(text: str) -> list[str]:
     """Return names that are separated by commas; one that contains a comma is quoted: `"text, clean"`."""
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if '"' not in text:
+        return [name.strip() for name in text.split(",")]
+    try:
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error as error:
+        raise UsageError(f"the columns {text!r} cannot be read: {error}") from None
 
 
 def as_label(value: object) -> str:

@@ -6,7 +6,8 @@ out. Whatever is left out, recognised or assumed is one of the task's findings.
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,8 +27,19 @@ from harness.tasks.table_files import (
     read_bytes,
     read_table,
 )
+from harness.wording import plural
 from methods.core.suggestions import did_you_mean
 
+REPEATS: Final = "repeating the header"
+MISSING: Final = (
+    "na",
+    "n/a",
+    "#n/a",
+    "nan",
+    "null",
+    "none",
+    "nil",
+)  # what programs write for no value
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
 _KEYS: Final = (
     *("name", "data", "test", "text", "label", "kind", "labels", "positive", "metrics", "group"),
@@ -112,14 +124,16 @@ class FileReader:
         """
         existing = existing_columns(table, self.reading.needed, problems)
         numbers = {name: number for number, name in enumerate(self.labels)}
-        rows = []
+        rows: list[Example] = []
+        ungrouped: list[str] = []
         for position, record in zip(table.positions, table.rows, strict=True):
-            if _repeats_header(record, self.reading.needed):
-                reason = "repeating the header"
-            else:
-                reason = self._lacks(record, existing)
+            repeats = _repeats_header(record, self.reading.needed)
+            reason = REPEATS if repeats else self._lacks(record, existing)
             if reason and not self.strict:
                 left_out.setdefault(reason, []).append(position)
+                continue
+            if reason == REPEATS:
+                problems.add_row(table.path, position, ": repeats the header")
                 continue
             texts = [
                 read_text(table.path, record, name, position, problems)
@@ -132,7 +146,14 @@ class FileReader:
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
                 of = as_label(record.get(self.group)) if self.group else ""
+                if self.group and not of:
+                    ungrouped.append(position)
                 rows.append(Example(tuple(text for text in texts if text is not None), label, of))
+        if ungrouped:
+            problems.notes.append(
+                f"{table.path.name}: {plural(len(ungrouped), 'row')} without a value of {self.group!r}; "
+                "they are grouped by their texts"
+            )
         return rows
 
     def _lacks(self, record: Mapping[str, Any], existing: Collection[str]) -> str:
@@ -157,8 +178,8 @@ class FileReader:
             problems.add_row(*at, f"{column}{kind} is not a label")
             return None
         text = as_label(value)
-        if is_blank(text):
-            problems.add_row(*at, f"{column}no label")
+        if problem := text_problem(text):
+            problems.add_row(*at, f"{column}{'no label' if is_blank(text) else problem}")
             return None
         if not self.labels:
             number = as_number(text.replace(",", ".") if self.decimal_comma else text)
@@ -166,7 +187,7 @@ class FileReader:
                 problems.add_row(*at, f"{column}{_short(text)} is not a finite number")
             return number
         if text not in numbers:
-            text = next((name for name in self.labels if _same_number(name, text)), text)
+            text = next((name for name in self.labels if _whole(name) == _whole(text)), text)
         if text not in numbers:
             known = ", ".join(_short(name) for name in self.labels[:MAX_CLASSES]) + (
                 ", ..." if len(self.labels) > MAX_CLASSES else ""
@@ -256,7 +277,10 @@ def from_options(
     for table in tables:
         if table is not None and (classes or regression):
             missing: dict[str, list[str]] = {}
+            before = problems.count
             rows = reader.parse(table, problems, missing)
+            if table.rows and not rows and problems.count == before:
+                problems.add(f"{table.path}: no row has a text and a label")
             n_train = n_train or len(rows)
             file = table.path.name
             said += description(file, rows, classes)
@@ -268,6 +292,7 @@ def from_options(
     )
     _check_metrics(chosen, classes, regression, problems)
     problems.raise_if_any()
+    findings += dict.fromkeys(problems.notes)
     assert train is not None  # or there was a problem
     return Task(
         name=name,
@@ -332,10 +357,10 @@ def from_toml(path: Path) -> Task:
         problems.add(f"{path}: 'positive' must be one label, got {', '.join(positive)}")
     problems.raise_if_any()
     return from_options(
-        path.parent / Path(entries["data"]).expanduser(),
+        path.parent / _expanded(entries["data"]),
         text or [],
         entries["label"],
-        test=path.parent / Path(entries["test"]).expanduser() if "test" in entries else None,
+        test=path.parent / _expanded(entries["test"]) if "test" in entries else None,
         name=entries.get("name"),
         regression=entries["kind"] == "number"
         if "kind" in entries
@@ -348,6 +373,13 @@ def from_toml(path: Path) -> Task:
         delimiter=delimiter_named(entries["delimiter"]) if "delimiter" in entries else None,
         encoding=entries.get("encoding"),
     )
+
+
+def _expanded(text: str) -> Path:
+    """Return a path with the user's home folder for `~`; an unknown user's `~name` stays as it is."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def _texts(path: Path, entries: dict[str, Any], key: str, problems: Problems) -> list[str] | None:
@@ -375,7 +407,9 @@ def _read(path: Path, problems: Problems, how: Reading) -> FileTable | None:
 
 def _repeats_header(record: Mapping[str, Any], columns: Collection[str]) -> bool:
     """Return whether a row has the names of these columns in them."""
-    return all(record.get(name) == name for name in columns)
+    return all(
+        str(record.get(name)).strip("\ufeff ").casefold() == name.casefold() for name in columns
+    )
 
 
 class _Kind(NamedTuple):
@@ -398,7 +432,9 @@ def _kind(
     """Return what the labels are: of the kind that was named, or else classes unless that is ambiguous."""
     cells = [row.get(label) for row in train.rows if not _repeats_header(row, needed)]
     values = {
-        text for cell in cells if not _not_a_label(cell) and not is_blank(text := as_label(cell))
+        text
+        for cell in cells
+        if not _not_a_label(cell) and not text_problem(text := as_label(cell))
     }
     at = f"{train.path}, column {label!r}"
     if train.rows and not values:
@@ -410,49 +446,77 @@ def _kind(
         )
         return _Kind()
     comma = _decimal_comma(values)
-    numbers = [as_number(text.replace(",", ".") if comma else text) for text in values]
-    if values and regression is None and labels is None and None not in numbers:
-        shown = ", ".join(sorted(values)[:3])
-        ask = "may be classes or measurements; pass `--kind number` or `--kind classes`"
-        if len(set(numbers)) > MAX_CLASSES:
-            problems.add(f"{at}: {len(set(numbers))} different numbers {ask}")
-            return _Kind()
-        if any(not float(number or 0).is_integer() for number in numbers):
-            problems.add(f"{at}: decimal numbers ({shown}, ...) {ask}")
-            return _Kind()
-    if train.rows and len(values) == 1:
+    numbers = {text: as_number(text.replace(",", ".") if comma else text) for text in values}
+    if regression is None and labels is None and (doubt := _doubt(numbers)):
+        problems.add(f"{at}: {doubt}; pass `--kind number` or `--kind classes`")
+        return _Kind()
+    if regression and any("," in text for text in values) and not comma:
+        problems.add(f"{at}: write numbers without thousands separators")
+    merged = _merged(values)
+    if len(set(numbers.values()) if regression and None not in numbers.values() else merged) == 1:
         what = "the same number" if regression else "of one class"
-        problems.add(f"{at}: every row is {what} ({_short(*values)}); there is nothing to learn")
+        problems.add(f"{at}: every row is {what} ({_short(merged[0])}); there is nothing to learn")
     if regression:
         note = f"{at}: numbers with a decimal comma"
         return _Kind(True, (), comma, (note,) if comma else ())
     if labels:
         return _Kind(False, tuple(labels))
-    notes = []
-    if regression is None and values and None not in numbers and len(set(numbers)) > 2:
-        notes.append(
-            f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
-        )
-    return _Kind(False, _merged(values), False, tuple(notes))
+    return _Kind(False, merged, False, tuple(_assumed(at, numbers, merged, regression)))
+
+
+def _doubt(numbers: Mapping[str, float | None]) -> str:
+    """Return why labels may be classes or measurements; empty if they are classes.
+
+    Args:
+        numbers: the distinct labels, and the number that each is, or None.
+    """
+    known = {number for number in numbers.values() if number is not None}
+    others = [text for text, number in numbers.items() if number is None]
+    decimals = any(not number.is_integer() for number in known)
+    if len(others) > 0.2 * len(numbers) or not (decimals or len(known) > MAX_CLASSES):
+        return ""
+    shown = ", ".join(sorted(numbers.keys() - set(others))[:3])
+    what = "decimal numbers" if decimals else "different numbers"
+    beside = f", and beside them {', '.join(map(_short, sorted(others)[:3]))}" if others else ""
+    return f"{len(known)} {what} ({shown}, ...){beside} may be classes or measurements"
+
+
+def _assumed(
+    at: str, numbers: Mapping[str, float | None], merged: Collection[str], regression: bool | None
+) -> Iterator[str]:
+    """Yield sentences on what was assumed about labels that are classes."""
+    if regression is None and None not in numbers.values() and len(merged) > 2:
+        yield f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
+    if both := sorted(text for text in numbers if text not in merged):
+        yield f"{at}: {', '.join(map(_short, both[:3]))} and the whole number are taken as one class"
+    if missing := sorted(text for text in merged if text.lower() in MISSING):
+        yield f"{at}: {', '.join(map(_short, missing))} is taken as a class; leave the cell empty if it is none"
 
 
 def _decimal_comma(values: Collection[str]) -> bool:
     """Return whether all labels are numbers if a comma is a decimal point, and some are not without."""
-    return any("," in text for text in values) and all(
-        as_number(text) is not None or re.fullmatch(r"[+-]?\d+,\d+", text) for text in values
+    commas = [text for text in values if "," in text]
+    thousands = all(re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text) for text in commas)
+    return (
+        bool(commas)
+        and not thousands
+        and all(
+            as_number(text) is not None or re.fullmatch(r"[+-]?\d+,\d+", text) for text in values
+        )
     )
 
 
 def _merged(values: Collection[str]) -> tuple[str, ...]:
     """Return the classes, sorted; of `1` and `1.0`, which are one number, the shorter one."""
-    shortest: dict[float | str, str] = {}
+    shortest: dict[str, str] = {}
     for text in sorted(values, key=lambda text: (len(text), text)):
-        shortest.setdefault(text if (number := as_number(text)) is None else number, text)
+        shortest.setdefault(_whole(text), text)
     return tuple(sorted(shortest.values()))
 
 
-def _same_number(one: str, other: str) -> bool:
-    return (number := as_number(one)) is not None and number == as_number(other)
+def _whole(text: str) -> str:
+    """Return `1` for `1.0`, and any other text as it is."""
+    return re.sub(r"(?<=[0-9])\.0+$", "", text) if re.fullmatch(r"[+-]?[0-9]+\.0+", text) else text
 
 
 def _not_a_label(value: object) -> str:

@@ -1,5 +1,7 @@
 """Options as typed are read into a request."""
 
+from dataclasses import replace
+
 import pytest
 
 import methods
@@ -113,3 +115,23 @@ def test_problems_name_the_text_and_the_alternatives(typed, words):
     with pytest.raises(UsageError) as caught:
         labels(**typed)
     assert words in str(caught.value)
+
+
+def test_two_own_tasks_with_one_name_are_refused(tmp_path):
+    """One of them would be dropped: the message says how to tell them apart."""
+    (tmp_path / "f.csv").write_text("text,label,other\n" + "a,x,1\nb,y,0\n" * 40)
+    toml = tmp_path / "t.toml"
+    toml.write_text(
+        'name = "f"\ndata = "f.csv"\ntext = "text"\nlabel = "other"\nkind = "classes"\n'
+    )
+    grid = GridOptions(
+        data=tmp_path / "f.csv",
+        text="text",
+        label="label",
+        task_file=[toml],
+        model="tiny",
+        sizes="16",
+    )
+    with pytest.raises(UsageError, match="two of your tasks are named 'f'"):
+        request.read(grid)
+    assert len(request.read(replace(grid, name="g"))[0].tasks) == 2

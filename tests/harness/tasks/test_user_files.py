@@ -557,3 +557,100 @@ def test_a_path_of_windows_in_a_task_file_is_explained(write, data, said):
         from_toml(path)
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_only_a_whole_number_and_its_decimal_form_are_one_class(write):
+    """Leading zeros, signs, versions and long numbers keep their digits; what is merged is said."""
+    labels = [
+        "007",
+        "7",
+        "+7",
+        "12345678901234567890",
+        "12345678901234567891",
+        "1.10",
+        "1.1",
+        "2",
+        "2.0",
+    ]
+    path = write(
+        "d.csv", "text,label\n" + "".join(f"t{n},{label}\n" for n, label in enumerate(labels))
+    )
+    task = from_options(path, ["text"], "label", regression=False)
+    assert set(task.labels) == set(labels) - {"2.0"}
+    assert any("'2.0' and the whole number are taken as one class" in one for one in task.findings)
+    one = write("one.csv", "text,label\na,1\nb,1.0\n")
+    assert "every row is of one class ('1')" in problems(one, ["text"], "label")
+    same = "every row is the same number"
+    assert same in problems(one, ["text"], "label", regression=True)
+
+
+@pytest.mark.parametrize("others", [[], ["foo", "NA"]])
+def test_measurements_with_a_few_other_cells_need_the_kind(write, others):
+    """A bad cell does not turn a column of measurements into classes."""
+    labels = [f"{n / 7:.2f}" for n in range(30)] + others
+    path = write(
+        "d.csv", "text,label\n" + "".join(f"t{n},{label}\n" for n, label in enumerate(labels))
+    )
+    message = problems(path, ["text"], "label")
+    assert "may be classes or measurements; pass `--kind number`" in message
+    assert all(repr(text) in message for text in others)
+    words = write("w.csv", "text,label\na,yes\nb,no\nc,nan\n")
+    assert any(
+        "'nan' is taken as a class" in one
+        for one in from_options(words, ["text"], "label").findings
+    )
+
+
+def test_thousands_separators_are_not_decimal_commas(write):
+    """`1,200` is refused; `1,5` beside `1,250` is a decimal comma."""
+    path = write("d.tsv", "text\tlabel\na\t1,200\nb\t950\nc\t12,500\n")
+    assert "write numbers without thousands separators" in problems(
+        path, ["text"], "label", regression=True
+    )
+    mixed = write("m.tsv", "text\tlabel\na\t1,250\nb\t1,5\n")
+    assert from_options(mixed, ["text"], "label", regression=True).findings
+
+
+def test_one_broken_byte_does_not_change_the_encoding(write):
+    """A file that is UTF-8 but for one byte is refused by line, and not read as something else."""
+    lines = "".join(f"café très bon n{n},{'négatif' if n % 2 else 'positif'}\n" for n in range(20))
+    message = problems(
+        write("d.csv", f"text,label\n{lines}".encode() + b"caf\xe9,positif\n"), ["text"], "label"
+    )
+    assert "line 22: byte 0xe9 is not UTF-8" in message
+
+
+def test_files_without_a_usable_row_are_refused(write):
+    """A test file without labels and a file of blank texts get one message, with the name of the file."""
+    train = write("a.csv", GOOD)
+    assert "b.csv: no row has a text and a label" in problems(
+        train, ["text"], "label", test=write("b.csv", "text,label\nx,\ny,\n")
+    )
+    assert "c.csv: no row has a text and a label" in problems(
+        write("c.csv", "text,label\n ,a\n ,b\n"), ["text"], "label"
+    )
+
+
+def test_odd_labels_and_paths_are_refused_in_words(write):
+    """Half a surrogate pair in a label, a URL, an unknown user's folder and a repeated header with --strict-data."""
+    path = write(
+        "d.jsonl",
+        '{"text": "a", "label": "x"}\n{"text": "b", "label": "y\\ud83d"}\n{"text": "c", "label": "z"}\n',
+    )
+    assert "column 'label': half of a surrogate pair" in problems(path, ["text"], "label")
+    url = problems(Path("https://ann:secret@host/f.csv?token=hf_abc"), ["text"], "label")
+    assert "download it" in url
+    assert "secret" not in url
+    toml = write("t.toml", 'data = "~nosuchuser/f.csv"\ntext = "text"\nlabel = "label"\n')
+    with pytest.raises(UsageError, match="there is no file"):
+        from_toml(toml)
+    again = write("h.csv", "text,label\na,x\n\ufeffText, label\nb,y\n")
+    assert from_options(again, ["text"], "label").labels == ("x", "y")
+    assert "row 2 (line 3): repeats the header" in problems(again, ["text"], "label", strict=True)
+
+
+def test_rows_without_a_group_are_counted(write):
+    """They are grouped by their texts, which is a finding."""
+    path = write("g.csv", "text,label,author\na,1,x\nb,0,\nc,1,\n")
+    findings = from_options(path, ["text"], "label", group="author").findings
+    assert "g.csv: 2 rows without a value of 'author'; they are grouped by their texts" in findings
