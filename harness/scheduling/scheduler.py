@@ -239,8 +239,8 @@ class Scheduler:
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
                 "the job is tried again"
             )
-            # The job leaves `_in_flight` first: it has no outcome to lose, so it is no reason to ask for a
-            # second signal while the ledger is locked.
+            # The job leaves `_in_flight` first: it has no outcome to lose, so while the ledger is locked, a
+            # second signal need not be waited for because of it.
             self.ledger.release_claims([self._in_flight.pop(digest)])
             self._queue.appendleft(digest)
             return
