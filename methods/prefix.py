@@ -97,7 +97,7 @@ class Prefix(Method):
 
     @property
     def starts_at_random(self) -> bool:
-        """False with real words, because all vertices would be equal."""
+        """False with real words: every vertex would have to start from the same keys and values."""
         return self.init == "random"
 
     @property
@@ -128,8 +128,8 @@ class Prefix(Method):
                     (call.heads, length, call.width),
                     call.layer,
                 )
-        # A module that several layers share gets one gate, in the layer of its first call: in reverse order, that
-        # call overwrites the layers of later ones.
+        # A module that several layers share gets one gate and dropout, in the layer of its first call: the dict is
+        # filled from the last call to the first, so the layer of the first call remains.
         for path, layer in {call.module: call.layer for call in reversed(calls)}.items():
             self._add_gate_and_dropout(slots, path, layer)
         if self.gate == "zero":
@@ -147,15 +147,15 @@ class Prefix(Method):
         return architecture.attention if self.depth == "all" else architecture.attention[:1]
 
     def _length(self, architecture: Architecture) -> int:
-        """Return the length in use: `length`, or the one whose size is nearest to the budget."""
+        """Return the length in use: the option `length`, or the length that comes nearest to the budget."""
         if not self.budget:
             return self.length
         per_position = sum(2 * call.heads * call.width for call in self._calls(architecture))
         length = round(self.budget * architecture.size / per_position)
         if length < 1:
             raise Unsupported(
-                f"budget={self.budget} is too small for a prefix of length 1, "
-                f"which needs {per_position / architecture.size:.2%}"
+                f"budget={self.budget} is too small for a prefix: one of length 1 has "
+                f"{per_position / architecture.size:.2%} of the backbone's parameters"
             )
         return length
 

@@ -205,7 +205,8 @@ class Simplex(Method):
         initial = with_head(
             slots, streams, self.vertices, self.start(slots, streams, self.vertices)
         )
-        # Frozen projections are copied too, which changes nothing.
+        # With a base whose decoder is frozen projections (decoder=simple-share), each vertex gets the same ones,
+        # which changes nothing.
         if self.decoders == "per-vertex" and initial.decoder is not None and self.vertices > 1:
             decoders = [
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder

@@ -5,7 +5,7 @@ latest claim, so it refuses the late result of a run that has lost its claim. Wh
 its job returns to the state before the claim.
 
 A run holds a lock while it is alive (`liveness.py`). Other runs release the claims of a run that holds
-none.
+no lock.
 
 In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table,
 which holds every recorded outcome, it holds the number of the claim under which that was recorded.

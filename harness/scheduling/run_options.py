@@ -170,5 +170,10 @@ class RunOptions:
         bool, _option("--inline", text="Run the jobs in this process, for a debugger.")
     ] = False
     yes: Annotated[
-        bool, _option("--yes", "-y", text="Start a long run without asking for confirmation.")
+        bool,
+        _option(
+            "--yes",
+            "-y",
+            text="Do not ask whether to go on when a run is estimated to take more than an hour.",
+        ),
     ] = False

@@ -28,8 +28,9 @@ CONFIRM_ABOVE = (
     3600.0  # a run that is estimated to take more seconds than this needs a confirmation
 )
 POLL_SECONDS = 0.15  # how long one call waits for events
-# Jobs that the scheduler offers in one call of `Ledger.claim`; for packs of more than 25 jobs, it offers
-# twice the pack. It offers more than it will get, because other runs may have claimed the first ones.
+# Number of jobs that the scheduler offers in one call of `Ledger.claim`; for packs of more than 25 jobs,
+# it offers twice as many as the pack has. It offers more than it will get, because other runs may have
+# claimed the first ones.
 CLAIM_CANDIDATES = 50
 
 
@@ -95,7 +96,7 @@ class Scheduler:
             except BaseException as error:
                 # If jobs run in this process, the second signal raises KeyboardInterrupt in the running job.
                 second_signal = isinstance(error, KeyboardInterrupt) and self.stop.count >= 2
-                # After any other error, outcomes cannot be recorded: do not wait for running jobs.
+                # After any other error, nothing records outcomes any more: do not wait for running jobs.
                 if not second_signal:
                     self.executor.close(kill=True)
                     raise
@@ -131,7 +132,7 @@ class Scheduler:
         """Release the claims of jobs that have no result, and count the jobs that other runs ended."""
         if self._in_flight:
             self.ledger.release_claims(list(self._in_flight.values()))
-        if self._may_start_jobs:  # otherwise every job without an outcome counts as remaining
+        if self._may_start_jobs:  # otherwise the jobs that other runs have ended count as left
             # No job is in the state `claimed` here: the loop has waited for those of other runs.
             ended = sum(state != "planned" for state in self.ledger.states(self.tickets).values())
             self.progress.ended_by_other_runs = ended - self.progress.done - self.progress.failed
@@ -153,7 +154,11 @@ class Scheduler:
                     break
 
     def _claim_pack(self) -> list[Claim]:
-        """Claim the next pack. Remove from the queue its jobs, and the candidates that other runs have claimed."""
+        """Claim the next pack.
+
+        Its jobs leave the queue, and so do the candidates before its last job that other runs have claimed
+        or ended (all such candidates if the pack is not full).
+        """
         first = self._queue[0]
         # A job whose worker died runs alone from then on: it may be the cause.
         count = 1 if self._worker_deaths[first] else self.tickets[first].jobs_at_once
@@ -210,11 +215,12 @@ class Scheduler:
         self.display.finished(job, outcome, self.progress)
 
     def _show_notes_and_adopt_geometry(self, outcomes: Sequence[Outcome]) -> None:
-        """Show the notes of a pack, and give its geometry (how jobs are trained together) to the jobs of its kind.
+        """Show the notes of a pack, and give its geometry to the jobs of its kind.
 
-        If the geometry had to change (too little memory, steps that cannot be compiled, jobs that cannot
-        share a forward pass), one job of the pack has a note. A job with a note for another reason has the
-        geometry in which it ran in the end, which suits the others of its kind too.
+        The geometry says how steps are computed: pack, micro-batch, length, compiled or captured. If it had
+        to change (too little memory, steps that cannot be compiled, jobs that cannot share a forward pass),
+        one job of the pack has a note. After a note for another reason, the geometry is given to the others
+        as well: the job ran in it, so the others of its kind can.
         """
         for outcome in outcomes:
             if not outcome.note:
@@ -239,8 +245,8 @@ class Scheduler:
                 f"the worker of {self.tickets[digest].job.label} died ({reason}); "
                 "the job is tried again"
             )
-            # The job leaves `_in_flight` first: it has no outcome to lose, so while the ledger is locked, a
-            # second signal need not be waited for because of it.
+            # The job leaves `_in_flight` before its claim is released: it has no outcome to lose, so if the
+            # ledger is locked, it must not make `_wait_for_ledger` require a second signal.
             self.ledger.release_claims([self._in_flight.pop(digest)])
             self._queue.appendleft(digest)
             return

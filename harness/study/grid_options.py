@@ -90,7 +90,7 @@ class GridOptions:
             "Tasks or groups: glue, toy (see `bench list tasks`).",
             WHAT,
             metavar="NAME,NAME",
-            exception="with --data or --task-file: none",
+            exception="with --data or --task-file (see --help-all): only the tasks of these files",
         ),
     ] = None
     sizes: Annotated[

@@ -37,7 +37,7 @@ WARM_UP = 0.1  # fraction of the steps (Mosbach et al. 2021; Zhang et al. 2021)
 
 @dataclass(frozen=True)
 class Examples:
-    """The training and dev examples of a job, and their labels for the loss."""
+    """The training and dev examples of a job, and what converts their labels for the loss."""
 
     train: Sequence[Example]
     dev: Sequence[Example]
@@ -164,7 +164,7 @@ class TrainingLoop:
             self.progress(step)
             if step % recipe.eval_every and step != recipe.steps:
                 continue
-            # Only now: if every step read its loss, every step would wait for the device.
+            # The losses are read only here: if every step read its own, every step would wait for the device.
             if (index := _first_not_finite(losses)) is not None:
                 result.diverged_at = step - len(losses) + 1 + index
                 break
@@ -219,8 +219,9 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
 
     Args:
         loop: the job's training loop.
-        micro_batch: number of rows in one forward call of a step; 0: all rows of the step. Splitting a
-            step rounds differently and, if there is dropout, draws other masks.
+        micro_batch: number of rows of a step that pass through the model before each backward pass
+            (`forward` may split these further, by length); 0: all rows of the step. Splitting a step
+            rounds differently and, if there is dropout, draws other masks.
     """
     adapted = loop.adapted
     trainable, slots = adapted.trainable, adapted.slots
@@ -264,7 +265,11 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
 
 
 def _micro_batches(step: StepRequest, size: int) -> Iterator[StepRequest]:
-    """Split a step; the mean of the parts' losses, weighted by numbers of rows, is the loss of the step."""
+    """Split a step into parts with one backward pass each.
+
+    The mean of the parts' losses, weighted by numbers of rows, is the loss of the step. These are not the
+    micro-batches of `batching`, which are single forward calls.
+    """
     count = len(step.indices)
     for start in range(0, count, size or count):
         part = slice(start, start + (size or count))

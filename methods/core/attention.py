@@ -31,7 +31,10 @@ def attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output, with the prefix of this call, if any, in front of keys and values.
+    """Return the attention output.
+
+    The prefix of this call, if any, stands in front of keys and values, or with gate=zero is attended to
+    separately.
 
     Shapes: query `[rows, heads, tokens, width]`; key and value `[rows, kv_heads, tokens, width]`; a prefix is
     `[kv_heads, length, width]` or `[rows, kv_heads, length, width]`. With grouped queries, there are fewer
@@ -81,7 +84,10 @@ def _over_jobs(
     mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output for exactly these keys and values; under vmap, by one call for all jobs."""
+    """Return the attention output for exactly these keys and values.
+
+    Under vmap, one call computes it for all jobs, except with `softcap`.
+    """
     attention: Callable[..., tuple[Tensor, None]] = partial(_one_call, module, **options)
     # vmap can run matrix products over jobs by itself, and `softcap` requires them.
     if not _under_vmap["active"] or options.get("softcap") is not None:
@@ -184,7 +190,10 @@ class _AttentionOverJobs(torch.autograd.Function):
 
 @contextmanager
 def attention_under_vmap() -> Iterator[None]:
-    """Inside the block, the model runs under `torch.func.vmap` over jobs only; another call raises RuntimeError."""
+    """Inside the block, the model may be called only under `torch.func.vmap` over jobs.
+
+    A plain call raises RuntimeError, unless the scores are capped (`softcap`).
+    """
     _under_vmap["active"] = True
     try:
         yield

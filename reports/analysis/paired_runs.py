@@ -85,7 +85,7 @@ class PairedRuns:
     blocks: Mapping[tuple[str, int], tuple[Block, ...]]  # per task and size: the union over methods
     repeated: tuple[
         Run, ...
-    ]  # further runs with a score of a method in a block, which are not used
+    ]  # further runs of a method in a block that have a score; they are not used
     unknown: tuple[str, ...]  # requested names that no run has
     hypothesis: Hypothesis | None = None  # the declared hypothesis of the study
     # whether the requested tasks or sizes, here or when the runs were read from the database, leave out
@@ -104,10 +104,10 @@ class PairedRuns:
         return self.hypothesis.max_draws if self.hypothesis else 0
 
     def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
-        """Return with how many runs a method and the baseline could be compared at the earlier looks, each number once.
+        """Return the numbers of runs with which a method and the baseline could be compared before now.
 
-        A look is a moment at which all jobs of both had ended, before more were added. Each may have been a
-        test, so later tests are stricter.
+        A look is recorded when a method whose jobs had all ended is given more. It counts for two methods if
+        the jobs of both had all ended then. Each may have been a test, so later tests are stricter.
         """
         # Position i of `Run.looks` is the same look for all methods; 0: the jobs of the method had not all
         # ended then.
@@ -207,7 +207,10 @@ def sizes_of(paired_runs: PairedRuns, task: str, scope: int | None) -> list[int]
 def seconds_per_draw(
     paired_runs: PairedRuns, methods: Sequence[str], tasks: Sequence[str], scope: int | None
 ) -> float:
-    """Return the device seconds of one more draw of each method on each task and size, from the mean so far."""
+    """Return the device seconds, in total, of one more draw of each method on each task and size.
+
+    They are estimated from the means so far.
+    """
     total = 0.0
     for method in methods:
         for task in tasks:
@@ -219,7 +222,7 @@ def seconds_per_draw(
 
 
 def draw_count(paired_runs: PairedRuns, task: str, scope: int | None) -> int:
-    """Return the number of planned draws of a task at one size, or at all sizes (`scope` None)."""
+    """Return the number of different draws that are planned on a task at one size, or at any (`scope` None)."""
     return len(
         {
             block.draw
@@ -236,12 +239,13 @@ def common_draws(paired_runs: PairedRuns, task: str, sizes: Sequence[int]) -> se
 
 
 def holdout_ratio(runs: Iterable[Run]) -> float:
-    """Return the ratio of test rows to other rows that widens an interval over draws (Nadeau & Bengio 2003).
+    """Return by how much to widen an interval over draws (Nadeau & Bengio 2003).
 
-    It is 0 if the test rows are not split anew for each draw. Results that store the numbers of their test
-    rows (`identities`) come from a split that holds out at most about `HELD_OUT` of the rows, so the ratio
-    is at most HELD_OUT / (1 - HELD_OUT). If a result is older, the training rows stand for the other rows,
-    which makes the ratio too large.
+    It is the ratio of test rows to the other rows of a file, and 0 if the test rows are not split anew for
+    each draw. If all results store the numbers of their test rows (`identities`), the split held out at most
+    about `HELD_OUT` of the rows, and the greatest possible ratio, HELD_OUT / (1 - HELD_OUT), is returned. If
+    one does not, because an earlier version wrote it, the training rows stand for the other rows, which makes
+    the ratio too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):
@@ -350,7 +354,7 @@ def pair_runs(
 
 
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
-    """Return one run per method and block, and further finished runs of the same method and block."""
+    """Return one run per method and block, and the further runs of both that have a score."""
     index: dict[tuple[str, Block], Run] = {}
     repeated = []
     for run in runs:
