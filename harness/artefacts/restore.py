@@ -65,6 +65,17 @@ class StoredModel:
         return list(self.entry.setting["task"]["labels"])
 
     @property
+    def texts(self) -> int | None:
+        """The number of texts of an example; None if the tensors of a user's task are older than this number."""
+        return 1 + self.task.pair if self.task else self.metadata.get("texts")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the texts in the task's data; empty if they are not known."""
+        known = getattr(self.task.reader, "fields", ()) if self.task else ()
+        return list(known or self.metadata.get("columns", ()))
+
+    @property
     def vertices(self) -> int:
         """Number of vertices; 1 if no tensor has a vertex axis."""
         shared = self.metadata["without_vertices"]

@@ -59,6 +59,20 @@ def predict(
             metavar="COLUMN[,COLUMN]",
         ),
     ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="What separates the columns of the file; by default it is recognised.",
+            metavar="CHARACTER",
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoding of the file, such as cp1252; by default it is recognised.",
+            metavar="NAME",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -78,7 +92,14 @@ def predict(
     predict_job(
         db,
         digest,
-        PredictRequest(texts=texts or [], file=csv, columns=text, output=output),
+        PredictRequest(
+            texts=texts or [],
+            file=csv,
+            columns=text,
+            output=output,
+            delimiter=delimiter,
+            encoding=encoding,
+        ),
         at,
         as_json=as_json,
     )

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,18 +17,12 @@ from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.scheduling.summary import print_line
-from harness.tasks import user_files
 from harness.tasks.base import Example, Task
-from harness.tasks.findings import text_problem
-from harness.tasks.table_files import (
-    FileTable,
-    Problems,
-    Reading,
-    as_number,
-    column_names,
-    read_bytes,
-    read_table,
-)
+from harness.tasks.cells import as_number, column_names, is_blank, text_problem
+from harness.tasks.delimiters import delimiter_named
+from harness.tasks.problems import Problems
+from harness.tasks.table_files import FileTable, Reading, read_bytes, read_table
+from harness.wording import escaped, listed, plural
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
@@ -40,6 +35,8 @@ class PredictRequest:
     file: Path | None
     columns: str | None  # the text columns of the file, separated by commas
     output: Path | None
+    delimiter: str | None = None  # of the file; None: recognise it
+    encoding: str | None = None  # of the file; None: recognise it
 
 
 def predict_job(
@@ -49,7 +46,7 @@ def predict_job(
 
     Raises:
         UsageError: the options contradict each other, the number of texts is not the task's, or a
-            row has no text.
+            row's text cannot be read.
         Unavailable, CorruptData: the tensors are missing or were changed.
         CannotWrite: the output cannot be written.
     """
@@ -59,13 +56,18 @@ def predict_job(
         _check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)
         _print_prediction(stored, prediction, as_json=as_json)
+        return
+    table, texts = read_texts(stored, request)
+    log = Console(stderr=True)
+    for note in (*table.notes, *_unanswered(table, texts)):
+        print_line(log, f"note: {note}")
+    asked = [row for row in texts if row is not None]
+    answers = iter(predict_texts(stored, asked, at) if asked else ())
+    content = _as_csv(stored, table, [None if row is None else next(answers) for row in texts])
+    if request.output is None:
+        sys.stdout.buffer.write(content)
     else:
-        table, texts = read_texts(stored, request.file, request.columns)
-        content = _as_csv(stored, table, predict_texts(stored, texts, at))
-        if request.output is None:
-            sys.stdout.buffer.write(content)
-        else:
-            write_output(request.output, content)
+        write_output(request.output, content)
 
 
 def predict_texts(
@@ -119,36 +121,59 @@ def predict_texts(
 
 
 def read_texts(
-    stored: StoredModel, path: Path, columns: str | None
-) -> tuple[FileTable, list[tuple[str, ...]]]:
-    """Return a file's table and the texts of its rows.
+    stored: StoredModel, request: PredictRequest
+) -> tuple[FileTable, list[tuple[str, ...] | None]]:
+    """Return a file's table and the texts of each row; None for a row that lacks one.
 
     Args:
         stored: the trained model.
-        path: a CSV, TSV, JSONL or Parquet file.
-        columns: the text columns, separated by commas; None: those of the model's task.
+        request: names the file and, unless they are those of the model's task, its text columns.
 
     Raises:
-        UsageError: the file cannot be read, its text columns are ambiguous, or a row has no text.
+        UsageError: the file cannot be read, its text columns are ambiguous, or a text cannot be used.
     """
-    problems = Problems()
-    wanted = tuple(column_names(columns)) if columns else ()
-    table = read_table(path, read_bytes(path), problems, Reading(needed=wanted))
+    path, problems = request.file, Problems()
+    assert path is not None
+    wanted = tuple(column_names(request.columns)) if request.columns is not None else ()
+    reading = Reading(
+        needed=wanted or tuple(stored.columns),
+        delimiter=delimiter_named(request.delimiter) if request.delimiter is not None else None,
+        encoding=request.encoding,
+    )
+    table = read_table(path, read_bytes(path), problems, reading)
     problems.raise_if_any()
-    names = column_names(columns) if columns is not None else _text_columns(stored, table)
-    user_files.existing_columns(table, names, problems)
+    names = wanted or _text_columns(stored, table)
+    table.lacks(names, problems)
+    if len(set(names)) < len(names):
+        problems.add(f"--text names the column {names[0]!r} twice")
     if taken := [name for name in _added_columns(stored) if name in table.columns]:
         problems.add(
             f"{path} already has a column {taken[0]!r}, where a prediction would go: rename it"
         )
     problems.raise_if_any()
     _check_count(stored, len(names))
-    rows = [
-        [user_files.read_text(path, row, name, position, problems) for name in names]
-        for position, row in zip(table.positions, table.rows, strict=True)
-    ]
+    texts: list[tuple[str, ...] | None] = []
+    for position, row in zip(table.positions, table.rows, strict=True):
+        found = [row.get(name) for name in names]
+        blank = any(text is None or (isinstance(text, str) and is_blank(text)) for text in found)
+        if blank or table.repeats_header(row, names):
+            texts.append(None)
+        else:
+            read = [table.text(row, name, position, problems) for name in names]
+            texts.append(tuple(text for text in read if text is not None))
     problems.raise_if_any()
-    return table, [tuple(text for text in row if text is not None) for row in rows]
+    return table, texts
+
+
+def _unanswered(table: FileTable, texts: Sequence[tuple[str, ...] | None]) -> Iterator[str]:
+    """Yield a sentence on the rows that get no answer."""
+    rows = [where for where, row in zip(table.positions, texts, strict=True) if row is None]
+    if rows:
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        yield (
+            f"{table.path.name}: {plural(len(rows), 'row')} without text or repeating the header "
+            f"({', '.join(rows[:3])}{more}): the answer is empty"
+        )
 
 
 def escape_formula(name: str) -> str:
@@ -171,8 +196,11 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
         problems.append("pass either texts or --csv FILE, not both")
     if not request.texts and not file:
         problems.append("pass one text, the two texts of a pair, or --csv FILE")
-    if file is None and (request.columns is not None or output is not None):
-        problems.append("--text and --output require --csv FILE")
+    of_file = ("columns", "output", "delimiter", "encoding")
+    if file is None and any(getattr(request, name) is not None for name in of_file):
+        problems.append("--text, --output, --delimiter and --encoding require --csv FILE")
+    if request.columns is not None and not all(column_names(request.columns)):
+        problems.append(f"--text names no column: {request.columns!r}")
     if file is not None and as_json:
         problems.append("--json requires texts: predictions for a file are written as CSV")
     if output is not None and output.suffix.lower() != ".csv":
@@ -185,9 +213,9 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
 
 def _check_count(stored: StoredModel, count: int) -> None:
     """Raise UsageError if the task is known and has another number of texts per example."""
-    if stored.task is not None and count != 1 + stored.task.pair:
-        required = "two texts" if stored.task.pair else "one text"
-        raise UsageError(f"an example of {stored.task.name} has {required}, got {count}")
+    if stored.texts is not None and count != stored.texts:
+        required = "two texts" if stored.texts == 2 else "one text"
+        raise UsageError(f"an example of {stored.entry.task} has {required}, got {count}")
 
 
 def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_json: bool) -> None:
@@ -198,20 +226,19 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         text += f"  ({', '.join(f'{name} {100 * value:.1f} %' for name, value in ranked)})"
-    print_line(Console(), text)
+    print_line(Console(), escaped(text))
 
 
 def _text_columns(stored: StoredModel, table: FileTable) -> Sequence[str]:
     """Return the text columns of the task's own data, or all columns if there are as many as texts."""
-    task = stored.task
-    fields: Sequence[str] = getattr(task.reader, "fields", ()) if task else ()
-    if fields and set(fields) <= set(table.columns):
-        return fields
-    if len(table.columns) == 1 + bool(task and task.pair):
+    if stored.columns and set(stored.columns) <= set(table.columns):
+        return stored.columns
+    if len(table.columns) == (stored.texts or 1):
         return table.columns
+    trained = f" (the model was trained on {listed(stored.columns)})" if stored.columns else ""
     raise UsageError(
-        f"{table.path}: cannot tell which columns hold the texts; "
-        f"pass --text COLUMN or --text COLUMN,COLUMN (columns: {', '.join(table.columns)})"
+        f"{escaped(str(table.path))}: cannot tell which columns hold the texts{trained}; "
+        f"pass --text COLUMN or --text COLUMN,COLUMN (columns: {listed(table.columns)})"
     )
 
 
@@ -220,19 +247,36 @@ def _added_columns(stored: StoredModel) -> list[str]:
 
 
 def _as_csv(
-    stored: StoredModel, table: FileTable, predictions: Sequence[Mapping[str, Any]]
+    stored: StoredModel, table: FileTable, predictions: Sequence[Mapping[str, Any] | None]
 ) -> bytes:
     """Return the rows, unchanged, with their predictions as further columns."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*table.columns, *_added_columns(stored)])
+    added = _added_columns(stored)
+    writer.writerow([*table.columns, *added])
     for row, prediction in zip(table.rows, predictions, strict=True):
-        value = prediction["answer"]
-        writer.writerow(
-            [
-                *(row.get(name) for name in table.columns),
-                escape_formula(value) if stored.labels else f"{value:.6g}",
-                *(f"{prediction['probabilities'][name]:.6g}" for name in stored.labels),
-            ]
-        )
+        cells = [_cell(row.get(name)) for name in table.columns]
+        answer = [""] * len(added) if prediction is None else _answer_cells(stored, prediction)
+        writer.writerow([*cells, *answer])
     return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _answer_cells(stored: StoredModel, prediction: Mapping[str, Any]) -> list[str]:
+    value = prediction["answer"]
+    if not stored.labels:
+        return [f"{value:.6g}"]
+    probabilities = [f"{prediction['probabilities'][name]:.6g}" for name in stored.labels]
+    return [escape_formula(value), *probabilities]
+
+
+def _cell(value: object) -> str:
+    """Return a value of JSON or Parquet as it would be written in a CSV file; a text stays as it is."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # NaN
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors
 from harness.redaction import redact
-from harness.tasks import Task, user_files
+from harness.tasks import Task, task_file
 from methods.core.suggestions import did_you_mean
 from reports import render
 from reports.analysis.paired_runs import NothingToCompare
@@ -84,7 +84,7 @@ def write_report(
         raise UsageError("--task-file requires --format html or --characteristics")
     if form == "csv":
         _refuse_in_csv(characteristics=characteristics, temperature=temperature, classes=classes)
-    tasks = [user_files.from_toml(path) for path in task_files]
+    tasks = [task_file.read(path) for path in task_files]
     comparison = comparison_of(query, baseline)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
         output = Path("report.html")  # a page is unreadable in a terminal

@@ -25,7 +25,7 @@ from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import Outcome, unpack_predictions
 from harness.study import preregistration
-from harness.tasks import REGISTRY, Task, user_files
+from harness.tasks import REGISTRY, Task, task_file
 from harness.training.ticket import Ticket
 from harness.wording import plural
 
@@ -202,7 +202,7 @@ def _rerun(
     import torch
 
     torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
-    tasks = {**REGISTRY, **{task.name: task for task in map(user_files.from_toml, task_files)}}
+    tasks = {**REGISTRY, **{task.name: task for task in map(task_file.read, task_files)}}
     results = []
     for number, entry in enumerate(entries, start=1):
         result = rerun_job(ledger, entry, tasks, device)

@@ -22,6 +22,7 @@ from harness.ledger.statements import (
     text_ids,
 )
 from harness.ledger.tables import (
+    DATA_KEYS,
     Attempt,
     Blob,
     Environment,
@@ -68,19 +69,15 @@ def merge(target: Ledger, source: Ledger) -> MergeCounts:
 def _copy_meta(target: Connection, source: Connection) -> None:
     """Copy values, such as the hypothesis, whose key the target does not have.
 
-    A target that has results gets no hypothesis: it would have been declared after them.
+    A target that has results gets no hypothesis: it would have been declared after them. Looks and what was
+    said about data describe the results that are copied, so every target gets them.
     """
     meta, results = table_of(Meta), table_of(Result)
-    if target.execute(select(results.c.job).limit(1)).first() is not None:
-        known = set(target.execute(select(meta.c.key)).scalars()) | {looks.KEY}
-    else:
-        known = None
+    has_results = target.execute(select(results.c.job).limit(1)).first() is not None
     for key, value in source.execute(select(meta.c.key, meta.c.value)).all():
-        if known is not None and key not in known:
-            continue
         if key == looks.KEY:
             looks.add(target, looks.parse(value))
-        elif key != "schema":
+        elif key.startswith(DATA_KEYS) or not (has_results or key == "schema"):
             insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 

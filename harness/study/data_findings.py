@@ -3,14 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 from harness.errors import CorruptData
 from harness.jobs import canonical
 from harness.ledger import Ledger
+from harness.ledger.tables import DATA_KEYS
 from harness.tasks.base import Task
-
-PREFIX: Final = "data "  # of keys in the ledger's `Meta` table; a task's name and revision follow
 
 
 def store(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -> None:
@@ -48,7 +46,7 @@ def read(values: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, t
 
 
 def _key(task: str, revision: str) -> str:
-    return f"{PREFIX}{task} {revision}"
+    return f"{DATA_KEYS}{task} {revision}"
 
 
 def _seal(key: str, findings: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.study.grid_options import PRESETS, GridOptions
 from harness.study.planning import Request
-from harness.tasks import GROUPS, REGISTRY, Task, decoding, draws, table_files, user_files
+from harness.tasks import GROUPS, REGISTRY, Task, cells, delimiters, draws, task_file, user_files
 from methods import Method
 from methods.core.suggestions import did_you_mean
 
@@ -331,7 +331,7 @@ def _tasks(reader: OptionReader) -> list[Task]:
 def _own_tasks(reader: OptionReader) -> list[Task]:
     """Return the tasks of --task-file and --data."""
     grid = reader.grid
-    tasks = reader.attempt_all(user_files.from_toml, grid.task_file)
+    tasks = reader.attempt_all(task_file.read, grid.task_file)
     if grid.data is None:
         names = (
             *("text", "label", "test", "kind", "group", "metrics", "positive"),
@@ -350,17 +350,17 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     else:
         delimiter = None
         if grid.delimiter is not None:
-            delimiter = reader.attempt(partial(decoding.delimiter_named, grid.delimiter))
+            delimiter = reader.attempt(partial(delimiters.delimiter_named, grid.delimiter))
         task = reader.attempt(
             partial(
                 user_files.from_options,
                 grid.data,
-                table_files.column_names(grid.text),
-                grid.label,
+                cells.column_names(grid.text),
+                cells.column_name(grid.label),
                 test=grid.test,
                 regression={"classes": False, "number": True}.get(grid.kind or ""),
                 metrics=split(grid.metrics) if grid.metrics is not None else None,
-                group=grid.group,
+                group=cells.column_name(grid.group) if grid.group else None,
                 positive=grid.positive,
                 name=grid.name,
                 strict=grid.strict_data,

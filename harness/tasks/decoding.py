@@ -1,22 +1,34 @@
-"""How a text file is encoded, and what separates the columns of a table in it."""
+"""How a text file is encoded."""
 
-import csv
-import io
 import re
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from harness.errors import UsageError
+from harness.wording import escaped
 
-DELIMITERS: Final = (",", ";", "\t", "|")
-_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_WORDS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 _LATIN: Final = ("cp1252", "cp1250", "cp1254", "cp1257")
 _LATIN_SHARE: Final = 0.4  # of bytes beyond ASCII, which texts in Latin letters do not reach
 _LETTER: Final = r"[^\W\d_]"
 _UTF16_SHARE: Final = 0.2  # of NUL bytes; a file with fewer has NULs for another reason
+_MARKS: Final = (  # the longer mark first: that of UTF-32 begins like that of UTF-16
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_FORMATS: Final = (
+    (b"\x1f\x8b", "is compressed by gzip: unpack it first"),
+    (b"BZh", "is compressed by bzip2: unpack it first"),
+    (b"\xfd7zXZ", "is compressed by xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "is compressed by zstd: unpack it first"),
+    (b"PK\x03\x04", "is an Excel file or a ZIP archive: save the table as CSV"),
+    (b"\xd0\xcf\x11\xe0", "is an Excel file: save the table as CSV"),
+    (b"PAR1", "is a Parquet file: give it the suffix .parquet"),
+    (b"SQLite format 3", "is an SQLite database: save the table as CSV"),
+    (b"%PDF-", "is a PDF file: save the table as CSV"),
+)
 
 
 class Decoded(NamedTuple):
@@ -26,40 +38,66 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def decode(path: Path, content: bytes, encoding: str | None = None) -> Decoded:
-    """Return the text of a file.
+def decode(
+    path: Path, content: bytes, encoding: str | None = None, *, guess: bool = True
+) -> Decoded:
+    """Return the text of a file, without a byte order mark.
 
-    UTF-8 and UTF-16 are recognised with or without a byte order mark; for other bytes,
-    charset-normalizer finds the encoding in which they look most like a language.
+    UTF-8 and UTF-16 are recognised with or without a byte order mark, and UTF-32 with one; for other
+    bytes, charset-normalizer finds the encoding in which they look most like a language.
 
     Args:
         path: the file, for messages.
         content: its bytes.
         encoding: the encoding that the user names; None: recognise it.
+        guess: whether bytes that no mark and no rule tells apart may be guessed.
 
     Raises:
-        UsageError: there is no such encoding, or the bytes do not have it.
+        UsageError: there is no such encoding, the bytes do not have it, or they are not those of a text.
     """
+    name = escaped(str(path))
+    if problem := next((text for start, text in _FORMATS if content.startswith(start)), ""):
+        raise UsageError(f"{name} {problem}")
     if encoding is not None:
-        return Decoded(_decode_as(path, content, encoding))
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Decoded(_decode_as(path, content, "utf-16"), (f"{path} is read as UTF-16",))
-    if content.count(b"\0") > _UTF16_SHARE * len(content):
-        little = content[1::2].count(b"\0") >= content[::2].count(b"\0")
-        name = "utf-16-le" if little else "utf-16-be"
-        return Decoded(_decode_as(path, content, name), (f"{path} is read as {name.upper()}",))
+        return Decoded(_decode_as(name, content, encoding))
+    if recognised := _marked(content) or _utf16(content):
+        said = f"{name} is read as {recognised.upper()}"
+        return Decoded(_decode_as(name, content, recognised), (said,))
     try:
-        return Decoded(content.decode("utf-8-sig"))
+        return Decoded(content.decode("utf-8").lstrip("\ufeff"))
     except UnicodeDecodeError as error:
-        found = None if _is_damaged_utf8(content) else _encoding_of(content)
+        found = None if not guess or _is_damaged_utf8(content) else _encoding_of(content)
         if found is None:
-            line = content[: error.start].count(b"\n") + 1
-            raise UsageError(
-                f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8, and no other encoding fits: "
-                "name it with --encoding"
-            ) from None
-        note = f"{path} is not UTF-8 and is read as {found}; --encoding names another"
-        return Decoded(_decode_as(path, content, found), (note,))
+            what = f"{name}, line {_line(content, error.start)}: byte 0x{content[error.start]:02x} is not UTF-8"
+            hint = ", and no other encoding fits: name it with --encoding"
+            raise UsageError(what + (hint if guess else ": save the file as UTF-8")) from None
+    text = _decode_as(name, content, found)
+    word = next(iter(re.findall(r"\w*[^\W\x00-\x7f]\w*", text)), "")
+    example = f" (for example {word!r})" if word else ""
+    note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
+    return Decoded(text, (note,))
+
+
+def _marked(content: bytes) -> str:
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "")
+
+
+def _utf16(content: bytes) -> str:
+    """Return the kind of UTF-16 that bytes without a mark have; empty: they have none.
+
+    Texts in Latin letters have many NUL bytes. Others have them in their line breaks and delimiters.
+    """
+    nuls = content.count(b"\0")
+    if not nuls:
+        return ""
+    little = content[1::2].count(b"\0") >= content[::2].count(b"\0")
+    name = "utf-16-le" if little else "utf-16-be"
+    with suppress(UnicodeDecodeError):
+        text = content.decode(name)
+        header, *rest = text.splitlines()
+        if rest and "\0" not in text and re.search(r"[,;\t|{]", header):
+            return name
+    return name if nuls > _UTF16_SHARE * len(content) else ""
 
 
 def _is_damaged_utf8(content: bytes) -> bool:
@@ -90,68 +128,16 @@ def _encoding_of(content: bytes) -> str | None:
     return min(symbols, key=lambda name: symbols[name], default=None)
 
 
-def _decode_as(path: Path, content: bytes, encoding: str) -> str:
+def _decode_as(name: str, content: bytes, encoding: str) -> str:
     try:
-        return content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except LookupError:
-        raise UsageError(f"--encoding: there is no encoding {encoding!r}") from None
+        return content.decode(encoding).lstrip("\ufeff")
     except UnicodeError as error:
         start = getattr(error, "start", 0)
-        line = content[:start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: byte {start + 1} is not {encoding}") from None
+        line = _line(content, start)
+        raise UsageError(f"{name}, line {line}: byte {start + 1} is not {encoding}") from None
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        raise UsageError(f"there is no encoding {encoding!r}") from None
 
 
-def delimiter_named(text: str) -> str:
-    """Return the delimiter that a user names: one character, or `tab`.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    delimiter = _WORDS.get(text.lower(), text)
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise UsageError(f"--delimiter must be one character or `tab`, got {text!r}")
-    return delimiter
-
-
-class Separated(NamedTuple):
-    """The lines of a table with separated columns."""
-
-    delimiter: str
-    skipped: int  # lines in front of the header
-    notes: tuple[str, ...] = ()
-
-
-def separated(
-    path: Path, text: str, usual: str, needed: Collection[str], named: str | None = None
-) -> Separated:
-    """Return what separates the columns of a table.
-
-    A first line such as `sep=;`, which Excel writes, names it. Otherwise it is the usual one of the suffix,
-    unless only with another one the header has the columns that are needed.
-
-    Args:
-        path: the file, for messages.
-        text: its text.
-        usual: the delimiter that its suffix promises.
-        needed: columns that the header must have.
-        named: the delimiter that the user names; None: recognise it.
-    """
-    first = text.partition("\n")[0].rstrip("\r")
-    line = first.lower().startswith("sep=") and len(first) == len("sep=;")
-    if named is not None:
-        return Separated(named, int(line))
-    if line:
-        return Separated(first[-1], 1)
-    for delimiter in dict.fromkeys((usual, *DELIMITERS)):
-        if needed and set(needed) <= set(_header(text, delimiter)):
-            told = f"{path}: the columns are separated by {_NAMES[delimiter]}"
-            return Separated(delimiter, 0, (told,) if delimiter != usual else ())
-    return Separated(usual, 0)
-
-
-def _header(text: str, delimiter: str) -> list[str]:
-    try:
-        cells = next(iter(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)), [])
-    except csv.Error:
-        return []
-    return [cell.strip() for cell in cells]
+def _line(content: bytes, start: int) -> int:
+    return len(re.findall(rb"\r\n|\r|\n", content[:start])) + 1

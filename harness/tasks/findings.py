@@ -1,6 +1,5 @@
 """What is worth knowing about the rows of a user's file before anything is trained on them."""
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from harness.tasks.base import Example, normalise
-from harness.wording import plural
+from harness.wording import clipped, escaped, plural, short
 
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
@@ -26,7 +25,9 @@ def description(name: str, rows: Sequence[Example], labels: Sequence[str]) -> It
     if labels:
         counts = Counter(int(row.label) for row in rows)
         ranked = [(labels[number], count) for number, count in counts.most_common()]
-        shown = ", ".join(f"{text} {count}" for text, count in ranked[:MOST_NAMED])
+        shown = ", ".join(
+            f"{escaped(clipped(text))} {count}" for text, count in ranked[:MOST_NAMED]
+        )
         more = f" and {len(ranked) - MOST_NAMED} more" if len(ranked) > MOST_NAMED else ""
         yield f"{name}: {plural(len(rows), 'row')} of {plural(len(counts), 'class', 'classes')}: {shown}{more}"
     else:
@@ -43,7 +44,7 @@ def doubts(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterato
     """Yield sentences on what may be wrong: classes without rows, and texts that repeat or contradict each other."""
     used = {int(row.label) for row in rows} if labels else set()
     if rows and (empty := [text for n, text in enumerate(labels) if n not in used]):
-        yield f"{name}: no row has the label {', '.join(map(repr, empty[:MOST_NAMED]))}"
+        yield f"{name}: no row has the label {', '.join(map(short, empty[:MOST_NAMED]))}"
     yield from _repeated(name, rows)
 
 
@@ -63,35 +64,19 @@ def alike(labels: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each group of classes that differ only in case, width, spaces or invisible characters."""
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault(_seen(label), []).append(label)
+        groups.setdefault(seen(label), []).append(label)
     for group in groups.values():
         if len(group) > 1:
             names = " and ".join(map(ascii, group))
             yield f"the classes {names} look alike: if they are one class, give them one spelling"
 
 
-def _seen(label: str) -> str:
-    """Return what a reader sees of a label, without case and spaces."""
-    text = unicodedata.normalize("NFKC", label).casefold()
+def seen(label: str) -> str:
+    """Return what a reader sees of a label: no case, no spaces, no invisible characters, no quotes around it."""
+    text = unicodedata.normalize("NFKC", label).casefold().strip("\"'\u201c\u201d")
     return "".join(
         c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not c.isspace()
     )
-
-
-def is_blank(text: str) -> bool:
-    """Return whether a text has no visible character: only spaces, controls or zero-width characters."""
-    return not any(unicodedata.category(c)[0] not in "ZC" for c in text)
-
-
-def text_problem(text: str) -> str:
-    """Return why a text cannot be used, whether it comes from a file or from an argument; empty if it can."""
-    if is_blank(text):
-        return "no text"
-    if "\0" in text:
-        return "a NUL character"
-    if re.search("[\ud800-\udfff]", text):
-        return "half of a surrogate pair, which is not a character"
-    return ""
 
 
 def left_out(name: str, reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:

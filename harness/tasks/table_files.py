@@ -5,69 +5,23 @@ Cells are not converted, and every row knows its position in the file, for messa
 
 import csv
 import hashlib
-import io
 import json
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import UsageError
-from harness.tasks.decoding import Decoded, decode, separated
-from harness.wording import plural
+from harness.tasks.cells import text_problem
+from harness.tasks.decoding import Decoded, decode
+from harness.tasks.delimiters import separated
+from harness.tasks.problems import Problems
+from harness.wording import escaped, listed, plural, short
+from methods.core.suggestions import did_you_mean
 
-_MAX_PROBLEMS: Final = 10
 _MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
-
-
-class Problems:
-    """Collects problems, so that one message reports all of them; equal ones of several rows become one."""
-
-    def __init__(self) -> None:
-        self._positions: dict[
-            tuple[str, str], list[str]
-        ] = {}  # by file and text, or by text and ""
-        self.count = 0
-        self.notes: list[str] = []  # on rows that can be used
-
-    def add(self, *problems: str) -> None:
-        """Add problems."""
-        for problem in problems:
-            self._positions.setdefault((problem, ""), [])
-            self.count += 1
-
-    def add_row(self, path: Path, position: str, text: str) -> None:
-        """Add a problem of one row; `text` follows its position."""
-        self._positions.setdefault((str(path), text), []).append(position)
-        self.count += 1
-
-    def raise_if_any(self) -> None:
-        """Raise if there are problems.
-
-        Raises:
-            UsageError: the first problems, and how many more there are.
-        """
-        messages = [_message(*key, found) for key, found in self._positions.items()]
-        if messages:
-            more = len(messages) - _MAX_PROBLEMS
-            raise UsageError(
-                *messages[:_MAX_PROBLEMS],
-                *([f"and {plural(more, 'more problem')}"] if more > 0 else []),
-            )
-
-
-def _message(start: str, text: str, positions: Sequence[str]) -> str:
-    """Return `d.csv, row 2 (line 3), column 'text': no text; so have 4 more rows: row 7 (line 8), ...`."""
-    if not positions:
-        return start
-    message, others = f"{start}, {positions[0]}{text}", positions[1:]
-    if others:
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        message += f"; the same in {plural(len(others), 'more row')}: {shown}"
-    return message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +30,13 @@ class Reading:
 
     Attributes:
         needed: columns that the header must have, which tells delimiters apart.
+        only: whether rows keep only the needed columns.
         delimiter: what separates the columns of a CSV or TSV file.
         encoding: of a text file.
     """
 
     needed: tuple[str, ...] = ()
+    only: bool = False
     delimiter: str | None = None
     encoding: str | None = None
 
@@ -90,7 +46,8 @@ class FileTable:
     """A table in a file.
 
     It has columns, readable rows, each row's position (`row 3 (line 4)`, counted from 1), and notes on how
-    the file was read.
+    the file was read. Each column has another name: one without a name, or with the name of a column before
+    it, gets its number.
     """
 
     path: Path
@@ -99,10 +56,34 @@ class FileTable:
     positions: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
-    def add(self, row: dict[str, Any], position: str) -> None:
-        """Add a row."""
-        self.rows.append(row)
-        self.positions.append(position)
+    def lacks(self, names: Sequence[str], problems: Problems) -> set[str]:
+        """Return which of these columns the table does not have; add a problem for each."""
+        missing = [name for name in names if name not in self.columns]
+        for name in missing:
+            hint = did_you_mean(name, self.columns)
+            problems.add(
+                f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {listed(self.columns)}"
+            )
+        return set(missing)
+
+    def repeats_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
+        """Return whether a row has the names of these columns in them."""
+        return all(
+            str(row.get(name)).strip("\ufeff ").casefold() == name.casefold() for name in names
+        )
+
+    def text(
+        self, row: Mapping[str, Any], name: str, position: str, problems: Problems
+    ) -> str | None:
+        """Return the text in a column of a row; None, with a problem added, if there is none."""
+        value, column = row.get(name), f", column {name!r}: "
+        if value is not None and not isinstance(value, str):
+            problems.add_row(self.path, position, f"{column}{short(str(value))} is not a text")
+        elif problem := text_problem(value or ""):
+            problems.add_row(self.path, position, f"{column}{problem}")
+        else:
+            return value
+        return None
 
 
 READING: Final = Reading()
@@ -119,23 +100,14 @@ def read_bytes(path: Path) -> bytes:
             "a file must be on this machine: download it, and name the copy instead of a URL"
         )
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{escaped(str(path))} is not a file but a pipe or a device: copy it")
         return path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"there is no file {shown(path)}") from None
+        raise UsageError(f"there is no file {escaped(str(path))}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UsageError(
-            f"cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-
-
-def shown(path: Path) -> str:
-    """Return a path for a message, with control characters escaped: a backslash in TOML may make some."""
-    text = str(path)
-    if min(text, default=" ") >= " ":
-        return text
-    return (
-        f"{text!a}: a backslash in double quotes begins an escape, write the path in single quotes"
-    )
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read {escaped(str(path))}: {reason}") from None
 
 
 def digest(contents: Sequence[bytes]) -> str:
@@ -160,43 +132,14 @@ def read_table(path: Path, content: bytes, problems: Problems, how: Reading = RE
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise UsageError(
-            f"{path}: unknown format {suffix or 'no suffix'!r}; the suffix must be one of {', '.join(_READERS)}"
+            f"{escaped(str(path))}: unknown format {suffix or 'no suffix'!r}; "
+            f"the suffix must be one of {', '.join(_READERS)}"
         )
     before = problems.count
     table = _READERS[suffix](path, content, problems, how)
     if problems.count == before and not (table.columns and table.rows):
-        problems.add(f"{path}: there are no {'rows' if table.columns else 'columns'}")
+        problems.add(f"{escaped(str(path))}: there are no {'rows' if table.columns else 'columns'}")
     return table
-
-
-def column_names(text: str) -> list[str]:
-    """Return names that are separated by commas; one that contains a comma is quoted: `"text, clean"`."""
-    if '"' not in text:
-        return [name.strip() for name in text.split(",")]
-    try:
-        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
-    except csv.Error as error:
-        raise UsageError(f"the columns {text!r} cannot be read: {error}") from None
-
-
-def as_label(value: object) -> str:
-    """Return a label as text: stripped, 1.0 as 1, and empty if it is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def as_number(text: str) -> float | None:
-    """Return the finite number that a text represents, or None."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and "_" not in text else None
 
 
 def _text(path: Path, content: bytes, problems: Problems, how: Reading) -> Decoded | None:
@@ -212,7 +155,7 @@ def _text(path: Path, content: bytes, problems: Problems, how: Reading) -> Decod
             if "\0" in line:
                 problems.add_row(path, f"line {number}", ": a NUL byte")
     if not decoded.text.strip():
-        problems.add(f"{path} is empty")
+        problems.add(f"{escaped(str(path))} is empty")
     return None if problems.count > before else decoded
 
 
@@ -220,81 +163,122 @@ def _separated(
     path: Path, content: bytes, problems: Problems, how: Reading, *, delimiter: str
 ) -> FileTable:
     decoded = _text(path, content, problems, how)
-    table = FileTable(path, ())
     if decoded is None:
-        return table
+        return FileTable(path, ())
     csv.field_size_limit(_MAX_FIELD)
     found = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
-    lines = io.StringIO(decoded.text, newline="")
-    for _ in range(found.skipped):
-        lines.readline()
-    reader = csv.reader(lines, delimiter=found.delimiter, strict=True)
+    table = FileTable(path, (), notes=(*decoded.notes, *found.notes))
     row, line = 0, 1 + found.skipped
+    joined: list[str] = []  # positions of rows with tabs and line breaks inside quotes
     try:
-        for cells in reader:
-            position, line = f"row {row} (line {line})", reader.line_num + 1 + found.skipped
-            if not cells:  # a blank line
-                continue
+        for last, cells in found.rows(decoded.text):
+            position, line = f"row {row} (line {line})", last + 1
+            one = len(table.columns) == 1 and cells  # a blank text, which has its row
+            if not one and not "".join(cells).strip(" \x1a") and len(cells) < 2:
+                continue  # a blank line, or Ctrl-Z at the end
             if not row:
-                columns = _header([cell.strip() for cell in cells], path, problems)
-                table = FileTable(path, columns, notes=(*decoded.notes, *found.notes))
+                columns = _header(
+                    [cell.strip("\ufeff").strip() for cell in cells], path, problems, how
+                )
+                table = FileTable(path, columns, notes=table.notes)
+                kept = [(n, name) for n, name in enumerate(columns) if _is_kept(name, how)]
             elif len(cells) == len(table.columns):
-                table.add(dict(zip(table.columns, cells, strict=True)), position)
+                if found.delimiter == "\t" and any("\t" in c and "\n" in c for c in cells):
+                    joined.append(position)
+                table.rows.append({name: cells[number] for number, name in kept})
+                table.positions.append(position)
             elif table.columns:
-                text = f": {len(cells)} columns, but the header has {len(table.columns)}"
-                problems.add_row(path, position, text)
+                counts = f"{plural(len(cells), 'column')}, but the header has {len(table.columns)}"
+                problems.add_row(path, position, f": {counts}")
             row += 1
     except csv.Error as error:
         hint = (
             "a field that starts with a quote must end with one, and quotes inside it are doubled"
         )
-        problems.add(f"{path}, row {row} (line {line}): {error}; {hint}")
+        problems.add(f"{escaped(str(path))}, row {row} (line {line}): {error}; {hint}")
+    if joined:
+        problems.notes.append(
+            f"{escaped(path.name)}: {plural(len(joined), 'row')} with tabs and line breaks inside quotes "
+            f"({joined[0]}): if the quotes are part of the text, double them"
+        )
     return table
 
 
-def _header(names: list[str], path: Path, problems: Problems) -> tuple[str, ...]:
-    """Return the columns; none, and a problem, if a name occurs twice.
+def _is_kept(name: str, how: Reading) -> bool:
+    return not how.only or name in how.needed
 
-    Trailing delimiters make columns without a name, which may be several.
-    """
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
+
+def _header(names: Sequence[str], path: Path, problems: Problems, how: Reading) -> tuple[str, ...]:
+    """Return a different name for each column; none, and a problem, if a needed one occurs twice."""
+    repeated = sorted({name for name in names if name in how.needed and names.count(name) > 1})
     if repeated:
-        problems.add(f"{path}: more than one column is named {', '.join(map(repr, repeated))}")
-    return () if repeated else tuple(names)
+        problems.add(
+            f"{escaped(str(path))}: more than one column is named {', '.join(map(repr, repeated))}"
+        )
+        return ()
+    unique: dict[str, None] = {}
+    for number, name in enumerate(names, 1):
+        while not name or name in unique:
+            name = f"{name} {number}" if name else f"column {number}"
+        unique[name] = None
+    return tuple(unique)
 
 
 def _json_lines(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:
     decoded = _text(path, content, problems, how) or Decoded("")
-    lines = enumerate(decoded.text.split("\n"), 1)
-    rows: list[dict[str, Any]] = []
-    positions: list[str] = []
-    filled = ((number, line) for number, line in lines if line.strip())
-    for row, (number, line) in enumerate(filled, 1):
+    columns: dict[str, None] = {}
+    table = FileTable(path, (), notes=decoded.notes)
+    if decoded.text.lstrip().startswith("["):
+        problems.add(f"{escaped(str(path))} is one JSON array: write one JSON object in each line")
+        return table
+    for row, (number, line) in enumerate(_filled_lines(decoded.text), 1):
         position = f"row {row} (line {number})"
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
-            problems.add_row(path, position, f": not valid JSON ({error})")
+            reason = getattr(error, "msg", None) or str(error)
+            hint = "; write one object in each line"
+            problems.add_row(path, position, f": not valid JSON ({reason}){hint}")
             continue
         if not isinstance(record, dict):
             problems.add_row(path, position, ": not a JSON object")
         elif record:
-            rows.append(record)
-            positions.append(position)
-    columns = tuple(dict.fromkeys(key for record in rows for key in record))
-    return FileTable(path, columns, rows, positions, decoded.notes)
+            columns |= dict.fromkeys(record)
+            table.rows.append({name: record[name] for name in record if _is_kept(name, how)})
+            table.positions.append(position)
+    return FileTable(path, tuple(columns), table.rows, table.positions, table.notes)
 
 
-def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:  # noqa: ARG001
+def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
+    lines = re.split(
+        r"\r\n|\r|\n", text
+    )  # not the other separators of `splitlines`, which JSON allows
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip(" \t\x1a"))
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values; `json.loads` would keep only the last of two values."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return entries
+
+
+def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pyarrow.BufferReader(content))
-        columns = _header(table.column_names, path, problems)
+        file = parquet.ParquetFile(pyarrow.BufferReader(content))
+        columns = _header(file.schema_arrow.names, path, problems, how)
+        kept = [name for name in columns if _is_kept(name, how)]
+        table = file.read(columns=kept) if how.only else file.read().rename_columns(list(columns))
         rows = table.to_pylist() if columns else []
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UsageError(f"{path} is not a readable Parquet file: {error}") from None
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{escaped(str(path))} is not a readable Parquet file: {reason}") from None
     return FileTable(path, columns, rows, [f"row {number}" for number in range(1, len(rows) + 1)])
 
 

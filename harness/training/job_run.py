@@ -23,7 +23,7 @@ from harness.jobs import Job
 from harness.outcome import Outcome, ProgressCallback, pack_predictions, pack_probabilities
 from harness.streams import Streams
 from harness.tasks import draws, metrics
-from harness.tasks.base import Example
+from harness.tasks.base import Example, Task
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
 from harness.training.adapted_model import AdaptedModel, Tensors
@@ -238,7 +238,7 @@ class JobRun:
                 self.ticket.artefacts,
                 job.digest,
                 trainable.decoded(),
-                _metadata(job, adapted, self.target),
+                _metadata(job, self.ticket.task, adapted, self.target),
             )
         return Outcome(
             digest=job.digest,
@@ -386,11 +386,13 @@ class JobRun:
         return testing.centroid_logits(adapted)
 
 
-def _metadata(job: Job, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
+def _metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
     """Return what is needed to use the trained tensors without the data they were trained on."""
     return {
         "job": job.setting() | job.coordinates(),
         "label": job.label,
+        "texts": 1 + task.pair,
+        "columns": list(getattr(task.reader, "fields", ())),
         "scale": {"mean": target.mean, "spread": target.spread},
         "without_vertices": list(adapted.trainable.shared),
         "products": dict(adapted.trainable.products),

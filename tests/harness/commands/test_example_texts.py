@@ -16,8 +16,7 @@ from harness.backbones.hub import datasets, requests
 from harness.commands import example_texts, stored_runs
 from harness.jobs import Recipe
 from harness.ledger import Ledger
-from harness.tasks import REGISTRY, draws, glue
-from harness.tasks.user_files import from_toml
+from harness.tasks import REGISTRY, draws, glue, task_file
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # every test trains or loads a model
@@ -89,7 +88,7 @@ def test_a_users_files_are_read_if_named_and_unchanged(stored, folder):
     entries, runs = stored
     films = next(run for run in runs if run.task == "films")
     assert example_texts.reader(entries)(films) is None
-    texts = example_texts.reader(entries, [from_toml(folder / "films.toml")])(films)
+    texts = example_texts.reader(entries, [task_file.read(folder / "films.toml")])(films)
     assert len(texts) == films.n_test
     assert all(
         ("good" in row[0]) == (label == 1)
@@ -98,7 +97,7 @@ def test_a_users_files_are_read_if_named_and_unchanged(stored, folder):
     data = folder / "films.csv"
     before = data.read_bytes()
     data.write_bytes(before.replace(b"number 3,", b"number three,"))
-    assert example_texts.reader(entries, [from_toml(folder / "films.toml")])(films) is None
+    assert example_texts.reader(entries, [task_file.read(folder / "films.toml")])(films) is None
     data.write_bytes(before)
 
 

@@ -356,6 +356,55 @@ def test_class_names_that_look_like_formulas_are_made_harmless(bench, own):
     assert {row["answer"] for row in found} <= {"'+bad", "'=good"}
 
 
+def test_the_columns_and_texts_of_own_data_are_remembered(bench, own):
+    """A model of one text refuses two; its column is found among others, in any delimiter and encoding."""
+    name = digest(own, "lora", "reviews")
+    path = own / "more.csv"
+    path.write_bytes("id;review;stars\n1;déjà vu;+bad\n".encode("cp1252"))
+    (row,) = predicted(bench, own, name, "--csv", path)
+    assert (row["review"], row["answer"]) == (
+        "déjà vu",
+        predicted(bench, own, name, "--csv", path, "--text", "review")[0]["answer"],
+    )
+    noted = bench(own, "predict", name, "--db", "r.db", "--csv", path).err
+    assert "separated by semicolons" in noted
+    assert "read as cp1252, a guess (for example 'déjà')" in noted
+    overruled = predicted(bench, own, name, "--csv", path, "--encoding", "cp1251")
+    assert overruled[0]["review"] != "déjà vu"
+    for words in (("a text", "another"), ("--csv", path, "--text", "id,review")):
+        ended = bench(own, "predict", name, "--db", "r.db", *words)
+        assert ended.code == 2
+        assert "an example of reviews has one text, got 2" in ended.err
+    path.write_text("id,said\n1,a film\n")
+    refused = bench(own, "predict", name, "--db", "r.db", "--csv", path).err
+    assert "cannot tell which columns hold the texts (the model was trained on review)" in refused
+
+
+def test_rows_without_text_get_an_empty_answer(bench, trained, tmp_path):
+    """Blank cells and a repeated header cost their rows only; a note counts them, and no cell is lost."""
+    path = tmp_path / "holes.csv"
+    path.write_text("id,said,,\n1,a film,x,y\n2, ,,\nid,said,,\n4,\u200b,,\n5,a play,,\n")
+    name = digest(trained, "lora", "toy-sentiment")
+    found = predicted(bench, trained, name, "--csv", path, "--text", "said")
+    assert [bool(row["answer"]) for row in found] == [True, False, False, False, True]
+    assert [row["id"] for row in found] == ["1", "2", "id", "4", "5"]
+    assert [found[0][column] for column in ("column 3", "column 4")] == ["x", "y"]
+    noted = bench(trained, "predict", name, "--db", "r.db", "--csv", path, "--text", "said").err
+    assert "3 rows without text or repeating the header (row 2 (line 3)" in noted
+
+
+def test_values_of_json_are_written_as_json(bench, trained, tmp_path):
+    """Numbers, lists, objects, truth values and null in other columns come back in a form that others read."""
+    path = tmp_path / "rows.jsonl"
+    values = {"a": 1, "b": [1, "é"], "c": {"d": None}, "e": True, "f": None, "g": 0.5}
+    path.write_text(json.dumps(values | {"said": "a film"}) + "\n")
+    name = digest(trained, "lora", "toy-sentiment")
+    (row,) = predicted(bench, trained, name, "--csv", path, "--text", "said")
+    written = {key: json.loads(row[key]) for key in "abcdeg"}
+    assert written == {key: values[key] for key in "abcdeg"}
+    assert row["f"] == ""
+
+
 @pytest.mark.parametrize(
     "name", ["=1", "+x", "-x", "@x", " =x", "\t=x", "'=x", "\uff1dx", "\u00a0@x", "x=1", "", "good"]
 )
@@ -392,10 +441,9 @@ def test_class_names_that_are_numbers_stay_numbers(name):
         (("\u200b \u00a0",), ["text 1: no text"]),
         (("a film\udcff",), ["text 1: half of a surrogate pair"]),
         (("one text", "and another"), ["an example of toy-sentiment has one text, got 2"]),
-        (
-            ("--csv", "holes.csv", "--text", "said"),
-            ["row 2 (line 3), column 'said': no text; the same in 1 more row: row 4 (line 5)"],
-        ),
+        (("--csv", "rows.csv", "--text", ""), ["--text names no column"]),
+        (("--csv", "rows.csv", "--text", "said", "--encoding", "cp0"), ["no encoding 'cp0'"]),
+        (("a text", "--delimiter", ";"), ["--delimiter and --encoding require --csv"]),
         (
             ("--csv", "half.jsonl", "--text", "said"),
             ["row 1 (line 1), column 'said': half of a surrogate pair"],
@@ -408,7 +456,6 @@ def test_questions_that_cannot_be_answered_are_refused_in_words(bench, trained, 
     """All that is wrong is said, with rows and columns by name, and nothing is written."""
     (trained / "rows.csv").write_text("id,said\n1,a film\n")
     (trained / "rows.txt").write_text("id,said\n1,a film\n")
-    (trained / "holes.csv").write_text("id,said\n1,a film\n2,\n3,a play\n4,  \n")
     (trained / "half.jsonl").write_text('{"said": "a \\ud800 film"}\n')
     (trained / "taken.csv").write_text("answer,said\n1,a film\n")
     before = sorted(trained.iterdir())
@@ -426,11 +473,12 @@ def test_the_columns_of_the_tasks_own_data_are_found(trained, tmp_path):
     one = restore.load(str(trained / "r.db"), digest(trained, "lora", "toy-sentiment"))
     mrpc = as_task(one, "mrpc", ["accuracy", "f1"])
     path = tmp_path / "rows.csv"
+    asked = predict.PredictRequest(texts=(), file=path, columns=None, output=None)
     path.write_text("id,sentence2,sentence1\n7,second,first\n")
-    assert predict.read_texts(mrpc, path, None)[1] == [("first", "second")]
+    assert predict.read_texts(mrpc, asked)[1] == [("first", "second")]
     path.write_text("id,sentence2,other\n7,second,first\n")
     with pytest.raises(UsageError, match="id, sentence2, other"):
-        predict.read_texts(mrpc, path, None)
+        predict.read_texts(mrpc, asked)
 
 
 # -- cards

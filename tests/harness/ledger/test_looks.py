@@ -119,12 +119,14 @@ def test_changed_looks_are_detected(ledger, finish):
 def test_a_hypothesis_is_not_merged_into_a_ledger_with_results(
     tmp_path, ledger, finish, has_results
 ):
-    """It would have been declared after them; an empty ledger takes it over."""
+    """It would have been declared after them; an empty ledger takes it over. What was said of data is always copied."""
     finish(ledger, done=None if has_results else 0)
     with Ledger(str(tmp_path / "other.db"), write=True) as other:
         other.begin("bench run")
         preregistration.declare(other, Hypothesis("prefix", "lora"))
+        other.set_once("data mine 1", "said")
         merge(ledger, other)
+    assert ledger.meta_values()["data mine 1"] == "said"
     assert (preregistration.declared_hypothesis(ledger) is None) == has_results
 
 

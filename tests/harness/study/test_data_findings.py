@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import CorruptData
 from harness.ledger import Ledger
+from harness.ledger.tables import DATA_KEYS
 from harness.study import data_findings
 
 SAID = ("d.csv: 2 rows left out: 2 without text (row 2 (line 3), row 5 (line 6)); --strict-data refuses them",
@@ -46,7 +47,7 @@ def test_stored_findings_are_sealed(tmp_path):
         values = ledger.meta_values()
     assert data_findings.read(values, {"made": "1", "absent": "2"}) == {"made": SAID}
     assert data_findings.read(values, {"made": "2"}) == {}
-    [key] = [key for key in values if key.startswith(data_findings.PREFIX)]
+    [key] = [key for key in values if key.startswith(DATA_KEYS)]
     for changed in (values[key].replace("Bad", "bad"), "[]", "not JSON"):
         with pytest.raises(CorruptData, match="about the data of made was changed"):
             data_findings.read(values | {key: changed}, {"made": "1"})

@@ -1,0 +1,80 @@
+"""What a cell of a user's table, or an argument, holds: a text, a label or a number."""
+
+import csv
+import math
+import re
+import unicodedata
+
+from harness.errors import UsageError
+
+
+def column_names(text: str) -> list[str]:
+    """Return names that are separated by commas; one that contains a comma is quoted: `"text, clean"`.
+
+    Raises:
+        UsageError: the text cannot be a row of names.
+    """
+    if '"' not in text:
+        return [name.strip() for name in text.split(",")]
+    try:
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error as error:
+        raise UsageError(f"the columns {text!r} cannot be read: {error}") from None
+
+
+def column_name(text: str) -> str:
+    """Return the name of one column, which may be quoted and may contain commas without that."""
+    names = column_names(text) if text.lstrip().startswith('"') else []
+    return names[0] if len(names) == 1 else text.strip()
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has no visible character: only spaces, controls or zero-width characters."""
+    return not any(unicodedata.category(c)[0] not in "ZC" for c in text)
+
+
+def text_problem(text: str) -> str:
+    """Return why a text cannot be used, whether it comes from a file or from an argument; empty if it can."""
+    if is_blank(text):
+        return "no text"
+    if "\0" in text:
+        return "a NUL character"
+    if re.search("[\ud800-\udfff]", text):
+        return "half of a surrogate pair, which is not a character"
+    return ""
+
+
+def as_label(value: object) -> str:
+    """Return a label as text: stripped, 1.0 as 1, and empty if it is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def not_a_label(value: object) -> str:
+    """Return what a value is that cannot be a label: a list, an object or bytes; empty if it can be one."""
+    kinds = ((list | tuple, "a list"), (dict, "an object"), (bytes, "a sequence of bytes"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "")
+
+
+def whole(text: str) -> str:
+    """Return `1` for `1.0`, and any other text as it is."""
+    return re.sub(r"(?<=[0-9])\.0+$", "", text) if re.fullmatch(r"[+-]?[0-9]+\.0+", text) else text
+
+
+def as_number(text: str, *, decimal_comma: bool = False) -> float | None:
+    """Return the finite number that a text represents, or None.
+
+    Args:
+        text: the text.
+        decimal_comma: whether `1,5` is a number too.
+    """
+    try:
+        number = float(text.replace(",", ".") if decimal_comma else text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in text else None

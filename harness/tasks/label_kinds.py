@@ -1,0 +1,141 @@
+"""What the labels of a user's file are, classes or numbers, and what is assumed about them."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
+from harness.tasks.problems import Problems
+from harness.wording import short
+from methods.core.suggestions import did_you_mean
+
+# What programs write for no value.
+MISSING: Final = ("na", "n/a", "#n/a", "nan", "null", "none", "nil")
+MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
+_THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
+
+
+class LabelKind(NamedTuple):
+    """What the labels of a file are."""
+
+    regression: bool | None = None  # None: it is ambiguous
+    classes: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def label_kind(
+    cells: Sequence[object],
+    at: str,
+    regression: bool | None,
+    labels: Sequence[str] | None,
+    problems: Problems,
+) -> LabelKind:
+    """Return what the labels are: of the kind that was named, or else classes unless that is ambiguous.
+
+    Args:
+        cells: the label column of the training file.
+        at: the file and the column, for messages.
+        regression: whether the labels are numbers, as the user says; None: the user does not say.
+        labels: the classes that the user names; None: there are no such names.
+        problems: receives what is wrong with the column as a whole.
+    """
+    values = {
+        text for cell in cells if not not_a_label(cell) and not text_problem(text := as_label(cell))
+    }
+    if cells and not values:
+        kinds = sorted({kind for cell in cells if (kind := not_a_label(cell))})
+        what = f"{', '.join(kinds)} is not a label" if kinds else "no row has a label"
+        problems.add(f"{at}: {what}")
+        return LabelKind()
+    comma = _decimal_comma(values)
+    numbers = {text: as_number(text, decimal_comma=comma) for text in values}
+    if regression is None and labels is None and (doubt := _doubt(numbers)):
+        problems.add(f"{at}: {doubt}; pass `--kind number` or `--kind classes`")
+        return LabelKind()
+    if regression and any("," in text for text in values) and not comma:
+        problems.add(f"{at}: write numbers without thousands separators")
+    merged = _merged(values)
+    if len(set(numbers.values()) if regression and None not in numbers.values() else merged) == 1:
+        what = "the same number" if regression else "of one class"
+        problems.add(f"{at}: every row is {what} ({short(merged[0])}); there is nothing to learn")
+    if regression:
+        return LabelKind(True, (), comma, tuple(_read_as(at, values, comma=comma)))
+    if labels:
+        return LabelKind(False, tuple(labels))
+    return LabelKind(False, merged, False, tuple(_assumed(at, numbers, merged, regression)))
+
+
+def _read_as(at: str, values: Collection[str], *, comma: bool) -> Iterator[str]:
+    """Yield sentences on how labels that are numbers are read, where they may mean something else."""
+    if comma:
+        yield f"{at}: numbers with a decimal comma"
+    dots = sorted(text for text in values if "." in text)
+    if dots and all(re.fullmatch(_THOUSANDS.format(r"\."), text) for text in dots):
+        yield f"{at}: {short(dots[0])} is read as {float(dots[0]):g}, with a decimal point"
+
+
+def _doubt(numbers: Mapping[str, float | None]) -> str:
+    """Return why labels may be classes or measurements; empty if they are classes.
+
+    Args:
+        numbers: the distinct labels, and the number that each is, or None.
+    """
+    known = {number for number in numbers.values() if number is not None}
+    others = [text for text, number in numbers.items() if number is None]
+    decimals = any(not number.is_integer() for number in known)
+    if len(others) > 0.2 * len(numbers) or not (decimals or len(known) > MAX_CLASSES):
+        return ""
+    shown = ", ".join(sorted(numbers.keys() - set(others))[:3])
+    what = "decimal numbers" if decimals else "different numbers"
+    beside = f", and beside them {', '.join(map(short, sorted(others)[:3]))}" if others else ""
+    return f"{len(known)} {what} ({shown}, ...){beside} may be classes or measurements"
+
+
+def _assumed(
+    at: str, numbers: Mapping[str, float | None], merged: Collection[str], regression: bool | None
+) -> Iterator[str]:
+    """Yield sentences on what was assumed about labels that are classes."""
+    if regression is None and None not in numbers.values() and len(merged) > 2:
+        yield f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
+    if both := sorted(text for text in numbers if text not in merged):
+        yield f"{at}: {', '.join(map(short, both[:3]))} and the whole number are taken as one class"
+    if missing := sorted(text for text in merged if text.lower() in MISSING):
+        yield f"{at}: {', '.join(map(short, missing))} is taken as a class; leave the cell empty if it is none"
+
+
+def _decimal_comma(values: Collection[str]) -> bool:
+    """Return whether all labels are numbers if a comma is a decimal point, and some are not without."""
+    commas = [text for text in values if "," in text]
+    thousands = all(re.fullmatch(_THOUSANDS.format(","), text) for text in commas)
+    return (
+        bool(commas)
+        and not thousands
+        and all(
+            as_number(text) is not None or re.fullmatch(r"[+-]?\d+,\d+", text) for text in values
+        )
+    )
+
+
+def _merged(values: Collection[str]) -> tuple[str, ...]:
+    """Return the classes, sorted; of `1` and `1.0`, which are one number, the shorter one."""
+    shortest: dict[str, str] = {}
+    for text in sorted(values, key=lambda text: (len(text), text)):
+        shortest.setdefault(whole(text), text)
+    return tuple(sorted(shortest.values()))
+
+
+def with_positive(classes: tuple[str, ...], positive: str, problems: Problems) -> tuple[str, ...]:
+    """Return the classes with the positive one last; add a problem if it cannot be chosen."""
+    if len(classes) != 2:
+        what = f"there are {len(classes)} classes" if classes else "the label is not a class"
+        problems.add(f"positive: {short(positive)} can only be one of two classes, but {what}")
+        return classes
+    chosen = next((name for name in classes if whole(name) == whole(positive)), None)
+    if chosen is None:
+        problems.add(
+            f"positive: {short(positive)} is not a label{did_you_mean(positive, classes)}; "
+            f"there are {', '.join(map(short, classes))}"
+        )
+        return classes
+    return (*(name for name in classes if name != chosen), chosen)

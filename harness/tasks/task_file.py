@@ -1,0 +1,129 @@
+"""Tasks that a TOML file describes."""
+
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import UsageError
+from harness.tasks import user_files
+from harness.tasks.base import Task
+from harness.tasks.cells import as_label, is_blank, text_problem
+from harness.tasks.decoding import decode
+from harness.tasks.delimiters import delimiter_named
+from harness.tasks.problems import Problems
+from harness.tasks.table_files import read_bytes
+from harness.wording import escaped, short
+from methods.core.suggestions import did_you_mean
+
+_KEYS: Final = (
+    *("name", "data", "test", "text", "label", "kind", "labels", "positive", "metrics", "group"),
+    *("strict", "delimiter", "encoding"),
+)
+
+
+def read(path: Path) -> Task:
+    """Return the task that a TOML file describes; paths in it are relative to the file.
+
+    Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
+    positive, metrics, group, strict (true or false), delimiter, encoding.
+
+    Raises:
+        UsageError: lists everything that is wrong with the file or the files that it names.
+    """
+    entries = _entries(path)
+    lists = _check(escaped(str(path)), entries)
+    kind = {"number": True, "classes": False}.get(entries.get("kind", ""))
+    delimiter = entries.get("delimiter")
+    return user_files.from_options(
+        path.parent / _expanded(entries["data"]),
+        lists["text"],
+        entries["label"],
+        test=path.parent / _expanded(entries["test"]) if "test" in entries else None,
+        name=entries.get("name"),
+        regression=False if kind is None and lists.get("labels") else kind,
+        metrics=lists.get("metrics"),
+        labels=lists.get("labels"),
+        group=entries.get("group"),
+        positive=lists["positive"][0] if "positive" in lists else None,
+        strict=entries.get("strict", False),
+        delimiter=None if delimiter is None else delimiter_named(delimiter),
+        encoding=entries.get("encoding"),
+    )
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    content = decode(path, read_bytes(path), guess=False).text
+    try:
+        return tomllib.loads(content)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        hint = "; in double quotes a backslash begins an escape: write a path in single quotes"
+        raise UsageError(
+            f"{escaped(str(path))} is not valid TOML: {error}{hint if chr(92) in content else ''}"
+        ) from None
+
+
+def _check(at: str, entries: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the entries that may be lists, as lists, by key.
+
+    Raises:
+        UsageError: lists everything that is wrong with the entries.
+    """
+    problems = Problems()
+    for key in entries.keys() - set(_KEYS):
+        problems.add(
+            f"{at}: unknown key {key!r}{did_you_mean(key, _KEYS)}; there are {', '.join(_KEYS)}"
+        )
+    for key in ("data", "text", "label"):
+        if key not in entries:
+            problems.add(f"{at}: the key {key!r} is missing")
+    for key in ("name", "data", "test", "label", "group", "delimiter", "encoding"):
+        if key in entries and (not isinstance(entries[key], str) or not entries[key]):
+            problems.add(f"{at}: {key!r} must be a text, got {entries[key]!r}")
+        elif key in ("data", "test") and not str(entries.get(key, "")).isprintable():
+            problems.add(
+                f"{at}: {key!r} is {entries[key]!a}: in double quotes a backslash begins an escape, "
+                "write the path in single quotes"
+            )
+    if not isinstance(entries.get("strict", False), bool):
+        problems.add(f"{at}: 'strict' must be true or false, got {entries['strict']!r}")
+    if entries.get("kind", "classes") not in ("classes", "number"):
+        problems.add(f'{at}: \'kind\' must be "classes" or "number", got {entries["kind"]!r}')
+    keys = [key for key in ("text", "labels", "positive", "metrics") if key in entries]
+    lists = {key: _texts(f"{at}: {key!r}", key, entries[key], problems) for key in keys}
+    labels = lists.get("labels")
+    if labels is not None and (
+        entries.get("kind") == "number" or len(set(labels)) < max(2, len(labels))
+    ):
+        problems.add(
+            f"{at}: 'labels' must name two or more different classes, and requires kind = \"classes\""
+        )
+    if len(lists.get("positive", [])) > 1:
+        problems.add(f"{at}: 'positive' must be one label, got {', '.join(lists['positive'])}")
+    problems.raise_if_any()
+    return lists
+
+
+def _texts(at: str, key: str, value: object, problems: Problems) -> list[str]:
+    """Return a text or a list of texts as a list; labels may be numbers."""
+    items = value if isinstance(value, list) else [value]
+    of_labels = key in ("labels", "positive")
+    simple = (str, int, float) if of_labels else (str,)
+    if not items or not all(isinstance(item, simple) and item != "" for item in items):
+        problems.add(f"{at} must be a text or a list of texts, got {value!r}")
+        return []
+    texts = [as_label(item) if of_labels else str(item) for item in items]
+    for text in texts:
+        if problem := text_problem(text):
+            problems.add(
+                f"{at}: {short(text)}: {'no label' if is_blank(text) and of_labels else problem}"
+            )
+    return texts
+
+
+def _expanded(text: str) -> Path:
+    """Return a path with the user's home folder for `~`; an unknown user's `~name` stays as it is."""
+    with suppress(RuntimeError):
+        return Path(text).expanduser()
+    return Path(text)
