@@ -10,9 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Scalar = str | int | float | bool
+_ADDED_FIELDS: Final = {
+    "truncate": "head",
+    "class_weights": "none",
+}  # of a recipe, by later versions, with their defaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,22 @@ class Recipe:
     sampling: Literal["random", "stratified"] = "random"
     per_class: bool = False  # the size counts examples per class
     test_limit: int = 2000  # maximum number of test examples, the same for all methods; 0: all
+    truncate: Literal["head", "tail", "both"] = "head"  # what is kept of a text that is too long
+    class_weights: Literal["none", "balanced"] = (
+        "none"  # balanced: the classes weigh alike in the loss
+    )
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields as they enter a job's identity.
+
+        A field that an earlier version did not have is left out at its default, so that digests stay.
+        """
+        values = dict(vars(self))
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _ADDED_FIELDS or value != _ADDED_FIELDS[name]
+        }
 
     def line(self) -> str:
         """Return the recipe on one line, ending with the optional fields that differ from their defaults."""
@@ -45,6 +65,10 @@ class Recipe:
             parts.append(self.sampling)
         if self.per_class:
             parts.append("size per class")
+        if self.truncate != "head":
+            parts.append(f"keeps {'the tail' if self.truncate == 'tail' else 'head and tail'}")
+        if self.class_weights != "none":
+            parts.append(f"{self.class_weights} class weights")
         return ", ".join(parts)
 
 
@@ -82,6 +106,7 @@ class DrawSpec:
     n_test: int
     redrawn: int = 0  # draws discarded because a class was missing
     shared: int = 0  # training and dev examples whose texts are also in a test set
+    absent: tuple[str, ...] = ()  # classes without a test example
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
     labels: tuple[str, ...] = ()  # the classes; empty for a regression
     holdout: bool = False  # each draw holds out its own test examples
@@ -119,7 +144,7 @@ class Job:
             "backbone": dict(vars(self.backbone)),
             "task": shared,
             "method": method | ({"distribution": self.distribution} if self.distribution else {}),
-            "recipe": dict(vars(self.recipe)),
+            "recipe": self.recipe.stored(),
         }
 
     @cached_property

@@ -42,6 +42,7 @@ class Outcome:
             no numbers if no two rows share a group.
         distinct: number of distinct values of each text field in the test rows, by suffix.
         repeated: numbers of the test rows whose texts are also in the training or dev rows, by suffix.
+        full: number of test rows with as many tokens as fit, by suffix.
         identities: number of each held-out test row in the training split, by suffix; empty without a
             holdout.
         device: name of the device.
@@ -73,6 +74,7 @@ class Outcome:
     groups: Mapping[str, bytes] = field(default_factory=dict)
     distinct: Mapping[str, bytes] = field(default_factory=dict)
     repeated: Mapping[str, bytes] = field(default_factory=dict)
+    full: Mapping[str, bytes] = field(default_factory=dict)
     identities: Mapping[str, bytes] = field(default_factory=dict)
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Outcome:
     @property
     def blobs(self) -> dict[str, bytes]:
         """All compressed values by the kind of blob; empty bytes for a job that failed before testing."""
-        kinds = ("labels", "probabilities", "groups", "distinct", "repeated", "identities")
+        kinds = ("labels", "probabilities", "groups", "distinct", "repeated", "full", "identities")
         of_rows = {
             f"{kind}/{suffix}" if suffix else kind: data
             for kind in kinds

@@ -101,7 +101,7 @@ class Features(Method):
         return InitialParameters(shared={slot.name: torch.zeros(slot.shape) for slot in slots})
 
     def solve(
-        self, x: np.ndarray, y: np.ndarray, *, classes: int
+        self, x: np.ndarray, y: np.ndarray, *, classes: int, weights: np.ndarray | None = None
     ) -> Iterator[Mapping[str, np.ndarray]]:
         import numpy as np
         from sklearn.linear_model import LogisticRegression, Ridge
@@ -114,7 +114,7 @@ class Features(Method):
                 fitted = Ridge(alpha=1 / strength).fit(scaled, y)
                 weight, bias = fitted.coef_[None], np.array([fitted.intercept_])
             else:
-                fitted = LogisticRegression(C=strength, max_iter=1000).fit(scaled, y)
+                fitted = LogisticRegression(C=strength, max_iter=1000).fit(scaled, y, weights)
                 # -1e4 stays for classes without training examples.
                 weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, -1e4)
                 # With two classes, scikit-learn stores only the log odds of the second.

@@ -30,7 +30,8 @@ DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
 class Backbone:
     """A frozen model with its tokenizer, as methods expect it.
 
-    `outputs` (numbers that the head computes) and `max_length` (tokens) are those of the job.
+    `outputs` (numbers that the head computes), `max_length` (tokens) and `truncate` (which part of a longer
+    text is kept: head, tail or both) are those of the job.
     """
 
     spec: BackboneSpec
@@ -40,6 +41,7 @@ class Backbone:
     device: torch.device
     outputs: int = 2
     max_length: int = 128
+    truncate: str = "head"
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
         """Return logits `[rows, outputs]`: float64 for a float64 backbone, else float32."""

@@ -124,7 +124,8 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
                 f"a run is using {display_name(db)}, and its tensor files are not recorded yet: "
                 "try again when it has ended"
             )
-        old = [known.id for known in outdated_settings(ledger.settings())] if outdated else []
+        known = outdated_settings(ledger.settings()) if outdated else []
+        old = [setting.id for setting in known if setting.ended]
         entries = ledger.entries()
         deleted = {entry.digest for entry in ledger.entries(settings=old)} if old else set()
         if unfinished:

@@ -26,9 +26,9 @@ from harness.commands.verify import job_of
 from harness.errors import Unavailable, UsageError
 from harness.streams import stream_seed
 from harness.tasks import Example, metrics
-from harness.training import batching, job_run, testing
+from harness.training import encoding, job_run, testing
 from harness.training.adapted_model import AdaptedModel, predict
-from harness.training.batching import Encoded
+from harness.training.encoding import Encoded
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from harness.wording import plural
@@ -296,7 +296,7 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
     adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
     tests = {suffix: rows[:tested] for suffix, rows in job.draw.tests.items() if tested}
     parts = {"train": job.draw.train, "dev": job.draw.dev, **tests}
-    encoded = {name: batching.encode(job.backbone, rows) for name, rows in parts.items()}
+    encoded = {name: encoding.encode(job.backbone, rows) for name, rows in parts.items()}
     try:
         yield Evaluator(job, adapted, encoded, tests)
     finally:

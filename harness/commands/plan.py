@@ -1,7 +1,7 @@
 """`bench plan`: print what a run would do."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
 from harness.scheduling.executors import devices
 from harness.scheduling.summary import print_line
-from harness.study import estimate, planning, request
+from harness.study import estimate, planning, request, row_lengths
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
-from harness.wording import duration, plural
+from harness.wording import duration, listed, plural
 
 STATES = ("done", "planned", "claimed", "failed", "diverged", "infeasible")
 HEADINGS = {"planned": "to do", "claimed": "running"}
@@ -43,6 +43,9 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     estimates = {}
     if missing and devices.is_cpu("auto"):  # on a GPU nothing is measured yet
         estimates = estimate.estimate(checked, plan, progress_printer(log))
+        # The estimate has fetched the backbone.
+        for note in row_lengths.describe(checked, plan):
+            print_line(log, f"note: {note}")
     if as_json:
         jobs = [
             _as_json(job, states.get(job.digest, "planned"), "", estimates.get(job.digest))
@@ -53,6 +56,8 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
         return
     print_line(out, f"{checked.recipe.line()}; {plan.backbone.line()}")
     out.print(_table(plan, states, estimates))
+    for remark in remarks(plan):
+        print_line(out, remark)
     done = sum(state == "done" for state in states.values())
     total = plural(len(plan.jobs), "job")
     print_line(
@@ -80,6 +85,22 @@ def progress_printer(log: Console) -> Callable[[str], None]:
 def reasons(plan: Plan) -> list[str]:
     """Return the distinct reasons why cells of a plan are infeasible."""
     return list(dict.fromkeys(cell.reason for cell in plan.infeasible))
+
+
+def remarks(plan: Plan) -> Iterator[str]:
+    """Yield sentences on what is unusual about the draws of a plan."""
+    draws = {(job.draw.task, job.draw.size, job.draw.number): job.draw for job in plan.jobs}
+    if redrawn := [draw for draw in draws.values() if draw.redrawn]:
+        tasks = ", ".join(sorted({draw.task for draw in redrawn}))
+        yield f"redrawn because a class was missing: {plural(len(redrawn), 'draw')} ({tasks})"
+    if shared := [draw for draw in draws.values() if draw.shared]:
+        tasks = ", ".join(sorted({draw.task for draw in shared}))
+        count = plural(sum(draw.shared for draw in shared), "training or dev row")
+        yield f"the test rows include {count}, in {plural(len(shared), 'draw')} ({tasks}): kept"
+    for task in dict.fromkeys(draw.task for draw in draws.values() if draw.absent):
+        lacking = [draw for draw in draws.values() if draw.task == task and draw.absent]
+        names = dict.fromkeys(name for draw in lacking for name in draw.absent)
+        yield f"no test row of {listed(map(repr, names))} in {plural(len(lacking), 'draw')} ({task})"
 
 
 def _as_json(

@@ -88,7 +88,7 @@ def predict_texts(
         UsageError: an example has neither one text nor two.
     """
     from harness.backbones import loading
-    from harness.training import batching
+    from harness.training import encoding
     from harness.training.adapted_model import AdaptedModel, predict
     from harness.training.labels import Target
 
@@ -96,6 +96,7 @@ def predict_texts(
         loading.load(stored.backbone, "cpu"),
         outputs=len(stored.labels) or 1,
         max_length=stored.recipe.max_length,
+        truncate=stored.recipe.truncate,
     )
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("pass one text, or the two texts of a pair")
@@ -104,7 +105,7 @@ def predict_texts(
     logits = predict(
         adapted,
         lambda _: stored.tensors_at(at),
-        batching.encode(backbone, [Example(text, 0) for text in texts]),
+        encoding.encode(backbone, [Example(text, 0) for text in texts]),
     )
     slots.remove()
     task = Task(name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False)  # type: ignore[arg-type]

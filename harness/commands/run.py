@@ -16,8 +16,8 @@ from rich.console import Console
 import methods
 from harness.artefacts.tensor_files import folder as artefact_folder
 from harness.commands.fetch import fetch
-from harness.commands.plan import progress_printer, reasons
-from harness.errors import Unavailable, UsageError
+from harness.commands.plan import progress_printer, reasons, remarks
+from harness.errors import ExitCode, Unavailable, UsageError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger
@@ -31,10 +31,18 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
-from harness.study import data_findings, estimate, planning, preregistration, request
+from harness.study import (
+    data_findings,
+    estimate,
+    planning,
+    preregistration,
+    request,
+    row_lengths,
+)
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
+from harness.tasks import Task
 from harness.training.ticket import Ticket
 from harness.wording import duration, plural
 from reports.analysis.hypothesis import Hypothesis
@@ -63,13 +71,8 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         db = _database(grid, options)
         file = db or stack.enter_context(TemporaryDirectory(prefix="bench-smoke-")) + "/smoke.db"
         ledger = stack.enter_context(Ledger(file, write=True))
-        if checked.hypothesis is not None:
-            preregistration.declare(ledger, checked.hypothesis)
-        ledger.add_jobs(plan.jobs, plan.infeasible)
-        revisions = {job.draw.task: job.draw.revision for job in plan.jobs}
-        data_findings.store(
-            ledger, [task for name, task in plan.tasks.items() if name in revisions], revisions
-        )
+        for note in _check_ledger(ledger, checked, plan):
+            print_line(log, f"note: {note}")
         # Before the states are read: an interrupted retry leaves its jobs as they had ended before.
         if released := ledger.release_dead_claims():
             print_line(out, f"{plural(released, 'job')} of an interrupted run can be run again")
@@ -78,23 +81,61 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         jobs = [
             job
             for job in plan.jobs
-            if states[job.digest] in ("planned", "claimed") or job.digest in retried
+            if states.get(job.digest, "planned") in ("planned", "claimed") or job.digest in retried
         ]
         _announce(out, plan, len(jobs))
         if not jobs:
+            _record_plan(ledger, checked, plan)
             return finish(out, ledger, plan, db, failed_now=False)
         estimates: Mapping[str, JobEstimate] = {}
         if _is_local(options) and device_choice.is_cpu(checked.devices):
             worker_start.start_server()
             estimates = estimate.known_estimate(checked.request, plan)
         fetch(plan, {job.draw.task for job in jobs}, progress_printer(log))
+        for note in row_lengths.describe(checked.request, plan):
+            print_line(log, f"note: {note}")
         devices = _worker_devices(options, checked.devices, len(jobs))
         tickets = _tickets(plan, jobs, options, devices, file, log)
         executor = _executor(devices, options)
         retry = sorted({states[digest] for digest in retried})
         if found := [estimates[digest] for digest in tickets if digest in estimates]:
             print_line(out, estimate.describe(found, len(executor.devices)))
-        return _work(out, ledger, plan, tickets, executor, options, retry, db)
+        try:  # only now, so that a run that fails at its start leaves no jobs behind
+            added = _record_plan(ledger, checked, plan)
+        except BaseException:
+            executor.close(kill=True)
+            raise
+        return _work(out, ledger, plan, tickets, executor, options, retry, db, added)
+
+
+def _check_ledger(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:
+    """Refuse a hypothesis or data that contradict those of the ledger; return notes on data.
+
+    Raises:
+        UsageError: the ledger has another hypothesis, or another file under the name of a task.
+    """
+    if checked.hypothesis is not None:
+        preregistration.check(ledger, checked.hypothesis)
+    return data_findings.check_names(ledger, *_tasks_at_revisions(plan))
+
+
+def _tasks_at_revisions(plan: Plan) -> tuple[list[Task], dict[str, str]]:
+    """Return the tasks that have jobs, and their revisions."""
+    revisions = {job.draw.task: job.draw.revision for job in plan.jobs}
+    return [task for name, task in plan.tasks.items() if name in revisions], revisions
+
+
+def _record_plan(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:
+    """Record the hypothesis, the jobs and what was said about data; return the digests of new jobs.
+
+    Raises:
+        UsageError: another hypothesis was declared, or there are results already.
+    """
+    if checked.hypothesis is not None:
+        preregistration.declare(ledger, checked.hypothesis)
+    added = ledger.add_jobs(plan.jobs, plan.infeasible)
+    data_findings.store(ledger, *_tasks_at_revisions(plan))
+    return added
 
 
 def _database(grid: GridOptions, options: RunOptions) -> str | None:
@@ -235,19 +276,8 @@ def _announce(out: Console, plan: Plan, left: int) -> None:
         f"{plural(total, 'job')} on {plan.backbone.line()}: "
         f"{total - left:,} ended before, {left:,} to do",
     )
-    draws = {(job.draw.task, job.draw.size, job.draw.number): job.draw for job in plan.jobs}
-    redrawn = [draw for draw in draws.values() if draw.redrawn]
-    if redrawn:
-        tasks = ", ".join(sorted({draw.task for draw in redrawn}))
-        print_line(
-            out, f"redrawn because a class was missing: {plural(len(redrawn), 'draw')} ({tasks})"
-        )
-    shared = [draw for draw in draws.values() if draw.shared]
-    if shared:
-        tasks = ", ".join(sorted({draw.task for draw in shared}))
-        count = plural(sum(draw.shared for draw in shared), "training or dev row")
-        where = plural(len(shared), "draw")
-        print_line(out, f"the test rows include {count}, in {where} ({tasks}): kept")
+    for remark in remarks(plan):
+        print_line(out, remark)
     if plan.infeasible:
         count = plural(len(plan.infeasible), "cell")
         print_line(out, f"{count} cannot be filled: {'; '.join(reasons(plan))}")
@@ -344,8 +374,13 @@ def _work(
     options: RunOptions,
     retry: Sequence[str],
     db: str | None,
+    added: Sequence[str],
 ) -> int:
-    """Run the jobs, print a summary, and return the exit code."""
+    """Run the jobs, print a summary, and return the exit code.
+
+    If the user does not confirm a long run, the jobs that it added are withdrawn, except those that it has
+    begun.
+    """
     ledger.begin(" ".join(["bench", *sys.argv[1:]]))
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = RunProgress(total=len(plan.jobs), ended_before=len(plan.jobs) - len(tickets))
@@ -354,6 +389,7 @@ def _work(
         if (out.is_terminal and not out.is_dumb_terminal and not options.inline)
         else PlainDisplay(out)
     )
+    terminal = display if isinstance(display, LiveDisplay) and sys.stdin.isatty() else None
     with watch_signals(in_process=options.inline) as stop, display:
         scheduler.Scheduler(
             ledger,
@@ -363,24 +399,27 @@ def _work(
             progress,
             stop,
             retry=retry,
-            confirm=None if options.yes else partial(_confirm, out, display, progress),
+            confirm=None if options.yes else partial(_confirm, out, terminal, progress),
             limits=scheduler.Limits(
                 seconds_per_job=float(options.timeout or math.inf),
                 failed_jobs=float(("1" if options.fail_fast else options.max_failures) or math.inf),
             ),
         ).run()
-    return summarise_run(out, ledger, plan, progress, stop, db)
+    if progress.declined:
+        ledger.withdraw_jobs(added)
+    code = summarise_run(out, ledger, plan, progress, stop, db)
+    return ExitCode.USAGE if progress.declined and terminal is None else code
 
 
 def _confirm(
-    out: Console, display: LiveDisplay | PlainDisplay, progress: RunProgress, seconds: float
+    out: Console, terminal: LiveDisplay | None, progress: RunProgress, seconds: float
 ) -> bool:
-    """Ask before a long run; without a terminal, print the duration and go on."""
+    """Return whether to go on with a long run: ask, or without a terminal say which option goes on."""
     text = f"{plural(progress.left, 'job')} will take about {duration(seconds)}"
-    if not isinstance(display, LiveDisplay) or not sys.stdin.isatty():
-        display.note(f"{text} (--yes skips this estimate; there is no terminal to confirm it)")
-        return True
-    display.pause()
+    if terminal is None:
+        print_line(out, f"{text}, and no terminal to confirm that: pass --yes to go on")
+        return False
+    terminal.pause()
     # While the question is open, Ctrl-C is an answer to it.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -389,5 +428,5 @@ def _confirm(
         answer = ""
     finally:
         signal.signal(signal.SIGINT, handler)
-    display.resume()
+    terminal.resume()
     return answer.strip().lower() in ("y", "yes")

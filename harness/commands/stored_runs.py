@@ -135,7 +135,7 @@ def runs_of(
         }
         findings = data_findings.read(values, revisions)
         found = runs(entries, blobs, stored_looks)
-    for task, count in outdated.items():
+    for task, count in (+outdated).items():  # without those that have no result
         print(  # noqa: T201
             f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",
             file=sys.stderr,
@@ -172,9 +172,9 @@ def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Co
     outdated = outdated_settings(settings)
     left_out: Counter[str] = Counter()
     for known in outdated:
-        left_out[known.setting["task"]["task"]] += known.jobs
+        left_out[known.setting["task"]["task"]] += known.ended
     ids = {known.id for known in outdated}
-    settings = [known for known in settings if known.id not in ids]
+    settings = _with_results([known for known in settings if known.id not in ids])
     versions = query.method_versions()
     settings = [
         known
@@ -188,9 +188,23 @@ def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Co
     return matching or [known.id for known in settings], left_out
 
 
+def _with_results(settings: list[StoredSetting]) -> list[StoredSetting]:
+    """Return the settings without those of a backbone and recipe that have no result, if others have one.
+
+    The jobs of such a recipe were planned, and then the run was broken off.
+    """
+    places = {
+        known.id: canonical([known.setting["backbone"], known.setting["recipe"]])
+        for known in settings
+    }
+    ended = {places[known.id] for known in settings if known.ended}
+    return [known for known in settings if places[known.id] in ended] or settings
+
+
 def outdated_settings(settings: Sequence[StoredSetting]) -> list[StoredSetting]:
-    """Return the settings on other data than their task was last run on."""
-    last = {known.setting["task"]["task"]: known.setting["task"] for known in settings}
+    """Return the settings on other data than those of the task's last results, or last jobs if it has no result."""
+    newest_last = sorted(settings, key=lambda known: known.ended > 0)  # a stable sort
+    last = {known.setting["task"]["task"]: known.setting["task"] for known in newest_last}
     return [
         known for known in settings if known.setting["task"] != last[known.setting["task"]["task"]]
     ]
@@ -318,6 +332,7 @@ def _run(
         groups=_groups(blobs),
         field_repeats=_field_repeats(blobs),
         repeated=_repeated(blobs),
+        full=_full(blobs),
         scored_by=names,
         classes=setting["task"]["labels"],
     )
@@ -369,6 +384,12 @@ def _repeated(blobs: Mapping[str, bytes]) -> NDArray[np.int64] | None:
         parts.append(numbers(stored[split]).astype(np.int64) + start)
         start += len(numbers(data))
     return np.concatenate(parts) if parts else None
+
+
+def _full(blobs: Mapping[str, bytes]) -> int | None:
+    """Return the number of test rows with as many tokens as fit; None if it is not stored."""
+    stored = _by_split(blobs, "full")
+    return int(sum(numbers(data).sum() for data in stored.values())) if stored else None
 
 
 def numbers(data: bytes) -> NDArray[np.float64]:

@@ -206,8 +206,8 @@ class Ledger(LedgerReader):
 
     # -- jobs
 
-    def add_jobs(self, jobs: Sequence[Job], infeasible: Sequence[InfeasibleCell] = ()) -> None:
-        """Add jobs and infeasible cells. Those that the ledger has stay as they are."""
+    def add_jobs(self, jobs: Sequence[Job], infeasible: Sequence[InfeasibleCell] = ()) -> list[str]:
+        """Add jobs and infeasible cells, and return the digests of those that the ledger did not have."""
         rows = [(job, "planned", "") for job in jobs]
         rows += [(cell.job, "infeasible", redact(cell.reason)) for cell in infeasible]
         known = self.states([job.digest for job, _, _ in rows])
@@ -235,6 +235,20 @@ class Ledger(LedgerReader):
                 insert_missing(connection, table_of(JobRow), values, "digest")
 
         self._retry(work)
+        return [job.digest for job, _, _ in missing]
+
+    def withdraw_jobs(self, digests: Sequence[str]) -> None:
+        """Delete those of these jobs that have never had an outcome; none while another run is alive."""
+        jobs, attempts = table_of(JobRow), table_of(Attempt)
+        waiting = jobs.c.state.in_(("planned", "infeasible"))
+        untried = jobs.c.id.not_in(select(attempts.c.job))
+
+        def work(connection: Connection) -> None:
+            for part in chunks(digests, CHUNK):
+                connection.execute(jobs.delete().where(jobs.c.digest.in_(part), waiting, untried))
+
+        if not self.has_other_runs():
+            self._retry(work)
 
     def states(self, digests: Iterable[str]) -> dict[str, str]:
         """Return the state of each of these jobs that the ledger has, by digest."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from harness.errors import UsageError
 from harness.geometry import ALONE, Geometry
@@ -29,11 +29,12 @@ JOB_COLUMNS = ("digest", "task", "label", "size", "draw", "seed", "fingerprint",
 
 
 class StoredSetting(NamedTuple):
-    """A setting of the ledger, and how many jobs have it."""
+    """A setting of the ledger, how many jobs have it, and how many of these have ended."""
 
     id: int
     setting: Mapping[str, Any]
     jobs: int
+    ended: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,9 @@ class LedgerReader(Overview):
     def settings(self) -> list[StoredSetting]:
         """Return the settings that have jobs. The setting with the newest job comes last."""
         jobs, settings = table_of(JobRow), table_of(Setting)
+        ended = jobs.c.state.in_(("done", "diverged", "failed"))
         used = (
-            select(jobs.c.setting, func.count())
+            select(jobs.c.setting, func.count(), func.sum(case((ended, 1), else_=0)))
             .group_by(jobs.c.setting)
             .order_by(func.max(jobs.c.id))
         )
@@ -112,8 +114,8 @@ class LedgerReader(Overview):
             counts = connection.execute(used).all()
             texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
         return [
-            StoredSetting(setting, json.loads(texts[setting]), count)
-            for setting, count in counts
+            StoredSetting(setting, json.loads(texts[setting]), count, int(done))
+            for setting, count, done in counts
             if setting in texts
         ]
 

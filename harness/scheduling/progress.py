@@ -23,6 +23,7 @@ class RunProgress:
     ended_by_other_runs: int = 0  # while this run was running
     started: float = field(default_factory=monotonic)  # a value of `monotonic`
     seconds_per_job: float | None = None  # of one worker; None: not measured yet
+    declined: bool = False  # the user did not confirm a long run
     too_many_failures: bool = False  # so the run starts no further jobs
     unwritten_results: bool = False  # a signal ended the run while the ledger was locked
 

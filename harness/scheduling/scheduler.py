@@ -273,6 +273,7 @@ class Scheduler:
         if self.confirm and seconds is not None and not self.stop.count:
             confirm, self.confirm = self.confirm, None
             if seconds > CONFIRM_ABOVE and not confirm(seconds):
+                self.progress.declined = True
                 self.stop.count = 2  # as after the second signal: stop at once
 
     def _kill_late_packs(self, workers: Sequence[WorkerStatus]) -> None:

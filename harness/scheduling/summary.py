@@ -45,6 +45,9 @@ def summarise_run(
     )
     counts += [f"{progress.left:,} left"] if progress.left else []
     print_line(out, f"{', '.join(counts)} in {duration(monotonic() - progress.started)}")
+    if progress.declined:
+        print_line(out, "not confirmed: finished results are kept, the other jobs are forgotten")
+        return stop.exit_code
     if stop.count:
         consequence = (
             "results that could not be written will be computed again"

@@ -16,7 +16,8 @@ from scipy.optimize import nnls
 
 from harness.costs import CallCosts, Costs, Shape
 from harness.training.adapted_model import AdaptedModel, forward, predict
-from harness.training.batching import Encoded, shape_on_cpu
+from harness.training.batching import shape_on_cpu
+from harness.training.encoding import Encoded
 from harness.training.optimiser import SingleAdamW
 from harness.training.peak_memory import resident_bytes
 from methods import Method

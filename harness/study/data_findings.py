@@ -1,27 +1,66 @@
-"""What a run said about the rows of a user's file, kept in the ledger for the report."""
+"""What a run knows about a user's file, kept in the ledger: where the data come from, and findings for the report."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from harness.errors import CorruptData
+from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger
 from harness.ledger.tables import DATA_KEYS
 from harness.tasks.base import Task
 
 
-def store(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -> None:
-    """Store the findings of tasks at their revisions, unless they are stored already."""
+class DataEntry(NamedTuple):
+    """What the ledger has on the data of a task at one revision."""
+
+    findings: tuple[str, ...]
+    source: str = ""  # the file and its columns; empty in entries of earlier versions
+
+
+def check_names(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -> list[str]:
+    """Return a note for each task whose data are not those of earlier results; refuse another file of that name.
+
+    Raises:
+        UsageError: the ledger has data of another file, or of other columns, under the name of a task.
+        CorruptData: what the database says about data was changed.
+    """
+    values, notes, problems = ledger.meta_values(), [], []
     for task in tasks:
-        if task.findings:
+        source = _source(task)
+        others = {
+            revision: entry.source
+            for revision, entry in _entries(values, task.name).items()
+            if entry.source and revision != revisions[task.name]
+        }
+        if source and (other := next((text for text in others.values() if text != source), None)):
+            problems.append(
+                f"this database has results of {other} under the name {task.name!r}, "
+                f"and this is {source}: name it with --name, or the key `name` of a task file"
+            )
+        elif others:
+            notes.append(
+                f"{task.name}: the file, or how it is read, is not that of earlier results; reports show the newest"
+            )
+    if problems:
+        raise UsageError(*problems)
+    return notes
+
+
+def store(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -> None:
+    """Store the findings of tasks and where their data come from, unless that is stored already."""
+    for task in tasks:
+        source = _source(task)
+        if task.findings or source:
             key = _key(task.name, revisions[task.name])
-            sealed = {"findings": task.findings, "seal": _seal(key, task.findings)}
+            entry = DataEntry(task.findings, source)
+            sealed = {**entry._asdict(), "seal": _seal(key, entry)}
             ledger.set_once(key, json.dumps(sealed, sort_keys=True))
 
 
 def read(values: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the findings of tasks, by name.
+    """Return the findings of tasks that have any, by name.
 
     Args:
         values: all values of the `Meta` table.
@@ -32,22 +71,42 @@ def read(values: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, t
     """
     found = {}
     for task, revision in revisions.items():
-        key = _key(task, revision)
-        if key in values:
-            try:
-                entry = json.loads(values[key])
-                findings, intact = entry["findings"], entry["seal"] == _seal(key, entry["findings"])
-            except (ValueError, TypeError, KeyError):
-                findings, intact = (), False
-            if not intact:
-                raise CorruptData(f"what the database says about the data of {task} was changed")
-            found[task] = tuple(findings)
+        entry = _entries(values, task).get(revision)
+        if entry is not None and entry.findings:
+            found[task] = entry.findings
     return found
+
+
+def _entries(values: Mapping[str, str], task: str) -> dict[str, DataEntry]:
+    """Return what is stored on the data of a task, by revision."""
+    start = _key(task, "")
+    return {
+        key.removeprefix(start): _parse(task, key, text)
+        for key, text in values.items()
+        if key.startswith(start)
+    }
+
+
+def _parse(task: str, key: str, text: str) -> DataEntry:
+    try:
+        content = json.loads(text)
+        entry = DataEntry(tuple(content["findings"]), content.get("source", ""))
+        intact = content["seal"] == _seal(key, entry)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        intact = False
+    if not intact:
+        raise CorruptData(f"what the database says about the data of {task} was changed")
+    return entry
+
+
+def _source(task: Task) -> str:
+    return getattr(task.reader, "source", "")
 
 
 def _key(task: str, revision: str) -> str:
     return f"{DATA_KEYS}{task} {revision}"
 
 
-def _seal(key: str, findings: Sequence[str]) -> str:
-    return hashlib.sha256(canonical([key, *findings]).encode()).hexdigest()
+def _seal(key: str, entry: DataEntry) -> str:
+    fields: Sequence[str] = [key, *([entry.source] if entry.source else []), *entry.findings]
+    return hashlib.sha256(canonical(fields).encode()).hexdigest()

@@ -207,7 +207,7 @@ class _Known:
 
     def lengths(self, task: Task, rows: DrawSpec, job: Job) -> dict[str, list[int]]:
         """Return the tokens of some examples of a draw, in random order: of `drawn` and of `test` ones."""
-        from harness.training.batching import encode
+        from harness.training.encoding import encode
 
         self._announce(f"reading examples of {task.name}")
         draw = draws.draw(

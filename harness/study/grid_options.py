@@ -25,6 +25,8 @@ DEFAULTS: Final = MappingProxyType(
         "eval_every": "50",
         "patience": "0",
         "max_length": "128",
+        "truncate": "head",
+        "class_weights": "none",
         "dev": "extra",
         "sampling": "random",
         "test_limit": "2000",
@@ -309,6 +311,24 @@ class GridOptions:
     max_length: Annotated[
         Text,
         _option("--max-length", "Tokens per example; the rest is cut.", TRAINING, metavar="N"),
+    ] = None
+    truncate: Annotated[
+        Text,
+        _option(
+            "--truncate",
+            "What is kept of a text that has more tokens: head, tail, or both.",
+            TRAINING,
+            metavar="head|tail|both",
+        ),
+    ] = None
+    class_weights: Annotated[
+        Text,
+        _option(
+            "--class-weights",
+            "none, or balanced: rare classes weigh as much in the loss as frequent ones.",
+            TRAINING,
+            metavar="none|balanced",
+        ),
     ] = None
     pooling: Annotated[
         Text,

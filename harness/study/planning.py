@@ -156,11 +156,14 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         for number in range(request.draws):
             empty = _rows(task, revision, size, number)
             key = f"{size}/{number}"
-            if (facts := known.get(key)) is None:
+            facts = known.get(key)
+            if facts is None or not {"reason", "absent"} & facts.keys():  # or of an earlier version
                 facts = _draw(task, read, size, number, recipe)
                 known.set(key, facts)
             blocks.append(
-                (empty, facts["reason"]) if "reason" in facts else (replace(empty, **facts), "")
+                (empty, facts["reason"])
+                if "reason" in facts
+                else (replace(empty, **facts | {"absent": tuple(facts["absent"])}), "")
             )
     known.save()
     return blocks
@@ -193,6 +196,8 @@ def _draw(
         drawn = draws.draw(task, read, size, number, recipe)
     except draws.Infeasible as reason:
         return {"reason": str(reason)}
+    tested = {int(row.label) for rows in drawn.tests.values() for row in rows}
+    absent = [name for number, name in enumerate(task.labels) if number not in tested]
     return {
         "fingerprint": drawn.fingerprint,
         "n_train": len(drawn.train),
@@ -200,4 +205,5 @@ def _draw(
         "n_test": sum(len(rows) for rows in drawn.tests.values()),
         "redrawn": drawn.redrawn,
         "shared": drawn.shared,
+        "absent": absent,
     }

@@ -65,13 +65,25 @@ def declare(ledger: Ledger, hypothesis: Hypothesis) -> None:
         UsageError: The ledger has another hypothesis.
         CorruptData: The stored hypothesis was changed.
     """
+    check(ledger, hypothesis)
     declared = hypothesis._replace(late=ledger.any_results())
     sealed = {**declared._asdict(), "seal": _seal(declared)}
     del sealed["narrowed"]
     if not declared.max_draws:
         del sealed["max_draws"]
-    stored = _parse(ledger.set_once(KEY, json.dumps(sealed, sort_keys=True)))
-    if stored._replace(late=False) != hypothesis:
+    ledger.set_once(KEY, json.dumps(sealed, sort_keys=True))
+    check(ledger, hypothesis)  # another run may have declared one in the meantime
+
+
+def check(ledger: Ledger, hypothesis: Hypothesis) -> None:
+    """Refuse a hypothesis if the ledger has another one.
+
+    Raises:
+        UsageError: The ledger has another hypothesis.
+        CorruptData: The stored hypothesis was changed.
+    """
+    stored = declared_hypothesis(ledger)
+    if stored is not None and stored._replace(late=False) != hypothesis:
         points = "point" if stored.rope == 1 else "points"
         most = f", at most {stored.max_draws} draws" if stored.max_draws else ""
         raise UsageError(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from itertools import product
-from typing import TypeVar
+from typing import Literal, TypeVar, cast
 
 import methods
 from harness.backbones import checkpoints
@@ -99,7 +99,7 @@ class OptionReader:
 
     def choice(self, option: str, allowed: Sequence[str]) -> str:
         """Return an option that is one of a few words."""
-        text = self.grid.value(option)
+        text = self.grid.value(option.replace("-", "_"))
         if text not in allowed:
             hint = did_you_mean(text, allowed)
             self.problems.append(f"--{option}: {text!r} is not one of {', '.join(allowed)}{hint}")
@@ -138,7 +138,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         reader.problems.append("--model is empty")
     reader.problems += _invalid_texts(grid)
     if not reader.problems:
-        _check_sizes(reader, tasks, sizes, recipe)
+        sizes = _feasible_sizes(reader, tasks, sizes, recipe)
     if reader.problems:
         raise UsageError(*dict.fromkeys(reader.problems))
     request = Request(
@@ -178,6 +178,8 @@ def _recipe(reader: OptionReader) -> Recipe:
     elif dev not in ("extra", "carved"):
         reader.problems.append(f"--dev must be extra, carved or a number of rows, got {dev!r}")
     sampling = reader.choice("sampling", ("random", "stratified"))
+    truncate = reader.choice("truncate", ("head", "tail", "both"))
+    weights = reader.choice("class-weights", ("none", "balanced"))
     return Recipe(
         steps=reader.number("steps", least=1),
         batch_size=reader.number("batch-size", least=1),
@@ -188,6 +190,8 @@ def _recipe(reader: OptionReader) -> Recipe:
         sampling="stratified" if sampling == "stratified" else "random",
         per_class=grid.per_class,
         test_limit=reader.number("test-limit"),
+        truncate=cast(Literal["head", "tail", "both"], truncate),
+        class_weights="balanced" if weights == "balanced" else "none",
     )
 
 
@@ -373,17 +377,28 @@ def _own_tasks(reader: OptionReader) -> list[Task]:
     return tasks
 
 
-def _check_sizes(
+def _feasible_sizes(
     reader: OptionReader, tasks: Sequence[Task], sizes: Sequence[int], recipe: Recipe
-) -> None:
-    """Refuse a size that no task has rows for. If only some tasks have, the plan marks the others as infeasible."""
+) -> list[int]:
+    """Return the sizes, and instead of one that no task has rows for, the largest that a file of the user gives.
+
+    If there is no such file, the size is a problem. If only some tasks have the rows, the plan marks the others as
+    infeasible.
+    """
+    feasible = []
     for size in sizes:
         reasons = {task.name: draws.infeasible_reason(task, size, recipe) for task in tasks}
-        if tasks and all(reasons.values()):
-            name, reason = next(iter(reasons.items()))
-            where = (
-                f"{name}: {reason}"
-                if len(reasons) == 1
-                else f"no task has the rows for it ({name}: {reason}, ...)"
-            )
+        if not tasks or not all(reasons.values()):
+            feasible.append(size)
+            continue
+        name, reason = next(iter(reasons.items()))
+        others = "" if len(reasons) == 1 else ", and no other task has the rows"
+        where = f"{name}: {reason}{others}"
+        own = [task for task in tasks if task.name not in REGISTRY]
+        largest = max((draws.largest_size(task, size, recipe) for task in own), default=0)
+        if largest:
+            feasible.append(largest)
+            reader.notices.append(f"--sizes: {largest} instead of {size} ({where})")
+        else:
             reader.problems.append(f"--sizes: {size} is too large or too small: {where}")
+    return feasible

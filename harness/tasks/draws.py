@@ -106,9 +106,34 @@ def infeasible_reason(task: Task, size: int, recipe: Recipe) -> str:
         train, dev = counts(task, size, recipe)
     except Infeasible as reason:
         return str(reason)
-    if task.train_rows is not None and train + dev > task.train_rows:
-        return f"{train} training and {dev} dev rows of {task.train_rows}"
+    if task.train_rows is not None:
+        rows = task.train_rows - (_held_out(task.train_rows, recipe) if task.holdout else 0)
+        if train + dev > rows:
+            return f"{train} training and {dev} dev rows of {rows}"
     return ""
+
+
+def largest_size(task: Task, most: int, recipe: Recipe) -> int:
+    """Return the largest size below `most` that is feasible as far as known; 0 if there is none.
+
+    A size above 10 is rounded down to a multiple of 10, if that is feasible too.
+    """
+    # A size can be too small for its dev rows and classes. From the least one on, feasible sizes are adjacent.
+    small = range(1, min(most, 1000))
+    least = next((size for size in small if not infeasible_reason(task, size, recipe)), 0)
+    if not least:
+        return 0
+    low, high = least, most - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (low, middle - 1) if infeasible_reason(task, middle, recipe) else (middle, high)
+    return max(least, low - low % 10)
+
+
+def _held_out(rows: int, recipe: Recipe) -> int:
+    """Return how many rows are held out for testing, but for the rest of a group."""
+    count = round(HELD_OUT * rows)
+    return min(count, recipe.test_limit) if recipe.test_limit else count
 
 
 def draw(
@@ -176,8 +201,7 @@ def _pool(
     for index, row in enumerate(rows):
         groups.setdefault(row.group_key, []).append(index)
     members = list(groups.values())
-    count = round(HELD_OUT * len(rows))
-    count = min(count, recipe.test_limit) if recipe.test_limit else count
+    count = _held_out(len(rows), recipe)
     held_out: set[int] = set()
     for group in shuffled(stream_seed("holdout", task.name, number), len(members)):
         if len(held_out) >= count:

@@ -7,8 +7,9 @@ from statistics import median
 from typing import Final
 
 from harness.tasks.base import Example, normalise
-from harness.wording import clipped, escaped, plural, short
+from harness.wording import clipped, escaped, listed, plural, short
 
+UNEQUAL: Final = 5  # rows of the largest class for each row of a class that counts as rare
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
 
@@ -45,6 +46,17 @@ def doubts(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterato
     used = {int(row.label) for row in rows} if labels else set()
     if rows and (empty := [text for n, text in enumerate(labels) if n not in used]):
         yield f"{name}: no row has the label {', '.join(map(short, empty[:MOST_NAMED]))}"
+    if len(rows) > 1 and len({row.label for row in rows}) == 1:
+        yield f"{name}: every row has the same label, so a score on these rows says little"
+    counts = Counter(int(row.label) for row in rows) if labels else Counter[int]()
+    if len(counts) > 1 and max(counts.values()) >= UNEQUAL * min(counts.values()):
+        rare = [
+            labels[number] for number in counts if max(counts.values()) >= UNEQUAL * counts[number]
+        ]
+        yield (
+            f"{name}: few rows of {listed(map(short, rare), MOST_NAMED)}: accuracy says little about rare classes; "
+            "see --metrics macro-f1, --sampling stratified, --class-weights balanced"
+        )
     yield from _repeated(name, rows)
 
 

@@ -51,6 +51,11 @@ class FileReader:
             encoding=self.encoding,
         )
 
+    @property
+    def source(self) -> str:
+        """The file and the columns, for people: another one under the same name is another task."""
+        return f"{self.data.resolve()} ({', '.join(self.fields)} -> {self.label})"
+
     def revision(self) -> str:
         """Return a hash of the files' bytes and of the columns and classes that are read.
 

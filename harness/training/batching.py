@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.backbones.loading import Backbone
 from harness.costs import Shape
-from harness.tasks.base import Example
+from harness.training.encoding import Encoded
 
 # Greatest number of tokens in one forward call, padding included.
 MAX_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
@@ -22,17 +22,6 @@ CALL_OVERHEAD = {"cpu": 40, "cuda": 4096, "mps": 2048}
 # Rows of one forward call in bfloat16 on a CPU. There the library compiles code for every new number of
 # tokens in a call, which takes as long as some ten products with it.
 ROWS_PER_CALL = 8
-
-Encoded = dict[str, list[int]]
-
-
-def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
-    """Return the tokens of each example, truncated to the backbone's maximal length."""
-    if not rows:
-        return []
-    texts = [list(column) for column in zip(*(row.texts for row in rows), strict=True)]
-    table = backbone.tokenizer(*texts, truncation=True, max_length=backbone.max_length)
-    return [{name: table[name][index] for name in table} for index in range(len(rows))]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from harness.tasks import metrics
-from harness.training import batching
+from harness.training import encoding
 from harness.training.adapted_model import AdaptedModel
 from harness.training.dev_scoring import BestCheckpoint, CurvePoint
 from harness.training.feature_cache import FeatureReader
@@ -20,13 +20,16 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
     """
     target, backbone, method = examples.target, adapted.backbone, reader.solver
     train_features, dev_features = (
-        reader(batching.encode(backbone, rows)) for rows in (examples.train, examples.dev)
+        reader(encoding.encode(backbone, rows)) for rows in (examples.train, examples.dev)
     )
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = FitResult(), BestCheckpoint()
-    for number, tensors in enumerate(
-        method.solve(train_features, labels.numpy(), classes=len(target.task.labels)), 1
-    ):
+    # Only if there are weights: a solver of a plug-in may not know them.
+    weighted = {"weights": np.array(target.weights)[labels.numpy()]} if target.weights else {}
+    solutions = method.solve(
+        train_features, labels.numpy(), classes=len(target.task.labels), **weighted
+    )
+    for number, tensors in enumerate(solutions, 1):
         load(adapted, tensors)
         train_logits = torch.from_numpy(method.logits_of(train_features, tensors))
         logits = torch.from_numpy(method.logits_of(dev_features, tensors))

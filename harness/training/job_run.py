@@ -27,7 +27,7 @@ from harness.tasks.base import Example, Task
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
 from harness.training.adapted_model import AdaptedModel, Tensors
-from harness.training.batching import Encoded, encode
+from harness.training.encoding import Encoded, encode
 from harness.training.feature_cache import FeatureReader, FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples, FitResult, TrainingLoop
@@ -76,6 +76,7 @@ class JobRun:
             worker_cache.backbone(job.backbone, device),
             outputs=task.outputs,
             max_length=job.recipe.max_length,
+            truncate=job.recipe.truncate,
         )
         positions = backbone.architecture.positions
         if positions is not None and job.recipe.max_length > positions:
@@ -85,7 +86,7 @@ class JobRun:
             )
         method, target = (
             methods.rebuild(job.method, job.options, job.distribution),
-            Target.of(task, draw.train),
+            Target.of(task, draw.train, balanced=job.recipe.class_weights == "balanced"),
         )
         if (method.resolved_version, task.version) != (job.method_version, job.draw.version):
             raise BenchError(
@@ -310,7 +311,16 @@ class JobRun:
             "groups": packed(draw.groups()),
             "distinct": packed(draw.distinct()),
             "repeated": packed(draw.repeated()),
+            "full": packed(self._full_rows()),
             "identities": packed({"": draw.held_out}) if draw.held_out else {},
+        }
+
+    def _full_rows(self) -> dict[str, list[int]]:
+        """Return, for each test set, the number of rows with as many tokens as fit: what is beyond is not read."""
+        most = self.backbone.max_length
+        return {
+            suffix: [sum(len(row["input_ids"]) >= most for row in encoded)]
+            for suffix, (_, encoded) in self.test_sets().items()
         }
 
     def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from harness.jobs import Recipe
 from harness.streams import Streams, shuffled
 from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel, forward, predict
-from harness.training.batching import Encoded, encode, to_device
+from harness.training.batching import to_device
 from harness.training.dev_scoring import (
     BestCheckpoint,
     CurvePoint,
@@ -26,6 +26,7 @@ from harness.training.dev_scoring import (
     EvalRequest,
     SelectionRules,
 )
+from harness.training.encoding import Encoded, encode
 from harness.training.labels import Target
 from harness.training.optimiser import SingleAdamW
 from methods.core.dropout import RandomMasks

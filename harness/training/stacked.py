@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.backbones.loading import Backbone
-from harness.training.batching import Encoded, collate, to_device
+from harness.training.batching import collate, to_device
+from harness.training.encoding import Encoded
 from harness.training.loop import StepRequest
 from methods.core.attention import full_mask
 from methods.core.parameters import TrainableParameters

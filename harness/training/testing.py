@@ -13,7 +13,7 @@ from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Example, Task
 from harness.training.adapted_model import AdaptedModel, Tensors, predict
-from harness.training.batching import Encoded
+from harness.training.encoding import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
 from reports.statistics.calibration import fitted_temperature

@@ -13,21 +13,21 @@ from harness import cache
 from harness.atomic_write import atomic_write
 from harness.backbones.loading import Backbone
 from harness.tasks.base import Example
-from harness.training import batching
-from harness.training.batching import Encoded
+from harness.training import encoding
+from harness.training.encoding import Encoded
 
 MIN_DISK_ROWS = 500  # smallest set that is stored on disk
 HASH_SIZE = hashlib.sha256().digest_size  # bytes; the hash is at the end of a file
 
 
 def encode(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
-    """Return the tokens of each example, as `batching.encode` does; large sets are read from the cache if possible."""
+    """Return the tokens of each example, as `encoding.encode` does; large sets are read from the cache if possible."""
     if len(rows) < MIN_DISK_ROWS:
-        return batching.encode(backbone, rows)
+        return encoding.encode(backbone, rows)
     path = cache.folder() / "tokens" / f"{_fingerprint(backbone, rows)}.npz"
     encoded = _read(path, len(rows))
     if encoded is None:
-        encoded = batching.encode(backbone, rows)
+        encoded = encoding.encode(backbone, rows)
         _write(path, encoded)
     return encoded
 
@@ -41,6 +41,7 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
         spec.name,
         spec.revision,
         backbone.max_length,
+        *([backbone.truncate] if backbone.truncate != "head" else []),
         transformers.__version__,
         tokenizers.__version__,
     ]

@@ -140,7 +140,7 @@ def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple
     Returns:
         Seconds per job: for the drawn examples, for the test examples.
     """
-    from harness.training import batching
+    from harness.training import encoding
 
     first = job_runs[0]
     slots = first.method.slots(first.backbone)
@@ -155,7 +155,7 @@ def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple
             example for job_run in job_runs for example in (*job_run.draw.train, *job_run.draw.dev)
         )
         start = time.perf_counter()
-        reader(batching.encode(first.backbone, list(drawn)), progress=report)
+        reader(encoding.encode(first.backbone, list(drawn)), progress=report)
         drawn_end = time.perf_counter()
         # held-out test sets differ from draw to draw
         for job_run in job_runs if first.ticket.task.holdout else job_runs[:1]:

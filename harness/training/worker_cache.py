@@ -78,10 +78,10 @@ def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence
 
     Held-out examples differ from draw to draw and are not kept.
     """
-    from harness.training import batching, token_cache
+    from harness.training import batching, encoding, token_cache
 
     if task.holdout:
-        return batching.encode(backbone, examples)
+        return encoding.encode(backbone, examples)
     recipe = job.recipe
     key = (
         job.backbone.name,
@@ -89,7 +89,7 @@ def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence
         task.name,
         job.draw.revision,
         suffix,
-        f"{recipe.max_length}/{recipe.test_limit}",
+        f"{recipe.max_length}/{recipe.truncate}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
         _TOKENS[key] = batching.EncodedTestSet(token_cache.encode(backbone, examples))

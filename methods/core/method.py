@@ -192,7 +192,7 @@ class ClosedForm(Protocol):
     """A solver that fits a method without gradients."""
 
     def solve(
-        self, x: np.ndarray, y: np.ndarray, *, classes: int
+        self, x: np.ndarray, y: np.ndarray, *, classes: int, weights: np.ndarray | None = None
     ) -> Iterator[Mapping[str, np.ndarray]]:
         """Yield candidates for the slots' tensors; the dev score selects one.
 
@@ -200,6 +200,7 @@ class ClosedForm(Protocol):
             x: features of the training examples, `[examples, hidden]`.
             y: class indices, or the targets of a regression, `[examples]`.
             classes: number of classes; 0 for a regression.
+            weights: of the examples in the loss, `[examples]`; None: they weigh alike.
         """
 
     def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:

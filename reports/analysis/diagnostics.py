@@ -206,6 +206,7 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
     yield from _grouped(runs)
     yield from _repeating_fields(runs)
     yield from _repeated(runs)
+    yield from _full(runs)
     for task in paired_runs.tasks:
         if said := paired_runs.findings.get(task):
             yield Note("DATA", "amber", f"{task}: {'; '.join(said)}.", f"DATA: {said[0]}.")
@@ -271,6 +272,23 @@ def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
     if places:
         text = "the texts of some test rows are also in the training or dev rows, so a model may have memorised them"
         yield _note("REPEATED", "amber", text, places)
+
+
+def _full(runs: Sequence[Run]) -> Iterator[Note]:
+    """Return a note on test rows with as many tokens as fit: what is beyond is cut."""
+    places = []
+    for task in sorted({run.task for run in runs}):
+        shares = [
+            run.full / run.n_test for run in runs if run.task == task and run.full is not None
+        ]
+        if any(shares):
+            places.append(f"{task}: {100 * fmean(shares):.1f} % of the test rows")
+    if places:
+        text = (
+            "some rows have as many tokens as fit, and what is beyond is not read "
+            "(`--max-length`, `--truncate`)"
+        )
+        yield _note("CUT", "amber", text, places)
 
 
 def _draws(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[Note]:

@@ -93,6 +93,8 @@ class Run:
     field_repeats: tuple[float, ...] = ()
     # test rows whose texts are also in the training or dev rows of the run; None: not stored
     repeated: NDArray[np.int64] | None = field(default=None, compare=False)
+    # number of test rows with as many tokens as fit; None: not stored
+    full: int | None = None
     # class probabilities (rows, classes) by test split; empty if they are not stored
     probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
     # by which its logits are divided to fit the labels of the dev rows best; None: not stored

@@ -412,7 +412,28 @@ def test_a_long_run_asks(bench, tmp_path):
     assert terminal.end(20) == 130
     assert "will take about" in terminal.plain
     assert "Traceback" not in terminal.plain
-    assert states(tmp_path / "r.db") == Counter(planned=10)
+    assert states(tmp_path / "r.db") == Counter()
+
+
+@pytest.mark.slow
+def test_a_long_run_needs_yes_without_a_terminal(bench, tmp_path):
+    """It ends with what to do, and leaves no jobs behind; jobs that another command planned stay."""
+    words = ("--methods", "lora", "--tasks", "toy-sentiment", "-j", 1, "--eval-every", 999_999)
+    long = (*words, "--steps", 9_000_000)
+    ended = bench.run(tmp_path, "r.db", *long, "--draws", 10)
+    assert (ended.code, "pass --yes to go on" in ended.out) == (2, True), ended.out + ended.err
+    assert states(tmp_path / "r.db") == Counter()
+    with Ledger(str(tmp_path / "r.db"), write=True) as ledger:
+        assert ledger.meta_values().keys() <= {"schema"}
+
+
+def test_a_run_that_fails_at_its_start_leaves_no_jobs(bench, tmp_path):
+    """No device of that name, and no Ray there: the plan is recorded only when jobs can start."""
+    words = ("--methods", "head", "--tasks", "toy-sentiment", "--draws", 2)
+    for options in (("--devices", "cuda:7"), ("--executor", "ray", "--ray-address", "127.0.0.1:1")):
+        ended = bench.run(tmp_path, "r.db", *words, *options)
+        assert ended.code not in (0, 70), ended.err
+        assert states(tmp_path / "r.db") == Counter()
 
 
 @pytest.mark.slow

@@ -34,6 +34,35 @@ def test_the_report_repeats_what_the_run_said(bench, tmp_path):
     assert "DATA: the classes 'Bad' and 'bad' look alike" in bench(tmp_path, "report").out
 
 
+def test_another_file_of_one_name_is_refused(bench, tmp_path):
+    """Two files with one stem, or two label columns of one file, are two tasks: neither hides the other."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        rows = "".join(f"{folder} word{n},{n % 2},{n % 3}\n" for n in range(80))
+        (tmp_path / folder / "train.csv").write_text(f"text,label,other\n{rows}")
+    first = ("--data", "a/train.csv", "--text", "text", "--label", "label")
+    assert bench(tmp_path, "run", *first, *grid).code == 0
+    for words in (
+        ("--data", "b/train.csv", "--text", "text", "--label", "label"),
+        ("--data", "a/train.csv", "--text", "text", "--label", "other"),
+    ):
+        refused = bench(tmp_path, "run", *words, *grid)
+        assert refused.code == 2
+        assert "under the name 'train'" in refused.err
+        assert "name it with --name" in refused.err
+        assert (
+            bench(tmp_path, "run", *words, *grid, "--name", f"other{len(words[1])}{words[-1]}").code
+            == 0
+        )
+    with (tmp_path / "a/train.csv").open("a") as file:
+        file.write("one more,0,1\n")
+    edited = bench(tmp_path, "run", *first, *grid)
+    assert edited.code == 0
+    assert "note: train: the file, or how it is read, is not that of earlier results" in edited.err
+
+
 def test_stored_findings_are_sealed(tmp_path):
     """Findings are stored once for a revision; changed ones are refused."""
     from dataclasses import replace

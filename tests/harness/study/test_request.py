@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 import methods
+from harness.commands.plan import remarks
 from harness.errors import UsageError
-from harness.study import request
+from harness.study import planning, request
 from harness.study.grid_options import GridOptions
 
 
@@ -135,3 +136,35 @@ def test_two_own_tasks_with_one_name_are_refused(tmp_path):
     with pytest.raises(UsageError, match="two of your tasks are named 'f'"):
         request.read(grid)
     assert len(request.read(replace(grid, name="g"))[0].tasks) == 2
+
+
+def test_a_size_that_a_file_cannot_give_is_replaced(tmp_path):
+    """The largest size that the file gives takes its place, which is said; GLUE's sizes are not replaced."""
+    (tmp_path / "f.csv").write_text("text,label\n" + "".join(f"a{n},{n % 2}\n" for n in range(120)))
+    grid = GridOptions(
+        data=tmp_path / "f.csv", text="text", label="label", model="tiny", sizes="20,200,500"
+    )
+    found, notices = request.read(grid)
+    assert found.sizes == (20, 60)  # 90 rows are not held out, and 60 of them need 18 dev rows
+    assert "--sizes: 60 instead of 200 (f: 200 training and 60 dev rows of 90)" in notices
+    with pytest.raises(UsageError, match="--sizes: 9000 is too large or too small: rte"):
+        request.read(GridOptions(tasks="rte", model="tiny", sizes="9000"))
+    (tmp_path / "f.csv").write_text("text,label\na,0\nb,1\n")
+    with pytest.raises(UsageError, match="too large or too small: f"):
+        request.read(grid)
+
+
+def test_a_class_without_a_test_row_is_named(tmp_path):
+    """Two rows of a class are in no test set of some draws: the plan names class and number of draws."""
+    labels = ["a"] * 40 + ["b"] * 40 + ["rare"] * 2
+    rows = "".join(f"text {n},{label}\n" for n, label in enumerate(labels))
+    (tmp_path / "f.csv").write_text(f"text,label\n{rows}")
+    grid = GridOptions(
+        data=tmp_path / "f.csv", text="text", label="label", model="tiny", sizes="40", draws="6"
+    )
+    plan = planning.plan(request.read(grid)[0])
+    lacking = [job.draw for job in plan.jobs if job.draw.absent]
+    assert lacking
+    assert {draw.absent for draw in lacking} == {("rare",)}
+    count = len({draw.number for draw in lacking})
+    assert f"no test row of 'rare' in {count} draw" in " ".join(remarks(plan))

@@ -10,7 +10,7 @@ from harness.jobs import Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks import REGISTRY
 from harness.tasks.base import Example, Task
-from harness.tasks.draws import Draw, Infeasible, counts, draw, infeasible_reason
+from harness.tasks.draws import Draw, Infeasible, counts, draw, infeasible_reason, largest_size
 
 
 class FakeReader:
@@ -241,3 +241,18 @@ def test_repeated_test_rows_are_numbered():
         0,
     )
     assert made.repeated() == {"": [1, 2]}
+
+
+def test_the_largest_size_can_be_drawn():
+    """It is feasible, and the next larger size in its steps is not, whatever the dev rows and the held-out rows."""
+    for rows in (5, 17, 40, 120, 1003):
+        for recipe in (Recipe(), Recipe(dev="carved"), Recipe(dev="7"), Recipe(test_limit=4)):
+            made = replace(task(), holdout=True, train_rows=rows)
+            size = largest_size(made, 10_000, recipe)
+            if size:
+                assert infeasible_reason(made, size, recipe) == ""
+                assert (
+                    infeasible_reason(made, size + (10 if size >= 20 else 1), recipe) or size < 20
+                )
+            else:
+                assert all(infeasible_reason(made, n, recipe) for n in range(1, rows + 1))

@@ -238,3 +238,19 @@ def test_names_with_control_characters_are_escaped(write, tmp_path):
     assert all(one.isprintable() for one in (*task.description, *task.findings))
     assert any(r"p\x1b[0m 1, q\u202e 1" in one for one in task.description)
     assert problems(tmp_path / "no\x1b.csv", ["text"], "label").isprintable()
+
+
+def test_a_test_file_of_one_label_is_a_finding(write):
+    """It can be tested on, but the score says little."""
+    test = write("t.csv", "text,label\nx,pos\ny,pos\n")
+    findings = from_options(write("a.csv", GOOD), ["text"], "label", test=test).findings
+    assert "t.csv: every row has the same label, so a score on these rows says little" in findings
+
+
+def test_rare_classes_are_named(write):
+    """Where a class has a fifth of the rows of the largest or fewer, the task says what helps."""
+    labels = ["a"] * 50 + ["b"] * 20 + ["c"] * 10
+    path = write("d.csv", "text,label\n" + "".join(f"t{n},{one}\n" for n, one in enumerate(labels)))
+    (said,) = (one for one in from_options(path, ["text"], "label").findings if "few rows" in one)
+    assert "few rows of 'c': accuracy says little about rare classes" in said
+    assert "--metrics macro-f1" in said

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.jobs import Recipe
-from harness.training import batching, loop
+from harness.training import batching, encoding, loop
 from harness.training.adapted_model import predict
 from harness.training.labels import Target
 from harness.training.loop import TrainingLoop
@@ -96,7 +96,7 @@ def test_logits_come_in_the_order_of_the_rows(dtype, lengths):
 def test_a_test_set_is_copied_to_the_device_once(monkeypatch):
     """The first job builds the micro-batches of a test set, once per size; the logits are those of a plain list."""
     _, model = adapted("prefix")
-    encoded = batching.encode(model.backbone, rows(30))
+    encoded = encoding.encode(model.backbone, rows(30))
     expected = [predict(model, DecodedParameters(model.trainable), encoded)]
     tests, original, made = batching.EncodedTestSet(encoded), batching.collate, []
     monkeypatch.setattr(batching, "collate", lambda *args: made.append(args) or original(*args))
@@ -114,7 +114,7 @@ def test_a_test_set_is_copied_to_the_device_once(monkeypatch):
 def test_predictions_do_not_depend_on_the_groups(monkeypatch, most, call):
     """Sorting by length and splitting into small micro-batches changes no logit."""
     _, model = adapted("prefix")
-    encoded = batching.encode(model.backbone, rows(30))
+    encoded = encoding.encode(model.backbone, rows(30))
     expected = torch.cat(
         [predict(model, DecodedParameters(model.trainable), [row]) for row in encoded]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.training import batching, closed_form, testing
+from harness.training import batching, closed_form, encoding, testing
 from harness.training.adapted_model import predict
 from harness.training.feature_cache import FeatureStore
 from harness.training.labels import Target
@@ -56,7 +56,7 @@ def test_logits_are_those_of_scikit_learn(task, pooling):
 
     model, result, examples, _ = fitted(task, pooling=pooling, c=0.3)
     assert [point.step for point in result.curve] == [1]
-    encoded = [batching.encode(model.backbone, part) for part in (examples.train, examples.dev)]
+    encoded = [encoding.encode(model.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(model, part, pooling) for part in encoded)
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(
         x, [r.label for r in examples.train]
@@ -72,7 +72,7 @@ def test_a_regression_is_ridge_regression():
     from sklearn.preprocessing import StandardScaler
 
     model, _, examples, _ = fitted(NUMBERS, c=2.0)
-    encoded = [batching.encode(model.backbone, part) for part in (examples.train, examples.dev)]
+    encoded = [encoding.encode(model.backbone, part) for part in (examples.train, examples.dev)]
     x, held = (pooled(model, part, "mean") for part in encoded)
     y = np.array([row.label for row in examples.train])
     theirs = make_pipeline(StandardScaler(), Ridge(alpha=0.5)).fit(x, (y - y.mean()) / y.std())
@@ -91,7 +91,7 @@ def test_the_dev_examples_select_the_strength():
     )
     scores = testing.evaluate(
         DecodedParameters(model.trainable),
-        {"": (examples.dev, batching.encode(model.backbone, examples.dev))},
+        {"": (examples.dev, encoding.encode(model.backbone, examples.dev))},
         examples.target,
         testing.centroid_logits(model),
     )

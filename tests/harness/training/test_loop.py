@@ -9,7 +9,7 @@ import torch
 import methods
 from harness.jobs import Recipe
 from harness.tasks.base import Example
-from harness.training import batching, loop
+from harness.training import batching, encoding, loop
 from harness.training.adapted_model import predict
 from harness.training.dev_scoring import DevScores, DevSet
 from harness.training.labels import Target
@@ -54,7 +54,7 @@ def fake_dev_scores(monkeypatch, say):
 
 def scored(model, dev, scoring, step):
     """Return the dev scores at a step."""
-    encoded = batching.encode(model.backbone, dev)
+    encoded = encoding.encode(model.backbone, dev)
     asking = DevSet(
         dev, range(len(dev)), Target.of(CLASSES, dev), model.trainable, scoring, STREAMS
     ).score(step)
@@ -283,7 +283,7 @@ def test_float64_is_float64_throughout():
     trainable = model.trainable.to(dtype=model.backbone.trained_in)
     model.slots.install(trainable())
     logits = model.backbone(
-        batching.collate(model.backbone, batching.encode(model.backbone, rows(3)))
+        batching.collate(model.backbone, encoding.encode(model.backbone, rows(3)))
     )
     assert logits.dtype == torch.float64
     assert {parameter.dtype for parameter in trainable.parameters()} == {torch.float64}
@@ -359,7 +359,7 @@ def test_a_methods_own_dropout_is_on_in_training_only_and_has_a_stream(name, opt
     )
     assert first.curve == again.curve
     assert first.curve != without.curve
-    encoded = batching.encode(model.backbone, rows(5))
+    encoded = encoding.encode(model.backbone, rows(5))
     logits = [predict(model, DecodedParameters(model.trainable), encoded) for _ in range(2)]
     assert torch.equal(*logits)
 
@@ -373,7 +373,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     head = {slot.name for slot in model.slots if slot.role == "head"}
     trained = {key: tensor.detach() for key, tensor in model.trainable().items() if key in head}
     dev = rows(10, seed=1)
-    encoded, target = batching.encode(model.backbone, dev), Target.of(CLASSES, dev)
+    encoded, target = encoding.encode(model.backbone, dev), Target.of(CLASSES, dev)
     scores = testing.evaluate_bare_head(model, {"": (dev, encoded)}, target)
     assert not any(module._forward_hooks for module in model.backbone.model.modules())
     slots = methods.build("head").slots(model.backbone)
@@ -395,7 +395,7 @@ def test_sampled_models_are_averaged(task):
     with torch.no_grad():
         for parameter in model.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    encoded = batching.encode(model.backbone, rows(6))
+    encoded = encoding.encode(model.backbone, rows(6))
     folded = DecodedParameters(model.trainable)
     actual = testing.sampled_mean_logits(model, 4, STREAMS, task)(folded, encoded)
     each = [

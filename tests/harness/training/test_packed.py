@@ -10,7 +10,7 @@ from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import batching, packed, stacked, worker
+from harness.training import encoding, packed, stacked, worker
 from harness.training.adapted_model import AdaptedModel
 from harness.training.compiled import CompiledFunction
 from harness.training.packed import Pack
@@ -147,7 +147,7 @@ def test_attention_in_a_pack_is_the_fused_kernel():
     slots = method.slots(backbone)
     trainable = method.trainable_parameters(slots, Streams(("task", 50, 0, 0)))
     parameters = {name: torch.stack([tensor] * 4) for name, tensor in trainable.named_parameters()}
-    encoded = batching.encode(backbone, rows(6))
+    encoded = encoding.encode(backbone, rows(6))
     texts = stacked.StackedRows(backbone, [encoded], 16)
     with profile(activities=[ProfilerActivity.CPU]) as profiled, torch.no_grad():
         batch = texts.batch(texts.indices([0] * 4, [range(6)] * 4))

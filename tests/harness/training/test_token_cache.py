@@ -6,7 +6,7 @@ import pytest
 
 from harness import cache
 from harness.tasks.base import Example
-from harness.training import batching, token_cache
+from harness.training import encoding, token_cache
 from tests.support.models import random_bert
 from tests.support.trainings import Letters, rows
 
@@ -27,8 +27,8 @@ def cached_files():
 def test_a_set_is_tokenised_once(backbone, monkeypatch):
     """The second time tokens come from disk and are equal; other texts and lengths have their own files."""
     first = token_cache.encode(backbone, rows(20))
-    assert first == batching.encode(backbone, rows(20))
-    monkeypatch.setattr(batching, "encode", None)
+    assert first == encoding.encode(backbone, rows(20))
+    monkeypatch.setattr(encoding, "encode", None)
     assert token_cache.encode(backbone, rows(20)) == first
 
 
@@ -37,11 +37,11 @@ def test_other_rows_or_lengths_are_other_sets(backbone):
     texts = rows(20)
     sets = [texts, texts[:-1], [Example(("x",), 0), *texts[1:]]]
     assert all(
-        token_cache.encode(backbone, examples) == batching.encode(backbone, examples)
+        token_cache.encode(backbone, examples) == encoding.encode(backbone, examples)
         for examples in sets
     )
     shorter = replace(backbone, max_length=4)
-    assert token_cache.encode(shorter, texts) == batching.encode(shorter, texts)
+    assert token_cache.encode(shorter, texts) == encoding.encode(shorter, texts)
     assert len(cached_files()) == 4
 
 
