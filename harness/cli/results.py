@@ -296,7 +296,7 @@ def landscape(
     Example:  bench landscape --methods prefix,simplex --tasks glue
     """
     from harness.commands.landscape import LandscapeRequest, show_landscape
-    from harness.study.request import numbers
+    from harness.study.option_reader import numbers
 
     layout = page.layout()
     if digest is None:

@@ -172,7 +172,7 @@ def _unanswered(table: FileTable, texts: Sequence[tuple[str, ...] | None]) -> It
     if rows:
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         yield (
-            f"{table.path.name}: {plural(len(rows), 'row')} without text or repeating the header "
+            f"{table.name}: {plural(len(rows), 'row')} without text or repeating the header "
             f"({', '.join(rows[:3])}{more}): the answer is empty"
         )
 

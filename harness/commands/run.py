@@ -34,6 +34,7 @@ from harness.scheduling.summary import finish, print_line, summarise_run
 from harness.study import (
     data_findings,
     estimate,
+    option_reader,
     planning,
     preregistration,
     request,
@@ -160,7 +161,7 @@ def _check(grid: GridOptions, options: RunOptions, log: Console) -> CheckedComma
     Raises:
         UsageError: With everything that is wrong.
     """
-    reader = request.OptionReader(grid)
+    reader = option_reader.OptionReader(grid)
     checked: planning.Request | None = None
     try:
         checked, notices = request.read(grid)

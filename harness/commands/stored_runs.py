@@ -19,7 +19,7 @@ from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
 from harness.outcome import unpack_probabilities
-from harness.study import data_findings, preregistration, request
+from harness.study import data_findings, option_reader, preregistration
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
 from harness.wording import plural
@@ -44,7 +44,7 @@ class ResultQuery:
 
     def method_names(self) -> list[str] | None:
         """Return the requested methods."""
-        return request.split(self.methods) if self.methods else None
+        return option_reader.split(self.methods) if self.methods else None
 
     def method_versions(self) -> dict[str, int]:
         """Return the requested version of each method that has one.
@@ -53,7 +53,7 @@ class ResultQuery:
             UsageError: the text is not a list of METHOD:NUMBER.
         """
         versions = {}
-        for text in request.split(self.method_version or ""):
+        for text in option_reader.split(self.method_version or ""):
             method, _, number = text.rpartition(":")
             if not method or not number.isdecimal():
                 raise UsageError(f"--method-version must be METHOD:NUMBER, got {text!r}")
@@ -64,7 +64,7 @@ class ResultQuery:
         """Return the requested tasks, with groups replaced by their members."""
         if not self.tasks:
             return None
-        groups = [GROUPS.get(name, (name,)) for name in request.split(self.tasks)]
+        groups = [GROUPS.get(name, (name,)) for name in option_reader.split(self.tasks)]
         return list(dict.fromkeys(name for group in groups for name in group))
 
     def size_numbers(self) -> list[int] | None:
@@ -75,8 +75,8 @@ class ResultQuery:
         """
         if not self.sizes:
             return None
-        reading = request.OptionReader(GridOptions())
-        sizes = [reading.number("sizes", text, least=1) for text in request.split(self.sizes)]
+        reading = option_reader.OptionReader(GridOptions())
+        sizes = [reading.number("sizes", text, least=1) for text in option_reader.split(self.sizes)]
         if reading.problems:
             raise UsageError(*reading.problems)
         return sizes

@@ -160,6 +160,37 @@ class GridOptions:
             metavar="FILE",
         ),
     ] = None
+    dataset: Annotated[
+        Text,
+        _option(
+            "--dataset",
+            "A dataset of the Hub instead of a file, such as stanfordnlp/imdb; its newest commit is noted.",
+            OWN_DATA,
+            metavar="OWNER/NAME",
+        ),
+    ] = None
+    config: Annotated[
+        Text,
+        _option("--config", "The configuration of the dataset.", OWN_DATA, metavar="NAME"),
+    ] = None
+    split: Annotated[
+        Text,
+        _option(
+            "--split",
+            "The split of the dataset to draw from; by default train.",
+            OWN_DATA,
+            metavar="NAME",
+        ),
+    ] = None
+    test_split: Annotated[
+        Text,
+        _option(
+            "--test-split",
+            "The split of the dataset to test on; without it, each draw holds out rows.",
+            OWN_DATA,
+            metavar="NAME",
+        ),
+    ] = None
     text: Annotated[
         Text,
         _option(

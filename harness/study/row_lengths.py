@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from harness.tasks.base import Example
 from harness.wording import plural
 
 _SAMPLE: Final = 1000  # rows of a split that are counted
+_CHARACTERS: Final = 1 << 16  # of a text that are counted
 _LENGTHS: Final = (128, 256, 512)  # that a remark may recommend
 
 
@@ -48,11 +49,15 @@ def _positions(folder: Path) -> int:
     return int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
 
 
-def _lengths(file: Path, rows: list[Example]) -> list[int]:
+def _lengths(file: Path, rows: Sequence[Example]) -> list[int]:
     """Return the number of tokens of each row, with special tokens."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return [len(tokenizer.encode(*(text[: 1 << 16] for text in row.texts)).ids) for row in rows]
+    counts = []
+    for row in rows:
+        first, *second = (text[:_CHARACTERS] for text in row.texts)
+        counts.append(len(tokenizer.encode(first, pair=second[0] if second else None).ids))
+    return counts

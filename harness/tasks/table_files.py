@@ -55,6 +55,12 @@ class FileTable:
     rows: list[dict[str, Any]] = field(default_factory=list)
     positions: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    title: str = ""  # in sentences; empty: the name of the file
+
+    @property
+    def name(self) -> str:
+        """What sentences call the table."""
+        return self.title or escaped(self.path.name)
 
     def lacks(self, names: Sequence[str], problems: Problems) -> set[str]:
         """Return which of these columns the table does not have; add a problem for each."""

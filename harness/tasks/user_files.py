@@ -17,7 +17,8 @@ from harness.tasks.base import Example, Task
 from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
 from harness.tasks.findings import alike, description, doubts, left_out, seen
 from harness.tasks.problems import Problems
-from harness.tasks.table_files import FileTable, Reading, digest, read_bytes, read_table
+from harness.tasks.sources import Files, Source
+from harness.tasks.table_files import FileTable, Reading, digest
 from harness.wording import escaped, listed, plural, short
 from methods.core.suggestions import did_you_mean
 
@@ -26,11 +27,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileReader:
-    """Reads a training file and an optional test file."""
+class TableReader:
+    """Reads the examples of a user's tables."""
 
-    data: Path
-    test: Path | None = None
+    origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
     label: str
     labels: tuple[str, ...] = ()  # class names; empty for a regression
@@ -42,7 +42,7 @@ class FileReader:
 
     @property
     def reading(self) -> Reading:
-        """How the files are read."""
+        """How the tables are read."""
         group = (self.group,) if self.group else ()
         return Reading(
             needed=(*self.fields, self.label, *group),
@@ -53,16 +53,16 @@ class FileReader:
 
     @property
     def source(self) -> str:
-        """The file and the columns, for people: another one under the same name is another task."""
-        return f"{self.data.resolve()} ({', '.join(self.fields)} -> {self.label})"
+        """The origin and the columns, for people: another one under the same name is another task."""
+        return f"{self.origin} ({', '.join(self.fields)} -> {self.label})"
 
     def revision(self) -> str:
-        """Return a hash of the files' bytes and of the columns and classes that are read.
+        """Return a hash of the rows and of the columns and classes that are read.
 
         Raises:
             UsageError: a file cannot be read.
         """
-        return self._digest([read_bytes(path) for path in self.paths])
+        return self._digest(self.origin.contents())
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
         """Return all examples of `train` or `test` at a revision.
@@ -71,40 +71,39 @@ class FileReader:
             UsageError: rows cannot be used, or there is no such split.
             CorruptData: the files changed since the revision was computed.
         """
-        path = {"train": self.data, "test": self.test}.get(split)
-        if path is None:
-            raise UsageError(
-                f"{self.data} has no split {split!r}; there {'are train, test' if self.test else 'is train'}"
-            )
-        contents = {file: read_bytes(file) for file in self.paths}
-        if self._digest(list(contents.values())) != revision:
-            raise CorruptData(
-                f"{' or '.join(map(str, contents))} changed while in use; run the same command again"
-            )
+        if split not in self.origin.splits:
+            known = ", ".join(self.origin.splits)
+            raise UsageError(f"{self.origin} has no split {split!r}; there are: {known}")
+        contents = self.origin.contents()
+        if self._digest(contents) != revision:
+            raise CorruptData(f"{self.origin} changed while in use; run the same command again")
         problems = Problems()
-        rows = self.parse(read_table(path, contents[path], problems, self.reading), problems, {})
+        rows = self.parse(self.origin.table(split, contents, problems, self.reading), problems, {})
         problems.raise_if_any()
         return rows
 
-    def table(self, path: Path, problems: Problems) -> FileTable | None:
-        """Return the table in a file; None, with a problem added, if it cannot be read."""
+    def tables(self, problems: Problems) -> list[FileTable | None]:
+        """Return the table of each split; None, with a problem added, for one that cannot be read."""
         try:
-            table = read_table(path, read_bytes(path), problems, self.reading)
+            contents = self.origin.contents()
+        except UsageError as error:
+            problems.add(*error.problems)
+            return [None]
+        return [self._table(split, contents, problems) for split in self.origin.splits]
+
+    def _table(self, split: str, contents: Sequence[bytes], problems: Problems) -> FileTable | None:
+        try:
+            table = self.origin.table(split, contents, problems, self.reading)
         except UsageError as error:
             problems.add(*error.problems)
             return None
         return table if table.columns else None
 
     def _digest(self, contents: Sequence[bytes]) -> str:
-        # Other columns of the same file are another task.
+        # Other columns of the same rows are another task.
         columns = (self.fields, self.label, self.labels, *([self.group] if self.group else []))
         columns += tuple(filter(None, (self.delimiter, self.encoding)))
         return digest([*contents, repr(columns).encode()])
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that are read."""
-        return (self.data, self.test) if self.test else (self.data,)
 
     def parse(
         self, table: FileTable, problems: Problems, left_out: dict[str, list[str]]
@@ -145,7 +144,7 @@ class FileReader:
                 rows.append(Example(tuple(text for text in texts if text is not None), label, of))
         if ungrouped:
             problems.notes.append(
-                f"{escaped(table.path.name)}: {plural(len(ungrouped), 'row')} without a value of "
+                f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "
                 f"{self.group!r}; they are grouped by their texts"
             )
         return rows
@@ -200,7 +199,7 @@ class FileReader:
 
 
 def from_options(
-    data: Path,
+    data: Path | Source,
     text: Sequence[str],
     label: str,
     test: Path | None = None,
@@ -217,10 +216,10 @@ def from_options(
     """Return a task from the user's files after checking every row.
 
     Args:
-        data: the training file.
+        data: the training file, or another source of rows.
         text: one or two columns with the texts.
         label: the column with the label.
-        test: the test file; by default each draw holds out other rows.
+        test: the test file; by default each draw holds out other rows. Another source names its own.
         name: the task's name; by default that of the training file.
         regression: whether the label is a number; by default inferred, with an error if it is
             ambiguous.
@@ -239,19 +238,20 @@ def from_options(
         UsageError: lists everything that is wrong with the request and the files.
     """
     problems = Problems()
-    name = _name(data, name, problems)
+    origin = Files(data, test) if isinstance(data, Path) else data
+    name = _name(origin.name, name, problems)
     if not 1 <= len(text) <= 2 or len({*text, label}) != len(text) + 1:
         problems.add(
             "name one or two text columns and a different label column, "
             f"got text {', '.join(text) or 'none'}; label {label}"
         )
-    if test is not None and test.resolve() == data.resolve():
+    if isinstance(data, Path) and test is not None and test.resolve() == data.resolve():
         problems.add(f"{escaped(str(data))} is both the training and the test file")
-    reader = FileReader(
-        data=data, test=test, fields=tuple(text), label=label, group=group or "",
+    reader = TableReader(
+        origin=origin, fields=tuple(text), label=label, group=group or "",
         strict=strict, delimiter=delimiter, encoding=encoding,
     )  # fmt: skip
-    tables = [reader.table(path, problems) for path in ([data, test] if test else [data])]
+    tables = reader.tables(problems)
     kind = _kind(reader, tables[0], regression, labels, positive, problems)
     reader = replace(reader, labels=kind.classes, decimal_comma=kind.decimal_comma)
     said = [note for table in tables if table is not None for note in table.notes]
@@ -264,7 +264,7 @@ def from_options(
             rows = reader.parse(table, problems, missing)
             if table.rows and not rows and problems.count == before:
                 problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
-            file = escaped(table.path.name)
+            file = table.name
             said += description(file, rows, kind.classes)
             findings += [*left_out(file, missing), *doubts(file, rows, kind.classes)]
             examples.append(rows)
@@ -276,25 +276,25 @@ def from_options(
     problems.raise_if_any()
     return Task(
         name=name,
-        title=f"{data.name}: {' and '.join(text)} -> {label}",
+        title=f"{origin.name}: {' and '.join(text)} -> {label}",
         reader=_without_needless_options(reader),
         labels=kind.classes,
         metrics=chosen,
         pair=len(text) == 2,
         tests={"": "test"},
         train_rows=len(examples[0]),
-        holdout=test is None,
+        holdout="test" not in origin.splits,
         # Version 2 holds out whole groups of rows.
-        version=2 if test is None else 1,
+        version=1 if "test" in origin.splits else 2,
         description=tuple(said),
         findings=(*findings, *dict.fromkeys(problems.notes)),
     )
 
 
-def _name(data: Path, name: str | None, problems: Problems) -> str:
-    """Return the task's name; by default the letters, digits, `.`, `_` and `-` of the file's name."""
+def _name(default: str, name: str | None, problems: Problems) -> str:
+    """Return the task's name; by default the letters, digits, `.`, `_` and `-` of the source's name."""
     if name is None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.stem)[:100].strip("-._") or "own"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", default)[:100].strip("-._") or "own"
     if not _NAME.fullmatch(name):
         problems.add(
             "a task's name consists of at most 100 letters, digits, '.', '_' and '-' "
@@ -304,7 +304,7 @@ def _name(data: Path, name: str | None, problems: Problems) -> str:
 
 
 def _kind(
-    reader: FileReader,
+    reader: TableReader,
     train: FileTable | None,
     regression: bool | None,
     labels: Sequence[str] | None,
@@ -323,23 +323,21 @@ def _kind(
     return kind
 
 
-def _without_needless_options(reader: FileReader) -> FileReader:
+def _without_needless_options(reader: TableReader) -> TableReader:
     """Return the reader without a delimiter or an encoding that would have been recognised anyway.
 
     They are part of the revision: naming what is recognised must not make another task.
     """
     for shorter in (replace(reader, delimiter=None), replace(reader, encoding=None)):
-        if shorter != reader and all(
-            _rows(shorter, path) == _rows(reader, path) for path in reader.paths
-        ):
+        if shorter != reader and _rows(shorter) == _rows(reader):
             return _without_needless_options(shorter)
     return reader
 
 
-def _rows(reader: FileReader, path: Path) -> Sequence[Mapping[str, Any]] | None:
+def _rows(reader: TableReader) -> list[Sequence[Mapping[str, Any]] | None]:
     problems = Problems()
-    table = reader.table(path, problems)
-    return None if table is None or problems.count else table.rows
+    tables = reader.tables(problems)
+    return [] if problems.count else [None if table is None else table.rows for table in tables]
 
 
 def _check_metrics(chosen: Iterable[str], kind: label_kinds.LabelKind, problems: Problems) -> None:

@@ -1,6 +1,7 @@
 """Datasets of the Hub: one split at one commit, from the cache of the datasets library or fetched."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +19,24 @@ class Split(NamedTuple):
 
     columns: dict[str, list[Any]]
     classes: dict[str, tuple[str, ...]]
+    names: tuple[str, ...] = ()  # of all columns
 
 
-def load_split(name: str, config: str | None, split: str, commit: str) -> Split:
+def load_split(
+    name: str,
+    config: str | None,
+    split: str,
+    commit: str,
+    columns: Collection[str] | None = None,
+) -> Split:
     """Load one split of a dataset at a commit.
+
+    Args:
+        name: of the dataset.
+        config: of the configuration; None: the default one.
+        split: name of the split.
+        commit: of the dataset's repository.
+        columns: those to load; None: all.
 
     Raises:
         UsageError: the dataset has no such configuration or split; the message lists those it has.
@@ -34,13 +49,17 @@ def load_split(name: str, config: str | None, split: str, commit: str) -> Split:
         require_online("dataset", f"{part} of {name}", commit)
         repository_info("dataset", name, commit)
         data = download(lambda: _fetch(name, config, split, commit), "dataset", name, commit, part)
+    names = tuple(data.column_names)
+    if columns is not None:
+        data = data.select_columns([column for column in names if column in columns])
     return Split(
-        columns=data[:],
+        columns=data[:] if data.column_names else {},
         classes={
             column: tuple(feature.names)
             for column, feature in data.features.items()
             if hasattr(feature, "names")
         },
+        names=names,
     )
 
 

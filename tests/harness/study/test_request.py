@@ -7,7 +7,7 @@ import pytest
 import methods
 from harness.commands.plan import remarks
 from harness.errors import UsageError
-from harness.study import planning, request
+from harness.study import option_reader, planning, request
 from harness.study.grid_options import GridOptions
 
 
@@ -48,7 +48,7 @@ def test_quotes_protect_commas_and_spaces():
         "prefix(init=words, words=good, bad film)",
         "prefix(init=words, words=topic)",
     ]
-    assert request.split("prefix,simplex(vertices=2, length=5) lora") == [
+    assert option_reader.split("prefix,simplex(vertices=2, length=5) lora") == [
         "prefix",
         "simplex(vertices=2, length=5)",
         "lora",
