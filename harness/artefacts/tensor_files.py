@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def folder(db: str | Path) -> Path:
-    """Return the folder of a ledger's files: beside its file, or in the working directory for a server."""
-    ledger = Path("results.db" if "://" in str(db) else db)
+    """Return the folder of a ledger's files: beside its file, or in the working directory for a server.
+
+    It is beside the file itself, not beside a link to it, so that each name of the file finds it.
+    """
+    ledger = Path("results.db" if "://" in str(db) else db).resolve()
     return ledger.with_name(ledger.name + ".artefacts")
 
 

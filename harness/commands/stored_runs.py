@@ -421,7 +421,7 @@ def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
     """Return the better direction of a metric: that of the known metric that it is a variant of."""
     plain = name.removeprefix(f"rule {_rule(name)} ").removeprefix("zeroed ")
     base = next((other for other in known if plain == other or plain.startswith(f"{other}/")), None)
-    return metrics.get(base).better if base else "higher"
+    return metrics.better(base) if base else "higher"
 
 
 def _passes(geometry: Geometry) -> str:

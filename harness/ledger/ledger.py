@@ -189,8 +189,8 @@ class Ledger(LedgerReader):
 
     @property
     def _locks(self) -> Path:
-        """The folder with the lock files of the runs on a SQLite file."""
-        path = Path(self.name).absolute()
+        """The folder with the lock files of the runs on a SQLite file, the same for every link to it."""
+        path = Path(self.name).resolve()
         return path.with_name(f".{path.name}.runs")
 
     def _live_runs(self, connection: Connection, locks: Mapping[int, str]) -> set[int]:

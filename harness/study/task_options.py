@@ -14,6 +14,7 @@ from harness.tasks import (
     cells,
     delimiters,
     draws,
+    metrics,
     sources,
     task_file,
     user_files,
@@ -120,7 +121,9 @@ def _task_of_data(reader: OptionReader) -> Task | None:
             cells.column_name(grid.label),
             test=grid.test,
             regression={"classes": False, "number": True}.get(grid.kind or ""),
-            metrics=split(grid.metrics) if grid.metrics is not None else None,
+            metrics=[metrics.located(name, Path()) for name in split(grid.metrics)]
+            if grid.metrics is not None
+            else None,
             group=cells.column_name(grid.group) if grid.group else None,
             positive=grid.positive,
             name=grid.name,

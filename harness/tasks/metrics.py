@@ -138,14 +138,36 @@ def get(name: str) -> Metric:
     source = match["source"]
     if _is_path(source) and not Path(source).expanduser().exists():
         raise UsageError(f"metric {name!r}: there is no file or folder {source}")
-    better: Literal["higher", "lower"] = "lower" if match["better"] == "lower" else "higher"
     return Metric(
         name=name,
-        better=better,
+        better=better(name),
         suits="anything",
         function=partial(_evaluate, source, match["key"]),
         version=_script_version(source),
     )
+
+
+def better(name: str) -> Literal["higher", "lower"]:
+    """Return the better direction of a metric; a script of the user is not needed for that."""
+    if name in METRICS:
+        return METRICS[name].better
+    match = _EVALUATE_NAME.fullmatch(name)
+    return "lower" if match is not None and match["better"] == "lower" else "higher"
+
+
+def located(name: str, folder: Path) -> str:
+    """Return the name of a metric with the absolute path of its script, if it has one.
+
+    Args:
+        name: the name, such as `evaluate:./mine.py`.
+        folder: where a relative path starts.
+    """
+    match = _EVALUATE_NAME.fullmatch(name)
+    if match is None or not _is_path(match["source"]):
+        return name
+    path = (folder / Path(match["source"]).expanduser()).resolve()
+    absolute = name.replace(match["source"], str(path), 1)
+    return absolute if _EVALUATE_NAME.fullmatch(absolute) else name
 
 
 def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import UsageError
-from harness.tasks import user_files
+from harness.tasks import metrics, user_files
 from harness.tasks.base import Task
 from harness.tasks.cells import as_label, is_blank, text_problem
 from harness.tasks.decoding import decode
@@ -43,7 +43,7 @@ def read(path: Path) -> Task:
         test=path.parent / _expanded(entries["test"]) if "test" in entries else None,
         name=entries.get("name"),
         regression=False if kind is None and lists.get("labels") else kind,
-        metrics=lists.get("metrics"),
+        metrics=[metrics.located(name, path.parent) for name in lists.get("metrics", [])] or None,
         labels=lists.get("labels"),
         group=entries.get("group"),
         positive=lists["positive"][0] if "positive" in lists else None,

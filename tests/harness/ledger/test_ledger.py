@@ -594,3 +594,20 @@ os.kill(os.getpid(), 9)
     with Ledger(filled) as ledger:
         assert {entry.digest: dict(entry.metrics) for entry in ledger.entries()} == before
         assert ledger.integrity_problems() == []
+
+
+def test_each_name_of_a_database_finds_its_files_and_its_runs(tmp_path, make_job):
+    """A link and the file itself have one folder of tensors, and a run on one is seen from the other."""
+    from harness.artefacts import tensor_files
+
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "real" / "x.db")
+    assert tensor_files.folder(link) == tensor_files.folder(tmp_path / "real" / "x.db")
+    with Ledger(str(link), write=True) as ledger:
+        ledger.begin("bench run")
+        ledger.add_jobs([make_job()])
+        with Ledger(str(tmp_path / "real" / "x.db"), write=True) as other:
+            assert other.has_other_runs()
+            other.begin("bench run")
+            assert ledger.has_other_runs()

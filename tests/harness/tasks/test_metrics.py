@@ -142,3 +142,19 @@ def test_an_edited_script_has_another_version(tmp_path):
     before = metrics.get(f"evaluate:{script}").version
     script.write_text("a = 2\n")
     assert metrics.get(f"evaluate:{script}").version != before
+
+
+def test_a_stored_number_needs_no_script():
+    """The direction of a metric follows from its name; only computing it needs the script."""
+    assert metrics.better("evaluate:./gone.py") == "higher"
+    assert metrics.better("evaluate:./gone.py[loss]:lower") == "lower"
+    assert all(metrics.better(name) == metric.better for name, metric in metrics.METRICS.items())
+
+
+def test_a_script_is_found_from_any_folder(tmp_path):
+    """A relative path starts at the given folder and becomes absolute; other names stay as they are."""
+    (tmp_path / "my metrics").mkdir()
+    located_name = metrics.located("evaluate:./m.py[x]:lower", tmp_path / "my metrics")
+    assert located_name == f"evaluate:{tmp_path}/my metrics/m.py[x]:lower"
+    for name in ("accuracy", "evaluate:rouge[rouge1]", "evaluate:/a/m.py"):
+        assert metrics.located(name, tmp_path) == name
