@@ -21,7 +21,7 @@ class Geometry:
 
     Attributes:
         pack_size: jobs in one forward pass; 1: the job trains alone.
-        micro_batch: rows of each job in one training call; 0 for a job alone: the whole batch.
+        micro_batch: rows of each job in one backward pass; 0 for a job alone: the whole batch.
         length: tokens to which the rows of a pack are padded; 0 for a job alone.
         compiled: whether training steps are compiled, which changes rounding.
         captured: whether training steps are captured as a CUDA graph.

@@ -120,8 +120,8 @@ def demo() -> None:
 def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
     """Train and test all jobs (methods × tasks × sizes × draws) that have not been run yet.
 
-    The same command again continues an interrupted run. To run failed jobs again, add --retry-failed or
-    --retry (see --help-all).
+    The same command again continues an interrupted run.
+    To run failed jobs again, add --retry-failed or --retry (see --help-all).
 
     Example:  bench run --model tiny --methods prefix,simplex --tasks toy --sizes 50,100 --draws 3
     """

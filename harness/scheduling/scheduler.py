@@ -156,8 +156,8 @@ class Scheduler:
     def _claim_pack(self) -> list[Claim]:
         """Claim the next pack.
 
-        Its jobs leave the queue, and so do the candidates before its last job that other runs have claimed
-        or ended (all such candidates if the pack is not full).
+        Its jobs leave the queue. So do the candidates that other runs have claimed or ended, as far as the
+        last job of the pack (if the pack is not full, all of them).
         """
         first = self._queue[0]
         # A job whose worker died runs alone from then on: it may be the cause.
@@ -217,10 +217,10 @@ class Scheduler:
     def _show_notes_and_adopt_geometry(self, outcomes: Sequence[Outcome]) -> None:
         """Show the notes of a pack, and give its geometry to the jobs of its kind.
 
-        The geometry says how steps are computed: pack, micro-batch, length, compiled or captured. If it had
-        to change (too little memory, steps that cannot be compiled, jobs that cannot share a forward pass),
-        one job of the pack has a note. After a note for another reason, the geometry is given to the others
-        as well: the job ran in it, so the others of its kind can.
+        The geometry says how steps are computed: pack size, micro-batch, padded length, and whether they are
+        compiled or captured. If it had to change (too little memory, steps that cannot be compiled, jobs that
+        cannot share a forward pass), one job of the pack has a note. After a note for another reason, the
+        geometry is given to the others as well: the job ran in it, so the others of its kind can.
         """
         for outcome in outcomes:
             if not outcome.note:

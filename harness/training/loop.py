@@ -268,8 +268,8 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
 def _micro_batches(step: StepRequest, size: int) -> Iterator[StepRequest]:
     """Split a step into parts with one backward pass each.
 
-    The mean of the parts' losses, weighted by numbers of rows, is the loss of the step. These are not the
-    micro-batches of `batching`, which are single forward calls.
+    The parts are not the micro-batches of `batching`, which are single forward calls. The mean of their
+    losses, weighted by numbers of rows, is the loss of the step.
     """
     count = len(step.indices)
     for start in range(0, count, size or count):

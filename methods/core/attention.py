@@ -1,9 +1,9 @@
 """The attention function of the backbones that use the attention interface of transformers.
 
-Prefixes enter here, in front of keys and values. Models with their own attention code never call it. The attention
-module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`, and with gate=zero one factor for each head in
-`prefix_share_N`. N numbers the calls of one module in a forward pass. It is above 0 only if several layers share the
-module, which is then called once for each.
+Prefixes enter here: in front of keys and values, or with gate=zero beside them. Models with their own attention
+code never call it. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`, and with
+gate=zero one factor for each head in `prefix_share_N`. N numbers the calls of one module in a forward pass. It is
+above 0 only if several layers share the module, which is then called once for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -192,7 +192,7 @@ class _AttentionOverJobs(torch.autograd.Function):
 def attention_under_vmap() -> Iterator[None]:
     """Inside the block, the model may be called only under `torch.func.vmap` over jobs.
 
-    A plain call raises RuntimeError, unless the scores are capped (`softcap`).
+    A plain call of `attend` raises RuntimeError, unless the scores are capped (`softcap`).
     """
     _under_vmap["active"] = True
     try:

@@ -239,7 +239,7 @@ def common_draws(paired_runs: PairedRuns, task: str, sizes: Sequence[int]) -> se
 
 
 def holdout_ratio(runs: Iterable[Run]) -> float:
-    """Return by how much to widen an interval over draws (Nadeau & Bengio 2003).
+    """Return the `overlap` that widens an interval over draws (`intervals.over_draws`; Nadeau & Bengio 2003).
 
     It is the ratio of test rows to the other rows of a file, and 0 if the test rows are not split anew for
     each draw. If all results store the numbers of their test rows (`identities`), the split held out at most
@@ -354,7 +354,7 @@ def pair_runs(
 
 
 def _index(runs: Iterable[Run]) -> tuple[dict[tuple[str, Block], Run], list[Run]]:
-    """Return one run per method and block, and the further runs of both that have a score."""
+    """Return one run per method and block, and any further runs of the same method and block that have a score."""
     index: dict[tuple[str, Block], Run] = {}
     repeated = []
     for run in runs:
