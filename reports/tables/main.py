@@ -64,15 +64,19 @@ def _is_said(comparison: Comparison, note: Note) -> bool:
 
 def _brief_legend(comparison: Comparison, table: Table) -> str:
     shown = "".join(cell.text + cell.marks for row in table.rows for cell in row)
-    parts = ["* or bold: best of the column. ±: half of the 95 % interval."]
+    parts = ["* or bold: best of the column. ±: half the width of the 95 % interval."]
     if {"↑", "↓"} & set(shown):
         parts.append(f"↑ ↓: better or worse than {comparison.baseline} by an exploratory test.")
     if "‡" in shown:
         parts.append("‡: some runs predict one class only.")
     if "†" in "".join(table.head):
         parts.append("†: the backbone was trained on this data.")
+    if "§" in "".join(table.head):
+        parts.append("§: every draw has its own test rows.")
     if "¶" in "".join(table.head):
         parts.append(f"¶: {UNEQUAL}.")
+    if of_one_class := _scored_by(comparison, metric="f1"):
+        parts.append(f"Scores: {of_one_class}.")
     return " ".join(parts)
 
 
@@ -123,7 +127,10 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Runs", f"{comparison.done} of {comparison.planned} have a score"),
         ("Labels used", labels),
         ("Scores", _scored_by(comparison)),
-        ("Numbers", "points (score × 100), higher is better; ± half of the 95 % interval"),
+        (
+            "Numbers",
+            "points (score × 100), higher is better; ± half the width of the 95 % interval",
+        ),
         ("Intervals", _intervals(comparison)),
     ]
     if tests := comparison.family("overall"):
@@ -131,11 +138,13 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     return facts
 
 
-def _scored_by(comparison: Comparison) -> str:
-    """Return the metrics whose mean is the score of each task."""
+def _scored_by(comparison: Comparison, *, metric: str | None = None) -> str:
+    """Return the metrics whose mean is the score of each task, or only of tasks with one metric among them."""
     tasks: dict[str, list[str]] = {}
     for task in comparison.tasks:
         metrics = next((run.scored_by for run in comparison.runs if run.task == task), ())
+        if metric is not None and metric not in metrics:
+            continue
         titles = [metric_title(name, comparison.classes_of(task)) for name in metrics]
         text = f"mean of {' and '.join(titles)}" if len(titles) > 1 else "".join(titles)
         tasks.setdefault(text or "unknown", []).append(task)
@@ -263,7 +272,9 @@ def _legend(comparison: Comparison, cells: Sequence[Cell], scope: int | None) ->
     if any(cell.best for cell in cells):
         parts.append("* or bold: best mean of the column among complete cells")
     if populations := {cell.population for cell in cells if not math.isnan(cell.low)}:
-        parts.append(f"±: half of the 95 % interval ({describe_populations(populations)})")
+        parts.append(
+            f"±: half the width of the 95 % interval ({describe_populations(populations)})"
+        )
     if any(cell.direction for cell in cells):
         parts.append(
             f"↑ ↓: differs from {comparison.baseline} on these tasks, p at most .05 after Benjamini-Hochberg "
