@@ -206,6 +206,7 @@ def _splits(paired_runs: PairedRuns) -> Iterator[Note]:
     yield from _grouped(runs)
     yield from _repeating_fields(runs)
     yield from _repeated(runs)
+    yield from _absent(runs)
     yield from _full(runs)
     for task in paired_runs.tasks:
         if said := paired_runs.findings.get(task):
@@ -272,6 +273,25 @@ def _repeated(runs: Sequence[Run]) -> Iterator[Note]:
     if places:
         text = "the texts of some test rows are also in the training or dev rows, so a model may have memorised them"
         yield _note("REPEATED", "amber", text, places)
+
+
+def _absent(runs: Sequence[Run]) -> Iterator[Note]:
+    """Return a note on classes of which the test rows of some draws have no example."""
+    lacking: dict[tuple[str, str], set[int]] = {}  # the draws, by task and class
+    draws: dict[str, set[int]] = {}  # by task
+    for run in runs:
+        if run.classes and run.labels:
+            draws.setdefault(run.task, set()).add(run.draw)
+            tested = {int(number) for labels in run.labels.values() for number in np.unique(labels)}
+            for number, name in enumerate(run.classes):
+                if number not in tested:
+                    lacking.setdefault((run.task, name), set()).add(run.draw)
+    if lacking:
+        places = [
+            f"{task}: {name!r} in {len(without)} of {plural(len(draws[task]), 'draw')}"
+            for (task, name), without in sorted(lacking.items())
+        ]
+        yield _note("NO_TEST_ROW", "amber", "no test row of a class", places)
 
 
 def _full(runs: Sequence[Run]) -> Iterator[Note]:

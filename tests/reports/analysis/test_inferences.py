@@ -327,6 +327,20 @@ def test_test_rows_that_are_trained_on_are_reported_with_the_score_on_the_others
     }
 
 
+def test_classes_without_a_test_row_and_cut_rows_are_notes(grid):
+    """The notes name the class with the number of draws, and the share of rows that reach the limit of tokens."""
+    run = replace(grid({"prefix": 0.0}, tasks=("rte",), sizes=(50,), draws=1)[0], classes=())
+    few = {split: np.zeros_like(labels) for split, labels in run.labels.items()}
+    other = replace(run, draw=1, labels=few, classes=("a", "b"), full=run.n_test // 2)
+    notes = {
+        note.code: note.text
+        for note in compare([replace(run, classes=("a", "b"), full=0), other]).notes
+    }
+    assert "rte: 'b' in 1 of 2 draws" in notes["NO_TEST_ROW"]
+    assert "rte: 25.0 % of the test rows" in notes["CUT"]
+    assert {"NO_TEST_ROW", "CUT"}.isdisjoint(note.code for note in compare([run]).notes)
+
+
 def test_a_declared_study_has_as_many_draws_as_its_smallest_cell(grid):
     """One task at the declared maximum does not end the study: the level stays that of an early look."""
     runs = grid(METHODS, tasks=EIGHT, sizes=(50,), draws=12)
