@@ -254,7 +254,7 @@ def from_options(
     tables = reader.tables(problems)
     kind = _kind(reader, tables[0], regression, labels, positive, problems)
     reader = replace(reader, labels=kind.classes, decimal_comma=kind.decimal_comma)
-    said = [note for table in tables if table is not None for note in table.notes]
+    said: list[str] = []
     findings = [*kind.notes, *alike(kind.classes)]
     examples: list[list[Example]] = []
     for table in tables:
@@ -270,6 +270,7 @@ def from_options(
             examples.append(rows)
         elif table is not None:  # without the labels only the columns can be checked
             table.lacks((*text, label), problems)
+    recognised = [note for table in tables if table is not None for note in table.notes]
     default = ("pearson", "spearman") if kind.regression else ("accuracy",)
     chosen = tuple(metrics) if metrics else default
     _check_metrics(chosen, kind, problems)
@@ -287,7 +288,7 @@ def from_options(
         # Version 2 holds out whole groups of rows.
         version=1 if "test" in origin.splits else 2,
         description=tuple(said),
-        findings=(*findings, *dict.fromkeys(problems.notes)),
+        findings=(*findings, *dict.fromkeys([*problems.notes, *recognised])),
     )
 
 

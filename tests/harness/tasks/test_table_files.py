@@ -145,7 +145,7 @@ def test_delimiter_and_encoding_are_recognised_and_stated(write, content, said, 
     task = from_options(write("d.csv", content.encode(encoding)), ["text"], "label")
     rows = task.reader.examples("train", task.reader.revision())
     assert rows == [Example(("na ja, gut",), 1), Example(("übel",), 0)]
-    stated = " ".join(task.description)
+    stated = " ".join(task.findings)
     assert said in stated
     assert ("is read as" in stated) == (not encoding.startswith("utf-8"))
 
@@ -240,7 +240,7 @@ def test_spaces_between_a_delimiter_and_a_quote_do_not_reach_a_class(write):
     path = write("d.csv", 'text, label\n"a, b", "pos"\nc, "neg"\n')
     task = from_options(path, ["text"], "label")
     assert examples(task) == [Example(("a, b",), 1), Example(("c",), 0)]
-    assert any("between a delimiter and a quote are skipped" in one for one in task.description)
+    assert any("between a delimiter and a quote are skipped" in one for one in task.findings)
     plain = write("e.csv", 'text,label\n"he said, ""no""",pos\nc,neg\n')
     assert examples(from_options(plain, ["text"], "label"))[0].texts == ('he said, "no"',)
 
@@ -282,7 +282,7 @@ def test_columns_that_nobody_reads_may_be_odd(write, tmp_path):
 def test_a_guessed_encoding_is_called_a_guess(write):
     """The note shows a word as it was read, so that a reader sees a wrong guess."""
     path = write("d.csv", "text,label\nspát pod širákem,špatný\nx,b\n".encode("iso8859-2"))
-    (note,) = (one for one in from_options(path, ["text"], "label").description if "guess" in one)
+    (note,) = (one for one in from_options(path, ["text"], "label").findings if "guess" in one)
     assert "for example 'spát'" in note
     assert "--encoding names another" in note
 
