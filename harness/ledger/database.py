@@ -5,6 +5,7 @@ newer version stay unchanged.
 """
 
 import os
+import shlex
 import sqlite3
 import struct
 import zlib
@@ -127,7 +128,8 @@ def _prepare_schema(engine: Engine, name: str, *, write: bool) -> None:
         raise Unavailable(f"{shown} holds no results yet: run `bench run` first")
     if not write:
         raise Unavailable(
-            f"{shown} was written by an older bench (schema {version}): run `bench db upgrade --db {shown}`"
+            f"{shown} was written by an older bench (schema {version}): "
+            f"run `bench db upgrade --db {shlex.quote(shown)}`"
         )
     if version and engine.dialect.name == "sqlite":
         _back_up(engine, Path(name), version)

@@ -1,5 +1,6 @@
 """What `bench run` prints when it ends, and its exit code."""
 
+import shlex
 from collections import Counter
 from time import monotonic
 
@@ -87,6 +88,10 @@ def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_n
     if db is None:
         print_line(out, "every cell is filled")
     else:
-        command = "bench report" if db == "results.db" else f"bench report --db {display_name(db)}"
+        command = (
+            "bench report"
+            if db == "results.db"
+            else f"bench report --db {shlex.quote(display_name(db))}"
+        )
         print_line(out, f"results in {display_name(db)}: `{command}` shows them")
     return ExitCode.SUCCESS

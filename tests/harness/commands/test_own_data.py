@@ -53,7 +53,8 @@ def written(rows, delimiter: str, encoding: str) -> bytes:
 def test_four_hundred_reviews_run_unedited_to_a_report(bench, tmp_path, reviews):
     """Commas, semicolons with UTF-16 and UTF-8 give one result; the report says what was left out and what is odd."""
     grid = ("--text", "review", "--label", "stars", "--kind", "classes", "--model", "tiny",
-            "--methods", "features,head", "--sizes", "100", "--draws", "2", "--steps", "10", "--eval-every", "5", "--inline", "--yes")  # fmt: skip
+            "--methods", "features,head", "--sizes", "100", "--draws", "2", "--steps", "10",
+            "--eval-every", "5", "--inline", "--yes")  # fmt: skip
     scores = []
     for delimiter, encoding, said in (
         (",", "utf-8", []),

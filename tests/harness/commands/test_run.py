@@ -287,6 +287,13 @@ def test_the_name_of_a_database_may_be_invalid_text(bench, tmp_path):
     assert bench(tmp_path, "db", "verify", "--db", db).code == 0
 
 
+def test_a_command_that_is_printed_can_be_copied(bench, tmp_path):
+    """A name with a space is quoted as a shell needs it."""
+    words = ("--methods", "head", "--tasks", "toy-sentiment", "--draws", 1, "-j", 1)
+    ended = bench.run(tmp_path, "a b.db", *words)
+    assert "results in a b.db: `bench report --db 'a b.db'` shows them" in ended.out
+
+
 # -- reading
 # -----------------------------------------------------------------------------------------------------------
 
