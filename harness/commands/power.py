@@ -11,7 +11,7 @@ from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.wording import duration, plural
 from reports.analysis.contrasts import Contrast, draws_needed
-from reports.analysis.inferences import FEWEST_TASKS, Inference
+from reports.analysis.inferences import FEWEST_TASKS, Inference, fewest_draws, fewest_draws_at
 from reports.statistics.conventions import ALPHA
 from reports.statistics.sample_size import MOST, DrawsNeeded, Variance, draws_on_these_tasks
 
@@ -55,13 +55,15 @@ def lines(
     if spread is not None:
         variance = _points("--spread", spread) ** 2
         for rows in TEST_ROWS:
+            level = ALPHA / max(methods - 1, 1)
             needed = draws_on_these_tasks(
                 points,
                 draw=Variance(variance / tasks, math.inf),
                 rows=Variance(100**2 * DISAGREEMENT / rows / tasks, math.inf),
                 tasks=tasks,
-                alpha=ALPHA / max(methods - 1, 1),
+                alpha=level,
             )
+            needed = _at_least(needed, fewest_draws_at(level, tasks))
             yield _answer(f"on {plural(tasks, 'task')} with {rows} test rows", points, needed)
         yield (
             f"This assumes that draw after draw the same {DISAGREEMENT:.0%} of the test rows are answered "
@@ -94,12 +96,17 @@ def _line(test: Contrast, claim: Inference, points: float) -> str:
         return f"{subject}: the draws in the database do not differ"
     if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
         return f"{subject}: a claim takes at least {FEWEST_TASKS} tasks; the database has {claim.n}"
-    needed = draws_needed(test, claim, points)
+    needed = _at_least(draws_needed(test, claim, points), fewest_draws(test.these))
     cost = ""
     if test.draws_mean < needed.high <= MOST:
         seconds = test.seconds * (needed.high - test.draws_mean)
         cost = f"; the missing ones take at most {duration(seconds)} of device time"
     return f"{_answer(subject, points, needed)} (the database has {test.draws[0]}{cost})"
+
+
+def _at_least(needed: DrawsNeeded, draws: int) -> DrawsNeeded:
+    """Return the numbers of draws that detect a difference and that a claim takes."""
+    return DrawsNeeded(*(number if math.isnan(number) else max(number, draws) for number in needed))
 
 
 def _answer(subject: str, points: float, needed: DrawsNeeded) -> str:

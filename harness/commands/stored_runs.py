@@ -260,7 +260,11 @@ def runs(
         run = _run(entry, blobs.get(entry.digest, {}), *lines[id(setting)], known_labels)
         if stored_looks:
             place = looks.place_of(setting, entry.size)
-            run = replace(run, looks=looks.of_method(stored_looks, place))
+            run = replace(
+                run,
+                looks=looks.of_method(stored_looks, place),
+                look_draws=looks.draws_of_method(stored_looks, place),
+            )
         found.append(run)
     return found
 

@@ -20,10 +20,12 @@ from harness.ledger.statements import chunks, table_of
 from harness.ledger.tables import JobRow, Meta, Setting
 
 KEY: Final = "looks"  # of the `Meta` table
+DRAWS: Final = " draws"
 ENDED: Final = frozenset({"done", "diverged", "failed", "infeasible"})
 
 Place = tuple[str, str]  # of jobs: their comparison and their method
-# by comparison: the number of runs of each method that was complete
+# by comparison: the number of runs of each method that was complete, and under the method's name with
+# `DRAWS` the number of their draws
 Looks = dict[str, list[dict[str, int]]]
 
 
@@ -37,6 +39,17 @@ def of_method(looks: Looks, place: Place) -> tuple[int, ...]:
     """Return the number of runs that the method had at each look of its comparison; 0 if it was not complete."""
     comparison, method = place
     return tuple(look.get(method, 0) for look in looks.get(comparison, ()))
+
+
+def draws_of_method(looks: Looks, place: Place) -> tuple[int, ...]:
+    """Return the number of draws that the method had at each look; 0 if it was not complete.
+
+    Looks of an earlier version have the number of runs only, which is at least that of draws.
+    """
+    comparison, method = place
+    return tuple(
+        look.get(f"{method}{DRAWS}", look.get(method, 0)) for look in looks.get(comparison, ())
+    )
 
 
 def parse(text: str | None) -> Looks:
@@ -74,7 +87,12 @@ def record(connection: Connection, new: Mapping[Place, Collection[tuple[int, int
             set(new.get((comparison, method), ())) - runs for method, runs in methods.items()
         )
         if given and len(methods) > 1:
-            found[comparison] = [{method: len(runs) for method, runs in methods.items()}]
+            look = {method: len(runs) for method, runs in methods.items()}
+            draws = {
+                f"{method}{DRAWS}": len({draw for draw, _ in runs})
+                for method, runs in methods.items()
+            }
+            found[comparison] = [look | draws]
     add(connection, found)
 
 

@@ -170,11 +170,16 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
 
 
 def pairwise_contrasts(paired_runs: PairedRuns, methods: Sequence[str]) -> list[Contrast]:
-    """Compare every two of the methods over all tasks and sizes, by Holm over all pairs."""
-    tests = [
-        _contrast(paired_runs.against(second), "overall", first, paired_runs.tasks, None)
-        for first, second in combinations(methods, 2)
-    ]
+    """Compare every two of the methods over all tasks and sizes, by Holm over all pairs.
+
+    The pair of a declared hypothesis waits for the end of its study here too.
+    """
+    tests = []
+    for first, second in combinations(methods, 2):
+        against = paired_runs.against(second)
+        declared = against.hypothesis_method == first
+        declared |= paired_runs.against(first).hypothesis_method == second
+        tests.append(_contrast(against, "overall", first, against.tasks, None, declared=declared))
     return _adjusted(tests, "Holm")
 
 
@@ -315,6 +320,9 @@ def _level(
         return _Level(undeclared_level(look), look)
     # A study has as many draws as its task and size with the fewest. If it had those of any other, every
     # task that is completed would be another test at the last level.
+    if draws and _ended(paired_runs, method, tasks, scope):
+        bar = (f"the study ended with {most} draws, before seeds were added",)
+        return _Level(ALPHA, look, bar, bar)
     now = min(draws, default=0)
     before = [count for count in before if count < now]
     if max(draws, default=0) > most:
@@ -326,6 +334,15 @@ def _level(
         bar = (f"too early to look at a study of {most} draws",)
         return _Level(ALPHA, look, bar, bar)
     return _Level(alpha, look, (), early)
+
+
+def _ended(paired_runs: PairedRuns, method: str, tasks: Sequence[str], scope: int | None) -> bool:
+    """Return whether a declared study had its last draw at an earlier look: its level is spent."""
+    return all(
+        paired_runs.had_draws(method, task, size, paired_runs.max_draws)
+        for task in tasks
+        for size in sizes_of(paired_runs, task, scope)
+    )
 
 
 def _noise(used: Sequence[PairedDifference]) -> Variance:

@@ -386,11 +386,12 @@ def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
         if stuck:
             worst = max((test.widest for test in stuck), key=lambda claim: claim.reach)
             after = f" after Holm over {worst.m}" if worst.m > 1 else ""
+            count = f"{len(stuck)} of {plural(len(members), 'comparison')} {label}"
             text = (
-                f"{len(stuck)} of {plural(len(members), 'comparison')} {label} cannot reach {worst.alpha:.2g}: "
-                f"with {_units(stuck)} the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
+                f"{count} cannot reach {worst.alpha:.2g} for other tasks: with {_units(stuck)} "
+                f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
             )
-            brief = f"no p of {worst.alpha:.2g} is possible {label} with {_units(stuck)}{after}."
+            brief = f"no p of {worst.alpha:.2g} for other tasks is possible {label} with {_units(stuck)}{after}."
             yield Note("NOT_REACHABLE", "red", text, f"NOT_REACHABLE: {brief}")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:

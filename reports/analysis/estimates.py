@@ -41,8 +41,8 @@ class TaskEstimate(NamedTuple):
     # whether test rows are split anew for each draw, their identities are unknown, and `draws` is
     # widened for it
     corrected: bool
-    # effective number of independent groups of test rows, or of those with the rarest class if a metric
-    # depends on it
+    # effective number of independent groups of test rows: of those with the rarest class if a metric
+    # depends on it, and of those that carry the variance if few can
     groups: float
     bounds: tuple[float, float]  # lowest and highest possible value
 
@@ -91,16 +91,16 @@ def _estimate(
     runs = [run for at_size in by_size for run in at_size]
     shared = holdout_ratio(runs) if table is None else 0.0
     rows: float = min((run.n_test for run in runs), default=0)
+    by_row: Estimate | None = None
     if table is not None:
-        rows = intervals.effective_number(table.groups)
+        uneven = any(run.uneven for run in runs)
+        points = np.round(table.points, DIGITS)
+        by_row = intervals.over_draws_and_rows(points, table.groups, uneven=uneven)
+        rows = min(intervals.effective_number(table.groups), by_row.groups)
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),
-        rows=None
-        if table is None
-        else intervals.over_draws_and_rows(
-            np.round(table.points, DIGITS), table.groups, uneven=any(run.uneven for run in runs)
-        ),
+        rows=by_row,
         corrected=shared > 0,
         groups=min([rows, *(run.groups_of_rarest_class for run in runs)]),
         bounds=bounds,

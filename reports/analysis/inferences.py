@@ -74,7 +74,7 @@ def on_these_tasks(
     if population == "these rows":
         reasons.append(NOT_STORED)
     if population == "these tasks" and any(task.groups < FEWEST_GROUPS for task in estimates):
-        reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows")
+        reasons.append(f"fewer than {FEWEST_GROUPS} independent test rows carry the difference")
     rows = " and test rows" if population == "these tasks" else ""
     corrected = ", corrected for shared rows" if any(task.corrected for task in estimates) else ""
     return Inference(
@@ -138,7 +138,7 @@ def mean_range_without_one(means: Array) -> tuple[float, float]:
 def coverage(claims: Iterable[Inference]) -> str:
     """Return what the intervals of the claims cover, such as `95 %`, and at later looks more."""
     levels = sorted({round(100 * (1 - claim.alpha), 1) for claim in claims}) or [95.0]
-    text = " or ".join(f"{level:g} %" for level in levels)
+    text = " or ".join(f"{level:g} %" if level < 100 else "more than 99.9 %" for level in levels)
     return text if levels == [95.0] else f"{text} (more at a strict level)"
 
 
@@ -175,9 +175,13 @@ def adjust(claims: Sequence[Inference], correction: Correction) -> list[Inferenc
 
 def fewest_draws(claim: Inference) -> int:
     """Return the draws per task that the claim takes; one less if four tasks share the uncertainty of the variance."""
-    level = claim.alpha / max(claim.m, 1)
+    return fewest_draws_at(claim.alpha / max(claim.m, 1), claim.tasks)
+
+
+def fewest_draws_at(level: float, tasks: int) -> int:
+    """Return the draws per task that a claim on this number of tasks takes at a level."""
     draws = next(draws for least, draws in FEWEST_DRAWS if level >= least)
-    return draws - (claim.tasks >= 4)
+    return draws - (tasks >= 4)
 
 
 def _too_few_draws(claim: Inference, m: int) -> Iterator[str]:

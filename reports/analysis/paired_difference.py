@@ -6,7 +6,7 @@ And what bars its claims: pairs that are missing or cannot be formed, and cells 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from reports.analysis import estimates
 from reports.analysis.estimates import TaskEstimate
@@ -19,6 +19,8 @@ from reports.analysis.paired_runs import (
 )
 from reports.analysis.run import Run, bounds, has_score, run_status
 from reports.document import plural
+
+IN_UNITS_OF_LABELS: Final = frozenset({"mse", "rmse"})
 
 
 class Bar(NamedTuple):
@@ -114,8 +116,10 @@ def bars_of(
         verb = "is" if missing == 1 else "are"
         text = f"{missing} of {sum(pair.planned for pair in pairs)} pairs {verb} missing{because}"
         yield Bar("incomplete", text, "run the same command again, or leave out tasks with --tasks")
-    scales = {paired_runs.metrics[task] for task in tasks if task in paired_runs.metrics}
-    if len(scales) > 1 and any(math.isinf(low) for low, _ in map(bounds, scales)):
+    scales = [paired_runs.metrics[task] for task in tasks if task in paired_runs.metrics]
+    unlike = len(set(scales)) > 1 and any(math.isinf(low) for low, _ in map(bounds, scales))
+    # Errors have the unit of the labels, which two tasks need not share.
+    if unlike or (len(scales) > 1 and any(IN_UNITS_OF_LABELS & set(names) for names in scales)):
         yield Bar(
             "scales", "the scores of the tasks have no common scale", "choose tasks with --tasks"
         )

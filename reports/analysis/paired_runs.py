@@ -119,6 +119,22 @@ class PairedRuns:
         )
         return tuple(sorted(count for count in counts if 0 < count < now))
 
+    def had_draws(self, method: str, task: str, size: int, draws: int) -> bool:
+        """Return whether a method and the baseline both had this number of draws at an earlier look."""
+        runs = (self.runs(name, task, size) for name in (method, self.baseline))
+        first = [next((run for run in found if run is not None), None) for found in runs]
+        if None in first:
+            return False
+        now = self.looks(method, task, size)
+        at_looks = zip(
+            *(zip(run.looks, run.look_draws, strict=False) for run in first if run is not None),
+            strict=False,
+        )
+        return any(
+            min(ours[0], theirs[0]) in now and min(ours[1], theirs[1]) >= draws
+            for ours, theirs in at_looks
+        )
+
     def mean_seeds(self, task: str, size: int) -> float:
         """Return the mean number of seeds per draw of a task at one size."""
         blocks = self.blocks[task, size]

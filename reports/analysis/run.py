@@ -83,6 +83,7 @@ class Run:
     labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
     # number of runs that the method had in this cell at each look before now; 0 if it was not complete
     looks: tuple[int, ...] = ()
+    look_draws: tuple[int, ...] = ()  # number of draws of these runs
     # group of each test row (n_test,), in which rows are not independent; None: not stored
     groups: Array | None = field(default=None, compare=False)
     # number of each test row (n_test,) in the file that all draws split; None: all draws have the
@@ -120,9 +121,17 @@ class Run:
         start, counts = 0, []
         for labels in self.labels.values():
             groups = self.row_groups[start : start + len(labels)]
-            counts += [effective_number(groups[labels == name]) for name in np.unique(labels)]
+            counts += [
+                effective_number(groups[labels == name]) for name in self._scored_classes(labels)
+            ]
             start += len(labels)
         return min(counts)
+
+    def _scored_classes(self, labels: Array) -> Array:
+        """Return the classes that a metric depends on: macro-F1 falls if a class without a test row is predicted."""
+        if "macro-f1" in self.scored_by and self.classes:
+            return np.arange(len(self.classes), dtype=np.float64)
+        return np.unique(labels)
 
     @property
     def row_names(self) -> Array:

@@ -133,7 +133,9 @@ def _line(comparison: Comparison, test: Contrast) -> str:
         where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
         where = where if test.others else f"on {comparison.tasks[0]}"
         bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"
-        p = "not tested" if math.isnan(claim.p_adj) else f"{p_value(claim.p_adj)}{_at(test, claim)}"
+        p = "not tested"
+        if not math.isnan(claim.p_adj):
+            p = f"{p_value(claim.p_adj, claim.alpha)}{_at(test, claim)}"
         no_claim = test.barred or test.these.barred
         settled = "settled" if claim.settled else "no claim" if no_claim else "not settled"
         parts.append(f"{where}{bounds}, {p}, {settled}")
@@ -164,7 +166,7 @@ def _claim(test: Contrast, claim: Inference) -> str:
     bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
     if math.isnan(claim.p_raw):
         return f"{bounds}not tested ({_untested(claim)})"
-    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj)}{_at(test, claim)}"
+    p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj, claim.alpha)}{_at(test, claim)}"
     if claim.settled:
         symmetric = " (if differences are symmetric about their mean)"
         return f"{p}, settled{symmetric * (claim.population == 'other tasks')}"
@@ -176,7 +178,7 @@ def _claim(test: Contrast, claim: Inference) -> str:
 
 def _at(test: Contrast, claim: Inference) -> str:
     """Return the level of a look that is not the whole level."""
-    return f" at look {test.look}, level {claim.alpha:.2g}" if claim.alpha < ALPHA else ""
+    return f" at look {test.look}, level {claim.alpha:.3g}" if claim.alpha < ALPHA else ""
 
 
 def _untested(claim: Inference) -> str:
@@ -185,6 +187,8 @@ def _untested(claim: Inference) -> str:
     if claim.n == 1:
         unit = "task" if claim.population == "other tasks" else "draw"
         return f"a single {unit} does not show how much others would differ"
+    if claim.barred:
+        return claim.barred[0]
     return "all differences are equal, so there is no variance"
 
 
@@ -213,7 +217,8 @@ def _remarks(test: Contrast) -> Iterator[str]:
         low, high = test.without_one
         yield f"Without any one task: {points(low)} to {points(high)}."
     if test.settled and abs(test.effect) < test.rope:
-        yield f"The difference is smaller than {plural(test.rope, 'point')}."
+        inside = max(-test.these.low, test.these.high) < test.rope
+        yield f"The difference {'is' if inside else 'may be'} smaller than {plural(test.rope, 'point')}."
     if test.barred and not math.isnan(test.without_collapsed):
         yield (
             f"Without the runs that collapsed or diverged: {points(test.without_collapsed)} points (exploratory)."
@@ -280,18 +285,23 @@ def points(value: float) -> str:
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
-def probability(p: float) -> str:
-    """Return a p value with two or three digits, four if it is close to .05, or a dash."""
+def probability(p: float, level: float = ALPHA) -> str:
+    """Return a p value with two or three digits, or with those that tell it from the level; or a dash."""
     if math.isnan(p):
         return DASH
+    if p < 0.0005 <= level:
+        return "< 0.001"
+    if abs(p - level) < 0.0005 or level < 0.0005 <= 2 * p:
+        return f"{p:.3g}" if level < ALPHA else f"{p:.4f}"
     if p < 0.0005:
         return "< 0.001"
-    return f"{p:.4f}" if 0.0495 < p < 0.0505 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-def p_value(p: float) -> str:
+def p_value(p: float, level: float = ALPHA) -> str:
     """Return `p = 0.03` or `p < 0.001`."""
-    return f"p {probability(p)}" if p < 0.0005 else f"p = {probability(p)}"
+    shown = probability(p, level)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def _names(names: Sequence[str], word: str = "and") -> str:

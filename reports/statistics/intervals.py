@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from reports.statistics.conventions import ALPHA, standard_deviation
 from reports.statistics.t_test import t_quantile, two_sided_p
 
+EVEN: Final = 0.75  # effective groups per group, below which their sizes are uneven
 SLACK: Final = 1e-6  # rounding error of a mean that lies on a bound
 # Quantile of the chi-square distribution that bounds the variance over draws from above. With .2, p at
 # most .05 / 10 are as frequent as they should be with five draws; without, up to 2.3 times as frequent.
@@ -51,6 +52,9 @@ class Estimate(NamedTuple):
     variance: float
     df: float
     by_draw: float = math.nan  # the part of the variance that falls with more draws
+    groups: float = (
+        math.inf
+    )  # effective number of groups of test rows that carry the variance over rows
 
 
 def over_draws(values: ArrayLike, *, overlap: float = 0.0) -> Estimate:
@@ -87,8 +91,9 @@ def over_draws_and_rows(
     Args:
         table: Points; NaN where a draw was not tested on a row.
         groups: The group (rows,) of each row; None: every row is independent of the others.
-        uneven: Whether few groups can carry most of the variance over rows. Then its degrees of freedom
-            count the groups by their squared influences ψ²: (Σψ²)² / Σψ⁴.
+        uneven: Whether few groups can carry most of the variance over rows, which groups of uneven sizes
+            always can. Then its degrees of freedom count the groups by their squared influences ψ²:
+            (Σψ²)² / Σψ⁴.
     """
     array = np.asarray(table, dtype=np.float64)
     tested = ~np.isnan(array)
@@ -107,7 +112,8 @@ def over_draws_and_rows(
     over_all = float(np.square(sums.sum(axis=1)).sum())
     scale = n / (n - 1)
     known = effective_number(members[tested.any(axis=0)])
-    if uneven and over_all > 0:
+    # A few large groups carry most of the variance if the rows of a group differ alike.
+    if (uneven or known < EVEN * n) and over_all > 0:
         shares = np.square(sums.sum(axis=1)) / over_all
         known = min(known, float(1 / np.square(shares).sum()))
     by_draw = standard_deviation(means) ** 2 / draws
@@ -115,7 +121,7 @@ def over_draws_and_rows(
     shared = scale * (over_all - float(np.square(sums).sum())) / (draws * (draws - 1))
     total = max(by_draw + shared, by_draw, by_row)
     if total == 0:
-        return Estimate(mean, 0.0, math.nan, 0.0)
+        return Estimate(mean, 0.0, math.nan, 0.0, known)
     cells = max(int(tested.sum()) - draws - int(tested.any(axis=0).sum()) + 1, 1)
     # A variance over draws that is too small by chance would also give too many degrees of freedom, and
     # both together too many small p. So they are those that follow from an upper bound of that variance.
@@ -124,7 +130,7 @@ def over_draws_and_rows(
     # Divided by the total first, because the squares of tiny variances would vanish.
     parts = (bound / most) ** 2 / (draws - 1) + (by_row / most) ** 2 / max(known - 1, 1)
     df = 1 / (parts + ((by_row - shared) / most) ** 2 / cells)
-    return Estimate(mean, total, max(df, min(draws - 1, known - 1, n - 1), 1), by_draw)
+    return Estimate(mean, total, max(df, min(draws - 1, known - 1, n - 1), 1), by_draw, known)
 
 
 def _chi_square_quantile(df: int, p: float) -> float:

@@ -39,8 +39,9 @@ def _further_estimates(comparison: Comparison) -> Table | None:
         rows=tuple(_detail(detail, tests[detail.method]) for detail in comparison.secondary),
         legend=(
             "All columns are about other tasks. TOST p: equivalence test of the hypothesis that the mean over tasks "
-            f"differs by at least {plural(rope, 'point')}, by Holm's method; below .05 the methods count as equal, if "
-            f"differences between tasks are normal; {DASH}: fewer than {FEWEST_TASKS} tasks, or no claim. "
+            f"differs by at least {plural(rope, 'point')}, by Holm's method; below .05, or the stricter level of a "
+            "later look, the methods count as equal, if differences between tasks are normal; "
+            f"{DASH}: fewer than {FEWEST_TASKS} tasks, or no claim. "
             "new task: approximate 95 % prediction interval of the difference on one more task (random "
             f"effects{corrected}), which {PREDICTION_COVERS}; τ²: "
             "variance of the true differences between tasks, in squared points; I²: share of τ² in the "

@@ -39,8 +39,19 @@ def ledger(tmp_path):
 
 def counts(ledger):
     """Return the numbers of runs of each method at each look, one list per comparison."""
+    return numbers(ledger, draws=False)
+
+
+def numbers(ledger, *, draws):
+    """Return the numbers of draws, or of runs, of each method at each look, one list per comparison."""
     stored = looks.parse(ledger.meta_values().get(looks.KEY))
-    return [[sorted(look.values()) for look in found] for found in stored.values()]
+    return [
+        [
+            sorted(n for key, n in look.items() if key.endswith(looks.DRAWS) == draws)
+            for look in found
+        ]
+        for found in stored.values()
+    ]
 
 
 def test_draws_added_to_complete_methods_are_a_look(ledger, finish):
@@ -58,6 +69,8 @@ def test_seeds_added_to_complete_methods_are_a_look(ledger, finish):
     """More training seeds of the same draws are more data for the same question."""
     finish(ledger, planned=2)
     finish(ledger, planned=2, seeds=3)
+    finish(ledger, planned=4, seeds=3)
+    assert numbers(ledger, draws=True) == [[[2, 2], [2, 2]]]
     finish(ledger, planned=4, seeds=3)
     assert counts(ledger) == [[[2, 2], [6, 6]]]
 
