@@ -302,6 +302,33 @@ VERDICTS = (
     ),
     *(
         at_most(
+            "claim with uneven groups",
+            f"{large} groups of 50, {rows} rows",
+            verdicts.settled(Study(draws=10, rows=rows, large=large, by_method=by_method)),
+            0.06,
+            cost=3,
+        )
+        for large, rows, by_method in ((3, 400, 1.0), (3, 2000, 0.5))
+    ),
+    *(
+        at_most(
+            "claim on skewed errors",
+            f"10 draws, {rows} rows, RMSE",
+            verdicts.settled_errors(draws=10, rows=rows),
+            0.06,
+            cost=3,
+        )
+        for rows in (100, 500, 2000)
+    ),
+    at_most(
+        "claim after a study ended",
+        "10 draws, then 3 more seeds",
+        verdicts.settled_after_the_end(Study(draws=10, rows=1000, by_draw=0.3), seeds=4),
+        0.06,
+        cost=5,
+    ),
+    *(
+        at_most(
             "claim from few draws",
             f"{draws} draws, 2000 rows",
             verdicts.settled(Study(draws=draws, rows=2000)),

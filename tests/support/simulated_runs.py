@@ -1,7 +1,7 @@
 """Runs whose true effects are known: every draw and every test row has an effect of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ class Study:
         holdout: the draws hold out another quarter of the rows each, instead of testing on all of them.
         group: rows per group; all rows of a group have the same effects.
         largest: share of the rows that belong to the first group instead.
+        large: number of groups of 50 rows in front of these groups.
         accuracy: of every method, on average.
         by_draw: standard deviation of the effect of a method's training in one draw.
         by_row: standard deviation of the difficulty of a test row, common to all methods.
@@ -35,6 +36,7 @@ class Study:
     holdout: bool = False
     group: int = 1
     largest: float = 0.0
+    large: int = 0
     accuracy: float = 0.8
     by_draw: float = 0.15
     by_row: float = 1.0
@@ -55,6 +57,9 @@ def simulate(
     labels = rng.integers(0, 2, study.rows)
     groups = np.arange(study.rows) // study.group
     groups = np.maximum(groups - round(study.largest * study.rows) // study.group, 0)
+    in_large = np.arange(study.rows) < 50 * study.large
+    groups = np.where(in_large, np.arange(study.rows) // 50, groups + study.large)
+    groups = np.unique(groups, return_inverse=True)[1]
     tested = [_held_out(rng, groups) if study.holdout else None for _ in range(study.draws)]
     difficulty = rng.normal(0, study.by_row, study.rows)[groups]
     spread = np.sqrt(1 + study.by_draw**2 + study.by_row**2 + study.by_method**2)
@@ -70,6 +75,27 @@ def simulate(
             make_run(method, task, size, draw, answers[draw], labels, groups, tested[draw])
             for draw in range(study.draws)
         ]
+    return runs
+
+
+def simulate_errors(rng: np.random.Generator, *, draws: int, rows: int) -> list[Run]:
+    """Return regressions of two methods with equal expected squared errors on log-normal labels.
+
+    The errors of the first do not depend on the label, those of the other are proportional to it.
+    """
+    labels = np.exp(rng.normal(0, 1, rows))
+    errors = {
+        METHODS[0]: 0.3 * np.e * rng.normal(0, 1, rows),  # E[label²] is e²
+        METHODS[1]: 0.3 * labels * rng.normal(0, 1, rows),
+    }
+    runs = []
+    for method, own in errors.items():
+        for draw in range(draws):
+            values = labels + own * (1 + rng.normal(0, 0.1)) + rng.normal(0, 0.05, rows)
+            run = make_run(method, "task", 100, draw, values, labels, np.arange(rows), None)
+            score = -float(np.sqrt(np.mean(np.square(values - labels))))
+            changes = {"scored_by": ("rmse",), "better": {"rmse": "lower"}, "classes": ()}
+            runs.append(replace(run, score=score, metrics={"rmse": -score}, **changes))
     return runs
 
 

@@ -20,7 +20,7 @@ from reports.analysis.training_failures import training_failures
 from reports.statistics.conventions import ALPHA
 from reports.statistics.looks import undeclared_level
 from reports.statistics.sample_size import MOST, Variance, draws_on_these_tasks
-from tests.support.simulated_runs import Study, simulate
+from tests.support.simulated_runs import Study, simulate, simulate_errors
 
 Trial = Callable[[np.random.Generator], int]
 SKEW = 3.0  # points: standard deviation of the true differences of skewed tasks
@@ -47,6 +47,35 @@ def covered(study: Study) -> Trial:
 def settled(study: Study) -> Trial:
     """Whether a single comparison is settled."""
     return lambda rng: tests_of(simulate(rng, study))[0].settled
+
+
+def settled_errors(*, draws: int, rows: int) -> Trial:
+    """Whether two methods with equal errors on log-normal labels are told apart by RMSE."""
+    return lambda rng: tests_of(simulate_errors(rng, draws=draws, rows=rows))[0].settled
+
+
+def settled_after_the_end(study: Study, seeds: int) -> Trial:
+    """Whether a declared study is settled at its end, or after seeds were added to it, one by one."""
+    hypothesis = Hypothesis("other", "base", max_draws=study.draws)
+
+    def trial(rng: np.random.Generator) -> bool:
+        runs = [
+            replace(run, draw=run.draw % study.draws, seed=run.draw // study.draws)
+            for run in simulate(rng, replace(study, draws=study.draws * seeds))
+        ]
+        for count in range(1, seeds + 1):
+            looks = tuple(study.draws * before for before in range(1, count))
+            seen = [
+                replace(run, looks=looks, look_draws=(study.draws,) * len(looks))
+                for run in runs
+                if run.seed < count
+            ]
+            paired_runs = pair_runs(seen, baseline="base", hypothesis=hypothesis)
+            if overall_contrasts(paired_runs)[0].settled:
+                return True
+        return False
+
+    return trial
 
 
 def power_lost(study: Study, fixed: Study) -> Trial:
