@@ -85,6 +85,9 @@ def finish(out: Console, ledger: Ledger, plan: Plan, db: str | None, *, failed_n
             f"{plural(claimed, 'job')} claimed by another run: `bench status` counts them",
         )
         return ExitCode.NEGATIVE
+    if plan.infeasible and not plan.jobs:
+        print_line(out, "nothing can be run")
+        return ExitCode.NEGATIVE
     if db is None:
         print_line(out, "every cell is filled")
     else:
