@@ -3,6 +3,7 @@
 Importing it is cheap, because numpy and rich are loaded by the first call.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from reports.analysis.hypothesis import Hypothesis
     from reports.analysis.run import Run
 
+# Figures are drawn later: matplotlib warns at each start about a home that cannot be written, which harms none.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 FORMATS = ("terminal", "markdown", "latex", "html", "csv", "json")
 
 

@@ -70,8 +70,3 @@ FIGURES: Final[Mapping[str, FigureKind]] = {
     ),
     "option": FigureKind("scores over the values of an option (--option) of a method", option),
 }
-
-import logging
-
-# matplotlib warns at each start about a home that cannot be written, which harms no figure.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
