@@ -27,13 +27,14 @@ def show_status(db: str, *, as_json: bool) -> None:
     from harness.wording import duration
 
     out = Console()
-    counts, errors, seconds = _read(db)
+    counts, errors, seconds, findings = _read(db)
     if as_json:
         methods = [
             {"model": model, "method": label, **states} for (model, label), states in counts.items()
         ]
         failures = [{"digest": digest, "error": error} for digest, error in errors.items()]
-        out.print_json(data={"schema": 1, "methods": methods, "errors": failures})
+        found = {"methods": methods, "errors": failures, "data": findings}
+        out.print_json(data={"schema": 1, **found})
         return
     out.print(_table(counts))
     done = sum(states["done"] for states in counts.values())
@@ -48,6 +49,10 @@ def show_status(db: str, *, as_json: bool) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+    for said in findings.values():
+        for text in said:
+            out.print(f"data: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def watch_status(db: str) -> None:
@@ -70,15 +75,17 @@ def watch_status(db: str) -> None:
                 sleep(WATCH_SECONDS)
 
 
-def _read(db: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, str], float]:
-    """Return the number of jobs per state by backbone and method, the last error by digest, and seconds."""
+def _read(
+    db: str,
+) -> tuple[dict[tuple[str, str], Counter[str]], dict[str, str], float, dict[str, list[str]]]:
+    """Return the number of jobs per state by backbone and method, the last error by digest, seconds, and findings."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     with damage_errors(db), Overview(db) as ledger:
-        errors, seconds = dict(ledger.errors()), ledger.seconds()
+        errors, seconds, findings = dict(ledger.errors()), ledger.seconds(), ledger.findings()
         models = ledger.backbones()
         for setting, label, state, count in ledger.counts():
             counts.setdefault((models[setting], label), Counter())[state] += count
-    return counts, errors, seconds
+    return counts, errors, seconds, findings
 
 
 def _table(counts: Mapping[tuple[str, str], Counter[str]]) -> Any:

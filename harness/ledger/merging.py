@@ -13,6 +13,7 @@ from sqlalchemy import Connection, case, insert, select, update
 from harness.ledger import looks
 from harness.ledger.claims import state_before_claim
 from harness.ledger.ledger import Ledger
+from harness.ledger.overview import DATA_KEYS
 from harness.ledger.statements import (
     CHUNK,
     chunks,
@@ -22,7 +23,6 @@ from harness.ledger.statements import (
     text_ids,
 )
 from harness.ledger.tables import (
-    DATA_KEYS,
     Attempt,
     Blob,
     Environment,

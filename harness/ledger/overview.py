@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from harness.ledger.database import open_engine, user_error
+
+DATA_KEYS: Final = "data "  # in Meta, how the keys of what a run said about a task's data begin
 
 
 class Overview:
@@ -74,6 +76,19 @@ class Overview:
         query = f"SELECT {columns}, count(*) FROM job GROUP BY {columns}"  # noqa: S608  # constants
         counts = self.rows(text(query))
         return sorted((setting, label, state, count) for state, setting, label, count in counts)
+
+    def findings(self) -> dict[str, list[str]]:
+        """Return what runs said about the data of tasks that have jobs, by task."""
+        tasks = [
+            json.loads(setting)["task"]
+            for (setting,) in self.rows(text("SELECT json FROM setting"))
+        ]
+        keys = {f"{DATA_KEYS}{task['task']} {task['revision']}": task["task"] for task in tasks}
+        said: dict[str, list[str]] = {}
+        for key, value in self.rows(text("SELECT key, value FROM meta")):
+            if key in keys:
+                said.setdefault(keys[key], []).extend(json.loads(value)["findings"])
+        return said
 
     def seconds(self) -> float:
         """Return the sum of the training and evaluation seconds of all results."""

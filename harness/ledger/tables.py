@@ -1,11 +1,7 @@
 """The tables. SQLModel does not validate the values of table classes, so callers pass checked values."""
 
-from typing import Final
-
 from sqlalchemy import LargeBinary
 from sqlmodel import Field, SQLModel
-
-DATA_KEYS: Final = "data "  # in Meta, how the keys of what a run said about a task's data begin
 
 
 class Meta(SQLModel, table=True):

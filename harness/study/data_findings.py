@@ -8,7 +8,7 @@ from typing import NamedTuple
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger
-from harness.ledger.tables import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS
 from harness.tasks.base import Task
 
 

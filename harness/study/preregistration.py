@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger, looks
-from harness.ledger.tables import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS
 from reports.analysis.hypothesis import ROPE, Hypothesis
 
 KEY = "hypothesis"  # of the ledger's `Meta` table

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import CorruptData
 from harness.ledger import Ledger
-from harness.ledger.tables import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS
 from harness.study import data_findings
 
 SAID = ("d.csv: 2 rows left out: 2 without text (row 2 (line 3), row 5 (line 6)); --strict-data refuses them",
@@ -32,6 +32,9 @@ def test_the_report_repeats_what_the_run_said(bench, tmp_path):
     notes = {note["code"]: note["text"] for note in json.loads(ended.out)["notes"]}
     assert all(text in notes["DATA"] for text in SAID)
     assert "DATA: the classes 'Bad' and 'bad' look alike" in bench(tmp_path, "report").out
+    status = bench(tmp_path, "status")
+    assert all(f"data: {text}" in status.out for text in SAID)
+    assert set(SAID) <= set(json.loads(bench(tmp_path, "status", "--json").out)["data"]["d"])
 
 
 def test_another_file_of_one_name_is_refused(bench, tmp_path):
