@@ -34,6 +34,7 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     checked, notices = request.read(grid)
     for notice in notices:
         print_line(log, f"note: {notice}")
+    checked = row_lengths.resolve(checked, progress_printer(log))
     plan = planning.plan(checked, progress_printer(log))
     states = {}
     if is_url(db) or Path(db).exists():

@@ -66,6 +66,8 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
     with ExitStack() as stack:
         out, log = Console(), Console(stderr=True)
         checked = _check(grid, options, log)
+        resolved = row_lengths.resolve(checked.request, progress_printer(log))
+        checked = checked._replace(request=resolved)
         plan = planning.plan(checked.request, progress_printer(log))
         if options.shard is not None:
             plan = plan.part(*shard(options.shard))

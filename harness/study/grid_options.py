@@ -341,7 +341,12 @@ class GridOptions:
     ] = None
     max_length: Annotated[
         Text,
-        _option("--max-length", "Tokens per example; the rest is cut.", TRAINING, metavar="N"),
+        _option(
+            "--max-length",
+            "Tokens per example; the rest is cut. auto: 32 to 512, so that 99 % of the rows are whole.",
+            TRAINING,
+            metavar="N|auto",
+        ),
     ] = None
     truncate: Annotated[
         Text,

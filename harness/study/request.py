@@ -88,6 +88,7 @@ def _recipe(reader: OptionReader) -> Recipe:
         dev = str(reader.number("dev", dev, least=1))
     elif dev not in ("extra", "carved"):
         reader.problems.append(f"--dev must be extra, carved or a number of rows, got {dev!r}")
+    auto = grid.value("max_length").strip().lower() == "auto"
     sampling = reader.choice("sampling", ("random", "stratified"))
     truncate = reader.choice("truncate", ("head", "tail", "both"))
     weights = reader.choice("class-weights", ("none", "balanced"))
@@ -96,7 +97,8 @@ def _recipe(reader: OptionReader) -> Recipe:
         batch_size=reader.number("batch-size", least=1),
         eval_every=reader.number("eval-every", least=1),
         patience=reader.number("patience"),
-        max_length=reader.number("max-length", least=4),
+        # 0: `row_lengths` chooses it
+        max_length=0 if auto else reader.number("max-length", least=4),
         dev=dev,
         sampling="stratified" if sampling == "stratified" else "random",
         per_class=grid.per_class,

@@ -1,12 +1,15 @@
-"""How many rows of the user's files have more tokens than are kept."""
+"""The lengths of rows in tokens: how many are cut, and the length that cuts next to none."""
 
 import json
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from harness.backbones import checkpoints
+from harness.errors import UsageError
 from harness.study.planning import Plan, Request
 from harness.tasks import REGISTRY
 from harness.tasks.base import Example
@@ -14,7 +17,37 @@ from harness.wording import plural
 
 _SAMPLE: Final = 1000  # rows of a split that are counted
 _CHARACTERS: Final = 1 << 16  # of a text that are counted
-_LENGTHS: Final = (128, 256, 512)  # that a remark may recommend
+_LENGTHS: Final = (32, 64, 128, 256, 512)  # that are chosen or recommended
+_WHOLE: Final = 0.99  # of the rows of each task are whole with an automatic length
+
+
+def resolve(request: Request, progress: Callable[[str], None]) -> Request:
+    """Return the request with a number of tokens in place of `--max-length auto`.
+
+    It is the least length with which 99 % of the rows of every task are whole, or else the greatest that the
+    backbone has positions for. All tasks have the same, because a report compares one recipe.
+
+    Raises:
+        UsageError: the backbone's tokenizer is in another form.
+        Unavailable: the backbone or the data cannot be read.
+    """
+    if request.recipe.max_length:
+        return request
+    progress(f"fetching {request.model}")
+    folder = checkpoints.locate(request.model, checkpoints.revision_of(request.model))
+    if not (folder / "tokenizer.json").exists():
+        raise UsageError(f"--max-length auto: {request.model} has no tokenizer.json; pass a number")
+    needed = 1
+    for task in request.tasks:
+        progress(f"reading rows of {task.name}")
+        revision = task.reader.revision()
+        lengths = _lengths(
+            folder / "tokenizer.json", _some(task.reader.examples(task.train, revision))
+        )
+        needed = max(needed, sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1])
+    fitting = [length for length in _LENGTHS if length <= (_positions(folder) or _LENGTHS[-1])]
+    chosen = next((length for length in fitting if length >= needed), fitting[-1])
+    return replace(request, recipe=replace(request.recipe, max_length=chosen))
 
 
 def describe(request: Request, plan: Plan) -> Iterator[str]:
@@ -29,8 +62,7 @@ def describe(request: Request, plan: Plan) -> Iterator[str]:
         return
     for task in own:
         revision = task.reader.revision()
-        rows = list(task.reader.examples(task.train, revision))
-        some = random.Random(0).sample(rows, min(_SAMPLE, len(rows)))  # noqa: S311
+        some = _some(task.reader.examples(task.train, revision))
         lengths = _lengths(folder / "tokenizer.json", some)
         if cut := sum(length > most for length in lengths):
             what = {"head": "the beginning", "tail": "the end", "both": "both ends"}[kept]
@@ -41,6 +73,10 @@ def describe(request: Request, plan: Plan) -> Iterator[str]:
                 f"{task.name}: {100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')} have more than "
                 f"{most} tokens, and {what} of each is kept{hint} (--max-length, --truncate)"
             )
+
+
+def _some(rows: Sequence[Example]) -> Sequence[Example]:
+    return random.Random(0).sample(list(rows), min(_SAMPLE, len(rows)))  # noqa: S311
 
 
 def _positions(folder: Path) -> int:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -67,3 +68,20 @@ def test_counting_imports_no_torch(grid):
         "assert list(row_lengths.describe(checked, plan)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_automatic_length_keeps_nearly_all_rows_whole(grid):
+    """It is the least of a few lengths that cuts at most one row in a hundred, and fits the backbone."""
+    checked = request.read(replace(grid, max_length="auto"))[0]
+    assert checked.recipe.max_length == 0
+    assert (
+        row_lengths.resolve(checked, lambda _: None).recipe.max_length == 128
+    )  # 10 of 60 have over 64
+    toy = request.read(
+        replace(grid, data=None, text=None, label=None, tasks="toy", max_length="auto")
+    )[0]
+    assert row_lengths.resolve(toy, lambda _: None).recipe.max_length in (32, 64)
+    named = request.read(replace(grid, max_length="48"))[0]
+    assert row_lengths.resolve(named, lambda _: None) is named
+    plan = planning.plan(row_lengths.resolve(checked, lambda _: None))
+    assert {job.recipe.max_length for job in plan.jobs} == {128}
