@@ -78,7 +78,7 @@ def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence
 
     Held-out examples differ from draw to draw and are not kept.
     """
-    from harness.training import batching, encoding, token_cache
+    from harness.training import batching, encoding
 
     if task.holdout:
         return encoding.encode(backbone, examples)
@@ -92,5 +92,5 @@ def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence
         f"{recipe.max_length}/{recipe.truncate}/{recipe.test_limit}",
     )
     if key not in _TOKENS:
-        _TOKENS[key] = batching.EncodedTestSet(token_cache.encode(backbone, examples))
+        _TOKENS[key] = batching.EncodedTestSet(encoding.encode_cached(backbone, examples))
     return _TOKENS[key]

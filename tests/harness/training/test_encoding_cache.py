@@ -6,7 +6,7 @@ import pytest
 
 from harness import cache
 from harness.tasks.base import Example
-from harness.training import encoding, token_cache
+from harness.training import encoding
 from tests.support.models import random_bert
 from tests.support.trainings import Letters, rows
 
@@ -15,7 +15,7 @@ from tests.support.trainings import Letters, rows
 def backbone(monkeypatch, tmp_path):
     """A small backbone, with a cache of its own."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(token_cache, "MIN_DISK_ROWS", 10)
+    monkeypatch.setattr(encoding, "MIN_DISK_ROWS", 10)
     return replace(random_bert("float32"), tokenizer=Letters())
 
 
@@ -26,10 +26,10 @@ def cached_files():
 
 def test_a_set_is_tokenised_once(backbone, monkeypatch):
     """The second time tokens come from disk and are equal; other texts and lengths have their own files."""
-    first = token_cache.encode(backbone, rows(20))
+    first = encoding.encode_cached(backbone, rows(20))
     assert first == encoding.encode(backbone, rows(20))
     monkeypatch.setattr(encoding, "encode", None)
-    assert token_cache.encode(backbone, rows(20)) == first
+    assert encoding.encode_cached(backbone, rows(20)) == first
 
 
 def test_other_rows_or_lengths_are_other_sets(backbone):
@@ -37,34 +37,34 @@ def test_other_rows_or_lengths_are_other_sets(backbone):
     texts = rows(20)
     sets = [texts, texts[:-1], [Example(("x",), 0), *texts[1:]]]
     assert all(
-        token_cache.encode(backbone, examples) == encoding.encode(backbone, examples)
+        encoding.encode_cached(backbone, examples) == encoding.encode(backbone, examples)
         for examples in sets
     )
     shorter = replace(backbone, max_length=4)
-    assert token_cache.encode(shorter, texts) == encoding.encode(shorter, texts)
+    assert encoding.encode_cached(shorter, texts) == encoding.encode(shorter, texts)
     assert len(cached_files()) == 4
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half", b"no archive"])
 def test_a_damaged_file_is_rewritten(backbone, damage):
     """A half-written file costs time and never changes a token."""
-    expected = token_cache.encode(backbone, rows(20))
+    expected = encoding.encode_cached(backbone, rows(20))
     (path,) = cached_files()
     path.write_bytes(damage)
-    assert token_cache.encode(backbone, rows(20)) == expected
+    assert encoding.encode_cached(backbone, rows(20)) == expected
 
 
 def test_every_changed_byte_is_detected(backbone):
     """Whichever byte changes, tokens are computed again or are the same."""
-    expected = token_cache.encode(backbone, rows(20))
+    expected = encoding.encode_cached(backbone, rows(20))
     (path,) = cached_files()
     original = path.read_bytes()
     for place in range(len(original)):
         path.write_bytes(original[:place] + bytes([original[place] ^ 0xFF]) + original[place + 1 :])
-        assert token_cache._read(path, 20) in (None, expected), place
+        assert encoding._read(path, 20) in (None, expected), place
 
 
 def test_small_sets_are_not_cached(backbone):
     """Small sets are tokenised faster than read."""
-    token_cache.encode(backbone, rows(9))
+    encoding.encode_cached(backbone, rows(9))
     assert not (cache.folder() / "tokens").exists()
