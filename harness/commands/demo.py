@@ -105,5 +105,5 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _score(cell: Cell) -> str:
-    half = (cell.high - cell.low) / 2
+    half = max(cell.high - cell.mean, cell.mean - cell.low)
     return f"{cell.mean:.1f}" if math.isnan(half) else f"{cell.mean:.1f} ± {half:.1f}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import methods
 from harness.commands.verify import job_problems
 from harness.errors import CorruptData, UsageError
 from harness.geometry import Geometry
@@ -324,6 +325,7 @@ def _run(
         plugin=result.get("versions", {}).get("plug-in", ""),
         curve=[(int(values[0]), _number(values[2])) for values in curve],
         losses=[_number(values[3]) for values in curve],
+        by_steps=_by_steps(setting["method"]["name"]),
         sampled=next((v[4] for v in curve if v[0] == best_step and len(v) > 4), ()),
         predictions=numbers(blobs["predictions"]) if "predictions" in blobs else np.empty(0),
         labels={split: known_labels[data] for split, data in labels.items()},
@@ -340,6 +342,16 @@ def _run(
         scored_by=names,
         classes=setting["task"]["labels"],
     )
+
+
+@cache
+def _by_steps(method: str) -> bool:
+    """Return whether a method is trained by steps, as every unknown one may be."""
+    try:
+        found = methods.class_of(method)
+    except ValueError:  # the plug-in is not installed here
+        return True
+    return found.closed_form is methods.Method.closed_form
 
 
 def _by_split(blobs: Mapping[str, bytes], kind: str) -> dict[str, bytes]:

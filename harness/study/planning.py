@@ -149,7 +149,8 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         task.holdout,
         task.labels,
     ]
-    known = DiskCache("draws", "shared", *sampling, *population)
+    # The names are part of the key, so that another version's facts are not read.
+    known = DiskCache("draws", "shared", "absent", *sampling, *population)
     read = cache(lambda split: task.reader.examples(split, revision))
     blocks: list[tuple[DrawSpec, str]] = []
     for size in request.sizes:
@@ -157,7 +158,7 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
             empty = _rows(task, revision, size, number)
             key = f"{size}/{number}"
             facts = known.get(key)
-            if facts is None or not {"reason", "absent"} & facts.keys():  # or of an earlier version
+            if facts is None:
                 facts = _draw(task, read, size, number, recipe)
                 known.set(key, facts)
             blocks.append(

@@ -147,7 +147,7 @@ def _equal_results(paired_runs: PairedRuns, cells: Sequence[Cell]) -> Iterator[N
             f"{_cell(cell)} ({cell.collapsed}/{cell.done})" for cell in cells if cell.collapsed
         ]
         most = 100 * upper_bound(collapsed, len(runs))
-        count = f"{collapsed} of {plural(len(runs), 'run')} (95 % upper bound {most:.0f} %)"
+        count = f"{collapsed} of {plural(len(runs), 'run')} (95 % upper bound of independent runs {most:.0f} %)"
         text = f"{count} predict one answer for all test rows; they count in the means"
         yield _note("COLLAPSED", "amber", text, places)
     equal = [
@@ -392,7 +392,10 @@ def _power(tests: Sequence[Contrast]) -> Iterator[Note]:
                 f"the smallest possible p is {worst.reach:.3g}{after}; {NOT_EQUAL}"
             )
             brief = f"no p of {worst.alpha:.2g} for other tasks is possible {label} with {_units(stuck)}{after}."
-            yield Note("NOT_REACHABLE", "red", text, f"NOT_REACHABLE: {brief}")
+            level: Literal["red", "amber"] = (
+                "amber" if all(test.these.settled for test in stuck) else "red"
+            )
+            yield Note("NOT_REACHABLE", level, text, f"NOT_REACHABLE: {brief}")
         weak = [test for test in members if "UNDERPOWERED" in test.notes and test not in stuck]
         if weak:
             text = (

@@ -58,7 +58,7 @@ def task_score(by_size: RunsBySize) -> TaskEstimate:
     """Estimate the score of a method on one task, over the draws that have all sizes."""
     values = mean_over_sizes([scores_per_draw(runs) for runs in by_size])
     low, high = _bounds(by_size)
-    return _estimate(values, _row_table(by_size), by_size, (low, high))
+    return _estimate(values, _row_table(by_size), by_size, (low, high), uneven=True)
 
 
 def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
@@ -86,14 +86,28 @@ def _bounds(by_size: RunsBySize) -> tuple[float, float]:
 
 
 def _estimate(
-    values: list[float], table: _RowTable | None, by_size: RunsBySize, bounds: tuple[float, float]
+    values: list[float],
+    table: _RowTable | None,
+    by_size: RunsBySize,
+    bounds: tuple[float, float],
+    *,
+    uneven: bool = False,
 ) -> TaskEstimate:
+    """Return the estimate of a mean over draws.
+
+    Args:
+        values: one per draw.
+        table: points of single rows; None: they are unknown.
+        by_size: the runs.
+        bounds: lowest and highest possible value.
+        uneven: whether few rows can carry most of the variance, as the errors of a score near 100 do.
+    """
     runs = [run for at_size in by_size for run in at_size]
     shared = holdout_ratio(runs) if table is None else 0.0
     rows: float = min((run.n_test for run in runs), default=0)
     by_row: Estimate | None = None
     if table is not None:
-        uneven = any(run.uneven for run in runs)
+        uneven = uneven or any(run.uneven for run in runs)
         points = np.round(table.points, DIGITS)
         by_row = intervals.over_draws_and_rows(points, table.groups, uneven=uneven)
         rows = min(intervals.effective_number(table.groups), by_row.groups)
@@ -116,6 +130,8 @@ def _row_table(by_size: RunsBySize) -> _RowTable | None:
     if not runs or any(run.row_scores is None for run in runs):
         return None
     if runs[0].identities is None and not all(_same_rows(run, runs[0]) for run in runs):
+        return None
+    if len({run.identities is None for run in runs}) > 1:  # some are of an earlier version
         return None
     per_size: list[dict[int, list[Array]]] = []
     for at_size in by_size:

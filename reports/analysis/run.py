@@ -20,6 +20,9 @@ Status = Literal["done", "diverged", "undefined", "failed", "infeasible", "missi
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
+SAME_SCORE: Final = 1e-5  # relative: predictions are stored in single precision
+
+
 @dataclass(frozen=True)
 class RuleResult:
     """The test metrics of the checkpoint that one selection rule chooses in a training."""
@@ -94,6 +97,9 @@ class Run:
     field_repeats: tuple[float, ...] = ()
     # test rows whose texts are also in the training or dev rows of the run; None: not stored
     repeated: NDArray[np.int64] | None = field(default=None, compare=False)
+    by_steps: bool = (
+        True  # whether the curve is over training steps, and not over candidates of a closed form
+    )
     # number of test rows with as many tokens as fit; None: not stored
     full: int | None = None
     # class probabilities (rows, classes) by test split; empty if they are not stored
@@ -152,7 +158,8 @@ class Run:
             return None
         # If the means differ, a stored metric is not the one of that name in `influence`, and the
         # scores of the rows are not known.
-        agrees = abs(float(rows.mean()) - (self.score or 0.0)) < 1e-5
+        score = self.score or 0.0
+        agrees = abs(float(rows.mean()) - score) < SAME_SCORE * max(1.0, abs(score))
         return rows if agrees else None
 
     @property

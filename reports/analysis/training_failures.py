@@ -52,7 +52,9 @@ def _late_rises(runs: Iterable[Run]) -> list[float]:
 
 
 def late_rise(run: Run) -> float:
-    """Return the gain of the dev score over the last third of the steps in points; NaN if it was not evaluated."""
+    """Return the gain of the dev score over the last third of the steps in points; NaN if there are no such steps."""
+    if not run.by_steps:
+        return math.nan
     last = run.curve[-1][0] if run.curve else 0
     before = [score for step, score in run.curve if step <= 2 * last / 3]
     return 100 * (run.curve[-1][1] - before[-1]) if before else math.nan

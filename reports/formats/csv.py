@@ -69,8 +69,8 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
         "holdout": cell.task in comparison.holdout,
         "baseline": comparison.baseline,
         "effect": test.effect if test else math.nan,
-        **_claim("these tasks", test.these if test else None),
-        **_claim("other tasks", test.others if test else None),
+        **_claim("these tasks", test.these if test else None, test),
+        **_claim("other tasks", test.others if test else None, test),
         "family": test.family if test else "",
         "hypothesis": test is not None and test.declared,
         "notes": " ".join(test.notes) if test else "",
@@ -82,8 +82,8 @@ def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, ob
     return row
 
 
-def _claim(name: str, claim: Inference | None) -> dict[str, object]:
-    """Return the columns of one claim, which are empty without it."""
+def _claim(name: str, claim: Inference | None, test: Contrast | None) -> dict[str, object]:
+    """Return the columns of one claim, which are empty without it; an exploratory cell settles nothing."""
     values: dict[str, object] = {
         "population": "",
         **dict.fromkeys(("low", "high", "n", "p_raw", "p_adj", "m", "mde"), math.nan),
@@ -91,7 +91,8 @@ def _claim(name: str, claim: Inference | None) -> dict[str, object]:
     }
     if claim:
         values |= {key: value for key, value in vars(claim).items() if key in values}
-        values |= {"settled": claim.settled, "barred": "; ".join(claim.barred)}
+        settles = claim.settled and test is not None and test.family != "cells"
+        values |= {"settled": settles, "barred": "; ".join(claim.barred)}
     return {f"{name} {key}": value for key, value in values.items()}
 
 

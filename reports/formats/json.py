@@ -58,7 +58,11 @@ def as_json(
         "runs": {"done": comparison.done, "planned": comparison.planned},
         "cells": comparison.cells,
         "tests": [
-            {**vars(test), "these": _claim(test.these), "others": _claim(test.others)}
+            {
+                **vars(test),
+                "these": _claim(test.these, exploratory=test.family == "cells"),
+                "others": _claim(test.others, exploratory=test.family == "cells"),
+            }
             for test in comparison.tests
         ],
         "details": comparison.secondary,
@@ -73,8 +77,8 @@ def as_json(
     return json.dumps(_jsonable(content), sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _claim(claim: Inference | None) -> Mapping[str, object] | None:
-    return {**vars(claim), "settled": claim.settled} if claim else None
+def _claim(claim: Inference | None, *, exploratory: bool) -> Mapping[str, object] | None:
+    return {**vars(claim), "settled": claim.settled and not exploratory} if claim else None
 
 
 def _jsonable(value: object) -> object:

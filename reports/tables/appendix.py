@@ -32,7 +32,8 @@ def _further_estimates(comparison: Comparison) -> Table | None:
         return None
     tests = {test.method: test for test in comparison.family("overall")}
     rope = next(iter(tests.values())).rope
-    corrected = ", widened where every draw has its own test split" if comparison.holdout else ""
+    unknown = any(run.holdout and run.identities is None for run in comparison.runs)
+    corrected = ", widened where every draw has its own test split" if unknown else ""
     return Table(
         title=f"Further estimates against {comparison.baseline}",
         head=("method", "TOST p", "new task", "τ²", "I²"),

@@ -160,7 +160,8 @@ def _populations(comparison: Comparison, tests: Sequence[Contrast]) -> str:
 
 def _intervals(comparison: Comparison) -> str:
     """Return the population of the intervals and how they are computed."""
-    widened = "; widened where every draw has its own test split (§)" if comparison.holdout else ""
+    unknown = any(run.holdout and run.identities is None for run in comparison.runs)
+    widened = "; widened where every draw has its own test split (§)" if unknown else ""
     return f"{comparison.covered}; t intervals, paired differences in the tests{widened}"
 
 
@@ -229,7 +230,9 @@ def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell,
         known = [scores[task] for task in tasks if task in scores]
         return fmean(known) if tasks and len(known) == len(tasks) else None
 
-    return (TableCell("majority class"), *(TableCell(number(score(cell), 1)) for cell in cells))
+    regressions = all(not comparison.classes_of(task) for task in comparison.tasks)
+    name = "best constant" if regressions else "majority class"
+    return (TableCell(name), *(TableCell(number(score(cell), 1)) for cell in cells))
 
 
 def _heading(comparison: Comparison, task: str | None, scope: int | None, *, without: bool) -> str:
@@ -255,10 +258,12 @@ def _entry(cell: Cell) -> TableCell:
     if math.isnan(cell.mean):
         ended = cell.task is not None and cell.state in ("failed", "diverged", "undefined")
         return TableCell(f"{cell.state if ended else DASH}{share}")
-    half = "" if math.isnan(cell.low) else f" ± {(cell.high - cell.low) / 2:.1f}"
+    # Of an interval that ends at a bound of the score, the other half is the wider one.
+    half = max(cell.high - cell.mean, cell.mean - cell.low)
+    shown = "" if math.isnan(half) else f" ± {half:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
     return TableCell(
-        f"{cell.mean:.1f}{half}",
+        f"{cell.mean:.1f}{shown}",
         marks=f"{arrow}{'‡' if cell.collapsed else ''}{'!' if cell.diverged else ''}{share}",
         strong=cell.best,
         runs_key=f"{cell.method}\n{cell.task}\n{cell.size}"
@@ -277,8 +282,8 @@ def _legend(comparison: Comparison, cells: Sequence[Cell], scope: int | None) ->
         )
     if any(cell.direction for cell in cells):
         parts.append(
-            f"↑ ↓: differs from {comparison.baseline} on these tasks, p at most .05 after Benjamini-Hochberg "
-            "over all differences of these tables; exploratory, the claims are below"
+            f"↑ ↓: differs from {comparison.baseline} on these tasks, p at most .05 (later looks: less) after "
+            "Benjamini-Hochberg over all differences of these tables; exploratory, the claims are below"
         )
     if any(
         cell.state in ("incomplete", "failed", "diverged", "undefined", "missing") for cell in cells

@@ -197,6 +197,5 @@ def correlation_entries(
 def _relation(correlation: Correlation, p_adj: float) -> str:
     if math.isnan(correlation.rho):
         return "does not vary enough to tell"
-    settled = "settled" if p_adj <= ALPHA else "not settled"
-    p = "" if math.isnan(p_adj) else f" ({p_value(p_adj)})"
-    return f"correlates with the test score at {correlation.rho:+.2f}, {settled}{p}"
+    p = "" if math.isnan(p_adj) else f", adjusted {p_value(p_adj)}"
+    return f"correlates with the test score at {correlation.rho:+.2f} (exploratory{p})"

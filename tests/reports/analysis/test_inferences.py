@@ -438,3 +438,44 @@ def test_rows_of_the_rarest_class_in_one_group_are_one_row(grid):
             replace(r, scored_by=("matthews",), labels={"": labels}, groups=given) for r in runs
         ]
         assert changed[0].groups_of_rarest_class == count
+
+
+def test_results_of_two_versions_have_no_common_rows():
+    """If only some held-out results store which rows they tested, positions are not taken for row numbers."""
+    runs = simulate(np.random.default_rng(3), Study(draws=8, rows=800, holdout=True))
+    mixed = [replace(run, identities=None) if run.draw >= 4 else run for run in runs]
+    assert only(compare(runs, baseline="base").tests).these.population == "these tasks"
+    widened = only(compare(mixed, baseline="base").tests).these
+    assert "corrected for shared rows" in widened.test
+
+
+def test_a_closed_form_has_no_late_rise(grid):
+    """Its curve is over candidates of a penalty, and not over steps."""
+    rising = [
+        replace(run, curve=[(1, 0.5), (2, 0.6), (3, 0.7 + 0.01 * run.draw)], by_steps=False)
+        for run in grid(METHODS, tasks=("rte",), sizes=(50,))
+    ]
+    assert only(compare(rising).tests).barred == ()
+    assert only(compare([replace(run, by_steps=True) for run in rising]).tests).barred
+
+
+def test_scores_with_large_units_have_known_rows():
+    """An error of a million has the rounding of single precision, not an unknown metric."""
+    labels = np.linspace(1e6, 9e6, 200)
+    (run, *_) = simulate(np.random.default_rng(1), Study(draws=1, rows=200))
+    errors = np.random.default_rng(2).normal(0, 1e5, 200)
+    score = -float(np.sqrt(np.mean(np.square(errors.astype(np.float32)))))
+    known = replace(
+        run, labels={"": labels}, predictions=labels + errors, scored_by=("rmse",), classes=()
+    )
+    assert replace(known, score=score * (1 + 1e-6)).row_scores is not None
+    assert replace(known, score=score * 1.01).row_scores is None
+
+
+def test_the_interval_of_a_score_near_100_is_not_too_short():
+    """Of 100 rows few are wrong, and they carry the variance: the other half of a cut interval is printed."""
+    runs = simulate(np.random.default_rng(4), Study(draws=6, rows=100, accuracy=0.98, by_draw=0.05))
+    cell = next(cell for cell in compare(runs, baseline="base").cells if cell.task)
+    assert cell.high == 100
+    shown = f"{cell.mean:.1f} ± {cell.mean - cell.low:.1f}"
+    assert shown in render(compare(runs, baseline="base"), format="markdown")

@@ -85,7 +85,9 @@ def test_terminal_fits(incomplete_runs, width):
     assert max(cell_len(line) for line in text.splitlines()) <= width
     for cell in comparison.cells:
         if cell.low == cell.low:
-            assert f"{cell.mean:.1f} ± {(cell.high - cell.low) / 2:.1f}" in text
+            assert (
+                f"{cell.mean:.1f} ± {max(cell.high - cell.mean, cell.mean - cell.low):.1f}" in text
+            )
     assert "failed 0/5" in text
     assert re.search(r"± \d+\.\d\s*[*↑↓‡]* +4/5", text)
 

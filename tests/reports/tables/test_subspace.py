@@ -193,7 +193,7 @@ def test_correlations_of_one_table_are_adjusted_together(grid):
     assert (found.spread_p_adj, found.mean_p_adj) == (4 / 2**6, 4 / 2**6)
     (table,) = subspace(compare(runs))
     assert (
-        "the spread correlates with the test score at +1.00, not settled (p = 0.062)"
+        "the spread correlates with the test score at +1.00 (exploratory, adjusted p = 0.062)"
         in table.legend
     )
     assert (
@@ -215,7 +215,7 @@ def test_every_format_contains_the_study(grid, form):
     assert "Subspace study: sampled dev scores" in flat
     assert flat.count("The paper: ") == 2
     assert "for simplex: " in flat
-    assert "not settled (p = " in flat
+    assert "(exploratory, adjusted p = " in flat
     assert "no p below 0.094 is possible" in flat  # 2 / 2**6, by Holm over three rules
 
 
