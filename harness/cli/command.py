@@ -47,7 +47,6 @@ INSTEAD: Final = MappingProxyType(
         "--model-name-or-path": "--model NAME names the backbone",
         "--pretrained": "--model NAME names the backbone",
         "--train-file": "--data FILE names a file of labelled examples",
-        "--dataset": "--tasks NAME names a task, and --data FILE a file of labelled examples",
         "--validation-file": "--dev sets how dev examples are drawn from the training data",
         "--test-file": "--test FILE names a file of test examples",
         "--limit": "--test-limit N limits the test examples",
