@@ -206,7 +206,11 @@ def test_naming_what_is_recognised_makes_no_other_task(write):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("d.csv", gzip.compress(b"text,label\na,b\n"), "is compressed by gzip: unpack it first"),
+        (
+            "d.csv",
+            gzip.compress(b"text,label\na,b\n", mtime=0),
+            "is compressed by gzip: unpack it first",
+        ),
         ("d.csv", b"PK\x03\x04rest", "is an Excel file or a ZIP archive: save the table as CSV"),
         ("d.jsonl", b"PAR1rest", "is a Parquet file: give it the suffix .parquet"),
         ("d.jsonl", b'[{"text": "a"}]', "is one JSON array: write one JSON object in each line"),
@@ -221,6 +225,7 @@ def test_naming_what_is_recognised_makes_no_other_task(write):
             "row 1 (line 1): not valid JSON (the key 'label' occurs twice)",
         ),
     ],
+    ids=["gzip", "workbook", "parquet", "array", "several-lines", "repeated-key"],
 )
 def test_a_file_of_another_kind_is_named(write, name, content, said):
     """Compressed files, workbooks, arrays, objects over several lines and keys that occur twice."""
