@@ -62,7 +62,8 @@ def reliability(probabilities: Array, labels: Labels) -> list[tuple[float, float
     confidence = probabilities.max(axis=1)
     order = np.argsort(confidence, kind="stable")
     correct = (probabilities.argmax(axis=1) == labels)[order]
-    count, larger = divmod(len(order), min(BINS, len(order)))
+    # Of a bin with a single row, the variance of the accuracy is unknown.
+    count, larger = divmod(len(order), max(min(BINS, len(order) // 2), 1))
     cut = larger * (count + 1)  # the first `larger` bins have one more row
     return [
         (float(mean), float(hits), size)
