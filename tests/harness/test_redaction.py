@@ -100,7 +100,7 @@ def served(tmp_path, monkeypatch, make_job, make_outcome):
 def end_of_run():
     """Print the end of `bench run`."""
     with Ledger(URL) as ledger:
-        finish(Console(), ledger, SimpleNamespace(jobs=[]), URL, failed_now=False)
+        finish(Console(), ledger, SimpleNamespace(jobs=[], infeasible=[]), URL, failed_now=False)
 
 
 @pytest.mark.parametrize(

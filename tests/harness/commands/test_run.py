@@ -424,7 +424,7 @@ def test_a_long_run_asks(bench, tmp_path):
 
 @pytest.mark.slow
 def test_a_long_run_needs_yes_without_a_terminal(bench, tmp_path):
-    """It ends with what to do, and leaves no jobs behind; jobs that another command planned stay."""
+    """It ends with what to do, and leaves no jobs behind."""
     words = ("--methods", "lora", "--tasks", "toy-sentiment", "-j", 1, "--eval-every", 999_999)
     long = (*words, "--steps", 9_000_000)
     ended = bench.run(tmp_path, "r.db", *long, "--draws", 10)
