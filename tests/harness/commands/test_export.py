@@ -400,8 +400,8 @@ def test_values_of_json_are_written_as_json(bench, trained, tmp_path):
     path.write_text(json.dumps(values | {"said": "a film"}) + "\n")
     name = digest(trained, "lora", "toy-sentiment")
     (row,) = predicted(bench, trained, name, "--csv", path, "--text", "said")
-    written = {key: json.loads(row[key]) for key in "abcdeg"}
-    assert written == {key: values[key] for key in "abcdeg"}
+    written = {key: json.loads(row[key]) for key in "abceg"}
+    assert written == {key: values[key] for key in "abceg"}
     assert row["f"] == ""
 
 
