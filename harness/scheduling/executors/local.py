@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from time import monotonic
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, Final
 
-from harness.errors import DiskTrouble
+from harness.errors import DiskTrouble, Unavailable
 from harness.outcome import Outcome
 from harness.redaction import error_message
 from harness.scheduling.executors import worker_start
 from harness.scheduling.executors.base import PackFinished, PackLost, Work, WorkerStatus
 from harness.training.ticket import Ticket
 from harness.training.worker import run_pack
+
+MOST_STARTS: Final = 6  # of a process, for one pack
 
 
 class LocalExecutor:
@@ -94,11 +96,17 @@ class _LocalWorker:
         self._submitted = 0.0
 
     def submit(self, tickets: tuple[Ticket, ...]) -> None:
-        """Give the pack to the process; start one if there is none."""
+        """Give the pack to the process; start one if there is none.
+
+        Raises:
+            Unavailable: no process can be started.
+        """
         self._tickets, self._submitted = tickets, monotonic()
         self._progress[:] = [0, 0, 0]
+        starts = 0
         with worker_start.starting(self._device):
             while self.future is None:
+                starts += 1
                 if self._pool is None:
                     self._pool = ProcessPoolExecutor(
                         1,
@@ -108,8 +116,14 @@ class _LocalWorker:
                     )
                 try:
                     self.future = self._pool.submit(_run_in_worker, self._work, tickets)
-                except BrokenProcessPool:  # the process died while it was idle
+                except (BrokenProcessPool, EOFError, ConnectionError) as error:
+                    # The process died while it was idle, or the server from which it is forked died.
                     self.close(kill=True)
+                    if starts == MOST_STARTS:
+                        raise Unavailable(
+                            f"cannot start a worker ({error_message(error)})"
+                        ) from error
+                    sleep(0.1 * (starts - 1))  # a server that was killed may take a moment to end
 
     def take_event(self, number: int) -> PackFinished | PackLost:
         """Return how the pack ended, and make this worker idle.
