@@ -110,9 +110,11 @@ def _estimate(
         uneven = uneven or any(run.uneven for run in runs)
         points = np.round(table.points, DIGITS)
         by_row = intervals.over_draws_and_rows(points, table.groups, uneven=uneven)
-        # Draws that hold out few groups each share too few to estimate how alike they are.
-        per_draw = min(intervals.effective_number(table.groups[~np.isnan(draw)]) for draw in points)
-        rows = min(intervals.effective_number(table.groups), by_row.groups, 2 * per_draw)
+        rows = min(intervals.effective_number(table.groups), by_row.groups)
+        if runs[0].identities is not None:
+            # Draws that hold out few groups each share too few to estimate how alike they are.
+            tested = (table.groups[~np.isnan(draw)] for draw in points)
+            rows = min(rows, 2 * min(map(intervals.effective_number, tested)))
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),
