@@ -194,19 +194,14 @@ class Simplex(Method):
         return self.base.start(slots, streams, vertices)
 
     def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
-        from methods.core.parameters import (
-            Decoders,
-            Mixture,
-            TrainableParameters,
-            VertexStreams,
-            with_head,
-        )
+        from methods.core.mixture import Mixture
+        from methods.core.parameters import Decoders, TrainableParameters, VertexStreams, with_head
 
         initial = with_head(
             slots, streams, self.vertices, self.start(slots, streams, self.vertices)
         )
-        # With a base whose decoder is frozen projections (decoder=simple-share), each vertex gets the same ones,
-        # which changes nothing.
+        # With decoder=simple-share, the decoder is the backbone's own frozen projections: all vertices get equal
+        # copies, so that per-vertex decoders change nothing.
         if self.decoders == "per-vertex" and initial.decoder is not None and self.vertices > 1:
             decoders = [
                 self.start(slots, VertexStreams(streams, vertex), 1).decoder

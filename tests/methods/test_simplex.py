@@ -5,7 +5,8 @@ import torch
 from scipy import stats
 
 from methods import BASES
-from methods.core.parameters import DecodedParameters, Mixture
+from methods.core.mixture import Mixture
+from methods.core.parameters import DecodedParameters
 from tests.support.models import attach, perturb
 
 
