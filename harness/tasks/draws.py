@@ -1,7 +1,7 @@
 """Few-shot draws: the examples on which a job is trained, on which its checkpoint is chosen, and on which it is tested.
 
-A draw depends on the task, the size and the draw's number, but not on the method: all methods see
-the same examples. Test examples come from their own split or are held out first; nothing is chosen
+A draw depends on the task, the size, the draw's number and the recipe, but not on the method: all
+methods see the same examples. Test examples come from their own split or are held out first; nothing is chosen
 on them.
 """
 
@@ -15,9 +15,9 @@ from itertools import cycle, islice
 from harness.jobs import Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task, normalise
+from harness.tasks.held_out import held_out_count, hold_out
 
 VERSION = 1  # increased by a change that draws other examples
-HELD_OUT = 0.25  # fraction of the examples to test on, up to the limit, if there is no test split
 TRIES = 100  # draws without all classes until a size is infeasible
 
 
@@ -33,7 +33,9 @@ class Draw:
     dev: tuple[Example, ...]
     tests: Mapping[str, tuple[Example, ...]]  # by suffix of the metrics; MNLI has two
     redrawn: int  # draws discarded because a class was missing
-    held_out: tuple[int, ...] = ()  # numbers of the test examples in the training split
+    held_out: tuple[
+        int, ...
+    ] = ()  # rows, from 0, of the training split on which the draw is tested
 
     @property
     def shared(self) -> int:
@@ -42,7 +44,7 @@ class Draw:
         return sum(normalise(row.texts) in test_texts for row in (*self.train, *self.dev))
 
     def repeated(self) -> dict[str, list[int]]:
-        """Return the numbers of the test examples whose texts are also in the training or dev examples."""
+        """Return the positions of those test examples whose texts are also in the training or dev examples."""
         known = {normalise(row.texts) for row in (*self.train, *self.dev)}
         return {
             suffix: [number for number, row in enumerate(part) if normalise(row.texts) in known]
@@ -57,7 +59,7 @@ class Draw:
         }
 
     def groups(self) -> dict[str, list[int]]:
-        """Return the group of each test example; no numbers if no two examples share a group."""
+        """Return the group of each test example; empty lists if no two examples share a group."""
         numbers: dict[str | tuple[str, ...], int] = {}
         groups = {
             suffix: [numbers.setdefault(row.group_key, len(numbers)) for row in part]
@@ -107,7 +109,7 @@ def infeasible_reason(task: Task, size: int, recipe: Recipe) -> str:
     except Infeasible as reason:
         return str(reason)
     if task.train_rows is not None:
-        rows = task.train_rows - (_held_out(task.train_rows, recipe) if task.holdout else 0)
+        rows = task.train_rows - (held_out_count(task.train_rows, recipe) if task.holdout else 0)
         if train + dev > rows:
             return f"{train} training and {dev} dev rows of {rows}"
     return ""
@@ -116,7 +118,7 @@ def infeasible_reason(task: Task, size: int, recipe: Recipe) -> str:
 def largest_size(task: Task, most: int, recipe: Recipe) -> int:
     """Return the largest size below `most` that is feasible as far as known; 0 if there is none.
 
-    A size above 10 is rounded down to a multiple of 10, if that is feasible too.
+    It is rounded down to a multiple of 10, if that is feasible.
     """
     # A size can be too small for its dev rows and classes. From the least one on, feasible sizes are adjacent.
     small = range(1, min(most, 1000))
@@ -127,13 +129,8 @@ def largest_size(task: Task, most: int, recipe: Recipe) -> int:
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (low, middle - 1) if infeasible_reason(task, middle, recipe) else (middle, high)
-    return max(least, low - low % 10)
-
-
-def _held_out(rows: int, recipe: Recipe) -> int:
-    """Return how many rows are held out for testing, but for the rest of a group."""
-    count = round(HELD_OUT * rows)
-    return min(count, recipe.test_limit) if recipe.test_limit else count
+    rounded = low - low % 10
+    return rounded if rounded >= least else low
 
 
 def draw(
@@ -144,7 +141,8 @@ def draw(
     Args:
         task: the task.
         read: returns the examples of a split.
-        size: number of labelled examples.
+        size: number of training examples, or of those of each class with `per_class`; with `dev=carved`, the dev
+            examples are among them.
         number: the draw's number.
         recipe: how examples are sampled.
 
@@ -152,7 +150,7 @@ def draw(
         Infeasible: the split is too small, or a class too rare.
     """
     n_train, n_dev = counts(task, size, recipe)
-    pool, tests, held_out = _pool(task, read, number, recipe)
+    pool, tests, held_out = _pool_and_tests(task, read, number, recipe)
     if n_train + n_dev > len(pool):
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
     classes = {row.label for row in pool} if task.labels else set()
@@ -179,36 +177,23 @@ def test_sets(
 ) -> dict[str, tuple[Example, ...]]:
     """Return the test examples of a draw by suffix of the metrics; training examples are read only for a holdout."""
     if task.holdout:
-        return _pool(task, read, number, recipe)[1]
+        return _pool_and_tests(task, read, number, recipe)[1]
     return {
         suffix: _limited(task.name, split, read(split), recipe.test_limit)
         for suffix, split in task.tests.items()
     }
 
 
-def _pool(
+def _pool_and_tests(
     task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
 ) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]], tuple[int, ...]]:
-    """Return the examples to draw from, the test examples, and the numbers of the latter if they are held out.
-
-    Whole groups are held out, so that no text stands in the training and in the test examples. All
-    draws of a task and number hold out the same examples, whatever the size.
-    """
+    """Return the examples to draw from, the test examples, and the numbers of the latter if they are held out."""
     rows = read(task.train)
     if not task.holdout:
         return rows, test_sets(task, read, number, recipe), ()
-    groups: dict[str | tuple[str, ...], list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(row.group_key, []).append(index)
-    members = list(groups.values())
-    count = _held_out(len(rows), recipe)
-    held_out: set[int] = set()
-    for group in shuffled(stream_seed("holdout", task.name, number), len(members)):
-        if len(held_out) >= count:
-            break
-        held_out.update(members[group])
-    rest = [row for index, row in enumerate(rows) if index not in held_out]
-    numbers = tuple(sorted(held_out))
+    numbers = hold_out(task, rows, number, recipe)
+    tested = set(numbers)
+    rest = [row for index, row in enumerate(rows) if index not in tested]
     return rest, {"": tuple(rows[index] for index in numbers)}, numbers
 
 
@@ -240,7 +225,7 @@ def _stratified(
     by_class: dict[int | float, list[Example]] = {label: [] for label in shares}
     for index in order:
         by_class[pool[index].label].append(pool[index])
-    train_quota, dev_quota = _quotas(shares, n_train), _quotas(shares, n_dev)
+    train_quota, dev_quota = _each_class(_quotas(shares, n_train)), _quotas(shares, n_dev)
     for label, rows in by_class.items():
         needed = train_quota[label] + dev_quota[label]
         if len(rows) < needed:
@@ -253,7 +238,10 @@ def _stratified(
 
 
 def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float, int]:
-    """Return integers in proportion to the shares, with sum `total`; each is at least 1 if `total` allows it."""
+    """Return integers in proportion to the shares, with sum `total`.
+
+    What is left after rounding down goes to quotas of 0 first.
+    """
     quotas = {label: int(share * total) for label, share in shares.items()}
     largest = sorted(
         shares, key=lambda label: (quotas[label] > 0, quotas[label] - shares[label] * total)
@@ -261,3 +249,12 @@ def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float
     for label in islice(cycle(largest), total - sum(quotas.values())):
         quotas[label] += 1
     return quotas
+
+
+def _each_class(quotas: Mapping[int | float, int]) -> dict[int | float, int]:
+    """Return the quotas with at least one row of each class, which the largest quotas give up."""
+    raised = dict(quotas)
+    for label in [label for label, quota in quotas.items() if quota == 0]:
+        raised[max(raised, key=lambda other: raised[other])] -= 1
+        raised[label] = 1
+    return raised

@@ -256,3 +256,20 @@ def test_the_largest_size_can_be_drawn():
                 )
             else:
                 assert all(infeasible_reason(made, n, recipe) for n in range(1, rows + 1))
+
+
+def test_the_largest_size_is_rounded_down_only_where_that_is_feasible():
+    """8 rows of two classes: 6; 24 rows of twelve classes: 18, because 10 training rows cannot hold them all."""
+    for rows, classes, largest in ((8, 2, 6), (12, 2, 9), (24, 12, 18), (200, 2, 150)):
+        labels = tuple(map(str, range(classes)))
+        made = replace(task(), labels=labels, train_rows=rows)
+        assert largest_size(made, 10_000, Recipe()) == largest
+
+
+def test_stratified_rows_hold_every_class():
+    """A class of 2 % has one of 10 training rows, which the largest class gives up."""
+    rows = [Example((f"text {n}",), 0) for n in range(900)]
+    rows += [Example((f"rare {label} {n}",), label) for label in range(1, 6) for n in range(20)]
+    made = replace(task(), labels=tuple("abcdef"), train_rows=len(rows))
+    found = draw(made, lambda _: rows, 10, 0, Recipe(sampling="stratified"))
+    assert Counter(row.label for row in found.train) == {0: 5, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1}
