@@ -124,10 +124,11 @@ def _figure(stored: StoredModel, points: Sequence[LandscapePoint], layout: Layou
     )
 
 
-def _metrics(stored: StoredModel) -> tuple[list[str], dict[str, str]]:
-    """Return the metrics whose mean is the score of the task, and which way of each is better."""
+def _metrics(stored: StoredModel) -> tuple[list[str], dict[str, str], list[str]]:
+    """Return the metrics whose mean is the score of the task, which way of each is better, and the classes."""
     names = [name.rpartition("/")[0] for name in stored.entry.setting["task"]["metrics"]]
-    return names, {name: metrics.get(name).better for name in names}
+    better: dict[str, str] = {name: metrics.get(name).better for name in names}
+    return names, better, stored.labels
 
 
 def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[str]:

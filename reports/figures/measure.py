@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from reports.analysis.comparison import Comparison
 from reports.analysis.run import bounds
-from reports.document import plural
+from reports.document import metric_title, plural
 
 MIXED: Final = "score (metric differs by task)"
 MAX_NAMED: Final = 6  # tasks of a metric that a caption names; more are counted
@@ -44,17 +44,20 @@ def of_task(comparison: Comparison, task: str) -> Measure:
     run = next((run for run in comparison.runs if run.task == task), None)
     if run is None:
         return Measure("score", -math.inf, math.inf)
-    return of_metrics(run.scored_by, comparison.better)
+    return of_metrics(run.scored_by, comparison.better, run.classes)
 
 
-def of_metrics(metrics: Sequence[str], better: Mapping[str, str]) -> Measure:
+def of_metrics(
+    metrics: Sequence[str], better: Mapping[str, str], classes: Sequence[str] = ()
+) -> Measure:
     """Return the measure of a score that is the mean of some metrics.
 
     Args:
         metrics: their names.
         better: for each metric, or for each of its test sets, `higher` or `lower`.
+        classes: the names of the task's classes, for the F1 of one of them.
     """
-    return Measure(_name(metrics, better), *bounds(metrics))
+    return Measure(_name(metrics, better, classes), *bounds(metrics))
 
 
 def of_average(comparison: Comparison) -> Measure:
@@ -78,10 +81,13 @@ def differs_by_task(comparison: Comparison) -> bool:
     return len({of_task(comparison, task).name for task in comparison.tasks}) > 1
 
 
-def _name(metrics: Sequence[str], better: Mapping[str, str]) -> str:
+def _name(metrics: Sequence[str], better: Mapping[str, str], classes: Sequence[str]) -> str:
     """Return the name of the mean of some metrics; one of which less is better counts negatively."""
     negative = {name.partition("/")[0] for name, way in better.items() if way == "lower"}
-    names = [f"negative {name}" if name in negative else name for name in metrics]
+    names = [
+        f"{'negative ' if name in negative else ''}{metric_title(name, classes)}"
+        for name in metrics
+    ]
     if not names:
         return "score"
     return names[0] if len(names) == 1 else f"mean of {', '.join(names[:-1])} and {names[-1]}"
