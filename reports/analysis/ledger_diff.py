@@ -124,7 +124,9 @@ def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
 def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     estimate = estimates.task_difference([new], [old])
-    interval = intervals.pooled([estimate.draws])
+    # Draws that hold out their own rows share some of them, so that these rows count as a sample too.
+    shared = estimate.rows if old[0].holdout else None
+    interval = intervals.pooled([shared or estimate.draws])
     return CellChange(
         place=place,
         pairs=len(pairs),
@@ -210,8 +212,8 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         rows=tuple(_row(move, several) for move in order),
         labels=3 + len(several),
         legend=(
-            "Intervals and p: other draws on these test rows; paired t test over draws, corrected if test rows are "
-            "split anew (Nadeau-Bengio); p is adjusted by "
+            "Intervals and p: other draws on these test rows; paired t test over draws; where each draw "
+            "holds out its own test rows, other test rows too; p is adjusted by "
             f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A single draw has no p, and neither has "
             "same shift: all draws differ by the same amount, so there is no variance. ↑ ↓ and bold or *: p at most "
             ".05. changed: number of runs with another score, of the runs that both have."

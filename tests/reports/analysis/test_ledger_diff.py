@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reports import compare
 from reports.analysis.ledger_diff import as_document, diff_ledgers, headline
 from tests.reports.conftest import PLAIN
+from tests.support.simulated_runs import Study, simulate
 
 SETTING = (PLAIN.backbone, PLAIN.recipe)
 
@@ -88,6 +90,19 @@ def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
     assert move.p_raw == pytest.approx(2 * stats.t.sf(move.effect / error, 4))
     assert move.ci == pytest.approx(stats.t.interval(0.95, 4, move.effect, error))
     assert (move.ci[0] > 0) == (move.p_raw < 0.05)
+
+
+def test_held_out_rows_that_are_known_count_as_a_sample():
+    """The interval is that of the report's claim, wider than over draws alone: draws share some of their rows."""
+    study = Study(draws=5, rows=400, holdout=True)
+    runs = simulate(np.random.default_rng(2), study)
+    base = [run for run in runs if run.method == "base"]
+    other = [replace(run, method="base") for run in runs if run.method != "base"]
+    (move,) = diff_ledgers(base, other).cells
+    (test,) = [t for t in compare(runs, baseline="base").tests if t.family == "overall"]
+    assert move.ci == pytest.approx((test.these.low, test.these.high))
+    sd = 100 * np.std([b.score - a.score for a, b in zip(base, other, strict=True)], ddof=1)
+    assert move.ci[1] - move.ci[0] > 2 * sd / np.sqrt(5) * stats.t.ppf(0.975, 4)
 
 
 def test_other_rows_and_jobs_of_one_side_are_counted(grid):
