@@ -1,4 +1,4 @@
-"""Deprecated: old path of names that plug-ins import. Import them from `methods`."""
+"""Deprecated: old path, and some old names, of what plug-ins import from `methods`; the warning gives the new name."""
 
 from methods.core.deprecation import moved_names
 

@@ -92,7 +92,7 @@ class GridOptions:
             "Tasks or groups: glue, toy (see `bench list tasks`).",
             WHAT,
             metavar="NAME,NAME",
-            exception="with --data or --task-file (see --help-all): only the tasks of these files",
+            exception="with --data, --dataset or --task-file (see --help-all): only your own tasks",
         ),
     ] = None
     sizes: Annotated[

@@ -53,7 +53,7 @@ class TableReader:
 
     @property
     def source(self) -> str:
-        """The origin and the columns, for people: another one under the same name is another task."""
+        """The origin and the columns, for people. Results of another source do not belong to this task."""
         return f"{self.origin} ({', '.join(self.fields)} -> {self.label})"
 
     def revision(self) -> str:
@@ -138,10 +138,12 @@ class TableReader:
             at = table.path, position
             label = self._label(record.get(self.label), numbers, at, problems)
             if label is not None and None not in texts:
-                of = as_label(record.get(self.group)) if self.group else ""
-                if self.group and not of:
+                group = as_label(record.get(self.group)) if self.group else ""
+                if self.group and not group:
                     ungrouped.append(position)
-                rows.append(Example(tuple(text for text in texts if text is not None), label, of))
+                rows.append(
+                    Example(tuple(text for text in texts if text is not None), label, group)
+                )
         if ungrouped:
             problems.notes.append(
                 f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "
@@ -219,17 +221,18 @@ def from_options(
         data: the training file, or another source of rows.
         text: one or two columns with the texts.
         label: the column with the label.
-        test: the test file; by default each draw holds out other rows. Another source names its own.
+        test: the test file; by default each draw holds out other rows. Ignored if `data` is another source,
+            which knows whether it has a test split.
         name: the task's name; by default that of the training file.
         regression: whether the label is a number; by default inferred, with an error if it is
             ambiguous.
         metrics: names of metrics; by default accuracy for classes, pearson and spearman for
             numbers.
         labels: the classes in their order; by default those of the training file, sorted.
-        group: the column whose value rows share that are not independent, such as an author; by
-            default rows with equal texts.
-        positive: which of two classes F1 and average precision are of; by default the second. It becomes
-            the second, which changes the identity of jobs only if it was not.
+        group: a column, such as the author: rows with the same value are not independent. By default, and
+            for rows without a value, those with equal texts are not.
+        positive: of two classes, the one for which F1 and average precision are computed; by default the
+            second. It is moved to the second place; if it was there, the identity of jobs stays the same.
         strict: refuse rows without a text or a label, which are left out otherwise.
         delimiter: what separates columns; by default it is recognised.
         encoding: of text files; by default it is recognised.
@@ -259,14 +262,14 @@ def from_options(
     examples: list[list[Example]] = []
     for table in tables:
         if table is not None and (kind.classes or kind.regression):
-            missing: dict[str, list[str]] = {}
+            omitted: dict[str, list[str]] = {}
             before = problems.count
-            rows = reader.parse(table, problems, missing)
+            rows = reader.parse(table, problems, omitted)
             if table.rows and not rows and problems.count == before:
                 problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
             file = table.name
             said += description(file, rows, kind.classes)
-            findings += [*left_out(file, missing), *doubts(file, rows, kind.classes)]
+            findings += [*left_out(file, omitted), *doubts(file, rows, kind.classes)]
             examples.append(rows)
         elif table is not None:  # without the labels only the columns can be checked
             table.lacks((*text, label), problems)

@@ -243,7 +243,7 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
                 )
                 continue
             losses = []
-            for part in _micro_batches(request, micro_batch):
+            for part in _parts_of_step(request, micro_batch):
                 rows = [loop.rows[index] for index in part.indices]
                 with (
                     adapted.backbone.dropout(
@@ -265,11 +265,11 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
         return result
 
 
-def _micro_batches(step: StepRequest, size: int) -> Iterator[StepRequest]:
+def _parts_of_step(step: StepRequest, size: int) -> Iterator[StepRequest]:
     """Split a step into parts with one backward pass each.
 
-    The parts are not the micro-batches of `batching`, which are single forward calls. The mean of their
-    losses, weighted by numbers of rows, is the loss of the step.
+    `forward` may split a part further into the micro-batches of `batching`, which are single forward calls.
+    The mean of the parts' losses, weighted by numbers of rows, is the loss of the step.
     """
     count = len(step.indices)
     for start in range(0, count, size or count):

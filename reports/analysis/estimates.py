@@ -12,7 +12,7 @@ import numpy as np
 
 from reports.analysis.paired_runs import holdout_ratio, mean_over_sizes, scores_per_draw
 from reports.analysis.run import Run
-from reports.statistics import intervals
+from reports.statistics import draws_and_rows, intervals
 from reports.statistics.conventions import ALPHA, DIGITS, Array, paired_differences
 from reports.statistics.intervals import Estimate, Interval
 
@@ -109,12 +109,12 @@ def _estimate(
     if table is not None:
         uneven = uneven or any(run.uneven for run in runs)
         points = np.round(table.points, DIGITS)
-        by_row = intervals.over_draws_and_rows(points, table.groups, uneven=uneven)
-        rows = min(intervals.effective_number(table.groups), by_row.groups)
+        by_row = draws_and_rows.estimate(points, table.groups, uneven=uneven)
+        rows = min(draws_and_rows.effective_number(table.groups), by_row.groups)
         if runs[0].identities is not None:
             # Draws that hold out few groups each share too few to estimate how alike they are.
             tested = (table.groups[~np.isnan(draw)] for draw in points)
-            rows = min(rows, 2 * min(map(intervals.effective_number, tested)))
+            rows = min(rows, 2 * min(map(draws_and_rows.effective_number, tested)))
     return TaskEstimate(
         values=values,
         draws=intervals.over_draws(values, overlap=shared),

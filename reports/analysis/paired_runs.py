@@ -106,8 +106,9 @@ class PairedRuns:
     def looks(self, method: str, task: str, size: int) -> tuple[int, ...]:
         """Return the numbers of runs with which a method and the baseline could be compared before now.
 
-        A look is recorded when a method whose jobs had all ended is given more. It counts for two methods if
-        the jobs of both had all ended then. Each may have been a test, so later tests are stricter.
+        A look is recorded when draws or seeds are added to a method whose jobs had all ended. It counts for
+        two methods if the jobs of both had all ended then. Each may have been a test, so later tests are
+        stricter.
         """
         # Position i of `Run.looks` is the same look for all methods; 0: the jobs of the method had not all
         # ended then.
@@ -120,18 +121,18 @@ class PairedRuns:
         return tuple(sorted(count for count in counts if 0 < count < now))
 
     def had_draws(self, method: str, task: str, size: int, draws: int) -> bool:
-        """Return whether a method and the baseline both had this number of draws at an earlier look."""
+        """Return whether a method and the baseline both had at least this number of draws at an earlier look."""
         runs = (self.runs(name, task, size) for name in (method, self.baseline))
         first = [next((run for run in found if run is not None), None) for found in runs]
         if None in first:
             return False
-        now = self.looks(method, task, size)
+        earlier = self.looks(method, task, size)
         at_looks = zip(
             *(zip(run.looks, run.look_draws, strict=False) for run in first if run is not None),
             strict=False,
         )
         return any(
-            min(ours[0], theirs[0]) in now and min(ours[1], theirs[1]) >= draws
+            min(ours[0], theirs[0]) in earlier and min(ours[1], theirs[1]) >= draws
             for ours, theirs in at_looks
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.statistics import influence
-from reports.statistics.intervals import effective_number
+from reports.statistics.draws_and_rows import effective_number
 
 Array = NDArray[np.float64]
 Status = Literal["done", "diverged", "undefined", "failed", "infeasible", "missing"]

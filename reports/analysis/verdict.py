@@ -1,7 +1,7 @@
 """The verdict in words: what differs, by how much, in which population it is settled, and what would settle it.
 
-A verdict never says "no difference": a test without a significant result says what it could have
-detected.
+A verdict never says "no difference". With `full`, a test without a significant result says what it could
+have detected, or why it could not be significant.
 """
 
 import math
@@ -129,7 +129,7 @@ def _line(comparison: Comparison, test: Contrast) -> str:
     parts = []
     for claim in test.inferences:
         if claim.population == "other tasks" and claim.n < FEWEST_TASKS:
-            continue  # too few tasks for a claim, as the headline or the next step says
+            continue  # too few tasks for a claim: left out of the line
         where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
         where = where if test.others else f"on {comparison.tasks[0]}"
         bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"
@@ -177,7 +177,7 @@ def _claim(test: Contrast, claim: Inference) -> str:
 
 
 def _at(test: Contrast, claim: Inference) -> str:
-    """Return the level of a look that is not the whole level."""
+    """Return the number of the look and its level, if that is below .05; else nothing."""
     return f" at look {test.look}, level {claim.alpha:.3g}" if claim.alpha < ALPHA else ""
 
 
@@ -193,12 +193,13 @@ def _untested(claim: Inference) -> str:
 
 
 def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
-    """Yield why a p above .05 was to be expected, or what the test would have detected."""
+    """Yield why a p above the level was to be expected, or what the test would have detected."""
     if claim.tied:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of {claim.alpha:.2g} is possible"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
-        yield f"{claim.n} tasks allow no p below {probability(claim.smallest)}, at least {fewest} do"
+        smallest = probability(claim.smallest)
+        yield f"{claim.n} tasks allow no p below {smallest}; p of {claim.alpha:.2g} takes at least {fewest}"
     elif not math.isnan(claim.mde):
         yield f"detects about {claim.mde:.1f} points or more"
 
@@ -275,7 +276,7 @@ def _more_draws(test: Contrast, claim: Inference) -> str:
         cost = f"; `--draws {target:.0f}` takes about {hours:.2g} more device-hours" * (
             hours >= 0.005
         )
-    return f"{many} draws {goal} (power 80 %, 90 % interval; there are {test.draws[0]}){cost}."
+    return f"{many} draws {goal} (power 80 %; 90 % interval of that number; {test.draws[0]} so far){cost}."
 
 
 def points(value: float) -> str:
@@ -286,7 +287,10 @@ def points(value: float) -> str:
 
 
 def probability(p: float, level: float = ALPHA) -> str:
-    """Return a p value with two or three digits, or with those that tell it from the level; or a dash."""
+    """Return a p value with two or three decimals, or `< 0.001`; a dash for NaN.
+
+    It has more decimals if it would look equal to the level.
+    """
     if math.isnan(p):
         return DASH
     if p < 0.0005 <= level:
@@ -299,7 +303,7 @@ def probability(p: float, level: float = ALPHA) -> str:
 
 
 def p_value(p: float, level: float = ALPHA) -> str:
-    """Return `p = 0.03` or `p < 0.001`."""
+    """Return `p = 0.030` or `p < 0.001`."""
     shown = probability(p, level)
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 

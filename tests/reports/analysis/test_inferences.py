@@ -12,7 +12,7 @@ from reports.analysis.hypothesis import Hypothesis
 from reports.analysis.inferences import adjust, on_other_tasks, on_these_tasks
 from reports.analysis.paired_runs import MixedRuns, pair_runs
 from reports.analysis.verdict import verdict
-from reports.statistics import intervals
+from reports.statistics import draws_and_rows
 from tests.support.simulated_runs import Study, simulate
 
 METHODS = {"fine-tuning": 0.0, "simplex": 0.03}
@@ -29,7 +29,7 @@ def test_clustered_errors_agree_with_another_program():
     rng = np.random.default_rng(5)
     groups = np.repeat(np.arange(40), rng.integers(1, 6, 40))
     rows = rng.normal(0, 1, 40)[groups] + rng.normal(0, 1, len(groups))
-    estimate = intervals.over_draws_and_rows(np.stack([rows, rows]), groups)
+    estimate = draws_and_rows.estimate(np.stack([rows, rows]), groups)
     theirs = sm.OLS(rows, np.ones(len(rows))).fit(cov_type="cluster", cov_kwds={"groups": groups})
     assert estimate.mean == pytest.approx(rows.mean())
     assert estimate.variance == pytest.approx(theirs.bse[0] ** 2)
@@ -223,12 +223,12 @@ def test_few_rows_that_carry_a_difference_support_no_claim():
     """Squared errors of log-normal labels: of 200 rows, a handful carry the difference."""
     rng = np.random.default_rng(2)
     points = rng.normal(0, 1, (8, 200)) * np.exp(rng.normal(0, 1.5, 200))
-    assert intervals.over_draws_and_rows(points, uneven=True).groups < 20
-    assert intervals.over_draws_and_rows(rng.normal(0, 1, (8, 200)), uneven=True).groups > 20
+    assert draws_and_rows.estimate(points, uneven=True).groups < 20
+    assert draws_and_rows.estimate(rng.normal(0, 1, (8, 200)), uneven=True).groups > 20
     sizes = np.concatenate([np.repeat(np.arange(3), 50), np.arange(3, 253)])
     shared = rng.normal(0, 1, 253)[sizes] + rng.normal(0, 0.3, (8, 400))
-    assert intervals.effective_number(sizes) > 20
-    assert intervals.over_draws_and_rows(shared, sizes).groups < 20
+    assert draws_and_rows.effective_number(sizes) > 20
+    assert draws_and_rows.estimate(shared, sizes).groups < 20
 
 
 def test_a_class_without_a_test_row_supports_no_claim_on_macro_f1(grid):
