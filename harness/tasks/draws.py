@@ -35,7 +35,7 @@ class Draw:
     redrawn: int  # draws discarded because a class was missing
     held_out: tuple[
         int, ...
-    ] = ()  # rows, from 0, of the training split on which the draw is tested
+    ] = ()  # positions, from 0, of the test examples in the training split, if held out
 
     @property
     def shared(self) -> int:
@@ -187,7 +187,10 @@ def test_sets(
 def _pool_and_tests(
     task: Task, read: Callable[[str], Sequence[Example]], number: int, recipe: Recipe
 ) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]], tuple[int, ...]]:
-    """Return the examples to draw from, the test examples, and the numbers of the latter if they are held out."""
+    """Return the examples to draw from, the test examples, and the latter's positions in the training split.
+
+    There are no positions for a task that has a test split.
+    """
     rows = read(task.train)
     if not task.holdout:
         return rows, test_sets(task, read, number, recipe), ()

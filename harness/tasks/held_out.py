@@ -10,23 +10,24 @@ HELD_OUT = 0.25  # fraction of the examples to test on, up to the limit
 
 
 def held_out_count(rows: int, recipe: Recipe) -> int:
-    """Return how many of the examples are held out; the last group may add a few more."""
+    """Return how many of the examples are held out; the rest of the last group comes on top."""
     count = round(HELD_OUT * rows)
     return min(count, recipe.test_limit) if recipe.test_limit else count
 
 
 def hold_out(task: Task, rows: Sequence[Example], number: int, recipe: Recipe) -> tuple[int, ...]:
-    """Return the rows, from 0, on which a draw is tested, in ascending order.
+    """Return the positions in `rows` (from 0, ascending) of the examples on which a draw is tested.
 
     Whole groups are held out: rows with the same value of the group column are either all test examples
-    or none. Without that column, rows with equal texts form a group, so that no text is both trained and
-    tested on. All draws of a task and number hold out the same examples, whatever the size.
+    or none. Rows without a value of it form a group if their texts (of a pair: both) are equal. So without
+    that column, no text, or no pair, is both trained and tested on. All draws of a task and number hold
+    out the same examples, whatever the size.
 
     Args:
         task: the task.
         rows: the examples of its training split.
         number: the draw's number.
-        recipe: how many examples are tested at most.
+        recipe: its `test_limit` limits their number, but for the rest of the last group.
     """
     groups: dict[str | tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):

@@ -1,6 +1,6 @@
 """The mixture of a simplex: how its points are sampled, and what is mixed at a point.
 
-The distribution is that of Falissard et al. 2023 and Wortsman et al. 2021; points come from a Dirichlet distribution.
+Points come from a symmetric Dirichlet distribution; by default it is uniform, as in Wortsman et al. 2021.
 """
 
 from collections.abc import Mapping

@@ -259,10 +259,9 @@ def holdout_ratio(runs: Iterable[Run]) -> float:
     """Return the `overlap` that widens an interval over draws (`intervals.over_draws`; Nadeau & Bengio 2003).
 
     It is the ratio of test rows to the other rows of a file, and 0 if the test rows are not split anew for
-    each draw. If all results store the numbers of their test rows (`identities`), the split held out at most
-    about `HELD_OUT` of the rows, and the greatest possible ratio, HELD_OUT / (1 - HELD_OUT), is returned. If
-    one does not, because an earlier version wrote it, the training rows stand for the other rows, which makes
-    the ratio too large.
+    each draw. Results of this version store which rows they were tested on (`identities`). Their split held out at
+    most about `HELD_OUT` of the rows, so HELD_OUT / (1 - HELD_OUT) is returned. If a result is of an earlier
+    version, which stored none, the training rows stand for the other rows, which makes the ratio too large.
     """
     held_out = [run for run in runs if run.holdout]
     if all(run.identities is not None for run in held_out):

@@ -1,7 +1,7 @@
 """The verdict in words: what differs, by how much, in which population it is settled, and what would settle it.
 
-A verdict never says "no difference". With `full`, a test without a significant result says what it could
-have detected, or why it could not be significant.
+A verdict never says "no difference". With `full`, a claim that is not settled says what its test could have
+detected, or what prevents it; where a whole comparison is barred, the headline says why.
 """
 
 import math
@@ -198,7 +198,7 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of {claim.alpha:.2g} is possible"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
-        smallest = probability(claim.smallest)
+        smallest = probability(claim.reach)
         yield f"{claim.n} tasks allow no p below {smallest}; p of {claim.alpha:.2g} takes at least {fewest}"
     elif not math.isnan(claim.mde):
         yield f"detects about {claim.mde:.1f} points or more"
@@ -267,7 +267,7 @@ def _more_draws(test: Contrast, claim: Inference) -> str:
         return f"more {what}, not more draws, {goal}."
     least = f"{low:.0f}" if low <= MOST else f"more than {MOST:,}"
     many = f"{least} to {high:.0f}" if high <= MOST else f"{least} or more"
-    if high == low:
+    if high == low or low > MOST:
         many = least
     target = high if high <= MOST else max(low, test.draws[0] + 1)
     cost = ""

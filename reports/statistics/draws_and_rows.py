@@ -66,7 +66,7 @@ def estimate(
         return Estimate(mean, 0.0, math.nan, 0.0, known)
     cells = max(int(tested.sum()) - draws - int(tested.any(axis=0).sum()) + 1, 1)
     # A variance over draws that is too small by chance would also give too many degrees of freedom, and
-    # both together too many small p. So they are those that follow from an upper bound of that variance.
+    # both together too many small p. So the degrees of freedom follow from an upper bound of that variance.
     bound = by_draw * (draws - 1) / _chi_square_quantile(draws - 1, LOW_QUANTILE)
     most = max(bound + shared, bound, by_row)
     # Divided by `most` first, because the squares of tiny variances would vanish.

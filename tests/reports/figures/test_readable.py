@@ -175,7 +175,7 @@ def test_axes_name_the_metric(name, grid):
         assert "metric differs by task" in labels(different)
     assert "mean of pearson and spearman (stsb)" in different.caption
     if name in ("seeds", "curve"):
-        assert {"matthews, points", "mean of accuracy and F1, points"} <= {
+        assert {"matthews, points", "mean of accuracy and F1 of yes, points"} <= {
             axes.get_ylabel().replace("\n", " ") for axes in different.axes
         }
 
