@@ -10,7 +10,7 @@ HELD_OUT = 0.25  # fraction of the examples to test on, up to the limit
 
 
 def held_out_count(rows: int, recipe: Recipe) -> int:
-    """Return how many of the examples are held out; the rest of the last group comes on top."""
+    """Return how many examples are held out, not counting those that complete the last group (see `hold_out`)."""
     count = round(HELD_OUT * rows)
     return min(count, recipe.test_limit) if recipe.test_limit else count
 
@@ -18,16 +18,16 @@ def held_out_count(rows: int, recipe: Recipe) -> int:
 def hold_out(task: Task, rows: Sequence[Example], number: int, recipe: Recipe) -> tuple[int, ...]:
     """Return the positions in `rows` (from 0, ascending) of the examples on which a draw is tested.
 
-    Whole groups are held out: rows with the same value of the group column are either all test examples
-    or none. Rows without a value of it form a group if their texts (of a pair: both) are equal. So without
-    that column, no text, or no pair, is both trained and tested on. All draws of a task and number hold
-    out the same examples, whatever the size.
+    Whole groups are held out, in random order, until there are at least `held_out_count` test examples. Rows
+    with the same value of the group column form a group, and so do rows without a value whose texts (of a
+    pair: both) are equal but for case, width and spaces. So without that column, no text, or no pair, is both
+    trained and tested on. All draws of a task, number and recipe hold out the same examples, whatever the size.
 
     Args:
         task: the task.
         rows: the examples of its training split.
         number: the draw's number.
-        recipe: its `test_limit` limits their number, but for the rest of the last group.
+        recipe: its `test_limit` limits `held_out_count`.
     """
     groups: dict[str | tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):

@@ -47,7 +47,7 @@ def attend(
     if prefix_key is None:
         return _over_jobs(module, query, key, value, attention_mask, **options)
     rows, length = key.shape[0], prefix_key.shape[-2]
-    # Set by `Prefix` with gate=input or prefix_dropout: multiplies the prefix by the gate and applies its dropout.
+    # Set by `Prefix` with gate=input or prefix_dropout: scales the prefix by its gate, applies prefix_dropout, or both.
     change: Callable[[Tensor], Tensor] = getattr(
         module, "_slots_change_prefix", lambda prefix: prefix
     )

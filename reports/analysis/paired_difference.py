@@ -49,6 +49,16 @@ def paired_difference(
     paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]
 ) -> PairedDifference:
     """Return the difference of a method from the baseline on one task, over the draws that have all sizes."""
+    known: dict[tuple[str, str, tuple[int, ...]], PairedDifference] = paired_runs.known_differences
+    key = method, task, tuple(sizes)
+    if key not in known:
+        known[key] = _computed(paired_runs, method, task, sizes)
+    return known[key]
+
+
+def _computed(
+    paired_runs: PairedRuns, method: str, task: str, sizes: Sequence[int]
+) -> PairedDifference:
     planned, missing, failed = 0, 0, 0
     by_size: list[list[tuple[Run, Run]]] = []
     for size in sizes:

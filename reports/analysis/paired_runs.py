@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,9 +195,16 @@ class PairedRuns:
 
     def against(self, baseline: str) -> "PairedRuns":
         """Return the same runs with another baseline."""
+        if baseline == self.baseline:
+            return self
         other = replace(self, baseline=baseline)
         other.__dict__["untrained"] = self.untrained  # the most expensive of the cached properties
         return other
+
+    @cached_property
+    def known_differences(self) -> dict[tuple[str, str, tuple[int, ...]], Any]:
+        """What `paired_difference` computed already, by method, task and sizes: several families ask for it."""
+        return {}
 
     @cached_property
     def seen(self) -> tuple[str, ...]:

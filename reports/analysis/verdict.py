@@ -1,7 +1,7 @@
-"""The verdict in words: what differs, by how much, in which population it is settled, and what would settle it.
+"""The verdict in words: what differs, by how much, in which population it is settled, and the next step.
 
 A verdict never says "no difference". With `full`, a claim that is not settled says what its test could have
-detected, or what prevents it; where a whole comparison is barred, the headline says why.
+detected, or why it could not be settled; where a whole comparison is barred, the headline says why.
 """
 
 import math
@@ -62,7 +62,9 @@ def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
     # A method that is better on average may be worse on some of the tasks.
     settled = these.replace("on these", "on average over these")
     if comparison.hypothesis is not None:
-        return _answer(comparison.hypothesis, these, settled)
+        barred = [test for test in tests if test.barred and not test.declared]
+        answer = _answer(comparison.hypothesis, these, settled)
+        return " ".join([answer, *_no_claims(barred)])
     wide = [test for test in tests if test.others and test.others.settled]
     narrow = [test for test in tests if test.these.settled and test not in wide]
     barred = [test for test in tests if test.these.barred]
@@ -198,7 +200,7 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
         yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of {claim.alpha:.2g} is possible"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
-        smallest = probability(claim.reach)
+        smallest = probability(claim.reach, claim.alpha)
         yield f"{claim.n} tasks allow no p below {smallest}; p of {claim.alpha:.2g} takes at least {fewest}"
     elif not math.isnan(claim.mde):
         yield f"detects about {claim.mde:.1f} points or more"

@@ -479,3 +479,15 @@ def test_the_interval_of_a_score_near_100_is_not_too_short():
     assert cell.high == 100
     shown = f"{cell.mean:.1f} ± {cell.mean - cell.low:.1f}"
     assert shown in render(compare(runs, baseline="base"), format="markdown")
+
+
+def test_a_declared_study_says_why_its_other_comparisons_support_no_claim(grid):
+    """The headline answers the hypothesis, and names what bars a comparison beside it."""
+    runs = [
+        run
+        for run in grid(METHODS | {"prefix": 0.0}, tasks=EIGHT, sizes=(50,), draws=12)
+        if (run.method, run.task, run.draw) != ("prefix", EIGHT[0], 0)
+    ]
+    text = render(compare(runs, hypothesis=Hypothesis("simplex", "fine-tuning")))
+    assert "the hypothesis of this study" in text
+    assert "No claim about prefix: 1 of 96 pairs is missing" in " ".join(text.split())
