@@ -19,6 +19,10 @@ _ADDED_FIELDS: Final = {
 }  # of a recipe, by later versions, with their defaults
 
 
+# The number of a class, the value of a regression, or the numbers, ascending, of all classes of a multilabel row.
+Label = int | float | tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How examples are sampled and how long methods are trained; all methods of a comparison share it."""
@@ -110,6 +114,7 @@ class DrawSpec:
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
     labels: tuple[str, ...] = ()  # the classes; empty for a regression
     holdout: bool = False  # each draw holds out its own test examples
+    multilabel: bool = False  # a row has any number of the classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +140,10 @@ class Job:
             name: getattr(self.draw, name)
             for name in ("task", "version", "revision", "metrics", "labels", "holdout")
         }
+        if (
+            self.draw.multilabel
+        ):  # later than the results of other tasks, whose identity must not change
+            shared["multilabel"] = True
         method = {
             "name": self.method,
             "version": self.method_version,

@@ -4,13 +4,15 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from harness.geometry import ALONE, Geometry
+from harness.jobs import Label
 
 Status = Literal["done", "diverged", "failed"]
+SETS: Final = b"M"  # first byte of compressed sets; numbers begin with their type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,24 @@ def pack_predictions(values: Sequence[float], regression: bool) -> bytes:
     return zlib.compress(code.encode() + struct.pack(f"<{len(values)}{code}", *values), 9)
 
 
+def pack_sets(sets: Sequence[Sequence[int]], classes: int) -> bytes:
+    """Compress the classes of each row of a multilabel task: one bit for each class, in whole bytes."""
+    marks = np.zeros((len(sets), classes), dtype=bool)
+    for mark, numbers in zip(marks, sets, strict=True):
+        mark[list(numbers)] = True
+    header = SETS + struct.pack("<I", classes)
+    return zlib.compress(header + np.packbits(marks, axis=1).tobytes(), 9)
+
+
+def unpack_marks(raw: bytes) -> np.ndarray | None:
+    """Return marks [rows, classes] of a decompressed `pack_sets`; None if the values are numbers."""
+    if raw[:1] != SETS:
+        return None
+    (classes,) = struct.unpack_from("<I", raw, 1)
+    packed = np.frombuffer(raw, np.uint8, offset=5).reshape(-1, -(-classes // 8))
+    return np.unpackbits(packed, axis=1, count=classes).astype(bool)
+
+
 def pack_probabilities(probabilities: np.ndarray) -> bytes:
     """Compress class probabilities [rows, classes] as float16."""
     header = struct.pack("<H", probabilities.shape[1])
@@ -127,9 +147,11 @@ def unpack_probabilities(data: bytes) -> np.ndarray:
     return values
 
 
-def unpack_predictions(data: bytes) -> list[float]:
-    """Return the numbers that `pack_predictions` compressed."""
+def unpack_predictions(data: bytes) -> list[Label]:
+    """Return what `pack_predictions` or `pack_sets` compressed."""
     raw = zlib.decompress(data)
+    if (marks := unpack_marks(raw)) is not None:
+        return [tuple(np.flatnonzero(row).tolist()) for row in marks]
     code = raw[:1].decode()
     return list(struct.unpack(f"<{(len(raw) - 1) // struct.calcsize('<' + code)}{code}", raw[1:]))
 

@@ -110,7 +110,9 @@ class Features(Method):
         std[std == 0] = 1.0
         scaled = (x - mean) / std
         for strength in GRID if self.c == 0 else (self.c,):
-            if classes == 0:
+            if y.ndim == 2:
+                weight, bias = _one_by_one(scaled, y, strength, weights)
+            elif classes == 0:
                 fitted = Ridge(alpha=1 / strength).fit(scaled, y)
                 weight, bias = fitted.coef_[None], np.array([fitted.intercept_])
             else:
@@ -137,3 +139,24 @@ class Features(Method):
         import numpy as np
 
         return {"readout": np.eye(hidden), "readout_bias": np.zeros(hidden)}
+
+
+def _one_by_one(
+    x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a logistic regression to each column of `y` `[examples, classes]`; return weights and biases.
+
+    A class that all or no examples have gets its log odds, with half an example of either kind added.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    weight = np.zeros((y.shape[1], x.shape[1]))
+    share = (y.sum(axis=0) + 0.5) / (len(y) + 1)
+    bias = np.log(share / (1 - share))
+    for number, column in enumerate(y.T):
+        if 0 < column.sum() < len(column):
+            of_rows = None if weights is None else weights[:, number]
+            fitted = LogisticRegression(C=strength, max_iter=1000).fit(x, column, of_rows)
+            weight[number], bias[number] = fitted.coef_[0], fitted.intercept_[0]
+    return weight, bias

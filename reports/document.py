@@ -25,12 +25,12 @@ def metric_title(name: str, classes: Sequence[str]) -> str:
         name: as stored, such as `f1`, `f1/mismatched` or `zeroed f1`.
         classes: the names of the task's classes; F1 is that of the second.
     """
-    match = re.fullmatch(r"(zeroed |rule \S+ )?(macro-)?f1(?:/(.*))?", name)
+    match = re.fullmatch(r"(zeroed |rule \S+ )?(macro-|micro-)?f1(?:/(.*))?", name)
     if match is None:
         return name
-    prefix, macro, suffix = (part or "" for part in match.groups())
-    of = f" of {classes[1]}" if len(classes) > 1 and not macro else ""
-    return f"{prefix}{macro}F1{of}{f' ({suffix})' if suffix else ''}"
+    prefix, mean, suffix = (part or "" for part in match.groups())
+    of = f" of {classes[1]}" if len(classes) > 1 and not mean else ""
+    return f"{prefix}{mean}F1{of}{f' ({suffix})' if suffix else ''}"
 
 
 def number(value: float | None, digits: int) -> str:

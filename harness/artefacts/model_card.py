@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from harness.artefacts.restore import StoredModel
 from harness.backbones.hub.cache import offline
 from harness.errors import BenchError, Unavailable
+from harness.jobs import Label
 from harness.tasks import draws, metrics
 from reports.document import metric_title
 
@@ -26,7 +27,7 @@ class ScoreInterval(NamedTuple):
     method: str
 
 
-TestSet = tuple[Sequence[float], Sequence[float]]  # predictions and labels
+TestSet = tuple[Sequence[Label], Sequence[Label]]  # predictions and labels
 
 
 def text(model: StoredModel, form: str, at: str | None) -> str:
@@ -56,6 +57,10 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
     else:
         tested = " at the centroid" if at is not None else ""
     classes = ", ".join(model.labels) or "a number"
+    if model.multilabel:
+        # A head in the format of PEFT is shifted, so that its threshold is .5.
+        threshold = 0.0 if form == "peft" else model.metadata["scale"].get("threshold", 0.0)
+        classes += f"; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{model.backbone.line()}{point}. Size {entry.size}, draw {entry.draw}, seed {entry.seed}: "
@@ -90,6 +95,10 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
             correct = sum(p == y for p, y in zip(predictions, labels, strict=True))
             by_score[name] = wilson(correct, len(labels))
     return _bootstrap(_metric_names(model), test_sets, shown) | by_score, ""
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
 
 
 def wilson(correct: int, count: int) -> ScoreInterval:

@@ -104,7 +104,11 @@ def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
 
 
 def _unscaled(model: StoredModel, tensors: Tensors) -> dict[str, Tensor]:
-    """Return the head; for a regression its last layer is rescaled so that it predicts in the labels' units."""
+    """Return the head as other programs use it.
+
+    The last layer of a regression is rescaled to predict in the labels' units; that of a multilabel task is
+    shifted, so that its threshold is a logit of 0 (probability .5).
+    """
     head = {name: tensors[name] for name in model.metadata["head"]}
     if not model.labels:
         mean, spread = model.metadata["scale"]["mean"], model.metadata["scale"]["spread"]
@@ -114,6 +118,13 @@ def _unscaled(model: StoredModel, tensors: Tensors) -> dict[str, Tensor]:
                 "this head has no bias to hold the mean of the labels: use --format safetensors"
             )
         head |= {weight: head[weight] * spread, bias: head[bias] * spread + mean}
+    elif threshold := model.metadata["scale"].get("threshold", 0.0):
+        bias = f"{model.metadata['output_layer']}.bias"
+        if bias not in head:
+            raise UsageError(
+                "this head has no bias to hold the threshold of the classes: use --format safetensors"
+            )
+        head |= {bias: head[bias] - threshold}
     return head
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import methods
 from harness.artefacts import tensor_files
 from harness.errors import Unavailable, UsageError
-from harness.jobs import BackboneSpec, Recipe, recipe_from
+from harness.jobs import BackboneSpec, Label, Recipe, recipe_from
 from harness.ledger import Ledger, LedgerEntry
 from harness.outcome import unpack_predictions
 from harness.tasks import REGISTRY, Task
@@ -27,7 +27,7 @@ class StoredModel:
     entry: LedgerEntry
     tensors: Mapping[str, Tensor]  # [vertices, ...], or without a vertex axis
     metadata: Mapping[str, Any]
-    predictions: Sequence[float] = ()  # one per test example, at the centroid of the simplex
+    predictions: Sequence[Label] = ()  # one per test example, at the centroid of the simplex
 
     @property
     def task(self) -> Task | None:
@@ -63,6 +63,11 @@ class StoredModel:
     def labels(self) -> list[str]:
         """The classes; empty for a regression."""
         return list(self.entry.setting["task"]["labels"])
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row has any number of the classes."""
+        return bool(self.entry.setting["task"].get("multilabel", False))
 
     @property
     def texts(self) -> int | None:

@@ -166,7 +166,7 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
     )
     mixture = job.method.trainable_parameters(slots, job.streams).mixture
     trainable = TrainableParameters(slots, initial, mixture)
-    decoded, regression = DecodedParameters(trainable), bool(job.ticket.task.regression)
+    decoded, task = DecodedParameters(trainable), job.ticket.task
     adapted = AdaptedModel(job.backbone, slots, trainable)
     if evaluator.tests:
         tests = {name: (rows, evaluator.encoded[name]) for name, rows in evaluator.tests.items()}
@@ -185,7 +185,7 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
         return result.score if result else math.nan
 
     samples = tuple(score(itemgetter(number)) for number in range(SAMPLES))
-    return samples, score(lambda values: testing.mean_logits(values, regression=regression))
+    return samples, score(lambda values: testing.mean_logits(values, task))
 
 
 def as_json(results: Sequence[Surroundings]) -> str:

@@ -81,8 +81,8 @@ def predict_texts(
         at: the point of the simplex; None: its centre.
 
     Returns:
-        A dictionary for each example: `answer` is the class name or the value; for classes,
-        `probabilities` maps each class name to its probability.
+        A dictionary for each example: `answer` is the class name, the list of the names of a multilabel
+        task, or the value; for classes, `probabilities` maps each class name to its probability.
 
     Raises:
         UsageError: an example has neither one text nor two.
@@ -108,16 +108,22 @@ def predict_texts(
         encoding.encode(backbone, [Example(text, 0) for text in texts]),
     )
     slots.remove()
-    task = Task(name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False)  # type: ignore[arg-type]
+    task = Task(
+        name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False,  # type: ignore[arg-type]
+        multilabel=stored.multilabel,
+    )  # fmt: skip
     predictions = Target(task, **stored.metadata["scale"]).predictions(logits)
     if not stored.labels:
         return [{"answer": value} for value in predictions]
+    of_rows = logits.sigmoid() if stored.multilabel else logits.softmax(1)
     return [
         {
-            "answer": stored.labels[int(number)],
+            "answer": [stored.labels[number] for number in label]
+            if isinstance(label, tuple)
+            else stored.labels[int(label)],
             "probabilities": dict(zip(stored.labels, probabilities, strict=True)),
         }
-        for number, probabilities in zip(predictions, logits.softmax(1).tolist(), strict=True)
+        for label, probabilities in zip(predictions, of_rows.tolist(), strict=True)
     ]
 
 
@@ -223,7 +229,11 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
     if as_json:
         Console().print_json(data=prediction)
         return
-    text = prediction["answer"] if stored.labels else f"{prediction['answer']:.3f}"
+    answer = prediction["answer"]
+    if stored.multilabel:
+        text = ", ".join(answer) or "none of the classes"
+    else:
+        text = answer if stored.labels else f"{answer:.3f}"
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         text += f"  ({', '.join(f'{name} {100 * value:.1f} %' for name, value in ranked)})"
@@ -267,7 +277,12 @@ def _answer_cells(stored: StoredModel, prediction: Mapping[str, Any]) -> list[st
     if not stored.labels:
         return [f"{value:.6g}"]
     probabilities = [f"{prediction['probabilities'][name]:.6g}" for name in stored.labels]
-    return [escape_formula(value), *probabilities]
+    return [escape_formula(_named(value)), *probabilities]
+
+
+def _named(answer: str | Sequence[str]) -> str:
+    """Return a class, or all classes of a row as a JSON list, in which no comma of a name is ambiguous."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 def _cell(value: object) -> str:

@@ -96,7 +96,11 @@ def _as_json(
         "metrics": {name: _json_number(value) for name, value in entry.metrics.items()},
         "result": entry.result,
         "curve": [_curve_entry(values) for values in curve],
-        "predictions": predictions and [_json_number(value) for value in predictions],
+        "predictions": predictions
+        and [
+            list(value) if isinstance(value, tuple) else _json_number(value)
+            for value in predictions
+        ],
         "attempts": attempts,
     }
 

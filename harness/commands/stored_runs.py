@@ -19,7 +19,7 @@ from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
-from harness.outcome import unpack_probabilities
+from harness.outcome import unpack_marks, unpack_probabilities
 from harness.study import data_findings, option_reader, preregistration
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
@@ -409,8 +409,10 @@ def _full(blobs: Mapping[str, bytes]) -> int | None:
 
 
 def numbers(data: bytes) -> NDArray[np.float64]:
-    """Return the values of `unpack_predictions` as an array `[rows]`."""
+    """Return the values of `unpack_predictions` as an array: `[rows]`, or `[rows, classes]` of zeros and ones."""
     raw = zlib.decompress(data)
+    if (marks := unpack_marks(raw)) is not None:
+        return marks.astype(np.float64)
     return np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
 
 

@@ -234,7 +234,8 @@ def job_of(entry: LedgerEntry) -> Job:
     task = setting["task"]
     rows = DrawSpec(
         task=task["task"], version=task["version"], revision=task["revision"], metrics=tuple(task["metrics"]),
-        labels=tuple(task["labels"]), holdout=task["holdout"], size=entry.size, number=entry.draw,
+        labels=tuple(task["labels"]), holdout=task["holdout"],
+        multilabel=task.get("multilabel", False), size=entry.size, number=entry.draw,
         fingerprint=entry.fingerprint, n_train=entry.n_train, n_dev=entry.n_dev, n_test=entry.n_test,
     )  # fmt: skip
     method = setting["method"]

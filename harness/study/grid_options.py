@@ -202,7 +202,12 @@ class GridOptions:
     ] = None
     label: Annotated[
         Text,
-        _option("--label", "The column that holds the label.", OWN_DATA, metavar="COLUMN"),
+        _option(
+            "--label",
+            "The column that holds the label; for --kind multilabel lists of classes, or several columns of 0 and 1.",
+            OWN_DATA,
+            metavar="COLUMN[,COLUMN]",
+        ),
     ] = None
     test: Annotated[
         Path | None,
@@ -217,7 +222,10 @@ class GridOptions:
     kind: Annotated[
         Text,
         _option(
-            "--kind", "What the label is: classes or number.", OWN_DATA, metavar="classes|number"
+            "--kind",
+            "What the label is: one of several classes, a number, or any number of classes.",
+            OWN_DATA,
+            metavar="classes|number|multilabel",
         ),
     ] = None
     group: Annotated[
@@ -234,7 +242,7 @@ class GridOptions:
         _option(
             "--metrics",
             "The metrics whose mean is the score. Default: accuracy for classes, pearson and spearman for "
-            "numbers. Others: f1, macro-f1, matthews, mse, rmse, evaluate:NAME.",
+            "numbers, micro-f1 for multilabel. Others: f1, macro-f1, matthews, mse, rmse, evaluate:NAME.",
             OWN_DATA,
             metavar="NAME,NAME",
         ),

@@ -184,6 +184,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
         metrics=tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics),
         labels=task.labels,
         holdout=task.holdout,
+        multilabel=task.multilabel,
     )
 
 
@@ -197,7 +198,12 @@ def _draw(
         drawn = draws.draw(task, read, size, number, recipe)
     except draws.Infeasible as reason:
         return {"reason": str(reason)}
-    tested = {int(row.label) for rows in drawn.tests.values() for row in rows}
+    tested = {
+        number
+        for rows in drawn.tests.values()
+        for row in rows
+        for number in (row.classes if task.labels else ())
+    }
     absent = [name for number, name in enumerate(task.labels) if number not in tested]
     return {
         "fingerprint": drawn.fingerprint,

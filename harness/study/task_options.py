@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from harness.jobs import Recipe
 from harness.study.option_reader import OptionReader, split
@@ -19,6 +20,7 @@ from harness.tasks import (
     task_file,
     user_files,
 )
+from harness.tasks.label_kinds import KINDS, NamedKind
 from harness.tasks.sources import Source
 from methods.core.suggestions import did_you_mean
 
@@ -93,8 +95,8 @@ def _task_of_data(reader: OptionReader) -> Task | None:
         reader.problems.append(f"{option} needs --text COLUMN and --label COLUMN")
     if grid.metrics is not None and not split(grid.metrics):
         reader.problems.append("--metrics is empty")
-    if grid.kind not in (None, "classes", "number"):
-        reader.problems.append(f"--kind must be classes or number, got {grid.kind!r}")
+    if grid.kind not in (None, *KINDS):
+        reader.problems.append(f"--kind must be {' or '.join(KINDS)}, got {grid.kind!r}")
     delimiter = None
     if grid.delimiter is not None:
         delimiter = reader.attempt(partial(delimiters.delimiter_named, grid.delimiter))
@@ -118,9 +120,11 @@ def _task_of_data(reader: OptionReader) -> Task | None:
             user_files.from_options,
             origin,
             cells.column_names(grid.text),
-            cells.column_name(grid.label),
+            cells.column_names(grid.label)
+            if grid.kind == "multilabel"
+            else [cells.column_name(grid.label)],
             test=grid.test,
-            regression={"classes": False, "number": True}.get(grid.kind or ""),
+            kind=cast("NamedKind | None", grid.kind),  # checked above
             metrics=[metrics.located(name, Path()) for name in split(grid.metrics)]
             if grid.metrics is not None
             else None,

@@ -5,14 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from harness.jobs import Label
+
 
 class Example(NamedTuple):
-    """One or two texts and a label: the number of the class, or the value of a regression."""
+    """One or two texts and a label."""
 
     texts: tuple[str, ...]
-    label: int | float
+    label: Label
     # what the row shares with rows that are not independent of it, such as a premise; empty: its texts
     group: str = ""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The numbers of the row's classes; the label must not be a value of a regression."""
+        return self.label if isinstance(self.label, tuple) else (int(self.label),)
 
     @property
     def group_key(self) -> str | tuple[str, ...]:
@@ -64,6 +71,7 @@ class Task:
     # Backbones that are known to have been trained on data of this task.
     seen_by: frozenset[str] = frozenset()
     version: int = 1  # increased by a correction that changes numbers
+    multilabel: bool = False  # a row has any number of the classes
     # sentences on a user's file: what it contains, and what may be wrong with it
     description: tuple[str, ...] = field(default=(), compare=False)
     findings: tuple[str, ...] = field(default=(), compare=False)

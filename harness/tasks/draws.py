@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from harness.jobs import Recipe
+from harness.jobs import Label, Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task, normalise
 from harness.tasks.held_out import held_out_count, hold_out
@@ -86,7 +86,8 @@ def counts(task: Task, size: int, recipe: Recipe) -> tuple[int, int]:
     """Return the numbers of training and dev examples of a size.
 
     Raises:
-        Infeasible: one of them is 0, or there are fewer training examples than classes.
+        Infeasible: one of them is 0, there are fewer training examples than classes, or examples with
+            several classes cannot be sampled as the recipe says.
     """
     total = size * len(task.labels) if recipe.per_class and task.labels else size
     if recipe.dev == "carved":
@@ -97,7 +98,11 @@ def counts(task: Task, size: int, recipe: Recipe) -> tuple[int, int]:
         dev = round(0.3 * total) if recipe.dev == "extra" else int(recipe.dev)
     if dev < 1 or train < 1:
         raise Infeasible(f"size {size} leaves {train} training and {dev} dev rows")
-    if train < len(task.labels):
+    if task.multilabel and (recipe.per_class or recipe.sampling == "stratified"):
+        raise Infeasible(
+            "rows with several classes are drawn at random: leave out --per-class and --sampling stratified"
+        )
+    if train < len(task.labels) and not task.multilabel:
         raise Infeasible(f"{train} training rows cannot hold all {len(task.labels)} classes")
     return train, dev
 
@@ -153,7 +158,8 @@ def draw(
     pool, tests, held_out = _pool_and_tests(task, read, number, recipe)
     if n_train + n_dev > len(pool):
         raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
-    classes = {row.label for row in pool} if task.labels else set()
+    # A draw of a few multilabel rows can lack a class: with many classes, most draws do.
+    classes = {row.label for row in pool} if task.labels and not task.multilabel else set()
     for attempt in range(TRIES):
         order = shuffled(
             stream_seed("draw", task.name, size, number, *([attempt] if attempt else [])), len(pool)
@@ -225,14 +231,14 @@ def _stratified(
         label: 1 / len(counted) if equal else count / len(pool)
         for label, count in sorted(counted.items())
     }
-    by_class: dict[int | float, list[Example]] = {label: [] for label in shares}
+    by_class: dict[Label, list[Example]] = {label: [] for label in shares}
     for index in order:
         by_class[pool[index].label].append(pool[index])
     train_quota, dev_quota = _each_class(_quotas(shares, n_train)), _quotas(shares, n_dev)
     for label, rows in by_class.items():
         needed = train_quota[label] + dev_quota[label]
         if len(rows) < needed:
-            name = repr(names[int(label)]) if names else f"{label:g}"
+            name = repr(names[label]) if isinstance(label, int) and names else str(label)
             raise Infeasible(f"class {name} has {len(rows)} rows, {needed} are needed")
     train = [row for label in shares for row in by_class[label][: train_quota[label]]]
     return train, [
@@ -240,7 +246,7 @@ def _stratified(
     ]
 
 
-def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float, int]:
+def _quotas(shares: Mapping[Label, float], total: int) -> dict[Label, int]:
     """Return integers in proportion to the shares, with sum `total`.
 
     What is left after rounding down goes to quotas of 0 first.
@@ -254,7 +260,7 @@ def _quotas(shares: Mapping[int | float, float], total: int) -> dict[int | float
     return quotas
 
 
-def _each_class(quotas: Mapping[int | float, int]) -> dict[int | float, int]:
+def _each_class(quotas: Mapping[Label, int]) -> dict[Label, int]:
     """Return the quotas with at least one row of each class, which the largest quotas give up."""
     raised = dict(quotas)
     for label in [label for label, quota in quotas.items() if quota == 0]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Final
 
+from harness.jobs import Label
 from harness.tasks.base import Example, normalise
 from harness.wording import clipped, escaped, listed, plural, short
 
@@ -13,26 +14,34 @@ UNEQUAL: Final = 5  # rows of the largest class for each row of a class that cou
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
 
-def description(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+def description(
+    name: str, rows: Sequence[Example], labels: Sequence[str], *, multilabel: bool = False
+) -> Iterator[str]:
     """Yield sentences on the classes and the lengths of rows.
 
     Args:
         name: of the file.
         rows: its examples.
         labels: the names of the classes; none for a regression.
+        multilabel: whether a row has any number of the classes.
     """
     if not rows:
         return
     if labels:
-        counts = Counter(int(row.label) for row in rows)
+        counts = Counter(number for row in rows for number in row.classes)
         ranked = [(labels[number], count) for number, count in counts.most_common()]
         shown = ", ".join(
             f"{escaped(clipped(text))} {count}" for text, count in ranked[:MOST_NAMED]
         )
         more = f" and {len(ranked) - MOST_NAMED} more" if len(ranked) > MOST_NAMED else ""
-        yield f"{name}: {plural(len(rows), 'row')} of {plural(len(counts), 'class', 'classes')}: {shown}{more}"
+        of = f"{plural(len(rows), 'row')} of {plural(len(counts), 'class', 'classes')}"
+        if multilabel:
+            mean = sum(counts.values()) / len(rows)
+            none = sum(not row.classes for row in rows)
+            of += f" (on average {mean:.2g} of them; {none} without any)"
+        yield f"{name}: {of}: {shown}{more}"
     else:
-        values = [row.label for row in rows]
+        values = [row.label for row in rows if not isinstance(row.label, tuple)]
         yield f"{name}: {plural(len(rows), 'row')} with labels from {min(values):g} to {max(values):g}"
     words = [sum(len(text.split()) for text in row.texts) for row in rows]
     if min(words) == max(words):
@@ -41,27 +50,28 @@ def description(name: str, rows: Sequence[Example], labels: Sequence[str]) -> It
         yield f"{name}: texts of {min(words)} to {max(words)} words, median {median(words):g}"
 
 
-def doubts(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+def doubts(
+    name: str, rows: Sequence[Example], labels: Sequence[str], *, multilabel: bool = False
+) -> Iterator[str]:
     """Yield sentences on what may be wrong: classes without rows, and texts that repeat or contradict each other."""
-    used = {int(row.label) for row in rows} if labels else set()
-    if rows and (empty := [text for n, text in enumerate(labels) if n not in used]):
+    counts = Counter(number for row in rows for number in row.classes) if labels else Counter()
+    if rows and (empty := [text for n, text in enumerate(labels) if n not in counts]):
         yield f"{name}: no row has the label {', '.join(map(short, empty[:MOST_NAMED]))}"
     if len(rows) > 1 and len({row.label for row in rows}) == 1:
         yield f"{name}: every row has the same label, so a score on these rows says little"
-    counts = Counter(int(row.label) for row in rows) if labels else Counter[int]()
     if len(counts) > 1 and max(counts.values()) >= UNEQUAL * min(counts.values()):
         rare = [
             labels[number] for number in counts if max(counts.values()) >= UNEQUAL * counts[number]
         ]
         yield (
             f"{name}: few rows of {listed(map(short, rare), MOST_NAMED)}: accuracy says little about rare classes; "
-            "see --metrics macro-f1, --sampling stratified, --class-weights balanced"
+            f"see --metrics macro-f1, {'' if multilabel else '--sampling stratified, '}--class-weights balanced"
         )
     yield from _repeated(name, rows)
 
 
 def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:
-    labels: dict[tuple[str, ...], set[int | float]] = {}
+    labels: dict[tuple[str, ...], set[Label]] = {}
     for row in rows:
         labels.setdefault(normalise(row.texts), set()).add(row.label)
     if repeated := len(rows) - len(labels):

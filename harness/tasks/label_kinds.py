@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
+from harness.tasks import metrics as scoring
 from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
+from harness.tasks.label_parser import NO_LIST, as_list
 from harness.tasks.problems import Problems
 from harness.wording import short
 from methods.core.suggestions import did_you_mean
 
+NamedKind = Literal["classes", "number", "multilabel"]
+KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 # What programs write for no value.
 MISSING: Final = ("na", "n/a", "#n/a", "nan", "null", "none", "nil")
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
@@ -22,12 +26,24 @@ class LabelKind(NamedTuple):
     classes: tuple[str, ...] = ()
     decimal_comma: bool = False
     notes: tuple[str, ...] = ()
+    multilabel: bool = False
+
+    @property
+    def name(self) -> scoring.LabelKind | None:
+        """The kind as a metric names it; None if it is ambiguous."""
+        if self.multilabel:
+            return "sets of classes"
+        if self.regression is None:
+            return None
+        return (
+            "numbers" if self.regression else "two classes" if len(self.classes) == 2 else "classes"
+        )
 
 
 def label_kind(
     cells: Sequence[object],
     at: str,
-    regression: bool | None,
+    named: NamedKind | None,
     labels: Sequence[str] | None,
     problems: Problems,
 ) -> LabelKind:
@@ -36,16 +52,20 @@ def label_kind(
     Args:
         cells: the label column of the training file.
         at: the file and the column, for messages.
-        regression: whether the labels are numbers, as the user says; None: the user does not say.
+        named: the kind that the user names; None: the user names none.
         labels: the classes that the user names; None: there are no such names.
         problems: receives what is wrong with the column as a whole.
     """
+    if named == "multilabel":
+        return _sets(cells, at, labels, problems)
+    regression = None if named is None else named == "number"
     values = {
         text for cell in cells if not not_a_label(cell) and not text_problem(text := as_label(cell))
     }
     if cells and not values:
         kinds = sorted({kind for cell in cells if (kind := not_a_label(cell))})
-        what = f"{', '.join(kinds)} is not a label" if kinds else "no row has a label"
+        hint = "; `--kind multilabel` takes lists of classes" if "a list" in kinds else ""
+        what = f"{', '.join(kinds)} is not a label{hint}" if kinds else "no row has a label"
         problems.add(f"{at}: {what}")
         return LabelKind()
     comma = _decimal_comma(values)
@@ -64,6 +84,29 @@ def label_kind(
     if labels:
         return LabelKind(False, tuple(labels))
     return LabelKind(False, merged, False, tuple(_assumed(at, numbers, merged, regression)))
+
+
+def _sets(
+    cells: Sequence[object], at: str, labels: Sequence[str] | None, problems: Problems
+) -> LabelKind:
+    """Return the classes that lists name; cells that are not lists are reported with their rows."""
+    found = [as_list(cell) for cell in cells]
+    sets = {frozenset(as_label(one) for one in cell) for cell in found if cell is not None}
+    names = sorted(name for name in frozenset().union(*sets) if not text_problem(name))
+    others = [
+        text
+        for cell, read in zip(cells, found, strict=True)
+        if read is None and (text := as_label(cell))
+    ]
+    if others:
+        problems.add(f"{at}: {short(others[0])} {NO_LIST}")
+    elif not sets:
+        problems.add(f"{at}: no row has a label")
+    elif len(sets) == 1 or not names:
+        problems.add(f"{at}: every row has the same classes; there is nothing to learn")
+    else:
+        return LabelKind(False, tuple(labels or names), multilabel=True)
+    return LabelKind()
 
 
 def _read_as(at: str, values: Collection[str], *, comma: bool) -> Iterator[str]:

@@ -13,6 +13,7 @@ import hashlib
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,8 +23,11 @@ from typing import Any, Final, Literal
 from harness.errors import Unavailable, UsageError
 from methods.core.suggestions import did_you_mean
 
-Values = Sequence[int] | Sequence[float]
-LabelKind = Literal["classes", "two classes", "numbers", "anything"]
+Values = Sequence[Any]  # one `tasks.base.Label` for each row
+LabelKind = Literal["two classes", "classes", "numbers", "sets of classes"]
+CLASSES: Final[frozenset[LabelKind]] = frozenset({"two classes", "classes"})
+NUMBERS: Final[frozenset[LabelKind]] = frozenset({"numbers"})
+SETS: Final[frozenset[LabelKind]] = frozenset({"sets of classes"})
 
 _EVALUATE_NAME: Final = re.compile(
     r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?"
@@ -36,7 +40,7 @@ class Metric:
 
     name: str
     better: Literal["higher", "lower"] = "higher"
-    suits: LabelKind  # the labels that it can score
+    suits: frozenset[LabelKind]  # the labels that it can score
     function: Callable[[Values, Values], float]
     # Increased by a correction that changes numbers; a hash for a script of the user.
     version: int | str = 1
@@ -52,7 +56,7 @@ class Metric:
                 f"{self.name} requires as many predictions as labels, and at least one; "
                 f"got {len(predictions)} and {len(labels)}"
             )
-        if not all(math.isfinite(value) for value in predictions):
+        if not all(isinstance(value, tuple) or math.isfinite(value) for value in predictions):
             return math.nan
         return float(self.function(predictions, labels))
 
@@ -63,9 +67,29 @@ def _accuracy(predictions: Values, labels: Values) -> float:
 
 def _f1(classes: Sequence[int] | None, predictions: Values, labels: Values) -> float:
     """Return the mean F1 of some classes, or of all that occur."""
+    if any(isinstance(label, tuple) for label in labels):
+        counts = _label_counts(predictions, labels)
+        return math.fsum(2 * hits / both for hits, both in counts) / len(counts) if counts else 0.0
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0))
+
+
+def _micro_f1(predictions: Values, labels: Values) -> float:
+    """Return the F1 of all pairs of a row and a class; 0 if no row has a class and none is predicted."""
+    counts = _label_counts(predictions, labels)
+    both = sum(total for _, total in counts)
+    return 2 * sum(hits for hits, _ in counts) / both if both else 0.0
+
+
+def _label_counts(predictions: Values, labels: Values) -> list[tuple[int, int]]:
+    """Return for each class that occurs the rows where it is right, and those with it plus those predicted."""
+    hits, both = Counter[int](), Counter[int]()
+    for prediction, label in zip(predictions, labels, strict=True):
+        hits.update({*prediction} & {*label})
+        both.update(prediction)
+        both.update(label)
+    return [(hits[number], total) for number, total in sorted(both.items())]
 
 
 def _matthews(predictions: Values, labels: Values) -> float:
@@ -102,20 +126,19 @@ def _constant(values: Values) -> bool:
 
 
 METRICS: Final[Mapping[str, Metric]] = {
-    "accuracy": Metric(name="accuracy", suits="classes", function=_accuracy),
+    "accuracy": Metric(name="accuracy", suits=CLASSES, function=_accuracy),
     # Naming the class 1 keeps the number defined where predictions or labels hold one class only.
-    "f1": Metric(name="f1", suits="two classes", function=partial(_f1, [1])),
-    "macro-f1": Metric(name="macro-f1", suits="classes", function=partial(_f1, None)),
-    "matthews": Metric(name="matthews", suits="classes", function=_matthews),
-    "pearson": Metric(name="pearson", suits="numbers", function=partial(_correlation, "pearsonr")),
-    "spearman": Metric(
-        name="spearman", suits="numbers", function=partial(_correlation, "spearmanr")
-    ),
-    "mse": Metric(name="mse", better="lower", suits="numbers", function=_mse),
+    "f1": Metric(name="f1", suits=frozenset({"two classes"}), function=partial(_f1, [1])),
+    "macro-f1": Metric(name="macro-f1", suits=CLASSES | SETS, function=partial(_f1, None)),
+    "micro-f1": Metric(name="micro-f1", suits=SETS, function=_micro_f1),
+    "matthews": Metric(name="matthews", suits=CLASSES, function=_matthews),
+    "pearson": Metric(name="pearson", suits=NUMBERS, function=partial(_correlation, "pearsonr")),
+    "spearman": Metric(name="spearman", suits=NUMBERS, function=partial(_correlation, "spearmanr")),
+    "mse": Metric(name="mse", better="lower", suits=NUMBERS, function=_mse),
     "rmse": Metric(
         name="rmse",
         better="lower",
-        suits="numbers",
+        suits=NUMBERS,
         function=lambda predictions, labels: math.sqrt(_mse(predictions, labels)),
     ),
 }
@@ -141,7 +164,7 @@ def get(name: str) -> Metric:
     return Metric(
         name=name,
         better=better(name),
-        suits="anything",
+        suits=CLASSES | NUMBERS,
         function=partial(_evaluate, source, match["key"]),
         version=_script_version(source),
     )

@@ -12,6 +12,7 @@ from harness.tasks.base import Task
 from harness.tasks.cells import as_label, is_blank, text_problem
 from harness.tasks.decoding import decode
 from harness.tasks.delimiters import delimiter_named
+from harness.tasks.label_kinds import KINDS
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import read_bytes
 from harness.wording import escaped, short
@@ -26,7 +27,8 @@ _KEYS: Final = (
 def read(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
-    Keys: name, data, test, text (one or two columns), label, kind ("classes" or "number"), labels,
+    Keys: name, data, test, text (one or two columns), label (several for kind "multilabel"),
+    kind ("classes", "number" or "multilabel"), labels,
     positive, metrics, group, strict (true or false), delimiter, encoding.
 
     Raises:
@@ -34,15 +36,14 @@ def read(path: Path) -> Task:
     """
     entries = _entries(path)
     lists = _check(escaped(str(path)), entries)
-    kind = {"number": True, "classes": False}.get(entries.get("kind", ""))
     delimiter = entries.get("delimiter")
     return user_files.from_options(
         path.parent / _expanded(entries["data"]),
         lists["text"],
-        entries["label"],
+        lists["label"],
         test=path.parent / _expanded(entries["test"]) if "test" in entries else None,
         name=entries.get("name"),
-        regression=False if kind is None and lists.get("labels") else kind,
+        kind=entries.get("kind", "classes" if lists.get("labels") else None),
         metrics=[metrics.located(name, path.parent) for name in lists.get("metrics", [])] or None,
         labels=lists.get("labels"),
         group=entries.get("group"),
@@ -78,7 +79,7 @@ def _check(at: str, entries: Mapping[str, Any]) -> dict[str, list[str]]:
     for key in ("data", "text", "label"):
         if key not in entries:
             problems.add(f"{at}: the key {key!r} is missing")
-    for key in ("name", "data", "test", "label", "group", "delimiter", "encoding"):
+    for key in ("name", "data", "test", "group", "delimiter", "encoding"):
         if key in entries and (not isinstance(entries[key], str) or not entries[key]):
             problems.add(f"{at}: {key!r} must be a text, got {entries[key]!r}")
         elif key in ("data", "test") and not str(entries.get(key, "")).isprintable():
@@ -88,9 +89,10 @@ def _check(at: str, entries: Mapping[str, Any]) -> dict[str, list[str]]:
             )
     if not isinstance(entries.get("strict", False), bool):
         problems.add(f"{at}: 'strict' must be true or false, got {entries['strict']!r}")
-    if entries.get("kind", "classes") not in ("classes", "number"):
-        problems.add(f'{at}: \'kind\' must be "classes" or "number", got {entries["kind"]!r}')
-    keys = [key for key in ("text", "labels", "positive", "metrics") if key in entries]
+    if entries.get("kind", "classes") not in KINDS:
+        known = " or ".join(KINDS)
+        problems.add(f"{at}: 'kind' must be {known}, got {entries['kind']!r}")
+    keys = [key for key in ("text", "label", "labels", "positive", "metrics") if key in entries]
     lists = {key: _texts(f"{at}: {key!r}", key, entries[key], problems) for key in keys}
     labels = lists.get("labels")
     if labels is not None and (

@@ -14,15 +14,20 @@ from harness.errors import CorruptData, UsageError
 from harness.tasks import label_kinds
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Example, Task
-from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
-from harness.tasks.findings import alike, description, doubts, left_out, seen
+from harness.tasks.cells import as_label, is_blank
+from harness.tasks.findings import alike, description, doubts, left_out
+from harness.tasks.label_kinds import NamedKind
+from harness.tasks.label_parser import LabelParser
 from harness.tasks.problems import Problems
 from harness.tasks.sources import Files, Source
 from harness.tasks.table_files import FileTable, Reading, digest
 from harness.wording import escaped, listed, plural, short
-from methods.core.suggestions import did_you_mean
 
 REPEATS: Final = "repeating the header"
+DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
+    "numbers": ("pearson", "spearman"),
+    "sets of classes": ("micro-f1",),
+}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -32,8 +37,10 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    label: str
+    # the label column; of a multilabel task perhaps one column of 0 and 1 for each class
+    label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
+    multilabel: bool = False
     group: str = ""  # column that marks rows that are not independent, such as an author
     strict: bool = False  # refuse rows without a text or a label
     delimiter: str | None = None  # None: recognise it
@@ -45,7 +52,7 @@ class TableReader:
         """How the tables are read."""
         group = (self.group,) if self.group else ()
         return Reading(
-            needed=(*self.fields, self.label, *group),
+            needed=(*self.fields, *self.label, *group),
             only=True,
             delimiter=self.delimiter,
             encoding=self.encoding,
@@ -54,7 +61,7 @@ class TableReader:
     @property
     def source(self) -> str:
         """The origin and the columns, for people. Results of another source do not belong to this task."""
-        return f"{self.origin} ({', '.join(self.fields)} -> {self.label})"
+        return f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
 
     def revision(self) -> str:
         """Return a hash of the rows and of the columns and classes that are read.
@@ -101,7 +108,8 @@ class TableReader:
 
     def _digest(self, contents: Sequence[bytes]) -> str:
         # Other columns of the same rows are another task.
-        columns = (self.fields, self.label, self.labels, *([self.group] if self.group else []))
+        label = self.label if self.multilabel else self.label[0]
+        columns = (self.fields, label, self.labels, *([self.group] if self.group else []))
         columns += tuple(filter(None, (self.delimiter, self.encoding)))
         return digest([*contents, repr(columns).encode()])
 
@@ -116,12 +124,18 @@ class TableReader:
             left_out: receives the positions of rows that are left out, by reason.
         """
         missing = table.lacks(self.reading.needed, problems)
-        numbers = {name: number for number, name in enumerate(self.labels)}
+        parser = LabelParser(
+            columns=self.label,
+            classes=self.labels,
+            multilabel=self.multilabel,
+            decimal_comma=self.decimal_comma,
+        )
+        known = not missing & {*self.label}
         rows: list[Example] = []
         ungrouped: list[str] = []
         for position, record in zip(table.positions, table.rows, strict=True):
             repeats = table.repeats_header(record, self.reading.needed)
-            reason = REPEATS if repeats else self._lacks(record, missing)
+            reason = REPEATS if repeats else self._lacks(record, missing, parser if known else None)
             if reason and not self.strict:
                 left_out.setdefault(reason, []).append(position)
                 continue
@@ -133,10 +147,9 @@ class TableReader:
                 for name in self.fields
                 if name not in missing
             ]
-            if self.label in missing:
+            if not known:
                 continue
-            at = table.path, position
-            label = self._label(record.get(self.label), numbers, at, problems)
+            label = parser.parse(record, (table.path, position), problems)
             if label is not None and None not in texts:
                 group = as_label(record.get(self.group)) if self.group else ""
                 if self.group and not group:
@@ -151,62 +164,33 @@ class TableReader:
             )
         return rows
 
-    def _lacks(self, record: Mapping[str, Any], missing: Collection[str]) -> str:
-        """Return what a row lacks so that it is left out; empty if it lacks nothing."""
+    def _lacks(
+        self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
+    ) -> str:
+        """Return what a row lacks so that it is left out; empty if it lacks nothing.
+
+        Args:
+            record: the row.
+            missing: the columns that the table lacks.
+            parser: of its label; None: the label's columns are missing.
+        """
         for name in self.fields:
             value = record.get(name)
             if name not in missing and (
                 value is None or (isinstance(value, str) and is_blank(value))
             ):
                 return "without text"
-        if self.label not in missing and is_blank(as_label(record.get(self.label))):
-            return "without label"
-        return ""
-
-    def _label(
-        self,
-        value: object,
-        numbers: Mapping[str, int],
-        at: tuple[Path, str],
-        problems: Problems,
-    ) -> int | float | None:
-        column = f", column {self.label!r}: "
-        if kind := not_a_label(value):
-            problems.add_row(*at, f"{column}{kind} is not a label")
-            return None
-        text = as_label(value)
-        if problem := text_problem(text):
-            problems.add_row(*at, f"{column}{'no label' if is_blank(text) else problem}")
-            return None
-        if not self.labels:
-            number = as_number(text, decimal_comma=self.decimal_comma)
-            if number is None:
-                mixed = as_number(text, decimal_comma=True) is not None
-                hint = ": the other labels have no decimal comma" if mixed else ""
-                problems.add_row(*at, f"{column}{short(text)} is not a finite number{hint}")
-            return number
-        if text not in numbers:
-            text = next((name for name in self.labels if whole(name) == whole(text)), text)
-        if text not in numbers:
-            problems.add_row(*at, f"{column}{self._unknown(text)}")
-        return numbers.get(text)
-
-    def _unknown(self, text: str) -> str:
-        """Return the problem of a label that is no class."""
-        twin = next((name for name in self.labels if seen(name) == seen(text)), None)
-        if twin is not None:
-            return f"{text!a} only looks like the class {twin!a}: give them one spelling"
-        known = listed(map(repr, self.labels))
-        return f"{short(text)} is not one of the classes ({known}){did_you_mean(text, self.labels)}"
+        return "without label" if parser is not None and parser.lacks(record) else ""
 
 
 def from_options(
     data: Path | Source,
     text: Sequence[str],
-    label: str,
+    label: Sequence[str],
+    *,
     test: Path | None = None,
     name: str | None = None,
-    regression: bool | None = None,
+    kind: NamedKind | None = None,
     metrics: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     group: str | None = None,
@@ -220,14 +204,13 @@ def from_options(
     Args:
         data: the training file, or another source of rows.
         text: one or two columns with the texts.
-        label: the column with the label.
+        label: the column with the label, or for `multilabel` one column of 0 and 1 for each class.
         test: the test file; by default each draw holds out other rows. Ignored if `data` is another source,
             which knows whether it has a test split.
         name: the task's name; by default that of the training file.
-        regression: whether the label is a number; by default inferred, with an error if it is
-            ambiguous.
+        kind: what the label is; by default inferred, with an error if it is ambiguous.
         metrics: names of metrics; by default accuracy for classes, pearson and spearman for
-            numbers.
+            numbers, micro-f1 for sets of classes.
         labels: the classes in their order; by default those of the training file, sorted.
         group: a column, such as the author: rows with the same value are not independent. By default, and
             for rows without a value, those with equal texts are not.
@@ -243,46 +226,53 @@ def from_options(
     problems = Problems()
     origin = Files(data, test) if isinstance(data, Path) else data
     name = _name(origin.name, name, problems)
-    if not 1 <= len(text) <= 2 or len({*text, label}) != len(text) + 1:
+    if not 1 <= len(text) <= 2 or len({*text, *label}) != len(text) + len(label):
         problems.add(
             "name one or two text columns and a different label column, "
-            f"got text {', '.join(text) or 'none'}; label {label}"
+            f"got text {', '.join(text) or 'none'}; label {', '.join(label)}"
         )
     if isinstance(data, Path) and test is not None and test.resolve() == data.resolve():
         problems.add(f"{escaped(str(data))} is both the training and the test file")
     reader = TableReader(
-        origin=origin, fields=tuple(text), label=label, group=group or "",
-        strict=strict, delimiter=delimiter, encoding=encoding,
+        origin=origin, fields=tuple(text), label=tuple(label), group=group or "",
+        multilabel=kind == "multilabel" or len(label) > 1, strict=strict, delimiter=delimiter, encoding=encoding,
     )  # fmt: skip
     tables = reader.tables(problems)
-    kind = _kind(reader, tables[0], regression, labels, positive, problems)
-    reader = replace(reader, labels=kind.classes, decimal_comma=kind.decimal_comma)
+    parts = {part.strip() for part in label[0].split(",")}
+    known = set(tables[0].columns) if tables[0] is not None else set()
+    if (len(label) > 1 and kind != "multilabel") or len(label) == 1 < len(parts & known):
+        problems.add("several label columns, each of 0 and 1, need --kind multilabel")
+    found = _kind(reader, tables[0], kind, labels, positive, problems)
+    reader = replace(reader, labels=found.classes, decimal_comma=found.decimal_comma)
     said: list[str] = []
-    findings = [*kind.notes, *alike(kind.classes)]
+    findings = [*found.notes, *alike(found.classes)]
     examples: list[list[Example]] = []
     for table in tables:
-        if table is not None and (kind.classes or kind.regression):
+        if table is not None and (found.classes or found.regression):
             omitted: dict[str, list[str]] = {}
             before = problems.count
             rows = reader.parse(table, problems, omitted)
             if table.rows and not rows and problems.count == before:
                 problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
             file = table.name
-            said += description(file, rows, kind.classes)
-            findings += [*left_out(file, omitted), *doubts(file, rows, kind.classes)]
+            said += description(file, rows, found.classes, multilabel=found.multilabel)
+            findings += [
+                *left_out(file, omitted),
+                *doubts(file, rows, found.classes, multilabel=found.multilabel),
+            ]
             examples.append(rows)
         elif table is not None:  # without the labels only the columns can be checked
-            table.lacks((*text, label), problems)
+            table.lacks((*text, *label), problems)
     recognised = [note for table in tables if table is not None for note in table.notes]
-    default = ("pearson", "spearman") if kind.regression else ("accuracy",)
-    chosen = tuple(metrics) if metrics else default
-    _check_metrics(chosen, kind, problems)
+    chosen = tuple(metrics) if metrics else DEFAULT_METRICS.get(found.name or "", ("accuracy",))
+    _check_metrics(chosen, found, problems)
     problems.raise_if_any()
     return Task(
         name=name,
-        title=f"{origin.name}: {' and '.join(text)} -> {label}",
+        title=f"{origin.name}: {' and '.join(text)} -> {', '.join(label)}",
         reader=_without_needless_options(reader),
-        labels=kind.classes,
+        labels=found.classes,
+        multilabel=found.multilabel,
         metrics=chosen,
         pair=len(text) == 2,
         tests={"": "test"},
@@ -310,19 +300,25 @@ def _name(default: str, name: str | None, problems: Problems) -> str:
 def _kind(
     reader: TableReader,
     train: FileTable | None,
-    regression: bool | None,
+    named: NamedKind | None,
     labels: Sequence[str] | None,
     positive: str | None,
     problems: Problems,
 ) -> label_kinds.LabelKind:
     """Return what the labels of the training file are, with the positive class last."""
-    if train is None or reader.label not in train.columns:
+    if train is None or not {*reader.label} <= {*train.columns}:
         return label_kinds.LabelKind()
-    rows = (row for row in train.rows if not train.repeats_header(row, reader.reading.needed))
-    at = f"{escaped(str(train.path))}, column {reader.label!r}"
-    cells = [row.get(reader.label) for row in rows]
-    kind = label_kinds.label_kind(cells, at, regression, labels, problems)
-    if positive is not None and kind.regression is not None:
+    if len(reader.label) > 1:
+        kind = label_kinds.LabelKind(False, reader.label, multilabel=True)
+    else:
+        (column,) = reader.label
+        rows = (row for row in train.rows if not train.repeats_header(row, reader.reading.needed))
+        at = f"{escaped(str(train.path))}, column {column!r}"
+        cells = [row.get(column) for row in rows]
+        kind = label_kinds.label_kind(cells, at, named, labels, problems)
+    if positive is not None and kind.multilabel:
+        problems.add("positive: with --kind multilabel, all classes count alike")
+    elif positive is not None and kind.regression is not None:
         kind = kind._replace(classes=label_kinds.with_positive(kind.classes, positive, problems))
     return kind
 
@@ -351,15 +347,9 @@ def _check_metrics(chosen: Iterable[str], kind: label_kinds.LabelKind, problems:
         except UsageError as error:
             problems.add(*error.problems)
             continue
-        if kind.regression and suits in ("classes", "two classes"):
+        if (of := kind.name) is not None and of not in suits:
+            fitting = [other for other, metric in scoring.METRICS.items() if of in metric.suits]
             problems.add(
-                f"metric {name} scores classes, but the label is a number; use pearson, spearman, mse or rmse"
-            )
-        if kind.regression is False and suits == "numbers":
-            problems.add(
-                f"metric {name} scores numbers, but the label is a class; use accuracy, macro-f1 or matthews"
-            )
-        if suits == "two classes" and len(kind.classes) > 2:
-            problems.add(
-                f"metric {name} scores two classes, but there are {len(kind.classes)}; use macro-f1"
+                f"metric {name} scores {' or '.join(sorted(suits))}, but the labels are {of}; "
+                f"use {listed(fitting)}"
             )

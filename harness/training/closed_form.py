@@ -25,7 +25,7 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = FitResult(), BestCheckpoint()
     # Only if there are weights: a solver of a plug-in may not know them.
-    weighted = {"weights": np.array(target.weights)[labels.numpy()]} if target.weights else {}
+    weighted = {"weights": target.row_weights(labels).numpy()} if target.weights else {}
     solutions = method.solve(
         train_features, labels.numpy(), classes=len(target.task.labels), **weighted
     )
@@ -34,7 +34,9 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
         train_logits = torch.from_numpy(method.logits_of(train_features, tensors))
         logits = torch.from_numpy(method.logits_of(dev_features, tensors))
         values = metrics.compute(
-            target.task.metrics, target.predictions(logits), [row.label for row in examples.dev]
+            target.task.metrics,
+            target.with_threshold(logits, examples.dev).predictions(logits),
+            [row.label for row in examples.dev],
         )
         evaluation = CurvePoint(
             number,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from harness.jobs import Label
 from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Example
@@ -110,7 +111,7 @@ class DevSet:
             responses.append((yield request))  # noqa: PERF401  # a comprehension cannot yield
         logits = torch.cat(responses)  # [copies * rows, outputs]
         loss = float(target.loss(logits, target.tensor(examples, logits.device)))
-        predictions = target.predictions(logits)
+        predictions = target.with_threshold(logits, examples).predictions(logits)
         count = len(self._examples)
         copy_scores = [
             self._score_of(predictions[start : start + count])
@@ -120,7 +121,7 @@ class DevSet:
             self._score_of(predictions), loss, tuple(copy_scores) if self._stochastic else ()
         )
 
-    def _score_of(self, predictions: Sequence[float]) -> float:
+    def _score_of(self, predictions: Sequence[Label]) -> float:
         names, copies = self._target.task.metrics, len(predictions) // len(self._examples)
         labels = [example.label for example in self._examples] * copies
         return metrics.score(names, metrics.compute(names, predictions, labels))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,13 @@ from harness.backbones.loading import Backbone
 from harness.errors import BenchError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
-from harness.outcome import Outcome, ProgressCallback, pack_predictions, pack_probabilities
+from harness.outcome import (
+    Outcome,
+    ProgressCallback,
+    pack_predictions,
+    pack_probabilities,
+    pack_sets,
+)
 from harness.streams import Streams
 from harness.tasks import draws, metrics
 from harness.tasks.base import Example, Task
@@ -36,6 +43,7 @@ from harness.training.ticket import Ticket
 from methods import Method
 from methods.core.parameters import DecodedParameters
 from methods.core.slots import Slots
+from reports.statistics.calibration import fitted_temperature
 
 
 @dataclass(frozen=True)
@@ -223,9 +231,9 @@ class JobRun:
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
         has_backbone = any(slot.role == "backbone" for slot in adapted.slots)
-        temperature = self._temperature(adapted)
+        target, temperature = self._fitted_on_dev(adapted)
         test_start = time.perf_counter()
-        test_fields = self._test(adapted, result)
+        test_fields = self._test(adapted, result, target)
         if test_fields is None:
             return self._diverged_outcome(
                 curve,
@@ -239,7 +247,7 @@ class JobRun:
                 self.ticket.artefacts,
                 job.digest,
                 trainable.decoded(),
-                _metadata(job, self.ticket.task, adapted, self.target),
+                _metadata(job, self.ticket.task, adapted, target),
             )
         return Outcome(
             digest=job.digest,
@@ -270,7 +278,7 @@ class JobRun:
         Leaving the run out of a report would favour methods that diverge.
         """
         task = self.ticket.task
-        labels = [example.label for example in self.draw.train]
+        labels: list[Any] = [example.label for example in self.draw.train]
         constant = (
             math.fsum(labels) / len(labels)
             if task.regression
@@ -288,7 +296,7 @@ class JobRun:
             metrics=values,
             score=score,
             curve=curve,
-            predictions=pack_predictions([constant] * count, task.regression),
+            predictions=self._packed([constant] * count),
             **self._test_rows(),
             geometry=geometry,
             error=error,
@@ -303,9 +311,7 @@ class JobRun:
 
         return {
             "labels": {
-                suffix: pack_predictions(
-                    [example.label for example in examples], self.ticket.task.regression
-                )
+                suffix: self._packed([example.label for example in examples])
                 for suffix, examples in draw.tests.items()
             },
             "groups": packed(draw.groups()),
@@ -315,6 +321,13 @@ class JobRun:
             "identities": packed({"": draw.held_out}) if draw.held_out else {},
         }
 
+    def _packed(self, labels: Sequence[Any]) -> bytes:
+        """Compress labels or predictions, one for each row."""
+        task = self.ticket.task
+        if task.multilabel:
+            return pack_sets(labels, task.outputs)
+        return pack_predictions(labels, task.regression)
+
     def _full_rows(self) -> dict[str, list[int]]:
         """Return, for each test set, the number of rows with as many tokens as fit: what is beyond is not read."""
         most = self.backbone.max_length
@@ -323,19 +336,26 @@ class JobRun:
             for suffix, (_, encoded) in self.test_sets().items()
         }
 
-    def _test(self, adapted: AdaptedModel, result: FitResult) -> dict[str, Any] | None:
+    def _test(
+        self, adapted: AdaptedModel, result: FitResult, target: Target
+    ) -> dict[str, Any] | None:
         """Evaluate the test sets once, with the parameters that the dev examples selected.
+
+        Args:
+            adapted: the model.
+            result: of the training.
+            target: with the threshold that the dev examples selected.
 
         Returns:
             Fields of the outcome; None if a logit is not finite.
         """
-        task, trainable, test_sets = self.ticket.task, adapted.trainable, self.test_sets()
-        logits_of, target = self._logits_of(adapted), self.target
+        trainable, test_sets = adapted.trainable, self.test_sets()
+        logits_of = self._logits_of(adapted)
 
-        def evaluate() -> TestScores | None:
+        def evaluate(target: Target) -> TestScores | None:
             return testing.evaluate(DecodedParameters(trainable), test_sets, target, logits_of)
 
-        scores = evaluate()
+        scores = evaluate(target)
         if scores is None:
             return None
         values, names = dict(scores.metrics), list(scores.metrics)
@@ -346,7 +366,7 @@ class JobRun:
         for rule, checkpoint in result.best_by_rule.items():
             if checkpoint.step not in by_step:
                 trainable.load_state_dict(checkpoint.state)
-                by_step[checkpoint.step] = evaluate()
+                by_step[checkpoint.step] = evaluate(self._fitted_on_dev(adapted)[0])
             values |= testing.prefixed(f"rule {rule}", by_step[checkpoint.step], keys=names)
         trainable.load_state_dict(final)
         has_added_slots = any(slot.role == "added" for slot in adapted.slots)
@@ -357,7 +377,7 @@ class JobRun:
         return {
             "metrics": values,
             "score": scores.score,
-            "predictions": pack_predictions(scores.predictions, task.regression),
+            "predictions": self._packed(scores.predictions),
             "probabilities": {
                 suffix: pack_probabilities(values)
                 for suffix, values in scores.probabilities.items()
@@ -366,16 +386,24 @@ class JobRun:
             "collapsed": len(set(scores.predictions)) == 1,
         }
 
-    def _temperature(self, adapted: AdaptedModel) -> float | None:
-        """Return the temperature of the model that will be tested; see `dev_temperature`."""
-        dev = self.draw.dev
-        return testing.dev_temperature(
-            DecodedParameters(adapted.trainable),
-            dev,
-            encode(self.backbone, dev),
-            self.target,
-            self._logits_of(adapted),
+    def _fitted_on_dev(self, adapted: AdaptedModel) -> tuple[Target, float | None]:
+        """Return the target with the threshold, and the temperature, that fit the model best on the dev examples.
+
+        A regression has neither, a multilabel task has no temperature, and a model with a logit that is not
+        finite keeps the threshold.
+        """
+        task, dev = self.ticket.task, self.draw.dev
+        if task.regression:
+            return self.target, None
+        logits = self._logits_of(adapted)(
+            DecodedParameters(adapted.trainable), encode(self.backbone, dev)
         )
+        if not bool(logits.isfinite().all()):
+            return self.target, None
+        if task.multilabel:
+            return self.target.with_threshold(logits, dev), None
+        labels = np.array([row.label for row in dev])
+        return self.target, fitted_temperature(logits.double().cpu().numpy(), labels)
 
     def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
         """Return the function that computes logits: of the centroid, of sampled models, or from cached features."""
@@ -403,7 +431,8 @@ def _metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> di
         "label": job.label,
         "texts": 1 + task.pair,
         "columns": list(getattr(task.reader, "fields", ())),
-        "scale": {"mean": target.mean, "spread": target.spread},
+        "scale": {"mean": target.mean, "spread": target.spread}
+        | ({"threshold": target.threshold} if task.multilabel else {}),
         "without_vertices": list(adapted.trainable.shared),
         "products": dict(adapted.trainable.products),
         "head": [slot.name for slot in adapted.slots if slot.role == "head"],

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import methods
+from harness.jobs import Label
 from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Example, Task
@@ -16,7 +18,6 @@ from harness.training.adapted_model import AdaptedModel, Tensors, predict
 from harness.training.encoding import Encoded
 from harness.training.labels import Target
 from methods.core.parameters import DecodedParameters
-from reports.statistics.calibration import fitted_temperature
 
 # From tensors of the slots, as a function of points, and encoded rows to logits `[rows, outputs]`.
 LogitsOf = Callable[[Tensors, Sequence[Encoded]], Tensor]
@@ -30,8 +31,9 @@ class TestScores:
 
     metrics: dict[str, float]
     score: float
-    predictions: list[float]
-    probabilities: dict[str, np.ndarray]  # [rows, classes] by test set; empty for a regression
+    predictions: list[Label]
+    # [rows, classes] by test set; empty for a regression and for a multilabel task
+    probabilities: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -48,14 +50,14 @@ def evaluate(
         target: converts logits to predictions.
         logits_of: computes the logits of encoded rows.
     """
-    predictions: dict[str, list[float] | list[int]] = {}
+    predictions: dict[str, list[Label]] = {}
     probabilities: dict[str, np.ndarray] = {}
     for suffix, (_, encoded) in test_sets.items():
         logits = logits_of(tensors, encoded)
         if not bool(logits.isfinite().all()):
             return None
         predictions[suffix] = target.predictions(logits)
-        if not target.task.regression:
+        if not target.task.regression and not target.task.multilabel:
             probabilities[suffix] = logits.double().softmax(1).cpu().numpy()
     values, score = metrics.compute_all(
         target.task.metrics,
@@ -66,25 +68,6 @@ def evaluate(
     )
     in_order = [value for part in predictions.values() for value in part]
     return TestScores(values, score, in_order, probabilities)
-
-
-def dev_temperature(
-    tensors: Tensors,
-    examples: Sequence[Example],
-    encoded: Sequence[Encoded],
-    target: Target,
-    logits_of: LogitsOf,
-) -> float | None:
-    """Return the temperature that fits the logits of the dev examples best; None without class probabilities.
-
-    A regression has none, and neither has a model with a logit that is not finite.
-    """
-    if target.task.regression:
-        return None
-    logits = logits_of(tensors, encoded).double().cpu()
-    if not bool(logits.isfinite().all()):
-        return None
-    return fitted_temperature(logits.numpy(), np.array([row.label for row in examples]))
 
 
 def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:
@@ -105,7 +88,7 @@ def sampled_mean_logits(
 ) -> LogitsOf:
     """Return a function that computes the mean of sampled models' logits: see `mean_logits`."""
     return lambda tensors, rows: mean_logits(
-        sampled_logits(adapted, samples, streams, tensors, rows), regression=task.regression
+        sampled_logits(adapted, samples, streams, tensors, rows), task
     )
 
 
@@ -118,21 +101,28 @@ def sampled_logits(
         yield predict(adapted, tensors, rows, points)
 
 
-def mean_logits(logits_of_models: Iterable[Tensor], *, regression: bool) -> Tensor:
+def mean_logits(logits_of_models: Iterable[Tensor], task: Task) -> Tensor:
     """Return the logits of an ensemble of models.
 
-    For a classification, they are the logarithms of the models' mean probabilities; for a regression,
-    the mean of the models' values.
+    For a classification, they are the logarithms of the models' mean probabilities, for a multilabel task
+    the log odds of these; for a regression, the mean of the models' values.
     """
+    probabilities: Callable[[Tensor], Tensor] = (
+        torch.sigmoid if task.multilabel else partial(torch.softmax, dim=1)
+    )
     total: Tensor | None = None
     count = 0
     for logits in logits_of_models:
-        values = logits.double() if regression else logits.double().softmax(1)
+        values = logits.double() if task.regression else probabilities(logits.double())
         total = values if total is None else total + values
         count += 1
     assert total is not None
     mean = total / count
-    return mean if regression else mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+    if task.regression:
+        return mean
+    if task.multilabel:
+        return mean.logit(torch.finfo(mean.dtype).eps)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
 def prefixed(

@@ -198,9 +198,10 @@ class ClosedForm(Protocol):
 
         Args:
             x: features of the training examples, `[examples, hidden]`.
-            y: class indices, or the targets of a regression, `[examples]`.
+            y: class indices, or the targets of a regression, `[examples]`; of a multilabel task, zeros and ones
+                `[examples, classes]`.
             classes: number of classes; 0 for a regression.
-            weights: of the examples in the loss, `[examples]`; None: they weigh alike.
+            weights: of the examples in the loss, of the shape of `y`; None: they weigh alike.
         """
 
     def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -16,7 +16,12 @@ from reports.statistics.calibration import (
     probability_scores,
     scaled,
 )
-from reports.statistics.confusion import ClassScores, class_scores, confusion_matrix
+from reports.statistics.confusion import (
+    ClassScores,
+    class_scores,
+    confusion_matrix,
+    multilabel_scores,
+)
 
 UNDEFINED: Final = ProbabilityScores(*[math.nan] * 5)
 UNSTORED: Final = "without stored probabilities"
@@ -83,15 +88,12 @@ class ClassEstimate:
     runs: int  # that count
     planned: int
     classes: tuple[str, ...]
-    confusion: Array  # test rows (classes, classes) by label, then by prediction
+    # test rows (classes, classes) by label, then by prediction; empty for a multilabel task
+    confusion: Array
+    support: Array  # test rows (classes,) of each class
     precision: Array  # (classes,), as in `ClassScores`
     recall: Array
     f1: Array
-
-    @property
-    def support(self) -> Array:
-        """Test rows (classes,) of each class."""
-        return np.asarray(self.confusion.sum(axis=1))
 
 
 def stored_runs(
@@ -215,21 +217,19 @@ def class_estimates(runs: Sequence[Run]) -> tuple[ClassEstimate, ...]:
 
 
 def _class_estimate(runs: Sequence[Run], planned: int) -> ClassEstimate:
-    by_draw: dict[int, list[tuple[Array, ClassScores]]] = {}
+    by_draw: dict[int, list[tuple[Array, Array, ClassScores]]] = {}
     for run in runs:
-        labels = np.concatenate(list(run.labels.values()))
-        confusion = confusion_matrix(run.predictions, labels, len(run.classes))
-        entry = confusion.astype(np.float64), class_scores(confusion)
-        by_draw.setdefault(run.draw, []).append(entry)
+        by_draw.setdefault(run.draw, []).append(_class_counts(run))
     draws = [
         (
-            np.mean([confusion for confusion, _ in entries], axis=0),
-            [_known_mean(parts) for parts in zip(*(scores for _, scores in entries), strict=True)],
+            np.mean([confusion for confusion, _, _ in entries], axis=0),
+            np.mean([support for _, support, _ in entries], axis=0),
+            [_known_mean(parts) for parts in zip(*(scores for *_, scores in entries), strict=True)],
         )
         for entries in by_draw.values()
     ]
     precision, recall, f1 = (
-        _known_mean(parts) for parts in zip(*(scores for _, scores in draws), strict=True)
+        _known_mean(parts) for parts in zip(*(scores for *_, scores in draws), strict=True)
     )
     return ClassEstimate(
         method=runs[0].method,
@@ -239,11 +239,21 @@ def _class_estimate(runs: Sequence[Run], planned: int) -> ClassEstimate:
         runs=len(runs),
         planned=planned,
         classes=tuple(runs[0].classes),
-        confusion=np.asarray(np.mean([confusion for confusion, _ in draws], axis=0)),
+        confusion=np.asarray(np.mean([confusion for confusion, _, _ in draws], axis=0)),
+        support=np.asarray(np.mean([support for _, support, _ in draws], axis=0)),
         precision=precision,
         recall=recall,
         f1=f1,
     )
+
+
+def _class_counts(run: Run) -> tuple[Array, Array, ClassScores]:
+    """Return the confusion matrix, the rows of each class and its scores; no matrix for a multilabel task."""
+    labels = np.concatenate(list(run.labels.values()))
+    if labels.ndim == 2:
+        return np.empty((0, 0)), labels.sum(axis=0), multilabel_scores(run.predictions, labels)
+    confusion = confusion_matrix(run.predictions, labels, len(run.classes))
+    return confusion.astype(np.float64), confusion.sum(axis=1), class_scores(confusion)
 
 
 def _known_mean(parts: Sequence[Array]) -> Array:

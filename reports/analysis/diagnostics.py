@@ -11,7 +11,7 @@ from reports.analysis.contrasts import Contrast
 from reports.analysis.paired_difference import unequal_draws
 from reports.analysis.paired_runs import PairedRuns
 from reports.analysis.rankings import Ranking
-from reports.analysis.run import Run, has_score, run_status
+from reports.analysis.run import Run, classes_in, has_score, run_status
 from reports.document import Note, plural
 from reports.statistics.proportion import upper_bound
 
@@ -282,7 +282,7 @@ def _absent(runs: Sequence[Run]) -> Iterator[Note]:
     for run in runs:
         if run.classes and run.labels:
             draws.setdefault(run.task, set()).add(run.draw)
-            tested = {int(number) for labels in run.labels.values() for number in np.unique(labels)}
+            tested = {number for labels in run.labels.values() for number in classes_in(labels)}
             for number, name in enumerate(run.classes):
                 if number not in tested:
                     lacking.setdefault((run.task, name), set()).add(run.draw)

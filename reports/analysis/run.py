@@ -1,7 +1,7 @@
 """A run: one planned job with its result, if it has one."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -81,8 +81,8 @@ class Run:
     sampled: Sequence[float] = ()
     predictions: Array = field(
         default_factory=lambda: np.empty(0), compare=False
-    )  # (n_test,) classes or values
-    # labels by test split, in the order of `predictions`
+    )  # (n_test,) classes or values, or zeros and ones (n_test, classes) of a multilabel task
+    # labels by test split, in the order and the form of `predictions`
     labels: Mapping[str, Array] = field(default_factory=dict, compare=False)
     # number of runs that the method had in this cell at each look before now; 0 if it was not complete
     looks: tuple[int, ...] = ()
@@ -110,14 +110,22 @@ class Run:
     classes: Sequence[str] = ()  # names of the classes by their numbers; empty for a regression
 
     @property
+    def multilabel(self) -> bool:
+        """Whether a row has any number of the classes."""
+        return any(labels.ndim == 2 for labels in self.labels.values())
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest possible score in points; infinite for a metric that is not known."""
         return bounds(self.scored_by)
 
     @property
     def uneven(self) -> bool:
-        """Whether a few test rows can carry most of the variance of the score, as with skewed labels."""
-        return bool({"pearson", "rmse", "mse"} & set(self.scored_by))
+        """Whether a few test rows can carry most of the variance of the score, as with skewed labels.
+
+        Of a multilabel task, rows without labelled and predicted classes carry none.
+        """
+        return bool({"pearson", "rmse", "mse", "micro-f1"} & set(self.scored_by))
 
     @cached_property
     def groups_of_rarest_class(self) -> float:
@@ -127,9 +135,12 @@ class Run:
         start, counts = 0, []
         for labels in self.labels.values():
             groups = self.row_groups[start : start + len(labels)]
-            counts += [
-                effective_number(groups[labels == name]) for name in self._scored_classes(labels)
-            ]
+            members = (
+                labels.T > 0
+                if labels.ndim == 2
+                else [labels == name for name in self._scored_classes(labels)]
+            )
+            counts += [effective_number(groups[member]) for member in members]
             start += len(labels)
         return min(counts)
 
@@ -219,6 +230,8 @@ def run_status(run: Run | None) -> Status:
 def majority_score(runs: Iterable[Run]) -> float | None:
     """Return the score in points of predicting the most frequent test label, or the mean of a regression.
 
+    Of a multilabel task, it is the best score of predicting the most frequent classes, however many.
+
     It is the mean over test sets that differ between draws. None if the labels are not stored or a
     metric is not known.
     """
@@ -228,10 +241,30 @@ def majority_score(runs: Iterable[Run]) -> float | None:
         key = labels.tobytes()
         if key in scores or not labels.size:
             continue
-        values, counts = np.unique(labels, return_counts=True)
-        constant = values[counts.argmax()] if run.classes else labels.mean()
-        rows = influence.row_scores(np.full(labels.size, constant), run.labels, run.scored_by)
-        if rows is None:
+        found = [
+            influence.row_scores(np.broadcast_to(constant, labels.shape), run.labels, run.scored_by)
+            for constant in _constants(run, labels)
+        ]
+        known = [100 * float(rows.mean()) for rows in found if rows is not None]
+        if len(known) < len(found):
             return None
-        scores[key] = 100 * float(rows.mean())
+        scores[key] = max(known)
     return fmean(scores.values()) if scores else None
+
+
+def _constants(run: Run, labels: Array) -> Iterator[Array]:
+    """Yield answers that need no text: one, or of a multilabel task its 0, 1, 2, ... most frequent classes."""
+    if labels.ndim == 2:
+        ranks = np.argsort(np.argsort(-labels.sum(axis=0), kind="stable"))
+        yield from ((ranks < count).astype(np.float64) for count in range(len(ranks) + 1))
+    elif run.classes:
+        values, counts = np.unique(labels, return_counts=True)
+        yield values[counts.argmax()]
+    else:
+        yield labels.mean()
+
+
+def classes_in(labels: Array) -> set[int]:
+    """Return the numbers of the classes that labels (rows,) or marks (rows, classes) contain."""
+    numbers = np.flatnonzero(labels.any(axis=0)) if labels.ndim == 2 else np.unique(labels)
+    return {int(number) for number in numbers}

@@ -98,9 +98,9 @@ def _measure(comparison: Comparison, task: str, texts_of: TextsOf) -> TaskCharac
 def label_balance(labels: Sequence[float] | Array, classes: int) -> float:
     """Return the entropy of labels (n,) divided by the logarithm of the number of classes.
 
-    NaN for a regression or a single class.
+    NaN for a regression, a single class or a multilabel task.
     """
-    if classes < 2 or not len(labels):
+    if classes < 2 or not len(labels) or np.ndim(labels) > 1:
         return math.nan
     shares = [count / len(labels) for count in Counter(map(float, labels)).values()]
     return -math.fsum(share * math.log(share) for share in shares) / math.log(classes) + 0.0

@@ -1,6 +1,6 @@
 """The confusion matrix, and precision, recall and F1 of each class."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,17 @@ def confusion_matrix(predictions: Array, labels: Array, classes: int) -> NDArray
 
 def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
     """Return the scores of each class of a confusion matrix (classes, classes)."""
-    hits = confusion.diagonal().astype(np.float64)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    return _scores(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+
+
+def multilabel_scores(predictions: Array, labels: Array) -> ClassScores:
+    """Return the scores of each class from zeros and ones (rows, classes)."""
+    return _scores((predictions * labels).sum(axis=0), labels.sum(axis=0), predictions.sum(axis=0))
+
+
+def _scores(correct: NDArray[Any], true: NDArray[Any], predicted: NDArray[Any]) -> ClassScores:
+    """Return scores from numbers (classes,) of rows: predicted correctly, of the class, and predicted as it."""
+    hits = correct.astype(np.float64)
     occurs = true + predicted > 0
     unknown = np.full(len(hits), np.nan)
     precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)

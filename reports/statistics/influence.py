@@ -6,7 +6,7 @@ chapter 6). Influences have mean zero. Their variance over rows, divided by the 
 the variance of the metric over samples of test rows. For accuracy this is exact.
 
 Each function takes predictions (n,) and labels (n,), and returns the metric (higher is better) and
-the influence of each row (n,).
+the influence of each row (n,). F1 scores also take zeros and ones (n, classes) of a multilabel task.
 """
 
 import math
@@ -68,9 +68,25 @@ def f1(predictions: Array, labels: Array, which: float = 1.0) -> tuple[float, Ar
 
 def macro_f1(predictions: Array, labels: Array) -> tuple[float, Array]:
     """Return the mean of the F1 scores of all classes that occur."""
-    classes = np.union1d(predictions, labels)
-    values, influences = zip(*(f1(predictions, labels, which) for which in classes), strict=True)
+    if labels.ndim == 2:
+        columns = zip(predictions.T, labels.T, strict=True)
+        scores = [f1(guessed, true) for guessed, true in columns if guessed.any() or true.any()]
+    else:
+        scores = [f1(predictions, labels, which) for which in np.union1d(predictions, labels)]
+    if not scores:
+        return 0.0, np.zeros(len(predictions))
+    values, influences = zip(*scores, strict=True)
     return float(np.mean(values)), np.mean(influences, axis=0)
+
+
+def micro_f1(predictions: Array, labels: Array) -> tuple[float, Array]:
+    """Return the F1 score of all pairs of a row and a class (n, classes); 0 if no pair is labelled or predicted."""
+    twice = 2.0 * (predictions * labels).sum(axis=1)
+    either = predictions.sum(axis=1) + labels.sum(axis=1)
+    if not either.any():
+        return 0.0, np.zeros(len(predictions))
+    value = float(twice.sum() / either.sum())
+    return value, (twice - value * either) / either.mean()
 
 
 def matthews(predictions: Array, labels: Array) -> tuple[float, Array]:
@@ -130,6 +146,7 @@ INFLUENCES: Final[Mapping[str, Influence]] = {
     "accuracy": accuracy,
     "f1": f1,
     "macro-f1": macro_f1,
+    "micro-f1": micro_f1,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,
@@ -139,7 +156,7 @@ INFLUENCES: Final[Mapping[str, Influence]] = {
 
 # Lowest and highest value of each metric, as it counts in a score (higher is better).
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
-    **dict.fromkeys(("accuracy", "f1", "macro-f1"), (0.0, 1.0)),
+    **dict.fromkeys(("accuracy", "f1", "macro-f1", "micro-f1"), (0.0, 1.0)),
     **dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("mse", "rmse"), (-math.inf, 0.0)),
 }

@@ -172,7 +172,7 @@ def class_tables(comparison: Comparison, *, most_classes: float = math.inf) -> t
 
 def _class_table(shown: Sequence[ClassEstimate]) -> Table:
     first = shown[0]
-    with_matrix = len(first.classes) <= MAX_MATRIX
+    with_matrix = 0 < len(first.confusion) <= MAX_MATRIX
     matrix = tuple(f"as {name}" for name in first.classes) if with_matrix else ()
     counts = fmean(one.draws for one in shown)
     seeds = any(one.runs > one.draws for one in shown)
@@ -181,7 +181,7 @@ def _class_table(shown: Sequence[ClassEstimate]) -> Table:
         parts.append(
             "as CLASS: test rows of the class on the left that are predicted as CLASS; bold or *: correct"
         )
-    else:
+    elif len(first.confusion):
         parts.append(f"The confusion matrix of more than {MAX_MATRIX} classes is left out")
     parts.append(
         "precision, recall and F1: of the class on the left, in percent; the precision of a class that is "

@@ -230,8 +230,8 @@ def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell,
         known = [scores[task] for task in tasks if task in scores]
         return fmean(known) if tasks and len(known) == len(tasks) else None
 
-    regressions = all(not comparison.classes_of(task) for task in comparison.tasks)
-    name = "best constant" if regressions else "majority class"
+    single = {run.task for run in comparison.runs if run.classes and not run.multilabel}
+    name = "majority class" if single & {*comparison.tasks} else "best constant"
     return (TableCell(name), *(TableCell(number(score(cell), 1)) for cell in cells))
 
 

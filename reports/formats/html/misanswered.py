@@ -55,7 +55,10 @@ class CellErrors:
 
 
 def misanswered(runs: Sequence[Run]) -> CellErrors:
-    """Return the examples that most runs predict wrongly; in regression, those with the greatest error."""
+    """Return the examples that most runs predict wrongly; in regression, those with the greatest error.
+
+    There are none of a multilabel task, of whose rows most have a class too many or too few.
+    """
     with_predictions = [
         run for run in runs if has_score(run) and len(run.predictions) and run.labels
     ]
@@ -63,7 +66,7 @@ def misanswered(runs: Sequence[Run]) -> CellErrors:
         return CellErrors()
     first = with_predictions[0]
     labels = np.concatenate(list(first.labels.values()))
-    if len(first.predictions) != len(labels):
+    if len(first.predictions) != len(labels) or labels.ndim > 1:
         return CellErrors()
     comparable = [
         run

@@ -1,4 +1,4 @@
-"""A file as people have it, from its first reading to the report."""
+"""Files as people have them, from their first reading to the report."""
 
 import csv
 import io
@@ -6,6 +6,8 @@ import json
 import random
 
 import pytest
+
+from harness.ledger import Ledger
 
 SHARES = {"5": 180, "4": 110, "3": 60, "2": 30, "1": 20}  # stars of 400 reviews
 OPENINGS = [
@@ -79,3 +81,43 @@ def test_four_hundred_reviews_run_unedited_to_a_report(bench, tmp_path, reviews)
             assert text in notes["DATA"], notes["DATA"]
         scores.append([(cell["method"], cell["mean"]) for cell in report["cells"]])
     assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.slow
+def test_rows_of_any_number_of_classes_run_to_a_model_in_use(bench, tmp_path):
+    """Columns of 0 and 1: run, report with the scores of each class, prediction, card, and a rerun to the bit."""
+    rng = random.Random(4)  # noqa: S311
+    names = ("red", "blue", "soup", "cake")
+    rows = []
+    for _ in range(240):
+        chosen = [name for name in names if rng.random() < 0.4]
+        words = [*chosen, *rng.choices(["the", "was", "and", "there"], k=4)]
+        rows.append({"text": " ".join(words)} | {name: int(name in chosen) for name in names})
+    (tmp_path / "topics.csv").write_bytes(written(rows, ",", "utf-8"))
+    (tmp_path / "topics.toml").write_text(
+        'data = "topics.csv"\ntext = "text"\nlabel = ["red", "blue", "soup", "cake"]\nkind = "multilabel"\n'
+    )
+    grid = ("--task-file", "topics.toml", "--model", "tiny", "--methods", "features,lora", "--sizes", "60",
+            "--draws", "2", "--steps", "10", "--eval-every", "5", "--inline", "--yes")  # fmt: skip
+    ended = bench(tmp_path, "run", *grid, "--db", "r.db")
+    assert ended.code == 0, ended.err
+    assert "on average" in ended.err
+    document = json.loads(bench(tmp_path, "report", "--format", "json", "--db", "r.db").out)
+    assert {cell["method"]: cell["mean"] for cell in document["cells"]}["features"] > 60
+    text = bench(tmp_path, "report", "--classes", "--db", "r.db").out
+    assert "best constant" in text
+    assert "Classes of topics, size 60" in text
+    assert "NO_TEST_ROW" not in text
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        digest = next(entry.digest for entry in ledger.entries() if entry.label == "features")
+    answer = json.loads(
+        bench(tmp_path, "predict", digest, "the soup", "--json", "--db", "r.db").out
+    )
+    assert answer["answer"] == [name for name in names if name in answer["answer"]], (
+        "the classes are in their order"
+    )
+    assert set(answer["probabilities"]) == set(names)
+    again = bench(
+        tmp_path, "db", "verify", "--rerun", "2", "--task-file", "topics.toml", "--db", "r.db"
+    )
+    assert "2 of 2 equal to the last digit" in again.out + again.err

@@ -26,6 +26,10 @@ PREDICTED = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one to
             (4 / 6 + 8 / 10) / 2,
         ),  # class 0: four right, one missed, one too many
         ("macro-f1", [0, 1, 2, 2], [0, 1, 2, 1], (1 + 2 / 3 + 2 / 3) / 3),
+        # class 0: one right of one, one too many; class 1: one right of two; class 2: one too many
+        ("macro-f1", [(0, 1), (0,), (2,)], [(0, 1), (), (1,)], (2 / 3 + 2 / 3 + 0) / 3),
+        ("micro-f1", [(0, 1), (0,), (2,)], [(0, 1), (), (1,)], 2 * 2 / (4 + 3)),
+        ("micro-f1", [(), ()], [(), ()], 0.0),
         ("matthews", PREDICTED, TRUE, (2 * 4 - 1 * 1) / math.sqrt(3 * 3 * 5 * 5)),
         ("pearson", [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], 4 / 5),
         ("spearman", [1.0, 2.0, 3.0, 100.0], [0.1, 0.3, 0.2, 0.4], 1 - 6 * 2 / (4 * 15)),

@@ -49,7 +49,7 @@ def hub(monkeypatch):
 def test_a_dataset_becomes_a_task(hub):
     """Class names come from its features; rows without text or label are left out; only needed columns are read."""
     origin = sources.hub_splits("stanfordnlp/imdb", None, "train", "test")
-    task = from_options(origin, ["text"], "label")
+    task = from_options(origin, ["text"], ["label"])
     assert (task.name, task.labels, task.holdout, task.pair) == (
         "imdb",
         ("neg", "pos"),
@@ -75,7 +75,7 @@ def test_the_commit_and_the_splits_are_part_of_the_revision(monkeypatch):
 
     def revision(**changed):
         words = {"dataset": "a/b", "config": None, "train": "train", "test": "test"} | changed
-        return from_options(sources.hub_splits(**words), ["text"], "label").reader.revision()
+        return from_options(sources.hub_splits(**words), ["text"], ["label"]).reader.revision()
 
     found = [
         revision(),
@@ -94,10 +94,10 @@ def test_wrong_names_are_refused_in_words():
     """A missing column or split lists those that there are; a path is no name."""
     origin = sources.hub_splits("stanfordnlp/imdb", None, "train", "tset")
     with pytest.raises(UsageError, match="no split 'tset'; there are: train, test"):
-        from_options(origin, ["text"], "label")
+        from_options(origin, ["text"], ["label"])
     origin = sources.hub_splits("stanfordnlp/imdb", None, "train", None)
     with pytest.raises(UsageError, match=r"no column 'txt'.*there are text, label, id"):
-        from_options(origin, ["txt"], "label")
+        from_options(origin, ["txt"], ["label"])
     with pytest.raises(UsageError, match="must look like owner/name"):
         sources.hub_splits("https://x/y", None, "train", None)
 

@@ -25,7 +25,7 @@ def test_every_format_gives_the_same_examples(write, tmp_path):
         tmp_path / "d.parquet",
     ]
     for path in paths:
-        task = from_options(path, ["a", "b"], "label")
+        task = from_options(path, ["a", "b"], ["label"])
         assert task.pair
         assert task.labels == ("0", "1")
         assert task.reader.examples("train", task.reader.revision()) == [
@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_examples(write, tmp_path):
 )
 def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
     """Each problem is reported with the row, the line of the file and the column."""
-    assert expected in problems(write("d.csv", content), ["text"], "label", strict=True)
+    assert expected in problems(write("d.csv", content), ["text"], ["label"], strict=True)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_bad_csv_file_is_refused_by_row_and_column(write, content, expected):
 )
 def test_a_bad_jsonl_file_is_refused_by_row(write, content, expected):
     """Each problem is reported with the row and the line."""
-    assert expected in problems(write("d.jsonl", content), ["text"], "label", strict=True)
+    assert expected in problems(write("d.jsonl", content), ["text"], ["label"], strict=True)
 
 
 def test_a_bad_parquet_file_is_refused_by_row(tmp_path):
@@ -101,7 +101,7 @@ def test_a_bad_parquet_file_is_refused_by_row(tmp_path):
         ([1, 2, 3], "row 1, column 'text': '1' is not a text"),
     ):
         parquet.write_table(pyarrow.table({"text": text, "label": label}), tmp_path / "d.parquet")
-        assert expected in problems(tmp_path / "d.parquet", ["text"], "label", strict=True)
+        assert expected in problems(tmp_path / "d.parquet", ["text"], ["label"], strict=True)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -113,21 +113,21 @@ def test_a_cell_of_ten_megabytes_is_one_text(write, suffix):
         json.dumps({"text": text, "label": label})
         for text, label in ((long, "pos"), ("short", "neg"))
     )
-    task = from_options(write(f"d.{suffix}", lines[suffix]), ["text"], "label")
+    task = from_options(write(f"d.{suffix}", lines[suffix]), ["text"], ["label"])
     rows = task.reader.examples("train", task.reader.revision())
     assert [row.texts for row in rows] == [(long,), ("short",)]
 
 
 def test_unreadable_files_are_refused(write, tmp_path):
     """A missing file, a folder, an unknown suffix and an invalid Parquet file end in a message."""
-    assert "there is no file" in problems(tmp_path / "no.csv", ["text"], "label")
+    assert "there is no file" in problems(tmp_path / "no.csv", ["text"], ["label"])
     (tmp_path / "f.csv").mkdir()
-    assert "cannot read" in problems(tmp_path / "f.csv", ["text"], "label")
+    assert "cannot read" in problems(tmp_path / "f.csv", ["text"], ["label"])
     assert "must be one of .csv, .tsv, .jsonl, .parquet" in problems(
-        write("d.xlsx", "x"), ["text"], "label"
+        write("d.xlsx", "x"), ["text"], ["label"]
     )
     pytest.importorskip("pyarrow")
-    assert "not a readable Parquet file" in problems(write("d.parquet", "x"), ["text"], "label")
+    assert "not a readable Parquet file" in problems(write("d.parquet", "x"), ["text"], ["label"])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_unreadable_files_are_refused(write, tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 def test_delimiter_and_encoding_are_recognised_and_stated(write, content, said, encoding):
     """Semicolons, tabs, `sep=` lines, UTF-16 and a Western European encoding give the same examples."""
-    task = from_options(write("d.csv", content.encode(encoding)), ["text"], "label")
+    task = from_options(write("d.csv", content.encode(encoding)), ["text"], ["label"])
     rows = task.reader.examples("train", task.reader.revision())
     assert rows == [Example(("na ja, gut",), 1), Example(("übel",), 0)]
     stated = " ".join(task.findings)
@@ -154,12 +154,12 @@ def test_a_named_delimiter_or_encoding_overrules(write):
     """Another delimiter or encoding is another revision; one that does not exist is refused."""
     path = write("d.csv", "text:label\nœuvre:pos\nb:neg\n".encode("cp1252"))
     options = {"delimiter": ":", "encoding": "cp1252"}
-    task = from_options(path, ["text"], "label", **options)
+    task = from_options(path, ["text"], ["label"], **options)
     assert task.reader.examples("train", task.reader.revision())[0].texts == ("œuvre",)
-    other = from_options(path, ["text"], "label", **(options | {"encoding": "latin-1"}))
+    other = from_options(path, ["text"], ["label"], **(options | {"encoding": "latin-1"}))
     assert other.reader.revision() != task.reader.revision()
-    assert "no encoding 'cp12520'" in problems(path, ["text"], "label", encoding="cp12520")
-    assert "byte 12 is not utf-8" in problems(path, ["text"], "label", encoding="utf-8")
+    assert "no encoding 'cp12520'" in problems(path, ["text"], ["label"], encoding="cp12520")
+    assert "byte 12 is not utf-8" in problems(path, ["text"], ["label"], encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_named_delimiter_or_encoding_overrules(write):
 def test_other_encodings_are_recognised(write, encoding, text):
     """Western and Central European, Russian and Chinese texts are read as they were written."""
     path = write("d.tsv", f"text\tlabel\n{text}\ta\nx\tb\n".encode(encoding))
-    task = from_options(path, ["text"], "label")
+    task = from_options(path, ["text"], ["label"])
     rows = task.reader.examples("train", task.reader.revision())
     assert rows[0].texts == (text,)
 
@@ -183,14 +183,14 @@ def test_columns_are_named_as_in_a_csv_row(write):
     """A name with a comma is quoted; columns without a name, from trailing delimiters, do not matter."""
     assert column_names('"text, clean", b') == ["text, clean", "b"]
     path = write("d.csv", '"text, clean",label,,\nfine,pos,,\nbad,neg,,\n')
-    assert from_options(path, ["text, clean"], "label").train_rows == 2
+    assert from_options(path, ["text, clean"], ["label"]).train_rows == 2
 
 
 def test_one_broken_byte_does_not_change_the_encoding(write):
     """A file that is UTF-8 but for one byte is refused by line, and not read as something else."""
     lines = "".join(f"café très bon n{n},{'négatif' if n % 2 else 'positif'}\n" for n in range(20))
     message = problems(
-        write("d.csv", f"text,label\n{lines}".encode() + b"caf\xe9,positif\n"), ["text"], "label"
+        write("d.csv", f"text,label\n{lines}".encode() + b"caf\xe9,positif\n"), ["text"], ["label"]
     )
     assert "line 22: byte 0xe9 is not UTF-8" in message
 
@@ -198,9 +198,9 @@ def test_one_broken_byte_does_not_change_the_encoding(write):
 def test_naming_what_is_recognised_makes_no_other_task(write):
     """A delimiter or an encoding that is recognised anyway, in any spelling, leaves the revision as it is."""
     path = write("d.csv", "text;label\nœuvre;pos\nb;neg\n")
-    plain = from_options(path, ["text"], "label").reader.revision()
+    plain = from_options(path, ["text"], ["label"]).reader.revision()
     for options in ({"delimiter": ";"}, {"encoding": "UTF8"}, {"encoding": "utf-8-sig"}):
-        assert from_options(path, ["text"], "label", **options).reader.revision() == plain
+        assert from_options(path, ["text"], ["label"], **options).reader.revision() == plain
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_naming_what_is_recognised_makes_no_other_task(write):
 )
 def test_a_file_of_another_kind_is_named(write, name, content, said):
     """Compressed files, workbooks, arrays, objects over several lines and keys that occur twice."""
-    assert said in problems(write(name, content), ["text"], "label")
+    assert said in problems(write(name, content), ["text"], ["label"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-32", "utf-16-le", "utf-16-be", "utf-16"])
@@ -237,25 +237,25 @@ def test_a_file_of_another_kind_is_named(write, name, content, said):
 def test_texts_of_two_or_four_bytes_are_recognised(write, encoding, text):
     """UTF-16 is recognised in texts that are not Latin too, and UTF-32 by its mark."""
     content = f"text,label\n{text},a\nx,b\n{text} 2,a\n".encode(encoding)
-    assert examples(from_options(write("d.csv", content), ["text"], "label"))[0].texts == (text,)
+    assert examples(from_options(write("d.csv", content), ["text"], ["label"]))[0].texts == (text,)
 
 
 def test_spaces_between_a_delimiter_and_a_quote_do_not_reach_a_class(write):
     """` "pos"` is the class `pos`, and the task says so; a quote inside a quoted text changes nothing."""
     path = write("d.csv", 'text, label\n"a, b", "pos"\nc, "neg"\n')
-    task = from_options(path, ["text"], "label")
+    task = from_options(path, ["text"], ["label"])
     assert examples(task) == [Example(("a, b",), 1), Example(("c",), 0)]
     assert any("between a delimiter and a quote are skipped" in one for one in task.findings)
     plain = write("e.csv", 'text,label\n"he said, ""no""",pos\nc,neg\n')
-    assert examples(from_options(plain, ["text"], "label"))[0].texts == ('he said, "no"',)
+    assert examples(from_options(plain, ["text"], ["label"]))[0].texts == ('he said, "no"',)
 
 
 def test_only_the_misspelt_column_is_missing(write):
     """The delimiter is the one that gives most of the columns; a list of columns is short and escaped."""
-    message = problems(write("d.csv", "text;label\na;b\nc;d\n"), ["text"], "labl")
+    message = problems(write("d.csv", "text;label\na;b\nc;d\n"), ["text"], ["labl"])
     assert message.count("no column") == 1
     assert "no column 'labl' (did you mean 'label'?); there are text, label" in message
-    message = problems(write("e.csv", "Text;Label\na;b\nc;d\n"), ["review"], "stars")
+    message = problems(write("e.csv", "Text;Label\na;b\nc;d\n"), ["review"], ["stars"])
     assert "there are Text, Label" in message
     wide = ",".join(["te\x1bxt", *(f"c{n}" for n in range(100))])
     message = problems(write("f.csv", f"{wide}\n{wide}\n"), ["review"], "c1")
@@ -267,7 +267,7 @@ def test_columns_that_nobody_reads_may_be_odd(write, tmp_path):
     """A repeated name, a missing name or a time zone that is unknown here does not refuse the file."""
     assert examples(
         from_options(
-            write("d.csv", "text,x,x,,,label\na,1,2,3,4,p\nb,1,2,3,4,n\n"), ["text"], "label"
+            write("d.csv", "text,x,x,,,label\na,1,2,3,4,p\nb,1,2,3,4,n\n"), ["text"], ["label"]
         )
     ) == [Example(("a",), 1), Example(("b",), 0)]
     pyarrow = pytest.importorskip("pyarrow")
@@ -276,18 +276,18 @@ def test_columns_that_nobody_reads_may_be_odd(write, tmp_path):
     zoned = pyarrow.array([0, 1], pyarrow.timestamp("us", tz="Mars/Olympus"))
     table = pyarrow.table({"text": ["a", "b"], "label": ["p", "n"], "at": zoned})
     parquet.write_table(table, tmp_path / "d.parquet")
-    assert len(examples(from_options(tmp_path / "d.parquet", ["text"], "label"))) == 2
+    assert len(examples(from_options(tmp_path / "d.parquet", ["text"], ["label"]))) == 2
     twice = pyarrow.Table.from_arrays([pyarrow.array(["a", "b"])] * 2, names=["text", "text"])
     parquet.write_table(twice, tmp_path / "e.parquet")
     assert "more than one column is named 'text'" in problems(
-        tmp_path / "e.parquet", ["text"], "label"
+        tmp_path / "e.parquet", ["text"], ["label"]
     )
 
 
 def test_a_guessed_encoding_is_called_a_guess(write):
     """The note shows a word as it was read, so that a reader sees a wrong guess."""
     path = write("d.csv", "text,label\nspát pod širákem,špatný\nx,b\n".encode("iso8859-2"))
-    (note,) = (one for one in from_options(path, ["text"], "label").findings if "guess" in one)
+    (note,) = (one for one in from_options(path, ["text"], ["label"]).findings if "guess" in one)
     assert "for example 'spát'" in note
     assert "--encoding names another" in note
 
@@ -295,7 +295,7 @@ def test_a_guessed_encoding_is_called_a_guess(write):
 def test_quotes_that_join_lines_of_a_tab_file_are_a_finding(write):
     """Unquoted texts that begin and end with a quote swallow the rows between them."""
     path = write("d.tsv", 'text\tlabel\n"Great\tp\nsecond\tn\nthe end"\tp\nlast\tn\n')
-    findings = from_options(path, ["text"], "label").findings
+    findings = from_options(path, ["text"], ["label"]).findings
     assert any(
         "1 row with tabs and line breaks inside quotes (row 1 (line 2))" in one for one in findings
     )
@@ -304,7 +304,7 @@ def test_quotes_that_join_lines_of_a_tab_file_are_a_finding(write):
 def test_lines_of_spaces_and_the_end_mark_of_dos_are_blank(write):
     """They are no rows, and cost nothing."""
     path = write("d.csv", "text,label\na,p\n   \nb,n\n\x1a")
-    assert len(examples(from_options(path, ["text"], "label"))) == 2
+    assert len(examples(from_options(path, ["text"], ["label"]))) == 2
 
 
 @pytest.mark.parametrize("first", ['"sep=;"', "sep=;;", "SEP=;"])
@@ -312,7 +312,7 @@ def test_lines_of_spaces_and_the_end_mark_of_dos_are_blank(write):
 def test_the_line_of_excel_names_the_delimiter(write, first, end):
     """With quotes, with trailing delimiters and with every kind of line end."""
     path = write("d.csv", end.join([first, "text;label", "a, b;p", "c;n", ""]))
-    assert examples(from_options(path, ["text"], "label"))[0].texts == ("a, b",)
+    assert examples(from_options(path, ["text"], ["label"]))[0].texts == ("a, b",)
 
 
 def test_one_column_may_be_named_with_quotes_and_commas():
@@ -328,4 +328,4 @@ def test_one_column_may_be_named_with_quotes_and_commas():
 def test_a_pipe_is_not_a_file(tmp_path):
     """It is refused at once: reading it would wait for ever."""
     os.mkfifo(tmp_path / "d.csv")
-    assert "is not a file but a pipe" in problems(tmp_path / "d.csv", ["text"], "label")
+    assert "is not a file but a pipe" in problems(tmp_path / "d.csv", ["text"], ["label"])

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from harness.backbones import loading
 from harness.commands import stored_runs
 from harness.outcome import pack_predictions, unpack_predictions
 from harness.tasks import REGISTRY
-from harness.training import loop, testing, worker, worker_cache
+from harness.training import job_run, loop, worker, worker_cache
 from harness.training.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.support.trainings import tickets_of
@@ -114,14 +115,14 @@ SHORT = {"tasks": "toy-entailment", "methods": "lora,simplex,features", "steps":
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Record the dev examples and their logits from which temperatures are fitted."""
-    recorded, original = [], testing.dev_temperature
+    """Record the labels and the logits from which temperatures are fitted."""
+    recorded, original = [], job_run.fitted_temperature
 
-    def record(tensors, examples, encoded, target, logits_of):
-        recorded.append((examples, logits_of(tensors, encoded)))
-        return original(tensors, examples, encoded, target, logits_of)
+    def record(logits, labels):
+        recorded.append((tuple(labels), logits))
+        return original(logits, labels)
 
-    monkeypatch.setattr(testing, "dev_temperature", record)
+    monkeypatch.setattr(job_run, "fitted_temperature", record)
     return recorded
 
 
@@ -132,15 +133,14 @@ def test_the_temperature_is_fitted_on_the_dev_rows(tmp_path, fits, size):
     tickets = tickets_of(tmp_path, 2, size, **SHORT, set_=["simplex.test=mean-of-samples"])
     outcomes = worker.run_pack(tickets, "cpu", lambda *_: None)
     assert len(fits) == len(outcomes) == 6
-    assert {examples for examples, _ in fits} == {
-        JobRun.prepare(ticket, "cpu").draw.dev for ticket in tickets
+    assert {labels for labels, _ in fits} == {
+        tuple(row.label for row in JobRun.prepare(ticket, "cpu").draw.dev) for ticket in tickets
     }
     expected = []
-    for examples, logits in fits:
-        labels = [row.label for row in examples]
+    for labels, logits in fits:
 
         def loss(power, logits=logits, labels=labels):
-            probabilities = (logits.double() / np.exp(power)).softmax(1).numpy()
+            probabilities = softmax(logits / np.exp(power), axis=1)
             return log_loss(labels, probabilities, labels=[0, 1, 2])
 
         best = minimize_scalar(loss, bounds=np.log((0.05, 20)), options={"xatol": 1e-9})
@@ -160,7 +160,7 @@ def test_the_temperature_changes_no_other_number(tmp_path, monkeypatch):
     assert {bool(outcome.temperature) for outcome in outcomes} == {True, False}
     for outcome, ticket in zip(outcomes, tickets, strict=True):
         assert bool(outcome.temperature) == bool(ticket.task.labels) == bool(outcome.probabilities)
-    monkeypatch.setattr(testing, "dev_temperature", lambda *_: None)
+    monkeypatch.setattr(job_run, "fitted_temperature", lambda *_: None)
     without = worker.run_pack(tickets, "cpu", lambda *_: None)
     for one, other in zip(outcomes, without, strict=True):
         assert one.metrics == other.metrics

@@ -15,11 +15,14 @@ FOUR = RNG.integers(0, 4, N).astype(float)
 FOUR = np.where(RNG.random(N) < 0.5, FOUR, RNG.integers(0, 4, N)), FOUR
 SCALE = np.round(RNG.normal(size=N), 1)
 SCALE = np.round(SCALE + RNG.normal(size=N), 1), SCALE  # with many ties
+SETS = RNG.random((N, 5)) < (0.1, 0.2, 0.3, 0.4, 0.5)
+SETS = np.where(RNG.random((N, 5)) < 0.8, SETS, ~SETS).astype(float), SETS.astype(float)
 
 ORACLES = {
     "accuracy": (FOUR, lambda g, r: sk.accuracy_score(r, g)),
     "f1": (TWO, lambda g, r: sk.f1_score(r, g)),
     "macro-f1": (FOUR, lambda g, r: sk.f1_score(r, g, average="macro")),
+    "micro-f1": (SETS, lambda g, r: sk.f1_score(r, g, average="micro")),
     "matthews": (FOUR, lambda g, r: sk.matthews_corrcoef(r, g)),
     "pearson": (SCALE, lambda g, r: stats.pearsonr(g, r)[0]),
     "spearman": (SCALE, lambda g, r: stats.spearmanr(g, r)[0]),
@@ -38,10 +41,28 @@ def test_values_are_those_of_other_libraries_and_influences_those_of_leaving_a_r
     value, influence = INFLUENCES[name](given, right)
     assert value == pytest.approx(oracle(given, right), abs=1e-12)
     assert influence.mean() == pytest.approx(0, abs=1e-12)
-    without = np.array([oracle(np.delete(given, i), np.delete(right, i)) for i in range(N)])
+    without = np.array(
+        [oracle(np.delete(given, i, axis=0), np.delete(right, i, axis=0)) for i in range(N)]
+    )
     jackknife = (N - 1) * (without.mean() - without)
     assert np.allclose(influence, jackknife, atol=12 * np.abs(influence).max() / N)
     assert influence.std() == pytest.approx(jackknife.std(), rel=0.02)
+
+
+def test_macro_f1_of_sets_of_classes():
+    """Like micro-F1, it equals that of scikit-learn, and influences are those of leaving a row out."""
+    given, right = SETS
+    value, influence = INFLUENCES["macro-f1"](given, right)
+    assert value == pytest.approx(sk.f1_score(right, given, average="macro"), abs=1e-12)
+    without = [
+        sk.f1_score(np.delete(right, i, axis=0), np.delete(given, i, axis=0), average="macro")
+        for i in range(N)
+    ]
+    jackknife = (N - 1) * (np.mean(without) - np.array(without))
+    assert np.allclose(influence, jackknife, atol=12 * np.abs(influence).max() / N)
+    nobody = np.zeros((4, 3))
+    for name in ("macro-f1", "micro-f1"):
+        assert INFLUENCES[name](nobody, nobody)[0] == 0
 
 
 @pytest.mark.parametrize("name", INFLUENCES)
@@ -58,7 +79,11 @@ def test_the_spread_is_that_of_a_bootstrap_of_the_rows(name):
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in INFLUENCES if name not in ("accuracy", "mse", "rmse", "macro-f1", "f1")],
+    [
+        name
+        for name in INFLUENCES
+        if name not in ("accuracy", "mse", "rmse", "macro-f1", "micro-f1", "f1")
+    ],
 )
 def test_a_constant_answer_has_no_correlation_and_no_influence(name):
     """Where a correlation is not defined it counts as 0 whatever the rows."""

@@ -1,0 +1,133 @@
+"""The label of one row of a user's table: a class, a number, or a set of classes."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.jobs import Label
+from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
+from harness.tasks.findings import seen
+from harness.tasks.problems import Problems
+from harness.wording import listed, short
+from methods.core.suggestions import did_you_mean
+
+MARKS = {
+    "0": False,
+    "1": True,
+    "false": False,
+    "true": True,
+}  # cells of a column that marks a class
+NO_LIST = (
+    "is not a list of classes: write lists, in JSONL or Parquet, or a column of 0 and 1 for each class and "
+    "--label CLASS,CLASS"
+)
+
+
+def as_list(value: object) -> Sequence[object] | None:
+    """Return the elements of a cell that holds a list, also one that a program wrote as text; None without a list."""
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                found = read(value.strip())
+                return found if isinstance(found, list) else None
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelParser:
+    """Reads the labels of rows.
+
+    Attributes:
+        columns: the label column; of a multilabel task perhaps one column of 0 and 1 for each class.
+        classes: the names of the classes; empty for a regression.
+        multilabel: whether a row has any number of the classes.
+        decimal_comma: whether labels are numbers such as `1,5`.
+    """
+
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
+    multilabel: bool = False
+    decimal_comma: bool = False
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {name: number for number, name in enumerate(self.classes)}
+
+    def lacks(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a row has no label; an empty list is a label."""
+        return any(is_blank(as_label(record.get(name))) for name in self.columns)
+
+    def parse(
+        self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
+    ) -> Label | None:
+        """Return the label of a row; None, with a problem added, if it cannot be used.
+
+        Args:
+            record: the row's cells by column.
+            at: the file and the row, for messages.
+            problems: receives what is wrong.
+        """
+        if not self.multilabel:
+            (column,) = self.columns
+            return self._one(record.get(column), at, f", column {column!r}: ", problems)
+        if len(self.columns) > 1:
+            return self._marked(record, at, problems)
+        (column,) = self.columns
+        elements = as_list(record.get(column))
+        prefix = f", column {column!r}: "
+        if elements is None:
+            problems.add_row(*at, f"{prefix}{short(as_label(record.get(column)))} {NO_LIST}")
+            return None
+        numbers = [self._one(element, at, prefix, problems) for element in elements]
+        known = {number for number in numbers if isinstance(number, int)}
+        return tuple(sorted(known)) if len(numbers) == sum(n is not None for n in numbers) else None
+
+    def _marked(
+        self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
+    ) -> Label | None:
+        marks = [MARKS.get(whole(as_label(record.get(name))).lower()) for name in self.columns]
+        for name, mark in zip(self.columns, marks, strict=True):
+            if mark is None:
+                cell = short(as_label(record.get(name)))
+                problems.add_row(*at, f", column {name!r}: {cell} is neither 0 nor 1")
+        return None if None in marks else tuple(n for n, mark in enumerate(marks) if mark)
+
+    def _one(
+        self, value: object, at: tuple[Path, str], prefix: str, problems: Problems
+    ) -> int | float | None:
+        if kind := not_a_label(value):
+            problems.add_row(*at, f"{prefix}{kind} is not a label")
+            return None
+        text = as_label(value)
+        if problem := text_problem(text):
+            problems.add_row(*at, f"{prefix}{'no label' if is_blank(text) else problem}")
+            return None
+        if not self.classes:
+            number = as_number(text, decimal_comma=self.decimal_comma)
+            if number is None:
+                mixed = as_number(text, decimal_comma=True) is not None
+                hint = ": the other labels have no decimal comma" if mixed else ""
+                problems.add_row(*at, f"{prefix}{short(text)} is not a finite number{hint}")
+            return number
+        if text not in self._numbers:
+            text = next((name for name in self.classes if whole(name) == whole(text)), text)
+        if text not in self._numbers:
+            problems.add_row(*at, f"{prefix}{self._unknown(text)}")
+        return self._numbers.get(text)
+
+    def _unknown(self, text: str) -> str:
+        """Return the problem of a label that is no class."""
+        twin = next((name for name in self.classes if seen(name) == seen(text)), None)
+        if twin is not None:
+            return f"{text!a} only looks like the class {twin!a}: give them one spelling"
+        known = listed(map(repr, self.classes))
+        return (
+            f"{short(text)} is not one of the classes ({known}){did_you_mean(text, self.classes)}"
+        )
