@@ -26,12 +26,14 @@ from reports.published import STUDIES
 def _without_gc() -> Iterator[None]:
     """Disable the cyclic garbage collector: reading makes many objects, none of them in a cycle.
 
-    This saves a tenth of a report's time.
+    They are frozen at the end, so that the end of the program does not look through them either. This saves
+    a sixth of a report's time.
     """
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 

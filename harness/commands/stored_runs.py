@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -408,12 +408,19 @@ def _full(blobs: Mapping[str, bytes]) -> int | None:
     return int(sum(numbers(data).sum() for data in stored.values())) if stored else None
 
 
+@lru_cache(maxsize=64)  # labels and groups, which many runs share, are unpacked once
 def numbers(data: bytes) -> NDArray[np.float64]:
-    """Return the values of `unpack_predictions` as an array: `[rows]`, or `[rows, classes]` of zeros and ones."""
+    """Return the values of `unpack_predictions` as an array that cannot be written to.
+
+    It is `[rows]`, or `[rows, classes]` of zeros and ones.
+    """
     raw = zlib.decompress(data)
     if (marks := unpack_marks(raw)) is not None:
-        return marks.astype(np.float64)
-    return np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
+        values = marks.astype(np.float64)
+    else:
+        values = np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
+    values.flags.writeable = False
+    return values
 
 
 def _number(value: float | None) -> float:

@@ -81,7 +81,9 @@ def _cell(paired_runs: PairedRuns, method: str, task: str, scope: int | None) ->
         name: count for name in STATUSES if (count := sum(run_status(run) == name for run in runs))
     }
     done = [run for run in runs if has_score(run)]
-    estimate = estimates.task_score([[run for run in done if run.size == size] for size in sizes])
+    estimate = estimates.task_score(
+        [[run for run in done if run.size == size] for size in sizes], paired_runs.row_tables
+    )
     metrics, undefined = _metrics(done) if scope is not None else ({}, {})
     cell = Cell(
         method=method,
@@ -218,7 +220,8 @@ def _average(
             [
                 [run for run in paired_runs.runs(method, task, size) if has_score(run)]
                 for size in sizes_of(paired_runs, task, scope)
-            ]
+            ],
+            paired_runs.row_tables,
         )
         for task in (cell.task or "" for cell in cells)
     ]

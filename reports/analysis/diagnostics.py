@@ -220,13 +220,14 @@ def _grouped(runs: Sequence[Run]) -> Iterator[Note]:
     """Return a note on the tasks whose test rows come in groups, with the design effect."""
     places = []
     for task in sorted({run.task for run in runs}):
-        effects = [run.design_effect for run in runs if run.task == task and run.groups is not None]
-        known = [effect for effect in effects if effect is not None]
-        run = next((run for run in runs if run.task == task and run.groups is not None), None)
-        if run is not None and known and len(np.unique(run.row_groups)) < run.n_test:
-            groups = len(np.unique(run.row_groups))
+        stored = [run for run in runs if run.task == task and run.groups is not None]
+        groups = len(np.unique(stored[0].row_groups)) if stored else 0
+        if not stored or groups == stored[0].n_test:
+            continue
+        known = [effect for run in stored if (effect := run.design_effect) is not None]
+        if known:
             places.append(
-                f"{task}: {run.n_test} rows in {plural(groups, 'group')}, "
+                f"{task}: {stored[0].n_test} rows in {plural(groups, 'group')}, "
                 f"design effect {fmean(known):.1f}"
             )
     if places:
@@ -279,10 +280,14 @@ def _absent(runs: Sequence[Run]) -> Iterator[Note]:
     """Return a note on classes of which the test rows of some draws have no example."""
     lacking: dict[tuple[str, str], set[int]] = {}  # the draws, by task and class
     draws: dict[str, set[int]] = {}  # by task
+    known: dict[int, set[int]] = {}  # classes by the label array, which many runs share
     for run in runs:
         if run.classes and run.labels:
             draws.setdefault(run.task, set()).add(run.draw)
-            tested = {number for labels in run.labels.values() for number in classes_in(labels)}
+            for labels in run.labels.values():
+                if id(labels) not in known:
+                    known[id(labels)] = classes_in(labels)
+            tested = set().union(*(known[id(labels)] for labels in run.labels.values()))
             for number, name in enumerate(run.classes):
                 if number not in tested:
                     lacking.setdefault((run.task, name), set()).add(run.draw)

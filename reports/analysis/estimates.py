@@ -54,15 +54,31 @@ class _RowTable(NamedTuple):
     groups: Array
 
 
-def task_score(by_size: RunsBySize) -> TaskEstimate:
-    """Estimate the score of a method on one task, over the draws that have all sizes."""
+RowTables = dict[tuple[int, ...], _RowTable | None]  # by `id` of the runs
+
+
+def task_score(by_size: RunsBySize, known: RowTables | None = None) -> TaskEstimate:
+    """Estimate the score of a method on one task, over the draws that have all sizes.
+
+    Args:
+        by_size: the runs.
+        known: row tables of earlier estimates from the same set of runs; new ones are added.
+    """
     values = mean_over_sizes([scores_per_draw(runs) for runs in by_size])
     low, high = _bounds(by_size)
-    return _estimate(values, _row_table(by_size), by_size, (low, high), uneven=True)
+    return _estimate(values, _row_table(by_size, known), by_size, (low, high), uneven=True)
 
 
-def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
-    """Estimate the difference of two methods on one task from runs that are paired by position."""
+def task_difference(
+    method: RunsBySize, baseline: RunsBySize, known: RowTables | None = None
+) -> TaskEstimate:
+    """Estimate the difference of two methods on one task from runs that are paired by position.
+
+    Args:
+        method: the runs of one method.
+        baseline: those of the other.
+        known: as in `task_score`.
+    """
     pairs = [
         (scores_per_draw(first), scores_per_draw(second))
         for first, second in zip(method, baseline, strict=True)
@@ -70,7 +86,7 @@ def task_difference(method: RunsBySize, baseline: RunsBySize) -> TaskEstimate:
     values = mean_over_sizes(
         [{draw: first[draw] - second[draw] for draw in first} for first, second in pairs]
     )
-    table, other = _row_table(method), _row_table(baseline)
+    table, other = _row_table(method, known), _row_table(baseline, known)
     difference = None
     if table is not None and other is not None and table.points.shape == other.points.shape:
         difference = table._replace(points=table.points - other.points)
@@ -125,7 +141,17 @@ def _estimate(
     )
 
 
-def _row_table(by_size: RunsBySize) -> _RowTable | None:
+def _row_table(by_size: RunsBySize, known: RowTables | None) -> _RowTable | None:
+    """Return the row table of these runs, from the known ones if it is one of them."""
+    if known is None:
+        return _computed_table(by_size)
+    key = tuple(id(run) for at_size in by_size for run in at_size)
+    if key not in known:
+        known[key] = _computed_table(by_size)
+    return known[key]
+
+
+def _computed_table(by_size: RunsBySize) -> _RowTable | None:
     """Return the scores of single test rows, averaged over the seeds and the sizes of a draw.
 
     None if they are unknown, or if test rows differ between draws and their identities are unknown.
@@ -147,21 +173,16 @@ def _row_table(by_size: RunsBySize) -> _RowTable | None:
     if not common:
         return None
     first = {run.draw: run for run in runs}
-    # If all draws have the same rows, no row needs to be found.
-    alike = runs[0].identities is None
-    names = (
-        runs[0].row_names
-        if alike
-        else np.unique(np.concatenate([first[draw].row_names for draw in common]))
-    )
+    if runs[0].identities is None:  # all draws have the same rows
+        of_sizes = [np.stack([_mean(scores[draw]) for draw in common]) for scores in per_size]
+        return _RowTable(100 * _mean(of_sizes), first[common[0]].row_groups)
+    names = np.unique(np.concatenate([first[draw].row_names for draw in common]))
     points = np.full((len(common), len(names)), np.nan)
     groups = np.zeros(len(names))
     for number, draw in enumerate(common):
-        at = slice(None) if alike else np.searchsorted(names, first[draw].row_names)
-        seeds = [_mean(scores[draw]) for scores in per_size]
-        points[number, at] = 100 * _mean(seeds)
-        if number == 0 or not alike:
-            groups[at] = first[draw].row_groups
+        at = np.searchsorted(names, first[draw].row_names)
+        points[number, at] = 100 * _mean([_mean(scores[draw]) for scores in per_size])
+        groups[at] = first[draw].row_groups
     return _RowTable(points, groups)
 
 

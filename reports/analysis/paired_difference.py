@@ -88,6 +88,7 @@ def _computed(
         estimates.task_difference(
             [[first for first, _ in pairs] for pairs in by_size],
             [[second for _, second in pairs] for pairs in by_size],
+            paired_runs.row_tables,
         ),
         len(used),
         planned,

@@ -198,12 +198,18 @@ class PairedRuns:
         if baseline == self.baseline:
             return self
         other = replace(self, baseline=baseline)
-        other.__dict__["untrained"] = self.untrained  # the most expensive of the cached properties
+        # the most expensive of the cached properties, which do not depend on the baseline
+        other.__dict__.update(untrained=self.untrained, row_tables=self.row_tables)
         return other
 
     @cached_property
     def known_differences(self) -> dict[tuple[str, str, tuple[int, ...]], Any]:
         """What `paired_difference` computed already, by method, task and sizes: several families ask for it."""
+        return {}
+
+    @cached_property
+    def row_tables(self) -> dict[tuple[int, ...], Any]:
+        """The scores of single test rows that `estimates` computed already, by `id` of the runs, all in `index`."""
         return {}
 
     @cached_property

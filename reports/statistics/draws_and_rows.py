@@ -44,16 +44,20 @@ def estimate(
     means = np.nansum(array, axis=1) / counts if array.size else np.empty(0)
     mean = float(means.mean()) if draws else math.nan
     rest = np.where(tested, array - means[:, None], 0.0) / counts[:, None]  # (draws, rows)
-    members = np.arange(array.shape[1]) if groups is None else np.asarray(groups)
-    names, place = np.unique(members[tested.any(axis=0)], return_inverse=True)
+    present = tested.any(axis=0)
+    members = (np.arange(array.shape[1]) if groups is None else np.asarray(groups))[present]
+    names, place = np.unique(members, return_inverse=True)
     n = len(names)
     if draws < 2 or n < 2:
         return Estimate(mean, math.nan, math.nan)
     sums = np.zeros((n, draws))  # of the residuals of each group
-    np.add.at(sums, place, rest[:, tested.any(axis=0)].T)
+    if n < len(members):
+        np.add.at(sums, place, rest[:, present].T)
+    else:
+        sums[place] = rest[:, present].T
     over_all = float(np.square(sums.sum(axis=1)).sum())
     scale = n / (n - 1)
-    known = effective_number(members[tested.any(axis=0)])
+    known = effective_number(members) if n < len(members) else float(n)
     # A few large groups carry most of the variance if the rows of a group differ alike.
     if (uneven or known < EVEN * n) and over_all > 0:
         shares = np.square(sums.sum(axis=1)) / over_all
@@ -64,7 +68,7 @@ def estimate(
     total = max(by_draw + shared, by_draw, by_row)
     if total == 0:
         return Estimate(mean, 0.0, math.nan, 0.0, known)
-    cells = max(int(tested.sum()) - draws - int(tested.any(axis=0).sum()) + 1, 1)
+    cells = max(int(tested.sum()) - draws - int(present.sum()) + 1, 1)
     # A variance over draws that is too small by chance would also give too many degrees of freedom, and
     # both together too many small p. So the degrees of freedom follow from an upper bound of that variance.
     bound = by_draw * (draws - 1) / _chi_square_quantile(draws - 1, LOW_QUANTILE)
