@@ -5,182 +5,28 @@ out. Whatever is left out, recognised or assumed is one of the task's findings.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from harness.errors import CorruptData, UsageError
+from harness.errors import UsageError
 from harness.tasks import label_kinds
 from harness.tasks import metrics as scoring
-from harness.tasks.base import Example, Task
-from harness.tasks.cells import as_label, is_blank
+from harness.tasks.base import Task
 from harness.tasks.findings import alike, description, doubts, left_out
 from harness.tasks.label_kinds import NamedKind
-from harness.tasks.label_parser import LabelParser
 from harness.tasks.problems import Problems
 from harness.tasks.sources import Files, Source
-from harness.tasks.table_files import FileTable, Reading, digest
-from harness.wording import escaped, listed, plural, short
+from harness.tasks.table_files import FileTable
+from harness.tasks.table_reader import TableReader
+from harness.wording import escaped, listed, short
 
-REPEATS: Final = "repeating the header"
 DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "numbers": ("pearson", "spearman"),
     "sets of classes": ("micro-f1",),
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableReader:
-    """Reads the examples of a user's tables."""
-
-    origin: Source
-    fields: tuple[str, ...]  # one or two columns with texts
-    # the label column; of a multilabel task perhaps one column of 0 and 1 for each class
-    label: tuple[str, ...]
-    labels: tuple[str, ...] = ()  # class names; empty for a regression
-    multilabel: bool = False
-    group: str = ""  # column that marks rows that are not independent, such as an author
-    strict: bool = False  # refuse rows without a text or a label
-    delimiter: str | None = None  # None: recognise it
-    encoding: str | None = None  # None: recognise it
-    decimal_comma: bool = False  # labels are numbers such as `1,5`
-
-    @property
-    def reading(self) -> Reading:
-        """How the tables are read."""
-        group = (self.group,) if self.group else ()
-        return Reading(
-            needed=(*self.fields, *self.label, *group),
-            only=True,
-            delimiter=self.delimiter,
-            encoding=self.encoding,
-        )
-
-    @property
-    def source(self) -> str:
-        """The origin and the columns, for people. Results of another source do not belong to this task."""
-        return f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
-
-    def revision(self) -> str:
-        """Return a hash of the rows and of the columns and classes that are read.
-
-        Raises:
-            UsageError: a file cannot be read.
-        """
-        return self._digest(self.origin.contents())
-
-    def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """Return all examples of `train` or `test` at a revision.
-
-        Raises:
-            UsageError: rows cannot be used, or there is no such split.
-            CorruptData: the files changed since the revision was computed.
-        """
-        if split not in self.origin.splits:
-            known = ", ".join(self.origin.splits)
-            raise UsageError(f"{self.origin} has no split {split!r}; there are: {known}")
-        contents = self.origin.contents()
-        if self._digest(contents) != revision:
-            raise CorruptData(f"{self.origin} changed while in use; run the same command again")
-        problems = Problems()
-        rows = self.parse(self.origin.table(split, contents, problems, self.reading), problems, {})
-        problems.raise_if_any()
-        return rows
-
-    def tables(self, problems: Problems) -> list[FileTable | None]:
-        """Return the table of each split; None, with a problem added, for one that cannot be read."""
-        try:
-            contents = self.origin.contents()
-        except UsageError as error:
-            problems.add(*error.problems)
-            return [None]
-        return [self._table(split, contents, problems) for split in self.origin.splits]
-
-    def _table(self, split: str, contents: Sequence[bytes], problems: Problems) -> FileTable | None:
-        try:
-            table = self.origin.table(split, contents, problems, self.reading)
-        except UsageError as error:
-            problems.add(*error.problems)
-            return None
-        return table if table.columns else None
-
-    def _digest(self, contents: Sequence[bytes]) -> str:
-        # Other columns of the same rows are another task.
-        label = self.label if self.multilabel else self.label[0]
-        columns = (self.fields, label, self.labels, *([self.group] if self.group else []))
-        columns += tuple(filter(None, (self.delimiter, self.encoding)))
-        return digest([*contents, repr(columns).encode()])
-
-    def parse(
-        self, table: FileTable, problems: Problems, left_out: dict[str, list[str]]
-    ) -> list[Example]:
-        """Return the examples of a table.
-
-        Args:
-            table: the table.
-            problems: receives rows that cannot be used.
-            left_out: receives the positions of rows that are left out, by reason.
-        """
-        missing = table.lacks(self.reading.needed, problems)
-        parser = LabelParser(
-            columns=self.label,
-            classes=self.labels,
-            multilabel=self.multilabel,
-            decimal_comma=self.decimal_comma,
-        )
-        known = not missing & {*self.label}
-        rows: list[Example] = []
-        ungrouped: list[str] = []
-        for position, record in zip(table.positions, table.rows, strict=True):
-            repeats = table.repeats_header(record, self.reading.needed)
-            reason = REPEATS if repeats else self._lacks(record, missing, parser if known else None)
-            if reason and not self.strict:
-                left_out.setdefault(reason, []).append(position)
-                continue
-            if reason == REPEATS:
-                problems.add_row(table.path, position, ": repeats the header")
-                continue
-            texts = [
-                table.text(record, name, position, problems)
-                for name in self.fields
-                if name not in missing
-            ]
-            if not known:
-                continue
-            label = parser.parse(record, (table.path, position), problems)
-            if label is not None and None not in texts:
-                group = as_label(record.get(self.group)) if self.group else ""
-                if self.group and not group:
-                    ungrouped.append(position)
-                rows.append(
-                    Example(tuple(text for text in texts if text is not None), label, group)
-                )
-        if ungrouped:
-            problems.notes.append(
-                f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "
-                f"{self.group!r}; they are grouped by their texts"
-            )
-        return rows
-
-    def _lacks(
-        self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
-    ) -> str:
-        """Return what a row lacks so that it is left out; empty if it lacks nothing.
-
-        Args:
-            record: the row.
-            missing: the columns that the table lacks.
-            parser: of its label; None: the label's columns are missing.
-        """
-        for name in self.fields:
-            value = record.get(name)
-            if name not in missing and (
-                value is None or (isinstance(value, str) and is_blank(value))
-            ):
-                return "without text"
-        return "without label" if parser is not None and parser.lacks(record) else ""
 
 
 def from_options(
@@ -226,11 +72,6 @@ def from_options(
     problems = Problems()
     origin = Files(data, test) if isinstance(data, Path) else data
     name = _name(origin.name, name, problems)
-    if not 1 <= len(text) <= 2 or len({*text, *label}) != len(text) + len(label):
-        problems.add(
-            "name one or two text columns and a different label column, "
-            f"got text {', '.join(text) or 'none'}; label {', '.join(label)}"
-        )
     if isinstance(data, Path) and test is not None and test.resolve() == data.resolve():
         problems.add(f"{escaped(str(data))} is both the training and the test file")
     reader = TableReader(
@@ -238,35 +79,16 @@ def from_options(
         multilabel=kind == "multilabel" or len(label) > 1, strict=strict, delimiter=delimiter, encoding=encoding,
     )  # fmt: skip
     tables = reader.tables(problems)
-    parts = {part.strip() for part in label[0].split(",")}
-    known = set(tables[0].columns) if tables[0] is not None else set()
-    if (len(label) > 1 and kind != "multilabel") or len(label) == 1 < len(parts & known):
-        problems.add("several label columns, each of 0 and 1, need --kind multilabel")
+    _check_columns(text, label, kind, tables[0], problems)
     found = _kind(reader, tables[0], kind, labels, positive, problems)
     reader = replace(reader, labels=found.classes, decimal_comma=found.decimal_comma)
-    said: list[str] = []
-    findings = [*found.notes, *alike(found.classes)]
-    examples: list[list[Example]] = []
-    for table in tables:
-        if table is not None and (found.classes or found.regression):
-            omitted: dict[str, list[str]] = {}
-            before = problems.count
-            rows = reader.parse(table, problems, omitted)
-            if table.rows and not rows and problems.count == before:
-                problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
-            file = table.name
-            said += description(file, rows, found.classes, multilabel=found.multilabel)
-            findings += [
-                *left_out(file, omitted),
-                *doubts(file, rows, found.classes, multilabel=found.multilabel),
-            ]
-            examples.append(rows)
-        elif table is not None:  # without the labels only the columns can be checked
-            table.lacks((*text, *label), problems)
+    contents = [_contents(reader, table, found, problems) for table in tables if table is not None]
     recognised = [note for table in tables if table is not None for note in table.notes]
     chosen = tuple(metrics) if metrics else DEFAULT_METRICS.get(found.name or "", ("accuracy",))
     _check_metrics(chosen, found, problems)
     problems.raise_if_any()
+    findings = [*found.notes, *alike(found.classes)]
+    findings += [finding for part in contents for finding in part.findings]
     return Task(
         name=name,
         title=f"{origin.name}: {' and '.join(text)} -> {', '.join(label)}",
@@ -276,13 +98,57 @@ def from_options(
         metrics=chosen,
         pair=len(text) == 2,
         tests={"": "test"},
-        train_rows=len(examples[0]),
+        train_rows=contents[0].rows,
         holdout="test" not in origin.splits,
         # Version 2 holds out whole groups of rows.
         version=1 if "test" in origin.splits else 2,
-        description=tuple(said),
+        description=tuple(sentence for part in contents for sentence in part.description),
         findings=(*findings, *dict.fromkeys([*problems.notes, *recognised])),
     )
+
+
+def _check_columns(
+    text: Sequence[str],
+    label: Sequence[str],
+    kind: NamedKind | None,
+    train: FileTable | None,
+    problems: Problems,
+) -> None:
+    """Add a problem if the named columns cannot be those of a task."""
+    if not 1 <= len(text) <= 2 or len({*text, *label}) != len(text) + len(label):
+        problems.add(
+            "name one or two text columns and a different label column, "
+            f"got text {', '.join(text) or 'none'}; label {', '.join(label)}"
+        )
+    parts = {part.strip() for part in label[0].split(",")}
+    known = set(train.columns) if train is not None else set()
+    if (len(label) > 1 and kind != "multilabel") or len(label) == 1 < len(parts & known):
+        problems.add("several label columns, each of 0 and 1, need --kind multilabel")
+
+
+class Contents(NamedTuple):
+    """What a table contains: the number of its examples, and sentences on them."""
+
+    rows: int = 0
+    description: Sequence[str] = ()
+    findings: Sequence[str] = ()
+
+
+def _contents(
+    reader: TableReader, table: FileTable, kind: label_kinds.LabelKind, problems: Problems
+) -> Contents:
+    """Read all rows of a table; without the kind of the labels, only the columns can be checked."""
+    if not kind.classes and not kind.regression:
+        table.lacks((*reader.fields, *reader.label), problems)
+        return Contents()
+    omitted: dict[str, list[str]] = {}
+    before = problems.count
+    rows = reader.parse(table, problems, omitted)
+    if table.rows and not rows and problems.count == before:
+        problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
+    said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    found = doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    return Contents(len(rows), [*said], [*left_out(table.name, omitted), *found])
 
 
 def _name(default: str, name: str | None, problems: Problems) -> str:

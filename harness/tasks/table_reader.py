@@ -1,0 +1,168 @@
+"""Reads the examples of a user's tables: texts, labels and groups of their rows."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.errors import CorruptData, UsageError
+from harness.tasks.base import Example
+from harness.tasks.cells import as_label, is_blank
+from harness.tasks.label_parser import LabelParser
+from harness.tasks.problems import Problems
+from harness.tasks.sources import Source
+from harness.tasks.table_files import FileTable, Reading, digest
+from harness.wording import plural
+
+REPEATS: Final = "repeating the header"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReader:
+    """Reads the examples of a user's tables."""
+
+    origin: Source
+    fields: tuple[str, ...]  # one or two columns with texts
+    # the label column; of a multilabel task perhaps one column of 0 and 1 for each class
+    label: tuple[str, ...]
+    labels: tuple[str, ...] = ()  # class names; empty for a regression
+    multilabel: bool = False
+    group: str = ""  # column that marks rows that are not independent, such as an author
+    strict: bool = False  # refuse rows without a text or a label
+    delimiter: str | None = None  # None: recognise it
+    encoding: str | None = None  # None: recognise it
+    decimal_comma: bool = False  # labels are numbers such as `1,5`
+
+    @property
+    def reading(self) -> Reading:
+        """How the tables are read."""
+        group = (self.group,) if self.group else ()
+        return Reading(
+            needed=(*self.fields, *self.label, *group),
+            only=True,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+        )
+
+    @property
+    def source(self) -> str:
+        """The origin and the columns, for people. Results of another source do not belong to this task."""
+        return f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
+
+    def revision(self) -> str:
+        """Return a hash of the rows and of the columns and classes that are read.
+
+        Raises:
+            UsageError: a file cannot be read.
+        """
+        return self._digest(self.origin.contents())
+
+    def examples(self, split: str, revision: str) -> Sequence[Example]:
+        """Return all examples of `train` or `test` at a revision.
+
+        Raises:
+            UsageError: rows cannot be used, or there is no such split.
+            CorruptData: the files changed since the revision was computed.
+        """
+        if split not in self.origin.splits:
+            known = ", ".join(self.origin.splits)
+            raise UsageError(f"{self.origin} has no split {split!r}; there are: {known}")
+        contents = self.origin.contents()
+        if self._digest(contents) != revision:
+            raise CorruptData(f"{self.origin} changed while in use; run the same command again")
+        problems = Problems()
+        rows = self.parse(self.origin.table(split, contents, problems, self.reading), problems, {})
+        problems.raise_if_any()
+        return rows
+
+    def tables(self, problems: Problems) -> list[FileTable | None]:
+        """Return the table of each split; None, with a problem added, for one that cannot be read."""
+        try:
+            contents = self.origin.contents()
+        except UsageError as error:
+            problems.add(*error.problems)
+            return [None]
+        return [self._table(split, contents, problems) for split in self.origin.splits]
+
+    def _table(self, split: str, contents: Sequence[bytes], problems: Problems) -> FileTable | None:
+        try:
+            table = self.origin.table(split, contents, problems, self.reading)
+        except UsageError as error:
+            problems.add(*error.problems)
+            return None
+        return table if table.columns else None
+
+    def _digest(self, contents: Sequence[bytes]) -> str:
+        # Other columns of the same rows are another task.
+        label = self.label if self.multilabel else self.label[0]
+        columns = (self.fields, label, self.labels, *([self.group] if self.group else []))
+        columns += tuple(filter(None, (self.delimiter, self.encoding)))
+        return digest([*contents, repr(columns).encode()])
+
+    def parse(
+        self, table: FileTable, problems: Problems, left_out: dict[str, list[str]]
+    ) -> list[Example]:
+        """Return the examples of a table.
+
+        Args:
+            table: the table.
+            problems: receives rows that cannot be used.
+            left_out: receives the positions of rows that are left out, by reason.
+        """
+        missing = table.lacks(self.reading.needed, problems)
+        parser = LabelParser(
+            columns=self.label,
+            classes=self.labels,
+            multilabel=self.multilabel,
+            decimal_comma=self.decimal_comma,
+        )
+        known = not missing & {*self.label}
+        rows: list[Example] = []
+        ungrouped: list[str] = []
+        for position, record in zip(table.positions, table.rows, strict=True):
+            repeats = table.repeats_header(record, self.reading.needed)
+            reason = REPEATS if repeats else self._lacks(record, missing, parser if known else None)
+            if reason and not self.strict:
+                left_out.setdefault(reason, []).append(position)
+                continue
+            if reason == REPEATS:
+                problems.add_row(table.path, position, ": repeats the header")
+                continue
+            texts = [
+                table.text(record, name, position, problems)
+                for name in self.fields
+                if name not in missing
+            ]
+            if not known:
+                continue
+            label = parser.parse(record, (table.path, position), problems)
+            if label is not None and None not in texts:
+                group = as_label(record.get(self.group)) if self.group else ""
+                if self.group and not group:
+                    ungrouped.append(position)
+                rows.append(
+                    Example(tuple(text for text in texts if text is not None), label, group)
+                )
+        if ungrouped:
+            problems.notes.append(
+                f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "
+                f"{self.group!r}; they are grouped by their texts"
+            )
+        return rows
+
+    def _lacks(
+        self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
+    ) -> str:
+        """Return what a row lacks so that it is left out; empty if it lacks nothing.
+
+        Args:
+            record: the row.
+            missing: the columns that the table lacks.
+            parser: of its label; None: the label's columns are missing.
+        """
+        for name in self.fields:
+            value = record.get(name)
+            if name not in missing and (
+                value is None or (isinstance(value, str) and is_blank(value))
+            ):
+                return "without text"
+        return "without label" if parser is not None and parser.lacks(record) else ""
