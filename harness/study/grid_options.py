@@ -45,6 +45,16 @@ PRESETS: Final = MappingProxyType(
             "eval_every": "10",
             "test_limit": "100",
         },
+        # The first answer on a file: minutes on two slow cores, and as few draws as a claim takes.
+        "quick": {
+            "methods": "features,prefix,lora",
+            "sizes": "100",
+            "draws": "4",
+            "model": "sentence-transformers/all-MiniLM-L6-v2",
+            "pooling": "mean",
+            "steps": "100",
+            "eval_every": "25",
+        },
         # Five draws with two seeds each, as in Li & Liang 2021, section 6.3.
         "low-data": {"draws": "5", "seeds": "2"},
     }
@@ -140,7 +150,8 @@ class GridOptions:
         Text,
         _option(
             "--preset",
-            "smoke: a quick check of the installation; low-data: 5 draws with 2 seeds each.",
+            "quick: three methods on a small backbone, for a first answer; smoke: a check of the installation; "
+            "low-data: 5 draws with 2 seeds each.",
             WHAT,
         ),
     ] = None

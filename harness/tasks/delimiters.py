@@ -79,7 +79,7 @@ def separated(
     """
     first = re.split(r"[\r\n]", text, maxsplit=1)[0]
     line = re.fullmatch(r'"?sep=([^"])"?\1*', first, re.IGNORECASE)
-    told = ""
+    note = ""
     if named is not None:
         chosen = named
     elif line:
@@ -87,8 +87,8 @@ def separated(
     else:
         chosen = _recognised(text, usual, needed)
         if chosen != usual:
-            told = f"{escaped(str(path))}: the columns are separated by {_NAMES[chosen]}"
-    plain = Separated(chosen, int(bool(line)), notes=(told,) if told else ())
+            note = f"{escaped(str(path))}: the columns are separated by {_NAMES[chosen]}"
+    plain = Separated(chosen, int(bool(line)), notes=(note,) if note else ())
     spaces = f"{escaped(str(path))}: the spaces between a delimiter and a quote are skipped"
     return (
         plain._replace(skips_spaces=True, notes=(*plain.notes, spaces))

@@ -144,7 +144,7 @@ def _assumed(
     if both := sorted(text for text in numbers if text not in merged):
         yield f"{at}: {', '.join(map(short, both[:3]))} and the whole number are taken as one class"
     if missing := sorted(text for text in merged if text.lower() in MISSING):
-        yield f"{at}: {', '.join(map(short, missing))} is taken as a class; leave the cell empty if it is none"
+        yield f"{at}: {', '.join(map(short, missing))} is taken as a class; leave the cell empty if it is not one"
 
 
 def _decimal_comma(values: Collection[str]) -> bool:

@@ -123,7 +123,7 @@ class LabelParser:
         return self._numbers.get(text)
 
     def _unknown(self, text: str) -> str:
-        """Return the problem of a label that is no class."""
+        """Return the problem of a label that is not a class."""
         twin = next((name for name in self.classes if seen(name) == seen(text)), None)
         if twin is not None:
             return f"{text!a} only looks like the class {twin!a}: give them one spelling"

@@ -123,7 +123,7 @@ class Canvas(Figure):
 
         Args:
             caption: the caption.
-            needed: whether the caption is drawn even if the user wants none.
+            needed: whether the caption is drawn even if the user asks for none.
         """
         self.caption = legible(caption)
         for axis, bounds in self.bounds:

@@ -50,7 +50,7 @@ def settled(study: Study) -> Trial:
 
 
 def settled_errors(*, draws: int, rows: int) -> Trial:
-    """Whether two methods with equal errors on log-normal labels are told apart by RMSE."""
+    """Whether two methods with equal errors on log-normal labels are claimed to differ by RMSE."""
     return lambda rng: tests_of(simulate_errors(rng, draws=draws, rows=rows))[0].settled
 
 

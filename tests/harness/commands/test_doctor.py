@@ -53,7 +53,7 @@ def test_a_package_with_undecodable_metadata_is_named(bench, tmp_path, command, 
     ("slow", "advice"), [("bfloat16", "keep --dtype float32"), ("float32", "`--dtype bfloat16` is")]
 )
 def test_the_precision_that_multiplies_faster_is_recommended(monkeypatch, slow, advice):
-    """A machine without instructions for bfloat16 takes longer with it, and is told so."""
+    """A machine without instructions for bfloat16 takes longer with it, and doctor says so."""
     clock = itertools.accumulate(_seconds(slow))
     monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))
     (finding,) = doctor._bfloat16()

@@ -224,7 +224,7 @@ def test_a_job_to_be_tried_again_does_not_wait_for_a_locked_ledger(ledger, add_j
 
 
 def test_after_the_first_signal_running_jobs_end(ledger, add_jobs, make_outcome):
-    """After one signal no job is started, running jobs are recorded, and the user is told how to stop at once."""
+    """After one signal no job is started, running jobs are recorded, and a message says how to stop at once."""
     tickets, executor, stop = add_jobs("lora", draws=6), FakeExecutor(make_outcome), StopSignals()
     executor.polls_before_end = 3
     executor.at_poll = lambda poll: poll == 2 and stop(signal.SIGTERM, None)
@@ -382,7 +382,7 @@ def test_a_running_job_counts_as_half_a_job(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_nohup_is_respected():
-    """SIGHUP stays ignored where nohup has told the system to ignore it."""
+    """SIGHUP stays ignored where nohup has set the system to ignore it."""
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with watch_signals() as stop:
@@ -421,7 +421,7 @@ def test_the_second_signal_ends_a_job_in_this_process(ledger, add_jobs):
 
 
 def test_too_many_failures_start_no_further_job(ledger, add_jobs, make_outcome):
-    """Running jobs end, the rest stays planned, and the user is told."""
+    """Running jobs end, the rest stays planned, and a message says so."""
     tickets, executor = add_jobs("bad", draws=10), FakeExecutor(make_outcome)
     display, progress = run(ledger, tickets, executor, limits=scheduler.Limits(failed_jobs=3))
     assert 3 <= progress.failed <= 4

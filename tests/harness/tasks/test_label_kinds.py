@@ -177,7 +177,7 @@ def test_a_number_with_thousands_points_is_said_to_be_a_decimal(write):
 
 
 def test_a_decimal_comma_in_the_test_file_only_is_named(write):
-    """The message says why `1,5` is no number where the training file has none of its kind."""
+    """The message says why `1,5` is not a number where the training file has none of its kind."""
     train = write("d.csv", "text;label\na;1.5\nb;2\n")
     message = problems(
         train, ["text"], ["label"], test=write("t.csv", "text;label\na;1,5\n"), kind="number"
@@ -186,7 +186,7 @@ def test_a_decimal_comma_in_the_test_file_only_is_named(write):
 
 
 def test_a_label_that_only_looks_like_a_class_is_shown_escaped(write):
-    """Composed and decomposed letters, or an invisible character, are told apart in the message."""
+    """Composed and decomposed letters, or an invisible character, are distinguished in the message."""
     train = write("d.csv", "text,label\na,caf\u00e9\nb,th\u00e9\n")
     test = write("t.csv", "text,label\na,cafe\u0301\n")
     assert r"'cafe\u0301' only looks like the class 'caf\xe9'" in problems(

@@ -91,7 +91,7 @@ def test_the_commit_and_the_splits_are_part_of_the_revision(monkeypatch):
 
 @pytest.mark.usefixtures("hub")
 def test_wrong_names_are_refused_in_words():
-    """A missing column or split lists those that there are; a path is no name."""
+    """A missing column or split lists those that there are; a path is not a name."""
     origin = sources.hub_splits("stanfordnlp/imdb", None, "train", "tset")
     with pytest.raises(UsageError, match="no split 'tset'; there are: train, test"):
         from_options(origin, ["text"], ["label"])

@@ -240,7 +240,7 @@ def test_unreadable_metadata_is_ignored(with_plugins, tmp_path):
     install(tmp_path, "bench-shift", "1.2", SHIFT, "shift")
     (tmp_path / "spoilt-1.dist-info").mkdir()
     (tmp_path / "spoilt-1.dist-info" / "entry_points.txt").write_bytes(
-        b"[simplexbench.methods]\nthis is no entry\n\xff"
+        b"[simplexbench.methods]\nthis is not an entry\n\xff"
     )
     code, out, _, _ = with_plugins(tmp_path, "list", "methods", "--json")
     assert (code, json.loads(out)["broken"]) == (0, [])

@@ -492,7 +492,7 @@ def test_directions(grid):
 
 
 def test_notes(grid):
-    """Collapse, identical results, several versions and methods of others are each told with a code."""
+    """Collapse, identical results, several versions and methods of others each have a note with a code."""
     runs = grid()
     assert codes(compare(runs)) == {
         "NOT_REACHABLE",

@@ -57,7 +57,7 @@ def test_a_shift_of_every_draw_by_the_same_amount_has_no_p(grid):
 
 
 def test_what_is_not_settled_is_not_called_noise(grid):
-    """A change that a test leaves open is told apart from one that a single draw cannot test; neither is equality."""
+    """What a test leaves open and what a single draw cannot test have different words; neither is called equal."""
     before = grid({"lora": 0.0}, tasks=("cola", "rte"), sizes=(50,))
     shifts = {"cola": (0.2, -0.1, 0.1, 0.0, -0.05), "rte": (-0.2,)}
     before = [run for run in before if run.draw < len(shifts[run.task])]
@@ -106,7 +106,7 @@ def test_held_out_rows_that_are_known_count_as_a_sample():
 
 
 def test_other_rows_and_jobs_of_one_side_are_counted(grid):
-    """What is not the same block on the same rows is no pair."""
+    """What is not the same block on the same rows is not paired."""
     before = grid()
     after = [
         replace(run, rows="others") if run.task == "rte" else run

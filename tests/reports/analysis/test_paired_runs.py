@@ -86,7 +86,7 @@ def test_typos_are_kept_for_the_notes(grid):
 
 
 def test_finished_run_wins(plain):
-    """Of two runs of one job the finished one counts; two results of different jobs are told."""
+    """Of two runs of one job the finished one counts; two results of different jobs are reported."""
     again = replace(plain, status="failed", score=None)
     paired_runs = pair_runs([again, plain])
     assert paired_runs.index["fine-tuning", Block("rte", 50, 0, 0)] is plain

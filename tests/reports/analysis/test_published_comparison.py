@@ -36,7 +36,7 @@ def test_the_numbers_of_unipelt_have_the_averages_that_it_prints(size, called):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_is_whole(name):
-    """No number stands twice, each has a place, and the source is told."""
+    """No number stands twice, each has a place, and the source is named."""
     numbers = STUDIES[name].numbers
     places = {(one.size, one.called, one.task, one.metric) for one in numbers}
     assert len(places) == len(numbers) > 100
@@ -44,7 +44,7 @@ def test_a_study_is_whole(name):
 
 
 def test_what_people_reach_has_the_average_that_was_published():
-    """With WNLI's 95.9, which is no task here, 87.1 over nine tasks, each the mean of its metrics."""
+    """With WNLI's 95.9, which is not a task here, 87.1 over nine tasks, each the mean of its metrics."""
     found = [
         human_score(
             name, [metric.rpartition("/")[0] or metric for metric in REGISTRY[name].metrics]
@@ -84,6 +84,6 @@ def test_own_numbers_stand_beside_the_printed_ones(grid):
     ("name", "said"), [("unipet", "there are unipelt, li-liang"), ("li-liang", "nothing in common")]
 )
 def test_what_has_nothing_in_common_is_refused(grid, name, said):
-    """A study that is not there, or that has no task here, is told with what it has."""
+    """A study that is not there, or that has no task here, is refused with what it has."""
     with pytest.raises(NothingToCompare, match=said):
         render(compare([replace(run, task="rte") for run in grid(tasks=("rte",))]), against=name)

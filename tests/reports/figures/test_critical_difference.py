@@ -37,7 +37,7 @@ def test_many_equal_methods_share_one_bar():
 
 
 def test_a_pair_that_is_barred_shares_a_bar(grid):
-    """A large difference is no settled one if a method did not train on a task."""
+    """A large difference is not settled if a method did not train on a task."""
     runs = grid({"a": 0.0, "c": 0.1}, tasks=[f"t{i}" for i in range(9)])
     barred = [replace(r, collapsed=(r.method, r.task) == ("c", "t0")) for r in runs]
     counts = [

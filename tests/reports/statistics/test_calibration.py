@@ -101,7 +101,7 @@ def test_the_temperature_is_recovered_from_many_rows(rng):
         ([[2.0, 0.0], [0.0, 1.0]], [0, 1], 1.0),  # no error
         ([[900.0, -900.0]], [0], 1.0),  # a single row
         ([[2.0, 0.0], [0.0, 1.0]], [1, 0], TEMPERATURES[1]),  # every row is wrong
-        ([[0.0, 0.0], [0.0, 0.0]], [0, 1], TEMPERATURES[1]),  # no row is told from another
+        ([[0.0, 0.0], [0.0, 0.0]], [0, 1], TEMPERATURES[1]),  # all rows have equal logits
         ([[1e-6, 0.0], [0.0, 0.01], [0.0, 0.01]], [1, 1, 1], TEMPERATURES[0]),  # tiny logits
         ([[800.0, 0.0, 1.0], [0.0, 900.0, 1.0]], [1, 1], TEMPERATURES[1]),  # great logits
     ],
