@@ -82,11 +82,14 @@ def predict_texts(
 
     Returns:
         A dictionary for each example: `answer` is the class name, the list of the names of a multilabel
-        task, or the value; for classes, `probabilities` maps each class name to its probability.
+        task, or the value; for classes, `probabilities` maps each class name to its probability; of a
+        multilabel task, the answer has the classes with a probability above `threshold`.
 
     Raises:
         UsageError: an example has neither one text nor two.
     """
+    import torch
+
     from harness.backbones import loading
     from harness.training import encoding
     from harness.training.adapted_model import AdaptedModel, predict
@@ -112,9 +115,13 @@ def predict_texts(
         name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False,  # type: ignore[arg-type]
         multilabel=stored.multilabel,
     )  # fmt: skip
-    predictions = Target(task, **stored.metadata["scale"]).predictions(logits)
+    target = Target(task, **stored.metadata["scale"])
+    predictions = target.predictions(logits)
     if not stored.labels:
         return [{"answer": value} for value in predictions]
+    # All classes with a probability above it are the answer.
+    logit = torch.tensor(target.threshold)
+    threshold = {"threshold": float(logit.sigmoid())} if stored.multilabel else {}
     of_rows = logits.sigmoid() if stored.multilabel else logits.softmax(1)
     return [
         {
@@ -122,6 +129,7 @@ def predict_texts(
             if isinstance(label, tuple)
             else stored.labels[int(label)],
             "probabilities": dict(zip(stored.labels, probabilities, strict=True)),
+            **threshold,
         }
         for label, probabilities in zip(predictions, of_rows.tolist(), strict=True)
     ]
@@ -150,6 +158,12 @@ def read_texts(
     table = read_table(path, read_bytes(path), problems, reading)
     problems.raise_if_any()
     names = wanted or _text_columns(stored, table)
+    if stored.columns and not wanted and tuple(names) != tuple(stored.columns):
+        taken_as = listed(map(repr, names))
+        note = (
+            f"the text is read from {taken_as}; the model was trained on {listed(stored.columns)}"
+        )
+        table = replace(table, notes=(*table.notes, f"{table.name}: {note}"))
     table.lacks(names, problems)
     if len(set(names)) < len(names):
         problems.add(f"--text names the column {names[0]!r} twice")
@@ -163,7 +177,7 @@ def read_texts(
     for position, row in zip(table.positions, table.rows, strict=True):
         found = [row.get(name) for name in names]
         blank = any(text is None or (isinstance(text, str) and is_blank(text)) for text in found)
-        if blank or table.repeats_header(row, names):
+        if blank or table.repeats_header(row, table.columns):
             texts.append(None)
         else:
             read = [table.text(row, name, position, problems) for name in names]
@@ -231,12 +245,15 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
         return
     answer = prediction["answer"]
     if stored.multilabel:
-        text = ", ".join(answer) or "none of the classes"
+        text = ", ".join(name if "," not in name else repr(name) for name in answer)
+        text = text or "none of the classes"
     else:
         text = answer if stored.labels else f"{answer:.3f}"
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
-        text += f"  ({', '.join(f'{name} {100 * value:.1f} %' for name, value in ranked)})"
+        shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
+        above = f"threshold {100 * prediction['threshold']:.1f} %: " if stored.multilabel else ""
+        text += f"  ({above}{shown})"
     print_line(Console(), escaped(text))
 
 

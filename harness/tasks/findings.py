@@ -1,5 +1,6 @@
 """What is worth knowing about the rows of a user's file before anything is trained on them."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,10 +65,26 @@ def doubts(
             labels[number] for number in counts if max(counts.values()) >= UNEQUAL * counts[number]
         ]
         yield (
-            f"{name}: few rows of {listed(map(short, rare), MOST_NAMED)}: accuracy says little about rare classes; "
+            f"{name}: few rows of {listed(map(short, rare), MOST_NAMED)}: "
+            f"{'micro-F1' if multilabel else 'accuracy'} says little about rare classes; "
             f"see --metrics macro-f1, {'' if multilabel else '--sampling stratified, '}--class-weights balanced"
         )
+    yield from _joined(name, rows, labels)
+    if damaged := sum("\ufffd" in text for row in rows for text in row.texts):
+        yield f"{name}: {plural(damaged, 'text')} with U+FFFD, which programs write for letters they could not read"
     yield from _repeated(name, rows)
+
+
+def _joined(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence on texts with lines that end or begin like rows: quotes in a text can join rows."""
+    classes = "|".join(re.escape(label) for label in labels)
+    looks = re.compile(rf'[,;\t|] *"?({classes})"? *\r?\n|\n *"?({classes})"? *[,;\t|]')
+    if labels and (joined := [row for row in rows if any(map(looks.search, row.texts))]):
+        start = short(joined[0].texts[0])
+        yield (
+            f"{name}: {plural(len(joined), 'text')} with lines that look like rows ({start}): if quotes are part of "
+            "the text, double them"
+        )
 
 
 def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:

@@ -6,15 +6,16 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from harness.tasks import metrics as scoring
 from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
-from harness.tasks.label_parser import NO_LIST, as_list
+from harness.tasks.label_parser import MARKS, NO_LIST, as_list
 from harness.tasks.problems import Problems
-from harness.wording import short
+from harness.tasks.table_files import FileTable
+from harness.wording import escaped, plural, short
 from methods.core.suggestions import did_you_mean
 
 NamedKind = Literal["classes", "number", "multilabel"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 # What programs write for no value.
-MISSING: Final = ("na", "n/a", "#n/a", "nan", "null", "none", "nil")
+MISSING: Final = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "inf", "infinity")
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
 _THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
 
@@ -74,7 +75,9 @@ def label_kind(
         problems.add(f"{at}: {doubt}; pass `--kind number` or `--kind classes`")
         return LabelKind()
     if regression and any("," in text for text in values) and not comma:
-        problems.add(f"{at}: write numbers without thousands separators")
+        problems.add(
+            f"{at}: write numbers without thousands separators; if the commas are decimal, write points"
+        )
     merged = _merged(values)
     if len(set(numbers.values()) if regression and None not in numbers.values() else merged) == 1:
         what = "the same number" if regression else "of one class"
@@ -91,8 +94,10 @@ def _sets(
 ) -> LabelKind:
     """Return the classes that lists name; cells that are not lists are reported with their rows."""
     found = [as_list(cell) for cell in cells]
-    sets = {frozenset(as_label(one) for one in cell) for cell in found if cell is not None}
-    names = sorted(name for name in frozenset().union(*sets) if not text_problem(name))
+    lists = [[as_label(one) for one in cell] for cell in found if cell is not None]
+    sets = {frozenset(cell) for cell in lists}
+    names = [name for name in frozenset().union(*sets) if not text_problem(name)]
+    merged = _merged(names)
     others = [
         text
         for cell, read in zip(cells, found, strict=True)
@@ -102,11 +107,32 @@ def _sets(
         problems.add(f"{at}: {short(others[0])} {NO_LIST}")
     elif not sets:
         problems.add(f"{at}: no row has a label")
+    elif len({len(cell) for cell in lists}) == 1 and {*names} <= MARKS.keys():
+        problems.add(
+            f"{at}: lists of 0 and 1 do not name the classes: write their names, or one column of 0 and 1 "
+            "for each class and --label CLASS,CLASS"
+        )
     elif len(sets) == 1 or not names:
         problems.add(f"{at}: every row has the same classes; there is nothing to learn")
     else:
-        return LabelKind(False, tuple(labels or names), multilabel=True)
+        notes = [*_assumed(at, {name: as_number(name) for name in names}, merged, False)]
+        if twice := sum(len(set(cell)) < len(cell) for cell in lists):
+            notes.append(f"{at}: {plural(twice, 'row')} with a class twice, which counts once")
+        return LabelKind(False, tuple(labels or merged), notes=tuple(notes), multilabel=True)
     return LabelKind()
+
+
+def marked(
+    train: FileTable, columns: Sequence[str], labels: Sequence[str] | None, problems: Problems
+) -> LabelKind:
+    """Return the classes that columns of 0 and 1 name."""
+    at = escaped(str(train.path))
+    if labels is not None:
+        problems.add(f"{at}: the label columns name the classes: leave out 'labels'")
+    rows = {tuple(whole(as_label(row.get(name))).lower() for name in columns) for row in train.rows}
+    if len(rows) == 1:
+        problems.add(f"{at}: every row has the same classes; there is nothing to learn")
+    return LabelKind(False, tuple(columns), multilabel=True)
 
 
 def _read_as(at: str, values: Collection[str], *, comma: bool) -> Iterator[str]:
@@ -143,7 +169,14 @@ def _assumed(
         yield f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
     if both := sorted(text for text in numbers if text not in merged):
         yield f"{at}: {', '.join(map(short, both[:3]))} and the whole number are taken as one class"
-    if missing := sorted(text for text in merged if text.lower() in MISSING):
+    same: dict[float, list[str]] = {}
+    for text in sorted(merged):
+        if (number := numbers.get(text)) is not None:
+            same.setdefault(number, []).append(text)
+    for texts in same.values():
+        if len(texts) > 1:
+            yield f"{at}: {', '.join(map(short, texts))} are one number and {len(texts)} classes: write it in one way"
+    if missing := sorted(text for text in merged if text.lower().lstrip("+-") in MISSING):
         yield f"{at}: {', '.join(map(short, missing))} is taken as a class; leave the cell empty if it is not one"
 
 

@@ -2,12 +2,13 @@
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.jobs import Label
 from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
@@ -16,12 +17,14 @@ from harness.tasks.problems import Problems
 from harness.wording import listed, short
 from methods.core.suggestions import did_you_mean
 
+_QUOTED: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 MARKS = {
     "0": False,
     "1": True,
     "false": False,
     "true": True,
 }  # cells of a column that marks a class
+LARGEST: Final = 1e100  # of numbers to learn, whose squares are summed
 NO_LIST = (
     "is not a list of classes: write lists, in JSONL or Parquet, or a column of 0 and 1 for each class and "
     "--label CLASS,CLASS"
@@ -29,15 +32,32 @@ NO_LIST = (
 
 
 def as_list(value: object) -> Sequence[object] | None:
-    """Return the elements of a cell that holds a list, also one that a program wrote as text; None without a list."""
+    """Return the elements of a cell that holds a list, also one that a program wrote as text; None without a list.
+
+    Programs write `["a", "b"]` (JSON), `['a', 'b']` (Python) or `['a' 'b']` (NumPy).
+    """
     if isinstance(value, list | tuple):
         return value
     if isinstance(value, str) and value.lstrip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
+        text = value.strip()
+        if re.fullmatch(rf"\[\s*{_QUOTED}(\s+{_QUOTED})*\s*\]", text):
+            return [ast.literal_eval(found[0]) for found in re.finditer(_QUOTED, text)]
+        for read in (json.loads, _python_list):
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-                found = read(value.strip())
+                found = read(text)
                 return found if isinstance(found, list) else None
     return None
+
+
+def _python_list(text: str) -> list[Any] | None:
+    """Return the list that Python would read; None for adjacent texts, which Python would join."""
+    elements = getattr(ast.parse(text, mode="eval").body, "elts", [])
+    for element in elements:
+        source = ast.get_source_segment(text, element) or ""
+        if isinstance(getattr(element, "value", None), str) and not re.fullmatch(_QUOTED, source):
+            return None
+    found = ast.literal_eval(text)
+    return found if isinstance(found, list) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +81,8 @@ class LabelParser:
         return {name: number for number, name in enumerate(self.classes)}
 
     def lacks(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a row has no label; an empty list is a label."""
-        return any(is_blank(as_label(record.get(name))) for name in self.columns)
+        """Return whether a row has no label; an empty list is a label, and so is a row with one mark."""
+        return all(is_blank(as_label(record.get(name))) for name in self.columns)
 
     def parse(
         self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
@@ -95,8 +115,9 @@ class LabelParser:
         marks = [MARKS.get(whole(as_label(record.get(name))).lower()) for name in self.columns]
         for name, mark in zip(self.columns, marks, strict=True):
             if mark is None:
-                cell = short(as_label(record.get(name)))
-                problems.add_row(*at, f", column {name!r}: {cell} is neither 0 nor 1")
+                cell = as_label(record.get(name))
+                what = f"{short(cell)} is neither 0 nor 1" if cell else "blank; write 0 or 1"
+                problems.add_row(*at, f", column {name!r}: {what}")
         return None if None in marks else tuple(n for n, mark in enumerate(marks) if mark)
 
     def _one(
@@ -113,8 +134,14 @@ class LabelParser:
             number = as_number(text, decimal_comma=self.decimal_comma)
             if number is None:
                 mixed = as_number(text, decimal_comma=True) is not None
-                hint = ": the other labels have no decimal comma" if mixed else ""
+                hint = (
+                    ": write it with a decimal point, or all labels with a comma" if mixed else ""
+                )
                 problems.add_row(*at, f"{prefix}{short(text)} is not a finite number{hint}")
+            elif abs(number) > LARGEST:
+                problems.add_row(
+                    *at, f"{prefix}{short(text)} is too large to be learned: rescale it"
+                )
             return number
         if text not in self._numbers:
             text = next((name for name in self.classes if whole(name) == whole(text)), text)

@@ -43,6 +43,7 @@ class Problems:
             raise UsageError(
                 *messages[:_MAX_PROBLEMS],
                 *([f"and {plural(more, 'more problem')}"] if more > 0 else []),
+                *(f"note: {note}" for note in dict.fromkeys(self.notes)),
             )
 
 

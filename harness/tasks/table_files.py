@@ -67,6 +67,8 @@ class FileTable:
         missing = [name for name in names if name not in self.columns]
         for name in missing:
             hint = did_you_mean(name, self.columns)
+            if len(self.columns) == 1 and not re.fullmatch(r"[\w .-]+", self.columns[0]):
+                hint = " (what separates the columns? see --delimiter)"
             problems.add(
                 f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {listed(self.columns)}"
             )
@@ -248,7 +250,7 @@ def _json_lines(path: Path, content: bytes, problems: Problems, how: Reading) ->
             continue
         if not isinstance(record, dict):
             problems.add_row(path, position, ": not a JSON object")
-        elif record:
+        else:
             columns |= dict.fromkeys(record)
             table.rows.append({name: record[name] for name in record if _is_kept(name, how)})
             table.positions.append(position)

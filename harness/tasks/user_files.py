@@ -79,7 +79,7 @@ def from_options(
         multilabel=kind == "multilabel" or len(label) > 1, strict=strict, delimiter=delimiter, encoding=encoding,
     )  # fmt: skip
     tables = reader.tables(problems)
-    _check_columns(text, label, kind, tables[0], problems)
+    _check_columns(text, label, group, kind, tables[0], problems)
     found = _kind(reader, tables[0], kind, labels, positive, problems)
     reader = replace(reader, labels=found.classes, decimal_comma=found.decimal_comma)
     contents = [_contents(reader, table, found, problems) for table in tables if table is not None]
@@ -110,6 +110,7 @@ def from_options(
 def _check_columns(
     text: Sequence[str],
     label: Sequence[str],
+    group: str | None,
     kind: NamedKind | None,
     train: FileTable | None,
     problems: Problems,
@@ -120,6 +121,8 @@ def _check_columns(
             "name one or two text columns and a different label column, "
             f"got text {', '.join(text) or 'none'}; label {', '.join(label)}"
         )
+    if group is not None and group in label:
+        problems.add(f"the column {group!r} cannot be the label and the group")
     parts = {part.strip() for part in label[0].split(",")}
     known = set(train.columns) if train is not None else set()
     if (len(label) > 1 and kind != "multilabel") or len(label) == 1 < len(parts & known):
@@ -146,6 +149,10 @@ def _contents(
     rows = reader.parse(table, problems, omitted)
     if table.rows and not rows and problems.count == before:
         problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
+    if reader.group and len(rows) > 1 and {row.group for row in rows} == {rows[0].group} != {""}:
+        problems.add(
+            f"{table.name}: every row has the same value of {reader.group!r}: no row is left to train on"
+        )
     said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
     found = doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
     return Contents(len(rows), [*said], [*left_out(table.name, omitted), *found])
@@ -175,7 +182,7 @@ def _kind(
     if train is None or not {*reader.label} <= {*train.columns}:
         return label_kinds.LabelKind()
     if len(reader.label) > 1:
-        kind = label_kinds.LabelKind(False, reader.label, multilabel=True)
+        kind = label_kinds.marked(train, reader.label, labels, problems)
     else:
         (column,) = reader.label
         rows = (row for row in train.rows if not train.repeats_header(row, reader.reading.needed))

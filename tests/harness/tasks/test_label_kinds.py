@@ -182,7 +182,10 @@ def test_a_decimal_comma_in_the_test_file_only_is_named(write):
     message = problems(
         train, ["text"], ["label"], test=write("t.csv", "text;label\na;1,5\n"), kind="number"
     )
-    assert "'1,5' is not a finite number: the other labels have no decimal comma" in message
+    assert (
+        "'1,5' is not a finite number: write it with a decimal point, or all labels with a comma"
+        in message
+    )
 
 
 def test_a_label_that_only_looks_like_a_class_is_shown_escaped(write):

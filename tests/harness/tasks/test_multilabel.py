@@ -60,6 +60,11 @@ def test_every_form_gives_the_same_labels(write, form):
         (None, None),
         ("[" * 10_000, None),
         ("[print(1)]", None),
+        ("['a' 'b']", ["a", "b"]),
+        ('["it\'s"\n "b"]', ["it's", "b"]),
+        ("['a' 'b', 'c']", None),
+        ("[1 2]", None),
+        ("[f'{1}']", None),
     ],
 )
 def test_lists_that_programs_write_as_text(cell, found):
@@ -67,10 +72,14 @@ def test_lists_that_programs_write_as_text(cell, found):
     assert as_list(cell) == found
 
 
-def test_a_blank_mark_is_no_label(write):
-    """The row is left out and counted; an empty list is a label."""
+def test_a_row_without_any_mark_has_no_label(write):
+    """It is left out and counted; a row with some blank marks is refused, because a blank may mean 0."""
+    path = write("e.csv", MARKS + "g,,0,1\n")
+    assert "column 'x': blank; write 0 or 1" in problems(
+        path, ["text"], ["x", "y", "z"], kind="multilabel"
+    )
     task = from_options(
-        write("d.csv", MARKS + "g,,0,1\n"), ["text"], ["x", "y", "z"], kind="multilabel"
+        write("d.csv", MARKS + "g,,,\n"), ["text"], ["x", "y", "z"], kind="multilabel"
     )
     assert task.train_rows == 4
     assert any("1 without label" in finding for finding in task.findings)
@@ -95,6 +104,11 @@ def test_a_blank_mark_is_no_label(write):
             {"metrics": ["accuracy"]},
             "the labels are sets of classes; use macro-f1, micro-f1",
         ),
+        ("text,x,y\na,0,0\nb,0,0\n", ["x", "y"], {}, "every row has the same classes"),
+        ("text,x,y\na,1,0\nb,0,1\n", ["x", "y"], {"labels": ["p", "q"]}, "leave out 'labels'"),
+        ('text,x\na,"[0, 1]"\nb,"[1, 1]"\n', ["x"], {}, "lists of 0 and 1 do not name"),
+        ('text,x\na,"[0.0, 1.0]"\nb,"[1.0, 0.0]"\n', ["x"], {}, "lists of 0 and 1"),
+        ("text,x,y\na,1,0\nb,0,1\n", ["x", "y"], {"group": "x"}, "the label and the group"),
         ("text,x,y\na,1,0\nb,0,1\n", ["x", "y"], {"positive": "x"}, "all classes count alike"),
     ],
 )
@@ -102,6 +116,20 @@ def test_what_is_no_set_of_classes_is_refused(write, content, label, words, expe
     """The message names the row, the column and what to do."""
     words = {"kind": "multilabel", **words}
     assert expected in problems(write("d.csv", content), ["text"], label, **words)
+
+
+def test_what_is_assumed_about_lists_is_said(write):
+    """`1` and `1.0` are one class; a class twice counts once; `none` and two spellings of a number are named."""
+    rows = (["1"], ["1.0", "none"], ["2", "2"], ["2.5", "2.50"])
+    content = "".join(json.dumps({"text": "a", "x": row}) + "\n" for row in rows)
+    task = from_options(write("d.jsonl", content), ["text"], ["x"], kind="multilabel")
+    assert task.labels == ("1", "2", "2.5", "2.50", "none")
+    assert [row.label for row in examples(task)] == [(0,), (0, 4), (1,), (2, 3)]
+    said = " ".join(task.findings)
+    assert "'1.0' and the whole number are taken as one class" in said
+    assert "1 row with a class twice, which counts once" in said
+    assert "'none' is taken as a class" in said
+    assert "'2.5', '2.50' are one number and 2 classes" in said
 
 
 def test_lists_without_the_kind_name_it(write):
