@@ -1,6 +1,7 @@
 """How a text file is encoded."""
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -59,7 +60,8 @@ def decode(
     if problem := next((text for start, text in _FORMATS if content.startswith(start)), ""):
         raise UsageError(f"{name} {problem}")
     if encoding is not None:
-        return Decoded(_decode_as(name, content, encoding))
+        text = _decode_as(name, content, encoding)
+        return Decoded(text, tuple(_doubted(name, content, text, encoding)))
     if recognised := _marked(content) or _utf16(content):
         said = f"{name} is read as {recognised.upper()}"
         return Decoded(_decode_as(name, content, recognised), (said,))
@@ -76,6 +78,15 @@ def decode(
     example = f" (for example {word!r})" if word else ""
     note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
     return Decoded(text, (note,))
+
+
+def _doubted(name: str, content: bytes, text: str, encoding: str) -> Iterator[str]:
+    """Yield a sentence if bytes are those of UTF-8 with letters beyond ASCII, and are read as another encoding."""
+    with suppress(UnicodeDecodeError):
+        if content.decode("utf-8").isascii() or text.lstrip("\ufeff") == content.decode("utf-8"):
+            return
+        word = next(iter(re.findall(r"\S*[^\x00-\x7f]\S*", text)), "")
+        yield f"{name} is read as {encoding}, for example {word!r}, but looks like UTF-8"
 
 
 def _marked(content: bytes) -> str:

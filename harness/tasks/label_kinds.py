@@ -1,7 +1,7 @@
 """What the labels of a user's file are, classes or numbers, and what is assumed about them."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
 from harness.tasks import metrics as scoring
@@ -83,7 +83,7 @@ def label_kind(
         what = "the same number" if regression else "of one class"
         problems.add(f"{at}: every row is {what} ({short(merged[0])}); there is nothing to learn")
     if regression:
-        return LabelKind(True, (), comma, tuple(_read_as(at, values, comma=comma)))
+        return LabelKind(True, (), comma)
     if labels:
         return LabelKind(False, tuple(labels))
     return LabelKind(False, merged, False, tuple(_assumed(at, numbers, merged, regression)))
@@ -135,8 +135,15 @@ def marked(
     return LabelKind(False, tuple(columns), multilabel=True)
 
 
-def _read_as(at: str, values: Collection[str], *, comma: bool) -> Iterator[str]:
-    """Yield sentences on how labels that are numbers are read, where they may mean something else."""
+def read_as(at: str, cells: Iterable[object], *, comma: bool) -> Iterator[str]:
+    """Yield sentences on how labels that are numbers are read, where they may mean something else.
+
+    Args:
+        at: the file and the column.
+        cells: of the column.
+        comma: whether numbers have a decimal comma.
+    """
+    values = {as_label(cell) for cell in cells} - {""}
     if comma:
         yield f"{at}: numbers with a decimal comma"
     dots = sorted(text for text in values if "." in text)

@@ -282,14 +282,43 @@ def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> Fi
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         columns = _header(file.schema_arrow.names, path, problems, how)
         kept = [name for name in columns if _is_kept(name, how)]
-        table = file.read(columns=kept) if how.only else file.read().rename_columns(list(columns))
-        rows = table.to_pylist() if columns else []
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        if how.only and list(columns) == file.schema_arrow.names:
+            table = file.read(columns=kept)
+        else:  # a column without a name, or with that of another, has a new one
+            table = file.read().rename_columns(list(columns)).select(kept)
+        rows = _plain_rows(table) if columns else []
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"{escaped(str(path))} is not a readable Parquet file: {reason}") from None
     return FileTable(path, columns, rows, [f"row {number}" for number in range(1, len(rows) + 1)])
 
 
+def _plain_rows(table: Any) -> list[dict[str, Any]]:
+    """Return the rows of a table of pyarrow: numbers of single precision as they are written, late dates as texts."""
+    import numpy
+    import pyarrow
+
+    columns: dict[str, list[Any]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pyarrow.types.is_temporal(column.type):
+            try:
+                columns[name] = column.to_pylist()
+            except (ValueError, OverflowError):  # beyond the year 9999
+                columns[name] = [
+                    str(value)
+                    for value in column.cast(_INTEGERS[column.type.bit_width]).to_pylist()
+                ]
+        elif pyarrow.types.is_float32(column.type):
+            columns[name] = [
+                None if value is None else float(str(numpy.float32(value)))
+                for value in column.to_pylist()
+            ]
+        else:
+            columns[name] = column.to_pylist()
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+_INTEGERS: Final = {32: "int32", 64: "int64"}  # in which a date is stored, by its bits
 _READERS: Final[Mapping[str, Callable[[Path, bytes, Problems, Reading], FileTable]]] = {
     ".csv": partial(_separated, delimiter=","),
     ".tsv": partial(_separated, delimiter="\t"),

@@ -142,7 +142,7 @@ class TableReader:
                 rows.append(
                     Example(tuple(text for text in texts if text is not None), label, group)
                 )
-        if ungrouped:
+        if ungrouped and self.group not in missing:
             problems.notes.append(
                 f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "
                 f"{self.group!r}; they are grouped by their texts"

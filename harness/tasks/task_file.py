@@ -95,11 +95,11 @@ def _check(at: str, entries: Mapping[str, Any]) -> dict[str, list[str]]:
     keys = [key for key in ("text", "label", "labels", "positive", "metrics") if key in entries]
     lists = {key: _texts(f"{at}: {key!r}", key, entries[key], problems) for key in keys}
     labels = lists.get("labels")
-    if labels is not None and (
-        entries.get("kind") == "number" or len(set(labels)) < max(2, len(labels))
-    ):
+    kind = entries.get("kind")
+    fewest = 1 if kind == "multilabel" else 2
+    if labels is not None and (kind == "number" or len(set(labels)) < max(fewest, len(labels))):
         problems.add(
-            f"{at}: 'labels' must name two or more different classes, and requires kind = \"classes\""
+            f"{at}: 'labels' must name {'two or more ' * (fewest > 1)}different classes, and a number has none"
         )
     if len(lists.get("positive", [])) > 1:
         problems.add(f"{at}: 'positive' must be one label, got {', '.join(lists['positive'])}")

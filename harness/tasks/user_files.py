@@ -125,8 +125,17 @@ def _check_columns(
         problems.add(f"the column {group!r} cannot be the label and the group")
     parts = {part.strip() for part in label[0].split(",")}
     known = set(train.columns) if train is not None else set()
-    if (len(label) > 1 and kind != "multilabel") or len(label) == 1 < len(parts & known):
-        problems.add("several label columns, each of 0 and 1, need --kind multilabel")
+    several = len(label) == 1 < len(parts & known)
+    if kind == "multilabel" and several:
+        problems.add(
+            "write the label columns as a list: label = ["
+            + ", ".join(f'"{part}"' for part in sorted(parts))
+            + "]"
+        )
+    elif kind != "multilabel" and (several or len(label) > 1):
+        problems.add(
+            "several label columns, each of 0 and 1, need the kind multilabel (--kind multilabel)"
+        )
 
 
 class Contents(NamedTuple):
@@ -153,9 +162,14 @@ def _contents(
         problems.add(
             f"{table.name}: every row has the same value of {reader.group!r}: no row is left to train on"
         )
-    said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
     found = doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
-    return Contents(len(rows), [*said], [*left_out(table.name, omitted), *found])
+    findings = [*left_out(table.name, omitted), *found]
+    if kind.regression:
+        cells = [row.get(reader.label[0]) for row in table.rows]
+        at = f"{table.name}, column {reader.label[0]!r}"
+        findings += label_kinds.read_as(at, cells, comma=kind.decimal_comma)
+    said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    return Contents(len(rows), [*said], findings)
 
 
 def _name(default: str, name: str | None, problems: Problems) -> str:

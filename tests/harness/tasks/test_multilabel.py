@@ -94,8 +94,8 @@ def test_a_row_without_any_mark_has_no_label(write):
         ("text,x\na,\"['p']\"\nb,['p']\n", ["x"], {}, "every row has the same classes"),
         ("text,x\na,\"['p']\"\nb,[['q']]\n", ["x"], {}, "a list is not a label"),
         ("text,x\na,\"['p']\"\nb,['']\n", ["x"], {}, "column 'x': no label"),
-        ("text,x,y\na,1,0\nb,0,1\n", ["x", "y"], {"kind": None}, "need --kind multilabel"),
-        ("text,x,y\na,1,0\nb,0,1\n", ["x,y"], {"kind": None}, "need --kind multilabel"),
+        ("text,x,y\na,1,0\nb,0,1\n", ["x", "y"], {"kind": None}, "need the kind multilabel"),
+        ("text,x,y\na,1,0\nb,0,1\n", ["x,y"], {"kind": None}, "need the kind multilabel"),
         ("text,x,y\na,1,0\nb,0,1\n", ["x", "x"], {}, "name one or two text columns"),
         ("text,x,y\na,1,0\nb,0,1\n", ["x", "z"], {}, "no column 'z'"),
         (

@@ -329,3 +329,81 @@ def test_a_pipe_is_not_a_file(tmp_path):
     """It is refused at once: reading it would wait for ever."""
     os.mkfifo(tmp_path / "d.csv")
     assert "is not a file but a pipe" in problems(tmp_path / "d.csv", ["text"], ["label"])
+
+
+def test_parquet_cells_are_read_as_they_are_meant(tmp_path):
+    """Renamed columns, numbers of single precision and dates beyond the year 9999 are read."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    late = pyarrow.array([253402300800000, 0, 1], pyarrow.timestamp("ms"))
+    columns = [pyarrow.array(["a", "b", "c"]), pyarrow.array(["p", "q", "r"]), late,
+               pyarrow.array([0.1, 0.2, 0.1], pyarrow.float32())]  # fmt: skip
+    table = pyarrow.Table.from_arrays(columns, names=["a", "a", "", "y"])
+    path = tmp_path / "d.parquet"
+    parquet.write_table(table, path)
+    task = from_options(path, ["a 2"], ["y"], kind="classes", group="column 3")
+    assert task.labels == ("0.1", "0.2")
+    assert [row.texts for row in examples(task)] == [("p",), ("q",), ("r",)]
+    assert [row.group for row in examples(task)][0] == "253402300800000"
+
+
+def test_objects_without_a_key_are_rows(write):
+    """They are counted among the rows without text."""
+    path = write("d.jsonl", '{"text": "a", "label": "x"}\n{}\n{"text": "b", "label": "y"}\n')
+    (finding,) = from_options(path, ["text"], ["label"]).findings
+    assert "1 row left out: 1 without text (row 2 (line 2))" in finding
+
+
+def test_rows_that_quotes_have_joined_are_noticed(write):
+    """A text that begins with a quote can hold the next rows; one message has the note and what is wrong."""
+    rows = "".join(f"fine {n},{'pos' if n % 2 else 'neg'}\n" for n in range(6))
+    path = write("d.csv", f'text,label\n"tis good,pos\nmonitor 15",neg\n{rows}')
+    (finding,) = from_options(path, ["text"], ["label"]).findings
+    assert "1 text with lines that look like rows" in finding
+    plain = write("e.csv", f'text,label\n"a, b\nc, d",neg\n{rows}')
+    assert not from_options(plain, ["text"], ["label"]).findings
+    tabs = write("d.tsv", 'text\tlabel\n"tis good\tpos\nmonitor 15"\tpos\nfine\tpos\n')
+    message = problems(tabs, ["text"], ["label"])
+    assert "every row is of one class" in message
+    assert "note: d.tsv: 1 row with tabs and line breaks inside quotes" in message
+
+
+def test_a_named_encoding_that_the_bytes_contradict_is_doubted(write):
+    """A test file in UTF-8 is read as named, and the note shows how."""
+    train = write("d.csv", "text,label\na,x\nb,y\n")
+    test = write("t.csv", "text,label\nnaïve,x\nb,y\n".encode())
+    task = from_options(train, ["text"], ["label"], test=test, encoding="cp1252")
+    assert any("is read as cp1252" in one and "looks like UTF-8" in one for one in task.findings)
+
+
+def test_the_test_file_is_described_like_the_training_file(write):
+    """Numbers that look like thousands, and texts with letters that were lost, are named in either file."""
+    train = write("d.csv", "text,label\na,0.5\nb,1.5\n")
+    test = write("t.csv", "text,label\na\ufffdb,1.234\nb,2.000\n")
+    findings = " ".join(from_options(train, ["text"], ["label"], test=test, kind="number").findings)
+    assert "t.csv, column 'label': '1.234' is read as 1.234, with a decimal point" in findings
+    assert "t.csv: 1 text with U+FFFD" in findings
+
+
+def test_a_group_of_all_rows_is_refused(write):
+    """All rows would be held out together."""
+    path = write("d.csv", "text,label,author\na,x,me\nb,y,me\n")
+    assert "every row has the same value of 'author'" in problems(
+        path, ["text"], ["label"], group="author"
+    )
+
+
+def test_numbers_beyond_all_measure_are_refused(write):
+    """Their squares have no sum."""
+    path = write("d.csv", "text,label\na,1e308\nb,1\n")
+    assert "'1e308' is too large to be learned" in problems(
+        path, ["text"], ["label"], kind="number"
+    )
+
+
+def test_a_file_of_one_column_asks_for_the_delimiter(write):
+    """The message names the option and not a similar name."""
+    assert "see --delimiter" in problems(
+        write("d.csv", "text:label\na:x\nb:y\n"), ["text"], ["label"]
+    )
