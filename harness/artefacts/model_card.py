@@ -146,7 +146,7 @@ def _test_sets(model: StoredModel) -> dict[str, TestSet] | str:
     if not set(_metric_names(model)) <= set(metrics.METRICS):
         return "a metric that is a script is not run for a card"
     if task is None:
-        return "the labels of the test rows are in a file of yours whose path the database does not hold"
+        return "the labels of the test rows are in a file of yours, which a card does not read"
     read = cache(lambda split: task.reader.examples(split, setting["revision"]))
     try:
         with offline():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.backbones.hub.cache import offline
 from harness.jobs import recipe_from
@@ -50,6 +51,16 @@ def _same_labels(tests: Mapping[str, Sequence[Example]], run: Run) -> bool:
     """Return whether the rows have the labels that the run was scored with."""
     return list(tests) == list(run.labels) and all(
         len(rows) == len(run.labels[suffix])
-        and np.allclose([row.label for row in rows], run.labels[suffix], atol=1e-6)
+        and np.allclose(_labels(rows, run.labels[suffix]), run.labels[suffix], atol=1e-6)
         for suffix, rows in tests.items()
     )
+
+
+def _labels(rows: Sequence[Example], stored: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the labels of rows in the form of the stored ones: zeros and ones for sets of classes."""
+    if stored.ndim == 1:
+        return np.array([row.label for row in rows], dtype=np.float64)
+    marks = np.zeros((len(rows), stored.shape[1]))
+    for mark, row in zip(marks, rows, strict=True):
+        mark[list(row.classes)] = 1
+    return marks

@@ -25,7 +25,7 @@ from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
 from harness.outcome import Outcome, unpack_predictions
 from harness.study import preregistration
-from harness.tasks import REGISTRY, Task, task_file
+from harness.tasks import REGISTRY, Task, metrics, task_file
 from harness.training.ticket import Ticket
 from harness.wording import plural
 
@@ -270,6 +270,11 @@ def rerun_job(
         job = job_of(entry)
         if (revision := task.reader.revision()) != job.draw.revision:
             return RerunResult(f"the data of {task.name} changed (now revision {revision[:12]})")
+        if (names := metrics.versioned(task.metrics)) != job.draw.metrics:
+            return RerunResult(
+                f"{task.name} is scored by other metrics here ({', '.join(names)}), "
+                f"which choose other checkpoints; the results have {', '.join(job.draw.metrics)}"
+            )
         ticket = Ticket(
             job=job, task=task, keep="none", artefacts=Path(), geometry=entry.geometry.planned(),
             features_shared_by=int(entry.geometry.shared_costs), anew=True,
@@ -294,8 +299,8 @@ def _compare(
     if outcome.geometry != recorded:
         problem = f"trained in geometry {outcome.geometry}, recorded {recorded} ({outcome.note})"
         return RerunResult(problem, same_environment=same_environment)
-    metrics = {**outcome.metrics, "score": outcome.score or 0.0}
-    pairs = {name: (entry.metrics.get(name, float("nan")), new) for name, new in metrics.items()}
+    scores = {**outcome.metrics, "score": outcome.score or 0.0}
+    pairs = {name: (entry.metrics.get(name, float("nan")), new) for name, new in scores.items()}
     differences = {
         name: (old, new) for name, (old, new) in pairs.items() if repr(old + 0.0) != repr(new + 0.0)
     }

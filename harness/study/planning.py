@@ -181,7 +181,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
         n_train=0,
         n_dev=0,
         n_test=0,
-        metrics=tuple(f"{name}/{metrics.get(name).version}" for name in task.metrics),
+        metrics=metrics.versioned(task.metrics),
         labels=task.labels,
         holdout=task.holdout,
         multilabel=task.multilabel,

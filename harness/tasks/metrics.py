@@ -170,6 +170,11 @@ def get(name: str) -> Metric:
     )
 
 
+def versioned(names: Sequence[str]) -> tuple[str, ...]:
+    """Return metrics with their versions, as the setting of a job holds them: `accuracy/1`."""
+    return tuple(f"{name}/{get(name).version}" for name in names)
+
+
 def better(name: str) -> Literal["higher", "lower"]:
     """Return the better direction of a metric; a script of the user is not needed for that."""
     if name in METRICS:

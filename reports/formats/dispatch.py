@@ -83,7 +83,7 @@ def _temperature_tables(comparison: Comparison) -> tuple[Table, ...]:
     """
     if (table := temperature_table(comparison)) is None:
         raise NothingToCompare(
-            "no run stores a temperature: results of earlier versions and of regressions have none"
+            "no run stores a temperature: results of earlier versions, of regressions and of multilabel tasks have none"
         )
     return (table,)
 

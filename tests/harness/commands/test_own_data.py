@@ -121,3 +121,13 @@ def test_rows_of_any_number_of_classes_run_to_a_model_in_use(bench, tmp_path):
         tmp_path, "db", "verify", "--rerun", "2", "--task-file", "topics.toml", "--db", "r.db"
     )
     assert "2 of 2 equal to the last digit" in again.out + again.err
+    shown = bench(
+        tmp_path, "report", "--characteristics", "--task-file", "topics.toml", "--db", "r.db"
+    )
+    assert shown.code == 0, shown.err
+    with (tmp_path / "topics.toml").open("a") as file:
+        file.write('metrics = ["macro-f1"]\n')
+    other = bench(
+        tmp_path, "db", "verify", "--rerun", "1", "--task-file", "topics.toml", "--db", "r.db"
+    )
+    assert "topics is scored by other metrics here (macro-f1/1)" in other.out + other.err

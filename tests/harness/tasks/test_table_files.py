@@ -345,7 +345,7 @@ def test_parquet_cells_are_read_as_they_are_meant(tmp_path):
     task = from_options(path, ["a 2"], ["y"], kind="classes", group="column 3")
     assert task.labels == ("0.1", "0.2")
     assert [row.texts for row in examples(task)] == [("p",), ("q",), ("r",)]
-    assert [row.group for row in examples(task)][0] == "253402300800000"
+    assert examples(task)[0].group == "253402300800000"
 
 
 def test_objects_without_a_key_are_rows(write):
