@@ -138,7 +138,10 @@ class HubSplits:
         return f"{self.dataset}{config} of the Hub"
 
 
-def _class(number: Any, names: Sequence[str]) -> str | None:
+def _class(number: Any, names: Sequence[str]) -> str | list[str | None] | None:
+    """Return the name of a class number, or the names of a list of them; None for -1, which marks unlabelled rows."""
+    if isinstance(number, list):
+        return [names[one] if 0 <= one < len(names) else None for one in number]
     return names[number] if isinstance(number, int) and 0 <= number < len(names) else None
 
 
@@ -155,4 +158,6 @@ def hub_splits(
 
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
         raise UsageError(f"--dataset must look like owner/name, got {escaped(dataset)!r}")
+    if test == train:
+        raise UsageError(f"{escaped(train)!r} is both the training and the test split")
     return HubSplits(dataset, config, train, test, resolve_revision("dataset", dataset, branch))

@@ -1,7 +1,7 @@
 """Datasets of the Hub: one split at one commit, from the cache of the datasets library or fetched."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,12 +55,18 @@ def load_split(
     return Split(
         columns=data[:] if data.column_names else {},
         classes={
-            column: tuple(feature.names)
+            column: tuple(found)
             for column, feature in data.features.items()
-            if hasattr(feature, "names")
+            if (found := _class_names(feature))
         },
         names=names,
     )
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    """Return the class names of a column, also of one whose cells are lists of classes; none if it has none."""
+    of_lists = getattr(feature, "feature", None)
+    return getattr(feature, "names", None) or getattr(of_lists, "names", None) or ()
 
 
 def _from_cache(name: str, config: str | None, split: str, commit: str) -> "Dataset | None":
@@ -107,7 +113,9 @@ def _fetch(name: str, config: str | None, split: str, commit: str) -> "Dataset":
         builder = load_dataset_builder(name, config, revision=commit)
     except ValueError as error:
         if "BuilderConfig" in str(error) or "Config name is missing" in str(error):
-            raise UsageError(f"dataset {name!r}: {first_line(error)}") from None
+            known = re.findall(r"'([^']+)'", str(error).partition("vailable")[2])
+            listed = f"; name one with --config: {', '.join(known)}" if known else ""
+            raise UsageError(f"dataset {name!r}: {first_line(error)}{listed}") from None
         if "find cache" in str(error):
             raise CacheFallback("a request failed") from None
         raise

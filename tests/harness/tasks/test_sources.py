@@ -69,6 +69,19 @@ def test_a_dataset_becomes_a_task(hub):
     assert task.reader.source == "stanfordnlp/imdb of the Hub (text -> label)"
 
 
+def test_lists_of_class_numbers_become_names(hub, monkeypatch):
+    """Of a multilabel dataset, whose column holds lists of numbers."""
+    rows = {"text": ["a", "b", "c"], "label": [[0, 1], [], [1]]}
+    monkeypatch.setattr(
+        datasets, "load_split", lambda *_, **__: Split(rows, {"label": ("neg", "pos")}, tuple(rows))
+    )
+    origin = sources.hub_splits("google/go_emotions", None, "train", None)
+    task = from_options(origin, ["text"], ["label"], kind="multilabel")
+    assert task.labels == ("neg", "pos")
+    assert [row.label for row in examples(task)] == [(0, 1), (), (1,)]
+    assert not hub
+
+
 @pytest.mark.usefixtures("hub")
 def test_the_commit_and_the_splits_are_part_of_the_revision(monkeypatch):
     """Another commit, configuration, split or column is other data."""
@@ -98,6 +111,8 @@ def test_wrong_names_are_refused_in_words():
     origin = sources.hub_splits("stanfordnlp/imdb", None, "train", None)
     with pytest.raises(UsageError, match=r"no column 'txt'.*there are text, label, id"):
         from_options(origin, ["txt"], ["label"])
+    with pytest.raises(UsageError, match="both the training and the test split"):
+        sources.hub_splits("a/b", None, "train", "train")
     with pytest.raises(UsageError, match="must look like owner/name"):
         sources.hub_splits("https://x/y", None, "train", None)
 
