@@ -264,7 +264,9 @@ def rerun_job(
 
     task = tasks.get(entry.task)
     if task is None:
-        return RerunResult("its task is described by a file of yours: pass it with --task-file")
+        return RerunResult(
+            "its task has your own data: describe it in a file, and pass that with --task-file"
+        )
     result: Mapping[str, Any] = entry.result or {}
     try:
         job = job_of(entry)

@@ -65,13 +65,17 @@ def describe(request: Request, plan: Plan) -> Iterator[str]:
         some = _some(task.reader.examples(task.train, revision))
         lengths = _lengths(folder / "tokenizer.json", some)
         if cut := sum(length > most for length in lengths):
-            what = {"head": "the beginning", "tail": "the end", "both": "both ends"}[kept]
+            what = {
+                "head": "the beginning of each is",
+                "tail": "the end of each is",
+                "both": "both ends of each are",
+            }[kept]
             fitting = range(max(most + 1, max(lengths)), _positions(folder) + 1)
             longer = next((length for length in _LENGTHS if length in fitting), None)
             hint = f"; --max-length {longer} keeps all of them whole" if longer else ""
             yield (
                 f"{task.name}: {100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')} have more than "
-                f"{most} tokens, and {what} of each is kept{hint} (--max-length, --truncate)"
+                f"{most} tokens, and {what} kept{hint} (--max-length, --truncate)"
             )
 
 

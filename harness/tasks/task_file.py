@@ -14,21 +14,22 @@ from harness.tasks.decoding import decode
 from harness.tasks.delimiters import delimiter_named
 from harness.tasks.label_kinds import KINDS
 from harness.tasks.problems import Problems
+from harness.tasks.sources import Source, hub_splits
 from harness.tasks.table_files import read_bytes
 from harness.wording import escaped, short
 from methods.core.suggestions import did_you_mean
 
 _KEYS: Final = (
     *("name", "data", "test", "text", "label", "kind", "labels", "positive", "metrics", "group"),
-    *("strict", "delimiter", "encoding"),
+    *("strict", "delimiter", "encoding", "dataset", "config", "split", "test_split"),
 )
 
 
 def read(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
-    Keys: name, data, test, text (one or two columns), label (several for kind "multilabel"),
-    kind ("classes", "number" or "multilabel"), labels,
+    Keys: name, data and test, or of the Hub dataset, config, split and test_split; text (one or two
+    columns), label (several for kind "multilabel"), kind ("classes", "number" or "multilabel"), labels,
     positive, metrics, group, strict (true or false), delimiter, encoding.
 
     Raises:
@@ -38,7 +39,7 @@ def read(path: Path) -> Task:
     lists = _check(escaped(str(path)), entries)
     delimiter = entries.get("delimiter")
     return user_files.from_options(
-        path.parent / _expanded(entries["data"]),
+        _origin(path, entries),
         lists["text"],
         lists["label"],
         test=path.parent / _expanded(entries["test"]) if "test" in entries else None,
@@ -51,6 +52,18 @@ def read(path: Path) -> Task:
         strict=entries.get("strict", False),
         delimiter=None if delimiter is None else delimiter_named(delimiter),
         encoding=entries.get("encoding"),
+    )
+
+
+def _origin(path: Path, entries: Mapping[str, Any]) -> Path | Source:
+    """Return the training file, or the splits of a dataset of the Hub."""
+    if "dataset" not in entries:
+        return path.parent / _expanded(entries["data"])
+    return hub_splits(
+        entries["dataset"],
+        entries.get("config"),
+        entries.get("split", "train"),
+        entries.get("test_split"),
     )
 
 
@@ -76,10 +89,19 @@ def _check(at: str, entries: Mapping[str, Any]) -> dict[str, list[str]]:
         problems.add(
             f"{at}: unknown key {key!r}{did_you_mean(key, _KEYS)}; there are {', '.join(_KEYS)}"
         )
-    for key in ("data", "text", "label"):
+    of_hub = ("dataset", "config", "split", "test_split")
+    for key in ("dataset" if "dataset" in entries else "data", "text", "label"):
         if key not in entries:
             problems.add(f"{at}: the key {key!r} is missing")
-    for key in ("name", "data", "test", "group", "delimiter", "encoding"):
+    if (
+        mixed := {"data", "test"} & entries.keys()
+        if "dataset" in entries
+        else {*of_hub} & entries.keys()
+    ):
+        problems.add(
+            f"{at}: {', '.join(sorted(mixed))}: name 'data' and 'test', or 'dataset' and its splits"
+        )
+    for key in ("name", "data", "test", "group", "delimiter", "encoding", *of_hub):
         if key in entries and (not isinstance(entries[key], str) or not entries[key]):
             problems.add(f"{at}: {key!r} must be a text, got {entries[key]!r}")
         elif key in ("data", "test") and not str(entries.get(key, "")).isprintable():

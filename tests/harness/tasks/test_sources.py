@@ -9,7 +9,7 @@ from harness.backbones.hub.datasets import Split
 from harness.errors import UsageError
 from harness.study import request
 from harness.study.grid_options import GridOptions
-from harness.tasks import sources
+from harness.tasks import sources, task_file
 from harness.tasks.base import Example
 from harness.tasks.user_files import from_options
 from tests.support.user_files import examples
@@ -138,3 +138,16 @@ def test_the_options_of_a_dataset_make_a_request():
     ):
         with pytest.raises(UsageError, match=said):
             request.read(GridOptions(**(grid | wrong)))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_task_file_may_name_a_dataset(tmp_path):
+    """It is the task of `--dataset` with the same words; files beside it are refused."""
+    path = tmp_path / "t.toml"
+    path.write_text('dataset = "a/b"\ntest_split = "test"\ntext = "text"\nlabel = "label"\n')
+    origin = sources.hub_splits("a/b", None, "train", "test")
+    same = from_options(origin, ["text"], ["label"])
+    assert task_file.read(path).reader.revision() == same.reader.revision()
+    path.write_text('dataset = "a/b"\ndata = "d.csv"\ntext = "text"\nlabel = "label"\n')
+    with pytest.raises(UsageError, match="data: name 'data' and 'test', or 'dataset'"):
+        task_file.read(path)
