@@ -20,6 +20,7 @@ from harness.scheduling.summary import print_line
 from harness.tasks.base import Example, Task
 from harness.tasks.cells import as_number, column_names, is_blank, text_problem
 from harness.tasks.delimiters import delimiter_named
+from harness.tasks.findings import joined_rows
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import FileTable, Reading, read_bytes, read_table
 from harness.wording import escaped, listed, plural
@@ -164,6 +165,7 @@ def read_texts(
             f"the text is read from {taken_as}; the model was trained on {listed(stored.columns)}"
         )
         table = replace(table, notes=(*table.notes, f"{table.name}: {note}"))
+    table = replace(table, notes=(*table.notes, *problems.notes))
     table.lacks(names, problems)
     if len(set(names)) < len(names):
         problems.add(f"--text names the column {names[0]!r} twice")
@@ -183,7 +185,10 @@ def read_texts(
             read = [table.text(row, name, position, problems) for name in names]
             texts.append(tuple(text for text in read if text is not None))
     problems.raise_if_any()
-    return table, texts
+    given = [row for row in texts if row is not None]
+    return replace(
+        table, notes=(*table.notes, *joined_rows(table.name, given, stored.labels))
+    ), texts
 
 
 def _unanswered(table: FileTable, texts: Sequence[tuple[str, ...] | None]) -> Iterator[str]:
@@ -248,7 +253,7 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
         text = ", ".join(name if "," not in name else repr(name) for name in answer)
         text = text or "none of the classes"
     else:
-        text = answer if stored.labels else f"{answer:.3f}"
+        text = answer if stored.labels else f"{answer:.6g}"
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)
@@ -292,7 +297,7 @@ def _as_csv(
 def _answer_cells(stored: StoredModel, prediction: Mapping[str, Any]) -> list[str]:
     value = prediction["answer"]
     if not stored.labels:
-        return [f"{value:.6g}"]
+        return [f"{value:.9g}"]
     probabilities = [f"{prediction['probabilities'][name]:.6g}" for name in stored.labels]
     return [escape_formula(_named(value)), *probabilities]
 

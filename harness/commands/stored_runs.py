@@ -138,7 +138,7 @@ def runs_of(
         found = runs(entries, blobs, stored_looks)
     for task, count in (+outdated).items():  # without those that have no result
         print(  # noqa: T201
-            f"bench: {task}: left out {plural(count, 'result')} on earlier data of that name",
+            f"bench: {task}: left out {plural(count, 'result')} of that name on other data, classes or metrics",
             file=sys.stderr,
         )
     return found, hypothesis, findings

@@ -47,7 +47,7 @@ PRESETS: Final = MappingProxyType(
         },
         # The first answer on a file: minutes on two slow cores, and as few draws as a claim takes.
         "quick": {
-            "methods": "features,prefix,lora",
+            "methods": "features,lora",
             "sizes": "100",
             "draws": "4",
             "model": "sentence-transformers/all-MiniLM-L6-v2",
@@ -150,7 +150,7 @@ class GridOptions:
         Text,
         _option(
             "--preset",
-            "quick: three methods on a small backbone, for a first answer; smoke: a check of the installation; "
+            "quick: two methods on a small backbone, for a first answer; smoke: a check of the installation; "
             "low-data: 5 draws with 2 seeds each.",
             WHAT,
         ),

@@ -48,6 +48,8 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     if not model:
         reader.problems.append("--model is empty")
     reader.problems += _invalid_texts(grid)
+    if tasks and all(task.regression for task in tasks):
+        reader.problems += _for_classes(recipe)
     if not reader.problems:
         sizes = task_options.feasible_sizes(reader, tasks, sizes, recipe)
     if reader.problems:
@@ -69,6 +71,16 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
             "ask for fewer --draws or --seeds now and for more when those are done"
         )
     return request, reader.notices
+
+
+def _for_classes(recipe: Recipe) -> Iterator[str]:
+    """Yield a problem for each option that does nothing where every label is a number."""
+    if recipe.class_weights != "none":
+        yield "--class-weights needs a task with classes"
+    if recipe.sampling == "stratified":
+        yield "--sampling stratified needs a task with classes"
+    if recipe.per_class:
+        yield "--per-class needs a task with classes"
 
 
 def _invalid_texts(grid: GridOptions) -> Iterator[str]:

@@ -69,18 +69,20 @@ def doubts(
             f"{'micro-F1' if multilabel else 'accuracy'} says little about rare classes; "
             f"see --metrics macro-f1, {'' if multilabel else '--sampling stratified, '}--class-weights balanced"
         )
-    yield from _joined(name, rows, labels)
+    yield from joined_rows(name, [row.texts for row in rows], labels)
     if damaged := sum("\ufffd" in text for row in rows for text in row.texts):
         yield f"{name}: {plural(damaged, 'text')} with U+FFFD, which programs write for letters they could not read"
     yield from _repeated(name, rows)
 
 
-def _joined(name: str, rows: Sequence[Example], labels: Sequence[str]) -> Iterator[str]:
+def joined_rows(
+    name: str, texts: Sequence[tuple[str, ...]], labels: Sequence[str]
+) -> Iterator[str]:
     """Yield a sentence on texts with lines that end or begin like rows: quotes in a text can join rows."""
     classes = "|".join(re.escape(label) for label in labels)
     looks = re.compile(rf'[,;\t|] *"?({classes})"? *\r?\n|\n *"?({classes})"? *[,;\t|]')
-    if labels and (joined := [row for row in rows if any(map(looks.search, row.texts))]):
-        start = short(joined[0].texts[0])
+    if labels and (joined := [row for row in texts if any(map(looks.search, row))]):
+        start = short(joined[0][0])
         yield (
             f"{name}: {plural(len(joined), 'text')} with lines that look like rows ({start}): if quotes are part of "
             "the text, double them"

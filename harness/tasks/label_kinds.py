@@ -69,6 +69,12 @@ def label_kind(
         what = f"{', '.join(kinds)} is not a label{hint}" if kinds else "no row has a label"
         problems.add(f"{at}: {what}")
         return LabelKind()
+    if named is None and values and all(as_list(text) is not None for text in values):
+        problems.add(
+            f"{at}: the labels are lists; `--kind multilabel` takes their elements as classes, and "
+            "`--kind classes` each list as one class"
+        )
+        return LabelKind()
     comma = _decimal_comma(values)
     numbers = {text: as_number(text, decimal_comma=comma) for text in values}
     if regression is None and labels is None and (doubt := _doubt(numbers)):

@@ -24,6 +24,7 @@ MARKS = {
     "false": False,
     "true": True,
 }  # cells of a column that marks a class
+MOST_HINTS: Final = 50
 LARGEST: Final = 1e100  # of numbers to learn, whose squares are summed
 NO_LIST = (
     "is not a list of classes: write lists, in JSONL or Parquet, or a column of 0 and 1 for each class and "
@@ -54,7 +55,8 @@ def _python_list(text: str) -> list[Any] | None:
     elements = getattr(ast.parse(text, mode="eval").body, "elts", [])
     for element in elements:
         source = ast.get_source_segment(text, element) or ""
-        if isinstance(getattr(element, "value", None), str) and not re.fullmatch(_QUOTED, source):
+        value = getattr(element, "value", None)
+        if value is ... or (isinstance(value, str) and not re.fullmatch(_QUOTED, source)):
             return None
     found = ast.literal_eval(text)
     return found if isinstance(found, list) else None
@@ -146,7 +148,10 @@ class LabelParser:
         if text not in self._numbers:
             text = next((name for name in self.classes if whole(name) == whole(text)), text)
         if text not in self._numbers:
-            problems.add_row(*at, f"{prefix}{self._unknown(text)}")
+            # The hint compares the text with all classes; only the first problems are shown.
+            some = problems.count < MOST_HINTS
+            what = self._unknown(text) if some else f"{short(text)} is not one of the classes"
+            problems.add_row(*at, f"{prefix}{what}")
         return self._numbers.get(text)
 
     def _unknown(self, text: str) -> str:

@@ -125,7 +125,7 @@ def _check_columns(
         problems.add(f"the column {group!r} cannot be the label and the group")
     parts = {part.strip() for part in label[0].split(",")}
     known = set(train.columns) if train is not None else set()
-    several = len(label) == 1 < len(parts & known)
+    several = len(label) == 1 < len(parts & known) and label[0] not in known
     if kind == "multilabel" and several:
         problems.add(
             "write the label columns as a list: label = ["

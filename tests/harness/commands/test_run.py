@@ -474,7 +474,9 @@ def test_own_data_from_file_to_report(bench, tmp_path):
     path.write_text(path.read_text().replace("film", "play"))
     assert bench.run(tmp_path, "own.db", *own).code == 0
     report = bench(tmp_path, *words)
-    assert "reviews: left out 4 results on earlier data of that name" in report.err
+    assert (
+        "reviews: left out 4 results of that name on other data, classes or metrics" in report.err
+    )
     assert "4 of 4 have a score" in report.out
 
 

@@ -164,3 +164,16 @@ def test_other_columns_are_another_task(write):
         return from_options(path, ["text"], label, kind="multilabel").reader.revision()
 
     assert len({revision("x", "y"), revision("y", "x"), revision("x", "y", "z")}) == 3
+
+
+def test_lists_as_text_without_the_kind_ask_for_it(write):
+    """Every combination would become a class."""
+    path = write("d.csv", "text,x\na,\"['p']\"\nb,\"['q', 'p']\"\n")
+    assert "`--kind multilabel` takes their elements" in problems(path, ["text"], ["x"])
+    assert from_options(path, ["text"], ["x"], kind="classes").labels == ("['p']", "['q', 'p']")
+
+
+def test_a_column_whose_name_has_a_comma_is_one_label(write):
+    """Its parts are columns too."""
+    path = write("d.csv", 'text,a,b,"a,b"\nu,1,0,p\nv,0,1,q\n')
+    assert from_options(path, ["text"], ["a,b"]).labels == ("p", "q")
