@@ -57,7 +57,7 @@ def doubts(
     """Yield sentences on what may be wrong: classes without rows, and texts that repeat or contradict each other."""
     counts = Counter(number for row in rows for number in row.classes) if labels else Counter()
     if rows and (empty := [text for n, text in enumerate(labels) if n not in counts]):
-        yield f"{name}: no row has the label {', '.join(map(short, empty[:MOST_NAMED]))}"
+        yield f"{name}: no row has the label {listed(map(short, empty), MOST_NAMED)}"
     if len(rows) > 1 and len({row.label for row in rows}) == 1:
         yield f"{name}: every row has the same label, so a score on these rows says little"
     if len(counts) > 1 and max(counts.values()) >= UNEQUAL * min(counts.values()):
