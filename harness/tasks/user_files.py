@@ -84,7 +84,11 @@ def from_options(
     reader = replace(reader, labels=found.classes, decimal_comma=found.decimal_comma)
     contents = [_contents(reader, table, found, problems) for table in tables if table is not None]
     recognised = [note for table in tables if table is not None for note in table.notes]
-    chosen = tuple(dict.fromkeys(metrics)) if metrics else DEFAULT_METRICS.get(found.name or "", ("accuracy",))
+    chosen = (
+        tuple(dict.fromkeys(metrics))
+        if metrics
+        else DEFAULT_METRICS.get(found.name or "", ("accuracy",))
+    )
     _check_metrics(chosen, found, problems)
     problems.raise_if_any()
     findings = [*found.notes, *alike(found.classes)]
