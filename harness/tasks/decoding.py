@@ -74,7 +74,9 @@ def decode(
             hint = ", and no other encoding fits: name it with --encoding"
             raise UsageError(what + (hint if guess else ": save the file as UTF-8")) from None
     text = _decode_as(name, content, found)
-    word = next(iter(re.findall(r"\w*[^\W\x00-\x7f]\w*", text)), "")
+    # A symbol between letters shows best that a guess is wrong.
+    odd = re.findall(rf"{_LETTER}+[^\w\s\x00-\x7f]{_LETTER}*", text)
+    word = next(iter([*odd, *re.findall(r"\w*[^\W\x00-\x7f]\w*", text)]), "")
     example = f" (for example {word!r})" if word else ""
     note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
     return Decoded(text, (note,))

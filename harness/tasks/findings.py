@@ -12,6 +12,15 @@ from harness.tasks.base import Example, normalise
 from harness.wording import clipped, escaped, listed, plural, short
 
 UNEQUAL: Final = 5  # rows of the largest class for each row of a class that counts as rare
+NO_VALUE: Final = (
+    "na",
+    "n/a",
+    "#n/a",
+    "nan",
+    "null",
+    "none",
+    "nil",
+)  # what programs write for no value
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
 
@@ -69,6 +78,10 @@ def doubts(
             f"{'micro-F1' if multilabel else 'accuracy'} says little about rare classes; "
             f"see --metrics macro-f1, {'' if multilabel else '--sampling stratified, '}--class-weights balanced"
         )
+    empty_words = [text for row in rows for text in row.texts if text.strip().lower() in NO_VALUE]
+    if empty_words:
+        shown = listed(map(short, dict.fromkeys(empty_words)))
+        yield f"{name}: {plural(len(empty_words), 'text')} such as {shown}, which programs write for no text"
     yield from joined_rows(name, [row.texts for row in rows], labels)
     if damaged := sum("\ufffd" in text for row in rows for text in row.texts):
         yield f"{name}: {plural(damaged, 'text')} with U+FFFD, which programs write for letters they could not read"

@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 from harness.tasks import metrics as scoring
 from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
+from harness.tasks.findings import NO_VALUE
 from harness.tasks.label_parser import MARKS, NO_LIST, as_list
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import FileTable
@@ -14,8 +15,7 @@ from methods.core.suggestions import did_you_mean
 
 NamedKind = Literal["classes", "number", "multilabel"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
-# What programs write for no value.
-MISSING: Final = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "inf", "infinity")
+MISSING: Final = (*NO_VALUE, "inf", "infinity")  # labels that may be no classes
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
 _THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
 

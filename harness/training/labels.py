@@ -43,7 +43,7 @@ class Target:
         """Return the target of a task with these training rows.
 
         With balanced classes, a class of n of N rows has the weight N / (classes n), as in scikit-learn; of
-        a multilabel task, (N - n) / n.
+        a multilabel task, (N - n) / n, and 1 if all rows or none have it.
 
         The head of a regression starts at 0 and moves slowly, so labels are scaled to mean 0 and
         standard deviation 1.
@@ -52,7 +52,9 @@ class Target:
             counts = Counter(number for row in train for number in row.classes)
             if task.multilabel:
                 weights = [
-                    (len(train) - counts[number]) / counts[number] if counts[number] else 1.0
+                    (len(train) - counts[number]) / counts[number]
+                    if 0 < counts[number] < len(train)
+                    else 1.0
                     for number in range(len(task.labels))
                 ]
             else:

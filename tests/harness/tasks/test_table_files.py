@@ -386,6 +386,13 @@ def test_the_test_file_is_described_like_the_training_file(write):
     assert "t.csv: 1 text with U+FFFD" in findings
 
 
+def test_texts_that_programs_write_for_no_text_are_named(write):
+    """They are kept, and one sentence counts them."""
+    path = write("d.csv", "text,label\nnan,x\nNone,y\nfine,x\n")
+    (finding,) = from_options(path, ["text"], ["label"]).findings
+    assert "2 texts such as 'nan', 'None', which programs write for no text" in finding
+
+
 def test_a_group_of_all_rows_is_refused(write):
     """All rows would be held out together."""
     path = write("d.csv", "text,label,author\na,x,me\nb,y,me\n")

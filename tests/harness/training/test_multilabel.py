@@ -59,6 +59,12 @@ def test_the_loss_is_the_mean_binary_cross_entropy():
         assert sum(sums) / 8 == pytest.approx(expected)
 
 
+def test_a_class_of_all_or_of_no_rows_keeps_its_weight():
+    """Balanced, it would weigh 0 or have no finite weight."""
+    rows = [Example((text,), label) for text, label in (("a", (0,)), ("b", (0, 1)))]
+    assert Target.of(SETS, rows, balanced=True).weights == (1.0, 1.0, 1.0)
+
+
 def test_dev_rows_choose_the_threshold_with_the_best_score():
     """Among all thresholds the score is best at the chosen one; ties go to probability .5; others keep theirs."""
     logits = torch.from_numpy(MARKS * 2 - 3.2 + np.linspace(-0.3, 0.3, 24).reshape(8, 3))
