@@ -58,4 +58,4 @@ def test_new_data_without_a_result_do_not_hide_earlier_results(db, add, make_job
     assert capsys.readouterr().err == ""
     add(new)
     assert {run.digest for run in runs_of(ResultQuery(db=db))[0]} == {job.digest for job in new}
-    assert "left out 2 results on earlier data" in capsys.readouterr().err
+    assert "left out 2 results of that name on other data" in capsys.readouterr().err
