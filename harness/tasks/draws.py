@@ -195,7 +195,7 @@ def _pool_and_tests(
 ) -> tuple[Sequence[Example], dict[str, tuple[Example, ...]], tuple[int, ...]]:
     """Return the examples to draw from, the test examples, and the latter's positions in the training split.
 
-    There are no positions for a task that has a test split.
+    The positions are empty for a task that has a test split.
     """
     rows = read(task.train)
     if not task.holdout:
