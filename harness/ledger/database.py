@@ -91,7 +91,7 @@ def open_engine(name: str, *, write: bool) -> Engine:
         Busy: another process has locked the database for too long.
         UsageError: the URL is for SQLite.
     """
-    engine = _open_url(name) if is_url(name) else _open_file(Path(name), write=write)
+    engine = _open_url(name, write=write) if is_url(name) else _open_file(Path(name), write=write)
     try:
         _prepare_schema(engine, name, write=write)
     except DatabaseError as error:
@@ -146,7 +146,7 @@ def schema_of(name: str) -> int:
     Raises:
         CorruptData, Unavailable: see `open_engine`.
     """
-    engine = _open_url(name) if is_url(name) else _open_file(Path(name), write=False)
+    engine = _open_url(name, write=False) if is_url(name) else _open_file(Path(name), write=False)
     try:
         return _checked_version(engine, display_name(name))
     except DatabaseError as error:
@@ -268,7 +268,7 @@ def network_file_system(folder: Path) -> str:
     return kind if kind.startswith(NETWORK_FILE_SYSTEMS) else ""
 
 
-def _open_url(name: str) -> Engine:
+def _open_url(name: str, *, write: bool) -> Engine:
     if name.startswith("sqlite"):
         raise UsageError(
             f"--db: for SQLite, name the file itself, not a URL; got {display_name(name)!r}"
@@ -286,7 +286,9 @@ def _open_url(name: str) -> Engine:
         url = make_url(name)
         if url.get_driver_name().startswith("psycopg"):
             url = url.set(query={**KEEPALIVE, **url.query})  # the user's values take precedence
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        # All statements of a reader's transaction see one state, whatever other processes commit meanwhile.
+        return engine if write else engine.execution_options(isolation_level="REPEATABLE READ")
     except Exception as error:  # a malformed URL or a missing driver raises errors of many classes
         # Do not show the port: in a URL without "@host", the parser takes the password for the port.
         reason = (

@@ -373,7 +373,7 @@ def _is_temporary_on_server(error: DatabaseError) -> bool:
     no_answer = isinstance(error, OperationalError) and (
         code is None or code.startswith(("08", "57P"))
     )
-    deadlock = code == "40P01"  # two runs add the same jobs in different orders
+    deadlock = code == "40P01"  # two transactions wait for each other's rows
     return error.connection_invalidated or no_answer or deadlock
 
 

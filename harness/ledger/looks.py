@@ -20,6 +20,7 @@ from harness.ledger.statements import chunks, table_of
 from harness.ledger.tables import JobRow, Meta, Setting
 
 KEY: Final = "looks"  # of the `Meta` table
+LOCK: Final = 0x6C6F6F6B73  # lets one process at a time add jobs and looks to a server
 DRAWS: Final = " draws"
 ENDED: Final = frozenset({"done", "diverged", "failed", "infeasible"})
 
@@ -77,10 +78,15 @@ def parse(text: str | None) -> Looks:
 def record(connection: Connection, new: Mapping[Place, Collection[tuple[int, int]]]) -> None:
     """Record a look of every comparison in which a complete method is given runs that it does not have.
 
+    On a server, other processes that add jobs wait until the transaction ends: otherwise two of them
+    could both write the looks, and each statement here could see jobs that the last one did not.
+
     Args:
         connection: an open transaction, before the new jobs are inserted.
         new: draw and seed of the jobs that will be inserted, by comparison and method.
     """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     found: Looks = {}
     for comparison, methods in _complete(connection, {name for name, _ in new}).items():
         given = any(

@@ -9,14 +9,19 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy import create_engine, event, func, make_url, select, text
 
-from harness.ledger import Ledger
+from harness.jobs import Recipe
+from harness.ledger import Ledger, looks
 from harness.ledger.database import open_engine
 from harness.ledger.liveness import ServerLock
 from harness.ledger.merging import merge
+from harness.ledger.statements import insert_missing, table_of
+from harness.ledger.tables import JobRow, Meta
 from tests.support import fake_training
 from tests.support.fake_run import start
 from tests.support.fake_training import metrics_of
@@ -75,6 +80,51 @@ def test_four_simultaneous_first_runs_share_the_jobs(db, tmp_path):
     assert [process.returncode for process in runs] == [0] * 4
     counts = check_ledger(db, acks, metrics_of)
     assert (counts.results, counts.attempts) == (120, 120)
+
+
+@pytest.mark.parametrize("statement", ["FROM setting", "FROM meta"])
+def test_runs_that_add_jobs_at_the_same_time_wait_for_each_other(db, statement):
+    """F14: jobs of other settings that are added during the record of a look break neither run, and both looks stay."""
+
+    def jobs_of(lr, numbers):
+        return [
+            replace(fake_training.job(5 * number), options={"lr": lr}, recipe=Recipe(steps=steps))
+            for number in numbers
+            for steps in (4, 8)
+        ]
+
+    threads = []
+    with Ledger(db, write=True) as first, Ledger(db, write=True) as second:
+        for lr in (0.1, 0.2):  # two complete methods under each of two recipes
+            jobs = jobs_of(lr, range(3))
+            first.add_jobs(jobs)
+            first.begin("fake")
+            for claim in first.claim([job.digest for job in jobs], len(jobs)):
+                assert first.record(fake_training.outcome(claim.digest), claim.number)
+
+        @event.listens_for(first._engine, "after_cursor_execute")
+        def add_others(_connection, _cursor, text, *_):
+            if statement in text and not threads:
+                jobs = jobs_of(0.2, range(3, 5))[1::2] + jobs_of(0.3, range(3))
+                threads.append(ThreadPoolExecutor(1).submit(second.add_jobs, jobs))
+                with suppress(TimeoutError):
+                    threads[0].result(timeout=0.5)
+
+        assert first.add_jobs(jobs_of(0.1, range(3, 5))[::2])
+        assert threads[0].result(timeout=30)
+        stored = looks.parse(first.meta_values()[looks.KEY])
+    assert [len(found) for found in stored.values()] == [1, 1]
+
+
+def test_a_reader_sees_one_state(db):
+    """What other processes commit during a reader's transaction is not in its later statements."""
+    with Ledger(db, write=True) as writer:
+        writer.add_jobs([fake_training.job(0)])
+        count = select(func.count()).select_from(table_of(JobRow))
+        with Ledger(db) as reader, reader.transaction() as connection:
+            before = connection.execute(count).scalar()
+            writer.add_jobs([fake_training.job(1)])
+            assert connection.execute(count).scalar() == before == 1
 
 
 def test_claims_of_a_killed_run_are_released(db, tmp_path):
@@ -205,34 +255,26 @@ def test_a_server_that_goes_away_is_waited_for(db, monkeypatch):
     check_ledger(db, None, metrics_of)
 
 
-def test_a_deadlock_between_two_runs_is_retried(db, monkeypatch):
-    """Two runs add the same jobs in different orders: the server ends one transaction, which is tried again."""
-    monkeypatch.setattr("harness.ledger.ledger.CHUNK", 14)  # one job per statement
-    first, second, known = (fake_training.job(number) for number in range(3))
+def test_a_deadlock_between_two_runs_is_retried(db):
+    """Two transactions write the same rows in different orders: the server ends one of them, which is tried again."""
     both = threading.Barrier(2)
+    starts = []
 
-    def add(jobs):
-        inserted = []
-
-        def meet(_connection, _cursor, statement, *_):
-            if statement.startswith("INSERT INTO job") and not inserted:
-                inserted.append(statement)
-                both.wait(30)
+    def write(keys):
+        def work(connection):
+            for key in keys:
+                insert_missing(connection, table_of(Meta), [{"key": key, "value": ""}], "key")
+                if len(starts) < 2:
+                    starts.append(key)
+                    both.wait(30)
 
         with Ledger(db, write=True) as ledger:
-            event.listen(ledger._engine, "after_cursor_execute", meet)
-            ledger.add_jobs(jobs)
+            ledger._retry(work)
 
     with Ledger(db, write=True) as ledger:
-        ledger.add_jobs([known])  # stores the setting of all three
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(add, [(first, second), (second, first)]))
-    with Ledger(db) as ledger:
-        assert {entry.digest for entry in ledger.entries()} == {
-            first.digest,
-            second.digest,
-            known.digest,
-        }
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(write, ["ab", "ba"]))
+        assert set(starts) == {"a", "b"} <= set(ledger.meta_values())
 
 
 def test_runs_of_other_databases_are_not_counted(db):
