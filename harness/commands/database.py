@@ -7,9 +7,10 @@ from rich.console import Console
 
 from harness.artefacts import tensor_files
 from harness.errors import Busy, UsageError
-from harness.ledger import Ledger
+from harness.ledger import Ledger, merging
 from harness.ledger.database import damage_errors, display_name, is_url, schema_of
 from harness.scheduling.summary import print_line
+from harness.study import data_findings
 from harness.wording import plural
 
 SHOWN = 20  # unequal jobs that `merge` prints per database
@@ -61,40 +62,51 @@ def merge(target: str, sources: Sequence[str]) -> int:
         The exit code: 1 if two databases have different results of one job.
 
     Raises:
-        UsageError: a database is to be merged into itself.
+        UsageError: a database is to be merged into itself, or has data of another file under a task's name.
         DiskTrouble: the disk is full. What was merged stays; the same command continues.
     """
-    from harness.ledger.merging import merge as merge_ledgers
-
-    unequal = 0
     for source in sources:
         if Path(source).absolute() == Path(target).absolute():
             raise UsageError(f"{display_name(source)} cannot be merged into itself")
-        with Ledger(source) as theirs, Ledger(target, write=True) as ours:
-            merged = merge_ledgers(ours, theirs)
-            files = _copy_tensors(theirs, source, target)
-        unequal += len(merged.unequal)
-        counts = [
-            plural(merged.jobs, "new job"),
-            plural(merged.results, "new result"),
-            plural(files, "new tensor file"),
-        ]
-        counts += [plural(merged.same, "known result")] if merged.same else []
-        print_line(Console(), f"{display_name(source)}: {', '.join(counts)}")
-        for digest in merged.unequal[:SHOWN]:
-            print_line(
-                Console(),
-                f"{digest[:12]} has other results in {display_name(source)}: "
-                f"the result in {display_name(target)} is kept",
-            )
+    unequal = 0
+    with Ledger(target, write=True) as ours:
+        values, runs = {target: ours.meta_values()}, []
+        for source in sources:
+            with Ledger(source) as theirs:
+                values[source] = theirs.meta_values()
+                runs.append(merging.runs_of(theirs))
+        data_findings.check_merge(values)
+        merging.record_looks(ours, runs)
+        for source in sources:
+            with Ledger(source) as theirs:
+                merged = merging.merge(ours, theirs)
+                files = _copy_tensors(theirs, target)
+            _print_merged(source, target, merged, files)
+            unequal += len(merged.unequal)
     return 1 if unequal else 0
 
 
-def _copy_tensors(theirs: Ledger, source: str, target: str) -> int:
+def _print_merged(source: str, target: str, merged: merging.MergeCounts, files: int) -> None:
+    counts = [
+        plural(merged.jobs, "new job"),
+        plural(merged.results, "new result"),
+        plural(files, "new tensor file"),
+    ]
+    counts += [plural(merged.same, "known result")] if merged.same else []
+    print_line(Console(), f"{display_name(source)}: {', '.join(counts)}")
+    for digest in merged.unequal[:SHOWN]:
+        print_line(
+            Console(),
+            f"{digest[:12]} has other results in {display_name(source)}: "
+            f"the result in {display_name(target)} is kept",
+        )
+
+
+def _copy_tensors(source: Ledger, target: str) -> int:
     """Copy the tensor files that the target lacks, and return how many there were."""
-    from_folder, to_folder = tensor_files.folder(source), tensor_files.folder(target)
+    from_folder, to_folder = tensor_files.folder(source.name), tensor_files.folder(target)
     copied = 0
-    for entry in theirs.entries():
+    for entry in source.entries():
         file = from_folder / f"{entry.digest}.safetensors"
         kept = entry.result and entry.result["artefact"] and file.exists()
         if kept and not (to_folder / file.name).exists():

@@ -1,10 +1,11 @@
-"""Looks: the numbers of runs at which methods could be compared before they were given more.
+"""Looks (interim analyses): how many runs methods had when they could be compared, before more were added.
 
-More draws or seeds after a complete analysis are another test, so the report must know how many there
-were. A comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all
-of its jobs have ended. When a complete method is given draws or seeds, the numbers of runs of all
-complete methods are recorded. Two methods were compared at each record that has both, with the smaller
-number. Resumed runs, shards of one plan and added methods start no look.
+Draws or seeds added after a complete analysis lead to another test, so the report must count such additions. A
+comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all of its
+jobs have ended. If one of several complete methods is given draws or seeds, the numbers of runs of all
+of them are recorded. Each record that has two methods is a look at their difference, with the smaller
+number of runs. Resumed runs and added methods start no look, and neither do the shards that one
+`bench db merge` copies into a new database.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ Looks = dict[str, list[dict[str, int]]]
 
 
 def place_of(setting: Mapping[str, Any], size: int) -> Place:
-    """Return the names of the comparison and of the method that the jobs of a setting and a size belong to."""
+    """Return hashes that name the comparison and the method of a setting's jobs at a size."""
     shared = {name: setting[name] for name in ("backbone", "task", "recipe")}
     return _name([shared, size]), _name(setting["method"])
 
@@ -75,18 +76,23 @@ def parse(text: str | None) -> Looks:
     return looks
 
 
-def record(connection: Connection, new: Mapping[Place, Collection[tuple[int, int]]]) -> None:
-    """Record a look of every comparison in which a complete method is given runs that it does not have.
+def lock(connection: Connection) -> None:
+    """Let other processes that add jobs to a server wait until the transaction ends.
 
-    On a server, other processes that add jobs wait until the transaction ends: otherwise two of them
-    could both write the looks, and each statement here could see jobs that the last one did not.
+    Without this, two of them could both write the looks, and a statement could see jobs that an earlier one did not.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+
+
+def record(connection: Connection, new: Mapping[Place, Collection[tuple[int, int]]]) -> None:
+    """Record a look of every comparison in which one of several complete methods is given runs that it lacks.
 
     Args:
         connection: an open transaction, before the new jobs are inserted.
         new: draw and seed of the jobs that will be inserted, by comparison and method.
     """
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+    lock(connection)
     found: Looks = {}
     for comparison, methods in _complete(connection, {name for name, _ in new}).items():
         given = any(
@@ -151,7 +157,7 @@ def _complete(
 
 
 def _places(connection: Connection) -> dict[tuple[int, int], Place]:
-    """Return comparison and method of each setting and size that has jobs, by the id of the setting."""
+    """Return comparison and method of the jobs, by the id of their setting and their size."""
     settings, jobs = table_of(Setting), table_of(JobRow)
     texts = dict(connection.execute(select(settings.c.id, settings.c.json)).all())
     pairs = connection.execute(select(jobs.c.setting, jobs.c.size).distinct()).all()

@@ -4,7 +4,7 @@ A job has the same digest in every ledger. If both ledgers have a result of a jo
 differ, the target keeps its own, and the merge reports the job.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +49,31 @@ class MergeCounts:
     unequal: list[str] = field(default_factory=list)  # digests of results whose numbers differ
 
 
+def runs_of(source: Ledger) -> dict[looks.Place, set[tuple[int, int]]]:
+    """Return draw and seed of all jobs by comparison and method, for `record_looks`."""
+    with source.transaction() as source_db:
+        return looks.runs_of(source_db)
+
+
+def record_looks(
+    target: Ledger, runs: Iterable[Mapping[looks.Place, set[tuple[int, int]]]]
+) -> None:
+    """Record the target's looks before the runs of one or more sources are copied into it.
+
+    Before each source, the runs of the last one would be a look, although both are shards of one study.
+    """
+    new: dict[looks.Place, set[tuple[int, int]]] = {}
+    for source in runs:
+        for place, added in source.items():
+            new.setdefault(place, set()).update(added)
+    with target.transaction() as target_db:
+        looks.record(target_db, new)
+
+
 def merge(target: Ledger, source: Ledger) -> MergeCounts:
-    """Copy what the target lacks from the source, in one transaction."""
+    """Copy what the target lacks from the source, in one transaction; `record_looks` comes before."""
     with source.transaction() as source_db, target.transaction() as target_db:
-        looks.record(target_db, looks.runs_of(source_db))
+        looks.lock(target_db)
         _copy_meta(target_db, source_db)
         merger = _Merger(
             target_db,

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger
+from harness.ledger.database import display_name
 from harness.ledger.overview import DATA_KEYS
 from harness.tasks.base import Task
 
@@ -46,6 +48,43 @@ def check_names(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, s
     if problems:
         raise UsageError(*problems)
     return notes
+
+
+def check_merge(ledgers: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse to merge ledgers that have results of different files under one task's name.
+
+    Args:
+        ledgers: all values of the `Meta` table of each ledger, by the ledger's name.
+
+    Raises:
+        UsageError: under the name of a task, a ledger has data of another file than one before it.
+        CorruptData: what a database says about data was changed.
+    """
+    problems = [
+        problem
+        for first, second in combinations(ledgers, 2)
+        for problem in _other_files(first, ledgers[first], second, ledgers[second])
+    ]
+    if problems:
+        raise UsageError(*problems)
+
+
+def _other_files(
+    target: str, stored: Mapping[str, str], source: str, added: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield a problem for each task of which two ledgers have results of different files."""
+    for task in sorted({_task(key) for key in added if key.startswith(DATA_KEYS)}):
+        known, new = _entries(stored, task), _entries(added, task)
+        ours = {entry.source for entry in known.values()} - {""}
+        # The file of a revision that both have is the same one, wherever it was.
+        same = ours | {new[revision].source for revision in new.keys() & known.keys()}
+        others = {entry.source for entry in new.values()} - {""} - same
+        if ours and others:
+            yield (
+                f"{display_name(target)} has results of {min(ours)} under the name {task!r}, and "
+                f"{display_name(source)} of {min(others)}: keep the two databases apart, or run one of "
+                "the files again under another --name"
+            )
 
 
 def store(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -> None:
@@ -105,6 +144,10 @@ def _source(task: Task) -> str:
 
 def _key(task: str, revision: str) -> str:
     return f"{DATA_KEYS}{task} {revision}"
+
+
+def _task(key: str) -> str:
+    return key.removeprefix(DATA_KEYS).rpartition(" ")[0]
 
 
 def _seal(key: str, entry: DataEntry) -> str:

@@ -52,6 +52,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
         reader.problems += _for_classes(recipe)
     if not reader.problems:
         sizes = task_options.feasible_sizes(reader, tasks, sizes, recipe)
+        reader.notices += task_options.limited_tests(tasks, recipe)
     if reader.problems:
         raise UsageError(*dict.fromkeys(reader.problems))
     request = Request(

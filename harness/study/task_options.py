@@ -1,7 +1,7 @@
 """The tasks that options name or describe, and the sizes that they have rows for."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -43,7 +43,7 @@ def read(reader: OptionReader) -> list[Task]:
     for task in own_tasks:
         if task.name in REGISTRY or task.name in GROUPS:
             reader.problems.append(
-                f"there is a task {task.name!r} already: give yours another name (key `name` of a task file)"
+                f"there is a task {task.name!r} already: name yours with --name, or the key `name` of a task file"
             )
     named_twice = [name for name, n in Counter(task.name for task in own_tasks).items() if n > 1]
     for name in named_twice:
@@ -136,6 +136,16 @@ def _task_of_data(reader: OptionReader) -> Task | None:
             encoding=grid.encoding,
         )
     )
+
+
+def limited_tests(tasks: Iterable[Task], recipe: Recipe) -> Iterator[str]:
+    """Yield a sentence for each test split of the user's of which only a part is tested on."""
+    for task in tasks:
+        if task.test_rows and 0 < recipe.test_limit < task.test_rows:
+            yield (
+                f"{task.name}: {recipe.test_limit:,} of the {task.test_rows:,} test rows are tested on, the same "
+                "in every draw (--test-limit; 0: all of them)"
+            )
 
 
 def feasible_sizes(

@@ -67,6 +67,7 @@ class Task:
     # Suffix of the metrics on a test set, and its split.
     tests: Mapping[str, str] = field(default_factory=lambda: {"": "validation"})
     train_rows: int | None = None  # size of the training split, to refuse sizes before reading it
+    test_rows: int | None = None  # size of a test split of the user's
     holdout: bool = False  # there is no test split: each draw holds out other examples
     # Backbones that are known to have been trained on data of this task.
     seen_by: frozenset[str] = frozenset()

@@ -5,11 +5,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
+from unicodedata import category
 
 from harness.errors import UsageError
 from harness.wording import escaped
 
-_LATIN: Final = ("cp1252", "cp1250", "cp1254", "cp1257")
+_LATIN: Final = (
+    "cp1252",
+    "cp1250",
+    "cp1254",
+    "cp1257",
+    "iso8859-2",
+)  # the first of those that fit equally
 _LATIN_SHARE: Final = 0.4  # of bytes beyond ASCII, which texts in Latin letters do not reach
 _LETTER: Final = r"[^\W\d_]"
 _UTF16_SHARE: Final = 0.2  # of NUL bytes; a file with fewer has NULs for another reason
@@ -57,7 +64,7 @@ def decode(
         UsageError: there is no such encoding, the bytes do not have it, or they are not those of a text.
     """
     name = escaped(str(path))
-    if problem := next((text for start, text in _FORMATS if content.startswith(start)), ""):
+    if problem := format_problem(content):
         raise UsageError(f"{name} {problem}")
     if encoding is not None:
         text = _decode_as(name, content, encoding)
@@ -80,6 +87,11 @@ def decode(
     example = f" (for example {word!r})" if word else ""
     note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
     return Decoded(text, (note,))
+
+
+def format_problem(content: bytes) -> str:
+    """Return what bytes are that are no text, and what to do; empty: they may be a text."""
+    return next((problem for start, problem in _FORMATS if content.startswith(start)), "")
 
 
 def _doubted(name: str, content: bytes, text: str, encoding: str) -> Iterator[str]:
@@ -125,20 +137,27 @@ def _encoding_of(content: bytes) -> str | None:
     """Return the encoding that fits bytes best; None: none fits.
 
     charset-normalizer needs many bytes beyond ASCII. With few, the text is in Latin letters, and the
-    encoding is the one that puts the fewest symbols inside words.
+    encoding is the one whose text has the fewest oddities.
     """
     if sum(byte >= 0x80 for byte in content) >= _LATIN_SHARE * len(content):
         from charset_normalizer import from_bytes
 
         best = from_bytes(content).best()
         return None if best is None else best.encoding
-    symbols = {}
+    oddities = {}
     for name in _LATIN:
         with suppress(UnicodeDecodeError):
-            text = content.decode(name)
-            beyond = re.findall(rf"(?<={_LETTER})[^\x00-\x7f\u2010-\u2044](?={_LETTER})", text)
-            symbols[name] = sum(not character.isalpha() for character in beyond)
-    return min(symbols, key=lambda name: symbols[name], default=None)
+            oddities[name] = _oddities(content.decode(name))
+    return min(oddities, key=lambda name: oddities[name], default=None)
+
+
+def _oddities(text: str) -> int:
+    """Return how many characters beyond ASCII are symbols inside words, or capitals after a small letter."""
+    beyond = rf"(?<={_LETTER})(?<=(.))([^\x00-\x7f\u2010-\u2044])(?=({_LETTER}?))"
+    found: list[tuple[str, str, str]] = re.findall(beyond, text)
+    # A modifier letter, such as a lone caron, is no part of a word.
+    symbols = sum(category(one) not in ("Lu", "Ll", "Lo") for _, one, after in found if after)
+    return symbols + sum(before.islower() and one.isupper() for before, one, _ in found)
 
 
 def _decode_as(name: str, content: bytes, encoding: str) -> str:

@@ -21,6 +21,13 @@ NO_VALUE: Final = (
     "none",
     "nil",
 )  # what programs write for no value
+LOOKALIKES: Final = str.maketrans(  # Cyrillic and Greek letters that look like Latin ones
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0423\u0406\u0405\u0408"
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf",
+    "ABEKMHOPCTXYISJaeopcyxisjABEZHIKMNOPTYXo",
+)
+SINGLE: Final = 10  # classes, of which at most half may have a single row
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
 
 
@@ -78,6 +85,9 @@ def doubts(
             f"{'micro-F1' if multilabel else 'accuracy'} says little about rare classes; "
             f"see --metrics macro-f1, {'' if multilabel else '--sampling stratified, '}--class-weights balanced"
         )
+    single = sum(count == 1 for count in counts.values())
+    if len(counts) > SINGLE and 2 * single > len(counts):
+        yield f"{name}: {single} of {len(counts)} classes have a single row: are these classes?"
     empty_words = [text for row in rows for text in row.texts if text.strip().lower() in NO_VALUE]
     if empty_words:
         shown = listed(map(short, dict.fromkeys(empty_words)))
@@ -115,7 +125,7 @@ def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:
 
 
 def alike(labels: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each group of classes that differ only in case, width, spaces or invisible characters."""
+    """Yield a sentence for each group of classes that differ only in case, script, spaces or invisible characters."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(seen(label), []).append(label)
@@ -126,8 +136,9 @@ def alike(labels: Sequence[str]) -> Iterator[str]:
 
 
 def seen(label: str) -> str:
-    """Return what a reader sees of a label: no case, no spaces, no invisible characters, no quotes around it."""
-    text = unicodedata.normalize("NFKC", label).casefold().strip("\"'\u201c\u201d")
+    """Return what a reader sees of a label: no case, script, spaces, invisible characters, or quotes around it."""
+    text = unicodedata.normalize("NFKC", label).translate(LOOKALIKES).casefold()
+    text = text.strip("\"'\u201c\u201d")
     return "".join(
         c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not c.isspace()
     )

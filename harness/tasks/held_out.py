@@ -6,11 +6,11 @@ from harness.jobs import Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task
 
-HELD_OUT = 0.25  # fraction of the examples to test on, up to the limit
+HELD_OUT = 0.25  # fraction of the examples to test on; `Recipe.test_limit` limits their number
 
 
 def held_out_count(rows: int, recipe: Recipe) -> int:
-    """Return how many examples are held out, not counting those that complete the last group (see `hold_out`)."""
+    """Return the least number of examples to hold out: `hold_out` adds the rest of the last group."""
     count = round(HELD_OUT * rows)
     return min(count, recipe.test_limit) if recipe.test_limit else count
 
@@ -20,8 +20,9 @@ def hold_out(task: Task, rows: Sequence[Example], number: int, recipe: Recipe) -
 
     Whole groups are held out, in random order, until there are at least `held_out_count` test examples. Rows
     with the same value of the group column form a group, and so do rows without a value whose texts (of a
-    pair: both) are equal but for case, width and spaces. So without that column, no text, or no pair, is both
-    trained and tested on. All draws of a task, number and recipe hold out the same examples, whatever the size.
+    pair: both) are equal after NFKC and without regard to case and extra spaces. So without a group column, no
+    text (of pairs: no pair) is in both the training and the test rows. Draws of one task, number and
+    `test_limit` hold out the same examples at every size.
 
     Args:
         task: the task.

@@ -25,9 +25,9 @@ MARKS = {
     "true": True,
 }  # cells of a column that marks a class
 MOST_HINTS: Final = 50
-LARGEST: Final = 1e100  # of numbers to learn, whose squares are summed
+LARGEST: Final = 1e100  # number to learn: squares are summed
 NO_LIST = (
-    "is not a list of classes: write lists, in JSONL or Parquet, or a column of 0 and 1 for each class and "
+    'is not a list of classes: write lists such as ["a", "b"], or a column of 0 and 1 for each class and '
     "--label CLASS,CLASS"
 )
 
@@ -51,7 +51,10 @@ def as_list(value: object) -> Sequence[object] | None:
 
 
 def _python_list(text: str) -> list[Any] | None:
-    """Return the list that Python would read; None for adjacent texts, which Python would join."""
+    """Return the list that Python would read.
+
+    None for a list with `...`, or with texts that are not in simple quotes: Python joins adjacent ones.
+    """
     elements = getattr(ast.parse(text, mode="eval").body, "elts", [])
     for element in elements:
         source = ast.get_source_segment(text, element) or ""
@@ -67,9 +70,9 @@ class LabelParser:
     """Reads the labels of rows.
 
     Attributes:
-        columns: the label column; of a multilabel task perhaps one column of 0 and 1 for each class.
+        columns: the label column, or for a multilabel task also one column of 0 and 1 for each class.
         classes: the names of the classes; empty for a regression.
-        multilabel: whether a row has any number of the classes.
+        multilabel: whether a row may have several classes or none.
         decimal_comma: whether labels are numbers such as `1,5`.
     """
 
@@ -83,13 +86,13 @@ class LabelParser:
         return {name: number for number, name in enumerate(self.classes)}
 
     def lacks(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a row has no label; an empty list is a label, and so is a row with one mark."""
+        """Return whether all label cells of a row are blank; an empty list is not blank."""
         return all(is_blank(as_label(record.get(name))) for name in self.columns)
 
     def parse(
         self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
     ) -> Label | None:
-        """Return the label of a row; None, with a problem added, if it cannot be used.
+        """Return the label of a row. If it cannot be used, add a problem and return None.
 
         Args:
             record: the row's cells by column.
@@ -144,11 +147,12 @@ class LabelParser:
                 problems.add_row(
                     *at, f"{prefix}{short(text)} is too large to be learned: rescale it"
                 )
+                return None
             return number
         if text not in self._numbers:
             text = next((name for name in self.classes if whole(name) == whole(text)), text)
         if text not in self._numbers:
-            # The hint compares the text with all classes; only the first problems are shown.
+            # Finding the most similar class is slow, and only the first problems are shown.
             some = problems.count < MOST_HINTS
             what = self._unknown(text) if some else f"{short(text)} is not one of the classes"
             problems.add_row(*at, f"{prefix}{what}")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from harness.errors import UsageError
 from harness.tasks.cells import text_problem
-from harness.tasks.decoding import Decoded, decode
+from harness.tasks.decoding import Decoded, decode, format_problem
 from harness.tasks.delimiters import separated
 from harness.tasks.problems import Problems
 from harness.wording import escaped, listed, plural, short
@@ -139,9 +139,12 @@ def read_table(path: Path, content: bytes, problems: Problems, how: Reading = RE
     """
     suffix = path.suffix.lower()
     if suffix not in _READERS:
+        name, known = escaped(str(path)), ", ".join(_READERS)
+        if problem := format_problem(content):
+            raise UsageError(f"{name} {problem}")
+        hint = ": write one JSON object in each line" if suffix == ".json" else ""
         raise UsageError(
-            f"{escaped(str(path))}: unknown format {suffix or 'no suffix'!r}; "
-            f"the suffix must be one of {', '.join(_READERS)}"
+            f"{name}: unknown format {suffix or 'no suffix'!r}; the suffix must be one of {known}{hint}"
         )
     before = problems.count
     table = _READERS[suffix](path, content, problems, how)

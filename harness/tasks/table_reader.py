@@ -22,12 +22,12 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    # the label column; of a multilabel task perhaps one column of 0 and 1 for each class
+    # the label column, or for a multilabel task also one column of 0 and 1 for each class
     label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
     multilabel: bool = False
-    group: str = ""  # column that marks rows that are not independent, such as an author
-    strict: bool = False  # refuse rows without a text or a label
+    group: str = ""  # column, such as the author: rows with equal values are not independent
+    strict: bool = False  # refuse rows that are left out otherwise
     delimiter: str | None = None  # None: recognise it
     encoding: str | None = None  # None: recognise it
     decimal_comma: bool = False  # labels are numbers such as `1,5`
@@ -45,11 +45,11 @@ class TableReader:
 
     @property
     def source(self) -> str:
-        """The origin and the columns, for people. Results of another source do not belong to this task."""
+        """The origin and the columns, as messages show them. Another source needs another task name."""
         return f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
 
     def revision(self) -> str:
-        """Return a hash of the rows and of the columns and classes that are read.
+        """Return a hash of the contents, and of the columns, the classes and the format that are read.
 
         Raises:
             UsageError: a file cannot be read.
@@ -57,7 +57,7 @@ class TableReader:
         return self._digest(self.origin.contents())
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """Return all examples of `train` or `test` at a revision.
+        """Return the examples of `train` or `test` at a revision, without the rows that are left out.
 
         Raises:
             UsageError: rows cannot be used, or there is no such split.
@@ -75,7 +75,10 @@ class TableReader:
         return rows
 
     def tables(self, problems: Problems) -> list[FileTable | None]:
-        """Return the table of each split; None, with a problem added, for one that cannot be read."""
+        """Return the table of each split, or None for one that cannot be read; add problems.
+
+        If a file itself cannot be read, the list is `[None]`.
+        """
         try:
             contents = self.origin.contents()
         except UsageError as error:
@@ -92,7 +95,7 @@ class TableReader:
         return table if table.columns else None
 
     def _digest(self, contents: Sequence[bytes]) -> str:
-        # Other columns of the same rows are another task.
+        # Other columns of the same rows are another revision.
         label = self.label if self.multilabel else self.label[0]
         columns = (self.fields, label, self.labels, *([self.group] if self.group else []))
         columns += tuple(filter(None, (self.delimiter, self.encoding)))
@@ -105,7 +108,7 @@ class TableReader:
 
         Args:
             table: the table.
-            problems: receives rows that cannot be used.
+            problems: receives rows that cannot be used, and notes.
             left_out: receives the positions of rows that are left out, by reason.
         """
         missing = table.lacks(self.reading.needed, problems)
@@ -152,7 +155,7 @@ class TableReader:
     def _lacks(
         self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
     ) -> str:
-        """Return what a row lacks so that it is left out; empty if it lacks nothing.
+        """Return `without text` or `without label`; empty if the row has both.
 
         Args:
             record: the row.

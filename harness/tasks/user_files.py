@@ -103,6 +103,7 @@ def from_options(
         pair=len(text) == 2,
         tests={"": "test"},
         train_rows=contents[0].rows,
+        test_rows=contents[1].rows if len(contents) > 1 else None,
         holdout="test" not in origin.splits,
         # Version 2 holds out whole groups of rows.
         version=1 if "test" in origin.splits else 2,

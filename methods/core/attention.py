@@ -1,9 +1,9 @@
 """The attention function of the backbones that use the attention interface of transformers.
 
-Prefixes enter here: in front of keys and values, or with gate=zero beside them. Models with their own attention
-code never call it. The attention module holds the prefix in the slots `prefix_key_N` and `prefix_value_N`, and with
-gate=zero one factor for each head in `prefix_share_N`. N numbers the calls of one module in a forward pass. It is
-above 0 only if several layers share the module, which is then called once for each.
+It adds prefixes: in front of keys and values, or with gate=zero in a softmax of their own. Models with their own
+attention code never call it. The attention module holds the prefix in the slots `prefix_key_N` and
+`prefix_value_N`, and with gate=zero one factor for each head in `prefix_share_N`. N numbers the calls of one
+module in a forward pass. It is above 0 only if several layers share the module, which is then called once for each.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ def attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output.
+    """Return the attention output, and None in place of the attention weights.
 
     The prefix of this call, if any, stands in front of keys and values, or with gate=zero is attended to
     separately.
 
     Shapes: query `[rows, heads, tokens, width]`; key and value `[rows, kv_heads, tokens, width]`; a prefix is
     `[kv_heads, length, width]` or `[rows, kv_heads, length, width]`. With grouped queries, there are fewer
-    `kv_heads` than `heads`. Returns `[rows, tokens, heads, width]`.
+    `kv_heads` than `heads`. The output is `[rows, tokens, heads, width]`.
     """
     # architecture.py counts the calls of a shared module; slots.py resets the index before a forward pass.
     index: int = getattr(module, "_slots_next_call", 0)
@@ -61,8 +61,8 @@ def attend(
             module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
         )
         return of_text + of_prefix * factors[..., None, :, None], None
-    # With `is_causal`, query i would see only the first i + 1 keys, and the prefix shifts the keys. A causal mask of
-    # the text replaces it: with a mask, attention ignores `is_causal`.
+    # With `is_causal`, query i sees the first i + 1 keys, and keys of the prefix would count among them. So the text
+    # gets a causal mask instead: with a mask, attention ignores `is_causal`.
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         attention_mask = torch.ones(
             1, 1, query.shape[2], query.shape[2], dtype=torch.bool, device=query.device
@@ -90,10 +90,10 @@ def _over_jobs(
     Under vmap, one call computes it for all jobs, except with `softcap`.
     """
     attention: Callable[..., tuple[Tensor, None]] = partial(_one_call, module, **options)
-    # vmap can run matrix products over jobs by itself, and `softcap` requires them.
+    # `softcap` requires matrix products, which vmap runs over jobs by itself.
     if not _under_vmap["active"] or options.get("softcap") is not None:
         return attention(query, key, value, mask)
-    # `_AttentionOverJobs` joins the axes of jobs and rows, so a mask that all rows share needs an entry for each.
+    # `_AttentionOverJobs` joins the axes of jobs and rows, so a mask that all rows share needs one copy per row.
     mask = None if mask is None else mask.expand(len(query), *mask.shape[1:])
     output: Tensor = _AttentionOverJobs.apply(attention, query, key, value, mask)  # type: ignore[no-untyped-call]
     return output, None
@@ -108,9 +108,9 @@ def _one_call(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Compute attention by the fused kernel, or by matrix products where that kernel is slow or cannot cap scores."""
-    # On a CPU, the backward pass of the fused kernel in bfloat16 takes 1.4 (256 tokens) to 20 times (16
-    # tokens) as long as matrix products (`python -m tests.benchmarks.attention`). The rule looks at nothing
-    # that differs between two runs of a job, so that both have equal bits. Only the fused kernel adds a
+    # On a CPU in bfloat16, forward and backward of the fused kernel take 20 times as long as matrix products
+    # for 16 tokens, and 1.4 times for 256 (`python -m tests.benchmarks.attention`). The rule is the same in all
+    # runs of a job on one type of device, so that they have equal bits. Only the fused kernel adds a
     # `position_bias`.
     slow = query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
     if options.get("softcap") is not None or (slow and options.get("position_bias") is None):
@@ -171,7 +171,7 @@ class _AttentionOverJobs(torch.autograd.Function):
         attention: Callable[..., tuple[Tensor, None]],
         *tensors: Tensor | None,
     ) -> tuple[Tensor, int]:
-        """Merge the axes of jobs and rows, `[jobs, rows, ...]` to `[jobs * rows, ...]`, and split the result."""
+        """Call `attention` with jobs and rows in one axis, `[jobs * rows, ...]`, and split it in the result."""
 
         def merged(tensor: Tensor | None, axis: int | None) -> Tensor | None:
             if tensor is None:

@@ -141,16 +141,13 @@ def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
 
 
 def headline(diff: LedgerDiff) -> str:
-    """Return the result in one sentence; a change that is not settled is never called noise."""
+    """Return the result in one sentence, which calls no cell unchanged whose scores differ."""
     if not diff.cells:
         return (
             "Nothing to compare: no job has a score on the same rows, backbone and recipe in both."
         )
     counts = Counter(move.word for move in diff.cells)
-    moved = f"{counts['moved'] or 'None'} of {len(diff.cells)} cells"
-    parts = [
-        f"{moved} moved beyond noise" if counts["moved"] else f"{moved} can be said to have moved"
-    ]
+    parts = [f"{counts['moved'] or 'None'} of {len(diff.cells)} cells changed significantly"]
     parts += [f"{counts[word]} {text}" for word, text in CHANGES.items() if counts[word]]
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
 

@@ -1,7 +1,8 @@
-"""The verdict in words: what differs, by how much, in which population it is settled, and the next step.
+"""The verdict in words: what differs, by how much, for which tasks that is settled, and the next step.
 
-A verdict never says "no difference". With `full`, a claim that is not settled says what its test could have
-detected, or why it could not be settled; where a whole comparison is barred, the headline says why.
+A verdict never calls methods equal. With `full`, it gives for each claim that is not settled the difference
+that the test detects, or why p could not reach the level. If all claims on a method are barred, the headline
+says why.
 """
 
 import math
@@ -58,12 +59,13 @@ def _without_comparison(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
-    these = f"on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else "on these tasks"
+    """Return what is settled, what is not, and what supports no claim."""
+    where = f"on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else "on these tasks"
     # A method that is better on average may be worse on some of the tasks.
-    settled = these.replace("on these", "on average over these")
+    where_settled = where.replace("on these", "on average over these")
     if comparison.hypothesis is not None:
         barred = [test for test in tests if test.barred and not test.declared]
-        answer = _answer(comparison.hypothesis, these, settled)
+        answer = _answer(comparison.hypothesis, where, where_settled)
         return " ".join([answer, *_no_claims(barred)])
     wide = [test for test in tests if test.others and test.others.settled]
     narrow = [test for test in tests if test.these.settled and test not in wide]
@@ -74,26 +76,27 @@ def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
         sentences.append(f"Settled for other tasks: {_directions(wide)}.")
     if narrow:
         elsewhere = "" if len(comparison.tasks) == 1 else "; for other tasks this is not settled"
-        sentences.append(f"Settled {settled}: {_directions(narrow)}{elsewhere}.")
+        sentences.append(f"Settled {where_settled}: {_directions(narrow)}{elsewhere}.")
     if rest:
         sentences.append(
-            f"Not settled {these}: whether {_names(rest, 'or')} {'differs' if len(rest) == 1 else 'differ'} "
+            f"Not settled {where}: whether {_names(rest, 'or')} {'differs' if len(rest) == 1 else 'differ'} "
             f"from {comparison.baseline}."
         )
     return " ".join([*sentences, *_no_claims(barred)])
 
 
-def _answer(test: Contrast, these: str, settled: str) -> str:
+def _answer(test: Contrast, where: str, where_settled: str) -> str:
     """Return the result of the study's hypothesis."""
-    role = "the hypothesis of this study"
     if test.settled:
-        where = "for other tasks" if test.widest.settled and test.others else settled
+        place = "for other tasks" if test.widest.settled and test.others else where_settled
         word = "better" if test.effect > 0 else "worse"
-        return f"Settled {where}: {test.method} is {word} than {test.baseline}, {role}."
+        role = "the hypothesis of this study: they differ"
+        return f"Settled {place}: {test.method} is {word} than {test.baseline} ({role})."
     if test.these.barred:
-        return " ".join(_no_claims([test])).replace(":", f", {role}:", 1)
+        role = f"the hypothesis of this study: it differs from {test.baseline}"
+        return " ".join(_no_claims([test])).replace(":", f" ({role}):", 1)
     pair = f"whether {test.method} is better or worse than {test.baseline}"
-    return f"Not settled {these}: {pair}, {role}."
+    return f"Not settled {where}: {pair} (the hypothesis of this study)."
 
 
 def _directions(tests: Sequence[Contrast]) -> str:
@@ -107,13 +110,14 @@ def _directions(tests: Sequence[Contrast]) -> str:
 
 
 def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield one sentence for each kind of reason that bars claims, with the methods that it concerns."""
+    """Yield one sentence for each kind of first reason that bars claims, with the methods that it concerns."""
     kinds: dict[str, list[Contrast]] = {}
     for test in tests:
-        kinds.setdefault(test.barred[0].kind if test.barred else "", []).append(test)
+        kind = test.barred[0].kind if test.barred else test.these.barred[0]
+        kinds.setdefault(kind, []).append(test)
     for kind, members in kinds.items():
         bars = list(dict.fromkeys(bar for test in members for bar in test.barred))
-        texts = [bar.text for bar in bars if bar.kind == kind] or [members[0].these.barred[0]]
+        texts = list(dict.fromkeys(bar.text for bar in bars)) or [kind]
         more = f"; and {plural(len(texts) - 1, 'more reason')}" if len(texts) > 1 else ""
         advice = f". To change this, {bars[0].advice}" if bars else ""
         names = _names([test.method for test in members])
@@ -173,9 +177,10 @@ def _claim(test: Contrast, claim: Inference) -> str:
         symmetric = " (if differences are symmetric about their mean)"
         return f"{p}, settled{symmetric * (claim.population == 'other tasks')}"
     if test.barred:
-        return f"{p}, no claim"
+        return f"{p}, no claim"  # the headline says why
+    word = "no claim" if test.these.barred else "not settled"
     reasons = "; ".join(claim.barred or tuple(_unsettled(test, claim)))
-    return f"{p}, not settled{f' ({reasons})' if reasons else ''}"
+    return f"{p}, {word}{f' ({reasons})' if reasons else ''}"
 
 
 def _at(test: Contrast, claim: Inference) -> str:
@@ -195,15 +200,16 @@ def _untested(claim: Inference) -> str:
 
 
 def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
-    """Yield why a p above the level was to be expected, or what the test would have detected."""
+    """Yield why p could not reach the level, or what difference the test detects."""
     if claim.tied:
-        yield f"{test.ties} of {test.n} {test.unit} have no difference, so no p of {claim.alpha:.2g} is possible"
+        yield f"{test.ties} of {test.n} {test.unit} are tied, so p cannot reach {claim.alpha:.2g}"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         smallest = probability(claim.reach, claim.alpha)
-        yield f"{claim.n} tasks allow no p below {smallest}; p of {claim.alpha:.2g} takes at least {fewest}"
+        adjusted = "adjusted " * (claim.m > 1)
+        yield f"with {claim.n} tasks, {adjusted}p is at least {smallest}; {claim.alpha:.2g} takes {fewest} tasks"
     elif not math.isnan(claim.mde):
-        yield f"detects about {claim.mde:.1f} points or more"
+        yield f"the test detects about {claim.mde:.1f} points or more, with a power of 80 %"
 
 
 def _extent(test: Contrast) -> str:

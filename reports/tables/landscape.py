@@ -169,9 +169,12 @@ def _mean(runs: Sequence[Run]) -> float:
 
 
 def _headline(centres: Mapping[str, PlaceTests]) -> str:
-    claim = "The paper uses the centre of the simplex; Wortsman et al. (2021) found it better than the vertices."
+    claim = (
+        "Falissard et al. (2023) test the centre of the simplex; Wortsman et al. (2021) found it better than "
+        "the vertices."
+    )
     results = [
-        f"the centre of {method} scores {points(-test.effect)} points relative to the mean of its vertices, "
+        f"the score at the centre of {method} is {points(-test.effect)} points from the mean score of its vertices, "
         f"{outcome(test.widest)}"
         if test.n
         else f"the centre of {method} is not compared, because no model has a score at the centre and at its vertices"

@@ -320,6 +320,23 @@ VERDICTS = (
         )
         for rows in (100, 500, 2000)
     ),
+    *(
+        at_most(
+            "claim on a multilabel task",
+            f"{draws} draws, {rows} rows, {metric}, recall {recalls[0]} and {recalls[1]}",
+            verdicts.settled_sets(draws=draws, rows=rows, metric=metric, recalls=recalls),
+            0.06,
+            cost=3,
+        )
+        for draws, rows, metric, recalls in (
+            (5, 100, "micro-f1", (0.75, 0.75)),
+            (10, 500, "micro-f1", (0.75, 0.75)),
+            (10, 100, "micro-f1", (0.6, 0.9)),
+            (10, 500, "micro-f1", (0.6, 0.9)),
+            (10, 100, "macro-f1", (0.75, 0.75)),
+            (10, 500, "macro-f1", (0.75, 0.75)),
+        )
+    ),
     at_most(
         "claim after a study ended",
         "10 draws, then 3 more seeds",

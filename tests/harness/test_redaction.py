@@ -75,7 +75,9 @@ QUERY = ResultQuery(db=URL)
 def served(tmp_path, monkeypatch, make_job, make_outcome):
     """Put a file in place of the server of a URL: with a result, a changed result or foreign tables."""
     path = tmp_path / "r.db"
-    monkeypatch.setattr(database, "_open_url", lambda _: database._open_file(path, write=True))
+    monkeypatch.setattr(
+        database, "_open_url", lambda _, **__: database._open_file(path, write=True)
+    )
 
     def serve(content):
         if content != "foreign":
@@ -157,7 +159,7 @@ def test_no_spelling_of_a_url_reveals_its_password(url):
     """A password in the usual position, in the query or in a malformed URL is in neither the name nor the error."""
     said = [database.display_name(url)]
     try:
-        database._open_url(url).dispose()
+        database._open_url(url, write=True).dispose()
     except BenchError as error:
         said.append(str(error))
     assert "hunter22" not in " ".join(said)
@@ -174,7 +176,7 @@ def test_no_spelling_of_a_url_reveals_its_password(url):
 def test_a_url_that_cannot_be_used_says_what_to_write(url, advice):
     """An ambiguous password and another database are answered with what to write."""
     with pytest.raises(BenchError, match=re.escape(advice)):
-        database._open_url(url)
+        database._open_url(url, write=True)
 
 
 def test_a_report_contains_no_password(monkeypatch):

@@ -99,6 +99,60 @@ def simulate_errors(rng: np.random.Generator, *, draws: int, rows: int) -> list[
     return runs
 
 
+def simulate_sets(
+    rng: np.random.Generator,
+    *,
+    draws: int,
+    rows: int,
+    metric: str,
+    recalls: Sequence[float],
+    by_draw: float = 0.1,
+) -> list[Run]:
+    """Return runs of two methods with equal expected micro-F1 on a multilabel task of five classes.
+
+    With unequal recalls, the method that finds more classes also marks more rows that lack them.
+
+    Args:
+        rng: the source of all effects.
+        draws: per method.
+        rows: test rows.
+        metric: `micro-f1`, or `macro-f1`, which is equal only if the recalls are.
+        recalls: probability that a method marks a class of a row, for each of `METHODS`.
+        by_draw: standard deviation of the effect of a method's training in one draw.
+    """
+    shares, micro_f1 = np.array([0.4, 0.25, 0.15, 0.1, 0.1]), 0.7
+    labels = (rng.random((rows, len(shares))) < shares).astype(np.float64)
+    difficulty = rng.normal(0, 1, (rows, 1))
+    spread = np.sqrt(1 + 1 + 0.5**2 + by_draw**2)
+    runs = []
+    for method, recall in zip(METHODS, recalls, strict=True):
+        # micro-F1 = 2 TP / (marks + labels), with the shares' sum 1 and that of their complements 4
+        wrong = (2 * recall / micro_f1 - recall - 1) * shares.sum() / (1 - shares).sum()
+        level = ndtri(np.where(labels == 1, recall, 1 - wrong)) * spread  # of a correct mark
+        own = rng.normal(0, 0.5, (rows, 1))
+        for draw in range(draws):
+            effect = difficulty + own + rng.normal(0, by_draw) + rng.normal(0, 1, labels.shape)
+            marks = np.where(level + effect > 0, labels, 1 - labels)
+            run = make_run(
+                method, "task", 100, draw, marks, labels.astype(int), np.arange(rows), None
+            )
+            scores = {
+                "micro-f1": 2 * (marks * labels).sum() / (marks + labels).sum(),
+                "macro-f1": np.mean(2 * (marks * labels).sum(0) / (marks + labels).sum(0)),
+            }
+            runs.append(
+                replace(
+                    run,
+                    score=float(scores[metric]),
+                    metrics={metric: float(scores[metric])},
+                    better={metric: "higher"},
+                    scored_by=(metric,),
+                    classes=tuple("abcde"),
+                )
+            )
+    return runs
+
+
 def _held_out(rng: np.random.Generator, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the numbers of a random quarter of the rows, in whole groups."""
     names = rng.permutation(groups[-1] + 1)

@@ -20,7 +20,7 @@ from reports.analysis.training_failures import training_failures
 from reports.statistics.conventions import ALPHA
 from reports.statistics.looks import undeclared_level
 from reports.statistics.sample_size import MOST, Variance, draws_on_these_tasks
-from tests.support.simulated_runs import Study, simulate, simulate_errors
+from tests.support.simulated_runs import Study, simulate, simulate_errors, simulate_sets
 
 Trial = Callable[[np.random.Generator], int]
 SKEW = 3.0  # points: standard deviation of the true differences of skewed tasks
@@ -52,6 +52,16 @@ def settled(study: Study) -> Trial:
 def settled_errors(*, draws: int, rows: int) -> Trial:
     """Whether two methods with equal errors on log-normal labels are claimed to differ by RMSE."""
     return lambda rng: tests_of(simulate_errors(rng, draws=draws, rows=rows))[0].settled
+
+
+def settled_sets(*, draws: int, rows: int, metric: str, recalls: Sequence[float]) -> Trial:
+    """Whether two methods with equal expected scores on a multilabel task are claimed to differ."""
+
+    def trial(rng: np.random.Generator) -> bool:
+        made = simulate_sets(rng, draws=draws, rows=rows, metric=metric, recalls=recalls)
+        return tests_of(made)[0].settled
+
+    return trial
 
 
 def settled_after_the_end(study: Study, seeds: int) -> Trial:

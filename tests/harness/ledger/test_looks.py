@@ -2,9 +2,10 @@
 
 import pytest
 
+from harness.commands.database import merge as merge_databases
 from harness.errors import CorruptData
 from harness.ledger import Ledger, looks
-from harness.ledger.merging import merge
+from harness.ledger.merging import merge, record_looks, runs_of
 from harness.study import preregistration
 from reports.analysis.hypothesis import Hypothesis
 
@@ -13,11 +14,13 @@ from reports.analysis.hypothesis import Hypothesis
 def finish(make_job, make_outcome):
     """Add jobs to a ledger and give a result to those of some draws."""
 
-    def finish(ledger, methods=("prefix", "lora"), planned=2, done=None, seeds=1, size=20):
+    def finish(
+        ledger, methods=("prefix", "lora"), planned=2, done=None, seeds=1, size=20, draws=None
+    ):
         jobs = [
             make_job(method, draw, size=size, seed=seed)
             for method in methods
-            for draw in range(planned)
+            for draw in draws or range(planned)
             for seed in range(seeds)
         ]
         ledger.add_jobs(jobs)
@@ -115,8 +118,24 @@ def test_a_merge_that_adds_draws_is_a_look_and_copies_those_of_the_source(tmp_pa
         other.begin("bench run")
         finish(other, planned=2)
         finish(other, planned=6)
+        record_looks(ledger, [runs_of(other)])
         merge(ledger, other)
     assert sorted(*counts(ledger)) == [[2, 2], [3, 3]]
+
+
+@pytest.mark.parametrize("into_first", [False, True])
+def test_shards_that_one_command_merges_are_no_looks(tmp_path, finish, into_first):
+    """Three shards in a new ledger were never compared; added to another ledger, they are one look."""
+    names = [str(tmp_path / f"{number}.db") for number in range(3)]
+    for number, name in enumerate(names):
+        with Ledger(name, write=True) as shard:
+            shard.begin("bench run")
+            finish(shard, draws=range(2 * number, 2 * number + 2))
+    target = names.pop(0) if into_first else str(tmp_path / "all.db")
+    assert merge_databases(target, names) == 0
+    with Ledger(target) as merged:
+        assert counts(merged) == ([[[2, 2]]] if into_first else [])
+        assert len(merged.entries()) == 12
 
 
 def test_changed_looks_are_detected(ledger, finish):

@@ -66,6 +66,32 @@ def test_another_file_of_one_name_is_refused(bench, tmp_path):
     assert "note: train: the file, or how it is read, is not that of earlier results" in edited.err
 
 
+def test_a_merge_of_two_files_of_one_name_is_refused(bench, tmp_path):
+    """Results of another file do not come under a task's name; a copy of the file, and its later versions, do."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    columns = ("--text", "text", "--label", "label")
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        word = "copied" if folder in ("a", "c") else "other"
+        rows = "".join(f"{word} word{n},{n % 2}\n" for n in range(80))
+        (tmp_path / folder / "d.csv").write_text(f"text,label\n{rows}")
+        words = ("--data", f"{folder}/d.csv", *columns, "--db", f"{folder}.db")
+        assert bench(tmp_path, "run", *words, *grid).code == 0
+    before = (tmp_path / "a.db").read_bytes()
+    refused = bench(tmp_path, "db", "merge", "a.db", "b.db")
+    assert refused.code == 2
+    assert "b/d.csv (text -> label): keep the two databases apart" in refused.err
+    assert (tmp_path / "a.db").read_bytes() == before
+    with (tmp_path / "c/d.csv").open("a") as file:
+        file.write("one more,0\n")
+    later = ("--data", "c/d.csv", *columns, "--db", "c.db")
+    assert bench(tmp_path, "run", *later, *grid).code == 0
+    merged = bench(tmp_path, "db", "merge", "a.db", "c.db")
+    assert merged.code == 0
+    assert "1 new result" in merged.out
+
+
 def test_stored_findings_are_sealed(tmp_path):
     """Findings are stored once for a revision; changed ones are refused."""
     from dataclasses import replace

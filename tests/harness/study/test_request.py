@@ -30,6 +30,29 @@ def test_short_names_are_methods_of_their_own():
     assert variants == ["simplex", "simplex(base=lora)", "simplex(base=lora, mix=product)"]
 
 
+def test_a_test_file_above_the_limit_is_said_to_be_tested_in_part(tmp_path):
+    """How many of the test file's rows are tested on is a notice; with --test-limit 0 all of them are."""
+    for name, count in (("train.csv", 40), ("test.csv", 30)):
+        rows = "".join(f"{name} {number},{number % 2}\n" for number in range(count))
+        (tmp_path / name).write_text(f"text,label\n{rows}")
+    said = {}
+    for limit in ("0", "20", "30"):
+        _, said[limit] = request.read(
+            GridOptions(
+                model="tiny",
+                sizes="8",
+                methods="head",
+                data=tmp_path / "train.csv",
+                test=tmp_path / "test.csv",
+                text="text",
+                label="label",
+                test_limit=limit,
+            )
+        )
+    assert any("20 of the 30 test rows are tested on" in one for one in said["20"])
+    assert not any("tested on" in one for one in said["0"] + said["30"])
+
+
 def test_names_that_mean_the_same_are_counted_once():
     """`prefix-tuning` is `prefix`; naming both counts once, with a notice."""
     read, notices = request.read(

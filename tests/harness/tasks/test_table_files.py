@@ -167,6 +167,10 @@ def test_a_named_delimiter_or_encoding_overrules(write):
     [
         ("cp1252", "The café was great, but the naïve waiter – he said “no” – wasn’t. ¿Qué? 5°C"),
         ("cp1250", "To był świetny film, żałuję, że tak późno go zobaczyłem. Łódź i gęś."),
+        ("cp1252", "Una col·lecció «molt» bonica: l’any 1990, 1½ h, 50 µm, nº 3, S’ha acabat!"),
+        ("iso8859-2", "To był świetny film, żałuję, że tak późno go zobaczyłem. Łódź i gęś."),
+        ("iso8859-2", "Příliš žluťoučký kůň úpěl ďábelské ódy, a šašek se těšil na ještě víc."),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy, a šašek se těšil na ještě víc."),
         ("cp1251", "Это очень хороший фильм, я его рекомендую всем друзьям."),
         ("gb18030", "这部电影非常好看，我推荐给所有朋友。"),
     ],
@@ -211,6 +215,13 @@ def test_naming_what_is_recognised_makes_no_other_task(write):
             gzip.compress(b"text,label\na,b\n", mtime=0),
             "is compressed by gzip: unpack it first",
         ),
+        (
+            "d.csv.gz",
+            gzip.compress(b"text,label\n", mtime=0),
+            "is compressed by gzip: unpack it first",
+        ),
+        ("d.xlsx", b"PK\x03\x04rest", "is an Excel file or a ZIP archive: save the table as CSV"),
+        ("d.json", b'[{"text": "a"}]', "unknown format '.json'"),
         ("d.csv", b"PK\x03\x04rest", "is an Excel file or a ZIP archive: save the table as CSV"),
         ("d.jsonl", b"PAR1rest", "is a Parquet file: give it the suffix .parquet"),
         ("d.jsonl", b'[{"text": "a"}]', "is one JSON array: write one JSON object in each line"),
@@ -225,7 +236,17 @@ def test_naming_what_is_recognised_makes_no_other_task(write):
             "row 1 (line 1): not valid JSON (the key 'label' occurs twice)",
         ),
     ],
-    ids=["gzip", "workbook", "parquet", "array", "several-lines", "repeated-key"],
+    ids=[
+        "gzip",
+        "gz",
+        "xlsx",
+        "json",
+        "workbook",
+        "parquet",
+        "array",
+        "several-lines",
+        "repeated-key",
+    ],
 )
 def test_a_file_of_another_kind_is_named(write, name, content, said):
     """Compressed files, workbooks, arrays, objects over several lines and keys that occur twice."""
