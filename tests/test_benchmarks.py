@@ -1,6 +1,7 @@
 """The benchmarks, which run by hand, still fit the code. Nothing is timed here."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,31 @@ def test_the_clocks_of_a_profile_are_put_in_and_removed():
     with instrumented(Clock("cpu")):
         assert [kind.step for kind in classes] != steps
     assert [kind.step for kind in classes] == steps
+
+
+@pytest.mark.slow
+def test_the_measurements_for_a_gpu_run_on_a_cpu():
+    """`gpu.sh run` prints a line of every part that needs no GPU, and jobs beside other jobs are equal."""
+    words = ["--device", "cpu", "--layers", "1", "--width", "32", "--jobs", "2", "--steps", "2"]
+    script = ROOT / "tests" / "benchmarks" / "gpu.sh"
+    printed = subprocess.run(
+        [script, "run", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    ).stdout
+    table = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")][1:]
+    assert [cells[0].split(",")[0] for cells in table] == [
+        *["| prefix", "| lora"] * 2,
+        *["| a step of a job"] * 2,
+        "| operations",
+        "| a step of a simplex of 6 against a prefix",
+        "| 1 jobs beside other jobs",
+        "| compiled against plain steps",
+    ]
+    assert next(cells[1] for cells in table if "beside" in cells[0]) == "equal"
 
 
 @pytest.mark.slow
