@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Final, NamedTuple
 
 from harness.artefacts.restore import StoredModel
+from harness.backbones import checkpoints
 from harness.backbones.hub.cache import offline
 from harness.errors import BenchError, Unavailable
 from harness.jobs import Label
@@ -69,7 +70,39 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         f"{lines}\n\n{missing}"
         f"{basis}One training: other draws of the same size differ, see the report.\n\n"
         f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; classes: {classes}.\n"
+        f"{_usage(model, form)}"
     )
+
+
+def _usage(model: StoredModel, form: str) -> str:
+    """Return how other programs load the folder; empty for a format that only this program reads."""
+    texts = '{"text": TEXT, "text_pair": SECOND}' if model.texts == 2 else "TEXT"
+    if form == "transformers":
+        none = ', function_to_apply="none"' if not model.labels else ""
+        lines = [
+            "from transformers import pipeline",
+            "",
+            f'classify = pipeline("text-classification", model=FOLDER, truncation=True{none})',
+            f"classify({texts})",
+        ]
+    elif form == "peft":
+        local = checkpoints.local_folder(model.backbone.name)
+        revision = "" if local else f", revision={model.backbone.revision!r}"
+        classes = f"id2label={dict(enumerate(model.labels))}" if model.labels else "num_labels=1"
+        lines = [
+            "from peft import PeftModel",
+            "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+            "",
+            "base = AutoModelForSequenceClassification.from_pretrained(",
+            f'    {str(local or model.backbone.name)!r}{revision}, {classes}, dtype="float32"',
+            ")",
+            "tokenizer = AutoTokenizer.from_pretrained(FOLDER)",
+            "base.config.pad_token_id = tokenizer.pad_token_id",
+            "model = PeftModel.from_pretrained(base, FOLDER)",
+        ]
+    else:
+        return ""
+    return "\n".join(["", "```python", *lines, "```", ""])
 
 
 def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:

@@ -2,21 +2,21 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from harness.artefacts.heads import in_labels_units
+from harness.artefacts.ia3_factors import Factors, factors
 from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
-from harness.errors import UsageError
-from methods import Method
+from methods.ia3 import Ia3
 from methods.lora import Lora
 from methods.prefix import Prefix
 from methods.prompt import Prompt
-from methods.simplex import Simplex
 
 Tensors = Mapping[str, Tensor]
 
@@ -25,15 +25,13 @@ def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
     """Return the files of an export by name: plain values for JSON, tensors for safetensors.
 
     Args:
-        model: the trained model.
+        model: a trained model without an `obstacle`.
         tensors: its tensors at one point of the simplex.
 
     Raises:
-        UsageError: bench cannot write this method for PEFT, or PEFT would compute something else.
+        UsageError: the head has no bias, which the scale of the labels needs.
     """
-    base = model.method.base if isinstance(model.method, Simplex) else model.method
-    if obstacle := _obstacle(model, base):
-        raise UsageError(f"{obstacle}: use --format safetensors")
+    base = model.base_method
     if isinstance(base, Prefix):
         config, weights = (
             _prefix_config(tensors),
@@ -42,12 +40,15 @@ def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
     elif isinstance(base, Prompt):
         prompt = next(tensor for name, tensor in tensors.items() if name.endswith(".prompt"))
         config, weights = _prompt_config(prompt), {"prompt_embeddings": prompt}
+    elif isinstance(base, Ia3):
+        config, weights = _ia3(list(factors(model, tensors)))
     else:
         assert isinstance(base, Lora)
         config, weights = _lora_config(tensors, base), _lora_weights(tensors)
-    prefix = "base_model.model." if isinstance(base, Lora) else "base_model."
+    prefix = "base_model.model." if isinstance(base, Lora | Ia3) else "base_model."
     head = {
-        name.removeprefix("inner."): tensor for name, tensor in _unscaled(model, tensors).items()
+        name.removeprefix("inner."): tensor
+        for name, tensor in in_labels_units(model, tensors).items()
     }
     local = checkpoints.local_folder(model.backbone.name)
     shared = {
@@ -61,10 +62,11 @@ def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
     return {"adapter_config.json": shared | config, "adapter_model.safetensors": weights}
 
 
-def _obstacle(model: StoredModel, base: Method) -> str:
+def obstacle(model: StoredModel) -> str:
     """Return why the model cannot be exported to PEFT; empty if it can."""
-    if not isinstance(base, Prefix | Prompt | Lora):
-        return f"bench exports prefix, prompt and LoRA to PEFT, not {base.name}"
+    base = model.base_method
+    if not isinstance(base, Prefix | Prompt | Lora | Ia3):
+        return f"bench exports prefix, prompt, LoRA and (IA)^3 to PEFT, not {base.name}"
     if model.backbone.pooling != "model":
         return f"PEFT reads only the library's own classifiers, and this model pools by {model.backbone.pooling}"
     if isinstance(base, Prefix):
@@ -101,31 +103,6 @@ def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
         "past_key_values" in inspect.signature(part.forward).parameters
         for part in (library_model, library_model.base_model)
     )
-
-
-def _unscaled(model: StoredModel, tensors: Tensors) -> dict[str, Tensor]:
-    """Return the head as other programs use it.
-
-    The last layer of a regression is rescaled to predict in the labels' units; that of a multilabel task is
-    shifted, so that its threshold is a logit of 0 (probability .5).
-    """
-    head = {name: tensors[name] for name in model.metadata["head"]}
-    if not model.labels:
-        mean, spread = model.metadata["scale"]["mean"], model.metadata["scale"]["spread"]
-        weight, bias = (f"{model.metadata['output_layer']}.{part}" for part in ("weight", "bias"))
-        if bias not in head:
-            raise UsageError(
-                "this head has no bias to hold the mean of the labels: use --format safetensors"
-            )
-        head |= {weight: head[weight] * spread, bias: head[bias] * spread + mean}
-    elif threshold := model.metadata["scale"].get("threshold", 0.0):
-        bias = f"{model.metadata['output_layer']}.bias"
-        if bias not in head:
-            raise UsageError(
-                "this head has no bias to hold the threshold of the classes: use --format safetensors"
-            )
-        head |= {bias: head[bias] - threshold}
-    return head
 
 
 def _natural_order(name: str) -> list[int | str]:
@@ -189,6 +166,21 @@ def _lora_config(tensors: Tensors, lora: Lora) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": modules,  # full paths, since another layer may have the same last name
+    }
+
+
+def _ia3(layers: Sequence[Factors]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the configuration and the weights of (IA)^3: a row for inputs, a column for outputs."""
+    config = {
+        "peft_type": "IA3",
+        "target_modules": [one.layer for one in layers],
+        "feedforward_modules": [one.layer for one in layers if one.of_inputs],
+    }
+    return config, {
+        f"base_model.model.{one.layer}.ia3_l": one.values[None]
+        if one.of_inputs
+        else one.values[:, None]
+        for one in layers
     }
 
 

@@ -60,6 +60,11 @@ class StoredModel:
             raise Unavailable(str(error)) from error
 
     @property
+    def base_method(self) -> Method:
+        """The method; of a simplex, the one whose models are its vertices."""
+        return getattr(self.method, "base", self.method)
+
+    @property
     def labels(self) -> list[str]:
         """The classes; empty for a regression."""
         return list(self.entry.setting["task"]["labels"])

@@ -12,7 +12,7 @@ from harness.cli.result_options import Database, Digest, Json, Point
 app = typer.Typer()
 
 
-ExportFormat = StrEnum("ExportFormat", ["peft", "safetensors"])
+ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors"])
 
 
 @app.command(cls=Command, rich_help_panel="Use")
@@ -23,7 +23,11 @@ def export(
     db: Database = "results.db",
     format: Annotated[  # noqa: A002  # the option's name
         ExportFormat,
-        typer.Option("--format", help="peft is the format that PeftModel.from_pretrained reads."),
+        typer.Option(
+            "--format",
+            help="peft: read by PeftModel.from_pretrained; transformers: merged weights with class names, for a "
+            "pipeline; safetensors: the trained tensors of any method.",
+        ),
     ] = ExportFormat.peft,
     at: Point = None,
 ) -> None:

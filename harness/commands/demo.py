@@ -79,7 +79,7 @@ def _print_report(out: Console) -> None:
     low, high = test.these.low, test.these.high
     print_line(
         out,
-        f"simplex minus prefix: {points(test.effect)} points [{low:.1f}, {high:.1f}], "
+        f"simplex minus prefix: {points(test.effect)} points [{low:z.1f}, {high:z.1f}], "
         f"{p_value(test.these.p_adj)} on these tasks; a study takes more draws and more tasks.",
     )
     out.print()

@@ -1,13 +1,22 @@
 """`bench export`: write a trained model to a folder."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness.artefacts import model_card, peft_format, restore
+from harness.artefacts import model_card, peft_format, restore, transformers_format
+from harness.artefacts.restore import StoredModel
 from harness.atomic_write import atomic_folder
+from harness.errors import UsageError
 from harness.scheduling.summary import print_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -17,7 +26,7 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         db: the database of results.
         digest: the job's digest, or its beginning.
         folder: a folder that does not exist yet.
-        form: `peft` or `safetensors`.
+        form: `peft`, `transformers` or `safetensors`.
         at: the point of the simplex; None: its centre.
 
     Raises:
@@ -25,30 +34,51 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         Unavailable, CorruptData: the tensors are missing or were changed.
         CannotWrite: the folder exists or cannot be made.
     """
-    from safetensors.torch import save_file
-
     stored = restore.load(db, digest)
+    obstacles: dict[str, Callable[[StoredModel], str]] = {
+        "peft": peft_format.obstacle,
+        "transformers": transformers_format.obstacle,
+        "safetensors": lambda _: "",
+    }
+    if obstacle := obstacles[form](stored):
+        fitting = [f"--format {other}" for other, find in obstacles.items() if not find(stored)]
+        raise UsageError(f"{obstacle}: use {' or '.join(fitting)}")
     tensors = stored.tensors_at(at)
+    with atomic_folder(folder) as draft:
+        if form == "transformers":
+            names = transformers_format.write(stored, tensors, draft)
+        else:
+            files = peft_format.files(stored, tensors) if form == "peft" else _own(stored, tensors)
+            names = _write(files, draft)
+            if form == "peft":
+                transformers_format.write_tokenizer(stored, draft)
+                names = sorted(path.name for path in draft.iterdir())
+        (draft / "README.md").write_text(model_card.text(stored, form, at), "utf-8")
+    print_line(Console(), f"wrote {', '.join([*names, 'README.md'])} to {folder}")
+
+
+def _own(stored: StoredModel, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the trained tensors of any method with their description."""
     description = {
         "digest": stored.entry.digest,
         "label": stored.entry.label,
         "labels": stored.labels,
         **stored.metadata,
     }
-    files = (
-        peft_format.files(stored, tensors)
-        if form == "peft"
-        else {"model.safetensors": dict(tensors), "job.json": description}
-    )
-    with atomic_folder(folder) as draft:
-        for name, content in files.items():
-            if name.endswith(".safetensors"):
-                save_file(
-                    {key: tensor.float().contiguous() for key, tensor in content.items()},
-                    draft / name,
-                    metadata={"format": "pt"},
-                )
-            else:
-                (draft / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        (draft / "README.md").write_text(model_card.text(stored, form, at), "utf-8")
-    print_line(Console(), f"wrote {', '.join([*files, 'README.md'])} to {folder}")
+    return {"model.safetensors": dict(tensors), "job.json": description}
+
+
+def _write(files: Mapping[str, Any], folder: Path) -> list[str]:
+    """Write files of tensors and of JSON, and return their names."""
+    from safetensors.torch import save_file
+
+    for name, content in files.items():
+        if name.endswith(".safetensors"):
+            save_file(
+                {key: tensor.float().contiguous() for key, tensor in content.items()},
+                folder / name,
+                metadata={"format": "pt"},
+            )
+        else:
+            (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    return list(files)

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,13 +66,15 @@ class FileTable:
     def lacks(self, names: Sequence[str], problems: Problems) -> set[str]:
         """Return which of these columns the table does not have; add a problem for each."""
         missing = [name for name in names if name not in self.columns]
+        quoted = next((f'"{name}"' for name in self.columns if "," in name), "")
+        known = listed([f'"{name}"' if "," in name else name for name in self.columns])
+        if quoted:
+            known += f"; quote a name with a comma: --text {shlex.quote(quoted)}"
         for name in missing:
             hint = did_you_mean(name, self.columns)
             if len(self.columns) == 1 and not re.fullmatch(r"[\w .-]+", self.columns[0]):
                 hint = " (what separates the columns? see --delimiter)"
-            problems.add(
-                f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {listed(self.columns)}"
-            )
+            problems.add(f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {known}")
         return set(missing)
 
     def repeats_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:

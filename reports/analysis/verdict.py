@@ -51,7 +51,7 @@ def _without_comparison(comparison: Comparison) -> str:
         done = f"{cell.done} of {plural(cell.planned, 'run')} have a score"
         return f"There are only runs of {method} ({done}): {end}"
     where = f"on average over {len(comparison.tasks)} tasks" if task is None else f"on {task}"
-    bounds = "" if math.isnan(cell.low) else f" [{cell.low:.1f}, {cell.high:.1f}]"
+    bounds = "" if math.isnan(cell.low) else f" [{cell.low:z.1f}, {cell.high:z.1f}]"
     return f"There are only runs of {method}, with {cell.mean:.1f} points{bounds} {where}: {end}"
 
 
@@ -138,7 +138,7 @@ def _line(comparison: Comparison, test: Contrast) -> str:
             continue  # too few tasks for a claim: left out of the line
         where = "for other tasks" if claim.population == "other tasks" else "on these tasks"
         where = where if test.others else f"on {comparison.tasks[0]}"
-        bounds = "" if math.isnan(claim.low) else f" [{claim.low:.1f}, {claim.high:.1f}]"
+        bounds = "" if math.isnan(claim.low) else f" [{claim.low:z.1f}, {claim.high:z.1f}]"
         p = "not tested"
         if not math.isnan(claim.p_adj):
             p = f"{p_value(claim.p_adj, claim.alpha)}{_at(test, claim)}"
@@ -169,7 +169,7 @@ def _paragraph(comparison: Comparison, test: Contrast) -> str:
 
 def _claim(test: Contrast, claim: Inference) -> str:
     """Return interval, p and outcome of one claim."""
-    bounds = "" if math.isnan(claim.low) else f"[{claim.low:.1f}, {claim.high:.1f}], "
+    bounds = "" if math.isnan(claim.low) else f"[{claim.low:z.1f}, {claim.high:z.1f}], "
     if math.isnan(claim.p_raw):
         return f"{bounds}not tested ({_untested(claim)})"
     p = f"{bounds}{'adjusted ' * (claim.m > 1)}{p_value(claim.p_adj, claim.alpha)}{_at(test, claim)}"

@@ -160,4 +160,4 @@ def amount(value: float) -> str:
 
 def estimate(mean: float, low: float, high: float) -> str:
     """Return a mean and its interval as a tooltip shows them."""
-    return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{mean:z.1f}" if math.isnan(low) else f"{mean:z.1f} [{low:z.1f}, {high:z.1f}]"

@@ -108,9 +108,13 @@ def test_a_column_of_names_is_doubted_as_classes(write):
         ("text label\nx a\ny b\n", "no column 'text'"),
         ("text,label,label\nx,a,b\ny,b,a\n", "more than one column is named 'label'"),
         ('text,label\n"she said \\"hi\\" ok",a\ny,b\n', "quotes inside it are doubled"),
+        (
+            '"text, clean",label\nx,a\ny,b\n',
+            'there are "text, clean", label; quote a name with a comma: --text \'"text, clean"\'',
+        ),
         ("Text,Label\nx,a\ny,b\n", "no column 'text' (did you mean 'Text'?)"),
     ],
-    ids=["ragged", "spaces", "two of one name", "backslashes", "case"],
+    ids=["ragged", "spaces", "two of one name", "backslashes", "comma", "case"],
 )
 def test_what_cannot_be_read_for_sure_is_refused(write, content, said):
     """The message names the row or the column."""
