@@ -61,6 +61,15 @@ INSTEAD: Final = MappingProxyType(
     }
 )
 
+# Of an option that is given twice, the last value counts; not of these, which say what the data are.
+ONCE: Final = frozenset(
+    f"--{name}"
+    for name in (
+        *("data", "dataset", "config", "split", "test-split", "test", "csv", "text", "label"),
+        *("kind", "group", "positive", "metrics", "name", "delimiter", "encoding"),
+    )
+)
+
 # What the shell offers for an option, by the name of its field.
 COMPLETIONS: Final = MappingProxyType(
     {"methods": completion.methods, "tasks": completion.tasks, "set_": completion.settings}
@@ -106,6 +115,7 @@ class Command(_PlainFlags, TyperCommand):
         """Replace options of other programs, and collect those that have no equivalent."""
         words: list[str] = []
         problems: list[str] = []
+        given: set[str] = set()
         left = iter(args)
         for word in left:
             if word == "--":
@@ -122,6 +132,11 @@ class Command(_PlainFlags, TyperCommand):
                     problems.append(self._no_such_option(name, plain, options))
                     continue
                 name, word = plain, f"{plain}{equals}{value}"
+            if name in ONCE & given:
+                problems.append(
+                    f"{name} is given twice: write it once, with commas between several columns or metrics"
+                )
+            given.add(name)
             words.append(word)
             if options.get(name) and not equals:
                 words += [one for one in [next(left, None)] if one is not None]

@@ -77,6 +77,8 @@ def merge(target: str, sources: Sequence[str]) -> int:
                 runs.append(merging.runs_of(theirs))
         data_findings.check_merge(values)
         merging.record_looks(ours, runs)
+        for note in data_findings.merged(values):
+            print_line(Console(stderr=True), f"note: {note}")
         for source in sources:
             with Ledger(source) as theirs:
                 merged = merging.merge(ours, theirs)
@@ -136,7 +138,8 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
                 f"a run is using {display_name(db)}, and its tensor files are not recorded yet: "
                 "try again when it has ended"
             )
-        known = outdated_settings(ledger.settings()) if outdated else []
+        marks = data_findings.newest(ledger.meta_values())
+        known = outdated_settings(ledger.settings(), marks) if outdated else []
         old = [setting.id for setting in known if setting.ended]
         entries = ledger.entries()
         deleted = {entry.digest for entry in ledger.entries(settings=old)} if old else set()

@@ -14,7 +14,7 @@ from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
 from harness.scheduling.executors import devices
 from harness.scheduling.summary import print_line
-from harness.study import estimate, planning, request, row_lengths
+from harness.study import data_findings, estimate, planning, request, row_lengths
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
@@ -39,6 +39,8 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     states = {}
     if is_url(db) or Path(db).exists():
         with Ledger(db) as ledger:
+            for note in data_findings.check_names(ledger, *plan.tasks_at_revisions()):
+                print_line(log, f"note: {note}")
             states = ledger.states([job.digest for job in plan.jobs])
     missing = [job for job in plan.jobs if states.get(job.digest) != "done"]
     estimates = {}

@@ -20,7 +20,6 @@ from harness.scheduling.summary import print_line
 from harness.tasks.base import Example, Task
 from harness.tasks.cells import as_number, column_names, is_blank, text_problem
 from harness.tasks.delimiters import delimiter_named
-from harness.tasks.findings import joined_rows
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import FileTable, Reading, read_bytes, read_table
 from harness.wording import escaped, listed, plural
@@ -162,7 +161,8 @@ def read_texts(
     if stored.columns and not wanted and tuple(names) != tuple(stored.columns):
         taken_as = listed(map(repr, names))
         note = (
-            f"the text is read from {taken_as}; the model was trained on {listed(stored.columns)}"
+            f"the first line is taken as the header, and the text is read from {taken_as}; the model was trained "
+            f"on {listed(stored.columns)}"
         )
         table = replace(table, notes=(*table.notes, f"{table.name}: {note}"))
     table = replace(table, notes=(*table.notes, *problems.notes))
@@ -185,10 +185,7 @@ def read_texts(
             read = [table.text(row, name, position, problems) for name in names]
             texts.append(tuple(text for text in read if text is not None))
     problems.raise_if_any()
-    given = [row for row in texts if row is not None]
-    return replace(
-        table, notes=(*table.notes, *joined_rows(table.name, given, stored.labels))
-    ), texts
+    return table, texts
 
 
 def _unanswered(table: FileTable, texts: Sequence[tuple[str, ...] | None]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from harness.errors import ExitCode, Unavailable, UsageError
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger
-from harness.ledger.database import is_url
+from harness.ledger.database import check_file, is_url
 from harness.scheduling import scheduler
 from harness.scheduling.display import LiveDisplay, PlainDisplay
 from harness.scheduling.executors import devices as device_choice
@@ -43,7 +43,6 @@ from harness.study import (
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
-from harness.tasks import Task
 from harness.training.ticket import Ticket
 from harness.wording import duration, plural
 from reports.analysis.hypothesis import Hypothesis
@@ -66,12 +65,14 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
     with ExitStack() as stack:
         out, log = Console(), Console(stderr=True)
         checked = _check(grid, options, log)
+        db = _database(grid, options)
+        if db is not None and not is_url(db):
+            check_file(Path(db), write=True)  # before anything is fetched
         resolved = row_lengths.resolve(checked.request, progress_printer(log))
         checked = checked._replace(request=resolved)
         plan = planning.plan(checked.request, progress_printer(log))
         if options.shard is not None:
             plan = plan.part(*shard(options.shard))
-        db = _database(grid, options)
         file = db or stack.enter_context(TemporaryDirectory(prefix="bench-smoke-")) + "/smoke.db"
         ledger = stack.enter_context(Ledger(file, write=True))
         for note in _check_ledger(ledger, checked, plan):
@@ -119,13 +120,7 @@ def _check_ledger(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[s
     """
     if checked.hypothesis is not None:
         preregistration.check(ledger, checked.hypothesis)
-    return data_findings.check_names(ledger, *_tasks_at_revisions(plan))
-
-
-def _tasks_at_revisions(plan: Plan) -> tuple[list[Task], dict[str, str]]:
-    """Return the tasks that have jobs, and their revisions."""
-    revisions = {job.draw.task: job.draw.revision for job in plan.jobs}
-    return [task for name, task in plan.tasks.items() if name in revisions], revisions
+    return data_findings.check_names(ledger, *plan.tasks_at_revisions())
 
 
 def _record_plan(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:
@@ -136,9 +131,10 @@ def _record_plan(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[st
     """
     if checked.hypothesis is not None:
         preregistration.declare(ledger, checked.hypothesis)
-    added = ledger.add_jobs(plan.jobs, plan.infeasible)
-    data_findings.store(ledger, *_tasks_at_revisions(plan))
-    return added
+    tasks, revisions = plan.tasks_at_revisions()
+    data_findings.store(ledger, tasks, revisions)
+    data_findings.mark_newest(ledger, tasks, plan.jobs)
+    return ledger.add_jobs(plan.jobs, plan.infeasible)
 
 
 def _database(grid: GridOptions, options: RunOptions) -> str | None:

@@ -21,6 +21,7 @@ from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
 from harness.outcome import unpack_marks, unpack_probabilities
 from harness.study import data_findings, option_reader, preregistration
+from harness.study.data_findings import name_of, newest
 from harness.study.grid_options import GridOptions
 from harness.tasks import GROUPS, REGISTRY, metrics
 from harness.wording import plural
@@ -151,7 +152,7 @@ def _narrowed(ledger: Ledger, ids: Collection[int], hypothesis: Hypothesis) -> b
     """
     names = {label.partition("(")[0] for label in (hypothesis.method, hypothesis.baseline)}
     settings = ledger.settings()
-    outdated = {known.id for known in outdated_settings(settings)}
+    outdated = {known.id for known in outdated_settings(settings, newest(ledger.meta_values()))}
     return any(
         known.setting["method"]["name"] in names
         for known in settings
@@ -170,7 +171,7 @@ def matching_settings(ledger: Ledger, query: ResultQuery) -> tuple[list[int], Co
     """
     tasks = query.task_names()
     settings = ledger.settings()
-    outdated = outdated_settings(settings)
+    outdated = outdated_settings(settings, newest(ledger.meta_values()))
     left_out: Counter[str] = Counter()
     for known in outdated:
         left_out[known.setting["task"]["task"]] += known.ended
@@ -202,9 +203,24 @@ def _with_results(settings: list[StoredSetting]) -> list[StoredSetting]:
     return [known for known in settings if places[known.id] in ended] or settings
 
 
-def outdated_settings(settings: Sequence[StoredSetting]) -> list[StoredSetting]:
-    """Return the settings on other data than those of the task's last results, or last jobs if it has no result."""
-    newest_last = sorted(settings, key=lambda known: known.ended > 0)  # a stable sort
+def outdated_settings(
+    settings: Sequence[StoredSetting], marks: Mapping[str, str]
+) -> list[StoredSetting]:
+    """Return the settings on other data than those that reports show.
+
+    These are the data that a run asked for last, if they have results; or else those of the task's last
+    results, or last jobs if it has no result.
+
+    Args:
+        settings: those of the ledger.
+        marks: the name of the data that a run asked for last, by task.
+    """
+
+    def age(known: StoredSetting) -> tuple[bool, bool]:
+        task = known.setting["task"]
+        return known.ended > 0, marks.get(task["task"]) == name_of(task)
+
+    newest_last = sorted(settings, key=age)  # a stable sort
     last = {known.setting["task"]["task"]: known.setting["task"] for known in newest_last}
     return [
         known for known in settings if known.setting["task"] != last[known.setting["task"]["task"]]

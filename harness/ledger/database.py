@@ -194,7 +194,7 @@ def damage_errors(name: str) -> Iterator[None]:
 
 
 def _open_file(path: Path, *, write: bool) -> Engine:
-    exists = _check_file(path, write=write)
+    exists = check_file(path, write=write)
     if write and not exists:
         path.touch(mode=0o600)  # only the owner may read the results
     url = URL.create(
@@ -211,7 +211,7 @@ def _open_file(path: Path, *, write: bool) -> Engine:
     return engine
 
 
-def _check_file(path: Path, *, write: bool) -> bool:
+def check_file(path: Path, *, write: bool) -> bool:
     """Check that a file can be opened as a SQLite database, and return whether it has any content.
 
     Raises:

@@ -354,6 +354,16 @@ class Ledger(LedgerReader):
 
         return self._retry(work)
 
+    def replace(self, key: str, value: str) -> None:
+        """Store a value under a key in place of the one that it has, if any."""
+        meta = table_of(Meta)
+
+        def work(connection: Connection) -> None:
+            connection.execute(meta.delete().where(meta.c.key == key))
+            connection.execute(meta.insert().values(key=key, value=value))
+
+        self._retry(work)
+
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system."""
         try:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, insert, select, update
 from harness.ledger import looks
 from harness.ledger.claims import state_before_claim
 from harness.ledger.ledger import Ledger
-from harness.ledger.overview import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS, NEWEST_KEYS
 from harness.ledger.statements import (
     CHUNK,
     chunks,
@@ -98,7 +98,7 @@ def _copy_meta(target: Connection, source: Connection) -> None:
     for key, value in source.execute(select(meta.c.key, meta.c.value)).all():
         if key == looks.KEY:
             looks.add(target, looks.parse(value))
-        elif key.startswith(DATA_KEYS) or not (has_results or key == "schema"):
+        elif key.startswith((DATA_KEYS, NEWEST_KEYS)) or not (has_results or key == "schema"):
             insert_missing(target, meta, [{"key": key, "value": value}], "key")
 
 

@@ -14,6 +14,9 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from harness.ledger.database import open_engine, user_error
 
+NEWEST_KEYS: Final = (
+    "newest "  # in Meta, how the keys begin that name the data that a run used last
+)
 DATA_KEYS: Final = "data "  # in Meta, how the keys of what a run said about a task's data begin
 
 

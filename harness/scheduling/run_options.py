@@ -49,7 +49,7 @@ class RunOptions:
         KeptTensors,
         _option(
             "--keep",
-            text="Trained tensors to keep: none, small (everything except whole fine-tuned backbones), or all.",
+            text="Trained tensors to keep: none, small (all but more than half of a backbone or 50 MB of it), or all.",
         ),
     ] = KeptTensors.small
     retry_failed: Annotated[

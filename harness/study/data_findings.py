@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.errors import CorruptData, UsageError
-from harness.jobs import canonical
+from harness.jobs import Job, canonical
 from harness.ledger import Ledger
 from harness.ledger.database import display_name
-from harness.ledger.overview import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS, NEWEST_KEYS
 from harness.tasks.base import Task
 
 
@@ -43,7 +43,7 @@ def check_names(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, s
             )
         elif others:
             notes.append(
-                f"{task.name}: the file, or how it is read, is not that of earlier results; reports show the newest"
+                f"{task.name}: the file, or how it is read, is not that of earlier results; reports show this one"
             )
     if problems:
         raise UsageError(*problems)
@@ -96,6 +96,54 @@ def store(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, str]) -
             entry = DataEntry(task.findings, source)
             sealed = {**entry._asdict(), "seal": _seal(key, entry)}
             ledger.set_once(key, json.dumps(sealed, sort_keys=True))
+
+
+def mark_newest(ledger: Ledger, tasks: Iterable[Task], jobs: Iterable[Job]) -> None:
+    """Store on which data a run asked for each task of the user's, which reports then show.
+
+    A run that goes back to earlier data may have no new job.
+    """
+    own = {task.name for task in tasks if _source(task)}
+    settings = {job.draw.task: job.setting()["task"] for job in jobs if job.draw.task in own}
+    for name, setting in settings.items():
+        key, value = f"{NEWEST_KEYS}{name}", name_of(setting)
+        if ledger.meta_values().get(key) != value:
+            ledger.replace(key, value)
+
+
+def newest(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of the data that a run asked for last, by task.
+
+    Args:
+        values: all values of the `Meta` table.
+    """
+    return {
+        key.removeprefix(NEWEST_KEYS): value
+        for key, value in values.items()
+        if key.startswith(NEWEST_KEYS)
+    }
+
+
+def name_of(setting: Mapping[str, Any]) -> str:
+    """Return a short name of the data, classes and metrics of a task, from the setting of its jobs."""
+    return hashlib.sha256(canonical(setting).encode()).hexdigest()[:16]
+
+
+def merged(ledgers: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a note on each task of which ledgers have results on different data.
+
+    Args:
+        ledgers: all values of the `Meta` table of each ledger, by the ledger's name.
+    """
+    revisions: dict[str, set[frozenset[str]]] = {}
+    for values in ledgers.values():
+        for task in {_task(key) for key in values if key.startswith(DATA_KEYS)}:
+            revisions.setdefault(task, set()).add(frozenset(_entries(values, task)))
+    return [
+        f"{task}: the databases have results on different data of that name; a report shows those of one"
+        for task, found in sorted(revisions.items())
+        if len(found) > 1
+    ]
 
 
 def read(values: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -47,6 +47,11 @@ class Plan:
     infeasible: tuple[InfeasibleCell, ...]
     tasks: dict[str, Task]
 
+    def tasks_at_revisions(self) -> tuple[list[Task], dict[str, str]]:
+        """Return the tasks that have jobs, and their revisions."""
+        revisions = {job.draw.task: job.draw.revision for job in self.jobs}
+        return [task for name, task in self.tasks.items() if name in revisions], revisions
+
     def part(self, number: int, parts: int) -> "Plan":
         """Return one part of the plan. Each part has about as many jobs of every method, size and task.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from harness.errors import CorruptData, UsageError
 from harness.jobs import canonical
 from harness.ledger import Ledger, looks
-from harness.ledger.overview import DATA_KEYS
+from harness.ledger.overview import DATA_KEYS, NEWEST_KEYS
 from reports.analysis.hypothesis import ROPE, Hypothesis
 
 KEY = "hypothesis"  # of the ledger's `Meta` table
@@ -100,7 +100,7 @@ def declared_hypothesis(ledger: Ledger) -> Hypothesis | None:
     """
     facts = ledger.meta_values()
     known = {"schema", KEY, looks.KEY}
-    if unknown := {key for key in facts if not key.startswith(DATA_KEYS)} - known:
+    if unknown := {key for key in facts if not key.startswith((DATA_KEYS, NEWEST_KEYS))} - known:
         raise CorruptData(
             f"the database has metadata that bench did not write ({', '.join(map(ascii, sorted(unknown)))})"
         )

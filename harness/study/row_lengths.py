@@ -45,7 +45,7 @@ def resolve(request: Request, progress: Callable[[str], None]) -> Request:
             folder / "tokenizer.json", _some(task.reader.examples(task.train, revision))
         )
         needed = max(needed, sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1])
-    fitting = [length for length in _LENGTHS if length <= (_positions(folder) or _LENGTHS[-1])]
+    fitting = _fitting(folder)
     chosen = next((length for length in fitting if length >= needed), fitting[-1])
     return replace(request, recipe=replace(request.recipe, max_length=chosen))
 
@@ -70,13 +70,22 @@ def describe(request: Request, plan: Plan) -> Iterator[str]:
                 "tail": "the end of each is",
                 "both": "both ends of each are",
             }[kept]
-            fitting = range(max(most + 1, max(lengths)), _positions(folder) + 1)
-            longer = next((length for length in _LENGTHS if length in fitting), None)
+            longer = next(
+                (length for length in _fitting(folder) if length > most and length >= max(lengths)),
+                None,
+            )
             hint = f"; --max-length {longer} keeps all of them whole" if longer else ""
             yield (
                 f"{task.name}: {100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')} have more than "
                 f"{most} tokens, and {what} kept{hint} (--max-length, --truncate)"
             )
+
+
+def _fitting(folder: Path) -> list[int]:
+    """Return the lengths to choose from, and last the greatest that the backbone has positions for."""
+    most = _positions(folder) or _LENGTHS[-1]
+    fitting = [length for length in _LENGTHS if length <= most]
+    return fitting if most >= _LENGTHS[-1] or most in fitting else [*fitting, most]
 
 
 def _some(rows: Sequence[Example]) -> Sequence[Example]:

@@ -26,6 +26,11 @@ _MARKS: Final = (  # the longer mark first: that of UTF-32 begins like that of U
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_SEVEN_BIT: Final = (  # encodings of which all bytes are ASCII
+    (re.compile(rb"\x1b\$[@B]"), "iso2022_jp"),
+    (re.compile(rb"\x1b\$\)C"), "iso2022_kr"),
+    (re.compile(rb"~\{[!-~]+~\}"), "hz"),
+)
 _FORMATS: Final = (
     (b"\x1f\x8b", "is compressed by gzip: unpack it first"),
     (b"BZh", "is compressed by bzip2: unpack it first"),
@@ -72,21 +77,61 @@ def decode(
     if recognised := _marked(content) or _utf16(content):
         said = f"{name} is read as {recognised.upper()}"
         return Decoded(_decode_as(name, content, recognised), (said,))
+    if content.isascii() and (seven := _seven_bit(content)):
+        return Decoded(_decode_as(name, content, seven), (f"{name} is read as {seven}",))
     try:
         return Decoded(content.decode("utf-8").lstrip("\ufeff"))
     except UnicodeDecodeError as error:
-        found = None if not guess or _is_damaged_utf8(content) else _encoding_of(content)
+        damaged = _is_damaged_utf8(content)
+        found = None if not guess or damaged else _encoding_of(content)
         if found is None:
             what = f"{name}, line {_line(content, error.start)}: byte 0x{content[error.start]:02x} is not UTF-8"
-            hint = ", and no other encoding fits: name it with --encoding"
-            raise UsageError(what + (hint if guess else ": save the file as UTF-8")) from None
+            if damaged:
+                hint = ", but most of the file is: repair that line"
+            elif guess:
+                hint = ", and no other encoding fits: name it with --encoding"
+            else:
+                hint = ": save the file as UTF-8"
+            raise UsageError(what + hint) from None
     text = _decode_as(name, content, found)
-    # A symbol between letters shows best that a guess is wrong.
-    odd = re.findall(rf"{_LETTER}+[^\w\s\x00-\x7f]{_LETTER}*", text)
-    word = next(iter([*odd, *re.findall(r"\w*[^\W\x00-\x7f]\w*", text)]), "")
+    word = _telling_word(content, text, found)
     example = f" (for example {word!r})" if word else ""
     note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
     return Decoded(text, (note,))
+
+
+def _seven_bit(content: bytes) -> str:
+    """Return the seven-bit encoding whose marks are in ASCII bytes; empty: there are none."""
+    for mark, name in _SEVEN_BIT:
+        if mark.search(content):
+            with suppress(UnicodeDecodeError):
+                content.decode(name)
+                return name
+    return ""
+
+
+def _telling_word(content: bytes, text: str, found: str) -> str:
+    """Return a word that would be another in another encoding, or else one with a letter beyond ASCII."""
+    # A symbol between letters shows best that a guess is wrong.
+    odd = re.findall(rf"{_LETTER}{{1,40}}[^\w\s\x00-\x7f]{_LETTER}{{0,40}}", text)
+    if odd:
+        return str(odd[0])
+    place = None
+    for other in _LATIN if found in _LATIN else ():
+        with suppress(UnicodeDecodeError):
+            # Each byte is one character, whatever the encoding.
+            differing = (
+                n
+                for n, (a, b) in enumerate(zip(text, content.decode(other), strict=True))
+                if a != b
+            )
+            first = next(differing, None)
+            place = first if place is None else place
+    if place is not None:
+        before = re.search(r"\w{0,40}$", text[max(0, place - 40) : place])
+        after = re.match(r"\w{0,40}", text[place:])
+        return f"{before[0] if before else ''}{after[0] if after else ''}" or text[place]
+    return next(iter(re.findall(r"\w{0,40}[^\W\x00-\x7f]\w{0,40}", text)), "")
 
 
 def format_problem(content: bytes) -> str:
@@ -95,11 +140,11 @@ def format_problem(content: bytes) -> str:
 
 
 def _doubted(name: str, content: bytes, text: str, encoding: str) -> Iterator[str]:
-    """Yield a sentence if bytes are those of UTF-8 with letters beyond ASCII, and are read as another encoding."""
-    with suppress(UnicodeDecodeError):
-        if content.decode("utf-8").isascii() or text.lstrip("\ufeff") == content.decode("utf-8"):
+    """Yield a sentence if most bytes beyond ASCII are those of UTF-8, and are read as another encoding."""
+    if not content.isascii() and _is_damaged_utf8(content):
+        if text.lstrip("\ufeff") == content.decode("utf-8", "replace").lstrip("\ufeff"):
             return
-        word = next(iter(re.findall(r"\S*[^\x00-\x7f]\S*", text)), "")
+        word = next(iter(re.findall(r"\S{0,40}[^\x00-\x7f]\S{0,40}", text)), "")
         yield f"{name} is read as {encoding}, for example {word!r}, but looks like UTF-8"
 
 
@@ -147,17 +192,26 @@ def _encoding_of(content: bytes) -> str | None:
     oddities = {}
     for name in _LATIN:
         with suppress(UnicodeDecodeError):
-            oddities[name] = _oddities(content.decode(name))
+            text = content.decode(name)
+            if not re.search("[\x80-\x9f]", text):  # controls, which no text has
+                oddities[name] = _oddities(text)
     return min(oddities, key=lambda name: oddities[name], default=None)
 
 
 def _oddities(text: str) -> int:
-    """Return how many characters beyond ASCII are symbols inside words, or capitals after a small letter."""
-    beyond = rf"(?<={_LETTER})(?<=(.))([^\x00-\x7f\u2010-\u2044])(?=({_LETTER}?))"
-    found: list[tuple[str, str, str]] = re.findall(beyond, text)
-    # A modifier letter, such as a lone caron, is no part of a word.
-    symbols = sum(category(one) not in ("Lu", "Ll", "Lo") for _, one, after in found if after)
-    return symbols + sum(before.islower() and one.isupper() for before, one, _ in found)
+    """Return how many characters beyond ASCII are symbols inside or before words, or capitals after a small letter."""
+    beyond = re.compile(r"(?<=(.))([^\x00-\x7f\u2010-\u2044])(?=(.?))", re.DOTALL)
+    return sum(_is_odd(*found) for found in beyond.findall(f" {text}"))
+
+
+def _is_odd(before: str, one: str, after: str) -> bool:
+    """Return whether a character is none that stands between these two in a text."""
+    if before.isalpha() and after.isalpha():
+        # A modifier letter, such as a lone caron, is no part of a word.
+        return category(one) not in ("Lu", "Ll", "Lo") or (before.islower() and one.isupper())
+    if after.isalpha():
+        return category(one) in ("No", "So", "Sk", "Sm")
+    return before.islower() and one.isupper()
 
 
 def _decode_as(name: str, content: bytes, encoding: str) -> str:

@@ -134,6 +134,7 @@ def _has_quotes_after_spaces(text: str, how: Separated) -> bool:
         if not any(re.match(' +"', cell) for _, row in how.rows(text) for cell in row):
             return False
     try:
-        return len({len(row) for _, row in how._replace(skips_spaces=True).rows(text) if row}) == 1
+        skipping = [len(row) for _, row in how._replace(skips_spaces=True).rows(text) if row]
     except csv.Error:
         return False
+    return 2 * skipping.count(skipping[0]) > len(skipping)

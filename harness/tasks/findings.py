@@ -1,6 +1,5 @@
 """What is worth knowing about the rows of a user's file before anything is trained on them."""
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,17 @@ NO_VALUE: Final = (
     "null",
     "none",
     "nil",
+    "<na>",
+    "\\n",
+    "nat",
+    "(null)",
+    "undefined",
+    "#ref!",
+    "#value!",
+    "#div/0!",
+    "#name?",
+    "#num!",
+    "?",
 )  # what programs write for no value
 LOOKALIKES: Final = str.maketrans(  # Cyrillic and Greek letters that look like Latin ones
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0423\u0406\u0405\u0408"
@@ -92,24 +102,9 @@ def doubts(
     if empty_words:
         shown = listed(map(short, dict.fromkeys(empty_words)))
         yield f"{name}: {plural(len(empty_words), 'text')} such as {shown}, which programs write for no text"
-    yield from joined_rows(name, [row.texts for row in rows], labels)
     if damaged := sum("\ufffd" in text for row in rows for text in row.texts):
         yield f"{name}: {plural(damaged, 'text')} with U+FFFD, which programs write for letters they could not read"
     yield from _repeated(name, rows)
-
-
-def joined_rows(
-    name: str, texts: Sequence[tuple[str, ...]], labels: Sequence[str]
-) -> Iterator[str]:
-    """Yield a sentence on texts with lines that end or begin like rows: quotes in a text can join rows."""
-    classes = "|".join(re.escape(label) for label in labels)
-    looks = re.compile(rf'[,;\t|] *"?({classes})"? *\r?\n|\n *"?({classes})"? *[,;\t|]')
-    if labels and (joined := [row for row in texts if any(map(looks.search, row))]):
-        start = short(joined[0][0])
-        yield (
-            f"{name}: {plural(len(joined), 'text')} with lines that look like rows ({start}): if quotes are part of "
-            "the text, double them"
-        )
 
 
 def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:

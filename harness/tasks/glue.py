@@ -45,7 +45,7 @@ class HubReader:
             CorruptData: a column is missing, the class names differ, or rows have no text or no
                 valid label.
         """
-        columns, classes, _ = load_split(self.dataset, self.config, split, revision)
+        columns, classes, *_ = load_split(self.dataset, self.config, split, revision)
         where = "/".join([self.dataset, *([self.config] if self.config else []), split])
         self._check_columns(where, columns, classes)
         texts = list(zip(*(columns[name] for name in self.fields), strict=True))

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from harness.tasks import metrics as scoring
 from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
 from harness.tasks.findings import NO_VALUE
-from harness.tasks.label_parser import MARKS, NO_LIST, as_list
+from harness.tasks.label_parser import NO_LIST, as_list
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import FileTable
 from harness.wording import escaped, plural, short
@@ -17,6 +17,7 @@ NamedKind = Literal["classes", "number", "multilabel"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 MISSING: Final = (*NO_VALUE, "inf", "infinity")  # labels that may be no classes
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
+_EXACT: Final = 2**53  # whole numbers below it are different floats
 _THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
 
 
@@ -69,9 +70,15 @@ def label_kind(
         what = f"{', '.join(kinds)} is not a label{hint}" if kinds else "no row has a label"
         problems.add(f"{at}: {what}")
         return LabelKind()
-    if named is None and values and all(as_list(text) is not None for text in values):
+    lists = sum(as_list(text) is not None for text in values) if named is None else 0
+    if lists and 2 * lists >= len(values):
+        are = (
+            "the labels are lists"
+            if lists == len(values)
+            else f"{lists} different labels are lists"
+        )
         problems.add(
-            f"{at}: the labels are lists; `--kind multilabel` takes their elements as classes, and "
+            f"{at}: {are}; `--kind multilabel` takes their elements as classes, and "
             "`--kind classes` each list as one class"
         )
         return LabelKind()
@@ -113,9 +120,9 @@ def _sets(
         problems.add(f"{at}: {short(others[0])} {NO_LIST}")
     elif not sets:
         problems.add(f"{at}: no row has a label")
-    elif len({len(cell) for cell in lists}) == 1 and {*names} <= MARKS.keys():
+    elif _are_values(lists, names):
         problems.add(
-            f"{at}: lists of 0 and 1 do not name the classes: write their names, or one column of 0 and 1 "
+            f"{at}: lists of numbers do not name the classes: write their names, or one column of 0 and 1 "
             "for each class and --label CLASS,CLASS"
         )
     elif len(sets) == 1 or not names:
@@ -126,6 +133,14 @@ def _sets(
             notes.append(f"{at}: {plural(twice, 'row')} with a class twice, which counts once")
         return LabelKind(False, tuple(labels or merged), notes=tuple(notes), multilabel=True)
     return LabelKind()
+
+
+def _are_values(lists: Sequence[Sequence[str]], names: Collection[str]) -> bool:
+    """Return whether lists hold a mark or a probability for each class, and not the names of classes."""
+    of_one_length = len({len(cell) for cell in lists}) == 1
+    numbers = [as_number(name) for name in names]
+    shares = [number for number in numbers if number is not None and 0 <= number <= 1]
+    return of_one_length and bool(names) and len(shares) == len(numbers)
 
 
 def marked(
@@ -150,7 +165,7 @@ def read_as(at: str, cells: Iterable[object], *, comma: bool) -> Iterator[str]:
         comma: whether numbers have a decimal comma.
     """
     values = {as_label(cell) for cell in cells} - {""}
-    if comma:
+    if comma and any("," in text for text in values):
         yield f"{at}: numbers with a decimal comma"
     dots = sorted(text for text in values if "." in text)
     if dots and all(re.fullmatch(_THOUSANDS.format(r"\."), text) for text in dots):
@@ -184,7 +199,8 @@ def _assumed(
         yield f"{at}: {', '.join(map(short, both[:3]))} and the whole number are taken as one class"
     same: dict[float, list[str]] = {}
     for text in sorted(merged):
-        if (number := numbers.get(text)) is not None:
+        number = numbers.get(text)
+        if number is not None and abs(number) < _EXACT:
             same.setdefault(number, []).append(text)
     for texts in same.values():
         if len(texts) > 1:

@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from harness.jobs import Label
 from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
-from harness.tasks.findings import seen
+from harness.tasks.findings import MOST_NAMED, seen
 from harness.tasks.problems import Problems
 from harness.wording import listed, short
 from methods.core.suggestions import did_you_mean
 
 _QUOTED: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+# An element of a list that Python writes: a text, a number or a name, or a list, which is refused later.
+_ELEMENT: Final = rf"(?:{_QUOTED}|[+-]?\w[\w.+-]*|\[[^\[\]]*\])"
+_LIST: Final = re.compile(rf"\[\s*(?:{_ELEMENT}(?:\s*,\s*{_ELEMENT})*\s*,?)?\s*\]")
 MARKS = {
     "0": False,
     "1": True,
@@ -51,18 +54,11 @@ def as_list(value: object) -> Sequence[object] | None:
 
 
 def _python_list(text: str) -> list[Any] | None:
-    """Return the list that Python would read.
-
-    None for a list with `...`, or with texts that are not in simple quotes: Python joins adjacent ones.
-    """
-    elements = getattr(ast.parse(text, mode="eval").body, "elts", [])
-    for element in elements:
-        source = ast.get_source_segment(text, element) or ""
-        value = getattr(element, "value", None)
-        if value is ... or (isinstance(value, str) and not re.fullmatch(_QUOTED, source)):
-            return None
-    found = ast.literal_eval(text)
-    return found if isinstance(found, list) else None
+    """Return the list that Python would read; None for other texts, or with adjacent texts, which Python joins."""
+    if not _LIST.fullmatch(text):
+        return None
+    found: list[Any] = ast.literal_eval(text)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +76,11 @@ class LabelParser:
     classes: tuple[str, ...]
     multilabel: bool = False
     decimal_comma: bool = False
+
+    @cached_property
+    def _written(self) -> Mapping[str, str]:
+        """The class of each whole number, as it is written."""
+        return {whole(name): name for name in reversed(self.classes)}
 
     @cached_property
     def _numbers(self) -> Mapping[str, int]:
@@ -139,9 +140,7 @@ class LabelParser:
             number = as_number(text, decimal_comma=self.decimal_comma)
             if number is None:
                 mixed = as_number(text, decimal_comma=True) is not None
-                hint = (
-                    ": write it with a decimal point, or all labels with a comma" if mixed else ""
-                )
+                hint = ": write all numbers with a decimal point and no other" if mixed else ""
                 problems.add_row(*at, f"{prefix}{short(text)} is not a finite number{hint}")
             elif abs(number) > LARGEST:
                 problems.add_row(
@@ -150,7 +149,7 @@ class LabelParser:
                 return None
             return number
         if text not in self._numbers:
-            text = next((name for name in self.classes if whole(name) == whole(text)), text)
+            text = self._written.get(whole(text), text)
         if text not in self._numbers:
             # Finding the most similar class is slow, and only the first problems are shown.
             some = problems.count < MOST_HINTS
@@ -163,7 +162,7 @@ class LabelParser:
         twin = next((name for name in self.classes if seen(name) == seen(text)), None)
         if twin is not None:
             return f"{text!a} only looks like the class {twin!a}: give them one spelling"
-        known = listed(map(repr, self.classes))
+        known = listed(map(repr, self.classes), MOST_NAMED)
         return (
             f"{short(text)} is not one of the classes ({known}){did_you_mean(text, self.classes)}"
         )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from harness.errors import UsageError
 from harness.tasks.problems import Problems
-from harness.tasks.table_files import FileTable, Reading, read_bytes, read_table
+from harness.tasks.table_files import FileTable, Reading, as_written, read_bytes, read_table
 from harness.wording import escaped
 
 
@@ -83,7 +83,8 @@ class Files:
         return read_table(path, contents[self.splits.index(split)], problems, how)
 
     def __str__(self) -> str:
-        return str(self.data.resolve())
+        tested = f" tested on {self.test.resolve()}" if self.test else ""
+        return f"{self.data.resolve()}{tested}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ class HubSplits:
         columns = {
             name: [_class(value, found.classes[name]) for value in values]
             if name in found.classes
+            else as_written(values)
+            if name in found.single
             else values
             for name, values in found.columns.items()
         }

@@ -22,6 +22,7 @@ from harness.tasks.problems import Problems
 from harness.wording import escaped, listed, plural, short
 from methods.core.suggestions import did_you_mean
 
+_RULE: Final = re.compile(r"[:|]*[-=_]{2,}[:|]*")  # a cell of a line under the header
 _MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
 
 
@@ -74,13 +75,23 @@ class FileTable:
             hint = did_you_mean(name, self.columns)
             if len(self.columns) == 1 and not re.fullmatch(r"[\w .-]+", self.columns[0]):
                 hint = " (what separates the columns? see --delimiter)"
-            problems.add(f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {known}")
+            read = f" ({'; '.join(self.notes)})" if self.notes else ""
+            problems.add(
+                f"{escaped(str(self.path))}: no column {name!r}{hint}; there are {known}{read}"
+            )
         return set(missing)
 
     def repeats_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
-        """Return whether a row has the names of these columns in them."""
-        return all(
-            str(row.get(name)).strip("\ufeff ").casefold() == name.casefold() for name in names
+        """Return whether a row has the names of these columns in them, or only lines such as `----`.
+
+        Columns without a name may be blank.
+        """
+        cells = {name: str(row.get(name) or "").strip("\ufeff ") for name in names}
+        filled = {name: cell for name, cell in cells.items() if cell}
+        if filled and all(map(_RULE.fullmatch, filled.values())):
+            return True
+        return bool(filled) and all(
+            cell.casefold() == name.casefold() for name, cell in filled.items()
         )
 
     def text(
@@ -183,12 +194,17 @@ def _separated(
     found = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
     table = FileTable(path, (), notes=(*decoded.notes, *found.notes))
     row, line = 0, 1 + found.skipped
-    joined: list[str] = []  # positions of rows with tabs and line breaks inside quotes
+    joined: list[str] = []  # positions of rows with other rows inside quotes
+    blank: list[
+        str
+    ] = []  # positions of blank lines of a single column, which are rows unless they end the file
     try:
         for last, cells in found.rows(decoded.text):
             position, line = f"row {row} (line {line})", last + 1
-            one = len(table.columns) == 1 and cells  # a blank text, which has its row
-            if not one and not "".join(cells).strip(" \x1a") and len(cells) < 2:
+            if not "".join(cells).strip(" \x1a") and len(cells) < 2:
+                if len(table.columns) == 1 and "\x1a" not in cells:
+                    blank.append(position)
+                    row += 1
                 continue  # a blank line, or Ctrl-Z at the end
             if not row:
                 columns = _header(
@@ -197,8 +213,12 @@ def _separated(
                 table = FileTable(path, columns, notes=table.notes)
                 kept = [(n, name) for n, name in enumerate(columns) if _is_kept(name, how)]
             elif len(cells) == len(table.columns):
-                if found.delimiter == "\t" and any("\t" in c and "\n" in c for c in cells):
+                if any("\n" in c for c in cells) and _holds_rows(cells, found.delimiter):
                     joined.append(position)
+                for before in blank:
+                    table.rows.append({name: "" for _, name in kept})
+                    table.positions.append(before)
+                blank.clear()
                 table.rows.append({name: cells[number] for number, name in kept})
                 table.positions.append(position)
             elif table.columns:
@@ -212,10 +232,30 @@ def _separated(
         problems.add(f"{escaped(str(path))}, row {row} (line {line}): {error}; {hint}")
     if joined:
         problems.notes.append(
-            f"{escaped(path.name)}: {plural(len(joined), 'row')} with tabs and line breaks inside quotes "
+            f"{escaped(path.name)}: {plural(len(joined), 'row')} with lines inside quotes that look like rows "
             f"({joined[0]}): if the quotes are part of the text, double them"
         )
     return table
+
+
+def _holds_rows(cells: Sequence[str], delimiter: str) -> bool:
+    """Return whether the lines of a quoted cell, with the cells beside it, have as many delimiters as rows.
+
+    A delimiter before a space is one of prose, unless it is a tab.
+    """
+    pattern = re.compile(re.escape(delimiter) + ("" if delimiter == "\t" else r"(?!\s)"))
+    for number, cell in enumerate(cells):
+        lines = re.split(r"\r\n|\r|\n", cell)
+        if len(lines) < 2:
+            continue
+        counts = [len(pattern.findall(line)) for line in lines]
+        counts[0] += number  # the cells before it
+        counts[-1] += len(cells) - 1 - number
+        if all(count == len(cells) - 1 for count in counts):
+            return True
+        if delimiter == "\t" and "\t" in cell:
+            return True
+    return False
 
 
 def _is_kept(name: str, how: Reading) -> bool:
@@ -287,12 +327,14 @@ def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> Fi
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         columns = _header(file.schema_arrow.names, path, problems, how)
+        if not columns:
+            return FileTable(path, ())
         kept = [name for name in columns if _is_kept(name, how)]
         if how.only and list(columns) == file.schema_arrow.names:
             table = file.read(columns=kept)
         else:  # a column without a name, or with that of another, has a new one
             table = file.read().rename_columns(list(columns)).select(kept)
-        rows = _plain_rows(table) if columns else []
+        rows = _plain_rows(table)
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"{escaped(str(path))} is not a readable Parquet file: {reason}") from None
@@ -301,7 +343,6 @@ def _parquet(path: Path, content: bytes, problems: Problems, how: Reading) -> Fi
 
 def _plain_rows(table: Any) -> list[dict[str, Any]]:
     """Return the rows of a table of pyarrow: numbers of single precision as they are written, late dates as texts."""
-    import numpy
     import pyarrow
 
     columns: dict[str, list[Any]] = {}
@@ -315,13 +356,17 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
                     for value in column.cast(_INTEGERS[column.type.bit_width]).to_pylist()
                 ]
         elif pyarrow.types.is_float32(column.type):
-            columns[name] = [
-                None if value is None else float(str(numpy.float32(value)))
-                for value in column.to_pylist()
-            ]
+            columns[name] = as_written(column.to_pylist())
         else:
             columns[name] = column.to_pylist()
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def as_written(values: Sequence[float | None]) -> list[float | None]:
+    """Return numbers of single precision with the digits that they have there: 0.1 and not 0.10000000149."""
+    import numpy
+
+    return [None if value is None else float(str(numpy.float32(value))) for value in values]
 
 
 _INTEGERS: Final = {32: "int32", 64: "int64"}  # in which a date is stored, by its bits

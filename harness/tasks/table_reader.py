@@ -7,13 +7,14 @@ from typing import Any, Final
 from harness.errors import CorruptData, UsageError
 from harness.tasks.base import Example
 from harness.tasks.cells import as_label, is_blank
+from harness.tasks.findings import NO_VALUE
 from harness.tasks.label_parser import LabelParser
 from harness.tasks.problems import Problems
 from harness.tasks.sources import Source
 from harness.tasks.table_files import FileTable, Reading, digest
-from harness.wording import plural
+from harness.wording import escaped, listed, plural, short
 
-REPEATS: Final = "repeating the header"
+REPEATS: Final = "repeating or underlining the header"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class TableReader:
     @property
     def source(self) -> str:
         """The origin and the columns, as messages show them. Another source needs another task name."""
-        return f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
+        text = f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
+        return escaped(text)  # a file's name need not be UTF-8
 
     def revision(self) -> str:
         """Return a hash of the contents, and of the columns, the classes and the format that are read.
@@ -128,7 +130,7 @@ class TableReader:
                 left_out.setdefault(reason, []).append(position)
                 continue
             if reason == REPEATS:
-                problems.add_row(table.path, position, ": repeats the header")
+                problems.add_row(table.path, position, ": repeats the header or underlines it")
                 continue
             texts = [
                 table.text(record, name, position, problems)
@@ -145,6 +147,13 @@ class TableReader:
                 rows.append(
                     Example(tuple(text for text in texts if text is not None), label, group)
                 )
+        unnamed = {row.group for row in rows if row.group.strip().lower() in NO_VALUE}
+        if unnamed:
+            count = plural(sum(row.group in unnamed for row in rows), "row")
+            problems.notes.append(
+                f"{table.name}: {count} with {listed(map(short, sorted(unnamed)))} in {self.group!r} are "
+                f"{plural(len(unnamed), 'group')}; leave the cell empty if it names none"
+            )
         if ungrouped and self.group not in missing:
             problems.notes.append(
                 f"{table.name}: {plural(len(ungrouped), 'row')} without a value of "

@@ -95,7 +95,7 @@ def from_options(
     findings += [finding for part in contents for finding in part.findings]
     return Task(
         name=name,
-        title=f"{origin.name}: {' and '.join(text)} -> {', '.join(label)}",
+        title=escaped(f"{origin.name}: {' and '.join(text)} -> {', '.join(label)}"),
         reader=_without_needless_options(reader),
         labels=found.classes,
         multilabel=found.multilabel,

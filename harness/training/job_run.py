@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ from methods import Method
 from methods.core.parameters import DecodedParameters
 from methods.core.slots import Slots
 from reports.statistics.calibration import fitted_temperature
+
+SMALL: Final = 12_500_000  # trained numbers of a backbone, which take 50 MB
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,6 @@ class JobRun:
             )
         progress(job.digest, job.recipe.steps, job.recipe.steps, "testing")
         trainable = adapted.trainable
-        has_backbone = any(slot.role == "backbone" for slot in adapted.slots)
         target, temperature = self._fitted_on_dev(adapted)
         test_start = time.perf_counter()
         test_fields = self._test(adapted, result, target)
@@ -242,7 +243,7 @@ class JobRun:
             )
         test_end, tokens = time.perf_counter(), adapted.call_limit.tokens
         artefact = None
-        if self.ticket.keep == "all" or (self.ticket.keep == "small" and not has_backbone):
+        if self.ticket.keep == "all" or (self.ticket.keep == "small" and _is_small(adapted)):
             artefact = tensor_files.write(
                 self.ticket.artefacts,
                 job.digest,
@@ -422,6 +423,12 @@ class JobRun:
                 adapted, self.method.test_samples, self.streams, self.ticket.task
             )
         return testing.centroid_logits(adapted)
+
+
+def _is_small(adapted: AdaptedModel) -> bool:
+    """Return whether `--keep small` keeps a model: of a backbone at most half, and not above a size."""
+    replaced = sum(math.prod(slot.shape) for slot in adapted.slots if slot.role == "backbone")
+    return replaced <= SMALL and 2 * replaced <= adapted.backbone.architecture.size
 
 
 def _metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Split(NamedTuple):
     columns: dict[str, list[Any]]
     classes: dict[str, tuple[str, ...]]
     names: tuple[str, ...] = ()  # of all columns
+    single: frozenset[str] = frozenset()  # columns with numbers of single precision
 
 
 def load_split(
@@ -60,6 +61,11 @@ def load_split(
             if (found := _class_names(feature))
         },
         names=names,
+        single=frozenset(
+            column
+            for column, feature in data.features.items()
+            if getattr(feature, "dtype", "") == "float32"
+        ),
     )
 
 
@@ -113,7 +119,8 @@ def _fetch(name: str, config: str | None, split: str, commit: str) -> "Dataset":
         builder = load_dataset_builder(name, config, revision=commit)
     except ValueError as error:
         if "BuilderConfig" in str(error) or "Config name is missing" in str(error):
-            known = re.findall(r"'([^']+)'", str(error).partition("vailable")[2])
+            configs = re.search(r"vailable[^\[]*\[([^\]]*)\]", str(error))
+            known = re.findall(r"'([^']+)'", configs[1]) if configs else []
             listed = f"; name one with --config: {', '.join(known)}" if known else ""
             raise UsageError(f"dataset {name!r}: {first_line(error)}{listed}") from None
         if "find cache" in str(error):

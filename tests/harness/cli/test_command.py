@@ -25,6 +25,14 @@ def parse(name, *words):
         return context.params
 
 
+@pytest.mark.parametrize("option", ["--text", "--label", "--metrics", "--data", "--test"])
+def test_an_option_that_says_what_the_data_are_is_given_once(option):
+    """Of two values, none is dropped; other options may be overridden."""
+    with pytest.raises(UsageError, match=f"{option} is given twice"):
+        parse("run", option, "a", option, "b")
+    assert parse("run", "--sizes", "10", "--sizes", "20")["sizes"] == "20"
+
+
 def help_of(words, capsys):
     """Return the help that a command line prints."""
     with pytest.raises(SystemExit) as ended:

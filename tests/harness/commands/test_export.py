@@ -393,6 +393,15 @@ def test_rows_without_text_get_an_empty_answer(bench, trained, tmp_path):
     assert "3 rows without text or repeating the header (row 2 (line 3)" in noted
 
 
+def test_a_blank_line_of_a_single_column_is_a_row(bench, trained, tmp_path):
+    """Answers stand beside the lines that they belong to; blank lines at the end are none."""
+    path = tmp_path / "one.csv"
+    path.write_text("said\na film\n\na play\n\n\n")
+    name = digest(trained, "lora", "toy-sentiment")
+    found = predicted(bench, trained, name, "--csv", path, "--text", "said")
+    assert [bool(row["answer"]) for row in found] == [True, False, True]
+
+
 def test_values_of_json_are_written_as_json(bench, trained, tmp_path):
     """Numbers, lists, objects, truth values and null in other columns come back in a form that others read."""
     path = tmp_path / "rows.jsonl"

@@ -149,6 +149,15 @@ def test_the_code_of_a_card_loads_factors_in_peft(bench, trained, tmp_path, mode
             assert theirs == pytest.approx(mine, abs=1e-5)
 
 
+def test_small_parts_of_a_backbone_are_kept_by_default(bench, tmp_path):
+    """BitFit, but not the whole backbone of fine-tuning."""
+    words = ("--tasks", "toy-sentiment", "--draws", 1, "--methods", "bitfit,fine-tuning")
+    assert bench.run(tmp_path, "r.db", *words).code == 0
+    kept = {label: (tmp_path / "r.db.artefacts" / f"{digest}.safetensors").exists()
+            for digest, label, _ in jobs(tmp_path / "r.db")}  # fmt: skip
+    assert kept == {"bitfit": True, "fine-tuning": False}
+
+
 def test_a_form_that_cannot_hold_a_method_names_those_that_can(bench, trained, tmp_path):
     """Fine-tuning has no form in PEFT, but can be merged; nothing is written."""
     (digest,) = (

@@ -1,6 +1,8 @@
 """What a run said about a user's file stays with its results."""
 
 import json
+import os
+import sys
 
 import pytest
 
@@ -90,6 +92,56 @@ def test_a_merge_of_two_files_of_one_name_is_refused(bench, tmp_path):
     merged = bench(tmp_path, "db", "merge", "a.db", "c.db")
     assert merged.code == 0
     assert "1 new result" in merged.out
+
+
+def test_the_report_follows_a_run_back_to_earlier_data(bench, tmp_path):
+    """A run on a file as it was before has no new job, and the report shows its results again."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    words = ("--data", "d.csv", "--text", "text", "--label", "label")
+    files = {
+        name: "text,label\n" + "".join(f"word{n},{n % 10 < rare}\n" for n in range(80))
+        for name, rare in (("first", 2), ("second", 5))
+    }
+    majority = {}
+    for name in ("first", "second", "first"):
+        (tmp_path / "d.csv").write_text(files[name])
+        assert bench(tmp_path, "run", *words, *grid).code == 0
+        table = json.loads(bench(tmp_path, "report", "--format", "json").out)["cells"]
+        found = json.dumps(table)
+        assert majority.setdefault(name, found) == found
+    assert majority["first"] != majority["second"]
+
+
+def test_a_plan_says_what_a_run_would_refuse(bench, tmp_path):
+    """Another file under the name of earlier results, and later versions of a file."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20")  # fmt: skip
+    columns = ("--text", "text", "--label", "label")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        rows = "".join(f"{folder} word{n},{n % 2}\n" for n in range(80))
+        (tmp_path / folder / "d.csv").write_text(f"text,label\n{rows}")
+    first = ("--data", "a/d.csv", *columns)
+    assert bench(tmp_path, "run", *first, *grid, "--inline", "--yes").code == 0
+    refused = bench(tmp_path, "plan", "--data", "b/d.csv", *columns, *grid)
+    assert (refused.code, "under the name 'd'" in refused.err) == (2, True)
+    with (tmp_path / "a/d.csv").open("a") as file:
+        file.write("one more,0\n")
+    assert "is not that of earlier results" in bench(tmp_path, "plan", *first, *grid).err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_a_file_name_need_not_be_utf_8(bench, tmp_path):
+    """The name is shown escaped, and results are stored."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    name = os.fsdecode(b"caf\xe9.csv")
+    rows = "".join(f"word{n},{n % 2}\n" for n in range(80))
+    (tmp_path / name).write_text(f"text,label\n{rows}")
+    ended = bench(tmp_path, "run", "--data", name, "--text", "text", "--label", "label", *grid)
+    assert ended.code == 0, ended.err
+    assert bench(tmp_path, "report").code == 0
 
 
 def test_stored_findings_are_sealed(tmp_path):

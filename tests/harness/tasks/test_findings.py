@@ -52,7 +52,7 @@ def test_a_header_within_the_file_is_left_out_and_counted(write, content):
     """Files that were joined have the header again, in the spelling of each."""
     task = from_options(write("d.csv", content), ["text"], ["label"])
     assert (task.labels, task.train_rows) == (("a", "b"), 3)
-    assert any("1 repeating the header" in one for one in task.findings)
+    assert any("1 repeating or underlining the header" in one for one in task.findings)
 
 
 @pytest.mark.parametrize("text", ["\u200d\u200d", "\u2060", "\u00a0\u3000", "\ufeff", "\u00ad"])
@@ -119,3 +119,113 @@ def test_a_column_of_names_is_doubted_as_classes(write):
 def test_what_cannot_be_read_for_sure_is_refused(write, content, said):
     """The message names the row or the column."""
     assert said in problems(write("d.csv", content), ["text"], ["label"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'id,text,label,date\n1,"Hello there,pos,2020\n2,bye",neg,2021\n3,x,pos,2022\n',
+        'id,label,text\n1,pos,"Hello, there\n2,neg,bye"\n3,neg,x\n4,pos,y\n',
+        'text,label\na,"pos\nb,neg\nc,pos"\nd,neg\ne,pos\n',
+    ],
+    ids=["a column behind the label", "text last", "inside a label"],
+)
+def test_quotes_that_hold_other_rows_are_a_finding(write, content):
+    """Wherever the texts and labels stand, lines in quotes with as many delimiters as rows are noticed."""
+    task = from_options(write("d.csv", content), ["text"], ["label"])
+    said = "d.csv: 1 row with lines inside quotes that look like rows (row 1 (line 2))"
+    assert any(one.startswith(said) for one in task.findings)
+
+
+def test_lines_of_prose_in_quotes_are_no_finding(write):
+    """Commas before spaces, and line breaks, are those of a text."""
+    content = 'id,text,label\n1,"Good, cheap,\nand fast, really.\nBuy it",pos\n2,"bad",neg\n'
+    task = from_options(write("d.csv", content), ["text"], ["label"])
+    assert not any("look like rows" in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("iso2022_jp", "とても良い映画"), ("iso2022_kr", "좋은 영화"), ("hz", "很好的电影")],
+)
+def test_seven_bit_encodings_are_recognised_and_stated(write, encoding, text):
+    """Mail programs export texts in bytes that are all ASCII."""
+    content = f"text,label\n{text},a\nx,b\n".encode(encoding)
+    task = from_options(write("d.csv", content), ["text"], ["label"])
+    assert task.reader.examples("train", task.reader.revision())[0].texts == (text,)
+    assert any(f"is read as {encoding}" in one for one in task.findings)
+
+
+def test_a_file_mostly_in_utf_8_keeps_that_advice(write):
+    """A broken line is named, and a named encoding that would ruin the other lines is doubted."""
+    lines = "".join(f"caf\u00e9 {n},{n % 2}\n" for n in range(50))
+    path = write("d.csv", f"text,label\n{lines}".encode() + b"caf\xe9,1\n")
+    assert "line 52: byte 0xe9 is not UTF-8, but most of the file is: repair that line" in problems(
+        path, ["text"], ["label"]
+    )
+    task = from_options(path, ["text"], ["label"], encoding="cp1252")
+    assert any("looks like UTF-8" in one for one in task.findings)
+
+
+def test_long_runs_of_letters_are_read_at_once(write):
+    """Sequences of letters, as of proteins, in a file that is not UTF-8."""
+    rows = "".join(f"{'ACGT' * 7500},{n % 2}\n" for n in range(4))
+    path = write("d.csv", f"text,label\n{rows}caf\u00e9,1\n".encode("cp1252"))
+    assert from_options(path, ["text"], ["label"]).train_rows == 5
+
+
+def test_unknown_labels_of_two_long_columns_are_refused_at_once(write):
+    """Texts named as labels: the message names some of the classes."""
+    rows = "".join(f"text {n},{n % 2}\n" for n in range(3000))
+    train = write("d.csv", f"text,label\n{rows}")
+    test = write("t.csv", "text,label\n" + rows.replace("text", "other"))
+    message = problems(train, ["label"], ["text"], test=test)
+    assert "is not one of the classes" in message
+    assert "more)" in message
+
+
+def test_a_line_under_the_header_is_left_out(write):
+    """Programs for databases and Markdown underline the header."""
+    for rule in ("----,-----", "|---,---|", "====,====="):
+        path = write("d.csv", f"text,label\n{rule}\nx,a\ny,b\n")
+        task = from_options(path, ["text"], ["label"])
+        assert (task.labels, task.train_rows) == (("a", "b"), 2)
+        assert any("1 repeating or underlining the header" in one for one in task.findings)
+
+
+@pytest.mark.parametrize("missing", ["<NA>", "\\N", "NaT", "(null)", "#REF!", "?"])
+def test_what_programs_write_for_no_value_is_named(write, missing):
+    """It stays a class, or a text, until the user leaves the cell empty."""
+    task = from_options(write("d.csv", labelled("a", missing, "b")), ["text"], ["label"])
+    assert missing in task.labels
+    assert any("taken as a class" in one for one in task.findings)
+    path = write("e.csv", f"text,label\n{missing},a\nx,b\n")
+    found = from_options(path, ["text"], ["label"]).findings
+    assert any("which programs write for no text" in one for one in found)
+
+
+def test_groups_without_a_name_are_said_to_be_one(write):
+    """All rows whose author is `NA` would be split together."""
+    path = write("d.csv", "text,label,who\na,p,NA\nb,n,NA\nc,p,Ann\nd,n,Bob\n")
+    task = from_options(path, ["text"], ["label"], group="who")
+    assert any("2 rows with 'NA' in 'who' are 1 group" in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "said"),
+    [
+        (["[0.2, 0.8]", "[0.7, 0.3]"], "multilabel", "lists of numbers do not name the classes"),
+        (["['a', 'b']", "['a']", "a"], None, "2 different labels are lists"),
+    ],
+)
+def test_lists_that_are_no_lists_of_classes_are_refused(write, cells, kind, said):
+    """Probabilities, and lists beside other cells."""
+    rows = "".join(f'text {n},"{cell}"\n' for n, cell in enumerate(cells))
+    assert said in problems(write("d.csv", f"text,label\n{rows}"), ["text"], ["label"], kind=kind)
+
+
+def test_long_numbers_are_different_classes(write):
+    """Identifiers of 19 digits are no two forms of one number."""
+    labels = ["1234567890123456788", "1234567890123456789", "7"]
+    task = from_options(write("d.csv", labelled(*labels)), ["text"], ["label"], kind="classes")
+    assert not any("one number" in one for one in task.findings)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy
 import pytest
 
 from harness.backbones.hub import datasets, revisions
@@ -11,6 +12,8 @@ from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.tasks import sources, task_file
 from harness.tasks.base import Example
+from harness.tasks.problems import Problems
+from harness.tasks.table_files import READING
 from harness.tasks.user_files import from_options
 from tests.support.user_files import examples
 
@@ -67,6 +70,18 @@ def test_a_dataset_becomes_a_task(hub):
     )
     assert {words[4] for words in hub} == {("text", "label")}
     assert task.reader.source == "stanfordnlp/imdb of the Hub (text -> label)"
+
+
+def test_numbers_of_single_precision_keep_their_digits(monkeypatch):
+    """A column of float32 holds 0.1, and not 0.10000000149011612."""
+    rows = {"text": ["a", "b"], "label": [numpy.float32(0.1).item(), 2.5]}
+    monkeypatch.setattr(
+        datasets, "load_split", lambda *_, **__: Split(rows, {}, tuple(rows), frozenset({"label"}))
+    )
+    table = sources.HubSplits("own/scores", None, "train", None, "0" * 40).table(
+        "train", [], Problems(), READING
+    )
+    assert [row["label"] for row in table.rows] == [0.1, 2.5]
 
 
 def test_lists_of_class_numbers_become_names(hub, monkeypatch):
