@@ -3,7 +3,7 @@
 Draws or seeds added after a complete analysis lead to another test, so the report must count such additions. A
 comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all of its
 jobs have ended. If one of several complete methods is given draws or seeds, the numbers of runs of all
-of them are recorded. Each record that has two methods is a look at their difference, with the smaller
+of them are recorded. A record is a look at the difference of any two of its methods, with the smaller
 number of runs. Resumed runs and added methods start no look, and neither do the shards that one
 `bench db merge` copies into a new database.
 """

@@ -60,7 +60,7 @@ def record_looks(
 ) -> None:
     """Record the target's looks before the runs of one or more sources are copied into it.
 
-    Before each source, the runs of the last one would be a look, although both are shards of one study.
+    Called once for each source, it would count the runs of one shard as a look when the next is copied.
     """
     new: dict[looks.Place, set[tuple[int, int]]] = {}
     for source in runs:
@@ -71,7 +71,7 @@ def record_looks(
 
 
 def merge(target: Ledger, source: Ledger) -> MergeCounts:
-    """Copy what the target lacks from the source, in one transaction; `record_looks` comes before."""
+    """Copy what the target lacks from the source, in one transaction; call `record_looks` first."""
     with source.transaction() as source_db, target.transaction() as target_db:
         looks.lock(target_db)
         _copy_meta(target_db, source_db)

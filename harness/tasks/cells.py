@@ -30,7 +30,7 @@ def column_name(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Return whether a text has no visible character: only spaces, controls or zero-width characters."""
-    return not any(unicodedata.category(c)[0] not in "ZC" for c in text)
+    return all(unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cc", "Cf") for c in text)
 
 
 def text_problem(text: str) -> str:

@@ -78,7 +78,10 @@ def decode(
         said = f"{name} is read as {recognised.upper()}"
         return Decoded(_decode_as(name, content, recognised), (said,))
     if content.isascii() and (seven := _seven_bit(content)):
-        return Decoded(_decode_as(name, content, seven), (f"{name} is read as {seven}",))
+        return Decoded(
+            _decode_as(name, content, seven),
+            (f"{name} is read as {seven}: --encoding names another",),
+        )
     try:
         return Decoded(content.decode("utf-8").lstrip("\ufeff"))
     except UnicodeDecodeError as error:
@@ -116,18 +119,13 @@ def _telling_word(content: bytes, text: str, found: str) -> str:
     odd = re.findall(rf"{_LETTER}{{1,40}}[^\w\s\x00-\x7f]{_LETTER}{{0,40}}", text)
     if odd:
         return str(odd[0])
-    place = None
-    for other in _LATIN if found in _LATIN else ():
-        with suppress(UnicodeDecodeError):
-            # Each byte is one character, whatever the encoding.
-            differing = (
-                n
-                for n, (a, b) in enumerate(zip(text, content.decode(other), strict=True))
-                if a != b
-            )
-            first = next(differing, None)
-            place = first if place is None else place
-    if place is not None:
+    beyond = [bytes([number]) for number in range(0x80, 0x100)]
+    differing = b"".join(
+        one for one in beyond if len({one.decode(name, "replace") for name in _LATIN[:3]}) > 1
+    )
+    first = re.search(b"[" + re.escape(differing) + b"]", content) if found in _LATIN else None
+    if first:
+        place = first.start()  # each byte is one character
         before = re.search(r"\w{0,40}$", text[max(0, place - 40) : place])
         after = re.match(r"\w{0,40}", text[place:])
         return f"{before[0] if before else ''}{after[0] if after else ''}" or text[place]
@@ -141,7 +139,9 @@ def format_problem(content: bytes) -> str:
 
 def _doubted(name: str, content: bytes, text: str, encoding: str) -> Iterator[str]:
     """Yield a sentence if most bytes beyond ASCII are those of UTF-8, and are read as another encoding."""
-    if not content.isascii() and _is_damaged_utf8(content):
+    if re.search("[\x80-\x9f]", text):
+        yield f"{name} is read as {encoding}, which gives control characters: cp1252 may be meant"
+    elif not content.isascii() and _is_damaged_utf8(content):
         if text.lstrip("\ufeff") == content.decode("utf-8", "replace").lstrip("\ufeff"):
             return
         word = next(iter(re.findall(r"\S{0,40}[^\x00-\x7f]\S{0,40}", text)), "")

@@ -31,11 +31,11 @@ NO_VALUE: Final = (
     "#num!",
     "?",
 )  # what programs write for no value
-LOOKALIKES: Final = str.maketrans(  # Cyrillic and Greek letters that look like Latin ones
-    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0423\u0406\u0405\u0408"
-    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458"
-    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf",
-    "ABEKMHOPCTXYISJaeopcyxisjABEZHIKMNOPTYXo",
+# Small Cyrillic and Greek letters that look like Latin ones, or whose capitals do.
+LOOKALIKES: Final = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0445\u0443\u0456\u0455\u0458"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
+    "abekmhopctxyisjabezhikmnoptyx",
 )
 SINGLE: Final = 10  # classes, of which at most half may have a single row
 MOST_NAMED: Final = 8  # classes or rows that one sentence names
@@ -132,7 +132,7 @@ def alike(labels: Sequence[str]) -> Iterator[str]:
 
 def seen(label: str) -> str:
     """Return what a reader sees of a label: no case, script, spaces, invisible characters, or quotes around it."""
-    text = unicodedata.normalize("NFKC", label).translate(LOOKALIKES).casefold()
+    text = unicodedata.normalize("NFKC", label).casefold().translate(LOOKALIKES)
     text = text.strip("\"'\u201c\u201d")
     return "".join(
         c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not c.isspace()

@@ -1,5 +1,6 @@
 """What the labels of a user's file are, classes or numbers, and what is assumed about them."""
 
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, get_args
@@ -7,7 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from harness.tasks import metrics as scoring
 from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
 from harness.tasks.findings import NO_VALUE
-from harness.tasks.label_parser import NO_LIST, as_list
+from harness.tasks.label_parser import MARKS, NO_LIST, as_list
 from harness.tasks.problems import Problems
 from harness.tasks.table_files import FileTable
 from harness.wording import escaped, plural, short
@@ -17,6 +18,9 @@ NamedKind = Literal["classes", "number", "multilabel"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 MISSING: Final = (*NO_VALUE, "inf", "infinity")  # labels that may be no classes
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
+_AMOUNT: Final = re.compile(  # a number as people write it
+    r"[$€£¥]?\s?[+\-\u2212]?\d{1,3}([.,' \u00a0\u202f]\d{3})*([.,]\d+)?\s?[%€$£¥]?"
+)
 _EXACT: Final = 2**53  # whole numbers below it are different floats
 _THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
 
@@ -84,7 +88,11 @@ def label_kind(
         return LabelKind()
     comma = _decimal_comma(values)
     numbers = {text: as_number(text, decimal_comma=comma) for text in values}
-    if regression is None and labels is None and (doubt := _doubt(numbers)):
+    numbers_or_alike = {
+        text: math.nan if number is None and _AMOUNT.fullmatch(text) else number
+        for text, number in numbers.items()
+    }
+    if regression is None and labels is None and (doubt := _doubt(numbers_or_alike)):
         problems.add(f"{at}: {doubt}; pass `--kind number` or `--kind classes`")
         return LabelKind()
     if regression and any("," in text for text in values) and not comma:
@@ -92,7 +100,9 @@ def label_kind(
             f"{at}: write numbers without thousands separators; if the commas are decimal, write points"
         )
     merged = _merged(values)
-    if len(set(numbers.values()) if regression and None not in numbers.values() else merged) == 1:
+    readable = problems.count == 0  # or else other rows may have other labels
+    distinct = set(numbers.values()) if regression and None not in numbers.values() else merged
+    if readable and len(distinct) == 1:
         what = "the same number" if regression else "of one class"
         problems.add(f"{at}: every row is {what} ({short(merged[0])}); there is nothing to learn")
     if regression:
@@ -137,10 +147,17 @@ def _sets(
 
 def _are_values(lists: Sequence[Sequence[str]], names: Collection[str]) -> bool:
     """Return whether lists hold a mark or a probability for each class, and not the names of classes."""
-    of_one_length = len({len(cell) for cell in lists}) == 1
+    lengths = {len(cell) for cell in lists}
+    if len(lengths) != 1 or max(lengths) < 2:
+        return False
     numbers = [as_number(name) for name in names]
-    shares = [number for number in numbers if number is not None and 0 <= number <= 1]
-    return of_one_length and bool(names) and len(shares) == len(numbers)
+    odd = [
+        number
+        for number in numbers
+        if number is not None and not (number >= 0 and number.is_integer())
+    ]
+    repeated = any(len(set(cell)) < len(cell) for cell in lists)
+    return {*names} <= MARKS.keys() or (None not in numbers and bool(odd or repeated))
 
 
 def marked(
@@ -178,15 +195,21 @@ def _doubt(numbers: Mapping[str, float | None]) -> str:
     Args:
         numbers: the distinct labels, and the number that each is, or None.
     """
-    known = {number for number in numbers.values() if number is not None}
+    known = [text for text, number in numbers.items() if number is not None]
     others = [text for text, number in numbers.items() if number is None]
-    decimals = any(not number.is_integer() for number in known)
-    if len(others) > 0.2 * len(numbers) or not (decimals or len(known) > MAX_CLASSES):
+    decimals = any(
+        not (numbers[text] or 0.0).is_integer() and re.search(r"[.,]\d|\de-", text.lower())
+        for text in known
+    )
+    different = len(
+        {numbers[text] if not math.isnan(numbers[text] or 0.0) else text for text in known}
+    )
+    if len(others) > 0.2 * len(numbers) or not (decimals or different > MAX_CLASSES):
         return ""
     shown = ", ".join(sorted(numbers.keys() - set(others))[:3])
     what = "decimal numbers" if decimals else "different numbers"
     beside = f", and beside them {', '.join(map(short, sorted(others)[:3]))}" if others else ""
-    return f"{len(known)} {what} ({shown}, ...){beside} may be classes or measurements"
+    return f"{different} {what} ({shown}, ...){beside} may be classes or measurements"
 
 
 def _assumed(
@@ -195,7 +218,7 @@ def _assumed(
     """Yield sentences on what was assumed about labels that are classes."""
     if regression is None and None not in numbers.values() and len(merged) > 2:
         yield f"{at}: the numbers are taken as classes; `--kind number` takes them as measurements"
-    if both := sorted(text for text in numbers if text not in merged):
+    if both := sorted(numbers.keys() - set(merged)):
         yield f"{at}: {', '.join(map(short, both[:3]))} and the whole number are taken as one class"
     same: dict[float, list[str]] = {}
     for text in sorted(merged):
@@ -210,15 +233,18 @@ def _assumed(
 
 
 def _decimal_comma(values: Collection[str]) -> bool:
-    """Return whether all labels are numbers if a comma is a decimal point, and some are not without."""
+    """Return whether most labels are numbers if a comma is a decimal point, and some are not without."""
     commas = [text for text in values if "," in text]
     thousands = all(re.fullmatch(_THOUSANDS.format(","), text) for text in commas)
     return (
         bool(commas)
         and not thousands
-        and all(
-            as_number(text) is not None or re.fullmatch(r"[+-]?\d+,\d+", text) for text in values
+        and 5
+        * sum(
+            as_number(text) is not None or bool(re.fullmatch(r"[+-]?\d+,\d+", text))
+            for text in values
         )
+        >= 4 * len(values)
     )
 
 

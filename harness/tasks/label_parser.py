@@ -27,7 +27,8 @@ MARKS = {
     "false": False,
     "true": True,
 }  # cells of a column that marks a class
-MOST_HINTS: Final = 50
+MOST_HINTS: Final = 20
+MOST_COMPARED: Final = 200  # classes that a hint compares a label with
 LARGEST: Final = 1e100  # number to learn: squares are summed
 NO_LIST = (
     'is not a list of classes: write lists such as ["a", "b"], or a column of 0 and 1 for each class and '
@@ -54,7 +55,11 @@ def as_list(value: object) -> Sequence[object] | None:
 
 
 def _python_list(text: str) -> list[Any] | None:
-    """Return the list that Python would read; None for other texts, or with adjacent texts, which Python joins."""
+    """Return the list that Python reads; None for no list, or for adjacent strings, which Python joins.
+
+    Raises:
+        ValueError: an element is neither a string nor a number.
+    """
     if not _LIST.fullmatch(text):
         return None
     found: list[Any] = ast.literal_eval(text)
@@ -66,7 +71,7 @@ class LabelParser:
     """Reads the labels of rows.
 
     Attributes:
-        columns: the label column, or for a multilabel task also one column of 0 and 1 for each class.
+        columns: the label column, or the columns of 0 and 1 (one for each class) of a multilabel task.
         classes: the names of the classes; empty for a regression.
         multilabel: whether a row may have several classes or none.
         decimal_comma: whether labels are numbers such as `1,5`.
@@ -78,8 +83,13 @@ class LabelParser:
     decimal_comma: bool = False
 
     @cached_property
+    def _seen(self) -> Mapping[str, str]:
+        """The class by what a reader sees of its name."""
+        return {seen(name): name for name in reversed(self.classes)}
+
+    @cached_property
     def _written(self) -> Mapping[str, str]:
-        """The class of each whole number, as it is written."""
+        """The class by its name, in which `1.0` is `1`."""
         return {whole(name): name for name in reversed(self.classes)}
 
     @cached_property
@@ -140,7 +150,7 @@ class LabelParser:
             number = as_number(text, decimal_comma=self.decimal_comma)
             if number is None:
                 mixed = as_number(text, decimal_comma=True) is not None
-                hint = ": write all numbers with a decimal point and no other" if mixed else ""
+                hint = ": write numbers with a decimal point, never a comma" if mixed else ""
                 problems.add_row(*at, f"{prefix}{short(text)} is not a finite number{hint}")
             elif abs(number) > LARGEST:
                 problems.add_row(
@@ -159,10 +169,10 @@ class LabelParser:
 
     def _unknown(self, text: str) -> str:
         """Return the problem of a label that is not a class."""
-        twin = next((name for name in self.classes if seen(name) == seen(text)), None)
+        twin = self._seen.get(seen(text))
         if twin is not None:
             return f"{text!a} only looks like the class {twin!a}: give them one spelling"
         known = listed(map(repr, self.classes), MOST_NAMED)
-        return (
-            f"{short(text)} is not one of the classes ({known}){did_you_mean(text, self.classes)}"
-        )
+        few = len(self.classes) <= MOST_COMPARED
+        hint = did_you_mean(text, self.classes) if few and len(text) <= MOST_COMPARED else ""
+        return f"{short(text)} is not one of the classes ({known}){hint}"

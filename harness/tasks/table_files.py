@@ -22,7 +22,7 @@ from harness.tasks.problems import Problems
 from harness.wording import escaped, listed, plural, short
 from methods.core.suggestions import did_you_mean
 
-_RULE: Final = re.compile(r"[:|]*[-=_]{2,}[:|]*")  # a cell of a line under the header
+_RULE: Final = re.compile(r"[:|]*(-+|=+|_+)[:|]*")  # a cell of a line under the header
 _MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
 
 
@@ -58,6 +58,9 @@ class FileTable:
     positions: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     title: str = ""  # in sentences; empty: the name of the file
+    has_header: bool = (
+        False  # a line with the names of the columns, which files that were joined repeat
+    )
 
     @property
     def name(self) -> str:
@@ -82,16 +85,17 @@ class FileTable:
         return set(missing)
 
     def repeats_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
-        """Return whether a row has the names of these columns in them, or only lines such as `----`.
-
-        Columns without a name may be blank.
-        """
-        cells = {name: str(row.get(name) or "").strip("\ufeff ") for name in names}
+        """Return whether a row has the names of these columns in them; columns without a name may be blank."""
+        values = {name: row.get(name) for name in names}
+        cells = {
+            name: "" if cell is None else str(cell).strip("\ufeff ")
+            for name, cell in values.items()
+        }
         filled = {name: cell for name, cell in cells.items() if cell}
-        if filled and all(map(_RULE.fullmatch, filled.values())):
-            return True
-        return bool(filled) and all(
-            cell.casefold() == name.casefold() for name, cell in filled.items()
+        return (
+            self.has_header
+            and bool(filled)
+            and all(cell.casefold() == name.casefold() for name, cell in filled.items())
         )
 
     def text(
@@ -194,10 +198,11 @@ def _separated(
     found = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
     table = FileTable(path, (), notes=(*decoded.notes, *found.notes))
     row, line = 0, 1 + found.skipped
-    joined: list[str] = []  # positions of rows with other rows inside quotes
+    broken: list[tuple[str, list[str]]] = []  # rows with line breaks inside quotes, by position
+    kept: list[tuple[int, str]] = []  # columns that rows keep
     blank: list[
         str
-    ] = []  # positions of blank lines of a single column, which are rows unless they end the file
+    ] = []  # positions of blank lines of a single column: rows, unless they end the file
     try:
         for last, cells in found.rows(decoded.text):
             position, line = f"row {row} (line {line})", last + 1
@@ -210,11 +215,14 @@ def _separated(
                 columns = _header(
                     [cell.strip("\ufeff").strip() for cell in cells], path, problems, how
                 )
-                table = FileTable(path, columns, notes=table.notes)
+                table = FileTable(path, columns, notes=table.notes, has_header=True)
                 kept = [(n, name) for n, name in enumerate(columns) if _is_kept(name, how)]
+            elif row == 1 and _underlines(cells):
+                under = f"{escaped(path.name)}: the line under the header is left out"
+                problems.notes.append(under)
             elif len(cells) == len(table.columns):
-                if any("\n" in c for c in cells) and _holds_rows(cells, found.delimiter):
-                    joined.append(position)
+                if any("\n" in cell or "\r" in cell for cell in cells):
+                    broken.append((position, cells))
                 for before in blank:
                     table.rows.append({name: "" for _, name in kept})
                     table.positions.append(before)
@@ -230,6 +238,8 @@ def _separated(
             "a field that starts with a quote must end with one, and quotes inside it are doubled"
         )
         problems.add(f"{escaped(str(path))}, row {row} (line {line}): {error}; {hint}")
+    known = {n: {str(row[name]).strip() for row in table.rows} - {""} for n, name in kept}
+    joined = [position for position, cells in broken if _holds_rows(cells, found.delimiter, known)]
     if joined:
         problems.notes.append(
             f"{escaped(path.name)}: {plural(len(joined), 'row')} with lines inside quotes that look like rows "
@@ -238,23 +248,35 @@ def _separated(
     return table
 
 
-def _holds_rows(cells: Sequence[str], delimiter: str) -> bool:
-    """Return whether the lines of a quoted cell, with the cells beside it, have as many delimiters as rows.
+def _underlines(cells: Sequence[str]) -> bool:
+    """Return whether a row is a line such as `---,---` or `:--|:-:` under the header."""
+    marks = [cell.strip() for cell in cells]
+    return all(map(_RULE.fullmatch, marks)) and any(len(mark) > 1 for mark in marks)
 
-    A delimiter before a space is one of prose, unless it is a tab.
+
+def _holds_rows(cells: Sequence[str], delimiter: str, known: Mapping[int, Collection[str]]) -> bool:
+    """Return whether the lines of a quoted cell look like rows: they have values of other columns in their places.
+
+    Args:
+        cells: of a row.
+        delimiter: what separates columns.
+        known: the values of some columns, by their position.
     """
-    pattern = re.compile(re.escape(delimiter) + ("" if delimiter == "\t" else r"(?!\s)"))
     for number, cell in enumerate(cells):
-        lines = re.split(r"\r\n|\r|\n", cell)
+        lines = [line.split(delimiter) for line in re.split(r"\r\n|\r|\n", cell)]
         if len(lines) < 2:
             continue
-        counts = [len(pattern.findall(line)) for line in lines]
-        counts[0] += number  # the cells before it
-        counts[-1] += len(cells) - 1 - number
-        if all(count == len(cells) - 1 for count in counts):
-            return True
-        if delimiter == "\t" and "\t" in cell:
-            return True
+        for column, values in known.items():
+            # The first line has only the columns from this one on, and the last only those up to it.
+            found = [
+                line[column - len(cells) :][0]
+                for line in lines[:-1]
+                if column > number and len(line) >= len(cells) - number
+            ]
+            found += [line[column] for line in lines[1:] if column <= number < len(line)]
+            wanted = len(lines) - 1
+            if len(found) >= wanted and all(text.strip(' "') in values for text in found):
+                return True
     return False
 
 
@@ -274,6 +296,8 @@ def _header(names: Sequence[str], path: Path, problems: Problems, how: Reading) 
     for number, name in enumerate(names, 1):
         while not name or name in unique:
             name = f"{name} {number}" if name else f"column {number}"
+            if name in names:  # another column has this name
+                name += " "
         unique[name] = None
     return tuple(unique)
 
@@ -359,6 +383,8 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
             columns[name] = as_written(column.to_pylist())
         else:
             columns[name] = column.to_pylist()
+    if not columns:  # none is needed of those that there are
+        return [{} for _ in range(table.num_rows)]
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 

@@ -14,7 +14,7 @@ from harness.tasks.sources import Source
 from harness.tasks.table_files import FileTable, Reading, digest
 from harness.wording import escaped, listed, plural, short
 
-REPEATS: Final = "repeating or underlining the header"
+REPEATS: Final = "repeating the header"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    # the label column, or for a multilabel task also one column of 0 and 1 for each class
+    # the label column, or the columns of 0 and 1 (one for each class) of a multilabel task
     label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
     multilabel: bool = False
@@ -51,7 +51,7 @@ class TableReader:
         return escaped(text)  # a file's name need not be UTF-8
 
     def revision(self) -> str:
-        """Return a hash of the contents, and of the columns, the classes and the format that are read.
+        """Return a hash of the contents, the columns, the classes, the delimiter and the encoding.
 
         Raises:
             UsageError: a file cannot be read.
@@ -79,7 +79,7 @@ class TableReader:
     def tables(self, problems: Problems) -> list[FileTable | None]:
         """Return the table of each split, or None for one that cannot be read; add problems.
 
-        If a file itself cannot be read, the list is `[None]`.
+        If the bytes of a file cannot be read, the list is `[None]`.
         """
         try:
             contents = self.origin.contents()
@@ -130,7 +130,7 @@ class TableReader:
                 left_out.setdefault(reason, []).append(position)
                 continue
             if reason == REPEATS:
-                problems.add_row(table.path, position, ": repeats the header or underlines it")
+                problems.add_row(table.path, position, ": repeats the header")
                 continue
             texts = [
                 table.text(record, name, position, problems)
@@ -151,8 +151,8 @@ class TableReader:
         if unnamed:
             count = plural(sum(row.group in unnamed for row in rows), "row")
             problems.notes.append(
-                f"{table.name}: {count} with {listed(map(short, sorted(unnamed)))} in {self.group!r} are "
-                f"{plural(len(unnamed), 'group')}; leave the cell empty if it names none"
+                f"{table.name}: {count} with {listed(map(short, sorted(unnamed)))} in {self.group!r} count as "
+                f"{plural(len(unnamed), 'group')}; leave cells without a group empty"
             )
         if ungrouped and self.group not in missing:
             problems.notes.append(
@@ -161,10 +161,16 @@ class TableReader:
             )
         return rows
 
+    def is_example(self, table: FileTable, record: Mapping[str, Any]) -> bool:
+        """Return whether a row has a text, so that its label counts."""
+        missing = {*self.fields} - {*table.columns}
+        repeats = table.repeats_header(record, self.reading.needed)
+        return not repeats and not self._lacks(record, missing, None)
+
     def _lacks(
         self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
     ) -> str:
-        """Return `without text` or `without label`; empty if the row has both.
+        """Return `without text`, `without label`, or nothing.
 
         Args:
             record: the row.

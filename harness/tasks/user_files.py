@@ -163,7 +163,13 @@ def _contents(
     rows = reader.parse(table, problems, omitted)
     if table.rows and not rows and problems.count == before:
         problems.add(f"{escaped(str(table.path))}: no row has a text and a label")
-    if reader.group and len(rows) > 1 and {row.group for row in rows} == {rows[0].group} != {""}:
+    held_out = "test" not in reader.origin.splits
+    if (
+        held_out
+        and reader.group
+        and len(rows) > 1
+        and {row.group for row in rows} == {rows[0].group} != {""}
+    ):
         problems.add(
             f"{table.name}: every row has the same value of {reader.group!r}: no row is left to train on"
         )
@@ -204,7 +210,9 @@ def _kind(
         kind = label_kinds.marked(train, reader.label, labels, problems)
     else:
         (column,) = reader.label
-        rows = (row for row in train.rows if not train.repeats_header(row, reader.reading.needed))
+        rows = [row for row in train.rows if reader.is_example(train, row)]
+        if train.rows and not rows:
+            problems.add(f"{escaped(str(train.path))}: no row has a text and a label")
         at = f"{escaped(str(train.path))}, column {column!r}"
         cells = [row.get(column) for row in rows]
         kind = label_kinds.label_kind(cells, at, named, labels, problems)

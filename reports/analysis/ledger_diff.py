@@ -141,13 +141,13 @@ def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
 
 
 def headline(diff: LedgerDiff) -> str:
-    """Return the result in one sentence, which calls no cell unchanged whose scores differ."""
+    """Return the result in one sentence; a cell with any other score counts as changed."""
     if not diff.cells:
         return (
             "Nothing to compare: no job has a score on the same rows, backbone and recipe in both."
         )
     counts = Counter(move.word for move in diff.cells)
-    parts = [f"{counts['moved'] or 'None'} of {len(diff.cells)} cells changed significantly"]
+    parts = [f"{counts['moved'] or 'None'} of {len(diff.cells)} cells moved significantly"]
     parts += [f"{counts[word]} {text}" for word, text in CHANGES.items() if counts[word]]
     return f"{'; '.join(parts)}; {counts['equal']} are equal to the last digit."
 

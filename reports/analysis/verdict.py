@@ -1,7 +1,7 @@
-"""The verdict in words: what differs, by how much, for which tasks that is settled, and the next step.
+"""The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
-A verdict never calls methods equal. With `full`, it gives for each claim that is not settled the difference
-that the test detects, or why p could not reach the level. If all claims on a method are barred, the headline
+A verdict never calls methods equal. With `full`, a claim that is not settled has what bars it, why p could not
+reach the level, or the difference that the test detects. If all claims on a method are barred, the headline
 says why.
 """
 
@@ -59,12 +59,12 @@ def _without_comparison(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison, tests: Sequence[Contrast]) -> str:
-    """Return what is settled, what is not, and what supports no claim."""
+    """Return what is settled and what is not, or the answer to the hypothesis; and the methods without a claim."""
     where = f"on {comparison.tasks[0]}" if len(comparison.tasks) == 1 else "on these tasks"
     # A method that is better on average may be worse on some of the tasks.
     where_settled = where.replace("on these", "on average over these")
     if comparison.hypothesis is not None:
-        barred = [test for test in tests if test.barred and not test.declared]
+        barred = [test for test in tests if test.these.barred and not test.declared]
         answer = _answer(comparison.hypothesis, where, where_settled)
         return " ".join([answer, *_no_claims(barred)])
     wide = [test for test in tests if test.others and test.others.settled]
@@ -110,14 +110,15 @@ def _directions(tests: Sequence[Contrast]) -> str:
 
 
 def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield one sentence for each kind of first reason that bars claims, with the methods that it concerns."""
+    """Yield a sentence for the methods that have the same kind of reason first among those that bar claims."""
     kinds: dict[str, list[Contrast]] = {}
     for test in tests:
         kind = test.barred[0].kind if test.barred else test.these.barred[0]
         kinds.setdefault(kind, []).append(test)
-    for kind, members in kinds.items():
+    for members in kinds.values():
         bars = list(dict.fromkeys(bar for test in members for bar in test.barred))
-        texts = list(dict.fromkeys(bar.text for bar in bars)) or [kind]
+        reasons = (reason for test in members for reason in test.these.barred)
+        texts = list(dict.fromkeys([bar.text for bar in bars] or reasons))
         more = f"; and {plural(len(texts) - 1, 'more reason')}" if len(texts) > 1 else ""
         advice = f". To change this, {bars[0].advice}" if bars else ""
         names = _names([test.method for test in members])
@@ -201,12 +202,12 @@ def _untested(claim: Inference) -> str:
 
 def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     """Yield why p could not reach the level, or what difference the test detects."""
+    adjusted = "adjusted " * (claim.m > 1)
     if claim.tied:
-        yield f"{test.ties} of {test.n} {test.unit} are tied, so p cannot reach {claim.alpha:.2g}"
+        yield f"{test.ties} of {test.n} {test.unit} are tied, so {adjusted}p cannot reach {claim.alpha:.2g}"
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         smallest = probability(claim.reach, claim.alpha)
-        adjusted = "adjusted " * (claim.m > 1)
         yield f"with {claim.n} tasks, {adjusted}p is at least {smallest}; {claim.alpha:.2g} takes {fewest} tasks"
     elif not math.isnan(claim.mde):
         yield f"the test detects about {claim.mde:.1f} points or more, with a power of 80 %"

@@ -174,7 +174,7 @@ def _headline(centres: Mapping[str, PlaceTests]) -> str:
         "the vertices."
     )
     results = [
-        f"the score at the centre of {method} is {points(-test.effect)} points from the mean score of its vertices, "
+        f"the centre of {method} minus the mean score of its vertices is {points(-test.effect)} points, "
         f"{outcome(test.widest)}"
         if test.n
         else f"the centre of {method} is not compared, because no model has a score at the centre and at its vertices"

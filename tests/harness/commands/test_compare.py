@@ -26,7 +26,7 @@ def test_equal_databases_have_no_moved_cell(bench, copies):
     """Every cell is equal to the last digit, and the exit code is 0; JSON output has a schema number."""
     ended = bench(copies, "compare", "a.db", "b.db")
     assert (ended.code, ended.err) == (0, "")
-    assert "None of 72 cells changed significantly; 72 are equal to the last digit." in ended.out
+    assert "None of 72 cells moved significantly; 72 are equal to the last digit." in ended.out
     content = json.loads(bench(copies, "compare", "a.db", "b.db", "--format", "json").out)
     assert content["schema"] == 1
     assert len(content["cells"]) == 72

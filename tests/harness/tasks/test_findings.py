@@ -52,7 +52,7 @@ def test_a_header_within_the_file_is_left_out_and_counted(write, content):
     """Files that were joined have the header again, in the spelling of each."""
     task = from_options(write("d.csv", content), ["text"], ["label"])
     assert (task.labels, task.train_rows) == (("a", "b"), 3)
-    assert any("1 repeating or underlining the header" in one for one in task.findings)
+    assert any("1 repeating the header" in one for one in task.findings)
 
 
 @pytest.mark.parametrize("text", ["\u200d\u200d", "\u2060", "\u00a0\u3000", "\ufeff", "\u00ad"])
@@ -186,11 +186,11 @@ def test_unknown_labels_of_two_long_columns_are_refused_at_once(write):
 
 def test_a_line_under_the_header_is_left_out(write):
     """Programs for databases and Markdown underline the header."""
-    for rule in ("----,-----", "|---,---|", "====,====="):
+    for rule in ("----,-----", "|---,---|", "====,=====", ":--,:-:"):
         path = write("d.csv", f"text,label\n{rule}\nx,a\ny,b\n")
         task = from_options(path, ["text"], ["label"])
         assert (task.labels, task.train_rows) == (("a", "b"), 2)
-        assert any("1 repeating or underlining the header" in one for one in task.findings)
+        assert "d.csv: the line under the header is left out" in task.findings
 
 
 @pytest.mark.parametrize("missing", ["<NA>", "\\N", "NaT", "(null)", "#REF!", "?"])
@@ -208,7 +208,7 @@ def test_groups_without_a_name_are_said_to_be_one(write):
     """All rows whose author is `NA` would be split together."""
     path = write("d.csv", "text,label,who\na,p,NA\nb,n,NA\nc,p,Ann\nd,n,Bob\n")
     task = from_options(path, ["text"], ["label"], group="who")
-    assert any("2 rows with 'NA' in 'who' are 1 group" in one for one in task.findings)
+    assert any("2 rows with 'NA' in 'who' count as 1 group" in one for one in task.findings)
 
 
 @pytest.mark.parametrize(
@@ -229,3 +229,107 @@ def test_long_numbers_are_different_classes(write):
     labels = ["1234567890123456788", "1234567890123456789", "7"]
     task = from_options(write("d.csv", labelled(*labels)), ["text"], ["label"], kind="classes")
     assert not any("one number" in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"{n // 10},{n % 10}" for n in range(40)] + ["n.v."],
+        [f"{n},250" for n in range(1, 9)],
+        [f"{n},99 \u20ac" for n in range(1, 9)],
+    ],
+    ids=["an odd cell", "thousands", "prices"],
+)
+def test_numbers_as_people_write_them_ask_for_the_kind(write, labels):
+    """One cell that is no number, separators and units do not make classes of measurements."""
+    rows = "".join(f"word{n};{label}\n" for n, label in enumerate(labels))
+    message = problems(write("d.csv", f"text;label\n{rows}"), ["text"], ["label"])
+    assert "may be classes or measurements; pass `--kind number`" in message
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["[true, false]", "[false, false]"], ["[3, 0, 3]", "[5, 0, 0]"], ["[-1, 2]", "[1, 0]"]],
+)
+def test_lists_of_marks_votes_and_logits_are_refused(write, cells):
+    """They hold a value for each class, and not the names of classes."""
+    rows = "".join(f'word{n},"{cell}"\n' for n, cell in enumerate(cells))
+    path = write("d.csv", f"text,label\n{rows}")
+    assert "do not name the classes" in problems(path, ["text"], ["label"], kind="multilabel")
+
+
+def test_a_column_keeps_its_name_beside_renamed_ones(write):
+    """A second `Comment` is not called `Comment 2` if there is such a column."""
+    path = write("d.csv", "Comment,Comment,Comment 2,label\nfirst,second,third,x\na,b,c,y\n")
+    task = from_options(path, ["Comment 2"], ["label"])
+    assert task.reader.examples("train", task.reader.revision())[0].texts == ("third",)
+
+
+def test_quotes_that_hold_rows_with_spaces_are_a_finding(write):
+    """Also where a space follows each delimiter, and a text has one more of them."""
+    path = write(
+        "d.csv",
+        'text,label\n"Great movie, pos\nwell,really, neg\nawful", neg\nfine, pos\nbad, neg\n',
+    )
+    task = from_options(path, ["text"], ["label"])
+    assert any("lines inside quotes that look like rows" in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hi,\nmy order did not arrive", "f(a,b)\nreturn c", "Kostet 1,50 Euro\nGut", "a,b\nc,d\n"],
+)
+def test_lines_of_letters_and_code_are_no_finding(write, text):
+    """Their parts are no labels of other rows."""
+    path = write("d.csv", f'text,label\n"{text}",pos\nx,neg\ny,pos\n')
+    assert not any(
+        "look like rows" in one for one in from_options(path, ["text"], ["label"]).findings
+    )
+
+
+def test_a_test_file_may_be_of_one_group(write):
+    """With a test file, no group is held out."""
+    train = write("d.csv", "text,label,who\na,p,Ann\nb,n,Bob\n")
+    test = write("t.csv", "text,label,who\nc,p,Cid\nd,n,Cid\n")
+    assert from_options(train, ["text"], ["label"], group="who", test=test).test_rows == 2
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("\u041d\u0435\u0442", "\u043d\u0435\u0442"), ("\u039d\u03b1\u03b9", "\u03bd\u03b1\u03b9")],
+)
+def test_classes_that_differ_in_case_are_named_in_other_scripts(write, pair):
+    """Cyrillic and Greek."""
+    task = from_options(write("d.csv", labelled(*pair, "other")), ["text"], ["label"])
+    assert any("look alike" in one for one in task.findings)
+
+
+@pytest.mark.parametrize("text", ["\U0001fa77", "\ue000", "\U000e0fff"])
+def test_characters_that_are_newer_than_python_are_texts(write, text):
+    """New emoji, and those for private use."""
+    task = from_options(write("d.csv", f"text,label\n{text},a\nx,b\n"), ["text"], ["label"])
+    assert task.train_rows == 2
+
+
+def test_lines_of_json_have_no_header(write):
+    """A text of dashes, or with the name of its column, is a text."""
+    lines = [
+        '{"text": "---", "label": 0}',
+        '{"text": "text", "label": 0}',
+        '{"text": "x", "label": 1}',
+    ]
+    task = from_options(write("d.jsonl", "\n".join(lines)), ["text"], ["label"])
+    assert task.train_rows == 3
+
+
+def test_rows_that_are_left_out_define_no_class(write):
+    """A class of rows without a text is none, so that the rest are two classes."""
+    path = write("d.csv", "text,label\na,x\nb,y\n,z\n")
+    assert from_options(path, ["text"], ["label"], positive="x").labels == ("y", "x")
+
+
+def test_an_encoding_that_gives_control_characters_is_doubted(write):
+    """Windows files are often called Latin-1."""
+    path = write("d.csv", "text,label\nIt\u2019s \u20ac5,a\nx,b\n".encode("cp1252"))
+    task = from_options(path, ["text"], ["label"], encoding="latin-1")
+    assert any("gives control characters: cp1252 may be meant" in one for one in task.findings)

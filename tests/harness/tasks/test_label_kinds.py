@@ -183,8 +183,7 @@ def test_a_decimal_comma_in_the_test_file_only_is_named(write):
         train, ["text"], ["label"], test=write("t.csv", "text;label\na;1,5\n"), kind="number"
     )
     assert (
-        "'1,5' is not a finite number: write all numbers with a decimal point and no other"
-        in message
+        "'1,5' is not a finite number: write numbers with a decimal point, never a comma" in message
     )
 
 

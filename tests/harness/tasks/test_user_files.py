@@ -163,7 +163,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted(write):
     said = next(finding for finding in task.findings if "left out" in finding)
     assert said == (
         "d.csv: 4 rows left out: 2 without text (row 2 (line 3), row 5 (line 6)); 1 without label "
-        "(row 3 (line 4)); 1 repeating or underlining the header (row 4 (line 5)); --strict-data refuses them"
+        "(row 3 (line 4)); 1 repeating the header (row 4 (line 5)); --strict-data refuses them"
     )
     refused = problems(path, ["text"], ["label"], strict=True)
     assert "column 'text': no text; the same in 1 more row: row 5 (line 6)" in refused

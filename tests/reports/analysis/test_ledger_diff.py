@@ -19,7 +19,7 @@ def test_the_same_ledger_twice_moved_nowhere(grid):
     found = diff_ledgers(grid(), grid())
     assert all(move.equal == move.pairs and not move.moved for move in found.cells)
     assert (
-        headline(found) == "None of 36 cells changed significantly; 36 are equal to the last digit."
+        headline(found) == "None of 36 cells moved significantly; 36 are equal to the last digit."
     )
     assert as_document(found, before="a", after="b").tables == ()
 
@@ -68,7 +68,7 @@ def test_what_is_not_settled_is_not_called_noise(grid):
         ("rte", "one draw"),
     ]
     assert headline(found) == (
-        "None of 2 cells changed significantly; 1 changed, not settled (absence of significance is not evidence of "
+        "None of 2 cells moved significantly; 1 changed, not settled (absence of significance is not evidence of "
         "equality); 1 changed, which a single draw cannot distinguish from noise; 0 are equal to the last digit."
     )
     (table,) = as_document(found, before="a", after="b").tables
