@@ -73,7 +73,7 @@ def _print_report(out: Console) -> None:
     draws = plural(test.draws[0], "draw")
     print_line(
         out,
-        f"Accuracy in %, mean; ± reaches the farther bound of the 95 % interval, {draws} of "
+        f"Accuracy in %, mean; ± is the distance to the farther bound of the 95 % interval, {draws} of "
         f"{comparison.sizes[0]} training examples.",
     )
     low, high = test.these.low, test.these.high

@@ -6,7 +6,7 @@ from harness.jobs import Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task
 
-HELD_OUT = 0.25  # fraction of the examples to test on, unless `Recipe.test_limit` is less
+HELD_OUT = 0.25  # fraction of the examples to test on, if `Recipe.test_limit` allows
 
 
 def held_out_count(rows: int, recipe: Recipe) -> int:

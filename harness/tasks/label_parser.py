@@ -28,7 +28,7 @@ MARKS = {
     "true": True,
 }  # cells of a column that marks a class
 MOST_HINTS: Final = 20
-MOST_COMPARED: Final = 200  # classes that a hint compares a label with
+MOST_COMPARED: Final = 200  # classes, or characters, beyond which there is no hint
 LARGEST: Final = 1e100  # number to learn: squares are summed
 NO_LIST = (
     'is not a list of classes: write lists such as ["a", "b"], or a column of 0 and 1 for each class and '
@@ -58,7 +58,7 @@ def _python_list(text: str) -> list[Any] | None:
     """Return the list that Python reads; None for no list, or for adjacent strings, which Python joins.
 
     Raises:
-        ValueError: an element is neither a string nor a number.
+        ValueError, SyntaxError: an element is not a literal.
     """
     if not _LIST.fullmatch(text):
         return None
@@ -71,7 +71,7 @@ class LabelParser:
     """Reads the labels of rows.
 
     Attributes:
-        columns: the label column, or the columns of 0 and 1 (one for each class) of a multilabel task.
+        columns: the label column, or for some multilabel tasks a column of 0 and 1 for each class.
         classes: the names of the classes; empty for a regression.
         multilabel: whether a row may have several classes or none.
         decimal_comma: whether labels are numbers such as `1,5`.

@@ -23,7 +23,7 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    # the label column, or the columns of 0 and 1 (one for each class) of a multilabel task
+    # the label column, or for some multilabel tasks a column of 0 and 1 for each class
     label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
     multilabel: bool = False
@@ -162,7 +162,7 @@ class TableReader:
         return rows
 
     def is_example(self, table: FileTable, record: Mapping[str, Any]) -> bool:
-        """Return whether a row has a text, so that its label counts."""
+        """Return whether a row has all texts and is no header."""
         missing = {*self.fields} - {*table.columns}
         repeats = table.repeats_header(record, self.reading.needed)
         return not repeats and not self._lacks(record, missing, None)
@@ -175,7 +175,7 @@ class TableReader:
         Args:
             record: the row.
             missing: the columns that the table lacks.
-            parser: of its label; None: the label's columns are missing.
+            parser: of its label; None: the label is not checked.
         """
         for name in self.fields:
             value = record.get(name)

@@ -141,7 +141,7 @@ def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
 
 
 def headline(diff: LedgerDiff) -> str:
-    """Return the result in one sentence; a cell with any other score counts as changed."""
+    """Return the result in one sentence; a cell with any unequal pair counts as changed."""
     if not diff.cells:
         return (
             "Nothing to compare: no job has a score on the same rows, backbone and recipe in both."

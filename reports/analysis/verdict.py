@@ -1,6 +1,6 @@
 """The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
-A verdict never calls methods equal. With `full`, a claim that is not settled has what bars it, why p could not
+A verdict never calls methods equal. With `full`, a claim that is not settled gives its own bars, why p could not
 reach the level, or the difference that the test detects. If all claims on a method are barred, the headline
 says why.
 """
@@ -110,7 +110,7 @@ def _directions(tests: Sequence[Contrast]) -> str:
 
 
 def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield a sentence for the methods that have the same kind of reason first among those that bar claims."""
+    """Yield a sentence for each kind of reason, taking a method's first, with the methods that it bars."""
     kinds: dict[str, list[Contrast]] = {}
     for test in tests:
         kind = test.barred[0].kind if test.barred else test.these.barred[0]

@@ -64,7 +64,9 @@ def _is_said(comparison: Comparison, note: Note) -> bool:
 
 def _brief_legend(comparison: Comparison, table: Table) -> str:
     shown = "".join(cell.text + cell.marks for row in table.rows for cell in row)
-    parts = ["* or bold: best of the column. ±: reaches the farther bound of the 95 % interval."]
+    parts = [
+        "* or bold: best of the column. ±: distance to the farther bound of the 95 % interval."
+    ]
     if {"↑", "↓"} & set(shown):
         parts.append(f"↑ ↓: better or worse than {comparison.baseline} by an exploratory test.")
     if "‡" in shown:
@@ -129,7 +131,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Scores", _scored_by(comparison)),
         (
             "Numbers",
-            "points (score × 100), higher is better; ± reaches the farther bound of the 95 % interval",
+            "points (score × 100), higher is better; ± is the distance to the farther bound of the 95 % interval",
         ),
         ("Intervals", _intervals(comparison)),
     ]
@@ -278,7 +280,7 @@ def _legend(comparison: Comparison, cells: Sequence[Cell], scope: int | None) ->
         parts.append("* or bold: best mean of the column among complete cells")
     if populations := {cell.population for cell in cells if not math.isnan(cell.low)}:
         parts.append(
-            f"±: reaches the farther bound of the 95 % interval ({describe_populations(populations)})"
+            f"±: distance to the farther bound of the 95 % interval ({describe_populations(populations)})"
         )
     if any(cell.direction for cell in cells):
         parts.append(
