@@ -26,8 +26,8 @@ DRAWS: Final = " draws"
 ENDED: Final = frozenset({"done", "diverged", "failed", "infeasible"})
 
 Place = tuple[str, str]  # of jobs: their comparison and their method
-# by comparison: the number of runs of each method that was complete, and under the method's name with
-# `DRAWS` the number of their draws
+# By comparison: its looks. A look maps the name of each complete method to its number of runs, and the name
+# followed by `DRAWS` to its number of draws.
 Looks = dict[str, list[dict[str, int]]]
 
 

@@ -124,7 +124,8 @@ def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
 def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     estimate = estimates.task_difference([new], [old])
-    # Draws that hold out their own rows share some of them, so that these rows count as a sample too.
+    # If each draw holds out its own test rows, the test sets of draws overlap. The estimate then treats test
+    # rows as a sample, as it does draws.
     shared = estimate.rows if old[0].holdout else None
     interval = intervals.pooled([shared or estimate.draws])
     return CellChange(
@@ -153,7 +154,10 @@ def headline(diff: LedgerDiff) -> str:
 
 
 def as_document(diff: LedgerDiff, *, before: str, after: str, command: str = "") -> Document:
-    """Return the difference as a document; cells that moved come first, then the largest changes."""
+    """Return the difference as a document.
+
+    Cells are ordered by outcome, those that moved first, and within an outcome by the size of the change.
+    """
     facts = [("Before", before), ("After", after)]
     for text, count in (("before", diff.only_before), ("after", diff.only_after)):
         if count:
@@ -162,7 +166,7 @@ def as_document(diff: LedgerDiff, *, before: str, after: str, command: str = "")
         facts.append(
             (
                 "Other rows",
-                f"{plural(diff.other_rows, 'run')} on other rows in the two ledgers, not compared",
+                f"{plural(diff.other_rows, 'pair')} of runs not compared: the two ledgers used different rows",
             )
         )
     kinds = {
@@ -209,11 +213,11 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         rows=tuple(_row(move, several) for move in order),
         labels=3 + len(several),
         legend=(
-            "Intervals and p: other draws on these test rows; paired t test over draws; where each draw "
-            "holds out its own test rows, other test rows too; p is adjusted by "
-            f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A single draw has no p, and neither has "
-            "same shift: all draws differ by the same amount, so there is no variance. ↑ ↓ and bold or *: p at most "
-            ".05. changed: number of runs with another score, of the runs that both have."
+            "Intervals and p are about other draws on these test rows; if each draw holds out its own test rows, "
+            "they are also about other test rows. The test is a paired t test over draws, adjusted by "
+            f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A cell with a single draw has no p, and "
+            'neither has one found as "same shift", in which all draws differ by the same amount. ↑ ↓ and bold or '
+            "*: p at most .05. changed: number of runs with another score, of the runs that both have."
         ),
     )
 

@@ -110,7 +110,10 @@ def _directions(tests: Sequence[Contrast]) -> str:
 
 
 def _no_claims(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield a sentence for each kind of reason, taking a method's first, with the methods that it bars."""
+    """Yield a sentence for each kind of reason, with the methods that it bars.
+
+    The first reason of a method decides its kind.
+    """
     kinds: dict[str, list[Contrast]] = {}
     for test in tests:
         kind = test.barred[0].kind if test.barred else test.these.barred[0]
@@ -208,7 +211,10 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     elif claim.smallest > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         smallest = probability(claim.reach, claim.alpha)
-        yield f"with {claim.n} tasks, {adjusted}p is at least {smallest}; {claim.alpha:.2g} takes {fewest} tasks"
+        yield (
+            f"with {claim.n} tasks, {adjusted}p is at least {smallest}; a p of {claim.alpha:.2g} or less takes at "
+            f"least {fewest} tasks"
+        )
     elif not math.isnan(claim.mde):
         yield f"the test detects about {claim.mde:.1f} points or more, with a power of 80 %"
 
@@ -225,7 +231,7 @@ def _extent(test: Contrast) -> str:
 def _remarks(test: Contrast) -> Iterator[str]:
     if test.others is not None and test.others.settled:
         low, high = test.without_one
-        yield f"Without any one task: {points(low)} to {points(high)}."
+        yield f"If any one task is left out, the mean difference is {points(low)} to {points(high)}."
     if test.settled and abs(test.effect) < test.rope:
         inside = max(-test.these.low, test.these.high) < test.rope
         yield f"The difference {'is' if inside else 'may be'} smaller than {plural(test.rope, 'point')}."
@@ -239,7 +245,10 @@ def _remarks(test: Contrast) -> Iterator[str]:
 
 
 def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield how to detect a difference that matters in the first comparison that is open, and the cost."""
+    """Yield how the first open claim that has a next step can detect a difference that matters.
+
+    If there is none, yield the fewest draws or tasks that a claim takes.
+    """
     for test in sorted(tests, key=lambda test: not test.declared):
         for claim in test.inferences:
             if claim.settled or test.these.barred or math.isnan(claim.p_raw):

@@ -64,7 +64,7 @@ def as_document(
             baseline has no model.
         split: the split that scores are measured on, `test` or `dev`.
         skipped: for each model that could not be evaluated, the reason.
-        failed: runs that failed or diverged; each is a lost pair.
+        failed: runs that failed, diverged or have no finite score; each is a lost pair.
         command: the command line that reproduces the report.
     """
     methods = list(dict.fromkeys(model.run.method for model in models))
@@ -81,10 +81,10 @@ def as_document(
     }
     facts = [
         ("Models", f"{len(models)} evaluated"),
-        ("Scores", f"points on {split} examples; nothing is selected by them"),
+        ("Scores", f"points on {split} examples; these scores select nothing"),
     ]
     if failed:
-        runs = f"{plural(len(failed), 'run')} failed or diverged"
+        runs = f"{plural(len(failed), 'run')} failed, diverged or without a finite score"
         facts.append(("Without a model", f"{runs}; the pairs of these runs are lost"))
     if skipped:
         facts.append(("Skipped", f"{plural(len(skipped), 'model')}; the first: {skipped[0]}"))
@@ -139,7 +139,10 @@ def _rises(
 
 
 def _of_draws(claim: Inference) -> Inference:
-    """Return a claim about a training loss, which needs no answers to test rows: a draw has its own training rows."""
+    """Return the claim without the bar on answers that are not stored.
+
+    A training loss is measured on the training rows of its draw, so it needs no answers to test rows.
+    """
     return replace(claim, barred=tuple(bar for bar in claim.barred if bar != NOT_STORED))
 
 

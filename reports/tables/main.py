@@ -55,8 +55,9 @@ def brief_document(comparison: Comparison) -> Document:
 
 
 def _is_said(comparison: Comparison, note: Note) -> bool:
-    """Return whether the headline or the lines below it say what a note says."""
-    if note.code == "NOT_REACHABLE":  # by claims for other tasks, which fewer tasks bar anyway
+    """Return whether a short report need not show a note: its verdict says the same, or leaves the claim out."""
+    # The note is about claims for other tasks. With fewer than FEWEST_TASKS tasks, these claims are barred anyway.
+    if note.code == "NOT_REACHABLE":
         return 1 < len(comparison.tasks) < FEWEST_TASKS
     kinds = {bar.kind.upper() for test in comparison.family("overall") for bar in test.barred}
     return note.code in kinds
@@ -65,12 +66,18 @@ def _is_said(comparison: Comparison, note: Note) -> bool:
 def _brief_legend(comparison: Comparison, table: Table) -> str:
     shown = "".join(cell.text + cell.marks for row in table.rows for cell in row)
     parts = [
-        "* or bold: best of the column. ±: distance to the farther bound of the 95 % interval."
+        "* or bold: best complete cell of the column. ±: distance to the farther bound of the 95 % interval."
     ]
     if {"↑", "↓"} & set(shown):
         parts.append(f"↑ ↓: better or worse than {comparison.baseline} by an exploratory test.")
     if "‡" in shown:
         parts.append("‡: some runs predict one class only.")
+    if "!" in shown:
+        parts.append("!: some runs diverged and are scored as a constant prediction.")
+    if "/" in shown:
+        parts.append("n/N: n of N planned runs have a score.")
+    if DASH in shown:
+        parts.append(f"{DASH}: no score, or an incomplete average.")
     if "†" in "".join(table.head):
         parts.append("†: the backbone was trained on this data.")
     if "§" in "".join(table.head):
@@ -141,7 +148,10 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _scored_by(comparison: Comparison, *, metric: str | None = None) -> str:
-    """Return the metrics whose mean is the score of each task, or only of tasks with one metric among them."""
+    """Return for each task the metrics whose mean is its score.
+
+    If `metric` is given, return only the tasks that use this metric.
+    """
     tasks: dict[str, list[str]] = {}
     for task in comparison.tasks:
         metrics = next((run.scored_by for run in comparison.runs if run.task == task), ())
@@ -163,7 +173,11 @@ def _populations(comparison: Comparison, tests: Sequence[Contrast]) -> str:
 def _intervals(comparison: Comparison) -> str:
     """Return the population of the intervals and how they are computed."""
     unknown = any(run.holdout and run.identities is None for run in comparison.runs)
-    widened = "; widened where every draw has its own test split (§)" if unknown else ""
+    widened = (
+        "; widened for tasks whose results do not store which rows each draw held out"
+        if unknown
+        else ""
+    )
     return f"{comparison.covered}; t intervals, paired differences in the tests{widened}"
 
 
@@ -217,7 +231,10 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
 
 
 def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell, ...]:
-    """Return the row of the constant prediction, under the columns of one method's cells."""
+    """Return the row with the scores of the constant prediction.
+
+    `cells` are the cells of one method, one for each column.
+    """
     scores = comparison.majority
 
     def score(cell: Cell) -> float | None:
@@ -260,7 +277,7 @@ def _entry(cell: Cell) -> TableCell:
     if math.isnan(cell.mean):
         ended = cell.task is not None and cell.state in ("failed", "diverged", "undefined")
         return TableCell(f"{cell.state if ended else DASH}{share}")
-    # Of an interval that ends at a bound of the score, the other half is the wider one.
+    # If the interval is cut at the lowest or highest possible score, the half on the other side is wider.
     half = max(cell.high - cell.mean, cell.mean - cell.low)
     shown = "" if math.isnan(half) else f" ± {half:.1f}"
     arrow = {"better": "↑", "worse": "↓", "": ""}[cell.direction]
@@ -342,7 +359,7 @@ def _tests(comparison: Comparison, tests: Sequence[Contrast]) -> Table | None:
         f"+/=/-: {unit} on which the method is better, equal, worse. detects: the smallest difference on these "
         f"tasks that the test detects with a power of 80 %. {_adjustment(comparison, tests)}. Intervals of "
         f"{coverage(claim for test in tests for claim in test.inferences)} are not adjusted. "
-        "Bold or *: settled; ↑ ↓: the direction of what is settled in any column."
+        "Bold or *: settled; ↑ ↓: the direction of the difference, if a claim in this row is settled."
     )
     scope = " at each size" if per_size else " over all sizes" if len(comparison.sizes) > 1 else ""
     return Table(
