@@ -37,8 +37,10 @@ LOOKALIKES: Final = str.maketrans(
     "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
     "abekmhopctxyisjabezhikmnoptyx",
 )
-SINGLE: Final = 10  # classes, of which at most half may have a single row
-MOST_NAMED: Final = 8  # classes or rows that one sentence names
+SINGLE: Final = (
+    10  # with more classes than this, it is doubtful if more than half of them have a single row
+)
+MOST_NAMED: Final = 8  # classes that one sentence names
 
 
 def description(
@@ -65,7 +67,7 @@ def description(
         if multilabel:
             mean = sum(counts.values()) / len(rows)
             none = sum(not row.classes for row in rows)
-            of += f" (on average {mean:.2g} of them; {none} without any)"
+            of += f" ({mean:.2g} classes per row on average; {plural(none, 'row')} without a class)"
         yield f"{name}: {of}: {shown}{more}"
     else:
         values = [row.label for row in rows if not isinstance(row.label, tuple)]
@@ -80,7 +82,7 @@ def description(
 def doubts(
     name: str, rows: Sequence[Example], labels: Sequence[str], *, multilabel: bool = False
 ) -> Iterator[str]:
-    """Yield sentences on what may be wrong: classes without rows, and texts that repeat or contradict each other."""
+    """Yield sentences on what may be wrong with classes and texts, such as equal texts with different labels."""
     counts = Counter(number for row in rows for number in row.classes) if labels else Counter()
     if rows and (empty := [text for n, text in enumerate(labels) if n not in counts]):
         yield f"{name}: no row has the label {listed(map(short, empty), MOST_NAMED)}"
@@ -120,7 +122,7 @@ def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:
 
 
 def alike(labels: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for each group of classes that differ only in case, script, spaces or invisible characters."""
+    """Yield a sentence for each group of classes that look alike: see `seen`."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(seen(label), []).append(label)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
 from harness.tasks import metrics as scoring
-from harness.tasks.cells import as_label, as_number, not_a_label, text_problem, whole
+from harness.tasks.files.cells import as_label, as_number, not_a_label, text_problem, whole
+from harness.tasks.files.file_table import FileTable
+from harness.tasks.files.problems import Problems
 from harness.tasks.findings import NO_VALUE
 from harness.tasks.label_parser import MARKS, NO_LIST, as_list
-from harness.tasks.problems import Problems
-from harness.tasks.table_files import FileTable
 from harness.wording import escaped, plural, short
 from methods.core.suggestions import did_you_mean
 

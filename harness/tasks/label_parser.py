@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.jobs import Label
-from harness.tasks.cells import as_label, as_number, is_blank, not_a_label, text_problem, whole
+from harness.tasks.files.cells import (
+    as_label,
+    as_number,
+    is_blank,
+    not_a_label,
+    text_problem,
+    whole,
+)
+from harness.tasks.files.problems import Problems
 from harness.tasks.findings import MOST_NAMED, seen
-from harness.tasks.problems import Problems
 from harness.wording import listed, short
 from methods.core.suggestions import did_you_mean
 

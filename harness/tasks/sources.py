@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import UsageError
-from harness.tasks.problems import Problems
-from harness.tasks.table_files import FileTable, Reading, as_written, read_bytes, read_table
+from harness.tasks.files.file_table import FileTable, Reading
+from harness.tasks.files.parquet import as_written
+from harness.tasks.files.problems import Problems
+from harness.tasks.files.table_files import read_bytes, read_table
 from harness.wording import escaped
 
 

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from harness.errors import CorruptData, UsageError
 from harness.tasks.base import Example
-from harness.tasks.cells import as_label, is_blank
+from harness.tasks.files.cells import as_label, is_blank, whole
+from harness.tasks.files.file_table import FileTable, Reading
+from harness.tasks.files.problems import Problems
+from harness.tasks.files.table_files import digest
 from harness.tasks.findings import NO_VALUE
 from harness.tasks.label_parser import LabelParser
-from harness.tasks.problems import Problems
 from harness.tasks.sources import Source
-from harness.tasks.table_files import FileTable, Reading, digest
 from harness.wording import escaped, listed, plural, short
 
 REPEATS: Final = "repeating the header"
@@ -46,7 +47,7 @@ class TableReader:
 
     @property
     def source(self) -> str:
-        """The origin and the columns, as messages show them. Another source needs another task name."""
+        """The origin and the columns, as messages show them. A database refuses two sources under one task name."""
         text = f"{self.origin} ({', '.join(self.fields)} -> {', '.join(self.label)})"
         return escaped(text)  # a file's name need not be UTF-8
 
@@ -141,7 +142,7 @@ class TableReader:
                 continue
             label = parser.parse(record, (table.path, position), problems)
             if label is not None and None not in texts:
-                group = as_label(record.get(self.group)) if self.group else ""
+                group = whole(as_label(record.get(self.group))) if self.group else ""
                 if self.group and not group:
                     ungrouped.append(position)
                 rows.append(

@@ -9,13 +9,13 @@ from typing import Any, Final
 from harness.errors import UsageError
 from harness.tasks import metrics, user_files
 from harness.tasks.base import Task
-from harness.tasks.cells import as_label, is_blank, text_problem
-from harness.tasks.decoding import decode
-from harness.tasks.delimiters import delimiter_named
+from harness.tasks.files.cells import as_label, is_blank, text_problem
+from harness.tasks.files.decoding import decode
+from harness.tasks.files.delimiters import delimiter_named
+from harness.tasks.files.problems import Problems
+from harness.tasks.files.table_files import read_bytes
 from harness.tasks.label_kinds import KINDS
-from harness.tasks.problems import Problems
 from harness.tasks.sources import Source, hub_splits
-from harness.tasks.table_files import read_bytes
 from harness.wording import escaped, short
 from methods.core.suggestions import did_you_mean
 

@@ -1,4 +1,4 @@
-"""Tasks from the user's files: CSV, TSV, JSONL or Parquet.
+"""Tasks from the user's files: CSV, TSV, JSON or Parquet.
 
 One message reports all problems of the files, by row and column. Rows without a text or a label are left
 out. Whatever is left out, recognised or assumed is one of the task's findings.
@@ -14,11 +14,11 @@ from harness.errors import UsageError
 from harness.tasks import label_kinds
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Task
+from harness.tasks.files.file_table import FileTable
+from harness.tasks.files.problems import Problems
 from harness.tasks.findings import alike, description, doubts, left_out
 from harness.tasks.label_kinds import NamedKind
-from harness.tasks.problems import Problems
 from harness.tasks.sources import Files, Source
-from harness.tasks.table_files import FileTable
 from harness.tasks.table_reader import TableReader
 from harness.wording import escaped, listed, short
 
@@ -70,6 +70,8 @@ def from_options(
         UsageError: lists everything that is wrong with the request and the files.
     """
     problems = Problems()
+    if not label:
+        raise UsageError("name the label column")
     origin = Files(data, test) if isinstance(data, Path) else data
     name = _name(origin.name, name, problems)
     if isinstance(data, Path) and test is not None and test.resolve() == data.resolve():

@@ -40,7 +40,7 @@ def test_every_form_gives_the_same_labels(write, form):
     assert task.metrics == ("micro-f1",)
     assert [row.label for row in examples(task)] == [(0, 2), (), (1,), (0, 2)]
     assert (
-        "4 rows of 3 classes (on average 1.2 of them; 1 without any): x 2, z 2, y 1"
+        "4 rows of 3 classes (1.2 classes per row on average; 1 row without a class): x 2, z 2, y 1"
         in (task.description[0])
     )
 

@@ -12,8 +12,8 @@ from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.tasks import sources, task_file
 from harness.tasks.base import Example
-from harness.tasks.problems import Problems
-from harness.tasks.table_files import READING
+from harness.tasks.files.file_table import READING
+from harness.tasks.files.problems import Problems
 from harness.tasks.user_files import from_options
 from tests.support.user_files import examples
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from unicodedata import category
 
 from harness.errors import UsageError
+from harness.tasks.files.problems import Problems
 from harness.wording import escaped
 
 _LATIN: Final = (
@@ -227,3 +228,22 @@ def _decode_as(name: str, content: bytes, encoding: str) -> str:
 
 def _line(content: bytes, start: int) -> int:
     return len(re.findall(rb"\r\n|\r|\n", content[:start])) + 1
+
+
+def readable_text(
+    path: Path, content: bytes, encoding: str | None, problems: Problems
+) -> Decoded | None:
+    """Return the text of a file; None after adding problems."""
+    try:
+        decoded = decode(path, content, encoding)
+    except UsageError as error:
+        problems.add(*error.problems)
+        return None
+    before = problems.count
+    if "\0" in decoded.text:
+        for number, line in enumerate(decoded.text.split("\n"), 1):
+            if "\0" in line:
+                problems.add_row(path, f"line {number}", ": a NUL byte")
+    if not decoded.text.strip():
+        problems.add(f"{escaped(str(path))} is empty")
+    return None if problems.count > before else decoded

@@ -23,7 +23,7 @@ def column_names(text: str) -> list[str]:
 
 
 def column_name(text: str) -> str:
-    """Return the name of one column, which may be quoted and may contain commas without that."""
+    """Return the name of one column. It may be quoted. A name without quotes may contain commas."""
     names = column_names(text) if text.lstrip().startswith('"') else []
     return names[0] if len(names) == 1 else text.strip()
 
@@ -45,7 +45,10 @@ def text_problem(text: str) -> str:
 
 
 def as_label(value: object) -> str:
-    """Return a label as text: stripped, 1.0 as 1, and empty if it is missing."""
+    """Return a label as stripped text: the float 1.0 as `1`, True as `true`, and a missing value as an empty text.
+
+    The text `1.0` stays: see `whole`.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):

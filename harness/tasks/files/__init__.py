@@ -1,0 +1,1 @@
+"""Tables in files: reading them, and the checks of their cells."""

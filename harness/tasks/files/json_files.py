@@ -1,0 +1,72 @@
+"""Read tables from JSON files: one object in each line, or one array of objects."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.tasks.files.decoding import readable_text
+from harness.tasks.files.file_table import FileTable, Reading
+from harness.tasks.files.problems import Problems
+from harness.wording import escaped
+
+
+def read_json(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:
+    """Return the table in the bytes of a JSON file."""
+    decoded = readable_text(path, content, how.encoding, problems)
+    if decoded is None:
+        return FileTable(path, ())
+    read = _elements if decoded.text.lstrip().startswith("[") else _lines
+    columns: dict[str, None] = {}
+    table = FileTable(path, (), notes=decoded.notes)
+    for position, record in read(path, decoded.text, problems):
+        if not isinstance(record, dict):
+            problems.add_row(path, position, ": not a JSON object")
+        else:
+            columns |= dict.fromkeys(record)
+            table.rows.append({name: record[name] for name in record if how.keeps(name)})
+            table.positions.append(position)
+    return FileTable(path, tuple(columns), table.rows, table.positions, table.notes)
+
+
+def _elements(path: Path, text: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+    """Yield the elements of an array with their positions; add a problem if it is not valid."""
+    try:
+        elements = json.loads(text.strip(" \t\r\n\x1a"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        problems.add(f"{escaped(str(path))}: not valid JSON ({error})")
+        return
+    for row, element in enumerate(elements, 1):
+        yield f"row {row}", element
+
+
+def _lines(path: Path, text: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+    """Yield the value in each line with its position; add a problem for each line that is not valid."""
+    for row, (number, line) in enumerate(_filled_lines(text), 1):
+        position = f"row {row} (line {number})"
+        try:
+            value = json.loads(line, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or str(error)
+            hint = "; write one object in each line, or one array of objects"
+            problems.add_row(path, position, f": not valid JSON ({reason}){hint}")
+        else:
+            yield position, value
+
+
+def _filled_lines(text: str) -> Iterator[tuple[int, str]]:
+    lines = re.split(
+        r"\r\n|\r|\n", text
+    )  # not the other separators of `splitlines`, which JSON allows
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip(" \t\x1a"))
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values; `json.loads` would keep only the last of two values."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return entries
