@@ -16,11 +16,17 @@ Scalar = str | int | float | bool
 _ADDED_FIELDS: Final = {
     "truncate": "head",
     "class_weights": "none",
+    "target_length": 64,
+    "beams": 1,
+    "length_penalty": 1.0,
 }  # of a recipe, by later versions, with their defaults
 
 
-# The number of a class, the value of a regression, or the numbers, ascending, of all classes of a multilabel row.
-Label = int | float | tuple[int, ...]
+# Kinds of labels that were added after results of other kinds existed, whose identity must not change.
+LATER_KINDS: Final = ("multilabel", "text")
+# The number of a class, the value of a regression, the numbers, ascending, of all classes of a multilabel row, or
+# the references of a row whose text is to be generated. A prediction of the latter is one text.
+Label = int | float | tuple[int, ...] | tuple[str, ...] | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,10 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = (
         "none"  # balanced: the classes weigh alike in the loss
     )
+    # of texts that are written
+    target_length: int = 64  # tokens, at most
+    beams: int = 1  # of beam search; 1: greedy
+    length_penalty: float = 1.0  # power of its length by which the score of a beam is divided
 
     def stored(self) -> dict[str, Any]:
         """Return the fields as they enter a job's identity.
@@ -73,6 +83,10 @@ class Recipe:
             parts.append(f"keeps {'the tail' if self.truncate == 'tail' else 'head and tail'}")
         if self.class_weights != "none":
             parts.append(f"{self.class_weights} class weights")
+        if self.target_length != Recipe.target_length:
+            parts.append(f"texts of {self.target_length} tokens")
+        if self.beams > 1:
+            parts.append(f"{self.beams} beams, length penalty {self.length_penalty:g}")
         return ", ".join(parts)
 
 
@@ -114,7 +128,7 @@ class DrawSpec:
     metrics: tuple[str, ...] = ()  # names and versions of the task's metrics
     labels: tuple[str, ...] = ()  # the classes; empty for a regression
     holdout: bool = False  # each draw holds out its own test examples
-    multilabel: bool = False  # a row has any number of the classes
+    kind: str = "classes"  # of a label: see `tasks.base.Kind`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +154,8 @@ class Job:
             name: getattr(self.draw, name)
             for name in ("task", "version", "revision", "metrics", "labels", "holdout")
         }
-        if (
-            self.draw.multilabel
-        ):  # later than the results of other tasks, whose identity must not change
-            shared["multilabel"] = True
+        if self.draw.kind in LATER_KINDS:
+            shared[self.draw.kind] = True
         method = {
             "name": self.method,
             "version": self.method_version,
@@ -179,6 +191,11 @@ class Job:
     def stream_key(self) -> tuple[str, int, int, int]:
         """The coordinates of the job's random streams: (task, size, draw, seed)."""
         return (self.draw.task, self.draw.size, self.draw.number, self.seed)
+
+
+def kind_of(task: Mapping[str, Any]) -> str:
+    """Return the kind of the labels of a task, given its part of a setting; numbers count as classes."""
+    return next((kind for kind in LATER_KINDS if task.get(kind)), "classes")
 
 
 def digest(setting: Mapping[str, Any] | str, coordinates: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The outcome of a job: a worker returns it, the ledger stores it."""
 
+import json
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,9 @@ from harness.geometry import ALONE, Geometry
 from harness.jobs import Label
 
 Status = Literal["done", "diverged", "failed"]
-SETS: Final = b"M"  # first byte of compressed sets; numbers begin with their type
+# First bytes of compressed sets and texts; numbers begin with their type.
+SETS: Final = b"M"
+TEXTS: Final = b"T"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Outcome:
         labels: of the test rows, compressed likewise, by the suffix of the test set.
         probabilities: of the classes, per test row, by the suffix of the test set; see
             `pack_probabilities`.
+        row_scores: of texts: a score of each, whose mean is the score of the test set, by suffix.
         temperature: by which the logits of the tested model are divided to fit the labels of the dev
             rows, compressed as one value; empty without class probabilities.
         groups: number of the group of each test row, in which rows are not independent, by suffix;
@@ -72,6 +76,7 @@ class Outcome:
     predictions: bytes = b""
     labels: Mapping[str, bytes] = field(default_factory=dict)
     probabilities: Mapping[str, bytes] = field(default_factory=dict)
+    row_scores: Mapping[str, bytes] = field(default_factory=dict)
     temperature: bytes = b""
     groups: Mapping[str, bytes] = field(default_factory=dict)
     distinct: Mapping[str, bytes] = field(default_factory=dict)
@@ -88,7 +93,16 @@ class Outcome:
     @property
     def blobs(self) -> dict[str, bytes]:
         """All compressed values by the kind of blob; empty bytes for a job that failed before testing."""
-        kinds = ("labels", "probabilities", "groups", "distinct", "repeated", "full", "identities")
+        kinds = (
+            "labels",
+            "probabilities",
+            "row_scores",
+            "groups",
+            "distinct",
+            "repeated",
+            "full",
+            "identities",
+        )
         of_rows = {
             f"{kind}/{suffix}" if suffix else kind: data
             for kind in kinds
@@ -116,6 +130,12 @@ def pack_sets(sets: Sequence[Sequence[int]], classes: int) -> bytes:
         mark[list(numbers)] = True
     header = SETS + struct.pack("<I", classes)
     return zlib.compress(header + np.packbits(marks, axis=1).tobytes(), 9)
+
+
+def pack_texts(texts: Sequence[str | Sequence[str]]) -> bytes:
+    """Compress the text of each row, or its references."""
+    content = json.dumps(list(texts), ensure_ascii=False, separators=(",", ":"))
+    return zlib.compress(TEXTS + content.encode(), 9)
 
 
 def unpack_marks(raw: bytes) -> np.ndarray | None:
@@ -148,8 +168,10 @@ def unpack_probabilities(data: bytes) -> np.ndarray:
 
 
 def unpack_predictions(data: bytes) -> list[Label]:
-    """Return what `pack_predictions` or `pack_sets` compressed."""
+    """Return what `pack_predictions`, `pack_sets` or `pack_texts` compressed."""
     raw = zlib.decompress(data)
+    if raw[:1] == TEXTS:
+        return [text if isinstance(text, str) else tuple(text) for text in json.loads(raw[1:])]
     if (marks := unpack_marks(raw)) is not None:
         return [tuple(np.flatnonzero(row).tolist()) for row in marks]
     code = raw[:1].decode()

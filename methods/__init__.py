@@ -46,6 +46,7 @@ from methods.prefix import Prefix
 from methods.prompt import Prompt
 from methods.simplex import BASES, SIMPLEX_OPTIONS, VERTEX_DECODERS, Simplex
 from methods.unipelt import Unipelt
+from methods.zero_shot import ZeroShot
 
 if TYPE_CHECKING:
     from methods.core.architecture import Architecture, linear_layers
@@ -99,6 +100,7 @@ __all__ = [
     "resolve_alias",
     "row_bias",
     "show",
+    "suitable",
     "uniform",
     "zeros",
 ]
@@ -140,6 +142,7 @@ REGISTRY: Final[Mapping[str, type[Method]]] = MappingProxyType(
             Ia3,
             Unipelt,
             Simplex,
+            ZeroShot,
         )
     }
 )
@@ -233,6 +236,16 @@ def option_help(name: str, base: str = "prefix") -> dict[str, str]:
     return option_help(base) | {
         option: help_by_option[option] for option in (*SIMPLEX_OPTIONS, "base")
     }
+
+
+def suitable(*, writes: bool) -> list[str]:
+    """Return the names of the methods that can write text, or of those that can classify."""
+    built = {name: build(name) for name in REGISTRY}
+    return [
+        name
+        for name, method in built.items()
+        if (method.closed_form is None if writes else method.trains)
+    ]
 
 
 def build(name: str, options: Mapping[str, str | Scalar] | None = None) -> Method:

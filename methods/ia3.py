@@ -46,6 +46,10 @@ class Ia3(Method):
                     "scale" if projection.columns is None else f"{part}_scale",
                     number,
                 )
+            for part, crossing in zip(("key", "value"), block.cross[1:], strict=False):
+                if crossing is not None:
+                    name = "scale" if crossing.columns is None else f"{part}_scale"
+                    self._scale_outputs(slots, crossing, name, number)
             self._scale_inputs(slots, block.feed_forward_out, number)
         if not len(slots):
             raise Unsupported("no repeated blocks were found in this backbone")

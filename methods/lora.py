@@ -87,7 +87,8 @@ class Lora(Method):
 
         if self.targets != QUERY_VALUE:
             return linear_layers(slots.backbone.model, block.path, self.targets)
-        projections = [part for part in (block.query, block.value) if part is not None]
+        parts = (block.query, block.value, *block.cross[::2])  # of `cross`: query and value
+        projections = [part for part in parts if part is not None]
         return list(dict.fromkeys(projection.path for projection in projections))
 
     def _update(self, slots: Slots, path: str, layer: int, inputs: int) -> Callable[..., Tensor]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from methods.core.parameters import InitialParameters
     from methods.core.slots import Slot, Slots
 
+PARTS = ("encoder", "decoder", "cross")  # of the attention of an encoder-decoder
 DECODERS = ("one", "per-layer", "simple-share", "none")
 # Names of arXiv 2410.02200 for the structures that it compares.
 PAPER_NAMES: Mapping[str, str] = MappingProxyType({"deep-share": "one", "no-share": "none"})
@@ -80,11 +81,25 @@ class Prefix(Method):
         "scale the result by a factor that starts at 0.",
         choices=("none", "input", "zero"),
     )
+    attention: str = added_option(
+        "all",
+        "Of an encoder-decoder: the attention that gets a prefix: all, or some of encoder, decoder and cross joined "
+        "by +.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "decoder", PAPER_NAMES.get(self.decoder, self.decoder))
         require_words(self.init, self.words)
+        named = self.attention.split("+")
+        require(
+            named == ["all"] or (set(named) <= set(PARTS) and len(set(named)) == len(named)),
+            f"attention must be all, or some of {', '.join(PARTS)} joined by +, got {self.attention!r}",
+        )
+        # In one order, so that methods with the same parts are equal.
+        if named != ["all"]:
+            ordered = "+".join(part for part in PARTS if part in named)
+            object.__setattr__(self, "attention", "all" if set(named) == set(PARTS) else ordered)
         require(
             self.init == "random" or self.decoder != "simple-share",
             "decoder=simple-share cannot start from the keys and values of init=words: choose another decoder",
@@ -138,13 +153,21 @@ class Prefix(Method):
                 heads = call.heads * int(getattr(module, "num_key_value_groups", 1))  # of queries
                 # One factor for each of these heads; `attend` multiplies the output of the prefix by it.
                 slots.add(call.module, f"prefix_share_{call.index}", (heads,), call.layer)
-        if self.positions == "shifted":
+        # The decoder of an encoder-decoder has positions of its own, which no prefix shifts.
+        if self.positions == "shifted" and not slots.architecture.encoder_decoder:
             from methods.core.positions import shift_positions
 
             shift_positions(slots, length)
 
     def _calls(self, architecture: Architecture) -> tuple[AttentionCall, ...]:
-        return architecture.attention if self.depth == "all" else architecture.attention[:1]
+        calls = architecture.attention if self.depth == "all" else architecture.attention[:1]
+        if self.attention == "all":
+            return calls
+        if not architecture.encoder_decoder:
+            raise Unsupported(
+                f"attention={self.attention} is for models with an encoder and a decoder: choose attention=all"
+            )
+        return tuple(call for call in calls if call.part in self.attention.split("+"))
 
     def _length(self, architecture: Architecture) -> int:
         """Return the length in use: the option `length`, or the length that comes nearest to the budget."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,13 +93,22 @@ class Prompt(Method):
             raise Unsupported(
                 "a causal model classifies the text's last token, so pool=prompt has no effect: use pool=text"
             )
+        if architecture.encoder_decoder:
+            raise Unsupported(
+                "a prompt would lengthen the encoder's text, but not what the decoder knows of it: try prefix"
+            )
         embed = _embedding(slots)
         slots.add(architecture.stack, "prompt", (self.length, embed.weight.shape[1]), 0)
         site: Any = slots.backbone.model.get_submodule(architecture.stack)
+        begun = [False]  # whether the prompt is in the cache of a text that is being written
 
         def prepend(
             _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
         ) -> tuple[Any, dict[str, Any]]:
+            past = named.get("past_key_values")
+            begun[0] = past is not None and past.get_seq_length() > 0
+            if begun[0]:
+                return inputs, _shifted(named, self.length)
             ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
             named = _prepend(site.prompt, embed(ids), named, causal=architecture.causal)
             return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
@@ -108,7 +118,12 @@ class Prompt(Method):
             # If the body itself pools after its blocks, the prompt is dropped before the body pools.
             early = architecture.stack == architecture.body and architecture.pools_inside
             path = architecture.blocks[-1].path if early else architecture.stack
-            slots.hook(path, lambda _module, _inputs, output: _drop_first(output, self.length))
+            slots.hook(
+                path,
+                lambda _module, _inputs, output: (
+                    output if begun[0] else _drop_first(output, self.length)
+                ),
+            )
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         import torch
@@ -164,7 +179,13 @@ def _prepend(
 
     from methods.core.attention import full_mask, real_tokens
 
-    rows, length, named = len(embedded), prompt.shape[-2], dict(named)
+    rows, length = len(embedded), prompt.shape[-2]
+    positions = named.get("position_ids")  # given while a text is written
+    named = _shifted(named, length) if positions is not None else dict(named)
+    if positions is not None:
+        first = torch.arange(length, device=positions.device).expand(rows, -1)
+        named["position_ids"] = torch.cat([first, named["position_ids"].expand(rows, -1)], dim=1)
+        named["attention_mask"] = named["attention_mask"][:, length:]  # it is padded below
     vectors = prompt.expand(rows, -1, -1)  # [rows, length, width]
     named["inputs_embeds"] = torch.cat([vectors.to(embedded), embedded], dim=1)
     if named.get("attention_mask") is not None:
@@ -173,6 +194,18 @@ def _prepend(
         named["attention_mask"] = full_mask(longer, causal=causal) if mask.dim() == 4 else longer
     if named.get("token_type_ids") is not None:
         named["token_type_ids"] = F.pad(named["token_type_ids"], (length, 0), value=0)
+    return named
+
+
+def _shifted(named: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Return the body's arguments for tokens behind a prompt: it is attended to, and the positions follow its own."""
+    import torch.nn.functional as F
+
+    named = dict(named)
+    if named.get("attention_mask") is not None:
+        named["attention_mask"] = F.pad(named["attention_mask"], (length, 0), value=1)
+    if named.get("position_ids") is not None:
+        named["position_ids"] = named["position_ids"] + length
     return named
 
 

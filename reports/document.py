@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 DASH: Final = "—"
+_TITLES: Final = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge": "ROUGE-"}
 
 
 def plural(count: float, noun: str) -> str:
@@ -19,7 +20,7 @@ def plural(count: float, noun: str) -> str:
 
 
 def metric_title(name: str, classes: Sequence[str]) -> str:
-    """Return the name of a metric as it is printed: each F1 says of which class it is.
+    """Return the name of a metric as it is printed: each F1 says of which class it is, and TER that less is better.
 
     Args:
         name: as stored, such as `f1`, `f1/mismatched` or `zeroed f1`.
@@ -27,7 +28,9 @@ def metric_title(name: str, classes: Sequence[str]) -> str:
     """
     match = re.fullmatch(r"(zeroed |rule \S+ )?(macro-|micro-)?f1(?:/(.*))?", name)
     if match is None:
-        return name
+        return re.sub(
+            r"\b(bleu|chrf|ter|rouge)(?=\b|[12L])", lambda one: _TITLES[one[0]], name
+        ).replace("TER", "TER (less is better)")
     prefix, mean, suffix = (part or "" for part in match.groups())
     of = f" of {classes[1]}" if len(classes) > 1 and not mean else ""
     return f"{prefix}{mean}F1{of}{f' ({suffix})' if suffix else ''}"

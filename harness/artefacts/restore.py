@@ -75,6 +75,11 @@ class StoredModel:
         return bool(self.entry.setting["task"].get("multilabel", False))
 
     @property
+    def writes(self) -> bool:
+        """Whether the model writes text; otherwise, it predicts classes or a number."""
+        return bool(self.entry.setting["task"].get("text", False))
+
+    @property
     def texts(self) -> int | None:
         """The number of texts of an example; None if the tensors of a user's task are older than this number."""
         return 1 + self.task.pair if self.task else self.metadata.get("texts")

@@ -15,7 +15,11 @@ from harness.backbones.hub.models import fetch_model
 from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import Unavailable
 
-TINY = Path(__file__).parents[1] / "tiny"
+# The models that come with the package, by name.
+EMBEDDED = {
+    "tiny": Path(__file__).parents[1] / "tiny",
+    "tiny-gpt": Path(__file__).parents[1] / "tiny" / "gpt",
+}
 
 
 def locate(name: str, revision: str) -> Path:
@@ -91,9 +95,9 @@ def _altered(folder: Path) -> list[Path]:
 
 
 def local_folder(name: str) -> Path | None:
-    """Return the folder of the embedded model or of a path; None for a name on the Hub."""
-    if name == "tiny":
-        return TINY
+    """Return the folder of an embedded model or of a path; None for a name on the Hub."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]
     return Path(name) if Path(name).is_dir() else None
 
 

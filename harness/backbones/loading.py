@@ -5,7 +5,7 @@ need.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.backbones import checkpoints
+from harness.backbones.language_model import LanguageModel
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
 from methods.core.architecture import Architecture, inspect_architecture
@@ -30,8 +31,8 @@ DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
 class Backbone:
     """A frozen model with its tokenizer, as methods expect it.
 
-    `outputs` (numbers that the head computes), `max_length` (tokens) and `truncate` (which part of a longer
-    text is kept: head, tail or both) are those of the job.
+    `outputs` (numbers that the head computes), `max_length` (tokens of a row), `target_length` (tokens of a text
+    that is written) and `truncate` (which part of a longer text is kept: head, tail or both) are those of the job.
     """
 
     spec: BackboneSpec
@@ -41,6 +42,7 @@ class Backbone:
     device: torch.device
     outputs: int = 2
     max_length: int = 128
+    target_length: int = 0
     truncate: str = "head"
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
@@ -56,6 +58,11 @@ class Backbone:
     def tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, without special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes text; otherwise, it classifies."""
+        return isinstance(self.model, LanguageModel)
 
     @contextmanager
     def dropout(self, masks: Masks | None) -> Iterator[None]:
@@ -120,12 +127,16 @@ class PooledClassifier(nn.Module):
         return self.classifier((states * mask).sum(1) / mask.sum(1))  # type: ignore[no-any-return]
 
 
-def load(spec: BackboneSpec, device: str) -> Backbone:
+def load(spec: BackboneSpec, device: str, *, writes: bool = False) -> Backbone:
     """Load a backbone onto a device, frozen and in evaluation mode.
 
+    Args:
+        spec: the backbone.
+        device: where it is loaded.
+        writes: whether it writes text; otherwise, it classifies.
+
     Raises:
-        Unavailable: the files cannot be fetched, or the library cannot load them as a sequence
-            classifier.
+        Unavailable: the files cannot be fetched, or the library cannot load them for that purpose.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
@@ -138,21 +149,28 @@ def load(spec: BackboneSpec, device: str) -> Backbone:
     torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "tf32"
     if device.startswith("cuda") and not torch.are_deterministic_algorithms_enabled():
         use_deterministic_kernels()
+    purpose = "a model that writes text" if writes else "a classifier"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        inner = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True
-        )
+        library: Any = transformers.AutoModelForSequenceClassification
+        if writes:
+            config = transformers.AutoConfig.from_pretrained(folder)
+            library = (
+                transformers.AutoModelForSeq2SeqLM
+                if config.is_encoder_decoder
+                else transformers.AutoModelForCausalLM
+            )
+        inner = library.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Unavailable(
-            f"cannot load {spec.name} as a sequence classifier: {str(error).splitlines()[0]}"
+            f"cannot load {spec.name} as {purpose}: {str(error).splitlines()[0]}"
         ) from error
     try:
-        return prepare(spec, inner, tokenizer, device)
+        return prepare(spec, inner, tokenizer, device, writes=writes)
     except Exception as error:  # the code of an unusual family can raise anything
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Unavailable(
-            f"cannot use {spec.name} ({type(inner).__name__}) as a classifier ({reason}); choose another model"
+            f"cannot use {spec.name} ({type(inner).__name__}) as {purpose} ({reason}); choose another model"
         ) from error
 
 
@@ -172,16 +190,24 @@ def use_deterministic_kernels(*, strict: bool = True) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # uninitialised memory is never read
 
 
-def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu") -> Backbone:
+def prepare(
+    spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu", *, writes: bool = False
+) -> Backbone:
     """Turn a model of the library into a frozen backbone in evaluation mode, with its architecture inspected."""
     body_name = inner.base_model_prefix  # the library's attribute for the model without its head
     inner.eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     inner.config.pad_token_id = tokenizer.pad_token_id
-    inner.config.use_cache = False  # a classifier never uses the keys and values that it would copy
-    _use_own_attention(inner)
-    model, body = _with_pooling(inner, body_name, spec.pooling)
+    inner.config.use_cache = False  # only writing uses the keys and values that a call would copy
+    language_model = LanguageModel(inner) if writes else None
+    _use_own_attention(inner, language_model.probe if language_model else _logits_of(inner))
+    if language_model is not None:
+        # In some families, the model without its head is the model itself.
+        model: nn.Module = language_model
+        body = f"inner.{body_name}" if hasattr(inner, body_name) else "inner"
+    else:
+        model, body = _with_pooling(inner, body_name, spec.pooling)
     _replace_dropout(model)
     add_row_axis(model, body)
     model.to(device=device, dtype=getattr(torch, spec.storage_dtype)).eval().requires_grad_(False)
@@ -189,25 +215,29 @@ def prepare(spec: BackboneSpec, inner: Any, tokenizer: Any, device: str = "cpu")
         spec=spec,
         model=model,
         tokenizer=tokenizer,
-        architecture=inspect_architecture(model, body, inner.config),
+        architecture=inspect_architecture(model, body, inner.config, writes=writes),
         device=torch.device(device),
     )
 
 
+def _logits_of(classifier: Any) -> Callable[[Tensor], Tensor]:
+    return lambda ids: classifier(input_ids=ids).logits
+
+
 @torch.no_grad()
-def _use_own_attention(inner: Any) -> None:
+def _use_own_attention(inner: Any, logits_of: Callable[[Tensor], Tensor]) -> None:
     """Switch a model to the attention function of `methods`, unless its logits would change.
 
     A model with its own attention code stays as it is, and its architecture shows no call of the
     function. So does one whose attention uses more than the function computes, such as sinks.
     """
     ids = torch.arange(12).remainder(inner.config.vocab_size)[None]
-    before, original = inner(input_ids=ids).logits, inner.config._attn_implementation
+    before, original = logits_of(ids), inner.config._attn_implementation
     try:
         inner.set_attn_implementation(ATTENTION)
     except (ValueError, KeyError):
         return
-    after = inner(input_ids=ids).logits
+    after = logits_of(ids)
     # Rounding errors are smaller than this.
     tolerance = (1e-3 if after.dtype.itemsize >= 4 else 0.05) * float(before.abs().max())
     if not torch.allclose(after.float(), before.float(), rtol=0, atol=tolerance):

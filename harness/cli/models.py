@@ -51,7 +51,7 @@ def predict(
         Path | None,
         typer.Option(
             "--csv",
-            help="Predict every row of this file: CSV, TSV, JSONL or Parquet.",
+            help="Predict every row of this file: CSV, TSV, JSON or Parquet.",
             metavar="FILE",
         ),
     ] = None,

@@ -26,10 +26,12 @@ from harness.commands.verify import job_of
 from harness.errors import Unavailable, UsageError
 from harness.streams import stream_seed
 from harness.tasks import Example, metrics
-from harness.training import encoding, job_run, testing
+from harness.training import job_run, testing
 from harness.training.adapted_model import AdaptedModel, predict
-from harness.training.encoding import Encoded
 from harness.training.job_run import JobRun
+from harness.training.labels import LabelTarget
+from harness.training.rows import encoding
+from harness.training.rows.truncation import Encoded
 from harness.training.ticket import Ticket
 from harness.wording import plural
 from reports.figures import FILE_FORMATS, Layout, save
@@ -259,19 +261,28 @@ class Evaluator:
     encoded: Mapping[str, Sequence[Encoded]]  # by `train`, `dev` and the suffixes of `tests`
     tests: Mapping[str, Sequence[Example]]  # test rows to evaluate, by the suffix of their split
 
+    @property
+    def target(self) -> LabelTarget:
+        """The target of the job, which classifies."""
+        assert isinstance(self.job.target, LabelTarget)  # `open_evaluator` refuses others
+        return self.job.target
+
     def evaluate(self, tensors: Mapping[str, Tensor], *, test: bool) -> dict[str, Any]:
         """Return losses and scores with these tensors in the slots."""
-        target, losses, scores = self.job.target, {}, {}
+        target, losses, scores = self.target, {}, {}
         for name, rows in {"train": self.job.draw.train, "dev": self.job.draw.dev}.items():
             logits = predict(self.adapted, lambda _: dict(tensors), self.encoded[name])
             loss = target.loss(logits, target.tensor(rows, torch.device("cpu")))
             losses[f"{name}_loss"] = float(loss)
-            scores[name] = testing.score_of(target, logits, rows)
+            scores[name] = target.score(logits, rows)
         result = None
         if test and self.tests:
             tests = {suffix: (rows, self.encoded[suffix]) for suffix, rows in self.tests.items()}
             result = testing.evaluate(
-                lambda _: dict(tensors), tests, target, testing.centroid_logits(self.adapted)
+                lambda _: dict(tensors),
+                tests,
+                target.task,
+                testing.from_logits(testing.centroid_logits(self.adapted), target),
             )
         return {**losses, "dev": scores["dev"], "test": result.score if result else None}
 
@@ -286,10 +297,15 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
 
     Raises:
         Unavailable, CorruptData: the backbone or the rows are missing or were changed.
+        UsageError: the task is to write text.
     """
     if stored.task is None:
         raise Unavailable(
             f"{stored.entry.task} is described by a file of yours, whose rows the ledger does not hold"
+        )
+    if stored.task.text:
+        raise UsageError(
+            f"{stored.entry.task} is to write text: landscapes are drawn of classifiers only"
         )
     torch.set_num_threads(1)  # as in a worker: the number of threads decides the order of sums
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())

@@ -166,7 +166,7 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
     )
     mixture = job.method.trainable_parameters(slots, job.streams).mixture
     trainable = TrainableParameters(slots, initial, mixture)
-    decoded, task = DecodedParameters(trainable), job.ticket.task
+    decoded = DecodedParameters(trainable)
     adapted = AdaptedModel(job.backbone, slots, trainable)
     if evaluator.tests:
         tests = {name: (rows, evaluator.encoded[name]) for name, rows in evaluator.tests.items()}
@@ -177,15 +177,20 @@ def _sampled(stored: StoredModel, evaluator: Evaluator) -> tuple[tuple[float, ..
         for _, encoded in tests.values()
     }
 
+    target = evaluator.target
+
     def score(combine: Callable[[Sequence[Tensor]], Tensor]) -> float:
         """Return the score of one combination of the samples' logits."""
         result = testing.evaluate(
-            decoded, tests, job.target, lambda _, rows: combine(logits[id(rows)])
+            decoded,
+            tests,
+            job.ticket.task,
+            testing.from_logits(lambda _, rows: combine(logits[id(rows)]), target),
         )
         return result.score if result else math.nan
 
     samples = tuple(score(itemgetter(number)) for number in range(SAMPLES))
-    return samples, score(lambda values: testing.mean_logits(values, task))
+    return samples, score(lambda values: testing.mean_logits(values, target))
 
 
 def as_json(results: Sequence[Surroundings]) -> str:

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.jobs import BackboneSpec
 from harness.study import compatibility
 from harness.study.compatibility import Support
-from harness.study.grid_options import DEFAULTS
+from harness.study.presets import DEFAULTS
 from harness.tasks import GROUPS, REGISTRY, Task
 from harness.wording import plural
 from methods import Method, Plugin
@@ -219,9 +219,7 @@ def list_tasks(*, as_json: bool) -> None:
         table.add_column("what")
         for task in REGISTRY.values():
             if _groups(task) == groups:
-                label = (
-                    "number" if task.regression else plural(len(task.labels), "class", "classes")
-                )
+                label = plural(len(task.labels), "class", "classes") if task.labels else task.kind
                 rows = f"{task.train_rows:,}" if task.train_rows else ""
                 names = ", ".join(metric_title(name, task.labels) for name in task.metrics)
                 table.add_row(task.name, label, names, rows, task.title)
@@ -254,10 +252,11 @@ def _task_as_json(task: Task) -> dict[str, Any]:
 
 
 def list_models(*, as_json: bool) -> None:
-    """Print the embedded model, the default model, and the models in the Hub's cache that have safetensors."""
+    """Print the embedded models, the default model, and the models in the Hub's cache that have safetensors."""
     out = Console()
     models = {
         "tiny": "embedded, for the toy tasks and for checks",
+        "tiny-gpt": "embedded, for tasks that write text",
         DEFAULTS["model"]: "the default, downloaded from the Hub at first use",
     }
     models |= dict.fromkeys(_cached_models(), "in the cache of the Hub")
@@ -270,7 +269,8 @@ def list_models(*, as_json: bool) -> None:
         table.add_row(name, where)
     out.print(table)
     out.print(
-        "Any encoder that transformers loads as a sequence classifier works: its name on the Hub, or a folder.",
+        "Any model that transformers loads as a sequence classifier works, and for tasks that write text any that it "
+        "loads as a language model: its name on the Hub, or a folder.",
         highlight=False,
     )
 

@@ -18,10 +18,11 @@ from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.scheduling.summary import print_line
 from harness.tasks.base import Example, Task
-from harness.tasks.cells import as_number, column_names, is_blank, text_problem
-from harness.tasks.delimiters import delimiter_named
-from harness.tasks.problems import Problems
-from harness.tasks.table_files import FileTable, Reading, read_bytes, read_table
+from harness.tasks.files.cells import as_number, column_names, is_blank, text_problem
+from harness.tasks.files.delimiters import delimiter_named
+from harness.tasks.files.file_table import FileTable, Reading
+from harness.tasks.files.problems import Problems
+from harness.tasks.files.table_files import read_bytes, read_table
 from harness.wording import escaped, listed, plural
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -82,8 +83,9 @@ def predict_texts(
 
     Returns:
         A dictionary for each example: `answer` is the class name, the list of the names of a multilabel
-        task, or the value; for classes, `probabilities` maps each class name to its probability; of a
-        multilabel task, the answer has the classes with a probability above `threshold`.
+        task, the value, or the text that the model writes. For classes, `probabilities` maps each class
+        name to its probability; of a multilabel task, the answer has the classes with a probability above
+        `threshold`.
 
     Raises:
         UsageError: an example has neither one text nor two.
@@ -91,43 +93,49 @@ def predict_texts(
     import torch
 
     from harness.backbones import loading
-    from harness.training import encoding
     from harness.training.adapted_model import AdaptedModel, predict
-    from harness.training.labels import Target
+    from harness.training.generation import generate
+    from harness.training.labels import LabelTarget, SetTarget
+    from harness.training.rows import encoding, text_rows
 
     backbone = replace(
-        loading.load(stored.backbone, "cpu"),
+        loading.load(stored.backbone, "cpu", writes=stored.writes),
         outputs=len(stored.labels) or 1,
         max_length=stored.recipe.max_length,
+        target_length=stored.recipe.target_length if stored.writes else 0,
         truncate=stored.recipe.truncate,
     )
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("pass one text, or the two texts of a pair")
     slots = stored.method.slots(backbone)
     adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
-    logits = predict(
-        adapted,
-        lambda _: stored.tensors_at(at),
-        encoding.encode(backbone, [Example(text, 0) for text in texts]),
-    )
-    slots.remove()
+    rows = [Example(text, 0) for text in texts]
+    try:
+        if stored.writes:
+            sources = text_rows.sources(backbone, rows)
+            written = generate(adapted, lambda _: stored.tensors_at(at), sources, stored.recipe)
+            return [{"answer": text} for text in written]
+        logits = predict(adapted, lambda _: stored.tensors_at(at), encoding.encode(backbone, rows))
+    finally:
+        slots.remove()
     task = Task(
         name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False,  # type: ignore[arg-type]
         multilabel=stored.multilabel,
     )  # fmt: skip
-    target = Target(task, **stored.metadata["scale"])
+    target = LabelTarget.stored(task, stored.metadata["scale"])
     predictions = target.predictions(logits)
     if not stored.labels:
         return [{"answer": value} for value in predictions]
     # All classes with a probability above it are the answer.
-    logit = torch.tensor(target.threshold)
-    threshold = {"threshold": float(logit.sigmoid())} if stored.multilabel else {}
+    threshold = {}
+    if isinstance(target, SetTarget):
+        threshold = {"threshold": float(torch.tensor(target.threshold).sigmoid())}
     of_rows = logits.sigmoid() if stored.multilabel else logits.softmax(1)
     return [
         {
-            "answer": [stored.labels[number] for number in label]
+            "answer": [stored.labels[int(number)] for number in label]
             if isinstance(label, tuple)
-            else stored.labels[int(label)],
+            else stored.labels[int(str(label))],
             "probabilities": dict(zip(stored.labels, probabilities, strict=True)),
             **threshold,
         }
@@ -250,7 +258,7 @@ def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_
         text = ", ".join(name if "," not in name else repr(name) for name in answer)
         text = text or "none of the classes"
     else:
-        text = answer if stored.labels else f"{answer:.6g}"
+        text = answer if stored.labels or stored.writes else f"{answer:.6g}"
     if stored.labels:
         ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
         shown = ", ".join(f"{name} {100 * value:.1f} %" for name, value in ranked)

@@ -14,6 +14,7 @@ from rich.text import Text
 from harness.artefacts import restore
 from harness.commands.verify import entry_problems
 from harness.geometry import Geometry
+from harness.jobs import Label
 from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors
 from harness.outcome import unpack_predictions
@@ -96,13 +97,16 @@ def _as_json(
         "metrics": {name: _json_number(value) for name, value in entry.metrics.items()},
         "result": entry.result,
         "curve": [_curve_entry(values) for values in curve],
-        "predictions": predictions
-        and [
-            list(value) if isinstance(value, tuple) else _json_number(value)
-            for value in predictions
-        ],
+        "predictions": predictions and [_json_value(value) for value in predictions],
         "attempts": attempts,
     }
+
+
+def _json_value(value: Label) -> Any:
+    """Return a prediction as JSON holds it: texts as they are, sets of classes as lists."""
+    if isinstance(value, str):
+        return value
+    return list(value) if isinstance(value, tuple) else _json_number(value)
 
 
 def _json_number(value: float | None) -> float | str | None:

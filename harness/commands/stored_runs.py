@@ -19,7 +19,7 @@ from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
-from harness.outcome import unpack_marks, unpack_probabilities
+from harness.outcome import TEXTS, unpack_marks, unpack_probabilities
 from harness.study import data_findings, option_reader, preregistration
 from harness.study.data_findings import name_of, newest
 from harness.study.grid_options import GridOptions
@@ -349,6 +349,7 @@ def _run(
             split: unpack_probabilities(data)
             for split, data in _by_split(blobs, "probabilities").items()
         },
+        text_scores=_text_scores(blobs),
         temperature=numbers(blobs["temperature"]).item() if "temperature" in blobs else None,
         identities=None if identities is None else numbers(identities),
         groups=_groups(blobs),
@@ -377,6 +378,15 @@ def _by_split(blobs: Mapping[str, bytes], kind: str) -> dict[str, bytes]:
         for name, data in sorted(blobs.items())
         if name.partition("/")[0] == kind
     }
+
+
+def _text_scores(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
+    """Return the score of each written text [rows]; None for other tasks. All test sets have equal weight."""
+    parts = [numbers(data) for data in _by_split(blobs, "row_scores").values()]
+    if not parts:
+        return None
+    rows = sum(map(len, parts))
+    return np.concatenate([part * (rows / (len(parts) * len(part))) for part in parts])
 
 
 def _groups(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
@@ -428,10 +438,12 @@ def _full(blobs: Mapping[str, bytes]) -> int | None:
 def numbers(data: bytes) -> NDArray[np.float64]:
     """Return the values of `unpack_predictions` as an array that cannot be written to.
 
-    It is `[rows]`, or `[rows, classes]` of zeros and ones.
+    It is `[rows]`, or `[rows, classes]` of zeros and ones. Texts count as zeros.
     """
     raw = zlib.decompress(data)
-    if (marks := unpack_marks(raw)) is not None:
+    if raw[:1] == TEXTS:  # their scores are stored beside them
+        values = np.zeros(len(json.loads(raw[1:])))
+    elif (marks := unpack_marks(raw)) is not None:
         values = marks.astype(np.float64)
     else:
         values = np.frombuffer(raw, f"<{raw[:1].decode()}", offset=1).astype(np.float64)
@@ -461,6 +473,7 @@ def _rule(name: str) -> str:
 def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
     """Return the better direction of a metric: that of the known metric that it is a variant of."""
     plain = name.removeprefix(f"rule {_rule(name)} ").removeprefix("zeroed ")
+    known = (*known, *metrics.METRICS)
     base = next((other for other in known if plain == other or plain.startswith(f"{other}/")), None)
     return metrics.better(base) if base else "higher"
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from harness import provenance
 from harness.artefacts import tensor_files
 from harness.errors import CorruptData, Unavailable, UsageError
-from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical, kind_of
 from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors, display_name
 from harness.ledger.seals import payload_hash, rebuilt_digest, seal
@@ -235,7 +235,7 @@ def job_of(entry: LedgerEntry) -> Job:
     rows = DrawSpec(
         task=task["task"], version=task["version"], revision=task["revision"], metrics=tuple(task["metrics"]),
         labels=tuple(task["labels"]), holdout=task["holdout"],
-        multilabel=task.get("multilabel", False), size=entry.size, number=entry.draw,
+        kind=kind_of(task), size=entry.size, number=entry.draw,
         fingerprint=entry.fingerprint, n_train=entry.n_train, n_dev=entry.n_dev, n_test=entry.n_test,
     )  # fmt: skip
     method = setting["method"]

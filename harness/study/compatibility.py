@@ -36,6 +36,8 @@ def find(
     candidates: Sequence[Method],
     max_length: int,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    writes: bool = False,
 ) -> list[Support]:
     """Return what a backbone supports of each method.
 
@@ -44,11 +46,13 @@ def find(
         candidates: The methods.
         max_length: Tokens of a row; 0: as many as leave room for the tokens of a method.
         progress: Called with a text about what is being done.
+        writes: Whether it is to write text; otherwise, it classifies.
 
     Raises:
         Unavailable: The backbone is not available.
     """
-    known = DiskCache("support", canonical(asdict(spec)), max_length, environment())
+    purpose = ("writes",) if writes else ()
+    known = DiskCache("support", *purpose, canonical(asdict(spec)), max_length, environment())
     backbone: Backbone | None = None
     supports = []
     for method in candidates:
@@ -60,7 +64,7 @@ def find(
         if values is None or plugin_of(method):
             if backbone is None:
                 progress(f"trying the methods on {spec.name}")
-                backbone = _load(spec, max_length)
+                backbone = _load(spec, max_length, writes=writes)
             values = list(_attach(backbone, method))
             # An unforeseen error may be temporary, such as a lack of memory: it is not cached.
             if not values[0].startswith(BROKEN):
@@ -70,11 +74,11 @@ def find(
     return supports
 
 
-def _load(spec: BackboneSpec, max_length: int) -> Backbone:
+def _load(spec: BackboneSpec, max_length: int, *, writes: bool) -> Backbone:
     from harness.backbones import checkpoints, loading
 
     checkpoints.locate_verified(spec.name, spec.revision)
-    backbone = loading.load(spec, "cpu")
+    backbone = loading.load(spec, "cpu", writes=writes)
     fits = min(LONGEST, (backbone.architecture.positions or 2 * LONGEST) // 2)
     return replace(backbone, max_length=max_length or fits)
 
@@ -104,7 +108,7 @@ def _attach(backbone: Backbone, method: Method) -> Support:
         trainable = method.trainable_parameters(slots, streams).to(dtype=backbone.trained_in)
         slots.install(trainable(trainable.sample_points(2, streams.generator("simplex"))))
         logits = backbone(_rows(backbone))
-        if method.closed_form is None:
+        if method.closed_form is None and method.trains:
             logits.square().sum().backward()
             check_gradients(
                 {name: parameter.grad for name, parameter in trainable.named_parameters()}

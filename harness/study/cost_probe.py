@@ -16,10 +16,10 @@ from scipy.optimize import nnls
 
 from harness.costs import CallCosts, Costs, Shape
 from harness.training.adapted_model import AdaptedModel, forward, predict
-from harness.training.batching import shape_on_cpu
-from harness.training.encoding import Encoded
 from harness.training.optimiser import SingleAdamW
 from harness.training.peak_memory import resident_bytes
+from harness.training.rows.batching import shape_on_cpu
+from harness.training.rows.truncation import Encoded
 from methods import Method
 from methods.core.dropout import RandomMasks
 from methods.core.parameters import DecodedParameters

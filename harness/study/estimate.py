@@ -207,7 +207,7 @@ class _Known:
 
     def lengths(self, task: Task, rows: DrawSpec, job: Job) -> dict[str, list[int]]:
         """Return the tokens of some examples of a draw, in random order: of `drawn` and of `test` ones."""
-        from harness.training.encoding import encode
+        from harness.training.rows.encoding import encode
 
         self._announce(f"reading examples of {task.name}")
         draw = draws.draw(
@@ -277,6 +277,6 @@ class _Shapes:
         return (sample * math.ceil(count / len(sample)))[:count]
 
     def _shape(self, lengths: Sequence[int]) -> Shape:
-        from harness.training.batching import shape_on_cpu
+        from harness.training.rows.batching import shape_on_cpu
 
         return shape_on_cpu(lengths, self._known.spec.dtype, self._known.max_length)

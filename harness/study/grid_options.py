@@ -2,63 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-Text = str | None
+from harness.study.presets import DEFAULTS, PRESETS
 
-# The value of an option that neither the command line nor a preset sets.
-DEFAULTS: Final = MappingProxyType(
-    {
-        "methods": "fine-tuning,prefix,lora,adapter,simplex",
-        "tasks": "glue",
-        "sizes": "50,100,200,500",
-        "draws": "10",
-        "seeds": "1",
-        "model": "google-bert/bert-base-cased",
-        "pooling": "model",
-        "dtype": "float32",
-        "steps": "500",
-        "batch_size": "16",
-        "eval_every": "50",
-        "patience": "0",
-        "max_length": "128",
-        "truncate": "head",
-        "class_weights": "none",
-        "dev": "extra",
-        "sampling": "random",
-        "test_limit": "2000",
-    }
-)
-PRESETS: Final = MappingProxyType(
-    {
-        # Check an installation: every method once on two tasks, with the embedded model.
-        "smoke": {
-            "methods": "all",
-            "tasks": "toy-sentiment,toy-entailment",
-            "sizes": "50",
-            "draws": "1",
-            "model": "tiny",
-            "steps": "20",
-            "eval_every": "10",
-            "test_limit": "100",
-        },
-        # The first answer on a file: minutes on two slow cores, and as few draws as a claim takes.
-        "quick": {
-            "methods": "features,lora",
-            "sizes": "100",
-            "draws": "4",
-            "model": "sentence-transformers/all-MiniLM-L6-v2",
-            "pooling": "mean",
-            "steps": "100",
-            "eval_every": "25",
-        },
-        # Five draws with two seeds each, as in Li & Liang 2021, section 6.3.
-        "low-data": {"draws": "5", "seeds": "2"},
-    }
-)
+Text = str | None
 
 WHAT = "What to compare"
 OWN_DATA = "Your own data"
@@ -166,7 +116,7 @@ class GridOptions:
         Path | None,
         _option(
             "--data",
-            "A file of labelled examples: CSV, TSV, JSONL or Parquet.",
+            "A file of labelled examples: CSV, TSV, JSON or Parquet.",
             OWN_DATA,
             metavar="FILE",
         ),
@@ -383,6 +333,33 @@ class GridOptions:
             "none, or balanced: rare classes weigh as much in the loss as frequent ones.",
             TRAINING,
             metavar="none|balanced",
+        ),
+    ] = None
+    target_length: Annotated[
+        Text,
+        _option(
+            "--target-length",
+            "Tokens of a text that is written, at most; for tasks that write text.",
+            TRAINING,
+            metavar="N",
+        ),
+    ] = None
+    beams: Annotated[
+        Text,
+        _option(
+            "--beams",
+            "Beams of the search that writes a text; 1: greedy.",
+            TRAINING,
+            metavar="N",
+        ),
+    ] = None
+    length_penalty: Annotated[
+        Text,
+        _option(
+            "--length-penalty",
+            "Power of its length by which the score of a beam is divided; above 0 favours long texts.",
+            TRAINING,
+            metavar="X",
         ),
     ] = None
     pooling: Annotated[

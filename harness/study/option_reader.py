@@ -1,5 +1,6 @@
 """Read single options as typed; problems and notices are collected, so that one message reports all."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -80,6 +81,18 @@ class OptionReader:
         if not least <= number <= most:
             self.problems.append(f"--{option}: {number} is not between {least} and {most}")
             return least
+        return number
+
+    def decimal(self, option: str) -> float:
+        """Return an option as a finite number; 0 if it is something else."""
+        text = self.grid.value(option.replace("-", "_"))
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            self.problems.append(f"--{option}: {text!r} is not a number")
+            return 0.0
         return number
 
     def choice(self, option: str, allowed: Sequence[str]) -> str:

@@ -94,13 +94,12 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     for task in request.tasks:
         progress(f"drawing examples of {task.name}")
         blocks += _blocks(task, request)
-    supports = compatibility.find(backbone, request.methods, request.recipe.max_length, progress)
-    refusals = [
-        f"{methods.label(method)} on {backbone.name}: {support.refused}" if support.refused else ""
-        for method, support in zip(request.methods, supports, strict=True)
-    ]
-    if all(refusals):
-        raise UsageError(*refusals)
+    refusals = {
+        writes: _refusals(request, backbone, writes, progress)
+        for writes in {task.text for task in request.tasks}
+    }
+    if all(reason for reasons in refusals.values() for reason in reasons):
+        raise UsageError(*(reason for reasons in refusals.values() for reason in reasons))
     # All methods of a block are adjacent, and early draws come first: an interrupted study still
     # compares methods.
     jobs, infeasible = [], []
@@ -109,7 +108,8 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
         blocks, key=lambda b: (b[0].number, request.sizes.index(b[0].size), names.index(b[0].task))
     ):
         for seed in range(request.seeds):
-            for method, refusal in zip(request.methods, refusals, strict=True):
+            of_task = refusals[block.kind == "text"]
+            for method, refusal in zip(request.methods, of_task, strict=True):
                 rows = replace(block, fingerprint="") if refusal else block
                 reason = refusal or (problem and f"{rows.task} at {rows.size}: {problem}")
                 job = _job(backbone, rows, seed, method, request.recipe)
@@ -120,6 +120,19 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     return Plan(
         backbone, tuple(jobs), tuple(infeasible), {task.name: task for task in request.tasks}
     )
+
+
+def _refusals(
+    request: Request, backbone: BackboneSpec, writes: bool, progress: Callable[[str], None]
+) -> list[str]:
+    """Return for each method why the backbone does not support it, to write text or to classify; empty if it does."""
+    supports = compatibility.find(
+        backbone, request.methods, request.recipe.max_length, progress, writes=writes
+    )
+    return [
+        f"{methods.label(method)} on {backbone.name}: {support.refused}" if support.refused else ""
+        for method, support in zip(request.methods, supports, strict=True)
+    ]
 
 
 def _job(backbone: BackboneSpec, rows: DrawSpec, seed: int, method: Method, recipe: Recipe) -> Job:
@@ -189,7 +202,7 @@ def _rows(task: Task, revision: str, size: int, number: int) -> DrawSpec:
         metrics=metrics.versioned(task.metrics),
         labels=task.labels,
         holdout=task.holdout,
-        multilabel=task.multilabel,
+        kind=task.kind,
     )
 
 

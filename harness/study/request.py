@@ -14,9 +14,11 @@ from harness.backbones import checkpoints
 from harness.errors import UsageError
 from harness.jobs import Recipe
 from harness.study import task_options
-from harness.study.grid_options import PRESETS, GridOptions
+from harness.study.grid_options import GridOptions
 from harness.study.option_reader import OptionReader, split
 from harness.study.planning import Request
+from harness.study.presets import PRESETS
+from harness.tasks.base import Task
 from methods import Method
 from methods.core.suggestions import did_you_mean
 
@@ -38,8 +40,8 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
             f"--preset: {grid.preset!r} is not one of {', '.join(PRESETS)}"
             f"{did_you_mean(grid.preset, PRESETS)}"
         )
-    variants = _methods(reader)
     tasks = task_options.read(reader)
+    variants = _methods(reader, tasks)
     sizes = [reader.number("sizes", entry, least=1) for entry in reader.names("sizes")]
     recipe = _recipe(reader)
     draw_count, seed_count = (reader.number(name, least=1) for name in ("draws", "seeds"))
@@ -118,6 +120,9 @@ def _recipe(reader: OptionReader) -> Recipe:
         test_limit=reader.number("test-limit"),
         truncate=cast(Literal["head", "tail", "both"], truncate),
         class_weights="balanced" if weights == "balanced" else "none",
+        target_length=reader.number("target-length", least=2),
+        beams=reader.number("beams", least=1),
+        length_penalty=reader.decimal("length-penalty"),
     )
 
 
@@ -125,12 +130,19 @@ def _recipe(reader: OptionReader) -> Recipe:
 # ----------------------------------------------------------------------------------------------------
 
 
-def _methods(reader: OptionReader) -> list[Method]:
+def _every_method(tasks: Sequence[Task]) -> list[str]:
+    """Return the names of all methods that suit some of the tasks: to write text, or to classify."""
+    purposes = {task.text for task in tasks} or {False}
+    suited = {name for writes in purposes for name in methods.suitable(writes=writes)}
+    return [name for name in methods.REGISTRY if name in suited]
+
+
+def _methods(reader: OptionReader, tasks: Sequence[Task]) -> list[Method]:
     """Return each method once for every combination of the values of its options."""
     names = [
         name
         for entry in reader.names("methods")
-        for name in (methods.REGISTRY if entry == "all" else [entry])
+        for name in (_every_method(tasks) if entry == "all" else [entry])
     ]
     names = reader.distinct("methods", reader.attempt_all(_variant_name, names))
     values: dict[str, dict[str, list[str]]] = {name: {} for name in names}

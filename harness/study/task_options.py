@@ -8,18 +8,8 @@ from typing import cast
 
 from harness.jobs import Recipe
 from harness.study.option_reader import OptionReader, split
-from harness.tasks import (
-    GROUPS,
-    REGISTRY,
-    Task,
-    cells,
-    delimiters,
-    draws,
-    metrics,
-    sources,
-    task_file,
-    user_files,
-)
+from harness.tasks import GROUPS, REGISTRY, Task, draws, metrics, sources, task_file, user_files
+from harness.tasks.files import cells, delimiters
 from harness.tasks.label_kinds import KINDS, NamedKind
 from harness.tasks.sources import Source
 from methods.core.suggestions import did_you_mean

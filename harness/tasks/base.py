@@ -3,9 +3,11 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from harness.jobs import Label
+
+Kind = Literal["classes", "number", "multilabel", "text"]  # of a label
 
 
 class Example(NamedTuple):
@@ -18,8 +20,15 @@ class Example(NamedTuple):
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The numbers of the row's classes; the label must not be a value of a regression."""
-        return self.label if isinstance(self.label, tuple) else (int(self.label),)
+        """The numbers of the row's classes; the label must be a class or a set of classes."""
+        label = self.label if isinstance(self.label, tuple) else (self.label,)
+        return tuple(map(int, label))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The references of the text that is to be written."""
+        assert isinstance(self.label, tuple)
+        return tuple(map(str, self.label))
 
     @property
     def group_key(self) -> str | tuple[str, ...]:
@@ -73,14 +82,26 @@ class Task:
     seen_by: frozenset[str] = frozenset()
     version: int = 1  # increased by a correction that changes numbers
     multilabel: bool = False  # a row has any number of the classes
+    text: bool = False  # a text is to be written; the label of a row is its references
+    # metrics of a text that are computed beside those of the score
+    other_metrics: tuple[str, ...] = ()
     # sentences on a user's file: what it contains, and what may be wrong with it
     description: tuple[str, ...] = field(default=(), compare=False)
     findings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def kind(self) -> Kind:
+        """What a label is: one of several classes, a number, a set of classes, or references of a text."""
+        if self.text:
+            return "text"
+        if self.multilabel:
+            return "multilabel"
+        return "classes" if self.labels else "number"
+
+    @property
     def regression(self) -> bool:
         """Whether the label is a number and not a class."""
-        return not self.labels
+        return self.kind == "number"
 
     @property
     def outputs(self) -> int:

@@ -142,6 +142,11 @@ class Dice:
             pass
         return chosen
 
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """Return the options in a random order."""
+        rest = list(options)
+        return [rest.pop(self.below(len(rest))) for _ in options]
+
     def chance(self, percent: int) -> bool:
         """Return True with a probability in percent."""
         return self.below(100) < percent
@@ -240,6 +245,34 @@ def sentence(what: Event, wording: Wording = Wording(), *, agent: bool = True) -
     if wording.front and (when or where):
         parts = (when, core, where) if when else (where, core, "")
     return " ".join(part for part in parts if part)
+
+
+def facts(what: Event) -> dict[str, str]:
+    """Return the facts of an event in a fixed order, by what they say; absent ones are left out."""
+    verb = (DEEDS if what.person else VERBS)[what.verb][0]
+    number = "one" if what.number == 1 else COUNTS[what.number - 2]
+    every = {
+        "subject": what.subject,
+        "action": f"not {verb.base}" if what.negative else verb.base,
+        "object": what.person or what.noun,
+        "number": "" if what.person else number,
+        "quality": ADJECTIVES[what.adjective][0] if what.adjective >= 0 else "",
+        "place": what.town,
+        "time": what.day,
+    }
+    return {name: value for name, value in every.items() if value}
+
+
+def tellings(what: Event) -> list[str]:
+    """Return all sentences that tell an event, without repetition."""
+    wordings = (
+        Wording(verb, adjective, passive, front)
+        for verb in (0, 1)
+        for adjective in (0, 1)
+        for passive in (False, True)
+        for front in (False, True)
+    )
+    return list(dict.fromkeys(sentence(what, one) for one in wordings))
 
 
 def question(what: Event, part: str, form: int) -> str:

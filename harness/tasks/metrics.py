@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness.errors import Unavailable, UsageError
+from harness.tasks import text_metrics
 from methods.core.suggestions import did_you_mean
 
 Values = Sequence[Any]  # one `tasks.base.Label` for each row
-LabelKind = Literal["two classes", "classes", "numbers", "sets of classes"]
+LabelKind = Literal["two classes", "classes", "numbers", "sets of classes", "texts"]
 CLASSES: Final[frozenset[LabelKind]] = frozenset({"two classes", "classes"})
 NUMBERS: Final[frozenset[LabelKind]] = frozenset({"numbers"})
 SETS: Final[frozenset[LabelKind]] = frozenset({"sets of classes"})
+TEXTS: Final[frozenset[LabelKind]] = frozenset({"texts"})
 
 _EVALUATE_NAME: Final = re.compile(
     r"evaluate:(?P<source>[^\[\]]+?)(?:\[(?P<key>[^\[\]]+)\])?(?::(?P<better>higher|lower))?"
@@ -44,6 +46,8 @@ class Metric:
     function: Callable[[Values, Values], float]
     # Increased by a correction that changes numbers; a hash for a script of the user.
     version: int | str = 1
+    # Of texts: scores of the rows, whose mean is the score and whose variance is that of the score over other rows.
+    of_rows: Callable[[Values, Values], list[float]] | None = None
 
     def __call__(self, predictions: Values, labels: Values) -> float:
         """Return the score of all predictions; NaN if one of them is not finite.
@@ -56,7 +60,7 @@ class Metric:
                 f"{self.name} requires as many predictions as labels, and at least one; "
                 f"got {len(predictions)} and {len(labels)}"
             )
-        if not all(isinstance(value, tuple) or math.isfinite(value) for value in predictions):
+        if not all(isinstance(value, tuple | str) or math.isfinite(value) for value in predictions):
             return math.nan
         return float(self.function(predictions, labels))
 
@@ -141,6 +145,20 @@ METRICS: Final[Mapping[str, Metric]] = {
         suits=NUMBERS,
         function=lambda predictions, labels: math.sqrt(_mse(predictions, labels)),
     ),
+    "bleu": Metric(
+        name="bleu", suits=TEXTS, function=text_metrics.bleu, of_rows=text_metrics.bleu_of_rows
+    ),
+    "chrf": Metric(name="chrf", suits=TEXTS, function=text_metrics.chrf),
+    "ter": Metric(name="ter", better="lower", suits=TEXTS, function=text_metrics.ter),
+    **{
+        name: Metric(
+            name=name,
+            suits=TEXTS,
+            function=partial(text_metrics.rouge, name),
+            of_rows=partial(text_metrics.rouge_of_rows, name),
+        )
+        for name in ("rouge1", "rouge2", "rougeL")
+    },
 }
 
 
@@ -232,6 +250,26 @@ def compute_all(
         scores.append(score(metrics, computed))
         values |= {f"{key}/{suffix}" if suffix else key: value for key, value in computed.items()}
     return values, math.fsum(scores) / len(scores)
+
+
+def row_scores(
+    metrics: Sequence[str], test_sets: Mapping[str, tuple[Values, Values]]
+) -> dict[str, list[float]]:
+    """Return the scores of the rows of each test set, by suffix: see `Metric.of_rows`.
+
+    They are empty if a metric has no scores of rows. Arguments are those of `compute_all`.
+    """
+    functions = [get(name).of_rows for name in metrics]
+    known = [function for function in functions if function is not None]
+    if not known or len(known) < len(functions):
+        return {}
+    return {
+        suffix: [
+            math.fsum(values) / len(known)
+            for values in zip(*(function(*pair) for function in known), strict=True)
+        ]
+        for suffix, pair in test_sets.items()
+    }
 
 
 def _is_path(source: str) -> bool:

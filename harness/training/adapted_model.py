@@ -8,13 +8,13 @@ from torch import Tensor
 
 from harness.backbones.loading import Backbone
 from harness.training import out_of_memory
-from harness.training.batching import (
+from harness.training.rows.batching import (
     MicroBatch,
     halved_call_tokens,
     run_micro_batches,
     to_device,
 )
-from harness.training.encoding import Encoded
+from harness.training.rows.truncation import Encoded
 from methods.core.parameters import TrainableParameters
 from methods.core.slots import Slots
 

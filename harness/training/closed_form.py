@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from harness.tasks import metrics
-from harness.training import encoding
 from harness.training.adapted_model import AdaptedModel
 from harness.training.dev_scoring import BestCheckpoint, CurvePoint
 from harness.training.feature_cache import FeatureReader
+from harness.training.labels import LabelTarget
 from harness.training.loop import Examples, FitResult
+from harness.training.rows import encoding
 
 
 def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:
@@ -19,6 +19,7 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
     Each point of the curve is a candidate. The number of the candidate is stored as the training step.
     """
     target, backbone, method = examples.target, adapted.backbone, reader.solver
+    assert isinstance(target, LabelTarget)
     train_features, dev_features = (
         reader(encoding.encode(backbone, rows)) for rows in (examples.train, examples.dev)
     )
@@ -33,15 +34,10 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
         load(adapted, tensors)
         train_logits = torch.from_numpy(method.logits_of(train_features, tensors))
         logits = torch.from_numpy(method.logits_of(dev_features, tensors))
-        values = metrics.compute(
-            target.task.metrics,
-            target.with_threshold(logits, examples.dev).predictions(logits),
-            [row.label for row in examples.dev],
-        )
         evaluation = CurvePoint(
             number,
             float(target.loss(train_logits, labels)),
-            metrics.score(target.task.metrics, values),
+            target.fitted_to(logits, examples.dev).score(logits, examples.dev),
             float(target.loss(logits, target.tensor(examples.dev, logits.device))),
         )
         result.curve.append(evaluation)

@@ -7,9 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from harness.jobs import Label
 from harness.streams import Streams
-from harness.tasks import metrics
 from harness.tasks.base import Example
 from harness.training.labels import Target
 from methods.core.method import DevScoring
@@ -111,20 +109,13 @@ class DevSet:
             responses.append((yield request))  # noqa: PERF401  # a comprehension cannot yield
         logits = torch.cat(responses)  # [copies * rows, outputs]
         loss = float(target.loss(logits, target.tensor(examples, logits.device)))
-        predictions = target.with_threshold(logits, examples).predictions(logits)
-        count = len(self._examples)
+        fitted, count = target.fitted_to(logits, examples), len(self._examples)
         copy_scores = [
-            self._score_of(predictions[start : start + count])
+            fitted.score(logits[start : start + count], self._examples)
             for start in range(0, len(examples), count)
         ]
-        return DevScores(
-            self._score_of(predictions), loss, tuple(copy_scores) if self._stochastic else ()
-        )
-
-    def _score_of(self, predictions: Sequence[Label]) -> float:
-        names, copies = self._target.task.metrics, len(predictions) // len(self._examples)
-        labels = [example.label for example in self._examples] * copies
-        return metrics.score(names, metrics.compute(names, predictions, labels))
+        score = copy_scores[0] if self.copies == 1 else fitted.score(logits, examples)
+        return DevScores(score, loss, tuple(copy_scores) if self._stochastic else ())
 
     def _requests(self, step: int) -> Iterator[EvalRequest]:
         if not self._stochastic:

@@ -25,8 +25,8 @@ from harness.costs import Shape
 from harness.provenance import environment, processor
 from harness.training import out_of_memory
 from harness.training.adapted_model import AdaptedModel
-from harness.training.batching import collate
-from harness.training.encoding import Encoded
+from harness.training.rows.batching import collate
+from harness.training.rows.truncation import Encoded
 from methods import Method, plugin_of
 from methods.core.method import ClosedForm
 

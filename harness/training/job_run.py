@@ -27,6 +27,7 @@ from harness.outcome import (
     pack_predictions,
     pack_probabilities,
     pack_sets,
+    pack_texts,
 )
 from harness.streams import Streams
 from harness.tasks import draws, metrics
@@ -34,10 +35,11 @@ from harness.tasks.base import Example, Task
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
 from harness.training.adapted_model import AdaptedModel, Tensors
-from harness.training.encoding import Encoded, encode
 from harness.training.feature_cache import FeatureReader, FeatureStore
-from harness.training.labels import Target
+from harness.training.labels import LabelTarget, Target
 from harness.training.loop import Examples, FitResult, TrainingLoop
+from harness.training.rows.encoding import encode
+from harness.training.rows.truncation import Encoded
 from harness.training.testing import LogitsOf, TestScores
 from harness.training.ticket import Ticket
 from methods import Method
@@ -83,9 +85,10 @@ class JobRun:
                 f"the data of {task.name} changed since the plan was made: run the command again"
             )
         backbone = replace(
-            worker_cache.backbone(job.backbone, device),
+            worker_cache.backbone(job.backbone, device, writes=task.text),
             outputs=task.outputs,
             max_length=job.recipe.max_length,
+            target_length=job.recipe.target_length if task.text else 0,
             truncate=job.recipe.truncate,
         )
         positions = backbone.architecture.positions
@@ -93,6 +96,11 @@ class JobRun:
             raise BenchError(
                 f"the backbone has {positions} positions, fewer than the {job.recipe.max_length} tokens of a row: "
                 "pass a smaller --max-length"
+            )
+        if task.text and backbone.target_length + 2 > backbone.max_length:
+            raise BenchError(
+                f"texts of {backbone.target_length} tokens leave no room for a source in rows of "
+                f"{backbone.max_length}: pass a smaller --target-length"
             )
         method, target = (
             methods.rebuild(job.method, job.options, job.distribution),
@@ -107,10 +115,12 @@ class JobRun:
 
     @property
     def packable(self) -> bool:
-        """Whether the job can train in a pack: it trains by gradient, and no test removes the slots (`zeroed`)."""
+        """Whether the job can train in a pack: a classifier by gradient, and no test removes the slots (`zeroed`)."""
         return (
             self.ticket.geometry.in_pack
             and self.method.closed_form is None
+            and self.method.trains
+            and not self.ticket.task.text
             and not self.ticket.zeroed
         )
 
@@ -202,6 +212,9 @@ class JobRun:
             if (reader := self.feature_reader(adapted)) is not None:
                 result = closed_form.fit(adapted, reader, self.examples)
                 geometry = Geometry(shared_features=self.ticket.features_shared_by > 0)
+            elif not self.method.trains:
+                result = loop.evaluate_untrained(self.training_loop(adapted, progress))
+                geometry = ALONE
             else:
                 result = loop.fit(self.training_loop(adapted, progress), micro_batch)
                 geometry = Geometry(micro_batch=micro_batch)
@@ -279,12 +292,7 @@ class JobRun:
         Leaving the run out of a report would favour methods that diverge.
         """
         task = self.ticket.task
-        labels: list[Any] = [example.label for example in self.draw.train]
-        constant = (
-            math.fsum(labels) / len(labels)
-            if task.regression
-            else max(sorted(set(labels)), key=labels.count)
-        )
+        constant = self.target.constant(self.draw.train)
         test_sets = {
             suffix: ([constant] * len(part), [example.label for example in part])
             for suffix, part in self.draw.tests.items()
@@ -325,6 +333,8 @@ class JobRun:
     def _packed(self, labels: Sequence[Any]) -> bytes:
         """Compress labels or predictions, one for each row."""
         task = self.ticket.task
+        if task.text:
+            return pack_texts(labels)
         if task.multilabel:
             return pack_sets(labels, task.outputs)
         return pack_predictions(labels, task.regression)
@@ -350,11 +360,17 @@ class JobRun:
         Returns:
             Fields of the outcome; None if a logit is not finite.
         """
-        trainable, test_sets = adapted.trainable, self.test_sets()
-        logits_of = self._logits_of(adapted)
+        trainable, test_sets, recipe = adapted.trainable, self.test_sets(), self.job.recipe
 
         def evaluate(target: Target) -> TestScores | None:
-            return testing.evaluate(DecodedParameters(trainable), test_sets, target, logits_of)
+            return testing.evaluate(
+                DecodedParameters(trainable),
+                test_sets,
+                target.task,
+                testing.from_logits(self._logits_of(adapted, target), target)
+                if isinstance(target, LabelTarget)
+                else testing.written(adapted, recipe),
+            )
 
         scores = evaluate(target)
         if scores is None:
@@ -373,7 +389,9 @@ class JobRun:
         has_added_slots = any(slot.role == "added" for slot in adapted.slots)
         if self.ticket.zeroed and has_added_slots and self.method.closed_form is None:
             values |= testing.prefixed(
-                "zeroed", testing.evaluate_bare_head(adapted, test_sets, target), keys=names
+                "zeroed",
+                testing.evaluate_bare_head(adapted, test_sets, target, recipe),
+                keys=names,
             )
         return {
             "metrics": values,
@@ -382,6 +400,10 @@ class JobRun:
             "probabilities": {
                 suffix: pack_probabilities(values)
                 for suffix, values in scores.probabilities.items()
+            },
+            "row_scores": {
+                suffix: pack_predictions(values, True)
+                for suffix, values in scores.row_scores.items()
             },
             **self._test_rows(),
             "collapsed": len(set(scores.predictions)) == 1,
@@ -393,20 +415,20 @@ class JobRun:
         A regression has neither, a multilabel task has no temperature, and a model with a logit that is not
         finite keeps the threshold.
         """
-        task, dev = self.ticket.task, self.draw.dev
-        if task.regression:
-            return self.target, None
-        logits = self._logits_of(adapted)(
+        task, dev, target = self.ticket.task, self.draw.dev, self.target
+        if task.regression or not isinstance(target, LabelTarget):
+            return target, None
+        logits = self._logits_of(adapted, target)(
             DecodedParameters(adapted.trainable), encode(self.backbone, dev)
         )
         if not bool(logits.isfinite().all()):
-            return self.target, None
+            return target, None
         if task.multilabel:
-            return self.target.with_threshold(logits, dev), None
+            return target.fitted_to(logits, dev), None
         labels = np.array([row.label for row in dev])
-        return self.target, fitted_temperature(logits.double().cpu().numpy(), labels)
+        return target, fitted_temperature(logits.double().cpu().numpy(), labels)
 
-    def _logits_of(self, adapted: AdaptedModel) -> LogitsOf:
+    def _logits_of(self, adapted: AdaptedModel, target: LabelTarget) -> LogitsOf:
         """Return the function that computes logits: of the centroid, of sampled models, or from cached features."""
         if (reader := self.feature_reader(adapted)) is not None:
             solver, disk = reader.solver, self.may_use_disk
@@ -420,7 +442,7 @@ class JobRun:
             return from_features
         if self.method.test_samples:
             return testing.sampled_mean_logits(
-                adapted, self.method.test_samples, self.streams, self.ticket.task
+                adapted, self.method.test_samples, self.streams, target
             )
         return testing.centroid_logits(adapted)
 
@@ -438,8 +460,7 @@ def _metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> di
         "label": job.label,
         "texts": 1 + task.pair,
         "columns": list(getattr(task.reader, "fields", ())),
-        "scale": {"mean": target.mean, "spread": target.spread}
-        | ({"threshold": target.threshold} if task.multilabel else {}),
+        "scale": target.scale,
         "without_vertices": list(adapted.trainable.shared),
         "products": dict(adapted.trainable.products),
         "head": [slot.name for slot in adapted.slots if slot.role == "head"],

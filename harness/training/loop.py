@@ -18,7 +18,6 @@ from harness.jobs import Recipe
 from harness.streams import Streams, shuffled
 from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel, forward, predict
-from harness.training.batching import to_device
 from harness.training.dev_scoring import (
     BestCheckpoint,
     CurvePoint,
@@ -26,9 +25,11 @@ from harness.training.dev_scoring import (
     EvalRequest,
     SelectionRules,
 )
-from harness.training.encoding import Encoded, encode
 from harness.training.labels import Target
 from harness.training.optimiser import SingleAdamW
+from harness.training.rows.batching import to_device
+from harness.training.rows.encoding import encode
+from harness.training.rows.truncation import Encoded
 from methods.core.dropout import RandomMasks
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
@@ -213,6 +214,19 @@ class TrainingLoop:
         if self.other_rules and self.adapted.trainable.stochastic:
             scorings["stochastic"] = DevScoring(stochastic=True, copies=self.scoring.copies)
         return SelectionRules({rule: self._dev_set(scoring) for rule, scoring in scorings.items()})
+
+
+def evaluate_untrained(loop: TrainingLoop) -> FitResult:
+    """Evaluate the training and dev examples with a model that has nothing to train, as step 0."""
+    adapted, target, examples = loop.adapted, loop.examples.target, loop.examples
+    outputs = predict(adapted, DecodedParameters(adapted.trainable), loop.rows)
+    count = len(examples.train)
+    losses = [
+        float(target.loss(part, target.tensor(rows, part.device)))
+        for part, rows in ((outputs[:count], examples.train), (outputs[count:], examples.dev))
+    ]
+    point = CurvePoint(0, losses[0], target.score(outputs[count:], examples.dev), losses[1])
+    return FitResult([point], best_evaluation=point)
 
 
 def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:

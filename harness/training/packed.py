@@ -23,12 +23,12 @@ from torch.func import functional_call, vmap
 
 from harness.geometry import EVAL_MICRO_BATCHES, Geometry
 from harness.training.adapted_model import AdaptedModel
-from harness.training.batching import collate
 from harness.training.cuda_graphs import CapturedStep, Recorder
 from harness.training.dev_scoring import EvalRequest
-from harness.training.encoding import Encoded
 from harness.training.loop import FitResult, StepRequest, TrainingLoop
 from harness.training.optimiser import StackedAdamW
+from harness.training.rows.batching import collate
+from harness.training.rows.truncation import Encoded
 from harness.training.stacked import Batch, MaskValues, StackedParameters, StackedRows, StepInputs
 from methods.core.attention import attention_under_vmap
 from methods.core.dropout import MaskCounter, PrecomputedMasks, sample_masks

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from harness.backbones.loading import Backbone
-from harness.training.batching import collate, to_device
-from harness.training.encoding import Encoded
 from harness.training.loop import StepRequest
+from harness.training.rows.batching import collate, to_device
+from harness.training.rows.truncation import Encoded
 from methods.core.attention import full_mask
 from methods.core.parameters import TrainableParameters
 

@@ -3,24 +3,35 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import methods
-from harness.jobs import Label
+from harness.jobs import Label, Recipe
 from harness.streams import Streams
 from harness.tasks import metrics
 from harness.tasks.base import Example, Task
+from harness.training import generation
 from harness.training.adapted_model import AdaptedModel, Tensors, predict
-from harness.training.encoding import Encoded
-from harness.training.labels import Target
+from harness.training.labels import LabelTarget, Target
+from harness.training.rows.truncation import Encoded
 from methods.core.parameters import DecodedParameters
 
 # From tensors of the slots, as a function of points, and encoded rows to logits `[rows, outputs]`.
 LogitsOf = Callable[[Tensors, Sequence[Encoded]], Tensor]
+
+
+class Answers(NamedTuple):
+    """What a model predicts for the rows of a test set."""
+
+    predictions: list[Label]
+    probabilities: np.ndarray | None = None  # [rows, classes]; only for one of several classes
+
+
+# As `LogitsOf`, but to predictions; None: a logit is not finite.
+AnswersOf = Callable[[Tensors, Sequence[Encoded]], Answers | None]
 # For each test set, its examples and their encoded rows, by the suffix of its metrics.
 TestSets = Mapping[str, tuple[Sequence[Example], Sequence[Encoded]]]
 
@@ -34,48 +45,67 @@ class TestScores:
     predictions: list[Label]
     # [rows, classes] by test set; empty for a regression and for a multilabel task
     probabilities: dict[str, np.ndarray]
+    row_scores: dict[str, list[float]]  # of texts, by test set: see `metrics.row_scores`
 
 
 def evaluate(
-    tensors: Tensors,
-    test_sets: TestSets,
-    target: Target,
-    logits_of: LogitsOf,
+    tensors: Tensors, test_sets: TestSets, task: Task, answers_of: AnswersOf
 ) -> TestScores | None:
     """Evaluate one model on a task's test sets; return None if a logit is not finite.
 
     Args:
         tensors: returns the tensors of the slots at points of the simplex.
         test_sets: the test sets of the task.
-        target: converts logits to predictions.
-        logits_of: computes the logits of encoded rows.
+        task: the task, with its metrics.
+        answers_of: predicts encoded rows.
     """
-    predictions: dict[str, list[Label]] = {}
-    probabilities: dict[str, np.ndarray] = {}
+    answers: dict[str, Answers] = {}
     for suffix, (_, encoded) in test_sets.items():
-        logits = logits_of(tensors, encoded)
+        part = answers_of(tensors, encoded)
+        if part is None:
+            return None
+        answers[suffix] = part
+    pairs = {
+        suffix: (answers[suffix].predictions, [example.label for example in examples])
+        for suffix, (examples, _) in test_sets.items()
+    }
+    values, score = metrics.compute_all(task.metrics, pairs)
+    others, _ = metrics.compute_all(task.other_metrics, pairs) if task.other_metrics else ({}, 0.0)
+    return TestScores(
+        values | others,
+        score,
+        [value for part in answers.values() for value in part.predictions],
+        {
+            suffix: part.probabilities
+            for suffix, part in answers.items()
+            if part.probabilities is not None
+        },
+        metrics.row_scores(task.metrics, pairs) if task.text else {},
+    )
+
+
+def from_logits(logits_of: LogitsOf, target: LabelTarget) -> AnswersOf:
+    """Return a function that predicts rows by their logits."""
+
+    def answers_of(tensors: Tensors, rows: Sequence[Encoded]) -> Answers | None:
+        logits = logits_of(tensors, rows)
         if not bool(logits.isfinite().all()):
             return None
-        predictions[suffix] = target.predictions(logits)
-        if not target.task.regression and not target.task.multilabel:
-            probabilities[suffix] = logits.double().softmax(1).cpu().numpy()
-    values, score = metrics.compute_all(
-        target.task.metrics,
-        {
-            suffix: (predictions[suffix], [example.label for example in examples])
-            for suffix, (examples, _) in test_sets.items()
-        },
-    )
-    in_order = [value for part in predictions.values() for value in part]
-    return TestScores(values, score, in_order, probabilities)
+        probabilities = (
+            logits.double().softmax(1).cpu().numpy() if target.has_probabilities else None
+        )
+        return Answers(target.predictions(logits), probabilities)
+
+    return answers_of
 
 
-def score_of(target: Target, logits: Tensor, rows: Sequence[Example]) -> float:
-    """Return the score of logits `[rows, outputs]`; 1.0 is perfect."""
-    names = target.task.metrics
-    return metrics.score(
-        names, metrics.compute(names, target.predictions(logits), [row.label for row in rows])
-    )
+def written(adapted: AdaptedModel, recipe: Recipe) -> AnswersOf:
+    """Return a function that writes the texts of rows."""
+
+    def answers_of(tensors: Tensors, rows: Sequence[Encoded]) -> Answers:
+        return Answers([*generation.generate(adapted, tensors, rows, recipe)])
+
+    return answers_of
 
 
 def centroid_logits(adapted: AdaptedModel) -> LogitsOf:
@@ -84,11 +114,11 @@ def centroid_logits(adapted: AdaptedModel) -> LogitsOf:
 
 
 def sampled_mean_logits(
-    adapted: AdaptedModel, samples: int, streams: Streams, task: Task
+    adapted: AdaptedModel, samples: int, streams: Streams, target: LabelTarget
 ) -> LogitsOf:
     """Return a function that computes the mean of sampled models' logits: see `mean_logits`."""
     return lambda tensors, rows: mean_logits(
-        sampled_logits(adapted, samples, streams, tensors, rows), task
+        sampled_logits(adapted, samples, streams, tensors, rows), target
     )
 
 
@@ -101,28 +131,20 @@ def sampled_logits(
         yield predict(adapted, tensors, rows, points)
 
 
-def mean_logits(logits_of_models: Iterable[Tensor], task: Task) -> Tensor:
+def mean_logits(logits_of_models: Iterable[Tensor], target: LabelTarget) -> Tensor:
     """Return the logits of an ensemble of models.
 
     For a classification, they are the logarithms of the models' mean probabilities, for a multilabel task
     the log odds of these; for a regression, the mean of the models' values.
     """
-    probabilities: Callable[[Tensor], Tensor] = (
-        torch.sigmoid if task.multilabel else partial(torch.softmax, dim=1)
-    )
     total: Tensor | None = None
     count = 0
     for logits in logits_of_models:
-        values = logits.double() if task.regression else probabilities(logits.double())
+        values = target.to_average(logits)
         total = values if total is None else total + values
         count += 1
     assert total is not None
-    mean = total / count
-    if task.regression:
-        return mean
-    if task.multilabel:
-        return mean.logit(torch.finfo(mean.dtype).eps)
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+    return target.from_average(total / count)
 
 
 def prefixed(
@@ -135,26 +157,25 @@ def prefixed(
 
 
 def evaluate_bare_head(
-    adapted: AdaptedModel,
-    test_sets: TestSets,
-    target: Target,
+    adapted: AdaptedModel, test_sets: TestSets, target: Target, recipe: Recipe
 ) -> TestScores | None:
     """Evaluate the trained head on the backbone without the method's other tensors.
 
-    This removes the method's slots from the backbone, so no other evaluation can follow it.
+    A model that writes text has no head: it is evaluated as it is. This removes the method's slots from
+    the backbone, so no other evaluation can follow it.
     """
     trained = DecodedParameters(adapted.trainable)(None)
     adapted.slots.remove()
-    head = methods.build("head").slots(adapted.backbone)
-    tensors = {slot.name: trained[slot.name] for slot in head}
+    bare = "zero-shot" if adapted.backbone.writes else "head"
+    slots = methods.build(bare).slots(adapted.backbone)
+    tensors = {slot.name: trained[slot.name] for slot in slots}
+    model = AdaptedModel(adapted.backbone, slots, adapted.trainable, adapted.call_limit)
+    answers_of = (
+        from_logits(centroid_logits(model), target)
+        if isinstance(target, LabelTarget)
+        else written(model, recipe)
+    )
     try:
-        return evaluate(
-            lambda _: tensors,
-            test_sets,
-            target,
-            centroid_logits(
-                AdaptedModel(adapted.backbone, head, adapted.trainable, adapted.call_limit)
-            ),
-        )
+        return evaluate(lambda _: tensors, test_sets, target.task, answers_of)
     finally:
-        head.remove()
+        slots.remove()

@@ -140,7 +140,7 @@ def _read_ahead(job_runs: Sequence[JobRun], progress: ProgressCallback) -> tuple
     Returns:
         Seconds per job: for the drawn examples, for the test examples.
     """
-    from harness.training import encoding
+    from harness.training.rows import encoding
 
     first = job_runs[0]
     slots = first.method.slots(first.backbone)

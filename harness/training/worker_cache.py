@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def backbone(spec: BackboneSpec, device: str) -> Any:
+def backbone(spec: BackboneSpec, device: str, *, writes: bool = False) -> Any:
     """Return the backbone, which is loaded once per worker."""
     from harness.backbones import checkpoints, loading
 
     checkpoints.require_unchanged(spec.name, spec.revision)
     gc.unfreeze()
-    loaded = loading.load(spec, device)
+    loaded = loading.load(spec, device, writes=writes)
     gc.collect()
     # Exempt libraries and backbone from later collections, each of which would take 0.25 s.
     gc.freeze()
@@ -76,9 +76,12 @@ def examples(task: Task, split: str, revision: str) -> Sequence[Example]:
 def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence[Example]) -> Any:
     """Return a test set's tokens, which are kept in memory and on disk.
 
-    Held-out examples differ from draw to draw and are not kept.
+    Held-out examples differ from draw to draw and are not kept. Sources of texts that are to be written are few.
     """
-    from harness.training import batching, encoding
+    from harness.training.rows import batching, encoding, text_rows
+
+    if backbone.writes:
+        return text_rows.sources(backbone, examples)
 
     if task.holdout:
         return encoding.encode(backbone, examples)

@@ -35,6 +35,9 @@ class AttentionCall:
     layer: int  # index among the calls of all modules
     heads: int  # of keys and values; with grouped queries, queries have more
     width: int  # of one head
+    part: str = (
+        ""  # of an encoder-decoder: encoder, decoder, or cross for the attention between the two
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Block:
     value: Projection | None
     attention_out: str | None  # last linear layer of the attention part
     feed_forward_out: str | None  # last linear layer of the feed-forward part
+    # query, key and value of the attention to an encoder, in a block of a decoder
+    cross: tuple[Projection | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Architecture:
     pools_inside: bool  # whether the pretrained part has linear layers after its last block
     # Linear layers with inputs that all rows share, such as DeBERTa's relative distances.
     shared_inputs: frozenset[str]
+    writes: bool = False  # whether the model writes text; it has no head to train
+    encoder_decoder: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -120,11 +127,21 @@ def linear_layers(model: nn.Module, under: str, names: str = ".*") -> list[str]:
     ]
 
 
-def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architecture:
-    """Return the structure of a model, from one pass over two texts. Leaves the model frozen and without gradients."""
+def inspect_architecture(
+    model: nn.Module, body: str, config: Any, *, writes: bool = False
+) -> Architecture:
+    """Return the structure of a model, from one pass over two texts. Leaves the model frozen and without gradients.
+
+    Args:
+        model: a classifier, or a model that writes text; it returns `[rows, outputs]`.
+        body: path of its pretrained part.
+        config: its configuration.
+        writes: whether it writes text.
+    """
+    encoder_decoder = writes and bool(config.is_encoder_decoder)
     tokens = torch.tensor([_probe_tokens(config)] * 2, device=next(model.parameters()).device)
     trace = _Trace()
-    with _record_calls(model, trace), torch.enable_grad():
+    with _record_calls(model, trace, encoder_decoder=encoder_decoder), torch.enable_grad():
         model.requires_grad_(True)
         logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
         projections = _projections(trace)
@@ -155,14 +172,18 @@ def inspect_architecture(model: nn.Module, body: str, config: Any) -> Architectu
         blocks=tuple(_block(model, path, trace, projections, config.hidden_size) for path in paths),
         trained=trained,
         init_range=float(getattr(config, "initializer_range", 0.02)),
-        output_layer=[path for path, _ in trace.linear if not path.startswith(body + ".")][-1],
+        output_layer=next(
+            (path for path, _ in reversed(trace.linear) if not path.startswith(body + ".")), ""
+        ),
         size=sum(parameter.numel() for parameter in model.get_submodule(body).parameters()),
         shared_inputs=frozenset(
             path for path, out in trace.linear if out.dim() == 3 and len(out) == 1
         ),
-        causal=_causal(model.get_submodule(body), tokens),
+        causal=not encoder_decoder and _causal(model.get_submodule(body), tokens),
         split_blocks=_has_split_blocks(model, paths),
         pools_inside=_pools_inside(trace, paths, body),
+        writes=writes,
+        encoder_decoder=encoder_decoder,
     )
 
 
@@ -182,15 +203,25 @@ class _Trace:
 
 
 @contextmanager
-def _record_calls(model: nn.Module, trace: _Trace) -> Iterator[None]:
+def _record_calls(model: nn.Module, trace: _Trace, *, encoder_decoder: bool) -> Iterator[None]:
     """Add the model's calls inside the block to the trace."""
     paths = {id(module): path for path, module in model.named_modules()}
     calls_by_module: Counter[str] = Counter()
 
     def record_call(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> None:
         path = paths[id(module)]
+        # The probe of an encoder-decoder has a target that is shorter than its source.
+        longest = max((pair[1].shape[2] for pair in trace.tensors), default=key.shape[2])
+        part = "encoder" if query.shape[2] == longest else "decoder"
         trace.calls.append(
-            AttentionCall(path, calls_by_module[path], len(trace.calls), key.shape[1], key.shape[3])
+            AttentionCall(
+                path,
+                calls_by_module[path],
+                len(trace.calls),
+                key.shape[1],
+                key.shape[3],
+                ("cross" if key.shape[2] > query.shape[2] else part) if encoder_decoder else "",
+            )
         )
         trace.tensors.append((query, key, value))
         trace.linear_calls_before.append(len(trace.linear))
@@ -291,7 +322,15 @@ def _block(
     last = next(reversed(dict.fromkeys(name for _, name in inside)), None)
     if last == attention_out or (last and layer_sizes(model.get_submodule(last))[1] != hidden):
         last = None
-    return Block(path, query, key, value, attention_out, feed_forward_out=last)
+    cross = next(
+        (
+            projections[call.module]
+            for call in trace.calls
+            if call.part == "cross" and call.module.startswith(path + ".")
+        ),
+        (),
+    )
+    return Block(path, query, key, value, attention_out, feed_forward_out=last, cross=cross)
 
 
 def _repeated_blocks(model: nn.Module, attention_modules: list[str]) -> tuple[str, ...]:

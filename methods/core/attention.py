@@ -58,15 +58,27 @@ def attend(
     if factors is not None:
         of_text, _ = _over_jobs(module, query, key, value, attention_mask, **options)
         of_prefix, _ = _over_jobs(
-            module, query, prefix_key, prefix_value, None, **(options | {"is_causal": False})
+            module,
+            query,
+            prefix_key,
+            prefix_value,
+            None,
+            **(options | {"is_causal": False, "position_bias": None}),
         )
         return of_text + of_prefix * factors[..., None, :, None], None
     # With `is_causal`, query i sees the first i + 1 keys, and keys of the prefix would count among them. So the text
-    # gets a causal mask instead: with a mask, attention ignores `is_causal`.
+    # gets a causal mask instead: with a mask, attention ignores `is_causal`. While a text is written, there are more
+    # keys than queries: those of earlier tokens.
+    queries, keys = query.shape[2], key.shape[2]
     if attention_mask is None and options.get("is_causal", getattr(module, "is_causal", False)):
         attention_mask = torch.ones(
-            1, 1, query.shape[2], query.shape[2], dtype=torch.bool, device=query.device
-        ).tril()
+            1, 1, queries, keys, dtype=torch.bool, device=query.device
+        ).tril(keys - queries)
+    if options.get("position_bias") is not None:  # T5; a prefix has no position
+        bias = options["position_bias"]  # [1, heads, queries, keys]
+        options["position_bias"] = torch.cat(
+            [bias.new_zeros(*bias.shape[:-1], length), bias], dim=-1
+        )
     key = torch.cat([prefix_key, key], dim=2)
     value = torch.cat([prefix_value, value], dim=2)
     if attention_mask is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from methods.core.protocols import Backbone, Streams
+from methods.core.protocols import Backbone, Streams, Unsupported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +127,11 @@ class Method(ABC):
         return None
 
     @property
+    def trains(self) -> bool:
+        """Whether anything is trained or fitted."""
+        return True
+
+    @property
     def unused(self) -> frozenset[str]:
         """Options that have no effect, given the values of the others."""
         return frozenset()
@@ -156,13 +161,26 @@ class Method(ABC):
 
         slots = Slots(backbone)
         try:
+            self._check_purpose(backbone)
             self.place(slots)
             if self.closed_form is None:
                 add_head(slots)
+            if self.trains and not len(slots):
+                raise Unsupported("it trains only a head, and a model that writes text has none")
         except Exception:  # a plug-in may raise any error, and other jobs use the backbone later
             slots.remove()
             raise
         return slots
+
+    def _check_purpose(self, backbone: Backbone) -> None:
+        """Raise `Unsupported` if the method cannot do what the backbone is for: to classify, or to write text."""
+        writes = backbone.architecture.writes
+        if writes and self.closed_form is not None:
+            raise Unsupported("it classifies, and this task is to write text")
+        if writes and self.test_samples:
+            raise Unsupported("texts cannot be averaged over sampled models: choose test=centroid")
+        if not writes and not self.trains:
+            raise Unsupported("it trains no classifier: it is for tasks that write text")
 
     def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
         """Return what is trained for one job, including the head."""

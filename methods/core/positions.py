@@ -34,9 +34,10 @@ def shift_positions(slots: Slots, length: int) -> None:
         _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
-        return inputs, named | {
-            "position_ids": torch.arange(length, length + ids.shape[1], device=ids.device)[None]
-        }
+        positions = named.get("position_ids")  # given while a text is written
+        if positions is None:
+            positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        return inputs, named | {"position_ids": positions + length}
 
     slots.hook_inputs(architecture.body, set_positions)
 

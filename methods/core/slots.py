@@ -44,6 +44,9 @@ class Slots:
         self._model = backbone.model
         self._slots: dict[str, Slot] = {}
         self._sites: dict[str, tuple[nn.Module, str]] = {}
+        self._tied: dict[
+            str, list[tuple[nn.Module, str]]
+        ] = {}  # other places of a shared parameter
         self._originals: dict[str, nn.Parameter] = {}
         self._undo = ExitStack()  # its callbacks restore the model
         self._filled = False
@@ -57,7 +60,8 @@ class Slots:
         self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
         """Record the number of rows and the padding mask of the current batch."""
-        tokens = [*inputs[:1], named.get("input_ids"), named.get("inputs_embeds")]
+        # While a text is written, an encoder-decoder has read its source, and the decoder gets tokens only.
+        tokens = [*inputs[:1], *map(named.get, ("input_ids", "inputs_embeds", "decoder_input_ids"))]
         self._rows = next(len(tensor) for tensor in tokens if tensor is not None)
         mask = named.get("attention_mask")
         self._attended = None if mask is None else real_tokens(mask)
@@ -112,7 +116,15 @@ class Slots:
         original = self._originals[parameter] = site.get_parameter(name)
         self._slots[parameter] = Slot(parameter, shape or tuple(original.shape), layer, role)
         self._sites[parameter] = (site, name)
-        self._undo.callback(site._parameters.__setitem__, name, original)
+        # A model that writes text may use the embeddings of tokens as its last layer too.
+        self._tied[parameter] = [
+            (other, own)
+            for other in self._model.modules()
+            for own, shared in other._parameters.items()
+            if shared is original and other is not site
+        ]
+        for place, own in (self._sites[parameter], *self._tied[parameter]):
+            self._undo.callback(place._parameters.__setitem__, own, original)
 
     def hook(self, module: str, function: Callable[[Any, tuple[Any, ...], Any], Any]) -> None:
         """Let `function(module, inputs, output)` change a module's output while the slots are filled."""
@@ -159,7 +171,14 @@ class Slots:
         The gate is a sigmoid of one linear output, averaged over the real tokens of a row.
         Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code, which
             also averages over padding.
+
+        Raises:
+            Unsupported: the model writes text.
         """
+        if self.architecture.writes:
+            raise Unsupported(
+                "a gate averages over all tokens, also over those that are still to be written: choose another gate"
+            )
         weight, bias = f"{name}_gate", f"{name}_gate_bias"
         self.add(module, weight, (width,), layer)
         self.add(module, bias, (1,), layer)
@@ -223,10 +242,11 @@ class Slots:
             self._model.get_submodule(call.module)._slots_next_call = 0  # type: ignore[assignment]
         dtype = next(self._model.parameters()).dtype
         for name, tensor in tensors.items():
-            site, attribute = self._sites[name]
             if rows is not None and tensor.dim() > len(self._slots[name].shape) and len(tensor) > 1:
                 tensor = tensor[rows]
-            site._parameters[attribute] = tensor.to(dtype)  # type: ignore[assignment]  # a plain tensor keeps its graph
+            filled = tensor.to(dtype)
+            for site, attribute in (self._sites[name], *self._tied.get(name, ())):
+                site._parameters[attribute] = filled  # a plain tensor keeps its graph
         self._filled = True
 
     def remove(self) -> None:
@@ -236,8 +256,10 @@ class Slots:
 
 
 def add_head(slots: Slots) -> None:
-    """Add the slots of the head, which every method trains."""
+    """Add the slots of the head, which every method trains; a model that writes text has no head."""
     architecture, backbone = slots.architecture, slots.backbone
+    if architecture.writes:
+        return
     for name in sorted(architecture.trained):
         if architecture.is_head(name):
             shape = tuple(backbone.model.get_parameter(name).shape)

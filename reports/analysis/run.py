@@ -104,6 +104,8 @@ class Run:
     full: int | None = None
     # class probabilities (rows, classes) by test split; empty if they are not stored
     probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
+    # score (n_test,) of each text that was written, whose mean is the score; None: a class or a number was predicted
+    text_scores: Array | None = field(default=None, compare=False)
     # by which its logits are divided to fit the labels of the dev rows best; None: not stored
     temperature: float | None = None
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score
@@ -164,7 +166,11 @@ class Run:
     @cached_property
     def row_scores(self) -> Array | None:
         """Scores (n_test,) of the test rows, whose mean is the run's score; None if they are not known."""
-        rows = influence.row_scores(self.predictions, self.labels, self.scored_by)
+        rows = (
+            influence.row_scores(self.predictions, self.labels, self.scored_by)
+            if self.text_scores is None
+            else self.text_scores
+        )
         if rows is None:
             return None
         # If the means differ, a stored metric is not the one of that name in `influence`, and the
@@ -187,7 +193,7 @@ class Run:
     @property
     def score_on_other_rows(self) -> float | None:
         """Return the score of a run on the test rows that it was not trained on; None if it is not known."""
-        if self.repeated is None or self.row_scores is None:
+        if self.repeated is None or self.row_scores is None or self.text_scores is not None:
             return None
         kept = np.ones(len(self.predictions), dtype=bool)
         kept[self.repeated] = False

@@ -157,6 +157,7 @@ INFLUENCES: Final[Mapping[str, Influence]] = {
 # Lowest and highest value of each metric, as it counts in a score (higher is better).
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     **dict.fromkeys(("accuracy", "f1", "macro-f1", "micro-f1"), (0.0, 1.0)),
+    **dict.fromkeys(("bleu", "chrf", "rouge1", "rouge2", "rougeL"), (0.0, 1.0)),
     **dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("mse", "rmse"), (-math.inf, 0.0)),
 }

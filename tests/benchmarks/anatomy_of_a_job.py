@@ -63,7 +63,8 @@ def instrumented(clock: Clock) -> Iterator[None]:
     import torch
 
     from harness.backbones import loading
-    from harness.training import batching, cuda_graphs, loop, optimiser, packed, stacked, testing
+    from harness.training import cuda_graphs, loop, optimiser, packed, stacked, testing
+    from harness.training.rows import batching
 
     timed = [
         (loading.Backbone, "__call__", "forward and backward"),

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from harness.commands import stored_runs
 from harness.outcome import (
     pack_predictions,
     pack_probabilities,
+    pack_texts,
     unpack_predictions,
     unpack_probabilities,
 )
@@ -32,3 +34,12 @@ def test_a_confident_model_keeps_its_doubt():
 def test_no_numbers_survive_too():
     """Groups of rows that share none are stored as no numbers."""
     assert unpack_predictions(pack_predictions([], regression=False)) == []
+
+
+def test_texts_and_references_come_back():
+    """Texts, empty ones and references with any characters are stored as they are."""
+    texts = ["a b", "", 'naïve 猫\n"x"']
+    assert unpack_predictions(pack_texts(texts)) == texts
+    references = [("a", "b"), ("ç",), ()]
+    assert unpack_predictions(pack_texts(references)) == references
+    assert stored_runs.numbers(pack_texts(texts)).tolist() == [0.0, 0.0, 0.0]

@@ -21,7 +21,7 @@ OTHERS = {
     "gates": ["false"], "pooling": ["cls"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
     "granularity": ["row", "batch"], "validation": ["centroid"], "copies": ["3"], "concentration": ["0.5"],
     "diversity": ["1"], "decoders": ["per-vertex"], "head": ["false"], "mix": ["product"], "test": ["mean-of-samples"],
-    "samples": ["3"], "base": list(BASES),
+    "samples": ["3"], "base": list(BASES), "attention": ["decoder+cross"],
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Every method of the registry at its defaults, and with each option that changes its structure."""
+"""Every method that classifies at its defaults, and with each option that changes its structure."""
 
-from methods import REGISTRY
+import methods
 
 VARIANTS = [
-    *((name, {}) for name in REGISTRY),
+    *((name, {}) for name in methods.suitable(writes=False)),
     ("fine-tuning", {"layers": "none"}),
     ("fine-tuning", {"layers": "top-1"}),
     ("prompt", {"init": "random", "decoder": "mlp", "hidden": 16}),

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from harness.backbones.checkpoints import TINY
+from harness.backbones.checkpoints import EMBEDDED
 from tests.support.hub_server import COMMIT, hub_server, repository_requests, run_expression
 
 COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
@@ -34,7 +34,7 @@ def published(tmp_path_factory):
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("published")
-    vocabulary = len(PreTrainedTokenizerFast.from_pretrained(TINY))
+    vocabulary = len(PreTrainedTokenizerFast.from_pretrained(EMBEDDED["tiny"]))
     sizes = {
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -45,7 +45,7 @@ def published(tmp_path_factory):
     model = BertForSequenceClassification(BertConfig(vocab_size=vocabulary, **sizes))
     model.config.save_pretrained(folder)
     for name in COMPANIONS[1:]:
-        shutil.copy(TINY / name, folder)
+        shutil.copy(EMBEDDED["tiny"] / name, folder)
     state = dict(model.state_dict())
     state |= {TIED: state[EMBEDDINGS], TRANSPOSED: state["bert.pooler.dense.weight"].t()}
     torch.save(state, folder / "pytorch_model.bin")

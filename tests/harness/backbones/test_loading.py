@@ -26,7 +26,7 @@ def test_weights_are_loaded_in_the_requested_precision():
     """The embedded checkpoint, stored in float16, is loaded in float32 by default and in bfloat16 on request."""
     from safetensors import safe_open
 
-    with safe_open(checkpoints.TINY / "model.safetensors", "pt") as file:
+    with safe_open(checkpoints.EMBEDDED["tiny"] / "model.safetensors", "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118  # not a dictionary
     assert {parameter.dtype for parameter in tiny().model.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in tiny(dtype="bfloat16").model.parameters()} == {
@@ -48,7 +48,7 @@ def test_a_backbone_is_frozen_and_in_evaluation_mode():
 def test_only_safetensors_are_read(tmp_path):
     """A folder that has only pickled weights is refused, and the pickle is not opened."""
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(checkpoints.TINY / name, tmp_path)
+        shutil.copy(checkpoints.EMBEDDED["tiny"] / name, tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
     with pytest.raises(Unavailable, match="no other format of weights"):
         loading.load(BackboneSpec(name=str(tmp_path), revision=""), "cpu")
@@ -56,10 +56,10 @@ def test_only_safetensors_are_read(tmp_path):
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     """Truncated weights end in a message, not in an exception of the library."""
-    for path in checkpoints.TINY.glob("*.json"):
+    for path in checkpoints.EMBEDDED["tiny"].glob("*.json"):
         shutil.copy(path, tmp_path)
     (tmp_path / "model.safetensors").write_bytes(
-        (checkpoints.TINY / "model.safetensors").read_bytes()[:5000]
+        (checkpoints.EMBEDDED["tiny"] / "model.safetensors").read_bytes()[:5000]
     )
     with pytest.raises(Unavailable, match="cannot load"):
         loading.load(BackboneSpec(name=str(tmp_path), revision=""), "cpu")
@@ -67,10 +67,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 def test_the_revision_of_a_folder_is_a_hash_of_its_contents(tmp_path):
     """A copy of a folder has the same revision; a changed byte gives another one."""
-    shutil.copytree(checkpoints.TINY, tmp_path / "a")
+    shutil.copytree(checkpoints.EMBEDDED["tiny"], tmp_path / "a")
     assert checkpoints.revision_of(str(tmp_path / "a")) == checkpoints.revision_of("tiny")
     (tmp_path / "a" / "config.json").write_text(
-        (checkpoints.TINY / "config.json").read_text() + " "
+        (checkpoints.EMBEDDED["tiny"] / "config.json").read_text() + " "
     )
     assert checkpoints.revision_of(str(tmp_path / "a")) != checkpoints.revision_of("tiny")
 
@@ -85,7 +85,7 @@ def test_mean_pooling_ignores_padding_and_cls_takes_the_first_token():
     """The head's input equals hidden states that are pooled by hand."""
     from transformers import AutoModel
 
-    plain = AutoModel.from_pretrained(checkpoints.TINY, dtype=torch.float32).eval()
+    plain = AutoModel.from_pretrained(checkpoints.EMBEDDED["tiny"], dtype=torch.float32).eval()
     with torch.no_grad():
         states = plain(**BATCH).last_hidden_state
     by_hand = {"mean": torch.stack([states[0].mean(0), states[1, :4].mean(0)]), "cls": states[:, 0]}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.errors import UsageError
@@ -12,6 +13,7 @@ from harness.tasks import metrics
 
 TRUE = [1, 1, 1, 0, 0, 0, 0, 0]
 PREDICTED = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too many
+CAT, ON_A_MAT = ["the cat sat on the mat"], "the cat sat on a mat"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,13 @@ PREDICTED = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one to
         ("spearman", [1.0, 2.0, 3.0, 100.0], [0.1, 0.3, 0.2, 0.4], 1 - 6 * 2 / (4 * 15)),
         ("mse", [1.0, 2.0], [0.0, 4.0], (1 + 4) / 2),
         ("rmse", [1.0, 5.0], [1.0, 2.0], math.sqrt(9 / 2)),
+        ("bleu", CAT, [(ON_A_MAT,)], (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4)),
+        ("bleu", CAT, [("a dog", CAT[0])], 1.0),
+        ("chrf", ["ab"], [("ac",)], (1 / 2 + 0) / 2),  # one of two letters, none of one pair
+        ("ter", CAT, [(ON_A_MAT,)], 1 / 6),
+        ("rouge1", CAT, [(ON_A_MAT, "dogs")], 5 / 6),
+        ("rouge2", CAT, [(ON_A_MAT,)], 3 / 5),
+        ("rougeL", CAT, [("mat cat",)], 2 * (1 / 6 * 1 / 2) / (1 / 6 + 1 / 2)),
     ],
 )
 def test_each_metric_has_the_value_computed_by_hand(name, predictions, labels, expected):
@@ -46,6 +55,40 @@ def test_every_metric_is_tested():
     """Every metric has a case in the test above."""
     cases = test_each_metric_has_the_value_computed_by_hand.pytestmark[0].args[1]
     assert {case[0] for case in cases} == set(metrics.METRICS)
+
+
+WRITTEN = [
+    "the cat sat on the mat", "it is", "we met anna in oslo on monday",
+    "three red hats were sold by tom", "the film was not bad at all", "she sings", "nobody came to the old house",
+]  # fmt: skip
+REFERENCES = [
+    ("the cat sat on a mat", "a cat sat on the mat"), ("it is what it is",),
+    ("we met anna on monday in oslo", "anna met us in oslo on monday"), ("tom sold three red hats",),
+    ("the film was quite good", "the film was not bad"), ("she sings well",), ("no one came to the old house",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bleu", "rouge1", "rougeL"])
+@pytest.mark.parametrize("park", ["a dog ran in a park", "a dog ran in the park and the garden"])
+def test_scores_of_texts_have_the_mean_and_the_spread_of_the_metric(name, park):
+    """Their mean is the metric, and they predict how it changes if a text counts twice; texts too short, or not."""
+    metric, written = metrics.METRICS[name], [park, *WRITTEN]
+    references = [("a dog ran through the park",), *REFERENCES]
+    rows = np.array(metric.of_rows(written, references))
+    value = metric(written, references)
+    assert rows.mean() == pytest.approx(value)
+    for doubled in range(len(written)):
+        copies = 50  # so that one more copy is a small change
+        texts = written * copies + [written[doubled]]
+        changed = metric(texts, references * copies + [references[doubled]])
+        expected = (rows[doubled] - value) / len(texts)
+        assert changed - value == pytest.approx(expected, rel=0.05, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "rouge1", "rouge2", "rougeL"])
+def test_a_text_that_is_not_written_scores_0(name):
+    """Empty texts have no word in common with a reference."""
+    assert metrics.METRICS[name](["", ""], [("a cat",), ("b",)]) == 0.0
 
 
 @pytest.mark.parametrize("name", ["matthews", "pearson", "spearman"])

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.training import batching, closed_form, encoding, testing
+from harness.training import closed_form, testing
 from harness.training.adapted_model import predict
 from harness.training.feature_cache import FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples
+from harness.training.rows import batching, encoding
 from methods.core.parameters import DecodedParameters
 from tests.support.trainings import CLASSES, NUMBERS, THREE, adapted, rows
 
@@ -92,7 +93,7 @@ def test_the_dev_examples_select_the_strength():
     scores = testing.evaluate(
         DecodedParameters(model.trainable),
         {"": (examples.dev, encoding.encode(model.backbone, examples.dev))},
-        examples.target,
-        testing.centroid_logits(model),
+        examples.target.task,
+        testing.from_logits(testing.centroid_logits(model), examples.target),
     )
     assert scores.score == result.best_evaluation.dev_score

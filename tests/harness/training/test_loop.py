@@ -9,11 +9,12 @@ import torch
 import methods
 from harness.jobs import Recipe
 from harness.tasks.base import Example
-from harness.training import batching, encoding, loop
+from harness.training import loop
 from harness.training.adapted_model import predict
 from harness.training.dev_scoring import DevScores, DevSet
-from harness.training.labels import Target
+from harness.training.labels import LabelTarget, Target
 from harness.training.loop import Examples, TrainingLoop
+from harness.training.rows import batching, encoding
 from methods.core.method import DevScoring
 from methods.core.parameters import DecodedParameters
 from tests.support.trainings import (
@@ -374,7 +375,7 @@ def test_a_bare_head_is_what_remains_without_the_methods_tensors(name):
     trained = {key: tensor.detach() for key, tensor in model.trainable().items() if key in head}
     dev = rows(10, seed=1)
     encoded, target = encoding.encode(model.backbone, dev), Target.of(CLASSES, dev)
-    scores = testing.evaluate_bare_head(model, {"": (dev, encoded)}, target)
+    scores = testing.evaluate_bare_head(model, {"": (dev, encoded)}, target, Recipe())
     assert not any(module._forward_hooks for module in model.backbone.model.modules())
     slots = methods.build("head").slots(model.backbone)
     slots.install(trained)
@@ -395,9 +396,9 @@ def test_sampled_models_are_averaged(task):
     with torch.no_grad():
         for parameter in model.trainable.parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    encoded = encoding.encode(model.backbone, rows(6))
+    encoded, target = encoding.encode(model.backbone, rows(6)), LabelTarget.stored(task, {})
     folded = DecodedParameters(model.trainable)
-    actual = testing.sampled_mean_logits(model, 4, STREAMS, task)(folded, encoded)
+    actual = testing.sampled_mean_logits(model, 4, STREAMS, target)(folded, encoded)
     each = [
         predict(
             model,
@@ -412,7 +413,7 @@ def test_sampled_models_are_averaged(task):
     ).mean(0)
     assert torch.allclose(actual if task.regression else actual.exp(), expected)
     assert torch.equal(
-        actual, testing.sampled_mean_logits(model, 4, STREAMS, task)(folded, encoded)
+        actual, testing.sampled_mean_logits(model, 4, STREAMS, target)(folded, encoded)
     )
 
 

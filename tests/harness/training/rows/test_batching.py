@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.jobs import Recipe
-from harness.training import batching, encoding, loop
+from harness.training import loop
 from harness.training.adapted_model import predict
 from harness.training.labels import Target
 from harness.training.loop import TrainingLoop
+from harness.training.rows import batching, encoding
 from methods.core.parameters import DecodedParameters
 from tests.support.trainings import (
     CLASSES,

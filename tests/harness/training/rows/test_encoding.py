@@ -9,7 +9,7 @@ from harness.backbones import loading
 from harness.backbones.checkpoints import revision_of
 from harness.jobs import BackboneSpec
 from harness.tasks.base import Example
-from harness.training.encoding import encode
+from harness.training.rows.encoding import encode
 
 WORDS = ["the", "film", "was", "clever", "and", "although", "anna", "smiled", "at", "a", "concert"]
 

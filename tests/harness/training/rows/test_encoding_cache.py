@@ -6,7 +6,7 @@ import pytest
 
 from harness import cache
 from harness.tasks.base import Example
-from harness.training import encoding
+from harness.training.rows import encoding
 from tests.support.models import random_bert
 from tests.support.trainings import Letters, rows
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.backbones.loading import Backbone
 from harness.costs import Shape
-from harness.training.encoding import Encoded
+from harness.training.rows.truncation import Encoded
 
 # Greatest number of tokens in one forward call, padding included.
 MAX_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
@@ -39,12 +39,15 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
     """Return rows padded on the right, to `length` or to the longest row: `{name: [rows, tokens]}`."""
-    longest = length or max(map(_length, rows))
-    fill = {"input_ids": backbone.tokenizer.pad_token_id}
-    padded = {
-        name: [row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows]
-        for name in rows[0]
-    }
+    pad = backbone.tokenizer.pad_token_id
+    fill = {"input_ids": pad, "target_ids": pad}
+    padded = {}
+    for name in rows[0]:
+        # The text that an encoder-decoder is to write has a length of its own.
+        longest = length or max(len(row[name]) for row in rows)
+        padded[name] = [
+            row[name] + [fill.get(name, 0)] * (longest - len(row[name])) for row in rows
+        ]
     return {
         name: to_device(torch.tensor(tokens), backbone.device) for name, tokens in padded.items()
     }

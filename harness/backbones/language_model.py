@@ -1,0 +1,74 @@
+"""A pretrained model that writes text: how improbable it finds a text, and the texts that it writes."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GenerationConfig
+
+
+class LanguageModel(nn.Module):
+    """The library's model that writes text; a call returns the loss of the text of each row.
+
+    A decoder reads source and target as one text. An encoder-decoder reads the source with its encoder.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        # The library fills what a call leaves open from here: a temperature, a penalty of repetition.
+        inner.generation_config = GenerationConfig()
+
+    @property
+    def encodes(self) -> bool:
+        """Whether an encoder reads the source."""
+        return bool(self.inner.config.is_encoder_decoder)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        target_mask: Tensor | None = None,
+        target_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean over the target's tokens of their negative log probabilities, `[rows, 1]`, in nats.
+
+        Args:
+            input_ids: source and target, or for an encoder the source, `[rows, tokens]`.
+            attention_mask: 1 for real tokens, `[rows, tokens]`.
+            target_mask: 1 for tokens of the target. By default, the target is all tokens but the first.
+            target_ids: the target of an encoder-decoder, `[rows, target tokens]`; by default the input
+                without its last token.
+        """
+        if self.encodes:
+            target = input_ids[:, :-1] if target_ids is None else target_ids
+            counts = torch.ones_like(target) if target_mask is None else target_mask
+            logits = self.inner(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                decoder_input_ids=self.inner.prepare_decoder_input_ids_from_labels(labels=target),
+            ).logits  # [rows, target tokens, vocabulary]
+        else:
+            if target_mask is None:
+                target_mask = torch.ones_like(input_ids)
+                target_mask[:, 0] = 0
+            # The logits of a token are at the position before it.
+            first = int(target_mask.argmax(1).min())
+            kept = input_ids.shape[1] - first + 1
+            logits = self.inner(
+                input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=kept
+            ).logits[:, :-1]  # [rows, tokens from the first of a target on, vocabulary]
+            target, counts = input_ids[:, first:], target_mask[:, first:]
+        losses = F.cross_entropy(
+            logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2),
+            target,
+            reduction="none",
+        )  # [rows, tokens]
+        return (losses * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True)
+
+    def probe(self, ids: Tensor) -> Tensor:
+        """Return the logits `[rows, tokens, vocabulary]` for token ids, to compare two ways to compute them."""
+        more = {"decoder_input_ids": ids[:, :5]} if self.encodes else {}
+        logits: Tensor = self.inner(input_ids=ids, **more).logits
+        return logits

@@ -1,0 +1,105 @@
+"""Metrics of texts that are written, against one or more references of each; fractions, not percent.
+
+A text that is not written well fails: an empty text scores 0. Tokens are those of the libraries: BLEU and TER of
+sacrebleu split punctuation and keep case (13a for BLEU), chrF has characters, and ROUGE has lower-case stems.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import zip_longest
+from typing import Any, Final
+
+Texts = Sequence[str]
+References = Sequence[Sequence[str]]  # of each text
+
+# What is printed beside a metric, so that numbers can be compared with those of other programs.
+SIGNATURES: Final = {
+    "bleu": "sacrebleu: up to 4-grams, case kept, tokens 13a, exponential smoothing",
+    "chrf": "sacrebleu: chrF2, up to 6 characters, without words",
+    "ter": "sacrebleu: case ignored, tokens as they are",
+    "rouge1": "rouge-score: F1 of words, stemmed; the best reference",
+    "rouge2": "rouge-score: F1 of pairs of words, stemmed; the best reference",
+    "rougeL": "rouge-score: F1 of the longest common subsequence, stemmed; the best reference",
+}
+
+
+def bleu(texts: Texts, references: References) -> float:
+    """Return BLEU (Papineni et al. 2002) of a corpus, as sacrebleu computes it (Post 2018)."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    return _corpus(BLEU(), texts, references)
+
+
+def chrf(texts: Texts, references: References) -> float:
+    """Return chrF2 (Popovic 2015) of a corpus."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    return _corpus(CHRF(), texts, references)
+
+
+def ter(texts: Texts, references: References) -> float:
+    """Return the translation edit rate (Snover et al. 2006) of a corpus; less is better, and it can exceed 1."""
+    from sacrebleu.metrics.ter import TER
+
+    return _corpus(TER(), texts, references)
+
+
+def rouge(kind: str, texts: Texts, references: References) -> float:
+    """Return the mean over the texts of a ROUGE score (Lin 2004); of several references, the best counts.
+
+    Args:
+        kind: rouge1, rouge2 or rougeL.
+        texts: the texts.
+        references: of each text.
+    """
+    return sum(rouge_of_rows(kind, texts, references)) / len(texts)
+
+
+def rouge_of_rows(kind: str, texts: Texts, references: References) -> list[float]:
+    """Return the ROUGE score of each text."""
+    scorer = _rouge_scorer(kind)
+    return [
+        float(scorer.score_multi(list(of_text), text)[kind].fmeasure)
+        for text, of_text in zip(texts, references, strict=True)
+    ]
+
+
+@cache
+def _rouge_scorer(kind: str) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer([kind], use_stemmer=True)
+
+
+def bleu_of_rows(texts: Texts, references: References) -> list[float]:
+    """Return a score for each text; their mean is BLEU, and their variance that of BLEU over other texts.
+
+    They are the influences of the texts on BLEU (the infinitesimal jackknife; Efron 1982, chapter 6): the
+    derivative of BLEU by the weight of a text, times the number of texts.
+    """
+    import numpy as np
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric, score = BLEU(effective_order=True), bleu(texts, references)
+    counted = [
+        metric.sentence_score(text, list(of_text))
+        for text, of_text in zip(texts, references, strict=True)
+    ]
+    matches = np.array([row.counts for row in counted], dtype=float)  # [texts, 4]
+    grams = np.array([row.totals for row in counted], dtype=float)
+    length = np.array([row.sys_len for row in counted], dtype=float)
+    reference = np.array([row.ref_len for row in counted], dtype=float)
+    # The derivative of the logarithm of BLEU by the weight of a text; without a match, an order is constant.
+    known = matches.sum(0) > 0
+    slope = (matches / np.where(known, matches.sum(0), 1) - grams / np.maximum(grams.sum(0), 1))[
+        :, known
+    ].sum(1) / matches.shape[1]
+    if 0 < length.sum() < reference.sum():  # texts are too short in all
+        slope -= reference / length.sum() - reference.sum() * length / length.sum() ** 2
+    return list(score * (1 + len(texts) * slope))
+
+
+def _corpus(metric: Any, texts: Texts, references: References) -> float:
+    """Return the score of a corpus. The library takes the first references of all texts, then the second ones."""
+    streams = [list(stream) for stream in zip_longest(*references)]
+    return float(metric.corpus_score(list(texts), streams).score) / 100

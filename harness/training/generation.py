@@ -1,0 +1,110 @@
+"""Texts that an adapted model writes, by greedy or beam search of transformers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from harness.backbones.loading import Backbone
+from harness.jobs import Recipe
+from harness.training import out_of_memory
+from harness.training.adapted_model import AdaptedModel, Tensors
+from harness.training.rows.batching import MAX_TOKENS, to_device
+from harness.training.rows.truncation import Encoded
+
+
+@torch.no_grad()
+def generate(
+    adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], recipe: Recipe
+) -> list[str]:
+    """Return the text that the centroid writes after each source.
+
+    Sources of similar length are read together. A source that is shorter than others is padded on its left for
+    a decoder, since the text continues it. On out-of-memory, fewer rows are read at once.
+
+    Args:
+        adapted: the model and its slots.
+        tensors: gives the tensors of the slots at points of the simplex.
+        rows: tokens of the sources, from `text_rows.sources`.
+        recipe: its beams, length penalty and greatest length.
+
+    Raises:
+        OutOfMemoryError: the device cannot hold a single row.
+    """
+    texts, adapted.call_limit.tokens = out_of_memory.retry_smaller(
+        lambda tokens: _generate(adapted, tensors, rows, recipe, tokens),
+        adapted.call_limit.tokens,
+        lambda tokens: (
+            (tokens or MAX_TOKENS[adapted.backbone.device.type]) // 2 if tokens != 1 else 0
+        ),
+    )
+    return texts
+
+
+def _generate(
+    adapted: AdaptedModel,
+    tensors: Tensors,
+    rows: Sequence[Encoded],
+    recipe: Recipe,
+    max_tokens: int,
+) -> list[str]:
+    backbone = adapted.backbone
+    adapted.slots.install(tensors(None))
+    model: Any = backbone.model
+    config = _config(model.inner, backbone, recipe)
+    texts = [""] * len(rows)
+    limit = max_tokens or MAX_TOKENS[backbone.device.type]
+    for group in _groups(rows, recipe, limit):
+        batch = _padded(backbone, [rows[index] for index in group])
+        written = model.inner.generate(**batch, generation_config=config)
+        first = 1 if model.encodes else batch["input_ids"].shape[1]
+        decoded = backbone.tokenizer.batch_decode(written[:, first:], skip_special_tokens=True)
+        for index, text in zip(group, decoded, strict=True):
+            texts[index] = text.strip()
+    return texts
+
+
+def _config(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
+    """Return how texts are written; of the model's own settings, only the first tokens are kept."""
+    own = inner.config
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=recipe.beams,
+        length_penalty=recipe.length_penalty if recipe.beams > 1 else 1.0,
+        max_new_tokens=recipe.target_length,
+        use_cache=True,
+        eos_token_id=backbone.tokenizer.eos_token_id,
+        pad_token_id=backbone.tokenizer.pad_token_id,
+        bos_token_id=backbone.tokenizer.bos_token_id,
+        decoder_start_token_id=getattr(own, "decoder_start_token_id", None),
+        forced_bos_token_id=getattr(own, "forced_bos_token_id", None),
+    )
+
+
+def _groups(rows: Sequence[Encoded], recipe: Recipe, limit: int) -> list[list[int]]:
+    """Return the indices of the rows in groups of similar length, whose tokens are at most `limit` in one call."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index)):
+        tokens = (len(rows[index]["input_ids"]) + recipe.target_length) * recipe.beams
+        if groups and tokens * (len(groups[-1]) + 1) <= limit:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _padded(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Return the rows padded to the longest, on the left for a decoder: `{name: [rows, tokens]}`."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    fill = {"input_ids": backbone.tokenizer.pad_token_id}
+    left = not backbone.architecture.encoder_decoder
+
+    def padded(name: str, row: Encoded) -> list[int]:
+        padding = [fill.get(name, 0)] * (longest - len(row[name]))
+        return [*padding, *row[name]] if left else [*row[name], *padding]
+
+    return {
+        name: to_device(torch.tensor([padded(name, row) for row in rows]), backbone.device)
+        for name in ("input_ids", "attention_mask")
+    }

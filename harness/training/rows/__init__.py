@@ -1,0 +1,1 @@
+"""Rows of tokens: examples and texts to write, in batches of similar length."""

@@ -1,0 +1,131 @@
+"""Texts that models write, and how improbable they find texts."""
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+import methods
+from harness.jobs import Recipe
+from harness.streams import Streams
+from harness.tasks.base import Example
+from harness.training import generation
+from harness.training.adapted_model import AdaptedModel, predict
+from harness.training.rows import encoding, text_rows
+from methods.core.parameters import DecodedParameters
+from tests.support.writers import CONFIGS, END, writer
+
+ROWS = [
+    Example(("w5 w6 w7 w8",), ("w9 w10 w11",)),
+    Example(("w12 w13",), ("w14",)),
+    Example(("w15 w16 w17 w18 w19 w20",), ("w21 w22 w23 w24",)),
+]
+RECIPE = Recipe(target_length=12)
+VARIANTS = [
+    ("zero-shot", {}),
+    ("prefix", {"hidden": "16"}),
+    ("prefix", {"decoder": "none", "positions": "kept"}),
+    ("prefix", {"gate": "zero"}),
+    ("prompt", {}),
+    ("lora", {}),
+    ("adapter", {}),
+    ("bitfit", {}),
+    ("ia3", {}),
+    ("fine-tuning", {}),
+    ("simplex", {"hidden": "16"}),
+    ("simplex-lora", {}),
+]
+IDS = ["-".join([name, *options.values()]) for name, options in VARIANTS]
+
+
+def attached(backbone, name, options):
+    """A model with a method's slots, whose tensors are random and not small."""
+    method = methods.build(name, options)
+    slots = method.slots(backbone)
+    trainable = method.trainable_parameters(slots, Streams(("texts", 1, 0, 0))).double()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in trainable.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator).to(parameter)
+    return AdaptedModel(backbone, slots, trainable)
+
+
+def written_step_by_step(model, row):
+    """The tokens that follow a source, each found by a pass over the whole text without a cache."""
+    backbone, inner = model.backbone, model.backbone.model.inner
+    model.slots.install(DecodedParameters(model.trainable)(None))
+    source = torch.tensor([text_rows.sources(backbone, [row])[0]["input_ids"]])
+    start = [inner.config.decoder_start_token_id] if backbone.architecture.encoder_decoder else []
+    written = torch.tensor([start], dtype=torch.long)
+    with torch.no_grad():
+        for _ in range(RECIPE.target_length):
+            if backbone.architecture.encoder_decoder:
+                out = inner(input_ids=source, decoder_input_ids=written)
+            else:
+                out = inner(input_ids=torch.cat([source, written], dim=1))
+            token = out.logits[:, -1].argmax(-1, keepdim=True)
+            if int(token) == END:
+                break
+            written = torch.cat([written, token], dim=1)
+    return " ".join(f"w{token}" for token in written[0, len(start) :].tolist() if token)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
+def test_a_batch_writes_what_each_row_writes_without_a_cache(family, name, options):
+    """Greedy search with the model's cache and padding gives the tokens of one full pass for each token."""
+    backbone = writer(family)
+    try:
+        model = attached(backbone, name, options)
+    except methods.Unsupported as reason:
+        pytest.skip(str(reason))
+    try:
+        sources = text_rows.sources(backbone, ROWS)
+        texts = generation.generate(model, DecodedParameters(model.trainable), sources, RECIPE)
+        assert texts == [written_step_by_step(model, row) for row in ROWS]
+        assert any(texts)
+    finally:
+        model.slots.remove()
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_loss_is_the_mean_over_the_tokens_of_a_reference(family):
+    """It equals the loss of the library for one row at a time; padding and the source do not count."""
+    backbone = writer(family)
+    model = attached(backbone, "zero-shot", {})
+    inner = backbone.model.inner
+    encoded = encoding.encode(backbone, ROWS)
+    losses = predict(model, DecodedParameters(model.trainable), encoded)[:, 0]
+    model.slots.remove()
+    for row, loss in zip(encoded, losses.tolist(), strict=True):
+        ids = torch.tensor([row["input_ids"]])
+        if backbone.architecture.encoder_decoder:
+            labels = torch.tensor([row["target_ids"]])
+        else:
+            marks = torch.tensor([row["target_mask"]])
+            labels = ids.masked_fill(marks == 0, -100)
+        with torch.no_grad():
+            expected = float(inner(input_ids=ids, labels=labels).loss)
+        assert loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_beams_are_those_of_the_library(family):
+    """Beam search over a batch gives the texts that the library gives for each source alone."""
+    backbone = writer(family)
+    model = attached(backbone, "zero-shot", {})
+    recipe = Recipe(target_length=12, beams=4, length_penalty=0.8)
+    sources = text_rows.sources(backbone, ROWS)
+    texts = generation.generate(model, DecodedParameters(model.trainable), sources, recipe)
+    model.slots.remove()
+    inner = backbone.model.inner
+    for row, text in zip(sources, texts, strict=True):
+        config = GenerationConfig(
+            num_beams=4, length_penalty=0.8, max_new_tokens=12, do_sample=False, eos_token_id=END, pad_token_id=0,
+            decoder_start_token_id=getattr(inner.config, "decoder_start_token_id", None),
+        )  # fmt: skip
+        ids = torch.tensor([row["input_ids"]])
+        written = inner.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        first = 1 if backbone.architecture.encoder_decoder else ids.shape[1]
+        assert (
+            text == backbone.tokenizer.batch_decode(written[:, first:], skip_special_tokens=True)[0]
+        )
