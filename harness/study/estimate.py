@@ -46,7 +46,7 @@ def estimate(
 ) -> dict[str, JobEstimate]:
     """Return the estimate of each job of a plan for a worker on the CPU, by digest.
 
-    Jobs whose method cannot be tried are absent.
+    Jobs whose method cannot be tried, and jobs that write text, are absent.
 
     Args:
         request: the request.
@@ -89,6 +89,8 @@ def _estimate(request: Request, plan: Plan, known: _Known) -> dict[str, JobEstim
     estimates = {}
     for job in plan.jobs:
         cell = job.label, job.draw.task, job.draw.size
+        if plan.tasks[job.draw.task].text:
+            continue
         if cell not in cells:
             costs = known.costs(by_label[job.label])
             shapes = _Shapes(known, plan.tasks[job.draw.task], job)

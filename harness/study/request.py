@@ -50,7 +50,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
     if not model:
         reader.problems.append("--model is empty")
     reader.problems += _invalid_texts(grid)
-    if tasks and all(task.regression for task in tasks):
+    if tasks and not any(task.labels for task in tasks):
         reader.problems += _for_classes(recipe)
     if not reader.problems:
         sizes = task_options.feasible_sizes(reader, tasks, sizes, recipe)
@@ -77,7 +77,7 @@ def read(grid: GridOptions) -> tuple[Request, list[str]]:
 
 
 def _for_classes(recipe: Recipe) -> Iterator[str]:
-    """Yield a problem for each option that does nothing where every label is a number."""
+    """Yield a problem for each option that does nothing where no task has classes."""
     if recipe.class_weights != "none":
         yield "--class-weights needs a task with classes"
     if recipe.sampling == "stratified":

@@ -44,7 +44,8 @@ def resolve(request: Request, progress: Callable[[str], None]) -> Request:
         lengths = _lengths(
             folder / "tokenizer.json", _some(task.reader.examples(task.train, revision))
         )
-        needed = max(needed, sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1])
+        whole = sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1]
+        needed = max(needed, whole + (request.recipe.target_length if task.text else 0))
     fitting = _fitting(folder)
     chosen = next((length for length in fitting if length >= needed), fitting[-1])
     return replace(request, recipe=replace(request.recipe, max_length=chosen))

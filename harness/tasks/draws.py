@@ -16,6 +16,7 @@ from harness.jobs import Label, Recipe
 from harness.streams import shuffled, stream_seed
 from harness.tasks.base import Example, Task, normalise
 from harness.tasks.held_out import held_out_count, hold_out
+from harness.wording import short
 
 VERSION = 1  # increased by a change that draws other examples
 TRIES = 100  # draws without all classes until a size is infeasible
@@ -157,7 +158,8 @@ def draw(
     n_train, n_dev = counts(task, size, recipe)
     pool, tests, held_out = _pool_and_tests(task, read, number, recipe)
     if n_train + n_dev > len(pool):
-        raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}")
+        large = _large_group(tests[""]) if task.holdout else ""
+        raise Infeasible(f"{n_train} training and {n_dev} dev rows of {len(pool)}{large}")
     # A draw of a few multilabel rows can lack a class: with many classes, most draws do.
     classes = {row.label for row in pool} if task.labels and not task.multilabel else set()
     for attempt in range(TRIES):
@@ -176,6 +178,15 @@ def draw(
     raise Infeasible(
         f"no draw of {n_train} rows out of {TRIES} contained all {len(classes)} classes; try --sampling stratified"
     )
+
+
+def _large_group(held_out: Sequence[Example]) -> str:
+    """Return a remark on the group that has most of the rows that are held out; empty if none has."""
+    counts = Counter(row.group for row in held_out if row.group)
+    group, count = counts.most_common(1)[0] if counts else ("", 0)
+    if 2 * count <= len(held_out):
+        return ""
+    return f" ({count} rows are held out for testing because they are of one group, {short(group)})"
 
 
 def test_sets(

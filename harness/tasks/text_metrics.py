@@ -7,20 +7,10 @@ sacrebleu split punctuation and keep case (13a for BLEU), chrF has characters, a
 from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]  # of each text
-
-# What is printed beside a metric, so that numbers can be compared with those of other programs.
-SIGNATURES: Final = {
-    "bleu": "sacrebleu: up to 4-grams, case kept, tokens 13a, exponential smoothing",
-    "chrf": "sacrebleu: chrF2, up to 6 characters, without words",
-    "ter": "sacrebleu: case ignored, tokens as they are",
-    "rouge1": "rouge-score: F1 of words, stemmed; the best reference",
-    "rouge2": "rouge-score: F1 of pairs of words, stemmed; the best reference",
-    "rougeL": "rouge-score: F1 of the longest common subsequence, stemmed; the best reference",
-}
 
 
 def bleu(texts: Texts, references: References) -> float:

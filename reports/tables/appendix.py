@@ -14,6 +14,7 @@ from reports.analysis.verdict import points, probability
 from reports.document import DASH, Table, TableCell, interval, number, plural
 from reports.statistics.random_effects import PREDICTION_COVERS
 from reports.tables.classification import probability_table
+from reports.tables.texts import text_tables
 
 
 def appendix(comparison: Comparison) -> list[Table]:
@@ -22,6 +23,7 @@ def appendix(comparison: Comparison) -> list[Table]:
         _further_estimates(comparison),
         *_rankings(comparison.ranking),
         probability_table(comparison),
+        *text_tables(comparison),
         _costs(comparison),
     ]
     return [table for table in tables if table is not None]

@@ -1,7 +1,7 @@
 """Arrange a comparison as a document: facts, scores, tests and the order of all tables."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Final
@@ -225,13 +225,13 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
     return Table(
         title="Over all sizes" if scope is None else f"Size {scope}",
         head=("method", *(heading for heading, _ in kept)),
-        rows=(_majority(comparison, [cells[0] for _, cells in kept]), *rows),
+        rows=(*_majority(comparison, [cells[0] for _, cells in kept]), *rows),
         legend=_legend(comparison, [cell for _, cells in kept for cell in cells], scope),
     )
 
 
-def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell, ...]:
-    """Return the row with the scores of the constant prediction.
+def _majority(comparison: Comparison, cells: Sequence[Cell]) -> Iterator[tuple[TableCell, ...]]:
+    """Yield the row with the scores of the constant prediction, unless no task has one, as texts have none.
 
     `cells` are the cells of one method, one for each column.
     """
@@ -249,9 +249,11 @@ def _majority(comparison: Comparison, cells: Sequence[Cell]) -> tuple[TableCell,
         known = [scores[task] for task in tasks if task in scores]
         return fmean(known) if tasks and len(known) == len(tasks) else None
 
+    if all(run.text_scores is not None for run in comparison.runs if has_score(run)):
+        return
     single = {run.task for run in comparison.runs if run.classes and not run.multilabel}
     name = "majority class" if single & {*comparison.tasks} else "best constant"
-    return (TableCell(name), *(TableCell(number(score(cell), 1)) for cell in cells))
+    yield (TableCell(name), *(TableCell(number(score(cell), 1)) for cell in cells))
 
 
 def _heading(comparison: Comparison, task: str | None, scope: int | None, *, without: bool) -> str:

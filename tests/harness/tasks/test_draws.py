@@ -211,6 +211,22 @@ def test_a_holdout_respects_groups():
     assert not {row.group for row in actual.train} & {row.group for row in actual.tests[""]}
 
 
+def test_a_group_that_takes_most_rows_is_named():
+    """If too few rows are left because a large group is held out, the message names it."""
+    rows = [Example((f"row {n}",), n % 2, group="zoe" if n < 80 else f"g{n}") for n in range(100)]
+    of, messages = replace(task(), holdout=True), []
+    for number in range(10):
+        try:
+            draw(of, lambda _: rows, 40, number, Recipe())
+        except Infeasible as problem:
+            messages.append(str(problem))
+    assert messages
+    assert all(
+        "80 rows are held out for testing because they are of one group, 'zoe'" in m
+        for m in messages
+    )
+
+
 def test_distinct_rows_are_held_out_as_before_groups():
     """Without equal texts each row is a group, and the held-out rows are those that the stream names."""
     made = replace(task(400), holdout=True)

@@ -1,0 +1,96 @@
+"""Tasks that write text, from the command line: run, report, predict, and what is refused."""
+
+import json
+
+import pytest
+
+from harness.ledger import Ledger
+from harness.outcome import unpack_predictions
+
+TABLE = "subject : anna | action : buy | object : hat | number : two | place : oslo"
+
+
+@pytest.fixture(scope="module")
+def study(bench, tmp_path_factory):
+    """A folder with a study of two methods on tables."""
+    folder = tmp_path_factory.mktemp("texts")
+    ended = bench(
+        folder, "run", "--methods", "zero-shot,prefix", "--tasks", "toy-table-to-text", "--model", "tiny-gpt",
+        "--sizes", 50, "--draws", 1, "--steps", 100, "--test-limit", 60, "--zeroed", "--keep", "all",
+        "--db", "r.db", "-j", 1,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    with Ledger(str(folder / "r.db")) as ledger:
+        entries = {entry.label: entry for entry in ledger.entries()}
+        blobs = {label: ledger.blobs(entry.digest) for label, entry in entries.items()}
+    return folder, entries, blobs
+
+
+@pytest.mark.slow
+def test_a_prefix_learns_to_tell_tables(study):
+    """It exceeds the floor by 10 points of BLEU, and falls to the floor without its tensors."""
+    _, entries, _ = study
+    floor = entries["zero-shot"].metrics["bleu"]
+    assert entries["prefix"].metrics["bleu"] > floor + 0.1
+    assert entries["prefix"].metrics["zeroed bleu"] == pytest.approx(floor)
+
+
+@pytest.mark.slow
+def test_texts_references_and_their_scores_are_stored(study):
+    """A text, its references and a score for each test row; the mean of the scores is BLEU."""
+    _, entries, blobs = study
+    for label, entry in entries.items():
+        texts = unpack_predictions(blobs[label]["predictions"])
+        references = unpack_predictions(blobs[label]["labels"])
+        scores = unpack_predictions(blobs[label]["row_scores"])
+        assert len(texts) == len(references) == len(scores) == 60
+        assert all(isinstance(text, str) for text in texts)
+        assert all(isinstance(of_text, tuple) and of_text for of_text in references)
+        assert sum(scores) / 60 == pytest.approx(entry.metrics["bleu"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_report_has_all_metrics_and_no_constant_row(study, bench):
+    """`--full` prints BLEU, chrF, TER and ROUGE with their settings; a text has no majority."""
+    folder, _, _ = study
+    shown = bench(folder, "report", "--db", "r.db", "--full", "--format", "markdown").out
+    for title in ("BLEU", "chrF", "TER (less is better)", "ROUGE-L", "sacrebleu", "tokens 13a"):
+        assert title in shown
+    assert "constant" not in shown
+    assert "majority" not in shown
+    assert bench(folder, "report", "--db", "r.db", "--format", "html", "-o", "r.html").code == 0
+
+
+@pytest.mark.slow
+def test_a_trained_model_writes_for_a_text_of_the_user(study, bench):
+    """`predict` prints a sentence that names the facts; an export is refused with a reason."""
+    folder, entries, _ = study
+    digest = entries["prefix"].digest
+    ended = bench(folder, "predict", digest, TABLE, "--db", "r.db", "--json")
+    assert ended.code == 0, ended.err
+    answer = json.loads(ended.out)["answer"]
+    assert {"anna", "two"} <= set(answer.split())
+    refused = bench(folder, "export", digest, "out", "--db", "r.db")
+    assert refused.code == 2
+    assert "writes text" in refused.err
+    assert not (folder / "out").exists()
+    verified = bench(folder, "db", "verify", "--rerun", "100%", "--db", "r.db")
+    assert verified.code == 0, verified.out + verified.err
+
+
+def test_methods_that_cannot_write_are_named(bench, tmp_path):
+    """A plan says why a method cannot write text, or cannot classify; `all` leaves it out."""
+    words = ("plan", "--model", "tiny-gpt", "--sizes", 50, "--draws", 1)
+    ended = bench(
+        tmp_path, *words, "--methods", "head,unipelt,zero-shot,prefix", "--tasks", "toy-table-to-text,toy-sentiment"
+    )  # fmt: skip
+    assert "it trains only a head" in ended.out
+    assert "still to be written" in ended.out
+    assert "it trains no classifier" in ended.out
+    everything = bench(tmp_path, *words, "--methods", "all", "--tasks", "toy-table-to-text").out
+    assert "zero-shot" in everything
+    assert "features" not in everything
+    refused = bench(
+        tmp_path, *words, "--methods", "prefix", "--tasks", "toy-table-to-text", "--per-class"
+    )
+    assert "needs a task with classes" in refused.err
