@@ -67,6 +67,8 @@ def test_commands_of_the_documents_run(path, bench, tmp_path):
     table = "\n".join(["title,review,stars", *(f"{n} {reviews[n % 2]}" for n in range(300))])
     (tmp_path / "reviews.csv").write_text(table)
     marks = "\n".join(f"{reviews[n % 2].split(',')[0]},{n % 2},{n // 2 % 2},0" for n in range(300))
+    told = "".join(f"name : n{n},it is n{n},this is n{n}\n" for n in range(80))
+    (tmp_path / "tables.csv").write_text(f"table,first,second\n{told}")
     (tmp_path / "topics.csv").write_text(f"review,food,price,service\n{marks}")
     (tmp_path / "reviews-test.csv").write_text(
         table.replace("film", "play").replace("long", "short")

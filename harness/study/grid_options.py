@@ -165,7 +165,8 @@ class GridOptions:
         Text,
         _option(
             "--label",
-            "The column that holds the label; for --kind multilabel lists of classes, or several columns of 0 and 1.",
+            "The column that holds the label; for --kind multilabel lists of classes, or several columns of 0 and 1; "
+            "for --kind text one or more columns with references.",
             OWN_DATA,
             metavar="COLUMN[,COLUMN]",
         ),
@@ -186,7 +187,7 @@ class GridOptions:
             "--kind",
             "What the label is: one of several classes, a number, or any number of classes.",
             OWN_DATA,
-            metavar="classes|number|multilabel",
+            metavar="classes|number|multilabel|text",
         ),
     ] = None
     group: Annotated[
@@ -203,7 +204,8 @@ class GridOptions:
         _option(
             "--metrics",
             "The metrics whose mean is the score. Default: accuracy for classes, pearson and spearman for "
-            "numbers, micro-f1 for multilabel. Others: f1, macro-f1, matthews, mse, rmse, evaluate:NAME.",
+            "numbers, micro-f1 for multilabel, bleu for text. Others: f1, macro-f1, matthews, mse, rmse, chrf, ter, "
+            "rouge1, rouge2, rougeL, evaluate:NAME.",
             OWN_DATA,
             metavar="NAME,NAME",
         ),

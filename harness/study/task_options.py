@@ -111,7 +111,7 @@ def _task_of_data(reader: OptionReader) -> Task | None:
             origin,
             cells.column_names(grid.text),
             cells.column_names(grid.label)
-            if grid.kind == "multilabel"
+            if grid.kind in ("multilabel", "text")
             else [cells.column_name(grid.label)],
             test=grid.test,
             kind=cast("NamedKind | None", grid.kind),  # checked above

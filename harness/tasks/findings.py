@@ -69,8 +69,17 @@ def description(
             none = sum(not row.classes for row in rows)
             of += f" ({mean:.2g} classes per row on average; {plural(none, 'row')} without a class)"
         yield f"{name}: {of}: {shown}{more}"
+    elif isinstance(rows[0].label, tuple):
+        counts = Counter(len(row.references) for row in rows)
+        lengths = [len(text.split()) for row in rows for text in row.references]
+        least, most = min(counts), max(counts)
+        each = plural(least, "reference") if least == most else f"{least} to {most} references"
+        yield (
+            f"{name}: {plural(len(rows), 'row')} with {each} of {min(lengths)} to {max(lengths)} words, median "
+            f"{median(lengths):g}"
+        )
     else:
-        values = [row.label for row in rows if not isinstance(row.label, tuple)]
+        values = [row.label for row in rows if isinstance(row.label, int | float)]
         yield f"{name}: {plural(len(rows), 'row')} with labels from {min(values):g} to {max(values):g}"
     words = [sum(len(text.split()) for text in row.texts) for row in rows]
     if min(words) == max(words):

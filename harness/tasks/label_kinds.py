@@ -14,7 +14,7 @@ from harness.tasks.label_parser import MARKS, NO_LIST, as_list
 from harness.wording import escaped, plural, short
 from methods.core.suggestions import did_you_mean
 
-NamedKind = Literal["classes", "number", "multilabel"]
+NamedKind = Literal["classes", "number", "multilabel", "text"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 MISSING: Final = (*NO_VALUE, "inf", "infinity")  # labels that may be no classes
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
@@ -33,10 +33,18 @@ class LabelKind(NamedTuple):
     decimal_comma: bool = False
     notes: tuple[str, ...] = ()
     multilabel: bool = False
+    text: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether the labels can be read: it is not ambiguous what they are, and classes have names."""
+        return bool(self.classes or self.regression or self.text)
 
     @property
     def name(self) -> scoring.LabelKind | None:
         """The kind as a metric names it; None if it is ambiguous."""
+        if self.text:
+            return "texts"
         if self.multilabel:
             return "sets of classes"
         if self.regression is None:
@@ -62,6 +70,10 @@ def label_kind(
         labels: the classes that the user names; None: there are no such names.
         problems: receives what is wrong with the column as a whole.
     """
+    if named == "text":
+        if labels is not None:
+            problems.add(f"{at}: texts have no classes: leave out 'labels'")
+        return LabelKind(text=True)
     if named == "multilabel":
         return _sets(cells, at, labels, problems)
     regression = None if named is None else named == "number"

@@ -78,15 +78,18 @@ class LabelParser:
     """Reads the labels of rows.
 
     Attributes:
-        columns: the label column, or for some multilabel tasks a column of 0 and 1 for each class.
-        classes: the names of the classes; empty for a regression.
+        columns: the label column; for some multilabel tasks a column of 0 and 1 for each class, and for texts
+            one column for each reference.
+        classes: the names of the classes; empty for a regression and for texts.
         multilabel: whether a row may have several classes or none.
+        text: whether the labels are references of a text that is to be written.
         decimal_comma: whether labels are numbers such as `1,5`.
     """
 
     columns: tuple[str, ...]
     classes: tuple[str, ...]
     multilabel: bool = False
+    text: bool = False
     decimal_comma: bool = False
 
     @cached_property
@@ -104,8 +107,13 @@ class LabelParser:
         return {name: number for number, name in enumerate(self.classes)}
 
     def lacks(self, record: Mapping[str, Any]) -> bool:
-        """Return whether all label cells of a row are blank; an empty list is not blank."""
-        return all(is_blank(as_label(record.get(name))) for name in self.columns)
+        """Return whether all label cells of a row are blank; an empty list is blank as references, not as classes."""
+        cells = [record.get(name) for name in self.columns]
+        if self.text:
+            cells = [
+                part for cell in cells for part in (cell if isinstance(cell, list) else [cell])
+            ]
+        return all(is_blank(as_label(cell)) for cell in cells)
 
     def parse(
         self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
@@ -117,6 +125,8 @@ class LabelParser:
             at: the file and the row, for messages.
             problems: receives what is wrong.
         """
+        if self.text:
+            return self._references(record, at, problems)
         if not self.multilabel:
             (column,) = self.columns
             return self._one(record.get(column), at, f", column {column!r}: ", problems)
@@ -131,6 +141,26 @@ class LabelParser:
         numbers = [self._one(element, at, prefix, problems) for element in elements]
         known = {number for number in numbers if isinstance(number, int)}
         return tuple(sorted(known)) if len(numbers) == sum(n is not None for n in numbers) else None
+
+    def _references(
+        self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems
+    ) -> tuple[str, ...] | None:
+        """Return the references of a row, without blank cells; a cell may hold a list of references."""
+        references: list[str] = []
+        before = problems.count
+        for name in self.columns:
+            cell = record.get(name)
+            for value in cell if isinstance(cell, list | tuple) else [cell]:
+                if value is None or (isinstance(value, str) and is_blank(value)):
+                    continue
+                if not isinstance(value, str):
+                    what = f"{short(str(value))} is not a text"
+                    problems.add_row(*at, f", column {name!r}: {what}")
+                elif problem := text_problem(value):
+                    problems.add_row(*at, f", column {name!r}: {problem}")
+                else:
+                    references.append(value.strip())
+        return None if problems.count > before else tuple(dict.fromkeys(references))
 
     def _marked(
         self, record: Mapping[str, Any], at: tuple[Path, str], problems: Problems

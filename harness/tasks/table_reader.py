@@ -24,10 +24,11 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    # the label column, or for some multilabel tasks a column of 0 and 1 for each class
+    # the label column; for some multilabel tasks a column of 0 and 1 for each class, for texts one of references each
     label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
     multilabel: bool = False
+    written: bool = False  # the labels are references of a text that is to be written
     group: str = ""  # column, such as the author: rows with equal values are not independent
     strict: bool = False  # refuse rows that are left out otherwise
     delimiter: str | None = None  # None: recognise it
@@ -99,7 +100,9 @@ class TableReader:
 
     def _digest(self, contents: Sequence[bytes]) -> str:
         # Other columns of the same rows are another revision.
-        label = self.label if self.multilabel else self.label[0]
+        label: object = self.label if self.multilabel else self.label[0]
+        if self.written:
+            label = ("text", *self.label)
         columns = (self.fields, label, self.labels, *([self.group] if self.group else []))
         columns += tuple(filter(None, (self.delimiter, self.encoding)))
         return digest([*contents, repr(columns).encode()])
@@ -119,6 +122,7 @@ class TableReader:
             columns=self.label,
             classes=self.labels,
             multilabel=self.multilabel,
+            text=self.written,
             decimal_comma=self.decimal_comma,
         )
         known = not missing & {*self.label}
@@ -171,7 +175,7 @@ class TableReader:
     def _lacks(
         self, record: Mapping[str, Any], missing: Collection[str], parser: LabelParser | None
     ) -> str:
-        """Return `without text`, `without label`, or nothing.
+        """Return `without text`, `without label`, `without reference`, or nothing.
 
         Args:
             record: the row.
@@ -184,4 +188,6 @@ class TableReader:
                 value is None or (isinstance(value, str) and is_blank(value))
             ):
                 return "without text"
-        return "without label" if parser is not None and parser.lacks(record) else ""
+        if parser is None or not parser.lacks(record):
+            return ""
+        return "without reference" if self.written else "without label"

@@ -29,7 +29,8 @@ def read(path: Path) -> Task:
     """Return the task that a TOML file describes; paths in it are relative to the file.
 
     Keys: name, data and test, or of the Hub dataset, config, split and test_split; text (one or two
-    columns), label (several for kind "multilabel"), kind ("classes", "number" or "multilabel"), labels,
+    columns), label (several for the kinds "multilabel" and "text"), kind ("classes", "number", "multilabel" or
+    "text"), labels,
     positive, metrics, group, strict (true or false), delimiter, encoding.
 
     Raises:

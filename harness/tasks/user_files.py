@@ -25,7 +25,10 @@ from harness.wording import escaped, listed, short
 DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "numbers": ("pearson", "spearman"),
     "sets of classes": ("micro-f1",),
+    "texts": ("bleu",),
 }
+# Metrics that are computed beside those of the score.
+OTHER_METRICS: Final[Mapping[str, tuple[str, ...]]] = {"texts": ("chrf", "ter", "rougeL")}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,13 +53,14 @@ def from_options(
     Args:
         data: the training file, or another source of rows.
         text: one or two columns with the texts.
-        label: the column with the label, or for `multilabel` one column of 0 and 1 for each class.
+        label: the column with the label; for `multilabel` also one column of 0 and 1 for each class, and for
+            `text` one or more columns with references.
         test: the test file; by default each draw holds out other rows. Ignored if `data` is another source,
             which knows whether it has a test split.
         name: the task's name; by default that of the training file.
         kind: what the label is; by default inferred, with an error if it is ambiguous.
         metrics: names of metrics; by default accuracy for classes, pearson and spearman for
-            numbers, micro-f1 for sets of classes.
+            numbers, micro-f1 for sets of classes, bleu for texts.
         labels: the classes in their order; by default those of the training file, sorted.
         group: a column, such as the author: rows with the same value are not independent. By default, and
             for rows without a value, those with equal texts are not.
@@ -78,7 +82,8 @@ def from_options(
         problems.add(f"{escaped(str(data))} is both the training and the test file")
     reader = TableReader(
         origin=origin, fields=tuple(text), label=tuple(label), group=group or "",
-        multilabel=kind == "multilabel" or len(label) > 1, strict=strict, delimiter=delimiter, encoding=encoding,
+        multilabel=kind == "multilabel" or (len(label) > 1 and kind != "text"), written=kind == "text",
+        strict=strict, delimiter=delimiter, encoding=encoding,
     )  # fmt: skip
     tables = reader.tables(problems)
     _check_columns(text, label, group, kind, tables[0], problems)
@@ -101,7 +106,11 @@ def from_options(
         reader=_without_needless_options(reader),
         labels=found.classes,
         multilabel=found.multilabel,
+        text=found.text,
         metrics=chosen,
+        other_metrics=tuple(
+            name for name in OTHER_METRICS.get(found.name or "", ()) if name not in chosen
+        ),
         pair=len(text) == 2,
         tests={"": "test"},
         train_rows=contents[0].rows,
@@ -139,7 +148,7 @@ def _check_columns(
             + ", ".join(f'"{part}"' for part in sorted(parts))
             + "]"
         )
-    elif kind != "multilabel" and (several or len(label) > 1):
+    elif kind not in ("multilabel", "text") and (several or len(label) > 1):
         problems.add(
             "several label columns, each of 0 and 1, need the kind multilabel (--kind multilabel)"
         )
@@ -157,7 +166,7 @@ def _contents(
     reader: TableReader, table: FileTable, kind: label_kinds.LabelKind, problems: Problems
 ) -> Contents:
     """Read all rows of a table; without the kind of the labels, only the columns can be checked."""
-    if not kind.classes and not kind.regression:
+    if not kind.known:
         table.lacks((*reader.fields, *reader.label), problems)
         return Contents()
     omitted: dict[str, list[str]] = {}
@@ -175,7 +184,7 @@ def _contents(
         problems.add(
             f"{table.name}: every row has the same value of {reader.group!r}: no row is left to train on"
         )
-    found = doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    found = () if kind.text else doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
     findings = [*left_out(table.name, omitted), *found]
     if kind.regression:
         cells = [row.get(reader.label[0]) for row in table.rows]
@@ -208,7 +217,9 @@ def _kind(
     """Return what the labels of the training file are, with the positive class last."""
     if train is None or not {*reader.label} <= {*train.columns}:
         return label_kinds.LabelKind()
-    if len(reader.label) > 1:
+    if reader.written:
+        kind = label_kinds.label_kind((), "", "text", labels, problems)
+    elif len(reader.label) > 1:
         kind = label_kinds.marked(train, reader.label, labels, problems)
     else:
         (column,) = reader.label
@@ -220,6 +231,8 @@ def _kind(
         kind = label_kinds.label_kind(cells, at, named, labels, problems)
     if positive is not None and kind.multilabel:
         problems.add("positive: with --kind multilabel, all classes count alike")
+    elif positive is not None and kind.text:
+        problems.add("positive: texts have no classes")
     elif positive is not None and kind.regression is not None:
         kind = kind._replace(classes=label_kinds.with_positive(kind.classes, positive, problems))
     return kind

@@ -1,0 +1,68 @@
+"""Users' files for tasks that write text: sources and references."""
+
+import json
+
+from harness.study import request
+from harness.study.grid_options import GridOptions
+from harness.tasks.user_files import from_options
+from tests.support.user_files import examples, problems
+
+
+def test_a_row_has_one_reference_for_each_column(write):
+    """Blank cells are no references, equal ones count once, and a row without any is left out and counted."""
+    path = write("t.csv", "table,first,second\nname : a,It is a.,This is a.\nname : b,It is b.,\nname : c,,\n"
+                          "name : d,Same.,Same.\n")  # fmt: skip
+    task = from_options(path, ["table"], ["first", "second"], kind="text")
+    assert [(row.texts, row.references) for row in examples(task)] == [
+        (("name : a",), ("It is a.", "This is a.")),
+        (("name : b",), ("It is b.",)),
+        (("name : d",), ("Same.",)),
+    ]
+    assert task.kind == "text"
+    assert (task.metrics, task.other_metrics) == (("bleu",), ("chrf", "ter", "rougeL"))
+    assert any("1 without reference (row 3 (line 4))" in finding for finding in task.findings)
+    assert "t.csv: 3 rows with 1 to 2 references of 1 to 3 words, median 3" in task.description
+
+
+def test_lists_are_references_too(write):
+    """A list in JSON holds the references of a row; an empty one, none."""
+    lines = [{"s": "a", "r": ["x y", "z"]}, {"s": "b", "r": "w"}, {"s": "c", "r": []}]
+    path = write("t.jsonl", "\n".join(map(json.dumps, lines)))
+    task = from_options(path, ["s"], ["r"], kind="text")
+    assert [row.references for row in examples(task)] == [("x y", "z"), ("w",)]
+
+
+def test_what_is_not_a_reference_is_refused_by_row(write):
+    """Numbers and objects are no texts; classes and metrics of classes do not fit."""
+    path = write("t.jsonl", '{"s": "a", "r": 7}\n{"s": "b", "r": ["x", {"y": 1}]}\n')
+    said = problems(path, ["s"], ["r"], kind="text")
+    assert "row 1 (line 1), column 'r': '7' is not a text" in said
+    assert "row 2 (line 2), column 'r'" in said
+    good = write("u.csv", "s,r\na,x\nb,y\n")
+    assert "texts have no classes" in problems(good, ["s"], ["r"], kind="text", positive="x")
+    assert "bleu" in problems(good, ["s"], ["r"], kind="text", metrics=["accuracy"])
+    assert "rougeL" in problems(good, ["s"], ["r"], metrics=["rougeL"])
+
+
+def test_other_columns_of_references_are_another_revision(write):
+    """So are references and classes in one column."""
+    path = write("t.csv", "s,r,q\na,x,y\nb,z,w\n")
+    made = [
+        from_options(path, ["s"], columns, kind=kind).reader.revision()
+        for columns, kind in ((["r"], "text"), (["r", "q"], "text"), (["r"], "classes"))
+    ]
+    assert len(set(made)) == 3
+
+
+def test_the_command_line_takes_several_columns(write):
+    """`--kind text --label first,second`."""
+    path = write(
+        "t.csv", "table,first,second\n" + "".join(f"t {n},a {n},b {n}\n" for n in range(60))
+    )
+    grid = GridOptions(
+        data=path, text="table", label="first,second", kind="text", methods="prefix", sizes="20", draws="1",
+        model="tiny-gpt",
+    )  # fmt: skip
+    checked, _ = request.read(grid)
+    assert checked.tasks[0].text
+    assert checked.tasks[0].reader.label == ("first", "second")
