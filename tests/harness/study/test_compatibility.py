@@ -16,7 +16,8 @@ def load(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     read = []
 
-    def fake(spec, _device):
+    def fake(spec, _device, *, writes):
+        assert not writes
         read.append(spec.name)
         return family_backbone(spec.name, dtype="float32")
 

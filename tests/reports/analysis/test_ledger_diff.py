@@ -73,7 +73,7 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     )
     (table,) = as_document(found, before="a", after="b").tables
     assert [row[-1].text for row in table.rows] == ["not settled", "one draw"]
-    assert "over the 1 cell with a p. A single draw has no p" in table.legend
+    assert "over the 1 cell with a p. A cell with a single draw has no p" in table.legend
 
 
 def test_p_and_interval_of_a_cell_are_of_one_kind(grid):

@@ -163,7 +163,7 @@ def test_failed_runs_are_lost_pairs(grid):
     )
     assert (
         "Without a model",
-        "1 run failed or diverged; the pairs of these runs are lost",
+        "1 run failed, diverged or without a finite score; the pairs of these runs are lost",
     ) in page.facts
 
 
