@@ -197,7 +197,8 @@ def read_as(at: str, cells: Iterable[object], *, comma: bool) -> Iterator[str]:
     if comma and any("," in text for text in values):
         yield f"{at}: numbers with a decimal comma"
     dots = sorted(text for text in values if "." in text)
-    if dots and all(re.fullmatch(_THOUSANDS.format(r"\."), text) for text in dots):
+    groups = all(re.fullmatch(_THOUSANDS.format(r"\."), text) for text in dots)
+    if dots and groups and as_number(dots[0]) is not None:
         yield f"{at}: {short(dots[0])} is read as {float(dots[0]):g}, with a decimal point"
 
 

@@ -20,14 +20,16 @@ from harness.tasks.files.cells import (
     whole,
 )
 from harness.tasks.files.problems import Problems
-from harness.tasks.findings import MOST_NAMED, seen
+from harness.tasks.findings import MOST_NAMED, NO_VALUE, seen
 from harness.wording import listed, short
 from methods.core.suggestions import did_you_mean
 
 _QUOTED: Final = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 # An element of a list that Python writes: a text, a number or a name, or a list, which is refused later.
 _ELEMENT: Final = rf"(?:{_QUOTED}|[+-]?\w[\w.+-]*|\[[^\[\]]*\])"
-_LIST: Final = re.compile(rf"\[\s*(?:{_ELEMENT}(?:\s*,\s*{_ELEMENT})*\s*,?)?\s*\]")
+# Possessive (`*+`), so that a long run of spaces is tried once.
+_LIST: Final = re.compile(rf"\[\s*+(?:{_ELEMENT}(?:\s*+,\s*+{_ELEMENT})*+\s*+,?+)?+\s*+\]")
+_ADJACENT: Final = re.compile(rf"\[\s*+{_QUOTED}(?:\s++{_QUOTED})*+\s*+\]")
 MARKS = {
     "0": False,
     "1": True,
@@ -35,7 +37,8 @@ MARKS = {
     "true": True,
 }  # cells of a column that marks a class
 MOST_HINTS: Final = 20
-MOST_COMPARED: Final = 200  # classes, or characters, beyond which there is no hint
+MOST_COMPARED: Final = 200  # classes beyond which there is no hint
+LONGEST_COMPARED: Final = 60  # characters of a class or a label
 LARGEST: Final = 1e100  # number to learn: squares are summed
 NO_LIST = (
     'is not a list of classes: write lists such as ["a", "b"], or a column of 0 and 1 for each class and '
@@ -52,13 +55,23 @@ def as_list(value: object) -> Sequence[object] | None:
         return value
     if isinstance(value, str) and value.lstrip().startswith("["):
         text = value.strip()
-        if re.fullmatch(rf"\[\s*{_QUOTED}(\s+{_QUOTED})*\s*\]", text):
-            return [ast.literal_eval(found[0]) for found in re.finditer(_QUOTED, text)]
-        for read in (json.loads, _python_list):
+        for read in (_adjacent, json.loads, _python_list):
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 found = read(text)
-                return found if isinstance(found, list) else None
+                if found is not None:
+                    return found if isinstance(found, list) else None
     return None
+
+
+def _adjacent(text: str) -> list[Any] | None:
+    """Return the texts of a list that NumPy writes, without commas; None for another form.
+
+    Raises:
+        ValueError, SyntaxError: an element is not a literal.
+    """
+    if not _ADJACENT.fullmatch(text):
+        return None
+    return [ast.literal_eval(found[0]) for found in re.finditer(_QUOTED, text)]
 
 
 def _python_list(text: str) -> list[Any] | None:
@@ -186,8 +199,14 @@ class LabelParser:
         if not self.classes:
             number = as_number(text, decimal_comma=self.decimal_comma)
             if number is None:
-                mixed = as_number(text, decimal_comma=True) is not None
-                hint = ": write numbers with a decimal point, never a comma" if mixed else ""
+                if as_number(text, decimal_comma=True) is not None:
+                    hint = ": write numbers with a decimal point, never a comma"
+                elif re.fullmatch(r"[+-]?\d{1,3}([.,' ]\d{3})+", text):
+                    hint = ": write numbers without thousands separators"
+                elif text.lower() in NO_VALUE:
+                    hint = ": leave the cell empty if there is no value"
+                else:
+                    hint = ""
                 problems.add_row(*at, f"{prefix}{short(text)} is not a finite number{hint}")
             elif abs(number) > LARGEST:
                 problems.add_row(
@@ -210,6 +229,7 @@ class LabelParser:
         if twin is not None:
             return f"{text!a} only looks like the class {twin!a}: give them one spelling"
         known = listed(map(repr, self.classes), MOST_NAMED)
-        few = len(self.classes) <= MOST_COMPARED
-        hint = did_you_mean(text, self.classes) if few and len(text) <= MOST_COMPARED else ""
+        short_ones = [name for name in self.classes if len(name) <= LONGEST_COMPARED]
+        few = len(self.classes) <= MOST_COMPARED and len(text) <= LONGEST_COMPARED
+        hint = did_you_mean(text, short_ones) if few else ""
         return f"{short(text)} is not one of the classes ({known}){hint}"

@@ -134,6 +134,13 @@ class TableReader:
             if reason and not self.strict:
                 left_out.setdefault(reason, []).append(position)
                 continue
+            if table.reorders_header(record, self.reading.needed):
+                problems.add_row(
+                    table.path,
+                    position,
+                    ": names the columns in another order; join files by column",
+                )
+                continue
             if reason == REPEATS:
                 problems.add_row(table.path, position, ": repeats the header")
                 continue
@@ -185,7 +192,7 @@ class TableReader:
         for name in self.fields:
             value = record.get(name)
             if name not in missing and (
-                value is None or (isinstance(value, str) and is_blank(value))
+                value is None or value != value or (isinstance(value, str) and is_blank(value))
             ):
                 return "without text"
         if parser is None or not parser.lacks(record):

@@ -30,7 +30,7 @@ _MARKS: Final = (  # the longer mark first: that of UTF-32 begins like that of U
 _SEVEN_BIT: Final = (  # encodings of which all bytes are ASCII
     (re.compile(rb"\x1b\$[@B]"), "iso2022_jp"),
     (re.compile(rb"\x1b\$\)C"), "iso2022_kr"),
-    (re.compile(rb"~\{[!-~]+~\}"), "hz"),
+    (re.compile(rb"~\{(?:[!-w][!-~])+~\}"), "hz"),  # pairs, of which the first byte is below `x`
 )
 _FORMATS: Final = (
     (b"\x1f\x8b", "is compressed by gzip: unpack it first"),

@@ -22,6 +22,7 @@ _WORDS: Final = {
     "pipe": "|",
     "space": " ",
 }
+MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
 _LOOKED_AT: Final = 50  # rows that show whether a delimiter makes a table
 
 
@@ -77,6 +78,7 @@ def separated(
         needed: columns that the header must have.
         named: the delimiter that the user names; None: recognise it.
     """
+    csv.field_size_limit(MAX_FIELD)
     first = re.split(r"[\r\n]", text, maxsplit=1)[0]
     line = re.fullmatch(r'"?sep=([^"])"?\1*', first, re.IGNORECASE)
     note = ""

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,16 @@ class FileTable:
             and all(cell.casefold() == name.casefold() for name, cell in filled.items())
         )
 
+    def reorders_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
+        """Return whether a row has the names of these columns in another order, as where files were joined."""
+        cells = sorted(str(row.get(name) or "").strip().casefold() for name in names)
+        return (
+            self.has_header
+            and len(names) > 1
+            and cells == sorted(name.casefold() for name in names)
+            and not self.repeats_header(row, names)
+        )
+
     def text(
         self, row: Mapping[str, Any], name: str, position: str, problems: Problems
     ) -> str | None:
@@ -111,7 +122,8 @@ def unique_names(
     names: Sequence[str], path: Path, problems: Problems, how: Reading
 ) -> tuple[str, ...]:
     """Return a different name for each column; none, and a problem, if a needed one occurs twice."""
-    repeated = sorted({name for name in names if name in how.needed and names.count(name) > 1})
+    counts = Counter(names)
+    repeated = sorted({name for name in how.needed if counts[name] > 1})
     if repeated:
         problems.add(
             f"{escaped(str(path))}: more than one column is named {', '.join(map(repr, repeated))}"
@@ -122,6 +134,6 @@ def unique_names(
         if not name or name in unique:
             stem = name or "column"
             numbered = (f"{stem} {count}" for count in itertools.count(number))
-            name = next(one for one in numbered if one not in names and one not in unique)
+            name = next(one for one in numbered if one not in counts and one not in unique)
         unique[name] = None
     return tuple(unique)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,17 @@ def read_json(path: Path, content: bytes, problems: Problems, how: Reading) -> F
         if not isinstance(record, dict):
             problems.add_row(path, position, ": not a JSON object")
         else:
-            columns |= dict.fromkeys(record)
-            table.rows.append({name: record[name] for name in record if how.keeps(name)})
+            named = _named(record)
+            columns |= dict.fromkeys(named)
+            table.rows.append({name: named[name] for name in named if how.keeps(name)})
             table.positions.append(position)
     return FileTable(path, tuple(columns), table.rows, table.positions, table.notes)
+
+
+def _named(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the object with names without outer spaces, as in other files, unless two would be equal."""
+    named = {name.strip(): value for name, value in record.items()}
+    return named if len(named) == len(record) else record
 
 
 def _elements(path: Path, text: str, problems: Problems) -> Iterator[tuple[str, Any]]:
@@ -66,7 +74,6 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of these keys and values; `json.loads` would keep only the last of two values."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {twice!r} occurs twice")
     return entries

@@ -23,7 +23,8 @@ def read_parquet(path: Path, content: bytes, problems: Problems, how: Reading) -
 
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
-        columns = unique_names(file.schema_arrow.names, path, problems, how)
+        names = [name.strip() for name in file.schema_arrow.names]
+        columns = unique_names(names, path, problems, how)
         if not columns:
             return FileTable(path, ())
         kept = [name for name in columns if how.keeps(name)]

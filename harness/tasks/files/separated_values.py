@@ -3,9 +3,11 @@
 import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from harness.tasks.files.cells import as_number
 from harness.tasks.files.decoding import readable_text
 from harness.tasks.files.delimiters import Separated, separated
 from harness.tasks.files.file_table import FileTable, Reading, unique_names
@@ -13,7 +15,6 @@ from harness.tasks.files.problems import Problems
 from harness.wording import escaped, plural
 
 _RULE: Final = re.compile(r"[:|]*(-+|=+|_+)[:|]*")  # a cell of a line under the header
-_MAX_FIELD: Final = 1 << 27  # characters in a field; the csv module's default is 131,072
 _END: Final = "\x1a"  # Ctrl-Z, which some programs write at the end of a file
 
 
@@ -47,9 +48,13 @@ def read_separated(
     separation = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
     notes = (*decoded.notes, *separation.notes)
     rows = _filled_rows(path, decoded.text, separation, problems)
-    header = next(rows, None)
+    header, start = next(rows, None), list(islice(rows, 2))
     if header is None:
         return FileTable(path, (), notes=notes)
+    rows = chain(start, rows)
+    if start and _are_numbered(start, len(header.cells)):
+        header = header._replace(cells=["", *header.cells])
+        notes += (f"{escaped(path.name)}: the first column has no name: it numbers the rows",)
     names = [cell.strip("\ufeff").strip() for cell in header.cells]
     table = FileTable(path, unique_names(names, path, problems, how), notes=notes, has_header=True)
     if not table.columns:
@@ -84,7 +89,6 @@ def _filled_rows(
 
     In a table of one column, a blank line before another row is a row with an empty cell.
     """
-    csv.field_size_limit(_MAX_FIELD)
     number, line, width = 0, 1 + separation.skipped, 0
     blank: list[int] = []  # lines that are rows if another row follows
     try:
@@ -108,33 +112,55 @@ def _filled_rows(
         problems.add(f"{escaped(str(path))}, {row.position}: {error}; {hint}")
 
 
+def _are_numbered(start: Sequence[_Row], width: int) -> bool:
+    """Return whether the first rows begin with their numbers and have a column more than the header, as R writes."""
+    return all(
+        len(row.cells) == width + 1 and row.cells[0] == str(number)
+        for number, row in enumerate(start, 1)
+    )
+
+
 def _underlines(cells: Sequence[str]) -> bool:
     """Return whether a row is a line such as `---,---` or `:--|:-:` under the header."""
-    marks = [cell.strip() for cell in cells]
+    marks = [mark for cell in cells if (mark := cell.strip())]  # none outside a table's outer bars
     return all(map(_RULE.fullmatch, marks)) and any(len(mark) > 1 for mark in marks)
 
 
 def _holds_rows(cells: Sequence[str], delimiter: str, known: Mapping[int, Collection[str]]) -> bool:
-    """Return whether the lines of a quoted cell look like rows: they have values of other columns in their places.
+    """Return whether the lines of a quoted cell look like rows: half have the columns of rows.
+
+    Commas occur in texts too, so lines with commas must also have values of some column in its place.
 
     Args:
         cells: of a row.
         delimiter: what separates columns.
         known: the values of some columns, by their position.
     """
+    width = len(cells)
     for number, cell in enumerate(cells):
         lines = [line.split(delimiter) for line in re.split(r"\r\n|\r|\n", cell)]
-        if len(lines) < 2:
+        if len(lines) < 2 or width < 2:
             continue
+        # The first line has only the columns from this one on, and the last only those up to it.
+        expected = [width - number, *[width] * (len(lines) - 2), number + 1]
+        fits = [len(line) == count for line, count in zip(lines, expected, strict=True)]
+        if 2 * sum(fits) < len(fits):
+            continue
+        if delimiter != ",":
+            return True
         for column, values in known.items():
-            # The first line has only the columns from this one on, and the last only those up to it.
-            found = [
-                line[column - len(cells) :][0]
-                for line in lines[:-1]
-                if column > number and len(line) >= len(cells) - number
-            ]
-            found += [line[column] for line in lines[1:] if column <= number < len(line)]
-            wanted = len(lines) - 1
-            if len(found) >= wanted and all(text.strip(' "') in values for text in found):
+            if column > number:
+                texts = [line[column - width] for line in lines[:-1] if width - column <= len(line)]
+            else:
+                texts = [line[column] for line in lines[1:] if column < len(line)]
+            matching = sum(_is_like(text.strip(' "'), values) for text in texts)
+            if texts and 2 * matching > len(texts):
                 return True
     return False
+
+
+def _is_like(text: str, values: Collection[str]) -> bool:
+    """Return whether a text is one of the values of a column, or a number in a column of numbers."""
+    if text in values:
+        return True
+    return as_number(text) is not None and all(as_number(value) is not None for value in values)

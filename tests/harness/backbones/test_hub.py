@@ -175,7 +175,7 @@ def test_weights_that_arrive_altered_are_refused(tmp_path):
 def test_a_folder_that_changes_while_a_study_runs_is_refused(tmp_path):
     """A worker refuses a folder whose files differ from those of the plan."""
     folder = tmp_path / "m"
-    shutil.copytree(checkpoints.TINY, folder)
+    shutil.copytree(checkpoints.EMBEDDED["tiny"], folder)
     spec = BackboneSpec(name=str(folder), revision=checkpoints.revision_of(str(folder)))
     assert worker_cache.backbone.__wrapped__(spec, "cpu").spec == spec
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")

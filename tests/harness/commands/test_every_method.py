@@ -134,7 +134,7 @@ def deberta(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "deberta"
     stock_model("DebertaV2", vocab_size=500).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(checkpoints.TINY / name, folder)
+        shutil.copy(checkpoints.EMBEDDED["tiny"] / name, folder)
     return folder
 
 

@@ -106,7 +106,10 @@ def test_failed_runs_are_reported(folder, monkeypatch, capsys):
     )
     landscape_study.show_study(query, None, 10, 1, None)
     shown = capsys.readouterr().out
-    assert "1 run failed, diverged or without a finite score; the pairs of these runs are lost" in shown
+    assert (
+        "1 run failed, diverged or without a finite score; the pairs of these runs are lost"
+        in shown
+    )
     assert "2 evaluated" in shown
 
 

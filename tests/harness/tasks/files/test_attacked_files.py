@@ -1,0 +1,152 @@
+"""Files that a reviewer broke the reader with: each is read as a careful person would, or refused."""
+
+import contextlib
+import json
+
+import pytest
+
+from harness.errors import UsageError
+from harness.tasks.files import decoding
+from harness.tasks.label_parser import as_list
+from harness.tasks.user_files import from_options
+from tests.support.user_files import examples, problems
+
+
+def test_thousands_with_points_are_refused_with_a_hint(write):
+    """A price of several groups is not a number; the message says how to write it."""
+    said = problems(write("d.csv", "text,label\na,1.250.000\nb,2.300.000\nc,950.000\n"), ["text"], ["label"],
+                    kind="number")  # fmt: skip
+    assert "'1.250.000' is not a finite number: write numbers without thousands separators" in said
+
+
+@pytest.mark.parametrize(
+    "cell", [r"['C:\Users']", r"['\x' 'b']", r"['N\N']", "['a\nb']", "['a\0']"]
+)
+def test_a_quoted_text_that_is_no_literal_is_no_list(cell):
+    """An escape that Python refuses, a line break or a NUL: the cell is a text."""
+    assert as_list(cell) is None
+
+
+SWALLOWED = {
+    "numbers": (
+        'text\tlabel\n"I went home.\t0.31\nThen I slept."\t0.72\nOther\t0.55\nMore\t0.93\n',
+        "number",
+    ),
+    "blank": ('text\tlabel\n"hello\tpos\nmid\t\nbye"\tneg\nOther\tpos\nMore\tneg\n', "classes"),
+    "other classes": ('text\tlabel\n"a\tone\nb\ttwo\nc\tthree\nd"\tfour\nOther\tfive\n', "classes"),
+}
+
+
+@pytest.mark.parametrize("name", SWALLOWED)
+def test_rows_inside_a_quote_are_noted(write, name):
+    """An opening quote that swallows rows is a finding, whatever their labels are."""
+    content, kind = SWALLOWED[name]
+    task = from_options(write("d.tsv", content), ["text"], ["label"], kind=kind)
+    assert any("with lines inside quotes that look like rows" in one for one in task.findings)
+
+
+def test_rows_that_skipped_spaces_join_are_noted(write):
+    """Quotes behind spaces can swallow rows with commas, whose numbers are like those of the column."""
+    path = write("d.csv", 'label, text\n1.25, "he said\n2.75, she said"\n3.5, ok\n4.125, no\n')
+    task = from_options(path, ["text"], ["label"], kind="number")
+    assert any("look like rows" in one for one in task.findings)
+
+
+def test_texts_of_several_lines_are_not_taken_for_rows(write):
+    """Commas in verse, recipes and letters are no columns."""
+    texts = [
+        "Dear Ann,\nthank you, really,\nyours, Tom",
+        "Ingredients:\nflour, eggs, milk\nsalt",
+        "one\ntwo",
+    ]
+    rows = "".join(f'"{text}",{label}\n' for text, label in zip(texts * 3, "xyx" * 3, strict=True))
+    task = from_options(write("d.csv", f"text,label\n{rows}"), ["text"], ["label"])
+    assert not any("look like rows" in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "| text | label |\n|------|:-----:|\n| good | pos |\n| bad | neg |\n",
+        "text,label,note\n---,---,\na,x,\nb,y,\n",
+    ],
+    ids=["outer bars", "empty last column"],
+)
+def test_a_line_under_the_header_may_have_empty_cells(write, content):
+    """It is left out, and said to be."""
+    task = from_options(write("d.csv", content), ["text"], ["label"])
+    assert len(examples(task)) == 2
+    assert any("the line under the header is left out" in one for one in task.findings)
+
+
+def slow_contents():
+    wide = ",".join(f'"k{n}":1' for n in range(30_000))
+    yield "d.json", f'{{{wide},"k29999":2}}'
+    yield (
+        "d.csv",
+        "text,label" + "," * 30_000 + "\na,x" + "," * 30_000 + "\nb,y" + "," * 30_000 + "\n",
+    )
+    yield "d.csv", "text,label\n" + "~{" * 50_000 + ",x\nb,y\n"
+    yield "d.csv", "text,label\na,[" + " " * 100_000 + 'x\nb,"[""c""]"\n'
+    yield (
+        "d.jsonl",
+        "\n".join(json.dumps({"text": f"t{n}", "label": f"c{n}" + "xyz" * 65}) for n in range(200)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), slow_contents(), ids=["keys", "columns", "hz", "spaces", "names"]
+)
+def test_nasty_files_end(write, name, content):
+    """Files below a megabyte that took a minute, or an hour, are read or refused."""
+    with contextlib.suppress(UsageError):
+        from_options(write(name, content), ["text"], ["label"], kind="multilabel")
+
+
+def test_a_long_field_is_read_at_the_first_call_as_at_the_second(write):
+    """Quotes behind spaces are recognised in files with a field of more than 131,072 characters."""
+    path = write("d.csv", 'text, label\n"a, b", "x"\n"c, d", "y"\n"' + "w " * 70_000 + '", "x"\n')
+    assert [row.label for row in examples(from_options(path, ["text"], ["label"]))] == [0, 1, 0]
+
+
+def test_nan_is_no_text(write):
+    """Pandas writes NaN for a missing text: the row is left out and counted."""
+    path = write(
+        "d.json", '[{"text":"a","label":"x"},{"text":NaN,"label":"y"},{"text":"c","label":"y"}]'
+    )
+    task = from_options(path, ["text"], ["label"])
+    assert len(examples(task)) == 2
+    assert any("1 without text (row 2)" in one for one in task.findings)
+
+
+def test_names_have_no_outer_spaces_in_any_format(write):
+    """In JSON as in CSV, `text ` is the column text."""
+    path = write("d.jsonl", '{"text ":"a"," label":"x"}\n{"text ":"b"," label":"y"}\n')
+    assert len(examples(from_options(path, ["text"], ["label"]))) == 2
+
+
+def test_rows_that_r_numbers_are_read(write):
+    """The header of `write.table` lacks the name of the first column."""
+    path = write("d.tsv", '"text"\t"label"\n"1"\t"good"\t"pos"\n"2"\t"bad"\t"neg"\n')
+    task = from_options(path, ["text"], ["label"])
+    assert [row.texts for row in examples(task)] == [("good",), ("bad",)]
+    assert any("it numbers the rows" in one for one in task.findings)
+
+
+def test_a_header_in_another_order_is_refused(write):
+    """Joined files with other columns would swap texts and labels."""
+    said = problems(write("d.csv", "text,label\na,x\nb,y\nlabel,text\nx,c\n"), ["text"], ["label"])
+    assert "row 3 (line 4): names the columns in another order; join files by column" in said
+
+
+def test_marks_for_no_value_among_numbers_have_a_hint(write):
+    """R writes NA: the message says to leave the cell empty."""
+    said = problems(
+        write("d.csv", "text,label\na,1.5\nb,NA\nc,2\n"), ["text"], ["label"], kind="number"
+    )
+    assert "'NA' is not a finite number: leave the cell empty if there is no value" in said
+
+
+def test_seven_bit_chinese_is_still_recognised():
+    """The faster pattern finds the pairs of HZ."""
+    assert decoding._seven_bit("label,text\n1,~{<:Ky2;PTPW~}\n".encode("ascii")) == "hz"
